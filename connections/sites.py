@@ -1,0 +1,167 @@
+"""The Datadog sites as data. Hosts are looked up here and never built from typed text.
+
+Datadog's domain answers for any name, so a host made from a mistyped site would receive keys.
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+
+class UnknownSiteError(LookupError):
+    """No such site: neither one of Datadog's nor one of ORGADMIN_EXTRA_SITES."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatadogSite:
+    """One Datadog site. `site` is the DD_SITE value, which also names it in our addresses.
+
+    `base_url` is the root of the API, without a slash at the end.
+    """
+
+    name: str
+    site: str
+    ui_host: str
+    api_host: str
+    base_url: str
+
+    @property
+    def label(self) -> str:
+        """How a person is shown the site: "EU1 · app.datadoghq.eu"."""
+        return f"{self.name} · {self.ui_host}"
+
+    def __str__(self) -> str:
+        return self.label
+
+
+def _datadog_site(name: str, site: str, ui_host: str, api_host: str) -> DatadogSite:
+    return DatadogSite(
+        name=name, site=site, ui_host=ui_host, api_host=api_host, base_url=f"https://{api_host}"
+    )
+
+
+# https://docs.datadoghq.com/getting_started/site/ and the API reference's list of servers.
+DATADOG_SITES = (
+    _datadog_site("US1", "datadoghq.com", "app.datadoghq.com", "api.datadoghq.com"),
+    _datadog_site("US3", "us3.datadoghq.com", "us3.datadoghq.com", "api.us3.datadoghq.com"),
+    _datadog_site("US5", "us5.datadoghq.com", "us5.datadoghq.com", "api.us5.datadoghq.com"),
+    _datadog_site("EU1", "datadoghq.eu", "app.datadoghq.eu", "api.datadoghq.eu"),
+    _datadog_site("AP1", "ap1.datadoghq.com", "ap1.datadoghq.com", "api.ap1.datadoghq.com"),
+    _datadog_site("AP2", "ap2.datadoghq.com", "ap2.datadoghq.com", "api.ap2.datadoghq.com"),
+    _datadog_site("US1-FED", "ddog-gov.com", "app.ddog-gov.com", "api.ddog-gov.com"),
+    _datadog_site("US2-FED", "us2.ddog-gov.com", "us2.ddog-gov.com", "api.us2.ddog-gov.com"),
+    _datadog_site("UK1", "uk1.datadoghq.com", "uk1.datadoghq.com", "api.uk1.datadoghq.com"),
+)
+
+_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1"})
+# It stands between slashes in our addresses and in log lines.
+_EXTRA_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", re.ASCII)
+_EXTRA_NAME_MAX_LENGTH = 40
+_HOST = re.compile(r"[A-Za-z0-9.:-]+", re.ASCII)
+_TAKEN = frozenset(
+    word.casefold() for site in DATADOG_SITES for word in (site.name, site.site, site.api_host)
+)
+
+
+def all_sites() -> tuple[DatadogSite, ...]:
+    """Datadog's nine sites, then those of ORGADMIN_EXTRA_SITES in their own order."""
+    return tuple(_sites_by_key(_extra_sites_setting()).values())
+
+
+def get_site(site: str) -> DatadogSite:
+    """The site whose DD_SITE value (or extra name) is exactly `site`.
+
+    Raises UnknownSiteError.
+    """
+    known = _sites_by_key(_extra_sites_setting())
+    if site not in known:
+        raise UnknownSiteError(
+            f"There is no Datadog site {site!r}. Known: {', '.join(known)}. "
+            "A site of your own is named in ORGADMIN_EXTRA_SITES."
+        )
+    return known[site]
+
+
+def parse_extra_sites(text: str) -> dict[str, str]:
+    """Name → base URL from the text of ORGADMIN_EXTRA_SITES ("name=https://host,…").
+
+    Raises ValueError with a sentence that says what to change. Names may not be taken for one
+    of Datadog's own sites, and a site's host may not be one of Datadog's: the same org
+    connection under two site names could be deleted twice.
+    """
+    sites: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, url = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise _refused(part, 'is not of the form "name=https://host"')
+        _check_extra_name(name, taken=sites)
+        sites[name] = _checked_base_url(name, url)
+    return sites
+
+
+def _check_extra_name(name: str, *, taken: Mapping[str, str]) -> None:
+    if len(name) > _EXTRA_NAME_MAX_LENGTH or not _EXTRA_NAME.fullmatch(name):
+        raise _refused(
+            name,
+            f"is not a usable name: take at most {_EXTRA_NAME_MAX_LENGTH} letters and digits, "
+            "with single dots, hyphens or underscores between them",
+        )
+    if name.casefold() in _TAKEN:
+        raise _refused(name, "is the name of one of Datadog's own sites: choose another name")
+    if name.casefold() in {other.casefold() for other in taken}:
+        raise _refused(name, "is named twice: choose another name for one of them")
+
+
+def _checked_base_url(name: str, url: str) -> str:
+    parts = _split_url(name, url)
+    host = parts.hostname or ""
+    if not _HOST.fullmatch(host):
+        raise _refused(name, "needs a host in its address: write it as https://host")
+    if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
+        raise _refused(name, "may have a scheme, a host and a port in its address, nothing more")
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK_HOSTS):
+        raise _refused(
+            name,
+            "must start with https://, because keys are sent there; "
+            "http:// is allowed for 127.0.0.1 and [::1] only",
+        )
+    if host in _TAKEN:
+        raise _refused(name, "points at one of Datadog's own sites: choose that site instead")
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def _split_url(name: str, url: str) -> SplitResult:
+    problem = _refused(name, "has an address that cannot be read: write it as https://host:port")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise problem
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  # reading it is what checks it
+    except ValueError:
+        raise problem from None
+    return parts
+
+
+def _refused(what: str, why: str) -> ValueError:
+    return ValueError(f"ORGADMIN_EXTRA_SITES: {what!r} {why}.")
+
+
+def _extra_sites_setting() -> tuple[tuple[str, str], ...]:
+    # Here and not above: the settings themselves import this module to parse the variable.
+    from django.conf import settings
+
+    extra: Mapping[str, str] = settings.EXTRA_SITES
+    return tuple(extra.items())
+
+
+@functools.lru_cache(maxsize=8)
+def _sites_by_key(extra: tuple[tuple[str, str], ...]) -> Mapping[str, DatadogSite]:
+    sites = {site.site: site for site in DATADOG_SITES}
+    for name, base_url in extra:
+        host = urlsplit(base_url).netloc
+        sites[name] = DatadogSite(
+            name=name, site=name, ui_host=host, api_host=host, base_url=base_url
+        )
+    return sites
