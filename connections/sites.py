@@ -145,7 +145,7 @@ def _split_url(name: str, url: str) -> SplitResult:
 
 
 def _refused(what: str, why: str) -> ValueError:
-    return ValueError(f"ORGADMIN_EXTRA_SITES: {what!r} {why}.")
+    return ValueError(f"{what!r} {why}.")
 
 
 def _extra_sites_setting() -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,47 @@
+"""The tables, by noun."""
+
+from connections.models.audit import AuditEvent
+from connections.models.credentials import Credential, KeyPair, Policy
+from connections.models.deletions import (
+    AMBIGUOUS,
+    GONE_OUTCOMES,
+    OPEN_STATES,
+    Approval,
+    Attempt,
+    Cause,
+    Deletion,
+    Outcome,
+    State,
+)
+from connections.models.org_connections import (
+    SNAPSHOT_FIELD_NAMES,
+    Listing,
+    OrgConnectionSnapshot,
+    SnapshotFields,
+    snapshot_digest,
+)
+from connections.models.people import Person, Role, SignInLink
+
+__all__ = [
+    "AMBIGUOUS",
+    "GONE_OUTCOMES",
+    "OPEN_STATES",
+    "SNAPSHOT_FIELD_NAMES",
+    "Approval",
+    "Attempt",
+    "AuditEvent",
+    "Cause",
+    "Credential",
+    "Deletion",
+    "KeyPair",
+    "Listing",
+    "OrgConnectionSnapshot",
+    "Outcome",
+    "Person",
+    "Policy",
+    "Role",
+    "SignInLink",
+    "SnapshotFields",
+    "State",
+    "snapshot_digest",
+]

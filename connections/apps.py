@@ -1,0 +1,11 @@
+"""The one application of the project."""
+
+from django.apps import AppConfig
+
+
+class ConnectionsConfig(AppConfig):
+    name = "connections"
+    verbose_name = "Org Admin"
+
+    def ready(self) -> None:
+        from connections import checks  # noqa: F401, PLC0415 - registers the system checks

@@ -1,0 +1,103 @@
+"""The database columns that hold encrypted secrets: which they are and which keys they need.
+
+Start-up checks, the making of a key ring and rotation all go by this list; a column missing
+here would be lost when its key is dropped.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from django.apps import apps
+from django.db import connection, models
+from django.db.models.functions import Substr
+
+from connections.envelopes import KEY_ID_LENGTH, KEY_ID_OFFSET, Place
+
+
+class StoredSecret(NamedTuple):
+    """One envelope in the database and the place that it is bound to."""
+
+    envelope: str
+    place: Place
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncryptedColumn:
+    """One column of envelopes; its rows hold "" where there is no secret.
+
+    `purpose` and `field` are what the secret is bound to beside the row's own key, site and
+    version; they may differ from the names of the table and column and may never change.
+    """
+
+    model: str
+    column: str
+    purpose: str
+    field: str
+    site_column: str
+    version_column: str
+
+    def key_ids(self) -> set[str]:
+        """The ids of the keys that rows of this column need; empty before the first migration."""
+        if not self._is_migrated():
+            return set()
+        return set(self._rows().values_list("key_id", flat=True).distinct())
+
+    def secrets(self, *, key_id: str) -> Iterator[StoredSecret]:
+        """The stored secrets that are encrypted with the key of this id."""
+        return self._stored(self._rows().filter(key_id=key_id))
+
+    def secrets_to_rotate(self, *, primary_id: str) -> Iterator[StoredSecret]:
+        """The stored secrets that are encrypted with any other key than the primary one."""
+        return self._stored(self._rows().exclude(key_id=primary_id))
+
+    def replace(self, secret: StoredSecret, *, envelope: str) -> bool:
+        """Store `envelope` in the place of `secret` unless the row has changed since.
+
+        An envelope's text never comes twice, so its being there still proves that nothing came
+        between.
+        """
+        row = self._objects().filter(pk=secret.place.row_id, **{self.column: secret.envelope})
+        return row.update(**{self.column: envelope}) == 1
+
+    def _stored(self, rows: models.QuerySet[Any, Any]) -> Iterator[StoredSecret]:
+        columns = ("pk", self.column, self.site_column, self.version_column)
+        for row_id, envelope, site, version in rows.values_list(*columns):
+            place = Place(
+                purpose=self.purpose,
+                row_id=str(row_id),
+                field=self.field,
+                site=site,
+                version=version,
+            )
+            yield StoredSecret(envelope, place)
+
+    def _rows(self) -> models.QuerySet[Any, Any]:
+        # Substr counts from 1.
+        key_id = Substr(self.column, KEY_ID_OFFSET + 1, KEY_ID_LENGTH)
+        return self._objects().exclude(**{self.column: ""}).annotate(key_id=key_id)
+
+    def _objects(self) -> models.QuerySet[Any, Any]:
+        return apps.get_model(self.model)._base_manager.order_by()
+
+    def _is_migrated(self) -> bool:
+        table = apps.get_model(self.model)._meta.db_table
+        return table in connection.introspection.table_names()
+
+
+ENCRYPTED_COLUMNS = tuple(
+    EncryptedColumn(
+        model="connections.Credential",
+        column=f"{field}_envelope",
+        purpose="credential",
+        field=field,
+        site_column="site",
+        version_column="secret_version",
+    )
+    for field in ("api_key", "application_key")
+)
+
+
+def key_ids_in_use() -> set[str]:
+    """The ids of all keys without which some stored secret could not be read."""
+    return {key_id for column in ENCRYPTED_COLUMNS for key_id in column.key_ids()}

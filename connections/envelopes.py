@@ -1,0 +1,79 @@
+"""The text form of an encrypted secret, and the place in the database that it is bound to.
+
+    v1.<key id>.<base64url of nonce (12 bytes), ciphertext, tag (16 bytes)>
+
+AES-256-GCM with a random nonce. The associated data holds the version, the key id and the
+place, so a ciphertext that is moved to another row, column or site does not open.
+"""
+
+import base64
+import binascii
+import re
+import struct
+from dataclasses import dataclass
+
+VERSION = "v1"
+NONCE_LENGTH = 12
+KEY_ID_LENGTH = 16
+KEY_ID_OFFSET = len(f"{VERSION}.")
+KEY_ID = re.compile(rf"[0-9a-f]{{{KEY_ID_LENGTH}}}", re.ASCII)
+_ENVELOPE = re.compile(
+    rf"{VERSION}\.(?P<key_id>{KEY_ID.pattern})\.(?P<data>[A-Za-z0-9_-]+=*)", re.ASCII
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a secret belongs: what it is for, its row and field, its site, its version."""
+
+    purpose: str
+    row_id: str
+    field: str
+    site: str
+    version: int
+
+    def associated_data(self, *, key_id: str) -> bytes:
+        """The place as bytes: each part behind its length, so that no two places read the same."""
+        parts = (
+            f"orgadmin {VERSION}",
+            key_id,
+            self.purpose,
+            self.row_id,
+            self.field,
+            self.site,
+            str(self.version),
+        )
+        encoded = (part.encode() for part in parts)
+        return b"".join(struct.pack(">I", len(part)) + part for part in encoded)
+
+    def __str__(self) -> str:
+        return f"{self.purpose} {self.row_id} ({self.field}, version {self.version})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Envelope:
+    """The parts of one envelope. `sealed` is ciphertext and tag."""
+
+    key_id: str
+    nonce: bytes
+    sealed: bytes
+
+    def __str__(self) -> str:
+        data = base64.urlsafe_b64encode(self.nonce + self.sealed).decode()
+        return f"{VERSION}.{self.key_id}.{data}"
+
+
+def parse_envelope(text: str) -> Envelope | None:
+    """The parts of the envelope `text`; None for anything but the one exact spelling of one."""
+    match = _ENVELOPE.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        data = base64.b64decode(match["data"], altchars=b"-_", validate=True)
+    except binascii.Error:
+        return None
+    envelope = Envelope(
+        key_id=match["key_id"], nonce=data[:NONCE_LENGTH], sealed=data[NONCE_LENGTH:]
+    )
+    # Base64 leaves spare bits at its end, which would let two texts stand for one secret.
+    return envelope if str(envelope) == text else None

@@ -1,0 +1,153 @@
+"""The key pair of one Datadog org on one site."""
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Lower
+
+from connections import encryption
+from connections.secret import Secret
+
+PURPOSE = "credential"
+
+
+class Policy(models.TextChoices):
+    """How many other people must approve a deletion sent with a credential."""
+
+    NONE = "none", "No second person"
+    ONE = "one", "One other person approves"
+    TWO = "two", "Two other people approve"
+
+    @property
+    def approvals_needed(self) -> int:
+        return {"none": 0, "one": 1, "two": 2}[self.value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyPair:
+    """The two keys in plain text, for as long as one act needs them."""
+
+    api_key: Secret
+    application_key: Secret
+
+
+def fingerprint_of(*, site: str, keys: KeyPair) -> str:
+    """Twelve hex digits that name a key pair without telling it.
+
+    Keys are random and at least 128 bits long, so a bare hash of them cannot be searched.
+    """
+    text = "\0".join(
+        (
+            "orgadmin credential fingerprint",
+            site,
+            keys.api_key.reveal(),
+            keys.application_key.reveal(),
+        )
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Credential(models.Model):
+    """One org's API key and application key, encrypted, with what is known about them."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=100)
+    site = models.CharField(max_length=100)
+    policy = models.CharField(max_length=8, choices=Policy, default=Policy.NONE)
+
+    # The org that the pair answered for when it was first verified; a rotation may not change it.
+    org_id = models.CharField(max_length=64, blank=True)
+    org_name = models.CharField(max_length=1000, blank=True)
+
+    api_key_envelope = models.TextField(blank=True)
+    application_key_envelope = models.TextField(blank=True)
+    secret_version = models.PositiveIntegerField(default=0)
+    fingerprint = models.CharField(max_length=12, blank=True)
+    api_key_last_four = models.CharField(max_length=4, blank=True)
+    application_key_last_four = models.CharField(max_length=4, blank=True)
+    keys_set_at = models.DateTimeField()
+    keys_set_by_name = models.CharField(max_length=200)
+
+    # What the last verification said; each rung of the ladder as one entry.
+    verified_at = models.DateTimeField(null=True)
+    verification_cause = models.CharField(max_length=40, blank=True)
+    verification = models.JSONField(default=list)
+    last_used_at = models.DateTimeField(null=True)
+    last_error = models.JSONField(null=True)
+
+    created_at = models.DateTimeField()
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    created_by_name = models.CharField(max_length=200)
+    retired_at = models.DateTimeField(null=True)
+    retired_by_name = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ("name",)
+        constraints = [
+            models.UniqueConstraint(
+                Lower("name"),
+                name="credential_name_is_unique",
+                violation_error_message="Another credential has this name.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_retired(self) -> bool:
+        return self.retired_at is not None
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the last verification succeeded with the keys now stored."""
+        return self.verified_at is not None and not self.verification_cause
+
+    def seal_keys(self, keys: KeyPair) -> None:
+        """Encrypt the pair into this row's fields under the next secret version; saves nothing."""
+        self.secret_version += 1
+        self.api_key_envelope = self._seal("api_key", keys.api_key)
+        self.application_key_envelope = self._seal("application_key", keys.application_key)
+        self.fingerprint = fingerprint_of(site=self.site, keys=keys)
+        self.api_key_last_four = keys.api_key.last_four
+        self.application_key_last_four = keys.application_key.last_four
+
+    def open_keys(self) -> KeyPair:
+        """Decrypt the pair.
+
+        Raises encryption.KeyRingError or encryption.DecryptionError; never returns less.
+        """
+        return KeyPair(
+            api_key=self._open("api_key", self.api_key_envelope),
+            application_key=self._open("application_key", self.application_key_envelope),
+        )
+
+    def wipe_keys(self) -> None:
+        """Forget the pair; the fingerprint and the last four characters stay. Saves nothing."""
+        self.api_key_envelope = ""
+        self.application_key_envelope = ""
+
+    def _seal(self, field: str, secret: Secret) -> str:
+        return encryption.encrypt(
+            secret,
+            purpose=PURPOSE,
+            row_id=str(self.id),
+            field=field,
+            site=self.site,
+            version=self.secret_version,
+        )
+
+    def _open(self, field: str, envelope: str) -> Secret:
+        return encryption.decrypt(
+            envelope,
+            purpose=PURPOSE,
+            row_id=str(self.id),
+            field=field,
+            site=self.site,
+            version=self.secret_version,
+        )

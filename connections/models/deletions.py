@@ -1,0 +1,254 @@
+"""A deletion: our request to delete one org connection, with its whole life."""
+
+import hashlib
+import json
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+
+from connections.models.credentials import Credential, Policy
+from connections.models.org_connections import SnapshotFields
+
+
+class State(models.TextChoices):
+    """Where a deletion is in its life. All but SETTLED are open."""
+
+    REQUESTED = "requested"  # asked for; nothing was sent
+    APPROVED = "approved"  # enough other people approved; nothing was sent
+    SENDING = "sending"  # claimed by one process, which is sending it
+    WAITING = "waiting"  # not carried out so far; sent again by itself when due
+    UNKNOWN = "unknown"  # it may have been carried out; never sent again by itself
+    STILL_PRESENT = "still_present"  # two listings agree that it had no effect
+    SETTLED = "settled"  # has an outcome; nothing leaves this state
+
+
+class Outcome(models.TextChoices):
+    """What became of it in the world. Empty while open."""
+
+    DELETED = "deleted"  # Datadog answered 200
+    ALREADY_ABSENT = "already_absent"  # it was gone before we sent, or Datadog answered 404
+    GONE_UNATTRIBUTED = "gone_unattributed"  # gone after a sending whose answer was lost
+    REFUSED = "refused"  # Datadog answered 400, 401 or 403; never refused by us
+    NOT_SENT = "not_sent"  # we gave up before anything left
+    STALE = "stale"  # it changed between the review and the sending
+    DECLINED = "declined"  # an approver said no
+    WITHDRAWN = "withdrawn"  # the requester or an approver took it back
+    EXPIRED = "expired"  # nobody approved or confirmed it in time
+    UNRESOLVED = "unresolved"  # closed by a person without knowing
+
+
+class Cause(models.TextChoices):
+    """Why a deletion is in its state or has its outcome, where more than one reason exists.
+
+    What Datadog's client found out (connections.datadog.errors.Cause) may stand here too.
+    """
+
+    LISTING_FAILED = "listing_failed"  # it could not be read again before sending
+    ABSENT_WHEN_READ = "absent_when_read"  # a complete listing before sending lacks it
+    CHANGED_WHEN_READ = "changed_when_read"  # the listing before sending shows something else
+    ANSWER_LOST = "answer_lost"  # the process that sent it recorded no answer within 60 s
+    TOO_MANY_TRIES = "too_many_tries"  # five times the request could not leave
+    TOO_LATE = "too_late"  # not sent within 15 minutes of confirming
+    NOT_APPROVED_IN_TIME = "not_approved_in_time"  # 24 h after asking
+    NOT_CONFIRMED_IN_TIME = "not_confirmed_in_time"  # 24 h after the last approval
+    PERSON_LOST_RIGHT = "person_lost_right"  # who confirmed or approved it may not any more
+    CREDENTIAL_RETIRED = "credential_retired"  # its credential was retired meanwhile
+    LISTINGS_AGREE = "listings_agree"  # two spaced complete listings agree
+    LATER_LISTING = "later_listing"  # a later complete listing lacks it
+
+
+OPEN_STATES = (
+    State.REQUESTED,
+    State.APPROVED,
+    State.SENDING,
+    State.WAITING,
+    State.UNKNOWN,
+    State.STILL_PRESENT,
+)
+# Outcomes after which Datadog should not list the connection any more.
+GONE_OUTCOMES = (Outcome.DELETED, Outcome.ALREADY_ABSENT, Outcome.GONE_UNATTRIBUTED)
+
+
+class Deletion(SnapshotFields):
+    """One request to delete one org connection, and what became of it.
+
+    The snapshot fields are what the person saw who asked; names are frozen here so that the
+    record stays readable whatever happens to the rows it points to.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # Made by the review page, so that the same form posted twice is one deletion.
+    request_id = models.UUIDField(unique=True)
+
+    site = models.CharField(max_length=100)
+    connection_id = models.UUIDField()
+    credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="deletions")
+    credential_name = models.CharField(max_length=100)
+    credential_fingerprint = models.CharField(max_length=12)
+
+    # False when nobody could be shown what the connection is.
+    is_reviewed = models.BooleanField()
+    digest = models.CharField(max_length=64)
+    snapshot_at = models.DateTimeField(null=True)
+    reason = models.TextField()
+    ticket = models.CharField(max_length=200, blank=True)
+    policy = models.CharField(max_length=8, choices=Policy)
+
+    state = models.CharField(max_length=16, choices=State, default=State.REQUESTED)
+    outcome = models.CharField(max_length=20, choices=Outcome, blank=True)
+    cause = models.CharField(max_length=40, blank=True)
+    # What the last reading before sending found, in Datadog's words; shown with the cause.
+    cause_details = models.JSONField(default=dict)
+    # Raised by every claim; an answer of an older epoch changes no state.
+    epoch = models.PositiveIntegerField(default=0)
+    # When the worker should look at it next; empty when there is nothing to do by itself.
+    due_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+
+    requested_at = models.DateTimeField()
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    requested_by_name = models.CharField(max_length=200)
+    confirmed_at = models.DateTimeField(null=True)
+    confirmed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    confirmed_by_name = models.CharField(max_length=200, blank=True)
+    approved_at = models.DateTimeField(null=True)
+    sending_at = models.DateTimeField(null=True)
+    settled_at = models.DateTimeField(null=True)
+    settled_by_name = models.CharField(max_length=200, blank=True)
+    settled_reason = models.TextField(blank=True)
+
+    # The last complete listing that counts, and whether it showed the connection.
+    looked_at = models.DateTimeField(null=True)
+    looked_present = models.BooleanField(null=True)
+    verified_at = models.DateTimeField(null=True)
+    contradicted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-requested_at", "-id")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["site", "connection_id"],
+                condition=~Q(state=State.SETTLED),
+                name="one_open_deletion",
+            ),
+            models.CheckConstraint(
+                condition=Q(state=State.SETTLED, settled_at__isnull=False) & ~Q(outcome="")
+                | ~Q(state=State.SETTLED) & Q(outcome="", settled_at__isnull=True),
+                name="settled_has_an_outcome",
+            ),
+        ]
+        # Each ends in the order of the history, so that a filtered page is read off the index.
+        indexes = [
+            models.Index(fields=["-requested_at", "-id"], name="history"),
+            models.Index(fields=["state", "-requested_at", "-id"], name="history_by_state"),
+            models.Index(fields=["outcome", "-requested_at", "-id"], name="history_by_outcome"),
+            models.Index(fields=["site", "-requested_at", "-id"], name="history_by_site"),
+            models.Index(fields=["credential", "-requested_at", "-id"], name="history_by_credential"),
+            models.Index(fields=["requested_by", "-requested_at", "-id"], name="history_by_person"),
+            models.Index(fields=["ticket", "-requested_at", "-id"], name="history_by_ticket"),
+            models.Index(fields=["source_org_id", "-requested_at", "-id"], name="history_by_source"),
+            models.Index(fields=["sink_org_id", "-requested_at", "-id"], name="history_by_sink"),
+            models.Index(fields=["connection_id", "-requested_at", "-id"], name="history_of_one"),
+            models.Index(
+                fields=["due_at"], condition=Q(due_at__isnull=False), name="deletions_due"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"deletion of {self.connection_id} on {self.site}"
+
+    @property
+    def is_settled(self) -> bool:
+        return self.state == State.SETTLED
+
+    @property
+    def has_ambiguous_attempt(self) -> bool:
+        """Whether some sending may have been carried out without our knowing."""
+        return self.attempts.filter(AMBIGUOUS).exists()
+
+    @property
+    def approval_digest(self) -> str:
+        """SHA-256 over what an approver is shown: the snapshot's digest and the reason."""
+        shown = json.dumps(["approval, version 1", self.digest, self.reason], ensure_ascii=True)
+        return hashlib.sha256(shown.encode()).hexdigest()
+
+
+class Attempt(models.Model):
+    """One sending of the DELETE, written before it leaves, with what came back."""
+
+    deletion = models.ForeignKey(Deletion, on_delete=models.PROTECT, related_name="attempts")
+    number = models.PositiveSmallIntegerField()
+    epoch = models.PositiveIntegerField()
+    credential_name = models.CharField(max_length=100)
+    credential_fingerprint = models.CharField(max_length=12)
+    # Whether the connection was read again, and found unchanged, just before.
+    was_read_before = models.BooleanField()
+    claimed_at = models.DateTimeField()
+
+    # Empty until an answer, or the lack of one, is recorded: connections.datadog.Verdict.
+    verdict = models.CharField(max_length=12, blank=True)
+    cause = models.CharField(max_length=40, blank=True)
+    answered_at = models.DateTimeField(null=True)
+    # True when the answer came after the deletion had moved on; it changed no state.
+    is_late = models.BooleanField(default=False)
+    duration_ms = models.PositiveIntegerField(null=True)
+    http_status = models.PositiveSmallIntegerField(null=True)
+    headers = models.JSONField(default=dict)
+    body = models.BinaryField(default=bytes)
+    body_sha256 = models.CharField(max_length=64, blank=True)
+    body_is_complete = models.BooleanField(null=True)
+    errors = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ("number",)
+        constraints = [
+            models.UniqueConstraint(fields=["deletion", "number"], name="attempt_number"),
+            models.UniqueConstraint(fields=["deletion", "epoch"], name="one_attempt_per_claim"),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.deletion_id}"
+
+
+# No answer recorded, an answer that proves nothing, or one that came too late to be believed.
+AMBIGUOUS = Q(verdict__in=["", "ambiguous"]) | Q(is_late=True)
+
+
+class Approval(models.Model):
+    """Another person's yes or no to exactly what will be sent."""
+
+    class Decision(models.TextChoices):
+        APPROVED = "approved"  # agrees to what the digest stands for
+        DECLINED = "declined"  # ends the deletion, with a reason
+
+    deletion = models.ForeignKey(Deletion, on_delete=models.PROTECT, related_name="approvals")
+    approver = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+    )
+    approver_name = models.CharField(max_length=200)
+    # A copy, so that the database itself can refuse self-approval.
+    requester = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    decision = models.CharField(max_length=10, choices=Decision)
+    digest = models.CharField(max_length=64)
+    reason = models.TextField(blank=True)
+    decided_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("decided_at", "id")
+        constraints = [
+            models.UniqueConstraint(fields=["deletion", "approver"], name="one_decision_each"),
+            models.CheckConstraint(
+                condition=~Q(approver=F("requester")), name="nobody_approves_their_own"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.decision} by {self.approver_name}"

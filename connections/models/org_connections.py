@@ -1,0 +1,105 @@
+"""What Datadog said about org connections: each listing, and a snapshot of each connection."""
+
+import hashlib
+import json
+from typing import Any
+
+from django.db import models
+
+from connections.models.credentials import Credential
+
+
+class Listing(models.Model):
+    """One reading of one credential's org connections, complete or not."""
+
+    credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="listings")
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+    # Only a complete listing says that a connection is absent.
+    is_complete = models.BooleanField()
+    count = models.PositiveIntegerField(default=0)
+    cause = models.CharField(max_length=40, blank=True)
+    http_status = models.PositiveSmallIntegerField(null=True)
+    errors = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ("-started_at", "-id")
+        indexes = [models.Index(fields=["credential", "-started_at", "-id"], name="listing_newest")]
+
+    def __str__(self) -> str:
+        return f"listing of {self.credential_id} at {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+
+class SnapshotFields(models.Model):
+    """What Datadog says about one org connection, as it is frozen beside a deletion too."""
+
+    source_org_id = models.CharField(max_length=64, blank=True)
+    source_org_name = models.CharField(max_length=1000, blank=True)
+    sink_org_id = models.CharField(max_length=64, blank=True)
+    sink_org_name = models.CharField(max_length=1000, blank=True)
+    connection_types = models.JSONField(default=list)
+    connection_created_at = models.DateTimeField(null=True)
+    creator_id = models.CharField(max_length=64, blank=True)
+    creator_name = models.CharField(max_length=1000, blank=True)
+    creator_is_disabled = models.BooleanField(null=True)
+    creator_is_service_account = models.BooleanField(null=True)
+
+    class Meta:
+        abstract = True
+
+    def snapshot_values(self) -> dict[str, Any]:
+        """Every field of this class, by name."""
+        return {name: getattr(self, name) for name in SNAPSHOT_FIELD_NAMES}
+
+
+SNAPSHOT_FIELD_NAMES = tuple(
+    field.attname for field in SnapshotFields._meta.local_concrete_fields
+)
+
+
+def snapshot_digest(*, site: str, connection_id: str, fields: SnapshotFields) -> str:
+    """SHA-256 over what a person decides on: site, id, both orgs by id and name, the types.
+
+    A deletion is sent only while this is what Datadog still says. The creator is left out: a
+    creator who was disabled meanwhile does not change what the deletion does.
+    """
+    decided_on = [
+        "org connection, version 1",
+        site,
+        connection_id,
+        fields.source_org_id,
+        fields.source_org_name,
+        fields.sink_org_id,
+        fields.sink_org_name,
+        sorted(fields.connection_types),
+    ]
+    return hashlib.sha256(json.dumps(decided_on, ensure_ascii=True).encode()).hexdigest()
+
+
+class OrgConnectionSnapshot(SnapshotFields):
+    """One org connection as one credential saw it; a change makes a new row."""
+
+    credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="snapshots")
+    site = models.CharField(max_length=100)
+    connection_id = models.UUIDField()
+    digest = models.CharField(max_length=64)
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    # False once a complete listing no longer shows it, or shows it changed.
+    is_current = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ("source_org_name", "sink_org_name", "connection_id")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["credential", "connection_id"],
+                condition=models.Q(is_current=True),
+                name="one_current_snapshot",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["site", "connection_id", "-last_seen_at"], name="snapshot_of"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source_org_name} → {self.sink_org_name} ({self.connection_id})"

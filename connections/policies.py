@@ -1,0 +1,81 @@
+"""Who may do what: one function per question, deny by default.
+
+Roles add up. An administrator (superuser) holds every role and is the only one to touch people,
+roles and policies. Commands and the worker are trusted with what their process can already read,
+but never approve.
+"""
+
+from django.core.exceptions import PermissionDenied
+
+from connections.actors import Actor
+from connections.models import Deletion, Role
+
+def _holds(actor: Actor, *roles: Role) -> bool:
+    if actor.person is None:
+        return actor.kind in {"command", "worker"}
+    return actor.person.is_active and not actor.person.roles.isdisjoint(roles)
+
+
+def can_see(actor: Actor) -> bool:
+    """See overview, inventory, credentials, history and one deletion: any role."""
+    return _holds(actor, *Role)
+
+
+def can_refresh(actor: Actor) -> bool:
+    """Ask Datadog for the inventory again."""
+    return _holds(actor, Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER)
+
+
+def can_delete(actor: Actor) -> bool:
+    """Ask for a deletion, confirm it, check it with Datadog, close it."""
+    return _holds(actor, Role.OPERATOR)
+
+
+def can_approve_any(actor: Actor) -> bool:
+    """Approve or decline what other people asked for; commands never do."""
+    return actor.person is not None and _holds(actor, Role.APPROVER)
+
+
+def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
+    """Approve or decline this one: never one's own."""
+    return (
+        can_approve_any(actor)
+        and actor.person is not None
+        and deletion.requested_by_id != actor.person.pk
+    )
+
+
+def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
+    """Take it back: the requester their own, an approver any."""
+    if actor.person is None:
+        return actor.kind == "command"
+    is_own = deletion.requested_by_id == actor.person.pk
+    return (is_own and can_delete(actor)) or can_approve_any(actor)
+
+
+def can_manage_credentials(actor: Actor) -> bool:
+    """Add, verify, rename, rotate and retire credentials."""
+    return _holds(actor, Role.CREDENTIAL_MANAGER)
+
+
+def can_export(actor: Actor) -> bool:
+    """Export inventory and deletions."""
+    return _holds(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
+
+
+def can_audit(actor: Actor) -> bool:
+    """Read audit events and evidence."""
+    return _holds(actor, Role.AUDITOR)
+
+
+def can_administer(actor: Actor) -> bool:
+    """People, roles and policies."""
+    if actor.person is None:
+        return actor.kind == "command"
+    return actor.person.is_active and actor.person.is_superuser
+
+
+def require(is_allowed: bool, what: str) -> None:
+    """Raise PermissionDenied naming the act, unless it is allowed."""
+    if not is_allowed:
+        raise PermissionDenied(f"Your roles do not allow you to {what}.")

@@ -1,0 +1,17 @@
+"""What an act may answer instead of happening. Every message says what to do."""
+
+
+class ActError(Exception):
+    """The act did not happen; nothing was sent and nothing changed."""
+
+
+class InvalidInputError(ActError):
+    """Something typed cannot be used. `fields` maps a form field to its message."""
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__(" ".join(fields.values()))
+        self.fields = fields
+
+
+class ConflictError(ActError):
+    """What the act is about is no longer in a state in which it can happen."""

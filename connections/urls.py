@@ -1,0 +1,63 @@
+"""The table of contents, in the order a person walks."""
+
+from django.urls import path
+
+from connections.views import (
+    accounts,
+    audit,
+    credentials,
+    deletions,
+    health,
+    history,
+    org_connections,
+    overview,
+    people,
+)
+
+urlpatterns = [
+    path("", overview.overview_detail, name="overview"),
+    path("setup/", accounts.setup, name="setup"),
+    path("sign-in/", accounts.sign_in_link, name="sign-in-link"),
+    path("theme/", accounts.theme_set, name="theme-set"),
+    # Credentials: the key pair of one org on one site.
+    path("credentials/", credentials.credential_list, name="credential-list"),
+    path("credentials/new/", credentials.credential_new, name="credential-new"),
+    path("credentials/<uuid:pk>/", credentials.credential_detail, name="credential-detail"),
+    path("credentials/<uuid:pk>/verify/", credentials.credential_verify, name="credential-verify"),
+    path("credentials/<uuid:pk>/rename/", credentials.credential_rename, name="credential-rename"),
+    path("credentials/<uuid:pk>/rotate/", credentials.credential_rotate, name="credential-rotate"),
+    path("credentials/<uuid:pk>/policy/", credentials.credential_policy, name="credential-policy"),
+    path("credentials/<uuid:pk>/retire/", credentials.credential_retire, name="credential-retire"),
+    # Connections: what Datadog says there is.
+    path("connections/", org_connections.org_connection_list, name="org-connection-list"),
+    path(
+        "connections/refresh/", org_connections.org_connection_refresh, name="org-connection-refresh"
+    ),
+    path("connections/export/", org_connections.org_connection_export, name="org-connection-export"),
+    path(
+        "connections/<str:site>/<uuid:connection_id>/",
+        org_connections.org_connection_detail,
+        name="org-connection-detail",
+    ),
+    # Deletions: review and ask, then one deletion's life.
+    path("deletions/", history.deletion_list, name="deletion-list"),
+    path("deletions/export/", history.deletion_export, name="deletion-export"),
+    path("deletions/new/", deletions.deletion_new, name="deletion-new"),
+    path("deletions/<uuid:pk>/", deletions.deletion_detail, name="deletion-detail"),
+    path("deletions/<uuid:pk>/execute/", deletions.deletion_execute, name="deletion-execute"),
+    path("deletions/<uuid:pk>/approve/", deletions.deletion_approve, name="deletion-approve"),
+    path("deletions/<uuid:pk>/decline/", deletions.deletion_decline, name="deletion-decline"),
+    path("deletions/<uuid:pk>/withdraw/", deletions.deletion_withdraw, name="deletion-withdraw"),
+    path("deletions/<uuid:pk>/reconcile/", deletions.deletion_reconcile, name="deletion-reconcile"),
+    path("deletions/<uuid:pk>/close/", deletions.deletion_close, name="deletion-close"),
+    # People and what they did.
+    path("people/", people.person_list, name="person-list"),
+    path("people/new/", people.person_new, name="person-new"),
+    path("people/<uuid:pk>/", people.person_detail, name="person-detail"),
+    path("people/<uuid:pk>/roles/", people.person_roles, name="person-roles"),
+    path("people/<uuid:pk>/disable/", people.person_disable, name="person-disable"),
+    path("people/<uuid:pk>/enable/", people.person_enable, name="person-enable"),
+    path("people/<uuid:pk>/link/", people.person_link, name="person-link"),
+    path("audit/", audit.audit_list, name="audit-list"),
+    path("metrics", health.metrics, name="metrics"),
+]

@@ -1,0 +1,284 @@
+"""Settings, all of them from the environment; README.md lists the variables."""
+
+import ipaddress
+import secrets
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.csp import CSP
+from environs import Env
+
+from connections.sites import parse_extra_sites
+from orgadmin.private_files import PrivateFileError, create_private_text_once, read_private_text
+
+env = Env()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(env.str("ORGADMIN_DATA_DIR", str(BASE_DIR / "data"))).absolute()
+DEBUG = env.bool("DEBUG", False)
+
+# --- Who may reach it -------------------------------------------------------------------------
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an ALLOWED_HOSTS entry can only mean this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
+IS_LOCAL = all(is_loopback(host) for host in ALLOWED_HOSTS)
+TRUSTED_PROXIES: list[str] = env.list("ORGADMIN_TRUSTED_PROXIES", [])
+BASE_URL = env.str("ORGADMIN_BASE_URL", "").rstrip("/")
+
+# --- Data -------------------------------------------------------------------------------------
+
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.dj_db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'orgadmin.sqlite3'}")
+}
+DATABASE_IS_SQLITE = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
+if DATABASE_IS_SQLITE:
+    Path(DATABASES["default"]["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # IMMEDIATE takes the write lock when a transaction begins, so that waiting for it counts
+    # against `timeout` instead of failing at once; `synchronous` FULL keeps the last commit
+    # through a power cut, which NORMAL under WAL does not.
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
+    }
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    DATABASES["default"]["OPTIONS"] = {"connect_timeout": 5}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_USER_MODEL = "connections.Person"
+
+# Shared by all processes, so that limits on sign-in hold across them.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "orgadmin_cache",
+    }
+}
+SESSION_COOKIE_AGE = 12 * 60 * 60
+# The cookie storage has a fixed cookie name, which `__Host-` could not prefix.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+
+# --- Keys -------------------------------------------------------------------------------------
+
+KEYRING_FILE = Path(env.str("ORGADMIN_KEYRING_FILE", str(DATA_DIR / "keyring.json")))
+
+
+def load_secret_key() -> str:
+    """SECRET_KEY from the environment, its file, or (SQLite only) made on first use.
+
+    Raises ImproperlyConfigured with what to do when there is none and none may be made.
+    """
+    given: str = env.str("SECRET_KEY", "")
+    if given:
+        return given
+    named: str = env.str("SECRET_KEY_FILE", "")
+    try:
+        if named:
+            return read_private_text(Path(named)).strip()
+        if DATABASE_IS_SQLITE:
+            return create_private_text_once(
+                DATA_DIR / "secret_key", lambda: secrets.token_urlsafe(50)
+            ).strip()
+    except PrivateFileError as error:
+        raise ImproperlyConfigured(str(error)) from None
+    raise ImproperlyConfigured(
+        "Set SECRET_KEY or SECRET_KEY_FILE. With PostgreSQL it is never made by itself, because "
+        "every process must share one: run `./run manage make_keys --output DIR` once."
+    )
+
+
+SECRET_KEY = load_secret_key()
+
+# --- Datadog ----------------------------------------------------------------------------------
+
+try:
+    EXTRA_SITES = parse_extra_sites(env.str("ORGADMIN_EXTRA_SITES", ""))
+except ValueError as error:
+    raise ImproperlyConfigured(f"ORGADMIN_EXTRA_SITES: {error}") from None
+DATADOG_PROXY: str = env.str("ORGADMIN_HTTP_PROXY", "")
+DATADOG_CA_BUNDLE: str = env.str("ORGADMIN_CA_BUNDLE", "")
+
+# --- How deletions are asked for -----------------------------------------------------------------
+
+FOUR_EYES: str = env.str("ORGADMIN_FOUR_EYES", "none")
+if FOUR_EYES not in {"none", "one", "two"}:
+    raise ImproperlyConfigured("ORGADMIN_FOUR_EYES must be none, one or two.")
+TICKET_PATTERN: str = env.str("ORGADMIN_TICKET_PATTERN", "")
+TICKET_URL: str = env.str("ORGADMIN_TICKET_URL", "")
+IS_DEMO = env.bool("ORGADMIN_DEMO", False)
+
+# --- The application ----------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "connections",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+]
+MIDDLEWARE = [
+    "connections.middleware.HealthMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "connections.middleware.HeadersMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "connections.middleware.ReadOnlyMiddleware",
+]
+ROOT_URLCONF = "orgadmin.urls"
+WSGI_APPLICATION = "orgadmin.wsgi.application"
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "connections.context_processors.frame",
+            ],
+            "builtins": ["django.templatetags.static"],
+        },
+    }
+]
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# `./run serve` collects first and says so; the plain runserver finds the files where they are.
+STATIC_IS_COLLECTED = env.bool("ORGADMIN_STATIC_COLLECTED", False)
+WHITENOISE_USE_FINDERS = not STATIC_IS_COLLECTED
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if STATIC_IS_COLLECTED
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
+DATA_UPLOAD_MAX_NUMBER_FILES = 0
+
+# --- Signing in ---------------------------------------------------------------------------------
+
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "overview"
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+ACCOUNT_ADAPTER = "connections.accounts.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGOUT_ON_GET = False
+ACCOUNT_SESSION_REMEMBER = False
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 5 * 60
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_TOTP_ISSUER = "Org Admin"
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = IS_LOCAL
+REQUIRE_MFA = env.bool("ORGADMIN_REQUIRE_MFA", not IS_LOCAL)
+
+# --- Mail ---------------------------------------------------------------------------------------
+
+_mail: dict[str, Any] = env.dj_email_url("EMAIL_URL", "dummy:")
+MAILERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": _mail["EMAIL_BACKEND"]}}
+if _mail["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
+    MAILERS["default"]["OPTIONS"] = {
+        "host": _mail["EMAIL_HOST"],
+        "port": _mail["EMAIL_PORT"],
+        "username": _mail["EMAIL_HOST_USER"],
+        "password": _mail["EMAIL_HOST_PASSWORD"],
+        "use_tls": _mail["EMAIL_USE_TLS"],
+        "use_ssl": _mail["EMAIL_USE_SSL"],
+        "timeout": 10,
+    }
+HAS_MAIL = bool(env.str("EMAIL_URL", ""))
+DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", "orgadmin@localhost")
+
+# --- Headers and cookies --------------------------------------------------------------------------
+
+SECURE_CSP = {
+    "default-src": [CSP.NONE],
+    "script-src": [CSP.SELF],
+    "style-src": [CSP.SELF],
+    "img-src": [CSP.SELF],
+    "connect-src": [CSP.SELF],
+    "form-action": [CSP.SELF],
+    "base-uri": [CSP.NONE],
+    "frame-ancestors": [CSP.NONE],
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "connections.views.errors.csrf_failure"
+if not IS_LOCAL:
+    SECURE_SSL_REDIRECT = True
+    SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
+    SESSION_COOKIE_SECURE = True
+    SESSION_COOKIE_NAME = "__Host-sessionid"
+    CSRF_COOKIE_SECURE = True
+    CSRF_COOKIE_NAME = "__Host-csrftoken"
+    if TRUSTED_PROXIES:
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Preload and includeSubDomains bind a whole domain, which is not this service's to decide.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("ORGADMIN_LOG_LEVEL", "WARNING")},
+    "loggers": {
+        "connections": {"level": env.str("ORGADMIN_LOG_LEVEL", "INFO")},
+        "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+    },
+}

@@ -1,0 +1,31 @@
+"""Settings for tests: the product's own, with a throw-away data directory and cheap passwords.
+
+The environment is cleared first, so that a developer's own settings cannot reach a test;
+ORGADMIN_TEST_DATABASE_URL alone chooses another database.
+"""
+
+import os
+import tempfile
+
+for name in list(os.environ):
+    if name.startswith("ORGADMIN_") and name not in {
+        "ORGADMIN_TEST_DATABASE_URL",
+        "ORGADMIN_TEST_DATA_DIR",
+    }:
+        del os.environ[name]
+for name in ("DATABASE_URL", "SECRET_KEY", "SECRET_KEY_FILE", "ALLOWED_HOSTS", "DEBUG"):
+    os.environ.pop(name, None)
+# Kept in the environment so that the processes a test starts share it.
+os.environ["ORGADMIN_DATA_DIR"] = os.environ.setdefault(
+    "ORGADMIN_TEST_DATA_DIR", tempfile.mkdtemp(prefix="orgadmin-test-")
+)
+if "ORGADMIN_TEST_DATABASE_URL" in os.environ:
+    os.environ["DATABASE_URL"] = os.environ["ORGADMIN_TEST_DATABASE_URL"]
+    os.environ["SECRET_KEY"] = "only-for-tests-" + "x" * 50
+# Live-server tests in a browser run Django's synchronous code under Playwright's event loop.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+from orgadmin.settings import *  # noqa: E402, F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
