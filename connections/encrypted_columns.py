@@ -78,7 +78,8 @@ class EncryptedColumn:
         return self._objects().exclude(**{self.column: ""}).annotate(key_id=key_id)
 
     def _objects(self) -> models.QuerySet[Any, Any]:
-        return apps.get_model(self.model)._base_manager.order_by()
+        objects: models.QuerySet[Any, Any] = apps.get_model(self.model)._base_manager.order_by()
+        return objects
 
     def _is_migrated(self) -> bool:
         table = apps.get_model(self.model)._meta.db_table

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 VERSION = "v1"
 NONCE_LENGTH = 12
+_TAG_LENGTH = 16
 KEY_ID_LENGTH = 16
 KEY_ID_OFFSET = len(f"{VERSION}.")
 KEY_ID = re.compile(rf"[0-9a-f]{{{KEY_ID_LENGTH}}}", re.ASCII)
@@ -71,6 +72,8 @@ def parse_envelope(text: str) -> Envelope | None:
     try:
         data = base64.b64decode(match["data"], altchars=b"-_", validate=True)
     except binascii.Error:
+        return None
+    if len(data) < NONCE_LENGTH + _TAG_LENGTH:
         return None
     envelope = Envelope(
         key_id=match["key_id"], nonce=data[:NONCE_LENGTH], sealed=data[NONCE_LENGTH:]

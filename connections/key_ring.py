@@ -20,7 +20,7 @@ import os
 import secrets
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, SupportsIndex
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
@@ -74,7 +74,7 @@ class KeyRing:
     def __repr__(self) -> str:
         return f"KeyRing(primary_id={self.primary_id!r}, keys={len(self._ciphers)})"
 
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError("A KeyRing cannot be serialized.")
 
 
@@ -89,7 +89,7 @@ def load_key_ring() -> KeyRing:
 
     Raises KeyRingError.
     """
-    global _loaded  # noqa: PLW0603  # one file, one parsed copy of it a process
+    global _loaded
     path = Path(settings.KEYRING_FILE)
     stamp = _stamp_of(path)
     if stamp is None:

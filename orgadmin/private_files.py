@@ -1,6 +1,7 @@
 """Files that hold keys: readable by their owner alone, and whole or not there at all."""
 
 import contextlib
+import fcntl
 import logging
 import os
 import stat
@@ -39,25 +40,27 @@ def read_private_text(path: str | os.PathLike[str]) -> str:
 def create_private_text_once(path: str | os.PathLike[str], make: Callable[[], str]) -> str:
     """The text of the file at `path`, made with `make()` (mode 0600) when there is none yet.
 
-    However many processes call this at once, one text is kept and all of them return it: the
-    text is written and synced beside the path and linked to it, which fails where the path
-    exists already. A missing parent directory is made with mode 0700.
+    However many processes call this at once, one text is kept and all of them return it.
+    A missing parent directory is made with mode 0700.
 
     Raises PrivateFileError.
     """
     path = Path(path)
     if not path.exists():
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _written_beside(path, make()) as temporary, contextlib.suppress(FileExistsError):
-                os.link(temporary, path)
-            _sync_directory(path.parent)
-        except OSError as error:
-            raise PrivateFileError(
-                f"Cannot make {path} ({error.strerror}). Make its directory writable for the "
-                "user that runs Org Admin, on a file system with hard links."
-            ) from None
+        _create(path, make())
     return read_private_text(path)
+
+
+def create_private_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` to a new file at `path` with mode 0600; see `create_private_text_once`.
+
+    Raises PrivateFileError, also when there is something at `path` already.
+    """
+    path = Path(path)
+    if not _create(path, text):
+        raise PrivateFileError(
+            f"{path} exists already and is not overwritten. Name a directory without it."
+        )
 
 
 def replace_private_text(path: str | os.PathLike[str], text: str) -> None:
@@ -77,6 +80,56 @@ def replace_private_text(path: str | os.PathLike[str], text: str) -> None:
             f"Cannot replace {path} ({error.strerror}). Run this as the user that owns the file, "
             "where its directory is writable."
         ) from None
+
+
+def update_private_text(path: str | os.PathLike[str], change: Callable[[str], str]) -> None:
+    """Replace the text of the file at `path` by `change(text)`, one process at a time.
+
+    The lock is a file beside it, named `<name>.lock`, which stays.
+
+    Raises PrivateFileError, also when another process holds the lock; the old text stands then.
+    """
+    path = Path(os.path.realpath(path))
+    with _locked(path):
+        replace_private_text(path, change(read_private_text(path)))
+
+
+def _create(path: Path, text: str) -> bool:
+    """Whether `path` is now ours; False when something was there. Whole, or not there at all."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _written_beside(path, text) as temporary:
+            os.link(temporary, path)
+        _sync_directory(path.parent)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise PrivateFileError(
+            f"Cannot make {path} ({error.strerror}). Make its directory writable for the "
+            "user that runs Org Admin, on a file system with hard links."
+        ) from None
+    return True
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    name = path.with_name(f"{path.name}.lock")
+    try:
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise PrivateFileError(
+            f"Cannot lock {path} with {name} ({error.strerror}). Run this as the user that owns "
+            "the file, where its directory is writable."
+        ) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise PrivateFileError(
+            f"Another process is changing {path}. Wait until it has ended, then run this again."
+        ) from None
+    finally:
+        os.close(descriptor)
 
 
 def _read_checked(path: Path) -> bytes:
