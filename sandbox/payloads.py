@@ -1,0 +1,159 @@
+"""Datadog's JSON objects, in the shapes that its recorded answers have."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sandbox.world import Connection, KeyPair, Org, User
+
+Json = dict[str, Any]
+
+_SINCE = datetime(2023, 2, 14, 9, 30, 12, 402318, tzinfo=UTC)
+_PERMISSIONS = ("org_connections_read", "org_connections_write", "audit_logs_read")
+
+
+def connection_object(*, connection: Connection, with_names: bool = True) -> Json:
+    """One org connection; the answer to a PATCH carries ids without names."""
+    return {
+        "type": "org_connection",
+        "id": connection.id,
+        "attributes": {
+            "connection_types": list(connection.connection_types),
+            "created_at": connection.created_at.isoformat(timespec="microseconds"),
+        },
+        "relationships": {
+            "source_org": _relation(kind="orgs", thing=connection.source_org, named=with_names),
+            "sink_org": _relation(kind="orgs", thing=connection.sink_org, named=with_names),
+            "created_by": _relation(kind="users", thing=connection.created_by, named=with_names),
+        },
+    }
+
+
+def connection_list(
+    *, page: Sequence[Connection], total_count: int, total_filtered_count: int
+) -> Json:
+    """One page of a listing; `included` is absent when the page is empty."""
+    payload: Json = {"data": [connection_object(connection=one) for one in page]}
+    if page:
+        payload["included"] = _included(connections=page)
+    payload["meta"] = {
+        "page": {"total_count": total_count, "total_filtered_count": total_filtered_count}
+    }
+    return payload
+
+
+def current_user(*, key_pair: KeyPair, org: Org) -> Json:
+    """The owner of the application key, with org, role and the role's permissions included."""
+    role_id = _derived_id(f"role:{org.id}:{key_pair.permissions}")
+    permissions = [name for name in _PERMISSIONS if name in key_pair.permissions]
+    permissions += [name for name in key_pair.permissions if name not in _PERMISSIONS]
+    user = user_object(user=key_pair.user)
+    user["relationships"] = {
+        "roles": {"data": [{"type": "roles", "id": role_id}]},
+        "org": {"data": {"type": "orgs", "id": org.id}},
+    }
+    role = {
+        "type": "roles",
+        "id": role_id,
+        "attributes": {
+            "name": "Org Connections Role",
+            "created_at": _time(_SINCE),
+            "modified_at": _time(_SINCE),
+        },
+        "relationships": {
+            "permissions": {
+                "data": [{"type": "permissions", "id": _permission_id(one)} for one in permissions]
+            }
+        },
+    }
+    return {
+        "data": user,
+        "included": [role, *map(_permission_object, permissions), org_object(org=org)],
+    }
+
+
+def org_object(*, org: Org) -> Json:
+    """An org as it stands in `included`."""
+    return {
+        "type": "orgs",
+        "id": org.id,
+        "attributes": {
+            "name": org.name,
+            "public_id": org.public_id,
+            "description": None,
+            "disabled": False,
+            "sharing": "none",
+            "url": None,
+            "created_at": _time(_SINCE),
+            "modified_at": _time(_SINCE),
+        },
+    }
+
+
+def user_object(*, user: User) -> Json:
+    """A user as it stands in `included`: personal data, which the product drops."""
+    return {
+        "type": "users",
+        "id": user.id,
+        "attributes": {
+            "name": user.name,
+            "handle": user.handle,
+            "email": user.email,
+            "icon": "https://secure.gravatar.com/avatar/00000000000000000000000000000000",
+            "title": None,
+            "service_account": user.service_account,
+            "disabled": user.disabled,
+            "verified": True,
+            "status": "Disabled" if user.disabled else "Active",
+            "created_at": _time(_SINCE),
+            "modified_at": _time(_SINCE),
+        },
+    }
+
+
+def _included(*, connections: Iterable[Connection]) -> list[Json]:
+    orgs: dict[str, Org] = {}
+    users: dict[str, User] = {}
+    for one in connections:
+        orgs[one.source_org.id] = one.source_org
+        orgs[one.sink_org.id] = one.sink_org
+        users[one.created_by.id] = one.created_by
+    return [org_object(org=org) for org in orgs.values()] + [
+        user_object(user=user) for user in users.values()
+    ]
+
+
+def _relation(*, kind: str, thing: Org | User, named: bool) -> Json:
+    data = {"type": kind, "id": thing.id}
+    if named:
+        data["name"] = thing.name
+    return {"data": data}
+
+
+def _permission_object(name: str) -> Json:
+    return {
+        "type": "permissions",
+        "id": _permission_id(name),
+        "attributes": {
+            "name": name,
+            "display_name": name.replace("_", " ").title(),
+            "description": "",
+            "group_name": "Access Management",
+            "display_type": "other",
+            "restricted": False,
+            "created": _time(_SINCE),
+        },
+    }
+
+
+def _permission_id(name: str) -> str:
+    return _derived_id(f"permission:{name}")
+
+
+def _derived_id(text: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, text))
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds")

@@ -1,0 +1,138 @@
+"""The listeners of the local Datadog: one loopback port for each site, one thread a client."""
+
+import contextlib
+import selectors
+import socket
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from sandbox.handler import Handler
+from sandbox.world import World
+
+LOOPBACK = "127.0.0.1"
+_JOIN_SECONDS = 5.0
+
+
+class SandboxServer:
+    """Serves a world until it is stopped; usable as a context manager.
+
+    `ports` gives fixed ports by site name; the system picks the others.
+    """
+
+    def __init__(self, world: World, *, ports: Mapping[str, int] | None = None) -> None:
+        self.world = world
+        self.stopping = threading.Event()
+        self._ports = dict(ports or {})
+        self._listeners: dict[str, socket.socket] = {}
+        self._waker: tuple[socket.socket, socket.socket] | None = None
+        self._acceptor: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._clients: dict[socket.socket, threading.Thread] = {}
+
+    @property
+    def base_urls(self) -> dict[str, str]:
+        """The address of each site, without a slash at its end."""
+        return {
+            site: f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+            for site, listener in self._listeners.items()
+        }
+
+    def extra_sites_setting(self) -> str:
+        """The value of ORGADMIN_EXTRA_SITES that leads the product here."""
+        return ",".join(f"{site}={url}" for site, url in self.base_urls.items())
+
+    def start(self) -> Self:
+        """Listen on every site's port; raises OSError when a given port is taken."""
+        self.stopping.clear()
+        try:
+            for site in self.world.sites:
+                self._listeners[site] = socket.create_server(
+                    (LOOPBACK, self._ports.get(site, 0)), backlog=128
+                )
+        except OSError:
+            self._close_listeners()
+            raise
+        self._waker = socket.socketpair()
+        self.world.checkpoint()
+        self._acceptor = threading.Thread(target=self._accept, name="sandbox", daemon=True)
+        self._acceptor.start()
+        return self
+
+    def stop(self) -> None:
+        """Release every hung client, close every socket and wait for the threads to end."""
+        if self._acceptor is None or self._waker is None:
+            return
+        self.stopping.set()
+        self._waker[1].send(b"x")
+        self._acceptor.join(_JOIN_SECONDS)
+        self._acceptor = None
+        for end in self._waker:
+            end.close()
+        self._close_listeners()
+        self.close_client_connections()
+        with self._lock:
+            threads = list(self._clients.values())
+        for thread in threads:
+            thread.join(_JOIN_SECONDS)
+
+    def close_client_connections(self) -> None:
+        """Close all connections from this end, as a far end does with idle ones."""
+        with self._lock:
+            clients = list(self._clients)
+        for client in clients:
+            with contextlib.suppress(OSError):  # the client may have closed it in this moment
+                client.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners.values():
+            listener.close()
+        self._listeners.clear()
+
+    def _accept(self) -> None:
+        assert self._waker is not None  # noqa: S101 - start() has made it
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._waker[0], selectors.EVENT_READ, None)
+            for site, listener in self._listeners.items():
+                listener.setblocking(False)
+                selector.register(listener, selectors.EVENT_READ, site)
+            while not self.stopping.is_set():
+                for key, _ in selector.select():
+                    if key.data is not None and isinstance(key.fileobj, socket.socket):
+                        self._take_client(listener=key.fileobj, site=key.data)
+
+    def _take_client(self, *, listener: socket.socket, site: str) -> None:
+        try:
+            client, _ = listener.accept()
+        except OSError:  # it left before it was taken
+            return
+        client.setblocking(True)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        thread = threading.Thread(
+            target=self._serve, kwargs={"client": client, "site": site}, daemon=True
+        )
+        with self._lock:
+            self._clients[client] = thread
+        thread.start()
+
+    def _serve(self, *, client: socket.socket, site: str) -> None:
+        try:
+            Handler(client, world=self.world, site=site, stopping=self.stopping)
+        except OSError:  # the client left, or a fault closed the socket under the handler
+            pass
+        finally:
+            with self._lock:
+                self._clients.pop(client, None)
+            client.close()

@@ -1,0 +1,1 @@
+"""The local Datadog itself is held to its word."""
