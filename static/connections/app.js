@@ -1,0 +1,229 @@
+"use strict";
+/* Comfort on top of pages that work without it. No eval, no inline handlers; htmx is optional here too. */
+(() => {
+  const root = document.documentElement;
+  const $ = (selector, from = document) => from.querySelector(selector);
+  const fold = (text) => text.normalize("NFKC").trim().replace(/\s+/gu, " ").toLowerCase();
+
+  function announce(text) {
+    const live = $("#live");
+    if (!live) return;
+    live.textContent = "";
+    window.setTimeout(() => { live.textContent = text; }, 50);
+  }
+
+  function focusOn(element) {
+    if (!element) return;
+    if (!element.hasAttribute("tabindex")) element.setAttribute("tabindex", "-1");
+    element.focus({ preventScroll: true });
+    element.scrollIntoView({ block: "nearest" });
+  }
+
+  /* Theme: change at once, store by the same POST that works without JavaScript. */
+  async function switchTheme(form, button) {
+    const before = root.dataset.theme;
+    const show = (theme) => {
+      root.dataset.theme = theme;
+      for (const other of form.querySelectorAll("button[name=theme]")) other.setAttribute("aria-pressed", String(other.value === theme));
+    };
+    const body = new FormData(form);
+    body.set("theme", button.value);
+    show(button.value);
+    try {
+      const answer = await fetch(form.action, { method: "POST", body, credentials: "same-origin", redirect: "manual" });
+      if (answer.type !== "opaqueredirect" && !answer.ok) show(before);
+    } catch {
+      show(before);
+    }
+  }
+
+  /* One submission at a time. */
+  const submitButtons = (form) => [...form.elements].filter((element) => element.type === "submit");
+
+  function markBusy(form, submitter) {
+    form.dataset.inFlight = "";
+    form.setAttribute("aria-busy", "true");
+    $("#progress")?.classList.add("is-busy");
+    /* After the browser has read the form, else the button's own name and value would be lost. */
+    window.setTimeout(() => {
+      if (!("inFlight" in form.dataset)) return;
+      for (const button of submitButtons(form)) button.disabled = true;
+      const word = submitter?.dataset.busy;
+      if (word) {
+        submitter.dataset.word = submitter.textContent;
+        submitter.textContent = word;
+      }
+    }, 0);
+  }
+
+  function markIdle(form) {
+    delete form.dataset.inFlight;
+    form.removeAttribute("aria-busy");
+    $("#progress")?.classList.remove("is-busy");
+    for (const button of submitButtons(form)) {
+      button.disabled = false;
+      if (button.dataset.word !== undefined) {
+        button.textContent = button.dataset.word;
+        delete button.dataset.word;
+      }
+    }
+  }
+
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.matches("[data-theme-form]") && event.submitter) {
+      event.preventDefault();
+      switchTheme(form, event.submitter);
+      return;
+    }
+    if (form.method !== "post" || form.hasAttribute("data-repeatable")) return;
+    if ("inFlight" in form.dataset) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      return;
+    }
+    markBusy(form, event.submitter);
+  }, true);
+
+  /* The back button shows the page as it was left: let its forms be sent again (the server knows the request). */
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) document.querySelectorAll("form[data-in-flight]").forEach(markIdle);
+  });
+
+  /* Confirming by typing: say when it matches, never stand in the way; the server decides. */
+  function hintConfirmation(field) {
+    const form = field.form;
+    const hint = form && $("[data-confirm-hint]", form);
+    if (!hint || !("confirm" in form.dataset)) return;
+    const matches = fold(field.value) === fold(form.dataset.confirm);
+    hint.classList.toggle("is-match", matches);
+    hint.textContent = matches ? "Matches." : "";
+  }
+
+  document.addEventListener("input", (event) => {
+    if (event.target.name === "confirmation") hintConfirmation(event.target);
+  });
+
+  document.addEventListener("change", (event) => {
+    const form = event.target.form;
+    if (form?.matches("[data-autosubmit]") && event.target.matches("select, [type=checkbox], [type=radio], [type=date]")) form.requestSubmit();
+  });
+
+  /* Copy */
+  async function copy(button) {
+    const source = button.dataset.copyFrom ? document.getElementById(button.dataset.copyFrom)?.textContent : button.dataset.copy;
+    const word = $("[data-copy-word]", button);
+    let done = true;
+    try {
+      await navigator.clipboard.writeText(source ?? "");
+    } catch {
+      done = copyBySelection(source ?? "");
+    }
+    if (!word) return;
+    word.textContent = done ? "Copied" : "Not copied";
+    button.toggleAttribute("data-done", done);
+    announce(word.textContent);
+    window.setTimeout(() => { word.textContent = "Copy"; button.removeAttribute("data-done"); }, 2000);
+  }
+
+  /* The clipboard interface exists on https and loopback only. */
+  function copyBySelection(text) {
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.className = "sr-only";
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-copy], [data-copy-from]");
+    if (button) copy(button);
+    for (const menu of document.querySelectorAll("details.menu[open]:not(.rail-toggle)")) {
+      if (!menu.contains(event.target)) menu.open = false;
+    }
+  });
+
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input, select, textarea, [contenteditable]");
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      const search = $("[data-search]") ?? $("input[type=search]");
+      if (!search) return;
+      event.preventDefault();
+      search.focus();
+      search.select();
+    }
+    if (event.key === "Escape") {
+      const menu = event.target.closest("details.menu[open]");
+      if (!menu) return;
+      menu.open = false;
+      $("summary", menu).focus();
+    }
+  });
+
+  /* htmx */
+  const isAct = (detail) => detail.requestConfig?.verb !== "get";
+  const outcomeHeading = () => $("#outcome :is(h1, h2, h3)");
+  let spoken = "";
+
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { xhr, target } = event.detail;
+    spoken = outcomeHeading()?.textContent.trim() ?? "";
+    if (xhr.status < 400 || event.detail.shouldSwap) return;
+    /* An error may bring the fragment that was asked for; a whole page is never put into a fragment. */
+    const body = xhr.responseText;
+    if (target?.id && !/<html[\s>]/i.test(body) && body.includes(`id="${target.id}"`)) {
+      event.detail.shouldSwap = true;
+      event.detail.isError = false;
+    }
+  });
+
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const form = event.detail.elt?.closest?.("form");
+    if (form) markIdle(form);
+  });
+
+  document.addEventListener("htmx:afterSettle", (event) => {
+    const detail = event.detail;
+    document.querySelectorAll("[data-silent]").forEach((box) => box.remove());
+    const heading = outcomeHeading();
+    if (isAct(detail)) {
+      const errors = $("[data-focus]", document.getElementById(detail.target?.id) ?? document);
+      focusOn(errors ?? (detail.target?.id === "outcome" || detail.elt?.id === "outcome" ? heading : null));
+    } else if (heading && heading.textContent.trim() !== spoken) {
+      announce(heading.textContent.trim());
+    }
+    document.querySelectorAll("input[name=confirmation]").forEach(hintConfirmation);
+  });
+
+  /* Our own server is silent, or refuses: say so where the answer was expected. */
+  function showSilence(event, status) {
+    const asked = event.detail.elt;
+    const record = asked?.closest("[data-record-url]") ?? $("#outcome[data-record-url]");
+    /* A look that failed is no act: the next one comes by itself. */
+    if (!isAct(event.detail) && asked?.hasAttribute("data-quiet")) return;
+    const refused = status >= 400 && status < 500 && status !== 408;
+    const kind = refused ? "refused" : record && isAct(event.detail) ? "no-answer-deletion" : "no-answer";
+    const box = document.getElementById(kind).content.firstElementChild.cloneNode(true);
+    const statusPlace = $("[data-status]", box);
+    if (statusPlace) statusPlace.textContent = String(status);
+    const link = $("[data-record]", box);
+    if (link) link.href = record.dataset.recordUrl;
+    const reload = $("[data-reload]", box);
+    if (reload) reload.href = window.location.href;
+    document.querySelectorAll("[data-silent]").forEach((old) => old.remove());
+    const outcome = $("#outcome");
+    if (outcome && isAct(event.detail)) outcome.prepend(box);
+    else $("#notices").prepend(box);
+    focusOn($(".banner-head", box));
+  }
+
+  document.addEventListener("htmx:sendError", (event) => showSilence(event, 0));
+  document.addEventListener("htmx:timeout", (event) => showSilence(event, 0));
+  document.addEventListener("htmx:responseError", (event) => showSilence(event, event.detail.xhr.status));
+
+  document.querySelectorAll("input[name=confirmation]").forEach(hintConfirmation);
+  focusOn($("[data-focus]"));
+})();
