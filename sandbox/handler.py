@@ -34,7 +34,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         """Read and answer one request, unless it is to be reset while it lies unread."""
-        if self.world.has_fault(wire=Wire.RESET_UNREAD) and self._reset_unread():
+        if self.world.faults.has(wire=Wire.RESET_UNREAD) and self._reset_unread():
             self.close_connection = True
             return
         super().handle_one_request()
@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer_as_datadog(self, *, request: Request) -> bool:
         facts = self._facts(request=request)
-        fault = self.world.take_fault(facts=facts)
+        fault = self.world.faults.take(facts=facts)
         number = self._record(request=request, facts=facts, fault=fault)
         if fault is not None and fault.late and not self.line.pause(seconds=fault.late):
             return False
@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         headers = parse_headers(io.BytesIO(rest))
         request = self._request(headers=dict(headers.items()), body=b"")
         facts = self._facts(request=request)
-        fault = self.world.take_fault(facts=facts, only=Wire.RESET_UNREAD)
+        fault = self.world.faults.take(facts=facts, only=Wire.RESET_UNREAD)
         if fault is None:
             return False
         self._record(request=request, facts=facts, fault=fault)

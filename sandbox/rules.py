@@ -1,8 +1,10 @@
 """To which requests a fault is bound."""
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from sandbox.faults import Fault
+from sandbox.faults import Fault, Wire
 
 OPERATIONS = ("validate", "validate_keys", "current_user", "list", "create", "update", "delete")
 
@@ -58,3 +60,50 @@ class FaultRule:
             return False
         self.left -= 1
         return True
+
+
+class FaultBook:
+    """All bindings, the newest first; safe for many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rules: list[FaultRule] = []
+
+    def add(self, *, rule: FaultRule) -> None:
+        """Bind a fault; it comes before those bound earlier."""
+        with self._lock:
+            self._rules.insert(0, rule)
+
+    def clear(self) -> None:
+        """Remove every binding."""
+        self.restore(rules=())
+
+    def copied(self) -> list[FaultRule]:
+        """Give copies with their counters as they stand."""
+        with self._lock:
+            return [replace(rule) for rule in self._rules]
+
+    def restore(self, *, rules: Iterable[FaultRule]) -> None:
+        """Put copies of these bindings in the place of all others."""
+        with self._lock:
+            self._rules = [replace(rule) for rule in rules]
+
+    def has(self, *, wire: Wire) -> bool:
+        """Tell whether any binding's fault travels this way."""
+        with self._lock:
+            return any(rule.fault.wire is wire for rule in self._rules)
+
+    def take(self, *, facts: RequestFacts, only: Wire | None = None) -> Fault | None:
+        """Give the fault for this request and count it as used.
+
+        With `only`, nothing is taken or counted when the fault in turn travels another way.
+        """
+        with self._lock:
+            for rule in self._rules:
+                if not rule.matches(facts=facts):
+                    continue
+                if only is not None and rule.fault.wire is not only:
+                    return None
+                if rule.take():
+                    return rule.fault
+        return None

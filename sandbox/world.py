@@ -13,9 +13,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from sandbox.entities import READ, WRITE, Connection, KeyPair, Org, Site, User, make_user
-from sandbox.faults import Fault, Wire
+from sandbox.faults import Fault
 from sandbox.journal import Journal, ReceivedRequest
-from sandbox.rules import FaultRule, RequestFacts
+from sandbox.rules import FaultBook, FaultRule
 
 __all__ = [
     "READ",
@@ -41,7 +41,7 @@ class World:
         self._key_pairs: list[KeyPair] = []
         self._revoked: set[KeyPair] = set()
         self._connections: dict[str, Connection] = {}
-        self._rules: list[FaultRule] = []
+        self.faults = FaultBook()
         self.journal = Journal(changed=self._changed)
         self._beginning: tuple[dict[str, Connection], set[KeyPair], list[FaultRule]] | None = None
         for name in sites:
@@ -226,33 +226,11 @@ class World:
             left=times,
             skip=after,
         )
-        with self._changed:
-            self._rules.insert(0, rule)
+        self.faults.add(rule=rule)
 
     def clear_faults(self) -> None:
         """Answer everything properly again."""
-        with self._changed:
-            self._rules.clear()
-
-    def has_fault(self, *, wire: Wire) -> bool:
-        """Tell whether any binding's fault travels this way."""
-        with self._changed:
-            return any(rule.fault.wire is wire for rule in self._rules)
-
-    def take_fault(self, *, facts: RequestFacts, only: Wire | None = None) -> Fault | None:
-        """Give the fault for this request and count it as used.
-
-        With `only`, nothing is taken or counted when the fault in turn travels another way.
-        """
-        with self._changed:
-            for rule in self._rules:
-                if not rule.matches(facts=facts):
-                    continue
-                if only is not None and rule.fault.wire is not only:
-                    return None
-                if rule.take():
-                    return rule.fault
-        return None
+        self.faults.clear()
 
     # What was received
 
@@ -296,7 +274,7 @@ class World:
             self._beginning = (
                 dict(self._connections),
                 set(self._revoked),
-                [replace(rule) for rule in self._rules],
+                self.faults.copied(),
             )
 
     def reset(self) -> None:
@@ -308,7 +286,7 @@ class World:
             connections, revoked, rules = self._beginning
             self._connections = dict(connections)
             self._revoked = set(revoked)
-            self._rules = [replace(rule) for rule in rules]
+            self.faults.restore(rules=rules)
 
 
 def _site_name(site: Site | str) -> str:
