@@ -70,6 +70,8 @@ class SignInLink(models.Model):
         Person, on_delete=models.CASCADE, null=True, related_name="sign_in_links"
     )
     token_hash = models.CharField(max_length=64, unique=True)
+    # For a lost second factor; chosen by who makes the link, never by who uses it.
+    removes_second_factor = models.BooleanField(default=False)
     made_by_name = models.CharField(max_length=200)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
