@@ -1,7 +1,6 @@
 """System checks of our own, with their ids and hints."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Tags, register
@@ -9,9 +8,6 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
 
 KEYS = "keys"
-
-KEY_CHECK_KWARGS: dict[str, Any] = {"tags": [KEYS], "include_deployment_checks": True}
-"""What a command that needs keys passes to `self.check()`, best by `get_check_kwargs`."""
 
 
 # A deployment check that looks into the database: `migrate`, which may run where no key file is

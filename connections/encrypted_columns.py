@@ -75,7 +75,9 @@ class EncryptedColumn:
     def _rows(self) -> models.QuerySet[Any, Any]:
         # Substr counts from 1.
         key_id = Substr(self.column, KEY_ID_OFFSET + 1, KEY_ID_LENGTH)
-        return self._objects().exclude(**{self.column: ""}).annotate(key_id=key_id)
+        rows: models.QuerySet[Any, Any]
+        rows = self._objects().exclude(**{self.column: ""}).annotate(key_id=key_id)
+        return rows
 
     def _objects(self) -> models.QuerySet[Any, Any]:
         objects: models.QuerySet[Any, Any] = apps.get_model(self.model)._base_manager.order_by()

@@ -18,7 +18,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, NoReturn, SupportsIndex
 
@@ -32,6 +32,7 @@ from orgadmin.private_files import (
     PrivateFileError,
     create_private_text_once,
     read_private_text,
+    update_private_text,
 )
 
 FORMAT = "orgadmin key ring 1"
@@ -139,10 +140,28 @@ def read_key_ring(path: Path) -> KeyRing:
         text = Secret(read_private_text(path))
     except PrivateFileError as error:
         raise KeyRingError(f"The key ring cannot be used. {error}") from None
-    ring = _parse(text)
-    if isinstance(ring, str):
-        raise KeyRingError(f"The key ring {path} {ring}. Put it back from its backup.")
-    return ring
+    return _ring_of(text)
+
+
+def update_key_ring(change: Callable[[Secret], Secret]) -> None:
+    """Replace the text of the ring of KEYRING_FILE by `change(text)`, all or nothing.
+
+    Raises KeyRingError and what `change` raises; the old ring stands then.
+    """
+
+    def change_whole_ring(text: Secret) -> Secret:
+        _ring_of(text)
+        return change(text)
+
+    try:
+        update_private_text(Path(settings.KEYRING_FILE), change_whole_ring)
+    except PrivateFileError as error:
+        raise KeyRingError(f"The key ring was not changed. {error}") from None
+
+
+def primary_key_id(text: Secret) -> str:
+    """The id of the primary key of the ring in `text`. Raises KeyRingError."""
+    return _ring_of(text).primary_id
 
 
 def new_key_ring_text() -> Secret:
@@ -175,6 +194,15 @@ def without_keys(text: Secret, key_ids: Set[str]) -> Secret:
 
 def _as_text(document: dict[str, Any]) -> Secret:
     return Secret(json.dumps(document, indent=2) + "\n")
+
+
+def _ring_of(text: Secret) -> KeyRing:
+    ring = _parse(text)
+    if isinstance(ring, str):
+        raise KeyRingError(
+            f"The key ring {settings.KEYRING_FILE} {ring}. Put it back from its backup."
+        )
+    return ring
 
 
 def _parse(text: Secret) -> KeyRing | str:

@@ -1,4 +1,7 @@
-"""Files that hold keys: readable by their owner alone, and whole or not there at all."""
+"""Files that hold keys: readable by their owner alone, and whole or not there at all.
+
+Text to be written is a Secret, because a traceback keeps the local variables of its functions.
+"""
 
 import contextlib
 import fcntl
@@ -8,6 +11,8 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from connections.secret import Secret
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +52,11 @@ def create_private_text_once(path: str | os.PathLike[str], make: Callable[[], st
     """
     path = Path(path)
     if not path.exists():
-        _create(path, make())
+        _create(path, Secret(make()))
     return read_private_text(path)
 
 
-def create_private_text(path: str | os.PathLike[str], text: str) -> None:
+def create_private_text(path: str | os.PathLike[str], text: Secret) -> None:
     """Write `text` to a new file at `path` with mode 0600; see `create_private_text_once`.
 
     Raises PrivateFileError, also when there is something at `path` already.
@@ -63,38 +68,30 @@ def create_private_text(path: str | os.PathLike[str], text: str) -> None:
         )
 
 
-def replace_private_text(path: str | os.PathLike[str], text: str) -> None:
-    """Replace what the file at `path` holds, in one step and with mode 0600.
+def update_private_text(path: str | os.PathLike[str], change: Callable[[Secret], Secret]) -> None:
+    """Replace the text of the file at `path` by `change(text)`, in one step and with mode 0600.
 
-    A reader sees the old text or the new one, never a part. A symbolic link stays one.
+    A reader sees the old text or the new one, never a part. One process at a time may change
+    it; the lock is a file beside it, named `<name>.lock`, which stays. A symbolic link stays one.
 
-    Raises PrivateFileError, after which the old text still stands.
-    """
-    path = Path(os.path.realpath(path))
-    try:
-        with _written_beside(path, text) as temporary:
-            temporary.replace(path)
-        _sync_directory(path.parent)
-    except OSError as error:
-        raise PrivateFileError(
-            f"Cannot replace {path} ({error.strerror}). Run this as the user that owns the file, "
-            "where its directory is writable."
-        ) from None
-
-
-def update_private_text(path: str | os.PathLike[str], change: Callable[[str], str]) -> None:
-    """Replace the text of the file at `path` by `change(text)`, one process at a time.
-
-    The lock is a file beside it, named `<name>.lock`, which stays.
-
-    Raises PrivateFileError, also when another process holds the lock; the old text stands then.
+    Raises PrivateFileError, also when another process holds the lock, and what `change` raises;
+    the old text stands then.
     """
     path = Path(os.path.realpath(path))
     with _locked(path):
-        replace_private_text(path, change(read_private_text(path)))
+        text = change(Secret(read_private_text(path)))
+        try:
+            with _written_beside(path, text) as temporary:
+                temporary.replace(path)
+            _sync_directory(path.parent)
+        except OSError as error:
+            raise PrivateFileError(
+                f"Cannot replace {path} ({error.strerror}). Run this as the user that owns the "
+                "file, where its directory is writable."
+            ) from None
 
 
-def _create(path: Path, text: str) -> bool:
+def _create(path: Path, text: Secret) -> bool:
     """Whether `path` is now ours; False when something was there. Whole, or not there at all."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -122,12 +119,13 @@ def _locked(path: Path) -> Iterator[None]:
             "the file, where its directory is writable."
         ) from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PrivateFileError(
+                f"Another process is changing {path}. Wait until it has ended, then run this again."
+            ) from None
         yield
-    except BlockingIOError:
-        raise PrivateFileError(
-            f"Another process is changing {path}. Wait until it has ended, then run this again."
-        ) from None
     finally:
         os.close(descriptor)
 
@@ -167,12 +165,12 @@ def _refuse_what_others_can_read(path: Path, status: os.stat_result) -> None:
 
 
 @contextlib.contextmanager
-def _written_beside(path: Path, text: str) -> Iterator[Path]:
+def _written_beside(path: Path, text: Secret) -> Iterator[Path]:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode())
+            file.write(text.reveal().encode())
             file.flush()
             os.fsync(file.fileno())
         yield temporary

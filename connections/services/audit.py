@@ -53,6 +53,7 @@ class Code(StrEnum):
     DELETION_CONTRADICTED = "deletion.contradicted"
     EXPORTED = "export.made"
     ENCRYPTION_KEY_ROTATED = "encryption_key.rotated"
+    ENCRYPTION_KEY_DROPPED = "encryption_key.dropped"
 
 
 _door_is_open: ContextVar[bool] = ContextVar("audit_door_is_open", default=False)

@@ -1,0 +1,62 @@
+"""Make the two key files on purpose, for installations that do not make them by themselves."""
+
+import json
+import secrets
+from argparse import ArgumentParser
+from pathlib import Path
+
+from django.core.management.base import BaseCommand, CommandError
+
+from connections.key_ring import new_key_ring_text, primary_key_id
+from connections.secret import Secret
+from orgadmin.private_files import PrivateFileError, create_private_text
+
+
+class Command(BaseCommand):
+    """Writes keyring.json and secret_key with mode 0600; overwrites neither."""
+
+    help = (
+        "Make keyring.json (for ORGADMIN_KEYRING_FILE) and secret_key (for SECRET_KEY_FILE) in a "
+        "directory. Every web process and worker must be given the same two files."
+    )
+    # It runs before there are keys and perhaps before there is a database.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--output", required=True, metavar="DIR", type=Path)
+        parser.add_argument("--json", action="store_true", help="One JSON document on output.")
+
+    def handle(self, *args: object, output: Path, **options: object) -> None:
+        try:
+            made = make_keys(output.absolute())
+        except PrivateFileError as error:
+            if options["json"]:
+                self.stdout.write(json.dumps({"error": str(error)}))
+            raise CommandError(str(error)) from None
+        if options["json"]:
+            self.stdout.write(json.dumps(made))
+            return
+        self.stdout.write(
+            f"Key {made['key_id']} is made. Keep a copy of both files apart from the database's "
+            "backup, and set:\n"
+            f"ORGADMIN_KEYRING_FILE={made['keyring_file']}\n"
+            f"SECRET_KEY_FILE={made['secret_key_file']}"
+        )
+
+
+def make_keys(directory: Path) -> dict[str, str]:
+    """Make both files in `directory`. Raises PrivateFileError when either exists already."""
+    keyring_file, secret_key_file = directory / "keyring.json", directory / "secret_key"
+    for path in (keyring_file, secret_key_file):
+        if path.exists():
+            raise PrivateFileError(
+                f"{path} exists already and is not overwritten. Name a directory without it."
+            )
+    ring = new_key_ring_text()
+    create_private_text(keyring_file, ring)
+    create_private_text(secret_key_file, Secret(secrets.token_urlsafe(50)))
+    return {
+        "key_id": primary_key_id(ring),
+        "keyring_file": str(keyring_file),
+        "secret_key_file": str(secret_key_file),
+    }

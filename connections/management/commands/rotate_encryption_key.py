@@ -1,0 +1,67 @@
+"""Rotate the key that stored secrets are encrypted with, while the service runs."""
+
+import dataclasses
+import json
+from argparse import ArgumentParser
+
+from django.core.management.base import BaseCommand, CommandError
+
+from connections.actors import command_actor
+from connections.encryption import EncryptionError, check_key_ring_opens_everything
+from connections.services.keys import KeyRotation, rotate_encryption_key
+
+
+class Command(BaseCommand):
+    """Exit 0 when every stored secret is now under the primary key, 1 otherwise."""
+
+    help = (
+        "Add a key to the key ring and encrypt every stored secret with it. The service may go on "
+        "meanwhile; where several machines have a copy of the key ring, give them the new one."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--no-new-key",
+            action="store_true",
+            help="Keep the primary key: finish an interrupted rotation, or only drop keys.",
+        )
+        parser.add_argument(
+            "--drop-unused",
+            action="store_true",
+            help="Remove keys that nothing needs, except the one that was primary until now.",
+        )
+        parser.add_argument("--json", action="store_true", help="One JSON document on output.")
+
+    def handle(self, *args: object, **options: object) -> None:
+        try:
+            check_key_ring_opens_everything()
+            rotation = rotate_encryption_key(
+                actor=command_actor(),
+                make_key=not options["no_new_key"],
+                drop_unused=bool(options["drop_unused"]),
+            )
+        except EncryptionError as error:
+            if options["json"]:
+                self.stdout.write(json.dumps({"error": str(error)}))
+            raise CommandError(str(error)) from None
+        if options["json"]:
+            self.stdout.write(json.dumps(dataclasses.asdict(rotation)))
+        else:
+            self.stdout.write(_sentences(rotation))
+        if rotation.left:
+            raise CommandError(
+                f"{len(rotation.left)} stored secrets are not under the primary key:\n"
+                + "\n".join(rotation.left)
+            )
+
+
+def _sentences(rotation: KeyRotation) -> str:
+    sentences = [
+        f"The primary key is {rotation.primary_key_id} (before: {rotation.previous_key_id}).",
+        f"Encrypted again: {rotation.reencrypted}.",
+    ]
+    if rotation.dropped_key_ids:
+        sentences.append(f"Dropped: {', '.join(rotation.dropped_key_ids)}.")
+    if rotation.other_key_ids:
+        sentences.append(f"Still on the ring: {', '.join(rotation.other_key_ids)}.")
+    return "\n".join(sentences)
