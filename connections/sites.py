@@ -127,9 +127,10 @@ def _checked_base_url(name: str, url: str) -> str:
             "must start with https://, because keys are sent there; "
             "http:// is allowed for 127.0.0.1 and [::1] only",
         )
-    if host in _TAKEN:
+    if host.rstrip(".") in _TAKEN:
         raise _refused(name, "points at one of Datadog's own sites: choose that site instead")
-    return f"{parts.scheme}://{parts.netloc.lower()}"
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{bracketed}" + (f":{parts.port}" if parts.port else "")
 
 
 def _split_url(name: str, url: str) -> SplitResult:

@@ -1,0 +1,68 @@
+"""Key rings and encrypted rows for tests, and what an exception could tell about a key."""
+
+import json
+import traceback
+from pathlib import Path
+
+from django.utils import timezone
+
+from connections.key_ring import new_key_ring_text
+from connections.models import Credential, KeyPair
+from connections.secret import Secret
+from orgadmin.private_files import create_private_text
+
+API_KEY = "a0b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5"
+APPLICATION_KEY = "ddapp_9f8e7d6c5b4a39281706f5e4d3c2b1a0"
+
+
+def make_key_ring(path: Path) -> Path:
+    """A new ring with one key at `path`."""
+    create_private_text(path, new_key_ring_text())
+    return path
+
+
+def keys_in(path: Path) -> dict[str, str]:
+    """Key id → base64 of the key, straight from the file."""
+    entries = json.loads(path.read_text())["keys"]
+    return {key_id: entry["key"] for key_id, entry in entries.items()}
+
+
+def primary_in(path: Path) -> str:
+    """The id of the primary key, straight from the file."""
+    primary: str = json.loads(path.read_text())["primary"]
+    return primary
+
+
+def stored_credential(name: str = "Payments EU", site: str = "datadoghq.eu") -> Credential:
+    """A stored credential with both keys, encrypted with the ring that is set."""
+    credential = Credential(
+        name=name,
+        site=site,
+        keys_set_at=timezone.now(),
+        keys_set_by_name="Ada",
+        created_at=timezone.now(),
+        created_by_name="Ada",
+    )
+    credential.seal_keys(KeyPair(api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY)))
+    credential.save()
+    return credential
+
+
+def told_by(error: BaseException, *, leave_out: str) -> str:
+    """All that `error` could tell: texts, arguments, and local variables of every frame.
+
+    Causes and contexts are followed, suppressed ones too. Frames of the file `leave_out` (the
+    test itself, which knows the key) are passed over.
+    """
+    told: list[str] = []
+    pending: list[BaseException | None] = [error]
+    while pending:
+        current = pending.pop()
+        if current is None:
+            continue
+        pending += [current.__cause__, current.__context__]
+        told += [str(current), repr(current.args), repr(vars(current))]
+        for frame, _ in traceback.walk_tb(current.__traceback__):
+            if frame.f_code.co_filename != leave_out:
+                told.append(repr(dict(frame.f_locals)))
+    return "\n".join(told)
