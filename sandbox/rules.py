@@ -54,11 +54,8 @@ class FaultRule:
         if self.skip > 0:
             self.skip -= 1
             return False
-        if self.left is None:
-            return True
-        if self.left <= 0:
-            return False
-        self.left -= 1
+        if self.left is not None:
+            self.left -= 1
         return True
 
 
@@ -100,9 +97,9 @@ class FaultBook:
         """
         with self._lock:
             for rule in self._rules:
-                if not rule.matches(facts=facts):
+                if rule.left == 0 or not rule.matches(facts=facts):
                     continue
-                if only is not None and rule.fault.wire is not only:
+                if only is not None and (rule.fault.wire is not only or rule.skip):
                     return None
                 if rule.take():
                     return rule.fault
