@@ -68,3 +68,12 @@ def sandbox() -> Iterator[SandboxServer]:
     """Serve `make_world()` on loopback ports of its own."""
     with SandboxServer(make_world()) as server:
         yield server
+
+
+def key_headers(pair: KeyPair) -> dict[str, str]:
+    """Give the headers that present the pair to Datadog."""
+    return {
+        "Accept": "application/json",
+        "DD-API-KEY": pair.api_key,
+        "DD-APPLICATION-KEY": pair.application_key,
+    }

@@ -1,0 +1,60 @@
+"""Talks to the sandbox as a client would: by whole requests, or byte by byte."""
+
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from sandbox.entities import KeyPair
+from sandbox.server import SandboxServer
+from tests.support.sandbox import connection_between, key_headers, key_pair_of
+
+LIST = "/api/v2/org_connections"
+
+
+def ask(
+    server: SandboxServer,
+    method: str,
+    path: str,
+    *,
+    pair: KeyPair | None,
+    body: dict[str, Any] | None = None,
+    site: str | None = None,
+) -> requests.Response:
+    """Send one request to the pair's site, follow nothing, and give the answer."""
+    home = site or (pair.org.site.name if pair else next(iter(server.base_urls)))
+    return requests.request(
+        method,
+        server.base_urls[home] + path,
+        headers=key_headers(pair) if pair else {},
+        json=body,
+        timeout=5,
+        allow_redirects=False,
+    )
+
+
+def to_payments(server: SandboxServer) -> tuple[KeyPair, str]:
+    """Give Payments US's key pair and the id of its connection to Group SOC."""
+    connection = connection_between(server.world, "Payments US", "Group SOC")
+    return key_pair_of(server.world, "Payments US"), connection.id
+
+
+def send_delete(server: SandboxServer, pair: KeyPair, connection_id: str) -> socket.socket:
+    """Send a DELETE and give the socket from which nothing has been read."""
+    address = urlsplit(server.base_urls[pair.org.site.name])
+    assert address.hostname is not None
+    client = socket.create_connection((address.hostname, address.port or 80), timeout=5)
+    headers = "".join(f"{name}: {value}\r\n" for name, value in key_headers(pair).items())
+    head = f"DELETE {LIST}/{connection_id} HTTP/1.1\r\nHost: sandbox\r\n{headers}\r\n"
+    client.sendall(head.encode())
+    return client
+
+
+def bytes_of_delete(server: SandboxServer, pair: KeyPair, connection_id: str) -> bytes:
+    """Send a DELETE and read until the far end closes; raises ConnectionResetError."""
+    received = b""
+    with send_delete(server, pair, connection_id) as client:
+        while chunk := client.recv(65536):
+            received += chunk
+    return received
