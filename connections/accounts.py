@@ -1,0 +1,147 @@
+"""How django-allauth signs people in here: closed to strangers, and every act recorded."""
+
+import ipaddress
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
+from django.conf import settings
+from django.core.cache import cache
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpRequest
+
+from connections import encryption
+from connections.actors import person_actor
+from connections.models import Person
+from connections.secret import Secret
+from connections.services import people, sign_ins
+from connections.services.errors import InvalidInputError
+from connections.views.support import is_local_url, request_id_of, signed_in_person
+
+# Over the limit, one event in so many seconds.
+REFUSAL_EVENT_EVERY = 60
+_REFUSAL_RECORDED = "orgadmin:sign-ins-refused"
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+    """allauth's hook points, where the record is written.
+
+    The adapter has a hook for each act we record, so no signal is needed.
+    """
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        """Nobody adds themselves: an administrator or a set-up link does."""
+        del request
+        return False
+
+    def is_safe_url(self, url: str | None) -> bool:
+        """Only addresses of this very host: ALLOWED_HOSTS may name others."""
+        return url is not None and is_local_url(self.request, url)
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """The address whose failed sign-ins are counted together.
+
+        X-Forwarded-For is believed only as far as ORGADMIN_TRUSTED_PROXIES wrote it.
+        """
+        return client_address(request)
+
+    def login(self, request: HttpRequest, user: Person) -> None:
+        """Sign in, and record it or do neither."""
+        with transaction.atomic():
+            super().login(request, user)
+            sign_ins.record_sign_in(person=user, request_id=request_id_of(request))
+
+    def logout(self, request: HttpRequest) -> None:
+        """Record who signs out, and sign out."""
+        person = signed_in_person(request)
+        with transaction.atomic():
+            if person is not None:
+                sign_ins.record_sign_out(person=person, request_id=request_id_of(request))
+            super().logout(request)
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Refuse what is over the limit, unread, with one event a minute."""
+        try:
+            super().pre_authenticate(request, **credentials)
+        except ValidationError:
+            if cache.add(_REFUSAL_RECORDED, True, timeout=REFUSAL_EVENT_EVERY):
+                sign_ins.record_sign_ins_refused(
+                    address=client_address(request), request_id=request_id_of(request)
+                )
+            raise
+
+    def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
+        """Record a wrong name or password."""
+        sign_ins.record_failed_sign_in(
+            login=credentials.get("username") or credentials.get("email") or "",
+            address=client_address(request),
+            request_id=request_id_of(request),
+        )
+
+    def set_password(self, user: Person, password: str) -> None:
+        """Change a password through the service, which records it."""
+        actor = person_actor(person=user, request_id=request_id_of(self.request))
+        try:
+            people.set_password(actor=actor, person=user, password=password)
+        except InvalidInputError as error:
+            raise ValidationError(str(error)) from None
+
+
+class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
+    """Keeps the secrets of second factors encrypted.
+
+    allauth's hook is given the text alone, so the envelope is bound to its purpose and not to
+    the row of the person.
+    """
+
+    def encrypt(self, text: str) -> str:
+        """The envelope that is stored. Raises encryption.KeyRingError."""
+        return encryption.encrypt(Secret(text), **_MFA_PLACE)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        """What was encrypted. Raises encryption.EncryptionError."""
+        return encryption.decrypt(encrypted_text, **_MFA_PLACE).reveal()
+
+
+_MFA_PLACE: dict[str, Any] = {
+    "purpose": "mfa",
+    "row_id": "",
+    "field": "secret",
+    "site": "",
+    "version": 1,
+}
+
+
+def client_address(request: HttpRequest) -> str:
+    """The network address that a request came from, behind the proxies we trust.
+
+    The right-most entry of X-Forwarded-For that no trusted proxy wrote for itself; with "*" for
+    the proxies, the last entry. A unix socket has no address: "local".
+    """
+    address = request.META.get("REMOTE_ADDR") or "local"
+    entries = request.headers.get("X-Forwarded-For", "").split(",")
+    if "*" in settings.TRUSTED_PROXIES:
+        last = entries[-1].strip()
+        return last if _is_address(last) else address
+    while entries and _is_trusted_proxy(address):
+        entry = entries.pop().strip()
+        if not _is_address(entry):
+            break
+        address = entry
+    return address
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_trusted_proxy(address: str) -> bool:
+    if not _is_address(address):
+        return address in settings.TRUSTED_PROXIES
+    networks = (ipaddress.ip_network(one, strict=False) for one in settings.TRUSTED_PROXIES)
+    return any(ipaddress.ip_address(address) in network for network in networks)

@@ -1,0 +1,85 @@
+"""What the frame around every page shows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import SimpleLazyObject
+
+from connections import policies
+from connections.actors import Actor
+from connections.models import Deletion, Person, State
+from connections.views.support import actor_of, signed_in_person
+
+THEMES = ("system", "light", "dark")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NavItem:
+    """One entry of the navigation; `count` is how much waits there for this person."""
+
+    label: str
+    url: str
+    current: bool
+    count: int | None = None
+
+
+def frame(request: HttpRequest) -> dict[str, Any]:
+    """Navigation, person and theme. Nothing asks the database until a template uses it."""
+    theme = request.COOKIES.get("theme", "")
+    return {
+        "nav": SimpleLazyObject(lambda: _nav(request)),
+        "theme": theme if theme in THEMES else "system",
+        "signed_in_person": SimpleLazyObject(lambda: signed_in_person(request)),
+        "role_names": SimpleLazyObject(lambda: _role_names(signed_in_person(request))),
+        "is_demo": settings.IS_DEMO,
+    }
+
+
+def _nav(request: HttpRequest) -> list[NavItem]:
+    if signed_in_person(request) is None:
+        return []
+    actor = actor_of(request)
+    if not policies.can_see(actor):
+        return []
+    entries = [
+        ("Overview", "overview"),
+        ("Connections", "org-connection-list"),
+        ("Deletions", "deletion-list"),
+        ("Credentials", "credential-list"),
+    ]
+    if policies.can_audit(actor):
+        entries.append(("Audit", "audit-list"))
+    if policies.can_administer(actor):
+        entries.append(("People", "person-list"))
+    waiting = _waiting_for(actor) if policies.can_approve_any(actor) else 0
+    return [
+        NavItem(
+            label=label,
+            url=reverse(name),
+            current=_is_current(request, reverse(name)),
+            count=waiting or None if name == "deletion-list" else None,
+        )
+        for label, name in entries
+    ]
+
+
+def _is_current(request: HttpRequest, url: str) -> bool:
+    return request.path == url if url == reverse("overview") else request.path.startswith(url)
+
+
+def _waiting_for(actor: Actor) -> int:
+    """How many deletions wait for this person's yes or no: asked by others, not yet decided."""
+    person = actor.person
+    waiting = Deletion.objects.filter(state=State.REQUESTED).exclude(policy="none")
+    return waiting.exclude(requested_by=person).exclude(approvals__approver=person).count()
+
+
+def _role_names(person: Person | None) -> str:
+    if person is None:
+        return ""
+    if person.is_superuser:
+        return "Administrator"
+    return ", ".join(sorted(role.value for role in person.roles)) or "No role yet"

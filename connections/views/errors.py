@@ -1,0 +1,61 @@
+"""What is shown when something is refused, missing or broken."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.template import Context, TemplateDoesNotExist, TemplateSyntaxError
+from django.template.loader import get_template
+from django.views.decorators.csrf import requires_csrf_token
+
+from connections.services import people
+from connections.views.support import request_id_of, signed_in_person
+
+NO_ROLE = "You are signed in, but you have no role yet, so there is nothing you may see."
+
+
+@requires_csrf_token
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """400: the request makes no sense; what was wrong with it is only logged."""
+    del exception
+    return render(request, "400.html", {"request_id": request_id_of(request)}, status=400)
+
+
+@requires_csrf_token
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """403: which act is refused, and who can change that."""
+    person = signed_in_person(request)
+    context: dict[str, Any] = {
+        "message": str(exception) or "Your roles do not allow this.",
+        "has_no_role": person is not None and not person.roles,
+        "administrators": people.names_of_administrators() if person else [],
+    }
+    if context["has_no_role"]:
+        context["message"] = NO_ROLE
+    return render(request, "403.html", context, status=403)
+
+
+@requires_csrf_token
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404: nothing is at this address. The exception's text may name the database: not shown."""
+    del exception
+    return render(request, "404.html", status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500: a fault of ours. Asks neither the database nor the session, since they may be it."""
+    request_id = request_id_of(request)
+    context = {"request_id": request_id, "theme": "system", "messages": ()}
+    try:
+        body = get_template("500.html").template.render(Context(context))  # type: ignore[attr-defined]
+    except (TemplateDoesNotExist, TemplateSyntaxError):
+        body = f"Org Admin failed. Its log holds more under the request id {request_id}."
+        return HttpResponse(body, status=500, content_type="text/plain")
+    return HttpResponse(body, status=500)
+
+
+@requires_csrf_token
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403 for a form whose token is missing or old: nothing was done, and how to go on."""
+    del reason
+    return render(request, "403_csrf.html", {"request_id": request_id_of(request)}, status=403)
