@@ -8,4 +8,4 @@ class ConnectionsConfig(AppConfig):
     verbose_name = "Org Admin"
 
     def ready(self) -> None:
-        from connections import checks  # noqa: F401, PLC0415 - registers the system checks
+        from connections import checks  # noqa: F401 - registers the system checks

@@ -10,6 +10,7 @@ from django.core.exceptions import PermissionDenied
 from connections.actors import Actor
 from connections.models import Deletion, Role
 
+
 def _holds(actor: Actor, *roles: Role) -> bool:
     if actor.person is None:
         return actor.kind in {"command", "worker"}

@@ -31,9 +31,13 @@ urlpatterns = [
     # Connections: what Datadog says there is.
     path("connections/", org_connections.org_connection_list, name="org-connection-list"),
     path(
-        "connections/refresh/", org_connections.org_connection_refresh, name="org-connection-refresh"
+        "connections/refresh/",
+        org_connections.org_connection_refresh,
+        name="org-connection-refresh",
     ),
-    path("connections/export/", org_connections.org_connection_export, name="org-connection-export"),
+    path(
+        "connections/export/", org_connections.org_connection_export, name="org-connection-export"
+    ),
     path(
         "connections/<str:site>/<uuid:connection_id>/",
         org_connections.org_connection_detail,

@@ -55,6 +55,7 @@ class Cause(models.TextChoices):
     NOT_CONFIRMED_IN_TIME = "not_confirmed_in_time"  # 24 h after the last approval
     PERSON_LOST_RIGHT = "person_lost_right"  # who confirmed or approved it may not any more
     CREDENTIAL_RETIRED = "credential_retired"  # its credential was retired meanwhile
+    ANOTHER_ORG = "another_org"  # the key pair answered for an org it is not pinned to
     LISTINGS_AGREE = "listings_agree"  # two spaced complete listings agree
     LATER_LISTING = "later_listing"  # a later complete listing lacks it
 
@@ -149,10 +150,14 @@ class Deletion(SnapshotFields):
             models.Index(fields=["state", "-requested_at", "-id"], name="history_by_state"),
             models.Index(fields=["outcome", "-requested_at", "-id"], name="history_by_outcome"),
             models.Index(fields=["site", "-requested_at", "-id"], name="history_by_site"),
-            models.Index(fields=["credential", "-requested_at", "-id"], name="history_by_credential"),
+            models.Index(
+                fields=["credential", "-requested_at", "-id"], name="history_by_credential"
+            ),
             models.Index(fields=["requested_by", "-requested_at", "-id"], name="history_by_person"),
             models.Index(fields=["ticket", "-requested_at", "-id"], name="history_by_ticket"),
-            models.Index(fields=["source_org_id", "-requested_at", "-id"], name="history_by_source"),
+            models.Index(
+                fields=["source_org_id", "-requested_at", "-id"], name="history_by_source"
+            ),
             models.Index(fields=["sink_org_id", "-requested_at", "-id"], name="history_by_sink"),
             models.Index(fields=["connection_id", "-requested_at", "-id"], name="history_of_one"),
             models.Index(

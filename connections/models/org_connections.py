@@ -52,9 +52,7 @@ class SnapshotFields(models.Model):
         return {name: getattr(self, name) for name in SNAPSHOT_FIELD_NAMES}
 
 
-SNAPSHOT_FIELD_NAMES = tuple(
-    field.attname for field in SnapshotFields._meta.local_concrete_fields
-)
+SNAPSHOT_FIELD_NAMES = tuple(field.attname for field in SnapshotFields._meta.local_concrete_fields)
 
 
 def snapshot_digest(*, site: str, connection_id: str, fields: SnapshotFields) -> str:

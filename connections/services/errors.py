@@ -15,3 +15,11 @@ class InvalidInputError(ActError):
 
 class ConflictError(ActError):
     """What the act is about is no longer in a state in which it can happen."""
+
+
+class BlockedError(ConflictError):
+    """A deletion that was rightly confirmed may not be sent any more; `cause` says why."""
+
+    def __init__(self, message: str, *, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause

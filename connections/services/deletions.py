@@ -1,0 +1,432 @@
+"""Asking for a deletion, confirming it, taking it back, closing it. Read this first.
+
+The path of a deletion: `review` shows what it is → `request_deletion` records who asks and why →
+`execute_deletion` takes the typed confirmation → services/sending.py reads once more, records the
+attempt, sends it and records the answer → services/reconciliation.py looks whether it is gone.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from connections import clock, policies
+from connections.actors import Actor
+from connections.models import (
+    OPEN_STATES,
+    Credential,
+    Deletion,
+    Listing,
+    OrgConnectionSnapshot,
+    Outcome,
+    Person,
+    Policy,
+    State,
+    snapshot_digest,
+)
+from connections.services import audit, org_connections, readings, sending, transitions
+from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.tickets import check_ticket
+from connections.services.transitions import Next, Note, describe
+
+LONGEST_NAME_TO_TYPE = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """Everything a person decides on, from the newest snapshot. Nothing is stored by it."""
+
+    credential: Credential
+    connection_id: UUID
+    snapshot: OrgConnectionSnapshot | None
+    digest: str
+    text_to_type: str
+    # Which end of the connection the credential's org is: "source", "sink" or "" unknown.
+    end: str
+    other_credentials: list[Credential]
+    last_listing: Listing | None
+    open_deletion: Deletion | None
+
+    @property
+    def is_reviewed(self) -> bool:
+        return self.snapshot is not None
+
+    @property
+    def needs_approval(self) -> bool:
+        return self.credential.policy != Policy.NONE
+
+
+class ReviewChangedError(ConflictError):
+    """What Datadog says is no longer what the page showed; `review` is what it says now."""
+
+    def __init__(self, message: str, *, review: Review) -> None:
+        super().__init__(message)
+        self.review = review
+
+
+def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Review:
+    """What deleting this connection with this credential would mean, from stored snapshots.
+
+    Raises PermissionDenied.
+    """
+    policies.require(policies.can_delete(actor), "delete connections")
+    snapshot = org_connections.current_snapshot(credential=credential, connection_id=connection_id)
+    sights = OrgConnectionSnapshot.objects.filter(
+        site=credential.site,
+        connection_id=connection_id,
+        is_current=True,
+        credential__retired_at=None,
+    ).exclude(credential=credential)
+    return Review(
+        credential=credential,
+        connection_id=connection_id,
+        snapshot=snapshot,
+        digest=_digest(credential=credential, connection_id=connection_id, snapshot=snapshot),
+        text_to_type=text_to_type(
+            source_org_name=snapshot.source_org_name if snapshot else "",
+            connection_id=connection_id,
+            is_reviewed=snapshot is not None,
+        ),
+        end=_end(credential=credential, snapshot=snapshot),
+        other_credentials=[sight.credential for sight in sights.select_related("credential")],
+        last_listing=credential.listings.first(),
+        open_deletion=open_deletion(site=credential.site, connection_id=connection_id),
+    )
+
+
+def _digest(
+    *, credential: Credential, connection_id: UUID, snapshot: OrgConnectionSnapshot | None
+) -> str:
+    return snapshot_digest(
+        site=credential.site,
+        connection_id=str(connection_id),
+        fields=snapshot or OrgConnectionSnapshot(),
+    )
+
+
+def _end(*, credential: Credential, snapshot: OrgConnectionSnapshot | None) -> str:
+    if snapshot is None or not credential.org_id:
+        return ""
+    ends = {snapshot.source_org_id: "source", snapshot.sink_org_id: "sink"}
+    return ends.get(credential.org_id, "")
+
+
+def text_to_type(*, source_org_name: str, connection_id: UUID, is_reviewed: bool) -> str:
+    """What a person types to confirm: the source org's name, or the id's last 8 characters.
+
+    The id stands in when nobody could be shown the connection, or the name cannot be typed.
+    """
+    name = " ".join(source_org_name.split())
+    is_typable = name.isprintable() and 0 < len(name) <= LONGEST_NAME_TO_TYPE
+    return name if is_reviewed and is_typable else str(connection_id)[-8:]
+
+
+def confirmation_matches(*, typed: str, expected: str) -> bool:
+    """Whether the typed text is the expected one; white space is folded and case forgiven."""
+    return _folded(typed) == _folded(expected)
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split()).casefold()
+
+
+def open_deletion(*, site: str, connection_id: UUID) -> Deletion | None:
+    """The one open deletion of a connection, if there is one."""
+    return Deletion.objects.filter(
+        site=site, connection_id=connection_id, state__in=OPEN_STATES
+    ).first()
+
+
+def request_deletion(
+    *,
+    actor: Actor,
+    credential: Credential,
+    connection_id: UUID,
+    reason: str,
+    ticket: str,
+    request_id: UUID,
+    digest: str,
+    confirmation: str | None,
+    requester: Person | None = None,
+) -> Deletion:
+    """Ask for a deletion; under policy `none` also confirm and send it, in one act.
+
+    `digest` is the review's, so that what is asked is what was shown. `requester` is who a command
+    asks for. The same `request_id` again returns the same deletion; an open deletion of the same
+    connection is returned instead of a second one.
+
+    Raises PermissionDenied; InvalidInputError naming the fields; ReviewChangedError when Datadog
+    now says something else; each with nothing stored and nothing sent.
+    """
+    policies.require(policies.can_delete(actor), "delete connections")
+    repeated = Deletion.objects.filter(request_id=request_id).first()
+    if repeated:
+        return _same_request(repeated, actor=actor)
+    _check_credential(credential, requester=requester or actor.person)
+    shown = review(actor=actor, credential=credential, connection_id=connection_id)
+    if shown.open_deletion:
+        return shown.open_deletion
+    _check_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
+    if digest != shown.digest:
+        raise ReviewChangedError(
+            "It changed since you opened this page. Nothing was sent. Look again.", review=shown
+        )
+    reading = None
+    if not shown.is_reviewed:
+        reading = readings.read(credential=credential, actor=actor)
+        if reading.find(connection_id):
+            raise ReviewChangedError(
+                "Datadog lists this connection now. Nothing was sent. Review it first.",
+                review=review(actor=actor, credential=credential, connection_id=connection_id),
+            )
+    try:
+        deletion = _create(
+            actor=actor,
+            shown=shown,
+            reason=reason.strip(),
+            ticket=ticket.strip(),
+            request_id=request_id,
+            requester=requester or actor.person,
+        )
+    except IntegrityError:
+        return _lost_race(request_id=request_id, shown=shown, actor=actor)
+    if shown.needs_approval:
+        return deletion
+    return sending.send_deletion(deletion=deletion, actor=actor, reading=reading)
+
+
+def _same_request(deletion: Deletion, *, actor: Actor) -> Deletion:
+    if actor.person and deletion.requested_by_id != actor.person.pk:
+        raise ConflictError("This form belongs to another person. Open the review again.")
+    return deletion
+
+
+def _check_credential(credential: Credential, *, requester: Person | None) -> None:
+    if credential.is_retired:
+        raise InvalidInputError(
+            {"credential": f"{credential.name} was retired. Choose another credential."}
+        )
+    if not credential.org_id:
+        raise InvalidInputError(
+            {"credential": f"{credential.name} was never verified. Verify it first."}
+        )
+    if credential.policy != Policy.NONE and requester is None:
+        raise InvalidInputError(
+            {
+                "credential": f"{credential.name} needs a second person, so a person must ask: "
+                "name one with --as USERNAME."
+            }
+        )
+
+
+def _check_input(*, shown: Review, reason: str, ticket: str, confirmation: str | None) -> None:
+    fields: dict[str, str] = {}
+    if not reason.strip():
+        fields["reason"] = "Say why: the reason stands in the record for ever."
+    problem = check_ticket(ticket.strip())
+    if problem:
+        fields["ticket"] = problem
+    if not shown.needs_approval and not confirmation_matches(
+        typed=confirmation or "", expected=shown.text_to_type
+    ):
+        fields["confirmation"] = f"Type “{shown.text_to_type}” to confirm. Nothing was sent."
+    if fields:
+        raise InvalidInputError(fields)
+
+
+def _create(
+    *,
+    actor: Actor,
+    shown: Review,
+    reason: str,
+    ticket: str,
+    request_id: UUID,
+    requester: Person | None,
+) -> Deletion:
+    now = clock.now()
+    snapshot = shown.snapshot or OrgConnectionSnapshot()
+    deletion = Deletion(
+        request_id=request_id,
+        site=shown.credential.site,
+        connection_id=shown.connection_id,
+        credential=shown.credential,
+        credential_name=shown.credential.name,
+        credential_fingerprint=shown.credential.fingerprint,
+        is_reviewed=shown.is_reviewed,
+        digest=shown.digest,
+        snapshot_at=shown.snapshot.last_seen_at if shown.snapshot else None,
+        reason=reason,
+        ticket=ticket,
+        policy=shown.credential.policy,
+        requested_at=now,
+        requested_by=requester,
+        requested_by_name=requester.display_name if requester else actor.name,
+        **snapshot.snapshot_values(),
+    )
+    deletion.expires_at = deletion.due_at = now + transitions.APPROVAL_WINDOW
+    if not shown.needs_approval:
+        deletion.confirmed_at = now
+        deletion.confirmed_by = actor.person
+        deletion.confirmed_by_name = actor.name
+    with transaction.atomic(durable=True):
+        deletion.save(force_insert=True)
+        _record_request(deletion, actor=actor)
+    return deletion
+
+
+def _record_request(deletion: Deletion, *, actor: Actor) -> None:
+    audit.record(
+        code=audit.Code.DELETION_REQUESTED,
+        actor=actor,
+        subject=deletion,
+        sentence=f"{deletion.requested_by_name} asked to delete {describe(deletion)}.",
+        details={
+            "reason": deletion.reason,
+            "ticket": deletion.ticket,
+            "digest": deletion.digest,
+            "is_reviewed": deletion.is_reviewed,
+            "policy": deletion.policy,
+            "connection_types": deletion.connection_types,
+        },
+    )
+    if deletion.confirmed_at:
+        audit.record(
+            code=audit.Code.DELETION_CONFIRMED,
+            actor=actor,
+            subject=deletion,
+            sentence=f"{actor.name} confirmed it. No second person was required.",
+        )
+
+
+def _lost_race(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
+    """Somebody was quicker: the same form posted twice at once, or another open deletion."""
+    repeated = Deletion.objects.filter(request_id=request_id).first()
+    if repeated:
+        return _same_request(repeated, actor=actor)
+    existing = open_deletion(site=shown.credential.site, connection_id=shown.connection_id)
+    if existing:
+        return existing
+    raise ConflictError("Another deletion of it has just ended. Open the review again.")
+
+
+def execute_deletion(
+    *, deletion: Deletion, actor: Actor, confirmation: str, without_reading: bool = False
+) -> Deletion:
+    """Confirm a deletion by its typed text and send it.
+
+    A deletion that is on its way already, or settled, is returned as it is: a second click does
+    nothing. Raises PermissionDenied, InvalidInputError and ConflictError with nothing sent.
+    """
+    policies.require(policies.can_delete(actor), "delete connections")
+    if not awaits_confirmation(deletion):
+        if deletion.state == State.REQUESTED:
+            raise ConflictError("It still needs approval. Nothing was sent.")
+        return deletion
+    if deletion.policy != Policy.NONE and deletion.requested_by != actor.person:
+        raise ConflictError(f"Only {deletion.requested_by_name}, who asked, can confirm it.")
+    expected = confirmation_text(deletion)
+    if not confirmation_matches(typed=confirmation, expected=expected):
+        raise InvalidInputError(
+            {"confirmation": f"Type “{expected}” to confirm. Nothing was sent."}
+        )
+    now = clock.now()
+    if deletion.expires_at and now >= deletion.expires_at:
+        raise ConflictError("It has expired. Nothing was sent. Ask again.")
+    confirmed = transitions.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State(deletion.state)),
+        notes=[_confirmed_note(deletion, actor=actor, without_reading=without_reading)],
+        confirmed_at=now,
+        confirmed_by=actor.person,
+        confirmed_by_name=actor.name,
+    )
+    if not confirmed:
+        return deletion
+    return sending.send_deletion(deletion=deletion, actor=actor, without_reading=without_reading)
+
+
+def _confirmed_note(deletion: Deletion, *, actor: Actor, without_reading: bool) -> Note:
+    how = " without reading it again" if without_reading else ""
+    return Note(
+        code=audit.Code.DELETION_CONFIRMED,
+        sentence=f"{actor.name} confirmed to delete {describe(deletion)}{how}.",
+        details={"without_reading": without_reading},
+    )
+
+
+def awaits_confirmation(deletion: Deletion) -> bool:
+    """Whether the next step is a person typing the confirmation."""
+    if deletion.state == State.REQUESTED:
+        return deletion.policy == Policy.NONE
+    return deletion.state in {State.APPROVED, State.STILL_PRESENT}
+
+
+def confirmation_text(deletion: Deletion) -> str:
+    """What to type to confirm this deletion."""
+    return text_to_type(
+        source_org_name=deletion.source_org_name,
+        connection_id=deletion.connection_id,
+        is_reviewed=deletion.is_reviewed,
+    )
+
+
+def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> Deletion:
+    """Take it back before anything may have been carried out.
+
+    Raises PermissionDenied, and ConflictError when it is too late.
+    """
+    policies.require(policies.can_withdraw(actor, deletion=deletion), "withdraw this deletion")
+    if not can_be_withdrawn(deletion):
+        raise ConflictError("It is too late to withdraw it: look at its state.")
+    sentence = f"{actor.name} withdrew it. Nothing is sent."
+    return _settle_by_person(
+        deletion=deletion,
+        actor=actor,
+        outcome=Outcome.WITHDRAWN,
+        reason=reason,
+        note=Note(code=audit.Code.DELETION_WITHDRAWN, sentence=sentence),
+    )
+
+
+def can_be_withdrawn(deletion: Deletion) -> bool:
+    """Whether it can still be taken back: nothing sent that may have been carried out."""
+    states = {State.REQUESTED, State.APPROVED, State.WAITING}
+    return deletion.state in states and not deletion.has_ambiguous_attempt
+
+
+def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:
+    """End an unknown, or one still present, without knowing; never counted as deleted.
+
+    Raises PermissionDenied, InvalidInputError without a reason, ConflictError in other states.
+    """
+    policies.require(policies.can_delete(actor), "close a deletion")
+    if deletion.state not in {State.UNKNOWN, State.STILL_PRESENT}:
+        raise ConflictError("Only an unknown or still present deletion can be closed.")
+    if not reason.strip():
+        raise InvalidInputError({"reason": "Say why it is closed without knowing."})
+    sentence = f"{actor.name} closed it without knowing whether it was deleted."
+    return _settle_by_person(
+        deletion=deletion,
+        actor=actor,
+        outcome=Outcome.UNRESOLVED,
+        reason=reason,
+        note=Note(code=audit.Code.DELETION_SETTLED, sentence=sentence),
+    )
+
+
+def _settle_by_person(
+    *, deletion: Deletion, actor: Actor, outcome: Outcome, reason: str, note: Note
+) -> Deletion:
+    reason = reason.strip()
+    moved = transitions.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State.SETTLED, outcome=outcome),
+        notes=[Note(code=note.code, sentence=note.sentence, details={"reason": reason})],
+        settled_reason=reason,
+    )
+    if not moved:
+        raise ConflictError("It has just moved on. Look at its state and decide again.")
+    return deletion

@@ -1,0 +1,80 @@
+"""What is due by itself. The row is the queue and its claim the lock: any number may run this."""
+
+from datetime import datetime
+
+from django.db import connection, transaction
+
+from connections import clock
+from connections.actors import Actor
+from connections.models import AMBIGUOUS, Deletion, Outcome, State
+from connections.services import audit, reconciliation, sending, transitions
+from connections.services.errors import BlockedError
+from connections.services.transitions import Note, describe
+
+BATCH = 20
+
+
+def due_deletions(*, now: datetime, limit: int = BATCH) -> list[Deletion]:
+    """Deletions whose time has come, longest due first."""
+    due = Deletion.objects.filter(due_at__lte=now).order_by("due_at")
+    return list(due.select_related("credential")[:limit])
+
+
+def work_off(*, actor: Actor) -> list[Deletion]:
+    """Do once what is due: expire, send waiting ones, give up lost claims, look, prove.
+
+    Returns the deletions touched. Never sleeps and never sends after an ambiguous attempt.
+    """
+    touched = []
+    for deletion in due_deletions(now=clock.now()):
+        if _take(deletion):
+            work_on(deletion=deletion, actor=actor)
+            touched.append(deletion)
+    return touched
+
+
+def _take(deletion: Deletion) -> bool:
+    """Push the due time ahead, so that other workers leave this row alone meanwhile."""
+    now = clock.now()
+    with transaction.atomic():
+        rows = Deletion.objects.filter(pk=deletion.pk, due_at=deletion.due_at)
+        if connection.features.has_select_for_update_skip_locked:
+            rows = Deletion.objects.filter(
+                pk__in=rows.select_for_update(skip_locked=True).values("pk")
+            )
+        taken = rows.update(due_at=now + transitions.CLAIM_TIMEOUT)
+    deletion.refresh_from_db()
+    return bool(taken)
+
+
+def work_on(*, deletion: Deletion, actor: Actor) -> None:
+    """Do the one thing that is due for this deletion."""
+    if deletion.state == State.SENDING:
+        reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
+    elif reconciliation.expire(deletion=deletion, actor=actor):
+        return
+    elif deletion.state == State.WAITING:
+        _send_waiting(deletion=deletion, actor=actor)
+    elif deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
+        reconciliation.look(deletion=deletion, actor=actor)
+    elif deletion.outcome == Outcome.DELETED:
+        reconciliation.prove(deletion=deletion, actor=actor)
+
+
+def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
+    try:
+        sending.send_deletion(deletion=deletion, actor=actor)
+    except BlockedError as blocked:
+        to = transitions.give_up(
+            cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()
+        )
+        is_unknown = to.state == State.UNKNOWN
+        code = audit.Code.DELETION_UNKNOWN if is_unknown else audit.Code.DELETION_SETTLED
+        transitions.move(
+            deletion=deletion,
+            actor=actor,
+            to=to,
+            notes=[
+                Note(code=code, sentence=f"{blocked} Nothing was sent for {describe(deletion)}.")
+            ],
+        )
