@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.db import connection, models
+from django.db.models import Case, Value, When
 from django.db.models.functions import Substr
 
-from connections.envelopes import KEY_ID_LENGTH, KEY_ID_OFFSET, Place
+from connections.envelopes import KEY_ID_LENGTH, KEY_ID_OFFSET, VERSION, Place
 
 
 class StoredSecret(NamedTuple):
@@ -73,8 +74,14 @@ class EncryptedColumn:
             yield StoredSecret(envelope, place)
 
     def _rows(self) -> models.QuerySet[Any, Any]:
-        # Substr counts from 1.
-        key_id = Substr(self.column, KEY_ID_OFFSET + 1, KEY_ID_LENGTH)
+        # Substr counts from 1. What is no envelope gets no id, since an id is shown.
+        key_id = Case(
+            When(
+                **{f"{self.column}__startswith": f"{VERSION}."},
+                then=Substr(self.column, KEY_ID_OFFSET + 1, KEY_ID_LENGTH),
+            ),
+            default=Value(""),
+        )
         rows: models.QuerySet[Any, Any]
         rows = self._objects().exclude(**{self.column: ""}).annotate(key_id=key_id)
         return rows

@@ -1,0 +1,218 @@
+import json
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from connections.encrypted_columns import ENCRYPTED_COLUMNS, key_ids_in_use
+from connections.encryption import check_key_ring_opens_everything
+from connections.key_ring import update_key_ring, with_new_primary
+from connections.models import AuditEvent, Credential
+from tests.support.key_rings import (
+    API_KEY,
+    APPLICATION_KEY,
+    keys_in,
+    make_key_ring,
+    primary_in,
+    stored_credential,
+)
+
+
+def run_make_keys(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "ORGADMIN_DATA_DIR": str(data)}
+    return subprocess.run(
+        [sys.executable, "manage.py", "make_keys", *arguments],
+        cwd=django_settings.BASE_DIR,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def rotate(*arguments: str) -> dict[str, Any]:
+    output = StringIO()
+    call_command("rotate_encryption_key", "--json", *arguments, stdout=output)
+    answer: dict[str, Any] = json.loads(output.getvalue())
+    return answer
+
+
+@pytest.fixture
+def ring_file(settings: Settings, tmp_path: Path) -> Path:
+    path = make_key_ring(tmp_path / "keyring.json")
+    settings.KEYRING_FILE = path
+    return path
+
+
+# --- make_keys ------------------------------------------------------------------------------
+
+
+def test_make_keys_makes_both_files_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+    directory = tmp_path / "keys"
+    made = run_make_keys(tmp_path / "data", "--output", str(directory), "--json")
+    assert (made.returncode, made.stderr) == (0, "")
+    files = [directory / "keyring.json", directory / "secret_key"]
+    assert json.loads(made.stdout) == {
+        "key_id": primary_in(files[0]),
+        "keyring_file": str(files[0]),
+        "secret_key_file": str(files[1]),
+    }
+    assert [path.stat().st_mode & 0o777 for path in (directory, *files)] == [0o700, 0o600, 0o600]
+
+    before = [path.read_bytes() for path in files]
+    again = run_make_keys(tmp_path / "data", "--output", str(directory))
+    assert (again.returncode, again.stdout) == (1, "")
+    assert f"{files[0]} exists already and is not overwritten" in again.stderr
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_make_keys_tells_what_to_set_and_no_key(tmp_path: Path) -> None:
+    output = StringIO()
+    call_command("make_keys", output=tmp_path, stdout=output)
+    assert f"ORGADMIN_KEYRING_FILE={tmp_path}/keyring.json" in output.getvalue()
+    assert f"SECRET_KEY_FILE={tmp_path}/secret_key" in output.getvalue()
+    assert (tmp_path / "secret_key").read_text() not in output.getvalue()
+    assert keys_in(tmp_path / "keyring.json").popitem()[1] not in output.getvalue()
+
+
+def test_make_keys_makes_neither_file_beside_one_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "secret_key").write_text("mine")
+    output = StringIO()
+    with pytest.raises(CommandError, match="secret_key exists already"):
+        call_command("make_keys", "--json", output=tmp_path, stdout=output)
+    assert list(json.loads(output.getvalue())) == ["error"]
+    assert os.listdir(tmp_path) == ["secret_key"]
+
+
+# --- rotate_encryption_key --------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_rotation_encrypts_every_secret_with_a_new_key(ring_file: Path) -> None:
+    old_key_id = primary_in(ring_file)
+    stored = [stored_credential(), stored_credential("Payments US", "datadoghq.com")]
+    wiped = stored_credential("Retired")
+    wiped.wipe_keys()
+    wiped.save()
+
+    answer = rotate()
+
+    new_key_id = primary_in(ring_file)
+    assert answer == {
+        "previous_key_id": old_key_id,
+        "primary_key_id": new_key_id,
+        "reencrypted": 4,
+        "dropped_key_ids": [],
+        "other_key_ids": [old_key_id],
+        "left": [],
+    }
+    assert key_ids_in_use() == {new_key_id}
+    for credential in stored:
+        credential.refresh_from_db()
+        assert credential.open_keys().api_key.reveal() == API_KEY
+        assert credential.open_keys().application_key.reveal() == APPLICATION_KEY
+    wiped.refresh_from_db()
+    assert wiped.api_key_envelope == ""
+    assert ring_file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.django_db
+def test_rotation_is_recorded_without_a_key(ring_file: Path) -> None:
+    old_key_id = primary_in(ring_file)
+    rotate()
+    event = AuditEvent.objects.get(code="encryption_key.rotated")
+    assert event.details == {"key_id": primary_in(ring_file), "previous_key_id": old_key_id}
+    assert event.actor_kind == "command"
+
+
+@pytest.mark.django_db
+def test_a_key_that_was_primary_until_now_is_dropped_by_the_next_run(ring_file: Path) -> None:
+    first = primary_in(ring_file)
+    stored_credential()
+    assert rotate("--drop-unused")["dropped_key_ids"] == []
+    second = primary_in(ring_file)
+    assert set(keys_in(ring_file)) == {first, second}
+
+    answer = rotate("--drop-unused", "--no-new-key")
+
+    assert answer["dropped_key_ids"] == [first]
+    assert set(keys_in(ring_file)) == {second}
+    check_key_ring_opens_everything()
+    assert AuditEvent.objects.get(code="encryption_key.dropped").details == {"key_ids": [first]}
+
+
+@pytest.mark.django_db
+def test_a_rotation_that_was_interrupted_is_finished_without_another_key(
+    ring_file: Path,
+) -> None:
+    stored_credential()
+    update_key_ring(with_new_primary)
+    keys = keys_in(ring_file)
+    assert rotate("--no-new-key")["reencrypted"] == 2
+    assert keys_in(ring_file) == keys
+    assert key_ids_in_use() == {primary_in(ring_file)}
+
+
+@pytest.mark.django_db
+def test_a_row_that_changed_since_it_was_read_is_not_overwritten(ring_file: Path) -> None:
+    credential = stored_credential()
+    column = ENCRYPTED_COLUMNS[0]
+    [read] = column.secrets(key_id=primary_in(ring_file))
+    credential.seal_keys(credential.open_keys())
+    credential.save()
+    assert column.replace(read, envelope=read.envelope) is False
+    assert Credential.objects.get().open_keys().api_key.reveal() == API_KEY
+
+
+@pytest.mark.django_db
+def test_a_secret_that_cannot_be_opened_is_left_named_and_keeps_its_key(ring_file: Path) -> None:
+    old_key_id = primary_in(ring_file)
+    moved = stored_credential()
+    Credential.objects.filter(pk=moved.pk).update(site="datadoghq.com")
+    stored_credential("Payments US", "datadoghq.com")
+    output = StringIO()
+
+    with pytest.raises(CommandError, match=f"2 stored secrets .*\n.*{moved.pk}"):
+        call_command("rotate_encryption_key", "--json", "--drop-unused", stdout=output)
+
+    answer = json.loads(output.getvalue())
+    assert answer["reencrypted"] == 2
+    assert len(answer["left"]) == 2
+    assert key_ids_in_use() == {old_key_id, primary_in(ring_file)}
+    assert old_key_id in keys_in(ring_file)
+
+
+@pytest.mark.django_db
+def test_rotation_with_the_wrong_ring_changes_nothing(
+    ring_file: Path, settings: Settings, tmp_path: Path
+) -> None:
+    stored_credential()
+    before = Credential.objects.values().get()
+    settings.KEYRING_FILE = other = make_key_ring(tmp_path / "other.json")
+    text = other.read_text()
+    output = StringIO()
+
+    with pytest.raises(CommandError, match=f"has no key {primary_in(ring_file)}"):
+        call_command("rotate_encryption_key", "--json", stdout=output)
+
+    assert list(json.loads(output.getvalue())) == ["error"]
+    assert other.read_text() == text
+    assert Credential.objects.values().get() == before
+    assert not AuditEvent.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_ring_that_cannot_be_replaced_leaves_no_record_of_a_rotation(
+    ring_file: Path,
+) -> None:
+    ring_file.with_name("keyring.json.lock").mkdir()
+    with pytest.raises(CommandError, match="The key ring was not changed"):
+        call_command("rotate_encryption_key", stdout=StringIO())
+    assert not AuditEvent.objects.exists()
