@@ -95,9 +95,7 @@
     const form = field.form;
     const hint = form && $("[data-confirm-hint]", form);
     if (!hint || !("confirm" in form.dataset)) return;
-    const matches = fold(field.value) === fold(form.dataset.confirm);
-    hint.classList.toggle("is-match", matches);
-    hint.textContent = matches ? "Matches." : "";
+    hint.textContent = fold(field.value) === fold(form.dataset.confirm) ? "Matches" : "";
   }
 
   document.addEventListener("input", (event) => {
@@ -161,6 +159,16 @@
       menu.open = false;
       $("summary", menu).focus();
     }
+  });
+
+  /* A passkey that the person or the browser refused. */
+  document.addEventListener("allauth.error", (event) => {
+    event.preventDefault();
+    const box = document.getElementById("no-passkey")?.content.firstElementChild.cloneNode(true);
+    if (!box) return;
+    document.querySelectorAll("[data-silent]").forEach((old) => old.remove());
+    $("#notices").prepend(box);
+    focusOn($(".banner-head", box));
   });
 
   /* htmx */
