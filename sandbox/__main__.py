@@ -1,4 +1,4 @@
-"""Serves the demo's world: `python -m sandbox [--port N] [--exit-with-parent]`."""
+"""Serves the demo's world: `python -m sandbox [--port N] [--exit-with-parent [PID]]`."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ _LOOK_EVERY = 0.5  # seconds between two looks at whether the parent still lives
 def main() -> int:
     """Serve until SIGTERM or SIGINT; one JSON document on standard output says when ready."""
     options = _options()
-    parent = os.getppid()
+    parent = options.exit_with_parent or os.getppid()
     ended = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -32,10 +32,10 @@ def main() -> int:
     try:
         server = SandboxServer(world, ports=ports).start()
     except OSError as error:
-        print(f"sandbox: cannot listen: {error.strerror}", file=sys.stderr)
+        print(f"sandbox: cannot listen: {os.strerror(error.errno or 0)}", file=sys.stderr)
         return 1
     _announce(server=server)
-    while not ended.wait(_LOOK_EVERY if options.exit_with_parent else None):
+    while not ended.wait(None if options.exit_with_parent is None else _LOOK_EVERY):
         if os.getppid() != parent:
             break
     server.stop()
@@ -48,7 +48,12 @@ def _options() -> argparse.Namespace:
         "--port", type=int, default=0, help="port of the first site; the others follow it"
     )
     parser.add_argument(
-        "--exit-with-parent", action="store_true", help="end when the starting process ends"
+        "--exit-with-parent",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="PID",
+        help="end when the starting process ends; with its id also if that was before we began",
     )
     return parser.parse_args()
 

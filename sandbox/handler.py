@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
             keep = self._answer_as_datadog(request=request)
         self.close_connection = self.close_connection or not keep
 
-    do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = do_HEAD = do_OPTIONS = answer
+    do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = answer
 
     def _answer_as_datadog(self, *, request: Request) -> bool:
         facts = self._facts(request=request)
@@ -92,8 +92,8 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
     def _body(self) -> bytes:
-        length = int(self.headers.get("Content-Length") or 0)
-        return self.rfile.read(min(length, _MAX_BODY)) if length > 0 else b""
+        length = self.headers.get("Content-Length", "0")
+        return self.rfile.read(min(int(length), _MAX_BODY)) if length.isdecimal() else b""
 
     def _request(self, *, headers: dict[str, str], body: bytes) -> Request:
         target = urlsplit(self.path)
