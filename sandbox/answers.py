@@ -140,7 +140,7 @@ def _identify(*, request: Request, world: World) -> _Caller:
 
 
 def _another_org(*, org: Org, world: World) -> Org:
-    others = (one for one in world.orgs.values() if one.site == org.site and one != org)
+    others = (one for one in list(world.orgs.values()) if one.site == org.site and one != org)
     return next(others, org)
 
 

@@ -58,3 +58,25 @@ def bytes_of_delete(server: SandboxServer, pair: KeyPair, connection_id: str) ->
         while chunk := client.recv(65536):
             received += chunk
     return received
+
+
+def new_connection(sink_org_id: str, *types: str) -> dict[str, Any]:
+    """Give the body of a creation."""
+    return {
+        "data": {
+            "type": "org_connection",
+            "attributes": {"connection_types": list(types)},
+            "relationships": {"sink_org": {"data": {"type": "orgs", "id": sink_org_id}}},
+        }
+    }
+
+
+def change(connection_id: str, *types: str) -> dict[str, Any]:
+    """Give the body of a change of types."""
+    return {
+        "data": {
+            "type": "org_connection",
+            "id": connection_id,
+            "attributes": {"connection_types": list(types)},
+        }
+    }

@@ -4,7 +4,7 @@ import pytest
 
 from sandbox.server import SandboxServer
 from sandbox.world import READ, WRITE
-from tests.sandbox.talk import LIST, ask, to_payments
+from tests.sandbox.talk import LIST, ask, change, new_connection, to_payments
 from tests.support.sandbox import EU, US, connection_between, key_pair_of, org_named
 
 ABSENT = "2f1a6a52-54c4-4b0e-9d0c-3a1f2b7c9e10"
@@ -12,26 +12,6 @@ ABSENT = "2f1a6a52-54c4-4b0e-9d0c-3a1f2b7c9e10"
 
 def errors(text: str) -> str:
     return f'{{"errors":["{text}"]}}\n'
-
-
-def new_connection(sink_org_id: str, *types: str) -> dict[str, object]:
-    return {
-        "data": {
-            "type": "org_connection",
-            "attributes": {"connection_types": list(types)},
-            "relationships": {"sink_org": {"data": {"type": "orgs", "id": sink_org_id}}},
-        }
-    }
-
-
-def change(connection_id: str, *types: str) -> dict[str, object]:
-    return {
-        "data": {
-            "type": "org_connection",
-            "id": connection_id,
-            "attributes": {"connection_types": list(types)},
-        }
-    }
 
 
 def test_a_deletion_answers_an_empty_object_and_a_newline(sandbox: SandboxServer) -> None:
