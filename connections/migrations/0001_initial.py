@@ -11,330 +11,644 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
+        ("auth", "0012_alter_user_first_name_max_length"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Person',
+            name="Person",
             fields=[
-                ('password', models.CharField(max_length=128, verbose_name='password')),
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('is_superuser', models.BooleanField(default=False, help_text='Designates that this user has all permissions without explicitly assigning them.', verbose_name='superuser status')),
-                ('username', models.CharField(error_messages={'unique': 'A user with that username already exists.'}, help_text='Required. 150 characters or fewer. Letters, digits and @/./+/-/_ only.', max_length=150, unique=True, validators=[django.contrib.auth.validators.UnicodeUsernameValidator()], verbose_name='username')),
-                ('first_name', models.CharField(blank=True, max_length=150, verbose_name='first name')),
-                ('last_name', models.CharField(blank=True, max_length=150, verbose_name='last name')),
-                ('email', models.EmailField(blank=True, max_length=254, verbose_name='email address')),
-                ('is_staff', models.BooleanField(default=False, help_text='Designates whether the user can log into this admin site.', verbose_name='staff status')),
-                ('is_active', models.BooleanField(default=True, help_text='Designates whether this user should be treated as active. Unselect this instead of deleting accounts.', verbose_name='active')),
-                ('date_joined', models.DateTimeField(default=django.utils.timezone.now, verbose_name='date joined')),
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('session_epoch', models.PositiveIntegerField(default=0)),
-                ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
-                ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                (
+                    "last_login",
+                    models.DateTimeField(blank=True, null=True, verbose_name="last login"),
+                ),
+                (
+                    "is_superuser",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates that this user has all permissions without explicitly assigning them.",
+                        verbose_name="superuser status",
+                    ),
+                ),
+                (
+                    "username",
+                    models.CharField(
+                        error_messages={"unique": "A user with that username already exists."},
+                        help_text="Required. 150 characters or fewer. Letters, digits and @/./+/-/_ only.",
+                        max_length=150,
+                        unique=True,
+                        validators=[django.contrib.auth.validators.UnicodeUsernameValidator()],
+                        verbose_name="username",
+                    ),
+                ),
+                (
+                    "first_name",
+                    models.CharField(blank=True, max_length=150, verbose_name="first name"),
+                ),
+                (
+                    "last_name",
+                    models.CharField(blank=True, max_length=150, verbose_name="last name"),
+                ),
+                (
+                    "email",
+                    models.EmailField(blank=True, max_length=254, verbose_name="email address"),
+                ),
+                (
+                    "is_staff",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates whether the user can log into this admin site.",
+                        verbose_name="staff status",
+                    ),
+                ),
+                (
+                    "is_active",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Designates whether this user should be treated as active. Unselect this instead of deleting accounts.",
+                        verbose_name="active",
+                    ),
+                ),
+                (
+                    "date_joined",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, verbose_name="date joined"
+                    ),
+                ),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("session_epoch", models.PositiveIntegerField(default=0)),
+                (
+                    "groups",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="The groups this user belongs to. A user will get all permissions granted to each of their groups.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.group",
+                        verbose_name="groups",
+                    ),
+                ),
+                (
+                    "user_permissions",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Specific permissions for this user.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.permission",
+                        verbose_name="user permissions",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'people',
+                "verbose_name_plural": "people",
             },
             managers=[
-                ('objects', django.contrib.auth.models.UserManager()),
+                ("objects", django.contrib.auth.models.UserManager()),
             ],
         ),
         migrations.CreateModel(
-            name='AuditEvent',
+            name="AuditEvent",
             fields=[
-                ('seq', models.BigAutoField(primary_key=True, serialize=False)),
-                ('at', models.DateTimeField()),
-                ('code', models.CharField(max_length=60)),
-                ('actor_kind', models.CharField(max_length=10)),
-                ('actor_id', models.UUIDField(null=True)),
-                ('actor_name', models.CharField(max_length=200)),
-                ('request_id', models.CharField(blank=True, max_length=64)),
-                ('subject_type', models.CharField(blank=True, max_length=20)),
-                ('subject_id', models.CharField(blank=True, max_length=64)),
-                ('sentence', models.TextField()),
-                ('details', models.JSONField(default=dict)),
+                ("seq", models.BigAutoField(primary_key=True, serialize=False)),
+                ("at", models.DateTimeField()),
+                ("code", models.CharField(max_length=60)),
+                ("actor_kind", models.CharField(max_length=10)),
+                ("actor_id", models.UUIDField(null=True)),
+                ("actor_name", models.CharField(max_length=200)),
+                ("request_id", models.CharField(blank=True, max_length=64)),
+                ("subject_type", models.CharField(blank=True, max_length=20)),
+                ("subject_id", models.CharField(blank=True, max_length=64)),
+                ("sentence", models.TextField()),
+                ("details", models.JSONField(default=dict)),
             ],
             options={
-                'ordering': ('-seq',),
-                'indexes': [models.Index(fields=['subject_type', 'subject_id', 'seq'], name='event_of_subject'), models.Index(fields=['actor_id', 'seq'], name='event_of_actor'), models.Index(fields=['code', 'seq'], name='event_of_code')],
+                "ordering": ("-seq",),
+                "indexes": [
+                    models.Index(
+                        fields=["subject_type", "subject_id", "seq"], name="event_of_subject"
+                    ),
+                    models.Index(fields=["actor_id", "seq"], name="event_of_actor"),
+                    models.Index(fields=["code", "seq"], name="event_of_code"),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Credential',
+            name="Credential",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=100)),
-                ('site', models.CharField(max_length=100)),
-                ('policy', models.CharField(choices=[('none', 'No second person'), ('one', 'One other person approves'), ('two', 'Two other people approve')], default='none', max_length=8)),
-                ('org_id', models.CharField(blank=True, max_length=64)),
-                ('org_name', models.CharField(blank=True, max_length=1000)),
-                ('api_key_envelope', models.TextField(blank=True)),
-                ('application_key_envelope', models.TextField(blank=True)),
-                ('secret_version', models.PositiveIntegerField(default=0)),
-                ('fingerprint', models.CharField(blank=True, max_length=12)),
-                ('api_key_last_four', models.CharField(blank=True, max_length=4)),
-                ('application_key_last_four', models.CharField(blank=True, max_length=4)),
-                ('keys_set_at', models.DateTimeField()),
-                ('keys_set_by_name', models.CharField(max_length=200)),
-                ('verified_at', models.DateTimeField(null=True)),
-                ('verification_cause', models.CharField(blank=True, max_length=40)),
-                ('verification', models.JSONField(default=list)),
-                ('last_used_at', models.DateTimeField(null=True)),
-                ('last_error', models.JSONField(null=True)),
-                ('created_at', models.DateTimeField()),
-                ('created_by_name', models.CharField(max_length=200)),
-                ('retired_at', models.DateTimeField(null=True)),
-                ('retired_by_name', models.CharField(blank=True, max_length=200)),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                ("site", models.CharField(max_length=100)),
+                (
+                    "policy",
+                    models.CharField(
+                        choices=[
+                            ("none", "No second person"),
+                            ("one", "One other person approves"),
+                            ("two", "Two other people approve"),
+                        ],
+                        default="none",
+                        max_length=8,
+                    ),
+                ),
+                ("org_id", models.CharField(blank=True, max_length=64)),
+                ("org_name", models.CharField(blank=True, max_length=1000)),
+                ("api_key_envelope", models.TextField(blank=True)),
+                ("application_key_envelope", models.TextField(blank=True)),
+                ("secret_version", models.PositiveIntegerField(default=0)),
+                ("fingerprint", models.CharField(blank=True, max_length=12)),
+                ("api_key_last_four", models.CharField(blank=True, max_length=4)),
+                ("application_key_last_four", models.CharField(blank=True, max_length=4)),
+                ("keys_set_at", models.DateTimeField()),
+                ("keys_set_by_name", models.CharField(max_length=200)),
+                ("verified_at", models.DateTimeField(null=True)),
+                ("verification_cause", models.CharField(blank=True, max_length=40)),
+                ("verification", models.JSONField(default=list)),
+                ("last_used_at", models.DateTimeField(null=True)),
+                ("last_error", models.JSONField(null=True)),
+                ("created_at", models.DateTimeField()),
+                ("created_by_name", models.CharField(max_length=200)),
+                ("retired_at", models.DateTimeField(null=True)),
+                ("retired_by_name", models.CharField(blank=True, max_length=200)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ('name',),
+                "ordering": ("name",),
             },
         ),
         migrations.CreateModel(
-            name='Deletion',
+            name="Deletion",
             fields=[
-                ('source_org_id', models.CharField(blank=True, max_length=64)),
-                ('source_org_name', models.CharField(blank=True, max_length=1000)),
-                ('sink_org_id', models.CharField(blank=True, max_length=64)),
-                ('sink_org_name', models.CharField(blank=True, max_length=1000)),
-                ('connection_types', models.JSONField(default=list)),
-                ('connection_created_at', models.DateTimeField(null=True)),
-                ('creator_id', models.CharField(blank=True, max_length=64)),
-                ('creator_name', models.CharField(blank=True, max_length=1000)),
-                ('creator_is_disabled', models.BooleanField(null=True)),
-                ('creator_is_service_account', models.BooleanField(null=True)),
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('request_id', models.UUIDField(unique=True)),
-                ('site', models.CharField(max_length=100)),
-                ('connection_id', models.UUIDField()),
-                ('credential_name', models.CharField(max_length=100)),
-                ('credential_fingerprint', models.CharField(max_length=12)),
-                ('is_reviewed', models.BooleanField()),
-                ('digest', models.CharField(max_length=64)),
-                ('snapshot_at', models.DateTimeField(null=True)),
-                ('reason', models.TextField()),
-                ('ticket', models.CharField(blank=True, max_length=200)),
-                ('policy', models.CharField(choices=[('none', 'No second person'), ('one', 'One other person approves'), ('two', 'Two other people approve')], max_length=8)),
-                ('state', models.CharField(choices=[('requested', 'Requested'), ('approved', 'Approved'), ('sending', 'Sending'), ('waiting', 'Waiting'), ('unknown', 'Unknown'), ('still_present', 'Still Present'), ('settled', 'Settled')], default='requested', max_length=16)),
-                ('outcome', models.CharField(blank=True, choices=[('deleted', 'Deleted'), ('already_absent', 'Already Absent'), ('gone_unattributed', 'Gone Unattributed'), ('refused', 'Refused'), ('not_sent', 'Not Sent'), ('stale', 'Stale'), ('declined', 'Declined'), ('withdrawn', 'Withdrawn'), ('expired', 'Expired'), ('unresolved', 'Unresolved')], max_length=20)),
-                ('cause', models.CharField(blank=True, max_length=40)),
-                ('cause_details', models.JSONField(default=dict)),
-                ('epoch', models.PositiveIntegerField(default=0)),
-                ('due_at', models.DateTimeField(null=True)),
-                ('expires_at', models.DateTimeField(null=True)),
-                ('requested_at', models.DateTimeField()),
-                ('requested_by_name', models.CharField(max_length=200)),
-                ('confirmed_at', models.DateTimeField(null=True)),
-                ('confirmed_by_name', models.CharField(blank=True, max_length=200)),
-                ('approved_at', models.DateTimeField(null=True)),
-                ('sending_at', models.DateTimeField(null=True)),
-                ('settled_at', models.DateTimeField(null=True)),
-                ('settled_by_name', models.CharField(blank=True, max_length=200)),
-                ('settled_reason', models.TextField(blank=True)),
-                ('looked_at', models.DateTimeField(null=True)),
-                ('looked_present', models.BooleanField(null=True)),
-                ('verified_at', models.DateTimeField(null=True)),
-                ('contradicted_at', models.DateTimeField(null=True)),
-                ('confirmed_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('credential', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='deletions', to='connections.credential')),
-                ('requested_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("source_org_id", models.CharField(blank=True, max_length=64)),
+                ("source_org_name", models.CharField(blank=True, max_length=1000)),
+                ("sink_org_id", models.CharField(blank=True, max_length=64)),
+                ("sink_org_name", models.CharField(blank=True, max_length=1000)),
+                ("connection_types", models.JSONField(default=list)),
+                ("connection_created_at", models.DateTimeField(null=True)),
+                ("creator_id", models.CharField(blank=True, max_length=64)),
+                ("creator_name", models.CharField(blank=True, max_length=1000)),
+                ("creator_is_disabled", models.BooleanField(null=True)),
+                ("creator_is_service_account", models.BooleanField(null=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("request_id", models.UUIDField(unique=True)),
+                ("site", models.CharField(max_length=100)),
+                ("connection_id", models.UUIDField()),
+                ("credential_name", models.CharField(max_length=100)),
+                ("credential_fingerprint", models.CharField(max_length=12)),
+                ("is_reviewed", models.BooleanField()),
+                ("digest", models.CharField(max_length=64)),
+                ("snapshot_at", models.DateTimeField(null=True)),
+                ("reason", models.TextField()),
+                ("ticket", models.CharField(blank=True, max_length=200)),
+                (
+                    "policy",
+                    models.CharField(
+                        choices=[
+                            ("none", "No second person"),
+                            ("one", "One other person approves"),
+                            ("two", "Two other people approve"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("requested", "Requested"),
+                            ("approved", "Approved"),
+                            ("sending", "Sending"),
+                            ("waiting", "Waiting"),
+                            ("unknown", "Unknown"),
+                            ("still_present", "Still Present"),
+                            ("settled", "Settled"),
+                        ],
+                        default="requested",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("deleted", "Deleted"),
+                            ("already_absent", "Already Absent"),
+                            ("gone_unattributed", "Gone Unattributed"),
+                            ("refused", "Refused"),
+                            ("not_sent", "Not Sent"),
+                            ("stale", "Stale"),
+                            ("declined", "Declined"),
+                            ("withdrawn", "Withdrawn"),
+                            ("expired", "Expired"),
+                            ("unresolved", "Unresolved"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("cause", models.CharField(blank=True, max_length=40)),
+                ("cause_details", models.JSONField(default=dict)),
+                ("epoch", models.PositiveIntegerField(default=0)),
+                ("due_at", models.DateTimeField(null=True)),
+                ("expires_at", models.DateTimeField(null=True)),
+                ("requested_at", models.DateTimeField()),
+                ("requested_by_name", models.CharField(max_length=200)),
+                ("confirmed_at", models.DateTimeField(null=True)),
+                ("confirmed_by_name", models.CharField(blank=True, max_length=200)),
+                ("approved_at", models.DateTimeField(null=True)),
+                ("sending_at", models.DateTimeField(null=True)),
+                ("settled_at", models.DateTimeField(null=True)),
+                ("settled_by_name", models.CharField(blank=True, max_length=200)),
+                ("settled_reason", models.TextField(blank=True)),
+                ("search_text", models.TextField()),
+                ("looked_at", models.DateTimeField(null=True)),
+                ("looked_present", models.BooleanField(null=True)),
+                ("verified_at", models.DateTimeField(null=True)),
+                ("contradicted_at", models.DateTimeField(null=True)),
+                (
+                    "confirmed_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "credential",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="deletions",
+                        to="connections.credential",
+                    ),
+                ),
+                (
+                    "requested_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-requested_at', '-id'),
+                "ordering": ("-requested_at", "-id"),
             },
         ),
         migrations.CreateModel(
-            name='Attempt',
+            name="Attempt",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveSmallIntegerField()),
-                ('epoch', models.PositiveIntegerField()),
-                ('credential_name', models.CharField(max_length=100)),
-                ('credential_fingerprint', models.CharField(max_length=12)),
-                ('was_read_before', models.BooleanField()),
-                ('claimed_at', models.DateTimeField()),
-                ('verdict', models.CharField(blank=True, max_length=12)),
-                ('cause', models.CharField(blank=True, max_length=40)),
-                ('answered_at', models.DateTimeField(null=True)),
-                ('is_late', models.BooleanField(default=False)),
-                ('duration_ms', models.PositiveIntegerField(null=True)),
-                ('http_status', models.PositiveSmallIntegerField(null=True)),
-                ('headers', models.JSONField(default=dict)),
-                ('body', models.BinaryField(default=bytes)),
-                ('body_sha256', models.CharField(blank=True, max_length=64)),
-                ('body_is_complete', models.BooleanField(null=True)),
-                ('errors', models.JSONField(default=list)),
-                ('deletion', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='attempts', to='connections.deletion')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveSmallIntegerField()),
+                ("epoch", models.PositiveIntegerField()),
+                ("credential_name", models.CharField(max_length=100)),
+                ("credential_fingerprint", models.CharField(max_length=12)),
+                ("was_read_before", models.BooleanField()),
+                ("claimed_at", models.DateTimeField()),
+                ("verdict", models.CharField(blank=True, max_length=12)),
+                ("cause", models.CharField(blank=True, max_length=40)),
+                ("answered_at", models.DateTimeField(null=True)),
+                ("is_late", models.BooleanField(default=False)),
+                ("duration_ms", models.PositiveIntegerField(null=True)),
+                ("http_status", models.PositiveSmallIntegerField(null=True)),
+                ("headers", models.JSONField(default=dict)),
+                ("body", models.BinaryField(default=bytes)),
+                ("body_sha256", models.CharField(blank=True, max_length=64)),
+                ("body_is_complete", models.BooleanField(null=True)),
+                ("errors", models.JSONField(default=list)),
+                (
+                    "deletion",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="attempts",
+                        to="connections.deletion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('number',),
+                "ordering": ("number",),
             },
         ),
         migrations.CreateModel(
-            name='Approval',
+            name="Approval",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('approver_name', models.CharField(max_length=200)),
-                ('decision', models.CharField(choices=[('approved', 'Approved'), ('declined', 'Declined')], max_length=10)),
-                ('digest', models.CharField(max_length=64)),
-                ('reason', models.TextField(blank=True)),
-                ('decided_at', models.DateTimeField()),
-                ('approver', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('requester', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('deletion', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='approvals', to='connections.deletion')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("approver_name", models.CharField(max_length=200)),
+                (
+                    "decision",
+                    models.CharField(
+                        choices=[("approved", "Approved"), ("declined", "Declined")], max_length=10
+                    ),
+                ),
+                ("digest", models.CharField(max_length=64)),
+                ("reason", models.TextField(blank=True)),
+                ("decided_at", models.DateTimeField()),
+                (
+                    "approver",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "requester",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "deletion",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="approvals",
+                        to="connections.deletion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('decided_at', 'id'),
+                "ordering": ("decided_at", "id"),
             },
         ),
         migrations.CreateModel(
-            name='Listing',
+            name="Listing",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('started_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField()),
-                ('is_complete', models.BooleanField()),
-                ('count', models.PositiveIntegerField(default=0)),
-                ('cause', models.CharField(blank=True, max_length=40)),
-                ('http_status', models.PositiveSmallIntegerField(null=True)),
-                ('errors', models.JSONField(default=list)),
-                ('credential', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='listings', to='connections.credential')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("started_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField()),
+                ("is_complete", models.BooleanField()),
+                ("count", models.PositiveIntegerField(default=0)),
+                ("cause", models.CharField(blank=True, max_length=40)),
+                ("http_status", models.PositiveSmallIntegerField(null=True)),
+                ("errors", models.JSONField(default=list)),
+                (
+                    "credential",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="listings",
+                        to="connections.credential",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-started_at', '-id'),
+                "ordering": ("-started_at", "-id"),
             },
         ),
         migrations.CreateModel(
-            name='OrgConnectionSnapshot',
+            name="OrgConnectionSnapshot",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('source_org_id', models.CharField(blank=True, max_length=64)),
-                ('source_org_name', models.CharField(blank=True, max_length=1000)),
-                ('sink_org_id', models.CharField(blank=True, max_length=64)),
-                ('sink_org_name', models.CharField(blank=True, max_length=1000)),
-                ('connection_types', models.JSONField(default=list)),
-                ('connection_created_at', models.DateTimeField(null=True)),
-                ('creator_id', models.CharField(blank=True, max_length=64)),
-                ('creator_name', models.CharField(blank=True, max_length=1000)),
-                ('creator_is_disabled', models.BooleanField(null=True)),
-                ('creator_is_service_account', models.BooleanField(null=True)),
-                ('site', models.CharField(max_length=100)),
-                ('connection_id', models.UUIDField()),
-                ('digest', models.CharField(max_length=64)),
-                ('first_seen_at', models.DateTimeField()),
-                ('last_seen_at', models.DateTimeField()),
-                ('is_current', models.BooleanField(default=True)),
-                ('credential', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='snapshots', to='connections.credential')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("source_org_id", models.CharField(blank=True, max_length=64)),
+                ("source_org_name", models.CharField(blank=True, max_length=1000)),
+                ("sink_org_id", models.CharField(blank=True, max_length=64)),
+                ("sink_org_name", models.CharField(blank=True, max_length=1000)),
+                ("connection_types", models.JSONField(default=list)),
+                ("connection_created_at", models.DateTimeField(null=True)),
+                ("creator_id", models.CharField(blank=True, max_length=64)),
+                ("creator_name", models.CharField(blank=True, max_length=1000)),
+                ("creator_is_disabled", models.BooleanField(null=True)),
+                ("creator_is_service_account", models.BooleanField(null=True)),
+                ("site", models.CharField(max_length=100)),
+                ("connection_id", models.UUIDField()),
+                ("digest", models.CharField(max_length=64)),
+                ("first_seen_at", models.DateTimeField()),
+                ("last_seen_at", models.DateTimeField()),
+                ("is_current", models.BooleanField(default=True)),
+                (
+                    "credential",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="snapshots",
+                        to="connections.credential",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('source_org_name', 'sink_org_name', 'connection_id'),
+                "ordering": ("source_org_name", "sink_org_name", "connection_id"),
             },
         ),
         migrations.CreateModel(
-            name='SignInLink',
+            name="SignInLink",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('purpose', models.CharField(choices=[('set_up', 'Set Up'), ('sign_in', 'Sign In')], max_length=16)),
-                ('token_hash', models.CharField(max_length=64, unique=True)),
-                ('removes_second_factor', models.BooleanField(default=False)),
-                ('made_by_name', models.CharField(max_length=200)),
-                ('created_at', models.DateTimeField()),
-                ('expires_at', models.DateTimeField()),
-                ('used_at', models.DateTimeField(null=True)),
-                ('person', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='sign_in_links', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "purpose",
+                    models.CharField(
+                        choices=[("set_up", "Set Up"), ("sign_in", "Sign In")], max_length=16
+                    ),
+                ),
+                ("token_hash", models.CharField(max_length=64, unique=True)),
+                ("removes_second_factor", models.BooleanField(default=False)),
+                ("made_by_name", models.CharField(max_length=200)),
+                ("created_at", models.DateTimeField()),
+                ("expires_at", models.DateTimeField()),
+                ("used_at", models.DateTimeField(null=True)),
+                (
+                    "person",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="sign_in_links",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-created_at',),
+                "ordering": ("-created_at",),
             },
         ),
         migrations.AddConstraint(
-            model_name='credential',
-            constraint=models.UniqueConstraint(django.db.models.functions.text.Lower('name'), name='credential_name_is_unique', violation_error_message='Another credential has this name.'),
+            model_name="credential",
+            constraint=models.UniqueConstraint(
+                django.db.models.functions.text.Lower("name"),
+                name="credential_name_is_unique",
+                violation_error_message="Another credential has this name.",
+            ),
         ),
         migrations.AddIndex(
-            model_name='deletion',
-            index=models.Index(fields=['-requested_at', '-id'], name='history'),
+            model_name="deletion",
+            index=models.Index(fields=["-requested_at", "-id"], name="history"),
         ),
         migrations.AddIndex(
-            model_name='deletion',
-            index=models.Index(fields=['state', '-requested_at', '-id'], name='history_by_state'),
+            model_name="deletion",
+            index=models.Index(fields=["state", "-requested_at", "-id"], name="history_by_state"),
         ),
         migrations.AddIndex(
-            model_name='deletion',
-            index=models.Index(fields=['outcome', '-requested_at', '-id'], name='history_by_outcome'),
+            model_name="deletion",
+            index=models.Index(
+                fields=["outcome", "-requested_at", "-id"], name="history_by_outcome"
+            ),
         ),
         migrations.AddIndex(
-            model_name='deletion',
-            index=models.Index(fields=['site', '-requested_at', '-id'], name='history_by_site'),
+            model_name="deletion",
+            index=models.Index(fields=["site", "-requested_at", "-id"], name="history_by_site"),
         ),
         migrations.AddIndex(
-            model_name='deletion',
-            index=models.Index(fields=['credential', '-requested_at', '-id'], name='history_by_credential'),
+            model_name="deletion",
+            index=models.Index(
+                fields=["credential", "-requested_at", "-id"], name="history_by_credential"
+            ),
         ),
         migrations.AddIndex(
-            model_name='deletion',
-            index=models.Index(fields=['requested_by', '-requested_at', '-id'], name='history_by_person'),
+            model_name="deletion",
+            index=models.Index(
+                fields=["requested_by", "-requested_at", "-id"], name="history_by_person"
+            ),
         ),
         migrations.AddIndex(
-            model_name='deletion',
-            index=models.Index(fields=['ticket', '-requested_at', '-id'], name='history_by_ticket'),
+            model_name="deletion",
+            index=models.Index(fields=["ticket", "-requested_at", "-id"], name="history_by_ticket"),
         ),
         migrations.AddIndex(
-            model_name='deletion',
-            index=models.Index(fields=['source_org_id', '-requested_at', '-id'], name='history_by_source'),
+            model_name="deletion",
+            index=models.Index(
+                fields=["source_org_id", "-requested_at", "-id"], name="history_by_source"
+            ),
         ),
         migrations.AddIndex(
-            model_name='deletion',
-            index=models.Index(fields=['sink_org_id', '-requested_at', '-id'], name='history_by_sink'),
+            model_name="deletion",
+            index=models.Index(
+                fields=["sink_org_id", "-requested_at", "-id"], name="history_by_sink"
+            ),
         ),
         migrations.AddIndex(
-            model_name='deletion',
-            index=models.Index(fields=['connection_id', '-requested_at', '-id'], name='history_of_one'),
+            model_name="deletion",
+            index=models.Index(
+                fields=["connection_id", "-requested_at", "-id"], name="history_of_one"
+            ),
         ),
         migrations.AddIndex(
-            model_name='deletion',
-            index=models.Index(condition=models.Q(('due_at__isnull', False)), fields=['due_at'], name='deletions_due'),
+            model_name="deletion",
+            index=models.Index(
+                condition=models.Q(("due_at__isnull", False)),
+                fields=["due_at"],
+                name="deletions_due",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='deletion',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'settled'), _negated=True), fields=('site', 'connection_id'), name='one_open_deletion'),
+            model_name="deletion",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "settled"), _negated=True),
+                fields=("site", "connection_id"),
+                name="one_open_deletion",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='deletion',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('settled_at__isnull', False), ('state', 'settled'), models.Q(('outcome', ''), _negated=True)), models.Q(models.Q(('state', 'settled'), _negated=True), ('outcome', ''), ('settled_at__isnull', True)), _connector='OR'), name='settled_has_an_outcome'),
+            model_name="deletion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("settled_at__isnull", False),
+                        ("state", "settled"),
+                        models.Q(("outcome", ""), _negated=True),
+                    ),
+                    models.Q(
+                        models.Q(("state", "settled"), _negated=True),
+                        ("outcome", ""),
+                        ("settled_at__isnull", True),
+                    ),
+                    _connector="OR",
+                ),
+                name="settled_has_an_outcome",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.UniqueConstraint(fields=('deletion', 'number'), name='attempt_number'),
+            model_name="attempt",
+            constraint=models.UniqueConstraint(
+                fields=("deletion", "number"), name="attempt_number"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.UniqueConstraint(fields=('deletion', 'epoch'), name='one_attempt_per_claim'),
+            model_name="attempt",
+            constraint=models.UniqueConstraint(
+                fields=("deletion", "epoch"), name="one_attempt_per_claim"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='approval',
-            constraint=models.UniqueConstraint(fields=('deletion', 'approver'), name='one_decision_each'),
+            model_name="approval",
+            constraint=models.UniqueConstraint(
+                fields=("deletion", "approver"), name="one_decision_each"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='approval',
-            constraint=models.CheckConstraint(condition=models.Q(('approver', models.F('requester')), _negated=True), name='nobody_approves_their_own'),
+            model_name="approval",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("approver", models.F("requester")), _negated=True),
+                name="nobody_approves_their_own",
+            ),
         ),
         migrations.AddIndex(
-            model_name='listing',
-            index=models.Index(fields=['credential', '-started_at', '-id'], name='listing_newest'),
+            model_name="listing",
+            index=models.Index(fields=["credential", "-started_at", "-id"], name="listing_newest"),
         ),
         migrations.AddIndex(
-            model_name='orgconnectionsnapshot',
-            index=models.Index(fields=['site', 'connection_id', '-last_seen_at'], name='snapshot_of'),
+            model_name="orgconnectionsnapshot",
+            index=models.Index(
+                fields=["site", "connection_id", "-last_seen_at"], name="snapshot_of"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='orgconnectionsnapshot',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_current', True)), fields=('credential', 'connection_id'), name='one_current_snapshot'),
+            model_name="orgconnectionsnapshot",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_current", True)),
+                fields=("credential", "connection_id"),
+                name="one_current_snapshot",
+            ),
         ),
     ]

@@ -25,7 +25,7 @@ from connections.models import (
     State,
     snapshot_digest,
 )
-from connections.services import audit, org_connections, readings, sending, transitions
+from connections.services import audit, history, org_connections, readings, sending, transitions
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.tickets import check_ticket
 from connections.services.transitions import Next, Note, describe
@@ -269,6 +269,7 @@ def _create(
         deletion.confirmed_at = now
         deletion.confirmed_by = actor.person
         deletion.confirmed_by_name = actor.name
+    deletion.search_text = history.search_text_of(deletion)
     with transaction.atomic(durable=True):
         deletion.save(force_insert=True)
         _record_request(deletion, actor=actor)

@@ -1,0 +1,182 @@
+"""Finding past deletions: filters, pages by key, bounded counts, exports at flat memory.
+
+Built for millions of rows: a page starts at a key and never at an offset, and nothing counts
+beyond 1,000.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Q, QuerySet
+from django.db.models.expressions import RawSQL
+
+from connections import policies
+from connections.actors import Actor
+from connections.models import Deletion, Outcome, Person, State
+
+PAGE_SIZE = 50
+EXPORT_BATCH = 500
+EXACT_TO = 1000
+SQLITE_SEARCH = "SELECT deletion_id FROM connections_deletion_search WHERE search_text MATCH %s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryFilter:
+    """What to show of the history; an empty field filters nothing. Times are UTC."""
+
+    since: datetime | None = None
+    # Exclusive: everything asked before this moment.
+    until: datetime | None = None
+    person: UUID | None = None
+    credential: UUID | None = None
+    site: str = ""
+    # Id or exact name of the source or the destination org.
+    org: str = ""
+    state: str = ""
+    outcome: str = ""
+    ticket: str = ""
+    connection_id: UUID | None = None
+    text: str = ""
+    is_contradicted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cursor:
+    """The key of a row: the page after it holds what was asked before it."""
+
+    requested_at: datetime
+    id: UUID
+
+    def __str__(self) -> str:
+        return f"{self.requested_at.isoformat()}~{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """Read `str(cursor)` back. Raises ValueError for anything else."""
+        at, separator, pk = text.partition("~")
+        requested_at = datetime.fromisoformat(at)
+        if not separator or requested_at.tzinfo is None:
+            raise ValueError("This is not a place in the history.")
+        return cls(requested_at=requested_at, id=UUID(pk))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryPage:
+    """One page, newest first, the key of the next older one, and how many pass the filter."""
+
+    deletions: list[Deletion]
+    older: Cursor | None
+    # Exact up to 1,000; None when there are more.
+    count: int | None
+
+
+def history_page(
+    *, actor: Actor, only: HistoryFilter, after: Cursor | None = None, size: int = PAGE_SIZE
+) -> HistoryPage:
+    """The deletions that pass the filter, newest first. Raises PermissionDenied."""
+    policies.require(policies.can_see(actor), "see the history")
+    rows = find(only)
+    counted = rows.order_by().values("pk")[: EXACT_TO + 1].count()
+    page = list(_after(rows, after)[: size + 1])
+    older = None
+    if len(page) > size:
+        page = page[:size]
+        older = Cursor(requested_at=page[-1].requested_at, id=page[-1].id)
+    return HistoryPage(deletions=page, older=older, count=counted if counted <= EXACT_TO else None)
+
+
+def find(only: HistoryFilter) -> QuerySet[Deletion]:
+    """The rows that pass the filter, newest first."""
+    rows = Deletion.objects.order_by("-requested_at", "-id")
+    exact = {
+        "requested_at__gte": only.since,
+        "requested_at__lt": only.until,
+        "requested_by": only.person,
+        "credential": only.credential,
+        "site": only.site,
+        "state": only.state,
+        "outcome": only.outcome,
+        "ticket": only.ticket,
+        "connection_id": only.connection_id,
+    }
+    rows = rows.filter(**{name: value for name, value in exact.items() if value})
+    if only.org:
+        rows = rows.filter(
+            Q(source_org_id=only.org)
+            | Q(sink_org_id=only.org)
+            | Q(source_org_name=only.org)
+            | Q(sink_org_name=only.org)
+        )
+    if only.is_contradicted:
+        rows = rows.filter(contradicted_at__isnull=False)
+    for word in only.text.casefold().split():
+        rows = rows.filter(_contains(word))
+    return rows
+
+
+def _contains(word: str) -> Q:
+    """A text search for one word, by the trigram index where the database has one for it.
+
+    PostgreSQL's index serves LIKE by itself. SQLite's is a table of its own, and holds nothing
+    shorter than three characters.
+    """
+    if connection.vendor == "sqlite" and len(word) >= 3:
+        phrase = '"' + word.replace('"', '""') + '"'
+        return Q(pk__in=RawSQL(SQLITE_SEARCH, [phrase]))  # noqa: S611 - the word is a parameter
+    return Q(search_text__contains=word)
+
+
+def _after(rows: QuerySet[Deletion], cursor: Cursor | None) -> QuerySet[Deletion]:
+    if cursor is None:
+        return rows
+    # The first condition lets the index seek; the second settles equal times.
+    return rows.filter(requested_at__lte=cursor.requested_at).filter(
+        Q(requested_at__lt=cursor.requested_at) | Q(id__lt=cursor.id)
+    )
+
+
+def export_deletions(*, actor: Actor, only: HistoryFilter) -> Iterator[Deletion]:
+    """Every deletion that passes the filter, newest first, in batches of flat memory.
+
+    Raises PermissionDenied at the first row. Each comes with its attempts and approvals.
+    """
+    policies.require(policies.can_export(actor), "export deletions")
+    rows = find(only).prefetch_related("attempts", "approvals")
+    cursor: Cursor | None = None
+    while batch := list(_after(rows, cursor)[:EXPORT_BATCH]):
+        yield from batch
+        cursor = Cursor(requested_at=batch[-1].requested_at, id=batch[-1].id)
+
+
+def search_text_of(deletion: Deletion) -> str:
+    """The words that a text search finds this deletion by, folded."""
+    words = (
+        deletion.reason,
+        deletion.ticket,
+        deletion.source_org_name,
+        deletion.sink_org_name,
+        deletion.credential_name,
+        deletion.requested_by_name,
+        str(deletion.connection_id),
+        str(deletion.id),
+        *deletion.connection_types,
+    )
+    return "\n".join(word for word in words if word).casefold()
+
+
+def people_who_asked() -> list[Person]:
+    """Everyone who may stand in the person filter, by name."""
+    return list(Person.objects.order_by("username"))
+
+
+def state_choices() -> list[str]:
+    """Open states by which the history can be filtered; settled ones are filtered by outcome."""
+    return [state for state in State if state != State.SETTLED]
+
+
+def outcome_choices() -> list[str]:
+    """Outcomes by which the history can be filtered."""
+    return list(Outcome)
