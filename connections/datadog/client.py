@@ -1,0 +1,304 @@
+"""The Datadog client: list, delete, and find out whose keys these are.
+
+Facts (paths, parameters, forms of answers) are from Datadog's API reference of "Org
+Connections" and "Authentication", and from the recordings its official clients ship.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from connections.datadog import VERSION
+from connections.datadog.errors import (
+    Cause,
+    DatadogError,
+    Verdict,
+    cause_of_status,
+    verdict_of_status,
+)
+from connections.datadog.lanes import POOL, Route
+from connections.datadog.listing import ListingReader
+from connections.datadog.payloads import (
+    Identity,
+    Listing,
+    PayloadError,
+    bounded_text,
+    canonical_connection_id,
+    error_texts,
+    find_errors,
+    parse_identity,
+    parse_json,
+)
+from connections.datadog.transport import Call, Reply, send
+from connections.secret import Secret
+
+CONNECT_SECONDS = 5.0
+MAX_DELETE_BODY = 64 * 1024
+# 1,000 connections are about 1 MB.
+MAX_READ_BODY = 16 * 1024 * 1024
+USER_AGENT = f"org-admin/{VERSION}"
+
+_KEY = re.compile(r"[!-~]+")
+_FIRST_INTEGER = re.compile(r"-?[0-9]{1,10}")
+_KEPT_HEADERS = {"content-type", "date", "x-request-id", "x-datadog-trace-id", "dd-request-id"}
+_MAX_HEADERS = 30
+_LOOPBACK_HOSTS = {"127.0.0.1", "::1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What is known of a DELETE.
+
+    `verdict` is exactly one row; `cause` says why (None when deleted). `headers` are the
+    allow-listed ones, names in lower case. `body` is at most 64 KiB, decompressed;
+    `body_sha256` is of those bytes, "" when there are none. `errors` are Datadog's own words.
+    `retry_after_seconds` is set for a 429 only: 1 to 300, 60 where Datadog names none.
+    """
+
+    verdict: Verdict
+    cause: Cause | None
+    http_status: int | None
+    headers: dict[str, str]
+    body: bytes
+    body_sha256: str
+    body_complete: bool
+    errors: tuple[str, ...]
+    retry_after_seconds: int | None
+    duration_ms: int
+
+
+class DatadogClient:
+    """Talks to one Datadog site with one pair of keys.
+
+    Cheap to make; connections are shared by all clients of this process that have the same
+    `base_url`, `proxy_url` and `ca_bundle`. The environment's proxies, .netrc and CA bundle
+    are ignored. `connect_seconds` bounds name resolution, TCP, tunnel and TLS together.
+    Raises ValueError, without repeating the value, for a key that no header can carry, a
+    `base_url` that is not https (http only for 127.0.0.1 and [::1]) and an unusable proxy.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: Secret,
+        application_key: Secret,
+        proxy_url: str | None = None,
+        ca_bundle: str | None = None,
+        connect_seconds: float = CONNECT_SECONDS,
+    ) -> None:
+        _check_base_url(base_url)
+        _check_proxy_url(proxy_url)
+        _check_key(api_key, label="API key")
+        _check_key(application_key, label="application key")
+        self._route = Route(base_url=base_url.rstrip("/"), proxy_url=proxy_url, ca_bundle=ca_bundle)
+        self._api_key = api_key
+        self._application_key = application_key
+        self._connect_seconds = connect_seconds
+
+    def __repr__(self) -> str:
+        return f"DatadogClient(base_url={self._route.base_url!r})"
+
+    def delete_org_connection(self, *, connection_id: str, deadline_seconds: float = 30) -> Answer:
+        """DELETE /api/v2/org_connections/{id}, sent at most once; never raises for the network.
+
+        `deadline_seconds` counts from the start of connecting and bounds everything. Raises
+        ValueError, with nothing sent, for an id that is not canonical (see
+        `canonical_connection_id`).
+        """
+        if canonical_connection_id(connection_id) != connection_id:
+            raise ValueError("The org connection id is not in its canonical, lower case form.")
+        reply = self._send(
+            method="DELETE",
+            path=f"/api/v2/org_connections/{connection_id}",
+            deadline_seconds=deadline_seconds,
+            max_body=MAX_DELETE_BODY,
+        )
+        return _read_answer(reply)
+
+    def list_org_connections(
+        self, *, deadline_seconds: float = 10, page_size: int = 1000
+    ) -> Listing:
+        """GET /api/v2/org_connections, all pages within one deadline.
+
+        Raises DatadogError when the first page does not come. A failure of a later page keeps
+        what came before and makes the listing incomplete.
+        """
+        deadline = time.monotonic() + deadline_seconds
+        reader = ListingReader()
+        while (offset := reader.next_offset) is not None:
+            reply = self._send(
+                path=f"/api/v2/org_connections?limit={page_size}&offset={offset}",
+                deadline_seconds=max(deadline - time.monotonic(), 0.001),
+            )
+            reader.read(_read_json(reply))
+        return reader.result()
+
+    def whoami(self, *, deadline_seconds: float = 10) -> Identity:
+        """GET /api/v2/current_user: the org, the person and the roles' permissions.
+
+        It needs no permission itself. Raises DatadogError.
+        """
+        document = self._get(path="/api/v2/current_user", deadline_seconds=deadline_seconds)
+        identity = _identity_or_none(document)
+        if identity is None:
+            raise DatadogError(cause=Cause.WRONG_TYPE, http_status=200)
+        return identity
+
+    def validate_api_key(self, *, deadline_seconds: float = 10) -> None:
+        """GET /api/v1/validate with the API key alone. Raises DatadogError if it is not valid."""
+        document = self._get(
+            path="/api/v1/validate",
+            deadline_seconds=deadline_seconds,
+            keys={"DD-API-KEY": self._api_key},
+        )
+        _require(document, name="valid", value=True)
+
+    def validate_key_pair(self, *, deadline_seconds: float = 10) -> None:
+        """GET /api/v2/validate_keys with both keys. Raises DatadogError if they are not valid."""
+        document = self._get(path="/api/v2/validate_keys", deadline_seconds=deadline_seconds)
+        _require(document, name="status", value="ok")
+
+    def _get(
+        self, *, path: str, deadline_seconds: float, keys: Mapping[str, Secret] | None = None
+    ) -> object:
+        reply = self._send(path=path, deadline_seconds=deadline_seconds, keys=keys)
+        document = _read_json(reply)
+        if isinstance(document, DatadogError):
+            raise document
+        return document
+
+    def _send(
+        self,
+        *,
+        path: str,
+        deadline_seconds: float,
+        method: str = "GET",
+        max_body: int = MAX_READ_BODY,
+        keys: Mapping[str, Secret] | None = None,
+    ) -> Reply:
+        both = {"DD-API-KEY": self._api_key, "DD-APPLICATION-KEY": self._application_key}
+        call = Call(
+            method=method,
+            url=self._route.base_url + path,
+            keys=both if keys is None else keys,
+            user_agent=USER_AGENT,
+            deadline_seconds=deadline_seconds,
+            connect_seconds=self._connect_seconds,
+            max_body=max_body,
+        )
+        return send(route=self._route, call=call)
+
+
+def close_connections() -> None:
+    """End every idle connection of this process; the next request opens a new one."""
+    POOL.close_all()
+
+
+def _read_answer(reply: Reply) -> Answer:
+    errors = find_errors(reply.body)
+    verdict = verdict_of_status(
+        status=reply.status,
+        has_errors_list=errors is not None,
+        has_request_left=reply.has_request_left,
+    )
+    return Answer(
+        verdict=verdict,
+        cause=_cause_of(reply, errors=errors),
+        http_status=reply.status,
+        headers=_kept_headers(reply.headers),
+        body=reply.body,
+        body_sha256=reply.body_sha256,
+        body_complete=reply.is_body_complete,
+        errors=error_texts(errors),
+        retry_after_seconds=_retry_after(reply),
+        duration_ms=reply.duration_ms,
+    )
+
+
+def _read_json(reply: Reply) -> object:
+    """The document of a 200, or the DatadogError to raise: values, so that the error is not
+    raised while another one is being handled."""
+    errors = find_errors(reply.body) if reply.status != 200 else None
+    cause = _cause_of(reply, errors=errors)
+    if cause is None and not reply.is_body_complete:
+        cause = reply.cause
+    if cause is not None:
+        return DatadogError(
+            cause=cause,
+            http_status=reply.status,
+            errors=error_texts(errors),
+            retry_after_seconds=_retry_after(reply),
+        )
+    try:
+        return parse_json(reply.body)
+    except PayloadError:
+        return DatadogError(cause=Cause.MALFORMED_JSON, http_status=reply.status)
+
+
+def _cause_of(reply: Reply, *, errors: list[Any] | None) -> Cause | None:
+    if reply.status is None:
+        return reply.cause
+    return cause_of_status(status=reply.status, has_errors_list=errors is not None)
+
+
+def _identity_or_none(document: object) -> Identity | None:
+    try:
+        return parse_identity(document)
+    except PayloadError:
+        return None
+
+
+def _require(document: object, *, name: str, value: object) -> None:
+    """Raise unless the document says exactly that: a 200 of another form proves nothing."""
+    if not isinstance(document, dict) or name not in document:
+        raise DatadogError(cause=Cause.WRONG_TYPE, http_status=200)
+    if document[name] is not value and document[name] != value:
+        raise DatadogError(cause=Cause.KEY_NOT_VALID, http_status=200)
+
+
+def _retry_after(reply: Reply) -> int | None:
+    """Seconds to wait after a 429: X-RateLimit-Reset, which can arrive doubled ("7, 7")."""
+    if reply.status != 429:
+        return None
+    match = _FIRST_INTEGER.search(reply.headers.get("x-ratelimit-reset", ""))
+    return min(max(int(match.group()), 1), 300) if match else 60
+
+
+def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    kept = {
+        name: "".join(each if each.isprintable() else "\ufffd" for each in bounded_text(value))
+        for name, value in headers.items()
+        if name in _KEPT_HEADERS or name.startswith("x-ratelimit-")
+    }
+    return dict(sorted(kept.items())[:_MAX_HEADERS])
+
+
+def _check_key(key: Secret, *, label: str) -> None:
+    if not _KEY.fullmatch(key.reveal()):
+        raise ValueError(
+            f"The {label} must be printable ASCII characters without spaces or line ends."
+        )
+
+
+def _check_base_url(base_url: str) -> None:
+    parts = urlsplit(base_url)
+    is_safe = parts.scheme == "https" or (
+        parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS
+    )
+    extras = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    if not is_safe or not parts.hostname or extras:
+        raise ValueError(
+            "A Datadog site's address is https://host; http:// only for 127.0.0.1 and [::1]."
+        )
+
+
+def _check_proxy_url(proxy_url: str | None) -> None:
+    if proxy_url is None:
+        return
+    parts = urlsplit(proxy_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("A proxy's address is http://host:port or https://host:port.")

@@ -1,0 +1,333 @@
+"""Connections to Datadog: opened within bounds, reused while warm, never used twice at once.
+
+A lane is one `requests.Session` with at most one connection, and belongs to one exchange at
+a time. It knows no key: keys travel in the headers of one request.
+"""
+
+import functools
+import http.client
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+import requests.adapters
+import requests.utils
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.poolmanager import PoolManager
+
+from connections.datadog.exchange import (
+    Exchange,
+    Step,
+    cause_of_bad_status_line,
+    cause_of_connect_failure,
+)
+from connections.datadog.resolver import Address, resolve
+
+# A connection that has been quiet for longer may be gone without our knowing, and a DELETE
+# lost on it would be an unknown for nothing.
+MAX_IDLE_SECONDS = 10.0
+MAX_IDLE_LANES = 16
+
+_STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n")
+_MAX_STATUS_LINE = 8_192
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Where requests go and how; connections are shared by whoever has the same route."""
+
+    base_url: str
+    proxy_url: str | None = field(repr=False)
+    ca_bundle: str | None
+
+
+class _KeptStatusResponse(http.client.HTTPResponse):
+    """A response that reports its status line as soon as it is whole.
+
+    The library itself takes "HTTP/1.1 200" without a line end for a status, and forgets a
+    whole one when the headers behind it are cut.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        debuglevel: int = 0,
+        method: str | None = None,
+        *,
+        exchange: Exchange,
+    ) -> None:
+        super().__init__(sock, debuglevel, method)
+        self._exchange = exchange
+
+    def _read_status(self) -> tuple[str, int, str]:
+        line = self.fp.readline(_MAX_STATUS_LINE + 1)
+        match = _STATUS_LINE.fullmatch(line)
+        if match is None:
+            if self._exchange.has_request_left and not self._exchange.has_expired:
+                self._exchange.cause = cause_of_bad_status_line(line)
+            raise http.client.BadStatusLine(repr(line[:100]))
+        version, status, reason = match.groups(default=b"")
+        # A 100 announces the answer and is none; before SENDING it is a proxy that speaks.
+        if self._exchange.has_request_left and int(status) != http.HTTPStatus.CONTINUE:
+            self._exchange.status = int(status)
+        return version.decode("ascii"), int(status), reason.decode("latin-1")
+
+
+class _LaneConnection(HTTPConnection):
+    """A connection that tells its lane's exchange how far it has come."""
+
+    def __init__(self, *args: Any, lane: "Lane", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lane = lane
+        lane.connection = self
+        self._is_connecting = False
+        self.response_class = self._build_response  # type: ignore[assignment]  # a factory does
+
+    def connect(self) -> None:
+        """Connect; a failure here is proof that the request never left."""
+        self._is_connecting = True
+        try:
+            super().connect()
+        except (OSError, http.client.HTTPException) as error:
+            self._lane.exchange.cause = cause_of_connect_failure(
+                step=self._lane.exchange.step, error=error, is_proxied=self.proxy is not None
+            )
+            raise
+        finally:
+            self._is_connecting = False
+
+    def send(self, data: Any) -> None:
+        """Write; from just before the first byte on, the request counts as having left."""
+        if self.sock is None:
+            self.connect()
+        if not self._is_connecting:
+            self._lane.exchange.raise_if_expired()
+            self._lane.exchange.step = Step.SENDING
+        super().send(data)
+
+    def _new_conn(self) -> socket.socket:
+        exchange = self._lane.exchange
+        exchange.step = Step.RESOLVING
+        addresses = resolve(
+            host=self._dns_host.strip("[]"),
+            port=self.port,
+            timeout_seconds=exchange.remaining_connect_seconds,
+        )
+        exchange.step = Step.CONNECTING
+        connection = _connect_to_one_of(addresses, exchange=exchange)
+        self._lane.take_kill_switch(connection.dup())
+        exchange.step = Step.HANDSHAKE
+        connection.settimeout(exchange.remaining_connect_seconds)
+        return connection
+
+    def _tunnel(self) -> None:
+        self._lane.exchange.step = Step.TUNNELLING
+        super()._tunnel()
+        self._lane.exchange.step = Step.HANDSHAKE
+
+    def _build_response(
+        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None
+    ) -> _KeptStatusResponse:
+        return _KeptStatusResponse(sock, debuglevel, method, exchange=self._lane.exchange)
+
+
+class _LaneTLSConnection(_LaneConnection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _LaneAdapter(requests.adapters.HTTPAdapter):
+    """Routes a session's one connection through its lane, with TLS verification always on."""
+
+    def __init__(self, *, lane: "Lane", context: ssl.SSLContext) -> None:
+        self._lane = lane
+        self._context = context
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(
+        self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: object
+    ) -> None:
+        super().init_poolmanager(
+            connections, maxsize, block=block, ssl_context=self._context, **pool_kwargs
+        )
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: object) -> PoolManager:
+        manager: PoolManager = super().proxy_manager_for(
+            proxy,
+            ssl_context=self._context,
+            proxy_ssl_context=self._context,
+            **proxy_kwargs,
+        )
+        return manager
+
+    def cert_verify(
+        self, conn: HTTPSConnectionPool, url: str, verify: object, cert: object
+    ) -> None:
+        """Verify, whatever was asked for; the context holds the certificates already."""
+        conn.cert_reqs = "CERT_REQUIRED"
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: tuple[str, str] | str | None = None,
+    ) -> HTTPConnectionPool:
+        pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        assert isinstance(pool, HTTPConnectionPool)  # noqa: S101 - narrows what the stubs leave open
+        kind = _LaneTLSConnection if pool.scheme == "https" else _LaneConnection
+        pool.ConnectionCls = functools.partial(kind, lane=self._lane)  # type: ignore[assignment]
+        return pool
+
+
+class _Session(requests.Session):
+    """A session that sees no redirect: `requests` would read a redirect's body without bound
+    to prepare the next request, even with `allow_redirects=False`."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
+class Lane:
+    """One connection, lent to one exchange at a time."""
+
+    def __init__(self, *, route: Route, user_agent: str) -> None:
+        self.exchange: Exchange
+        self.connection: _LaneConnection | None = None
+        self.response: requests.Response | None = None
+        self._kill_switch: socket.socket | None = None
+        self.answered_at = time.monotonic()
+        self.session = _Session()
+        self.session.trust_env = False
+        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.session.proxies = (
+            {"http": route.proxy_url, "https": route.proxy_url} if route.proxy_url else {}
+        )
+        self.session.headers.clear()
+        self.session.headers.update(
+            {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": user_agent}
+        )
+        adapter = _LaneAdapter(lane=self, context=_tls_context(route.ca_bundle))
+        self.session.mount("https://", adapter)
+        self.session.mount("http://", adapter)
+
+    def begin(self, exchange: Exchange) -> None:
+        """Lend the lane. Raises TimeoutError when the exchange is over already."""
+        self.exchange = exchange
+        self.response = None
+        if self._kill_switch is not None:
+            exchange.step = Step.READY
+            exchange.attach(self._kill_switch)
+
+    def take_kill_switch(self, kill_switch: socket.socket) -> None:
+        """Let the deadline reach a fresh connection, from before its TLS handshake on."""
+        if self._kill_switch is not None:
+            self._kill_switch.close()
+        self._kill_switch = kill_switch
+        self.exchange.attach(kill_switch)
+
+    def close(self) -> None:
+        """End the connection. Its exchange is finished, so no deadline acts on it."""
+        if self.response is not None:
+            self.response.close()
+        if self.connection is not None:
+            self.connection.close()
+        self.session.close()
+        if self._kill_switch is not None:
+            self._kill_switch.close()
+            self._kill_switch = None
+
+
+class LanePool:
+    """The warm lanes of this process, by route. Safe for threads and forks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: dict[Route, list[Lane]] = {}
+
+    def take(self, *, route: Route, user_agent: str) -> Lane:
+        """A lane that answered within the last 10 seconds, else a new one."""
+        stale: list[Lane] = []
+        found = None
+        oldest = time.monotonic() - MAX_IDLE_SECONDS
+        with self._lock:
+            idle = self._idle.get(route, [])
+            while idle and found is None:
+                lane = idle.pop()
+                if lane.answered_at >= oldest:
+                    found = lane
+                else:
+                    stale.append(lane)
+        for lane in stale:
+            lane.close()
+        return found or Lane(route=route, user_agent=user_agent)
+
+    def give_back(self, *, route: Route, lane: Lane) -> None:
+        """Keep a lane whose last answer was read to its end."""
+        lane.answered_at = time.monotonic()
+        with self._lock:
+            idle = self._idle.setdefault(route, [])
+            idle.append(lane)
+            surplus = idle.pop(0) if len(idle) > MAX_IDLE_LANES else None
+        if surplus is not None:
+            surplus.close()
+
+    def close_all(self) -> None:
+        """End every idle connection."""
+        with self._lock:
+            lanes = [lane for idle in self._idle.values() for lane in idle]
+            self._idle.clear()
+        for lane in lanes:
+            lane.close()
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: the connections belong to the parent, and so does the lock."""
+        self._lock = threading.Lock()
+        self.close_all()
+
+
+POOL = LanePool()
+os.register_at_fork(after_in_child=POOL.forget_after_fork)
+
+
+def _connect_to_one_of(addresses: list[Address], *, exchange: Exchange) -> socket.socket:
+    """The first address that answers; each gets its share of the time that is left."""
+    failure: OSError = OSError("The name has no address.")
+    for index, (family, address) in enumerate(addresses):
+        exchange.raise_if_expired()
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(exchange.remaining_connect_seconds / (len(addresses) - index))
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            failure = error
+        else:
+            return connection
+    raise failure
+
+
+@functools.lru_cache(maxsize=8)
+def _tls_context(ca_bundle: str | None) -> ssl.SSLContext:
+    """Made by hand: the ready-made ones obey SSLKEYLOGFILE and SSL_CERT_FILE.
+
+    Raises OSError when the bundle cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    bundle = ca_bundle or requests.utils.DEFAULT_CA_BUNDLE_PATH
+    if os.path.isdir(bundle):
+        context.load_verify_locations(capath=bundle)
+    else:
+        context.load_verify_locations(cafile=bundle)
+    return context

@@ -1,0 +1,89 @@
+"""Put the pages of a listing together, and tell whether nothing is missing."""
+
+from connections.datadog.errors import Cause, DatadogError
+from connections.datadog.payloads import Listing, OrgConnection, Page, PayloadError, parse_page
+
+MAX_PAGES = 100
+
+
+class ListingReader:
+    """Takes page after page; `next_offset` is None once there is nothing more to ask."""
+
+    def __init__(self) -> None:
+        self.next_offset: int | None = 0
+        self._found: dict[str, OrgConnection] = {}
+        self._pages = 0
+        self._total: int | None = None
+        self._cause: Cause | None = None
+        self._http_status: int | None = 200
+        self._errors: tuple[str, ...] = ()
+
+    def read(self, document: object) -> None:
+        """Take a page's document, or the DatadogError in its place.
+
+        Raises DatadogError when it is the first page that failed.
+        """
+        page = document if isinstance(document, DatadogError) else _page_or_error(document)
+        if isinstance(page, DatadogError):
+            if self._pages == 0:
+                raise page
+            self._stop_at(page)
+            return
+        self._add(page)
+
+    def result(self) -> Listing:
+        """What all pages said together."""
+        cause = self._cause or self._compare_with_total()
+        return Listing(
+            org_connections=tuple(self._found.values()),
+            is_complete=cause is None,
+            cause=cause,
+            total=self._total,
+            http_status=self._http_status,
+            errors=self._errors,
+        )
+
+    def _add(self, page: Page) -> None:
+        if self._pages == 0:
+            self._total = page.total
+        elif page.total is not None and page.total != self._total:
+            self._note(Cause.COUNT_CHANGED)
+        if page.total is None:
+            self._note(Cause.COUNT_MISSING)
+        if len(page.org_connections) < page.count:
+            self._note(Cause.MALFORMED_ELEMENT)
+        for org_connection in page.org_connections:
+            self._found.setdefault(org_connection.id, org_connection)
+        self._pages += 1
+        self._go_on(page)
+
+    def _go_on(self, page: Page) -> None:
+        """Move by what came, not by what was asked for: the server may cap the page."""
+        offset = (self.next_offset or 0) + page.count
+        is_last = page.count == 0 or (page.total is not None and offset >= page.total)
+        if not is_last and self._pages == MAX_PAGES:
+            self._note(Cause.TOO_MANY_PAGES)
+            is_last = True
+        self.next_offset = None if is_last else offset
+
+    def _stop_at(self, error: DatadogError) -> None:
+        self.next_offset = None
+        self._cause = error.cause
+        self._http_status = error.http_status
+        self._errors = error.errors
+
+    def _note(self, cause: Cause) -> None:
+        """Keep the first reason: what follows may be its consequence."""
+        self._cause = self._cause or cause
+
+    def _compare_with_total(self) -> Cause | None:
+        if self._total is None or len(self._found) == self._total:
+            return None
+        return Cause.TOO_FEW if len(self._found) < self._total else Cause.TOO_MANY
+
+
+def _page_or_error(document: object) -> Page | DatadogError:
+    try:
+        return parse_page(document)
+    except PayloadError:
+        return DatadogError(cause=Cause.WRONG_TYPE, http_status=200)

@@ -1,0 +1,294 @@
+"""Datadog's JSON, read into values that cannot change.
+
+Only what the product shows is taken over: e-mail address and handle of a person are
+dropped here and exist nowhere behind this module. Nothing is trusted: every value has the
+right type and a bounded length, or the element that holds it counts as malformed.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from connections.datadog.errors import Cause
+
+MAX_TEXT_LENGTH = 1_000
+MAX_ERRORS = 20
+MAX_CONNECTION_TYPES = 50
+
+_CONNECTION_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# Neither can be stored as text: NUL in PostgreSQL, a lone surrogate in UTF-8.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Org:
+    """A Datadog organization; `name` is "" where Datadog gives none."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Creator:
+    """Who created a connection. None means that Datadog did not say."""
+
+    id: str
+    name: str
+    disabled: bool | None
+    service_account: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrgConnection:
+    """One org connection: `source_org` lets `sink_org` read `connection_types`.
+
+    `id` is canonical (lower case). `connection_types` are kept as they are, known or not.
+    `created_at` is aware, in UTC.
+    """
+
+    id: str
+    source_org: Org
+    sink_org: Org
+    connection_types: tuple[str, ...]
+    created_at: datetime | None
+    created_by: Creator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """Every org connection that one credential sees.
+
+    Complete means: every page was 200 with well-formed JSON, `total_filtered_count` was the
+    same on every page, and as many distinct ids came. Only a complete listing says "absent".
+    `cause`, `http_status` and `errors` say why it is not complete; `total` is Datadog's count.
+    """
+
+    org_connections: tuple[OrgConnection, ...]
+    is_complete: bool
+    cause: Cause | None
+    total: int | None
+    http_status: int | None
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Whose key pair this is, and what the roles behind it grant.
+
+    A role's permission is no proof that the application key's scopes allow the act.
+    """
+
+    org: Org
+    org_public_id: str
+    user_name: str
+    is_service_account: bool | None
+    permissions: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One page of a listing. `count` is the number of elements that came, readable or not."""
+
+    org_connections: tuple[OrgConnection, ...]
+    count: int
+    total: int | None
+
+
+class PayloadError(ValueError):
+    """A document of another form than Datadog documents."""
+
+
+def canonical_connection_id(text: str) -> str:
+    """The id in the form Datadog uses: surrounding white space gone, lower case.
+
+    `uuid.UUID()` would accept braces, `urn:uuid:`, bare and full-width digits, and a path in
+    the id would change the endpoint: hence the strict pattern. Raises ValueError.
+    """
+    stripped = text.strip()
+    if not _CONNECTION_ID.fullmatch(stripped):
+        raise ValueError(
+            "An org connection id looks like 12345678-90ab-cdef-1234-567890abcdef: "
+            "32 digits from 0-9 and a-f in five groups."
+        )
+    return stripped.lower()
+
+
+def parse_json(body: bytes) -> object:
+    """The JSON document in `body`. Raises PayloadError, also for absurd nesting."""
+    try:
+        document: object = json.loads(body)
+    except (ValueError, RecursionError):
+        raise PayloadError("This is no JSON.") from None
+    return document
+
+
+def find_errors(body: bytes) -> list[Any] | None:
+    """The `errors` list of a JSON object; None when the body is of another form."""
+    try:
+        document = parse_json(body)
+    except PayloadError:
+        return None
+    errors = _mapping(document).get("errors")
+    return errors if isinstance(errors, list) else None
+
+
+def error_texts(errors: list[Any] | None) -> tuple[str, ...]:
+    """Datadog's own words, bounded. An error object gives its detail, else its title."""
+    texts = (_error_text(error) for error in (errors or [])[:MAX_ERRORS])
+    return tuple(text for text in texts if text)
+
+
+def parse_page(document: object) -> Page:
+    """One page of GET /api/v2/org_connections.
+
+    An element that cannot be read is left out (then `count` is the larger number).
+    `included` may be missing (recorded: it is when `data` is empty). Raises PayloadError
+    when there is no list of elements at all.
+    """
+    data = _mapping(document).get("data")
+    if not isinstance(data, list):
+        raise PayloadError("The answer holds no list of org connections.")
+    included = _index_included(_mapping(document))
+    found = []
+    for element in data:
+        try:
+            found.append(_parse_org_connection(element, included=included))
+        except ValueError:
+            continue
+    return Page(
+        org_connections=tuple(found),
+        count=len(data),
+        total=_find_total(_mapping(document)),
+    )
+
+
+def parse_identity(document: object) -> Identity:
+    """GET /api/v2/current_user. Raises PayloadError when it names no org."""
+    data = _mapping(document).get("data")
+    user = _attributes(data)
+    included = _index_included(_mapping(document))
+    org_id = _text(_relation(data, "org").get("id"))
+    org = included.get(("orgs", org_id))
+    if not org_id or org is None:
+        raise PayloadError("The answer names no org.")
+    return Identity(
+        org=Org(id=org_id, name=_text(org.get("name"))),
+        org_public_id=_text(org.get("public_id")),
+        user_name=_text(user.get("name")),
+        is_service_account=_flag(user.get("service_account")),
+        permissions=frozenset(
+            _text(attributes.get("name"))
+            for (kind, _), attributes in included.items()
+            if kind == "permissions" and _text(attributes.get("name"))
+        ),
+    )
+
+
+def bounded_text(text: str) -> str:
+    """Foreign text as it is, bounded in length, without what no database can store."""
+    return _UNSTORABLE.sub("\ufffd", text[:MAX_TEXT_LENGTH])
+
+
+def _parse_org_connection(
+    element: object, *, included: dict[tuple[str, str], Mapping[str, Any]]
+) -> OrgConnection:
+    attributes = _attributes(element)
+    types = attributes.get("connection_types")
+    if not isinstance(types, list) or not all(isinstance(each, str) for each in types):
+        raise PayloadError("An org connection without types.")
+    connection_id = _text(_mapping(element).get("id"))
+    return OrgConnection(
+        id=canonical_connection_id(connection_id),
+        source_org=_parse_org(_relation(element, "source_org"), included=included),
+        sink_org=_parse_org(_relation(element, "sink_org"), included=included),
+        connection_types=tuple(bounded_text(each) for each in types[:MAX_CONNECTION_TYPES]),
+        created_at=_parse_time(attributes.get("created_at")),
+        created_by=_parse_creator(_relation(element, "created_by"), included=included),
+    )
+
+
+def _parse_org(
+    relation: Mapping[str, Any], *, included: dict[tuple[str, str], Mapping[str, Any]]
+) -> Org:
+    org_id = _text(relation.get("id"))
+    if not org_id:
+        raise PayloadError("An org connection without one of its orgs.")
+    more = included.get(("orgs", org_id), {})
+    return Org(id=org_id, name=_text(relation.get("name")) or _text(more.get("name")))
+
+
+def _parse_creator(
+    relation: Mapping[str, Any], *, included: dict[tuple[str, str], Mapping[str, Any]]
+) -> Creator:
+    user_id = _text(relation.get("id"))
+    more = included.get(("users", user_id), {})
+    return Creator(
+        id=user_id,
+        name=_text(relation.get("name")) or _text(more.get("name")),
+        disabled=_flag(more.get("disabled")),
+        service_account=_flag(more.get("service_account")),
+    )
+
+
+def _parse_time(value: object) -> datetime | None:
+    """An ISO time as aware UTC; one without an offset is read as UTC."""
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(value)
+        if parsed.tzinfo is None:
+            return parsed.replace(tzinfo=UTC)
+        return parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _index_included(document: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    return {
+        (_text(item.get("type")), _text(item.get("id"))): _attributes(item)
+        for item in _mappings(document.get("included"))
+    }
+
+
+def _find_total(document: Mapping[str, Any]) -> int | None:
+    page = _mapping(_mapping(document.get("meta")).get("page"))
+    total = page.get("total_filtered_count")
+    if isinstance(total, int) and not isinstance(total, bool) and total >= 0:
+        return total
+    return None
+
+
+def _error_text(error: object) -> str:
+    if isinstance(error, dict):
+        return _text(error.get("detail")) or _text(error.get("title"))
+    return _text(error)
+
+
+def _attributes(item: object) -> Mapping[str, Any]:
+    return _mapping(_mapping(item).get("attributes"))
+
+
+def _relation(item: object, name: str) -> Mapping[str, Any]:
+    relationships = _mapping(_mapping(item).get("relationships"))
+    return _mapping(_mapping(relationships.get(name)).get("data"))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _mappings(value: object) -> Iterator[Mapping[str, Any]]:
+    return (
+        (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
+    )
+
+
+def _text(value: object) -> str:
+    return bounded_text(value) if isinstance(value, str) else ""
+
+
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None

@@ -1,0 +1,68 @@
+"""Name resolution that ends in time: `getaddrinfo` itself knows no time-out."""
+
+import queue
+import socket
+import threading
+from collections.abc import Callable
+
+type Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
+type Lookup = Callable[[str, int], list[Address]]
+
+# A name server that never answers must not gather threads without end.
+_MAX_LOOKUPS_AT_ONCE = 32
+_lookup_slots = threading.BoundedSemaphore(_MAX_LOOKUPS_AT_ONCE)
+
+
+def look_up(host: str, port: int) -> list[Address]:
+    """Ask the system; blocks as long as the system does. Raises OSError or ValueError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]  # type: ignore[misc]
+
+
+def resolve(
+    *, host: str, port: int, timeout_seconds: float, lookup: Lookup = look_up
+) -> list[Address]:
+    """The addresses of `host`, within `timeout_seconds`.
+
+    Raises OSError: the system's own when the name does not resolve, TimeoutError when it did
+    not in time or too many lookups hang already.
+    """
+    if not _lookup_slots.acquire(blocking=False):
+        raise TimeoutError("Too many name lookups are hanging.")
+    answers: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
+    worker = threading.Thread(
+        target=_look_up_into,
+        kwargs={"answers": answers, "host": host, "port": port, "lookup": lookup},
+        name="datadog-resolver",
+        daemon=True,
+    )
+    try:
+        worker.start()
+    except RuntimeError:
+        _lookup_slots.release()
+        raise
+    try:
+        answer = answers.get(timeout=max(timeout_seconds, 0))
+    except queue.Empty:
+        raise TimeoutError("The name did not resolve in time.") from None
+    if isinstance(answer, OSError):
+        raise answer
+    return answer
+
+
+def _look_up_into(
+    *,
+    answers: "queue.SimpleQueue[list[Address] | OSError]",
+    host: str,
+    port: int,
+    lookup: Lookup,
+) -> None:
+    try:
+        answers.put(lookup(host, port))
+    except OSError as error:
+        answers.put(error)
+    except ValueError:
+        # An empty or too long label fails while it is encoded, before anyone is asked.
+        answers.put(OSError("This is no host name."))
+    finally:
+        _lookup_slots.release()
