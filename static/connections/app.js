@@ -107,6 +107,14 @@
     if (form?.matches("[data-autosubmit]") && event.target.matches("select, [type=checkbox], [type=radio], [type=date]")) form.requestSubmit();
   });
 
+  /* Filters that are not set stay out of the address. */
+  document.addEventListener("formdata", (event) => {
+    if (!event.target.matches("[data-autosubmit]")) return;
+    for (const name of new Set(event.formData.keys())) {
+      if (event.formData.getAll(name).every((value) => value === "")) event.formData.delete(name);
+    }
+  });
+
   /* Copy */
   async function copy(button) {
     const source = button.dataset.copyFrom ? document.getElementById(button.dataset.copyFrom)?.textContent : button.dataset.copy;
@@ -195,7 +203,7 @@
 
   document.addEventListener("htmx:afterSettle", (event) => {
     const detail = event.detail;
-    document.querySelectorAll("[data-silent]").forEach((box) => box.remove());
+    if (isAct(detail) || detail.target?.id === "outcome") document.querySelectorAll("[data-silent]").forEach((box) => box.remove());
     const heading = outcomeHeading();
     if (isAct(detail)) {
       const errors = $("[data-focus]", document.getElementById(detail.target?.id) ?? document);
