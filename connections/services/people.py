@@ -57,6 +57,19 @@ def add_person(
 
 
 @transaction.atomic
+def record_administrator_made(*, actor: Actor, person: Person) -> None:
+    """Record an administrator whom Django's own createsuperuser stored."""
+    policies.require(policies.can_administer(actor), "add people")
+    audit.record(
+        code=Code.PERSON_ADDED,
+        actor=actor,
+        subject=person,
+        sentence=f"{person.display_name} was added: Administrator.",
+        details={"roles": [], "is_administrator": True},
+    )
+
+
+@transaction.atomic
 def set_roles(
     *, actor: Actor, person: Person, roles: Iterable[Role], is_administrator: bool
 ) -> Person:

@@ -3,11 +3,12 @@
 import hashlib
 import secrets
 from collections.abc import Iterable
+from typing import Any
 
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from connections import clock
 from connections.actors import Actor
@@ -73,6 +74,12 @@ def stored_roles(person: Person) -> list[Role]:
     """The roles given to the person, without those that being an administrator brings."""
     names = set(person.groups.values_list("name", flat=True))
     return sorted(role for role in Role if role.value in names)
+
+
+def second_factors_of(person_id: Any) -> QuerySet[Authenticator]:
+    """The second factors of a person: empty means none. Takes an id or an OuterRef."""
+    factors: QuerySet[Authenticator] = Authenticator.objects.filter(user=person_id)
+    return factors
 
 
 def groups_of(roles: Iterable[Role]) -> list[Group]:

@@ -11,7 +11,7 @@ from django.views.decorators.csrf import requires_csrf_token
 from connections.services import people
 from connections.views.support import request_id_of, signed_in_person
 
-NO_ROLE = "You are signed in, but you have no role yet, so there is nothing you may see."
+NO_ROLE = "You are signed in, but you have no role yet, so there is nothing you may see here."
 
 
 @requires_csrf_token
@@ -25,13 +25,11 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403: which act is refused, and who can change that."""
     person = signed_in_person(request)
-    context: dict[str, Any] = {
-        "message": str(exception) or "Your roles do not allow this.",
-        "has_no_role": person is not None and not person.roles,
-        "administrators": people.names_of_administrators() if person else [],
-    }
-    if context["has_no_role"]:
-        context["message"] = NO_ROLE
+    context: dict[str, Any] = {"exception": exception}
+    if person is not None:
+        context["administrators"] = people.names_of_administrators()
+        if not person.roles:
+            context["exception"] = NO_ROLE
     return render(request, "403.html", context, status=403)
 
 

@@ -1,0 +1,82 @@
+"""What all commands of ours share: one JSON document on request, and their exit codes."""
+
+import json
+from argparse import ArgumentParser
+from typing import Any, NoReturn
+
+from django.core.exceptions import PermissionDenied
+from django.core.management.base import BaseCommand, CommandError
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import Error as DatabaseError
+
+from connections.encryption import EncryptionError, check_key_ring_opens_everything
+from connections.services.errors import ActError, InvalidInputError
+
+FAILED = 1
+USAGE = 2
+
+
+class OrgAdminCommand(BaseCommand):
+    """A command that calls the same services as the pages.
+
+    Standard output holds the result alone: text, or with `--json` exactly one JSON document,
+    also when the command failed (`{"error": …}`). What went wrong stands on standard error.
+    Exit code 1 is a failure of ours, 2 a usage error (also what a service calls invalid
+    input); a command with further codes raises SystemExit after `emit`.
+    """
+
+    # Whether it must not start without the key ring that opens what is stored.
+    needs_keys = False
+    # They import every page, which a command in a script would wait for.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add `--json`; a subclass calls this and adds its own."""
+        parser.add_argument(
+            "--json", action="store_true", help="Exactly one JSON document on standard output."
+        )
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        """Run, and turn what a service raised into a message and an exit code.
+
+        Raises CommandError, which the command line prints on standard error.
+        """
+        self.as_json = bool(options.get("json"))
+        try:
+            return super().execute(*args, **options)
+        except InvalidInputError as error:
+            message, code = str(error), USAGE
+        except (ActError, PermissionDenied, EncryptionError) as error:
+            message, code = str(error), FAILED
+        except DatabaseError as error:
+            message, code = f"The database refused: {error}. Is it reachable and migrated?", FAILED
+        except CommandError as error:
+            message, code = str(error), error.returncode
+        if self.as_json:
+            self.stdout.write(json.dumps({"error": message}))
+        raise CommandError(message, returncode=code)
+
+    def check_keys(self) -> None:
+        """Raise EncryptionError unless the key ring opens what is stored."""
+        check_key_ring_opens_everything()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Check the keys where they are needed, and act."""
+        if self.needs_keys:
+            self.check_keys()
+        self.act(**options)
+
+    def act(self, **options: Any) -> None:
+        """What the command does."""
+        raise NotImplementedError
+
+    def emit(self, document: Any, text: str) -> None:
+        """Write the result: `document` with `--json`, else `text`. Call it once."""
+        if self.as_json:
+            self.stdout.write(json.dumps(document, cls=DjangoJSONEncoder, ensure_ascii=False))
+        else:
+            self.stdout.write(text)
+
+    def usage_error(self, message: str) -> NoReturn:
+        """End with exit code 2: what was asked for cannot be meant."""
+        raise CommandError(message, returncode=USAGE)

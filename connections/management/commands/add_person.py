@@ -1,0 +1,52 @@
+"""Add a person from the command line."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from connections.actors import command_actor
+from connections.management.base import OrgAdminCommand
+from connections.models import Role
+from connections.services import people
+
+
+class Command(OrgAdminCommand):
+    """Adds one person, with no password; make_sign_in_link lets them choose one."""
+
+    help = "Add a person. They sign in with a link from make_sign_in_link, without any mail."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--username", required=True)
+        parser.add_argument("--email", required=True)
+        parser.add_argument(
+            "--role",
+            action="append",
+            default=[],
+            dest="roles",
+            choices=[role.value for role in Role],
+            help="A role; may be given several times.",
+        )
+        parser.add_argument(
+            "--administrator", action="store_true", help="Holds every role and manages people."
+        )
+
+    def act(self, **options: Any) -> None:
+        person = people.add_person(
+            actor=command_actor(),
+            username=options["username"],
+            email=options["email"],
+            roles=[Role(name) for name in options["roles"]],
+            is_administrator=options["administrator"],
+        )
+        document = {
+            "id": person.pk,
+            "username": person.username,
+            "email": person.email,
+            "roles": sorted(set(options["roles"])),
+            "is_administrator": person.is_superuser,
+        }
+        self.emit(
+            document,
+            f"{person.username} is added. To let them in: "
+            f"make_sign_in_link --username {person.username}",
+        )

@@ -1,0 +1,27 @@
+"""Django's own command, with a record of what it did."""
+
+from contextlib import nullcontext
+from typing import Any
+
+from django.contrib.auth.management.commands.createsuperuser import Command as DjangoCommand
+from django.db import transaction
+
+from connections.actors import command_actor
+from connections.models import Person
+from connections.services import people
+
+
+class Command(DjangoCommand):
+    """Makes an administrator; `--noinput --username --email` needs no terminal."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Make the administrator and record it, in one transaction unless a terminal asks.
+
+        With questions on a terminal a transaction would keep everyone else from writing while
+        the person types.
+        """
+        known = set(Person.objects.values_list("pk", flat=True))
+        with nullcontext() if options["interactive"] else transaction.atomic():
+            super().handle(*args, **options)
+            for person in Person.objects.exclude(pk__in=known):
+                people.record_administrator_made(actor=command_actor(), person=person)

@@ -1,0 +1,66 @@
+"""Numbers for monitoring. /healthz and /readyz are answered in the middleware."""
+
+from collections.abc import Iterator
+
+from django.core.cache import cache
+from django.db.models import Count, OuterRef, Subquery
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+
+from connections import clock, policies
+from connections.models import Credential, Deletion, Listing, State
+from connections.views.support import actor_of
+
+# Counting every settled deletion reads a whole index, so it is done at most this often (s).
+SETTLED_COUNTED_EVERY = 60
+_SETTLED_COUNTS = "orgadmin:metrics:settled"
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Deletions by state and outcome and the age of listings, as Prometheus reads them."""
+    policies.require(policies.can_see(actor_of(request)), "see the metrics")
+    lines = [*_deletion_lines(), *_listing_lines()]
+    return HttpResponse(
+        "\n".join(lines) + "\n", content_type="text/plain; version=0.0.4; charset=utf-8"
+    )
+
+
+def _deletion_lines() -> Iterator[str]:
+    yield "# HELP orgadmin_deletions Deletions by state, and by outcome once settled."
+    yield "# TYPE orgadmin_deletions gauge"
+    open_ones = Deletion.objects.exclude(state=State.SETTLED).order_by()
+    counts = dict(open_ones.values_list("state").annotate(count=Count("pk")))
+    for state in State:
+        if state != State.SETTLED:
+            yield f'orgadmin_deletions{{state="{state.value}",outcome=""}} {counts.get(state, 0)}'
+    for outcome, count in _settled_counts():
+        yield f'orgadmin_deletions{{state="settled",outcome="{outcome}"}} {count}'
+
+
+def _settled_counts() -> list[tuple[str, int]]:
+    known: list[tuple[str, int]] | None = cache.get(_SETTLED_COUNTS)
+    if known is not None:
+        return known
+    settled = Deletion.objects.exclude(outcome="").order_by("outcome")
+    counts = list(settled.values_list("outcome").annotate(count=Count("pk")))
+    cache.set(_SETTLED_COUNTS, counts, timeout=SETTLED_COUNTED_EVERY)
+    return counts
+
+
+def _listing_lines() -> Iterator[str]:
+    yield "# HELP orgadmin_listing_age_seconds Time since the last complete listing."
+    yield "# TYPE orgadmin_listing_age_seconds gauge"
+    newest = Listing.objects.filter(credential=OuterRef("pk"), is_complete=True)
+    credentials = (
+        Credential.objects.filter(retired_at__isnull=True)
+        .annotate(
+            listed_at=Subquery(newest.order_by("-started_at", "-id").values("finished_at")[:1])
+        )
+        .order_by("pk")
+    )
+    now = clock.now()
+    for pk, listed_at in credentials.values_list("pk", "listed_at"):
+        if listed_at is not None:
+            age = (now - listed_at).total_seconds()
+            yield f'orgadmin_listing_age_seconds{{credential="{pk}"}} {max(age, 0):.0f}'

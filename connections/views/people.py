@@ -1,0 +1,151 @@
+"""The people page: administrators add people, give roles, let in and shut out."""
+
+import uuid
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Exists, OuterRef, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from connections import clock, policies
+from connections.actors import Actor
+from connections.forms.people import MakeLinkForm, PersonForm, RolesForm
+from connections.models import AuditEvent, Person
+from connections.services import people
+from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.person_rules import second_factors_of, stored_roles
+from connections.views.support import actor_of
+
+EVENTS_SHOWN = 20
+
+
+def _administrator(request: HttpRequest) -> Actor:
+    actor = actor_of(request)
+    policies.require(policies.can_administer(actor), "see or change who may sign in")
+    return actor
+
+
+@require_safe
+def person_list(request: HttpRequest) -> HttpResponse:
+    """Everyone who may or might sign in."""
+    _administrator(request)
+    everyone = (
+        Person.objects.prefetch_related("groups")
+        .annotate(has_second_factor=Exists(second_factors_of(OuterRef("pk"))))
+        .order_by("-is_active", "username")
+    )
+    return render(request, "connections/person_list.html", {"people": everyone})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def person_new(request: HttpRequest) -> HttpResponse:
+    """Add a person; the answer shows their sign-in link, once."""
+    actor = _administrator(request)
+    form = PersonForm(request.POST or None)
+    if form.is_valid():
+        try:
+            person = people.add_person(actor=actor, **form.cleaned_data)
+        except InvalidInputError as error:
+            form.add_service_errors(error)
+        else:
+            return _with_new_link(request, actor, person, removes_second_factor=False)
+    status = 422 if form.is_bound else 200
+    return render(request, "connections/person_new.html", {"form": form}, status=status)
+
+
+@require_safe
+def person_detail(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """One person: roles, whether they may sign in, what they did last."""
+    _administrator(request)
+    return _detail(request, get_object_or_404(Person, pk=pk))
+
+
+@require_POST
+def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Give exactly the roles that were ticked."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    form = RolesForm(request.POST)
+    if not form.is_valid():
+        return _detail(request, person, status=422, roles_form=form)
+    try:
+        people.set_roles(actor=actor, person=person, **form.cleaned_data)
+    except ConflictError as error:
+        return _detail(request, person, status=409, problem=str(error))
+    messages.success(request, f"The roles of {person.display_name} are stored.")
+    return redirect("person-detail", pk=pk)
+
+
+@require_POST
+def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Shut a person out."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    try:
+        people.disable_person(actor=actor, person=person)
+    except ConflictError as error:
+        return _detail(request, person, status=409, problem=str(error))
+    messages.success(request, f"{person.display_name} is disabled and signed out everywhere.")
+    return redirect("person-detail", pk=pk)
+
+
+@require_POST
+def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Let a disabled person sign in again."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    people.enable_person(actor=actor, person=person)
+    messages.success(request, f"{person.display_name} may sign in again.")
+    return redirect("person-detail", pk=pk)
+
+
+@require_POST
+def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Make a sign-in link and show it, once."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    form = MakeLinkForm(request.POST)
+    form.is_valid()
+    removes = bool(form.cleaned_data.get("removes_second_factor"))
+    try:
+        return _with_new_link(request, actor, person, removes_second_factor=removes)
+    except ConflictError as error:
+        return _detail(request, person, status=409, problem=str(error))
+
+
+def _with_new_link(
+    request: HttpRequest, actor: Actor, person: Person, *, removes_second_factor: bool
+) -> HttpResponse:
+    # Answered at once and not by a redirect: the token must not be stored to outlive one.
+    now = clock.now()
+    link = people.make_sign_in_link(
+        actor=actor, person=person, now=now, removes_second_factor=removes_second_factor
+    )
+    return _detail(
+        request,
+        person,
+        link=request.build_absolute_uri(link),
+        link_expires_at=now + people.SIGN_IN_LINK_LIFETIME,
+        link_removes_second_factor=removes_second_factor,
+    )
+
+
+def _detail(
+    request: HttpRequest, person: Person, *, status: int = 200, **extra: Any
+) -> HttpResponse:
+    initial = {
+        "roles": [role.value for role in stored_roles(person)],
+        "is_administrator": person.is_superuser,
+    }
+    about = Q(actor_id=person.pk) | Q(subject_type="person", subject_id=str(person.pk))
+    context = {
+        "person": person,
+        "has_second_factor": second_factors_of(person.pk).exists(),
+        "roles_form": RolesForm(initial=initial),
+        "link_form": MakeLinkForm(),
+        "events": AuditEvent.objects.filter(about).order_by("-seq")[:EVENTS_SHOWN],
+        **extra,
+    }
+    return render(request, "connections/person_detail.html", context, status=status)
