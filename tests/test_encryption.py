@@ -278,6 +278,7 @@ def test_an_altered_envelope_tells_neither_key_nor_secret(ring_file: Path) -> No
 # --- Making one -----------------------------------------------------------------------------
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_a_ring_is_made_on_first_use_for_its_owner_alone(no_ring_file: Path) -> None:
     ring = load_key_ring()
@@ -299,6 +300,7 @@ def test_eight_processes_at_once_make_one_ring(tmp_path: Path) -> None:
     assert race.stdout.split() == [primary_in(tmp_path / "keyring.json")] * 8
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_no_ring_is_made_while_secrets_are_stored(no_ring_file: Path) -> None:
     stored_credential()
@@ -310,6 +312,7 @@ def test_no_ring_is_made_while_secrets_are_stored(no_ring_file: Path) -> None:
     assert not no_ring_file.exists()
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_a_ring_is_made_again_once_every_secret_is_wiped(no_ring_file: Path) -> None:
     credential = stored_credential()
@@ -322,6 +325,7 @@ def test_a_ring_is_made_again_once_every_secret_is_wiped(no_ring_file: Path) -> 
     assert no_ring_file.exists()
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_no_ring_is_made_by_itself_with_postgresql(no_ring_file: Path, settings: Settings) -> None:
     settings.DATABASE_IS_SQLITE = False
@@ -331,6 +335,7 @@ def test_no_ring_is_made_by_itself_with_postgresql(no_ring_file: Path, settings:
     assert not no_ring_file.exists()
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_a_ring_made_on_purpose_serves_with_postgresql(ring_file: Path, settings: Settings) -> None:
     settings.DATABASE_IS_SQLITE = False
@@ -341,6 +346,7 @@ def test_a_ring_made_on_purpose_serves_with_postgresql(ring_file: Path, settings
 # --- At start -------------------------------------------------------------------------------
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_the_ring_of_this_database_passes(ring_file: Path) -> None:
     credential = stored_credential()
@@ -351,6 +357,7 @@ def test_the_ring_of_this_database_passes(ring_file: Path) -> None:
     assert credential.open_keys().application_key.reveal() == APPLICATION_KEY
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_a_database_restored_without_its_ring_is_refused(
     ring_file: Path, settings: Settings, tmp_path: Path
@@ -363,6 +370,7 @@ def test_a_database_restored_without_its_ring_is_refused(
     assert settings.KEYRING_FILE.read_bytes() == before
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_a_key_that_opens_nothing_is_refused(ring_file: Path) -> None:
     credential = stored_credential()
@@ -371,6 +379,7 @@ def test_a_key_that_opens_nothing_is_refused(ring_file: Path) -> None:
         check_key_ring_opens_everything()
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_one_altered_row_does_not_stop_the_start(ring_file: Path) -> None:
     altered = stored_credential()
@@ -379,6 +388,7 @@ def test_one_altered_row_does_not_stop_the_start(ring_file: Path) -> None:
     check_key_ring_opens_everything()
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_plain_text_in_the_database_is_refused_and_not_told(ring_file: Path) -> None:
     credential = stored_credential()
@@ -388,6 +398,7 @@ def test_plain_text_in_the_database_is_refused_and_not_told(ring_file: Path) -> 
     assert API_KEY[3:19] not in str(caught.value)
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_the_system_check_stops_a_start_and_no_migration(
     ring_file: Path, settings: Settings, tmp_path: Path

@@ -25,12 +25,16 @@ from tests.support.key_rings import (
 )
 
 
-def run_make_keys(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "ORGADMIN_DATA_DIR": str(data)}
+def run_python(*arguments: str, data: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DJANGO_SETTINGS_MODULE": "orgadmin.settings",
+        "ORGADMIN_DATA_DIR": str(data),
+    }
     return subprocess.run(
-        [sys.executable, "manage.py", "make_keys", *arguments],
+        [sys.executable, *arguments],
         cwd=django_settings.BASE_DIR,
-        env=environment,
+        env=environment | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -51,12 +55,22 @@ def ring_file(settings: Settings, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory of its own, which other processes can use as the service would."""
+    data = tmp_path_factory.mktemp("data")
+    migrating = run_python("manage.py", "migrate", "--skip-checks", "--verbosity", "0", data=data)
+    assert (migrating.returncode, migrating.stderr) == (0, "")
+    return data
+
+
 # --- make_keys ------------------------------------------------------------------------------
 
 
 def test_make_keys_makes_both_files_once_and_for_their_owner_alone(tmp_path: Path) -> None:
     directory = tmp_path / "keys"
-    made = run_make_keys(tmp_path / "data", "--output", str(directory), "--json")
+    command = ("manage.py", "make_keys", "--output", str(directory))
+    made = run_python(*command, "--json", data=tmp_path / "data")
     assert (made.returncode, made.stderr) == (0, "")
     files = [directory / "keyring.json", directory / "secret_key"]
     assert json.loads(made.stdout) == {
@@ -67,7 +81,7 @@ def test_make_keys_makes_both_files_once_and_for_their_owner_alone(tmp_path: Pat
     assert [path.stat().st_mode & 0o777 for path in (directory, *files)] == [0o700, 0o600, 0o600]
 
     before = [path.read_bytes() for path in files]
-    again = run_make_keys(tmp_path / "data", "--output", str(directory))
+    again = run_python(*command, data=tmp_path / "data")
     assert (again.returncode, again.stdout) == (1, "")
     assert f"{files[0]} exists already and is not overwritten" in again.stderr
     assert [path.read_bytes() for path in files] == before
@@ -94,6 +108,7 @@ def test_make_keys_makes_neither_file_beside_one_that_is_there(tmp_path: Path) -
 # --- rotate_encryption_key --------------------------------------------------------------------
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_rotation_encrypts_every_secret_with_a_new_key(ring_file: Path) -> None:
     old_key_id = primary_in(ring_file)
@@ -123,6 +138,7 @@ def test_rotation_encrypts_every_secret_with_a_new_key(ring_file: Path) -> None:
     assert ring_file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_rotation_is_recorded_without_a_key(ring_file: Path) -> None:
     old_key_id = primary_in(ring_file)
@@ -132,6 +148,7 @@ def test_rotation_is_recorded_without_a_key(ring_file: Path) -> None:
     assert event.actor_kind == "command"
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_a_key_that_was_primary_until_now_is_dropped_by_the_next_run(ring_file: Path) -> None:
     first = primary_in(ring_file)
@@ -148,6 +165,7 @@ def test_a_key_that_was_primary_until_now_is_dropped_by_the_next_run(ring_file: 
     assert AuditEvent.objects.get(code="encryption_key.dropped").details == {"key_ids": [first]}
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_a_rotation_that_was_interrupted_is_finished_without_another_key(
     ring_file: Path,
@@ -160,6 +178,7 @@ def test_a_rotation_that_was_interrupted_is_finished_without_another_key(
     assert key_ids_in_use() == {primary_in(ring_file)}
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_a_row_that_changed_since_it_was_read_is_not_overwritten(ring_file: Path) -> None:
     credential = stored_credential()
@@ -171,6 +190,7 @@ def test_a_row_that_changed_since_it_was_read_is_not_overwritten(ring_file: Path
     assert Credential.objects.get().open_keys().api_key.reveal() == API_KEY
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_a_secret_that_cannot_be_opened_is_left_named_and_keeps_its_key(ring_file: Path) -> None:
     old_key_id = primary_in(ring_file)
@@ -189,6 +209,7 @@ def test_a_secret_that_cannot_be_opened_is_left_named_and_keeps_its_key(ring_fil
     assert old_key_id in keys_in(ring_file)
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_rotation_with_the_wrong_ring_changes_nothing(
     ring_file: Path, settings: Settings, tmp_path: Path
@@ -208,6 +229,7 @@ def test_rotation_with_the_wrong_ring_changes_nothing(
     assert not AuditEvent.objects.exists()
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_a_ring_that_cannot_be_replaced_leaves_no_record_of_a_rotation(
     ring_file: Path,
@@ -216,3 +238,28 @@ def test_a_ring_that_cannot_be_replaced_leaves_no_record_of_a_rotation(
     with pytest.raises(CommandError, match="The key ring was not changed"):
         call_command("rotate_encryption_key", stdout=StringIO())
     assert not AuditEvent.objects.exists()
+
+
+def test_no_secret_is_lost_while_the_service_goes_on(migrated: Path) -> None:
+    race = run_python("-m", "tests.support.rotation_race", data=migrated)
+    assert (race.returncode, race.stderr) == (0, "")
+
+
+# --- At start -------------------------------------------------------------------------------
+
+
+def test_a_start_with_the_wrong_ring_exits_with_one_and_names_the_key(
+    migrated: Path, tmp_path: Path
+) -> None:
+    store = "import django; django.setup(); from tests.support.key_rings import *; "
+    storing = run_python("-c", store + "stored_credential()", data=migrated)
+    assert (storing.returncode, storing.stderr) == (0, "")
+    command = ("manage.py", "check", "--deploy", "--tag", "keys")
+    assert run_python(*command, data=migrated).returncode == 0
+
+    other = make_key_ring(tmp_path / "other.json")
+    start = run_python(*command, data=migrated, ORGADMIN_KEYRING_FILE=str(other))
+
+    assert start.returncode == 1
+    assert f"has no key {primary_in(migrated / 'keyring.json')}" in start.stderr
+    assert "connections.E001" in start.stderr

@@ -1,0 +1,70 @@
+"""Rotations against a service that goes on storing and opening secrets, in real processes.
+
+Run as a program over a migrated database; it exits 0 when no secret was ever lost.
+"""
+
+import os
+import sys
+
+import django
+
+django.setup()
+
+from django.db import connection, transaction  # noqa: E402 - needs the set-up
+
+from connections.actors import command_actor  # noqa: E402
+from connections.models import Credential  # noqa: E402
+from connections.services.keys import rotate_encryption_key  # noqa: E402
+from tests.support.key_rings import API_KEY, stored_credential  # noqa: E402
+
+ROTATIONS = 3
+READINGS = 40
+
+
+def open_and_store_until_told(stop: int) -> None:
+    """Open every credential and store its keys anew, until the pipe `stop` is closed."""
+    os.set_blocking(stop, False)
+    while True:
+        for row_id in Credential.objects.values_list("pk", flat=True):
+            # Many readings a writing, as in life; else SQLite's lock is hardly ever free.
+            for _ in range(READINGS):
+                Credential.objects.get(pk=row_id).open_keys()
+            with transaction.atomic():
+                credential = Credential.objects.select_for_update().get(pk=row_id)
+                credential.seal_keys(credential.open_keys())
+                credential.save()
+        try:
+            os.read(stop, 1)
+        except BlockingIOError:
+            continue
+        return
+
+
+def start_writer(stop: int, close: int) -> int:
+    """The process id of a new writer."""
+    writer = os.fork()
+    if writer:
+        return writer
+    os.close(close)
+    open_and_store_until_told(stop)
+    os._exit(0)
+
+
+def main() -> int:
+    """Rotate while a writer works; 0 when it and every secret came through."""
+    for number in range(2):
+        stored_credential(f"Race {number}")
+    connection.close()
+    stop, close = os.pipe()
+    writer = start_writer(stop, close)
+    rotations = [rotate_encryption_key(actor=command_actor()) for _ in range(ROTATIONS)]
+    os.close(close)
+    code = os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1])
+    last = rotate_encryption_key(actor=command_actor(), make_key=False, drop_unused=True)
+    opened = {credential.open_keys().api_key.reveal() for credential in Credential.objects.all()}
+    is_whole = opened == {API_KEY} and not any(rotation.left for rotation in (*rotations, last))
+    return 0 if is_whole and code == 0 and len(last.dropped_key_ids) == ROTATIONS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
