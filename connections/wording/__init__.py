@@ -1,0 +1,30 @@
+"""The one place that puts states, outcomes, causes and events into words, icons and colours.
+
+No template and no view decides on such a word by itself. `badge` asks the database nothing;
+`word` looks at the attempts and approvals of the one deletion it is given.
+"""
+
+from connections.wording.badges import Badge, badge, label_of_outcome, label_of_state
+from connections.wording.causes import cause_words
+from connections.wording.effects import effect_of_type, effect_words, names_in_words
+from connections.wording.events import EventWords, event_words
+from connections.wording.steps import Step
+from connections.wording.times import at_words
+from connections.wording.words import Wording, word
+
+__all__ = [
+    "Badge",
+    "EventWords",
+    "Step",
+    "Wording",
+    "at_words",
+    "badge",
+    "cause_words",
+    "effect_of_type",
+    "effect_words",
+    "event_words",
+    "label_of_outcome",
+    "label_of_state",
+    "names_in_words",
+    "word",
+]

@@ -1,0 +1,89 @@
+"""The short word for a deletion, with icon and tone; asks the database nothing."""
+
+from dataclasses import dataclass
+
+from connections.datadog.errors import Cause as DatadogCause
+from connections.models import Cause, Deletion, Outcome, Policy, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Badge:
+    """`tone` is one of ok, danger, warn, info, unknown, muted; `icon` a name of the icon set."""
+
+    word: str
+    tone: str
+    icon: str
+
+
+def _badge(word: str, tone: str, icon: str) -> Badge:
+    return Badge(word=word, tone=tone, icon=icon)
+
+
+_OF_STATE = {
+    State.REQUESTED: _badge("Needs approval", "info", "people"),
+    State.APPROVED: _badge("Approved", "info", "check"),
+    State.SENDING: _badge("Sending", "info", "send"),
+    State.WAITING: _badge("Waiting", "warn", "clock"),
+    State.UNKNOWN: _badge("Unknown", "unknown", "question"),
+    State.STILL_PRESENT: _badge("Still there", "warn", "warning"),
+}
+_OF_OUTCOME = {
+    Outcome.DELETED: _badge("Deleted", "ok", "check"),
+    Outcome.ALREADY_ABSENT: _badge("Not found", "muted", "minus"),
+    Outcome.GONE_UNATTRIBUTED: _badge("Gone", "muted", "minus"),
+    Outcome.REFUSED: _badge("Refused", "danger", "cross"),
+    Outcome.NOT_SENT: _badge("Not sent", "muted", "minus"),
+    Outcome.STALE: _badge("Changed", "warn", "warning"),
+    Outcome.DECLINED: _badge("Declined", "muted", "cross"),
+    Outcome.WITHDRAWN: _badge("Withdrawn", "muted", "minus"),
+    Outcome.EXPIRED: _badge("Expired", "muted", "clock"),
+    Outcome.UNRESOLVED: _badge("Closed, unknown", "unknown", "question"),
+}
+NOT_CONFIRMED = _badge("Not confirmed", "warn", "clock")
+NOT_READ = _badge("Could not be read", "warn", "warning")
+CHECKING = _badge("Deleted, checking", "ok", "check")
+NOT_CHECKED = _badge("Deleted, not checked", "ok", "check")
+STILL_LISTED = _badge("Still listed", "danger", "warning")
+ALREADY_GONE = _badge("Already gone", "muted", "minus")
+REFUSED_STATUS = {
+    DatadogCause.BAD_REQUEST: 400,
+    DatadogCause.UNAUTHORIZED: 401,
+    DatadogCause.FORBIDDEN: 403,
+}
+
+
+def badge(deletion: Deletion) -> Badge:
+    """The badge of one deletion, from its own row alone."""
+    if deletion.contradicted_at:
+        return STILL_LISTED
+    if not deletion.is_settled:
+        return _open_badge(deletion)
+    outcome = Outcome(deletion.outcome)
+    if outcome == Outcome.DELETED and not deletion.verified_at:
+        return CHECKING if deletion.due_at else NOT_CHECKED
+    if outcome == Outcome.ALREADY_ABSENT and deletion.cause == Cause.ABSENT_WHEN_READ:
+        return ALREADY_GONE
+    if outcome == Outcome.REFUSED and deletion.cause in REFUSED_STATUS:
+        return _badge(
+            f"Refused ({REFUSED_STATUS[DatadogCause(deletion.cause)]})", "danger", "cross"
+        )
+    return _OF_OUTCOME[outcome]
+
+
+def _open_badge(deletion: Deletion) -> Badge:
+    if deletion.state in {State.REQUESTED, State.APPROVED}:
+        if deletion.cause == Cause.LISTING_FAILED:
+            return NOT_READ
+        if deletion.state == State.REQUESTED and deletion.policy == Policy.NONE:
+            return NOT_CONFIRMED
+    return _OF_STATE[State(deletion.state)]
+
+
+def label_of_state(state: str) -> str:
+    """The word for an open state where there is no deletion at hand: a filter, a legend."""
+    return _OF_STATE[State(state)].word if state != State.SETTLED else "Settled"
+
+
+def label_of_outcome(outcome: str) -> str:
+    """The word for an outcome where there is no deletion at hand: a filter, a legend."""
+    return _OF_OUTCOME[Outcome(outcome)].word

@@ -1,0 +1,75 @@
+"""Every cause as a sentence that a person can act on."""
+
+from connections.datadog.errors import Cause as DatadogCause
+from connections.models import Cause
+
+_WORDS: dict[str, str] = {
+    # Ours: why a deletion is where it is.
+    Cause.LISTING_FAILED: "The connection could not be read again.",
+    Cause.ABSENT_WHEN_READ: "A complete listing just before sending no longer shows it.",
+    Cause.CHANGED_WHEN_READ: "The listing just before sending shows something else.",
+    Cause.ANSWER_LOST: "The process that sent it recorded no answer within 60 s.",
+    Cause.TOO_MANY_TRIES: "Five times the request could not leave this server.",
+    Cause.TOO_LATE: "It could not be sent within 15 minutes of confirming.",
+    Cause.NOT_APPROVED_IN_TIME: "Nobody approved it within 24 hours.",
+    Cause.NOT_CONFIRMED_IN_TIME: "Nobody confirmed it within 24 hours.",
+    Cause.PERSON_LOST_RIGHT: "Somebody who asked for, confirmed or approved it lost the right.",
+    Cause.CREDENTIAL_RETIRED: "Its credential was retired.",
+    Cause.ANOTHER_ORG: "The key pair answered for another org than the one it belongs to.",
+    Cause.LISTINGS_AGREE: "Two complete listings, a minute or more apart, agree.",
+    Cause.LATER_LISTING: "A later complete listing no longer shows it.",
+    # The request never left.
+    DatadogCause.CONNECTION_REFUSED: "Datadog's host refused the connection.",
+    DatadogCause.NAME_NOT_RESOLVED: "The name of Datadog's host could not be resolved.",
+    DatadogCause.CONNECT_TIMEOUT: "No connection to Datadog came about in time.",
+    DatadogCause.HOST_UNREACHABLE: "There is no network route to Datadog's host.",
+    DatadogCause.CERTIFICATE_REFUSED: (
+        "The certificate shown is not one we trust for Datadog's host."
+    ),
+    DatadogCause.TLS_FAILED: "No encrypted connection to Datadog could be agreed on.",
+    DatadogCause.CA_BUNDLE_UNREADABLE: "The file of ORGADMIN_CA_BUNDLE cannot be read.",
+    DatadogCause.PROXY_UNREACHABLE: "The proxy of ORGADMIN_HTTP_PROXY cannot be reached.",
+    DatadogCause.PROXY_REFUSED: "The proxy of ORGADMIN_HTTP_PROXY would not open the way.",
+    # It may have left, and no whole answer came.
+    DatadogCause.CONNECTION_LOST: "The connection was cut before an answer came.",
+    DatadogCause.NO_ANSWER_IN_TIME: "No answer came in time.",
+    DatadogCause.HALF_STATUS_LINE: "The answer was cut in its first line.",
+    DatadogCause.NOT_HTTP: "What came back was no HTTP answer.",
+    DatadogCause.CLIENT_FAILURE: "Org Admin itself failed while sending; its log says how.",
+    # An answer came.
+    DatadogCause.BAD_REQUEST: "Datadog calls the request malformed (400).",
+    DatadogCause.UNAUTHORIZED: "Datadog does not accept the key pair (401).",
+    DatadogCause.FORBIDDEN: (
+        "Datadog forbids it to this key pair (403): the keys are revoked, belong to another site "
+        "or lack the permission."
+    ),
+    DatadogCause.NOT_FOUND: "Datadog found no such connection (404).",
+    DatadogCause.WRONG_404: "A 404 came that is not in Datadog's form, perhaps from a proxy.",
+    DatadogCause.REQUEST_TIMEOUT: "Datadog gave up on the request (408).",
+    DatadogCause.RATE_LIMITED: "Datadog asks us to wait (429).",
+    DatadogCause.REDIRECT: "The answer points elsewhere (3xx), which is never followed.",
+    DatadogCause.SERVER_ERROR: "Datadog had a failure of its own (5xx).",
+    DatadogCause.UNEXPECTED_STATUS: "The answer has a status that Datadog does not document.",
+    # A 200 that does not serve.
+    DatadogCause.BODY_CUT: "The answer was cut before its end.",
+    DatadogCause.BODY_UNDECODABLE: "The answer cannot be decompressed.",
+    DatadogCause.BODY_TOO_LONG: "The answer is longer than we read.",
+    DatadogCause.MALFORMED_JSON: "The answer is not well-formed JSON.",
+    DatadogCause.WRONG_TYPE: "The answer is not of the form that Datadog documents.",
+    DatadogCause.KEY_NOT_VALID: "Datadog does not call the API key valid.",
+    # A listing that is not complete.
+    DatadogCause.MALFORMED_ELEMENT: "One connection in the list could not be understood.",
+    DatadogCause.COUNT_MISSING: "The list does not say how many connections there are.",
+    DatadogCause.COUNT_CHANGED: "The list changed while it was being read.",
+    DatadogCause.TOO_FEW: "The list holds fewer connections than it says.",
+    DatadogCause.TOO_MANY: "The list holds more connections than it says.",
+    DatadogCause.TOO_MANY_PAGES: "The list has more pages than we read.",
+}
+
+
+def cause_words(cause: str) -> str:
+    """The sentence for a stored cause; empty for none.
+
+    A code that this version does not know is named as it is.
+    """
+    return _WORDS.get(cause, f"Cause: {cause}." if cause else "")

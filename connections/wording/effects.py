@@ -1,0 +1,34 @@
+"""What deleting a connection does, in words."""
+
+from collections.abc import Sequence
+
+# The documented types (2026-11); the list grows, and an unknown one is named as it is.
+_EFFECTS = {
+    "logs": "Logs: searches, dashboards and monitors in {sink} no longer find {source}’s logs.",
+    "metrics": "Metrics: queries, dashboards and monitors in {sink} lose {source}’s metrics.",
+    "audit": "Audit: {sink} can no longer read {source}’s audit events.",
+}
+
+
+def names_in_words(names: Sequence[str]) -> str:
+    """ "logs", "logs and metrics", "logs, metrics and audit"."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def effect_words(*, source: str, sink: str, types: Sequence[str]) -> str:
+    """The one sentence that says what stops working."""
+    what = names_in_words([*types]) or "data"
+    return f"After this, {sink or '?'} can no longer query {source or '?'}’s {what}."
+
+
+def effect_of_type(kind: str, *, source: str, sink: str) -> tuple[str, bool]:
+    """The fixed sentence for one connection type, and whether we know the type."""
+    if kind in _EFFECTS:
+        return _EFFECTS[kind].format(source=source or "?", sink=sink or "?"), True
+    return (
+        f"{kind}: a type that Org Admin does not know. Ask its owner what {sink or '?'} does "
+        "with it before you delete it.",
+        False,
+    )

@@ -1,0 +1,120 @@
+"""The events of one deletion's life, short, for its timeline."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from connections.models import AuditEvent, Outcome
+from connections.wording.badges import label_of_outcome
+from connections.wording.causes import cause_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventWords:
+    """One line of a timeline; `detail` may be empty."""
+
+    title: str
+    tone: str
+    icon: str
+    detail: str = ""
+
+
+_OUTCOME_TONES = {
+    Outcome.DELETED: ("ok", "check"),
+    Outcome.REFUSED: ("danger", "cross"),
+    Outcome.STALE: ("warn", "warning"),
+    Outcome.UNRESOLVED: ("unknown", "question"),
+}
+_FIXED: dict[str, tuple[str, str, str]] = {
+    "deletion.requested": ("Asked for", "info", "person"),
+    "deletion.approved": ("Approved; nothing was sent", "info", "check"),
+    "deletion.declined": ("Declined", "muted", "cross"),
+    "deletion.withdrawn": ("Withdrawn; nothing is sent", "muted", "minus"),
+    "deletion.confirmed": ("Confirmed", "info", "check"),
+    "deletion.not_read": ("Could not be read again; nothing was sent", "warn", "warning"),
+    "deletion.unknown": ("Outcome unknown", "unknown", "question"),
+    "deletion.still_present": ("Still there", "warn", "warning"),
+    "deletion.verified": ("Gone from Datadog’s list", "ok", "check"),
+    "deletion.contradicted": ("Listed by Datadog all the same", "danger", "warning"),
+}
+
+
+def event_words(event: AuditEvent) -> EventWords:
+    """The words for one event; one of another subject keeps its own sentence."""
+    details: dict[str, Any] = event.details
+    made = _MADE.get(event.code)
+    if made:
+        return made(details)
+    if event.code in _FIXED:
+        title, tone, icon = _FIXED[event.code]
+        return EventWords(title=title, tone=tone, icon=icon, detail=_detail(event))
+    return EventWords(title=event.sentence, tone="muted", icon="dot")
+
+
+def _detail(event: AuditEvent) -> str:
+    details = event.details
+    if event.code == "deletion.contradicted" and details.get("seen_by"):
+        return f"Listed by {details['seen_by']}."
+    if event.code == "deletion.confirmed" and details.get("without_reading"):
+        return "To be sent without reading it again."
+    if details.get("reason"):
+        return f"“{details['reason']}”"
+    return cause_words(details.get("cause") or "")
+
+
+def _sending(details: dict[str, Any]) -> EventWords:
+    read = "Read again just before." if details.get("was_read_before") else "Not read before."
+    title = f"Sending, attempt {details.get('attempt', '?')}"
+    return EventWords(title=title, tone="info", icon="send", detail=read)
+
+
+def _answered(details: dict[str, Any]) -> EventWords:
+    status = details.get("http_status")
+    quotes = "; ".join(f"“{text}”" for text in details.get("errors") or [])
+    if status is not None:
+        title = f"Datadog answered {status} in {details.get('duration_ms', '?')} ms"
+        tone = "ok" if status == 200 else "warn"
+        return EventWords(title=title, tone=tone, icon="arrow", detail=quotes)
+    cause = cause_words(details.get("cause") or "")
+    if details.get("verdict") == "not_sent":
+        return EventWords(
+            title="The request could not leave", tone="warn", icon="cross", detail=cause
+        )
+    return EventWords(title="No answer", tone="unknown", icon="question", detail=cause)
+
+
+def _answered_late(details: dict[str, Any]) -> EventWords:
+    title = f"A late answer to attempt {details.get('attempt', '?')}; it changed nothing"
+    return EventWords(title=title, tone="warn", icon="warning")
+
+
+def _waiting(details: dict[str, Any]) -> EventWords:
+    cause = cause_words(details.get("cause") or "")
+    return EventWords(title="Waiting", tone="warn", icon="clock", detail=cause)
+
+
+def _looked(details: dict[str, Any]) -> EventWords:
+    found = {"listed": "it is listed", "not listed": "it is not listed"}.get(
+        details.get("found", ""), "cannot tell"
+    )
+    title = f"Looked at Datadog’s list: {found}"
+    cause = cause_words(details.get("cause") or "") if found == "cannot tell" else ""
+    return EventWords(title=title, tone="muted", icon="eye", detail=cause)
+
+
+def _settled(details: dict[str, Any]) -> EventWords:
+    outcome = details.get("outcome") or ""
+    tone, icon = _OUTCOME_TONES.get(Outcome(outcome), ("muted", "minus"))
+    reason = details.get("reason")
+    detail = f"“{reason}”" if reason else cause_words(details.get("cause") or "")
+    return EventWords(title=label_of_outcome(outcome), tone=tone, icon=icon, detail=detail)
+
+
+_MADE: dict[str, Callable[[dict[str, Any]], EventWords]] = {
+    "deletion.sending": _sending,
+    "deletion.answered": _answered,
+    "deletion.answered_late": _answered_late,
+    "deletion.waiting": _waiting,
+    "deletion.looked": _looked,
+    "deletion.settled": _settled,
+}

@@ -1,0 +1,33 @@
+"""What the sentences of open and settled deletions have in common."""
+
+from dataclasses import dataclass
+
+from connections.models import Attempt
+from connections.wording.causes import cause_words
+from connections.wording.steps import Step
+from connections.wording.times import at_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """A headline, what stands under it, Datadog's own words, and what may come next."""
+
+    headline: str
+    lines: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+
+def quotes_of(last: Attempt | None) -> tuple[str, ...]:
+    """Datadog's own texts of the last attempt."""
+    return tuple(str(text) for text in last.errors) if last else ()
+
+
+def attempt_words(last: Attempt | None) -> str:
+    """ "Datadog answered 200 in 143 ms at …, attempt 1." or what came instead of an answer."""
+    if last is None or last.answered_at is None:
+        return ""
+    when = f"at {at_words(last.answered_at)}, attempt {last.number}."
+    if last.http_status is not None:
+        return f"Datadog answered {last.http_status} in {last.duration_ms} ms {when}"
+    return f"{cause_words(last.cause).rstrip('.')}, after {last.duration_ms} ms {when}"

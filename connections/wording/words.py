@@ -1,0 +1,55 @@
+"""Headline, lines and next steps of one deletion."""
+
+from dataclasses import dataclass, field
+
+from connections.models import Attempt, Deletion
+from connections.wording import open_words, settled_words
+from connections.wording.badges import badge
+from connections.wording.steps import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wording:
+    """What a page says about one deletion.
+
+    `quotes` are Datadog's own texts, to be shown as quotations. `steps` are what may come next,
+    whoever looks; the page leaves out what roles and state do not allow.
+    """
+
+    badge: str
+    tone: str
+    icon: str
+    headline: str
+    lines: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = field(default=())
+
+
+def word(
+    deletion: Deletion,
+    *,
+    approvers: tuple[str, ...] | None = None,
+    seen_by: str = "",
+) -> Wording:
+    """All the words for one deletion.
+
+    `approvers`: names of who could approve it, where the page knows them; None leaves the
+    sentence out. `seen_by`: who listed it after it was settled as gone. Asks the database for
+    the deletion's attempts, and for its approvals where it needed some; both may be prefetched.
+    """
+    short = badge(deletion)
+    attempts = list(deletion.attempts.all())
+    last: Attempt | None = attempts[-1] if attempts else None
+    if deletion.is_settled:
+        said = settled_words.say(deletion=deletion, last=last, seen_by=seen_by)
+    else:
+        said = open_words.say(deletion=deletion, attempts=attempts, approvers=approvers)
+    return Wording(
+        badge=short.word,
+        tone=short.tone,
+        icon=short.icon,
+        headline=said.headline,
+        lines=tuple(line for line in said.lines if line),
+        quotes=said.quotes,
+        steps=said.steps,
+    )
