@@ -9,7 +9,13 @@ from django.db.models import OuterRef, Subquery
 
 from connections import clock, policies
 from connections.actors import Actor
-from connections.models import Credential, Listing, OrgConnectionSnapshot
+from connections.models import (
+    OPEN_STATES,
+    Credential,
+    Deletion,
+    Listing,
+    OrgConnectionSnapshot,
+)
 from connections.services import readings
 
 # Enough to list 30 orgs in a few seconds without opening a connection to each at once.
@@ -27,20 +33,22 @@ def refresh(
 ) -> list[Listing]:
     """Ask Datadog again for every org, or those named, and keep what it says.
 
-    `only_stale` leaves out orgs listed within the last 5 minutes. Raises PermissionDenied; one
-    org's failure is that org's listing and hides nothing else.
+    `only_stale` leaves out orgs listed within the last 5 minutes. A credential that was never
+    verified is pinned to no org, so nothing it lists could be believed: it is left out. One
+    org's failure is that org's listing and hides nothing else. Raises PermissionDenied.
     """
     policies.require(policies.can_refresh(actor), "read connections from Datadog again")
     chosen = credentials_in_use() if credentials is None else credentials
+    chosen = [credential for credential in chosen if credential.org_id]
     if only_stale:
-        fresh_since = clock.now() - STALE_AFTER
-        newest = newest_listings()
-        chosen = [
-            credential
-            for credential in chosen
-            if credential.pk not in newest or newest[credential.pk].started_at < fresh_since
-        ]
+        newest, now = newest_listings(), clock.now()
+        chosen = [each for each in chosen if is_stale(newest.get(each.pk), now=now)]
     return refresh_credentials(credentials=chosen, actor=actor)
+
+
+def is_stale(listing: Listing | None, *, now: datetime) -> bool:
+    """Whether an org should be read again: never read, or more than 5 minutes ago."""
+    return listing is None or listing.started_at < now - STALE_AFTER
 
 
 def refresh_credentials(*, credentials: list[Credential], actor: Actor) -> list[Listing]:
@@ -95,7 +103,7 @@ class InventoryFilter:
             self.site in {"", snapshot.site}
             and self.org in {"", *names, snapshot.source_org_id, snapshot.sink_org_id}
             and (not self.connection_type or self.connection_type in snapshot.connection_types)
-            and (not self.text or self.text.casefold() in _searchable(snapshot))
+            and all(word in _searchable(snapshot) for word in self.text.casefold().split())
         )
 
 
@@ -116,6 +124,30 @@ class InventoryRow:
 
     snapshot: OrgConnectionSnapshot
     seen_by: list[Credential]
+    # False when no credential that sees it could be listed the last time it was tried.
+    is_up_to_date: bool
+
+    @property
+    def order(self) -> tuple[str, str, str, str]:
+        """Where the row stands: by both names, then what makes it unique."""
+        snapshot = self.snapshot
+        return (
+            snapshot.source_org_name.casefold(),
+            snapshot.sink_org_name.casefold(),
+            snapshot.site,
+            str(snapshot.connection_id),
+        )
+
+    def default_credential(self) -> Credential:
+        """Which credential sends a deletion unless the person picks another: the source end's."""
+        return min(
+            self.seen_by,
+            key=lambda each: (
+                each.org_id != self.snapshot.source_org_id,
+                not each.is_verified,
+                each.name.casefold(),
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +156,14 @@ class Coverage:
 
     listed: list[Listing]
     failed: list[Listing]
+    # Of the failed ones: the newest complete listing, by credential id, where there is one.
+    last_complete: dict[UUID, Listing]
     never_listed: list[Credential]
     # Orgs that appear only as the other end: no credential of theirs is stored.
     unknown_orgs: list[str]
     oldest_at: datetime | None
+    # Whether some org should be read again.
+    is_stale: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +176,19 @@ class Inventory:
     orgs: list[str]
     connection_types: list[str]
     coverage: Coverage
+    # When this was read from the database, by its clock.
+    at: datetime
 
 
 def inventory(*, actor: Actor, only: InventoryFilter) -> Inventory:
     """What the newest stored snapshots say. Asks Datadog nothing. Raises PermissionDenied."""
     policies.require(policies.can_see(actor), "see org connections")
-    rows = _rows()
+    now = clock.now()
+    in_use = {credential.pk: credential for credential in credentials_in_use()}
+    newest = newest_listings()
+    for listing in newest.values():
+        listing.credential = in_use[listing.credential_id]
+    rows = _rows(in_use=in_use, newest=newest)
     snapshots = [row.snapshot for row in rows]
     names = {snapshot.source_org_name for snapshot in snapshots}
     names |= {snapshot.sink_org_name for snapshot in snapshots}
@@ -155,40 +198,57 @@ def inventory(*, actor: Actor, only: InventoryFilter) -> Inventory:
         sites=sorted({snapshot.site for snapshot in snapshots}),
         orgs=sorted(names - {""}, key=str.casefold),
         connection_types=sorted({kind for each in snapshots for kind in each.connection_types}),
-        coverage=_coverage(snapshots),
+        coverage=_coverage(snapshots=snapshots, in_use=in_use, newest=newest, now=now),
+        at=now,
     )
 
 
-def _rows() -> list[InventoryRow]:
-    current = (
-        OrgConnectionSnapshot.objects.filter(is_current=True, credential__retired_at=None)
-        .select_related("credential")
-        .order_by("source_org_name", "sink_org_name", "connection_id", "-last_seen_at")
-    )
-    rows: dict[tuple[str, UUID], InventoryRow] = {}
-    for snapshot in current:
-        key = (snapshot.site, snapshot.connection_id)
-        row = rows.setdefault(key, InventoryRow(snapshot=snapshot, seen_by=[]))
-        row.seen_by.append(snapshot.credential)
-    return list(rows.values())
+def _rows(*, in_use: dict[UUID, Credential], newest: dict[UUID, Listing]) -> list[InventoryRow]:
+    listed = {pk for pk, listing in newest.items() if listing.is_complete}
+    sights: dict[tuple[str, UUID], list[OrgConnectionSnapshot]] = {}
+    current = OrgConnectionSnapshot.objects.filter(is_current=True, credential__in=in_use)
+    # The newest sight first: an org may have been renamed between two of them.
+    for snapshot in current.order_by("-last_seen_at", "-id"):
+        sights.setdefault((snapshot.site, snapshot.connection_id), []).append(snapshot)
+    rows = [
+        InventoryRow(
+            snapshot=seen[0],
+            seen_by=[in_use[each.credential_id] for each in seen],
+            is_up_to_date=any(each.credential_id in listed for each in seen),
+        )
+        for seen in sights.values()
+    ]
+    return sorted(rows, key=lambda row: row.order)
 
 
-def _coverage(snapshots: list[OrgConnectionSnapshot]) -> Coverage:
-    newest = newest_listings()
-    in_use = credentials_in_use()
-    by_id = {credential.pk: credential for credential in in_use}
-    for listing in newest.values():
-        listing.credential = by_id[listing.credential_id]
-    ours = {credential.org_id for credential in in_use}
+def _coverage(
+    *,
+    snapshots: list[OrgConnectionSnapshot],
+    in_use: dict[UUID, Credential],
+    newest: dict[UUID, Listing],
+    now: datetime,
+) -> Coverage:
+    ours = {credential.org_id for credential in in_use.values()}
     ends = {s.source_org_id: s.source_org_name for s in snapshots}
     ends |= {s.sink_org_id: s.sink_org_name for s in snapshots}
+    failed = [listing for listing in newest.values() if not listing.is_complete]
+    pinned = [credential for credential in in_use.values() if credential.org_id]
     return Coverage(
         listed=[listing for listing in newest.values() if listing.is_complete],
-        failed=[listing for listing in newest.values() if not listing.is_complete],
-        never_listed=[credential for credential in in_use if credential.pk not in newest],
+        failed=failed,
+        last_complete=newest_listings(complete_only=True) if failed else {},
+        never_listed=[credential for credential in in_use.values() if credential.pk not in newest],
         unknown_orgs=sorted(name or org_id for org_id, name in ends.items() if org_id not in ours),
         oldest_at=min((listing.started_at for listing in newest.values()), default=None),
+        is_stale=any(is_stale(newest.get(each.pk), now=now) for each in pinned),
     )
+
+
+def open_deletions_of(rows: list[InventoryRow]) -> dict[tuple[str, UUID], Deletion]:
+    """The open deletion of each of these connections that has one, by site and id."""
+    ids = [row.snapshot.connection_id for row in rows]
+    found = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES)
+    return {(deletion.site, deletion.connection_id): deletion for deletion in found}
 
 
 def current_snapshot(
