@@ -1,0 +1,124 @@
+"""House rules that no linter knows."""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import FunctionType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVICES = sorted(path.stem for path in (ROOT / "connections/services").glob("[a-z]*.py"))
+TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
+PRODUCT = [
+    path
+    for folder in ("connections", "orgadmin", "sandbox")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "migrations" not in path.parts
+]
+LONGEST_FILE = 300
+LONGEST_FUNCTION = 40
+
+
+def public_functions(module_name: str) -> Iterator[FunctionType]:
+    module = import_module(f"connections.services.{module_name}")
+    for name, value in vars(module).items():
+        is_ours = isinstance(value, FunctionType) and value.__module__ == module.__name__
+        if is_ours and not name.startswith("_"):
+            yield value
+
+
+@pytest.mark.parametrize("module_name", SERVICES)
+def test_acts_take_their_arguments_by_keyword(module_name: str) -> None:
+    for function in public_functions(module_name):
+        parameters = list(inspect.signature(inspect.unwrap(function)).parameters.values())
+        positional = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
+        assert len(positional) <= 1, f"{module_name}.{function.__name__}: {positional}"
+
+
+@pytest.mark.parametrize("module_name", SERVICES)
+def test_every_public_service_says_what_it_does(module_name: str) -> None:
+    silent = [f.__name__ for f in public_functions(module_name) if not inspect.getdoc(f)]
+    assert silent == []
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_templates_need_nothing_that_the_content_policy_refuses(path: Path) -> None:
+    text = path.read_text()
+    text = re.sub(r"\{#.*?#\}|\{% comment.*?endcomment %\}", "", text, flags=re.DOTALL)
+    forbidden = {
+        "a style attribute": r"\sstyle\s*=",
+        "an inline style": r"<style",
+        "an inline script": r"<script(?![^>]*\bsrc=)(?![^>]*type=\"application/json\")",
+        "an event handler": r"\son[a-z]+\s*=\s*[\"']",
+        "an hx-on attribute": r"hx-on",
+        "a js: expression": r"[\"']\s*(js|javascript):",
+        "a trigger filter": r"hx-trigger=\"[^\"]*\[",
+        "unescaped foreign text": r"\|\s*safe\b|autoescape off",
+        "a data: address": r"(src|href)=[\"']data:",
+    }
+    found = [what for what, pattern in forbidden.items() if re.search(pattern, text)]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_button_says_what_kind_it_is(path: Path) -> None:
+    buttons = re.findall(r"<button\b[^>]*>", path.read_text())
+    assert [button for button in buttons if "type=" not in button] == []
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text()
+    long_functions = [
+        f"{node.name} has {node.end_lineno - node.lineno + 1} lines"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef)
+        and node.end_lineno
+        and node.end_lineno - node.lineno + 1 > LONGEST_FUNCTION + _signature_lines(node)
+    ]
+    assert text.count("\n") <= LONGEST_FILE
+    assert long_functions == []
+
+
+def _signature_lines(node: ast.FunctionDef) -> int:
+    # A signature with a line for each argument, and the docstring, are there to be read.
+    body = node.body[0]
+    has_docstring = isinstance(body, ast.Expr) and isinstance(body.value, ast.Constant)
+    first = node.body[1] if has_docstring and len(node.body) > 1 else body
+    return first.lineno - node.lineno
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
+def test_foreign_text_is_never_marked_as_safe(path: Path) -> None:
+    assert not re.search(r"mark_safe|SafeString|format_html_join\(\s*mark", path.read_text())
+
+
+def test_only_the_client_imports_an_http_library() -> None:
+    importing = [
+        str(path.relative_to(ROOT))
+        for path in PRODUCT
+        if re.search(
+            r"^\s*(import|from) (requests|urllib3|http\.client)\b", path.read_text(), re.MULTILINE
+        )
+    ]
+    assert [name for name in importing if not name.startswith("connections/datadog/")] == []
+
+
+def test_no_file_names_a_package_registry_or_this_machine() -> None:
+    pattern = re.compile(
+        r"pypi\.o" r"rg|pythonhos" r"ted|registry\.np" r"mjs|/ro" r"ot/\.|/wo" r"rk/main"
+    )
+    names = [
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*")
+        if path.is_file()
+        and not {".git", ".venv", "data"} & set(path.relative_to(ROOT).parts)
+        and path.suffix
+        in {".py", ".md", ".txt", ".in", ".toml", ".html", ".css", ".js", ".yaml", ""}
+        and pattern.search(path.read_text(errors="ignore"))
+    ]
+    assert names == []
