@@ -16,6 +16,7 @@ from django.db.models.expressions import RawSQL
 from connections import policies
 from connections.actors import Actor
 from connections.models import Deletion, Outcome, Person, State
+from connections.services import audit
 
 PAGE_SIZE = 50
 EXPORT_BATCH = 500
@@ -138,13 +139,26 @@ def _after(rows: QuerySet[Deletion], cursor: Cursor | None) -> QuerySet[Deletion
     )
 
 
-def export_deletions(*, actor: Actor, only: HistoryFilter) -> Iterator[Deletion]:
-    """Every deletion that passes the filter, newest first, in batches of flat memory.
+def start_export(
+    *, actor: Actor, only: HistoryFilter, file_format: str, asked_for: str
+) -> Iterator[Deletion]:
+    """Record an export and return its rows: every deletion that passes the filter, newest first.
 
-    Raises PermissionDenied at the first row. Each comes with its attempts and approvals.
+    The record is written before the first row is read. Rows come in batches of flat memory, with
+    their attempts and approvals. `asked_for` is the filter in the asker's own words. Raises
+    PermissionDenied.
     """
     policies.require(policies.can_export(actor), "export deletions")
-    rows = find(only).prefetch_related("attempts", "approvals")
+    audit.record(
+        code=audit.Code.EXPORTED,
+        actor=actor,
+        sentence=f"{actor.name} exported deletions as {file_format}.",
+        details={"what": "deletions", "format": file_format, "filter": asked_for},
+    )
+    return _in_batches(find(only).prefetch_related("attempts", "approvals"))
+
+
+def _in_batches(rows: QuerySet[Deletion]) -> Iterator[Deletion]:
     cursor: Cursor | None = None
     while batch := list(_after(rows, cursor)[:EXPORT_BATCH]):
         yield from batch

@@ -1,0 +1,68 @@
+"""Write the history of deletions to standard output."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from connections import clock
+from connections.actors import command_actor
+from connections.forms.history import HistoryForm
+from connections.management.base import OrgAdminCommand
+from connections.services import exports, history
+
+FILTERS = {
+    "since": ("DATE", "Asked on this day (2026-01-31, UTC) or later."),
+    "until": ("DATE", "Asked on this day (UTC) or before."),
+    "status": ("STATE", "A state or an outcome, such as unknown or refused."),
+    "site": ("SITE", "Such as datadoghq.eu."),
+    "org": ("ORG", "Name or id of the source or the destination org."),
+    "ticket": ("TICKET", "Exactly this ticket."),
+    "connection_id": ("UUID", "Exactly this connection."),
+    "q": ("TEXT", "Words in reason, ticket, orgs, people and ids."),
+}
+
+
+class Command(OrgAdminCommand):
+    """`export_deletions`: the same rows as the history's export, recorded in the same way."""
+
+    help = "Write the deletions that pass the filters to standard output, newest first."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the format and the history's filters."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--format", choices=tuple(exports.CONTENT_TYPES), help="Default: json with --json."
+        )
+        for name, (metavar, text) in FILTERS.items():
+            flag = "--text" if name == "q" else f"--{name.replace('_', '-')}"
+            parser.add_argument(flag, dest=name, metavar=metavar, help=text, default="")
+
+    def act(self, **options: Any) -> None:
+        """Write row by row, so that memory stays flat."""
+        file_format = options["format"] or ("json" if self.as_json else "")
+        if not file_format:
+            self.usage_error("Name a format: --format csv, json or ndjson.")
+        if self.as_json and file_format != "json":
+            self.usage_error(f"--json and --format {file_format} exclude each other.")
+        asked = {name: options[name] for name in FILTERS if options[name]}
+        form = HistoryForm(asked)
+        if not form.is_valid():
+            field, problems = next(iter(form.errors.items()))
+            self.usage_error(f"{field}: {problems[0]}")
+        rows = history.start_export(
+            actor=command_actor(),
+            only=form.history_filter(now=clock.now()),
+            file_format=file_format,
+            asked_for=form_words(asked),
+        )
+        pieces = exports.write(
+            rows=(exports.deletion_row(deletion) for deletion in rows),
+            columns=exports.DELETION_COLUMNS,
+            file_format=file_format,
+        )
+        for piece in pieces:
+            self.stdout.write(piece, ending="")
+
+
+def form_words(asked: dict[str, str]) -> str:
+    """The filter as the record names it."""
+    return "&".join(f"{name}={value}" for name, value in asked.items())

@@ -1,0 +1,112 @@
+"""The history of deletions: the list, its filters in the address, its export."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+
+from connections import clock, policies
+from connections.forms.history import CONTRADICTED, PERIODS, HistoryForm
+from connections.models import Credential
+from connections.services import exports, history
+from connections.services.history import Cursor, HistoryFilter
+from connections.sites import all_sites
+from connections.views.support import actor_of
+from connections.wording import badge_of, word_for_status
+
+
+@require_safe
+def deletion_list(request: HttpRequest) -> HttpResponse:
+    """Every deletion ever asked for here, newest first."""
+    actor = actor_of(request)
+    form = HistoryForm(request.GET)
+    only = form.history_filter(now=clock.now()) if form.is_valid() else None
+    page = history.history_page(
+        actor=actor, only=only or HistoryFilter(), after=_cursor_of(request)
+    )
+    is_filtered = any(value for name, value in request.GET.items() if name != "after")
+    context: dict[str, Any] = {
+        "form": form,
+        "rows": [(deletion, badge_of(deletion)) for deletion in page.deletions],
+        "count": page.count,
+        "exact_to": history.EXACT_TO,
+        "is_filtered": is_filtered,
+        "clear_url": reverse("deletion-list") if is_filtered else "",
+        "is_first_page": "after" not in request.GET,
+        "older_url": _address(request, after=str(page.older)) if page.older else "",
+        "newest_url": _address(request) if "after" in request.GET else "",
+        "export_query": _query(request),
+        "can_export": policies.can_export(actor),
+        "can_delete": policies.can_delete(actor),
+        **_choices(),
+    }
+    return render(request, "connections/deletion_list.html", context)
+
+
+def _choices() -> dict[str, list[tuple[str, str]]]:
+    statuses = [
+        (value, word_for_status(value))
+        for value in (*history.state_choices(), *history.outcome_choices())
+    ]
+    return {
+        "periods": list(PERIODS.items()),
+        "statuses": [*statuses, (CONTRADICTED, "Gone, but still listed")],
+        "people": [(str(p.pk), p.display_name) for p in history.people_who_asked()],
+        "credentials": [(str(c.pk), c.name) for c in Credential.objects.only("id", "name")],
+        "sites": [(site.site, site.label) for site in all_sites()],
+    }
+
+
+def _cursor_of(request: HttpRequest) -> Cursor | None:
+    text = request.GET.get("after", "")
+    try:
+        return Cursor.parse(text) if text else None
+    except ValueError:
+        raise BadRequest("This address names no place in the history.") from None
+
+
+def _query(request: HttpRequest) -> str:
+    query = request.GET.copy()
+    query.pop("after", None)
+    return query.urlencode()
+
+
+def _address(request: HttpRequest, *, after: str = "") -> str:
+    query = request.GET.copy()
+    query.pop("after", None)
+    if after:
+        query["after"] = after
+    text = query.urlencode()
+    return f"{reverse('deletion-list')}?{text}" if text else reverse("deletion-list")
+
+
+@require_safe
+def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    """Exactly the filtered set, as a file that is written while it is read."""
+    actor = actor_of(request)
+    file_format = request.GET.get("format", "csv")
+    form = HistoryForm(request.GET)
+    if file_format not in exports.CONTENT_TYPES:
+        raise BadRequest("The format of an export is csv, json or ndjson.")
+    if not form.is_valid():
+        raise BadRequest("A filter in this address cannot be read. Set it on the history's page.")
+    now = clock.now()
+    rows = history.start_export(
+        actor=actor,
+        only=form.history_filter(now=now),
+        file_format=file_format,
+        asked_for=_query(request),
+    )
+    pieces: Iterator[str] = exports.write(
+        rows=(exports.deletion_row(deletion) for deletion in rows),
+        columns=exports.DELETION_COLUMNS,
+        file_format=file_format,
+    )
+    response = StreamingHttpResponse(pieces, content_type=exports.CONTENT_TYPES[file_format])
+    name = f"deletions-{now:%Y%m%dT%H%M%SZ}.{file_format}"
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
