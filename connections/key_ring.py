@@ -4,11 +4,13 @@ A JSON document in a file of mode 0600:
 
     {"format": "orgadmin key ring 1",
      "primary": "<id>",
+     "staged": "<id>",
      "keys": {"<id>": {"key": "<base64 of 32 bytes>", "created_at": "<UTC, ISO 8601>"}}}
 
-New secrets are encrypted with the primary key; the others open older ones. An id is derived
-from its key, so an altered key is noticed when the ring is read. Text with keys in it is kept
-inside a Secret, because error pages show the local variables of the functions on the stack.
+New secrets are encrypted with the primary key; the others open older ones. A staged key (there
+need be none) is the next primary one, made ahead so that every machine can be given it before
+any secret needs it. An id is derived from its key, so an altered key is noticed on reading.
+Text with keys in it is kept inside a Secret, because error pages show local variables.
 """
 
 import base64
@@ -50,11 +52,14 @@ class KeyRingError(EncryptionError):
 class KeyRing:
     """Keys by id, one of them primary. It tells ids and ciphers, never the keys."""
 
-    __slots__ = ("_ciphers", "primary_id")
+    __slots__ = ("_ciphers", "primary_id", "staged_id")
 
-    def __init__(self, *, ciphers: Mapping[str, AESGCM], primary_id: str) -> None:
+    def __init__(
+        self, *, ciphers: Mapping[str, AESGCM], primary_id: str, staged_id: str | None
+    ) -> None:
         self._ciphers = dict(ciphers)
         self.primary_id = primary_id
+        self.staged_id = staged_id
 
     @property
     def key_ids(self) -> frozenset[str]:
@@ -140,7 +145,7 @@ def read_key_ring(path: Path) -> KeyRing:
         text = Secret(read_private_text(path))
     except PrivateFileError as error:
         raise KeyRingError(f"The key ring cannot be used. {error}") from None
-    return _ring_of(text)
+    return ring_of(text)
 
 
 def update_key_ring(change: Callable[[Secret], Secret]) -> None:
@@ -150,7 +155,7 @@ def update_key_ring(change: Callable[[Secret], Secret]) -> None:
     """
 
     def change_whole_ring(text: Secret) -> Secret:
-        _ring_of(text)
+        ring_of(text)
         return change(text)
 
     try:
@@ -159,9 +164,14 @@ def update_key_ring(change: Callable[[Secret], Secret]) -> None:
         raise KeyRingError(f"The key ring was not changed. {error}") from None
 
 
-def primary_key_id(text: Secret) -> str:
-    """The id of the primary key of the ring in `text`. Raises KeyRingError."""
-    return _ring_of(text).primary_id
+def ring_of(text: Secret) -> KeyRing:
+    """The ring in `text`. Raises KeyRingError."""
+    ring = _parse(text)
+    if isinstance(ring, str):
+        raise KeyRingError(
+            f"The key ring {settings.KEYRING_FILE} {ring}. Put it back from its backup."
+        )
+    return ring
 
 
 def new_key_ring_text() -> Secret:
@@ -170,39 +180,37 @@ def new_key_ring_text() -> Secret:
 
 
 def with_new_primary(text: Secret) -> Secret:
-    """The text of a ring with one key more, which is the primary one."""
+    """The text of a ring whose primary key is the staged one, or a new one when none is."""
+    staged = with_staged_key(text)
+    document = json.loads(staged.reveal())
+    document["primary"] = document.pop("staged")
+    return _as_text(document)
+
+
+def with_staged_key(text: Secret) -> Secret:
+    """The text of a ring with a key that is to be primary next; one staged already stays."""
     document = json.loads(text.reveal())
-    key = secrets.token_bytes(KEY_LENGTH)
-    document["primary"] = _key_id_of(key)
-    document["keys"][document["primary"]] = {
-        "key": base64.b64encode(key).decode(),
-        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+    if "staged" not in document:
+        key = secrets.token_bytes(KEY_LENGTH)
+        document["staged"] = _key_id_of(key)
+        document["keys"][document["staged"]] = {
+            "key": base64.b64encode(key).decode(),
+            "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
     return _as_text(document)
 
 
 def without_keys(text: Secret, key_ids: Set[str]) -> Secret:
-    """The text of a ring without the keys of these ids. The primary key stays in any case."""
+    """The text of a ring without the keys of these ids, the primary one not among them."""
     document = json.loads(text.reveal())
     document["keys"] = {
-        key_id: entry
-        for key_id, entry in document["keys"].items()
-        if key_id not in key_ids or key_id == document["primary"]
+        key_id: entry for key_id, entry in document["keys"].items() if key_id not in key_ids
     }
     return _as_text(document)
 
 
 def _as_text(document: dict[str, Any]) -> Secret:
     return Secret(json.dumps(document, indent=2) + "\n")
-
-
-def _ring_of(text: Secret) -> KeyRing:
-    ring = _parse(text)
-    if isinstance(ring, str):
-        raise KeyRingError(
-            f"The key ring {settings.KEYRING_FILE} {ring}. Put it back from its backup."
-        )
-    return ring
 
 
 def _parse(text: Secret) -> KeyRing | str:
@@ -213,7 +221,8 @@ def _parse(text: Secret) -> KeyRing | str:
     try:
         document = json.loads(text.reveal())
         entries = document["keys"].items()
-        primary_id, file_format = document["primary"], document["format"]
+        file_format, primary_id = document["format"], str(document["primary"])
+        staged_id = str(document["staged"]) if "staged" in document else None
         keys = {key_id: base64.b64decode(entry["key"], validate=True) for key_id, entry in entries}
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
         return "is not a whole key ring document"
@@ -222,10 +231,11 @@ def _parse(text: Secret) -> KeyRing | str:
     for key_id, key in keys.items():
         if len(key) != KEY_LENGTH or _key_id_of(key) != key_id:
             return f"holds a key {key_id} that was altered"
-    if primary_id not in keys:
-        return f"lacks its primary key {primary_id}"
+    for needed_id in filter(None, (primary_id, staged_id)):
+        if needed_id not in keys:
+            return f"lacks its key {needed_id}"
     ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
-    return KeyRing(ciphers=ciphers, primary_id=primary_id)
+    return KeyRing(ciphers=ciphers, primary_id=primary_id, staged_id=staged_id)
 
 
 def _key_id_of(key: bytes) -> str:

@@ -9,9 +9,10 @@ from connections.encrypted_columns import ENCRYPTED_COLUMNS, EncryptedColumn, ke
 from connections.encryption import EncryptionError, decrypt_in_place, encrypt_in_place
 from connections.key_ring import (
     load_key_ring,
-    primary_key_id,
+    ring_of,
     update_key_ring,
     with_new_primary,
+    with_staged_key,
     without_keys,
 )
 from connections.policies import can_administer, require
@@ -37,7 +38,7 @@ class KeyRotation:
 def rotate_encryption_key(
     *, actor: Actor, make_key: bool = True, drop_unused: bool = False
 ) -> KeyRotation:
-    """Give the ring a new primary key and encrypt every stored secret with it.
+    """Give the ring a new primary key, the staged one if any, and encrypt every secret with it.
 
     The service may go on meanwhile: each row is replaced only if it still holds what was read,
     and other processes read the ring again when its file changes. Without `make_key` the
@@ -66,10 +67,39 @@ def rotate_encryption_key(
     )
 
 
+def stage_encryption_key(*, actor: Actor) -> str:
+    """Put a key on the ring that nothing uses until the next rotation, and return its id.
+
+    Where each machine has a copy of the ring, every copy can be replaced in between, and no
+    machine ever meets a secret that it cannot open. One that is staged already stays.
+
+    Raises PermissionDenied and KeyRingError.
+    """
+    require(can_administer(actor), "rotate the encryption key")
+
+    def change(text: Secret) -> Secret:
+        changed = with_staged_key(text)
+        key_id = ring_of(changed).staged_id
+        audit.record(
+            code=audit.Code.ENCRYPTION_KEY_STAGED,
+            actor=actor,
+            sentence=f"Encryption key {key_id} was made, to be used from the next rotation on.",
+            details={"key_id": key_id},
+        )
+        return changed
+
+    with transaction.atomic():
+        staged_id = load_key_ring().staged_id
+        if staged_id is None:
+            update_key_ring(change)
+            staged_id = load_key_ring().staged_id
+    return str(staged_id)
+
+
 def _add_primary_key(*, actor: Actor, previous_id: str) -> None:
     def change(text: Secret) -> Secret:
         changed = with_new_primary(text)
-        key_id = primary_key_id(changed)
+        key_id = ring_of(changed).primary_id
         # Before the file is replaced, and undone with the transaction when that fails.
         audit.record(
             code=audit.Code.ENCRYPTION_KEY_ROTATED,
@@ -119,7 +149,8 @@ def _drop_unused_keys(*, actor: Actor, keep_id: str) -> tuple[str, ...]:
     # On SQLite this transaction also keeps every other writer out until the ring is replaced.
     with transaction.atomic():
         ring = load_key_ring()
-        unused = tuple(sorted(ring.key_ids - key_ids_in_use() - {ring.primary_id, keep_id}))
+        kept = {ring.primary_id, ring.staged_id, keep_id}
+        unused = tuple(sorted(ring.key_ids - key_ids_in_use() - kept))
         if unused:
             audit.record(
                 code=audit.Code.ENCRYPTION_KEY_DROPPED,

@@ -15,6 +15,8 @@ from connections.encrypted_columns import ENCRYPTED_COLUMNS, key_ids_in_use
 from connections.encryption import check_key_ring_opens_everything
 from connections.key_ring import update_key_ring, with_new_primary
 from connections.models import AuditEvent, Credential
+from connections.secret import Secret
+from orgadmin.private_files import create_private_text
 from tests.support.key_rings import (
     API_KEY,
     APPLICATION_KEY,
@@ -176,6 +178,29 @@ def test_a_rotation_that_was_interrupted_is_finished_without_another_key(
     assert rotate("--no-new-key")["reencrypted"] == 2
     assert keys_in(ring_file) == keys
     assert key_ids_in_use() == {primary_in(ring_file)}
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_a_machine_with_the_staged_ring_can_open_what_a_rotation_elsewhere_encrypted(
+    ring_file: Path, settings: Settings, tmp_path: Path
+) -> None:
+    first = primary_in(ring_file)
+    credential = stored_credential()
+    staged = rotate("--stage")["staged_key_id"]
+    assert rotate("--stage")["staged_key_id"] == staged
+    assert key_ids_in_use() == {primary_in(ring_file)} == {first}
+    copy = tmp_path / "copy.json"
+    create_private_text(copy, Secret(ring_file.read_text()))
+
+    assert rotate("--no-new-key", "--drop-unused")["dropped_key_ids"] == []
+    assert rotate()["primary_key_id"] == staged
+
+    settings.KEYRING_FILE = copy
+    check_key_ring_opens_everything()
+    credential.refresh_from_db()
+    assert credential.open_keys().api_key.reveal() == API_KEY
+    assert AuditEvent.objects.filter(code="encryption_key.staged").count() == 1
 
 
 @pytest.mark.database

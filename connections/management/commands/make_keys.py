@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
-from connections.key_ring import new_key_ring_text, primary_key_id
+from connections.key_ring import new_key_ring_text, ring_of
 from connections.secret import Secret
 from orgadmin.private_files import PrivateFileError, create_private_text
 
@@ -56,7 +56,7 @@ def make_keys(directory: Path) -> dict[str, str]:
     create_private_text(keyring_file, ring)
     create_private_text(secret_key_file, Secret(secrets.token_urlsafe(50)))
     return {
-        "key_id": primary_key_id(ring),
+        "key_id": ring_of(ring).primary_id,
         "keyring_file": str(keyring_file),
         "secret_key_file": str(secret_key_file),
     }

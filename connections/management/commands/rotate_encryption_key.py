@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from connections.actors import command_actor
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
-from connections.services.keys import KeyRotation, rotate_encryption_key
+from connections.services.keys import KeyRotation, rotate_encryption_key, stage_encryption_key
 
 
 class Command(BaseCommand):
@@ -16,11 +16,18 @@ class Command(BaseCommand):
 
     help = (
         "Add a key to the key ring and encrypt every stored secret with it. The service may go on "
-        "meanwhile; where several machines have a copy of the key ring, give them the new one."
+        "meanwhile. Where several machines have copies of the key ring: --stage, replace every "
+        "copy, rotate, replace every copy again."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
+        acts = parser.add_mutually_exclusive_group()
+        acts.add_argument(
+            "--stage",
+            action="store_true",
+            help="Only make the key that the next rotation is to use.",
+        )
+        acts.add_argument(
             "--no-new-key",
             action="store_true",
             help="Keep the primary key: finish an interrupted rotation, or only drop keys.",
@@ -35,6 +42,9 @@ class Command(BaseCommand):
     def handle(self, *args: object, **options: object) -> None:
         try:
             check_key_ring_opens_everything()
+            if options["stage"]:
+                self._stage(as_json=bool(options["json"]))
+                return
             rotation = rotate_encryption_key(
                 actor=command_actor(),
                 make_key=not options["no_new_key"],
@@ -53,6 +63,11 @@ class Command(BaseCommand):
                 f"{len(rotation.left)} stored secrets are not under the primary key:\n"
                 + "\n".join(rotation.left)
             )
+
+    def _stage(self, *, as_json: bool) -> None:
+        key_id = stage_encryption_key(actor=command_actor())
+        sentence = f"Key {key_id} is on the key ring and will be used by the next rotation."
+        self.stdout.write(json.dumps({"staged_key_id": key_id}) if as_json else sentence)
 
 
 def _sentences(rotation: KeyRotation) -> str:
