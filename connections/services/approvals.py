@@ -1,10 +1,11 @@
 """A second person's yes or no to exactly what will be sent. Approving sends nothing."""
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from connections import clock, policies
 from connections.actors import Actor
-from connections.models import Approval, Deletion, Outcome, State
+from connections.models import Approval, Deletion, Outcome, Person, Role, State
 from connections.services import audit, transitions
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.transitions import Next, Note, describe
@@ -48,6 +49,14 @@ def approve_deletion(*, deletion: Deletion, actor: Actor, digest: str) -> Deleti
             # Raised inside the transaction, so that the approval itself is undone too.
             raise ConflictError("It has just moved on. Look at its state.")
     return deletion
+
+
+def who_can_approve(*, deletion: Deletion) -> list[str]:
+    """Names of the people who could approve this one now and have not, in order."""
+    people = Person.objects.filter(is_active=True).exclude(pk=deletion.requested_by_id)
+    approvers = people.filter(Q(groups__name=Role.APPROVER) | Q(is_superuser=True))
+    undecided = approvers.exclude(pk__in=deletion.approvals.values("approver"))
+    return [person.display_name for person in undecided.distinct().order_by("username")]
 
 
 def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:

@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 
 from connections import clock, policies
 from connections.actors import Actor
+from connections.datadog.payloads import canonical_connection_id
 from connections.models import (
     OPEN_STATES,
     Credential,
@@ -63,6 +64,17 @@ class ReviewChangedError(ConflictError):
     def __init__(self, message: str, *, review: Review) -> None:
         super().__init__(message)
         self.review = review
+
+
+def parse_connection_id(text: str) -> UUID:
+    """The id of an org connection as it was pasted, in its canonical form.
+
+    Raises InvalidInputError for `connection_id`: anything but five groups of hex digits.
+    """
+    try:
+        return UUID(canonical_connection_id(text))
+    except ValueError as error:
+        raise InvalidInputError({"connection_id": str(error)}) from None
 
 
 def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Review:

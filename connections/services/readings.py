@@ -69,7 +69,7 @@ def fetch(
     *,
     client: DatadogClient,
     org_id: str,
-    deadline_seconds: float = LISTING_SECONDS,
+    deadline_seconds: float | None = None,
     find: UUID | None = None,
 ) -> Fetched:
     """List the connections, and ask which org answered; never raises for Datadog's trouble.
@@ -78,6 +78,8 @@ def fetch(
     incomplete. With `find`, the second question is left out when the connection is listed:
     what is listed is there, whoever answers; only absence needs the proof.
     """
+    if deadline_seconds is None:
+        deadline_seconds = LISTING_SECONDS
     deadline = time.monotonic() + deadline_seconds
     try:
         listing = client.list_org_connections(deadline_seconds=deadline_seconds)

@@ -29,6 +29,9 @@ from connections.services.errors import BlockedError
 from connections.services.readings import Fetched
 from connections.services.transitions import Next, Note, describe
 
+# The total deadline of one DELETE, from the start of connecting; read at each sending.
+DELETE_SECONDS = 30.0
+
 
 def send_deletion(
     *,
@@ -69,7 +72,9 @@ def send_deletion(
 
 def _send(*, client: DatadogClient, attempt: Attempt, connection_id: UUID) -> Answer:
     # The one line of the product that can delete something.
-    return client.delete_org_connection(connection_id=str(connection_id))
+    return client.delete_org_connection(
+        connection_id=str(connection_id), deadline_seconds=DELETE_SECONDS
+    )
 
 
 def what_blocks(*, deletion: Deletion) -> tuple[Cause, str] | None:

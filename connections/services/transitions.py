@@ -110,8 +110,9 @@ def move(*, deletion: Deletion, actor: Actor, to: Next, notes: list[Note], **val
                     actor=actor,
                     sentence=note.sentence,
                     subject=deletion,
-                    details=note.details
-                    | {"state": to.state, "outcome": to.outcome or "", "cause": to.cause},
+                    # A note about a reading names its own cause; the deletion's must not hide it.
+                    details={"state": to.state, "outcome": to.outcome or "", "cause": to.cause}
+                    | note.details,
                 )
     deletion.refresh_from_db()
     return bool(moved)
