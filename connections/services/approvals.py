@@ -53,9 +53,12 @@ def approve_deletion(*, deletion: Deletion, actor: Actor, digest: str) -> Deleti
 
 def who_can_approve(*, deletion: Deletion) -> list[str]:
     """Names of the people who could approve this one now and have not, in order."""
-    people = Person.objects.filter(is_active=True).exclude(pk=deletion.requested_by_id)
-    approvers = people.filter(Q(groups__name=Role.APPROVER) | Q(is_superuser=True))
-    undecided = approvers.exclude(pk__in=deletion.approvals.values("approver"))
+    may = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
+    undecided = Person.objects.filter(may, is_active=True).exclude(
+        pk__in=deletion.approvals.values("approver")
+    )
+    if deletion.requested_by_id:
+        undecided = undecided.exclude(pk=deletion.requested_by_id)
     return [person.display_name for person in undecided.distinct().order_by("username")]
 
 
