@@ -254,9 +254,9 @@ def _identity_or_none(document: object) -> Identity | None:
 
 def _require(document: object, *, name: str, value: object) -> None:
     """Raise unless the document says exactly that: a 200 of another form proves nothing."""
-    if not isinstance(document, dict) or name not in document:
+    if not isinstance(document, dict) or type(document.get(name)) is not type(value):
         raise DatadogError(cause=Cause.WRONG_TYPE, http_status=200)
-    if document[name] is not value and document[name] != value:
+    if document[name] != value:
         raise DatadogError(cause=Cause.KEY_NOT_VALID, http_status=200)
 
 

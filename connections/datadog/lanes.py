@@ -5,9 +5,7 @@ a time. It knows no key: keys travel in the headers of one request.
 """
 
 import functools
-import http.client
 import os
-import re
 import socket
 import ssl
 import threading
@@ -15,30 +13,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
 
 import requests
 import requests.adapters
 import requests.utils
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
-from connections.datadog.exchange import (
-    Exchange,
-    Step,
-    cause_of_bad_status_line,
-    cause_of_connect_failure,
-)
-from connections.datadog.resolver import Address, resolve
+from connections.datadog.connection import LaneConnection, TLSLaneConnection
+from connections.datadog.exchange import Exchange, Step
 
 # A connection that has been quiet for longer may be gone without our knowing, and a DELETE
 # lost on it would be an unknown for nothing.
 MAX_IDLE_SECONDS = 10.0
 MAX_IDLE_LANES = 16
-
-_STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n")
-_MAX_STATUS_LINE = 8_192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,100 +36,6 @@ class Route:
     base_url: str
     proxy_url: str | None = field(repr=False)
     ca_bundle: str | None
-
-
-class _KeptStatusResponse(http.client.HTTPResponse):
-    """A response that reports its status line as soon as it is whole.
-
-    The library itself takes "HTTP/1.1 200" without a line end for a status, and forgets a
-    whole one when the headers behind it are cut.
-    """
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        debuglevel: int = 0,
-        method: str | None = None,
-        *,
-        exchange: Exchange,
-    ) -> None:
-        super().__init__(sock, debuglevel, method)
-        self._exchange = exchange
-
-    def _read_status(self) -> tuple[str, int, str]:
-        line = self.fp.readline(_MAX_STATUS_LINE + 1)
-        match = _STATUS_LINE.fullmatch(line)
-        if match is None:
-            if self._exchange.has_request_left and not self._exchange.has_expired:
-                self._exchange.cause = cause_of_bad_status_line(line)
-            raise http.client.BadStatusLine(repr(line[:100]))
-        version, status, reason = match.groups(default=b"")
-        # A 100 announces the answer and is none; before SENDING it is a proxy that speaks.
-        if self._exchange.has_request_left and int(status) != http.HTTPStatus.CONTINUE:
-            self._exchange.status = int(status)
-        return version.decode("ascii"), int(status), reason.decode("latin-1")
-
-
-class _LaneConnection(HTTPConnection):
-    """A connection that tells its lane's exchange how far it has come."""
-
-    def __init__(self, *args: Any, lane: "Lane", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._lane = lane
-        lane.connection = self
-        self._is_connecting = False
-        self.response_class = self._build_response  # type: ignore[assignment]  # a factory does
-
-    def connect(self) -> None:
-        """Connect; a failure here is proof that the request never left."""
-        self._is_connecting = True
-        try:
-            super().connect()
-        except (OSError, http.client.HTTPException) as error:
-            self._lane.exchange.cause = cause_of_connect_failure(
-                step=self._lane.exchange.step, error=error, is_proxied=self.proxy is not None
-            )
-            raise
-        finally:
-            self._is_connecting = False
-
-    def send(self, data: Any) -> None:
-        """Write; from just before the first byte on, the request counts as having left."""
-        if self.sock is None:
-            self.connect()
-        if not self._is_connecting:
-            self._lane.exchange.raise_if_expired()
-            self._lane.exchange.step = Step.SENDING
-        super().send(data)
-
-    def _new_conn(self) -> socket.socket:
-        exchange = self._lane.exchange
-        exchange.step = Step.RESOLVING
-        addresses = resolve(
-            host=self._dns_host.strip("[]"),
-            port=self.port,
-            timeout_seconds=exchange.remaining_connect_seconds,
-        )
-        exchange.step = Step.CONNECTING
-        connection = _connect_to_one_of(addresses, exchange=exchange)
-        self._lane.take_kill_switch(connection.dup())
-        exchange.step = Step.HANDSHAKE
-        connection.settimeout(exchange.remaining_connect_seconds)
-        return connection
-
-    def _tunnel(self) -> None:
-        self._lane.exchange.step = Step.TUNNELLING
-        super()._tunnel()
-        self._lane.exchange.step = Step.HANDSHAKE
-
-    def _build_response(
-        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None
-    ) -> _KeptStatusResponse:
-        return _KeptStatusResponse(sock, debuglevel, method, exchange=self._lane.exchange)
-
-
-class _LaneTLSConnection(_LaneConnection, HTTPSConnection):
-    """The same over TLS."""
 
 
 class _LaneAdapter(requests.adapters.HTTPAdapter):
@@ -183,7 +77,7 @@ class _LaneAdapter(requests.adapters.HTTPAdapter):
     ) -> HTTPConnectionPool:
         pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
         assert isinstance(pool, HTTPConnectionPool)  # noqa: S101 - narrows what the stubs leave open
-        kind = _LaneTLSConnection if pool.scheme == "https" else _LaneConnection
+        kind = TLSLaneConnection if pool.scheme == "https" else LaneConnection
         pool.ConnectionCls = functools.partial(kind, lane=self._lane)  # type: ignore[assignment]
         return pool
 
@@ -201,10 +95,10 @@ class Lane:
 
     def __init__(self, *, route: Route, user_agent: str) -> None:
         self.exchange: Exchange
-        self.connection: _LaneConnection | None = None
+        self.connection: LaneConnection | None = None
         self.response: requests.Response | None = None
         self._kill_switch: socket.socket | None = None
-        self.answered_at = time.monotonic()
+        self.answered_at = 0.0
         self.session = _Session()
         self.session.trust_env = False
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -234,10 +128,16 @@ class Lane:
         self._kill_switch = kill_switch
         self.exchange.attach(kill_switch)
 
+    def rest(self) -> None:
+        """Go idle: the answer was read to its end. Its request, which holds keys, is let go."""
+        self.response = None
+        self.answered_at = time.monotonic()
+
     def close(self) -> None:
         """End the connection. Its exchange is finished, so no deadline acts on it."""
         if self.response is not None:
             self.response.close()
+            self.response = None
         if self.connection is not None:
             self.connection.close()
         self.session.close()
@@ -272,7 +172,7 @@ class LanePool:
 
     def give_back(self, *, route: Route, lane: Lane) -> None:
         """Keep a lane whose last answer was read to its end."""
-        lane.answered_at = time.monotonic()
+        lane.rest()
         with self._lock:
             idle = self._idle.setdefault(route, [])
             idle.append(lane)
@@ -296,24 +196,6 @@ class LanePool:
 
 POOL = LanePool()
 os.register_at_fork(after_in_child=POOL.forget_after_fork)
-
-
-def _connect_to_one_of(addresses: list[Address], *, exchange: Exchange) -> socket.socket:
-    """The first address that answers; each gets its share of the time that is left."""
-    failure: OSError = OSError("The name has no address.")
-    for index, (family, address) in enumerate(addresses):
-        exchange.raise_if_expired()
-        connection = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(exchange.remaining_connect_seconds / (len(addresses) - index))
-            connection.connect(address)
-        except OSError as error:
-            connection.close()
-            failure = error
-        else:
-            return connection
-    raise failure
 
 
 @functools.lru_cache(maxsize=8)

@@ -52,15 +52,19 @@ class ListingReader:
             self._note(Cause.COUNT_MISSING)
         if len(page.org_connections) < page.count:
             self._note(Cause.MALFORMED_ELEMENT)
+        known = len(self._found)
         for org_connection in page.org_connections:
             self._found.setdefault(org_connection.id, org_connection)
         self._pages += 1
-        self._go_on(page)
+        self._go_on(page, is_news=len(self._found) > known)
 
-    def _go_on(self, page: Page) -> None:
-        """Move by what came, not by what was asked for: the server may cap the page."""
+    def _go_on(self, page: Page, *, is_news: bool) -> None:
+        """Move by what came, not by what was asked for: the server may cap the page.
+
+        Without a count, a page that brings nothing new is the last.
+        """
         offset = (self.next_offset or 0) + page.count
-        is_last = page.count == 0 or (page.total is not None and offset >= page.total)
+        is_last = not is_news if page.total is None else offset >= page.total or not page.count
         if not is_last and self._pages == MAX_PAGES:
             self._note(Cause.TOO_MANY_PAGES)
             is_last = True
