@@ -1,0 +1,126 @@
+"""What every test may ask for: the cast, a clock, a small Datadog; and what every test gets."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.cache import cache
+from django.test import Client
+from pytest_django import Settings
+
+from connections.actors import Actor, person_actor
+from connections.key_ring import new_key_ring_text
+from connections.models import Person, Role
+from orgadmin.private_files import create_private_text
+from sandbox.server import SandboxServer
+from tests.support.clock import SettableClock
+from tests.support.people import make_person
+from tests.support.sandbox import sandbox as bare_sandbox
+
+__all__ = ["bare_sandbox"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _static_root() -> None:
+    # WhiteNoise warns of a directory that is not there, and a warning is an error here.
+    Path(django_settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def key_ring_file(settings: Settings, tmp_path: Path) -> Path:
+    """A key ring of this test's own; with SQLite its first use makes it."""
+    path = tmp_path / "keys" / "keyring.json"
+    settings.KEYRING_FILE = path
+    if not settings.DATABASE_IS_SQLITE:
+        create_private_text(path, new_key_ring_text())
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(request: pytest.FixtureRequest) -> None:
+    # Limits on sign-in live there, and a test with real transactions leaves them behind.
+    if "transactional_db" in request.fixturenames or "live_server" in request.fixturenames:
+        request.getfixturevalue("transactional_db")
+        cache.clear()
+
+
+@pytest.fixture
+def sandbox(bare_sandbox: SandboxServer, settings: Settings) -> SandboxServer:
+    """A small Datadog on loopback ports, whose sites are known by name."""
+    settings.EXTRA_SITES = bare_sandbox.base_urls
+    return bare_sandbox
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SettableClock:
+    """The database's clock, standing still until `clock.advance(seconds=…)`."""
+    settable = SettableClock()
+    monkeypatch.setattr("connections.clock.now", settable.now)
+    return settable
+
+
+@pytest.fixture
+def client_of() -> Callable[[Person], Client]:
+    """A browser in which the person is signed in."""
+
+    def make(person: Person) -> Client:
+        client = Client()
+        client.force_login(person)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def actor_for() -> Callable[[Person], Actor]:
+    """The actor that a service is given for a signed-in person."""
+    return lambda person: person_actor(person=person)
+
+
+@pytest.fixture
+def ada(db: None) -> Person:
+    """An Operator, who asks for deletions."""
+    return make_person("ada", Role.OPERATOR)
+
+
+@pytest.fixture
+def grace(db: None) -> Person:
+    """A second Operator."""
+    return make_person("grace", Role.OPERATOR)
+
+
+@pytest.fixture
+def linus(db: None) -> Person:
+    """An Approver."""
+    return make_person("linus", Role.APPROVER)
+
+
+@pytest.fixture
+def margaret(db: None) -> Person:
+    """A Credential manager."""
+    return make_person("margaret", Role.CREDENTIAL_MANAGER)
+
+
+@pytest.fixture
+def edith(db: None) -> Person:
+    """An Auditor."""
+    return make_person("edith", Role.AUDITOR)
+
+
+@pytest.fixture
+def victor(db: None) -> Person:
+    """A Viewer."""
+    return make_person("victor", Role.VIEWER)
+
+
+@pytest.fixture
+def root(db: None) -> Person:
+    """An administrator."""
+    return make_person("root", is_administrator=True)
+
+
+@pytest.fixture
+def stranger(db: None) -> Person:
+    """Somebody who can sign in and has no role."""
+    return make_person("stranger")

@@ -1,0 +1,239 @@
+"""One-time links: the first administrator, invitations, forgotten passwords, lost factors."""
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.conf import settings as django_settings
+from django.core.exceptions import PermissionDenied
+from django.test import Client
+from pytest_django import Settings
+
+from connections.actors import command_actor, person_actor
+from connections.models import AuditEvent, Person, SignInLink
+from connections.services import people
+from connections.services.errors import ConflictError, InvalidInputError
+from tests.support.clock import SettableClock
+from tests.support.people import PASSWORD
+
+NEW_PASSWORD = "quite another pass phrase"
+
+
+def link_for(person: Person, clock: SettableClock, *, removes_second_factor: bool = False) -> str:
+    """The token of a new sign-in link."""
+    link = people.make_sign_in_link(
+        actor=command_actor(),
+        person=person,
+        now=clock.now(),
+        removes_second_factor=removes_second_factor,
+    )
+    path, _, token = link.partition("#")
+    assert path == "/sign-in/"
+    return token
+
+
+def set_up_link(clock: SettableClock) -> str:
+    """The token of a new set-up link."""
+    link = people.make_set_up_link(actor=command_actor(), now=clock.now())
+    return link.removeprefix("/setup/#")
+
+
+def first_administrator(token: str) -> dict[str, str]:
+    return {
+        "token": token,
+        "username": "root",
+        "email": "root@example.com",
+        "password": NEW_PASSWORD,
+    }
+
+
+def test_the_token_itself_is_stored_nowhere(ada: Person, clock: SettableClock) -> None:
+    token = link_for(ada, clock)
+    stored = [*SignInLink.objects.values_list(), *AuditEvent.objects.values_list()]
+    assert token not in repr(stored)
+
+
+def test_the_link_starts_with_the_address_that_is_configured(
+    ada: Person, clock: SettableClock, settings: Settings
+) -> None:
+    settings.BASE_URL = "https://orgadmin.example.com"
+    link = people.make_sign_in_link(actor=command_actor(), person=ada, now=clock.now())
+    assert link.startswith("https://orgadmin.example.com/sign-in/#")
+
+
+def test_only_an_administrator_makes_links(ada: Person, clock: SettableClock) -> None:
+    with pytest.raises(PermissionDenied):
+        people.make_sign_in_link(actor=person_actor(person=ada), person=ada, now=clock.now())
+
+
+def test_a_link_lets_in_once(ada: Person, clock: SettableClock) -> None:
+    token = link_for(ada, clock)
+    assert people.use_sign_in_link(token=token, password=NEW_PASSWORD) == ada
+    ada.refresh_from_db()
+    assert ada.check_password(NEW_PASSWORD)
+    with pytest.raises(ConflictError):
+        people.use_sign_in_link(token=token, password=NEW_PASSWORD)
+
+
+def test_a_link_dies_after_a_day(ada: Person, clock: SettableClock) -> None:
+    token = link_for(ada, clock)
+    clock.advance(hours=24)
+    with pytest.raises(ConflictError, match="too old"):
+        people.use_sign_in_link(token=token, password=NEW_PASSWORD)
+
+
+def test_a_newer_link_replaces_an_older_one(ada: Person, clock: SettableClock) -> None:
+    old, new = link_for(ada, clock), link_for(ada, clock)
+    with pytest.raises(ConflictError):
+        people.use_sign_in_link(token=old, password=NEW_PASSWORD)
+    assert people.use_sign_in_link(token=new, password=NEW_PASSWORD) == ada
+
+
+def test_disabling_a_person_ends_their_links_for_good(ada: Person, clock: SettableClock) -> None:
+    token = link_for(ada, clock)
+    people.disable_person(actor=command_actor(), person=ada)
+    with pytest.raises(ConflictError):
+        people.use_sign_in_link(token=token, password=NEW_PASSWORD)
+    people.enable_person(actor=command_actor(), person=ada)
+    with pytest.raises(ConflictError):
+        people.use_sign_in_link(token=token, password=NEW_PASSWORD)
+
+
+def test_no_link_is_made_for_a_disabled_person(ada: Person, clock: SettableClock) -> None:
+    people.disable_person(actor=command_actor(), person=ada)
+    with pytest.raises(ConflictError, match="Enable them first"):
+        link_for(ada, clock)
+
+
+def test_a_weak_password_does_not_spend_the_link(ada: Person, clock: SettableClock) -> None:
+    token = link_for(ada, clock)
+    with pytest.raises(InvalidInputError) as refused:
+        people.use_sign_in_link(token=token, password="short")
+    assert list(refused.value.fields) == ["password"]
+    assert people.use_sign_in_link(token=token, password=NEW_PASSWORD) == ada
+
+
+def test_an_empty_password_keeps_the_one_there_is(ada: Person, clock: SettableClock) -> None:
+    people.use_sign_in_link(token=link_for(ada, clock), password="")
+    ada.refresh_from_db()
+    assert ada.check_password(PASSWORD)
+
+
+def test_somebody_without_a_password_must_choose_one(db: None, clock: SettableClock) -> None:
+    person = people.add_person(
+        actor=command_actor(), username="hedy", email="hedy@example.com", roles=[]
+    )
+    with pytest.raises(InvalidInputError, match="Choose a password"):
+        people.use_sign_in_link(token=link_for(person, clock), password="")
+
+
+def test_a_link_leaves_the_second_factor_unless_it_was_made_to_remove_it(
+    ada: Person, clock: SettableClock
+) -> None:
+    Authenticator.objects.create(user=ada, type=Authenticator.Type.TOTP, data={"secret": "x"})
+    people.use_sign_in_link(token=link_for(ada, clock), password="")
+    assert Authenticator.objects.filter(user=ada).exists()
+    token = link_for(ada, clock, removes_second_factor=True)
+    assert Authenticator.objects.filter(user=ada).exists()
+    people.use_sign_in_link(token=token, password="")
+    assert not Authenticator.objects.filter(user=ada).exists()
+    assert AuditEvent.objects.latest("seq").code == "person.second_factor_removed"
+
+
+def test_a_set_up_link_is_no_sign_in_link_and_the_other_way_round(
+    db: None, clock: SettableClock
+) -> None:
+    with pytest.raises(ConflictError):
+        people.use_sign_in_link(token=set_up_link(clock), password=NEW_PASSWORD)
+
+
+def test_the_set_up_link_makes_an_administrator_once(db: None, clock: SettableClock) -> None:
+    token = set_up_link(clock)
+    person = people.set_up_first_administrator(**first_administrator(token))
+    assert person.is_superuser
+    assert person.check_password(NEW_PASSWORD)
+    with pytest.raises(ConflictError):
+        people.set_up_first_administrator(**first_administrator(token))
+
+
+def test_a_set_up_link_dies_after_an_hour(db: None, clock: SettableClock) -> None:
+    token = set_up_link(clock)
+    clock.advance(hours=1)
+    with pytest.raises(ConflictError):
+        people.set_up_first_administrator(**first_administrator(token))
+    assert not Person.objects.exists()
+
+
+def test_every_set_up_link_dies_with_the_first_account(db: None, clock: SettableClock) -> None:
+    first, second = set_up_link(clock), set_up_link(clock)
+    people.set_up_first_administrator(**first_administrator(first))
+    with pytest.raises(ConflictError, match="people already"):
+        people.set_up_first_administrator(
+            **{**first_administrator(second), "username": "other", "email": "other@example.com"}
+        )
+    with pytest.raises(ConflictError, match="people already"):
+        set_up_link(clock)
+
+
+def test_the_set_up_page_signs_in_and_leads_to_the_first_credential(
+    client: Client, db: None, clock: SettableClock
+) -> None:
+    answer = client.post("/setup/", first_administrator(set_up_link(clock)))
+    assert (answer.status_code, answer["Location"]) == (302, "/credentials/new/")
+    assert Person.objects.get(username="root").last_login is not None
+    assert client.get("/people/").status_code == 200
+
+
+def test_the_set_up_page_says_what_is_wrong_and_keeps_what_was_typed(
+    client: Client, db: None, clock: SettableClock
+) -> None:
+    values = {**first_administrator(set_up_link(clock)), "password": "short"}
+    answer = client.post("/setup/", values)
+    assert answer.status_code == 422
+    assert "too short" in answer.text
+    assert values["token"] in answer.text
+    assert "root@example.com" in answer.text
+
+
+def test_the_set_up_page_is_closed_once_there_is_a_person(client: Client, ada: Person) -> None:
+    assert client.get("/setup/")["Location"] == "/"
+
+
+def test_the_page_of_a_link_takes_the_whole_link_too(
+    client: Client, ada: Person, clock: SettableClock
+) -> None:
+    link = f"http://testserver/sign-in/#{link_for(ada, clock)}"
+    answer = client.post("/sign-in/", {"token": link, "password": ""})
+    assert (answer.status_code, answer["Location"]) == (302, "/")
+    assert client.session["_auth_user_id"] == str(ada.pk)
+
+
+def test_opening_the_page_of_a_link_writes_nothing(
+    client: Client, ada: Person, clock: SettableClock
+) -> None:
+    token = link_for(ada, clock)
+    assert client.get("/sign-in/").status_code == 200
+    assert SignInLink.objects.get().used_at is None
+    assert client.head("/setup/").status_code == 302
+    people.use_sign_in_link(token=token, password="")
+
+
+def test_a_second_factor_is_asked_for_after_a_link(
+    client: Client, ada: Person, clock: SettableClock
+) -> None:
+    Authenticator.objects.create(user=ada, type=Authenticator.Type.TOTP, data={"secret": "x"})
+    answer = client.post("/sign-in/", {"token": link_for(ada, clock), "password": ""})
+    assert answer["Location"] == "/accounts/2fa/authenticate/"
+    assert "_auth_user_id" not in client.session
+
+
+def test_a_link_gives_the_browser_a_new_session(
+    client: Client, ada: Person, clock: SettableClock
+) -> None:
+    client.cookies[django_settings.SESSION_COOKIE_NAME] = "chosen-by-somebody-else"
+    client.post("/sign-in/", {"token": link_for(ada, clock), "password": ""})
+    assert client.cookies[django_settings.SESSION_COOKIE_NAME].value != "chosen-by-somebody-else"
+
+
+def test_a_dead_link_says_what_to_do(client: Client, db: None) -> None:
+    answer = client.post("/sign-in/", {"token": "nonsense", "password": NEW_PASSWORD})
+    assert answer.status_code == 422
+    assert "Ask an administrator for a new one" in answer.text

@@ -1,0 +1,18 @@
+"""A clock that stands still until a test moves it."""
+
+from datetime import UTC, datetime, timedelta
+
+
+class SettableClock:
+    """Stands in for `connections.clock.now`; `at` is the time it tells."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        """The time that the product is told."""
+        return self.at
+
+    def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0) -> None:
+        """Let that much time pass."""
+        self.at += timedelta(seconds=seconds, minutes=minutes, hours=hours)
