@@ -20,13 +20,14 @@ def due_deletions(*, now: datetime, limit: int = BATCH) -> list[Deletion]:
     return list(due.select_related("credential")[:limit])
 
 
-def work_off(*, actor: Actor) -> list[Deletion]:
+def work_off(*, actor: Actor, limit: int = BATCH) -> list[Deletion]:
     """Do once what is due: expire, send waiting ones, give up lost claims, look, prove.
 
-    Returns the deletions touched. Never sleeps and never sends after an ambiguous attempt.
+    Takes at most `limit`, so that a worker can stop in between. Returns the deletions touched.
+    Never sleeps and never sends after an ambiguous attempt.
     """
     touched = []
-    for deletion in due_deletions(now=clock.now()):
+    for deletion in due_deletions(now=clock.now(), limit=limit):
         if _take(deletion):
             work_on(deletion=deletion, actor=actor)
             touched.append(deletion)

@@ -1,0 +1,99 @@
+"""Run the service: the web server and a worker beside it."""
+
+import os
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from connections import clock
+from connections.actors import command_actor
+from connections.encryption import load_key_ring
+from connections.management.base import OrgAdminCommand
+from connections.models import Person
+from connections.services import people
+from orgadmin import serving
+from orgadmin.supervisor import Together, run_until_stopped
+
+
+class Command(OrgAdminCommand):
+    """Checks the keys, takes the port, migrates (SQLite only), collects static files, serves."""
+
+    help = "Serve on ORGADMIN_BIND and PORT until SIGTERM or SIGINT, with a worker beside it."
+    needs_keys = True
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """It takes no arguments: the environment says it all."""
+
+    def act(self, **options: Any) -> None:
+        if not settings.STATIC_IS_COLLECTED:
+            _start_again_with_collected_static_files()
+        host, port = os.environ.get("ORGADMIN_BIND", "127.0.0.1"), _port()
+        try:
+            listener = serving.listen(host=host, port=port)
+        except serving.CannotListenError as error:
+            raise CommandError(str(error)) from None
+        self._prepare()
+        own_address = serving.address_of(listener, host=host)
+        with Together() as together:
+            together.start(
+                "The web server",
+                serving.gunicorn_arguments(listener),
+                env=os.environ,
+                cwd=settings.BASE_DIR,
+                pass_fds=[listener.fileno()],
+            )
+            # Kept open here, a dead web server's port would still take connections.
+            listener.close()
+            together.start(
+                "The worker",
+                [sys.executable, "manage.py", "worker"],
+                env=os.environ,
+                cwd=settings.BASE_DIR,
+            )
+            self._announce(serving.shown_address(own_address))
+            code = run_until_stopped(together)
+        raise SystemExit(code)
+
+    def _prepare(self) -> None:
+        """Bring the database and the static files to this version; make keys on the first run."""
+        if serving.has_pending_migrations():
+            if not settings.DATABASE_IS_SQLITE:
+                raise CommandError(
+                    "The database is older than this version. Run `./run manage migrate` once, "
+                    "then start every process again."
+                )
+            copy = serving.copy_sqlite_file(now=clock.now())
+            if copy:
+                self.stderr.write(f"The database was copied to {copy}.", self.style.NOTICE)
+            call_command("migrate", interactive=False, verbosity=0)
+        load_key_ring()
+        call_command("collectstatic", interactive=False, verbosity=0)
+
+    def _announce(self, address: str) -> None:
+        lines = [f"Org Admin answers at {address}/"]
+        if not Person.objects.exists():
+            link = people.make_set_up_link(actor=command_actor(), now=clock.now())
+            lines += [
+                "There is nobody yet. Make the first administrator within an hour, at:",
+                serving.absolute_link(link, address=address),
+            ]
+        self.stdout.write("\n".join(lines))
+        self.stdout.flush()
+
+
+def _port() -> int:
+    text = os.environ.get("PORT", "8000")
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise CommandError(f"PORT must be a number from 0 to 65535, not {text!r}.")
+    return int(text)
+
+
+def _start_again_with_collected_static_files() -> None:
+    # The storage of static files is chosen when the settings load, for this process and for
+    # those that it starts.
+    os.environ["ORGADMIN_STATIC_COLLECTED"] = "1"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program itself

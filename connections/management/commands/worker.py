@@ -1,0 +1,39 @@
+"""Do by itself what is due: send what waits, look at unknowns, prove effects, refresh."""
+
+import logging
+import signal
+from argparse import ArgumentParser
+from types import FrameType
+from typing import Any
+
+from connections.management.base import OrgAdminCommand
+from connections.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+
+class Command(OrgAdminCommand):
+    """Runs the worker's loop; any number may run, on any number of machines."""
+
+    help = "Work until SIGTERM or SIGINT; with --once, do what is due now and end."
+    needs_keys = True
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--once", action="store_true", help="One pass, then end.")
+
+    def act(self, **options: Any) -> None:
+        worker = Worker()
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            worker.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        if options["once"]:
+            count = worker.work_once()
+            self.emit({"deletions": count}, f"Worked on {count} deletions.")
+            return
+        logger.info("The worker has started.")
+        worker.run()
+        logger.info("The worker has ended.")

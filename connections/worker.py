@@ -1,0 +1,88 @@
+"""The worker's loop: it asks the database what is due and calls the services, one at a time."""
+
+import logging
+import time
+from datetime import timedelta
+from queue import Empty, SimpleQueue
+
+from django.db import close_old_connections, connection
+
+from connections import clock
+from connections.actors import WORKER
+from connections.models import Deletion
+from connections.services import due, org_connections
+
+logger = logging.getLogger(__name__)
+
+REFRESH_EVERY = timedelta(minutes=15)
+# Between these two (s) it sleeps: not longer, since another process may ask for something.
+SHORTEST_SLEEP = 0.5
+LONGEST_SLEEP = 3.0
+# After an error it waits this long (s), twice as long each time, up to a minute.
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+
+
+class Worker:
+    """Works until `stop` is called, also from a signal handler.
+
+    What it is doing then ends within its own deadlines: listing 10 s, DELETE 30 s, proof 10 s.
+    """
+
+    def __init__(self, *, refresh_every: timedelta = REFRESH_EVERY) -> None:
+        self._refresh_every = refresh_every.total_seconds()
+        self._next_refresh = time.monotonic()
+        # A SimpleQueue may be put to from a signal handler; an Event may deadlock there.
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """End after what is being done now."""
+        self._is_stopped = True
+        self._wake.put(None)
+
+    def run(self) -> None:
+        """Work until stopped. An error is logged and does not end it."""
+        pause = FIRST_PAUSE
+        while not self._is_stopped:
+            try:
+                self.work_once()
+                nap, pause = seconds_until_due(), FIRST_PAUSE
+            except Exception:
+                # Whatever it is: one row or a lost database must not keep the others waiting.
+                logger.exception("The worker failed and goes on in %d s.", pause)
+                # A broken connection would fail again for ever.
+                connection.close()
+                nap, pause = pause, min(pause * 2, LONGEST_PAUSE)
+            self._sleep(nap)
+
+    def work_once(self) -> int:
+        """Do all that is due now, unless stopped meanwhile; gives how many deletions.
+
+        Raises what the database and the services raise.
+        """
+        close_old_connections()
+        count = 0
+        while not self._is_stopped and due.work_off(actor=WORKER, limit=1):
+            count += 1
+        if not self._is_stopped and time.monotonic() >= self._next_refresh:
+            self._next_refresh = time.monotonic() + self._refresh_every
+            org_connections.refresh(actor=WORKER, only_stale=True)
+        return count
+
+    def _sleep(self, seconds: float) -> None:
+        try:
+            self._wake.get(timeout=seconds)
+        except Empty:
+            return
+
+
+def seconds_until_due() -> float:
+    """How long to sleep: until the next deletion is due, within the two bounds."""
+    due_at = (
+        Deletion.objects.filter(due_at__isnull=False).order_by("due_at").values_list("due_at")
+    ).first()
+    if due_at is None or due_at[0] is None:
+        return LONGEST_SLEEP
+    seconds: float = (due_at[0] - clock.now()).total_seconds()
+    return min(max(seconds, SHORTEST_SLEEP), LONGEST_SLEEP)

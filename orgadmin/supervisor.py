@@ -1,0 +1,123 @@
+"""Child processes that live together and end together. It knows nothing of Django."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType, TracebackType
+from typing import Self
+
+# gunicorn lets its requests end for 60 s, since a DELETE to Datadog may take 30.
+GRACE_SECONDS = 65.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class StopRequestedError(BaseException):
+    """SIGTERM, SIGINT or SIGHUP arrived. No `except Exception` may keep it from the top."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Child:
+    """A process and what to call it."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+
+
+class Together:
+    """A context whose processes are all ended when it is left, however that comes about.
+
+    Inside it SIGTERM, SIGINT and SIGHUP raise StopRequestedError in the main thread; a second
+    one while the processes are ending kills them.
+    """
+
+    def __init__(self, *, grace_seconds: float = GRACE_SECONDS) -> None:
+        self._grace_seconds = grace_seconds
+        self._children: list[Child] = []
+        self._ended: SimpleQueue[Child] = SimpleQueue()
+
+    def __enter__(self) -> Self:
+        self._handlers = {number: signal.signal(number, _raise_stop) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._end_all()
+        finally:
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+
+    def start(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        """Start a process. Raises OSError when that is impossible.
+
+        It gets a process group of its own: Ctrl-C in a terminal reaches a whole group, and a
+        web server that takes it at once would cut a deletion short.
+        """
+        process = subprocess.Popen(  # noqa: S603 - our own programs, no shell
+            arguments, env=dict(env), cwd=cwd, pass_fds=pass_fds, process_group=0
+        )
+        child = Child(name=name, process=process)
+        self._children.append(child)
+        threading.Thread(target=self._watch, args=(child,), daemon=True).start()
+
+    def wait(self) -> Child:
+        """Wait until one of the processes ends, and say which; the others are still running."""
+        return self._ended.get()
+
+    def _watch(self, child: Child) -> None:
+        child.process.wait()
+        self._ended.put(child)
+
+    def _end_all(self) -> None:
+        try:
+            self._signal_all(signal.SIGTERM)
+            deadline = time.monotonic() + self._grace_seconds
+            for child in self._children:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+        except (StopRequestedError, subprocess.TimeoutExpired):
+            self._signal_all(signal.SIGKILL)
+            for child in self._children:
+                child.process.wait()
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for child in self._children:
+            if child.process.poll() is None:
+                # The whole group, so that no web process outlives a killed gunicorn.
+                target = os.killpg if number == signal.SIGKILL else os.kill
+                target(child.process.pid, number)
+
+
+def _raise_stop(number: int, frame: FrameType | None) -> None:
+    del frame
+    raise StopRequestedError(signal.Signals(number).name)
+
+
+def run_until_stopped(together: Together) -> int:
+    """Wait for a signal (exit code 0) or for a process that ends by itself (1, with a line)."""
+    try:
+        child = together.wait()
+    except StopRequestedError:
+        return 0
+    code = child.process.returncode
+    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    print(f"{child.name} ended by itself {how}: stopping the rest.", file=sys.stderr)  # noqa: T201 - also where logging is not set up
+    return 1
