@@ -1,0 +1,207 @@
+"""The people page and what surrounds every page."""
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
+
+from connections.models import AuditEvent, Person, Role, SignInLink
+from connections.services import people
+from tests.support.people import make_person
+
+ClientOf = Callable[[Person], Client]
+
+
+def detail(person: Person) -> str:
+    return reverse("person-detail", kwargs={"pk": person.pk})
+
+
+def act(name: str, person: Person) -> str:
+    return reverse(f"person-{name}", kwargs={"pk": person.pk})
+
+
+def test_the_list_shows_everyone_with_roles_and_state(
+    root: Person, ada: Person, victor: Person, client_of: ClientOf
+) -> None:
+    Person.objects.filter(pk=victor.pk).update(is_active=False)
+    page = client_of(root).get("/people/").text
+    for expected in ("Ada", "ada@example.com", "Operator", "Administrator", "Disabled"):
+        assert expected in page
+
+
+def test_the_list_asks_the_database_as_often_for_fifty_people_as_for_three(
+    root: Person, client_of: ClientOf, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    client = client_of(root)
+    for number in range(50):
+        make_person(f"person{number}", Role.VIEWER)
+    # Session, who is signed in, what waits for approval, people, their groups.
+    with django_assert_num_queries(5):
+        client.get("/people/")
+
+
+def test_only_an_administrator_sees_or_changes_people(
+    ada: Person, edith: Person, client_of: ClientOf
+) -> None:
+    for person in (ada, edith):
+        client = client_of(person)
+        for url in ("/people/", "/people/new/", detail(ada)):
+            assert client.get(url).status_code == 403
+        for name in ("roles", "disable", "enable", "link"):
+            assert client.post(act(name, ada)).status_code == 403
+        assert client.post("/people/new/", {"username": "x"}).status_code == 403
+    assert not SignInLink.objects.exists()
+
+
+def test_adding_a_person_shows_their_link_once(root: Person, client_of: ClientOf) -> None:
+    client = client_of(root)
+    values = {"username": "hedy", "email": "hedy@example.com", "roles": ["Viewer", "Auditor"]}
+    page = client.post("/people/new/", values)
+    hedy = Person.objects.get(username="hedy")
+    assert hedy.roles == {Role.VIEWER, Role.AUDITOR}
+    assert "http://testserver/sign-in/#" in page.text
+    assert "/sign-in/#" not in client.get(detail(hedy)).text
+
+
+def test_a_taken_name_is_refused_beside_the_field(
+    root: Person, ada: Person, client_of: ClientOf
+) -> None:
+    values = {"username": "Ada", "email": "new@example.com"}
+    page = client_of(root).post("/people/new/", values)
+    assert page.status_code == 422
+    assert "Somebody else signs in with this already." in page.text
+    assert "new@example.com" in page.text
+
+
+def test_an_unknown_role_is_refused(root: Person, ada: Person, client_of: ClientOf) -> None:
+    page = client_of(root).post(act("roles", ada), {"roles": ["Emperor"]})
+    assert page.status_code == 422
+    assert Person.objects.get(pk=ada.pk).roles == {Role.OPERATOR}
+
+
+def test_roles_are_given_and_the_page_says_so(
+    root: Person, ada: Person, client_of: ClientOf
+) -> None:
+    answer = client_of(root).post(act("roles", ada), {"roles": ["Approver"]}, follow=True)
+    assert "The roles of Ada are stored." in answer.text
+    assert Person.objects.get(pk=ada.pk).roles == {Role.APPROVER}
+
+
+def test_the_last_administrator_is_told_why_nothing_changed(
+    root: Person, client_of: ClientOf
+) -> None:
+    client = client_of(root)
+    for name in ("disable", "roles"):
+        page = client.post(act(name, root))
+        assert page.status_code == 409
+        assert "last active administrator" in page.text
+
+
+def test_disabling_and_enabling_on_the_page(root: Person, ada: Person, client_of: ClientOf) -> None:
+    client = client_of(root)
+    client.post(act("disable", ada))
+    assert "Enable" in client.get(detail(ada)).text
+    client.post(act("enable", ada))
+    codes = AuditEvent.objects.order_by("seq").values_list("code", flat=True)
+    assert list(codes) == ["person.disabled", "person.enabled"]
+
+
+def test_a_link_that_removes_the_second_factor_says_so(
+    root: Person, ada: Person, client_of: ClientOf
+) -> None:
+    page = client_of(root).post(act("link", ada), {"removes_second_factor": "on"})
+    assert "using it removes the second factor" in page.text
+    assert SignInLink.objects.get().removes_second_factor
+
+
+def test_no_link_is_made_for_a_disabled_person(
+    root: Person, ada: Person, client_of: ClientOf
+) -> None:
+    Person.objects.filter(pk=ada.pk).update(is_active=False)
+    page = client_of(root).post(act("link", ada))
+    assert page.status_code == 409
+    assert "Enable them first" in page.text
+
+
+def test_what_only_posts_change_answers_405_to_a_get(
+    root: Person, ada: Person, client_of: ClientOf
+) -> None:
+    client = client_of(root)
+    for name in ("roles", "disable", "enable", "link"):
+        assert client.get(act(name, ada)).status_code == 405
+    assert client.get("/theme/").status_code == 405
+
+
+def test_a_person_that_is_not_there_is_a_404(root: Person, client_of: ClientOf) -> None:
+    url = "/people/00000000-0000-4000-8000-000000000000/"
+    assert client_of(root).get(url).status_code == 404
+
+
+def test_their_events_stand_on_the_page_of_a_person(
+    root: Person, ada: Person, client_of: ClientOf
+) -> None:
+    client = client_of(root)
+    client.post(act("roles", ada), {"roles": ["Viewer"]})
+    assert "Ada is now: Viewer." in client.get(detail(ada)).text
+
+
+@pytest.mark.parametrize(
+    ("who", "labels"),
+    [
+        ("victor", ["Overview", "Connections", "Deletions", "Credentials"]),
+        ("edith", ["Overview", "Connections", "Deletions", "Credentials", "Audit"]),
+        ("root", ["Overview", "Connections", "Deletions", "Credentials", "Audit", "People"]),
+    ],
+)
+def test_the_navigation_holds_what_a_person_may_see(
+    who: str, labels: list[str], request: pytest.FixtureRequest, client_of: ClientOf
+) -> None:
+    client = client_of(request.getfixturevalue(who))
+    page = client.get(reverse("account_change_password"))
+    assert [entry.label for entry in page.context["nav"]] == labels
+
+
+def test_somebody_without_a_role_is_told_who_can_give_one(
+    stranger: Person, root: Person, client_of: ClientOf
+) -> None:
+    page = client_of(stranger).get("/metrics")
+    assert page.status_code == 403
+    assert "You are signed in, but you have no role yet" in page.text
+    assert "Ask Root" in page.text
+
+
+def test_the_theme_is_kept_in_a_cookie_for_anybody(client: Client, db: None) -> None:
+    answer = client.post("/theme/", {"theme": "dark", "next": "/accounts/login/"})
+    assert (answer.status_code, answer["Location"]) == (302, "/accounts/login/")
+    assert 'data-theme="dark"' in client.get("/accounts/login/").text
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", ""],
+)
+def test_the_theme_switch_leads_nowhere_else(client: Client, db: None, elsewhere: str) -> None:
+    answer = client.post("/theme/", {"theme": "dark", "next": elsewhere})
+    assert answer["Location"] == "/"
+
+
+def test_an_unknown_theme_is_as_the_system_says(client: Client, db: None) -> None:
+    client.post("/theme/", {"theme": '"><script>'})
+    assert client.cookies["theme"].value == "system"
+
+
+def test_metrics_count_deletions_for_whoever_has_a_role(
+    victor: Person, client_of: ClientOf
+) -> None:
+    answer = client_of(victor).get("/metrics")
+    assert answer["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert 'orgadmin_deletions{state="unknown",outcome=""} 0' in answer.text
+
+
+def test_the_events_of_a_command_name_the_os_user(db: None, root: Person) -> None:
+    from connections.actors import command_actor
+
+    people.disable_person(actor=command_actor(), person=make_person("hedy"))
+    assert AuditEvent.objects.get().actor_name.startswith("command: ")

@@ -1,0 +1,141 @@
+"""Signing in and out, and what is kept of it."""
+
+from collections.abc import Callable
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP
+from django.test import Client, RequestFactory
+from pytest_django import Settings
+
+from connections.accounts import MFAAdapter, client_address
+from connections.encryption import DecryptionError
+from connections.models import AuditEvent, Person
+from tests.support.people import PASSWORD
+
+LOGIN = "/accounts/login/"
+
+
+def codes() -> list[str]:
+    return list(AuditEvent.objects.order_by("seq").values_list("code", flat=True))
+
+
+def sign_in(client: Client, login: str, password: str = PASSWORD, **extra: str) -> object:
+    return client.post(LOGIN, {"login": login, "password": password, **extra})
+
+
+@pytest.mark.parametrize("login", ["ada", "ADA", "ada@example.com"])
+def test_a_person_signs_in_by_name_or_address_and_out_again(
+    client: Client, ada: Person, login: str
+) -> None:
+    sign_in(client, login)
+    assert client.session["_auth_user_id"] == str(ada.pk)
+    client.post("/accounts/logout/")
+    assert "_auth_user_id" not in client.session
+    assert codes() == ["person.signed_in", "person.signed_out"]
+    assert set(AuditEvent.objects.values_list("actor_id", flat=True)) == {ada.pk}
+
+
+def test_a_failed_sign_in_is_recorded_without_what_was_typed(client: Client, ada: Person) -> None:
+    sign_in(client, "ada", "a-wrong-password")
+    sign_in(client, "my-password-in-the-wrong-field", "x")
+    known, unknown = AuditEvent.objects.order_by("seq")
+    assert known.subject_id == str(ada.pk)
+    assert known.sentence == "Signing in as Ada failed, from 127.0.0.1."
+    assert unknown.subject_id == ""
+    assert "password" not in repr([known.__dict__, unknown.__dict__])
+
+
+def test_over_the_limit_one_event_a_minute_is_recorded(client: Client, ada: Person) -> None:
+    for _ in range(8):
+        sign_in(client, "ada", "a-wrong-password")
+    assert codes() == ["person.sign_in_failed"] * 6
+    assert AuditEvent.objects.latest("seq").details["is_over_limit"]
+    sign_in(client, "ada")
+    assert "_auth_user_id" not in client.session
+
+
+def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(client: Client, ada: Person) -> None:
+    def answer(login: str) -> str:
+        page = client.post(LOGIN, {"login": login, "password": "a-wrong-password"})
+        form = page.context["form"]
+        return str(form.non_field_errors())
+
+    assert answer("ada") == answer("nobody")
+
+
+def test_nobody_can_sign_up(client: Client, db: None) -> None:
+    values = {"username": "eve", "email": "eve@example.com", "password1": PASSWORD}
+    client.post("/accounts/signup/", values)
+    assert not Person.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "location"),
+    [
+        ("/people/", "/people/"),
+        ("https://evil.example/", "/"),
+        ("//evil.example/", "/"),
+        ("http://localhost/deletions/", "/"),
+    ],
+)
+def test_signing_in_leads_to_this_host_only(
+    client: Client, ada: Person, settings: Settings, wanted: str, location: str
+) -> None:
+    settings.ALLOWED_HOSTS = ["testserver", "localhost"]
+    answer = client.post(LOGIN, {"login": "ada", "password": PASSWORD, "next": wanted})
+    assert answer["Location"] == location
+
+
+def test_signing_in_gives_the_browser_a_new_session(client: Client, ada: Person) -> None:
+    session = client.session
+    session["planted"] = "yes"
+    session.save()
+    sign_in(client, "ada")
+    assert client.session.session_key != session.session_key
+
+
+def test_a_disabled_person_cannot_sign_in(client: Client, ada: Person) -> None:
+    Person.objects.filter(pk=ada.pk).update(is_active=False)
+    sign_in(client, "ada")
+    assert "_auth_user_id" not in client.session
+
+
+def test_changing_the_password_is_recorded(
+    ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    new = "quite another pass phrase"
+    values = {"oldpassword": PASSWORD, "password1": new, "password2": new}
+    client_of(ada).post("/accounts/password/change/", values)
+    ada.refresh_from_db()
+    assert ada.check_password(new)
+    assert codes() == ["person.password_set"]
+
+
+def test_the_secret_of_a_second_factor_is_encrypted(ada: Person) -> None:
+    TOTP.activate(ada, "JBSWY3DPEHPK3PXP")
+    stored = Authenticator.objects.get().data["secret"]
+    assert "JBSWY3DPEHPK3PXP" not in stored
+    assert MFAAdapter().decrypt(stored) == "JBSWY3DPEHPK3PXP"
+    with pytest.raises(DecryptionError):
+        MFAAdapter().decrypt("JBSWY3DPEHPK3PXP")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "remote", "forwarded", "address"),
+    [
+        ([], "10.0.0.9", "1.2.3.4", "10.0.0.9"),
+        (["10.0.0.9"], "10.0.0.9", "6.6.6.6, 1.2.3.4", "1.2.3.4"),
+        (["10.0.0.0/8"], "10.0.0.9", "6.6.6.6, 1.2.3.4, 10.0.0.7", "1.2.3.4"),
+        (["10.0.0.9"], "10.0.0.9", "nonsense", "10.0.0.9"),
+        (["10.0.0.9"], "10.0.0.9", "", "10.0.0.9"),
+        (["*"], "10.0.0.9", "6.6.6.6, 1.2.3.4", "1.2.3.4"),
+        ([], "", "", "local"),
+    ],
+)
+def test_only_trusted_proxies_say_where_a_request_came_from(
+    settings: Settings, trusted: list[str], remote: str, forwarded: str, address: str
+) -> None:
+    settings.TRUSTED_PROXIES = trusted
+    request = RequestFactory().get("/", REMOTE_ADDR=remote, headers={"X-Forwarded-For": forwarded})
+    assert client_address(request) == address
