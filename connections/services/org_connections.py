@@ -16,7 +16,7 @@ from connections.models import (
     Listing,
     OrgConnectionSnapshot,
 )
-from connections.services import readings
+from connections.services import audit, readings
 
 # Enough to list 30 orgs in a few seconds without opening a connection to each at once.
 PARALLEL_LISTINGS = 8
@@ -242,6 +242,24 @@ def _coverage(
         oldest_at=min((listing.started_at for listing in newest.values()), default=None),
         is_stale=any(is_stale(newest.get(each.pk), now=now) for each in pinned),
     )
+
+
+def start_export(
+    *, actor: Actor, only: InventoryFilter, file_format: str, asked_for: str
+) -> list[InventoryRow]:
+    """Record an export and return its rows: every connection that passes the filter.
+
+    The record is written before the first byte leaves. `asked_for` is the filter in the asker's
+    own words. Raises PermissionDenied.
+    """
+    policies.require(policies.can_export(actor), "export org connections")
+    audit.record(
+        code=audit.Code.EXPORTED,
+        actor=actor,
+        sentence=f"{actor.name} exported org connections as {file_format}.",
+        details={"what": "org_connections", "format": file_format, "filter": asked_for},
+    )
+    return inventory(actor=actor, only=only).rows
 
 
 def open_deletions_of(rows: list[InventoryRow]) -> dict[tuple[str, UUID], Deletion]:

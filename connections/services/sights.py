@@ -1,0 +1,120 @@
+"""One org connection over time: which credential saw it, from when to when, and what changed."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from connections import policies
+from connections.actors import Actor
+from connections.models import Credential, Deletion, OrgConnectionSnapshot
+from connections.services.org_connections import sights_of
+
+MOST_DELETIONS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """From when to when one credential saw the connection; current while its listings show it."""
+
+    credential: Credential
+    first_seen_at: datetime
+    last_seen_at: datetime
+    is_current: bool
+    # Which end the credential's org is: "source", "sink", or "" when it is neither.
+    end: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """What Datadog said from some time on; the names of the fields that differ from before."""
+
+    snapshot: OrgConnectionSnapshot
+    first_seen_at: datetime
+    seen_by: str
+    changed: tuple[str, ...]
+    before: OrgConnectionSnapshot | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionSeen:
+    """Everything stored about one org connection; `snapshot` is the newest sight of it."""
+
+    snapshot: OrgConnectionSnapshot
+    sights: list[Sight]
+    versions: list[Version]
+    # Newest first, the newest 50.
+    deletions: list[Deletion]
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the newest listings of some credential in use show it."""
+        return any(sight.is_current for sight in self.sights)
+
+    @property
+    def open_deletion(self) -> Deletion | None:
+        """The deletion that has no outcome yet, if there is one."""
+        return next((each for each in self.deletions if not each.is_settled), None)
+
+
+def connection_seen(*, actor: Actor, site: str, connection_id: UUID) -> ConnectionSeen | None:
+    """What is stored about a connection; None when no credential ever saw it.
+
+    Raises PermissionDenied.
+    """
+    policies.require(policies.can_see(actor), "see org connections")
+    snapshots = sights_of(site=site, connection_id=connection_id)
+    if not snapshots:
+        return None
+    deletions = Deletion.objects.filter(site=site, connection_id=connection_id)
+    newest = max(snapshots, key=lambda each: (each.is_current, each.last_seen_at, each.pk))
+    return ConnectionSeen(
+        snapshot=newest,
+        sights=_sights(snapshots, newest=newest),
+        versions=_versions(snapshots),
+        deletions=list(deletions.order_by("-requested_at", "-id")[:MOST_DELETIONS]),
+    )
+
+
+def _sights(
+    snapshots: list[OrgConnectionSnapshot], *, newest: OrgConnectionSnapshot
+) -> list[Sight]:
+    ends = {newest.sink_org_id: "sink", newest.source_org_id: "source"}
+    by_credential: dict[UUID, list[OrgConnectionSnapshot]] = {}
+    for snapshot in snapshots:
+        by_credential.setdefault(snapshot.credential_id, []).append(snapshot)
+    sights = [
+        Sight(
+            credential=seen[0].credential,
+            first_seen_at=seen[0].first_seen_at,
+            last_seen_at=max(each.last_seen_at for each in seen),
+            is_current=any(each.is_current for each in seen) and not seen[0].credential.is_retired,
+            end=ends.get(seen[0].credential.org_id, ""),
+        )
+        for seen in by_credential.values()
+    ]
+    # The source end first: it is the one that sends unless the person picks another.
+    return sorted(sights, key=lambda each: (each.end != "source", each.credential.name.casefold()))
+
+
+def _versions(snapshots: list[OrgConnectionSnapshot]) -> list[Version]:
+    """Oldest first; what several credentials saw alike is one version."""
+    versions: list[Version] = []
+    before: OrgConnectionSnapshot | None = None
+    for snapshot in snapshots:
+        changed: tuple[str, ...] = ()
+        if before is not None:
+            old, new = before.snapshot_values(), snapshot.snapshot_values()
+            changed = tuple(name for name in new if new[name] != old[name])
+            if not changed:
+                continue
+        versions.append(
+            Version(
+                snapshot=snapshot,
+                first_seen_at=snapshot.first_seen_at,
+                seen_by=snapshot.credential.name,
+                changed=changed,
+                before=before,
+            )
+        )
+        before = snapshot
+    return versions

@@ -1,0 +1,128 @@
+"""What the inventory shows of a connection and of an org's part, ready for a template."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.urls import reverse
+
+from connections.models import Credential, Deletion, Listing
+from connections.services.org_connections import Coverage, Inventory, InventoryRow
+from connections.services.trouble import words_for
+from connections.sites import UnknownSiteError, get_site
+from connections.views.ages import age_words
+from connections.wording import Badge, badge
+
+
+def site_name(site: str) -> str:
+    """The short name of a site; of one that is no longer configured, what it was called."""
+    try:
+        return get_site(site).name
+    except UnknownSiteError:
+        return site
+
+
+def review_url(*, credential: Credential, connection_id: UUID) -> str:
+    """Where the review of deleting this connection with this credential is."""
+    query = urlencode({"credential": credential.pk, "connection_id": connection_id})
+    return f"{reverse('deletion-new')}?{query}"
+
+
+def creator_kind(is_service_account: bool | None) -> str:
+    """Whether the creator is a person, where Datadog says."""
+    return {True: "service account", False: "a person", None: ""}[is_service_account]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowView:
+    """One row of the table."""
+
+    row: InventoryRow
+    site_name: str
+    url: str
+    delete_url: str
+    creator_kind: str
+    seen_by: str
+    deletion: Deletion | None
+    badge: Badge | None
+
+
+def row_view(
+    row: InventoryRow, *, deletion: Deletion | None, can_delete: bool, site_names: dict[str, str]
+) -> RowView:
+    """A row with its links. A connection with an open deletion leads there instead."""
+    snapshot = row.snapshot
+    delete_url = ""
+    if can_delete and deletion is None:
+        delete_url = review_url(
+            credential=row.default_credential(), connection_id=snapshot.connection_id
+        )
+    return RowView(
+        row=row,
+        site_name=site_names[snapshot.site],
+        url=reverse("org-connection-detail", args=[snapshot.site, snapshot.connection_id]),
+        delete_url=delete_url,
+        creator_kind=creator_kind(snapshot.creator_is_service_account),
+        seen_by=", ".join(sorted(credential.name for credential in row.seen_by)),
+        deletion=deletion,
+        badge=badge(deletion) if deletion else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedPart:
+    """An org that could not be listed the last time, and what is shown of it all the same."""
+
+    credential: Credential
+    at: datetime
+    age: str
+    why: str
+    errors: list[str]
+    as_of: datetime | None
+
+
+def failed_parts(coverage: Coverage, *, now: datetime) -> list[FailedPart]:
+    """Every org whose newest listing is not complete, by name of its credential."""
+    return [
+        FailedPart(
+            credential=listing.credential,
+            at=listing.started_at,
+            age=age_words(listing.started_at, now=now),
+            why=words_for(cause=listing.cause, http_status=listing.http_status),
+            errors=listing.errors,
+            as_of=_as_of(coverage, listing),
+        )
+        for listing in sorted(coverage.failed, key=_by_name)
+    ]
+
+
+def _as_of(coverage: Coverage, listing: Listing) -> datetime | None:
+    complete = coverage.last_complete.get(listing.credential_id)
+    return complete.started_at if complete else None
+
+
+def _by_name(listing: Listing) -> str:
+    return listing.credential.name.casefold()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One org's part of the inventory: how many connections, and how old."""
+
+    listing: Listing
+    site_name: str
+    age: str
+
+
+def parts(inventory: Inventory) -> list[Part]:
+    """The newest listing of every org, oldest first."""
+    listings = [*inventory.coverage.listed, *inventory.coverage.failed]
+    return [
+        Part(
+            listing=listing,
+            site_name=site_name(listing.credential.site),
+            age=age_words(listing.started_at, now=inventory.at),
+        )
+        for listing in sorted(listings, key=lambda listing: listing.started_at)
+    ]

@@ -1,0 +1,232 @@
+"""The inventory: every org connection of every org, one of them, reading again, export."""
+
+import json
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.exceptions import BadRequest
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    QueryDict,
+    StreamingHttpResponse,
+)
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+from django_htmx.http import HttpResponseClientRefresh
+
+from connections import clock, policies
+from connections.actors import Actor
+from connections.encryption import EncryptionError
+from connections.forms.org_connections import InventoryForm
+from connections.models import Listing
+from connections.services import exports, org_connections, people, sights
+from connections.services.org_connections import Inventory, InventoryRow
+from connections.views import org_connection_rows as shown
+from connections.views.ages import age_words
+from connections.views.org_connection_life import life_of
+from connections.views.support import actor_of
+from connections.wording import badge
+
+# More rows than anybody scrolls through; a page of so many is rendered in well under 300 ms.
+PAGE_SIZE = 500
+EXPORT_FORMATS = ("csv", "json")
+
+
+class SeeOther(HttpResponseRedirect):
+    """303: it was done; look there, with a GET."""
+
+    status_code = 303
+
+
+@require_safe
+def org_connection_list(request: HttpRequest) -> HttpResponse:
+    """Every org connection that the newest stored snapshots show."""
+    actor = actor_of(request)
+    form = InventoryForm(request.GET)
+    inventory = org_connections.inventory(actor=actor, only=form.inventory_filter())
+    page, next_after = _page(inventory.rows, after=_cursor(request))
+    context = {
+        "inventory": inventory,
+        "rows": _row_views(page, actor=actor),
+        "is_first_page": "after" not in request.GET,
+        "next_url": _address(form, after=next_after) if next_after else "",
+        "first_url": _address(form),
+        **_filters(form, inventory),
+        **_freshness(inventory, actor=actor),
+        "can_export": policies.can_export(actor),
+        "can_refresh": policies.can_refresh(actor),
+        "can_manage_credentials": policies.can_manage_credentials(actor),
+        "administrators": people.names_of_administrators() if _has_no_credential(inventory) else [],
+    }
+    name = "connections/org_connection_list.html"
+    if request.htmx.target == "inventory":  # type: ignore[attr-defined]
+        name += "#inventory"
+    return render(request, name, context)
+
+
+def _row_views(page: list[InventoryRow], *, actor: Actor) -> list[shown.RowView]:
+    deletions = org_connections.open_deletions_of(page)
+    can_delete = policies.can_delete(actor)
+    names = {site: shown.site_name(site) for site in {row.snapshot.site for row in page}}
+    return [
+        shown.row_view(
+            row,
+            deletion=deletions.get((row.snapshot.site, row.snapshot.connection_id)),
+            can_delete=can_delete,
+            site_names=names,
+        )
+        for row in page
+    ]
+
+
+def _page(
+    rows: list[InventoryRow], *, after: tuple[str, ...] | None
+) -> tuple[list[InventoryRow], str]:
+    """The rows of one page, and the key that the next one starts after ("" at the end)."""
+    following = iter(rows) if after is None else (row for row in rows if row.order > after)
+    page = list(islice(following, PAGE_SIZE + 1))
+    if len(page) <= PAGE_SIZE:
+        return page, ""
+    page = page[:PAGE_SIZE]
+    return page, json.dumps(page[-1].order, ensure_ascii=False, separators=(",", ":"))
+
+
+def _cursor(request: HttpRequest) -> tuple[str, ...] | None:
+    text = request.GET.get("after")
+    if not text:
+        return None
+    try:
+        key = json.loads(text)
+    except (ValueError, RecursionError):
+        key = None
+    if not isinstance(key, list) or not all(isinstance(part, str) for part in key):
+        raise BadRequest("This is not a place in the inventory.")
+    return tuple(key)
+
+
+def _address(form: InventoryForm, **more: str) -> str:
+    query = QueryDict(mutable=True)
+    query.update({**form.values(), **more})
+    url = reverse("org-connection-list")
+    return f"{url}?{query.urlencode()}" if query else url
+
+
+def _filters(form: InventoryForm, inventory: Inventory) -> dict[str, Any]:
+    values = form.values()
+    count = f"{len(inventory.rows):,}"
+    return {
+        "values": values,
+        "query": form.query(),
+        "clear_url": reverse("org-connection-list") if values else "",
+        "site_options": [(site, shown.site_name(site)) for site in inventory.sites],
+        "org_options": [(org, org) for org in inventory.orgs],
+        "type_options": [(kind, kind) for kind in inventory.connection_types],
+        "count": f"{count} of {inventory.total:,} shown" if values else f"{count} shown",
+    }
+
+
+def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
+    oldest_at = inventory.coverage.oldest_at
+    age = age_words(oldest_at, now=inventory.at) if oldest_at else ""
+    return {
+        "age": age,
+        "as_of": f"oldest part read {age}" if age else "",
+        "failed_parts": shown.failed_parts(inventory.coverage, now=inventory.at),
+        "parts": shown.parts(inventory),
+        "unverified": [each for each in inventory.coverage.never_listed if not each.org_id],
+        "has_no_credential": _has_no_credential(inventory),
+        "refreshes_by_itself": inventory.coverage.is_stale and policies.can_refresh(actor),
+    }
+
+
+def _has_no_credential(inventory: Inventory) -> bool:
+    coverage = inventory.coverage
+    return not (coverage.listed or coverage.failed or coverage.never_listed)
+
+
+@require_POST
+def org_connection_refresh(request: HttpRequest) -> HttpResponse:
+    """Ask Datadog again, then back to where the person was, with the same filters.
+
+    `only_stale` leaves out what was read within the last 5 minutes: so many people opening the
+    page at once ask once.
+    """
+    by_itself = "only_stale" in request.POST
+    try:
+        listings = org_connections.refresh(actor=actor_of(request), only_stale=by_itself)
+    except EncryptionError as error:
+        messages.error(request, f"Nothing was read: the stored keys cannot be opened. {error}")
+    else:
+        if not by_itself:
+            _tell(request, listings)
+    if "reload" in request.POST and request.htmx:  # type: ignore[attr-defined]
+        return HttpResponseClientRefresh()
+    if request.POST.get("back") == "overview":
+        return SeeOther(reverse("overview"))
+    return SeeOther(_address(InventoryForm(QueryDict(request.POST.get("filters", "")))))
+
+
+def _tell(request: HttpRequest, listings: list[Listing]) -> None:
+    complete = sum(listing.is_complete for listing in listings)
+    failed = len(listings) - complete
+    read = f"Read again from Datadog: {complete} org{'' if complete == 1 else 's'} listed"
+    if failed:
+        messages.warning(request, f"{read}, {failed} could not be listed.")
+    else:
+        messages.success(request, f"{read}.")
+
+
+@require_safe
+def org_connection_export(request: HttpRequest) -> StreamingHttpResponse:
+    """Exactly the filtered inventory as CSV or JSON; each row says as of when."""
+    file_format = request.GET.get("format", "csv")
+    if file_format not in EXPORT_FORMATS:
+        raise BadRequest("Export as csv or json.")
+    form = InventoryForm(request.GET)
+    rows = org_connections.start_export(
+        actor=actor_of(request),
+        only=form.inventory_filter(),
+        file_format=file_format,
+        asked_for=form.query(),
+    )
+    response = StreamingHttpResponse(
+        exports.write(
+            rows=(exports.connection_row(row) for row in rows),
+            columns=exports.CONNECTION_COLUMNS,
+            file_format=file_format,
+        ),
+        content_type=exports.CONTENT_TYPES[file_format],
+    )
+    name = f"org-connections-{clock.now():%Y-%m-%d}.{file_format}"
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+@require_safe
+def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
+    """One connection: what it is, who sees it, how it changed, what was asked of it."""
+    actor = actor_of(request)
+    seen = sights.connection_seen(actor=actor, site=site, connection_id=connection_id)
+    if seen is None:
+        raise Http404("No credential of ours ever saw this connection.")
+    can_delete = policies.can_delete(actor) and seen.open_deletion is None
+    context = {
+        "seen": seen,
+        "snapshot": seen.snapshot,
+        "site_name": shown.site_name(site),
+        "creator_kind": shown.creator_kind(seen.snapshot.creator_is_service_account),
+        "life": life_of(seen),
+        "deletions": [(deletion, badge(deletion)) for deletion in seen.deletions],
+        "ways": [
+            (sight, shown.review_url(credential=sight.credential, connection_id=connection_id))
+            for sight in seen.sights
+            if can_delete and sight.is_current
+        ],
+    }
+    return render(request, "connections/org_connection_detail.html", context)
