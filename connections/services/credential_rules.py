@@ -1,0 +1,152 @@
+"""What the acts on credentials share: names, the form of keys, and who could approve."""
+
+import re
+
+from django.db.models import Q
+
+from connections.models import Credential, KeyPair, Person, Policy, Role
+from connections.secret import Secret
+from connections.services.errors import InvalidInputError
+
+LONGEST_NAME = 100
+# Datadog's keys have 32 to 80 characters today and no promised length.
+LONGEST_KEY = 200
+
+_KEY = re.compile(r"[!-~]+")
+_ACCESS_TOKEN_PREFIXES = ("ddpat_", "ddsat_")
+_APPLICATION_KEY_PREFIX = "ddapp_"
+
+
+def cleaned_keys(keys: KeyPair) -> KeyPair:
+    """The pair without white space around it, checked for what no key can hold.
+
+    Raises InvalidInputError, whose words never repeat a key.
+    """
+    cleaned = KeyPair(
+        api_key=_stripped(keys.api_key), application_key=_stripped(keys.application_key)
+    )
+    problems = {
+        "api_key": _problem_of(cleaned.api_key) or _api_key_problem_of(cleaned.api_key),
+        "application_key": _problem_of(cleaned.application_key),
+    }
+    fields = {name: problem for name, problem in problems.items() if problem}
+    if fields:
+        raise InvalidInputError(fields)
+    return cleaned
+
+
+def _stripped(secret: Secret) -> Secret:
+    return Secret(secret.reveal().strip())
+
+
+# These two return their finding instead of raising it, so that no frame of an exception holds
+# the plain text.
+def _problem_of(secret: Secret) -> str:
+    text = secret.reveal()
+    if not text:
+        return "Paste the key."
+    if len(text) > LONGEST_KEY:
+        return f"This is longer than any key: at most {LONGEST_KEY} characters."
+    if text.startswith(_ACCESS_TOKEN_PREFIXES):
+        return "This is an access token. Paste an API key and an application key instead."
+    if _KEY.fullmatch(text):
+        return ""
+    if "\n" in text or "\r" in text:
+        return "It holds a line end: perhaps two things were pasted at once. Paste one key."
+    if "\0" in text:
+        return "It holds a NUL character, which no key does. Copy the key again."
+    if any(character.isspace() for character in text):
+        return "It holds a space inside, which no key does. Copy the key again."
+    return "It holds a character that is not plain ASCII, which no key does. Copy the key again."
+
+
+def _api_key_problem_of(secret: Secret) -> str:
+    if secret.reveal().startswith(_APPLICATION_KEY_PREFIX):
+        return "This is an application key. Are the two fields swapped?"
+    return ""
+
+
+def check_pair_is_new(*, site: str, fingerprint: str, besides: Credential | None = None) -> None:
+    """Raise InvalidInputError, naming the other credential, when this pair is stored already.
+
+    Two credentials with one pair would each be a way to send, and only one would be rotated.
+    """
+    stored = Credential.objects.filter(site=site, fingerprint=fingerprint, retired_at=None)
+    if besides and besides.fingerprint == fingerprint:
+        raise InvalidInputError({"api_key": "This is the key pair that is stored now."})
+    other = stored.first()
+    if other:
+        raise InvalidInputError({"api_key": f"This key pair is stored already, as “{other.name}”."})
+
+
+def cleaned_name(name: str) -> str:
+    """The name with its white space folded; "" stays "".
+
+    Raises InvalidInputError when it is too long or cannot be read on screen.
+    """
+    folded = " ".join(name.split())
+    if len(folded) > LONGEST_NAME:
+        raise InvalidInputError({"name": f"Take at most {LONGEST_NAME} characters."})
+    if not folded.isprintable():
+        raise InvalidInputError({"name": "It holds a character that cannot be seen."})
+    return folded
+
+
+def check_name_is_free(name: str, *, besides: Credential | None = None) -> None:
+    """Raise InvalidInputError when another credential bears the name, whatever its case."""
+    for pk, other in Credential.objects.values_list("pk", "name"):
+        # Compared here: SQLite folds the case of ASCII letters only.
+        if other.casefold() == name.casefold() and not (besides and pk == besides.pk):
+            raise InvalidInputError({"name": f"Another credential is called “{other}”."})
+
+
+def free_name(wanted: str, *, mark: str = "") -> str:
+    """`wanted` and `mark`, or the same with a number where another credential bears that."""
+    taken = {name.casefold() for name in Credential.objects.values_list("name", flat=True)}
+    number = 1
+    while True:
+        end = mark + (f" {number}" if number > 1 else "")
+        name = wanted[: LONGEST_NAME - len(end)].rstrip() + end
+        if name.casefold() not in taken:
+            return name
+        number += 1
+
+
+def name_from_org(org_name: str) -> str:
+    """Datadog's name of an org as a credential may bear it; "" when nothing of it can be read."""
+    seen = "".join(
+        character for character in org_name if character.isprintable() or character == " "
+    )
+    return " ".join(seen.split())[:LONGEST_NAME].rstrip()
+
+
+def is_same_name(typed: str, name: str) -> bool:
+    """Whether a person typed this name: white space folded, case forgiven."""
+    return " ".join(typed.split()).casefold() == " ".join(name.split()).casefold()
+
+
+def approvers() -> int:
+    """How many active people could approve a deletion that somebody else asked for."""
+    may = Q(is_superuser=True) | Q(groups__name=Role.APPROVER.value)
+    return Person.objects.filter(may, is_active=True).distinct().count()
+
+
+def approval_warning(policy: Policy) -> str:
+    """What would go wrong with this policy because too few people may approve; "" if nothing."""
+    needed, there = policy.approvals_needed, approvers()
+    if not needed or there > needed:
+        return ""
+    people = "Nobody holds" if not there else f"{there} active {_people(there)}"
+    if there < needed:
+        return (
+            f"{people} the role Approver, and {needed} must approve: nothing can be deleted with "
+            "this credential until an administrator gives it to more people."
+        )
+    return (
+        f"{people} the role Approver. Nobody approves their own, so what one of them asks for "
+        "cannot be approved."
+    )
+
+
+def _people(count: int) -> str:
+    return "person holds" if count == 1 else "people hold"

@@ -1,0 +1,269 @@
+"""Pages about credentials: the key pair of one org on one site."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.debug import SafeExceptionReporterFilter
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from connections import policies
+from connections.actors import Actor
+from connections.encryption import EncryptionError
+from connections.forms.credentials import CredentialForm, PolicyForm, RenameForm, RotateForm
+from connections.models import Credential, Policy
+from connections.services import credential_reading as reading
+from connections.services import credentials as acts
+from connections.services import retirement
+from connections.services.credential_rules import approval_warning
+from connections.services.errors import ConflictError, InvalidInputError
+from connections.views import credential_facts as facts
+from connections.views.support import actor_of
+
+View = Callable[..., HttpResponseBase]
+
+
+class _HideKeysFilter(SafeExceptionReporterFilter):
+    """Django shows everything that was posted while DEBUG is on; a key is never shown."""
+
+    def is_active(self, request: HttpRequest | None) -> bool:
+        return True
+
+
+def takes_keys(view: View) -> View:
+    """Keep pasted keys out of error pages, error mails and logs, also with DEBUG on."""
+
+    @wraps(view)
+    def hiding(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        request.exception_reporter_filter = _HideKeysFilter()
+        return view(request, *args, **kwargs)
+
+    return sensitive_post_parameters("api_key", "application_key")(hiding)
+
+
+def _find(actor: Actor, pk: UUID) -> Credential:
+    policies.require(policies.can_see(actor), "see credentials")
+    return get_object_or_404(Credential, pk=pk)
+
+
+@require_safe
+def credential_list(request: HttpRequest) -> HttpResponse:
+    """Every credential, and the form itself when there is none yet."""
+    actor = actor_of(request)
+    rows = reading.list_credentials(actor=actor)
+    in_use = [_row(credential) for credential in rows if not credential.is_retired]
+    context = {
+        "in_use": in_use,
+        "retired": [_row(credential) for credential in rows if credential.is_retired],
+        "may_manage": policies.can_manage_credentials(actor),
+        "form": CredentialForm() if not in_use else None,
+    }
+    return render(request, "connections/credential_list.html", context)
+
+
+def _row(credential: Credential) -> dict[str, Any]:
+    return {
+        "credential": credential,
+        "state": facts.state_of(credential),
+        "site": facts.site_label(credential.site),
+        "why": facts.failure_words(credential),
+        "last_error": facts.last_error_of(credential),
+        "lacks_write": facts.lacks_write(credential),
+        "connections_url": facts.connections_url(credential),
+    }
+
+
+@takes_keys
+@require_http_methods(["GET", "HEAD", "POST"])
+def credential_new(request: HttpRequest) -> HttpResponse:
+    """The form to add one; a POST stores it, verifies it and leads to its page."""
+    actor = actor_of(request)
+    policies.require(policies.can_manage_credentials(actor), "add credentials")
+    form = CredentialForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            credential = acts.add_credential(
+                actor=actor,
+                name=form.cleaned_data["name"],
+                site=form.cleaned_data["site"],
+                keys=form.keys,
+            )
+        except InvalidInputError as error:
+            form.add_errors(error.fields)
+        except EncryptionError as error:
+            form.add_error(None, f"Nothing was stored: {error}")
+        else:
+            return _to_page(request, credential, done="is stored")
+    status = 422 if form.errors else 200
+    return render(request, "connections/credential_new.html", {"form": form}, status=status)
+
+
+def _to_page(request: HttpRequest, credential: Credential, *, done: str) -> HttpResponse:
+    """303 to the credential's page, which shows the ladder; a line on top says what was done."""
+    if credential.is_verified:
+        messages.success(request, f"{credential.name} {done} and verified.")
+    else:
+        messages.warning(request, f"{credential.name} {done}, but not verified.")
+    return _see_other(credential)
+
+
+def _see_other(credential: Credential) -> HttpResponse:
+    response = redirect("credential-detail", pk=credential.pk)
+    response.status_code = 303
+    return response
+
+
+@require_safe
+def credential_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """One credential: the ladder, what it was used for, and the acts on it."""
+    actor = actor_of(request)
+    credential = _find(actor, pk)
+    return _detail(request, credential=credential)
+
+
+def _detail(
+    request: HttpRequest,
+    *,
+    credential: Credential,
+    rename: RenameForm | None = None,
+    policy: PolicyForm | None = None,
+) -> HttpResponse:
+    actor = actor_of(request)
+    context = _row(credential) | {
+        "rungs": facts.rungs_of(credential),
+        "checked_at": facts.checked_at(credential),
+        "deletions_url": facts.deletions_url(credential),
+        "deletion_count": credential.deletions.count(),
+        "connection_count": reading.connection_count(credential),
+        "newest_listing": credential.listings.first(),
+        "policy_label": Policy(credential.policy).label,
+        "policy_warning": approval_warning(Policy(credential.policy)),
+        "may_manage": policies.can_manage_credentials(actor) and not credential.is_retired,
+        "may_change_policy": policies.can_administer(actor) and not credential.is_retired,
+        "rename_form": rename or RenameForm(initial={"name": credential.name}),
+        "policy_form": policy or PolicyForm(initial={"policy": credential.policy}),
+    }
+    refused = bool((rename and rename.errors) or (policy and policy.errors))
+    return render(
+        request, "connections/credential_detail.html", context, status=422 if refused else 200
+    )
+
+
+@require_POST
+def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Climb the ladder again and read the org connections of this credential."""
+    actor = actor_of(request)
+    credential = _find(actor, pk)
+    try:
+        credential = acts.verify_credential(actor=actor, credential=credential)
+    except (ConflictError, EncryptionError) as error:
+        messages.error(request, str(error))
+        return _see_other(credential)
+    return _to_page(request, credential, done="was asked for again")
+
+
+@require_POST
+def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Give it another name."""
+    actor = actor_of(request)
+    credential = _find(actor, pk)
+    policies.require(policies.can_manage_credentials(actor), "rename credentials")
+    form = RenameForm(request.POST)
+    if form.is_valid():
+        try:
+            acts.rename_credential(
+                actor=actor, credential=credential, name=form.cleaned_data["name"]
+            )
+        except InvalidInputError as error:
+            form.add_error("name", error.fields["name"])
+        except ConflictError as error:
+            messages.error(request, str(error))
+            return _see_other(credential)
+        else:
+            messages.success(request, f"It is called {credential.name} now.")
+            return _see_other(credential)
+    return _detail(request, credential=credential, rename=form)
+
+
+@takes_keys
+@require_http_methods(["GET", "HEAD", "POST"])
+def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Paste a new pair, which is verified beside the old one before it takes its place."""
+    actor = actor_of(request)
+    credential = _find(actor, pk)
+    policies.require(policies.can_manage_credentials(actor), "rotate credentials")
+    if credential.is_retired:
+        messages.error(request, f"{credential.name} is retired: its keys are wiped.")
+        return _see_other(credential)
+    form = RotateForm(request.POST if request.method == "POST" else None)
+    context = _row(credential) | {"form": form}
+    if request.method == "POST" and form.is_valid():
+        try:
+            credential = acts.rotate_credential(actor=actor, credential=credential, keys=form.keys)
+        except InvalidInputError as error:
+            form.add_errors(error.fields)
+        except acts.RotationRefusedError as error:
+            form.add_error(None, str(error))
+            context["rungs"] = facts.rungs_shown(error.ladder.rungs)
+        except (ConflictError, EncryptionError) as error:
+            form.add_error(None, str(error))
+        else:
+            return _to_page(request, credential, done="was rotated to the new pair")
+    status = 422 if form.errors else 200
+    return render(request, "connections/credential_rotate.html", context, status=status)
+
+
+@require_POST
+def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Say how many other people must approve; an administrator's act."""
+    actor = actor_of(request)
+    credential = _find(actor, pk)
+    policies.require(policies.can_administer(actor), "change the policy of a credential")
+    form = PolicyForm(request.POST)
+    if not form.is_valid():
+        return _detail(request, credential=credential, policy=form)
+    policy: Policy = form.cleaned_data["policy"]
+    try:
+        acts.change_policy(actor=actor, credential=credential, policy=policy)
+    except ConflictError as error:
+        messages.error(request, str(error))
+        return _see_other(credential)
+    messages.success(request, f"{credential.name}: {policy.label}, for what is asked from now on.")
+    return _see_other(credential)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """What retiring it means, and the name to type; a POST wipes the keys."""
+    actor = actor_of(request)
+    credential = _find(actor, pk)
+    policies.require(policies.can_manage_credentials(actor), "retire credentials")
+    if credential.is_retired:
+        messages.error(request, f"{credential.name} is retired already.")
+        return _see_other(credential)
+    typed, error, conflict = request.POST.get("confirmation", ""), "", ""
+    if request.method == "POST":
+        try:
+            retirement.retire_credential(actor=actor, credential=credential, confirmation=typed)
+        except InvalidInputError as invalid:
+            error = invalid.fields["confirmation"]
+        except ConflictError as refused:
+            conflict = str(refused)
+        else:
+            messages.success(request, f"{credential.name} is retired. Its keys are wiped.")
+            return _see_other(credential)
+    context = {
+        "credential": credential,
+        "typed": typed,
+        "error": error,
+        "conflict": conflict,
+        "blocking": retirement.what_blocks(credential),
+        "withdrawn": retirement.what_is_withdrawn(credential),
+    }
+    status = 422 if error else 409 if conflict else 200
+    return render(request, "connections/credential_retire.html", context, status=status)
