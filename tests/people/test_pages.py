@@ -112,7 +112,7 @@ def test_a_link_that_removes_the_second_factor_says_so(
     root: Person, ada: Person, client_of: ClientOf
 ) -> None:
     page = client_of(root).post(act("link", ada), {"removes_second_factor": "on"})
-    assert "using it removes the second factor" in page.text
+    assert "Using it removes the second factor" in page.text
     assert SignInLink.objects.get().removes_second_factor
 
 
