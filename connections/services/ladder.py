@@ -14,7 +14,7 @@ from connections.datadog.payloads import Identity
 from connections.models import Cause as OurCause
 from connections.services import readings
 from connections.services.readings import Fetched
-from connections.services.trouble import words_for
+from connections.services.trouble import NOT_OPENED, words_for
 from connections.sites import DatadogSite
 
 # Under the 60 s at which proxies cut a request of ours.
@@ -112,7 +112,7 @@ def climb(*, client: DatadogClient, site: DatadogSite, org_id: str, org_name: st
 
 def not_opened(*, words: str) -> Ladder:
     """The ladder of a credential whose stored keys cannot be decrypted: nothing was asked."""
-    rung = Rung(rung=Step.STORED, ok=False, words=words, cause="not_opened")
+    rung = Rung(rung=Step.STORED, ok=False, words=words, cause=NOT_OPENED)
     return Ladder(rungs=_with_rest([], rung))
 
 
@@ -210,7 +210,7 @@ def _listing(fetched: Fetched, *, site: DatadogSite) -> Rung:
     if fetched.is_complete:
         count = len(fetched.org_connections)
         noun = "org connection" if count == 1 else "org connections"
-        return Rung(rung=Step.LISTING, ok=True, words=f"Listing works: {count} {noun}.")
+        return Rung(rung=Step.LISTING, ok=True, words=f"It lists {count} {noun}.")
     return Rung(
         rung=Step.LISTING,
         ok=False,

@@ -99,6 +99,8 @@ def _shown(rung: dict[str, Any]) -> RungShown:
         False: ("danger", "cross", "No"),
         None: ("muted", "minus", "Not asked"),
     }[rung["ok"]]
+    if rung["rung"] == Step.PERMISSIONS and rung["ok"] is True:
+        word = "Granted"
     if rung["rung"] == Step.PERMISSIONS and rung["ok"] is False:
         tone, icon, word = "warn", "warning", "Cannot delete"
     return RungShown(
@@ -146,11 +148,7 @@ def last_error_of(credential: Credential) -> LastError | None:
     error = credential.last_error
     if not error:
         return None
-    words = (
-        "Its stored keys could not be decrypted."
-        if error["cause"] == "not_opened"
-        else words_for(cause=error["cause"], http_status=error["http_status"])
-    )
+    words = words_for(cause=error["cause"], http_status=error["http_status"])
     return LastError(at=parse_datetime(error["at"]), words=words, quotes=list(error["errors"]))
 
 
