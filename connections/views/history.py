@@ -16,7 +16,7 @@ from connections.services import exports, history
 from connections.services.history import Cursor, HistoryFilter
 from connections.sites import all_sites
 from connections.views.support import actor_of
-from connections.wording import badge_of, word_for_status
+from connections.wording import badge, label_of_outcome, label_of_state
 
 
 @require_safe
@@ -31,7 +31,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
     is_filtered = any(value for name, value in request.GET.items() if name != "after")
     context: dict[str, Any] = {
         "form": form,
-        "rows": [(deletion, badge_of(deletion)) for deletion in page.deletions],
+        "rows": [(deletion, badge(deletion)) for deletion in page.deletions],
         "count": page.count,
         "exact_to": history.EXACT_TO,
         "is_filtered": is_filtered,
@@ -49,8 +49,8 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
 
 def _choices() -> dict[str, list[tuple[str, str]]]:
     statuses = [
-        (value, word_for_status(value))
-        for value in (*history.state_choices(), *history.outcome_choices())
+        *((state, label_of_state(state)) for state in history.state_choices()),
+        *((outcome, label_of_outcome(outcome)) for outcome in history.outcome_choices()),
     ]
     return {
         "periods": list(PERIODS.items()),

@@ -1,0 +1,102 @@
+"""The forms of a deletion. They hold what was typed; the services say what is wrong with it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from django import forms
+
+from connections.services.errors import InvalidInputError
+
+LONGEST_REASON = 4000
+
+
+def show_errors(form: forms.Form, error: InvalidInputError) -> None:
+    """Put a service's messages beside the fields they name, or over the form."""
+    if not form.is_bound:
+        return
+    form.full_clean()
+    for name, message in error.fields.items():
+        form.add_error(name if name in form.fields else None, message)
+
+
+class ConnectionChoiceForm(forms.Form):
+    """Which connection, by its id, and which credential sends."""
+
+    credential = forms.ChoiceField(
+        label="Credential", required=False, help_text="The key pair that sends the request."
+    )
+    connection_id = forms.CharField(
+        label="Connection id",
+        required=False,
+        help_text="As Datadog shows it: 12345678-90ab-cdef-1234-567890abcdef.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    # Carried along, so that nothing is typed twice.
+    reason = forms.CharField(required=False, widget=forms.HiddenInput)
+    ticket = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        credentials: Iterable[tuple[str, str]],
+        initial: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(data, initial=initial)
+        choices = [("", "Choose a credential"), *credentials]
+        self.fields["credential"] = forms.ChoiceField(
+            label="Credential",
+            required=False,
+            choices=choices,
+            help_text="The key pair that sends the request.",
+        )
+        self.order_fields(["credential", "connection_id"])
+
+
+class DeletionForm(forms.Form):
+    """What a review is posted with."""
+
+    credential = forms.UUIDField(widget=forms.HiddenInput)
+    connection_id = forms.CharField(widget=forms.HiddenInput)
+    # Made by the page, so that the same form posted twice is one deletion.
+    request_id = forms.UUIDField(
+        widget=forms.HiddenInput,
+        error_messages={"required": "This form is not whole. Look again and send it once more."},
+    )
+    digest = forms.CharField(required=False, widget=forms.HiddenInput)
+    reason = forms.CharField(
+        label="Why?",
+        required=False,
+        max_length=LONGEST_REASON,
+        widget=forms.Textarea(attrs={"rows": 2, "required": True}),
+    )
+    ticket = forms.CharField(label="Ticket", required=False)
+    confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
+
+    @property
+    def request_id_or_none(self) -> UUID | None:
+        """The request id as far as it can be read, whatever else is wrong."""
+        value: UUID | None = self.cleaned_data.get("request_id") if self.is_bound else None
+        return value
+
+
+class ConfirmationForm(forms.Form):
+    """The typed confirmation of a deletion that was asked for before."""
+
+    confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
+    without_reading = forms.BooleanField(
+        label="Send without reading it again; it will be recorded as unreviewed", required=False
+    )
+
+
+class ReasonForm(forms.Form):
+    """The reason for declining or closing."""
+
+    reason = forms.CharField(label="Why?", required=False, max_length=LONGEST_REASON)
+
+
+class ApprovalForm(forms.Form):
+    """Which text was approved, by its digest."""
+
+    digest = forms.CharField(required=False)

@@ -1,0 +1,122 @@
+"""How the pages of a deletion answer: a whole page, htmx's fragment, a redirect, a refusal."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+
+from connections import policies
+from connections.actors import Actor
+from connections.encryption import EncryptionError
+from connections.models import Deletion
+from connections.services.errors import ActError, InvalidInputError
+from connections.views.deletion_outcome import Typed, outcome_page
+from connections.views.deletion_record import record_context
+from connections.views.support import actor_of
+
+DETAIL = "connections/deletion_detail.html"
+KEYS_CANNOT_BE_OPENED = (
+    "Nothing was sent: the stored keys cannot be opened. {why} An administrator can find out "
+    "more with the command “doctor”."
+)
+
+
+class SeeOther(HttpResponseRedirect):
+    """303: it was done; look there, with a GET."""
+
+    status_code = 303
+
+
+def wants_fragment(request: HttpRequest) -> bool:
+    """Whether htmx asks for a piece of the page; a boosted link asks for all of it."""
+    return bool(request.htmx) and not request.htmx.boosted  # type: ignore[attr-defined]
+
+
+def require_valid(form: forms.Form) -> None:
+    """Raise InvalidInputError with the form's own messages, if it has any."""
+    if not form.is_valid():
+        raise InvalidInputError({name: str(texts[0]) for name, texts in form.errors.items()})
+
+
+def refusal_of(error: ActError | EncryptionError) -> tuple[int, str]:
+    """The status for an act that did not happen, and what to say over the form."""
+    if isinstance(error, InvalidInputError):
+        return 422, error.fields.get("request_id", error.fields.get("credential", ""))
+    if isinstance(error, EncryptionError):
+        return 503, KEYS_CANNOT_BE_OPENED.format(why=error)
+    return 409, str(error)
+
+
+def stored_deletions() -> QuerySet[Deletion]:
+    """Deletions with all that their page shows."""
+    return Deletion.objects.select_related(
+        "credential", "requested_by", "confirmed_by"
+    ).prefetch_related("attempts", "approvals")
+
+
+def done(
+    request: HttpRequest, *, deletion: Deletion, actor: Actor, is_apart: bool = False
+) -> HttpResponse:
+    """After an act: look there; for htmx the outcome itself."""
+    url = reverse("deletion-detail", args=[deletion.pk])
+    if not wants_fragment(request):
+        return SeeOther(url)
+    deletion = stored_deletions().get(pk=deletion.pk)
+    response = outcome(request, deletion=deletion, actor=actor, is_apart=is_apart)
+    if is_apart:
+        response["HX-Push-Url"] = url
+    return response
+
+
+def outcome(
+    request: HttpRequest,
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    typed: Typed | None = None,
+    status: int = 200,
+    is_apart: bool = False,
+) -> HttpResponse:
+    """The page of one deletion; for htmx its `#outcome` alone."""
+    context: dict[str, Any] = {
+        "deletion": deletion,
+        "outcome": outcome_page(deletion=deletion, actor=actor, typed=typed, is_apart=is_apart),
+    }
+    if not wants_fragment(request):
+        return render(request, DETAIL, context | record_context(deletion=deletion), status=status)
+    response = render(request, f"{DETAIL}#outcome", context, status=status)
+    # The record stands beside the outcome and brings itself up to date.
+    response["HX-Trigger"] = "deletionChanged"
+    return response
+
+
+def do_act(
+    request: HttpRequest,
+    pk: UUID,
+    *,
+    act: Callable[[Deletion, Actor, dict[str, Any]], Deletion],
+    form: forms.Form | None = None,
+) -> HttpResponse:
+    """Do one act on a deletion, or say on its page why it was not done."""
+    actor = actor_of(request)
+    policies.require(policies.can_see(actor), "see deletions")
+    deletion = get_object_or_404(stored_deletions(), pk=pk)
+    try:
+        if form:
+            require_valid(form)
+        deletion = act(deletion, actor, form.cleaned_data if form else {})
+    except (ActError, EncryptionError) as error:
+        status, notice = refusal_of(error)
+        typed = Typed(
+            values=request.POST.dict(),
+            errors=error.fields if isinstance(error, InvalidInputError) else {},
+            notice=notice,
+        )
+        deletion = get_object_or_404(stored_deletions(), pk=pk)
+        return outcome(request, deletion=deletion, actor=actor, typed=typed, status=status)
+    return done(request, deletion=deletion, actor=actor)

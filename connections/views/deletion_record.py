@@ -1,0 +1,143 @@
+"""The record of one deletion: facts, people, timeline, attempts, and a summary to copy."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from connections import wording
+from connections.models import Approval, Attempt, AuditEvent, Deletion
+from connections.services import audit
+from connections.services.tickets import ticket_url
+from connections.views.deletion_review import creator_flags, site_label, site_name
+
+SHOWN_BODY = 8 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineEntry:
+    """One line of the timeline component."""
+
+    title: str
+    tone: str
+    icon: str
+    at: datetime | None = None
+    by: str = ""
+    detail: str = ""
+    evidence_number: int | None = None
+    is_next: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptPage:
+    """One sending, as far as it may be shown."""
+
+    attempt: Attempt
+    # Unique among the ids of the page.
+    key: str
+    headline: str
+    headers: str
+    body: str
+    is_body_shortened: bool
+
+
+def record_context(*, deletion: Deletion) -> dict[str, Any]:
+    """The record beside the outcome: facts, timeline, attempts, a summary to copy."""
+    events = audit.events_of(subject=deletion)
+    attempts = [_attempt_page(attempt) for attempt in deletion.attempts.all()]
+    people = _people(deletion)
+    return {
+        "timeline": [_entry(event) for event in events],
+        "attempts": attempts,
+        "facts": _facts(deletion),
+        "people": people,
+        "types": ", ".join(deletion.connection_types),
+        "site_name": site_name(deletion.site),
+        "ticket_url": ticket_url(deletion.ticket),
+        "summary": _summary(deletion, attempts=attempts, people=people),
+    }
+
+
+def _entry(event: AuditEvent) -> TimelineEntry:
+    words = wording.event_words(event)
+    return TimelineEntry(
+        title=words.title,
+        tone=words.tone,
+        icon=words.icon,
+        at=event.at,
+        by=event.actor_name,
+        detail=words.detail,
+        evidence_number=event.seq,
+    )
+
+
+def _attempt_page(attempt: Attempt) -> AttemptPage:
+    body = bytes(attempt.body).decode("utf-8", errors="replace")
+    if attempt.http_status is not None:
+        headline = f"{attempt.http_status} in {attempt.duration_ms} ms"
+    elif attempt.answered_at:
+        headline = wording.cause_words(attempt.cause)
+    else:
+        headline = "No answer recorded"
+    return AttemptPage(
+        attempt=attempt,
+        key=str(attempt.number),
+        headline=headline,
+        headers="\n".join(f"{name}: {value}" for name, value in attempt.headers.items()),
+        body=body[:SHOWN_BODY],
+        is_body_shortened=len(body) > SHOWN_BODY or attempt.body_is_complete is False,
+    )
+
+
+def _facts(deletion: Deletion) -> list[tuple[str, Any]]:
+    flags = ", ".join(creator_flags(deletion))
+    creator = f"{deletion.creator_name} ({flags})" if flags else deletion.creator_name
+    sent_with = f"{deletion.credential_name} (fingerprint {deletion.credential_fingerprint})"
+    seen_at = wording.at_words(deletion.snapshot_at) if deletion.snapshot_at else ""
+    created = deletion.connection_created_at
+    return [
+        ("Connection id", deletion.connection_id),
+        ("Site", site_label(deletion.site)),
+        ("Source org id", deletion.source_org_id),
+        ("Destination org id", deletion.sink_org_id),
+        ("Created", wording.at_words(created) if created else ""),
+        ("Created by", creator),
+        ("Credential", sent_with),
+        ("As read at", seen_at or "Not reviewed: the credential could not list it"),
+        ("Deletion id", deletion.pk),
+    ]
+
+
+def _people(deletion: Deletion) -> list[tuple[str, str]]:
+    asked = f"{deletion.requested_by_name}, {wording.at_words(deletion.requested_at)}"
+    rows = [("Asked by", asked)]
+    for one in deletion.approvals.all():
+        said = "Approved by" if one.decision == Approval.Decision.APPROVED else "Declined by"
+        rows.append((said, f"{one.approver_name}, {wording.at_words(one.decided_at)}"))
+    if deletion.confirmed_at:
+        confirmed = f"{deletion.confirmed_by_name}, {wording.at_words(deletion.confirmed_at)}"
+        rows.append(("Confirmed by", confirmed))
+    return rows
+
+
+def _summary(
+    deletion: Deletion, *, attempts: list[AttemptPage], people: list[tuple[str, str]]
+) -> str:
+    words = wording.word(deletion)
+    types = ", ".join(deletion.connection_types) or "not known"
+    names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
+    lines = [
+        words.headline,
+        *words.lines,
+        *(f"Datadog says: {json.dumps(text, ensure_ascii=False)}" for text in words.quotes),
+        "",
+        f"Connection: {names} ({types})",
+        f"Id: {deletion.connection_id} on {site_label(deletion.site)}",
+        f"Credential: {deletion.credential_name}, fingerprint {deletion.credential_fingerprint}",
+        f"Reason: {deletion.reason}",
+        f"Ticket: {deletion.ticket or '–'}",
+        *(f"{label}: {value}" for label, value in people),
+        *(f"Attempt {one.attempt.number}: {one.headline}" for one in attempts),
+        f"Record: {deletion.pk}",
+    ]
+    return "\n".join(lines)

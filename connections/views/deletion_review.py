@@ -1,0 +1,213 @@
+"""What the review page shows, from a review and what was typed so far."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.utils.timesince import timesince
+
+from connections import clock, wording
+from connections.forms.deletions import ConnectionChoiceForm, DeletionForm
+from connections.models import Credential, OrgConnectionSnapshot
+from connections.services import org_connections
+from connections.services.deletions import Review
+from connections.sites import DatadogSite, UnknownSiteError, get_site
+
+PREFILLED = ("reason", "ticket")
+
+
+def site_or_none(site: str) -> DatadogSite | None:
+    """The site, or None for one that this installation no longer knows."""
+    try:
+        return get_site(site)
+    except UnknownSiteError:
+        return None
+
+
+def site_label(site: str) -> str:
+    """ "EU1 · app.datadoghq.eu", or the stored name of a site no longer known."""
+    known = site_or_none(site)
+    return known.label if known else site
+
+
+def site_name(site: str) -> str:
+    """ "EU1", or the stored name of a site no longer known."""
+    known = site_or_none(site)
+    return known.name if known else site
+
+
+def choice_form(data: Mapping[str, Any] | None = None) -> ConnectionChoiceForm:
+    """The form that asks which connection and which credential, as far as filled in."""
+    credentials = [
+        (str(credential.pk), f"{credential.name} — {site_label(credential.site)}")
+        for credential in org_connections.credentials_in_use()
+    ]
+    return ConnectionChoiceForm(data, credentials=credentials)
+
+
+def review_url(*, credential: UUID, connection_id: UUID, **prefilled: str) -> str:
+    """The address of a review; `prefilled` may hold reason, ticket and request id."""
+    asked = {"credential": str(credential), "connection_id": str(connection_id)}
+    typed = {name: value for name, value in prefilled.items() if value}
+    return f"{reverse('deletion-new')}?{urlencode(asked | typed)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypeEffect:
+    """What happens to one connection type."""
+
+    words: str
+    is_known: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherSender:
+    """Another credential that sees the connection and could send."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewPage:
+    """A review in words."""
+
+    site: str
+    site_label: str
+    types: str
+    effect: str
+    effects: list[TypeEffect]
+    age: str
+    creator_flags: list[str]
+    end: str
+    senders: list[OtherSender]
+    last_read_age: str
+    # Why the chosen credential cannot send, if it cannot.
+    problem: str
+    request_text: str
+    curl: str
+    # Where the record of this form is found, should our own answer be lost.
+    record_url: str
+
+
+def page_of(review: Review, *, form: DeletionForm) -> ReviewPage:
+    """Everything that the template shows of a review."""
+    snapshot = review.snapshot or OrgConnectionSnapshot()
+    names = {"source": snapshot.source_org_name, "sink": snapshot.sink_org_name}
+    effects = [wording.effect_of_type(kind, **names) for kind in snapshot.connection_types]
+    now = clock.now()
+    listing = review.last_listing
+    return ReviewPage(
+        site=site_name(review.credential.site),
+        site_label=site_label(review.credential.site),
+        types=", ".join(snapshot.connection_types),
+        effect=wording.effect_words(types=snapshot.connection_types, **names),
+        effects=[TypeEffect(words=words, is_known=known) for words, known in effects],
+        age=_age(snapshot.connection_created_at, now=now),
+        creator_flags=creator_flags(snapshot),
+        end={"source": "source end", "sink": "destination end"}.get(review.end, ""),
+        senders=_senders(review),
+        last_read_age=_age(listing.started_at if listing else None, now=now),
+        problem=_problem(review.credential),
+        request_text=_request_text(review),
+        curl=_curl(review),
+        record_url=review_url(
+            credential=review.credential.pk,
+            connection_id=review.connection_id,
+            request_id=str(form["request_id"].value()),
+        ),
+    )
+
+
+def _age(at: datetime | None, *, now: datetime) -> str:
+    # Django joins number and unit by a no-break space, which reads the same.
+    return timesince(at, now) if at else ""
+
+
+def creator_flags(snapshot: Any) -> list[str]:
+    """What is worth knowing of a connection's creator."""
+    flags = []
+    if snapshot.creator_is_disabled:
+        flags.append("disabled")
+    if snapshot.creator_is_service_account:
+        flags.append("a service account")
+    elif snapshot.creator_is_service_account is False:
+        flags.append("a person")
+    return flags
+
+
+def _senders(review: Review) -> list[OtherSender]:
+    ends = {}
+    if review.snapshot:
+        ends = {
+            review.snapshot.source_org_id: "source end",
+            review.snapshot.sink_org_id: "destination end",
+        }
+    return [
+        OtherSender(
+            name=f"{other.name} ({ends.get(other.org_id, 'other end')})",
+            url=review_url(credential=other.pk, connection_id=review.connection_id),
+        )
+        for other in review.other_credentials
+    ]
+
+
+def _problem(credential: Credential) -> str:
+    if credential.is_retired:
+        return f"{credential.name} was retired. Choose another credential."
+    if not credential.org_id:
+        return (
+            f"{credential.name} was never verified, so nothing may be sent with it. "
+            "Verify it first, or choose another credential."
+        )
+    return ""
+
+
+def _path(review: Review) -> str:
+    return f"/api/v2/org_connections/{review.connection_id}"
+
+
+def _request_text(review: Review) -> str:
+    site = site_or_none(review.credential.site)
+    credential = review.credential
+    return "\n".join(
+        (
+            f"DELETE {_path(review)} HTTP/1.1",
+            f"Host: {site.api_host if site else review.credential.site}",
+            "Accept: application/json",
+            f"DD-API-KEY: …{credential.api_key_last_four}",
+            f"DD-APPLICATION-KEY: …{credential.application_key_last_four}",
+        )
+    )
+
+
+def _curl(review: Review) -> str:
+    site = site_or_none(review.credential.site)
+    base_url = site.base_url if site else f"https://{review.credential.site}"
+    return " \\\n  ".join(
+        (
+            f"curl -X DELETE '{base_url}{_path(review)}'",
+            "-H 'Accept: application/json'",
+            '-H "DD-API-KEY: $DD_API_KEY"',
+            '-H "DD-APPLICATION-KEY: $DD_APPLICATION_KEY"',
+        )
+    )
+
+
+def deletion_form(
+    review: Review, *, typed: Mapping[str, Any], request_id: UUID | None = None
+) -> DeletionForm:
+    """The form of a review, unbound, with what was typed before."""
+    return DeletionForm(
+        initial={
+            "credential": review.credential.pk,
+            "connection_id": review.connection_id,
+            "request_id": request_id or uuid4(),
+            "digest": review.digest,
+        }
+        | {name: typed.get(name, "") for name in PREFILLED}
+    )

@@ -1,0 +1,289 @@
+"""Reviewing, asking, confirming and following one deletion."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django_htmx.http import HttpResponseStopPolling
+
+from connections import policies
+from connections.actors import Actor
+from connections.encryption import EncryptionError
+from connections.forms.deletions import (
+    ApprovalForm,
+    ConfirmationForm,
+    DeletionForm,
+    ReasonForm,
+    show_errors,
+)
+from connections.models import Credential, Deletion
+from connections.services import approvals, deletions, reconciliation
+from connections.services.deletions import Review, ReviewChangedError
+from connections.services.errors import ActError, ConflictError, InvalidInputError
+from connections.views.deletion_answers import (
+    DETAIL,
+    do_act,
+    done,
+    outcome,
+    refusal_of,
+    require_valid,
+    stored_deletions,
+    wants_fragment,
+)
+from connections.views.deletion_outcome import Typed, outcome_page
+from connections.views.deletion_record import record_context
+from connections.views.deletion_review import choice_form, deletion_form, page_of
+from connections.views.support import actor_of
+
+REVIEW = "connections/deletion_review.html"
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def deletion_new(request: HttpRequest) -> HttpResponse:
+    """The review of one connection, and the POST that asks to delete it."""
+    if request.method == "POST":
+        return _ask(request)
+    actor = actor_of(request)
+    policies.require(policies.can_delete(actor), "delete connections")
+    asked = request.GET
+    recorded = _recorded(asked.get("request_id", ""), actor=actor)
+    if recorded:
+        return HttpResponseRedirect(reverse("deletion-detail", args=[recorded.pk]))
+    if "credential" not in asked or "connection_id" not in asked:
+        return _choice_page(request, data=asked)
+    try:
+        credential, connection_id = _chosen(asked)
+    except InvalidInputError as error:
+        return _choice_page(request, data=asked, error=error)
+    review = deletions.review(actor=actor, credential=credential, connection_id=connection_id)
+    request_id = _uuid_or_none(asked.get("request_id", ""))
+    form = deletion_form(review, typed=asked.dict(), request_id=request_id)
+    notice = "Nothing was recorded from that form, so nothing was sent." if request_id else ""
+    return _review_page(request, review=review, form=form, notice=notice, status=200)
+
+
+def _chosen(data: Mapping[str, str]) -> tuple[Credential, UUID]:
+    """The credential and the connection that were asked for. Raises InvalidInputError."""
+    problems: dict[str, str] = {}
+    credential = None
+    pk = _uuid_or_none(data.get("credential", ""))
+    if pk:
+        credential = Credential.objects.filter(pk=pk).first()
+    if credential is None:
+        problems["credential"] = "Choose the credential that sends."
+    try:
+        connection_id = deletions.parse_connection_id(data.get("connection_id", ""))
+    except InvalidInputError as error:
+        problems |= error.fields
+    if problems or credential is None:
+        raise InvalidInputError(problems)
+    return credential, connection_id
+
+
+def _uuid_or_none(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _recorded(request_id: str, *, actor: Actor) -> Deletion | None:
+    """The deletion that this person's form made, if it did."""
+    wanted = _uuid_or_none(request_id)
+    if wanted is None or actor.person is None:
+        return None
+    own = stored_deletions().filter(requested_by=actor.person)
+    return own.filter(request_id=wanted).first()
+
+
+def _choice_page(
+    request: HttpRequest, *, data: QueryDict, error: InvalidInputError | None = None
+) -> HttpResponse:
+    form = choice_form(data or None)
+    if error:
+        show_errors(form, error)
+    elif form.is_bound:
+        # Half an address is no mistake: show what is given and ask for the rest.
+        form = choice_form()
+        form.initial = data.dict()
+    context = {"form": form}
+    return render(request, "connections/deletion_new.html", context, status=422 if error else 200)
+
+
+def _review_page(
+    request: HttpRequest, *, review: Review, form: DeletionForm, notice: str, status: int
+) -> HttpResponse:
+    """The review: the form's part alone for htmx, all of the review where that changed."""
+    context = {
+        "review": review,
+        "page": page_of(review, form=form),
+        "form": form,
+        "notice": notice,
+    }
+    if not wants_fragment(request):
+        return render(request, REVIEW, context, status=status)
+    if status != 409:
+        return render(request, f"{REVIEW}#ask", context, status=status)
+    response = render(request, f"{REVIEW}#review", context, status=status)
+    response["HX-Retarget"] = "#review"
+    response["HX-Reswap"] = "outerHTML"
+    return response
+
+
+def _ask(request: HttpRequest) -> HttpResponse:
+    actor = actor_of(request)
+    policies.require(policies.can_delete(actor), "delete connections")
+    try:
+        credential, connection_id = _chosen(request.POST.dict())
+    except InvalidInputError as error:
+        return _choice_page(request, data=request.POST, error=error)
+    form = DeletionForm(request.POST)
+    try:
+        require_valid(form)
+        typed = form.cleaned_data
+        deletion = deletions.request_deletion(
+            actor=actor,
+            credential=credential,
+            connection_id=connection_id,
+            reason=typed["reason"],
+            ticket=typed["ticket"],
+            request_id=typed["request_id"],
+            digest=typed["digest"],
+            confirmation=typed["confirmation"],
+        )
+    except ReviewChangedError as changed:
+        form = deletion_form(
+            changed.review, typed=request.POST.dict(), request_id=form.request_id_or_none
+        )
+        return _review_page(
+            request, review=changed.review, form=form, notice=str(changed), status=409
+        )
+    except (ActError, EncryptionError) as error:
+        return _not_asked(
+            request, form=form, error=error, credential=credential, connection_id=connection_id
+        )
+    return done(request, deletion=deletion, actor=actor, is_apart=True)
+
+
+def _not_asked(
+    request: HttpRequest,
+    *,
+    form: DeletionForm,
+    error: ActError | EncryptionError,
+    credential: Credential,
+    connection_id: UUID,
+) -> HttpResponse:
+    """The review with everything typed still there, or the record where one was made."""
+    actor = actor_of(request)
+    status, notice = refusal_of(error)
+    recorded = _recorded(request.POST.get("request_id", ""), actor=actor)
+    if recorded:
+        typed = Typed(notice=notice)
+        return outcome(request, deletion=recorded, actor=actor, typed=typed, status=status)
+    review = deletions.review(actor=actor, credential=credential, connection_id=connection_id)
+    if isinstance(error, InvalidInputError) and form.request_id_or_none:
+        if form.is_valid():
+            show_errors(form, error)
+    else:
+        # The id of this form is missing or somebody else's: the page gets one of its own.
+        keep = None if isinstance(error, ConflictError) else form.request_id_or_none
+        form = deletion_form(review, typed=request.POST.dict(), request_id=keep)
+    return _review_page(request, review=review, form=form, notice=notice, status=status)
+
+
+@require_safe
+def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """One deletion: what became of it, what may come next, and its record."""
+    actor = actor_of(request)
+    policies.require(policies.can_see(actor), "see deletions")
+    deletion = get_object_or_404(stored_deletions(), pk=pk)
+    if not wants_fragment(request):
+        return outcome(request, deletion=deletion, actor=actor)
+    if request.htmx.target == "record":  # type: ignore[attr-defined]
+        context = {"deletion": deletion} | record_context(deletion=deletion)
+        return render(request, f"{DETAIL}#record", context)
+    page = outcome_page(deletion=deletion, actor=actor)
+    if request.GET.get("seen") == page.version:
+        # Nothing new: what is being typed stays where it is.
+        return HttpResponse(status=204) if page.is_moving else HttpResponseStopPolling()
+    return outcome(request, deletion=deletion, actor=actor)
+
+
+@require_POST
+def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Confirm by the typed text, and send."""
+    return do_act(
+        request,
+        pk,
+        form=ConfirmationForm(request.POST),
+        act=lambda deletion, actor, typed: deletions.execute_deletion(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )
+
+
+@require_POST
+def deletion_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Agree to what was shown. Sends nothing."""
+    return do_act(
+        request,
+        pk,
+        form=ApprovalForm(request.POST),
+        act=lambda deletion, actor, typed: approvals.approve_deletion(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )
+
+
+@require_POST
+def deletion_decline(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Say no, with a reason."""
+    return do_act(
+        request,
+        pk,
+        form=ReasonForm(request.POST),
+        act=lambda deletion, actor, typed: approvals.decline_deletion(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )
+
+
+@require_POST
+def deletion_withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Take it back before anything may have been carried out."""
+    return do_act(
+        request,
+        pk,
+        form=ReasonForm(request.POST),
+        act=lambda deletion, actor, typed: deletions.withdraw_deletion(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )
+
+
+@require_POST
+def deletion_reconcile(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Look at Datadog's list now: "Check with Datadog"."""
+    return do_act(
+        request,
+        pk,
+        act=lambda deletion, actor, typed: reconciliation.check_deletion(
+            deletion=deletion, actor=actor
+        ),
+    )
+
+
+@require_POST
+def deletion_close(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """End an unknown, or one still present, without knowing."""
+    return do_act(
+        request,
+        pk,
+        form=ReasonForm(request.POST),
+        act=lambda deletion, actor, typed: deletions.close_deletion(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )

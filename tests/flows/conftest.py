@@ -1,0 +1,21 @@
+"""Desks at which somebody is about to delete something."""
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+
+from connections.models import Person
+from sandbox.server import SandboxServer
+from tests.flows.support import Desk, store_credential
+from tests.support.sandbox import connection_between
+
+
+@pytest.fixture
+def desk(ada: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]) -> Desk:
+    """Ada, about to delete what Payments US shares with Group SOC, with Payments US's keys."""
+    return Desk(
+        client=client_of(ada),
+        credential=store_credential(sandbox, "Payments US"),
+        connection=connection_between(sandbox.world, "Payments US", "Group SOC"),
+    )

@@ -1,0 +1,185 @@
+"""A person at the review page, without a browser: reads the forms as they are and posts them."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpResponse
+from django.test import Client
+from django.utils import timezone
+
+from connections.actors import command_actor
+from connections.models import Credential, Deletion, KeyPair, Policy
+from connections.secret import Secret
+from connections.services import org_connections
+from sandbox.entities import Connection
+from sandbox.server import SandboxServer
+from tests.support.sandbox import key_pair_of, org_named
+
+REASON = "no longer needed since the March carve-out"
+HTMX = {"HX-Request": "true"}
+
+
+def store_credential(
+    sandbox: SandboxServer, org_name: str, *, policy: Policy = Policy.NONE, is_read: bool = True
+) -> Credential:
+    """Store a verified credential of an org of the sandbox, and read its connections."""
+    org = org_named(sandbox.world, org_name)
+    pair = key_pair_of(sandbox.world, org_name)
+    now = timezone.now()
+    credential = Credential(
+        name=org_name,
+        site=org.site.name,
+        policy=policy,
+        org_id=org.id,
+        org_name=org.name,
+        keys_set_at=now,
+        keys_set_by_name="Margaret",
+        verified_at=now,
+        created_at=now,
+        created_by_name="Margaret",
+    )
+    credential.seal_keys(
+        KeyPair(api_key=Secret(pair.api_key), application_key=Secret(pair.application_key))
+    )
+    credential.save()
+    if is_read:
+        org_connections.refresh_credentials(credentials=[credential], actor=command_actor())
+    return credential
+
+
+@dataclass(kw_only=True)
+class Form:
+    """One form of a page, as a browser would send it untouched."""
+
+    attributes: dict[str, str]
+    fields: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def action(self) -> str:
+        return self.attributes.get("action", "")
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.forms: list[Form] = []
+        self.outcome: dict[str, str] = {}
+        self.text: list[str] = []
+        self._textarea = ""
+        self._is_open = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.forms.append(Form(attributes=given))
+            self._is_open = True
+        elif given.get("id") == "outcome":
+            self.outcome = given
+        if not self._is_open or not given.get("name"):
+            return
+        if tag == "textarea":
+            self._textarea = given["name"]
+            self.forms[-1].fields[self._textarea] = ""
+        elif tag == "input" and (given.get("type") != "checkbox" or "checked" in given):
+            self.forms[-1].fields[given["name"]] = given.get("value", "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea":
+            self._textarea = ""
+        elif tag == "form":
+            self._is_open = False
+
+    def handle_data(self, data: str) -> None:
+        if self._textarea:
+            self.forms[-1].fields[self._textarea] += data.removeprefix("\n")
+        self.text.append(data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a person sees of an answer."""
+
+    status: int
+    html: str
+    text: str
+    forms: list[Form]
+    outcome: dict[str, str]
+
+    def form_to(self, ending: str) -> Form:
+        """The one form whose action ends so."""
+        [form] = [form for form in self.forms if form.action.endswith(ending)]
+        return form
+
+    def has_form_to(self, ending: str) -> bool:
+        return any(form.action.endswith(ending) for form in self.forms)
+
+
+def read(response: HttpResponse) -> Page:
+    """Read an answer as a person would; white space is folded."""
+    reader = _Reader()
+    html = response.content.decode()
+    reader.feed(html)
+    return Page(
+        status=response.status_code,
+        html=html,
+        text=re.sub(r"\s+", " ", " ".join(reader.text)),
+        forms=reader.forms,
+        outcome=reader.outcome,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """A signed-in person with one connection in mind."""
+
+    client: Client
+    credential: Credential
+    connection: Connection
+
+    def review(self, **query: str) -> Page:
+        """Open the review."""
+        asked = {"credential": str(self.credential.pk), "connection_id": self.connection.id}
+        return read(self.client.get("/deletions/new/", asked | query))
+
+    def typed(self, page: Page | None = None, **typed: str) -> dict[str, str]:
+        """The review's form, filled in; `typed` overrides fields."""
+        form = (page or self.review()).form_to("/deletions/new/")
+        filled = {"reason": REASON}
+        if "data-confirm" in form.attributes:
+            filled["confirmation"] = form.attributes["data-confirm"]
+        return form.fields | filled | typed
+
+    def delete(self, **typed: str) -> Page:
+        """Review, fill in, send, and follow to the record."""
+        response = self.client.post("/deletions/new/", self.typed(**typed))
+        if response.status_code != 303:
+            return read(response)
+        return read(self.client.get(response["Location"]))
+
+    def press(self, page: Page, ending: str, **typed: str) -> Page:
+        """Send one of the record's forms and follow to the record."""
+        form = page.form_to(ending)
+        response = self.client.post(form.action, form.fields | typed)
+        if response.status_code != 303:
+            return read(response)
+        return read(self.client.get(response["Location"]))
+
+    def confirm(self, page: Page, **typed: str) -> Page:
+        """Type what the record's confirming form asks for, and send."""
+        text = page.form_to("/execute/").attributes["data-confirm"]
+        return self.press(page, "/execute/", **({"confirmation": text} | typed))
+
+    def deletion(self) -> Deletion:
+        """The one deletion that is stored."""
+        return Deletion.objects.get(connection_id=UUID(self.connection.id))
+
+
+def post_htmx(client: Client, url: str, data: Mapping[str, Any], *, target: str) -> HttpResponse:
+    """Send a form as htmx does."""
+    headers = HTMX | {"HX-Target": target}
+    response: HttpResponse = client.post(url, data, headers=headers)
+    return response
