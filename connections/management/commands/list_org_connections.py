@@ -1,0 +1,109 @@
+"""List every org connection from the command line."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from connections.actors import command_actor
+from connections.management.base import FAILED, OrgAdminCommand
+from connections.models import Credential, Listing
+from connections.services import exports, org_connections
+from connections.services.org_connections import InventoryFilter, InventoryRow
+from connections.services.trouble import words_for
+
+COLUMNS = (
+    "id",
+    "site",
+    "source_org",
+    "sink_org",
+    "connection_types",
+    "created_at",
+    "created_by",
+    "seen_by",
+)
+
+
+class Command(OrgAdminCommand):
+    """Asks Datadog and stores what it says, or gives only what is stored."""
+
+    help = (
+        "List every org connection, asking Datadog and storing its answer. Exits 1 when some "
+        "org's list is not complete; what is known of it is given all the same."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--credential", metavar="NAME", help="Only what this credential sees; else all."
+        )
+        parser.add_argument(
+            "--stored", action="store_true", help="Ask Datadog nothing: the newest stored answer."
+        )
+
+    def act(self, **options: Any) -> None:
+        chosen = self._chosen(options["credential"])
+        actor = command_actor()
+        if not options["stored"]:
+            self.check_keys()
+            org_connections.refresh(actor=actor, credentials=chosen)
+        rows = org_connections.inventory(actor=actor, only=InventoryFilter()).rows
+        if options["credential"]:
+            rows = [row for row in rows if chosen[0] in row.seen_by]
+        failures = _failures(chosen)
+        document = {
+            "org_connections": [_document(row) for row in rows],
+            "failures": failures,
+        }
+        self.emit(document, "\n".join(_line(row) for row in rows))
+        for failure in failures:
+            self.stderr.write(f"{failure['credential']}: {failure['message']}")
+        if failures:
+            raise SystemExit(FAILED)
+
+    def _chosen(self, name: str | None) -> list[Credential]:
+        in_use = org_connections.credentials_in_use()
+        if name is None:
+            return in_use
+        chosen = [each for each in in_use if each.name.casefold() == name.casefold()]
+        if not chosen:
+            self.usage_error(f"No credential in use is called {name!r}.")
+        return chosen
+
+
+def _document(row: InventoryRow) -> dict[str, Any]:
+    values = exports.connection_row(row)
+    return {name: values[name] for name in COLUMNS}
+
+
+def _line(row: InventoryRow) -> str:
+    snapshot = row.snapshot
+    types = ",".join(snapshot.connection_types)
+    return (
+        f"{snapshot.connection_id}  {snapshot.site}  "
+        f"{snapshot.source_org_name} -> {snapshot.sink_org_name}  {types}"
+    )
+
+
+def _failures(credentials: list[Credential]) -> list[dict[str, Any]]:
+    """Each of these credentials whose newest listing is missing or not complete."""
+    newest = org_connections.newest_listings()
+    return [
+        _failure(credential, listing)
+        for credential in credentials
+        for listing in [newest.get(credential.pk)]
+        if listing is None or not listing.is_complete
+    ]
+
+
+def _failure(credential: Credential, listing: Listing | None) -> dict[str, Any]:
+    never = "It was never verified." if not credential.org_id else "It was never listed."
+    return {
+        "credential": credential.name,
+        "site": credential.site,
+        "cause": listing.cause if listing else "never_listed",
+        "http_status": listing.http_status if listing else None,
+        "errors": listing.errors if listing else [],
+        "message": words_for(cause=listing.cause, http_status=listing.http_status)
+        if listing
+        else never,
+        "at": exports.as_time(listing.started_at) if listing else None,
+    }

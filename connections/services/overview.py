@@ -1,0 +1,233 @@
+"""What stands on the overview: what needs this person, the estate, the last twelve weeks."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from django.db.models import (
+    Case,
+    Count,
+    Exists,
+    F,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Value,
+    When,
+)
+
+from connections import clock, policies
+from connections.actors import Actor
+from connections.models import (
+    Credential,
+    Deletion,
+    Listing,
+    OrgConnectionSnapshot,
+    Outcome,
+    Policy,
+    State,
+)
+from connections.services.org_connections import credentials_in_use, is_stale, newest_listings
+
+WEEKS = 12
+# Of each kind; the history shows the rest.
+SHOWN = 5
+LATEST = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeedsYou:
+    """What somebody should look at, oldest first, at most one more than SHOWN of each kind."""
+
+    # Unknown, and sent without effect.
+    in_doubt: list[Deletion]
+    # Settled as gone, and yet some credential in use still lists it.
+    contradicted: list[Deletion]
+    # Answered 200, and no listing ever proved it; nothing looks any more by itself.
+    never_verified: list[Deletion]
+    # Asked by others under four eyes, and not yet decided by this person.
+    to_approve: list[Deletion]
+    # Their own: approved, or asked and held back before anything was sent.
+    to_confirm: list[Deletion]
+    # Not verified, or failing the last time they were used.
+    credentials: list[Credential]
+
+
+class Kind(StrEnum):
+    """What became of a deletion, as coarsely as a small chart can show it."""
+
+    DELETED = "deleted"
+    GONE = "gone"  # gone or not found, without proof that we did it
+    REFUSED = "refused"
+    NOTHING_SENT = "nothing_sent"
+    UNKNOWN = "unknown"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Week:
+    """The deletions asked for in one week, from Monday 00:00 UTC."""
+
+    begins_at: datetime
+    counts: Counter[Kind]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estate:
+    """How much is known, and how old the oldest part of it is."""
+
+    orgs: int
+    sites: int
+    connections: int
+    failed: int
+    other_end_only: int
+    oldest_at: datetime | None
+    is_stale: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """Everything on the page, as of `at`."""
+
+    at: datetime
+    credentials: list[Credential]
+    needs_you: NeedsYou
+    estate: Estate
+    weeks: list[Week]
+    latest: list[Deletion]
+
+
+def overview(*, actor: Actor) -> Overview:
+    """Look at everything once; asks Datadog nothing. Raises PermissionDenied.
+
+    The number of queries is fixed, and none reads further back than twelve weeks.
+    """
+    policies.require(policies.can_see(actor), "see the overview")
+    now = clock.now()
+    credentials = credentials_in_use()
+    since = first_week(now)
+    return Overview(
+        at=now,
+        credentials=credentials,
+        needs_you=_needs_you(actor=actor, credentials=credentials, since=since),
+        estate=_estate(credentials=credentials, listings=newest_listings(), now=now),
+        weeks=_weeks(since=since),
+        latest=list(Deletion.objects.order_by("-requested_at", "-id")[:LATEST]),
+    )
+
+
+def first_week(now: datetime) -> datetime:
+    """Monday 00:00 UTC of the first of the twelve weeks of which `now` is in the last."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight - timedelta(days=midnight.weekday(), weeks=WEEKS - 1)
+
+
+def _needs_you(*, actor: Actor, credentials: list[Credential], since: datetime) -> NeedsYou:
+    recent = Deletion.objects.filter(requested_at__gte=since, state=State.SETTLED)
+    listed = OrgConnectionSnapshot.objects.filter(
+        site=OuterRef("site"),
+        connection_id=OuterRef("connection_id"),
+        is_current=True,
+        credential__retired_at=None,
+    )
+    never_verified = recent.filter(
+        outcome=Outcome.DELETED, verified_at=None, contradicted_at=None, due_at=None
+    )
+    return NeedsYou(
+        in_doubt=_oldest(Deletion.objects.filter(state__in=[State.UNKNOWN, State.STILL_PRESENT])),
+        contradicted=_oldest(recent.filter(Exists(listed), contradicted_at__isnull=False)),
+        never_verified=_oldest(never_verified),
+        to_approve=_to_approve(actor),
+        to_confirm=_to_confirm(actor),
+        credentials=[each for each in credentials if not each.is_verified or each.last_error],
+    )
+
+
+def _oldest(deletions: QuerySet[Deletion]) -> list[Deletion]:
+    return list(deletions.order_by("requested_at", "id")[: SHOWN + 1])
+
+
+def _to_approve(actor: Actor) -> list[Deletion]:
+    if not policies.can_approve_any(actor):
+        return []
+    asked = Deletion.objects.filter(state=State.REQUESTED).exclude(policy=Policy.NONE)
+    by_others = asked.exclude(requested_by=actor.person)
+    return _oldest(by_others.exclude(approvals__approver=actor.person))
+
+
+def _to_confirm(actor: Actor) -> list[Deletion]:
+    if not policies.can_delete(actor):
+        return []
+    held_back = Q(state=State.REQUESTED, policy=Policy.NONE)
+    mine = Deletion.objects.filter(requested_by=actor.person)
+    return _oldest(mine.filter(Q(state=State.APPROVED) | held_back))
+
+
+def _estate(
+    *, credentials: list[Credential], listings: dict[UUID, Listing], now: datetime
+) -> Estate:
+    current = OrgConnectionSnapshot.objects.filter(is_current=True, credential__retired_at=None)
+    seen = current.order_by().values("site", "connection_id").distinct()
+    sources = current.order_by().values_list("source_org_id")
+    ends = sources.union(current.order_by().values_list("sink_org_id")).order_by()
+    ours = {credential.org_id for credential in credentials if credential.org_id}
+    newest = list(listings.values())
+    return Estate(
+        orgs=len(ours),
+        sites=len({credential.site for credential in credentials if credential.org_id}),
+        connections=seen.count(),
+        failed=sum(not listing.is_complete for listing in newest),
+        other_end_only=len({org_id for (org_id,) in ends} - ours),
+        oldest_at=min((listing.started_at for listing in newest), default=None),
+        is_stale=any(
+            is_stale(listings.get(each.pk), now=now) for each in credentials if each.org_id
+        ),
+    )
+
+
+_KINDS = {
+    Outcome.DELETED: Kind.DELETED,
+    Outcome.ALREADY_ABSENT: Kind.GONE,
+    Outcome.GONE_UNATTRIBUTED: Kind.GONE,
+    Outcome.REFUSED: Kind.REFUSED,
+    Outcome.NOT_SENT: Kind.NOTHING_SENT,
+    Outcome.STALE: Kind.NOTHING_SENT,
+    Outcome.DECLINED: Kind.NOTHING_SENT,
+    Outcome.WITHDRAWN: Kind.NOTHING_SENT,
+    Outcome.EXPIRED: Kind.NOTHING_SENT,
+    Outcome.UNRESOLVED: Kind.UNKNOWN,
+}
+
+
+def kind_of(*, state: str, outcome: str) -> Kind:
+    """Which part of the chart a deletion belongs to."""
+    if state == State.UNKNOWN:
+        return Kind.UNKNOWN
+    return _KINDS[Outcome(outcome)] if outcome else Kind.OPEN
+
+
+def _weeks(*, since: datetime) -> list[Week]:
+    begins = [since + timedelta(weeks=number) for number in range(WEEKS)]
+    # Comparisons that the database makes by itself: truncating a date on SQLite calls Python.
+    week = Case(
+        *(
+            When(requested_at__gte=at, then=Value(number))
+            for number, at in reversed(list(enumerate(begins)))
+        ),
+        output_field=IntegerField(),
+    )
+    counted = (
+        Deletion.objects.filter(requested_at__gte=since)
+        .order_by()
+        .annotate(week=week)
+        .values("week", "state", "outcome")
+        .annotate(count=Count("pk"))
+        .values_list("week", F("state"), F("outcome"), "count")
+    )
+    weeks = [Week(begins_at=at, counts=Counter()) for at in begins]
+    for number, state, outcome, count in counted:
+        weeks[number].counts[kind_of(state=state, outcome=outcome)] += count
+    return weeks

@@ -1,0 +1,84 @@
+"""The first page: what needs this person, how much is known, what was done lately."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from connections import policies
+from connections.forms.credentials import CredentialForm
+from connections.services import people
+from connections.services.overview import Kind, Week, overview
+from connections.views.ages import age_words
+from connections.views.overview_todo import todos
+from connections.views.support import actor_of
+from connections.wording import badge
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindShown:
+    """How the chart shows one kind of end."""
+
+    kind: Kind
+    label: str
+    tone: str
+
+
+KINDS = (
+    KindShown(kind=Kind.DELETED, label="Deleted", tone="ok"),
+    KindShown(kind=Kind.GONE, label="Gone or not found", tone="info"),
+    KindShown(kind=Kind.REFUSED, label="Refused", tone="danger"),
+    KindShown(kind=Kind.NOTHING_SENT, label="Nothing sent", tone="muted"),
+    KindShown(kind=Kind.UNKNOWN, label="Unknown", tone="unknown"),
+    KindShown(kind=Kind.OPEN, label="Still open", tone="warn"),
+)
+
+
+@require_safe
+def overview_detail(request: HttpRequest) -> HttpResponse:
+    """The overview; with no credential yet, the way to the first one."""
+    actor = actor_of(request)
+    page = overview(actor=actor)
+    oldest_at = page.estate.oldest_at
+    may_manage = policies.can_manage_credentials(actor)
+    has_credential = bool(page.credentials)
+    context: dict[str, Any] = {
+        "page": page,
+        "todos": todos(page.needs_you, now=page.at),
+        "age": age_words(oldest_at, now=page.at) if oldest_at else "",
+        "latest": [(deletion, badge(deletion)) for deletion in page.latest],
+        "chart": _chart(page.weeks),
+        "can_refresh": policies.can_refresh(actor),
+        "has_credential": has_credential,
+        "form": CredentialForm() if may_manage and not has_credential else None,
+        "administrators": [] if has_credential else people.names_of_administrators(),
+    }
+    return render(request, "connections/overview_detail.html", context)
+
+
+def _chart(weeks: list[Week]) -> dict[str, Any]:
+    totals = {each.kind: sum(week.counts[each.kind] for week in weeks) for each in KINDS}
+    used = [each for each in KINDS if totals[each.kind]]
+    return {
+        "label": "Deletions asked for in each of the last 12 weeks, by outcome",
+        "max": max((week.counts.total() for week in weeks), default=0) or 1,
+        "bars": [_bar(week) for week in weeks],
+        "total": sum(totals.values()),
+        "kinds": [(each, totals[each.kind]) for each in used],
+        "weeks": [
+            (week.begins_at, [week.counts[each.kind] for each in used], week.counts.total())
+            for week in weeks
+        ],
+    }
+
+
+def _bar(week: Week) -> dict[str, Any]:
+    parts, start = [], 0
+    for each in KINDS:
+        value = week.counts[each.kind]
+        if value:
+            parts.append({"tone": each.tone, "start": start, "value": value})
+            start += value
+    return {"title": f"Week of {week.begins_at:%Y-%m-%d}: {start}", "parts": parts}

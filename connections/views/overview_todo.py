@@ -1,0 +1,92 @@
+"""The lines of "Needs you": what each says and where it leads."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.urls import reverse
+
+from connections.models import Credential, Deletion
+from connections.services.overview import SHOWN, NeedsYou
+from connections.services.trouble import words_for
+from connections.views.ages import age_words
+from connections.views.credential_facts import state_of
+from connections.wording import badge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Todo:
+    """One line; `quiet` is its second, smaller part."""
+
+    tone: str
+    icon: str
+    headline: str
+    about: str
+    quiet: str
+    url: str
+    action: str
+
+
+def todos(needs: NeedsYou, *, now: datetime) -> list[Todo]:
+    """What needs this person, the most pressing kind first."""
+    return [
+        *_deletions(needs.in_doubt, now=now, action="Check", status="unknown"),
+        *_deletions(needs.contradicted, now=now, action="Look", status="contradicted"),
+        *_deletions(needs.to_confirm, now=now, action="Confirm", status="approved"),
+        *_deletions(needs.to_approve, now=now, action="Review", status="requested"),
+        *_deletions(needs.never_verified, now=now, action="Look", status="deleted"),
+        *(_credential(credential) for credential in needs.credentials),
+    ]
+
+
+def _deletions(
+    deletions: list[Deletion], *, now: datetime, action: str, status: str
+) -> Iterator[Todo]:
+    for deletion in deletions[:SHOWN]:
+        said = badge(deletion)
+        asked = age_words(deletion.sending_at or deletion.requested_at, now=now)
+        verb = "sent" if deletion.sending_at else "asked"
+        yield Todo(
+            tone=said.tone,
+            icon=said.icon,
+            headline=said.word,
+            about=_about(deletion),
+            quiet=f"{verb} {asked} by {deletion.requested_by_name}",
+            url=reverse("deletion-detail", args=[deletion.pk]),
+            action=action,
+        )
+    if len(deletions) > SHOWN:
+        yield Todo(
+            tone="muted",
+            icon="dot",
+            headline="And more like these",
+            about="",
+            quiet="",
+            url=f"{reverse('deletion-list')}?status={status}",
+            action="Show all",
+        )
+
+
+def _about(deletion: Deletion) -> str:
+    if not deletion.is_reviewed:
+        return f"…{str(deletion.connection_id)[-8:]}, not reviewed"
+    return f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
+
+
+def _credential(credential: Credential) -> Todo:
+    state = state_of(credential)
+    error: dict[str, Any] = credential.last_error or {}
+    why = ""
+    if error.get("cause"):
+        why = words_for(cause=error["cause"], http_status=error.get("http_status"))
+    is_failing = credential.is_verified
+    return Todo(
+        tone="warn" if is_failing else state.tone,
+        icon="warning" if is_failing else state.icon,
+        headline="Could not be listed" if is_failing else state.word,
+        about=credential.name,
+        quiet=why,
+        url=reverse("credential-detail", args=[credential.pk]),
+        action="Open",
+    )
