@@ -7,17 +7,13 @@ Connections" and "Authentication", and from the recordings its official clients 
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from connections.datadog import VERSION
+from connections.datadog.answers import Answer, read_answer, read_json
 from connections.datadog.errors import (
     Cause,
     DatadogError,
-    Verdict,
-    cause_of_status,
-    verdict_of_status,
 )
 from connections.datadog.lanes import POOL, Route
 from connections.datadog.listing import ListingReader
@@ -25,15 +21,13 @@ from connections.datadog.payloads import (
     Identity,
     Listing,
     PayloadError,
-    bounded_text,
     canonical_connection_id,
-    error_texts,
-    find_errors,
     parse_identity,
-    parse_json,
 )
 from connections.datadog.transport import Call, Reply, send
 from connections.secret import Secret
+
+__all__ = ["Answer", "DatadogClient", "close_connections"]
 
 CONNECT_SECONDS = 5.0
 MAX_DELETE_BODY = 64 * 1024
@@ -42,32 +36,7 @@ MAX_READ_BODY = 16 * 1024 * 1024
 USER_AGENT = f"org-admin/{VERSION}"
 
 _KEY = re.compile(r"[!-~]+")
-_FIRST_INTEGER = re.compile(r"-?[0-9]{1,10}")
-_KEPT_HEADERS = {"content-type", "date", "x-request-id", "x-datadog-trace-id", "dd-request-id"}
-_MAX_HEADERS = 30
 _LOOPBACK_HOSTS = {"127.0.0.1", "::1"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What is known of a DELETE.
-
-    `verdict` is exactly one row; `cause` says why (None when deleted). `headers` are the
-    allow-listed ones, names in lower case. `body` is at most 64 KiB, decompressed;
-    `body_sha256` is of those bytes, "" when there are none. `errors` are Datadog's own words.
-    `retry_after_seconds` is set for a 429 only: 1 to 300, 60 where Datadog names none.
-    """
-
-    verdict: Verdict
-    cause: Cause | None
-    http_status: int | None
-    headers: dict[str, str]
-    body: bytes
-    body_sha256: str
-    body_complete: bool
-    errors: tuple[str, ...]
-    retry_after_seconds: int | None
-    duration_ms: int
 
 
 class DatadogClient:
@@ -117,7 +86,7 @@ class DatadogClient:
             deadline_seconds=deadline_seconds,
             max_body=MAX_DELETE_BODY,
         )
-        return _read_answer(reply)
+        return read_answer(reply)
 
     def list_org_connections(
         self, *, deadline_seconds: float = 10, page_size: int = 1000
@@ -134,7 +103,7 @@ class DatadogClient:
                 path=f"/api/v2/org_connections?limit={page_size}&offset={offset}",
                 deadline_seconds=max(deadline - time.monotonic(), 0.001),
             )
-            reader.read(_read_json(reply))
+            reader.read(read_json(reply))
         return reader.result()
 
     def whoami(self, *, deadline_seconds: float = 10) -> Identity:
@@ -166,7 +135,7 @@ class DatadogClient:
         self, *, path: str, deadline_seconds: float, keys: Mapping[str, Secret] | None = None
     ) -> object:
         reply = self._send(path=path, deadline_seconds=deadline_seconds, keys=keys)
-        document = _read_json(reply)
+        document = read_json(reply)
         if isinstance(document, DatadogError):
             raise document
         return document
@@ -198,53 +167,6 @@ def close_connections() -> None:
     POOL.close_all()
 
 
-def _read_answer(reply: Reply) -> Answer:
-    errors = find_errors(reply.body)
-    verdict = verdict_of_status(
-        status=reply.status,
-        has_errors_list=errors is not None,
-        has_request_left=reply.has_request_left,
-    )
-    return Answer(
-        verdict=verdict,
-        cause=_cause_of(reply, errors=errors),
-        http_status=reply.status,
-        headers=_kept_headers(reply.headers),
-        body=reply.body,
-        body_sha256=reply.body_sha256,
-        body_complete=reply.is_body_complete,
-        errors=error_texts(errors),
-        retry_after_seconds=_retry_after(reply),
-        duration_ms=reply.duration_ms,
-    )
-
-
-def _read_json(reply: Reply) -> object:
-    """The document of a 200, or the DatadogError to raise: values, so that the error is not
-    raised while another one is being handled."""
-    errors = find_errors(reply.body) if reply.status != 200 else None
-    cause = _cause_of(reply, errors=errors)
-    if cause is None and not reply.is_body_complete:
-        cause = reply.cause
-    if cause is not None:
-        return DatadogError(
-            cause=cause,
-            http_status=reply.status,
-            errors=error_texts(errors),
-            retry_after_seconds=_retry_after(reply),
-        )
-    try:
-        return parse_json(reply.body)
-    except PayloadError:
-        return DatadogError(cause=Cause.MALFORMED_JSON, http_status=reply.status)
-
-
-def _cause_of(reply: Reply, *, errors: list[Any] | None) -> Cause | None:
-    if reply.status is None:
-        return reply.cause
-    return cause_of_status(status=reply.status, has_errors_list=errors is not None)
-
-
 def _identity_or_none(document: object) -> Identity | None:
     try:
         return parse_identity(document)
@@ -258,23 +180,6 @@ def _require(document: object, *, name: str, value: object) -> None:
         raise DatadogError(cause=Cause.WRONG_TYPE, http_status=200)
     if document[name] != value:
         raise DatadogError(cause=Cause.KEY_NOT_VALID, http_status=200)
-
-
-def _retry_after(reply: Reply) -> int | None:
-    """Seconds to wait after a 429: X-RateLimit-Reset, which can arrive doubled ("7, 7")."""
-    if reply.status != 429:
-        return None
-    match = _FIRST_INTEGER.search(reply.headers.get("x-ratelimit-reset", ""))
-    return min(max(int(match.group()), 1), 300) if match else 60
-
-
-def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    kept = {
-        name: "".join(each if each.isprintable() else "\ufffd" for each in bounded_text(value))
-        for name, value in headers.items()
-        if name in _KEPT_HEADERS or name.startswith("x-ratelimit-")
-    }
-    return dict(sorted(kept.items())[:_MAX_HEADERS])
 
 
 def _check_key(key: Secret, *, label: str) -> None:

@@ -70,8 +70,12 @@ class LaneConnection(HTTPConnection):
         try:
             super().connect()
         except (OSError, http.client.HTTPException) as error:
-            self._lane.exchange.cause = cause_of_connect_failure(
-                step=self._lane.exchange.step, error=error, is_proxied=self.proxy is not None
+            exchange = self._lane.exchange
+            exchange.cause = cause_of_connect_failure(
+                step=exchange.step,
+                # The deadline's own cut looks like the far end's.
+                error=TimeoutError() if exchange.has_expired else error,
+                is_proxied=self.proxy is not None,
             )
             raise
         finally:

@@ -1,0 +1,102 @@
+"""A whole status line decides, whatever becomes of headers and body."""
+
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+
+from connections.datadog.errors import Verdict
+from tests.datadog.acts import delete_against
+from tests.datadog.servers import (
+    Play,
+    answer,
+    gzip_answer,
+    say,
+    say_and_close,
+    say_and_reset,
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        ("200 OK", Verdict.DELETED),
+        ("403 Forbidden", Verdict.REFUSED),
+        ("404 Not Found", Verdict.AMBIGUOUS),
+        ("429 Too Many Requests", Verdict.RATE_LIMITED),
+        ("500 Internal Server Error", Verdict.AMBIGUOUS),
+    ],
+)
+@pytest.mark.parametrize("end", [say_and_close, say_and_reset])
+@pytest.mark.parametrize("rest", ["", "Content-Type: app", "Content-Length: 9\r\n\r\n{}"])
+def test_a_whole_status_line_decides_when_the_rest_is_cut(
+    status: str, verdict: Verdict, end: Callable[[bytes], Play], rest: str
+) -> None:
+    result = delete_against(end(f"HTTP/1.1 {status}\r\n{rest}".encode()))
+    assert result.verdict is verdict
+    assert result.http_status == int(status[:3])
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Length: 7\r\nContent-Length: 8\r\n\r\n{}",
+        b"X: " + b"x" * 70_000 + b"\r\n\r\n",
+        b"X: y\r\n" * 200 + b"\r\n",
+        b"\x00: \xff\r\nno colon\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nZZZ\r\n",
+    ],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestWarning")
+def test_headers_that_break_the_parser_do_not_lose_the_status(rest: bytes) -> None:
+    result = delete_against(say_and_close(b"HTTP/1.1 200 OK\r\n" + rest))
+    assert (result.verdict, result.http_status) == (Verdict.DELETED, 200)
+
+
+def test_a_200_with_a_cut_body_is_deleted() -> None:
+    result = delete_against(say_and_close(answer(body=b"{", length=3)))
+    assert result.verdict is Verdict.DELETED
+    assert result.body == b"{"
+    assert not result.body_complete
+
+
+def test_a_200_with_bad_gzip_is_deleted() -> None:
+    bad = answer(body=b"this is no gzip", headers={"Content-Encoding": "gzip"})
+    result = delete_against(say(bad))
+    assert result.verdict is Verdict.DELETED
+    assert not result.body_complete
+
+
+def test_a_200_with_cut_gzip_is_deleted() -> None:
+    result = delete_against(say(gzip_answer(b"{}\n" * 1_000, cut=-6)))
+    assert result.verdict is Verdict.DELETED
+    assert not result.body_complete
+
+
+def test_a_gzip_body_is_read() -> None:
+    result = delete_against(say(gzip_answer(b"{}\n")))
+    assert (result.body, result.body_complete) == (b"{}\n", True)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "302 Found"])
+def test_a_gzip_bomb_does_not_fill_the_memory(status: str) -> None:
+    # A redirect too: `requests` reads a redirect's body eagerly unless it is kept from it.
+    bomb = gzip_answer(bytes(200 * 1024 * 1024), status=status)
+    bomb = bomb.replace(b"\r\n", b"\r\nLocation: http://127.0.0.1:9/\r\n", 1)
+    tracemalloc.start()
+    try:
+        result = delete_against(say(bomb))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result.http_status == int(status[:3])
+    assert len(result.body) == 64 * 1024
+    assert not result.body_complete
+    assert peak < 8 * 1024 * 1024
+
+
+def test_a_long_body_is_cut_at_64_kib() -> None:
+    result = delete_against(say(answer(body=b"x" * 200_000)))
+    assert result.verdict is Verdict.DELETED
+    assert result.body == b"x" * 64 * 1024
+    assert not result.body_complete

@@ -1,0 +1,106 @@
+"""The ladder: is the API key valid, is the pair, and whose is it?"""
+
+from typing import Any
+
+import pytest
+
+from connections.datadog.client import DatadogClient
+from connections.datadog.errors import Cause, DatadogError
+from connections.datadog.payloads import Identity, Org
+from tests.datadog.servers import ScriptedServer, Seen, answer, json_answer, say, secrets
+
+USER = {
+    "data": {
+        "type": "users",
+        "id": "user-1",
+        "attributes": {
+            "name": "Ann",
+            "email": "person@example.com",
+            "handle": "the-handle",
+            "service_account": True,
+        },
+        "relationships": {"org": {"data": {"type": "orgs", "id": "org-1"}}},
+    },
+    "included": [
+        {"type": "orgs", "id": "org-9", "attributes": {"name": "Other", "public_id": "zzz"}},
+        {"type": "orgs", "id": "org-1", "attributes": {"name": "Parent", "public_id": "abc"}},
+        {"type": "roles", "id": "role-1", "attributes": {"name": "Admin"}},
+        {"type": "permissions", "id": "p-1", "attributes": {"name": "org_connections_read"}},
+        {"type": "permissions", "id": "p-2", "attributes": {"name": "org_connections_write"}},
+        {"type": "permissions", "id": "p-3", "attributes": {}},
+        "broken",
+    ],
+}
+
+
+def ask(call: str, data: bytes) -> tuple[Any, Seen]:
+    """Make the call once against that answer; the server must have seen one request."""
+    with ScriptedServer([say(data)]) as server:
+        client = DatadogClient(base_url=server.url, **secrets())
+        try:
+            result = getattr(client, call)(deadline_seconds=5)
+        finally:
+            assert len(server.seen) == 1
+    return result, server.seen[0]
+
+
+def test_whoami_names_org_person_and_permissions() -> None:
+    identity, seen = ask("whoami", json_answer(USER))
+    assert identity == Identity(
+        org=Org(id="org-1", name="Parent"),
+        org_public_id="abc",
+        user_name="Ann",
+        is_service_account=True,
+        permissions=frozenset({"org_connections_read", "org_connections_write"}),
+    )
+    assert (seen.method, seen.target) == ("GET", "/api/v2/current_user")
+    assert {"dd-api-key", "dd-application-key"} <= seen.headers.keys()
+
+
+@pytest.mark.parametrize(
+    "document", [{}, [], {"data": USER["data"]}, {"included": USER["included"]}, {"data": []}]
+)
+def test_an_answer_that_names_no_org_is_an_error(document: Any) -> None:
+    with pytest.raises(DatadogError) as caught:
+        ask("whoami", json_answer(document))
+    assert caught.value.cause is Cause.WRONG_TYPE
+
+
+def test_the_api_key_is_asked_about_alone() -> None:
+    _, seen = ask("validate_api_key", json_answer({"valid": True}))
+    assert seen.target == "/api/v1/validate"
+    assert "dd-api-key" in seen.headers
+    assert "dd-application-key" not in seen.headers
+
+
+def test_the_pair_is_asked_about_together() -> None:
+    _, seen = ask("validate_key_pair", json_answer({"status": "ok"}))
+    assert seen.target == "/api/v2/validate_keys"
+    assert {"dd-api-key", "dd-application-key"} <= seen.headers.keys()
+
+
+@pytest.mark.parametrize(
+    ("call", "data", "cause"),
+    [
+        ("validate_api_key", json_answer({"valid": False}), Cause.KEY_NOT_VALID),
+        ("validate_api_key", json_answer({"valid": "true"}), Cause.WRONG_TYPE),
+        ("validate_api_key", json_answer({}), Cause.WRONG_TYPE),
+        ("validate_api_key", json_answer({}, status="403 Forbidden"), Cause.FORBIDDEN),
+        ("validate_api_key", answer(body=b"<html>"), Cause.MALFORMED_JSON),
+        ("validate_key_pair", json_answer({"status": "no"}), Cause.KEY_NOT_VALID),
+        ("validate_key_pair", json_answer(["ok"]), Cause.WRONG_TYPE),
+        ("validate_key_pair", json_answer({}, status="401 Unauthorized"), Cause.UNAUTHORIZED),
+        ("whoami", json_answer({}, status="302 Found"), Cause.REDIRECT),
+    ],
+)
+def test_anything_else_is_an_error(call: str, data: bytes, cause: Cause) -> None:
+    with pytest.raises(DatadogError) as caught:
+        ask(call, data)
+    assert caught.value.cause is cause
+
+
+def test_a_429_says_when_to_come_back() -> None:
+    headers = {"X-RateLimit-Reset": "12"}
+    with pytest.raises(DatadogError) as caught:
+        ask("whoami", answer("429 Too Many Requests", b"{}", headers=headers))
+    assert caught.value.retry_after_seconds == 12

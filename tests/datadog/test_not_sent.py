@@ -1,0 +1,170 @@
+"""What proves that a DELETE never left."""
+
+import socket
+import ssl
+import threading
+
+import pytest
+
+from connections.datadog.errors import Cause, Verdict
+from tests.datadog.acts import delete, free_port
+from tests.datadog.conftest import Certificate
+from tests.datadog.servers import (
+    Play,
+    ScriptedServer,
+    answer,
+    say,
+    say_and_close,
+    say_and_drip,
+    say_and_reset,
+)
+
+
+def test_a_closed_port_is_not_sent() -> None:
+    result = delete(f"http://127.0.0.1:{free_port()}")
+    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.CONNECTION_REFUSED)
+    assert result.http_status is None
+
+
+def test_a_name_that_does_not_resolve_is_not_sent() -> None:
+    result = delete("https://no-such-site..example")
+    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.NAME_NOT_RESOLVED)
+
+
+def test_a_full_backlog_is_a_connect_timeout_and_not_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        # One connection fills the backlog of a server that never accepts.
+        with socket.create_connection(address):
+            result = delete(f"http://127.0.0.1:{address[1]}", connect_seconds=0.2)
+    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.CONNECT_TIMEOUT)
+
+
+def test_an_untrusted_certificate_is_not_sent(certificate: Certificate) -> None:
+    with ScriptedServer([say(answer())], tls=certificate.server) as server:
+        result = delete(server.url)
+    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.CERTIFICATE_REFUSED)
+    assert server.seen == []
+
+
+def test_a_certificate_for_another_name_is_not_sent(certificate: Certificate) -> None:
+    with ScriptedServer([say(answer())], tls=certificate.server) as server:
+        result = delete(f"https://localhost:{server.port}", ca_bundle=str(certificate.bundle))
+    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.CERTIFICATE_REFUSED)
+    assert server.seen == []
+
+
+def test_a_trusted_certificate_is_sent(certificate: Certificate) -> None:
+    with ScriptedServer([say(answer())], tls=certificate.server) as server:
+        result = delete(server.url, ca_bundle=str(certificate.bundle))
+    assert result.verdict is Verdict.DELETED
+    assert len(server.seen) == 1
+
+
+def test_a_ca_bundle_that_is_missing_is_not_sent() -> None:
+    with ScriptedServer([say(answer())]) as server:
+        result = delete(server.url, ca_bundle="/nonexistent/bundle.pem")
+    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.CA_BUNDLE_UNREADABLE)
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("play", "cause"),
+    [
+        (say_and_reset(), Cause.TLS_FAILED),
+        (say_and_close(b"HTTP/1.1 200 OK\r\n\r\n"), Cause.TLS_FAILED),
+        (say_and_drip(b"", drop=b""), Cause.CONNECT_TIMEOUT),
+    ],
+)
+def test_a_handshake_that_fails_is_not_sent(
+    certificate: Certificate, play: Play, cause: Cause
+) -> None:
+    with ScriptedServer([], on_accept=play) as server:
+        result = delete(
+            f"https://127.0.0.1:{server.port}",
+            connect_seconds=0.3,
+            ca_bundle=str(certificate.bundle),
+        )
+    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, cause)
+
+
+def test_the_total_deadline_ends_a_handshake_too(certificate: Certificate) -> None:
+    # A TLS record that claims 16 KiB and drips: no single read ever times out.
+    drip = say_and_drip(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", drop=b"\x00")
+    with ScriptedServer([], on_accept=drip) as server:
+        result = delete(
+            f"https://127.0.0.1:{server.port}",
+            deadline_seconds=0.4,
+            ca_bundle=str(certificate.bundle),
+        )
+    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.CONNECT_TIMEOUT)
+    assert result.duration_ms < 2_000
+
+
+# The proxy.
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "407 Authentication Required", "502 Bad"])
+def test_a_proxy_that_refuses_the_tunnel_is_not_sent(status: str) -> None:
+    with ScriptedServer([say_and_close(answer(status, b"<html>"))]) as proxy:
+        result = delete("https://127.0.0.1:9", proxy_url=proxy.url)
+    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.PROXY_REFUSED)
+    assert result.http_status is None
+    (seen,) = proxy.seen
+    assert seen.method == "CONNECT"
+    assert "dd-api-key" not in seen.headers
+
+
+def test_a_proxy_that_hangs_up_is_not_sent() -> None:
+    with ScriptedServer([say_and_close(b"HTTP/1.1 200")]) as proxy:
+        result = delete("https://127.0.0.1:9", proxy_url=proxy.url)
+    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.PROXY_REFUSED)
+
+
+def test_a_proxy_that_is_down_is_not_sent() -> None:
+    result = delete("https://127.0.0.1:9", proxy_url=f"http://127.0.0.1:{free_port()}")
+    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.PROXY_UNREACHABLE)
+
+
+def test_the_tunnel_carries_the_request_to_the_site(certificate: Certificate) -> None:
+    with ScriptedServer([say(answer())], tls=certificate.server) as server:
+
+        def tunnel(connection: socket.socket, _: threading.Event) -> None:
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            with socket.create_connection(("127.0.0.1", server.port)) as onward:
+                forward(connection, onward)
+
+        with ScriptedServer([tunnel]) as proxy:
+            result = delete(server.url, proxy_url=proxy.url, ca_bundle=str(certificate.bundle))
+    assert result.verdict is Verdict.DELETED
+    assert len(server.seen) == 1
+    assert [each.method for each in proxy.seen] == ["CONNECT"]
+
+
+def forward(one: socket.socket, other: socket.socket) -> None:
+    """Carry bytes both ways until one side ends."""
+    back = threading.Thread(target=pour, args=(other, one), daemon=True)
+    back.start()
+    pour(one, other)
+    back.join(timeout=5)
+
+
+def pour(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while piece := source.recv(65_536):
+            sink.sendall(piece)
+        sink.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        # The client hung up: the tunnel is at its end.
+        return
+
+
+def test_tls_is_at_least_1_2(certificate: Certificate) -> None:
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    old.load_cert_chain(certificate.bundle, certificate.bundle.with_name("key.pem"))
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    with ScriptedServer([say(answer())], tls=old) as server:
+        result = delete(server.url, ca_bundle=str(certificate.bundle))
+    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.TLS_FAILED)

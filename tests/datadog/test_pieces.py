@@ -1,0 +1,112 @@
+"""The pure pieces: ids, verdicts, names and the version."""
+
+import threading
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from connections.datadog import VERSION
+from connections.datadog.errors import Cause, Verdict, cause_of_status, verdict_of_status
+from connections.datadog.payloads import canonical_connection_id, error_texts
+from connections.datadog.resolver import Address, resolve
+
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "12345678-90ab-cdef-1234-567890abcdef",
+        "12345678-90AB-CDEF-1234-567890ABCDEF",
+        "  12345678-90ab-cdef-1234-567890abcdef\r\n",
+    ],
+)
+def test_an_id_is_folded_to_one_form(text: str) -> None:
+    assert canonical_connection_id(text) == "12345678-90ab-cdef-1234-567890abcdef"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1234567890abcdef1234567890abcdef",
+        "{12345678-90ab-cdef-1234-567890abcdef}",
+        "urn:uuid:12345678-90ab-cdef-1234-567890abcdef",
+        "1234567-890ab-cdef-1234-567890abcdef0",
+        "\uff112345678-90ab-cdef-1234-567890abcdef",
+        "\u06612345678-90ab-cdef-1234-567890abcdef",
+        "../../v2/org",
+        "12345678-90ab-cdef-1234-567890abcdef/..",
+        "12345678-90ab-cdef-1234-567890abcdeg",
+    ],
+)
+def test_what_is_no_id_is_refused_with_what_an_id_looks_like(text: str) -> None:
+    with pytest.raises(ValueError, match="looks like 12345678-90ab"):
+        canonical_connection_id(text)
+
+
+def test_only_proof_makes_not_sent() -> None:
+    assert (
+        verdict_of_status(status=None, has_errors_list=False, has_request_left=False)
+        is Verdict.NOT_SENT
+    )
+    assert (
+        verdict_of_status(status=None, has_errors_list=False, has_request_left=True)
+        is Verdict.AMBIGUOUS
+    )
+
+
+def test_every_other_status_is_ambiguous_and_has_a_cause() -> None:
+    settled = {200, 400, 401, 403, 404, 429}
+    for status in set(range(100, 1000)) - settled:
+        assert verdict_of_status(status=status, has_errors_list=True) is Verdict.AMBIGUOUS
+        assert cause_of_status(status=status, has_errors_list=True) is not None
+
+
+def test_codes_fit_their_column_and_are_their_names() -> None:
+    for code in [*Verdict, *Cause]:
+        assert code.value == code.name.lower()
+        assert len(code.value) <= 32
+
+
+def test_errors_are_bounded_and_only_words_are_kept() -> None:
+    texts = error_texts(["x" * 5_000, {"detail": "why"}, {"title": "what"}, 5, None, ""] * 20)
+    assert texts[:3] == ("x" * 1_000, "why", "what")
+    assert len(texts) <= 20
+
+
+def test_a_name_server_that_hangs_does_not_hold_us() -> None:
+    is_over = threading.Event()
+
+    def hang(host: str, port: int) -> list[Address]:
+        is_over.wait(10)
+        return []
+
+    with pytest.raises(TimeoutError):
+        resolve(host="name.example", port=443, timeout_seconds=0.05, lookup=hang)
+    is_over.set()
+
+
+def test_hanging_lookups_do_not_gather_without_end() -> None:
+    is_over = threading.Event()
+    ended = threading.Semaphore(0)
+
+    def hang(host: str, port: int) -> list[Address]:
+        is_over.wait(10)
+        ended.release()
+        return []
+
+    for _ in range(40):
+        with pytest.raises(TimeoutError):
+            resolve(host="name.example", port=443, timeout_seconds=0.001, lookup=hang)
+    hanging = [each for each in threading.enumerate() if each.name == "datadog-resolver"]
+    is_over.set()
+    assert 0 < len(hanging) <= 32
+    for thread in hanging:
+        thread.join(timeout=5)
+    assert resolve(host="127.0.0.1", port=443, timeout_seconds=5)
+
+
+def test_the_version_is_the_projects() -> None:
+    assert tomllib.loads(PROJECT.read_text())["project"]["version"] == VERSION

@@ -1,0 +1,190 @@
+"""What one request leaves behind for the next one on the same connection: nothing."""
+
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from connections.datadog import lanes
+from connections.datadog.client import DatadogClient
+from connections.datadog.errors import Cause, Verdict
+from connections.secret import Secret
+from tests.datadog.conftest import Certificate
+from tests.datadog.servers import (
+    API_KEY,
+    APPLICATION_KEY,
+    CONNECTION_ID,
+    ScriptedServer,
+    answer,
+    say,
+    say_and_close,
+    say_and_wait,
+    secrets,
+)
+
+
+def make_client(server: ScriptedServer, *, ca_bundle: str | None = None) -> DatadogClient:
+    return DatadogClient(base_url=server.url, ca_bundle=ca_bundle, **secrets())
+
+
+def test_a_warm_connection_is_used_again_by_another_client(certificate: Certificate) -> None:
+    with ScriptedServer([say(answer())], tls=certificate.server) as server:
+        for _ in range(3):
+            client = make_client(server, ca_bundle=str(certificate.bundle))
+            client.delete_org_connection(connection_id=CONNECTION_ID)
+    assert [each.connection_number for each in server.seen] == [1, 1, 1]
+
+
+def test_a_connection_that_was_quiet_too_long_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with ScriptedServer([say(answer())]) as server:
+        client = make_client(server)
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+        monkeypatch.setattr(lanes, "MAX_IDLE_SECONDS", -1.0)
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+    assert [each.connection_number for each in server.seen] == [1, 2]
+
+
+def test_a_connection_known_to_be_closed_is_replaced_before_anything_is_sent() -> None:
+    closed = threading.Event()
+
+    def close(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(answer())
+        connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
+        closed.set()
+
+    with ScriptedServer([close, say(answer())]) as server:
+        client = make_client(server)
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+        assert closed.wait(5)
+        result = client.delete_org_connection(connection_id=CONNECTION_ID)
+    assert result.verdict is Verdict.DELETED
+    assert [each.connection_number for each in server.seen] == [1, 2]
+
+
+def test_a_warm_connection_closed_under_the_request_is_ambiguous_and_not_sent_again() -> None:
+    with ScriptedServer([say(answer()), say_and_close(b""), say(answer())]) as server:
+        client = make_client(server)
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+        result = client.delete_org_connection(connection_id=CONNECTION_ID)
+    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.CONNECTION_LOST)
+    assert [each.connection_number for each in server.seen] == [1, 1]
+
+
+def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_one() -> None:
+    sent = threading.Event()
+
+    def twice(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(answer("403 Forbidden"))
+        connection.sendall(answer())
+        sent.set()
+
+    with ScriptedServer([twice, say(answer("500 X"))]) as server:
+        client = make_client(server)
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+        assert sent.wait(5)
+        result = client.delete_org_connection(connection_id=CONNECTION_ID)
+    assert (result.verdict, result.http_status) == (Verdict.AMBIGUOUS, 500)
+
+
+def test_the_deadline_of_one_request_does_not_reach_the_next() -> None:
+    with ScriptedServer([say(answer()), say_and_wait(answer(length=9))]) as server:
+        client = make_client(server)
+        client.delete_org_connection(connection_id=CONNECTION_ID, deadline_seconds=0.2)
+        result = client.delete_org_connection(connection_id=CONNECTION_ID, deadline_seconds=0.6)
+    # Its body waits for as long as its own deadline lets it.
+    assert result.verdict is Verdict.DELETED
+    assert result.duration_ms >= 550
+    assert [each.connection_number for each in server.seen] == [1, 1]
+
+
+def test_a_cookie_is_never_sent_back() -> None:
+    headers = {"Set-Cookie": "session=of-org-a; Path=/"}
+    with ScriptedServer([say(answer(headers=headers))]) as server:
+        client = make_client(server)
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+    assert ["cookie" in each.headers for each in server.seen] == [False, False]
+
+
+def test_each_request_carries_its_own_keys() -> None:
+    with ScriptedServer([say(answer())]) as server:
+        make_client(server).delete_org_connection(connection_id=CONNECTION_ID)
+        other = DatadogClient(
+            base_url=server.url, api_key=Secret("other"), application_key=Secret("pair")
+        )
+        other.delete_org_connection(connection_id=CONNECTION_ID)
+    keys = [(s.headers["dd-api-key"], s.headers["dd-application-key"]) for s in server.seen]
+    assert keys == [(API_KEY, APPLICATION_KEY), ("other", "pair")]
+    assert [each.connection_number for each in server.seen] == [1, 1]
+
+
+def test_threads_do_not_mix_up_their_answers() -> None:
+    def echo(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(answer(body=server.seen[-1].connection_number.to_bytes(4)))
+
+    found: list[Verdict] = []
+
+    def work() -> None:
+        client = make_client(server)
+        for _ in range(10):
+            found.append(client.delete_org_connection(connection_id=CONNECTION_ID).verdict)
+
+    with ScriptedServer([echo]) as server:
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=20)
+    assert found == [Verdict.DELETED] * 80
+    assert len(server.seen) == 80
+    assert server.connections <= 8
+
+
+def test_the_environment_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, certificate: Certificate
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login someone password something\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    key_log = tmp_path / "keys.log"
+    with (
+        ScriptedServer([say(answer())], tls=certificate.server) as server,
+        ScriptedServer([say_and_close(answer("403 Forbidden"))]) as proxy,
+    ):
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+        monkeypatch.setenv("SSLKEYLOGFILE", str(key_log))
+        client = make_client(server, ca_bundle=str(certificate.bundle))
+        result = client.delete_org_connection(connection_id=CONNECTION_ID)
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+            monkeypatch.setenv(name, str(certificate.bundle))
+        untrusting = make_client(server).delete_org_connection(connection_id=CONNECTION_ID)
+    assert result.verdict is Verdict.DELETED
+    assert untrusting.cause is Cause.CERTIFICATE_REFUSED
+    assert proxy.connections == 0
+    assert "authorization" not in server.seen[0].headers
+    assert not key_log.exists()
+
+
+def test_a_forked_child_does_not_speak_on_its_parents_connection() -> None:
+    with ScriptedServer([say(answer())]) as server:
+        client = make_client(server)
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+        assert count_warm_connections_in_a_child() == 0
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+    assert [each.connection_number for each in server.seen] == [1, 1]
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def count_warm_connections_in_a_child() -> int:
+    child = os.fork()
+    if child == 0:
+        os._exit(len(lanes.POOL._idle))
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)

@@ -1,0 +1,187 @@
+"""No way leads from an error, a log or a repr to a key."""
+
+import gc
+import logging
+import types
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from connections.datadog import lanes
+from connections.datadog.client import DatadogClient
+from connections.datadog.errors import DatadogError
+from connections.secret import Secret
+from tests.datadog.servers import (
+    API_KEY,
+    APPLICATION_KEY,
+    CONNECTION_ID,
+    Keys,
+    Play,
+    ScriptedServer,
+    answer,
+    json_answer,
+    say,
+    say_and_close,
+    say_and_reset,
+    say_and_wait,
+)
+
+CALLS = ["list_org_connections", "whoami", "validate_api_key", "validate_key_pair"]
+# The sanctioned wrapper ends a walk; code and classes lead everywhere and hold no request.
+BOUNDARIES = (
+    Secret,
+    type,
+    types.ModuleType,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.CodeType,
+)
+
+
+def walk(start: object) -> Iterator[object]:
+    """Every object that can be reached, the locals of traceback frames included."""
+    waiting, known = [start], set[int]()
+    while waiting:
+        found = waiting.pop()
+        if id(found) in known or isinstance(found, BOUNDARIES):
+            continue
+        known.add(id(found))
+        yield found
+        if isinstance(found, types.FrameType):
+            waiting.append(found.f_locals)
+        else:
+            waiting.extend(gc.get_referents(found))
+        if isinstance(found, BaseException):
+            waiting.extend([found.__cause__, found.__context__, found.__traceback__])
+        if isinstance(found, types.TracebackType):
+            waiting.extend([found.tb_frame, found.tb_next])
+
+
+def call_and_catch(url: str, call: str) -> DatadogError:
+    """The error; this frame, which is in its traceback, holds the keys only as Secrets."""
+    client = DatadogClient(
+        base_url=url, api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY)
+    )
+    try:
+        getattr(client, call)(deadline_seconds=0.3)
+    except DatadogError as error:
+        return error
+    raise AssertionError("The call must fail.")
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "play",
+    [
+        say(json_answer({"errors": ["no"]}, status="403 Forbidden")),
+        say(answer(body=b"<html>")),
+        say_and_reset(),
+        say_and_wait(),
+        say_and_close(b"HTTP/1.1 2"),
+        say_and_close(b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n"),
+    ],
+)
+def test_an_error_leads_to_no_key_and_no_request(call: str, play: Play) -> None:
+    with ScriptedServer([play]) as server:
+        error = call_and_catch(server.url, call)
+    assert (error.__cause__, error.__context__) == (None, None)
+    assert_clean(error)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_error_before_connecting_leads_to_no_key(call: str) -> None:
+    error = call_and_catch("https://no-such-site..example", call)
+    assert (error.__cause__, error.__context__) == (None, None)
+    assert_clean(error)
+
+
+def assert_clean(start: object) -> None:
+    for found in walk(start):
+        assert not isinstance(found, requests.Session | requests.PreparedRequest)
+        if isinstance(found, str | bytes):
+            text = found if isinstance(found, str) else found.decode("latin-1")
+            assert API_KEY not in text
+            assert APPLICATION_KEY not in text
+
+
+def test_a_warm_connection_holds_no_key() -> None:
+    with ScriptedServer([say(answer())]) as server:
+        client = DatadogClient(
+            base_url=server.url, api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY)
+        )
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+        ((lane,),) = lanes.POOL._idle.values()
+        strings = [each for each in walk(lane) if isinstance(each, str | bytes)]
+    assert len(strings) > 10
+    for each in strings:
+        text = each if isinstance(each, str) else each.decode("latin-1")
+        assert API_KEY not in text
+        assert APPLICATION_KEY not in text
+
+
+def test_logs_at_debug_hold_no_key(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with ScriptedServer([say(answer()), say_and_close(b"HTTP/1.1 200 OK\r\nbroken")]) as server:
+        client = DatadogClient(
+            base_url=server.url, api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY)
+        )
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+    assert CONNECTION_ID in caplog.text
+    assert API_KEY not in caplog.text
+    assert APPLICATION_KEY not in caplog.text
+
+
+def test_a_client_prints_its_address_only() -> None:
+    client = DatadogClient(
+        base_url="https://api.datadoghq.eu",
+        api_key=Secret(API_KEY),
+        application_key=Secret(APPLICATION_KEY),
+        proxy_url="http://name:password@127.0.0.1:3128",
+    )
+    assert repr(client) == "DatadogClient(base_url='https://api.datadoghq.eu')"
+
+
+@pytest.mark.parametrize(
+    "key", ["abc\ndef", "abc\r\nX: y", "abc\x00def", "abc def", "abc\tdef", "schl\u00fcssel", ""]
+)
+@pytest.mark.parametrize("which", ["api_key", "application_key"])
+def test_a_key_no_header_can_carry_is_refused_without_repeating_it(which: str, key: str) -> None:
+    keys: Keys = {
+        "api_key": Secret(key if which == "api_key" else "good"),
+        "application_key": Secret(key if which == "application_key" else "good"),
+    }
+    with pytest.raises(ValueError, match="key must be printable ASCII") as caught:
+        DatadogClient(base_url="https://api.datadoghq.com", **keys)
+    assert "abc" not in str(caught.value)
+    assert "schl" not in str(caught.value)
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://api.datadoghq.com",
+        "http://127.0.0.1.example.com",
+        "https://api.datadoghq.com/path",
+        "https://someone@api.datadoghq.com",
+        "ftp://127.0.0.1",
+        "api.datadoghq.com",
+        "",
+    ],
+)
+def test_keys_are_sent_over_tls_only_but_for_this_machine(base_url: str) -> None:
+    with pytest.raises(ValueError, match="address is https://host"):
+        DatadogClient(base_url=base_url, api_key=Secret("a"), application_key=Secret("b"))
+
+
+@pytest.mark.parametrize("proxy_url", ["socks5://127.0.0.1:1080", "127.0.0.1:3128", ""])
+def test_a_proxy_of_another_kind_is_refused(proxy_url: str) -> None:
+    with pytest.raises(ValueError, match="proxy's address"):
+        DatadogClient(
+            base_url="https://api.datadoghq.com",
+            api_key=Secret("a"),
+            application_key=Secret("b"),
+            proxy_url=proxy_url,
+        )

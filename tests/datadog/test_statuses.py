@@ -1,0 +1,153 @@
+"""What each status of a DELETE is taken to mean, and what never becomes a request."""
+
+import hashlib
+
+import pytest
+
+from connections.datadog.client import DatadogClient
+from connections.datadog.errors import Cause, Verdict
+from tests.datadog.acts import delete, delete_against
+from tests.datadog.servers import (
+    CONNECTION_ID,
+    ScriptedServer,
+    answer,
+    json_answer,
+    say,
+    secrets,
+)
+
+NOT_FOUND = {"errors": [f"org connection with id:{CONNECTION_ID} not found not found"]}
+
+
+def test_a_200_is_deleted_and_everything_is_kept() -> None:
+    result = delete_against(say(answer()))
+    assert result.verdict is Verdict.DELETED
+    assert result.cause is None
+    assert result.http_status == 200
+    assert result.body == b"{}\n"
+    assert result.body_sha256 == hashlib.sha256(b"{}\n").hexdigest()
+    assert result.body_complete
+    assert result.retry_after_seconds is None
+
+
+def test_the_request_is_the_documented_one() -> None:
+    with ScriptedServer([say(answer())]) as server:
+        delete(server.url)
+    (seen,) = server.seen
+    assert seen.target == f"/api/v2/org_connections/{CONNECTION_ID}"
+    assert seen.headers["accept"] == "application/json"
+    assert seen.headers["user-agent"].startswith("org-admin/")
+    assert seen.headers["dd-api-key"] == secrets()["api_key"].reveal()
+    assert seen.headers["dd-application-key"] == secrets()["application_key"].reveal()
+    assert "authorization" not in seen.headers
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "cause"),
+    [
+        ("400 Bad Request", Verdict.REFUSED, Cause.BAD_REQUEST),
+        ("401 Unauthorized", Verdict.REFUSED, Cause.UNAUTHORIZED),
+        ("403 Forbidden", Verdict.REFUSED, Cause.FORBIDDEN),
+        ("404 Not Found", Verdict.NOT_FOUND, Cause.NOT_FOUND),
+        ("429 Too Many Requests", Verdict.RATE_LIMITED, Cause.RATE_LIMITED),
+        ("408 Request Timeout", Verdict.AMBIGUOUS, Cause.REQUEST_TIMEOUT),
+        ("409 Conflict", Verdict.AMBIGUOUS, Cause.UNEXPECTED_STATUS),
+        ("500 Internal Server Error", Verdict.AMBIGUOUS, Cause.SERVER_ERROR),
+        ("502 Bad Gateway", Verdict.AMBIGUOUS, Cause.SERVER_ERROR),
+        ("503 Service Unavailable", Verdict.AMBIGUOUS, Cause.SERVER_ERROR),
+        ("201 Created", Verdict.AMBIGUOUS, Cause.UNEXPECTED_STATUS),
+        ("202 Accepted", Verdict.AMBIGUOUS, Cause.UNEXPECTED_STATUS),
+        ("304 Not Modified", Verdict.AMBIGUOUS, Cause.REDIRECT),
+    ],
+)
+def test_every_status_is_one_row_and_is_sent_once(
+    status: str, verdict: Verdict, cause: Cause
+) -> None:
+    result = delete_against(say(json_answer(NOT_FOUND, status=status)))
+    assert (result.verdict, result.cause) == (verdict, cause)
+    assert result.http_status == int(status[:3])
+
+
+def test_a_204_is_ambiguous() -> None:
+    result = delete_against(say(b"HTTP/1.1 204 No Content\r\n\r\n"))
+    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.UNEXPECTED_STATUS)
+
+
+def test_datadogs_words_are_kept_as_they_are() -> None:
+    result = delete_against(say(json_answer(NOT_FOUND, status="404 Not Found")))
+    assert result.errors == (NOT_FOUND["errors"][0],)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>Not Found</html>", b"", b'{"errors":"Not found"}', b"[]", b"[" * 60_000, b"{}"],
+)
+def test_a_404_of_another_form_is_ambiguous(body: bytes) -> None:
+    result = delete_against(say(answer("404 Not Found", body)))
+    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.WRONG_404)
+
+
+def test_a_429_in_html_is_still_a_429() -> None:
+    html = answer("429 Too Many Requests", b"<html>", headers={"Content-Type": "text/html"})
+    result = delete_against(say(html))
+    assert result.verdict is Verdict.RATE_LIMITED
+    assert result.errors == ()
+    assert result.retry_after_seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7),
+        ("7, 7", 7),
+        ("0", 1),
+        ("-5", 1),
+        ("301", 300),
+        ("9" * 5_000, 300),
+        ("1764028800", 300),
+        ("abc", 60),
+        ("", 60),
+        ("\u00b2", 60),
+    ],
+)
+def test_a_reset_is_read_without_trust(value: str, seconds: int) -> None:
+    headers = {"X-RATELIMIT-Reset": value}
+    result = delete_against(say(answer("429 Too Many Requests", b"{}", headers=headers)))
+    assert result.retry_after_seconds == seconds
+
+
+def test_a_reset_that_comes_as_two_headers_is_its_first_number() -> None:
+    doubled = b"HTTP/1.1 429 X\r\nX-RateLimit-Reset: 9\r\nx-ratelimit-reset: 4\r\n"
+    result = delete_against(say(doubled + b"Content-Length: 0\r\n\r\n"))
+    assert result.retry_after_seconds == 9
+
+
+def test_only_harmless_headers_are_kept() -> None:
+    headers = {"Set-Cookie": "a=b", "X-RateLimit-Name": "orgs", "X-Other": "x", "Date": "today"}
+    result = delete_against(say(answer(headers=headers)))
+    assert result.headers == {
+        "content-type": "application/json",
+        "date": "today",
+        "x-ratelimit-name": "orgs",
+    }
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_never_followed(status: int) -> None:
+    with ScriptedServer([say(answer())]) as other:
+        headers = {"Location": f"{other.url}/api/v2/org_connections/{CONNECTION_ID}"}
+        result = delete_against(say(answer(f"{status} Moved", b"", headers=headers)))
+    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.REDIRECT)
+    assert (other.seen, other.connections) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "connection_id",
+    ["../../v2/org", CONNECTION_ID.upper(), f" {CONNECTION_ID}", CONNECTION_ID + "\n", ""],
+)
+def test_an_id_that_is_not_canonical_is_never_sent(connection_id: str) -> None:
+    with ScriptedServer([say(answer())]) as server:
+        client = DatadogClient(base_url=server.url, **secrets())
+        with pytest.raises(ValueError, match="org connection id"):
+            client.delete_org_connection(connection_id=connection_id)
+    assert server.connections == 0
