@@ -13,6 +13,7 @@ from django.http import HttpRequest
 
 from connections import encryption
 from connections.actors import person_actor
+from connections.encrypted_columns import SECOND_FACTOR_PLACE
 from connections.models import Person
 from connections.secret import Secret
 from connections.services import people, sign_ins
@@ -92,25 +93,16 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Keeps the secrets of second factors encrypted.
 
     allauth's hook is given the text alone, so the envelope is bound to its purpose and not to
-    the row of the person.
+    the row of the person. connections.encrypted_columns lists where they are, for rotation.
     """
 
     def encrypt(self, text: str) -> str:
         """The envelope that is stored. Raises encryption.KeyRingError."""
-        return encryption.encrypt(Secret(text), **_MFA_PLACE)
+        return encryption.encrypt_in_place(Secret(text), place=SECOND_FACTOR_PLACE)
 
     def decrypt(self, encrypted_text: str) -> str:
         """What was encrypted. Raises encryption.EncryptionError."""
-        return encryption.decrypt(encrypted_text, **_MFA_PLACE).reveal()
-
-
-_MFA_PLACE: dict[str, Any] = {
-    "purpose": "mfa",
-    "row_id": "",
-    "field": "secret",
-    "site": "",
-    "version": 1,
-}
+        return encryption.decrypt_in_place(encrypted_text, place=SECOND_FACTOR_PLACE).reveal()
 
 
 def client_address(request: HttpRequest) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from connections.actors import Actor
-from connections.encrypted_columns import ENCRYPTED_COLUMNS, EncryptedColumn, key_ids_in_use
+from connections.encrypted_columns import ENCRYPTED_COLUMNS, Column, key_ids_in_use
 from connections.encryption import EncryptionError, decrypt_in_place, encrypt_in_place
 from connections.key_ring import (
     load_key_ring,
@@ -127,7 +127,7 @@ def _encrypt_all_with_primary_key() -> tuple[int, tuple[str, ...]]:
     return reencrypted, tuple(left)
 
 
-def _encrypt_column(column: EncryptedColumn) -> tuple[int, list[str]]:
+def _encrypt_column(column: Column) -> tuple[int, list[str]]:
     """How many secrets were encrypted again, and the sentences about those that were not."""
     done, undone = 0, []
     # A list, because SQLite would hold the reading open while the rows are written.

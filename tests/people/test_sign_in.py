@@ -4,13 +4,16 @@ from collections.abc import Callable
 
 import pytest
 from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from connections.accounts import MFAAdapter, client_address
-from connections.encryption import DecryptionError
+from connections.actors import command_actor
+from connections.encryption import DecryptionError, check_key_ring_opens_everything
 from connections.models import AuditEvent, Person
+from connections.services.keys import rotate_encryption_key
 from tests.support.people import PASSWORD
 
 LOGIN = "/accounts/login/"
@@ -119,6 +122,20 @@ def test_the_secret_of_a_second_factor_is_encrypted(ada: Person) -> None:
     assert MFAAdapter().decrypt(stored) == "JBSWY3DPEHPK3PXP"
     with pytest.raises(DecryptionError):
         MFAAdapter().decrypt("JBSWY3DPEHPK3PXP")
+
+
+def test_second_factors_outlive_the_rotation_of_the_encryption_key(ada: Person) -> None:
+    app = TOTP.activate(ada, "JBSWY3DPEHPK3PXP")
+    codes_before = RecoveryCodes.activate(ada).generate_codes()
+    before = app.instance.data["secret"]
+    # The key that was primary goes with the second rotation at the earliest.
+    for _ in range(2):
+        rotate_encryption_key(actor=command_actor(), drop_unused=True)
+    stored = Authenticator.objects.get(type=Authenticator.Type.TOTP).data["secret"]
+    assert stored != before
+    assert MFAAdapter().decrypt(stored) == "JBSWY3DPEHPK3PXP"
+    assert RecoveryCodes.activate(ada).generate_codes() == codes_before
+    check_key_ring_opens_everything()
 
 
 @pytest.mark.parametrize(
