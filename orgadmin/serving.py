@@ -54,20 +54,10 @@ def address_of(listener: socket.socket, *, host: str) -> str:
 
 
 def gunicorn_arguments(listener: socket.socket) -> list[str]:
-    """The command line of the web server.
-
-    With SQLite one process writes, so that its writers wait for each other in one place. Paths
-    are not logged: what a person searched for stands in them.
-    """
+    """The command line of the web server; orgadmin/gunicorn_conf.py holds the rest."""
     return [
         *(sys.executable, "-m", "gunicorn", "orgadmin.wsgi:application"),
-        *("--bind", f"fd://{listener.fileno()}"),
-        *("--worker-class", "gthread", "--threads", "8"),
-        *("--workers", "1" if settings.DATABASE_IS_SQLITE else "2"),
-        # Longer than the 30 s that Datadog has for answering a DELETE.
-        *("--graceful-timeout", "60", "--timeout", "90"),
-        *("--forwarded-allow-ips", ",".join(settings.TRUSTED_PROXIES)),
-        *("--log-level", "warning", "--no-control-socket"),
+        *("--config", "python:orgadmin.gunicorn_conf", "--bind", f"fd://{listener.fileno()}"),
     ]
 
 

@@ -1,5 +1,6 @@
 """Child processes that live together and end together. It knows nothing of Django."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from typing import Self
 
 # gunicorn lets its requests end for 60 s, since a DELETE to Datadog may take 30.
 GRACE_SECONDS = 65.0
+_LAST_SECONDS = 5.0
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -66,18 +69,26 @@ class Together:
         env: Mapping[str, str],
         cwd: Path,
         pass_fds: Sequence[int] = (),
-    ) -> None:
-        """Start a process. Raises OSError when that is impossible.
+        stdout: int | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start a process; `stdout` is as for Popen. Raises OSError when that is impossible.
 
         It gets a process group of its own: Ctrl-C in a terminal reaches a whole group, and a
         web server that takes it at once would cut a deletion short.
         """
         process = subprocess.Popen(  # noqa: S603 - our own programs, no shell
-            arguments, env=dict(env), cwd=cwd, pass_fds=pass_fds, process_group=0
+            arguments,
+            env=dict(env),
+            cwd=cwd,
+            pass_fds=pass_fds,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            process_group=0,
         )
         child = Child(name=name, process=process)
         self._children.append(child)
         threading.Thread(target=self._watch, args=(child,), daemon=True).start()
+        return process
 
     def wait(self) -> Child:
         """Wait until one of the processes ends, and say which; the others are still running."""
@@ -88,15 +99,23 @@ class Together:
         self._ended.put(child)
 
     def _end_all(self) -> None:
+        # A child with children of its own takes the second asking as the sign to kill them.
+        for seconds in (self._grace_seconds, _LAST_SECONDS):
+            if self._ends_when_asked(within=seconds):
+                return
+        self._signal_all(signal.SIGKILL)
+        for child in self._children:
+            child.process.wait()
+
+    def _ends_when_asked(self, *, within: float) -> bool:
+        deadline = time.monotonic() + within
         try:
             self._signal_all(signal.SIGTERM)
-            deadline = time.monotonic() + self._grace_seconds
             for child in self._children:
                 child.process.wait(max(0.0, deadline - time.monotonic()))
         except (StopRequestedError, subprocess.TimeoutExpired):
-            self._signal_all(signal.SIGKILL)
-            for child in self._children:
-                child.process.wait()
+            return False
+        return True
 
     def _signal_all(self, number: signal.Signals) -> None:
         for child in self._children:
@@ -109,6 +128,17 @@ class Together:
 def _raise_stop(number: int, frame: FrameType | None) -> None:
     del frame
     raise StopRequestedError(signal.Signals(number).name)
+
+
+def end_with_parent(parent: int) -> None:
+    """Let this process get SIGTERM when its parent ends, even if that was killed; Linux only.
+
+    `parent` is the process that it was started by, which may have ended already.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run_until_stopped(together: Together) -> int:

@@ -16,7 +16,7 @@ from connections.management.base import OrgAdminCommand
 from connections.models import Person
 from connections.services import people
 from orgadmin import serving
-from orgadmin.supervisor import Together, run_until_stopped
+from orgadmin.supervisor import Together, end_with_parent, run_until_stopped
 
 
 class Command(OrgAdminCommand):
@@ -26,9 +26,13 @@ class Command(OrgAdminCommand):
     needs_keys = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """It takes no arguments: the environment says it all."""
+        parser.add_argument(
+            "--end-with-parent", type=int, metavar="PID", help="End when that process has ended."
+        )
 
     def act(self, **options: Any) -> None:
+        if options["end_with_parent"]:
+            end_with_parent(options["end_with_parent"])
         if not settings.STATIC_IS_COLLECTED:
             _start_again_with_collected_static_files()
         host, port = os.environ.get("ORGADMIN_BIND", "127.0.0.1"), _port()
@@ -38,11 +42,12 @@ class Command(OrgAdminCommand):
             raise CommandError(str(error)) from None
         self._prepare()
         own_address = serving.address_of(listener, host=host)
+        env = os.environ | {"ORGADMIN_SUPERVISOR": str(os.getpid())}
         with Together() as together:
             together.start(
                 "The web server",
                 serving.gunicorn_arguments(listener),
-                env=os.environ,
+                env=env,
                 cwd=settings.BASE_DIR,
                 pass_fds=[listener.fileno()],
             )
@@ -50,8 +55,8 @@ class Command(OrgAdminCommand):
             listener.close()
             together.start(
                 "The worker",
-                [sys.executable, "manage.py", "worker"],
-                env=os.environ,
+                [sys.executable, "manage.py", "worker", "--end-with-parent", str(os.getpid())],
+                env=env,
                 cwd=settings.BASE_DIR,
             )
             self._announce(serving.shown_address(own_address))

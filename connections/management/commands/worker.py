@@ -8,6 +8,7 @@ from typing import Any
 
 from connections.management.base import OrgAdminCommand
 from connections.worker import Worker
+from orgadmin.supervisor import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,10 @@ class Command(OrgAdminCommand):
         super().add_arguments(parser)
         parser.add_argument("--once", action="store_true", help="One pass, then end.")
 
+        parser.add_argument(
+            "--end-with-parent", type=int, metavar="PID", help="End when that process has ended."
+        )
+
     def act(self, **options: Any) -> None:
         worker = Worker()
 
@@ -30,6 +35,8 @@ class Command(OrgAdminCommand):
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
+        if options["end_with_parent"]:
+            end_with_parent(options["end_with_parent"])
         if options["once"]:
             count = worker.work_once()
             self.emit({"deletions": count}, f"Worked on {count} deletions.")
