@@ -37,7 +37,8 @@ def listen(*, host: str, port: int) -> socket.socket:
             dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
         )
     except OSError as error:
-        reason = error.strerror or str(error)
+        is_name_error = isinstance(error, socket.gaierror)
+        reason = error.strerror if is_name_error else os.strerror(error.errno or 0)
         raise CannotListenError(
             f"Cannot listen on {host} port {port}: {reason}. Choose another with PORT or "
             "ORGADMIN_BIND, or stop what uses it."

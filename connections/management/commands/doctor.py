@@ -1,0 +1,28 @@
+"""Look whether the installation is in order, and say what to do where it is not."""
+
+from dataclasses import asdict
+from typing import Any
+
+from connections.management.base import FAILED, OrgAdminCommand
+from connections.services.diagnosis import Level, diagnose
+
+_MARKS = {Level.OK: "ok     ", Level.WARNING: "warning", Level.ERROR: "ERROR  "}
+
+
+class Command(OrgAdminCommand):
+    """Changes nothing. Exit code 0, or 1 when there is an error; a warning is none."""
+
+    help = "Check settings, keys, database, migrations, mail, policies and worker."
+
+    def act(self, **options: Any) -> None:
+        findings = diagnose()
+        lines = []
+        for finding in findings:
+            lines.append(f"{_MARKS[finding.level]}  {finding.check}: {finding.message}")
+            if finding.hint:
+                lines.append(f"         {finding.hint}")
+        is_ok = all(finding.level != Level.ERROR for finding in findings)
+        document = {"ok": is_ok, "findings": [asdict(finding) for finding in findings]}
+        self.emit(document, "\n".join(lines))
+        if not is_ok:
+            raise SystemExit(FAILED)

@@ -1,0 +1,214 @@
+"""What the `doctor` command looks at: one function for each question, none of which raises."""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Count
+
+from connections import clock
+from connections.encryption import EncryptionError, check_key_ring_opens_everything
+from connections.models import Credential, Deletion, Person, Policy
+
+# Longer than any single thing that a worker does.
+OVERDUE_AFTER = timedelta(minutes=5)
+
+
+class Level(StrEnum):
+    """How bad a finding is; only an error makes the command fail."""
+
+    OK = "ok"
+    WARNING = "warning"  # it works, and somebody should know
+    ERROR = "error"  # it does not work, or not safely
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One answer: what was looked at, how it is, and what to do about it ("" when in order)."""
+
+    check: str
+    level: Level
+    message: str
+    hint: str = ""
+
+
+def diagnose() -> list[Finding]:
+    """Look at everything and change nothing. A database that does not answer is a finding."""
+    findings = [*_settings(), *_mail()]
+    try:
+        findings += [*_database(), *_keys()]
+        schema = list(_migrations())
+        findings += schema
+        if all(finding.level == Level.OK for finding in schema):
+            findings += [*_people(), *_four_eyes(), *_worker()]
+    except DatabaseError as error:
+        findings.append(
+            _error("database", f"It does not answer: {error}".strip(), "Look at DATABASE_URL.")
+        )
+    return findings
+
+
+def _ok(check: str, message: str) -> Finding:
+    return Finding(check=check, level=Level.OK, message=message)
+
+
+def _warning(check: str, message: str, hint: str) -> Finding:
+    return Finding(check=check, level=Level.WARNING, message=message, hint=hint)
+
+
+def _error(check: str, message: str, hint: str) -> Finding:
+    return Finding(check=check, level=Level.ERROR, message=message, hint=hint)
+
+
+def _settings() -> Iterator[Finding]:
+    hosts = ", ".join(settings.ALLOWED_HOSTS)
+    if settings.IS_LOCAL:
+        yield _ok("settings", f"For this machine only ({hosts}): plain HTTP, MFA is offered.")
+    else:
+        yield _ok("settings", f"Public as {hosts}: HTTPS, Secure cookies and HSTS.")
+        yield from _public_settings()
+    if settings.DEBUG:
+        yield _error("settings", "DEBUG is on: error pages show the inside.", "Unset DEBUG.")
+    yield from _data_directory()
+
+
+def _public_settings() -> Iterator[Finding]:
+    if not settings.TRUSTED_PROXIES:
+        yield _error(
+            "settings",
+            "No proxy is trusted, so every request counts as plain HTTP and is redirected.",
+            "Name the TLS proxy's address in ORGADMIN_TRUSTED_PROXIES.",
+        )
+    if not settings.BASE_URL:
+        yield _warning(
+            "settings",
+            "Links that commands make are only paths.",
+            "Set ORGADMIN_BASE_URL to the address that people open.",
+        )
+    if not settings.REQUIRE_MFA:
+        yield _warning(
+            "settings", "A second factor is not required.", "Unset ORGADMIN_REQUIRE_MFA."
+        )
+    for message in checks.run_checks(include_deployment_checks=True, tags=["security"]):
+        if not message.is_silenced():
+            yield _error("settings", f"{message.id}: {message.msg}", message.hint or "")
+
+
+def _data_directory() -> Iterator[Finding]:
+    directory: Path = settings.DATA_DIR
+    if not os.access(directory, os.W_OK):
+        yield _error(
+            "data directory",
+            f"{directory} cannot be written by this user.",
+            "Run as the user that owns it, or name another in ORGADMIN_DATA_DIR.",
+        )
+    elif settings.DATABASE_IS_SQLITE and directory.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield _warning(
+            "data directory",
+            f"{directory} with the database in it is open to other users of this machine.",
+            f"Run: chmod 700 {directory}",
+        )
+    else:
+        yield _ok("data directory", str(directory))
+
+
+def _mail() -> Iterator[Finding]:
+    if settings.HAS_MAIL:
+        yield _ok("mail", f"Sent as {settings.DEFAULT_FROM_EMAIL}.")
+    else:
+        yield _ok("mail", "None is sent (EMAIL_URL is not set); make_sign_in_link lets people in.")
+
+
+def _database() -> Iterator[Finding]:
+    connection.ensure_connection()
+    version: tuple[Any, ...] = connection.get_database_version()
+    name = f"{connection.display_name} {'.'.join(map(str, version))}"
+    minimum = connection.features.minimum_database_version
+    if minimum and version < minimum:
+        needed = ".".join(map(str, minimum))
+        yield _error("database", f"{name} is too old.", f"Use {needed} or newer.")
+        return
+    if settings.DATABASE_IS_SQLITE:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA quick_check(1)")
+            [said] = cursor.fetchone()
+        if said != "ok":
+            yield _error("database", f"The file is damaged: {said}", "Restore it from a copy.")
+            return
+    yield _ok("database", f"{name} answers.")
+
+
+def _migrations() -> Iterator[Finding]:
+    executor = MigrationExecutor(connection)
+    pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if pending:
+        yield _error(
+            "migrations",
+            f"{len(pending)} are not applied.",
+            "Run: ./run manage migrate (with SQLite ./run serve does it by itself).",
+        )
+    else:
+        yield _ok("migrations", "All are applied.")
+
+
+def _keys() -> Iterator[Finding]:
+    try:
+        check_key_ring_opens_everything()
+    except EncryptionError as error:
+        yield _error("key ring", str(error), "docs/OPERATIONS.md says how to restore it.")
+        return
+    path = Path(settings.KEYRING_FILE)
+    if path.exists():
+        yield _ok("key ring", f"{path} opens every stored key. Is there a copy of it elsewhere?")
+    else:
+        yield _ok("key ring", f"None yet: it is made at {path} on first use.")
+
+
+def _people() -> Iterator[Finding]:
+    active = Person.objects.filter(is_active=True)
+    administrators = active.filter(is_superuser=True).count()
+    if not administrators:
+        yield _warning(
+            "people",
+            "There is no active administrator.",
+            "Open the set-up link that ./run serve prints, or run createsuperuser.",
+        )
+        return
+    yield _ok("people", f"{active.count()} active, {administrators} of them administrators.")
+
+
+def _four_eyes() -> Iterator[Finding]:
+    in_use = Credential.objects.filter(retired_at=None)
+    alone = list(in_use.filter(policy=Policy.NONE).values_list("name", flat=True))
+    if alone:
+        yield _warning(
+            "four eyes",
+            f"One person alone can delete with: {', '.join(alone)}.",
+            "An administrator can ask for one or two approvals on each credential's page.",
+        )
+    else:
+        yield _ok("four eyes", "No credential lets one person delete alone.")
+
+
+def _worker() -> Iterator[Finding]:
+    overdue = Deletion.objects.filter(due_at__lt=clock.now() - OVERDUE_AFTER)
+    count = overdue.aggregate(count=Count("pk"))["count"]
+    if count:
+        minutes = int(OVERDUE_AFTER.total_seconds() // 60)
+        yield _error(
+            "worker",
+            f"{count} deletions are due for more than {minutes} minutes: no worker runs.",
+            "./run serve starts one; look at its log, or run ./run worker.",
+        )
+    else:
+        yield _ok("worker", "Nothing is overdue.")
