@@ -1,0 +1,61 @@
+"""Key pairs of the sandbox as the services and forms take them, and what was recorded."""
+
+from connections.actors import Actor, command_actor
+from connections.models import AuditEvent, Credential, KeyPair
+from connections.secret import Secret
+from connections.services import credentials
+from sandbox.entities import KeyPair as SandboxPair
+from sandbox.server import SandboxServer
+from tests.support.sandbox import key_pair_of, org_named
+
+
+def keys_of(pair: SandboxPair) -> KeyPair:
+    """The pair as a service takes it."""
+    return KeyPair(api_key=Secret(pair.api_key), application_key=Secret(pair.application_key))
+
+
+def pasted(api_key: str, application_key: str = "f" * 40) -> KeyPair:
+    """A pair of any texts."""
+    return KeyPair(api_key=Secret(api_key), application_key=Secret(application_key))
+
+
+def fields_of(pair: SandboxPair, *, site: str, name: str = "") -> dict[str, str]:
+    """What a person types to add the pair."""
+    return {
+        "name": name,
+        "site": site,
+        "api_key": pair.api_key,
+        "application_key": pair.application_key,
+    }
+
+
+def added(
+    sandbox: SandboxServer, org_name: str, *, name: str = "", actor: Actor | None = None
+) -> Credential:
+    """A credential of an org of the sandbox, added as a command does."""
+    return credentials.add_credential(
+        actor=actor or command_actor(),
+        name=name,
+        site=org_named(sandbox.world, org_name).site.name,
+        keys=keys_of(key_pair_of(sandbox.world, org_name)),
+    )
+
+
+def second_pair(sandbox: SandboxServer, org_name: str) -> SandboxPair:
+    """Another working pair of the same org."""
+    return sandbox.world.add_key_pair(org=org_named(sandbox.world, org_name))
+
+
+def codes() -> list[str]:
+    """The codes of all events, oldest first."""
+    return list(AuditEvent.objects.order_by("seq").values_list("code", flat=True))
+
+
+def last_event() -> AuditEvent:
+    """The newest event."""
+    return AuditEvent.objects.order_by("seq").reverse()[0]
+
+
+def rungs(credential: Credential) -> dict[str, bool | None]:
+    """Each rung of the stored ladder and its answer."""
+    return {rung["rung"]: rung["ok"] for rung in credential.verification}

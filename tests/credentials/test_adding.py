@@ -1,0 +1,219 @@
+"""Adding a credential: what is refused, what is stored, what is found out at once."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.db import connection
+from pytest_django import Settings
+
+from connections.actors import Actor, command_actor
+from connections.models import Credential, OrgConnectionSnapshot, Person, Policy
+from connections.services import credentials, verification
+from connections.services.credential_rules import cleaned_keys
+from connections.services.errors import InvalidInputError
+from sandbox.server import SandboxServer
+from tests.credentials.support import added, codes, keys_of, pasted, rungs
+from tests.support.key_rings import told_by
+from tests.support.sandbox import EU, US, key_pair_of, org_named
+
+ActorFor = Callable[[Person], Actor]
+pytestmark = pytest.mark.django_db
+
+
+def test_a_working_pair_is_verified_pinned_named_and_listed(
+    sandbox: SandboxServer, margaret: Person, actor_for: ActorFor
+) -> None:
+    credential = added(sandbox, "Payments US", actor=actor_for(margaret))
+
+    org = org_named(sandbox.world, "Payments US")
+    assert credential.is_verified
+    assert (credential.org_id, credential.org_name) == (org.id, "Payments US")
+    assert credential.name == "Payments US"
+    assert credential.keys_set_by_name == "Margaret"
+    assert credential.last_used_at is not None
+    assert OrgConnectionSnapshot.objects.filter(credential=credential).count() == 2
+    assert set(rungs(credential).values()) == {True}
+
+
+def test_every_step_of_adding_is_recorded(sandbox: SandboxServer) -> None:
+    added(sandbox, "Payments US")
+
+    assert codes() == ["credential.added", "credential.verified", "credential.renamed"]
+
+
+def test_keys_are_stored_encrypted_and_open_again(sandbox: SandboxServer) -> None:
+    credential = added(sandbox, "Payments US")
+
+    pair = key_pair_of(sandbox.world, "Payments US")
+    row = str(Credential.objects.values().get())
+    assert pair.api_key not in row
+    assert pair.application_key not in row
+    assert credential.open_keys().api_key.reveal() == pair.api_key
+
+
+def test_a_name_that_was_given_is_kept(sandbox: SandboxServer) -> None:
+    assert added(sandbox, "Payments US", name="  My   org ").name == "My org"
+
+
+def test_the_orgs_own_name_is_made_unique(sandbox: SandboxServer) -> None:
+    added(sandbox, "Labs EU", name="payments us")
+
+    assert added(sandbox, "Payments US").name == "Payments US 2"
+
+
+def test_a_pair_that_fails_is_kept_and_says_why(sandbox: SandboxServer) -> None:
+    credential = credentials.add_credential(
+        actor=command_actor(), name="", site=US, keys=pasted("0123456789abcdef0123456789abcdef")
+    )
+
+    assert credential.name == f"{US} …cdef"
+    assert not credential.is_verified
+    assert credential.verification_cause == "forbidden"
+    assert credential.last_error is not None
+    assert rungs(credential)["api_key"] is False
+    assert rungs(credential)["listing"] is None
+    assert codes() == ["credential.added", "credential.not_verified"]
+
+
+def test_keys_of_another_site_are_sent_to_the_chosen_site_alone(sandbox: SandboxServer) -> None:
+    credential = credentials.add_credential(
+        actor=command_actor(),
+        name="",
+        site=EU,
+        keys=keys_of(key_pair_of(sandbox.world, "Payments US")),
+    )
+
+    words = credential.verification[0]["words"]
+    assert "belong to another site" in words
+    assert EU in words
+    assert sandbox.world.requests(site=US) == []
+
+
+def test_white_space_around_a_key_is_dropped(sandbox: SandboxServer) -> None:
+    pair = key_pair_of(sandbox.world, "Payments US")
+    credential = credentials.add_credential(
+        actor=command_actor(),
+        name="",
+        site=US,
+        keys=pasted(f" {pair.api_key}\n", f"\t{pair.application_key}\r\n"),
+    )
+
+    assert credential.is_verified
+
+
+CANARY = "canary0" * 5
+BAD_KEYS = {
+    "empty": "",
+    "only white space": " \n",
+    "a newline inside": f"{CANARY}\n{CANARY}",
+    "a NUL": f"{CANARY}\0",
+    "a letter that is not ASCII": f"{CANARY}é",
+    "a space inside": f"{CANARY} {CANARY}",
+    "a no-break space inside": f"{CANARY}\u00a0{CANARY}",
+    "a control character": f"{CANARY}\x07",
+    "a lone surrogate": f"{CANARY}\ud800",
+    "too long": CANARY * 10,
+    "an access token": f"ddpat_{CANARY}",
+}
+
+
+@pytest.mark.parametrize("text", BAD_KEYS.values(), ids=BAD_KEYS.keys())
+@pytest.mark.parametrize("field", ["api_key", "application_key"])
+def test_a_key_that_no_key_can_be_is_refused_without_repeating_it(
+    sandbox: SandboxServer, text: str, field: str
+) -> None:
+    keys = pasted(text) if field == "api_key" else pasted("a" * 32, text)
+    with pytest.raises(InvalidInputError) as refused:
+        credentials.add_credential(actor=command_actor(), name="", site=US, keys=keys)
+
+    assert list(refused.value.fields) == [field]
+    assert "canary" not in told_by(refused.value, leave_out=__file__)
+    assert not Credential.objects.exists()
+    assert sandbox.world.requests() == []
+
+
+def test_an_application_key_in_the_wrong_field_is_noticed() -> None:
+    with pytest.raises(InvalidInputError, match="swapped"):
+        cleaned_keys(pasted("ddapp_" + "a" * 34))
+
+
+def test_the_same_pair_is_not_stored_twice_on_one_site(sandbox: SandboxServer) -> None:
+    added(sandbox, "Payments US", name="First")
+
+    with pytest.raises(InvalidInputError, match="“First”"):
+        added(sandbox, "Payments US", name="Second")
+    assert Credential.objects.count() == 1
+
+
+@pytest.mark.parametrize("name", ["ÉCOLE eu", "École EU", "école  eu"])
+def test_a_name_is_taken_whatever_its_case(sandbox: SandboxServer, name: str) -> None:
+    added(sandbox, "Payments US", name="École EU")
+
+    with pytest.raises(InvalidInputError) as refused:
+        added(sandbox, "Labs EU", name=name)
+    assert list(refused.value.fields) == ["name"]
+
+
+@pytest.mark.parametrize("name", ["x" * 101, "turned \u202e round", "NUL \0"])
+def test_a_name_that_cannot_be_shown_is_refused(sandbox: SandboxServer, name: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        added(sandbox, "Payments US", name=name)
+    assert list(refused.value.fields) == ["name"]
+
+
+def test_a_host_is_never_made_from_a_typed_site(sandbox: SandboxServer) -> None:
+    keys = keys_of(key_pair_of(sandbox.world, "Payments US"))
+    with pytest.raises(InvalidInputError) as refused:
+        credentials.add_credential(
+            actor=command_actor(), name="", site="evil.example.com", keys=keys
+        )
+    assert list(refused.value.fields) == ["site"]
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_a_new_credential_gets_the_policy_of_the_setting(
+    sandbox: SandboxServer, settings: Settings, policy: Policy
+) -> None:
+    settings.FOUR_EYES = policy.value
+
+    assert added(sandbox, "Payments US").policy == policy
+
+
+@pytest.mark.parametrize("who", ["ada", "linus", "edith", "victor", "stranger"])
+def test_only_credential_managers_add(
+    sandbox: SandboxServer, request: pytest.FixtureRequest, actor_for: ActorFor, who: str
+) -> None:
+    person: Person = request.getfixturevalue(who)
+    with pytest.raises(PermissionDenied):
+        added(sandbox, "Payments US", actor=actor_for(person))
+    assert sandbox.world.requests() == []
+    assert not Credential.objects.exists()
+
+
+def test_an_org_whose_name_cannot_be_read_leaves_the_first_name(sandbox: SandboxServer) -> None:
+    org = sandbox.world.add_org(name="\u202e\u200b", site=US)
+    pair = sandbox.world.add_key_pair(org=org)
+    credential = credentials.add_credential(
+        actor=command_actor(), name="", site=US, keys=keys_of(pair)
+    )
+
+    assert re.fullmatch(rf"{US} …[0-9a-f]{{4}}", credential.name)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_datadog_is_asked_outside_any_transaction(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside: list[bool] = []
+    really = verification.ask_all
+
+    def ask_all(*args: Any) -> Any:
+        inside.append(connection.in_atomic_block)
+        return really(*args)
+
+    monkeypatch.setattr(verification, "ask_all", ask_all)
+    added(sandbox, "Payments US")
+    assert inside == [False]

@@ -1,0 +1,191 @@
+"""The ladder: what each failure says, and that it goes no further."""
+
+import pytest
+
+from connections.actors import command_actor
+from connections.models import AuditEvent, Credential, Listing, OrgConnectionSnapshot
+from connections.services import credentials
+from connections.services.errors import ConflictError
+from sandbox import faults
+from sandbox.entities import READ, WRITE
+from sandbox.faults import Fault
+from sandbox.server import SandboxServer
+from tests.credentials.support import added, codes, keys_of, rungs
+from tests.support.sandbox import US, key_pair_of, org_named
+
+pytestmark = pytest.mark.django_db
+STEPS = {
+    "validate": "api_key",
+    "validate_keys": "key_pair",
+    "current_user": "org",
+    "list": "listing",
+}
+FAULTS: list[tuple[Fault, str]] = [
+    (faults.ANSWERS_401, "unauthorized"),
+    (faults.ANSWERS_403, "forbidden"),
+    (faults.ANSWERS_500, "server_error"),
+    (faults.ANSWERS_404_HTML, "wrong_404"),
+    (faults.TRUNCATED_JSON, "malformed_json"),
+    (faults.CUT_AFTER_READING, "connection_lost"),
+    (faults.rate_limited(), "rate_limited"),
+    (faults.redirected(status=302), "redirect"),
+]
+
+
+@pytest.mark.parametrize("operation", STEPS)
+@pytest.mark.parametrize(("fault", "cause"), FAULTS, ids=[cause for _, cause in FAULTS])
+def test_it_ends_on_the_rung_that_fails_and_says_why(
+    sandbox: SandboxServer, operation: str, fault: Fault, cause: str
+) -> None:
+    sandbox.world.set_fault(fault=fault, operation=operation)
+    credential = added(sandbox, "Payments US")
+
+    step = STEPS[operation]
+    failed = next(rung for rung in credential.verification if rung["rung"] == step)
+    asked = list(rungs(credential))
+    assert failed["ok"] is False
+    assert failed["cause"] == credential.verification_cause == cause
+    assert failed["words"].endswith(".")
+    assert all(rungs(credential)[name] for name in asked[: asked.index(step)])
+    assert {rungs(credential)[name] for name in asked[asked.index(step) + 1 :]} <= {None}
+    assert not credential.is_verified
+    assert "credential.not_verified" in codes()
+
+
+@pytest.mark.parametrize("operation", ["validate", "validate_keys"])
+@pytest.mark.parametrize("fault", [faults.ANSWERS_401, faults.ANSWERS_403])
+def test_a_refusal_says_that_the_keys_may_belong_to_another_site(
+    sandbox: SandboxServer, operation: str, fault: Fault
+) -> None:
+    sandbox.world.set_fault(fault=fault, operation=operation)
+    words = " ".join(rung["words"] for rung in added(sandbox, "Payments US").verification)
+
+    for expected in ("revoked", "mistyped", "another site", f"sent to {US}"):
+        assert expected in words
+
+
+def test_datadogs_own_words_are_kept(sandbox: SandboxServer) -> None:
+    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    rung = added(sandbox, "Payments US").verification[-1]
+
+    assert (rung["http_status"], rung["errors"]) == (403, ["Forbidden"])
+    assert "org_connections_read" in rung["words"]
+
+
+def test_a_listing_that_fails_still_pins_the_org(sandbox: SandboxServer) -> None:
+    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+
+    assert added(sandbox, "Payments US").org_id == org_named(sandbox.world, "Payments US").id
+
+
+def test_an_unreachable_site_says_nothing_about_the_keys(sandbox: SandboxServer) -> None:
+    pair = keys_of(key_pair_of(sandbox.world, "Payments US"))
+    sandbox.stop()
+    credential = credentials.add_credential(actor=command_actor(), name="", site=US, keys=pair)
+
+    assert credential.verification_cause == "connection_refused"
+    assert "says nothing about the keys" in credential.verification[0]["words"]
+
+
+@pytest.mark.parametrize(
+    ("permissions", "is_granted", "says"),
+    [
+        ((READ, WRITE), True, "key scopes unknown"),
+        ((READ,), False, "but not org_connections_write"),
+    ],
+)
+def test_the_role_is_told_and_write_scope_never_claimed(
+    sandbox: SandboxServer, permissions: tuple[str, ...], is_granted: bool, says: str
+) -> None:
+    org = org_named(sandbox.world, "Payments US")
+    pair = sandbox.world.add_key_pair(org=org, permissions=permissions)
+    credential = credentials.add_credential(
+        actor=command_actor(), name="", site=US, keys=keys_of(pair)
+    )
+
+    rung = next(one for one in credential.verification if one["rung"] == "permissions")
+    assert (rung["ok"], credential.is_verified) == (is_granted, True)
+    assert says in rung["words"]
+
+
+def test_a_pair_without_read_permission_is_not_verified(sandbox: SandboxServer) -> None:
+    org = org_named(sandbox.world, "Payments US")
+    pair = sandbox.world.add_key_pair(org=org, permissions=())
+    credential = credentials.add_credential(
+        actor=command_actor(), name="", site=US, keys=keys_of(pair)
+    )
+
+    assert rungs(credential)["permissions"] is False
+    assert credential.verification_cause == "forbidden"
+
+
+def test_a_pair_that_answers_for_another_org_is_not_verified_and_shows_nothing(
+    sandbox: SandboxServer,
+) -> None:
+    credential = added(sandbox, "Payments US")
+    sandbox.world.set_fault(fault=faults.ANOTHER_ORG, operation="current_user")
+    sandbox.world.set_fault(fault=faults.ANOTHER_ORG, operation="list")
+    before = set(OrgConnectionSnapshot.objects.values_list("pk", flat=True))
+    credential = credentials.verify_credential(actor=command_actor(), credential=credential)
+
+    assert credential.verification_cause == "another_org"
+    assert credential.org_id == org_named(sandbox.world, "Payments US").id
+    assert "Group SOC" in credential.verification[2]["words"]
+    assert set(OrgConnectionSnapshot.objects.values_list("pk", flat=True)) == before
+    assert not Listing.objects.order_by("-id")[0].is_complete
+    assert AuditEvent.objects.filter(code="credential.not_verified").count() == 1
+
+
+def test_verifying_again_refreshes_the_inventory(sandbox: SandboxServer) -> None:
+    credential = added(sandbox, "Payments US")
+    sandbox.world.add_connection(
+        source_org=org_named(sandbox.world, "Payments US"),
+        sink_org=sandbox.world.add_org(name="New", site=US),
+    )
+    credentials.verify_credential(actor=command_actor(), credential=credential)
+
+    assert credential.snapshots.filter(is_current=True).count() == 3
+
+
+def test_a_verification_that_succeeds_clears_the_last_error(sandbox: SandboxServer) -> None:
+    sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="validate")
+    credential = added(sandbox, "Payments US")
+    sandbox.world.clear_faults()
+    credential = credentials.verify_credential(actor=command_actor(), credential=credential)
+
+    assert credential.is_verified
+    assert credential.last_error is None
+
+
+def test_keys_that_cannot_be_decrypted_are_a_rung_and_nothing_is_asked(
+    sandbox: SandboxServer,
+) -> None:
+    credential = added(sandbox, "Payments US")
+    other = added(sandbox, "Group SOC")
+    # Moved to another row, where it does not open.
+    Credential.objects.filter(pk=credential.pk).update(api_key_envelope=other.api_key_envelope)
+    asked = len(sandbox.world.requests())
+    credential.refresh_from_db()
+    credential = credentials.verify_credential(actor=command_actor(), credential=credential)
+
+    assert rungs(credential)["stored"] is False
+    assert credential.verification_cause == "not_opened"
+    assert len(sandbox.world.requests()) == asked
+
+
+def test_many_are_verified_and_one_failure_hides_nothing(sandbox: SandboxServer) -> None:
+    stored = [added(sandbox, name) for name in ("Payments US", "Group SOC", "Labs EU")]
+    sandbox.world.revoke(key_pair_of(sandbox.world, "Group SOC"))
+    verified = credentials.verify_credentials(actor=command_actor(), credentials=stored)
+
+    assert [one.is_verified for one in verified] == [True, False, True]
+
+
+def test_a_credential_whose_site_is_gone_says_so(
+    sandbox: SandboxServer, settings: pytest.FixtureRequest
+) -> None:
+    credential = added(sandbox, "Payments US")
+    settings.EXTRA_SITES = {}  # type: ignore[attr-defined]
+
+    with pytest.raises(ConflictError, match=US):
+        credentials.verify_credential(actor=command_actor(), credential=credential)

@@ -1,0 +1,71 @@
+"""The eight sites of Datadog's reference page and UK1: exactly what would be sent, and where."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from connections.actors import command_actor
+from connections.datadog.client import close_connections
+from connections.services import credentials, readings
+from tests.credentials.intercept import Interceptor
+from tests.credentials.support import pasted
+
+API_HOSTS = {
+    "datadoghq.com": "api.datadoghq.com",
+    "us3.datadoghq.com": "api.us3.datadoghq.com",
+    "us5.datadoghq.com": "api.us5.datadoghq.com",
+    "datadoghq.eu": "api.datadoghq.eu",
+    "ap1.datadoghq.com": "api.ap1.datadoghq.com",
+    "ap2.datadoghq.com": "api.ap2.datadoghq.com",
+    "ddog-gov.com": "api.ddog-gov.com",
+    "us2.ddog-gov.com": "api.us2.ddog-gov.com",
+    "uk1.datadoghq.com": "api.uk1.datadoghq.com",
+}
+API_KEY = "0123456789abcdef0123456789abcdef"
+APPLICATION_KEY = "ddapp_0123456789abcdef0123456789abcdef01"
+CONNECTION_ID = "12345678-90ab-cdef-1234-567890abcdef"
+LISTING = "/api/v2/org_connections?limit=1000&offset=0"
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def datadog(tmp_path: Path, settings: Settings) -> Iterator[Interceptor]:
+    with Interceptor(folder=tmp_path, hosts=tuple(API_HOSTS.values())) as interceptor:
+        settings.DATADOG_PROXY = interceptor.url
+        settings.DATADOG_CA_BUNDLE = str(interceptor.bundle)
+        yield interceptor
+        close_connections()
+
+
+@pytest.mark.parametrize("site", API_HOSTS)
+def test_every_request_goes_to_the_sites_own_host_with_its_headers(
+    datadog: Interceptor, site: str
+) -> None:
+    credential = credentials.add_credential(
+        actor=command_actor(), name="", site=site, keys=pasted(API_KEY, APPLICATION_KEY)
+    )
+    client = readings.open_client(credential=credential)
+    client.delete_org_connection(connection_id=CONNECTION_ID)
+
+    assert credential.is_verified
+    root = f"https://{API_HOSTS[site]}"
+    assert [(one.method, one.url) for one in datadog.seen] == [
+        ("GET", f"{root}/api/v1/validate"),
+        ("GET", f"{root}/api/v2/validate_keys"),
+        ("GET", f"{root}/api/v2/current_user"),
+        ("GET", f"{root}{LISTING}"),
+        ("GET", f"{root}/api/v2/current_user"),
+        ("DELETE", f"{root}/api/v2/org_connections/{CONNECTION_ID}"),
+    ]
+    for request in datadog.seen:
+        needs_both = request.target != "/api/v1/validate"
+        assert request.headers["accept"] == "application/json"
+        assert request.headers["dd-api-key"] == API_KEY
+        assert request.headers.get("dd-application-key") == (
+            APPLICATION_KEY if needs_both else None
+        )
+        assert request.headers["user-agent"].startswith("org-admin/")
+        assert "authorization" not in request.headers
+        assert "cookie" not in request.headers
