@@ -44,7 +44,7 @@ def add_person(
     policies.require(policies.can_administer(actor), "add people")
     roles = sorted(set(roles))
     person = rules.new_person(username=username, email=email, is_administrator=is_administrator)
-    person.save(force_insert=True)
+    rules.store_new(person)
     person.groups.set(rules.groups_of(roles))
     audit.record(
         code=Code.PERSON_ADDED,
@@ -275,7 +275,7 @@ def set_up_first_administrator(
     if Person.objects.exists():
         raise ConflictError("There are people already. Sign in, or ask one of them.")
     person = rules.new_person(username=username, email=email, is_administrator=True)
-    person.save(force_insert=True)
+    rules.store_new(person)
     actor = person_actor(person=person, request_id=request_id)
     audit.record(
         code=Code.PERSON_ADDED,

@@ -8,6 +8,7 @@ from typing import Any
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
 from connections import clock
@@ -17,6 +18,7 @@ from connections.services import audit
 from connections.services.audit import Code
 from connections.services.errors import ConflictError, InvalidInputError
 
+TAKEN = "Somebody else signs in with this already."
 DEAD_LINK = (
     "This link was used before, is too old, or a newer one replaced it. "
     "Ask an administrator for a new one."
@@ -45,10 +47,19 @@ def new_person(*, username: str, email: str, is_administrator: bool) -> Person:
     for name, value in (("username", person.username), ("email", person.email)):
         taken = Person.objects.filter(Q(username__iexact=value) | Q(email__iexact=value))
         if value and name not in fields and taken.exists():
-            fields[name] = "Somebody else signs in with this already."
+            fields[name] = TAKEN
     if fields:
         raise InvalidInputError(fields)
     return person
+
+
+def store_new(person: Person) -> None:
+    """Store a new person. Raises InvalidInputError when the name was taken in this moment."""
+    try:
+        with transaction.atomic():
+            person.save(force_insert=True)
+    except IntegrityError:
+        raise InvalidInputError({"username": TAKEN}) from None
 
 
 def locked(person: Person) -> Person:
@@ -104,6 +115,9 @@ def store_link(link: SignInLink) -> str:
 
 def spend_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
     """Use up the link of this token. Raises ConflictError when there is none that still holds."""
+    if purpose == SignInLink.Purpose.SET_UP:
+        # Two set-up links used at once wait for each other here, so that one finds a person.
+        list(SignInLink.objects.select_for_update().filter(purpose=purpose).order_by("pk"))
     now = clock.now()
     usable = SignInLink.objects.filter(
         token_hash=_hash_of(token), purpose=purpose, used_at__isnull=True, expires_at__gt=now

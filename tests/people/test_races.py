@@ -1,0 +1,79 @@
+"""What two people may not both do at the same moment. PostgreSQL only: SQLite has one writer."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from connections import clock
+from connections.actors import command_actor
+from connections.models import Person
+from connections.services import people
+from connections.services.errors import ConflictError
+from tests.support.people import make_person
+
+pytestmark = [
+    pytest.mark.database,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(settings.DATABASE_IS_SQLITE, reason="SQLite has one writer at a time"),
+]
+
+
+def at_once(*acts: Callable[[], object]) -> list[str]:
+    """Do all acts in threads of their own that start together; "done" or "refused" for each."""
+    start = Barrier(len(acts))
+
+    def run(act: Callable[[], object]) -> str:
+        start.wait(timeout=10)
+        try:
+            act()
+        except ConflictError:
+            return "refused"
+        finally:
+            connection.close()
+        return "done"
+
+    with ThreadPoolExecutor(len(acts)) as pool:
+        return sorted(pool.map(run, acts))
+
+
+def test_two_administrators_cannot_disable_each_other() -> None:
+    one = make_person("one", is_administrator=True)
+    two = make_person("two", is_administrator=True)
+    results = at_once(
+        lambda: people.disable_person(actor=command_actor(), person=one),
+        lambda: people.disable_person(actor=command_actor(), person=two),
+    )
+    assert results == ["done", "refused"]
+    assert Person.objects.filter(is_active=True).count() == 1
+
+
+def test_a_link_used_twice_at_once_lets_in_once() -> None:
+    ada = make_person("ada")
+    link = people.make_sign_in_link(actor=command_actor(), person=ada, now=clock.now())
+    token = link.rpartition("#")[2]
+
+    def use() -> None:
+        people.use_sign_in_link(token=token, password="")
+
+    assert at_once(use, use, use) == ["done", "refused", "refused"]
+
+
+def test_two_set_up_links_at_once_make_one_administrator() -> None:
+    tokens = [
+        people.make_set_up_link(actor=command_actor(), now=clock.now()).rpartition("#")[2]
+        for _ in range(2)
+    ]
+
+    def set_up(number: int) -> None:
+        people.set_up_first_administrator(
+            token=tokens[number],
+            username=f"root{number}",
+            email=f"root{number}@example.com",
+            password="a long enough pass phrase",
+        )
+
+    assert at_once(lambda: set_up(0), lambda: set_up(1)) == ["done", "refused"]
