@@ -128,6 +128,16 @@ class Lane:
         self._kill_switch = kill_switch
         self.exchange.attach(kill_switch)
 
+    @property
+    def has_leftovers(self) -> bool:
+        """Whether TLS holds bytes beyond the answer: they would be read as the next one.
+
+        Leftovers that TLS has not decrypted yet make the socket readable, and urllib3 replaces
+        such a connection before it sends.
+        """
+        connection = self.connection.sock if self.connection is not None else None
+        return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+
     def rest(self) -> None:
         """Go idle: the answer was read to its end. Its request, which holds keys, is let go."""
         self.response = None

@@ -112,7 +112,7 @@ def _note_failure(error: Exception, *, exchange: Exchange, lane: Lane | None) ->
 def _release(lane: Lane | None, *, route: Route, is_reusable: bool) -> None:
     if lane is None:
         return
-    if is_reusable:
+    if is_reusable and not lane.has_leftovers:
         POOL.give_back(route=route, lane=lane)
     else:
         lane.close()

@@ -91,6 +91,20 @@ def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_one() -> None:
     assert (result.verdict, result.http_status) == (Verdict.AMBIGUOUS, 500)
 
 
+def test_an_answer_hidden_in_the_same_tls_record_is_not_taken_for_the_next_one(
+    certificate: Certificate,
+) -> None:
+    # The reader takes 8 KiB of the record; the second answer waits decrypted behind them.
+    first = answer("403 Forbidden")
+    record = first.ljust(8_192, b"x") + answer()
+    with ScriptedServer([say(record), say(answer("500 X"))], tls=certificate.server) as server:
+        client = make_client(server, ca_bundle=str(certificate.bundle))
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+        result = client.delete_org_connection(connection_id=CONNECTION_ID)
+    assert (result.verdict, result.http_status) == (Verdict.AMBIGUOUS, 500)
+    assert [each.connection_number for each in server.seen] == [1, 2]
+
+
 def test_the_deadline_of_one_request_does_not_reach_the_next() -> None:
     with ScriptedServer([say(answer()), say_and_wait(answer(length=9))]) as server:
         client = make_client(server)
