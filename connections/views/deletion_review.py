@@ -16,6 +16,7 @@ from connections.models import Credential, OrgConnectionSnapshot
 from connections.services import org_connections
 from connections.services.deletions import Review
 from connections.sites import DatadogSite, UnknownSiteError, get_site
+from connections.views.ages import age_words
 
 PREFILLED = ("reason", "ticket")
 
@@ -85,7 +86,10 @@ class ReviewPage:
     creator_flags: list[str]
     end: str
     senders: list[OtherSender]
-    last_read_age: str
+    # "3 min ago, at … UTC, completely"; empty when it was never read with this credential.
+    last_read: str
+    # What the newest reading says about an unreviewed connection.
+    not_listed: str
     # Why the chosen credential cannot send, if it cannot.
     problem: str
     request_text: str
@@ -100,7 +104,6 @@ def page_of(review: Review, *, form: DeletionForm) -> ReviewPage:
     names = {"source": snapshot.source_org_name, "sink": snapshot.sink_org_name}
     effects = [wording.effect_of_type(kind, **names) for kind in snapshot.connection_types]
     now = clock.now()
-    listing = review.last_listing
     return ReviewPage(
         site=site_name(review.credential.site),
         site_label=site_label(review.credential.site),
@@ -111,7 +114,8 @@ def page_of(review: Review, *, form: DeletionForm) -> ReviewPage:
         creator_flags=creator_flags(snapshot),
         end={"source": "source end", "sink": "destination end"}.get(review.end, ""),
         senders=_senders(review),
-        last_read_age=_age(listing.started_at if listing else None, now=now),
+        last_read=_last_read(review, now=now),
+        not_listed=_not_listed(review),
         problem=_problem(review.credential),
         request_text=_request_text(review),
         curl=_curl(review),
@@ -126,6 +130,24 @@ def page_of(review: Review, *, form: DeletionForm) -> ReviewPage:
 def _age(at: datetime | None, *, now: datetime) -> str:
     # Django joins number and unit by a no-break space, which reads the same.
     return timesince(at, now) if at else ""
+
+
+def _last_read(review: Review, *, now: datetime) -> str:
+    listing = review.last_listing
+    if listing is None:
+        return ""
+    at = f"{age_words(listing.started_at, now=now)}, at {wording.at_words(listing.started_at)}"
+    return at if listing.is_complete else f"{at}, not completely"
+
+
+def _not_listed(review: Review) -> str:
+    listing = review.last_listing
+    if review.is_reviewed or listing is None:
+        return ""
+    if listing.is_complete:
+        return f"The newest list of {review.credential.name} does not show it."
+    why = wording.cause_words(listing.cause)
+    return f"The newest list of {review.credential.name} did not come whole. {why}"
 
 
 def creator_flags(snapshot: Any) -> list[str]:

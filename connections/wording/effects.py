@@ -10,6 +10,10 @@ _EFFECTS = {
 }
 
 
+# What a type is called inside a sentence, where its own name is no noun for data.
+_NOUNS = {"audit": "audit events"}
+
+
 def names_in_words(names: Sequence[str]) -> str:
     """ "logs", "logs and metrics", "logs, metrics and audit"."""
     if len(names) < 2:
@@ -19,7 +23,7 @@ def names_in_words(names: Sequence[str]) -> str:
 
 def effect_words(*, source: str, sink: str, types: Sequence[str]) -> str:
     """The one sentence that says what stops working."""
-    what = names_in_words([*types]) or "data"
+    what = names_in_words([_NOUNS.get(kind, kind) for kind in types]) or "data"
     return f"After this, {sink or '?'} can no longer query {source or '?'}’s {what}."
 
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django.test import Client
 from django.utils import timezone
 
@@ -68,6 +68,7 @@ class _Reader(HTMLParser):
         super().__init__()
         self.forms: list[Form] = []
         self.outcome: dict[str, str] = {}
+        self.links: list[tuple[str, str]] = []
         self.text: list[str] = []
         self._textarea = ""
         self._is_open = False
@@ -77,6 +78,8 @@ class _Reader(HTMLParser):
         if tag == "form":
             self.forms.append(Form(attributes=given))
             self._is_open = True
+        elif tag == "a":
+            self.links.append((given.get("href", ""), ""))
         elif given.get("id") == "outcome":
             self.outcome = given
         if not self._is_open or not given.get("name"):
@@ -96,6 +99,9 @@ class _Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._textarea:
             self.forms[-1].fields[self._textarea] += data.removeprefix("\n")
+        if self.links and self.lasttag == "a":
+            href, words = self.links[-1]
+            self.links[-1] = (href, words + data)
         self.text.append(data)
 
 
@@ -108,6 +114,12 @@ class Page:
     text: str
     forms: list[Form]
     outcome: dict[str, str]
+    links: list[tuple[str, str]]
+
+    def link(self, words: str) -> str:
+        """Where the one link with these words leads."""
+        [href] = [href for href, text in self.links if text.strip() == words]
+        return href
 
     def form_to(self, ending: str) -> Form:
         """The one form whose action ends so."""
@@ -118,10 +130,10 @@ class Page:
         return any(form.action.endswith(ending) for form in self.forms)
 
 
-def read(response: HttpResponse) -> Page:
+def read(response: HttpResponseBase) -> Page:
     """Read an answer as a person would; white space is folded."""
     reader = _Reader()
-    html = response.content.decode()
+    html = response.getvalue().decode()
     reader.feed(html)
     return Page(
         status=response.status_code,
@@ -129,6 +141,7 @@ def read(response: HttpResponse) -> Page:
         text=re.sub(r"\s+", " ", " ".join(reader.text)),
         forms=reader.forms,
         outcome=reader.outcome,
+        links=reader.links,
     )
 
 
@@ -145,9 +158,13 @@ class Desk:
         asked = {"credential": str(self.credential.pk), "connection_id": self.connection.id}
         return read(self.client.get("/deletions/new/", asked | query))
 
-    def typed(self, page: Page | None = None, **typed: str) -> dict[str, str]:
-        """The review's form, filled in; `typed` overrides fields."""
-        form = (page or self.review()).form_to("/deletions/new/")
+    def typed(self, **typed: str) -> dict[str, str]:
+        """A fresh review's form, filled in; `typed` overrides fields."""
+        return self.fill(self.review(), **typed)
+
+    def fill(self, page: Page, **typed: str) -> dict[str, str]:
+        """The form of a review, filled in; `typed` overrides fields."""
+        form = page.form_to("/deletions/new/")
         filled = {"reason": REASON}
         if "data-confirm" in form.attributes:
             filled["confirmation"] = form.attributes["data-confirm"]
@@ -155,18 +172,22 @@ class Desk:
 
     def delete(self, **typed: str) -> Page:
         """Review, fill in, send, and follow to the record."""
-        response = self.client.post("/deletions/new/", self.typed(**typed))
+        return self.follow(self.client.post("/deletions/new/", self.typed(**typed)))
+
+    def follow(self, response: HttpResponseBase) -> Page:
+        """Go where an act's answer leads; an answer that leads nowhere is the page."""
         if response.status_code != 303:
             return read(response)
-        return read(self.client.get(response["Location"]))
+        return self.open(response["Location"])
+
+    def open(self, url: str) -> Page:
+        """Open an address."""
+        return read(self.client.get(url))
 
     def press(self, page: Page, ending: str, **typed: str) -> Page:
         """Send one of the record's forms and follow to the record."""
         form = page.form_to(ending)
-        response = self.client.post(form.action, form.fields | typed)
-        if response.status_code != 303:
-            return read(response)
-        return read(self.client.get(response["Location"]))
+        return self.follow(self.client.post(form.action, form.fields | typed))
 
     def confirm(self, page: Page, **typed: str) -> Page:
         """Type what the record's confirming form asks for, and send."""
@@ -178,8 +199,10 @@ class Desk:
         return Deletion.objects.get(connection_id=UUID(self.connection.id))
 
 
-def post_htmx(client: Client, url: str, data: Mapping[str, Any], *, target: str) -> HttpResponse:
+def post_htmx(
+    client: Client, url: str, data: Mapping[str, Any], *, target: str
+) -> HttpResponseBase:
     """Send a form as htmx does."""
     headers = HTMX | {"HX-Target": target}
-    response: HttpResponse = client.post(url, data, headers=headers)
+    response: HttpResponseBase = client.post(url, data, headers=headers)
     return response

@@ -1,5 +1,14 @@
 """One deletion from the review to its outcome, against real sockets, without JavaScript."""
 
+from dataclasses import dataclass
+
+import pytest
+
+from connections.datadog.client import close_connections
+from connections.models import Deletion
+from connections.services import sending
+from sandbox import faults
+from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.flows.support import REASON, Desk
 
@@ -15,3 +24,228 @@ def test_a_deletion_is_reviewed_confirmed_and_proved(desk: Desk, sandbox: Sandbo
     assert deletion.verified_at is not None
     assert sandbox.world.deletes_received(desk.connection.id) == 1
     assert sandbox.world.deletes_executed(desk.connection.id) == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What Datadog does, and what must be seen, stored and received."""
+
+    fault: Fault
+    says: str
+    state: str
+    outcome: str = ""
+    quote: str = ""
+
+
+CASES = {
+    "400": Case(
+        fault=faults.ANSWERS_400,
+        says="Datadog refused the request (400). Nothing was deleted.",
+        quote="connection id must be a valid uuid",
+        state="settled",
+        outcome="refused",
+    ),
+    "401": Case(
+        fault=faults.ANSWERS_401,
+        says="Datadog does not accept this key pair (401). Nothing was deleted.",
+        quote="Unauthorized",
+        state="settled",
+        outcome="refused",
+    ),
+    "403": Case(
+        fault=faults.ANSWERS_403,
+        says="This key pair may not delete it (403). Nothing was deleted.",
+        quote="Forbidden",
+        state="settled",
+        outcome="refused",
+    ),
+    "404": Case(
+        fault=faults.EXECUTES_THEN_404,
+        says="Datadog found no such connection (404).",
+        quote="not found not found",
+        state="settled",
+        outcome="already_absent",
+    ),
+    "404 though still listed": Case(
+        fault=faults.ANSWERS_404,
+        says="Datadog found no such connection, but still lists it.",
+        state="settled",
+        outcome="already_absent",
+    ),
+    "404 of another form": Case(
+        fault=faults.ANSWERS_404_HTML,
+        says="We do not know whether it was deleted.",
+        state="unknown",
+    ),
+    "429": Case(
+        fault=faults.rate_limited(reset="7"),
+        says="Datadog asked us to wait (429). Nothing was deleted.",
+        quote="Too many requests",
+        state="waiting",
+    ),
+    "500": Case(
+        fault=faults.ANSWERS_500,
+        says="We do not know whether it was deleted.",
+        quote="Internal Server Error",
+        state="unknown",
+    ),
+    "time-out": Case(
+        fault=faults.SILENCE,
+        says="We do not know whether it was deleted.",
+        state="unknown",
+    ),
+    "cut connection": Case(
+        fault=faults.DELETE_THEN_CUT,
+        says="We do not know whether it was deleted.",
+        state="unknown",
+    ),
+    "redirect": Case(
+        fault=faults.redirected(status=302),
+        says="We do not know whether it was deleted.",
+        state="unknown",
+    ),
+    "200 with a cut body": Case(
+        fault=faults.CUT_BODY,
+        says="Deleted, and gone from Datadog’s list.",
+        state="settled",
+        outcome="deleted",
+    ),
+    "200 that deleted nothing": Case(
+        fault=faults.ANSWERS_200_WITHOUT_DELETING,
+        says="Datadog says it is deleted (200).",
+        state="settled",
+        outcome="deleted",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_what_datadog_answers_is_said_stored_and_never_sent_twice(
+    case: Case, desk: Desk, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "DELETE_SECONDS", 0.3)
+    sandbox.world.set_fault(fault=case.fault, connection_id=desk.connection.id)
+
+    page = desk.delete()
+
+    assert case.says in page.text
+    assert case.quote in page.text
+    assert page.outcome["data-state"] == case.state
+    assert page.outcome.get("data-outcome", "") == case.outcome
+    deletion = desk.deletion()
+    assert (deletion.state, deletion.outcome) == (case.state, case.outcome)
+    assert sandbox.world.deletes_received(desk.connection.id) == 1
+
+
+def test_a_404_that_is_still_listed_is_marked_as_contradicted(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    sandbox.world.set_fault(fault=faults.ANSWERS_404, connection_id=desk.connection.id)
+
+    page = desk.delete()
+
+    assert "data-contradicted" in page.outcome
+    assert "Listed by Payments US at" in page.text
+
+
+def test_a_closed_port_sends_nothing_and_can_be_tried_without_reading(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    review = desk.review()
+    sandbox.stop()
+    close_connections()
+
+    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
+    assert "It could not be read again. Nothing was sent." in page.text
+    assert "Datadog’s host refused the connection." in page.text
+    assert page.outcome["data-state"] == "requested"
+
+    page = desk.confirm(page, without_reading="on")
+    assert "Datadog could not be reached. Nothing was sent." in page.text
+    assert "Try 2 of 5 at" in page.text
+    assert page.outcome["data-state"] == "waiting"
+    assert sandbox.world.deletes_received(desk.connection.id) == 0
+
+
+def test_what_changed_since_the_review_is_not_sent(desk: Desk, sandbox: SandboxServer) -> None:
+    review = desk.review()
+    sandbox.world.change_connection(
+        connection_id=desk.connection.id, connection_types=("logs", "metrics", "audit")
+    )
+
+    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
+
+    assert "It changed since you looked. Nothing was sent." in page.text
+    assert "Was: Payments US → Group SOC: logs and metrics." in page.text
+    assert "Now: Payments US → Group SOC: logs, metrics and audit." in page.text
+    assert page.outcome["data-outcome"] == "stale"
+    assert sandbox.world.deletes_received(desk.connection.id) == 0
+
+
+def test_a_stale_deletion_can_be_reviewed_again_with_its_reason(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    review = desk.review()
+    sandbox.world.change_connection(connection_id=desk.connection.id, connection_types=("audit",))
+    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review, ticket="SEC-1")))
+
+    again = desk.open(page.link("Review again"))
+
+    form = again.form_to("/deletions/new/")
+    assert form.fields["reason"] == REASON
+    assert form.fields["ticket"] == "SEC-1"
+
+
+def test_what_is_gone_already_is_not_sent(desk: Desk, sandbox: SandboxServer) -> None:
+    review = desk.review()
+    sandbox.world.remove_connection(connection_id=desk.connection.id)
+
+    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
+
+    assert "It was already gone. Nothing was sent." in page.text
+    assert page.outcome["data-outcome"] == "already_absent"
+    assert sandbox.world.deletes_received(desk.connection.id) == 0
+
+
+def test_a_failed_listing_sends_nothing_until_the_person_chooses_to(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    review = desk.review()
+    sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="list", times=1)
+    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
+    assert "It could not be read again. Nothing was sent." in page.text
+    assert sandbox.world.deletes_received(desk.connection.id) == 0
+
+    page = desk.confirm(page, without_reading="on")
+
+    assert "Deleted, and gone from Datadog’s list." in page.text
+    assert "not read before, so unreviewed" in page.text
+    assert desk.deletion().attempts.get().was_read_before is False
+
+
+def test_confirming_again_reads_it_again(desk: Desk, sandbox: SandboxServer) -> None:
+    review = desk.review()
+    sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="list", times=1)
+    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
+
+    page = desk.confirm(page)
+
+    assert "Deleted, and gone from Datadog’s list." in page.text
+    assert desk.deletion().attempts.get().was_read_before is True
+
+
+def test_the_record_shows_who_why_when_and_what_was_answered(desk: Desk) -> None:
+    page = desk.delete(ticket="SEC-212", reason="<b>entity sold</b>")
+
+    assert "&lt;b&gt;entity sold&lt;/b&gt;" in page.html
+    for shown in (
+        "SEC-212",
+        "Ada",
+        "Datadog answered 200 in",
+        "content-type",
+        "{}",
+        "evidence no.",
+    ):
+        assert shown in page.text
+    deletion = Deletion.objects.get()
+    assert deletion.attempts.get().body_sha256 in page.text

@@ -1,0 +1,308 @@
+"""The review page and its one POST: what is refused, and that nothing typed is lost."""
+
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from connections.models import Credential, Deletion, Person
+from sandbox import faults
+from sandbox.server import SandboxServer
+from tests.flows.support import Desk, read, store_credential
+from tests.support.sandbox import connection_between
+
+
+def test_the_form_asks_for_a_credential_and_an_id(desk: Desk) -> None:
+    page = desk.open("/deletions/new/")
+
+    [form] = [form for form in page.forms if "connection_id" in form.fields]
+    assert form.attributes["method"] == "get"
+    label = f"Payments US — sandbox-us1 · {_host(desk)}"
+    assert f'<option value="{desk.credential.pk}">{label}</option>' in page.html
+
+
+def _host(desk: Desk) -> str:
+    from connections.sites import get_site
+
+    return get_site(desk.credential.site).ui_host
+
+
+def test_the_review_says_what_the_connection_is(desk: Desk) -> None:
+    page = desk.review()
+
+    for shown in (
+        "After this, Group SOC can no longer query Payments US’s logs and metrics.",
+        "No data is lost.",
+        "Dana Keller (a person)",
+        "(source end)",
+        f"DELETE /api/v2/org_connections/{desk.connection.id}",
+        "DD-API-KEY: $DD_API_KEY",
+    ):
+        assert shown in page.text
+    assert page.form_to("/deletions/new/").attributes["data-confirm"] == "Payments US"
+    assert not Deletion.objects.exists()
+
+
+def test_a_review_never_shows_a_key(desk: Desk, sandbox: SandboxServer) -> None:
+    html = desk.review().html
+
+    for pair in sandbox.world.key_pairs():
+        assert pair.api_key not in html
+        assert pair.application_key not in html
+
+
+def test_an_unknown_type_is_named_as_it_is(desk: Desk, sandbox: SandboxServer) -> None:
+    connection_id = desk.connection.id
+    sandbox.world.change_connection(connection_id=connection_id, connection_types=("rum",))
+    desk.client.post("/connections/refresh/")
+
+    page = desk.review()
+
+    assert "rum: a type that Org Admin does not know." in page.text
+
+
+def test_another_credential_that_sees_it_can_be_picked(desk: Desk, sandbox: SandboxServer) -> None:
+    other = store_credential(sandbox, "Group SOC")
+
+    page = desk.open(desk.review().link("Group SOC (destination end)"))
+
+    assert page.form_to("/deletions/new/").fields["credential"] == str(other.pk)
+    assert "(destination end)" in page.text
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ({"reason": "  "}, "Say why"),
+        ({"confirmation": "Payments"}, "Type “Payments US” to confirm. Nothing was sent."),
+        ({"confirmation": ""}, "Type “Payments US” to confirm. Nothing was sent."),
+        ({"request_id": "no id"}, "Enter a valid UUID"),
+        ({"request_id": ""}, "This form is not whole."),
+    ],
+)
+def test_what_is_wrong_is_said_and_everything_typed_is_still_there(
+    desk: Desk, sandbox: SandboxServer, typed: dict[str, str], message: str
+) -> None:
+    filled = desk.typed(**{"reason": "carve-out", "ticket": "SEC-212"} | typed)
+
+    page = read(desk.client.post("/deletions/new/", filled))
+
+    assert page.status == 422
+    assert message in page.text
+    form = page.form_to("/deletions/new/")
+    assert form.fields["ticket"] == "SEC-212"
+    assert form.fields["reason"] == filled["reason"]
+    assert not Deletion.objects.exists()
+    assert sandbox.world.deletes_received(desk.connection.id) == 0
+
+
+def test_a_refused_form_keeps_its_request_id_and_what_was_typed_to_confirm(desk: Desk) -> None:
+    filled = desk.typed(confirmation="Payments")
+
+    form = read(desk.client.post("/deletions/new/", filled)).form_to("/deletions/new/")
+
+    assert form.fields["request_id"] == filled["request_id"]
+    assert form.fields["confirmation"] == "Payments"
+
+
+@pytest.mark.parametrize("connection_id", ["", "../../v2/org", "urn:uuid:" + "0" * 32, "{0}"])
+def test_a_malformed_id_is_refused_where_it_was_typed(desk: Desk, connection_id: str) -> None:
+    asked = {"credential": str(desk.credential.pk), "connection_id": connection_id}
+
+    pages = [
+        read(desk.client.get("/deletions/new/", asked)),
+        read(desk.client.post("/deletions/new/", asked | {"reason": "carve-out"})),
+    ]
+
+    assert [page.status for page in pages] == [422, 422]
+    assert "An org connection id looks like" in pages[0].text
+    [form] = [form for form in pages[1].forms if "connection_id" in form.fields]
+    assert form.fields["connection_id"] == connection_id
+    assert form.fields["reason"] == "carve-out"
+
+
+def test_an_upper_case_id_with_spaces_around_is_the_same_connection(desk: Desk) -> None:
+    page = desk.review(connection_id=f"  {desk.connection.id.upper()} ")
+
+    assert "Payments US’s logs and metrics" in page.text
+
+
+def test_the_confirmation_forgives_case_and_white_space(desk: Desk, sandbox: SandboxServer) -> None:
+    page = desk.delete(confirmation="  payments   US ")
+
+    assert page.outcome["data-outcome"] == "deleted"
+
+
+def test_a_retired_credential_cannot_send(desk: Desk, sandbox: SandboxServer) -> None:
+    filled = desk.typed()
+    Credential.objects.update(retired_at=desk.credential.created_at)
+
+    page = desk.review()
+    assert "Payments US was retired. Choose another credential." in page.text
+    assert not page.has_form_to("/deletions/new/") or page.form_to("/deletions/new/").fields == {}
+
+    page = read(desk.client.post("/deletions/new/", filled))
+    assert page.status == 422
+    assert "Payments US was retired" in page.text
+    assert sandbox.world.deletes_received(desk.connection.id) == 0
+
+
+def test_an_unverified_credential_cannot_send(desk: Desk) -> None:
+    Credential.objects.update(org_id="", verified_at=None)
+
+    assert "Payments US was never verified" in desk.review().text
+
+
+def test_the_same_form_posted_twice_is_one_deletion(desk: Desk, sandbox: SandboxServer) -> None:
+    filled = desk.typed()
+
+    first = desk.client.post("/deletions/new/", filled)
+    second = desk.client.post("/deletions/new/", filled)
+
+    assert first["Location"] == second["Location"]
+    assert Deletion.objects.count() == 1
+    assert sandbox.world.deletes_received(desk.connection.id) == 1
+
+
+def test_a_form_that_another_person_posted_is_not_theirs(
+    desk: Desk, grace: Person, client_of: Callable[[Person], Client]
+) -> None:
+    filled = desk.typed()
+    desk.client.post("/deletions/new/", filled)
+
+    page = read(client_of(grace).post("/deletions/new/", filled))
+
+    assert page.status == 409
+    assert "This form belongs to another person." in page.text
+
+
+def test_two_open_reviews_of_one_connection_make_one_deletion(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    one, two = desk.typed(), desk.typed()
+    sandbox.world.set_fault(fault=faults.ANSWERS_500, connection_id=desk.connection.id)
+
+    first = desk.client.post("/deletions/new/", one)
+    second = desk.client.post("/deletions/new/", two)
+
+    assert first["Location"] == second["Location"]
+    assert sandbox.world.deletes_received(desk.connection.id) == 1
+
+
+def test_a_review_leads_to_the_deletion_that_is_open(desk: Desk, sandbox: SandboxServer) -> None:
+    sandbox.world.set_fault(fault=faults.ANSWERS_500, connection_id=desk.connection.id)
+    desk.delete()
+
+    page = desk.review()
+
+    assert "A deletion of this connection is open already." in page.text
+    assert page.link("Open it") == f"/deletions/{desk.deletion().pk}/"
+
+
+def test_a_lost_answer_of_ours_is_found_by_the_form_it_came_from(desk: Desk) -> None:
+    filled = desk.typed()
+    url = (
+        desk.review(request_id=filled["request_id"])
+        .form_to("/deletions/new/")
+        .attributes["data-record-url"]
+    )
+    desk.client.post("/deletions/new/", filled)
+
+    response = desk.client.get(url)
+
+    assert response["Location"] == f"/deletions/{desk.deletion().pk}/"
+
+
+def test_a_form_that_never_arrived_is_said_to_have_sent_nothing(desk: Desk) -> None:
+    request_id = str(uuid4())
+
+    page = desk.review(request_id=request_id)
+
+    assert "Nothing was recorded from that form, so nothing was sent." in page.text
+    assert page.form_to("/deletions/new/").fields["request_id"] == request_id
+
+
+def test_an_id_that_the_newest_list_lacks_is_read_again_and_shown_first(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    new = sandbox.world.add_connection(
+        source_org=desk.connection.source_org, sink_org=desk.connection.sink_org
+    )
+    desk = Desk(client=desk.client, credential=desk.credential, connection=new)
+    review = desk.review()
+    assert "Not reviewed." in review.text
+    assert review.form_to("/deletions/new/").attributes["data-confirm"] == new.id[-8:]
+
+    page = read(desk.client.post("/deletions/new/", desk.fill(review, ticket="SEC-212")))
+
+    assert page.status == 409
+    assert "Datadog lists this connection now. Nothing was sent." in page.text
+    form = page.form_to("/deletions/new/")
+    assert form.attributes["data-confirm"] == "Payments US"
+    assert form.fields["confirmation"] == ""
+    assert form.fields["ticket"] == "SEC-212"
+    assert sandbox.world.deletes_received(new.id) == 0
+
+
+def test_what_changed_since_the_page_was_opened_is_shown_anew(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    review = desk.review()
+    sandbox.world.change_connection(connection_id=desk.connection.id, connection_types=("audit",))
+    desk.client.post("/connections/refresh/")
+
+    page = read(desk.client.post("/deletions/new/", desk.fill(review)))
+
+    assert page.status == 409
+    assert "It changed since you opened this page. Nothing was sent." in page.text
+    assert "Payments US’s audit events" in page.text
+    assert not Deletion.objects.exists()
+
+
+def test_a_connection_of_an_org_without_keys_is_sent_unreviewed(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    foreign = connection_between(sandbox.world, "Group SOC", "Payments US")
+    desk = Desk(client=desk.client, credential=desk.credential, connection=foreign)
+    Deletion.objects.all().delete()
+    desk.credential.snapshots.update(is_current=False)
+
+    page = desk.delete()
+
+    assert page.outcome["data-outcome"] == "deleted"
+    deletion = Deletion.objects.get(connection_id=UUID(foreign.id))
+    assert deletion.is_reviewed is False
+    assert sandbox.world.deletes_received(foreign.id) == 1
+
+
+def test_a_viewer_may_not_review(
+    desk: Desk, victor: Person, client_of: Callable[[Person], Client]
+) -> None:
+    client = client_of(victor)
+
+    assert client.get("/deletions/new/").status_code == 403
+    assert client.post("/deletions/new/", desk.typed()).status_code == 403
+
+
+def test_a_key_ring_that_opens_nothing_is_said_and_nothing_is_sent(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    filled = desk.typed()
+    Credential.objects.update(secret_version=7)
+
+    page = read(desk.client.post("/deletions/new/", filled))
+
+    assert page.status == 503
+    assert "Nothing was sent: the stored keys cannot be opened." in page.text
+    assert desk.deletion().state == "requested"
+    assert sandbox.world.deletes_received(desk.connection.id) == 0
+
+
+def test_a_review_asks_the_database_a_fixed_number_of_times(
+    desk: Desk, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_max_num_queries(12):
+        desk.review()

@@ -1,0 +1,268 @@
+"""What may follow: approving, withdrawing, checking with Datadog, closing."""
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from connections.models import Credential, Person, Policy
+from connections.services import sending
+from sandbox import faults
+from sandbox.server import SandboxServer
+from tests.flows.support import Desk, Page, read
+from tests.support.clock import SettableClock
+
+Browser = Callable[[Person], Client]
+
+
+@pytest.fixture
+def guarded(desk: Desk) -> Desk:
+    """A desk whose credential needs one other person."""
+    Credential.objects.update(policy=Policy.ONE)
+    return desk
+
+
+def at(desk: Desk, client: Client) -> Desk:
+    """The same connection, at another person's desk."""
+    return Desk(client=client, credential=desk.credential, connection=desk.connection)
+
+
+def record(desk: Desk) -> Page:
+    """The record of the one deletion, as this person sees it."""
+    return desk.open(f"/deletions/{desk.deletion().pk}/")
+
+
+def test_one_asks_another_approves_the_first_confirms(
+    guarded: Desk, sandbox: SandboxServer, linus: Person, client_of: Browser
+) -> None:
+    review = guarded.review().form_to("/deletions/new/")
+    assert "data-confirm" not in review.attributes
+    assert "confirmation" not in review.fields
+    page = guarded.delete()
+    assert "Waiting for a second person. Nothing has been sent." in page.text
+    assert "Linus can approve." in page.text
+    assert "You asked for this; someone else must approve." in page.text
+    assert not page.has_form_to("/approve/")
+
+    approver = at(guarded, client_of(linus))
+    page = record(approver)
+    assert "nothing has changed since Ada asked." in page.text
+    page = approver.press(page, "/approve/")
+    assert "Approved by Linus. Nothing has been sent." in page.text
+    assert not page.has_form_to("/execute/")
+    assert sandbox.world.deletes_received(guarded.connection.id) == 0
+
+    page = guarded.confirm(record(guarded))
+    assert "Deleted, and gone from Datadog’s list." in page.text
+    assert sandbox.world.deletes_received(guarded.connection.id) == 1
+
+
+def test_it_refuses_self_approval(guarded: Desk, ada: Person, root: Person) -> None:
+    guarded.delete()
+    ada.is_superuser = True
+    ada.save()
+    deletion = guarded.deletion()
+
+    response = guarded.client.post(
+        f"/deletions/{deletion.pk}/approve/", {"digest": deletion.approval_digest}
+    )
+
+    assert response.status_code == 403
+    assert deletion.approvals.count() == 0
+
+
+def test_a_decline_needs_a_reason_and_ends_it(
+    guarded: Desk, linus: Person, client_of: Browser
+) -> None:
+    guarded.delete()
+    approver = at(guarded, client_of(linus))
+
+    page = approver.press(record(approver), "/decline/", reason=" ")
+    assert page.status == 422
+    assert "Say why you decline it." in page.text
+
+    page = approver.press(page, "/decline/", reason="still used by the SOC")
+    assert "Declined by Linus. Nothing was sent." in page.text
+    assert "still used by the SOC" in page.text
+    assert page.outcome["data-outcome"] == "declined"
+
+
+def test_what_waits_for_approval_cannot_be_confirmed(guarded: Desk, sandbox: SandboxServer) -> None:
+    guarded.delete()
+
+    page = read(
+        guarded.client.post(
+            f"/deletions/{guarded.deletion().pk}/execute/", {"confirmation": "Payments US"}
+        )
+    )
+
+    assert page.status == 409
+    assert "It still needs approval. Nothing was sent." in page.text
+    assert sandbox.world.deletes_received(guarded.connection.id) == 0
+
+
+def test_a_wrong_confirmation_of_an_approved_one_keeps_what_was_typed(
+    guarded: Desk, linus: Person, client_of: Browser
+) -> None:
+    guarded.delete()
+    approver = at(guarded, client_of(linus))
+    approver.press(record(approver), "/approve/")
+
+    page = guarded.confirm(record(guarded), confirmation="Payments")
+
+    assert page.status == 422
+    assert "Type “Payments US” to confirm. Nothing was sent." in page.text
+    assert page.form_to("/execute/").fields["confirmation"] == "Payments"
+
+
+def test_a_waiting_deletion_can_be_withdrawn(desk: Desk, sandbox: SandboxServer) -> None:
+    sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=desk.connection.id)
+    page = desk.delete()
+    assert "Don’t send" in page.text
+
+    page = desk.press(page, "/withdraw/")
+
+    assert "Withdrawn by Ada. Nothing was deleted." in page.text
+    assert page.outcome["data-outcome"] == "withdrawn"
+    assert sandbox.world.deletes_executed(desk.connection.id) == 0
+
+
+def test_what_was_sent_cannot_be_withdrawn(desk: Desk) -> None:
+    page = desk.delete()
+    assert not page.has_form_to("/withdraw/")
+
+    page = read(desk.client.post(f"/deletions/{desk.deletion().pk}/withdraw/"))
+
+    assert page.status == 409
+    assert "It is too late to withdraw it" in page.text
+
+
+@pytest.fixture
+def lost(
+    desk: Desk, sandbox: SandboxServer, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[faults.Fault], Page]:
+    """Send one whose answer is lost, at a time that stands still."""
+    monkeypatch.setattr(sending, "DELETE_SECONDS", 0.3)
+
+    def send(fault: faults.Fault) -> Page:
+        sandbox.world.set_fault(fault=fault, connection_id=desk.connection.id)
+        return desk.delete()
+
+    return send
+
+
+def look_twice(desk: Desk, clock: SettableClock, page: Page) -> Page:
+    clock.advance(seconds=36)
+    page = desk.press(page, "/reconcile/")
+    assert page.outcome["data-state"] == "unknown"
+    clock.advance(seconds=61)
+    return desk.press(page, "/reconcile/")
+
+
+def test_two_looks_find_a_lost_deletion_gone(
+    desk: Desk,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    lost: Callable[[faults.Fault], Page],
+) -> None:
+    page = look_twice(desk, clock, lost(faults.DELETE_THEN_CUT))
+
+    assert "It is gone, and we cannot prove that we did it." in page.text
+    assert page.outcome["data-outcome"] == "gone_unattributed"
+    assert sandbox.world.deletes_received(desk.connection.id) == 1
+
+
+def test_two_looks_find_it_still_there_and_it_can_be_sent_again(
+    desk: Desk,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    lost: Callable[[faults.Fault], Page],
+) -> None:
+    page = look_twice(desk, clock, lost(faults.SILENCE))
+    assert "It is still there. The request had no effect." in page.text
+    assert page.outcome["data-state"] == "still_present"
+
+    sandbox.world.clear_faults()
+    page = desk.confirm(page)
+
+    assert page.outcome["data-outcome"] == "deleted"
+    assert sandbox.world.deletes_received(desk.connection.id) == 2
+
+
+def test_a_look_that_fails_leaves_it_unknown_and_says_why(
+    desk: Desk,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    lost: Callable[[faults.Fault], Page],
+) -> None:
+    page = lost(faults.SILENCE)
+    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+
+    clock.advance(seconds=40)
+    page = desk.press(page, "/reconcile/")
+
+    assert page.outcome["data-state"] == "unknown"
+    assert "The last look could not tell. Datadog forbids it to this key pair (403)" in page.text
+
+
+def test_an_unknown_can_be_closed_with_a_reason(
+    desk: Desk, lost: Callable[[faults.Fault], Page]
+) -> None:
+    page = desk.press(lost(faults.SILENCE), "/close/", reason="")
+    assert page.status == 422
+    assert "Say why it is closed without knowing." in page.text
+
+    page = desk.press(page, "/close/", reason="Datadog support looks into it")
+
+    assert "Closed by Ada without knowing." in page.text
+    assert "“Datadog support looks into it”" in page.text
+    assert page.outcome["data-outcome"] == "unresolved"
+
+
+def test_checking_what_was_never_sent_is_refused(guarded: Desk) -> None:
+    guarded.delete()
+
+    response = guarded.client.post(f"/deletions/{guarded.deletion().pk}/reconcile/")
+
+    assert response.status_code == 409
+    assert "there is nothing to check with Datadog" in read(response).text
+
+
+@pytest.mark.parametrize("act", ["execute", "approve", "decline", "withdraw", "reconcile", "close"])
+def test_a_look_at_an_act_is_not_an_act(desk: Desk, act: str) -> None:
+    desk.delete()
+
+    assert desk.client.get(f"/deletions/{desk.deletion().pk}/{act}/").status_code == 405
+
+
+def test_a_viewer_sees_the_record_and_no_button(
+    desk: Desk,
+    victor: Person,
+    client_of: Browser,
+    lost: Callable[[faults.Fault], Page],
+) -> None:
+    lost(faults.SILENCE)
+
+    page = record(at(desk, client_of(victor)))
+
+    assert "We do not know whether it was deleted." in page.text
+    assert not any(page.has_form_to(end) for end in ("/reconcile/", "/close/", "/execute/"))
+
+
+def test_a_ticket_links_to_where_it_can_be_read(
+    desk: Desk, settings: pytest.FixtureRequest
+) -> None:
+    settings.TICKET_URL = "https://tickets.example/{ticket}"  # type: ignore[attr-defined]
+
+    assert desk.delete(ticket="SEC-2 12").link("SEC-2 12") == "https://tickets.example/SEC-2%2012"
+
+
+def test_a_record_asks_the_database_a_fixed_number_of_times(
+    desk: Desk, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    desk.delete()
+    url = f"/deletions/{desk.deletion().pk}/"
+
+    with django_assert_max_num_queries(10):
+        desk.open(url)
