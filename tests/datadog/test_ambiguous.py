@@ -31,13 +31,6 @@ def test_a_reset_before_reading_is_ambiguous() -> None:
     assert server.connections == 1
 
 
-def test_a_reset_before_the_first_byte_arrives_is_not_taken_for_proof() -> None:
-    with ScriptedServer([], on_accept=say_and_reset()) as server:
-        result = delete(server.url)
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.CONNECTION_LOST)
-    assert server.connections == 1
-
-
 def test_a_reset_after_reading_is_ambiguous() -> None:
     result = delete_against(say_and_reset())
     assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.CONNECTION_LOST)
