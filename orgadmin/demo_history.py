@@ -26,8 +26,10 @@ from connections.services import (
     credentials,
     deletions,
     due,
+    endings,
     org_connections,
     people,
+    reviews,
 )
 from connections.services.errors import ConflictError
 from connections.sites import get_site
@@ -189,7 +191,7 @@ def _closed_without_knowing(cast: Cast) -> None:
         )
     _work_off_later(days=14, hours=4)
     with _ago(days=14, hours=1):
-        deletions.close_deletion(
+        endings.close_deletion(
             deletion=Deletion.objects.get(pk=asked.pk),
             actor=cast.actor("operator"),
             reason="Datadog answers 500 each time; support case opened, asked anew afterwards.",
@@ -227,7 +229,7 @@ def _approved_and_deleted(cast: Cast) -> None:
         deletions.execute_deletion(
             deletion=asked,
             actor=cast.actor("operator"),
-            confirmation=deletions.confirmation_text(asked),
+            confirmation=reviews.confirmation_text(asked),
         )
 
 
@@ -250,7 +252,7 @@ def _withdrawn(cast: Cast) -> None:
             cast, _Wish("Group SOC", "Group SOC", "Payments EU", "Payments has its own audit", 4194)
         )
     with _ago(days=6, hours=4):
-        deletions.withdraw_deletion(
+        endings.withdraw_deletion(
             deletion=asked,
             actor=cast.actor("operator"),
             reason="Payments still needs it until the end of the quarter.",
@@ -317,7 +319,7 @@ def _ask(cast: Cast, wish: _Wish) -> Deletion:
     """Ask as the Operator does on the review page; confirmed at once where that is allowed."""
     actor, credential = cast.actor("operator"), cast.credentials[wish.credential]
     connection_id = uuid.UUID(connection_id_between(source=wish.source, sink=wish.sink))
-    shown = deletions.review(actor=actor, credential=credential, connection_id=connection_id)
+    shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     return deletions.request_deletion(
         actor=actor,
         credential=credential,

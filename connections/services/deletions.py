@@ -1,153 +1,31 @@
-"""Asking for a deletion, confirming it, taking it back, closing it. Read this first.
+"""Asking for a deletion and confirming it. Read this first.
 
-The path of a deletion: `review` shows what it is → `request_deletion` records who asks and why →
-`execute_deletion` takes the typed confirmation → services/sending.py reads once more, records the
-attempt, sends it and records the answer → services/reconciliation.py looks whether it is gone.
+The path of a deletion: services/reviews.py shows what it is → `request_deletion` records who asks
+and why → `execute_deletion` takes the typed confirmation → services/sending.py reads once more,
+records the attempt, sends it → services/answers.py records what came back →
+services/reconciliation.py looks whether it is gone. services/approvals.py holds the second
+person's yes or no, services/endings.py taking it back or closing it without knowing.
 """
 
-import unicodedata
-from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
 from connections import clock, policies
 from connections.actors import Actor
-from connections.datadog.payloads import canonical_connection_id
 from connections.models import (
-    OPEN_STATES,
     Credential,
     Deletion,
-    Listing,
     OrgConnectionSnapshot,
-    Outcome,
     Person,
     Policy,
     State,
-    snapshot_digest,
 )
-from connections.services import audit, history, org_connections, readings, sending, transitions
+from connections.services import audit, history, readings, reviews, sending, transitions
 from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.reviews import Review, ReviewChangedError
 from connections.services.tickets import check_ticket
 from connections.services.transitions import Next, Note, describe
-
-LONGEST_NAME_TO_TYPE = 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class Review:
-    """Everything a person decides on, from the newest snapshot. Nothing is stored by it."""
-
-    credential: Credential
-    connection_id: UUID
-    snapshot: OrgConnectionSnapshot | None
-    digest: str
-    text_to_type: str
-    # Which end of the connection the credential's org is: "source", "sink" or "" unknown.
-    end: str
-    other_credentials: list[Credential]
-    last_listing: Listing | None
-    open_deletion: Deletion | None
-
-    @property
-    def is_reviewed(self) -> bool:
-        return self.snapshot is not None
-
-    @property
-    def needs_approval(self) -> bool:
-        return self.credential.policy != Policy.NONE
-
-
-class ReviewChangedError(ConflictError):
-    """What Datadog says is no longer what the page showed; `review` is what it says now."""
-
-    def __init__(self, message: str, *, review: Review) -> None:
-        super().__init__(message)
-        self.review = review
-
-
-def parse_connection_id(text: str) -> UUID:
-    """The id of an org connection as it was pasted, in its canonical form.
-
-    Raises InvalidInputError for `connection_id`: anything but five groups of hex digits.
-    """
-    try:
-        return UUID(canonical_connection_id(text))
-    except ValueError as error:
-        raise InvalidInputError({"connection_id": str(error)}) from None
-
-
-def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Review:
-    """What deleting this connection with this credential would mean, from stored snapshots.
-
-    Raises PermissionDenied.
-    """
-    policies.require(policies.can_delete(actor), "delete connections")
-    snapshot = org_connections.current_snapshot(credential=credential, connection_id=connection_id)
-    sights = OrgConnectionSnapshot.objects.filter(
-        site=credential.site,
-        connection_id=connection_id,
-        is_current=True,
-        credential__retired_at=None,
-    ).exclude(credential=credential)
-    return Review(
-        credential=credential,
-        connection_id=connection_id,
-        snapshot=snapshot,
-        digest=_digest(credential=credential, connection_id=connection_id, snapshot=snapshot),
-        text_to_type=text_to_type(
-            source_org_name=snapshot.source_org_name if snapshot else "",
-            connection_id=connection_id,
-            is_reviewed=snapshot is not None,
-        ),
-        end=_end(credential=credential, snapshot=snapshot),
-        other_credentials=[sight.credential for sight in sights.select_related("credential")],
-        last_listing=credential.listings.first(),
-        open_deletion=open_deletion(site=credential.site, connection_id=connection_id),
-    )
-
-
-def _digest(
-    *, credential: Credential, connection_id: UUID, snapshot: OrgConnectionSnapshot | None
-) -> str:
-    return snapshot_digest(
-        site=credential.site,
-        connection_id=str(connection_id),
-        fields=snapshot or OrgConnectionSnapshot(),
-    )
-
-
-def _end(*, credential: Credential, snapshot: OrgConnectionSnapshot | None) -> str:
-    if snapshot is None or not credential.org_id:
-        return ""
-    ends = {snapshot.source_org_id: "source", snapshot.sink_org_id: "sink"}
-    return ends.get(credential.org_id, "")
-
-
-def text_to_type(*, source_org_name: str, connection_id: UUID, is_reviewed: bool) -> str:
-    """What a person types to confirm: the source org's name, or the id's last 8 characters.
-
-    The id stands in when nobody could be shown the connection, or the name cannot be typed.
-    """
-    name = " ".join(source_org_name.split())
-    is_typable = name.isprintable() and 0 < len(name) <= LONGEST_NAME_TO_TYPE
-    return name if is_reviewed and is_typable else str(connection_id)[-8:]
-
-
-def confirmation_matches(*, typed: str, expected: str) -> bool:
-    """Whether the typed text is the expected one; white space is folded and case forgiven."""
-    return _folded(typed) == _folded(expected)
-
-
-def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split()).casefold()
-
-
-def open_deletion(*, site: str, connection_id: UUID) -> Deletion | None:
-    """The one open deletion of a connection, if there is one."""
-    return Deletion.objects.filter(
-        site=site, connection_id=connection_id, state__in=OPEN_STATES
-    ).first()
 
 
 def request_deletion(
@@ -176,7 +54,7 @@ def request_deletion(
     if repeated:
         return _same_request(repeated, actor=actor)
     _check_credential(credential, requester=requester or actor.person)
-    shown = review(actor=actor, credential=credential, connection_id=connection_id)
+    shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if shown.open_deletion:
         return shown.open_deletion
     _check_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
@@ -190,7 +68,9 @@ def request_deletion(
         if reading.find(connection_id):
             raise ReviewChangedError(
                 "Datadog lists this connection now. Nothing was sent. Review it first.",
-                review=review(actor=actor, credential=credential, connection_id=connection_id),
+                review=reviews.review(
+                    actor=actor, credential=credential, connection_id=connection_id
+                ),
             )
     try:
         deletion = _create(
@@ -239,7 +119,7 @@ def _check_input(*, shown: Review, reason: str, ticket: str, confirmation: str |
     problem = check_ticket(ticket.strip())
     if problem:
         fields["ticket"] = problem
-    if not shown.needs_approval and not confirmation_matches(
+    if not shown.needs_approval and not reviews.confirmation_matches(
         typed=confirmation or "", expected=shown.text_to_type
     ):
         fields["confirmation"] = f"Type “{shown.text_to_type}” to confirm. Nothing was sent."
@@ -317,7 +197,7 @@ def _lost_race(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
         return _same_request(repeated, actor=actor)
-    existing = open_deletion(site=shown.credential.site, connection_id=shown.connection_id)
+    existing = reviews.open_deletion(site=shown.credential.site, connection_id=shown.connection_id)
     if existing:
         return existing
     raise ConflictError("Another deletion of it has just ended. Open the review again.")
@@ -338,8 +218,8 @@ def execute_deletion(
         return deletion
     if deletion.policy != Policy.NONE and deletion.requested_by != actor.person:
         raise ConflictError(f"Only {deletion.requested_by_name}, who asked, can confirm it.")
-    expected = confirmation_text(deletion)
-    if not confirmation_matches(typed=confirmation, expected=expected):
+    expected = reviews.confirmation_text(deletion)
+    if not reviews.confirmation_matches(typed=confirmation, expected=expected):
         raise InvalidInputError(
             {"confirmation": f"Type “{expected}” to confirm. Nothing was sent."}
         )
@@ -374,72 +254,3 @@ def awaits_confirmation(deletion: Deletion) -> bool:
     if deletion.state == State.REQUESTED:
         return deletion.policy == Policy.NONE
     return deletion.state in {State.APPROVED, State.STILL_PRESENT}
-
-
-def confirmation_text(deletion: Deletion) -> str:
-    """What to type to confirm this deletion."""
-    return text_to_type(
-        source_org_name=deletion.source_org_name,
-        connection_id=deletion.connection_id,
-        is_reviewed=deletion.is_reviewed,
-    )
-
-
-def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> Deletion:
-    """Take it back before anything may have been carried out.
-
-    Raises PermissionDenied, and ConflictError when it is too late.
-    """
-    policies.require(policies.can_withdraw(actor, deletion=deletion), "withdraw this deletion")
-    if not can_be_withdrawn(deletion):
-        raise ConflictError("It is too late to withdraw it: look at its state.")
-    sentence = f"{actor.name} withdrew it. Nothing is sent."
-    return _settle_by_person(
-        deletion=deletion,
-        actor=actor,
-        outcome=Outcome.WITHDRAWN,
-        reason=reason,
-        note=Note(code=audit.Code.DELETION_WITHDRAWN, sentence=sentence),
-    )
-
-
-def can_be_withdrawn(deletion: Deletion) -> bool:
-    """Whether it can still be taken back: nothing sent that may have been carried out."""
-    states = {State.REQUESTED, State.APPROVED, State.WAITING}
-    return deletion.state in states and not deletion.has_ambiguous_attempt
-
-
-def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:
-    """End an unknown, or one still present, without knowing; never counted as deleted.
-
-    Raises PermissionDenied, InvalidInputError without a reason, ConflictError in other states.
-    """
-    policies.require(policies.can_delete(actor), "close a deletion")
-    if deletion.state not in {State.UNKNOWN, State.STILL_PRESENT}:
-        raise ConflictError("Only an unknown or still present deletion can be closed.")
-    if not reason.strip():
-        raise InvalidInputError({"reason": "Say why it is closed without knowing."})
-    sentence = f"{actor.name} closed it without knowing whether it was deleted."
-    return _settle_by_person(
-        deletion=deletion,
-        actor=actor,
-        outcome=Outcome.UNRESOLVED,
-        reason=reason,
-        note=Note(code=audit.Code.DELETION_SETTLED, sentence=sentence),
-    )
-
-
-def _settle_by_person(
-    *, deletion: Deletion, actor: Actor, outcome: Outcome, reason: str, note: Note
-) -> Deletion:
-    reason = reason.strip()
-    moved = transitions.move(
-        deletion=deletion,
-        actor=actor,
-        to=Next(state=State.SETTLED, outcome=outcome),
-        notes=[Note(code=note.code, sentence=note.sentence, details={"reason": reason})],
-        settled_reason=reason,
-    )
-    if not moved:
-        raise ConflictError("It has just moved on. Look at its state and decide again.")
-    return deletion

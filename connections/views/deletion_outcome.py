@@ -11,7 +11,14 @@ from django.utils.http import urlencode
 from connections import clock, policies, wording
 from connections.actors import Actor
 from connections.models import Deletion, Outcome, Policy, State
-from connections.services import approvals, audit, deletions, org_connections, transitions
+from connections.services import (
+    approvals,
+    audit,
+    endings,
+    org_connections,
+    reviews,
+    transitions,
+)
 from connections.views.deletion_review import review_url
 from connections.wording import Step, Wording
 
@@ -70,7 +77,7 @@ def outcome_page(
             for step in words.steps
             if _may(step, deletion=deletion, actor=actor, now=now)
         },
-        confirm_text=deletions.confirmation_text(deletion),
+        confirm_text=reviews.confirmation_text(deletion),
         typed=typed or Typed(),
         url=reverse("deletion-detail", args=[deletion.pk]),
         is_moving=is_moving,
@@ -108,7 +115,7 @@ def _may(step: Step, *, deletion: Deletion, actor: Actor, now: datetime) -> bool
                 deletion, actor=actor
             )
         case Step.WITHDRAW:
-            return policies.can_withdraw(actor, deletion=deletion) and deletions.can_be_withdrawn(
+            return policies.can_withdraw(actor, deletion=deletion) and endings.can_be_withdrawn(
                 deletion
             )
         case Step.CHECK if deletion.state == State.SENDING:

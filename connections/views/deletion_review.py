@@ -14,7 +14,7 @@ from connections import clock, wording
 from connections.forms.deletions import ConnectionChoiceForm, DeletionForm
 from connections.models import Credential, OrgConnectionSnapshot
 from connections.services import org_connections
-from connections.services.deletions import Review
+from connections.services.reviews import Review
 from connections.sites import DatadogSite, UnknownSiteError, get_site
 from connections.views.ages import age_words
 

@@ -20,9 +20,9 @@ from connections.forms.deletions import (
     show_errors,
 )
 from connections.models import Credential, Deletion
-from connections.services import approvals, deletions, reconciliation
-from connections.services.deletions import Review, ReviewChangedError
+from connections.services import approvals, deletions, endings, reconciliation, reviews
 from connections.services.errors import ActError, ConflictError, InvalidInputError
+from connections.services.reviews import Review, ReviewChangedError
 from connections.views.deletion_answers import (
     DETAIL,
     do_act,
@@ -58,7 +58,7 @@ def deletion_new(request: HttpRequest) -> HttpResponse:
         credential, connection_id = _chosen(asked)
     except InvalidInputError as error:
         return _choice_page(request, data=asked, error=error)
-    review = deletions.review(actor=actor, credential=credential, connection_id=connection_id)
+    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     request_id = _uuid_or_none(asked.get("request_id", ""))
     form = deletion_form(review, typed=asked.dict(), request_id=request_id)
     notice = "Nothing was recorded from that form, so nothing was sent." if request_id else ""
@@ -75,7 +75,7 @@ def _chosen(data: Mapping[str, str]) -> tuple[Credential, UUID]:
     if credential is None:
         problems["credential"] = "Choose the credential that sends."
     try:
-        connection_id = deletions.parse_connection_id(data.get("connection_id", ""))
+        connection_id = reviews.parse_connection_id(data.get("connection_id", ""))
     except InvalidInputError as error:
         problems |= error.fields
     if problems or credential is None:
@@ -183,7 +183,7 @@ def _not_asked(
     if recorded:
         typed = Typed(notice=notice)
         return outcome(request, deletion=recorded, actor=actor, typed=typed, status=status)
-    review = deletions.review(actor=actor, credential=credential, connection_id=connection_id)
+    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if isinstance(error, InvalidInputError) and form.request_id_or_none:
         if form.is_valid():
             show_errors(form, error)
@@ -258,7 +258,7 @@ def deletion_withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
         request,
         pk,
         form=ReasonForm(request.POST),
-        act=lambda deletion, actor, typed: deletions.withdraw_deletion(
+        act=lambda deletion, actor, typed: endings.withdraw_deletion(
             deletion=deletion, actor=actor, **typed
         ),
     )
@@ -283,7 +283,7 @@ def deletion_close(request: HttpRequest, pk: UUID) -> HttpResponse:
         request,
         pk,
         form=ReasonForm(request.POST),
-        act=lambda deletion, actor, typed: deletions.close_deletion(
+        act=lambda deletion, actor, typed: endings.close_deletion(
             deletion=deletion, actor=actor, **typed
         ),
     )
