@@ -19,12 +19,12 @@ _WORDS: dict[str, str] = {
     Cause.LISTINGS_AGREE: "Two complete listings, a minute or more apart, agree.",
     Cause.LATER_LISTING: "A later complete listing no longer shows it.",
     # The request never left.
-    DatadogCause.CONNECTION_REFUSED: "Datadog's host refused the connection.",
-    DatadogCause.NAME_NOT_RESOLVED: "The name of Datadog's host could not be resolved.",
+    DatadogCause.CONNECTION_REFUSED: "Datadog’s host refused the connection.",
+    DatadogCause.NAME_NOT_RESOLVED: "The name of Datadog’s host could not be resolved.",
     DatadogCause.CONNECT_TIMEOUT: "No connection to Datadog came about in time.",
-    DatadogCause.HOST_UNREACHABLE: "There is no network route to Datadog's host.",
+    DatadogCause.HOST_UNREACHABLE: "There is no network route to Datadog’s host.",
     DatadogCause.CERTIFICATE_REFUSED: (
-        "The certificate shown is not one we trust for Datadog's host."
+        "The certificate shown is not one we trust for Datadog’s host."
     ),
     DatadogCause.TLS_FAILED: "No encrypted connection to Datadog could be agreed on.",
     DatadogCause.CA_BUNDLE_UNREADABLE: "The file of ORGADMIN_CA_BUNDLE cannot be read.",
@@ -44,7 +44,7 @@ _WORDS: dict[str, str] = {
         "or lack the permission."
     ),
     DatadogCause.NOT_FOUND: "Datadog found no such connection (404).",
-    DatadogCause.WRONG_404: "A 404 came that is not in Datadog's form, perhaps from a proxy.",
+    DatadogCause.WRONG_404: "A 404 came that is not in Datadog’s form, perhaps from a proxy.",
     DatadogCause.REQUEST_TIMEOUT: "Datadog gave up on the request (408).",
     DatadogCause.RATE_LIMITED: "Datadog asks us to wait (429).",
     DatadogCause.REDIRECT: "The answer points elsewhere (3xx), which is never followed.",
