@@ -1,7 +1,11 @@
 """Key pairs of the sandbox as the services and forms take them, and what was recorded."""
 
+import uuid
+
+from django.utils import timezone
+
 from connections.actors import Actor, command_actor
-from connections.models import AuditEvent, Credential, KeyPair
+from connections.models import AuditEvent, Credential, Deletion, KeyPair, Policy, State
 from connections.secret import Secret
 from connections.services import credentials
 from sandbox.entities import KeyPair as SandboxPair
@@ -59,3 +63,25 @@ def last_event() -> AuditEvent:
 def rungs(credential: Credential) -> dict[str, bool | None]:
     """Each rung of the stored ladder and its answer."""
     return {rung["rung"]: rung["ok"] for rung in credential.verification}
+
+
+def deletion_of(credential: Credential, state: State) -> Deletion:
+    """An open deletion in that state, of a connection of its own."""
+    return Deletion.objects.create(
+        request_id=uuid.uuid4(),
+        site=credential.site,
+        connection_id=uuid.uuid4(),
+        credential=credential,
+        credential_name=credential.name,
+        credential_fingerprint=credential.fingerprint,
+        source_org_name="Payments US",
+        sink_org_name="Group SOC",
+        is_reviewed=True,
+        digest="d" * 64,
+        reason="no longer needed",
+        policy=Policy.NONE,
+        state=state,
+        requested_at=timezone.now(),
+        requested_by_name="Ada",
+        search_text="",
+    )

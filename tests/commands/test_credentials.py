@@ -1,0 +1,205 @@
+"""add_credential and verify_credentials: keys from files or standard input, exit codes, JSON."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from connections.models import AuditEvent, Credential
+from sandbox.server import SandboxServer
+from tests.credentials.support import added
+from tests.support.key_rings import told_by
+from tests.support.sandbox import EU, US, key_pair_of
+
+pytestmark = pytest.mark.django_db
+CANARY = "canary0" * 6
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """Exit code and standard output, as a shell would see them."""
+    output = io.StringIO()
+    try:
+        call_command(*arguments, stdout=output)
+    except SystemExit as left:
+        return int(left.code or 0), output.getvalue()
+    except CommandError as error:
+        return error.returncode, output.getvalue()
+    return 0, output.getvalue()
+
+
+def documented(*arguments: str) -> tuple[int, dict[str, Any]]:
+    """The same with `--json`: exactly one document."""
+    code, output = run(*arguments, "--json")
+    document: dict[str, Any] = json.loads(output)
+    return code, document
+
+
+def pipe(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Standard input that is no terminal."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def add(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, *more: str) -> tuple[int, Any]:
+    pair = key_pair_of(sandbox.world, "Payments US")
+    pipe(monkeypatch, f"{pair.api_key}\n{pair.application_key}\n")
+    return documented("add_credential", "--site", US, *more)
+
+
+def test_two_lines_of_standard_input_add_and_verify(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, document = add(sandbox, monkeypatch, "--name", "Pay")
+
+    assert code == 0
+    assert (document["name"], document["site"], document["verified"]) == ("Pay", US, True)
+    assert document["org"]["name"] == "Payments US"
+    assert document["org_connections"] == 2
+    assert AuditEvent.objects.earliest("seq").actor_name.startswith("command: ")
+
+
+def test_a_json_document_on_standard_input_serves_too(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = key_pair_of(sandbox.world, "Payments US")
+    keys = {"api_key": pair.api_key, "application_key": pair.application_key}
+    pipe(monkeypatch, json.dumps(keys, indent=2))
+
+    assert run("add_credential", "--site", US)[0] == 0
+
+
+def test_keys_are_read_from_two_files(sandbox: SandboxServer, tmp_path: Path) -> None:
+    pair = key_pair_of(sandbox.world, "Payments US")
+    (tmp_path / "api").write_text(f"{pair.api_key}\n")
+    (tmp_path / "application").write_text(f"{pair.application_key}\n")
+    files = (
+        f"--api-key-file={tmp_path / 'api'}",
+        f"--application-key-file={tmp_path / 'application'}",
+    )
+
+    code, output = run("add_credential", f"--site={US}", *files)
+    assert code == 0
+    assert "Payments US (sandbox-us1): verified" in output
+    assert pair.api_key not in output
+
+
+def test_a_pair_that_fails_is_kept_and_exits_1(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = key_pair_of(sandbox.world, "Payments US")
+    pipe(monkeypatch, f"{pair.api_key}\n{pair.application_key}\n")
+    code, document = documented("add_credential", "--site", EU)
+
+    assert (code, document["verified"], document["cause"]) == (1, False, "forbidden")
+    assert Credential.objects.count() == 1
+
+
+def test_the_short_name_of_a_site_serves(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert add(sandbox, monkeypatch, "--site", US.upper())[0] == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        CANARY,
+        f"{CANARY}\n{CANARY}\n{CANARY}",
+        f"{CANARY} x\n{CANARY}",
+        f'{{"api_key": "{CANARY}"',
+        f'{{"api_key": "{CANARY}"}}',
+        f'{{"api_key": ["{CANARY}"], "application_key": 1}}',
+    ],
+)
+def test_other_input_exits_2_and_is_never_repeated(
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+) -> None:
+    pipe(monkeypatch, text)
+    with pytest.raises(CommandError) as refused:
+        call_command("add_credential", "--site", US)
+
+    assert refused.value.returncode == 2
+    assert "canary" not in str(refused.value)
+    assert "canary" not in str(capsys.readouterr())
+    assert not Credential.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--site", "nowhere"),
+        ("--site", US, "--api-key-file", "/nonexistent"),
+        ("--site", US, "--api-key-file", "/nonexistent", "--application-key-file", "/nonexistent"),
+    ],
+)
+def test_what_cannot_be_meant_exits_2(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    pipe(monkeypatch, "")
+    code, document = documented("add_credential", *arguments)
+    assert (code, list(document)) == (2, ["error"])
+
+
+def test_a_refused_key_leaves_no_trace_in_the_exception(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe(monkeypatch, json.dumps({"api_key": f"{CANARY} x", "application_key": CANARY}))
+    with pytest.raises(CommandError) as refused:
+        call_command("add_credential", "--site", US)
+    assert "canary" not in told_by(refused.value, leave_out=__file__)
+
+
+def test_there_is_no_argument_for_a_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call_command("add_credential", "--help")
+    options = {word.rstrip(",") for word in capsys.readouterr().out.split() if word[:2] == "--"}
+    assert {one for one in options if "key" in one} == {
+        "--api-key-file",
+        "--application-key-file",
+    }
+
+
+def test_verifying_all_exits_0_when_all_are_verified(sandbox: SandboxServer) -> None:
+    added(sandbox, "Payments US")
+    added(sandbox, "Labs EU")
+    code, document = documented("verify_credentials")
+
+    assert code == 0
+    assert [one["verified"] for one in document["credentials"]] == [True, True]
+
+
+def test_verifying_all_exits_1_when_one_is_not(sandbox: SandboxServer) -> None:
+    added(sandbox, "Payments US")
+    added(sandbox, "Labs EU")
+    sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
+    code, document = documented("verify_credentials")
+
+    assert code == 1
+    assert {one["name"]: one["verified"] for one in document["credentials"]} == {
+        "Labs EU": False,
+        "Payments US": True,
+    }
+
+
+def test_verifying_one_asks_for_no_other(sandbox: SandboxServer) -> None:
+    added(sandbox, "Payments US")
+    added(sandbox, "Labs EU")
+    asked = len(sandbox.world.requests(site=EU))
+    code, document = documented("verify_credentials", "--credential", "payments us")
+
+    assert (code, len(document["credentials"])) == (0, 1)
+    assert len(sandbox.world.requests(site=EU)) == asked
+
+
+def test_verifying_a_name_that_is_none_exits_2(sandbox: SandboxServer) -> None:
+    assert documented("verify_credentials", "--credential", "nobody")[0] == 2
+
+
+def test_verifying_nothing_is_no_failure(db: None) -> None:
+    assert run("verify_credentials") == (0, "There is no credential yet.\n")

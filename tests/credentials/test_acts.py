@@ -1,0 +1,465 @@
+"""Renaming, rotating, changing the policy and retiring."""
+
+from collections.abc import Callable
+
+import pytest
+from django.core.exceptions import PermissionDenied
+
+from connections.actors import Actor, command_actor
+from connections.encryption import DecryptionError
+from connections.models import (
+    AuditEvent,
+    Cause,
+    Credential,
+    Deletion,
+    Outcome,
+    Person,
+    Policy,
+    Role,
+    State,
+)
+from connections.services import credentials, org_connections
+from connections.services.credential_rules import approval_warning
+from connections.services.credentials import RotationRefusedError
+from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.org_connections import InventoryFilter
+from connections.services.retirement import retire_credential
+from sandbox import faults
+from sandbox.server import SandboxServer
+from tests.credentials.support import (
+    added,
+    codes,
+    deletion_of,
+    keys_of,
+    last_event,
+    pasted,
+    second_pair,
+)
+from tests.support.key_rings import told_by
+from tests.support.people import make_person
+from tests.support.sandbox import key_pair_of
+
+ActorFor = Callable[[Person], Actor]
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def credential(sandbox: SandboxServer) -> Credential:
+    return added(sandbox, "Payments US")
+
+
+# --- Renaming -------------------------------------------------------------------------------
+
+
+def test_renaming_is_recorded_with_both_names(credential: Credential) -> None:
+    credentials.rename_credential(actor=command_actor(), credential=credential, name=" Pay  1 ")
+
+    credential.refresh_from_db()
+    assert credential.name == "Pay 1"
+    event = last_event()
+    assert event.code == "credential.renamed"
+    assert event.details == {"previous_name": "Payments US", "name": "Pay 1"}
+
+
+def test_the_case_of_its_own_name_may_change(credential: Credential) -> None:
+    credentials.rename_credential(actor=command_actor(), credential=credential, name="PAYMENTS us")
+    credential.refresh_from_db()
+    assert credential.name == "PAYMENTS us"
+
+
+@pytest.mark.parametrize("name", ["group soc", "  ", "x" * 101])
+def test_a_name_that_is_taken_empty_or_too_long_is_refused(
+    sandbox: SandboxServer, credential: Credential, name: str
+) -> None:
+    added(sandbox, "Group SOC")
+    with pytest.raises(InvalidInputError):
+        credentials.rename_credential(actor=command_actor(), credential=credential, name=name)
+
+
+def test_of_two_who_rename_at_once_the_second_is_told(credential: Credential) -> None:
+    seen_by_other = Credential.objects.get()
+    credentials.rename_credential(actor=command_actor(), credential=credential, name="First")
+
+    with pytest.raises(ConflictError):
+        credentials.rename_credential(
+            actor=command_actor(), credential=seen_by_other, name="Second"
+        )
+    assert Credential.objects.get().name == "First"
+
+
+# --- Rotating -------------------------------------------------------------------------------
+
+
+def test_rotating_swaps_in_a_verified_pair_of_the_same_org(
+    sandbox: SandboxServer, credential: Credential, margaret: Person, actor_for: ActorFor
+) -> None:
+    before, pair = credential.fingerprint, second_pair(sandbox, "Payments US")
+    rotated = credentials.rotate_credential(
+        actor=actor_for(margaret), credential=credential, keys=keys_of(pair)
+    )
+
+    assert rotated.is_verified
+    assert rotated.open_keys().api_key.reveal() == pair.api_key
+    assert rotated.keys_set_by_name == "Margaret"
+    event = AuditEvent.objects.get(code="credential.rotated")
+    assert event.details == {"previous_fingerprint": before, "fingerprint": rotated.fingerprint}
+
+
+def stored_values(credential: Credential) -> dict[str, object]:
+    return dict(Credential.objects.filter(pk=credential.pk).values().get())
+
+
+def test_a_pair_of_another_org_is_refused_loudly_and_nothing_changes(
+    sandbox: SandboxServer, credential: Credential
+) -> None:
+    before = stored_values(credential)
+    pair = key_pair_of(sandbox.world, "Group SOC")
+    with pytest.raises(RotationRefusedError, match=r"another org: Group SOC.* stays in use"):
+        credentials.rotate_credential(
+            actor=command_actor(), credential=credential, keys=keys_of(pair)
+        )
+
+    assert stored_values(credential) == before
+    assert last_event().code == "credential.rotation_refused"
+    assert last_event().details["cause"] == "another_org"
+
+
+def test_a_pair_that_datadog_refuses_is_not_swapped_in(credential: Credential) -> None:
+    before = stored_values(credential)
+    with pytest.raises(RotationRefusedError) as refused:
+        credentials.rotate_credential(
+            actor=command_actor(), credential=credential, keys=pasted("canary0" * 5)
+        )
+
+    assert stored_values(credential) == before
+    assert refused.value.ladder.failure is not None
+    assert "canary0canary0" not in told_by(refused.value, leave_out=__file__)
+    assert "canary0canary0" not in str(list(AuditEvent.objects.values()))
+
+
+def test_a_pair_that_cannot_list_does_not_replace_one_that_can(
+    sandbox: SandboxServer, credential: Credential
+) -> None:
+    pair = second_pair(sandbox, "Payments US")
+    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    with pytest.raises(RotationRefusedError, match="refuses to list"):
+        credentials.rotate_credential(
+            actor=command_actor(), credential=credential, keys=keys_of(pair)
+        )
+
+
+def test_a_pair_that_cannot_list_replaces_one_that_could_not_either(
+    sandbox: SandboxServer,
+) -> None:
+    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    credential = added(sandbox, "Payments US")
+    pair = second_pair(sandbox, "Payments US")
+    rotated = credentials.rotate_credential(
+        actor=command_actor(), credential=credential, keys=keys_of(pair)
+    )
+
+    assert rotated.open_keys().api_key.reveal() == pair.api_key
+    assert not rotated.is_verified
+
+
+def test_a_first_pair_that_was_wrong_is_mended_by_rotating(sandbox: SandboxServer) -> None:
+    site = key_pair_of(sandbox.world, "Payments US").org.site.name
+    credential = credentials.add_credential(
+        actor=command_actor(), name="Pay", site=site, keys=pasted("0" * 32)
+    )
+    rotated = credentials.rotate_credential(
+        actor=command_actor(),
+        credential=credential,
+        keys=keys_of(key_pair_of(sandbox.world, "Payments US")),
+    )
+
+    assert (rotated.is_verified, rotated.org_name) == (True, "Payments US")
+
+
+def test_the_pair_that_is_stored_is_no_rotation(
+    sandbox: SandboxServer, credential: Credential
+) -> None:
+    with pytest.raises(InvalidInputError, match="stored now"):
+        credentials.rotate_credential(
+            actor=command_actor(),
+            credential=credential,
+            keys=keys_of(key_pair_of(sandbox.world, "Payments US")),
+        )
+
+
+def test_a_pair_of_another_credential_is_refused_by_its_name(
+    sandbox: SandboxServer, credential: Credential
+) -> None:
+    added(sandbox, "Group SOC")
+    with pytest.raises(InvalidInputError, match="“Group SOC”"):
+        credentials.rotate_credential(
+            actor=command_actor(),
+            credential=credential,
+            keys=keys_of(key_pair_of(sandbox.world, "Group SOC")),
+        )
+
+
+def test_rotating_is_allowed_while_a_deletion_is_sending(
+    sandbox: SandboxServer, credential: Credential
+) -> None:
+    deletion = deletion_of(credential, State.SENDING)
+    before = credential.fingerprint
+    credentials.rotate_credential(
+        actor=command_actor(),
+        credential=credential,
+        keys=keys_of(second_pair(sandbox, "Payments US")),
+    )
+
+    deletion.refresh_from_db()
+    assert deletion.credential_fingerprint == before
+
+
+def test_of_two_who_rotate_at_once_the_second_changes_nothing(
+    sandbox: SandboxServer, credential: Credential
+) -> None:
+    seen_by_other = Credential.objects.get()
+    first = second_pair(sandbox, "Payments US")
+    credentials.rotate_credential(actor=command_actor(), credential=credential, keys=keys_of(first))
+
+    with pytest.raises(ConflictError, match="is not stored"):
+        credentials.rotate_credential(
+            actor=command_actor(),
+            credential=seen_by_other,
+            keys=keys_of(second_pair(sandbox, "Payments US")),
+        )
+    assert Credential.objects.get().open_keys().api_key.reveal() == first.api_key
+    assert codes().count("credential.rotated") == 1
+
+
+def test_a_verification_of_keys_that_were_rotated_meanwhile_is_dropped(
+    sandbox: SandboxServer, credential: Credential
+) -> None:
+    seen_by_other = Credential.objects.get()
+    credentials.rotate_credential(
+        actor=command_actor(),
+        credential=credential,
+        keys=keys_of(second_pair(sandbox, "Payments US")),
+    )
+    sandbox.world.revoke(key_pair_of(sandbox.world, "Payments US"))
+
+    with pytest.raises(ConflictError, match="Verify it again"):
+        credentials.verify_credential(actor=command_actor(), credential=seen_by_other)
+    assert Credential.objects.get().is_verified
+
+
+# --- Policy ---------------------------------------------------------------------------------
+
+
+def test_an_administrator_changes_the_policy_and_it_is_recorded(
+    credential: Credential, root: Person, actor_for: ActorFor
+) -> None:
+    credentials.change_policy(actor=actor_for(root), credential=credential, policy=Policy.TWO)
+
+    assert Credential.objects.get().policy == Policy.TWO
+    event = last_event()
+    assert event.code == "credential.policy_changed"
+    assert event.details == {"previous_policy": "none", "policy": "two"}
+
+
+def test_the_same_policy_again_is_no_event(
+    credential: Credential, root: Person, actor_for: ActorFor
+) -> None:
+    before = codes()
+    credentials.change_policy(actor=actor_for(root), credential=credential, policy=Policy.NONE)
+    assert codes() == before
+
+
+@pytest.mark.parametrize(
+    ("approvers", "policy", "says"),
+    [
+        (0, Policy.NONE, ""),
+        (0, Policy.ONE, "Nobody holds the role Approver, and 1 must approve"),
+        (1, Policy.ONE, "what one of them asks for cannot be approved"),
+        (2, Policy.ONE, ""),
+        (1, Policy.TWO, "1 active person holds the role Approver, and 2 must approve"),
+        (3, Policy.TWO, ""),
+    ],
+)
+def test_too_few_approvers_are_warned_of(
+    db: None, approvers: int, policy: Policy, says: str
+) -> None:
+    for number in range(approvers):
+        make_person(f"approver{number}", Role.APPROVER)
+    gone = make_person("gone", Role.APPROVER)
+    gone.is_active = False
+    gone.save()
+
+    warning = approval_warning(policy)
+    assert says in warning
+    assert bool(says) == bool(warning)
+
+
+# --- Retiring -------------------------------------------------------------------------------
+
+
+def retire(credential: Credential, confirmation: str = "payments  us") -> Credential:
+    return retire_credential(
+        actor=command_actor(), credential=credential, confirmation=confirmation
+    )
+
+
+def test_retiring_wipes_the_keys_and_keeps_the_row_with_its_name_marked(
+    credential: Credential,
+) -> None:
+    fingerprint = credential.fingerprint
+    retired = retire(credential)
+
+    assert (retired.api_key_envelope, retired.application_key_envelope) == ("", "")
+    assert retired.fingerprint == fingerprint
+    assert retired.name.startswith("Payments US (retired ")
+    assert last_event().code == "credential.retired"
+    with pytest.raises(DecryptionError):
+        retired.open_keys()
+
+
+def test_a_successor_may_bear_the_name_and_the_pair(
+    sandbox: SandboxServer, credential: Credential
+) -> None:
+    retire(credential)
+    assert added(sandbox, "Payments US").name == "Payments US"
+
+
+def test_two_of_one_name_may_be_retired_on_one_day(
+    sandbox: SandboxServer, credential: Credential
+) -> None:
+    retire(credential)
+    second = retire(added(sandbox, "Payments US"))
+    assert second.name.endswith(" 2")
+
+
+@pytest.mark.parametrize("typed", ["", "Payments", "Group SOC"])
+def test_without_its_name_typed_it_is_not_retired(credential: Credential, typed: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        retire(credential, typed)
+    assert list(refused.value.fields) == ["confirmation"]
+    assert not Credential.objects.get().is_retired
+
+
+@pytest.mark.parametrize("state", [State.SENDING, State.WAITING, State.UNKNOWN])
+def test_it_is_not_retired_while_one_of_its_deletions_is_under_way(
+    credential: Credential, state: State
+) -> None:
+    deletion_of(credential, State.REQUESTED)
+    deletion_of(credential, state)
+    before = stored_values(credential), codes()
+
+    with pytest.raises(ConflictError, match=state.value):
+        retire(credential)
+    assert (stored_values(credential), codes()) == before
+    assert Deletion.objects.filter(state=State.REQUESTED).count() == 1
+
+
+@pytest.mark.parametrize("state", [State.REQUESTED, State.APPROVED])
+def test_what_was_asked_for_and_not_sent_is_withdrawn(credential: Credential, state: State) -> None:
+    deletion = deletion_of(credential, state)
+    retire(credential)
+
+    deletion.refresh_from_db()
+    assert (deletion.state, deletion.outcome) == (State.SETTLED, Outcome.WITHDRAWN)
+    assert deletion.cause == Cause.CREDENTIAL_RETIRED
+    assert codes()[-2:] == ["deletion.withdrawn", "credential.retired"]
+    assert last_event().details["withdrawn_deletions"] == [str(deletion.pk)]
+
+
+def test_what_only_it_saw_leaves_the_inventory(
+    sandbox: SandboxServer, credential: Credential
+) -> None:
+    added(sandbox, "Labs EU")
+    retire(credential)
+
+    inventory = org_connections.inventory(actor=command_actor(), only=InventoryFilter())
+    assert {row.snapshot.source_org_name for row in inventory.rows} == {"Labs EU"}
+
+
+@pytest.mark.parametrize("act", ["verify", "rename", "rotate", "policy", "retire"])
+def test_nothing_more_can_be_done_with_a_retired_one(credential: Credential, act: str) -> None:
+    retired = retire(credential)
+    actor = command_actor()
+    acts: dict[str, Callable[[], object]] = {
+        "verify": lambda: credentials.verify_credential(actor=actor, credential=retired),
+        "rename": lambda: credentials.rename_credential(
+            actor=actor, credential=retired, name="Another"
+        ),
+        "rotate": lambda: credentials.rotate_credential(
+            actor=actor, credential=retired, keys=pasted("0" * 32)
+        ),
+        "policy": lambda: credentials.change_policy(
+            actor=actor, credential=retired, policy=Policy.ONE
+        ),
+        "retire": lambda: retire(retired, retired.name),
+    }
+    with pytest.raises(ConflictError, match="retired"):
+        acts[act]()
+
+
+def test_of_two_who_retire_at_once_the_second_is_told(credential: Credential) -> None:
+    seen_by_other = Credential.objects.get()
+    retire(credential)
+
+    with pytest.raises(ConflictError):
+        retire(seen_by_other)
+    assert codes().count("credential.retired") == 1
+
+
+def test_a_rotation_that_began_before_retiring_stores_no_keys(
+    sandbox: SandboxServer, credential: Credential
+) -> None:
+    seen_by_other = Credential.objects.get()
+    retire(credential)
+
+    with pytest.raises(ConflictError):
+        credentials.rotate_credential(
+            actor=command_actor(),
+            credential=seen_by_other,
+            keys=keys_of(second_pair(sandbox, "Payments US")),
+        )
+    assert Credential.objects.get().api_key_envelope == ""
+
+
+# --- Who may --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", ["ada", "linus", "edith", "victor", "stranger"])
+@pytest.mark.parametrize("act", ["verify", "rename", "rotate", "policy", "retire"])
+def test_others_may_only_look(
+    sandbox: SandboxServer,
+    credential: Credential,
+    request: pytest.FixtureRequest,
+    actor_for: ActorFor,
+    who: str,
+    act: str,
+) -> None:
+    actor = actor_for(request.getfixturevalue(who))
+    before = stored_values(credential), codes(), len(sandbox.world.requests())
+    acts: dict[str, Callable[[], object]] = {
+        "verify": lambda: credentials.verify_credential(actor=actor, credential=credential),
+        "rename": lambda: credentials.rename_credential(
+            actor=actor, credential=credential, name="Another"
+        ),
+        "rotate": lambda: credentials.rotate_credential(
+            actor=actor, credential=credential, keys=pasted("0" * 32)
+        ),
+        "policy": lambda: credentials.change_policy(
+            actor=actor, credential=credential, policy=Policy.ONE
+        ),
+        "retire": lambda: retire_credential(
+            actor=actor, credential=credential, confirmation=credential.name
+        ),
+    }
+    with pytest.raises(PermissionDenied):
+        acts[act]()
+    assert (stored_values(credential), codes(), len(sandbox.world.requests())) == before
+
+
+def test_a_credential_manager_may_not_change_the_policy(
+    credential: Credential, margaret: Person, actor_for: ActorFor
+) -> None:
+    with pytest.raises(PermissionDenied):
+        credentials.change_policy(
+            actor=actor_for(margaret), credential=credential, policy=Policy.ONE
+        )
