@@ -1,0 +1,134 @@
+"""Real processes of the product, each in an environment and a data directory of its own."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from threading import Thread
+from typing import Self
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0  # seconds until a process that hangs fails its test
+
+
+def clean_environment(*, data_dir: Path, **more: str) -> dict[str, str]:
+    """What a newcomer's shell has, and a data directory."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return kept | {"ORGADMIN_DATA_DIR": str(data_dir)} | more
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nothing listens on at the moment."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Running:
+    """A process with its output gathered; ended with its children when the context is left."""
+
+    def __init__(self, arguments: Sequence[str], *, env: Mapping[str, str]) -> None:
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            arguments,
+            env=dict(env),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+        )
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.process.poll() is None:
+            # A child of it gets SIGTERM from the kernel when its parent is killed.
+            self.end(signal.SIGKILL)
+        self._reader.join(PATIENCE)
+        if self.process.stdout:
+            self.process.stdout.close()
+
+    @property
+    def output(self) -> str:
+        """Standard output and standard error so far."""
+        return "\n".join(self.lines)
+
+    def wait_for_line(self, text: str) -> str:
+        """The first line that holds the text, once it has come."""
+        for _ in until(PATIENCE):
+            for line in list(self.lines):
+                if text in line:
+                    return line
+            assert self.process.poll() is None, self.output
+        raise AssertionError(f"no line with {text!r} came:\n{self.output}")
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and give the exit code."""
+        self.process.send_signal(number)
+        code = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        return code
+
+    def children(self) -> list[int]:
+        """The ids of the processes that it started."""
+        pid = self.process.pid
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def until(seconds: float) -> Iterator[None]:
+    """Come round every 20 ms until the time is over: to wait for another process."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(0.02)
+
+
+def manage(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run one command of manage.py to its end."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "manage.py"), *arguments],
+        env=dict(env),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def get(port: int, path: str, *, host: str = "127.0.0.1") -> tuple[int, str]:
+    """The status and text of one page, as soon as the port answers."""
+    for _ in until(PATIENCE):
+        connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
+        with contextlib.closing(connection), contextlib.suppress(ConnectionError):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+    raise AssertionError(f"nothing answers on port {port}")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process still runs; one that ended and was not collected does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
