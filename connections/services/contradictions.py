@@ -17,7 +17,7 @@ def note(
 ) -> list[Deletion]:
     """Mark every settled deletion that a listing contradicts; the outcome is not rewritten.
 
-    Only listings that began after the settling count. A 200 whose proof is still being looked
+    Only listings that began when it was settled, or later, count. A 200 whose proof is still being looked
     for is left to that: Datadog's list may be a little behind.
     """
     still_being_proved = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
@@ -27,7 +27,7 @@ def note(
             connection_id__in=listed,
             state=State.SETTLED,
             outcome__in=GONE_OUTCOMES,
-            settled_at__lt=started_at,
+            settled_at__lte=started_at,
             contradicted_at=None,
         ).exclude(still_being_proved)
     )

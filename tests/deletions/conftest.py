@@ -1,0 +1,49 @@
+"""A deletion at each point of its life, made through the services against the sandbox."""
+
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import pytest
+
+from connections.actors import person_actor
+from connections.models import Credential, Deletion, Person
+from connections.services import deletions, reviews
+from sandbox.faults import Fault
+from sandbox.server import SandboxServer
+from tests.flows.support import store_credential
+from tests.support.clock import SettableClock
+from tests.support.sandbox import connection_between
+
+Ask = Callable[..., Deletion]
+
+
+@pytest.fixture
+def credential(db: None, sandbox: SandboxServer, clock: SettableClock) -> Credential:
+    """The verified credential of Payments US, read once."""
+    stored = store_credential(sandbox, "Payments US")
+    clock.advance(seconds=1)
+    return stored
+
+
+@pytest.fixture
+def ask(ada: Person, credential: Credential, sandbox: SandboxServer) -> Ask:
+    """Ada deletes what Payments US shares with Group SOC; `fault` is how Datadog answers it."""
+    wanted = UUID(connection_between(sandbox.world, "Payments US", "Group SOC").id)
+
+    def act(fault: Fault | None = None) -> Deletion:
+        if fault:
+            sandbox.world.set_fault(fault=fault, connection_id=str(wanted), method="DELETE")
+        actor = person_actor(person=ada)
+        shown = reviews.review(actor=actor, credential=credential, connection_id=wanted)
+        return deletions.request_deletion(
+            actor=actor,
+            credential=credential,
+            connection_id=wanted,
+            reason="contract ended",
+            ticket="",
+            request_id=uuid4(),
+            digest=shown.digest,
+            confirmation=shown.text_to_type,
+        )
+
+    return act

@@ -1,0 +1,190 @@
+"""The record is written before the request leaves, and only by the claim that stands."""
+
+import json
+from uuid import uuid4
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+
+from connections.actors import WORKER, person_actor
+from connections.models import (
+    Approval,
+    Attempt,
+    AuditEvent,
+    Credential,
+    Deletion,
+    Outcome,
+    Person,
+    State,
+)
+from connections.services import audit, org_connections, reconciliation, sending
+from connections.services.errors import BlockedError
+from sandbox.faults import (
+    ANSWERS_404,
+    CUT_AFTER_READING,
+    EXECUTES_THEN_SILENCE,
+    rate_limited,
+)
+from sandbox.server import SandboxServer
+from tests.deletions.conftest import Ask
+from tests.flows.support import store_credential
+from tests.support.clock import SettableClock
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+def test_the_attempt_and_its_event_are_committed_before_the_request_leaves(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, list[str]]] = []
+    send = sending._send
+
+    def spy(**arguments: object) -> object:
+        attempt = Attempt.objects.get()
+        codes = AuditEvent.objects.values_list("code", flat=True)
+        seen.append((attempt.verdict, list(codes)))
+        assert attempt.deletion.state == State.SENDING
+        return send(**arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("connections.services.sending._send", spy)
+    ask()
+    [(verdict, codes)] = seen
+    assert verdict == ""
+    assert audit.Code.DELETION_SENDING in codes
+
+
+def test_no_transaction_is_open_while_datadog_answers(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depths: list[int] = []
+    send = sending._send
+
+    def spy(**arguments: object) -> object:
+        depths.append(len(connection.savepoint_ids))
+        return send(**arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("connections.services.sending._send", spy)
+    before = len(connection.savepoint_ids)
+    ask()
+    assert depths == [before]
+
+
+def test_no_event_no_effect(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise IntegrityError("the record cannot be written")
+
+    monkeypatch.setattr("connections.services.audit.record", refuse)
+    with pytest.raises(Exception, match=r"record cannot be written|just ended"):
+        ask()
+    assert Deletion.objects.count() == 0
+
+
+def test_a_late_answer_is_kept_and_changes_no_state(
+    ask: Ask, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = sending._send
+
+    def frozen(**arguments: object) -> object:
+        # The process stops for longer than a claim holds, and wakes up with an answer.
+        answer = send(**arguments)  # type: ignore[arg-type]
+        clock.advance(seconds=61)
+        reconciliation.give_up_lost_claim(deletion=Deletion.objects.get(), actor=WORKER)
+        return answer
+
+    monkeypatch.setattr("connections.services.sending._send", frozen)
+    deletion = ask()
+    attempt = deletion.attempts.get()
+    assert deletion.state == State.UNKNOWN
+    assert (attempt.is_late, attempt.verdict, attempt.http_status) == (True, "deleted", 200)
+    codes = [event.code for event in audit.events_of(subject=deletion)]
+    assert audit.Code.DELETION_ANSWERED_LATE in codes
+
+
+def test_two_claims_of_the_same_deletion_cannot_both_stand(ask: Ask, ada: Person) -> None:
+    deletion = ask(rate_limited())
+    actor = person_actor(person=ada)
+    one, other = (Deletion.objects.get(pk=deletion.pk) for _ in range(2))
+    assert sending.claim(deletion=one, actor=actor, was_read_before=True)
+    assert sending.claim(deletion=other, actor=actor, was_read_before=True) is None
+    assert deletion.attempts.count() == 2
+
+
+def test_a_second_open_deletion_of_one_connection_is_refused_by_the_database(ask: Ask) -> None:
+    deletion = ask(rate_limited())
+    deletion.pk, deletion.request_id = uuid4(), uuid4()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        deletion.save(force_insert=True)
+
+
+def test_self_approval_is_refused_by_the_database(
+    ask: Ask, ada: Person, clock: SettableClock
+) -> None:
+    deletion = ask(rate_limited())
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Approval.objects.create(
+            deletion=deletion,
+            approver=ada,
+            approver_name="Ada",
+            requester=ada,
+            decision=Approval.Decision.APPROVED,
+            digest="x",
+            decided_at=clock.at,
+        )
+
+
+def test_asking_again_leads_to_the_open_deletion(ask: Ask, sandbox: SandboxServer) -> None:
+    first = ask(CUT_AFTER_READING)
+    assert ask().pk == first.pk
+    assert sandbox.world.deletes_received(str(first.connection_id)) == 1
+
+
+def test_a_404_asks_everyone_who_has_seen_it_and_is_contradicted_when_one_still_lists_it(
+    ask: Ask, sandbox: SandboxServer
+) -> None:
+    store_credential(sandbox, "Group SOC")
+    deletion = ask(ANSWERS_404)
+    assert deletion.outcome == Outcome.ALREADY_ABSENT
+    assert deletion.contradicted_at is not None
+
+
+def test_a_later_inventory_contradicts_a_settled_deletion_once(
+    ask: Ask, sandbox: SandboxServer, clock: SettableClock, credential: Credential
+) -> None:
+    deletion = ask(ANSWERS_404)
+    for _ in range(2):
+        clock.advance(minutes=1)
+        org_connections.refresh_credentials(credentials=[credential], actor=WORKER)
+    deletion.refresh_from_db()
+    assert deletion.outcome == Outcome.ALREADY_ABSENT
+    assert deletion.contradicted_at is not None
+    codes = [event.code for event in audit.events_of(subject=deletion)]
+    assert codes.count(audit.Code.DELETION_CONTRADICTED) == 1
+
+
+def test_a_retired_credential_sends_nothing(
+    ask: Ask, sandbox: SandboxServer, credential: Credential, clock: SettableClock
+) -> None:
+    deletion = ask(rate_limited())
+    Credential.objects.filter(pk=credential.pk).update(retired_at=clock.at)
+    with pytest.raises(BlockedError):
+        sending.send_deletion(deletion=deletion, actor=WORKER)
+    assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
+
+
+def test_no_answer_within_the_deadline_is_unknown(
+    ask: Ask, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connections.services.sending.DELETE_SECONDS", 0.3)
+    deletion = ask(EXECUTES_THEN_SILENCE)
+    assert (deletion.state, deletion.cause) == (State.UNKNOWN, "no_answer_in_time")
+    assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
+
+
+def test_no_key_stands_in_any_record(ask: Ask, credential: Credential) -> None:
+    ask()
+    keys = credential.open_keys()
+    rows = json.dumps(
+        [list(AuditEvent.objects.values()), list(Deletion.objects.values())], default=str
+    ) + json.dumps(list(Attempt.objects.values()), default=str)
+    assert keys.api_key.reveal() not in rows
+    assert keys.application_key.reveal() not in rows
