@@ -17,8 +17,8 @@ def note(
 ) -> list[Deletion]:
     """Mark every settled deletion that a listing contradicts; the outcome is not rewritten.
 
-    Only listings that began when it was settled, or later, count. A 200 whose proof is still being looked
-    for is left to that: Datadog's list may be a little behind.
+    Only listings that began when it was settled, or later, count. A 200 whose proof is still
+    being looked for is left to that: Datadog's list may be a little behind.
     """
     still_being_proved = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
     contradicted = list(
