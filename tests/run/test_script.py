@@ -1,0 +1,195 @@
+"""The script itself, in a checkout of its own whose commands only say that they were called."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT
+
+SCRIPT = ROOT / "run"
+# What the script may use besides Python and uv: what every POSIX system has.
+TOOLS = ("sh", "cat", "cksum", "dirname", "env", "find", "mktemp", "readlink", "rm")
+MANAGE = "import os, sys\nprint(sys.argv[1:], os.getcwd())\n"
+OLDER = '#!/bin/sh\ncase "$*" in *version_info*) exit 1 ;; esac\necho older >&2\nexit 9\n'
+BROKEN_SHIM = "#!/bin/sh\necho 'shim: no such version' >&2\nexit 127\n"
+UV = """#!/bin/sh
+for last in "$@"; do :; done
+exec '{python}' -m venv "$last"
+"""
+
+
+def make_checkout(directory: Path, *, absolute_python: str = "/nowhere/python3") -> Path:
+    """The script, alone with empty requirements; `absolute_python` is its last resort."""
+    directory.mkdir(parents=True)
+    text = SCRIPT.read_text().replace("/usr/bin/python3", absolute_python)
+    (directory / "run").write_text(text)
+    (directory / "run").chmod(0o755)
+    (directory / "manage.py").write_text(MANAGE)
+    for name in ("requirements.txt", "requirements-postgres.txt", "requirements-dev.txt"):
+        (directory / name).write_text("# nothing\n")
+    return directory
+
+
+def make_path(directory: Path, **programs: str) -> str:
+    """A PATH with the usual tools and these programs, each given as its text or a real path."""
+    directory.mkdir(parents=True)
+    for tool in TOOLS:
+        (directory / tool).symlink_to(shutil.which(tool) or tool)
+    for name, text in programs.items():
+        program = directory / name.replace("_", ".")
+        if text.startswith("#!"):
+            program.write_text(text)
+            program.chmod(0o755)
+        else:
+            program.write_text(f'#!/bin/sh\nexec "{text}" "$@"\n')
+            program.chmod(0o755)
+    return str(directory)
+
+
+def run(
+    script: Path, *arguments: str, path: str | None = None, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    environment: Mapping[str, str] = {"PATH": path or os.environ["PATH"]} | env
+    return subprocess.run(
+        [str(script), *arguments],
+        env=environment,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in a directory with a space in its name, whose .venv is made."""
+    base = tmp_path_factory.mktemp("run")
+    checkout = make_checkout(base / "a check out", absolute_python=sys.executable)
+    path = make_path(base / "bin", python3=OLDER, python3_13=BROKEN_SHIM)
+    done = run(checkout / "run", "install", path=path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    return checkout
+
+
+@pytest.mark.parametrize("shell", ["sh", "dash", "bash"])
+def test_every_shell_can_read_it(shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    assert subprocess.run([shell, "-n", str(SCRIPT)], check=False).returncode == 0
+
+
+def test_it_takes_the_first_python_that_is_new_enough_and_works(tmp_path: Path) -> None:
+    checkout = make_checkout(tmp_path / "checkout")
+    path = make_path(tmp_path / "bin", python3_14=BROKEN_SHIM, python3=OLDER, python=sys.executable)
+    done = run(checkout / "run", "manage", "hello", path=path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == f"run: making .venv with {path}/python"
+    assert done.stdout.startswith("['hello']")
+
+
+def test_without_such_a_python_it_takes_uv(tmp_path: Path) -> None:
+    checkout = make_checkout(tmp_path / "checkout")
+    path = make_path(tmp_path / "bin", python3=OLDER, uv=UV.format(python=sys.executable))
+    done = run(checkout / "run", "manage", "hello", path=path)
+    assert done.returncode == 0, done.stderr
+    assert "run: making .venv with uv" in done.stderr
+
+
+def test_without_either_it_says_in_one_line_what_to_install(tmp_path: Path) -> None:
+    checkout = make_checkout(tmp_path / "checkout")
+    path = make_path(tmp_path / "bin", python3=OLDER)
+    done = run(checkout / "run", "serve", path=path)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "apt install python3 python3-venv" in line
+    assert not (checkout / ".venv").exists()
+
+
+def test_the_second_start_installs_nothing_and_takes_less_than_a_second(installed: Path) -> None:
+    began = time.monotonic()
+    done = run(installed / "run", "manage", "hello")
+    assert time.monotonic() - began < 1
+    assert done.stderr == ""
+
+
+def test_standard_output_holds_what_the_command_wrote_and_nothing_else(installed: Path) -> None:
+    (installed / "requirements.txt").write_text("# changed\n")
+    done = run(installed / "run", "manage", "list", "--json")
+    assert "run: installing requirements.txt" in done.stderr
+    assert done.stdout.startswith("['list', '--json']")
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_it_works_from_anywhere_and_through_symbolic_links(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to(installed / "run")
+    (tmp_path / "two").symlink_to("one")
+    done = run(tmp_path / "two", "manage", "hello", cwd=tmp_path)
+    assert done.stdout == f"['hello'] {tmp_path}\n"
+
+
+def test_it_works_when_its_directory_is_entered(installed: Path) -> None:
+    done = subprocess.run(
+        ["sh", "run", "manage", "hello"], cwd=installed, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("['hello']")
+
+
+def test_a_postgresql_address_brings_its_driver(installed: Path) -> None:
+    (installed / ".venv" / "installed-requirements-postgres.txt").unlink(missing_ok=True)
+    done = run(installed / "run", "manage", "hello", DATABASE_URL="postgres:///orgadmin")
+    assert done.stderr.splitlines() == ["run: installing requirements-postgres.txt"]
+    again = run(installed / "run", "manage", "hello", DATABASE_URL="postgres:///orgadmin")
+    assert again.stderr == ""
+
+
+def test_only_testing_and_checking_bring_the_tools_for_them(installed: Path) -> None:
+    stamp = installed / ".venv" / "installed-requirements-dev.txt"
+    run(installed / "run", "serve")
+    assert not stamp.exists()
+    run(installed / "run", "test")
+    assert stamp.exists()
+
+
+def test_nothing_is_started_when_installing_fails(tmp_path: Path) -> None:
+    checkout = make_checkout(tmp_path / "checkout", absolute_python=sys.executable)
+    (checkout / "requirements.txt").write_text("django\n")  # no version, no hash
+    done = run(checkout / "run", "manage", "hello", path=make_path(tmp_path / "bin"))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Installing failed" in done.stderr
+    again = run(checkout / "run", "manage", "hello", path=str(tmp_path / "bin"))
+    assert again.returncode == 1
+
+
+def test_a_venv_that_lost_its_python_is_made_again(tmp_path: Path) -> None:
+    checkout = make_checkout(tmp_path / "checkout", absolute_python=sys.executable)
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to("/nowhere/python3")
+    done = run(checkout / "run", "manage", "hello", path=make_path(tmp_path / "bin"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("['hello']")
+
+
+def test_help_says_every_command_on_standard_output() -> None:
+    done = run(SCRIPT, "help")
+    assert done.returncode == 0
+    for command in ("install", "demo", "serve", "worker", "manage", "test", "check", "help"):
+        assert f"\n  {command} " in done.stdout
+
+
+def test_a_command_that_does_not_exist_fails_and_installs_nothing(tmp_path: Path) -> None:
+    checkout = make_checkout(tmp_path / "checkout")
+    done = run(checkout / "run", "start")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "there is no command start" in done.stderr
+    assert not (checkout / ".venv").exists()
