@@ -103,8 +103,12 @@ class InventoryFilter:
             self.site in {"", snapshot.site}
             and self.org in {"", *names, snapshot.source_org_id, snapshot.sink_org_id}
             and (not self.connection_type or self.connection_type in snapshot.connection_types)
-            and all(word in _searchable(snapshot) for word in self.text.casefold().split())
+            and (not self.text or self._finds(snapshot))
         )
+
+    def _finds(self, snapshot: OrgConnectionSnapshot) -> bool:
+        searched = _searchable(snapshot)
+        return all(word in searched for word in self.text.casefold().split())
 
 
 def _searchable(snapshot: OrgConnectionSnapshot) -> str:

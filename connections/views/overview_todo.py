@@ -84,7 +84,7 @@ def _credential(credential: Credential) -> Todo:
     return Todo(
         tone="warn" if is_failing else state.tone,
         icon="warning" if is_failing else state.icon,
-        headline="Could not be listed" if is_failing else state.word,
+        headline="Failed when it was last used" if is_failing else state.word,
         about=credential.name,
         quiet=why,
         url=reverse("credential-detail", args=[credential.pk]),
