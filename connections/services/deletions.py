@@ -9,10 +9,11 @@ person's yes or no, services/endings.py taking it back or closing it without kno
 
 from uuid import UUID
 
+from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 
 from connections import clock, policies
-from connections.actors import Actor
+from connections.actors import Actor, person_actor
 from connections.models import (
     Credential,
     Deletion,
@@ -53,7 +54,7 @@ def request_deletion(
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
         return _same_request(repeated, actor=actor)
-    _check_credential(credential, requester=requester or actor.person)
+    check_credential(credential=credential, requester=requester or actor.person)
     shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if shown.open_deletion:
         return shown.open_deletion
@@ -94,7 +95,14 @@ def _same_request(deletion: Deletion, *, actor: Actor) -> Deletion:
     return deletion
 
 
-def _check_credential(credential: Credential, *, requester: Person | None) -> None:
+def check_credential(*, credential: Credential, requester: Person | None) -> None:
+    """Whether this credential may send what this person asks for.
+
+    Raises InvalidInputError naming what stands against it, and PermissionDenied when the person
+    may not delete connections.
+    """
+    if requester and not policies.can_delete(person_actor(person=requester)):
+        raise PermissionDenied(f"{requester} may not delete connections.")
     if credential.is_retired:
         raise InvalidInputError(
             {"credential": f"{credential.name} was retired. Choose another credential."}

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from connections import clock
 from connections.actors import Actor
@@ -32,6 +33,24 @@ def work_off(*, actor: Actor, limit: int = BATCH) -> list[Deletion]:
             work_on(deletion=deletion, actor=actor)
             touched.append(deletion)
     return touched
+
+
+def reconcile_all(*, actor: Actor) -> list[Deletion]:
+    """Look once at everything whose effect is not known or not proved, due or not.
+
+    Never sends a DELETE and never sleeps. Returns the deletions looked at.
+    """
+    unclear = Q(state__in=[State.SENDING, State.UNKNOWN, State.STILL_PRESENT])
+    unproved = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
+    looked_at = list(Deletion.objects.filter(unclear | unproved).select_related("credential"))
+    for deletion in looked_at:
+        if deletion.state == State.SENDING:
+            reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
+        if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
+            reconciliation.look(deletion=deletion, actor=actor)
+        elif deletion.outcome == Outcome.DELETED:
+            reconciliation.prove(deletion=deletion, actor=actor)
+    return looked_at
 
 
 def _take(deletion: Deletion) -> bool:

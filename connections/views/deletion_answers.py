@@ -15,11 +15,15 @@ from connections.actors import Actor
 from connections.encryption import EncryptionError
 from connections.models import Deletion
 from connections.services.errors import ActError, InvalidInputError
+from connections.sites import UnknownSiteError
 from connections.views.deletion_outcome import Typed, outcome_page
 from connections.views.deletion_record import record_context
 from connections.views.support import actor_of
 
 DETAIL = "connections/deletion_detail.html"
+# What a service raises instead of acting; nothing was sent.
+Refusal = ActError | EncryptionError | UnknownSiteError
+REFUSALS = (ActError, EncryptionError, UnknownSiteError)
 KEYS_CANNOT_BE_OPENED = (
     "Nothing was sent: the stored keys cannot be opened. {why} An administrator can find out "
     "more with the command “doctor”."
@@ -43,10 +47,12 @@ def require_valid(form: forms.Form) -> None:
         raise InvalidInputError({name: str(texts[0]) for name, texts in form.errors.items()})
 
 
-def refusal_of(error: ActError | EncryptionError) -> tuple[int, str]:
+def refusal_of(error: Refusal) -> tuple[int, str]:
     """The status for an act that did not happen, and what to say over the form."""
     if isinstance(error, InvalidInputError):
         return 422, error.fields.get("request_id", error.fields.get("credential", ""))
+    if isinstance(error, UnknownSiteError):
+        return 503, f"Nothing was sent. {error}"
     if isinstance(error, EncryptionError):
         return 503, KEYS_CANNOT_BE_OPENED.format(why=error)
     return 409, str(error)
@@ -110,7 +116,7 @@ def do_act(
         if form:
             require_valid(form)
         deletion = act(deletion, actor, form.cleaned_data if form else {})
-    except (ActError, EncryptionError) as error:
+    except REFUSALS as error:
         status, notice = refusal_of(error)
         typed = Typed(
             values=request.POST.dict(),

@@ -11,7 +11,6 @@ from django_htmx.http import HttpResponseStopPolling
 
 from connections import policies
 from connections.actors import Actor
-from connections.encryption import EncryptionError
 from connections.forms.deletions import (
     ApprovalForm,
     ConfirmationForm,
@@ -21,10 +20,12 @@ from connections.forms.deletions import (
 )
 from connections.models import Credential, Deletion
 from connections.services import approvals, deletions, endings, reconciliation, reviews
-from connections.services.errors import ActError, ConflictError, InvalidInputError
+from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.reviews import Review, ReviewChangedError
 from connections.views.deletion_answers import (
     DETAIL,
+    REFUSALS,
+    Refusal,
     do_act,
     done,
     outcome,
@@ -161,7 +162,7 @@ def _ask(request: HttpRequest) -> HttpResponse:
         return _review_page(
             request, review=changed.review, form=form, notice=str(changed), status=409
         )
-    except (ActError, EncryptionError) as error:
+    except REFUSALS as error:
         return _not_asked(
             request, form=form, error=error, credential=credential, connection_id=connection_id
         )
@@ -172,7 +173,7 @@ def _not_asked(
     request: HttpRequest,
     *,
     form: DeletionForm,
-    error: ActError | EncryptionError,
+    error: Refusal,
     credential: Credential,
     connection_id: UUID,
 ) -> HttpResponse:

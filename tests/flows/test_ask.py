@@ -5,9 +5,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from connections.models import Credential, Deletion, Person
+from connections.sites import get_site
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, read, store_credential
@@ -19,14 +20,8 @@ def test_the_form_asks_for_a_credential_and_an_id(desk: Desk) -> None:
 
     [form] = [form for form in page.forms if "connection_id" in form.fields]
     assert form.attributes["method"] == "get"
-    label = f"Payments US — sandbox-us1 · {_host(desk)}"
+    label = f"Payments US — sandbox-us1 · {get_site('sandbox-us1').ui_host}"
     assert f'<option value="{desk.credential.pk}">{label}</option>' in page.html
-
-
-def _host(desk: Desk) -> str:
-    from connections.sites import get_site
-
-    return get_site(desk.credential.site).ui_host
 
 
 def test_the_review_says_what_the_connection_is(desk: Desk) -> None:
@@ -299,6 +294,18 @@ def test_a_key_ring_that_opens_nothing_is_said_and_nothing_is_sent(
     assert "Nothing was sent: the stored keys cannot be opened." in page.text
     assert desk.deletion().state == "requested"
     assert sandbox.world.deletes_received(desk.connection.id) == 0
+
+
+def test_a_site_that_is_no_longer_known_is_said_and_nothing_is_sent(
+    desk: Desk, settings: Settings
+) -> None:
+    filled = desk.typed()
+    settings.EXTRA_SITES = {}
+
+    page = read(desk.client.post("/deletions/new/", filled))
+
+    assert page.status == 503
+    assert "There is no Datadog site" in page.text
 
 
 def test_a_review_asks_the_database_a_fixed_number_of_times(

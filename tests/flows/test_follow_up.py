@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from connections.models import Credential, Person, Policy
 from connections.services import sending
@@ -250,10 +250,8 @@ def test_a_viewer_sees_the_record_and_no_button(
     assert not any(page.has_form_to(end) for end in ("/reconcile/", "/close/", "/execute/"))
 
 
-def test_a_ticket_links_to_where_it_can_be_read(
-    desk: Desk, settings: pytest.FixtureRequest
-) -> None:
-    settings.TICKET_URL = "https://tickets.example/{ticket}"  # type: ignore[attr-defined]
+def test_a_ticket_links_to_where_it_can_be_read(desk: Desk, settings: Settings) -> None:
+    settings.TICKET_URL = "https://tickets.example/{ticket}"
 
     assert desk.delete(ticket="SEC-2 12").link("SEC-2 12") == "https://tickets.example/SEC-2%2012"
 

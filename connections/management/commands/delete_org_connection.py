@@ -1,0 +1,187 @@
+"""Delete one org connection from the command line."""
+
+from argparse import ArgumentParser
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.core.management.base import CommandError
+
+from connections import wording
+from connections.actors import command_actor
+from connections.management.base import FAILED, OrgAdminCommand
+from connections.models import Cause as OurCause
+from connections.models import Credential, Deletion, Listing, Outcome, Person, Policy, State
+from connections.services import (
+    deletions,
+    endings,
+    exports,
+    org_connections,
+    reviews,
+    tickets,
+)
+from connections.services.reviews import Review
+
+STILL_LISTED = 9
+_OF_OUTCOME = {
+    Outcome.DELETED: 0,
+    Outcome.ALREADY_ABSENT: 3,
+    Outcome.GONE_UNATTRIBUTED: 3,
+    Outcome.REFUSED: 4,
+    Outcome.NOT_SENT: 5,
+    Outcome.STALE: 8,
+    Outcome.UNRESOLVED: 6,
+}
+_OF_STATE = {
+    State.APPROVED: 7,
+    State.SENDING: 6,
+    State.WAITING: 5,
+    State.UNKNOWN: 6,
+    State.STILL_PRESENT: 8,
+}
+
+
+def exit_code_of(deletion: Deletion) -> int:
+    """The exit code that tells a script what became of a deletion."""
+    if deletion.is_settled:
+        if deletion.outcome == Outcome.DELETED and (
+            deletion.contradicted_at or deletion.looked_present
+        ):
+            return STILL_LISTED
+        # Declined, withdrawn, expired: nothing was sent, and by no fault of Datadog's.
+        return _OF_OUTCOME.get(Outcome(deletion.outcome), FAILED)
+    if deletion.state == State.REQUESTED:
+        return 5 if deletion.policy == Policy.NONE else 7
+    return _OF_STATE[State(deletion.state)]
+
+
+class Command(OrgAdminCommand):
+    """Asks and confirms in one go; waits for no rate limit and no reconciliation."""
+
+    help = (
+        "Delete one org connection. Exit codes: 0 deleted, 1 our own failure with nothing sent, "
+        "2 usage, 3 already absent or gone, 4 refused, 5 not sent or waiting, 6 unknown, "
+        "7 needs approval, 8 stale or still present, 9 answered 200 but still listed."
+    )
+    needs_keys = True
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--credential", required=True, metavar="NAME")
+        parser.add_argument("--connection-id", required=True, metavar="UUID")
+        parser.add_argument("--reason", required=True, help="Stands in the record for ever.")
+        parser.add_argument("--ticket", default="")
+        parser.add_argument(
+            "--as", dest="username", metavar="USERNAME", help="The person who asks."
+        )
+        parser.add_argument(
+            "--unreviewed",
+            action="store_true",
+            help="Send though the credential cannot list the connection.",
+        )
+        parser.add_argument("--yes", action="store_true", help="Required: this cannot be undone.")
+
+    def act(self, **options: Any) -> None:
+        connection_id = reviews.parse_connection_id(options["connection_id"])
+        credential = self._credential(options["credential"])
+        requester = self._requester(options["username"])
+        self._check_usage(options)
+        existing = reviews.open_deletion(site=credential.site, connection_id=connection_id)
+        if existing:
+            self._end(existing, is_existing=True)
+        deletions.check_credential(credential=credential, requester=requester)
+        review = self._read(
+            credential=credential,
+            connection_id=connection_id,
+            may_be_unreviewed=options["unreviewed"],
+        )
+        deletion = deletions.request_deletion(
+            actor=command_actor(),
+            credential=credential,
+            connection_id=connection_id,
+            reason=options["reason"],
+            ticket=options["ticket"],
+            request_id=uuid4(),
+            digest=review.digest,
+            confirmation=review.text_to_type,
+            requester=requester,
+        )
+        self._end(self._unless_read(deletion, may_be_unreviewed=options["unreviewed"]))
+
+    def _credential(self, name: str) -> Credential:
+        credential = Credential.objects.filter(name__iexact=name).first()
+        if credential is None:
+            self.usage_error(f"No credential is called {name!r}.")
+        return credential
+
+    def _requester(self, username: str | None) -> Person | None:
+        if username is None:
+            return None
+        person = Person.objects.filter(username=username).first()
+        if person is None:
+            self.usage_error(f"Nobody is called {username!r}.")
+        return person
+
+    def _check_usage(self, options: dict[str, Any]) -> None:
+        if not options["reason"].strip():
+            self.usage_error("--reason may not be blank: it stands in the record for ever.")
+        problem = tickets.check_ticket(options["ticket"].strip())
+        if problem:
+            self.usage_error(problem)
+        if not options["yes"]:
+            self.usage_error("Nothing was sent. Add --yes: a deletion cannot be undone.")
+
+    def _read(
+        self, *, credential: Credential, connection_id: UUID, may_be_unreviewed: bool
+    ) -> Review:
+        """The review, from what Datadog says now."""
+        actor = command_actor()
+        [listing] = org_connections.refresh(actor=actor, credentials=[credential])
+        review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+        is_fresh = review.snapshot and review.snapshot.last_seen_at >= listing.started_at
+        if not (is_fresh or listing.is_complete or may_be_unreviewed):
+            raise CommandError(_not_listed(listing), returncode=FAILED)
+        return review
+
+    def _unless_read(self, deletion: Deletion, *, may_be_unreviewed: bool) -> Deletion:
+        """Send without reading where that was asked for; else leave nothing half done."""
+        is_not_read = (
+            deletion.state == State.REQUESTED and deletion.cause == OurCause.LISTING_FAILED
+        )
+        if not is_not_read or deletion.policy != Policy.NONE:
+            return deletion
+        if may_be_unreviewed:
+            return deletions.execute_deletion(
+                deletion=deletion,
+                actor=command_actor(),
+                confirmation=reviews.confirmation_text(deletion),
+                without_reading=True,
+            )
+        return endings.withdraw_deletion(
+            deletion=deletion,
+            actor=command_actor(),
+            reason="It could not be read again before sending.",
+        )
+
+    def _end(self, deletion: Deletion, *, is_existing: bool = False) -> None:
+        """Say what became of it and end with its exit code."""
+        deletion = Deletion.objects.prefetch_related("attempts", "approvals").get(pk=deletion.pk)
+        words = wording.word(deletion)
+        document = exports.deletion_row(deletion) | {
+            "url": f"/deletions/{deletion.pk}/",
+            "headline": words.headline,
+            "is_existing": is_existing,
+        }
+        lines = [words.headline, *words.lines, *(f"Datadog says: {q}" for q in words.quotes)]
+        if is_existing:
+            lines.insert(0, "A deletion of this connection is open already; nothing was sent.")
+        self.emit(document, "\n".join([*lines, f"Record: /deletions/{deletion.pk}/"]))
+        raise SystemExit(exit_code_of(deletion))
+
+
+def _not_listed(listing: Listing) -> str:
+    said = " ".join(f"Datadog says: {text}" for text in listing.errors)
+    why = f"{wording.cause_words(listing.cause)} {said}".strip()
+    return (
+        f"Nothing was sent: the connection could not be read. {why} "
+        "To send without seeing it, add --unreviewed."
+    )
