@@ -1,0 +1,128 @@
+"""The command that lists org connections."""
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from connections.models import AuditEvent, Credential, Listing
+from sandbox.server import SandboxServer
+from tests.flows.support import store_credential
+from tests.support.sandbox import connection_between, key_pair_of
+
+
+@pytest.fixture
+def payments(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Payments US", is_read=False)
+
+
+@pytest.fixture
+def labs(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Labs EU", is_read=False)
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    out, err = StringIO(), StringIO()
+    try:
+        call_command("list_org_connections", *arguments, stdout=out, stderr=err)
+    except SystemExit as ended:
+        return int(ended.code or 0), out.getvalue(), err.getvalue()
+    except CommandError as error:
+        return error.returncode, out.getvalue(), str(error)
+    return 0, out.getvalue(), err.getvalue()
+
+
+def run_json(*arguments: str) -> tuple[int, dict[str, Any]]:
+    code, out, _ = run("--json", *arguments)
+    document: dict[str, Any] = json.loads(out)
+    return code, document
+
+
+def test_it_asks_datadog_stores_and_gives_every_connection(
+    sandbox: SandboxServer, payments: Credential, labs: Credential
+) -> None:
+    code, document = run_json()
+    connection = connection_between(sandbox.world, "Payments US", "Group SOC")
+    [found] = [one for one in document["org_connections"] if one["id"] == connection.id]
+    assert code == 0
+    assert document["failures"] == []
+    assert len(document["org_connections"]) == 3
+    assert found == {
+        "id": connection.id,
+        "site": "sandbox-us1",
+        "source_org": {"id": connection.source_org.id, "name": "Payments US"},
+        "sink_org": {"id": connection.sink_org.id, "name": "Group SOC"},
+        "connection_types": ["logs", "metrics"],
+        "created_at": "2025-08-26T20:19:35.554634+00:00",
+        "created_by": {
+            "id": connection.created_by.id,
+            "name": "Dana Keller",
+            "disabled": False,
+            "service_account": False,
+        },
+        "seen_by": ["Payments US"],
+    }
+    assert Listing.objects.count() == 2
+
+
+def test_an_org_that_cannot_be_listed_is_a_failure_and_hides_no_other(
+    sandbox: SandboxServer, payments: Credential, labs: Credential
+) -> None:
+    sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
+    code, document = run_json()
+    [failure] = document["failures"]
+    assert code == 1
+    assert len(document["org_connections"]) == 2
+    assert (failure["credential"], failure["http_status"]) == ("Labs EU", 403)
+    assert failure["errors"] == ["Forbidden"]
+
+
+def test_stored_asks_datadog_nothing(payments: Credential, sandbox: SandboxServer) -> None:
+    run()
+    sandbox.world.revoke(key_pair_of(sandbox.world, "Payments US"))
+    code, document = run_json("--stored")
+    assert code == 0
+    assert len(document["org_connections"]) == 2
+    assert Listing.objects.count() == 1
+
+
+def test_stored_says_what_was_never_listed(payments: Credential) -> None:
+    code, document = run_json("--stored")
+    assert code == 1
+    assert document["failures"][0]["message"] == "It was never listed."
+
+
+def test_one_credential_is_asked_alone_by_its_name(payments: Credential, labs: Credential) -> None:
+    code, document = run_json("--credential", "labs eu")
+    assert code == 0
+    assert [one["seen_by"] for one in document["org_connections"]] == [["Labs EU"]]
+    assert Listing.objects.get().credential == labs
+
+
+def test_a_credential_that_does_not_exist_is_a_usage_error(payments: Credential) -> None:
+    code, document = run_json("--credential", "Nobody")
+    assert code == 2
+    assert document == {"error": "No credential in use is called 'Nobody'."}
+
+
+def test_text_has_a_line_each_and_failures_stand_apart(
+    sandbox: SandboxServer, payments: Credential, labs: Credential
+) -> None:
+    sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
+    code, out, err = run()
+    assert code == 1
+    assert len(out.splitlines()) == 2
+    assert "sandbox-us1  Payments US -> Group SOC  logs,metrics" in out
+    assert err.startswith("Labs EU: ")
+
+
+def test_no_key_is_printed(payments: Credential, sandbox: SandboxServer) -> None:
+    pair = key_pair_of(sandbox.world, "Payments US")
+    _, out, err = run("--json")
+    assert pair.api_key not in out + err
+    assert pair.application_key not in out + err
+    assert not AuditEvent.objects.exists()
