@@ -101,7 +101,8 @@ def _public_settings() -> Iterator[Finding]:
         )
     for message in checks.run_checks(include_deployment_checks=True, tags=["security"]):
         if not message.is_silenced():
-            yield _error("settings", f"{message.id}: {message.msg}", message.hint or "")
+            hint = message.hint or "Run: ./run manage check --deploy"
+            yield _error("settings", f"{message.id}: {message.msg}", hint)
 
 
 def _data_directory() -> Iterator[Finding]:

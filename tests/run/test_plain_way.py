@@ -1,0 +1,23 @@
+"""Without the script: `python manage.py migrate && python manage.py runserver`."""
+
+import re
+import sys
+from pathlib import Path
+
+from tests.support.processes import ROOT, Running, clean_environment, free_port, get, manage
+
+
+def test_runserver_shows_styled_pages_with_debug_off(tmp_path: Path) -> None:
+    env = clean_environment(data_dir=tmp_path)
+    assert manage("migrate", env=env).returncode == 0
+    port = free_port()
+    command = [sys.executable, str(ROOT / "manage.py"), "runserver", "--noreload", str(port)]
+    with Running(command, env=env):
+        status, page = get(port, "/accounts/login/")
+        assert status == 200
+        assets = re.findall(r'(?:href|src)="(/static/[^"]+\.(?:css|js))"', page)
+        assert any(asset.endswith(".css") for asset in assets)
+        assert {get(port, asset)[0] for asset in assets} == {200}
+        status, page = get(port, "/there-is-no-such-page/")
+        assert "DEBUG" not in page
+        assert status in {302, 404}
