@@ -171,8 +171,11 @@ def _estate(
 ) -> Estate:
     current = OrgConnectionSnapshot.objects.filter(is_current=True, credential__retired_at=None)
     seen = current.order_by().values("site", "connection_id").distinct()
-    sources = current.order_by().values_list("source_org_id")
-    ends = sources.union(current.order_by().values_list("sink_org_id")).order_by()
+    ends = {
+        org_id
+        for name in ("source_org_id", "sink_org_id")
+        for org_id in current.order_by().values_list(name, flat=True).distinct()
+    }
     ours = {credential.org_id for credential in credentials if credential.org_id}
     newest = list(listings.values())
     return Estate(
@@ -180,7 +183,7 @@ def _estate(
         sites=len({credential.site for credential in credentials if credential.org_id}),
         connections=seen.count(),
         failed=sum(not listing.is_complete for listing in newest),
-        other_end_only=len({org_id for (org_id,) in ends} - ours),
+        other_end_only=len(ends - ours),
         oldest_at=min((listing.started_at for listing in newest), default=None),
         is_stale=any(
             is_stale(listings.get(each.pk), now=now) for each in credentials if each.org_id
