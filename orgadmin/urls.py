@@ -1,9 +1,13 @@
 """All addresses: ours, and django-allauth's under /accounts/."""
 
+from django.http import Http404
 from django.urls import include, path
+from django.views import defaults
 
 urlpatterns = [
     path("", include("connections.urls")),
+    # Sign-in links and second factors hang on it, so a person's own session may not change it.
+    path("accounts/email/", defaults.page_not_found, {"exception": Http404()}),
     path("accounts/", include("allauth.urls")),
 ]
 

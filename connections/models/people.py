@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.db.models.functions import Lower
 from django.utils.crypto import salted_hmac
 
 
@@ -28,6 +29,13 @@ class Person(AbstractUser):
 
     class Meta:
         verbose_name_plural = "people"
+        # People sign in with either, whatever its case.
+        constraints = [
+            models.UniqueConstraint(Lower("username"), name="one_person_by_username"),
+            models.UniqueConstraint(
+                Lower("email"), condition=~models.Q(email=""), name="one_person_by_email"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.display_name

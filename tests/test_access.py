@@ -1,0 +1,246 @@
+"""Every address × method × role, against the matrix; an address that is not in it fails."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import transaction
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from connections.models import Credential, Deletion, Person
+from sandbox.faults import rate_limited
+from sandbox.server import SandboxServer
+from tests.flows.support import Desk, store_credential
+from tests.support.sandbox import connection_between
+
+pytestmark = pytest.mark.django_db
+
+ADA, LINUS, MARGARET, EDITH, VICTOR, ROOT = "ada", "linus", "margaret", "edith", "victor", "root"
+CAST = (ADA, LINUS, MARGARET, EDITH, VICTOR, ROOT, "stranger")
+ANY_ROLE = {ADA, LINUS, MARGARET, EDITH, VICTOR, ROOT}
+OPERATOR = {ADA, ROOT}
+APPROVER = {LINUS, ROOT}
+MANAGER = {MARGARET, ROOT}
+EXPORTER = {ADA, LINUS, EDITH, ROOT}
+REFRESHER = {ADA, LINUS, MARGARET, ROOT}
+AUDITOR = {EDITH, ROOT}
+ADMINISTRATOR = {ROOT}
+EVERYONE = set(CAST)
+
+# Who may GET and who may POST; None: the method is not there (405).
+MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
+    "overview": (ANY_ROLE, None),
+    "setup": (EVERYONE, EVERYONE),
+    "sign-in-link": (EVERYONE, EVERYONE),
+    "theme-set": (None, EVERYONE),
+    "credential-list": (ANY_ROLE, None),
+    "credential-new": (MANAGER, MANAGER),
+    "credential-detail": (ANY_ROLE, None),
+    "credential-verify": (None, MANAGER),
+    "credential-rename": (None, MANAGER),
+    "credential-rotate": (MANAGER, MANAGER),
+    "credential-policy": (None, ADMINISTRATOR),
+    "credential-retire": (MANAGER, MANAGER),
+    "org-connection-list": (ANY_ROLE, None),
+    "org-connection-refresh": (None, REFRESHER),
+    "org-connection-export": (EXPORTER, None),
+    "org-connection-detail": (ANY_ROLE, None),
+    "deletion-list": (ANY_ROLE, None),
+    "deletion-export": (EXPORTER, None),
+    "deletion-new": (OPERATOR, OPERATOR),
+    "deletion-detail": (ANY_ROLE, None),
+    "deletion-execute": (None, OPERATOR),
+    "deletion-approve": (None, APPROVER),
+    "deletion-decline": (None, APPROVER),
+    # The stored deletion is Ada's own, so she may too.
+    "deletion-withdraw": (None, {ADA, LINUS, ROOT}),
+    "deletion-reconcile": (None, OPERATOR),
+    "deletion-close": (None, OPERATOR),
+    "person-list": (ADMINISTRATOR, None),
+    "person-new": (ADMINISTRATOR, ADMINISTRATOR),
+    "person-detail": (ADMINISTRATOR, None),
+    "person-roles": (None, ADMINISTRATOR),
+    "person-disable": (None, ADMINISTRATOR),
+    "person-enable": (None, ADMINISTRATOR),
+    "person-link": (None, ADMINISTRATOR),
+    "audit-list": (AUDITOR, None),
+    "metrics": (ANY_ROLE, None),
+}
+# django-allauth's own pages: one's own account, or before signing in.
+PUBLIC_OF_ALLAUTH = {
+    "account_login",
+    "account_logout",
+    "account_signup",
+    "account_inactive",
+    "account_email_verification_sent",
+    "account_confirm_email",
+    "account_confirm_login_code",
+    "account_reset_password",
+    "account_reset_password_done",
+    "account_reset_password_from_key",
+    "account_reset_password_from_key_done",
+    "mfa_authenticate",
+    "mfa_login_webauthn",
+}
+SIGNED_IN_OF_ALLAUTH = {
+    "account_reauthenticate",
+    "account_change_password",
+    "account_set_password",
+    "mfa_index",
+    "mfa_reauthenticate",
+    "mfa_activate_totp",
+    "mfa_deactivate_totp",
+    "mfa_view_recovery_codes",
+    "mfa_generate_recovery_codes",
+    "mfa_download_recovery_codes",
+    "mfa_list_webauthn",
+    "mfa_add_webauthn",
+    "mfa_reauthenticate_webauthn",
+    "mfa_remove_webauthn",
+    "mfa_edit_webauthn",
+}
+
+
+CLOSED_OF_ALLAUTH = {"account_email"}
+
+
+def url_names(patterns: list[Any]) -> Iterator[str]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from url_names(pattern.url_patterns)
+        elif isinstance(pattern, URLPattern) and pattern.name:
+            yield pattern.name
+
+
+def test_every_address_stands_in_the_matrix() -> None:
+    known = set(MATRIX) | PUBLIC_OF_ALLAUTH | SIGNED_IN_OF_ALLAUTH | CLOSED_OF_ALLAUTH
+    assert set(url_names(get_resolver().url_patterns)) == known
+
+
+@pytest.fixture
+def addresses(
+    ada: Person, victor: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
+) -> dict[str, str]:
+    """The address of each name, about stored things where it needs one."""
+    credential = store_credential(sandbox, "Payments US")
+    connection = connection_between(sandbox.world, "Payments US", "Group SOC")
+    sandbox.world.set_fault(fault=rate_limited(), connection_id=connection.id)
+    Desk(client=client_of(ada), credential=credential, connection=connection).delete()
+    about: dict[str, dict[str, Any]] = {
+        "credential": {"pk": Credential.objects.get().pk},
+        "deletion": {"pk": Deletion.objects.get().pk},
+        "person": {"pk": victor.pk},
+        "org-connection": {"site": credential.site, "connection_id": connection.id},
+    }
+    found = {}
+    for name in MATRIX:
+        noun, _, act = name.rpartition("-")
+        needs_one = act not in {"list", "new", "refresh", "export"} and noun in about
+        found[name] = reverse(name, kwargs=about[noun] if needs_one else None)
+    return found
+
+
+def answer(client: Client, method: str, url: str) -> int:
+    """The status of one request, whose effects are undone."""
+    with transaction.atomic():
+        response = client.generic(method, url, data=b"", content_type=FORM)
+        status = int(response.status_code)
+        b"".join(response) if response.streaming else None
+        transaction.set_rollback(True)
+    return status
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize("who", CAST)
+def test_each_role_reaches_what_the_matrix_gives_it_and_nothing_else(
+    who: str,
+    request: pytest.FixtureRequest,
+    addresses: dict[str, str],
+    client_of: Callable[[Person], Client],
+) -> None:
+    client = client_of(request.getfixturevalue(who))
+    wrong = []
+    for name, (may_get, may_post) in MATRIX.items():
+        for method, allowed in (("GET", may_get), ("POST", may_post), ("HEAD", may_get)):
+            status = answer(client, method, addresses[name])
+            if allowed is None:
+                is_right = status == 405
+            elif who in allowed:
+                is_right = status not in {401, 403, 405} and status < 500
+            else:
+                is_right = status == 403
+            if not is_right:
+                wrong.append(f"{method} {name}: {status}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE"])
+def test_no_address_knows_any_other_method(
+    method: str,
+    root: Person,
+    addresses: dict[str, str],
+    client_of: Callable[[Person], Client],
+) -> None:
+    client = client_of(root)
+    statuses = {name: client.generic(method, url).status_code for name, url in addresses.items()}
+    assert {name: status for name, status in statuses.items() if status != 405} == {}
+
+
+@pytest.mark.parametrize("act", ["deletion-approve", "deletion-decline"])
+def test_not_even_an_administrator_decides_on_their_own(
+    act: str, root: Person, addresses: dict[str, str], client_of: Callable[[Person], Client]
+) -> None:
+    Deletion.objects.update(requested_by=root)
+    assert client_of(root).post(addresses[act]).status_code == 403
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_nobody_reaches_anything_without_signing_in(method: str, addresses: dict[str, str]) -> None:
+    public = {"setup", "sign-in-link", "theme-set"}
+    client = Client()
+    statuses = {
+        name: client.generic(method, url).status_code
+        for name, url in addresses.items()
+        if name not in public
+    }
+    assert {name: status for name, status in statuses.items() if status != 302} == {}
+
+
+@pytest.mark.parametrize("name", sorted(SIGNED_IN_OF_ALLAUTH))
+def test_account_pages_ask_to_sign_in(name: str) -> None:
+    kwargs = {"pk": 1} if name in {"mfa_remove_webauthn", "mfa_edit_webauthn"} else None
+    response = Client().get(reverse(name, kwargs=kwargs))
+    assert response.status_code == 302
+    assert response["Location"].startswith("/accounts/login/")
+
+
+def test_nobody_changes_their_own_address_by_which_they_are_found(
+    ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    assert client_of(ada).get("/accounts/email/").status_code == 404
+
+
+def test_signing_up_is_closed(db: None) -> None:
+    response = Client().post(
+        "/accounts/signup/",
+        {"username": "mallory", "email": "m@example.com", "password1": "a long pass phrase"},
+    )
+    assert not Person.objects.filter(username="mallory").exists()
+    assert response.status_code in {200, 302, 403}
+
+
+@pytest.mark.parametrize("noun", ["credential", "deletion", "person"])
+def test_what_does_not_exist_is_a_404(
+    noun: str, root: Person, client_of: Callable[[Person], Client]
+) -> None:
+    url = reverse(f"{noun}-detail", kwargs={"pk": uuid4()})
+    assert client_of(root).get(url).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_answer_any_host_without_signing_in(db: None, path: str) -> None:
+    assert Client().get(path, headers={"host": "10.1.2.3:9"}).status_code == 200
