@@ -88,5 +88,8 @@ class PolicyForm(forms.Form):
     """How many other people must approve."""
 
     policy = forms.TypedChoiceField(
-        label="A deletion with this credential needs", choices=Policy.choices, coerce=Policy
+        label="A deletion with this credential needs",
+        choices=Policy.choices,
+        coerce=Policy,
+        help_text="Deletions that were asked for already keep theirs.",
     )

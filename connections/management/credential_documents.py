@@ -27,5 +27,6 @@ def credential_text(credential: Credential) -> str:
     lines = [f"{credential.name} ({credential.site}): {state}"]
     signs = {True: "yes", False: "no ", None: "-  "}
     for rung in credential.verification:
-        lines.append(f"  {signs[rung['ok']]} {rung['words']}")
+        words = rung["words"] or "not asked"
+        lines.append(f"  {signs[rung['ok']]} {rung['rung']}: {words}")
     return "\n".join(lines)

@@ -42,8 +42,9 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cred
     try:
         _store_new(credential=credential, actor=actor)
     except IntegrityError:
-        # Somebody took the name between our look and our insert.
+        # Somebody stored the name or the pair between our look and our insert.
         rules.check_name_is_free(credential.name)
+        rules.check_pair_is_new(site=credential.site, fingerprint=credential.fingerprint)
         raise
     [found] = verification.ask_all([credential])
     if verification.keep(verification=found, actor=actor) and not name:

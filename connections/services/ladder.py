@@ -130,7 +130,7 @@ def _with_rest(rungs: list[Rung], failed: Rung) -> tuple[Rung, ...]:
     """The rungs so far, the one that failed, and those above it as not asked."""
     steps = list(Step)
     above = steps[steps.index(failed.rung) + 1 :]
-    rest = [Rung(rung=step, ok=None, words="Not asked.") for step in above]
+    rest = [Rung(rung=step, ok=None, words="") for step in above]
     return (*rungs, failed, *rest)
 
 

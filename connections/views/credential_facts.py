@@ -63,11 +63,18 @@ def state_of(credential: Credential) -> CredentialState:
 
 _LABELS = {
     Step.STORED: "Stored keys",
-    Step.API_KEY: "API key valid",
-    Step.KEY_PAIR: "Pair valid",
-    Step.ORG: "Which org",
+    Step.API_KEY: "API key",
+    Step.KEY_PAIR: "Key pair",
+    Step.ORG: "Org",
     Step.PERMISSIONS: "Role",
-    Step.LISTING: "Listing works",
+    Step.LISTING: "Listing",
+}
+_WORDS_WHEN_GOOD = {
+    Step.API_KEY: "Valid",
+    Step.KEY_PAIR: "Valid",
+    Step.ORG: "Known",
+    Step.PERMISSIONS: "Granted",
+    Step.LISTING: "Works",
 }
 
 
@@ -94,17 +101,16 @@ def rungs_shown(rungs: Iterable[Rung]) -> list[RungShown]:
 
 
 def _shown(rung: dict[str, Any]) -> RungShown:
-    tone, icon, word = {
-        True: ("ok", "check", "Yes"),
-        False: ("danger", "cross", "No"),
-        None: ("muted", "minus", "Not asked"),
-    }[rung["ok"]]
-    if rung["rung"] == Step.PERMISSIONS and rung["ok"] is True:
-        word = "Granted"
-    if rung["rung"] == Step.PERMISSIONS and rung["ok"] is False:
+    step = Step(rung["rung"])
+    tone, icon, word = "muted", "minus", "Not asked"
+    if rung["ok"]:
+        tone, icon, word = "ok", "check", _WORDS_WHEN_GOOD[step]
+    elif step == Step.PERMISSIONS and rung["ok"] is False:
         tone, icon, word = "warn", "warning", "Cannot delete"
+    elif rung["ok"] is False:
+        tone, icon, word = "danger", "cross", "Failed"
     return RungShown(
-        label=_LABELS[Step(rung["rung"])],
+        label=_LABELS[step],
         tone=tone,
         icon=icon,
         word=word,

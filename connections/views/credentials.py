@@ -24,6 +24,7 @@ from connections.services.credential_rules import approval_warning
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.views import credential_facts as facts
 from connections.views.support import actor_of
+from connections.wording import badge
 
 View = Callable[..., HttpResponseBase]
 
@@ -108,7 +109,7 @@ def _to_page(request: HttpRequest, credential: Credential, *, done: str) -> Http
     if credential.is_verified:
         messages.success(request, f"{credential.name} {done} and verified.")
     else:
-        messages.warning(request, f"{credential.name} {done}, but not verified.")
+        messages.warning(request, f"{credential.name} {done}, but not verified. See why below.")
     return _see_other(credential)
 
 
@@ -164,7 +165,7 @@ def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     except (ConflictError, EncryptionError) as error:
         messages.error(request, str(error))
         return _see_other(credential)
-    return _to_page(request, credential, done="was asked for again")
+    return _to_page(request, credential, done="was tried")
 
 
 @require_POST
@@ -262,7 +263,10 @@ def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
         "typed": typed,
         "error": error,
         "conflict": conflict,
-        "blocking": retirement.what_blocks(credential),
+        "blocking": [
+            {"deletion": deletion, "badge": badge(deletion)}
+            for deletion in retirement.what_blocks(credential)
+        ],
         "withdrawn": retirement.what_is_withdrawn(credential),
     }
     status = 422 if error else 409 if conflict else 200

@@ -153,8 +153,8 @@ def test_the_list_shows_state_site_and_what_identifies_a_pair(
         "Verified",
         US,
         credential.fingerprint,
-        f"…{credential.api_key_last_four}",
-        f"…{credential.application_key_last_four}",
+        f"<code>{credential.api_key_last_four}</code>",
+        f"<code>{credential.application_key_last_four}</code>",
     ):
         assert expected in page
 
@@ -288,7 +288,7 @@ def test_retiring_is_refused_while_an_outcome_is_unknown(
     answer = manager.post(address("retire", credential), {"confirmation": "Payments US"})
 
     assert answer.status_code == 409
-    assert "cannot be retired yet" in text_of(answer)
+    assert "Not yet. 1 of its deletions must be settled first." in text_of(answer)
 
 
 @pytest.mark.parametrize("name", ["verify", "rename", "policy"])
