@@ -221,6 +221,15 @@ def test_an_approval_names_who_can_give_it() -> None:
     )
 
 
+def test_an_approver_is_told_who_asks() -> None:
+    waiting = deletion_in(State.REQUESTED, policy=Policy.ONE)
+
+    words = wording.word(waiting, approvers=("Ada",), may_approve=True)
+
+    assert words.headline == "Grace asks to delete an org connection."
+    assert "Ada can approve." not in words.lines
+
+
 def test_an_unknown_after_a_refusal_says_which_request_is_not_known() -> None:
     words = wording.word(deletion_in(State.UNKNOWN, cause="forbidden"))
 

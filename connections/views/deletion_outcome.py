@@ -66,6 +66,7 @@ def outcome_page(
     words = wording.word(
         deletion,
         approvers=tuple(approvals.who_can_approve(deletion=deletion)) if needs_approval else None,
+        may_approve=_may(Step.APPROVE, deletion=deletion, actor=actor, now=now),
         seen_by=_seen_by(deletion) if deletion.contradicted_at else "",
     )
     is_moving = _is_moving(deletion, now=now)
@@ -85,8 +86,7 @@ def outcome_page(
         again_url=review_url(
             credential=deletion.credential_id,
             connection_id=deletion.connection_id,
-            reason=deletion.reason,
-            ticket=deletion.ticket,
+            again=str(deletion.pk),
         ),
         connection_url=reverse(
             "org-connection-detail", args=[deletion.site, deletion.connection_id]

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from connections import wording
-from connections.models import Approval, Attempt, AuditEvent, Deletion
+from connections.models import Approval, Attempt, AuditEvent, Deletion, State
 from connections.services import audit
 from connections.services.tickets import ticket_url
 from connections.views.deletion_review import creator_flags, site_label, site_name
@@ -52,9 +52,25 @@ def record_context(*, deletion: Deletion) -> dict[str, Any]:
         "facts": _facts(deletion),
         "people": people,
         "types": ", ".join(deletion.connection_types),
+        **_sentences(deletion),
         "site_name": site_name(deletion.site),
         "ticket_url": ticket_url(deletion.ticket),
         "summary": _summary(deletion, attempts=attempts, people=people),
+    }
+
+
+def _sentences(deletion: Deletion) -> dict[str, str]:
+    """What it is, and, while somebody still decides on it, what deleting it would do."""
+    if not deletion.is_reviewed:
+        return {"sentence": "", "effect": ""}
+    source, sink = deletion.source_org_name, deletion.sink_org_name
+    types = deletion.connection_types
+    is_undecided = deletion.state in {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
+    return {
+        "sentence": wording.sentence_words(source=source, sink=sink, types=types),
+        "effect": wording.effect_words(source=source, sink=sink, types=types)
+        if is_undecided
+        else "",
     }
 
 

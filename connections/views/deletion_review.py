@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -50,10 +50,14 @@ def choice_form(data: Mapping[str, Any] | None = None) -> ConnectionChoiceForm:
     return ConnectionChoiceForm(data, credentials=credentials)
 
 
-def review_url(*, credential: UUID, connection_id: UUID, **prefilled: str) -> str:
-    """The address of a review; `prefilled` may hold reason, ticket and request id."""
+def review_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
+    """The address of a review.
+
+    `more` may hold `reason`, `ticket`, `request_id`, and `again`: the id of a deletion whose reason
+    and ticket are taken over, however long they are.
+    """
     asked = {"credential": str(credential), "connection_id": str(connection_id)}
-    typed = {name: value for name, value in prefilled.items() if value}
+    typed = {name: value for name, value in more.items() if value}
     return f"{reverse('deletion-new')}?{urlencode(asked | typed)}"
 
 
@@ -82,6 +86,7 @@ class ReviewPage:
     types: str
     effect: str
     effects: list[TypeEffect]
+    # "1 year, 8 months"; empty on its first day.
     age: str
     creator_flags: list[str]
     end: str
@@ -128,8 +133,7 @@ def page_of(review: Review, *, form: DeletionForm) -> ReviewPage:
 
 
 def _age(at: datetime | None, *, now: datetime) -> str:
-    # Django joins number and unit by a no-break space, which reads the same.
-    return timesince(at, now) if at else ""
+    return timesince(at, now) if at and now - at >= timedelta(days=1) else ""
 
 
 def _last_read(review: Review, *, now: datetime) -> str:

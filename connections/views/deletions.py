@@ -61,7 +61,8 @@ def deletion_new(request: HttpRequest) -> HttpResponse:
         return _choice_page(request, data=asked, error=error)
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     request_id = _uuid_or_none(asked.get("request_id", ""))
-    form = deletion_form(review, typed=asked.dict(), request_id=request_id)
+    typed = _typed_before(asked.get("again", "")) | asked.dict()
+    form = deletion_form(review, typed=typed, request_id=request_id)
     notice = "Nothing was recorded from that form, so nothing was sent." if request_id else ""
     return _review_page(request, review=review, form=form, notice=notice, status=200)
 
@@ -98,6 +99,13 @@ def _recorded(request_id: str, *, actor: Actor) -> Deletion | None:
         return None
     own = stored_deletions().filter(requested_by=actor.person)
     return own.filter(request_id=wanted).first()
+
+
+def _typed_before(again: str) -> dict[str, str]:
+    """Reason and ticket of the deletion that is asked for again."""
+    pk = _uuid_or_none(again)
+    before = Deletion.objects.filter(pk=pk).first() if pk else None
+    return {"reason": before.reason, "ticket": before.ticket} if before else {}
 
 
 def _choice_page(

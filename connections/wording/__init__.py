@@ -6,7 +6,12 @@ No template and no view decides on such a word by itself. `badge` asks the datab
 
 from connections.wording.badges import Badge, badge, label_of_outcome, label_of_state
 from connections.wording.causes import cause_words
-from connections.wording.effects import effect_of_type, effect_words, names_in_words
+from connections.wording.effects import (
+    effect_of_type,
+    effect_words,
+    names_in_words,
+    sentence_words,
+)
 from connections.wording.events import EventWords, event_words
 from connections.wording.steps import Step
 from connections.wording.times import at_words
@@ -26,5 +31,6 @@ __all__ = [
     "label_of_outcome",
     "label_of_state",
     "names_in_words",
+    "sentence_words",
     "word",
 ]

@@ -27,6 +27,12 @@ def effect_words(*, source: str, sink: str, types: Sequence[str]) -> str:
     return f"After this, {sink or '?'} can no longer query {source or '?'}’s {what}."
 
 
+def sentence_words(*, source: str, sink: str, types: Sequence[str]) -> str:
+    """What the connection is, as a sentence: "Payments EU lets Group SOC read logs"."""
+    what = names_in_words([_NOUNS.get(kind, kind) for kind in types]) or "its data"
+    return f"{source or '?'} lets {sink or '?'} read {what}."
+
+
 def effect_of_type(kind: str, *, source: str, sink: str) -> tuple[str, bool]:
     """The fixed sentence for one connection type, and whether we know the type."""
     if kind in _EFFECTS:

@@ -14,10 +14,16 @@ from connections.wording.times import at_words
 MOST_TRIES = 5
 
 
-def say(*, deletion: Deletion, attempts: list[Attempt], approvers: tuple[str, ...] | None) -> Said:
+def say(
+    *,
+    deletion: Deletion,
+    attempts: list[Attempt],
+    approvers: tuple[str, ...] | None,
+    may_approve: bool,
+) -> Said:
     """The words for an open deletion."""
     if deletion.state == State.REQUESTED and deletion.policy != Policy.NONE:
-        return _needs_approval(deletion, approvers=approvers)
+        return _needs_approval(deletion, approvers=approvers, may_approve=may_approve)
     return _SAY[State(deletion.state)](deletion, attempts)
 
 
@@ -26,21 +32,25 @@ def _approved_by(deletion: Deletion) -> list[str]:
     return [one.approver_name for one in decided if one.decision == Approval.Decision.APPROVED]
 
 
-def _needs_approval(deletion: Deletion, *, approvers: tuple[str, ...] | None) -> Said:
+def _needs_approval(
+    deletion: Deletion, *, approvers: tuple[str, ...] | None, may_approve: bool
+) -> Said:
     given = _approved_by(deletion)
     needed = Policy(deletion.policy).approvals_needed
+    headline = "Waiting for a second person. Nothing has been sent."
+    if given:
+        headline = "Waiting for another person. Nothing has been sent."
+    if may_approve:
+        headline = f"{deletion.requested_by_name} asks to delete an org connection."
     who = ""
-    if approvers is not None:
+    if approvers is not None and not may_approve:
         who = _can_approve([name for name in approvers if name not in given])
-    counted = f"{len(given)} of {needed} approvals: {names_in_words(given)}." if given else ""
     return Said(
-        headline="Waiting for a second person. Nothing has been sent."
-        if not given
-        else "Waiting for another person. Nothing has been sent.",
+        headline=headline,
         lines=(
             f"Asked by {deletion.requested_by_name} at {at_words(deletion.requested_at)}; "
             f"expires at {at_words(deletion.expires_at)}.",
-            counted,
+            f"{len(given)} of {needed} approvals: {names_in_words(given)}." if given else "",
             who,
         ),
         steps=(Step.APPROVE, Step.DECLINE, Step.WITHDRAW),

@@ -29,13 +29,15 @@ def word(
     deletion: Deletion,
     *,
     approvers: tuple[str, ...] | None = None,
+    may_approve: bool = False,
     seen_by: str = "",
 ) -> Wording:
     """All the words for one deletion.
 
     `approvers`: names of who could approve it, where the page knows them; None leaves the
-    sentence out. `seen_by`: who listed it after it was settled as gone. Asks the database for
-    the deletion's attempts, and for its approvals where it needed some; both may be prefetched.
+    sentence out. `may_approve`: whether the reader is one of them. `seen_by`: who listed it after
+    it was settled as gone. Asks the database for the deletion's attempts, and for its approvals
+    where it needed some; both may be prefetched.
     """
     short = badge(deletion)
     attempts = list(deletion.attempts.all())
@@ -43,7 +45,9 @@ def word(
     if deletion.is_settled:
         said = settled_words.say(deletion=deletion, last=last, seen_by=seen_by)
     else:
-        said = open_words.say(deletion=deletion, attempts=attempts, approvers=approvers)
+        said = open_words.say(
+            deletion=deletion, attempts=attempts, approvers=approvers, may_approve=may_approve
+        )
     return Wording(
         badge=short.word,
         tone=short.tone,

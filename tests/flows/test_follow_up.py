@@ -47,7 +47,9 @@ def test_one_asks_another_approves_the_first_confirms(
 
     approver = at(guarded, client_of(linus))
     page = record(approver)
+    assert "Ada asks to delete an org connection." in page.text
     assert "nothing has changed since Ada asked." in page.text
+    assert "Group SOC can no longer query Payments US’s logs and metrics." in page.text
     page = approver.press(page, "/approve/")
     assert "Approved by Linus. Nothing has been sent." in page.text
     assert not page.has_form_to("/execute/")
