@@ -50,10 +50,13 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     form = InventoryForm(request.GET)
     inventory = org_connections.inventory(actor=actor, only=form.inventory_filter())
+    # What comes after a refresh never asks for another by itself, however that one went.
+    is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
     page, next_after = _page(inventory.rows, after=_cursor(request))
     context = {
         "inventory": inventory,
         "rows": _row_views(page, actor=actor),
+        "is_fragment": is_fragment,
         "is_first_page": "after" not in request.GET,
         "next_url": _address(form, after=next_after) if next_after else "",
         "first_url": _address(form),
@@ -65,9 +68,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "administrators": people.names_of_administrators() if _has_no_credential(inventory) else [],
     }
     name = "connections/org_connection_list.html"
-    if request.htmx.target == "inventory":  # type: ignore[attr-defined]
-        name += "#inventory"
-    return render(request, name, context)
+    return render(request, f"{name}#inventory" if is_fragment else name, context)
 
 
 def _row_views(page: list[InventoryRow], *, actor: Actor) -> list[shown.RowView]:
@@ -165,8 +166,8 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
     else:
         if not by_itself:
             _tell(request, listings)
-    if "reload" in request.POST and request.htmx:  # type: ignore[attr-defined]
-        return HttpResponseClientRefresh()
+        if listings and "reload" in request.POST and request.htmx:  # type: ignore[attr-defined]
+            return HttpResponseClientRefresh()
     if request.POST.get("back") == "overview":
         return SeeOther(reverse("overview"))
     return SeeOther(_address(InventoryForm(QueryDict(request.POST.get("filters", "")))))

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -224,6 +225,30 @@ def test_htmx_is_given_the_inventory_alone(
     html = client_of(ada).get(URL, headers=headers).content.decode()
     assert html.lstrip().startswith('<div id="inventory">')
     assert "<html" not in html
+
+
+def test_what_comes_after_a_refresh_never_asks_for_another(
+    client_of: ClientOf, ada: Person, labs: Credential, key_ring_file: Path
+) -> None:
+    make_old(labs)
+    key_ring_file.unlink()
+    headers = {"HX-Request": "true", "HX-Target": "inventory"}
+    asked = {"only_stale": "1", "reload": "1"}
+    client = client_of(ada)
+    response = client.post("/connections/refresh/", asked, headers=headers)
+    assert response.status_code == 303
+    page = read(client.get(response["Location"], headers=headers))
+    assert "hx-trigger" not in page.html
+    assert "Nothing was read: the stored keys cannot be opened." in page.text
+
+
+def test_the_first_reading_brings_the_whole_page_with_its_filters(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    make_old(labs)
+    asked = {"only_stale": "1", "reload": "1"}
+    response = client_of(ada).post("/connections/refresh/", asked, headers={"HX-Request": "true"})
+    assert response["HX-Refresh"] == "true"
 
 
 def test_who_may_not_refresh_is_refused_and_nothing_is_asked(
