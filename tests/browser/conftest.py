@@ -1,0 +1,153 @@
+"""Chromium, a served product, and pages in which somebody is signed in."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.test import Client
+from playwright.sync_api import BrowserContext, Page
+from pytest_django import DjangoDbBlocker
+
+from connections.models import Person, Role
+from sandbox.server import SandboxServer
+from tests.browser.desk import Desk
+from tests.browser.stage import database_at, make_blank_database, served
+from tests.browser.watch import Watch
+from tests.support.people import make_person
+
+# Longer than the service takes on a busy machine, shorter than anyone's patience.
+PATIENCE_MS = 15_000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything here, so that `-m browser` and `-m "not browser"` choose."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _chromium() -> str:
+    """Where Chromium is. Without it the tests are skipped; on a build server they fail."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path:
+        return path
+    if os.environ.get("CI") == "true":
+        pytest.fail("Chromium is missing: install the package `chromium`.")
+    pytest.skip("Chromium is not installed: install the package `chromium`.")
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(_chromium: str) -> dict[str, Any]:
+    """Debian's Chromium, quiet and without anything that would go to the network."""
+    return {
+        "executable_path": _chromium,
+        "args": [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-default-apps",
+            "--no-default-browser-check",
+        ],
+    }
+
+
+@pytest.fixture(scope="session")
+def base_url() -> str:
+    """Each test has a service of its own, so there is none for all of them."""
+    return ""
+
+
+@pytest.fixture(scope="session")
+def blank_database(
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A migrated and empty SQLite file, to be copied."""
+    if not django_settings.DATABASE_IS_SQLITE:
+        pytest.skip("The browser's tests bring a SQLite file of their own.")
+    path = tmp_path_factory.mktemp("blank") / "orgadmin.sqlite3"
+    make_blank_database(path, blocker=django_db_blocker)
+    return path
+
+
+@pytest.fixture
+def stage(
+    blank_database: Path, django_db_blocker: DjangoDbBlocker, tmp_path: Path
+) -> Iterator[str]:
+    """The address of a service whose database is this test's own."""
+    path = tmp_path / "orgadmin.sqlite3"
+    shutil.copy(blank_database, path)
+    with database_at(path, blocker=django_db_blocker), served() as address:
+        yield address
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """All that the browser complains of; anything unexpected fails the test."""
+    watch = Watch()
+    yield watch
+    assert watch.unexpected() == []
+
+
+OpenAs = Callable[..., Page]
+
+
+@pytest.fixture
+def open_as(stage: str, new_context: Callable[..., BrowserContext], watch: Watch) -> OpenAs:
+    """Open a page in which the person (None: nobody) is signed in, in a browser of their own."""
+    return page_opener(address=stage, new_context=new_context, watch=watch)
+
+
+def page_opener(
+    *, address: str, new_context: Callable[..., BrowserContext], watch: Watch
+) -> OpenAs:
+    """What `open_as` gives, for the service at `address`."""
+
+    def open_page(person: Person | None, **context_options: Any) -> Page:
+        context = new_context(
+            base_url=address, viewport={"width": 1280, "height": 900}, **context_options
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        watch.follow(context)
+        if person:
+            context.add_cookies([session_cookie(person, address=address)])
+        return context.new_page()
+
+    return open_page
+
+
+def session_cookie(person: Person, *, address: str) -> Any:
+    """The cookie of a new session of the person."""
+    client = Client()
+    client.force_login(person)
+    name = django_settings.SESSION_COOKIE_NAME
+    return {"name": name, "value": client.cookies[name].value, "url": address}
+
+
+@pytest.fixture
+def operator(stage: str) -> Person:
+    """Ada, an Operator."""
+    return make_person("ada", Role.OPERATOR)
+
+
+@pytest.fixture
+def administrator(stage: str) -> Person:
+    """Rosa, an administrator."""
+    return make_person("rosa", is_administrator=True)
+
+
+@pytest.fixture
+def desk(operator: Person, sandbox: SandboxServer, open_as: OpenAs) -> Desk:
+    """Ada's browser, and what Payments US shares with Group SOC."""
+    return Desk.at(sandbox=sandbox, page=open_as(operator))

@@ -1,0 +1,64 @@
+"""A service on a loopback port with a SQLite file of its own, in this very process.
+
+The tests' shared database lives in memory, where all threads would share one connection, as no
+installation does. A file gives each thread its own, and a copy of it is made faster than tables
+are emptied. The same process serves, so that a test may shorten a deadline.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.management import call_command
+from django.db import connections
+from django.test.testcases import LiveServerThread
+from pytest_django import DjangoDbBlocker
+
+HOST = "127.0.0.1"
+
+
+@contextmanager
+def database_at(path: Path, *, blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Let the SQLite file at `path` be the database, in this thread and in all new ones."""
+    shared = connections["default"]
+    before = connections.settings["default"]["NAME"]
+    connections.settings["default"]["NAME"] = str(path)
+    own = connections.create_connection("default")
+    connections["default"] = own
+    try:
+        with blocker.unblock():
+            yield
+    finally:
+        own.close()
+        connections.settings["default"]["NAME"] = before
+        connections["default"] = shared
+
+
+def make_blank_database(path: Path, *, blocker: DjangoDbBlocker) -> None:
+    """Make a migrated and empty database file."""
+    with database_at(path, blocker=blocker):
+        call_command("migrate", interactive=False, verbosity=0)
+
+
+class _AsInstalled(WSGIHandler):
+    """The application alone: WhiteNoise serves the static files, as it does in an installation."""
+
+    def __init__(self, application: WSGIHandler) -> None:
+        del application
+        super().__init__()
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """Serve the product; gives its address without a slash at the end."""
+    thread = LiveServerThread(HOST, static_handler=_AsInstalled)
+    thread.daemon = True
+    thread.start()
+    thread.is_ready.wait()
+    if thread.error:
+        raise thread.error
+    try:
+        yield f"http://{HOST}:{thread.port}"
+    finally:
+        thread.terminate()
