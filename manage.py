@@ -2,10 +2,27 @@
 """Run one of Django's or Org Admin's commands: `python manage.py help`."""
 
 import os
+import secrets
 import sys
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from environs import EnvError
+
+
+def main() -> None:
+    """Run the command; settings that cannot be used are one line instead of a traceback."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgadmin.settings")
+    if sys.argv[1:2] == ["make_keys"]:
+        # It makes the secret key that all others need, and needs none that lasts.
+        os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
+    try:
+        execute_from_command_line(sys.argv)
+    except (ImproperlyConfigured, EnvError) as error:
+        if "--traceback" in sys.argv:
+            raise
+        sys.exit(f"Settings: {error}")
+
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgadmin.settings")
-    execute_from_command_line(sys.argv)
+    main()

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orgadmin.supervisor import StopRequestedError, Together, run_until_stopped
+from orgadmin.supervisor import Together, run_until_one_ends
 
 ROOT = Path(__file__).resolve().parent.parent
 USUAL_PORT = 8000
@@ -28,11 +28,10 @@ def main() -> int:
         try:
             with Together(grace_seconds=20) as together:
                 return _run(together=together, directory=Path(directory))
-        except StopRequestedError:
-            return 0
         except DemoError as error:
             _say(f"demo: {error}")
             return 1
+    return 0
 
 
 def _run(*, together: Together, directory: Path) -> int:
@@ -52,7 +51,7 @@ def _run(*, together: Together, directory: Path) -> int:
     )
     _wait_until_ready(port)
     print(_welcome(port=port, seeded=seeded, faults=sandbox["faults"]), flush=True)  # noqa: T201 - the command's output
-    return run_until_stopped(together)
+    return run_until_one_ends(together)
 
 
 def clean_environment(*, directory: Path, port: int) -> dict[str, str]:

@@ -36,8 +36,8 @@ class Child:
 class Together:
     """A context whose processes are all ended when it is left, however that comes about.
 
-    Inside it SIGTERM, SIGINT and SIGHUP raise StopRequestedError in the main thread; a second
-    one while the processes are ending kills them.
+    SIGTERM, SIGINT and SIGHUP leave it too, in order, whatever the block is doing; a second one
+    while the processes are ending kills them.
     """
 
     def __init__(self, *, grace_seconds: float = GRACE_SECONDS) -> None:
@@ -54,12 +54,13 @@ class Together:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
+    ) -> bool:
         try:
             self._end_all()
         finally:
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
+        return isinstance(error, StopRequestedError)
 
     def start(
         self,
@@ -141,12 +142,9 @@ def end_with_parent(parent: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run_until_stopped(together: Together) -> int:
-    """Wait for a signal (exit code 0) or for a process that ends by itself (1, with a line)."""
-    try:
-        child = together.wait()
-    except StopRequestedError:
-        return 0
+def run_until_one_ends(together: Together) -> int:
+    """Wait for a process that ends by itself, say so in a line, and give the exit code 1."""
+    child = together.wait()
     code = child.process.returncode
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     print(f"{child.name} ended by itself {how}: stopping the rest.", file=sys.stderr)  # noqa: T201 - also where logging is not set up

@@ -157,3 +157,19 @@ def test_on_postgresql_it_never_migrates(
     monkeypatch.setattr(serving, "has_pending_migrations", lambda: True)
     with pytest.raises(CommandError, match="manage migrate"):
         serve.Command()._prepare()
+
+
+def test_make_keys_needs_no_keys_and_settings_fail_in_one_line(tmp_path: Path) -> None:
+    env = clean_environment(data_dir=tmp_path, DATABASE_URL="postgres:///orgadmin")
+    done = manage("serve", env=env)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "manage make_keys --output DIR" in line
+    assert manage("make_keys", "--output", str(tmp_path / "keys"), env=env).returncode == 0
+
+
+def test_a_signal_while_it_starts_ends_it_in_order_too(tmp_path: Path) -> None:
+    with serving_process(tmp_path) as process:
+        assert any(process.children() for _ in until(30))
+        assert process.end() == 0
+        assert "Traceback" not in process.output

@@ -16,7 +16,7 @@ from connections.management.base import OrgAdminCommand
 from connections.models import Person
 from connections.services import people
 from orgadmin import serving
-from orgadmin.supervisor import Together, end_with_parent, run_until_stopped
+from orgadmin.supervisor import Together, end_with_parent, run_until_one_ends
 
 
 class Command(OrgAdminCommand):
@@ -42,6 +42,7 @@ class Command(OrgAdminCommand):
             raise CommandError(str(error)) from None
         self._prepare()
         own_address = serving.address_of(listener, host=host)
+        code = 0
         env = os.environ | {"ORGADMIN_SUPERVISOR": str(os.getpid())}
         with Together() as together:
             together.start(
@@ -60,7 +61,7 @@ class Command(OrgAdminCommand):
                 cwd=settings.BASE_DIR,
             )
             self._announce(serving.shown_address(own_address))
-            code = run_until_stopped(together)
+            code = run_until_one_ends(together)
         raise SystemExit(code)
 
     def _prepare(self) -> None:
