@@ -254,3 +254,11 @@ def test_an_unknown_connection_type_is_named_and_warned_of() -> None:
 
     assert words.startswith("rum: a type that Org Admin does not know.")
     assert not is_known
+
+
+def test_what_is_open_has_a_next_step_and_what_is_settled_has_none() -> None:
+    for state in OPEN_STATES:
+        assert wording.next_words(deletion_in(state))
+    for outcome in Outcome.values:
+        assert wording.next_words(deletion_in(State.SETTLED, outcome)) is None
+    assert wording.next_words(deletion_in(State.SETTLED, "deleted", due_at=NOW))

@@ -17,6 +17,8 @@ def show_errors(form: forms.Form, error: InvalidInputError) -> None:
         return
     form.full_clean()
     for name, message in error.fields.items():
+        # The service says it better than the form's own check of the same field.
+        form.errors.pop(name, None)
         form.add_error(name if name in form.fields else None, message)
 
 

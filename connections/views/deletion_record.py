@@ -47,7 +47,7 @@ def record_context(*, deletion: Deletion) -> dict[str, Any]:
     attempts = [_attempt_page(attempt) for attempt in deletion.attempts.all()]
     people = _people(deletion)
     return {
-        "timeline": [_entry(event) for event in events],
+        "timeline": [*(_entry(event) for event in events), *_next_entries(deletion)],
         "attempts": attempts,
         "facts": _facts(deletion),
         "people": people,
@@ -85,6 +85,26 @@ def _entry(event: AuditEvent) -> TimelineEntry:
         detail=words.detail,
         evidence_number=event.seq,
     )
+
+
+def _next_entries(deletion: Deletion) -> list[TimelineEntry]:
+    words = wording.next_words(deletion)
+    if words is None:
+        return []
+    # What a person must do has an end; what happens by itself has a time.
+    is_awaited = deletion.state in {State.REQUESTED, State.APPROVED}
+    detail = f"Not later than {wording.at_words(deletion.expires_at)}." if is_awaited else ""
+    is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
+    return [
+        TimelineEntry(
+            title=words.title,
+            tone=words.tone,
+            icon=words.icon,
+            at=deletion.due_at if is_timed else None,
+            detail=detail,
+            is_next=True,
+        )
+    ]
 
 
 def _attempt_page(attempt: Attempt) -> AttemptPage:

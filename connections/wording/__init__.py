@@ -12,7 +12,7 @@ from connections.wording.effects import (
     names_in_words,
     sentence_words,
 )
-from connections.wording.events import EventWords, event_words
+from connections.wording.events import EventWords, event_words, next_words
 from connections.wording.steps import Step
 from connections.wording.times import at_words
 from connections.wording.words import Wording, word
@@ -31,6 +31,7 @@ __all__ = [
     "label_of_outcome",
     "label_of_state",
     "names_in_words",
+    "next_words",
     "sentence_words",
     "word",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from connections.models import AuditEvent, Outcome
+from connections.models import AuditEvent, Deletion, Outcome, Policy, State
 from connections.wording.badges import label_of_outcome
 from connections.wording.causes import cause_words
 
@@ -118,3 +118,25 @@ _MADE: dict[str, Callable[[dict[str, Any]], EventWords]] = {
     "deletion.looked": _looked,
     "deletion.settled": _settled,
 }
+
+
+_NEXT = {
+    State.REQUESTED: ("Confirm", "person"),
+    State.APPROVED: ("Confirm", "person"),
+    State.SENDING: ("Datadog’s answer", "arrow"),
+    State.WAITING: ("Send again", "send"),
+    State.UNKNOWN: ("Look at Datadog’s list", "eye"),
+    State.STILL_PRESENT: ("Confirm again, or close", "person"),
+}
+
+
+def next_words(deletion: Deletion) -> EventWords | None:
+    """What is to come next in a deletion's life; None when nothing is."""
+    if deletion.outcome == Outcome.DELETED and not deletion.verified_at and deletion.due_at:
+        return EventWords(title="Look whether it is gone", tone="muted", icon="eye")
+    if deletion.is_settled:
+        return None
+    if deletion.state == State.REQUESTED and deletion.policy != Policy.NONE:
+        return EventWords(title="Another person approves", tone="muted", icon="people")
+    title, icon = _NEXT[State(deletion.state)]
+    return EventWords(title=title, tone="muted", icon=icon)

@@ -118,6 +118,14 @@ def test_a_malformed_id_is_refused_where_it_was_typed(desk: Desk, connection_id:
     assert form.fields["reason"] == "carve-out"
 
 
+def test_an_unknown_credential_is_said_once(desk: Desk) -> None:
+    page = read(desk.client.get("/deletions/new/?credential=x&connection_id=y"))
+
+    assert page.status == 422
+    assert "Choose the credential that sends." in page.text
+    assert "Select a valid choice" not in page.text
+
+
 def test_an_upper_case_id_with_spaces_around_is_the_same_connection(desk: Desk) -> None:
     page = desk.review(connection_id=f"  {desk.connection.id.upper()} ")
 
