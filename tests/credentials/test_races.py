@@ -1,0 +1,96 @@
+"""What two managers may not both do at the same moment. PostgreSQL: SQLite has one writer."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from connections.actors import command_actor
+from connections.models import Credential, Deletion, State
+from connections.services import credentials, sending
+from connections.services.errors import ActError
+from connections.services.retirement import retire_credential
+from sandbox.server import SandboxServer
+from tests.credentials.support import added, codes, deletion_of, keys_of, second_pair
+
+pytestmark = [
+    pytest.mark.database,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(settings.DATABASE_IS_SQLITE, reason="SQLite has one writer at a time"),
+]
+
+
+def at_once(*acts: Callable[[], object]) -> list[str]:
+    """Do all acts in threads of their own that start together; "done" or "refused" for each."""
+    start = Barrier(len(acts))
+
+    def run(act: Callable[[], object]) -> str:
+        start.wait(timeout=10)
+        try:
+            act()
+        except ActError:
+            return "refused"
+        finally:
+            connection.close()
+        return "done"
+
+    with ThreadPoolExecutor(len(acts)) as pool:
+        return sorted(pool.map(run, acts))
+
+
+def test_a_form_posted_twice_at_once_adds_one_credential(sandbox: SandboxServer) -> None:
+    results = at_once(*[lambda: added(sandbox, "Payments US", name="Pay")] * 2)
+
+    assert results == ["done", "refused"]
+    assert Credential.objects.count() == 1
+
+
+def test_two_rotations_at_once_leave_one_new_pair(sandbox: SandboxServer) -> None:
+    added(sandbox, "Payments US")
+    pairs = [second_pair(sandbox, "Payments US"), second_pair(sandbox, "Payments US")]
+    seen = [Credential.objects.get(), Credential.objects.get()]
+
+    def rotate(number: int) -> None:
+        credentials.rotate_credential(
+            actor=command_actor(), credential=seen[number], keys=keys_of(pairs[number])
+        )
+
+    results = at_once(lambda: rotate(0), lambda: rotate(1))
+    stored = Credential.objects.get()
+    assert results == ["done", "refused"]
+    assert stored.secret_version == 2
+    assert stored.open_keys().api_key.reveal() in {pair.api_key for pair in pairs}
+    assert codes().count("credential.rotated") == 1
+
+
+def test_two_renames_to_one_name_leave_one(sandbox: SandboxServer) -> None:
+    stored = [added(sandbox, "Payments US"), added(sandbox, "Group SOC")]
+
+    def rename(number: int) -> None:
+        credentials.rename_credential(
+            actor=command_actor(), credential=stored[number], name="The one"
+        )
+
+    assert at_once(lambda: rename(0), lambda: rename(1)) == ["done", "refused"]
+    assert Credential.objects.filter(name="The one").count() == 1
+
+
+@pytest.mark.parametrize("times", range(3))
+def test_a_deletion_is_never_sending_with_a_credential_that_was_retired(
+    sandbox: SandboxServer, times: int
+) -> None:
+    credential = added(sandbox, "Payments US")
+    deletion = deletion_of(credential, State.REQUESTED)
+    at_once(
+        lambda: sending.claim(deletion=deletion, actor=command_actor(), was_read_before=True),
+        lambda: retire_credential(
+            actor=command_actor(), credential=credential, confirmation="Payments US"
+        ),
+    )
+
+    state = Deletion.objects.get().state
+    assert Credential.objects.get().is_retired == (state == State.SETTLED)
+    assert state in {State.SETTLED, State.SENDING}
