@@ -111,15 +111,21 @@ def _typed_before(again: str) -> dict[str, str]:
 def _choice_page(
     request: HttpRequest, *, data: QueryDict, error: InvalidInputError | None = None
 ) -> HttpResponse:
-    form = choice_form(data or None)
     if error:
+        form = choice_form(data)
         show_errors(form, error)
-    elif form.is_bound:
+    else:
         # Half an address is no mistake: show what is given and ask for the rest.
         form = choice_form()
         form.initial = data.dict()
     context = {"form": form}
-    return render(request, "connections/deletion_new.html", context, status=422 if error else 200)
+    status = 422 if error else 200
+    response = render(request, "connections/deletion_new.html", context, status=status)
+    if wants_fragment(request):
+        # The review is no longer what is asked about: its whole page gives way.
+        response["HX-Retarget"] = response["HX-Reselect"] = "#content"
+        response["HX-Reswap"] = "outerHTML"
+    return response
 
 
 def _review_page(

@@ -118,6 +118,14 @@ def test_a_malformed_id_is_refused_where_it_was_typed(desk: Desk, connection_id:
     assert form.fields["reason"] == "carve-out"
 
 
+def test_an_empty_form_is_refused_in_words(desk: Desk) -> None:
+    page = read(desk.client.post("/deletions/new/", {}))
+
+    assert page.status == 422
+    assert "Choose the credential that sends." in page.text
+    assert "An org connection id looks like" in page.text
+
+
 def test_an_unknown_credential_is_said_once(desk: Desk) -> None:
     page = read(desk.client.get("/deletions/new/?credential=x&connection_id=y"))
 
