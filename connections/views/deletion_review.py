@@ -12,7 +12,7 @@ from django.utils.timesince import timesince
 
 from connections import clock, wording
 from connections.forms.deletions import ConnectionChoiceForm, DeletionForm
-from connections.models import Credential, OrgConnectionSnapshot
+from connections.models import Credential, Deletion, OrgConnectionSnapshot
 from connections.services import org_connections
 from connections.services.reviews import Review
 from connections.sites import DatadogSite, UnknownSiteError, get_site
@@ -237,3 +237,18 @@ def deletion_form(
         }
         | {name: typed.get(name, "") for name in PREFILLED}
     )
+
+
+def uuid_or_none(text: str) -> UUID | None:
+    """The id in a query or a form; None for anything else."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def typed_before(again: str) -> dict[str, str]:
+    """Reason and ticket of the deletion that is asked for again."""
+    pk = uuid_or_none(again)
+    before = Deletion.objects.filter(pk=pk).first() if pk else None
+    return {"reason": before.reason, "ticket": before.ticket} if before else {}

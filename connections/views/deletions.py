@@ -36,7 +36,13 @@ from connections.views.deletion_answers import (
 )
 from connections.views.deletion_outcome import Typed, outcome_page
 from connections.views.deletion_record import record_context
-from connections.views.deletion_review import choice_form, deletion_form, page_of
+from connections.views.deletion_review import (
+    choice_form,
+    deletion_form,
+    page_of,
+    typed_before,
+    uuid_or_none,
+)
 from connections.views.support import actor_of
 
 REVIEW = "connections/deletion_review.html"
@@ -60,8 +66,8 @@ def deletion_new(request: HttpRequest) -> HttpResponse:
     except InvalidInputError as error:
         return _choice_page(request, data=asked, error=error)
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
-    request_id = _uuid_or_none(asked.get("request_id", ""))
-    typed = _typed_before(asked.get("again", "")) | asked.dict()
+    request_id = uuid_or_none(asked.get("request_id", ""))
+    typed = typed_before(asked.get("again", "")) | asked.dict()
     form = deletion_form(review, typed=typed, request_id=request_id)
     notice = "Nothing was recorded from that form, so nothing was sent." if request_id else ""
     return _review_page(request, review=review, form=form, notice=notice, status=200)
@@ -71,7 +77,7 @@ def _chosen(data: Mapping[str, str]) -> tuple[Credential, UUID]:
     """The credential and the connection that were asked for. Raises InvalidInputError."""
     problems: dict[str, str] = {}
     credential = None
-    pk = _uuid_or_none(data.get("credential", ""))
+    pk = uuid_or_none(data.get("credential", ""))
     if pk:
         credential = Credential.objects.filter(pk=pk).first()
     if credential is None:
@@ -85,27 +91,13 @@ def _chosen(data: Mapping[str, str]) -> tuple[Credential, UUID]:
     return credential, connection_id
 
 
-def _uuid_or_none(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
 def _recorded(request_id: str, *, actor: Actor) -> Deletion | None:
     """The deletion that this person's form made, if it did."""
-    wanted = _uuid_or_none(request_id)
+    wanted = uuid_or_none(request_id)
     if wanted is None or actor.person is None:
         return None
     own = stored_deletions().filter(requested_by=actor.person)
     return own.filter(request_id=wanted).first()
-
-
-def _typed_before(again: str) -> dict[str, str]:
-    """Reason and ticket of the deletion that is asked for again."""
-    pk = _uuid_or_none(again)
-    before = Deletion.objects.filter(pk=pk).first() if pk else None
-    return {"reason": before.reason, "ticket": before.ticket} if before else {}
 
 
 def _choice_page(
