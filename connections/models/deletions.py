@@ -166,6 +166,17 @@ class Deletion(SnapshotFields):
             models.Index(
                 fields=["due_at"], condition=Q(due_at__isnull=False), name="deletions_due"
             ),
+            # Few among millions, and the overview asks for them each time.
+            models.Index(
+                fields=["requested_at", "id"],
+                condition=Q(contradicted_at__isnull=False),
+                name="deletions_contradicted",
+            ),
+            models.Index(
+                fields=["outcome", "requested_at", "id"],
+                condition=Q(verified_at__isnull=True),
+                name="deletions_unverified",
+            ),
         ]
 
     def __str__(self) -> str:
