@@ -270,8 +270,8 @@ if not IS_LOCAL:
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_SECURE = True
     CSRF_COOKIE_NAME = "__Host-csrftoken"
-    if TRUSTED_PROXIES:
-        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    # No SECURE_PROXY_SSL_HEADER, which would believe X-Forwarded-Proto from anybody: gunicorn
+    # (orgadmin/gunicorn_conf.py) sets the scheme where one of TRUSTED_PROXIES says so.
 # Preload and includeSubDomains bind a whole domain, which is not this service's to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if not HAS_MAIL:

@@ -173,3 +173,13 @@ def test_a_signal_while_it_starts_ends_it_in_order_too(tmp_path: Path) -> None:
         assert any(process.children() for _ in until(30))
         assert process.end() == 0
         assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize(("trusted", "status"), [("127.0.0.1", 200), ("10.9.8.7", 301), ("", 301)])
+def test_only_a_trusted_proxy_can_say_that_a_request_came_by_https(
+    tmp_path: Path, trusted: str, status: int
+) -> None:
+    public = {"ALLOWED_HOSTS": "orgs.example.org", "ORGADMIN_TRUSTED_PROXIES": trusted}
+    with serving_process(tmp_path, **public) as process:
+        headers = {"Host": "orgs.example.org", "X-Forwarded-Proto": "https"}
+        assert get(port_of(process), "/accounts/login/", headers=headers)[0] == status

@@ -114,12 +114,14 @@ def manage(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProce
     )
 
 
-def get(port: int, path: str, *, host: str = "127.0.0.1") -> tuple[int, str]:
+def get(
+    port: int, path: str, *, host: str = "127.0.0.1", headers: Mapping[str, str] | None = None
+) -> tuple[int, str]:
     """The status and text of one page, as soon as the port answers."""
     for _ in until(PATIENCE):
         connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
         with contextlib.closing(connection), contextlib.suppress(ConnectionError):
-            connection.request("GET", path)
+            connection.request("GET", path, headers=dict(headers or {}))
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
     raise AssertionError(f"nothing answers on port {port}")
