@@ -3,17 +3,20 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.test import Client
+from django.test import Client, override_settings
 from playwright.sync_api import BrowserContext, Page
-from pytest_django import DjangoDbBlocker
+from pytest_django import DjangoDbBlocker, Settings
 
 from connections.models import Person, Role
+from sandbox.demo_world import demo_world
 from sandbox.server import SandboxServer
+from tests.browser.demo_world import build
 from tests.browser.desk import Desk
 from tests.browser.stage import database_at, make_blank_database, served
 from tests.browser.watch import Watch
@@ -151,3 +154,60 @@ def administrator(stage: str) -> Person:
 def desk(operator: Person, sandbox: SandboxServer, open_as: OpenAs) -> Desk:
     """Ada's browser, and what Payments US shares with Group SOC."""
     return Desk.at(sandbox=sandbox, page=open_as(operator))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """The demo's company, built once: its world, its database and its keys."""
+
+    sandbox: SandboxServer
+    database: Path
+    key_ring: Path
+
+
+@pytest.fixture(scope="session")
+def demo(
+    blank_database: Path,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Demo]:
+    """The demo's company with something of everything, to be copied."""
+    directory = tmp_path_factory.mktemp("demo")
+    database, key_ring = directory / "orgadmin.sqlite3", directory / "keyring.json"
+    shutil.copy(blank_database, database)
+    with SandboxServer(demo_world()) as server:
+        known = override_settings(KEYRING_FILE=key_ring, EXTRA_SITES=server.base_urls)
+        with known, database_at(database, blocker=django_db_blocker):
+            build(server.world)
+        yield Demo(sandbox=server, database=database, key_ring=key_ring)
+
+
+@pytest.fixture
+def demo_stage(
+    demo: Demo,
+    key_ring_file: Path,
+    settings: Settings,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path: Path,
+) -> Iterator[str]:
+    """The address of a service in which the demo's company has a month behind it."""
+    settings.KEYRING_FILE = demo.key_ring
+    settings.EXTRA_SITES = demo.sandbox.base_urls
+    path = tmp_path / "orgadmin.sqlite3"
+    shutil.copy(demo.database, path)
+    with database_at(path, blocker=django_db_blocker), served() as address:
+        yield address
+
+
+@pytest.fixture
+def open_demo_as(
+    demo_stage: str, new_context: Callable[..., BrowserContext], watch: Watch
+) -> OpenAs:
+    """Open a page of the demo's company as one of its people, by username."""
+    open_page = page_opener(address=demo_stage, new_context=new_context, watch=watch)
+
+    def open_by_name(username: str | None, **options: Any) -> Page:
+        person = Person.objects.get(username=username) if username else None
+        return open_page(person, **options)
+
+    return open_by_name

@@ -1,0 +1,176 @@
+"""The demo's company with something of everything: each state and outcome, good and bad keys."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP
+
+from connections import clock
+from connections.actors import WORKER, Actor, command_actor, person_actor
+from connections.models import Credential, Deletion, KeyPair, Person, Policy, Role
+from connections.secret import Secret
+from connections.services import (
+    credentials,
+    deletions,
+    due,
+    org_connections,
+    people,
+    retirement,
+    reviews,
+)
+from connections.services.sending import claim
+from orgadmin import demo_history
+from sandbox.demo_world import connection_id_between
+from sandbox.world import World
+
+LONG_REASON = (
+    "The contract with the partner ended on the last day of the quarter, their people have left, "
+    "and nobody who was asked remembers a dashboard that would still use it."
+)
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Adds to the demo what it lacks."""
+
+    world: World
+
+    @property
+    def operator(self) -> Actor:
+        return person_actor(person=Person.objects.get(username="operator"))
+
+    @property
+    def administrator(self) -> Actor:
+        return person_actor(person=Person.objects.get(username="administrator"))
+
+    def ask(self, *, sender: str, source: str, sink: str, reason: str = LONG_REASON) -> Deletion:
+        """Ask for and confirm a deletion as the review does."""
+        connection_id = uuid.UUID(connection_id_between(source=source, sink=sink))
+        return self.ask_for(connection_id, sender=sender, reason=reason)
+
+    def ask_for(self, connection_id: uuid.UUID, *, sender: str, reason: str) -> Deletion:
+        """The same, by id."""
+        credential = Credential.objects.get(name=sender)
+        shown = reviews.review(
+            actor=self.operator, credential=credential, connection_id=connection_id
+        )
+        return deletions.request_deletion(
+            actor=self.operator,
+            credential=credential,
+            connection_id=connection_id,
+            reason=reason,
+            ticket="SEC-212",
+            request_id=uuid.uuid4(),
+            digest=shown.digest,
+            confirmation=shown.text_to_type,
+        )
+
+    def deletions(self) -> None:
+        """The states and outcomes that the demo has not."""
+        self._not_sent()
+        self._stale()
+        self.ask(sender="Retail US", source="Retail US", sink="Contact Center")  # 401
+        self.ask(sender="Payments EU", source="Insurance EU", sink="Payments EU")  # 400
+        self.ask_for(
+            uuid.UUID("0b7e3c1a-0000-4000-8000-00000000c0de"),
+            sender="Payments EU",
+            reason="An id that somebody passed on",
+        )
+        self._sending()
+        self.ask(sender="Payments EU", source="Payments EU", sink="Partner Portal")  # 429
+
+    def _not_sent(self) -> None:
+        from sandbox import faults
+
+        source, sink = "Retail US", "Analytics"
+        connection_id = connection_id_between(source=source, sink=sink)
+        self.world.set_fault(
+            fault=faults.rate_limited(reset="300"), connection_id=connection_id, times=1
+        )
+        with clock.shifted(-timedelta(hours=5)):
+            self.ask(sender="Retail US", source=source, sink=sink)
+        with clock.shifted(-timedelta(hours=4)):
+            due.work_off(actor=WORKER)
+
+    def _stale(self) -> None:
+        source, sink = "Payments EU", "Data Lake EU"
+        connection_id = connection_id_between(source=source, sink=sink)
+        self.world.change_connection(
+            connection_id=connection_id, connection_types=("logs", "metrics", "audit")
+        )
+        self.ask(sender="Payments EU", source=source, sink=sink)
+
+    def _sending(self) -> None:
+        """A deletion whose process is at it, or was killed."""
+        credential = Credential.objects.get(name="Payments EU")
+        credentials.change_policy(
+            actor=self.administrator, credential=credential, policy=Policy.ONE
+        )
+        asked = self.ask(sender="Payments EU", source="Data Lake EU", sink="Payments EU")
+        credential.refresh_from_db()
+        credentials.change_policy(
+            actor=self.administrator, credential=credential, policy=Policy.NONE
+        )
+        Deletion.objects.filter(pk=asked.pk).update(policy=Policy.NONE)
+        asked.refresh_from_db()
+        assert claim(deletion=asked, actor=self.operator, was_read_before=True)
+
+    def credentials(self) -> None:
+        """One that never worked, one that is retired, one that fails since today."""
+        manager = person_actor(person=Person.objects.get(username="credentials"))
+        site = Credential.objects.get(name="Labs").site
+        credentials.add_credential(
+            actor=manager,
+            name="ML Platform",
+            site=site,
+            keys=KeyPair(api_key=Secret("a" * 32), application_key=Secret("b" * 40)),
+        )
+        org = next(one for one in self.world.orgs.values() if one.name == "Mobile")
+        pair = self.world.add_key_pair(org=org)
+        retired = credentials.add_credential(
+            actor=manager,
+            name="Mobile (before the move)",
+            site=site,
+            keys=KeyPair(
+                api_key=Secret(pair.api_key), application_key=Secret(pair.application_key)
+            ),
+        )
+        retirement.retire_credential(actor=manager, credential=retired, confirmation=retired.name)
+        [labs] = [one for one in self.world.key_pairs() if one.org.name == "Labs"]
+        self.world.revoke(labs)
+        org_connections.refresh(actor=WORKER)
+
+    def people(self) -> None:
+        """One invited, one disabled, one without a role, one with every second factor."""
+        by = command_actor()
+        for username, roles in (("invited", [Role.VIEWER]), ("left", [Role.APPROVER])):
+            people.add_person(
+                actor=by, username=username, email=f"{username}@example.com", roles=roles
+            )
+        people.add_person(actor=by, username="newcomer", email="newcomer@example.com", roles=[])
+        for username in ("newcomer", "left"):
+            person = Person.objects.get(username=username)
+            people.set_password(
+                actor=person_actor(person=person), person=person, password=demo_history.PASSWORD
+            )
+        people.disable_person(actor=self.administrator, person=Person.objects.get(username="left"))
+        approver = Person.objects.get(username="approver")
+        TOTP.activate(approver, "JBSWY3DPEHPK3PXP")
+        RecoveryCodes.activate(approver)
+        Authenticator.objects.create(
+            user=approver,
+            type=Authenticator.Type.WEBAUTHN,
+            data={"name": "Blue key", "credential": {}},
+        )
+
+
+def build(world: World) -> None:
+    """Fill the empty database; the sandbox that serves `world` must answer."""
+    demo_history.seed()
+    builder = _Builder(world)
+    builder.deletions()
+    builder.credentials()
+    builder.people()

@@ -1,0 +1,120 @@
+"""The main job from signing in to finding it again, by clicks alone."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from connections.models import Role
+from sandbox.server import SandboxServer
+from tests.browser.desk import REASON, SINK, SOURCE, Desk
+from tests.browser.watch import Watch
+from tests.support.people import PASSWORD, make_person
+from tests.support.sandbox import US, connection_between, key_pair_of
+
+HEADLINE = "Deleted, and gone from Datadog’s list."
+
+
+def sign_in(page: Page, username: str) -> None:
+    """Sign in on the page that an address leads to."""
+    page.goto("/")
+    page.get_by_label("Username or e-mail").fill(username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def add_credential(page: Page, sandbox: SandboxServer) -> None:
+    """Store the key pair of Payments US in the form."""
+    pair = key_pair_of(sandbox.world, SOURCE)
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Credentials").click()
+    page.get_by_label("Site").select_option(US)
+    page.get_by_label("API key").fill(pair.api_key)
+    page.get_by_label("Application key").fill(pair.application_key)
+    page.get_by_role("button", name="Add credential").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(SOURCE)
+
+
+def open_review(page: Page) -> None:
+    """Go to the connections and choose the one to delete."""
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Connections").click()
+    page.get_by_role("link", name=f"Delete {SOURCE} to {SINK}…").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Delete this org connection?")
+
+
+def find_in_history(page: Page) -> None:
+    """Search the history for a word of the reason, and open what is found."""
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Deletions").click()
+    page.get_by_role("searchbox").fill("carve-out")
+    page.get_by_role("searchbox").press("Enter")
+    expect(page.locator("#count")).to_have_text(re.compile(r"1 deletion\s+found"))
+    page.get_by_role("link", name=re.compile(f"{SOURCE}.*{SINK}")).click()
+    expect(page.get_by_text(REASON).first).to_be_visible()
+    expect(page.locator("#outcome h2").first).to_have_text(HEADLINE)
+
+
+@pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
+def test_a_person_signs_in_stores_a_key_pair_deletes_and_finds_it_again(
+    java_script: bool, open_as: Callable[..., Page], sandbox: SandboxServer
+) -> None:
+    make_person("ada", Role.OPERATOR, Role.CREDENTIAL_MANAGER)
+    connection = connection_between(sandbox.world, SOURCE, SINK)
+    page = open_as(None, java_script_enabled=java_script)
+
+    sign_in(page, "ada")
+    add_credential(page, sandbox)
+    open_review(page)
+    page.get_by_label("Why?").fill(REASON)
+    page.get_by_label("To confirm, type").fill(SOURCE)
+    if java_script:
+        page.evaluate("window.stillHere = true")
+    page.get_by_role("button", name="Delete connection").click()
+
+    expect(page.locator("#outcome h2").first).to_have_text(HEADLINE)
+    expect(page).to_have_url(re.compile(r"/deletions/[0-9a-f-]{36}/$"))
+    if java_script:
+        assert page.evaluate("window.stillHere") is True  # no page was loaded
+        expect(page.locator("#outcome h2").first).to_be_focused()
+    assert sandbox.world.deletes_received(connection.id) == 1
+    find_in_history(page)
+
+
+def test_a_wrong_password_says_so_and_lets_nobody_in(
+    open_as: Callable[..., Page], stage: str
+) -> None:
+    make_person("ada", Role.OPERATOR)
+    page = open_as(None)
+    page.goto("/deletions/")
+    page.get_by_label("Username or e-mail").fill("ada")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+
+    expect(page.get_by_role("alert")).to_contain_text("You are not signed in.")
+    expect(page.get_by_label("Username or e-mail")).to_have_value("ada")
+    expect(page.get_by_label("Password")).to_have_value("")
+
+
+def test_a_mistyped_name_is_said_beside_the_field_and_nothing_is_lost_or_sent(
+    desk: Desk, watch: Watch
+) -> None:
+    watch.expect("status of 422")
+    desk.fill()
+    confirmation = desk.page.get_by_label("To confirm, type")
+    confirmation.fill("Payments EU")
+    desk.delete_button.click()
+
+    expect(confirmation).to_have_attribute("aria-invalid", "true")
+    expect(confirmation).to_have_value("Payments EU")
+    expect(desk.page.get_by_label("Why?")).to_have_value(REASON)
+    expect(desk.page.get_by_role("alert")).to_contain_text("Nothing was sent.")
+    assert desk.sent() == 0
+
+
+def test_it_says_when_what_is_typed_matches(desk: Desk) -> None:
+    desk.page.goto(desk.review_path)
+    hint = desk.page.locator("[data-confirm-hint]")
+    confirmation = desk.page.get_by_label("To confirm, type")
+    confirmation.fill("payments")
+    expect(hint).to_have_text("")
+    confirmation.fill("  payments   us ")
+    expect(hint).to_have_text("Matches")

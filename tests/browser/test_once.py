@@ -1,0 +1,180 @@
+"""However the browser misbehaves: one DELETE, one record, and the page says where it is."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from connections.models import Deletion, Person
+from sandbox import faults
+from sandbox.server import SandboxServer
+from tests.browser.desk import REASON, Desk
+from tests.browser.watch import Watch
+
+RECORD = re.compile(r"/deletions/[0-9a-f-]{36}/$")
+
+
+def assert_deleted_once(desk: Desk) -> None:
+    """One DELETE reached Datadog, and one record says so."""
+    assert desk.sent() == 1
+    assert Deletion.objects.filter(outcome="deleted").count() == 1
+
+
+def test_a_double_click_sends_once(desk: Desk) -> None:
+    desk.fill()
+    desk.delete_button.dblclick()
+
+    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    assert_deleted_once(desk)
+    assert Deletion.objects.count() == 1
+
+
+def test_a_double_click_without_javascript_sends_once(
+    operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
+) -> None:
+    desk = Desk.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=False))
+    desk.fill()
+    desk.delete_button.dblclick()
+
+    expect(desk.outcome).to_have_attribute("data-state", "settled")
+    expect(desk.page).to_have_url(RECORD)
+    assert_deleted_once(desk)
+    assert Deletion.objects.count() == 1
+
+
+def test_a_second_tab_is_led_to_the_deletion_that_the_first_began(desk: Desk) -> None:
+    desk.world.set_fault(fault=faults.delayed(seconds=1.5), connection_id=desk.connection.id)
+    second = desk.page.context.new_page()
+    other = Desk(
+        page=second, credential=desk.credential, connection=desk.connection, world=desk.world
+    )
+    desk.fill()
+    other.fill()
+    desk.delete_button.click()
+    assert desk.world.wait_until(lambda: desk.sent() == 1)
+    other.delete_button.click()
+
+    expect(other.headline).to_be_visible()
+    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    expect(other.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    assert_deleted_once(desk)
+    assert Deletion.objects.count() == 1
+
+
+def test_a_second_tab_that_comes_later_is_told_that_it_changed(desk: Desk, watch: Watch) -> None:
+    second = desk.page.context.new_page()
+    other = Desk(
+        page=second, credential=desk.credential, connection=desk.connection, world=desk.world
+    )
+    desk.fill()
+    other.fill()
+    desk.delete_button.click()
+    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    watch.expect("status of 409")
+    other.delete_button.click()
+
+    notice = other.page.get_by_role("alert").get_by_role("heading")
+    expect(notice).to_have_text(
+        "It changed since you opened this page. Nothing was sent. Look again."
+    )
+    expect(notice).to_be_focused()
+    expect(other.page.get_by_text("Not reviewed.")).to_be_visible()
+    expect(other.page.get_by_label("Why?")).to_have_value(REASON)
+    assert_deleted_once(desk)
+    assert Deletion.objects.count() == 1
+
+
+@pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
+def test_reloading_the_result_sends_nothing_again(
+    java_script: bool, operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
+) -> None:
+    desk = Desk.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=java_script))
+    desk.delete()
+    expect(desk.page).to_have_url(RECORD)
+    desk.page.reload()
+
+    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    assert_deleted_once(desk)
+    assert Deletion.objects.count() == 1
+
+
+@pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
+def test_going_back_and_sending_the_form_again_deletes_nothing_more(
+    java_script: bool, operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
+) -> None:
+    desk = Desk.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=java_script))
+    desk.delete()
+    expect(desk.page).to_have_url(RECORD)
+    desk.page.go_back()
+    expect(desk.page.get_by_role("heading", level=1)).to_have_text("Delete this org connection?")
+    desk.page.get_by_label("Why?").fill(REASON)
+    confirm = desk.page.locator("form[data-confirm]").get_attribute("data-confirm")
+    desk.page.get_by_label("To confirm, type").fill(confirm or "")
+    desk.delete_button.click()
+
+    expect(desk.outcome).to_have_attribute("data-state", "settled")
+    assert_deleted_once(desk)
+
+
+def expect_a_lost_answer(watch: Watch) -> None:
+    """The browser and htmx both say so in the console."""
+    watch.expect("ERR_CONNECTION_RESET")
+    watch.expect("htmx:(sendError|afterRequest)")
+
+
+def lose_answers(page: Page, *, is_let_through: bool) -> None:
+    """Let the browser never hear the answer to a POST; the server may hear the question."""
+
+    def handle(route: Route) -> None:
+        if route.request.method != "POST":
+            route.continue_()
+            return
+        if is_let_through:
+            route.fetch()
+        route.abort("connectionreset")
+
+    page.route("**/deletions/**", handle)
+
+
+def test_a_lost_answer_leads_to_the_record(desk: Desk, watch: Watch) -> None:
+    expect_a_lost_answer(watch)
+    desk.fill()
+    lose_answers(desk.page, is_let_through=True)
+    desk.delete_button.click()
+
+    notice = desk.page.get_by_role(
+        "heading", name="Org Admin did not answer. The deletion may have been sent."
+    )
+    expect(notice).to_be_focused()
+    expect(desk.page.get_by_text("Do not start again: open its record.")).to_be_visible()
+    desk.page.get_by_role("link", name="Open record").click()
+    expect(desk.page).to_have_url(RECORD)
+    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    assert_deleted_once(desk)
+
+
+def test_a_question_that_never_arrived_leads_back_to_the_form(desk: Desk, watch: Watch) -> None:
+    expect_a_lost_answer(watch)
+    desk.fill()
+    lose_answers(desk.page, is_let_through=False)
+    desk.delete_button.click()
+    desk.page.get_by_role("link", name="Open record").click()
+
+    expect(desk.page.get_by_role("alert")).to_contain_text("nothing was sent")
+    assert desk.sent() == 0
+    assert not Deletion.objects.exists()
+
+
+def test_after_a_lost_answer_pressing_again_sends_nothing_more(desk: Desk, watch: Watch) -> None:
+    expect_a_lost_answer(watch)
+    desk.fill()
+    lose_answers(desk.page, is_let_through=True)
+    desk.delete_button.click()
+    expect(desk.page.get_by_role("link", name="Open record")).to_be_visible()
+    desk.page.unroute_all()
+    desk.delete_button.click()
+
+    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    assert_deleted_once(desk)
+    assert Deletion.objects.count() == 1
