@@ -1,26 +1,21 @@
-"""The demo's people, credentials and past, made through the real services against the sandbox."""
+"""The demo's past, made through the real services against the sandbox."""
 
 import http.client
 import json
 import uuid
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from connections import clock
-from connections.actors import WORKER, Actor, command_actor, person_actor
+from connections.actors import WORKER, command_actor
 from connections.models import (
     Credential,
     Deletion,
-    KeyPair,
-    OrgConnectionSnapshot,
     Person,
     Policy,
-    Role,
 )
-from connections.secret import Secret
 from connections.services import (
     approvals,
     credentials,
@@ -33,30 +28,16 @@ from connections.services import (
 )
 from connections.services.errors import ConflictError
 from connections.sites import get_site
-from sandbox.demo_world import connection_id_between, demo_key_pairs
-
-# Of the demo alone, which listens on the loopback address and is gone afterwards.
-PASSWORD = "try-org-admin-1"  # noqa: S105
-
-_PEOPLE = (
-    ("operator", "Ada", "Osei", Role.OPERATOR),
-    ("approver", "Grace", "Lindqvist", Role.APPROVER),
-    ("credentials", "Carlos", "Mendes", Role.CREDENTIAL_MANAGER),
-    ("auditor", "Alma", "Rossi", Role.AUDITOR),
-    ("viewer", "Victor", "Huang", Role.VIEWER),
+from orgadmin.demo_cast import (
+    PASSWORD,
+    Cast,
+    add_credentials,
+    add_people,
+    ago,
+    names_of_connections,
+    roles_of,
 )
-
-
-@dataclass
-class Cast:
-    """Who acts in the demo's past, by user name, and with which credentials, by org."""
-
-    people: dict[str, Person] = field(default_factory=dict)
-    credentials: dict[str, Credential] = field(default_factory=dict)
-
-    def actor(self, username: str) -> Actor:
-        """One of the people as an actor."""
-        return person_actor(person=Person.objects.get(pk=self.people[username].pk))
+from sandbox.demo_world import connection_id_between
 
 
 def seed() -> dict[str, Any]:
@@ -69,10 +50,10 @@ def seed() -> dict[str, Any]:
             "This database holds people or credentials, so the demo leaves it alone."
         )
     cast = Cast()
-    with _ago(days=31):
-        _add_people(cast)
-    with _ago(days=30):
-        _add_credentials(cast)
+    with ago(days=31):
+        add_people(cast)
+    with ago(days=30):
+        add_credentials(cast)
     _make_past(cast)
     org_connections.refresh(actor=WORKER)
     link = people.make_sign_in_link(
@@ -80,52 +61,12 @@ def seed() -> dict[str, Any]:
     )
     return {
         "people": [
-            {"username": one.username, "roles": _roles_of(one)} for one in cast.people.values()
+            {"username": one.username, "roles": roles_of(one)} for one in cast.people.values()
         ],
         "password": PASSWORD,
         "link": link,
-        "names": _names(),
+        "names": names_of_connections(),
     }
-
-
-def _add_people(cast: Cast) -> None:
-    for username, first, last, role in _PEOPLE:
-        _add_person(cast, username=username, first=first, last=last, roles=[role])
-    _add_person(cast, username="administrator", first="Rosa", last="Weber", roles=None)
-
-
-def _add_person(
-    cast: Cast, *, username: str, first: str, last: str, roles: list[Role] | None
-) -> None:
-    person = people.add_person(
-        actor=command_actor(),
-        username=username,
-        email=f"{username}@example.com",
-        roles=roles or [],
-        is_administrator=roles is None,
-    )
-    person.first_name, person.last_name = first, last
-    person.save(update_fields=["first_name", "last_name"])
-    people.set_password(actor=person_actor(person=person), person=person, password=PASSWORD)
-    cast.people[username] = person
-
-
-def _roles_of(person: Person) -> str:
-    if person.is_superuser:
-        return "Administrator"
-    return ", ".join(sorted(role.value for role in person.roles))
-
-
-def _add_credentials(cast: Cast) -> None:
-    for pair in demo_key_pairs():
-        cast.credentials[pair.org.name] = credentials.add_credential(
-            actor=cast.actor("credentials"),
-            name="",
-            site=pair.org.site.name,
-            keys=KeyPair(
-                api_key=Secret(pair.api_key), application_key=Secret(pair.application_key)
-            ),
-        )
 
 
 # --- The past -----------------------------------------------------------------------------------
@@ -153,17 +94,17 @@ def _make_past(cast: Cast) -> None:
 
 
 def _deleted(cast: Cast) -> None:
-    with _ago(days=26, hours=3):
+    with ago(days=26, hours=3):
         _ask(
             cast,
             _Wish("Payments EU", "Payments EU", "Claims EU", "Claims reads its own logs now", 4127),
         )
-    with _ago(days=24, hours=7):
+    with ago(days=24, hours=7):
         _ask(cast, _Wish("Labs", "Labs Staging", "Labs", "Staging was folded into Labs", 4133))
 
 
 def _refused(cast: Cast) -> None:
-    with _ago(days=22, hours=5):
+    with ago(days=22, hours=5):
         _ask(
             cast,
             _Wish("Group SOC", "Claims EU", "Group SOC", "SOC moved to the new tenant", 4140),
@@ -174,23 +115,23 @@ def _already_absent(cast: Cast) -> None:
     source, sink = "Retail US", "Store Operations"
     # Somebody deletes it in Datadog between our last look and our DELETE.
     _set_fault("executes_then_404", source=source, sink=sink, site="Retail US", cast=cast)
-    with _ago(days=20, hours=2):
+    with ago(days=20, hours=2):
         _ask(cast, _Wish("Retail US", source, sink, "Store dashboards were retired", 4151))
 
 
 def _gone_after_a_lost_answer(cast: Cast) -> None:
-    with _ago(days=17, hours=6):
+    with ago(days=17, hours=6):
         _ask(cast, _Wish("Retail US", "Loyalty", "Retail US", "Loyalty left the group", 4160))
     _work_off_later(days=17, hours=6)
 
 
 def _closed_without_knowing(cast: Cast) -> None:
-    with _ago(days=14, hours=4):
+    with ago(days=14, hours=4):
         asked = _ask(
             cast, _Wish("Retail US", "Retail US", "Data Lake", "The lake has its own intake", 4168)
         )
     _work_off_later(days=14, hours=4)
-    with _ago(days=14, hours=1):
+    with ago(days=14, hours=1):
         endings.close_deletion(
             deletion=Deletion.objects.get(pk=asked.pk),
             actor=cast.actor("operator"),
@@ -199,7 +140,7 @@ def _closed_without_knowing(cast: Cast) -> None:
 
 
 def _contradicted(cast: Cast) -> None:
-    with _ago(days=12, hours=8):
+    with ago(days=12, hours=8):
         _ask(
             cast,
             _Wish("Retail US", "Warehouse US", "Retail US", "The warehouse was sold", 4175),
@@ -208,7 +149,7 @@ def _contradicted(cast: Cast) -> None:
 
 
 def _four_eyes_from_then_on(cast: Cast) -> None:
-    with _ago(days=11):
+    with ago(days=11):
         cast.credentials["Group SOC"] = credentials.change_policy(
             actor=cast.actor("administrator"),
             credential=cast.credentials["Group SOC"],
@@ -217,15 +158,15 @@ def _four_eyes_from_then_on(cast: Cast) -> None:
 
 
 def _approved_and_deleted(cast: Cast) -> None:
-    with _ago(days=9, hours=5):
+    with ago(days=9, hours=5):
         asked = _ask(
             cast, _Wish("Group SOC", "Group SOC", "Data Lake EU", "Logs are shipped directly", 4181)
         )
-    with _ago(days=9, hours=4):
+    with ago(days=9, hours=4):
         approvals.approve_deletion(
             deletion=asked, actor=cast.actor("approver"), digest=asked.approval_digest
         )
-    with _ago(days=9, hours=3):
+    with ago(days=9, hours=3):
         deletions.execute_deletion(
             deletion=asked,
             actor=cast.actor("operator"),
@@ -234,11 +175,11 @@ def _approved_and_deleted(cast: Cast) -> None:
 
 
 def _declined(cast: Cast) -> None:
-    with _ago(days=7, hours=6):
+    with ago(days=7, hours=6):
         asked = _ask(
             cast, _Wish("Group SOC", "Group SOC", "Claims EU", "Audit data seems unused", 4190)
         )
-    with _ago(days=7, hours=2):
+    with ago(days=7, hours=2):
         approvals.decline_deletion(
             deletion=asked,
             actor=cast.actor("approver"),
@@ -247,11 +188,11 @@ def _declined(cast: Cast) -> None:
 
 
 def _withdrawn(cast: Cast) -> None:
-    with _ago(days=6, hours=5):
+    with ago(days=6, hours=5):
         asked = _ask(
             cast, _Wish("Group SOC", "Group SOC", "Payments EU", "Payments has its own audit", 4194)
         )
-    with _ago(days=6, hours=4):
+    with ago(days=6, hours=4):
         endings.withdraw_deletion(
             deletion=asked,
             actor=cast.actor("operator"),
@@ -260,20 +201,20 @@ def _withdrawn(cast: Cast) -> None:
 
 
 def _expired(cast: Cast) -> None:
-    with _ago(days=5, hours=3):
+    with ago(days=5, hours=3):
         _ask(cast, _Wish("Group SOC", "Data Lake EU", "Group SOC", "No search uses it", 4199))
-    with _ago(days=4):
+    with ago(days=4):
         due.work_off(actor=WORKER)
 
 
 def _still_present(cast: Cast) -> None:
-    with _ago(days=1, hours=2):
+    with ago(days=1, hours=2):
         _ask(cast, _Wish("Labs", "Labs", "Mobile", "Mobile has its own org now", 4210))
     _work_off_later(days=1, hours=2)
 
 
 def _waits_for_approval(cast: Cast) -> None:
-    with _ago(hours=3):
+    with ago(hours=3):
         _ask(
             cast,
             _Wish("Group SOC", "Partner Portal", "Group SOC", "The partner contract ended", 4221),
@@ -281,11 +222,11 @@ def _waits_for_approval(cast: Cast) -> None:
 
 
 def _waits_for_confirmation(cast: Cast) -> None:
-    with _ago(hours=2):
+    with ago(hours=2):
         asked = _ask(
             cast, _Wish("Group SOC", "Insurance EU", "Group SOC", "Insurance was divested", 4222)
         )
-    with _ago(hours=1):
+    with ago(hours=1):
         approvals.approve_deletion(
             deletion=asked, actor=cast.actor("approver"), digest=asked.approval_digest
         )
@@ -309,10 +250,6 @@ class _Wish:
     sink: str
     reason: str
     ticket: int
-
-
-def _ago(*, days: int = 0, hours: int = 0) -> AbstractContextManager[None]:
-    return clock.shifted(-timedelta(days=days, hours=hours))
 
 
 def _ask(cast: Cast, wish: _Wish) -> Deletion:
@@ -354,11 +291,3 @@ def _set_fault(name: str, *, source: str, sink: str, site: str, cast: Cast) -> N
             raise ConflictError(f"The sandbox refused the fault {name}.")
     finally:
         connection.close()
-
-
-def _names() -> dict[str, str]:
-    """Each current connection's id and its two orgs, for telling which one misbehaves."""
-    current = OrgConnectionSnapshot.objects.filter(is_current=True)
-    return {
-        str(one.connection_id): f"{one.source_org_name} → {one.sink_org_name}" for one in current
-    }

@@ -70,7 +70,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_make_keys_makes_both_files_once_and_for_their_owner_alone(tmp_path: Path) -> None:
-    directory = tmp_path / "keys"
+    directory = tmp_path / "made"
     command = ("manage.py", "make_keys", "--output", str(directory))
     made = run_python(*command, "--json", data=tmp_path / "data")
     assert (made.returncode, made.stderr) == (0, "")
@@ -99,12 +99,14 @@ def test_make_keys_tells_what_to_set_and_no_key(tmp_path: Path) -> None:
 
 
 def test_make_keys_makes_neither_file_beside_one_that_is_there(tmp_path: Path) -> None:
-    (tmp_path / "secret_key").write_text("mine")
+    directory = tmp_path / "made"
+    directory.mkdir()
+    (directory / "secret_key").write_text("mine")
     output = StringIO()
     with pytest.raises(CommandError, match="secret_key exists already"):
-        call_command("make_keys", "--json", output=tmp_path, stdout=output)
+        call_command("make_keys", "--json", output=directory, stdout=output)
     assert list(json.loads(output.getvalue())) == ["error"]
-    assert os.listdir(tmp_path) == ["secret_key"]
+    assert os.listdir(directory) == ["secret_key"]
 
 
 # --- rotate_encryption_key --------------------------------------------------------------------

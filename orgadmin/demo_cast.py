@@ -1,0 +1,91 @@
+"""The demo's people and credentials, made through the real services."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from connections import clock
+from connections.actors import Actor, command_actor, person_actor
+from connections.models import Credential, KeyPair, OrgConnectionSnapshot, Person, Role
+from connections.secret import Secret
+from connections.services import credentials, people
+from sandbox.demo_world import demo_key_pairs
+
+# Of the demo alone, which listens on the loopback address and is gone afterwards.
+PASSWORD = "try-org-admin-1"  # noqa: S105
+
+_PEOPLE = (
+    ("operator", "Ada", "Osei", Role.OPERATOR),
+    ("approver", "Grace", "Lindqvist", Role.APPROVER),
+    ("credentials", "Carlos", "Mendes", Role.CREDENTIAL_MANAGER),
+    ("auditor", "Alma", "Rossi", Role.AUDITOR),
+    ("viewer", "Victor", "Huang", Role.VIEWER),
+)
+
+
+@dataclass
+class Cast:
+    """Who acts in the demo's past, by user name, and with which credentials, by org."""
+
+    people: dict[str, Person] = field(default_factory=dict)
+    credentials: dict[str, Credential] = field(default_factory=dict)
+
+    def actor(self, username: str) -> Actor:
+        """One of the people as an actor."""
+        return person_actor(person=Person.objects.get(pk=self.people[username].pk))
+
+
+def ago(*, days: int = 0, hours: int = 0) -> AbstractContextManager[None]:
+    """A context in which it is that long ago."""
+    return clock.shifted(-timedelta(days=days, hours=hours))
+
+
+def add_people(cast: Cast) -> None:
+    """Add one person for each role, and an administrator."""
+    for username, first, last, role in _PEOPLE:
+        _add_person(cast, username=username, first=first, last=last, roles=[role])
+    _add_person(cast, username="administrator", first="Rosa", last="Weber", roles=None)
+
+
+def _add_person(
+    cast: Cast, *, username: str, first: str, last: str, roles: list[Role] | None
+) -> None:
+    person = people.add_person(
+        actor=command_actor(),
+        username=username,
+        email=f"{username}@example.com",
+        roles=roles or [],
+        is_administrator=roles is None,
+    )
+    person.first_name, person.last_name = first, last
+    person.save(update_fields=["first_name", "last_name"])
+    people.set_password(actor=person_actor(person=person), person=person, password=PASSWORD)
+    cast.people[username] = person
+
+
+def roles_of(person: Person) -> str:
+    """What a person may do, in words."""
+    if person.is_superuser:
+        return "Administrator"
+    return ", ".join(sorted(role.value for role in person.roles))
+
+
+def add_credentials(cast: Cast) -> None:
+    """Store the sandbox's key pairs, which lists their org connections too."""
+    for pair in demo_key_pairs():
+        cast.credentials[pair.org.name] = credentials.add_credential(
+            actor=cast.actor("credentials"),
+            name="",
+            site=pair.org.site.name,
+            keys=KeyPair(
+                api_key=Secret(pair.api_key), application_key=Secret(pair.application_key)
+            ),
+        )
+
+
+def names_of_connections() -> dict[str, str]:
+    """Each current connection's id and its two orgs, for telling which one misbehaves."""
+    current = OrgConnectionSnapshot.objects.filter(is_current=True)
+    return {
+        str(one.connection_id): f"{one.source_org_name} → {one.sink_org_name}" for one in current
+    }
