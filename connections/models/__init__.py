@@ -21,6 +21,7 @@ from connections.models.org_connections import (
     snapshot_digest,
 )
 from connections.models.people import Person, Role, SignInLink
+from connections.models.workers import WorkerHeartbeat
 
 __all__ = [
     "AMBIGUOUS",
@@ -43,5 +44,6 @@ __all__ = [
     "SignInLink",
     "SnapshotFields",
     "State",
+    "WorkerHeartbeat",
     "snapshot_digest",
 ]
