@@ -56,6 +56,9 @@ class Cause(models.TextChoices):
     PERSON_LOST_RIGHT = "person_lost_right"  # who confirmed or approved it may not any more
     CREDENTIAL_RETIRED = "credential_retired"  # its credential was retired meanwhile
     ANOTHER_ORG = "another_org"  # the key pair answered for an org it is not pinned to
+    KEY_RING_UNUSABLE = "key_ring_unusable"  # no stored key pair can be decrypted
+    KEYS_NOT_OPENED = "keys_not_opened"  # this key pair cannot be decrypted
+    CANNOT_BE_ASKED = "cannot_be_asked"  # its site or the proxy is not configured rightly
     LISTINGS_AGREE = "listings_agree"  # two spaced complete listings agree
     LATER_LISTING = "later_listing"  # a later complete listing lacks it
 

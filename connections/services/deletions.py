@@ -24,6 +24,7 @@ from connections.models import (
 )
 from connections.services import audit, history, readings, reviews, sending, transitions
 from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.readings import Fetched
 from connections.services.reviews import Review, ReviewChangedError
 from connections.services.tickets import check_ticket
 from connections.services.transitions import Next, Note, describe
@@ -48,7 +49,8 @@ def request_deletion(
     connection is returned instead of a second one.
 
     Raises PermissionDenied; InvalidInputError naming the fields; ReviewChangedError when Datadog
-    now says something else; each with nothing stored and nothing sent.
+    now says something else; UnavailableError when it cannot even be asked; each with nothing
+    stored and nothing sent.
     """
     policies.require(policies.can_delete(actor), "delete connections")
     repeated = Deletion.objects.filter(request_id=request_id).first()
@@ -58,21 +60,16 @@ def request_deletion(
     shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if shown.open_deletion:
         return shown.open_deletion
+    if digest and digest != shown.digest:
+        # Before the rest is looked at: what must be typed may have changed with it.
+        raise _changed(shown)
     _check_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
-    if digest != shown.digest:
-        raise ReviewChangedError(
-            "It changed since you opened this page. Nothing was sent. Look again.", review=shown
-        )
-    reading = None
-    if not shown.is_reviewed:
-        reading = readings.read(credential=credential, actor=actor)
-        if reading.find(connection_id):
-            raise ReviewChangedError(
-                "Datadog lists this connection now. Nothing was sent. Review it first.",
-                review=reviews.review(
-                    actor=actor, credential=credential, connection_id=connection_id
-                ),
-            )
+    if not digest:
+        raise _changed(shown)
+    reading = None if shown.is_reviewed else _read_unlisted(shown, actor=actor)
+    if not shown.needs_approval:
+        # A pair that cannot be opened must show before anything is asked for in the record.
+        readings.open_client(credential=credential)
     try:
         deletion = _create(
             actor=actor,
@@ -87,6 +84,25 @@ def request_deletion(
     if shown.needs_approval:
         return deletion
     return sending.send_deletion(deletion=deletion, actor=actor, reading=reading)
+
+
+def _read_unlisted(shown: Review, *, actor: Actor) -> Fetched:
+    """Read for a connection that no snapshot shows. Found now, it is to be reviewed first."""
+    reading = readings.read(credential=shown.credential, actor=actor)
+    if reading.find(shown.connection_id):
+        raise ReviewChangedError(
+            "Datadog lists this connection now. Nothing was sent. Review it first.",
+            review=reviews.review(
+                actor=actor, credential=shown.credential, connection_id=shown.connection_id
+            ),
+        )
+    return reading
+
+
+def _changed(shown: Review) -> ReviewChangedError:
+    return ReviewChangedError(
+        "It changed since you opened this page. Nothing was sent. Look again.", review=shown
+    )
 
 
 def _same_request(deletion: Deletion, *, actor: Actor) -> Deletion:

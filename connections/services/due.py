@@ -9,7 +9,8 @@ from connections import clock
 from connections.actors import Actor
 from connections.models import AMBIGUOUS, Deletion, Outcome, State
 from connections.services import audit, reconciliation, sending, transitions
-from connections.services.errors import BlockedError
+from connections.services.errors import BlockedError, UnavailableError
+from connections.services.readings import Fetched
 from connections.services.transitions import Note, describe
 
 BATCH = 20
@@ -84,6 +85,8 @@ def work_on(*, deletion: Deletion, actor: Actor) -> None:
 def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
     try:
         sending.send_deletion(deletion=deletion, actor=actor)
+    except UnavailableError as error:
+        sending.note_not_read(deletion=deletion, reading=Fetched(cause=error.cause), actor=actor)
     except BlockedError as blocked:
         to = transitions.give_up(
             cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()

@@ -17,6 +17,14 @@ class ConflictError(ActError):
     """What the act is about is no longer in a state in which it can happen."""
 
 
+class UnavailableError(ActError):
+    """Datadog cannot even be asked with this credential; `cause` says why. Nothing was sent."""
+
+    def __init__(self, message: str, *, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
 class BlockedError(ConflictError):
     """A deletion that was rightly confirmed may not be sent any more; `cause` says why."""
 

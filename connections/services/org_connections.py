@@ -59,10 +59,10 @@ def refresh_credentials(*, credentials: list[Credential], actor: Actor) -> list[
     if not credentials:
         return []
     started_at = clock.now()
-    clients = [readings.open_client(credential=credential) for credential in credentials]
+    clients = [readings.client_or_failure(credential=credential) for credential in credentials]
     with ThreadPoolExecutor(max_workers=PARALLEL_LISTINGS) as pool:
         futures = [
-            pool.submit(readings.fetch, client=client, org_id=credential.org_id)
+            pool.submit(readings.fetch_with, client, credential=credential)
             for client, credential in zip(clients, credentials, strict=True)
         ]
         return [

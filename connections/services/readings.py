@@ -17,6 +17,7 @@ from connections.actors import Actor
 from connections.datadog.client import DatadogClient
 from connections.datadog.errors import DatadogError
 from connections.datadog.payloads import Identity, OrgConnection
+from connections.encryption import EncryptionError, KeyRingError
 from connections.models import (
     Cause,
     Credential,
@@ -26,7 +27,8 @@ from connections.models import (
     snapshot_digest,
 )
 from connections.services import contradictions
-from connections.sites import get_site
+from connections.services.errors import UnavailableError
+from connections.sites import UnknownSiteError, get_site
 
 LISTING_SECONDS = 10.0
 
@@ -34,16 +36,26 @@ LISTING_SECONDS = 10.0
 def open_client(*, credential: Credential) -> DatadogClient:
     """A client with the credential's keys, which are decrypted here and nowhere else.
 
-    Raises encryption.KeyRingError or DecryptionError, before anything is sent.
+    Raises UnavailableError, before anything is sent, when the keys cannot be decrypted or the
+    site or proxy is not configured rightly.
     """
-    keys = credential.open_keys()
-    return DatadogClient(
-        base_url=get_site(credential.site).base_url,
-        api_key=keys.api_key,
-        application_key=keys.application_key,
-        proxy_url=settings.DATADOG_PROXY or None,
-        ca_bundle=settings.DATADOG_CA_BUNDLE or None,
-    )
+    try:
+        keys = credential.open_keys()
+        return DatadogClient(
+            base_url=get_site(credential.site).base_url,
+            api_key=keys.api_key,
+            application_key=keys.application_key,
+            proxy_url=settings.DATADOG_PROXY or None,
+            ca_bundle=settings.DATADOG_CA_BUNDLE or None,
+        )
+    except KeyRingError as error:
+        problem = UnavailableError(str(error), cause=Cause.KEY_RING_UNUSABLE)
+    except EncryptionError as error:
+        problem = UnavailableError(str(error), cause=Cause.KEYS_NOT_OPENED)
+    except (UnknownSiteError, ValueError) as error:
+        problem = UnavailableError(str(error), cause=Cause.CANNOT_BE_ASKED)
+    # Raised out here, so that no exception from the keys' own code hangs on it.
+    raise problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +68,8 @@ class Fetched:
     http_status: int | None = None
     errors: tuple[str, ...] = ()
     identity: Identity | None = None
+    # The credential that read it; set once it was.
+    seen_by: str = ""
     # When the reading began, by the database's clock; set once it is kept.
     started_at: datetime | None = None
 
@@ -105,6 +119,26 @@ def fetch(
     )
 
 
+def client_or_failure(*, credential: Credential) -> DatadogClient | Fetched:
+    """A client, or why this one credential cannot be used: that is its own org's failure.
+
+    Raises UnavailableError when no key pair at all can be opened.
+    """
+    try:
+        return open_client(credential=credential)
+    except UnavailableError as error:
+        if error.cause == Cause.KEY_RING_UNUSABLE:
+            raise
+        return Fetched(cause=error.cause)
+
+
+def fetch_with(client: DatadogClient | Fetched, *, credential: Credential) -> Fetched:
+    """`fetch` for a pool of threads: a failure to make the client stays that failure."""
+    if isinstance(client, Fetched):
+        return client
+    return fetch(client=client, org_id=credential.org_id)
+
+
 def read(*, credential: Credential, actor: Actor, find: UUID | None = None) -> Fetched:
     """Fetch with one credential and keep what was said.
 
@@ -116,7 +150,7 @@ def read(*, credential: Credential, actor: Actor, find: UUID | None = None) -> F
     fetched = fetch(client=client, org_id=credential.org_id, find=find)
     if not (find and fetched.find(find)):
         store(credential=credential, fetched=fetched, started_at=started_at, actor=actor)
-    return replace(fetched, started_at=started_at)
+    return replace(fetched, started_at=started_at, seen_by=credential.name)
 
 
 def store(

@@ -15,7 +15,7 @@ from connections.models import (
     State,
 )
 from connections.services import audit, contradictions, org_connections, readings, transitions
-from connections.services.errors import ConflictError
+from connections.services.errors import ConflictError, UnavailableError
 from connections.services.readings import Fetched
 from connections.services.transitions import Next, Note, describe
 
@@ -164,7 +164,10 @@ def _read_with_any(*, deletion: Deletion, actor: Actor) -> Fetched:
         return Fetched(cause=Cause.CREDENTIAL_RETIRED)
     reading = Fetched()
     for credential in readers:
-        reading = readings.read(credential=credential, actor=actor, find=deletion.connection_id)
+        try:
+            reading = readings.read(credential=credential, actor=actor, find=deletion.connection_id)
+        except UnavailableError as error:
+            reading = Fetched(cause=error.cause)
         if _presence(deletion=deletion, reading=reading) is not None:
             break
     return reading
@@ -195,7 +198,7 @@ def prove(*, deletion: Deletion, actor: Actor) -> None:
         if present is None:
             rows.update(due_at=_next_proof_of(deletion=deletion, settled_at=settled_at, now=now))
         elif present:
-            _note_still_listed(deletion=deletion, actor=actor, at=seen_at, settled_at=settled_at)
+            _note_still_listed(deletion=deletion, actor=actor, at=seen_at, seen_by=reading.seen_by)
         else:
             _note_verified(deletion=deletion, actor=actor, at=seen_at)
     deletion.refresh_from_db()
@@ -228,14 +231,13 @@ def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
         )
 
 
-def _note_still_listed(
-    *, deletion: Deletion, actor: Actor, at: datetime, settled_at: datetime
-) -> None:
+def _note_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_by: str) -> None:
+    settled_at = deletion.settled_at or at
     due_at = _next_proof_of(deletion=deletion, settled_at=settled_at, now=at)
     waited = at - settled_at >= transitions.CONTRADICTED_AFTER
     if waited or deletion.outcome != Outcome.DELETED or deletion.verified_at:
         due_at = None
-        contradictions.mark(deletion=deletion, at=at, seen_by=deletion.credential_name, actor=actor)
+        contradictions.mark(deletion=deletion, at=at, seen_by=seen_by, actor=actor)
     Deletion.objects.filter(pk=deletion.pk).update(looked_at=at, looked_present=True, due_at=due_at)
 
 

@@ -46,7 +46,7 @@ def send_deletion(
     `reading`: what this same act has just read, so that Datadog is not asked twice.
     Returns the deletion as it stands afterwards; never raises for Datadog's trouble. Raises
     BlockedError when somebody involved lost the right or the credential is retired, and
-    encryption.KeyRingError or DecryptionError; each before anything is sent.
+    UnavailableError; each before anything is sent.
     """
     blocked = what_blocks(deletion=deletion)
     if blocked:
@@ -106,7 +106,7 @@ def _is_as_reviewed(*, deletion: Deletion, reading: Fetched, actor: Actor) -> bo
     if item is None:
         if not deletion.is_reviewed:
             return True
-        _note_not_read(deletion=deletion, reading=reading, actor=actor)
+        note_not_read(deletion=deletion, reading=reading, actor=actor)
         return False
     fields = readings.fields_from(item)
     digest = snapshot_digest(
@@ -151,7 +151,7 @@ def _settle_stale(*, deletion: Deletion, actor: Actor, now_says: dict[str, objec
     )
 
 
-def _note_not_read(*, deletion: Deletion, reading: Fetched, actor: Actor) -> None:
+def note_not_read(*, deletion: Deletion, reading: Fetched, actor: Actor) -> None:
     """The connection could not be read again: nothing is sent and the state stays."""
     details = {
         "cause": reading.cause,

@@ -11,14 +11,13 @@ from django.db.models import QuerySet
 from connections import clock
 from connections.actors import Actor
 from connections.datadog.client import DatadogClient
-from connections.encryption import DecryptionError
-from connections.models import Credential
+from connections.models import Cause, Credential
 from connections.services import audit, ladder, readings
 from connections.services.audit import Code
-from connections.services.errors import ConflictError
+from connections.services.errors import UnavailableError
 from connections.services.ladder import Ladder
 from connections.services.org_connections import PARALLEL_LISTINGS
-from connections.sites import UnknownSiteError, get_site
+from connections.sites import get_site
 
 SEALED_FIELDS = (
     "secret_version",
@@ -42,8 +41,8 @@ class Verification:
 def ask_all(credentials: list[Credential]) -> list[Verification]:
     """Climb the ladder of each, in parallel; gives them in the same order and stores nothing.
 
-    The threads only ask: keys are decrypted in the caller's thread. Raises ConflictError for a
-    site that is not configured any more, and encryption.KeyRingError.
+    The threads only ask: keys are decrypted in the caller's thread. Raises UnavailableError
+    for a site that is not configured any more, and when no key pair at all can be opened.
     """
     started_at = clock.now()
     clients = [_client_or_ladder(credential) for credential in credentials]
@@ -58,9 +57,9 @@ def ask_all(credentials: list[Credential]) -> list[Verification]:
 def _client_or_ladder(credential: Credential) -> DatadogClient | Ladder:
     try:
         return readings.open_client(credential=credential)
-    except UnknownSiteError as error:
-        raise ConflictError(str(error)) from None
-    except DecryptionError as error:
+    except UnavailableError as error:
+        if error.cause != Cause.KEYS_NOT_OPENED:
+            raise
         return ladder.not_opened(words=f"{error} Rotate it to a pair pasted anew.")
 
 

@@ -21,7 +21,7 @@ from connections.services import credential_reading as reading
 from connections.services import credentials as acts
 from connections.services import retirement
 from connections.services.credential_rules import approval_warning
-from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.errors import ConflictError, InvalidInputError, UnavailableError
 from connections.views import credential_facts as facts
 from connections.views.support import actor_of
 from connections.wording import badge
@@ -162,7 +162,7 @@ def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     credential = _find(actor, pk)
     try:
         credential = acts.verify_credential(actor=actor, credential=credential)
-    except (ConflictError, EncryptionError) as error:
+    except (ConflictError, EncryptionError, UnavailableError) as error:
         messages.error(request, str(error))
         return _see_other(credential)
     return _to_page(request, credential, done="was tried")
@@ -211,7 +211,7 @@ def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
         except acts.RotationRefusedError as error:
             form.add_error(None, str(error))
             context["rungs"] = facts.rungs_shown(error.ladder.rungs)
-        except (ConflictError, EncryptionError) as error:
+        except (ConflictError, EncryptionError, UnavailableError) as error:
             form.add_error(None, str(error))
         else:
             return _to_page(request, credential, done="was rotated to the new pair")

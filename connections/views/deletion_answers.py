@@ -12,21 +12,16 @@ from django.urls import reverse
 
 from connections import policies
 from connections.actors import Actor
-from connections.encryption import EncryptionError
 from connections.models import Deletion
-from connections.services.errors import ActError, InvalidInputError
-from connections.sites import UnknownSiteError
+from connections.services.errors import ActError, InvalidInputError, UnavailableError
 from connections.views.deletion_outcome import Typed, outcome_page
 from connections.views.deletion_record import record_context
 from connections.views.support import actor_of
+from connections.wording import cause_words
 
 DETAIL = "connections/deletion_detail.html"
-# What a service raises instead of acting; nothing was sent.
-Refusal = ActError | EncryptionError | UnknownSiteError
-REFUSALS = (ActError, EncryptionError, UnknownSiteError)
-KEYS_CANNOT_BE_OPENED = (
-    "Nothing was sent: the stored keys cannot be opened. {why} An administrator can find out "
-    "more with the command “doctor”."
+CANNOT_BE_ASKED = (
+    "Nothing was sent. {cause} {why} An administrator can find out more with the command “doctor”."
 )
 
 
@@ -47,14 +42,12 @@ def require_valid(form: forms.Form) -> None:
         raise InvalidInputError({name: str(texts[0]) for name, texts in form.errors.items()})
 
 
-def refusal_of(error: Refusal) -> tuple[int, str]:
+def refusal_of(error: ActError) -> tuple[int, str]:
     """The status for an act that did not happen, and what to say over the form."""
     if isinstance(error, InvalidInputError):
         return 422, error.fields.get("request_id", error.fields.get("credential", ""))
-    if isinstance(error, UnknownSiteError):
-        return 503, f"Nothing was sent. {error}"
-    if isinstance(error, EncryptionError):
-        return 503, KEYS_CANNOT_BE_OPENED.format(why=error)
+    if isinstance(error, UnavailableError):
+        return 503, CANNOT_BE_ASKED.format(cause=cause_words(error.cause), why=error)
     return 409, str(error)
 
 
@@ -116,7 +109,7 @@ def do_act(
         if form:
             require_valid(form)
         deletion = act(deletion, actor, form.cleaned_data if form else {})
-    except REFUSALS as error:
+    except ActError as error:
         status, notice = refusal_of(error)
         typed = Typed(
             values=request.POST.dict(),

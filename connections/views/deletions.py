@@ -20,12 +20,10 @@ from connections.forms.deletions import (
 )
 from connections.models import Credential, Deletion
 from connections.services import approvals, deletions, endings, reconciliation, reviews
-from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.errors import ActError, ConflictError, InvalidInputError
 from connections.services.reviews import Review, ReviewChangedError
 from connections.views.deletion_answers import (
     DETAIL,
-    REFUSALS,
-    Refusal,
     do_act,
     done,
     outcome,
@@ -168,7 +166,7 @@ def _ask(request: HttpRequest) -> HttpResponse:
         return _review_page(
             request, review=changed.review, form=form, notice=str(changed), status=409
         )
-    except REFUSALS as error:
+    except ActError as error:
         return _not_asked(
             request, form=form, error=error, credential=credential, connection_id=connection_id
         )
@@ -179,7 +177,7 @@ def _not_asked(
     request: HttpRequest,
     *,
     form: DeletionForm,
-    error: Refusal,
+    error: ActError,
     credential: Credential,
     connection_id: UUID,
 ) -> HttpResponse:

@@ -22,10 +22,10 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from connections import clock, policies
 from connections.actors import Actor
-from connections.encryption import EncryptionError
 from connections.forms.org_connections import InventoryForm
 from connections.models import Listing
 from connections.services import exports, org_connections, people, sights
+from connections.services.errors import UnavailableError
 from connections.services.org_connections import Inventory, InventoryRow
 from connections.views import org_connection_rows as shown
 from connections.views.ages import age_words
@@ -161,8 +161,8 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
     by_itself = "only_stale" in request.POST
     try:
         listings = org_connections.refresh(actor=actor_of(request), only_stale=by_itself)
-    except EncryptionError as error:
-        messages.error(request, f"Nothing was read: the stored keys cannot be opened. {error}")
+    except UnavailableError as error:
+        messages.error(request, f"Nothing was read. {error}")
     else:
         if not by_itself:
             _tell(request, listings)

@@ -16,6 +16,9 @@ _WORDS: dict[str, str] = {
     Cause.PERSON_LOST_RIGHT: "Somebody who asked for, confirmed or approved it lost the right.",
     Cause.CREDENTIAL_RETIRED: "Its credential was retired.",
     Cause.ANOTHER_ORG: "The key pair answered for another org than the one it belongs to.",
+    Cause.KEY_RING_UNUSABLE: "The key ring that decrypts stored keys is missing or wrong.",
+    Cause.KEYS_NOT_OPENED: "The stored keys cannot be decrypted. Rotate to a pair pasted anew.",
+    Cause.CANNOT_BE_ASKED: "Its site, or the proxy, is not configured on this server any more.",
     Cause.LISTINGS_AGREE: "Two complete listings, a minute or more apart, agree.",
     Cause.LATER_LISTING: "A later complete listing no longer shows it.",
     # The request never left.

@@ -5,7 +5,7 @@ import pytest
 from connections.actors import command_actor
 from connections.models import AuditEvent, Credential, Listing, OrgConnectionSnapshot
 from connections.services import credentials
-from connections.services.errors import ConflictError
+from connections.services.errors import UnavailableError
 from sandbox import faults
 from sandbox.entities import READ, WRITE
 from sandbox.faults import Fault
@@ -187,5 +187,5 @@ def test_a_credential_whose_site_is_gone_says_so(
     credential = added(sandbox, "Payments US")
     settings.EXTRA_SITES = {}  # type: ignore[attr-defined]
 
-    with pytest.raises(ConflictError, match=US):
+    with pytest.raises(UnavailableError, match=US):
         credentials.verify_credential(actor=command_actor(), credential=credential)

@@ -307,8 +307,9 @@ def test_a_key_ring_that_opens_nothing_is_said_and_nothing_is_sent(
     page = read(desk.client.post("/deletions/new/", filled))
 
     assert page.status == 503
-    assert "Nothing was sent: the stored keys cannot be opened." in page.text
-    assert desk.deletion().state == "requested"
+    assert "Nothing was sent. The stored keys cannot be decrypted." in page.text
+    assert page.form_to("/deletions/new/").fields["reason"] == filled["reason"]
+    assert not Deletion.objects.exists()
     assert sandbox.world.deletes_received(desk.connection.id) == 0
 
 

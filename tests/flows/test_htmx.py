@@ -67,15 +67,15 @@ def test_a_changed_connection_brings_the_whole_review(desk: Desk, sandbox: Sandb
     assert "Payments US’s audit events" in page.text
 
 
-def test_keys_that_cannot_be_opened_are_said_in_the_outcome(desk: Desk) -> None:
+def test_keys_that_cannot_be_opened_are_said_over_the_form(desk: Desk) -> None:
     filled = desk.typed()
     Credential.objects.update(secret_version=7)
 
     page = read(ask(desk, filled))
 
     assert page.status == 503
-    assert page.outcome["data-state"] == "requested"
-    assert "the stored keys cannot be opened" in page.text
+    assert page.html.strip().startswith('<section class="section" id="ask"')
+    assert "The stored keys cannot be decrypted" in page.text
 
 
 def test_an_act_on_the_record_brings_the_outcome_and_lets_the_record_follow(
