@@ -1,0 +1,102 @@
+"""A migrated database that real processes share, on SQLite and on PostgreSQL."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from connections.key_ring import new_key_ring_text
+from orgadmin.private_files import create_private_text
+from tests.support.postgres import find_programs, throw_away_postgresql
+from tests.support.processes import clean_environment, manage
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedDatabase:
+    """Where processes meet: a migrated database, and the data directory with its key ring."""
+
+    url: str
+    data_dir: Path
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.startswith("sqlite")
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """What a process needs to work on this database."""
+        secret = {"SECRET_KEY": "only-for-tests-" + "x" * 50}
+        return clean_environment(data_dir=self.data_dir, DATABASE_URL=self.url, **secret) | more
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "orgadmin.sqlite3"
+    _migrate(url=f"sqlite:///{path}", data_dir=path.parent)
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A PostgreSQL server: the one the tests run on, else a throw-away one."""
+    given = os.environ.get("ORGADMIN_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    if find_programs() is None and os.environ.get("CI") != "true":
+        pytest.skip("no PostgreSQL server is installed")
+    with throw_away_postgresql() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(
+    postgresql_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The name of a migrated PostgreSQL database, to be copied."""
+    name = f"template_{uuid.uuid4().hex[:12]}"
+    _administer(postgresql_url, "CREATE DATABASE {name}", name=name)
+    data_dir = tmp_path_factory.mktemp("template")
+    _migrate(url=_url_of(postgresql_url, name), data_dir=data_dir)
+    yield name
+    _administer(postgresql_url, "DROP DATABASE {name}", name=name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SharedDatabase]:
+    """A migrated, empty database of this test's own, once of each kind."""
+    create_private_text(tmp_path / "keyring.json", new_key_ring_text())
+    if request.param == "sqlite":
+        path = tmp_path / "orgadmin.sqlite3"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield SharedDatabase(url=f"sqlite:///{path}", data_dir=tmp_path)
+        return
+    server = request.getfixturevalue("postgresql_url")
+    template = request.getfixturevalue("postgresql_template")
+    name = f"shared_{uuid.uuid4().hex[:12]}"
+    _administer(server, "CREATE DATABASE {name} TEMPLATE {template}", name=name, template=template)
+    yield SharedDatabase(url=_url_of(server, name), data_dir=tmp_path)
+    _administer(server, "DROP DATABASE {name} WITH (FORCE)", name=name)
+
+
+def _migrate(*, url: str, data_dir: Path) -> None:
+    empty = SharedDatabase(url=url, data_dir=data_dir)
+    done = manage("migrate", "--verbosity", "0", env=empty.environment())
+    assert done.returncode == 0, done.stderr
+
+
+def _url_of(server: str, name: str) -> str:
+    address, _, query = server.partition("?")
+    return f"{address.rpartition('/')[0]}/{name}?{query}"
+
+
+def _administer(server: str, statement: str, **names: str) -> None:
+    identifiers = {key: sql.Identifier(name) for key, name in names.items()}
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(**identifiers))
