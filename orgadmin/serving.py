@@ -2,18 +2,12 @@
 
 import os
 import socket
-import sqlite3
 import sys
-from contextlib import closing
-from datetime import datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
-
-KEPT_COPIES = 5
 
 
 class CannotListenError(Exception):
@@ -66,27 +60,6 @@ def has_pending_migrations() -> bool:
     """Whether the database is older than the code. Raises what the database raises."""
     executor = MigrationExecutor(connection)
     return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
-
-
-def copy_sqlite_file(*, now: datetime) -> Path | None:
-    """Copy the SQLite file beside the data before it is migrated; None while it is empty.
-
-    A copy made by SQLite itself is whole even while others write. The last five are kept, in
-    `backups` of the data directory, readable by their owner alone. Raises OSError and
-    sqlite3.Error.
-    """
-    source = Path(settings.DATABASES["default"]["NAME"])
-    if not connection.introspection.table_names():
-        return None
-    directory = settings.DATA_DIR / "backups"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    copy: Path = directory / f"orgadmin-{now:%Y%m%dT%H%M%S%f}Z.sqlite3"
-    os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(copy)) as new:
-        old.backup(new)
-    for outdated in sorted(directory.glob("orgadmin-*.sqlite3"))[:-KEPT_COPIES]:
-        outdated.unlink()
-    return copy
 
 
 def shown_address(own_address: str) -> str:

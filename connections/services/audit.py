@@ -52,6 +52,8 @@ class Code(StrEnum):
     DELETION_VERIFIED = "deletion.verified"
     DELETION_CONTRADICTED = "deletion.contradicted"
     EXPORTED = "export.made"
+    DATABASE_BACKED_UP = "database.backed_up"
+    DATABASE_RESTORED = "database.restored"
     ENCRYPTION_KEY_STAGED = "encryption_key.staged"
     ENCRYPTION_KEY_ROTATED = "encryption_key.rotated"
     ENCRYPTION_KEY_DROPPED = "encryption_key.dropped"

@@ -14,7 +14,7 @@ from connections.actors import command_actor
 from connections.encryption import load_key_ring
 from connections.management.base import OrgAdminCommand
 from connections.models import Person
-from connections.services import people
+from connections.services import backups, people
 from orgadmin import serving
 from orgadmin.supervisor import Together, end_with_parent, run_until_one_ends
 
@@ -72,7 +72,7 @@ class Command(OrgAdminCommand):
                     "The database is older than this version. Run `./run manage migrate` once, "
                     "then start every process again."
                 )
-            copy = serving.copy_sqlite_file(now=clock.now())
+            copy = backups.copy_before_migrating(now=clock.now())
             if copy:
                 self.stderr.write(f"The database was copied to {copy}.", self.style.NOTICE)
             call_command("migrate", interactive=False, verbosity=0)

@@ -1,0 +1,50 @@
+"""Make a backup of the SQLite database while the service runs."""
+
+import sqlite3
+from argparse import ArgumentParser
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+
+from connections.actors import command_actor
+from connections.management.base import OrgAdminCommand
+from connections.services.backups import DATABASE_NAME, make_backup
+from orgadmin.private_files import PrivateFileError
+
+
+class Command(OrgAdminCommand):
+    """`backup`: exit code 0 when a checked copy and its manifest are there, else 1."""
+
+    help = (
+        "Copy the SQLite database and a manifest into a new directory. The service may run on. "
+        "The key ring is not copied: keep a copy of it elsewhere."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add where to put it."""
+        super().add_arguments(parser)
+        parser.add_argument("--output", required=True, metavar="DIR", type=Path)
+
+    def act(self, **options: Any) -> None:
+        """Copy, check, describe, record."""
+        directory: Path = options["output"].absolute()
+        try:
+            manifest = make_backup(directory=directory, actor=command_actor())
+        except (OSError, sqlite3.Error, PrivateFileError) as error:
+            raise CommandError(f"No backup was made: {error}.") from None
+        key_ring = str(settings.KEYRING_FILE)
+        document = asdict(manifest) | {
+            "directory": str(directory),
+            "database": str(directory / DATABASE_NAME),
+            "keyring_file": key_ring,
+        }
+        counts = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in manifest.counts.items())
+        keys = ", ".join(manifest.key_ids) or "none yet"
+        self.emit(
+            document,
+            f"Backed up to {directory}: {counts}.\nThe key ring is not in it. Keep a copy of "
+            f"{key_ring} in another place (keys in use: {keys}).",
+        )
