@@ -24,10 +24,14 @@ exec '{python}' -m venv "$last"
 """
 
 
-def make_checkout(directory: Path, *, absolute_python: str = "/nowhere/python3") -> Path:
-    """The script, alone with empty requirements; `absolute_python` is its last resort."""
+def make_checkout(directory: Path, *, has_system_python: bool = False) -> Path:
+    """The script, alone with empty requirements; its last resort is there or is not."""
     directory.mkdir(parents=True)
-    text = SCRIPT.read_text().replace("/usr/bin/python3", absolute_python)
+    system_python = directory.parent / "system-python3"
+    if has_system_python:
+        system_python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        system_python.chmod(0o755)
+    text = SCRIPT.read_text().replace("/usr/bin/python3", str(system_python))
     (directory / "run").write_text(text)
     (directory / "run").chmod(0o755)
     (directory / "manage.py").write_text(MANAGE)
@@ -71,7 +75,7 @@ def run(
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in a directory with a space in its name, whose .venv is made."""
     base = tmp_path_factory.mktemp("run")
-    checkout = make_checkout(base / "a check out", absolute_python=sys.executable)
+    checkout = make_checkout(base / "a check out", has_system_python=True)
     path = make_path(base / "bin", python3=OLDER, python3_13=BROKEN_SHIM)
     done = run(checkout / "run", "install", path=path)
     assert done.returncode == 0, done.stderr
@@ -159,7 +163,7 @@ def test_only_testing_and_checking_bring_the_tools_for_them(installed: Path) -> 
 
 
 def test_nothing_is_started_when_installing_fails(tmp_path: Path) -> None:
-    checkout = make_checkout(tmp_path / "checkout", absolute_python=sys.executable)
+    checkout = make_checkout(tmp_path / "checkout", has_system_python=True)
     (checkout / "requirements.txt").write_text("django\n")  # no version, no hash
     done = run(checkout / "run", "manage", "hello", path=make_path(tmp_path / "bin"))
     assert done.returncode == 1
@@ -170,7 +174,7 @@ def test_nothing_is_started_when_installing_fails(tmp_path: Path) -> None:
 
 
 def test_a_venv_that_lost_its_python_is_made_again(tmp_path: Path) -> None:
-    checkout = make_checkout(tmp_path / "checkout", absolute_python=sys.executable)
+    checkout = make_checkout(tmp_path / "checkout", has_system_python=True)
     python = checkout / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to("/nowhere/python3")
