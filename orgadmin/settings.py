@@ -272,6 +272,7 @@ if not IS_LOCAL:
     CSRF_COOKIE_NAME = "__Host-csrftoken"
     # No SECURE_PROXY_SSL_HEADER, which would believe X-Forwarded-Proto from anybody: gunicorn
     # (orgadmin/gunicorn_conf.py) sets the scheme where one of TRUSTED_PROXIES says so.
+DEFAULT_EXCEPTION_REPORTER_FILTER = "connections.error_reports.HideKeysFilter"
 # Preload and includeSubDomains bind a whole domain, which is not this service's to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if not HAS_MAIL:

@@ -93,7 +93,13 @@ class Credential(models.Model):
                 Lower("name"),
                 name="credential_name_is_unique",
                 violation_error_message="Another credential has this name.",
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["site", "fingerprint"],
+                condition=models.Q(retired_at=None) & ~models.Q(fingerprint=""),
+                name="key_pair_is_stored_once",
+                violation_error_message="This key pair is stored already.",
+            ),
         ]
 
     def __str__(self) -> str:

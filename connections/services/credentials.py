@@ -198,7 +198,13 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
         _record_refusal(credential=credential, candidate=candidate, ladder=ladder, actor=actor)
         raise RotationRefusedError(f"{refusal} The stored pair stays in use.", ladder=ladder)
     found = replace(found, credential=credential)
-    if not verification.keep(verification=found, actor=actor, swapped_to=candidate):
+    try:
+        kept = verification.keep(verification=found, actor=actor, swapped_to=candidate)
+    except IntegrityError:
+        # The same pair was stored elsewhere in this moment.
+        rules.check_pair_is_new(site=credential.site, fingerprint=candidate.fingerprint)
+        raise
+    if not kept:
         raise ConflictError("Somebody else has just changed it. The pair you pasted is not stored.")
     credential.refresh_from_db()
     return credential

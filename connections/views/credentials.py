@@ -1,14 +1,11 @@
 """Pages about credentials: the key pair of one org on one site."""
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -26,25 +23,8 @@ from connections.views import credential_facts as facts
 from connections.views.support import actor_of
 from connections.wording import badge
 
-View = Callable[..., HttpResponseBase]
-
-
-class _HideKeysFilter(SafeExceptionReporterFilter):
-    """Django shows everything that was posted while DEBUG is on; a key is never shown."""
-
-    def is_active(self, request: HttpRequest | None) -> bool:
-        return True
-
-
-def takes_keys(view: View) -> View:
-    """Keep pasted keys out of error pages, error mails and logs, also with DEBUG on."""
-
-    @wraps(view)
-    def hiding(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        request.exception_reporter_filter = _HideKeysFilter()
-        return view(request, *args, **kwargs)
-
-    return sensitive_post_parameters("api_key", "application_key")(hiding)
+# Pasted keys stay out of error pages and mails, also with DEBUG on: see error_reports.py.
+takes_keys = sensitive_post_parameters("api_key", "application_key")
 
 
 def _find(actor: Actor, pk: UUID) -> Credential:
