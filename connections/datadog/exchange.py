@@ -77,7 +77,8 @@ class Exchange:
 
     def raise_if_expired(self) -> None:
         """Raise TimeoutError once the deadline has passed: nothing is begun after it."""
-        if self.has_expired:
+        # By the clock too: in a process that was frozen the timer has not run yet.
+        if self.has_expired or time.monotonic() >= self._deadline:
             raise TimeoutError("The deadline has passed.")
 
     def finish(self) -> None:

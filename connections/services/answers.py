@@ -1,26 +1,35 @@
 """Writing down what came back from one sending, and what follows from it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from connections import clock
+from connections import clock, failpoints
 from connections.actors import Actor
 from connections.datadog.client import Answer
 from connections.datadog.errors import Verdict
+from connections.failpoints import Point
 from connections.models import AMBIGUOUS, Attempt, Credential, Deletion, State
 from connections.services import audit, transitions
 from connections.services.transitions import Next, Note, describe
 
 
-def record_answer(*, attempt: Attempt, answer: Answer, actor: Actor) -> None:
+def record_answer(
+    *, attempt: Attempt, answer: Answer, actor: Actor, kept_at: datetime | None = None
+) -> bool:
     """Write what came back and move the deletion, if this claim still stands.
 
     An answer that comes after the deletion moved on is stored as late, with an alarm; it changes
-    no state.
+    no state. `kept_at`: since when it waited in a file for the database, by this machine's clock.
+    Returns False, having changed nothing, when the attempt has its answer already.
     """
     with transaction.atomic(durable=True):
-        deletion = Deletion.objects.get(pk=attempt.deletion_id)
+        # Locked, so that however often an answer is handed in it is recorded once.
+        stored = Attempt.objects.select_for_update(of=("self",)).select_related("deletion")
+        stored_attempt = stored.get(pk=attempt.pk)
+        if stored_attempt.answered_at:
+            return False
+        deletion = stored_attempt.deletion
         now = clock.now()
         was_ambiguous = deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
         _fill_in(attempt=attempt, answer=answer)
@@ -32,16 +41,31 @@ def record_answer(*, attempt: Attempt, answer: Answer, actor: Actor) -> None:
         )
         if not attempt.is_late:
             to = _next(deletion=deletion, answer=answer, was_ambiguous=was_ambiguous)
-            attempt.is_late = not _move_on(deletion=deletion, answer=answer, to=to, actor=actor)
+            attempt.is_late = not _move_on(
+                deletion=deletion, answer=answer, to=to, actor=actor, kept_at=kept_at
+            )
         if attempt.is_late:
             attempt.save(update_fields=["is_late"])
             audit.record(
                 code=audit.Code.DELETION_ANSWERED_LATE,
                 actor=actor,
                 subject=deletion,
-                sentence=f"A late answer to attempt {attempt.number}: {_in_words(answer)}.",
-                details={"attempt": attempt.number, "verdict": answer.verdict},
+                sentence=f"A late answer to attempt {attempt.number}: {in_words(answer)}.",
+                details=_details(answer, kept_at=kept_at) | {"attempt": attempt.number},
             )
+        failpoints.reach(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
+    return True
+
+
+def _details(answer: Answer, *, kept_at: datetime | None) -> dict[str, object]:
+    details: dict[str, object] = {
+        "verdict": answer.verdict,
+        "http_status": answer.http_status,
+        "errors": list(answer.errors),
+        "duration_ms": answer.duration_ms,
+        "body_sha256": answer.body_sha256,
+    }
+    return details | ({"kept_at": kept_at.isoformat()} if kept_at else {})
 
 
 def _next(*, deletion: Deletion, answer: Answer, was_ambiguous: bool) -> Next:
@@ -56,7 +80,9 @@ def _next(*, deletion: Deletion, answer: Answer, was_ambiguous: bool) -> Next:
     )
 
 
-def _move_on(*, deletion: Deletion, answer: Answer, to: Next, actor: Actor) -> bool:
+def _move_on(
+    *, deletion: Deletion, answer: Answer, to: Next, actor: Actor, kept_at: datetime | None
+) -> bool:
     now = clock.now()
     values: dict[str, object] = {}
     if to.state == State.WAITING:
@@ -72,14 +98,8 @@ def _move_on(*, deletion: Deletion, answer: Answer, to: Next, actor: Actor) -> b
     }[to.state]
     answered = Note(
         code=audit.Code.DELETION_ANSWERED,
-        sentence=f"{_in_words(answer)} ({describe(deletion)}).",
-        details={
-            "verdict": answer.verdict,
-            "http_status": answer.http_status,
-            "errors": list(answer.errors),
-            "duration_ms": answer.duration_ms,
-            "body_sha256": answer.body_sha256,
-        },
+        sentence=f"{in_words(answer)} ({describe(deletion)}).",
+        details=_details(answer, kept_at=kept_at),
     )
     become = to.outcome or to.state
     sentence = f"{describe(deletion)}: {become.replace('_', ' ')}."
@@ -92,7 +112,8 @@ def _move_on(*, deletion: Deletion, answer: Answer, to: Next, actor: Actor) -> b
     )
 
 
-def _in_words(answer: Answer) -> str:
+def in_words(answer: Answer) -> str:
+    """What came back, as a sentence without its full stop."""
     if answer.http_status is not None:
         return f"Datadog answered {answer.http_status} in {answer.duration_ms} ms"
     if answer.verdict == Verdict.NOT_SENT:

@@ -1,4 +1,10 @@
-"""What an act may answer instead of happening. Every message says what to do."""
+"""What an act may answer instead of happening. Every message says what to do.
+
+SentError alone is different: the act happened, and its record waits.
+"""
+
+from enum import StrEnum
+from uuid import UUID
 
 
 class ActError(Exception):
@@ -31,3 +37,24 @@ class BlockedError(ConflictError):
     def __init__(self, message: str, *, cause: str) -> None:
         super().__init__(message)
         self.cause = cause
+
+
+class Kept(StrEnum):
+    """Where what came back from a sending stands, when it could not be shown as usual."""
+
+    LOCALLY = "locally"  # in a file on this machine, until the database takes it
+    IN_DATABASE = "in_database"  # recorded; the database failed afterwards
+    NOWHERE = "nowhere"  # neither took it; the record says that something was sent
+
+
+class SentError(Exception):
+    """The DELETE was sent, and the database did not take or show what came back.
+
+    No ActError: it never means that nothing was sent. `said` is what came back, in words.
+    """
+
+    def __init__(self, *, deletion_id: UUID, said: str, kept: Kept) -> None:
+        super().__init__(f"Deletion {deletion_id} was sent. {said}. Kept: {kept}.")
+        self.deletion_id = deletion_id
+        self.said = said
+        self.kept = kept

@@ -5,15 +5,18 @@ DELETE is without its record; nothing is locked while Datadog answers; and what 
 written only by the process whose claim still stands.
 """
 
+import time
 from datetime import timedelta
 from uuid import UUID
 
+from django.db import Error as DatabaseError
 from django.db import transaction
 from django.db.models import Max
 
-from connections import clock, policies
+from connections import clock, failpoints, policies
 from connections.actors import Actor, person_actor
 from connections.datadog.client import Answer, DatadogClient
+from connections.failpoints import Point
 from connections.models import (
     Approval,
     Attempt,
@@ -24,12 +27,12 @@ from connections.models import (
     State,
     snapshot_digest,
 )
-from connections.services import answers, audit, readings, reconciliation, transitions
-from connections.services.errors import BlockedError
+from connections.services import answers, audit, readings, reconciliation, spool, transitions
+from connections.services.errors import BlockedError, Kept, SentError
 from connections.services.readings import Fetched
 from connections.services.transitions import Next, Note, describe
 
-# The total deadline of one DELETE, from the start of connecting; read at each sending.
+# The total deadline of one DELETE, from just before its claim; read at each sending.
 DELETE_SECONDS = 30.0
 
 
@@ -46,7 +49,8 @@ def send_deletion(
     `reading`: what this same act has just read, so that Datadog is not asked twice.
     Returns the deletion as it stands afterwards; never raises for Datadog's trouble. Raises
     BlockedError when somebody involved lost the right or the credential is retired, and
-    UnavailableError; each before anything is sent.
+    UnavailableError; each before anything is sent. Raises SentError when it was sent and the
+    database then did not take or show what came back.
     """
     blocked = what_blocks(deletion=deletion)
     if blocked:
@@ -60,21 +64,26 @@ def send_deletion(
         if not _is_as_reviewed(deletion=deletion, reading=reading, actor=actor):
             return deletion
     was_read = reading is not None and reading.find(deletion.connection_id) is not None
+    began_at = time.monotonic()
+    failpoints.reach(Point.BEFORE_CLAIM, deletion_id=deletion.pk)
     attempt = claim(deletion=deletion, actor=actor, was_read_before=was_read)
     if attempt is None:
         return deletion
-    answer = _send(client=client, attempt=attempt, connection_id=deletion.connection_id)
-    answers.record_answer(attempt=attempt, answer=answer, actor=actor)
-    deletion.refresh_from_db()
-    _look_after(deletion=deletion, actor=actor)
+    failpoints.reach(Point.AFTER_CLAIM, deletion_id=deletion.pk)
+    answer = _send(client=client, connection_id=deletion.connection_id, began_at=began_at)
+    failpoints.reach(Point.AFTER_ANSWER, deletion_id=deletion.pk)
+    spool.record(attempt=attempt, answer=answer, actor=actor)
+    failpoints.reach(Point.AFTER_RESULT, deletion_id=deletion.pk)
+    _look_after(deletion=deletion, actor=actor, answer=answer)
     return deletion
 
 
-def _send(*, client: DatadogClient, attempt: Attempt, connection_id: UUID) -> Answer:
+def _send(*, client: DatadogClient, connection_id: UUID, began_at: float) -> Answer:
+    # A process that was frozen after its claim must not send when others have given it up: the
+    # deadline runs from before the claim, and nothing is begun after it.
+    seconds = DELETE_SECONDS - (time.monotonic() - began_at)
     # The one line of the product that can delete something.
-    return client.delete_org_connection(
-        connection_id=str(connection_id), deadline_seconds=DELETE_SECONDS
-    )
+    return client.delete_org_connection(connection_id=str(connection_id), deadline_seconds=seconds)
 
 
 def what_blocks(*, deletion: Deletion) -> tuple[Cause, str] | None:
@@ -206,7 +215,7 @@ def claim(*, deletion: Deletion, actor: Actor, was_read_before: bool) -> Attempt
         )
         if not claimed:
             return None
-        return Attempt.objects.create(
+        attempt = Attempt.objects.create(
             deletion=deletion,
             number=number,
             epoch=epoch,
@@ -215,11 +224,18 @@ def claim(*, deletion: Deletion, actor: Actor, was_read_before: bool) -> Attempt
             was_read_before=was_read_before,
             claimed_at=now,
         )
+        failpoints.reach(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
+    return attempt
 
 
-def _look_after(*, deletion: Deletion, actor: Actor) -> None:
+def _look_after(*, deletion: Deletion, actor: Actor, answer: Answer) -> None:
     """The proof of effect within the same request: list once where that can tell something."""
-    if deletion.outcome == Outcome.DELETED:
-        reconciliation.prove(deletion=deletion, actor=actor)
-    elif deletion.outcome == Outcome.ALREADY_ABSENT:
-        reconciliation.ask_everyone(deletion=deletion, actor=actor)
+    try:
+        deletion.refresh_from_db()
+        if deletion.outcome == Outcome.DELETED:
+            reconciliation.prove(deletion=deletion, actor=actor)
+        elif deletion.outcome == Outcome.ALREADY_ABSENT:
+            reconciliation.ask_everyone(deletion=deletion, actor=actor)
+    except DatabaseError as error:
+        said = answers.in_words(answer)
+        raise SentError(deletion_id=deletion.pk, said=said, kept=Kept.IN_DATABASE) from error
