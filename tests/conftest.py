@@ -30,7 +30,8 @@ def _static_root() -> None:
 @pytest.fixture(autouse=True)
 def key_ring_file(settings: Settings, tmp_path: Path) -> Path:
     """A key ring of this test's own; with SQLite its first use makes it."""
-    path = tmp_path / "keys" / "keyring.json"
+    # Beside the test's own directory, which is to hold what the test makes and nothing else.
+    path = tmp_path.with_name(f"{tmp_path.name}-keys") / "keyring.json"
     settings.KEYRING_FILE = path
     if not settings.DATABASE_IS_SQLITE:
         create_private_text(path, new_key_ring_text())

@@ -78,7 +78,7 @@ def test_it_names_the_credentials_with_which_one_person_deletes_alone(
 
 @pytest.mark.django_db(transaction=True)
 def test_a_deletion_that_is_long_due_means_that_no_worker_runs(sandbox: SandboxServer) -> None:
-    assert levels("worker") == {Level.OK}
+    assert Level.ERROR not in levels("worker")
     credential, now = added(sandbox, "Payments US"), clock.now()
     Deletion.objects.create(
         request_id=uuid.uuid4(),

@@ -165,7 +165,7 @@ def test_make_keys_needs_no_keys_and_settings_fail_in_one_line(tmp_path: Path) -
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert "manage make_keys --output DIR" in line
-    assert manage("make_keys", "--output", str(tmp_path / "keys"), env=env).returncode == 0
+    assert manage("make_keys", "--output", str(tmp_path / "made"), env=env).returncode == 0
 
 
 def test_a_signal_while_it_starts_ends_it_in_order_too(tmp_path: Path) -> None:
