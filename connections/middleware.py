@@ -6,16 +6,24 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
+from django.contrib import messages
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django_htmx.http import HttpResponseClientRedirect
 
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
 from connections.services import audit
+from connections.services.errors import SentError
+from connections.views.sent import sent_page
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +115,54 @@ class HeadersMiddleware:
             response[name] = value
         response["X-Request-ID"] = request_id
         return response
+
+
+class SecondFactorMiddleware:
+    """Where a second factor is required, leads whoever has none to setting one up.
+
+    Only our own views that need signing in are behind it: the pages on which a factor is set up,
+    and signing out, stay in reach, so that it locks nobody out.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> HttpResponseBase | None:
+        """Redirect before the view runs, so that nothing is shown and nothing done."""
+        del args, kwargs
+        is_guarded = view.__module__.startswith("connections.views") and getattr(
+            view, "login_required", True
+        )
+        if not settings.REQUIRE_MFA or not is_guarded or not request.user.is_authenticated:
+            return None
+        # Recovery codes alone are not one: they only stand in for one that was set up.
+        if is_mfa_enabled(request.user, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]):
+            return None
+        messages.warning(request, "Set up a second factor first: it is required here.")
+        url = reverse("mfa_index")
+        return HttpResponseClientRedirect(url) if "HX-Request" in request.headers else redirect(url)
+
+
+class SentMiddleware:
+    """Answers for an act that sent the DELETE when the database then failed."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """The page that says so; any other error is left to whoever comes next."""
+        if not isinstance(error, SentError):
+            return None
+        logger.error("%s", error)
+        return sent_page(request, error)
 
 
 class WriteInReadError(Exception):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.decorators import login_not_required
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -245,3 +246,36 @@ def test_a_wrong_host_is_a_400_and_an_unknown_address_a_404(client: Client, ada:
     answer = client.get("/nowhere/")
     assert answer.status_code == 404
     assert "There is no such page" in answer.text
+
+
+def test_where_a_second_factor_is_required_nothing_is_shown_without_one(
+    ada: Person, client_of: Callable[[Person], Client], settings: Settings
+) -> None:
+    settings.REQUIRE_MFA = True
+    client = client_of(ada)
+    for url in ("/", "/deletions/", "/connections/", "/deletions/new/"):
+        assert client.get(url)["Location"] == "/accounts/2fa/"
+    assert client.post("/connections/refresh/")["Location"] == "/accounts/2fa/"
+    assert client.get("/", headers={"HX-Request": "true"})["HX-Redirect"] == "/accounts/2fa/"
+
+
+def test_where_a_second_factor_is_required_nobody_is_locked_out_of_setting_one_up(
+    ada: Person, client_of: Callable[[Person], Client], settings: Settings
+) -> None:
+    settings.REQUIRE_MFA = True
+    client = client_of(ada)
+    page = client.get("/accounts/2fa/", follow=True)
+    assert page.status_code == 200
+    assert client.get("/sign-in/").status_code == 200
+    assert client.post("/theme/", {"theme": "dark"}).status_code in {302, 303}
+
+
+def test_a_second_factor_opens_the_pages_and_recovery_codes_alone_do_not(
+    ada: Person, client_of: Callable[[Person], Client], settings: Settings
+) -> None:
+    settings.REQUIRE_MFA = True
+    client = client_of(ada)
+    Authenticator.objects.create(user=ada, type=Authenticator.Type.RECOVERY_CODES, data={})
+    assert client.get("/").status_code == 302
+    Authenticator.objects.create(user=ada, type=Authenticator.Type.TOTP, data={})
+    assert client.get("/").status_code == 200
