@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.test import Client, override_settings
+from django.test import override_settings
 from playwright.sync_api import BrowserContext, Page
 from pytest_django import DjangoDbBlocker, Settings
 
@@ -18,6 +18,7 @@ from sandbox.demo_world import demo_world
 from sandbox.server import SandboxServer
 from tests.browser.demo_world import build
 from tests.browser.desk import Desk
+from tests.browser.sessions import session_cookie
 from tests.browser.stage import database_at, make_blank_database, served
 from tests.browser.watch import Watch
 from tests.support.people import make_person
@@ -80,7 +81,8 @@ def blank_database(
     if not django_settings.DATABASE_IS_SQLITE:
         pytest.skip("The browser's tests bring a SQLite file of their own.")
     path = tmp_path_factory.mktemp("blank") / "orgadmin.sqlite3"
-    make_blank_database(path, blocker=django_db_blocker)
+    with django_db_blocker.unblock():
+        make_blank_database(path)
     return path
 
 
@@ -91,7 +93,7 @@ def stage(
     """The address of a service whose database is this test's own."""
     path = tmp_path / "orgadmin.sqlite3"
     shutil.copy(blank_database, path)
-    with database_at(path, blocker=django_db_blocker), served() as address:
+    with django_db_blocker.unblock(), database_at(path), served() as address:
         yield address
 
 
@@ -128,14 +130,6 @@ def page_opener(
         return context.new_page()
 
     return open_page
-
-
-def session_cookie(person: Person, *, address: str) -> Any:
-    """The cookie of a new session of the person."""
-    client = Client()
-    client.force_login(person)
-    name = django_settings.SESSION_COOKIE_NAME
-    return {"name": name, "value": client.cookies[name].value, "url": address}
 
 
 @pytest.fixture
@@ -177,7 +171,7 @@ def demo(
     shutil.copy(blank_database, database)
     with SandboxServer(demo_world()) as server:
         known = override_settings(KEYRING_FILE=key_ring, EXTRA_SITES=server.base_urls)
-        with known, database_at(database, blocker=django_db_blocker):
+        with django_db_blocker.unblock(), known, database_at(database):
             build(server.world)
         yield Demo(sandbox=server, database=database, key_ring=key_ring)
 
@@ -195,7 +189,7 @@ def demo_stage(
     settings.EXTRA_SITES = demo.sandbox.base_urls
     path = tmp_path / "orgadmin.sqlite3"
     shutil.copy(demo.database, path)
-    with database_at(path, blocker=django_db_blocker), served() as address:
+    with django_db_blocker.unblock(), database_at(path), served() as address:
         yield address
 
 

@@ -23,6 +23,7 @@ from connections.services import (
 )
 from connections.services.sending import claim
 from orgadmin import demo_history
+from orgadmin.demo_cast import PASSWORD
 from sandbox.demo_world import connection_id_between
 from sandbox.world import World
 
@@ -153,9 +154,7 @@ class _Builder:
         people.add_person(actor=by, username="newcomer", email="newcomer@example.com", roles=[])
         for username in ("newcomer", "left"):
             person = Person.objects.get(username=username)
-            people.set_password(
-                actor=person_actor(person=person), person=person, password=demo_history.PASSWORD
-            )
+            people.set_password(actor=person_actor(person=person), person=person, password=PASSWORD)
         people.disable_person(actor=self.administrator, person=Person.objects.get(username="left"))
         approver = Person.objects.get(username="approver")
         TOTP.activate(approver, "JBSWY3DPEHPK3PXP")

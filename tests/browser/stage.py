@@ -13,13 +13,12 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import call_command
 from django.db import connections
 from django.test.testcases import LiveServerThread
-from pytest_django import DjangoDbBlocker
 
 HOST = "127.0.0.1"
 
 
 @contextmanager
-def database_at(path: Path, *, blocker: DjangoDbBlocker) -> Iterator[None]:
+def database_at(path: Path) -> Iterator[None]:
     """Let the SQLite file at `path` be the database, in this thread and in all new ones."""
     shared = connections["default"]
     before = connections.settings["default"]["NAME"]
@@ -27,17 +26,16 @@ def database_at(path: Path, *, blocker: DjangoDbBlocker) -> Iterator[None]:
     own = connections.create_connection("default")
     connections["default"] = own
     try:
-        with blocker.unblock():
-            yield
+        yield
     finally:
         own.close()
         connections.settings["default"]["NAME"] = before
         connections["default"] = shared
 
 
-def make_blank_database(path: Path, *, blocker: DjangoDbBlocker) -> None:
+def make_blank_database(path: Path) -> None:
     """Make a migrated and empty database file."""
-    with database_at(path, blocker=blocker):
+    with database_at(path):
         call_command("migrate", interactive=False, verbosity=0)
 
 

@@ -1,0 +1,232 @@
+"""Every page of the product, by the name of its address, and who looks at it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from allauth.mfa.models import Authenticator
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils.http import urlencode
+
+from connections.models import Credential, Deletion, OrgConnectionSnapshot, Person
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One page: its address once the data is there, who is signed in, and the status it has."""
+
+    slug: str
+    name: str
+    path: Callable[[], str]
+    who: str | None = "administrator"
+    status: int = 200
+    is_fresh: bool = False  # in a service that nobody has used yet
+
+
+def _page(name: str, slug: str = "", query: dict[str, str] | None = None, **kwargs: Any) -> Listed:
+    find = kwargs.pop("find", None)
+
+    def path() -> str:
+        target = reverse(name, args=find() if find else [])
+        return f"{target}?{urlencode(query)}" if query else target
+
+    return Listed(slug=slug or name, name=name, path=path, **kwargs)
+
+
+def _credential(name: str) -> Callable[[], list[Any]]:
+    return lambda: [Credential.objects.get(name__startswith=name).pk]
+
+
+def _person(username: str) -> Callable[[], list[Any]]:
+    return lambda: [Person.objects.get(username=username).pk]
+
+
+def _connection(source: str, sink: str) -> Callable[[], list[Any]]:
+    def find() -> list[Any]:
+        seen = OrgConnectionSnapshot.objects.filter(source_org_name=source, sink_org_name=sink)
+        one = seen.order_by("pk").last()
+        assert one
+        return [one.site, one.connection_id]
+
+    return find
+
+
+def _deletion(**wanted: Any) -> Callable[[], list[Any]]:
+    def find() -> list[Any]:
+        one = Deletion.objects.filter(**wanted).order_by("requested_at").first()
+        assert one, wanted
+        return [one.pk]
+
+    return find
+
+
+def _detail(slug: str, *, who: str = "operator", **wanted: Any) -> Listed:
+    return _page("deletion-detail", f"deletion-{slug}", find=_deletion(**wanted), who=who)
+
+
+def _review(slug: str, sender: str, *, source: str = "", sink: str = "", who: str) -> Listed:
+    def path() -> str:
+        connection_id = "0b7e3c1a-0000-4000-8000-0000000000aa"
+        if source:
+            connection_id = str(_connection(source, sink)()[1])
+        credential = Credential.objects.get(name=sender).pk
+        query = urlencode({"credential": str(credential), "connection_id": connection_id})
+        return f"{reverse('deletion-new')}?{query}"
+
+    return Listed(slug=f"review-{slug}", name="deletion-new", path=path, who=who)
+
+
+OURS = [
+    _page("overview", who="operator"),
+    _page("overview", "overview-approver", who="approver"),
+    _page("overview", "overview-fresh", is_fresh=True),
+    _page("overview", "overview-fresh-viewer", is_fresh=True, who="viewer"),
+    _page("sign-in-link", who=None),
+    _page("credential-list", who="credentials"),
+    _page("credential-list", "credential-list-fresh", is_fresh=True),
+    _page("credential-list", "credential-list-viewer", who="viewer"),
+    _page("credential-new", who="credentials"),
+    _page("credential-detail", find=_credential("Payments EU"), who="credentials"),
+    _page("credential-detail", "credential-detail-administrator", find=_credential("Group SOC")),
+    _page("credential-detail", "credential-failing", find=_credential("Labs"), who="credentials"),
+    _page("credential-detail", "credential-never-verified", find=_credential("ML Platform")),
+    _page("credential-detail", "credential-retired", find=_credential("Mobile")),
+    _page("credential-rotate", find=_credential("Retail US"), who="credentials"),
+    _page("credential-retire", find=_credential("Retail US"), who="credentials"),
+    _page("credential-retire", "credential-retire-blocked", find=_credential("Payments EU")),
+    _page("org-connection-list", who="operator"),
+    _page("org-connection-list", "org-connection-list-found", {"q": "lake"}, who="operator"),
+    _page("org-connection-list", "org-connection-list-none", {"q": "nowhere"}, who="viewer"),
+    _page("org-connection-list", "org-connection-list-fresh", is_fresh=True),
+    _page(
+        "org-connection-detail", find=_connection("Payments EU", "Fraud Detection"), who="operator"
+    ),
+    _page(
+        "org-connection-detail",
+        "org-connection-deleted",
+        find=_connection("Payments EU", "Claims EU"),
+        who="operator",
+    ),
+    _page("deletion-list", who="operator"),
+    _page("deletion-list", "deletion-list-found", {"q": "contract"}, who="auditor"),
+    _page("deletion-list", "deletion-list-none", {"q": "nothing like it"}, who="operator"),
+    _page("deletion-list", "deletion-list-fresh", is_fresh=True, who="operator"),
+    _page("deletion-new", "deletion-choose", who="operator"),
+    _review(
+        "reviewed", "Payments EU", source="Payments EU", sink="Fraud Detection", who="operator"
+    ),
+    _review("new-type", "Retail US", source="Retail US", sink="Loyalty", who="operator"),
+    _review("unreviewed", "Payments EU", who="operator"),
+    _review("approval", "Group SOC", source="Fraud Detection", sink="Group SOC", who="operator"),
+    _review("open", "Group SOC", source="Partner Portal", sink="Group SOC", who="operator"),
+    _detail("deleted", outcome="deleted", verified_at__isnull=False),
+    _detail("contradicted", contradicted_at__isnull=False),
+    _detail("not-found", outcome="already_absent", cause="not_found"),
+    _detail("already-gone", outcome="already_absent", cause="absent_when_read"),
+    _detail("gone", outcome="gone_unattributed"),
+    _detail("refused-400", cause="bad_request"),
+    _detail("refused-401", cause="unauthorized"),
+    _detail("refused-403", cause="forbidden"),
+    _detail("not-sent", outcome="not_sent"),
+    _detail("changed", outcome="stale"),
+    _detail("declined", outcome="declined"),
+    _detail("withdrawn", outcome="withdrawn"),
+    _detail("expired", outcome="expired"),
+    _detail("unresolved", outcome="unresolved"),
+    _detail("requested", state="requested"),
+    _detail("to-approve", state="requested", who="approver"),
+    _detail("approved", state="approved"),
+    _detail("sending", state="sending"),
+    _detail("waiting", state="waiting"),
+    _detail("unknown", state="unknown"),
+    _detail("still-present", state="still_present"),
+    _detail("still-present-viewer", state="still_present", who="viewer"),
+    _page("person-list"),
+    _page("person-new"),
+    _page("person-detail", find=_person("operator")),
+    _page("person-detail", "person-with-second-factor", find=_person("approver")),
+    _page("person-detail", "person-disabled", find=_person("left")),
+    _page("person-detail", "person-invited", find=_person("invited")),
+    _page("audit-list", who="auditor"),
+    _page("audit-list", "audit-list-refused", who="viewer", status=403),
+    _page("person-list", "overview-no-role", who="newcomer", status=403),
+]
+
+ALLAUTH = [
+    _page("account_login", who=None),
+    _page("account_logout", who="operator"),
+    _page("account_signup", who=None),
+    _page("account_inactive", who=None),
+    _page("account_reauthenticate", who="operator"),
+    _page("account_email_verification_sent", who=None),
+    _page("account_change_password", who="operator"),
+    _page("account_reset_password", who=None),
+    _page("account_reset_password_done", who=None),
+    _page("account_reset_password_from_key", find=lambda: ["abc", "def"], who=None),
+    _page("account_reset_password_from_key_done", who=None),
+    _page("account_confirm_email", find=lambda: ["abc"], who=None),
+    _page("mfa_index", who="operator"),
+    _page("mfa_index", "mfa_index-set-up", who="approver"),
+    _page("mfa_reauthenticate", who="approver"),
+    _page("mfa_activate_totp", who="operator"),
+    _page("mfa_deactivate_totp", who="approver"),
+    _page("mfa_view_recovery_codes", who="approver"),
+    _page("mfa_generate_recovery_codes", who="approver"),
+    _page("mfa_list_webauthn", who="approver"),
+    _page("mfa_list_webauthn", "mfa_list_webauthn-none", who="operator"),
+    _page("mfa_add_webauthn", who="operator"),
+    _page("mfa_edit_webauthn", find=lambda: [_passkey()], who="approver"),
+    _page("mfa_remove_webauthn", find=lambda: [_passkey()], who="approver"),
+]
+
+PAGES = OURS + ALLAUTH
+
+NOT_PAGES = {
+    "setup": "walked in its own test: it is open only while there is no person",
+    "mfa_authenticate": "walked in its own test: it follows a password",
+    "mfa_reauthenticate_webauthn": "needs a real passkey; the same template as mfa_reauthenticate",
+    "theme-set": "POST",
+    "credential-verify": "POST",
+    "credential-rename": "POST",
+    "credential-policy": "POST",
+    "org-connection-refresh": "POST",
+    "org-connection-export": "a file",
+    "deletion-export": "a file",
+    "deletion-execute": "POST",
+    "deletion-approve": "POST",
+    "deletion-decline": "POST",
+    "deletion-withdraw": "POST",
+    "deletion-reconcile": "POST",
+    "deletion-close": "POST",
+    "person-roles": "POST",
+    "person-disable": "POST",
+    "person-enable": "POST",
+    "person-link": "POST",
+    "metrics": "plain text",
+    "accounts/email/": "not offered: 404",
+    "account_set_password": "leads to account_change_password",
+    "account_confirm_login_code": "not offered: leads to the sign-in",
+    "mfa_download_recovery_codes": "a file",
+    "mfa_login_webauthn": "JSON",
+    "mfa_signup_webauthn": "not offered",
+}
+
+
+def _passkey() -> int:
+    key: int = Authenticator.objects.get(type=Authenticator.Type.WEBAUTHN).pk
+    return key
+
+
+def names_of_addresses() -> set[str]:
+    """The names of all addresses of the product."""
+
+    def walk(resolver: URLResolver) -> set[str]:
+        names: set[str] = set()
+        for entry in resolver.url_patterns:
+            if isinstance(entry, URLPattern):
+                names.add(entry.name or str(entry.pattern))
+            else:
+                names |= walk(entry)
+        return names
+
+    return walk(get_resolver())
