@@ -1,16 +1,20 @@
 """The worker's loop: it asks the database what is due and calls the services, one at a time."""
 
 import logging
+import os
+import socket
 import time
+import uuid
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 
+from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 
 from connections import clock
 from connections.actors import WORKER
 from connections.models import Deletion
-from connections.services import due, org_connections
+from connections.services import due, heartbeats, org_connections, spool
 
 logger = logging.getLogger(__name__)
 
@@ -18,9 +22,10 @@ REFRESH_EVERY = timedelta(minutes=15)
 # Between these two (s) it sleeps: not longer, since another process may ask for something.
 SHORTEST_SLEEP = 0.5
 LONGEST_SLEEP = 3.0
-# After an error it waits this long (s), twice as long each time, up to a minute.
+# After an error it waits this long (s), twice as long each time: well under the 60 s after which
+# a claim counts as lost, since an answer may wait for the database to come back.
 FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 60.0
+LONGEST_PAUSE = 15.0
 
 
 class Worker:
@@ -35,6 +40,10 @@ class Worker:
         # A SimpleQueue may be put to from a signal handler; an Event may deadlock there.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_stopped = False
+        host = socket.gethostname()[:100]
+        self._name = f"{host}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+        self._host = host
+        self._next_beat = time.monotonic()
 
     def stop(self) -> None:
         """End after what is being done now."""
@@ -55,20 +64,38 @@ class Worker:
                 connection.close()
                 nap, pause = pause, min(pause * 2, LONGEST_PAUSE)
             self._sleep(nap)
+        self._end()
 
     def work_once(self) -> int:
         """Do all that is due now, unless stopped meanwhile; gives how many deletions.
 
-        Raises what the database and the services raise.
+        Answers that waited for the database come first: what is due may be about them. Raises
+        what the database and the services raise.
         """
         close_old_connections()
+        self._beat()
+        spool.replay()
         count = 0
         while not self._is_stopped and due.work_off(actor=WORKER, limit=1):
             count += 1
+            self._beat()
         if not self._is_stopped and time.monotonic() >= self._next_refresh:
             self._next_refresh = time.monotonic() + self._refresh_every
             org_connections.refresh(actor=WORKER, only_stale=True)
         return count
+
+    def _beat(self) -> None:
+        if time.monotonic() < self._next_beat:
+            return
+        heartbeats.beat(name=self._name, host=self._host, process_id=os.getpid())
+        self._next_beat = time.monotonic() + heartbeats.BEAT_EVERY.total_seconds()
+
+    def _end(self) -> None:
+        try:
+            heartbeats.end(name=self._name)
+        except DatabaseError:
+            # It ends all the same; its row is then one that is no longer renewed.
+            logger.warning("The worker's end could not be recorded.", exc_info=True)
 
     def _sleep(self, seconds: float) -> None:
         try:

@@ -9,11 +9,13 @@ from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
 
+from connections import wording
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
-from connections.services.errors import ActError, InvalidInputError
+from connections.services.errors import ActError, InvalidInputError, SentError
 
 FAILED = 1
 USAGE = 2
+UNKNOWN = 6
 
 
 class OrgAdminCommand(BaseCommand):
@@ -22,7 +24,8 @@ class OrgAdminCommand(BaseCommand):
     Standard output holds the result alone: text, or with `--json` exactly one JSON document,
     also when the command failed (`{"error": …}`). What went wrong stands on standard error.
     Exit code 1 is a failure of ours, 2 a usage error (also what a service calls invalid
-    input); a command with further codes raises SystemExit after `emit`.
+    input), 6 a DELETE that was sent and whose answer the database did not take; a command with
+    further codes raises SystemExit after `emit`.
     """
 
     # Whether it must not start without the key ring that opens what is stored.
@@ -48,6 +51,10 @@ class OrgAdminCommand(BaseCommand):
             message, code = str(error), USAGE
         except (ActError, PermissionDenied, EncryptionError) as error:
             message, code = str(error), FAILED
+        except SentError as error:
+            words = wording.sent_words(error)
+            text = " ".join([words.headline, *words.lines])
+            message, code = f"{text} Record: /deletions/{error.deletion_id}/", UNKNOWN
         except DatabaseError as error:
             message, code = f"The database refused: {error}. Is it reachable and migrated?", FAILED
         except CommandError as error:

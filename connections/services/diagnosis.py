@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -19,6 +19,7 @@ from django.db.models import Count
 from connections import clock
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
 from connections.models import Credential, Deletion, Person, Policy
+from connections.services import heartbeats, spool
 
 # Longer than any single thing that a worker does.
 OVERDUE_AFTER = timedelta(minutes=5)
@@ -44,17 +45,19 @@ class Finding:
 
 def diagnose() -> list[Finding]:
     """Look at everything and change nothing. A database that does not answer is a finding."""
-    findings = [*_settings(), *_mail()]
+    findings = [*_settings(), *_mail(), *_kept_answers()]
     try:
         findings += [*_database(), *_keys()]
         schema = list(_migrations())
         findings += schema
         if all(finding.level == Level.OK for finding in schema):
             findings += [*_people(), *_four_eyes(), *_worker()]
+            findings += _unusable_answers(spool.check_kept)
     except DatabaseError as error:
         findings.append(
             _error("database", f"It does not answer: {error}".strip(), "Look at DATABASE_URL.")
         )
+        findings += _unusable_answers(spool.read_kept)
     return findings
 
 
@@ -128,6 +131,31 @@ def _mail() -> Iterator[Finding]:
         yield _ok("mail", f"Sent as {settings.DEFAULT_FROM_EMAIL}.")
     else:
         yield _ok("mail", "None is sent (EMAIL_URL is not set); make_sign_in_link lets people in.")
+
+
+def _kept_answers() -> Iterator[Finding]:
+    """Files of what Datadog answered while the database did not; needs no database itself."""
+    paths = spool.kept_files()
+    if not paths:
+        yield _ok("kept answers", "None waits for the database.")
+        return
+    yield _warning(
+        "kept answers",
+        f"{len(paths)} in {spool.directory()} wait to be recorded in the database.",
+        "A worker records them; or run ./run manage reconcile_deletions.",
+    )
+
+
+def _unusable_answers(look: Callable[[Path], object]) -> Iterator[Finding]:
+    for path in spool.kept_files():
+        try:
+            look(path)
+        except spool.UnusableFileError as error:
+            yield _error(
+                "kept answers",
+                f"It cannot be recorded. {error}",
+                "Keep the file: it holds what Datadog answered. docs/OPERATIONS.md says more.",
+            )
 
 
 def _database() -> Iterator[Finding]:
@@ -211,5 +239,14 @@ def _worker() -> Iterator[Finding]:
             f"{count} deletions are due for more than {minutes} minutes: no worker runs.",
             "./run serve starts one; look at its log, or run ./run worker.",
         )
+        return
+    seen_at = heartbeats.last_seen_at()
+    if heartbeats.is_alive(seen_at, now=clock.now()):
+        yield _ok("worker", f"One was seen at {seen_at:%Y-%m-%d %H:%M:%S} UTC; nothing is overdue.")
     else:
-        yield _ok("worker", "Nothing is overdue.")
+        seen = f"the last was seen at {seen_at:%Y-%m-%d %H:%M} UTC" if seen_at else "none was seen"
+        yield _warning(
+            "worker",
+            f"No worker is alive ({seen}); nothing is overdue yet.",
+            "./run serve starts one; look at its log, or run ./run worker.",
+        )

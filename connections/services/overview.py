@@ -30,6 +30,7 @@ from connections.models import (
     Policy,
     State,
 )
+from connections.services import heartbeats
 from connections.services.org_connections import credentials_in_use, is_stale, newest_listings
 
 WEEKS = 12
@@ -98,6 +99,9 @@ class Overview:
     estate: Estate
     weeks: list[Week]
     latest: list[Deletion]
+    has_worker: bool
+    # When a worker that has not ended in order was last heard of.
+    worker_seen_at: datetime | None
 
 
 def overview(*, actor: Actor) -> Overview:
@@ -110,6 +114,7 @@ def overview(*, actor: Actor) -> Overview:
     now = clock.now()
     credentials = credentials_in_use()
     since = first_week(now)
+    worker_seen_at = heartbeats.last_seen_at()
     return Overview(
         at=now,
         credentials=credentials,
@@ -117,6 +122,8 @@ def overview(*, actor: Actor) -> Overview:
         estate=_estate(credentials=credentials, listings=newest_listings(), now=now),
         weeks=_weeks(since=since),
         latest=list(Deletion.objects.order_by("-requested_at", "-id")[:LATEST]),
+        has_worker=heartbeats.is_alive(worker_seen_at, now=now),
+        worker_seen_at=worker_seen_at,
     )
 
 

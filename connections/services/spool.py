@@ -169,10 +169,7 @@ def _alone() -> Iterator[bool]:
 
 def _replay_one(path: Path) -> bool:
     """Whether it was recorded now; a file whose answer is recorded already only goes."""
-    kept = read_kept(path)
-    attempt = find_attempt(kept, path=path)
-    if attempt.answered_at and not _says_the_same(attempt, kept.answer):
-        raise UnusableFileError(f"{path}: another answer to this attempt is recorded already.")
+    kept, attempt = check_kept(path)
     try:
         is_new = answers.record_answer(
             attempt=attempt, answer=kept.answer, actor=_actor(kept), kept_at=kept.kept_at
@@ -195,12 +192,18 @@ def _says_the_same(attempt: Attempt, answer: Answer) -> bool:
     return stored == (answer.verdict, answer.http_status, answer.body_sha256, answer.duration_ms)
 
 
-def find_attempt(kept: KeptAnswer, *, path: Path) -> Attempt:
-    """The attempt that a kept answer belongs to. Raises UnusableFileError when it is not here."""
+def check_kept(path: Path) -> tuple[KeptAnswer, Attempt]:
+    """What a file says, and the attempt it belongs to.
+
+    Raises UnusableFileError when this database cannot take it, and what the database raises.
+    """
+    kept = read_kept(path)
     attempt = Attempt.objects.filter(deletion_id=kept.deletion_id, epoch=kept.epoch).first()
     if attempt is None:
         raise UnusableFileError(f"{path}: this database holds no such attempt.")
-    return attempt
+    if attempt.answered_at and not _says_the_same(attempt, kept.answer):
+        raise UnusableFileError(f"{path}: another answer to this attempt is recorded already.")
+    return kept, attempt
 
 
 def read_kept(path: Path) -> KeptAnswer:

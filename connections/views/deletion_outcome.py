@@ -171,6 +171,7 @@ def _version(deletion: Deletion, *, is_moving: bool) -> str:
         deletion.looked_at,
         deletion.verified_at,
         deletion.contradicted_at,
+        [attempt.number for attempt in deletion.attempts.all() if attempt.is_late],
         is_moving,
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -14,7 +14,7 @@ from connections.services.overview import Kind, Week, overview
 from connections.views.ages import age_words
 from connections.views.overview_todo import todos
 from connections.views.support import actor_of
-from connections.wording import badge
+from connections.wording import badge, no_worker_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "page": page,
         "todos": todos(page.needs_you, now=page.at),
         "age": age_words(oldest_at, now=page.at) if oldest_at else "",
+        "no_worker": "" if page.has_worker else no_worker_words(page.worker_seen_at),
         "latest": [(deletion, badge(deletion)) for deletion in page.latest],
         "chart": _chart(page.weeks),
         "can_refresh": policies.can_refresh(actor),

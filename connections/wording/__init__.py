@@ -13,13 +13,16 @@ from connections.wording.effects import (
     sentence_words,
 )
 from connections.wording.events import EventWords, event_words, next_words
+from connections.wording.sent import SentWords, sent_words
 from connections.wording.steps import Step
 from connections.wording.times import at_words
 from connections.wording.words import Wording, word
+from connections.wording.workers import no_worker_words
 
 __all__ = [
     "Badge",
     "EventWords",
+    "SentWords",
     "Step",
     "Wording",
     "at_words",
@@ -32,6 +35,8 @@ __all__ = [
     "label_of_state",
     "names_in_words",
     "next_words",
+    "no_worker_words",
+    "sent_words",
     "sentence_words",
     "word",
 ]

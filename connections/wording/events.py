@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from connections.models import AuditEvent, Deletion, Outcome, Policy, State
 from connections.wording.badges import label_of_outcome
 from connections.wording.causes import cause_words
+from connections.wording.times import at_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,7 @@ def _sending(details: dict[str, Any]) -> EventWords:
 def _answered(details: dict[str, Any]) -> EventWords:
     status = details.get("http_status")
     quotes = "; ".join(f"“{text}”" for text in details.get("errors") or [])
+    quotes = " ".join(part for part in (quotes, _kept(details)) if part)
     if status is not None:
         title = f"Datadog answered {status} in {details.get('duration_ms', '?')} ms"
         tone = "ok" if status == 200 else "warn"
@@ -83,9 +86,16 @@ def _answered(details: dict[str, Any]) -> EventWords:
     return EventWords(title="No answer", tone="unknown", icon="question", detail=cause)
 
 
+def _kept(details: dict[str, Any]) -> str:
+    if not details.get("kept_at"):
+        return ""
+    kept_at = at_words(datetime.fromisoformat(details["kept_at"]))
+    return f"The database did not take it; kept on the server from {kept_at}."
+
+
 def _answered_late(details: dict[str, Any]) -> EventWords:
     title = f"A late answer to attempt {details.get('attempt', '?')}; it changed nothing"
-    return EventWords(title=title, tone="warn", icon="warning")
+    return EventWords(title=title, tone="warn", icon="warning", detail=_kept(details))
 
 
 def _waiting(details: dict[str, Any]) -> EventWords:

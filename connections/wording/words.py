@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from connections.models import Attempt, Deletion
 from connections.wording import open_words, settled_words
+from connections.wording.alarms import late_answers
 from connections.wording.badges import badge
 from connections.wording.steps import Step
 
@@ -12,7 +13,8 @@ from connections.wording.steps import Step
 class Wording:
     """What a page says about one deletion.
 
-    `quotes` are Datadog's own texts, to be shown as quotations. `steps` are what may come next,
+    `quotes` are Datadog's own texts, to be shown as quotations. `alarms` stand beside the state
+    and must not be overlooked. `steps` are what may come next,
     whoever looks; the page leaves out what roles and state do not allow.
     """
 
@@ -22,6 +24,7 @@ class Wording:
     headline: str
     lines: tuple[str, ...] = ()
     quotes: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
     steps: tuple[Step, ...] = field(default=())
 
 
@@ -55,5 +58,6 @@ def word(
         headline=said.headline,
         lines=tuple(line for line in said.lines if line),
         quotes=said.quotes,
+        alarms=late_answers(attempts),
         steps=said.steps,
     )

@@ -14,7 +14,7 @@ from django.db import OperationalError
 from connections import worker
 from connections.actors import Actor
 from connections.models import Deletion, Listing
-from connections.services import due, org_connections
+from connections.services import due, heartbeats, org_connections
 from connections.worker import Worker
 from sandbox.server import SandboxServer
 from tests.credentials.support import added
@@ -27,6 +27,8 @@ def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "seconds_until_due", lambda: 0.0)
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
     monkeypatch.setattr(org_connections, "refresh", lambda **_: [])
+    monkeypatch.setattr(heartbeats, "beat", lambda **_: None)
+    monkeypatch.setattr(heartbeats, "end", lambda **_: None)
 
 
 @pytest.mark.usefixtures("quiet_database")

@@ -6,7 +6,7 @@ from connections import wording
 from connections.actors import command_actor
 from connections.management.base import OrgAdminCommand
 from connections.models import Deletion, State
-from connections.services import due, exports
+from connections.services import due, exports, spool
 
 UNKNOWN = 6
 
@@ -21,6 +21,7 @@ class Command(OrgAdminCommand):
     needs_keys = True
 
     def act(self, **options: Any) -> None:
+        spool.replay()
         looked_at = due.reconcile_all(actor=command_actor())
         rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in looked_at])
         rows = rows.prefetch_related("attempts", "approvals")

@@ -22,7 +22,6 @@ class Command(OrgAdminCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--once", action="store_true", help="One pass, then end.")
-
         parser.add_argument(
             "--end-with-parent", type=int, metavar="PID", help="End when that process has ended."
         )

@@ -1,0 +1,47 @@
+"""What is said when the DELETE was sent and the database then failed."""
+
+from dataclasses import dataclass
+
+from connections.services.errors import Kept, SentError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentWords:
+    """A headline and what stands under it."""
+
+    tone: str
+    icon: str
+    headline: str
+    lines: tuple[str, ...]
+
+
+_SAY = {
+    Kept.LOCALLY: (
+        "unknown",
+        "clock",
+        "Recorded locally, waiting for the database.",
+        "It is safe in a file on this server and enters the record by itself when the database "
+        "is back.",
+    ),
+    Kept.IN_DATABASE: (
+        "warn",
+        "warning",
+        "Recorded; the database has failed since.",
+        "The record holds it and can be opened when the database is back.",
+    ),
+    Kept.NOWHERE: (
+        "danger",
+        "warning",
+        "It was sent, and what came back could not be recorded.",
+        "Neither the database nor a file took it. Note it down: the record will only say that "
+        "something was sent, and then find out by Datadog’s list.",
+    ),
+}
+
+
+def sent_words(error: SentError) -> SentWords:
+    """The words for one such case."""
+    tone, icon, headline, then = _SAY[error.kept]
+    said = f"{error.said}."
+    again = "Do not delete it again."
+    return SentWords(tone=tone, icon=icon, headline=headline, lines=(said, then, again))
