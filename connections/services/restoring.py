@@ -126,8 +126,7 @@ def _put_in_place(copy: Path, *, target: Path, aside: Path | None) -> Path | Non
     if not existed:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        with closing(sqlite3.connect(target, timeout=2, isolation_level=None)) as held:
-            _hold(held, target=target)
+        with _held(target) as held:
             kept = _keep_what_is_there(held, target=target, aside=aside)
             with closing(sqlite3.connect(f"{uri_of(copy)}?immutable=1", uri=True)) as new:
                 new.backup(held)
@@ -172,23 +171,29 @@ def _refuse_beside_a_worker(held: sqlite3.Connection, *, target: Path) -> None:
         )
 
 
-def _hold(held: sqlite3.Connection, *, target: Path) -> None:
-    """Keep every other process out of the database until the connection is closed."""
-    try:
-        held.execute("PRAGMA locking_mode = EXCLUSIVE")
-        # Leaving the write-ahead log needs to be alone, so this fails while another is inside.
-        held.execute("PRAGMA journal_mode = DELETE")
-        held.execute("BEGIN EXCLUSIVE")
-        held.execute("COMMIT")
-    except sqlite3.OperationalError:
-        raise BackupError(
-            f"{target} is in use. Stop the service and its workers first. Nothing was changed."
-        ) from None
-    except sqlite3.DatabaseError as error:
-        raise BackupError(
-            f"{target} is no usable SQLite database ({error}). Move it and its -wal file away, "
-            "then run this again. Nothing was changed."
-        ) from None
+@contextmanager
+def _held(target: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that keeps every other process out of the database until it is closed."""
+    with closing(sqlite3.connect(target, timeout=2, isolation_level=None)) as held:
+        try:
+            held.execute("PRAGMA locking_mode = EXCLUSIVE")
+            # Leaving the write-ahead log needs to be alone, so this fails while another is inside.
+            held.execute("PRAGMA journal_mode = DELETE")
+            held.execute("BEGIN EXCLUSIVE")
+            held.execute("COMMIT")
+        except sqlite3.OperationalError:
+            raise BackupError(
+                f"{target} is in use. Stop the service and its workers first. Nothing was changed."
+            ) from None
+        except sqlite3.DatabaseError as error:
+            raise BackupError(
+                f"{target} is no usable SQLite database ({error}). Move it and its -wal file "
+                "away, then run this again. Nothing was changed."
+            ) from None
+        try:
+            yield held
+        finally:
+            held.execute("PRAGMA journal_mode = WAL")
 
 
 def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
