@@ -156,9 +156,22 @@ def read(*, credential: Credential, actor: Actor, find: UUID | None = None) -> F
 def store(
     *, credential: Credential, fetched: Fetched, started_at: datetime, actor: Actor
 ) -> Listing:
-    """Keep one reading: the listing, a snapshot of each connection, and what it contradicts."""
+    """Keep one reading: the listing, a snapshot of each connection, and what it contradicts.
+
+    A reading that began before one that is stored already changes no snapshot: what it says is
+    older than what is known.
+    """
     with transaction.atomic():
+        lock_snapshots(site=credential.site)
         now = clock.now()
+        newer = Listing.objects.filter(
+            credential=credential,
+            is_complete=True,
+            started_at__gt=started_at,
+            # One from the future was stored before the clock was set back.
+            finished_at__lte=now,
+        )
+        is_outdated = newer.exists()
         listing = Listing.objects.create(
             credential=credential,
             started_at=started_at,
@@ -169,7 +182,8 @@ def store(
             http_status=fetched.http_status,
             errors=list(fetched.errors),
         )
-        _store_snapshots(credential=credential, fetched=fetched, seen_at=started_at)
+        if not is_outdated:
+            _store_snapshots(credential=credential, fetched=fetched, seen_at=started_at)
         _store_use(credential=credential, fetched=fetched, now=now)
         contradictions.note(
             site=credential.site,
@@ -179,6 +193,17 @@ def store(
             actor=actor,
         )
     return listing
+
+
+def lock_snapshots(*, site: str) -> None:
+    """Let one transaction at a time change what is known of a site's connections.
+
+    Both ends see the same connection, so two orgs' listings change the same rows, and in no
+    common order: without this they would wait for each other for ever. SQLite has one writer
+    anyway. Nothing that holds it waits for the network.
+    """
+    in_order = Credential.objects.filter(site=site).order_by("pk")
+    list(in_order.select_for_update(no_key=True).values_list("pk"))
 
 
 def _store_snapshots(*, credential: Credential, fetched: Fetched, seen_at: datetime) -> None:

@@ -211,6 +211,7 @@ def _next_proof_of(*, deletion: Deletion, settled_at: datetime, now: datetime) -
 
 
 def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
+    readings.lock_snapshots(site=deletion.site)
     rows = Deletion.objects.filter(pk=deletion.pk)
     is_first = deletion.verified_at is None or deletion.looked_present
     rows.update(looked_at=at, looked_present=False, due_at=None)
