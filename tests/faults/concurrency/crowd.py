@@ -1,0 +1,218 @@
+"""A crowd of processes: `python -m tests.faults.concurrency.crowd PLANS`, a JSON document.
+
+It does what comes before (such as seeding the database), forks one process for each plan, says
+"ready" when each has prepared itself, waits for a line, lets all begin at once, and prints what
+became of it as JSON.
+"""
+
+import json
+import multiprocessing
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+
+import django
+
+django.setup()
+
+from django.db import transaction  # noqa: E402 - needs the set-up
+from django.test import Client  # noqa: E402
+
+from connections.actors import WORKER, command_actor, person_actor  # noqa: E402
+from connections.models import Credential, Deletion, KeyPair, Person, Role, State  # noqa: E402
+from connections.secret import Secret  # noqa: E402
+from connections.services import audit, credentials, deletions, due, reviews, sending  # noqa: E402
+from connections.services.errors import ActError  # noqa: E402
+from tests.flows.support import REASON, read  # noqa: E402
+from tests.support.people import make_person  # noqa: E402
+
+type Plan = dict[str, Any]
+type Results = list[dict[str, str]]
+type Work = Callable[[], Results]
+
+PATIENCE = 120.0  # seconds
+
+
+def seed(plan: Plan) -> Work:
+    """Store the people and the credentials that the others work with."""
+
+    def work() -> Results:
+        for name in plan["people"]:
+            make_person(name, Role.OPERATOR)
+        for pair in plan["pairs"]:
+            keys = KeyPair(
+                api_key=Secret(pair["api_key"]), application_key=Secret(pair["application_key"])
+            )
+            credentials.add_credential(
+                actor=command_actor(), name=pair["name"], site=pair["site"], keys=keys
+            )
+        return []
+
+    return work
+
+
+def ask(plan: Plan) -> Work:
+    """Review every connection of the plan beforehand, then ask for and confirm each deletion."""
+    actor = person_actor(person=Person.objects.get(username=plan["person"]))
+    credentials_by_name = {each.name: each for each in Credential.objects.all()}
+    shown = [
+        reviews.review(
+            actor=actor, credential=credentials_by_name[name], connection_id=UUID(connection_id)
+        )
+        for name, connection_id in plan["connections"]
+    ]
+
+    def delete(review: reviews.Review) -> dict[str, str]:
+        same_form = uuid5(NAMESPACE_URL, str(review.connection_id))
+        try:
+            deletion = deletions.request_deletion(
+                actor=actor,
+                credential=review.credential,
+                connection_id=review.connection_id,
+                reason=REASON,
+                ticket="",
+                request_id=same_form if plan["is_same_form"] else uuid4(),
+                digest=review.digest,
+                confirmation=review.text_to_type,
+            )
+        except ActError as error:
+            return {"answer": type(error).__name__}
+        return {"answer": "deletion", "id": str(deletion.pk)}
+
+    return lambda: [delete(review) for review in shown]
+
+
+def visit(plan: Plan) -> Work:
+    """Open every review in a browser of one's own beforehand, then send every form."""
+    client = Client(SERVER_NAME="127.0.0.1")
+    client.force_login(Person.objects.get(username=plan["person"]))
+    ids = dict(Credential.objects.values_list("name", "pk"))
+    forms = []
+    for name, one in plan["connections"]:
+        page = read(client.get(f"/deletions/new/?credential={ids[name]}&connection_id={one}"))
+        form = page.form_to("/deletions/new/")
+        typed = {"reason": REASON, "confirmation": form.attributes["data-confirm"]}
+        if plan["is_same_form"]:
+            typed["request_id"] = str(uuid5(NAMESPACE_URL, one))
+        forms.append(form.fields | typed)
+
+    def send(form: dict[str, str]) -> dict[str, str]:
+        answer = client.post("/deletions/new/", form)
+        return {"answer": str(answer.status_code), "at": answer.headers.get("Location", "")}
+
+    return lambda: [send(form) for form in forms]
+
+
+def record(plan: Plan) -> Work:
+    """Acts of which each reads a row, changes it, and appends its event."""
+    actor = command_actor()
+    credential = Credential.objects.get(name="Payments US")
+
+    def act(number: int) -> dict[str, str]:
+        with transaction.atomic():
+            row = Credential.objects.get(pk=credential.pk)
+            row.last_used_at = None
+            row.save(update_fields=["last_used_at"])
+            event = audit.record(
+                code=audit.Code.EXPORTED,
+                actor=actor,
+                sentence=f"Act {number} of process {plan['number']}.",
+            )
+        return {"answer": str(event.seq)}
+
+    return lambda: [act(number) for number in range(plan["acts"])]
+
+
+def send(plan: Plan) -> Work:
+    """Take hold of what waits beforehand, then send each, as a worker that believes it its own."""
+    waiting = list(Deletion.objects.filter(state=State.WAITING).order_by("requested_at"))
+
+    def work() -> Results:
+        for deletion in waiting:
+            sending.send_deletion(deletion=deletion, actor=WORKER)
+        return [{"answer": deletion.outcome} for deletion in waiting]
+
+    return work
+
+
+def work_off(plan: Plan) -> Work:
+    """Do what is due, as a worker does, until nothing waits."""
+
+    def work() -> Results:
+        done: Results = []
+        while Deletion.objects.filter(state=State.WAITING).exists():
+            done += [{"answer": str(each.pk)} for each in due.work_off(actor=WORKER)]
+        return done
+
+    return work
+
+
+KINDS: dict[str, Callable[[Plan], Work]] = {
+    "seed": seed,
+    "ask": ask,
+    "visit": visit,
+    "record": record,
+    "send": send,
+    "work_off": work_off,
+}
+
+
+def member(plan: Plan, *, start: Barrier, told: Connection) -> None:
+    """One process of the crowd: prepare, wait for the others, work, tell."""
+    try:
+        work = KINDS[plan["kind"]](plan)
+    except BaseException:
+        # So that nobody waits for this one.
+        start.abort()
+        raise
+    start.wait(PATIENCE)
+    start.wait(PATIENCE)
+    told.send(work())
+
+
+def gather(plans: list[Plan], *, announce: Callable[[], None]) -> list[Results]:
+    """Let one process for each plan do its work at the same time; raises if one fails.
+
+    They are forked before anything was opened, so each has its own database connection.
+    """
+    fork = multiprocessing.get_context("fork")
+    start = fork.Barrier(len(plans) + 1)
+    pipes = [fork.Pipe(duplex=False) for _ in plans]
+    members = [
+        fork.Process(target=member, args=(plan,), kwargs={"start": start, "told": told})
+        for plan, (_, told) in zip(plans, pipes, strict=True)
+    ]
+    for process in members:
+        process.start()
+    for _, told in pipes:
+        told.close()
+    start.wait(PATIENCE)
+    announce()
+    start.wait(PATIENCE)
+    results: list[Results] = [heard.recv() for heard, _ in pipes]
+    for process in members:
+        process.join(PATIENCE)
+    return results
+
+
+def wait_to_be_let_go() -> None:
+    """Say that everybody is ready, and wait until the test says so too."""
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+
+
+def main() -> int:
+    """Prepare the database, then let the crowd loose."""
+    everything: Plan = json.loads(sys.argv[1])
+    for plan in everything["before"]:
+        gather([plan], announce=lambda: None)
+    sys.stdout.write(json.dumps(gather(everything["plans"], announce=wait_to_be_let_go)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

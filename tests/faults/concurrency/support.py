@@ -1,0 +1,128 @@
+"""Starting a crowd: processes that prepare themselves and then all begin at once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sandbox.server import SandboxServer
+from sandbox.world import World
+from tests.support.databases import SharedDatabase
+from tests.support.processes import ROOT
+from tests.support.sandbox import US
+
+PATIENCE = 120.0  # seconds until a crowd that hangs fails its test
+PEOPLE = tuple(f"operator-{number}" for number in range(6))
+PROGRAM = (sys.executable, "-m", "tests.faults.concurrency.crowd")
+
+
+class Crowd:
+    """Processes of which each has a plan; they begin together."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def wait_until_ready(self) -> None:
+        """Wait until everyone has prepared."""
+        assert self.process.stdout
+        assert self.process.stdout.readline() == "ready\n", self.process.communicate()[1]
+
+    def let_go(self) -> None:
+        """Let everyone begin."""
+        assert self.process.stdin
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def results(self) -> list[list[dict[str, str]]]:
+        """What each process says became of its work; fails when one of them ended badly."""
+        output, errors = self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == 0, errors
+        told: list[list[dict[str, str]]] = json.loads(output)
+        return told
+
+
+@contextmanager
+def crowd(
+    plans: Sequence[Mapping[str, Any]],
+    *,
+    database: SharedDatabase,
+    sandbox: SandboxServer,
+    before: Sequence[Mapping[str, Any]] = (),
+) -> Iterator[Crowd]:
+    """A crowd on a seeded database that knows this Datadog; ended when the context is left.
+
+    Each plan of `before` is done by one process alone, before the crowd prepares itself.
+    """
+    env = database.environment(
+        ORGADMIN_EXTRA_SITES=sandbox.extra_sites_setting(),
+        ORGADMIN_KEYRING_FILE=str(database.data_dir / "keyring.json"),
+        DJANGO_SETTINGS_MODULE="orgadmin.settings",
+    )
+    # WhiteNoise warns of a directory that is not there, and a warning would be taken for a failure.
+    (database.data_dir / "static").mkdir(exist_ok=True)
+    process = subprocess.Popen(
+        [*PROGRAM, json.dumps({"before": [_seed(sandbox.world), *before], "plans": plans})],
+        env=env,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Its members are ended with it.
+        start_new_session=True,
+    )
+    try:
+        yield Crowd(process)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        for end in (process.stdin, process.stdout, process.stderr):
+            if end:
+                end.close()
+        process.wait(PATIENCE)
+
+
+def run_crowd(
+    plans: Sequence[Mapping[str, Any]],
+    *,
+    database: SharedDatabase,
+    sandbox: SandboxServer,
+    before: Sequence[Mapping[str, Any]] = (),
+) -> list[list[dict[str, str]]]:
+    """Let a crowd do its work to the end; what each process says."""
+    with crowd(plans, database=database, sandbox=sandbox, before=before) as started:
+        started.wait_until_ready()
+        started.let_go()
+        return started.results()
+
+
+def add_connections(world: World, *, orgs: int, each: int) -> list[tuple[str, str]]:
+    """Let so many new orgs share with so many partners; pairs of an org's name and an id."""
+    wanted = []
+    for number in range(orgs):
+        org = world.add_org(name=f"Team {number}", site=US)
+        world.add_key_pair(org=org)
+        for partner in range(each):
+            sink = world.add_org(name=f"Partner {number}-{partner}", site=US)
+            connection = world.add_connection(source_org=org, sink_org=sink)
+            wanted.append((org.name, connection.id))
+    return wanted
+
+
+def _seed(world: World) -> dict[str, Any]:
+    """Six Operators, and a credential of each org that has keys on the US site."""
+    pairs = [
+        {
+            "name": pair.org.name,
+            "site": US,
+            "api_key": pair.api_key,
+            "application_key": pair.application_key,
+        }
+        for pair in world.key_pairs()
+        if pair.org.site.name == US
+    ]
+    return {"kind": "seed", "people": PEOPLE, "pairs": pairs}

@@ -1,0 +1,87 @@
+"""Six real processes ask for the same deletions at the same time, on one database."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from sandbox.server import SandboxServer
+from tests.faults.concurrency.support import PEOPLE, add_connections, run_crowd
+from tests.support.databases import SharedDatabase
+from tests.support.rows import rows_of
+
+pytestmark = pytest.mark.database
+
+
+def plans(
+    kind: str, connections: list[tuple[str, str]], *, is_same_form: bool
+) -> list[dict[str, Any]]:
+    """The same work for six processes: one person's form six times, or six people's own."""
+    return [
+        {
+            "kind": kind,
+            "person": PEOPLE[0] if is_same_form else person,
+            "connections": connections,
+            "is_same_form": is_same_form,
+        }
+        for person in PEOPLE
+    ]
+
+
+def received(sandbox: SandboxServer, connections: list[tuple[str, str]]) -> Counter[int]:
+    """How many connections got how many DELETEs."""
+    return Counter(sandbox.world.deletes_received(one) for _, one in connections)
+
+
+def test_1200_equal_requests_are_200_deletions_and_200_deletes(
+    shared_database: SharedDatabase, bare_sandbox: SandboxServer
+) -> None:
+    wanted = add_connections(bare_sandbox.world, orgs=20, each=10)
+    told = run_crowd(
+        plans("ask", wanted, is_same_form=True), database=shared_database, sandbox=bare_sandbox
+    )
+    assert Counter(each["answer"] for one in told for each in one) == {"deletion": 1200}
+    # Each process was led to the same record.
+    assert all([each["id"] for each in one] == [each["id"] for each in told[0]] for one in told)
+    assert received(bare_sandbox, wanted) == {1: 200}
+    rows = rows_of(shared_database, "SELECT state, outcome FROM connections_deletion")
+    assert Counter(rows) == {("settled", "deleted"): 200}
+    assert rows_of(shared_database, "SELECT count(*) FROM connections_attempt") == [(200,)]
+
+
+def test_six_people_who_ask_for_the_same_send_it_once(
+    shared_database: SharedDatabase, bare_sandbox: SandboxServer
+) -> None:
+    wanted = add_connections(bare_sandbox.world, orgs=3, each=10)
+    told = run_crowd(
+        plans("ask", wanted, is_same_form=False), database=shared_database, sandbox=bare_sandbox
+    )
+    # Who comes when it is gone already is told so; nobody meets an error.
+    answers = {each["answer"] for one in told for each in one}
+    assert answers <= {"deletion", "ReviewChangedError", "InvalidInputError", "ConflictError"}
+    assert received(bare_sandbox, wanted) == {1: 30}
+    rows = rows_of(
+        shared_database,
+        "SELECT d.outcome, (SELECT count(*) FROM connections_attempt a"
+        " WHERE a.deletion_id = d.id) FROM connections_deletion d",
+    )
+    kinds = Counter(rows)
+    assert kinds.pop(("deleted", 1)) == 30
+    # Asked for between the DELETE and its proof: read again, found absent, never sent.
+    assert set(kinds) <= {("already_absent", 0)}
+
+
+@pytest.mark.parametrize("is_same_form", [True, False])
+def test_forms_sent_by_six_browsers_at_once_send_each_delete_once(
+    shared_database: SharedDatabase, bare_sandbox: SandboxServer, is_same_form: bool
+) -> None:
+    wanted = add_connections(bare_sandbox.world, orgs=2, each=5)
+    told = run_crowd(
+        plans("visit", wanted, is_same_form=is_same_form),
+        database=shared_database,
+        sandbox=bare_sandbox,
+    )
+    answers = {each["answer"] for one in told for each in one}
+    # 409 and 422 are the review as it is now, for who came when it was gone.
+    assert answers <= ({"303"} if is_same_form else {"303", "409", "422"})
+    assert received(bare_sandbox, wanted) == {1: 10}

@@ -1,0 +1,114 @@
+"""Nothing is locked while Datadog thinks: seen from outside, while it thinks for long."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from sandbox.faults import delayed
+from sandbox.server import SandboxServer
+from tests.faults.concurrency.support import PEOPLE, add_connections, crowd, run_crowd
+from tests.support.databases import SharedDatabase
+from tests.support.rows import rows_of
+
+pytestmark = pytest.mark.database
+
+HANG = 1.6  # seconds; each of the three requests of a deletion hangs so long
+SAMPLE_EVERY = 0.1
+LONGEST_IDLE = 1.0
+# Whether a backend of the product holds a transaction open without working, and for how long.
+IDLE = """
+    SELECT coalesce(max(extract(epoch FROM clock_timestamp() - state_change)), 0)
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND state LIKE 'idle in transaction%'
+"""
+# What others could wait for; the lock on its own transaction number, everybody holds.
+LOCKS = """
+    SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+    WHERE d.datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+def plan(wanted: list[tuple[str, str]]) -> dict[str, Any]:
+    """One person deletes."""
+    return {"kind": "ask", "person": PEOPLE[0], "connections": wanted, "is_same_form": True}
+
+
+def requests_as_they_hang(sandbox: SandboxServer, *, many: int) -> Iterator[None]:
+    """Come round each time that another request has reached Datadog and hangs there."""
+    before = len(sandbox.world.requests())
+
+    def has_come(number: int) -> bool:
+        return len(sandbox.world.requests()) >= before + number
+
+    for number in range(1, many + 1):
+        assert sandbox.world.wait_until(partial(has_come, number), seconds=30)
+        yield
+
+
+def hang(sandbox: SandboxServer) -> None:
+    """Let Datadog think before each answer, whatever is asked."""
+    for operation in ("list", "delete", "current_user"):
+        fault = replace(delayed(seconds=HANG), name=f"slow_{operation}")
+        sandbox.world.set_fault(fault=fault, operation=operation)
+
+
+@pytest.mark.parametrize("shared_database", ["postgresql"], indirect=True)
+def test_no_transaction_is_idle_and_no_lock_is_held_while_datadog_hangs(
+    shared_database: SharedDatabase, bare_sandbox: SandboxServer
+) -> None:
+    wanted = add_connections(bare_sandbox.world, orgs=1, each=1)
+    samples: list[tuple[float, int]] = []
+    with crowd([plan(wanted)], database=shared_database, sandbox=bare_sandbox) as started:
+        started.wait_until_ready()
+        hang(bare_sandbox)
+        started.let_go()
+        # Listing, DELETE, listing, whose org it is.
+        for _ in requests_as_they_hang(bare_sandbox, many=4):
+            until = time.monotonic() + HANG - 2 * SAMPLE_EVERY
+            while time.monotonic() < until:
+                time.sleep(SAMPLE_EVERY)
+                [(idle,)] = rows_of(shared_database, IDLE)
+                [(locks,)] = rows_of(shared_database, LOCKS)
+                samples.append((float(idle), locks))
+        started.results()
+    assert len(samples) > 20
+    assert max(idle for idle, _ in samples) < LONGEST_IDLE
+    assert max(locks for _, locks in samples) == 0
+    assert bare_sandbox.world.deletes_executed(wanted[0][1]) == 1
+
+
+def test_others_can_write_while_datadog_hangs(
+    shared_database: SharedDatabase, bare_sandbox: SandboxServer
+) -> None:
+    wanted = add_connections(bare_sandbox.world, orgs=1, each=1)
+    acts = {"kind": "record", "number": 1, "acts": 20}
+    plans = [plan(wanted), acts]
+    with crowd(plans, database=shared_database, sandbox=bare_sandbox) as started:
+        started.wait_until_ready()
+        hang(bare_sandbox)
+        started.let_go()
+        written = "SELECT count(*) FROM connections_auditevent WHERE code = 'export.made'"
+        deadline = time.monotonic() + HANG
+        while rows_of(shared_database, written) != [(20,)] and time.monotonic() < deadline:
+            time.sleep(SAMPLE_EVERY)
+        assert rows_of(shared_database, written) == [(20,)]
+        # The first of the deletion's own requests has not been answered.
+        assert rows_of(shared_database, "SELECT count(*) FROM connections_attempt") == [(0,)]
+        bare_sandbox.world.clear_faults()
+        started.results()
+
+
+def test_900_acts_of_six_processes_are_all_recorded(
+    shared_database: SharedDatabase, bare_sandbox: SandboxServer
+) -> None:
+    plans = [{"kind": "record", "number": number, "acts": 150} for number in range(6)]
+    told = run_crowd(plans, database=shared_database, sandbox=bare_sandbox)
+    query = "SELECT seq, sentence FROM connections_auditevent WHERE code = 'export.made'"
+    rows = rows_of(shared_database, query)
+    assert len({sentence for _, sentence in rows}) == len(rows) == 900
+    assert {str(seq) for seq, _ in rows} == {each["answer"] for one in told for each in one}

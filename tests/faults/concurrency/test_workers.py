@@ -1,0 +1,36 @@
+"""Six workers at once: what waits is sent once more, by one of them."""
+
+from collections import Counter
+
+import pytest
+
+from sandbox.faults import rate_limited
+from sandbox.server import SandboxServer
+from tests.faults.concurrency.support import PEOPLE, add_connections, run_crowd
+from tests.support.databases import SharedDatabase
+from tests.support.rows import rows_of
+
+pytestmark = pytest.mark.database
+
+
+@pytest.mark.parametrize("kind", ["send", "work_off"])
+def test_what_waits_is_sent_once_by_six_workers(
+    shared_database: SharedDatabase, bare_sandbox: SandboxServer, kind: str
+) -> None:
+    wanted = add_connections(bare_sandbox.world, orgs=5, each=4)
+    for _, connection_id in wanted:
+        bare_sandbox.world.set_fault(
+            fault=rate_limited(reset="1"), connection_id=connection_id, times=1
+        )
+    ask = {"kind": "ask", "person": PEOPLE[0], "connections": wanted, "is_same_form": True}
+    run_crowd(
+        [{"kind": kind} for _ in range(6)],
+        database=shared_database,
+        sandbox=bare_sandbox,
+        before=[ask],
+    )
+    # The one that was refused with 429, and the one that deleted.
+    received = Counter(bare_sandbox.world.deletes_received(one) for _, one in wanted)
+    assert received == {2: len(wanted)}
+    rows = rows_of(shared_database, "SELECT outcome, epoch FROM connections_deletion")
+    assert Counter(rows) == {("deleted", 2): len(wanted)}
