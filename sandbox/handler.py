@@ -88,6 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault is None:
             return False
         self._record(request=request, facts=facts, fault=fault)
+        self.line.pause(seconds=fault.delay)
         self.line.reset()
         return True
 

@@ -1,4 +1,10 @@
-"""Databases that real processes share."""
+"""Databases that real processes share, and the table of faults at the end of a run."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from _pytest.terminal import TerminalReporter
 
 from tests.support.databases import (
     postgresql_template,
@@ -8,3 +14,35 @@ from tests.support.databases import (
 )
 
 __all__ = ["postgresql_template", "postgresql_url", "shared_database", "sqlite_template"]
+
+Tally = Callable[..., None]
+
+
+@pytest.fixture
+def tally(record_property: Callable[[str, object], None]) -> Tally:
+    """Put a line into the table: what was struck, on which database, by which fault."""
+
+    def add(*, what: str, database: str, fault: str, cases: int, violations: int) -> None:
+        record_property("faults", [what, database, fault, cases, violations])
+
+    return add
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Print the table: cases and violations for each kind of fault and each database."""
+    cases: Counter[tuple[str, str, str]] = Counter()
+    violations: Counter[tuple[str, str, str]] = Counter()
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, values in getattr(report, "user_properties", ()):
+                if name == "faults":
+                    cases[tuple(values[:3])] += values[3]
+                    violations[tuple(values[:3])] += values[4]
+    if not cases:
+        return
+    terminalreporter.section("faults")
+    line = "{:<24} {:<11} {:<58} {:>6} {:>10}"
+    rows = [line.format("what", "database", "fault", "cases", "violations")]
+    rows += [line.format(*key, cases[key], violations[key]) for key in sorted(cases)]
+    rows.append(line.format("all", "", "", cases.total(), violations.total()))
+    terminalreporter.write_line("\n".join(rows))

@@ -1,0 +1,78 @@
+"""Shortens the product's deadlines and kills this process where the plan says so."""
+
+import os
+import signal
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import requests
+from django.apps import AppConfig
+
+from connections import failpoints
+from tests.faults.crashes.plan import WHILE_SENDING, Plan, read_plan
+
+
+class CrashesConfig(AppConfig):
+    """Installed by tests/faults/settings.py alone."""
+
+    name = "tests.faults.crashes"
+
+    def ready(self) -> None:
+        plan = read_plan()
+        _shorten(plan)
+        failpoints.reach = _Striker(plan).reach
+
+
+def _shorten(plan: Plan) -> None:
+    from connections import worker
+    from connections.services import sending, transitions
+
+    sending.DELETE_SECONDS = plan.delete_seconds
+    transitions.CLAIM_TIMEOUT = timedelta(seconds=plan.claim_seconds)
+    transitions.FIRST_LOOK_AFTER = timedelta(seconds=plan.first_look_seconds)
+    transitions.SECOND_LOOK_AFTER = timedelta(seconds=plan.second_look_seconds)
+    transitions.NOT_SENT_DELAYS = (1, 1, 1, 1)
+    transitions.PROOF_AT = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 3, 5, 8))
+    transitions.CONTRADICTED_AFTER = timedelta(seconds=2)
+    worker.SHORTEST_SLEEP, worker.LONGEST_SLEEP = 0.1, 0.3
+
+
+class _Striker:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def reach(self, point: failpoints.Point, *, deletion_id: UUID) -> None:
+        """Kill this process if the sending of this connection is to be struck here."""
+        from connections.models import Deletion
+
+        if not self._plan.strikes:
+            return
+        connection_id = str(Deletion.objects.values_list("connection_id").get(pk=deletion_id)[0])
+        wanted = self._plan.strikes.get(connection_id)
+        if wanted == point and self._is_first(connection_id):
+            os.kill(os.getpid(), signal.SIGKILL)
+        in_flight = wanted == WHILE_SENDING and point == failpoints.Point.AFTER_CLAIM
+        if in_flight and self._is_first(connection_id):
+            threading.Thread(target=self._kill_in_flight, args=(connection_id,)).start()
+
+    def _is_first(self, connection_id: str) -> bool:
+        try:
+            (Path(self._plan.marks) / connection_id).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def _kill_in_flight(self, connection_id: str) -> None:
+        while not self._was_received(connection_id):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _was_received(self, connection_id: str) -> bool:
+        address = f"{self._plan.datadog}/__sandbox__/requests"
+        received = requests.get(address, timeout=5).json()["requests"]
+        return any(
+            one["method"] == "DELETE" and one["connection_id"] == connection_id for one in received
+        )

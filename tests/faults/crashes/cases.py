@@ -1,0 +1,80 @@
+"""The cases of the crash matrix, and what must be true of every one of them afterwards."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from connections.failpoints import Point
+from sandbox import faults
+from sandbox.faults import Fault
+from sandbox.world import World
+from tests.faults.crashes.plan import WHILE_SENDING
+
+# How long after our time-out a late execution comes.
+LATE_SECONDS = 3.0
+# How long an answer is held back while the process is killed in between.
+HELD_SECONDS = 0.7
+
+POINTS = (
+    Point.BEFORE_CLAIM,
+    Point.INSIDE_CLAIM,
+    Point.AFTER_CLAIM,
+    WHILE_SENDING,
+    Point.AFTER_ANSWER,
+    Point.INSIDE_RESULT,
+    Point.AFTER_RESULT,
+)
+LATE = "deletes 3 s after our time-out"
+DATADOG: dict[str, Fault] = {
+    "deletes and answers": faults.delayed(seconds=0.0),
+    "deletes and cuts": faults.DELETE_THEN_CUT,
+    "refuses (403)": faults.ANSWERS_403,
+    "never receives": faults.CUT_BEFORE_READING,
+    LATE: faults.executed_late(seconds=1.0 + LATE_SECONDS),
+    "answers 404": faults.ANSWERS_404,
+}
+GONE = {"deleted", "gone_unattributed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One deletion: where its process is killed, and what Datadog does with its DELETE."""
+
+    connection_id: str
+    point: str
+    datadog: str
+
+    @property
+    def fault(self) -> Fault:
+        """What Datadog does; slowly, where the process is killed meanwhile."""
+        fault = DATADOG[self.datadog]
+        return replace(fault, delay=HELD_SECONDS) if self.point == WHILE_SENDING else fault
+
+
+def all_cases(connection_ids: list[str]) -> list[Case]:
+    """Each point with each behaviour of Datadog, a connection for each."""
+    pairs = [(point, datadog) for point in POINTS for datadog in DATADOG]
+    return [
+        Case(connection_id=connection_id, point=point, datadog=datadog)
+        for connection_id, (point, datadog) in zip(connection_ids, pairs, strict=True)
+    ]
+
+
+def violations(case: Case, *, row: dict[str, Any], world: World) -> list[str]:
+    """What is wrong with one deletion after restart and reconciling; nothing is hoped for."""
+    received = world.requests(method="DELETE", connection_id=case.connection_id)
+    was_deleted = any(one.executed for one in received)
+    claimed_at = [datetime.fromisoformat(one["claimed_at"]) for one in row["attempts"]]
+    wrong = {
+        "sent twice": len(received) > 1,
+        "sent without an attempt": any(
+            not any(at <= one.received_at for at in claimed_at) for one in received
+        ),
+        "an attempt without its event": len(claimed_at) != row["sendings_recorded"],
+        "deleted and not known": was_deleted and row["outcome"] not in GONE,
+        "claimed and not so": not was_deleted and row["outcome"] in GONE,
+        "proved and not so": not was_deleted and row["verified"],
+        "still moving": row["state"] in {"sending", "waiting", "unknown"},
+    }
+    where = f"{case.point} × {case.datadog}: {row['state']} {row['outcome']} {row['cause']}"
+    return [f"{what} ({where})" for what, is_so in wrong.items() if is_so]

@@ -1,0 +1,119 @@
+"""What a test does inside the database of its processes: `python -m tests.faults.crashes.scene`.
+
+`prepare` stores a person, a credential and waiting deletions, as JSON on standard input says, and
+prints the credential's id;
+`settle SECONDS AFTER` waits until nothing moves any more and prints every deletion as JSON.
+"""
+
+import json
+import sys
+import time
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import django
+
+django.setup()
+
+from django.db.models import Q  # noqa: E402 - needs the set-up
+
+from connections import clock  # noqa: E402
+from connections.actors import command_actor, person_actor  # noqa: E402
+from connections.models import (  # noqa: E402
+    AuditEvent,
+    Credential,
+    Deletion,
+    KeyPair,
+    Outcome,
+    Person,
+    Role,
+    State,
+)
+from connections.secret import Secret  # noqa: E402
+from connections.services import credentials, deletions, org_connections, reviews, transitions  # noqa: E402
+from tests.support.people import make_person  # noqa: E402
+
+
+def prepare(given: dict[str, Any]) -> str:
+    """One operator, one credential, and a waiting deletion for each connection named."""
+    person = make_person("ada", Role.OPERATOR)
+    credential = credentials.add_credential(
+        actor=command_actor(),
+        name="Payments",
+        site=given["site"],
+        keys=KeyPair(
+            api_key=Secret(given["api_key"]), application_key=Secret(given["application_key"])
+        ),
+    )
+    org_connections.refresh(actor=command_actor())
+    for connection_id in given["waiting"]:
+        _wait(person=person, credential=credential, connection_id=UUID(connection_id))
+    return str(credential.pk)
+
+
+def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> None:
+    actor = person_actor(person=person)
+    shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    deletion = deletions._create(
+        actor=actor,
+        shown=shown,
+        reason="contract ended",
+        ticket="",
+        request_id=uuid4(),
+        requester=person,
+    )
+    # As a 429 would have left it.
+    now = clock.now()
+    Deletion.objects.filter(pk=deletion.pk).update(
+        state=State.WAITING, due_at=now, expires_at=now + transitions.SENDING_WINDOW
+    )
+
+
+def settle(*, seconds: float, after: str) -> list[dict[str, Any]]:
+    """Wait until nothing moves and everything was looked at after that time; give every row."""
+    moving = Q(state__in=[State.SENDING, State.WAITING, State.UNKNOWN])
+    moving |= Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
+    moving |= Q(state=State.STILL_PRESENT, looked_at__lt=datetime.fromisoformat(after))
+    deadline = time.monotonic() + seconds
+    while Deletion.objects.filter(moving).exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return [_row(deletion) for deletion in Deletion.objects.prefetch_related("attempts")]
+
+
+def _row(deletion: Deletion) -> dict[str, Any]:
+    events = AuditEvent.objects.filter(subject_id=str(deletion.pk))
+    return {
+        "id": str(deletion.pk),
+        "connection_id": str(deletion.connection_id),
+        "state": deletion.state,
+        "outcome": deletion.outcome,
+        "cause": deletion.cause,
+        "verified": deletion.verified_at is not None,
+        "contradicted": deletion.contradicted_at is not None,
+        "sendings_recorded": events.filter(code="deletion.sending").count(),
+        "answers_recorded": events.filter(code__startswith="deletion.answered").count(),
+        "attempts": [
+            {
+                "claimed_at": attempt.claimed_at.isoformat(),
+                "verdict": attempt.verdict,
+                "http_status": attempt.http_status,
+                "is_late": attempt.is_late,
+                "is_answered": attempt.answered_at is not None,
+            }
+            for attempt in deletion.attempts.all()
+        ],
+    }
+
+
+def main() -> None:
+    """Do what the first argument says."""
+    if sys.argv[1] == "prepare":
+        said: Any = prepare(json.load(sys.stdin))
+    else:
+        said = settle(seconds=float(sys.argv[2]), after=sys.argv[3])
+    json.dump(said, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

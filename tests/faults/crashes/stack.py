@@ -1,0 +1,185 @@
+"""One installation in real processes, against a Datadog in this one, for faults to strike."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import requests
+from django.http import HttpResponse
+
+from sandbox.server import SandboxServer
+from sandbox.world import World
+from tests.faults.crashes.plan import VARIABLE, Plan
+from tests.flows.support import REASON, Form, Page, read
+from tests.support.databases import SharedDatabase
+from tests.support.people import PASSWORD
+from tests.support.processes import PATIENCE, ROOT, Running
+
+SITE = "sandbox-us1"
+MANAGE = [sys.executable, str(ROOT / "manage.py")]
+
+
+def make_world(connections: int) -> World:
+    """One org with so many connections, each to an org of its own, and one pair of keys."""
+    world = World(sites=(SITE,))
+    payments = world.add_org(name="Payments", site=SITE)
+    world.add_key_pair(org=payments)
+    for number in range(connections):
+        sink = world.add_org(name=f"Sink {number + 1}", site=SITE)
+        world.add_connection(source_org=payments, sink_org=sink)
+    return world
+
+
+@dataclass
+class Stack:
+    """An installation: its database, its data directory, its Datadog, its plan."""
+
+    database: SharedDatabase
+    datadog: SandboxServer
+    plan: Plan
+    more: dict[str, str] = field(default_factory=dict)
+    credential: str = ""
+
+    @property
+    def world(self) -> World:
+        return self.datadog.world
+
+    @property
+    def database_name(self) -> str:
+        return "SQLite" if self.database.is_sqlite else "PostgreSQL"
+
+    @property
+    def connection_ids(self) -> list[str]:
+        """All connections of the beginning, in a fixed order."""
+        return [one.id for one in self.world.connections()]
+
+    def environment(self) -> dict[str, str]:
+        """For a process of this installation; it writes the plan down as it stands now."""
+        path = self.database.data_dir / "plan.json"
+        self.plan.write(path)
+        return self.database.environment(
+            DJANGO_SETTINGS_MODULE="tests.faults.settings",
+            ORGADMIN_EXTRA_SITES=self.datadog.extra_sites_setting(),
+            PORT="0",
+            **{VARIABLE: str(path)},
+            **self.more,
+        )
+
+    def start(self, command: str) -> Running:
+        """Start `serve` or `worker`, as ./run does."""
+        return Running([*MANAGE, command], env=self.environment())
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end."""
+        return self._run([*MANAGE, *arguments], given="")
+
+    def prepare(self, *, waiting: list[str]) -> None:
+        """Store the operator, the credential, and deletions of these connections, all due."""
+        pair = self.world.key_pairs()[0]
+        given = {
+            "site": SITE,
+            "api_key": pair.api_key,
+            "application_key": pair.application_key,
+            "waiting": waiting,
+        }
+        done = self._run(_scene("prepare"), given=json.dumps(given))
+        assert done.returncode == 0, done.stderr
+        self.credential = json.loads(done.stdout)
+
+    def settled(self, *, seconds: float = PATIENCE) -> dict[str, dict[str, Any]]:
+        """Every deletion by connection id, once nothing moves; a process must be moving them."""
+        after = datetime.now(UTC).isoformat()
+        done = self._run(_scene("settle", str(seconds), after), given="")
+        assert done.returncode == 0, done.stderr
+        return {row["connection_id"]: row for row in json.loads(done.stdout)}
+
+    def stored(self) -> dict[str, dict[str, Any]]:
+        """Every deletion by connection id, as it stands."""
+        return self.settled(seconds=0)
+
+    def _run(self, arguments: list[str], *, given: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            arguments,
+            env=self.environment(),
+            cwd=ROOT,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE,
+            check=False,
+        )
+
+
+def _scene(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tests.faults.crashes.scene", *arguments]
+
+
+@contextlib.contextmanager
+def stack_on(database: SharedDatabase, *, connections: int, **changes: Any) -> Iterator[Stack]:
+    """An installation on this database; `changes` are to its plan."""
+    marks = database.data_dir / "marks"
+    marks.mkdir()
+    with SandboxServer(make_world(connections)) as datadog:
+        plan = Plan(marks=str(marks), datadog=datadog.base_urls[SITE], **changes)
+        yield Stack(database=database, datadog=datadog, plan=plan)
+
+
+def kill_all(process: Running) -> None:
+    """SIGKILL to a supervisor and to the groups of all that it started, at once."""
+    groups = process.children()
+    process.process.send_signal(signal.SIGKILL)
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+    process.process.wait(PATIENCE)
+
+
+def address_of(process: Running) -> str:
+    """Where a `serve` answers."""
+    line = process.wait_for_line("Org Admin answers at")
+    return line.rpartition(" ")[2].rstrip("/")
+
+
+class Browser:
+    """Ada in a browser: a session, its cookies, and the forms as they are."""
+
+    def __init__(self, address: str, *, credential: str) -> None:
+        self._address = address
+        self._credential = credential
+        self._session = requests.Session()
+        self._session.trust_env = False
+        signing_in = self.open("/accounts/login/").forms[0]
+        self.press(signing_in, login="ada", password=PASSWORD)
+
+    def open(self, path: str) -> Page:
+        """Open an address."""
+        return _page(self._session.get(f"{self._address}{path}", timeout=PATIENCE))
+
+    def press(self, form: Form, *, headers: Mapping[str, str] | None = None, **typed: str) -> Page:
+        """Send a form; redirects are followed. Raises requests.ConnectionError when cut."""
+        answer = self._session.post(
+            f"{self._address}{form.action}",
+            data=form.fields | typed,
+            headers={"Referer": f"{self._address}/"} | dict(headers or {}),
+            timeout=PATIENCE,
+        )
+        return _page(answer)
+
+    def review(self, connection_id: str) -> Form:
+        """The review's form, filled in rightly."""
+        asked = f"credential={self._credential}&connection_id={connection_id}"
+        form = self.open(f"/deletions/new/?{asked}").form_to("/deletions/new/")
+        confirmation = form.attributes["data-confirm"]
+        form.fields |= {"reason": REASON, "confirmation": confirmation}
+        return form
+
+
+def _page(answer: requests.Response) -> Page:
+    return read(HttpResponse(answer.content, status=answer.status_code))

@@ -1,0 +1,48 @@
+"""The failpoints do nothing in the product, whatever the environment says."""
+
+import ast
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+
+from connections import failpoints
+from connections.failpoints import Point
+from tests.faults.crashes.plan import VARIABLE, Plan
+from tests.support.processes import clean_environment, manage
+
+LOOK = """
+import inspect, json
+from connections import failpoints
+print(json.dumps([failpoints.reach.__module__, inspect.getsource(failpoints.reach)]))
+"""
+
+
+def test_reaching_a_point_runs_no_statement_at_all() -> None:
+    [function] = ast.parse(inspect.getsource(failpoints.reach)).body
+    assert isinstance(function, ast.FunctionDef)
+    assert [type(each) for each in function.body] == [ast.Expr]
+    assert inspect.getdoc(failpoints.reach)
+
+
+def test_under_the_products_settings_a_plan_changes_nothing(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    Plan(marks=str(tmp_path), strikes={"x": Point.BEFORE_CLAIM}).write(plan)
+    env = clean_environment(data_dir=tmp_path, **{VARIABLE: str(plan)})
+    done = manage("shell", "--no-imports", "-c", LOOK, env=env)
+    assert json.loads(done.stdout) == [
+        "connections.failpoints",
+        inspect.getsource(failpoints.reach),
+    ]
+
+
+@pytest.mark.parametrize("folder", ["connections", "orgadmin", "sandbox"])
+def test_the_product_neither_names_the_plan_nor_replaces_the_function(folder: str) -> None:
+    root = Path(failpoints.__file__).resolve().parents[1]
+    named = [
+        path
+        for path in (root / folder).rglob("*.py")
+        if VARIABLE in path.read_text() or "failpoints.reach =" in path.read_text()
+    ]
+    assert named == []

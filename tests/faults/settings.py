@@ -1,0 +1,14 @@
+"""The product's settings, with short deadlines, for the processes that faults strike.
+
+Only here is something put in the place of the product's failpoints; FAULTS_PLAN names the JSON
+file that says what is to happen (see tests/faults/crashes/plan.py).
+"""
+
+from orgadmin import settings as product
+from orgadmin.settings import *  # noqa: F403 - all of the product's own
+from tests.faults.crashes.plan import read_plan
+
+INSTALLED_APPS = [*product.INSTALLED_APPS, "tests.faults.crashes.apps.CrashesConfig"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+if product.DATABASE_IS_SQLITE:
+    product.DATABASES["default"]["OPTIONS"]["timeout"] = read_plan().lock_seconds
