@@ -1,0 +1,170 @@
+"""The fake Datadog of the model says what the client says of the sandbox, word for word."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from connections.datadog.client import Answer, DatadogClient
+from connections.datadog.errors import DatadogError, Verdict
+from connections.secret import Secret
+from sandbox import faults
+from sandbox.faults import Fault
+from sandbox.server import SandboxServer
+from sandbox.world import World
+from tests.support.fake_datadog import FakeDatadog
+from tests.support.processes import free_port
+from tests.support.sandbox import US, connection_between, key_pair_of, make_world
+
+ORG = "Payments US"
+type Datadog = DatadogClient | FakeDatadog
+
+DELETE_FAULTS = [
+    None,
+    faults.ANSWERS_400,
+    faults.ANSWERS_401,
+    faults.ANSWERS_403,
+    faults.ANSWERS_404,
+    faults.ANSWERS_404_HTML,
+    faults.ANSWERS_404_BARE,
+    faults.ANSWERS_408,
+    faults.ANSWERS_500,
+    faults.ANSWERS_502_HTML,
+    faults.ANSWERS_202,
+    faults.ANSWERS_200_WITHOUT_DELETING,
+    faults.EXECUTES_THEN_500,
+    faults.EXECUTES_THEN_404,
+    faults.CUT_AFTER_READING,
+    faults.CLOSE_AFTER_READING,
+    faults.DELETE_THEN_CUT,
+    faults.DELETE_THEN_CLOSE,
+    faults.EXECUTES_THEN_SILENCE,
+    faults.HALF_STATUS_LINE,
+    faults.CUT_BODY,
+    faults.rate_limited(reset="7, 7"),
+    faults.rate_limited(html=True),
+    faults.redirected(status=302),
+]
+LISTING_FAULTS = [
+    None,
+    faults.ANSWERS_403,
+    faults.ANSWERS_200_HTML,
+    faults.ANSWERS_500,
+    faults.HALF_A_PAGE,
+    faults.SHIFTING_TOTAL,
+    faults.TRUNCATED_JSON,
+    faults.NOT_AN_OBJECT,
+    faults.ANOTHER_ORG,
+    faults.CUT_BODY,
+    faults.DELETE_THEN_CUT,
+]
+
+
+def name_of(fault: Fault | None) -> str:
+    return fault.name if fault else "no_fault"
+
+
+def real(server: SandboxServer) -> DatadogClient:
+    """The client with Payments US's keys, before the sandbox."""
+    pair = key_pair_of(server.world, ORG)
+    return DatadogClient(
+        base_url=server.base_urls[US],
+        api_key=Secret(pair.api_key),
+        application_key=Secret(pair.application_key),
+    )
+
+
+def fake(world: World) -> FakeDatadog:
+    """The fake with the same keys."""
+    return FakeDatadog(world, pair=key_pair_of(world, ORG))
+
+
+def compare(
+    server: SandboxServer, fault: Fault | None, operation: str, act: Callable[[Datadog], object]
+) -> object:
+    """What both say, and what both did to the world; they must be the same."""
+    told = []
+    for datadog in (real(server), fake(server.world)):
+        if fault:
+            server.world.set_fault(fault=fault, operation=operation)
+        said = act(datadog)
+        journal = [(one.path, one.executed) for one in server.world.requests()]
+        left = {one.id for one in server.world.connections()}
+        told.append((said, journal, left))
+        server.world.reset()
+    assert told[0] == told[1]
+    return told[0][0]
+
+
+def without_time(answer: Answer) -> Answer:
+    return replace(answer, duration_ms=0)
+
+
+def or_error(ask: Callable[[], object]) -> object:
+    """What comes, or what is known of the error in its place."""
+    try:
+        return ask()
+    except DatadogError as error:
+        return (error.cause, error.http_status, error.errors, error.retry_after_seconds)
+
+
+@pytest.mark.parametrize("fault", DELETE_FAULTS, ids=name_of)
+def test_a_delete_is_answered_alike(bare_sandbox: SandboxServer, fault: Fault | None) -> None:
+    wanted = connection_between(bare_sandbox.world, ORG, "Group SOC").id
+    said = compare(
+        bare_sandbox,
+        fault,
+        "delete",
+        lambda datadog: without_time(
+            datadog.delete_org_connection(connection_id=wanted, deadline_seconds=0.3)
+        ),
+    )
+    assert isinstance(said, Answer)
+    assert (said.verdict == Verdict.DELETED) == (said.http_status == 200)
+
+
+@pytest.mark.parametrize("fault", LISTING_FAULTS, ids=name_of)
+@pytest.mark.parametrize("page_size", [1000, 1])
+def test_a_listing_is_answered_alike(
+    bare_sandbox: SandboxServer, fault: Fault | None, page_size: int
+) -> None:
+    compare(
+        bare_sandbox,
+        fault,
+        "list",
+        lambda datadog: or_error(lambda: datadog.list_org_connections(page_size=page_size)),
+    )
+
+
+@pytest.mark.parametrize("fault", [None, faults.ANOTHER_ORG, faults.ANSWERS_403], ids=name_of)
+def test_whose_keys_they_are_is_answered_alike(
+    bare_sandbox: SandboxServer, fault: Fault | None
+) -> None:
+    compare(bare_sandbox, fault, "current_user", lambda datadog: or_error(lambda: datadog.whoami()))
+
+
+def test_a_closed_port_is_answered_alike() -> None:
+    world = make_world()
+    pair = key_pair_of(world, ORG)
+    wanted = connection_between(world, ORG, "Group SOC").id
+    client = DatadogClient(
+        base_url=f"http://127.0.0.1:{free_port()}",
+        api_key=Secret(pair.api_key),
+        application_key=Secret(pair.application_key),
+    )
+    closed = FakeDatadog(world, pair=pair, is_closed=True)
+    real_says, fake_says = (
+        without_time(each.delete_org_connection(connection_id=wanted)) for each in (client, closed)
+    )
+    assert real_says == fake_says
+    assert fake_says.verdict == Verdict.NOT_SENT
+
+
+def test_a_deadline_that_has_passed_sends_nothing(bare_sandbox: SandboxServer) -> None:
+    wanted = connection_between(bare_sandbox.world, ORG, "Group SOC").id
+    verdicts = {
+        each.delete_org_connection(connection_id=wanted, deadline_seconds=-1).verdict
+        for each in (real(bare_sandbox), fake(bare_sandbox.world))
+    }
+    assert verdicts == {Verdict.NOT_SENT}
+    assert bare_sandbox.world.requests() == []
