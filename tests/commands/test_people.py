@@ -95,3 +95,38 @@ def test_createsuperuser_makes_an_administrator_and_records_it(
     assert root.check_password("a long enough pass phrase")
     event = AuditEvent.objects.get()
     assert (event.code, event.subject_id) == ("person.added", str(root.pk))
+
+
+def test_change_person_gives_exactly_the_named_roles(db: None, ada: Person) -> None:
+    document = run_json("change_person", "--username", "ADA", "--role", "Viewer")
+    assert document["roles"] == ["Viewer"]
+    assert Person.objects.get(pk=ada.pk).session_epoch == ada.session_epoch + 1
+
+
+def test_change_person_takes_every_role_away(db: None, ada: Person) -> None:
+    assert run_json("change_person", "--username", "ada", "--no-role")["roles"] == []
+
+
+def test_change_person_disables_and_enables_without_touching_roles(db: None, ada: Person) -> None:
+    disabled = run_json("change_person", "--username", "ada", "--disable")
+    assert (disabled["is_active"], disabled["roles"]) == (False, ["Operator"])
+    assert run_json("change_person", "--username", "ada", "--enable")["is_active"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--username", "nobody", "--disable"),
+        ("--username", "ada"),
+        ("--username", "ada", "--role", "Viewer", "--no-role"),
+    ],
+)
+def test_change_person_says_what_is_missing(
+    db: None, ada: Person, arguments: tuple[str, ...]
+) -> None:
+    assert failure("change_person", *arguments).returncode == 2
+
+
+def test_change_person_keeps_the_last_administrator(db: None, root: Person) -> None:
+    assert failure("change_person", "--username", "root", "--disable").returncode == 1
+    assert failure("change_person", "--username", "root", "--no-role").returncode == 1

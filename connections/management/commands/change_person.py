@@ -1,0 +1,69 @@
+"""Change a person's roles, shut them out or let them back in."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from connections.actors import command_actor
+from connections.management.base import OrgAdminCommand
+from connections.models import Person, Role
+from connections.services import people
+
+
+class Command(OrgAdminCommand):
+    """Gives a person exactly the named roles, or disables or enables them."""
+
+    help = "Give a person exactly these roles, disable or enable them. Old sessions end."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add who, and what to change."""
+        super().add_arguments(parser)
+        parser.add_argument("--username", required=True)
+        parser.add_argument(
+            "--role",
+            action="append",
+            dest="roles",
+            choices=[role.value for role in Role],
+            help="A role; may be given several times. Those not named are taken away.",
+        )
+        parser.add_argument("--no-role", action="store_true", help="Take every role away.")
+        parser.add_argument("--administrator", action="store_true", help="Make an administrator.")
+        active = parser.add_mutually_exclusive_group()
+        active.add_argument("--disable", action="store_true", help="Shut them out at once.")
+        active.add_argument("--enable", action="store_true", help="Let them sign in again.")
+
+    def act(self, **options: Any) -> None:
+        """Change what is named and nothing else."""
+        person = Person.objects.filter(username__iexact=options["username"]).first()
+        if person is None:
+            self.usage_error(f"Nobody signs in as {options['username']}.")
+        changes_roles = options["roles"] or options["no_role"] or options["administrator"]
+        if not (changes_roles or options["disable"] or options["enable"]):
+            self.usage_error("Say what to change: --role, --no-role, --disable or --enable.")
+        if options["roles"] and options["no_role"]:
+            self.usage_error("--role and --no-role exclude each other.")
+        actor = command_actor()
+        if changes_roles:
+            person = people.set_roles(
+                actor=actor,
+                person=person,
+                roles=[Role(name) for name in options["roles"] or []],
+                is_administrator=options["administrator"],
+            )
+        if options["disable"]:
+            person = people.disable_person(actor=actor, person=person)
+        if options["enable"]:
+            person = people.enable_person(actor=actor, person=person)
+        self._tell(Person.objects.get(pk=person.pk))
+
+    def _tell(self, person: Person) -> None:
+        roles = sorted(person.groups.values_list("name", flat=True))
+        document = {
+            "id": person.pk,
+            "username": person.username,
+            "roles": roles,
+            "is_administrator": person.is_superuser,
+            "is_active": person.is_active,
+        }
+        held = "Administrator" if person.is_superuser else ", ".join(roles) or "no role"
+        state = "may sign in" if person.is_active else "is disabled"
+        self.emit(document, f"{person.username} {state}: {held}.")
