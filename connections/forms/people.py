@@ -41,7 +41,7 @@ class PersonForm(RolesForm):
     """A new person."""
 
     username = forms.CharField(
-        label="User name",
+        label="Username",
         max_length=150,
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
@@ -92,7 +92,7 @@ class SetUpForm(_LinkForm):
     """Making the first administrator."""
 
     username = forms.CharField(
-        label="User name",
+        label="Username",
         max_length=150,
         widget=forms.TextInput(attrs={"autocomplete": "username", "spellcheck": "false"}),
     )

@@ -34,6 +34,13 @@ def state_of(credential: Credential) -> CredentialState:
         return CredentialState(
             tone="muted", icon="minus", word="Retired", headline="Retired. Its keys are wiped."
         )
+    if credential.is_verified and credential.last_error:
+        return CredentialState(
+            tone="warn",
+            icon="warning",
+            word="Failing",
+            headline="Verified, but it failed when it was last used.",
+        )
     if credential.is_verified:
         org = credential.org_name or credential.org_id
         return CredentialState(

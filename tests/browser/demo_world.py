@@ -145,7 +145,7 @@ class _Builder:
         org_connections.refresh(actor=WORKER)
 
     def people(self) -> None:
-        """One invited, one disabled, one without a role, one with every second factor."""
+        """One invited, one disabled, one without a role, two with a second factor."""
         by = command_actor()
         for username, roles in (("invited", [Role.VIEWER]), ("left", [Role.APPROVER])):
             people.add_person(
@@ -159,8 +159,9 @@ class _Builder:
         approver = Person.objects.get(username="approver")
         TOTP.activate(approver, "JBSWY3DPEHPK3PXP")
         RecoveryCodes.activate(approver)
+        # It has a name and cannot sign in, so it is of somebody whose sign-in nobody tries.
         Authenticator.objects.create(
-            user=approver,
+            user=Person.objects.get(username="auditor"),
             type=Authenticator.Type.WEBAUTHN,
             data={"name": "Blue key", "credential": {}},
         )

@@ -172,11 +172,11 @@ ALLAUTH = [
     _page("mfa_deactivate_totp", who="approver"),
     _page("mfa_view_recovery_codes", who="approver"),
     _page("mfa_generate_recovery_codes", who="approver"),
-    _page("mfa_list_webauthn", who="approver"),
+    _page("mfa_list_webauthn", who="auditor"),
     _page("mfa_list_webauthn", "mfa_list_webauthn-none", who="operator"),
     _page("mfa_add_webauthn", who="operator"),
-    _page("mfa_edit_webauthn", find=lambda: [_passkey()], who="approver"),
-    _page("mfa_remove_webauthn", find=lambda: [_passkey()], who="approver"),
+    _page("mfa_edit_webauthn", find=lambda: [_passkey()], who="auditor"),
+    _page("mfa_remove_webauthn", find=lambda: [_passkey()], who="auditor"),
 ]
 
 PAGES = OURS + ALLAUTH

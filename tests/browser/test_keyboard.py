@@ -1,0 +1,145 @@
+"""Without a mouse, with the clipboard, with a theme of one's own, with less motion."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, ViewportSize, expect
+
+from tests.browser.desk import Desk
+
+OpenAs = Callable[..., Page]
+PHONE: ViewportSize = {"width": 390, "height": 800}
+
+
+def test_the_first_key_offers_to_skip_to_the_content(open_demo_as: OpenAs) -> None:
+    page = open_demo_as("operator")
+    page.goto("/connections/")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to content")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.locator("#content")).to_be_focused()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_whatever_has_the_focus_shows_it(theme: str, open_demo_as: OpenAs) -> None:
+    page = open_demo_as("operator", color_scheme=theme)
+    page.goto("/deletions/")
+    seen = set()
+    for _ in range(25):
+        page.keyboard.press("Tab")
+        name, is_shown = page.evaluate(
+            """() => {
+              const one = document.activeElement;
+              // The chip around a select and the bar of the skip link bear the ring for it.
+              const hasRing = (style) =>
+                style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+              const bearers = [one, one.closest(".chip")].filter(Boolean);
+              return [
+                `${one.tagName} ${one.textContent.trim().slice(0, 30)}`,
+                bearers.map((bearer) => getComputedStyle(bearer)).some(hasRing),
+              ];
+            }"""
+        )
+        assert is_shown, name
+        seen.add(name)
+    assert len(seen) > 15
+
+
+def test_a_slash_goes_to_the_search_but_can_be_typed_into_a_field(open_demo_as: OpenAs) -> None:
+    page = open_demo_as("operator")
+    page.goto("/deletions/")
+    page.keyboard.press("/")
+    search = page.get_by_role("searchbox")
+    expect(search).to_be_focused()
+    page.keyboard.type("a/b")
+    expect(search).to_have_value("a/b")
+
+
+def test_the_menu_of_a_phone_opens_and_closes_by_keys(open_demo_as: OpenAs) -> None:
+    page = open_demo_as("operator")
+    page.set_viewport_size(PHONE)
+    page.goto("/")
+    menu = page.locator(".rail-toggle > summary")
+    connections = page.get_by_role("navigation", name="Main").get_by_role(
+        "link", name="Connections"
+    )
+    expect(connections).to_be_hidden()
+    menu.focus()
+    page.keyboard.press("Enter")
+    expect(connections).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(connections).to_be_hidden()
+    expect(menu).to_be_focused()
+
+
+def test_the_menu_of_a_phone_opens_without_javascript(open_demo_as: OpenAs) -> None:
+    page = open_demo_as("operator", java_script_enabled=False)
+    page.set_viewport_size(PHONE)
+    page.goto("/")
+    page.locator(".rail-toggle > summary").click()
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Connections").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Connections")
+
+
+def test_escape_closes_the_list_of_exports(open_demo_as: OpenAs) -> None:
+    page = open_demo_as("operator")
+    page.goto("/deletions/")
+    page.locator("summary", has_text="Export").click()
+    csv = page.get_by_role("link", name=re.compile("CSV"))
+    expect(csv).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(csv).to_be_hidden()
+
+
+@pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
+def test_the_chosen_theme_holds_on_the_next_page(java_script: bool, open_demo_as: OpenAs) -> None:
+    page = open_demo_as("operator", java_script_enabled=java_script)
+    page.goto("/deletions/?q=contract")
+    with page.expect_response("**/theme/"):
+        page.get_by_role("button", name="Dark").click()
+    root = page.locator("html")
+    expect(root).to_have_attribute("data-theme", "dark")
+    expect(page).to_have_url(re.compile(r"/deletions/\?q=contract$"))
+    page.goto("/")
+    expect(root).to_have_attribute("data-theme", "dark")
+    expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_id_of_a_connection_can_be_copied(desk: Desk) -> None:
+    desk.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    desk.page.goto(desk.review_path)
+    desk.page.get_by_text("Details: id, exact request").click()
+    button = desk.page.locator("button[data-copy]")
+    expect(button).to_have_accessible_name("Copy connection id")
+    button.click()
+    expect(button).to_have_attribute("data-done", "")
+    expect(desk.page.locator("#live")).to_have_text("Copied")
+    assert desk.page.evaluate("navigator.clipboard.readText()") == desk.connection.id
+
+
+def test_nothing_moves_for_those_who_asked_for_less_motion(desk: Desk) -> None:
+    desk.page.emulate_media(reduced_motion="reduce")
+    desk.page.goto(desk.review_path)
+    moving = desk.page.evaluate(
+        """() => {
+          document.querySelector("#progress").classList.add("is-busy");
+          return document.getAnimations().length;
+        }"""
+    )
+    assert moving == 0
+
+
+def test_a_deletion_can_be_made_by_keys_alone(desk: Desk) -> None:
+    desk.page.goto(desk.review_path)
+    desk.page.get_by_label("Why?").focus()
+    desk.page.keyboard.type("no longer needed")
+    desk.page.keyboard.press("Tab")
+    desk.page.keyboard.press("Tab")
+    desk.page.keyboard.type("payments us")
+    desk.page.keyboard.press("Enter")
+    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    expect(desk.headline).to_be_focused()
+    assert desk.sent() == 1

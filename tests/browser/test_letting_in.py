@@ -1,0 +1,38 @@
+"""The pages on the way in that have no address of their own to walk to."""
+
+from collections.abc import Callable
+
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from connections.actors import command_actor
+from connections.services import people
+from orgadmin.demo_cast import PASSWORD
+from tests.browser.test_pages import assert_fit_to_show
+
+
+def test_the_first_administrator_is_made_with_the_link_and_lands_on_a_credential(
+    stage: str, open_as: Callable[..., Page]
+) -> None:
+    link = people.make_set_up_link(actor=command_actor(), now=timezone.now())
+    page = open_as(None, reduced_motion="reduce")
+    page.goto("/setup/#" + link.partition("#")[2])
+    assert_fit_to_show(page)
+    expect(page).to_have_url(f"{stage}/setup/")  # the token is out of the address bar
+    page.get_by_label("Username").fill("rosa")
+    page.get_by_label("E-mail").fill("rosa@example.com")
+    page.get_by_label("Password").first.fill("a long enough pass phrase")
+    page.get_by_role("button").last.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Add credential")
+
+
+def test_a_second_factor_is_asked_for_after_the_password(
+    open_demo_as: Callable[..., Page],
+) -> None:
+    page = open_demo_as(None, reduced_motion="reduce")
+    page.goto("/")
+    page.get_by_label("Username or e-mail").fill("approver")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.wait_for_url("**/accounts/2fa/authenticate/**")
+    assert_fit_to_show(page)
