@@ -5,6 +5,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 
@@ -49,6 +50,24 @@ class Worker:
         """End after what is being done now."""
         self._is_stopped = True
         self._wake.put(None)
+
+    def wait_for_database(self, check: Callable[[], None]) -> None:
+        """Call `check` until the database answers it, or until stopped.
+
+        A database that is away when a worker starts must not end the web server beside it.
+        Raises whatever else `check` raises.
+        """
+        pause = FIRST_PAUSE
+        while not self._is_stopped:
+            try:
+                check()
+            except DatabaseError:
+                logger.warning("The database does not answer; again in %d s.", pause, exc_info=True)
+                connection.close()
+                self._sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            else:
+                return
 
     def run(self) -> None:
         """Work until stopped. An error is logged and does not end it."""

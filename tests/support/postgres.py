@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 # Django 6.1 needs this one or newer.
 OLDEST = 15
@@ -32,9 +33,7 @@ def throw_away_postgresql() -> Iterator[str]:
     The server refuses to run as root, so root runs it as `postgres`. Raises RuntimeError when
     no server is installed.
     """
-    programs = find_programs()
-    if programs is None:
-        raise RuntimeError(f"PostgreSQL {OLDEST} or newer is not installed.")
+    programs = _programs()
     place = Path(tempfile.mkdtemp(prefix="orgadmin-postgres-"))
     try:
         if os.geteuid() == 0:
@@ -42,16 +41,41 @@ def throw_away_postgresql() -> Iterator[str]:
             os.chown(place, owner.pw_uid, owner.pw_gid)
         data = str(place / "data")
         _run(programs, "initdb", "-D", data, "-A", "trust", "-U", "orgadmin", "--no-sync", at=place)
-        # Nothing here survives a power cut, so nothing need wait for the disk.
-        options = f"-c listen_addresses='' -c unix_socket_directories='{place}' -c fsync=off"
-        log = str(place / "log")
-        _run(programs, "pg_ctl", "-D", data, "-w", "-l", log, "-o", options, "start", at=place)
+        _start(programs, place)
         try:
             yield f"postgres://orgadmin@/postgres?host={place}"
         finally:
-            _run(programs, "pg_ctl", "-D", data, "-m", "immediate", "stop", at=place)
+            _stop(programs, place)
     finally:
         shutil.rmtree(place)
+
+
+@contextmanager
+def stopped(url: str) -> Iterator[None]:
+    """Stop a throw-away server meanwhile, cutting every connection; what is committed stays."""
+    [place] = parse_qs(urlsplit(url).query)["host"]
+    _stop(_programs(), Path(place))
+    yield
+    _start(_programs(), Path(place))
+
+
+def _programs() -> Path:
+    programs = find_programs()
+    if programs is None:
+        raise RuntimeError(f"PostgreSQL {OLDEST} or newer is not installed.")
+    return programs
+
+
+def _start(programs: Path, place: Path) -> None:
+    # Nothing here survives a power cut, so nothing need wait for the disk.
+    options = f"-c listen_addresses='' -c unix_socket_directories='{place}' -c fsync=off"
+    data, log = str(place / "data"), str(place / "log")
+    _run(programs, "pg_ctl", "-D", data, "-w", "-l", log, "-o", options, "start", at=place)
+
+
+def _stop(programs: Path, place: Path) -> None:
+    data = str(place / "data")
+    _run(programs, "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop", at=place)
 
 
 def _run(programs: Path, name: str, *arguments: str, at: Path) -> None:

@@ -17,7 +17,6 @@ class Command(OrgAdminCommand):
     """Runs the worker's loop; any number may run, on any number of machines."""
 
     help = "Work until SIGTERM or SIGINT; with --once, do what is due now and end."
-    needs_keys = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -37,9 +36,12 @@ class Command(OrgAdminCommand):
         if options["end_with_parent"]:
             end_with_parent(options["end_with_parent"])
         if options["once"]:
+            self.check_keys()
             count = worker.work_once()
             self.emit({"deletions": count}, f"Worked on {count} deletions.")
             return
+        # Not where every command checks them: a database that is away is waited for.
+        worker.wait_for_database(self.check_keys)
         logger.info("The worker has started.")
         worker.run()
         logger.info("The worker has ended.")

@@ -53,7 +53,7 @@ class _Striker:
         connection_id = str(Deletion.objects.values_list("connection_id").get(pk=deletion_id)[0])
         wanted = self._plan.strikes.get(connection_id)
         if wanted == point and self._is_first(connection_id):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[self._plan.signal])
         in_flight = wanted == WHILE_SENDING and point == failpoints.Point.AFTER_CLAIM
         if in_flight and self._is_first(connection_id):
             threading.Thread(target=self._kill_in_flight, args=(connection_id,)).start()

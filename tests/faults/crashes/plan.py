@@ -19,6 +19,8 @@ class Plan:
     # Where a Datadog's control addresses are.
     datadog: str = ""
     strikes: dict[str, str] = field(default_factory=dict)
+    # SIGKILL, or SIGSTOP for a process that freezes there.
+    signal: str = "SIGKILL"
     delete_seconds: float = 1.0
     claim_seconds: float = 2.5
     first_look_seconds: float = 2.0

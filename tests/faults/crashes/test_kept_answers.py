@@ -1,0 +1,186 @@
+"""Files of answers that the database did not take: recorded once, late when late, never lost."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.db import OperationalError
+from pytest_django import Settings
+
+from connections.actors import WORKER
+from connections.models import Deletion, Outcome, State
+from connections.services import answers, audit, diagnosis, reconciliation, spool
+from connections.services.diagnosis import Level
+from connections.services.errors import Kept, SentError
+from tests.deletions.conftest import Ask, ask, credential
+from tests.support.clock import SettableClock
+
+__all__ = ["ask", "credential"]
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+Lose = Callable[[], Deletion]
+
+
+@pytest.fixture(autouse=True)
+def data_dir(settings: Settings, tmp_path: Path) -> Path:
+    """A data directory of this test's own."""
+    settings.DATA_DIR = tmp_path
+    return tmp_path
+
+
+@pytest.fixture
+def lose(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Lose:
+    """Delete, with a database that takes no answer; it is back afterwards."""
+
+    def act() -> Deletion:
+        def refuse(**_: object) -> bool:
+            raise OperationalError("database is locked")
+
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(answers, "record_answer", refuse)
+            with pytest.raises(SentError) as caught:
+                ask()
+        assert caught.value.kept == Kept.LOCALLY
+        return Deletion.objects.get()
+
+    return act
+
+
+def problems() -> list[str]:
+    """What the doctor says against kept answers."""
+    return [
+        finding.message
+        for finding in diagnosis.diagnose()
+        if (finding.check, finding.level) == ("kept answers", Level.ERROR)
+    ]
+
+
+def test_it_is_recorded_as_if_it_had_never_waited(lose: Lose) -> None:
+    deletion = lose()
+    assert (deletion.state, deletion.attempts.get().verdict) == (State.SENDING, "")
+    assert spool.replay() == 1
+    deletion.refresh_from_db()
+    attempt = deletion.attempts.get()
+    assert (deletion.outcome, attempt.http_status, attempt.is_late) == ("deleted", 200, False)
+    assert bytes(attempt.body) == b"{}\n"
+    assert attempt.body_is_complete
+    [event] = [
+        one for one in audit.events_of(subject=deletion) if one.code == audit.Code.DELETION_ANSWERED
+    ]
+    assert (event.actor_name, bool(event.details["kept_at"])) == ("Ada", True)
+    assert spool.kept_files() == []
+
+
+def test_one_that_comes_after_the_claim_was_given_up_is_late(
+    lose: Lose, clock: SettableClock
+) -> None:
+    deletion = lose()
+    clock.advance(seconds=61)
+    reconciliation.give_up_lost_claim(deletion=deletion, actor=WORKER)
+    assert spool.replay() == 1
+    deletion.refresh_from_db()
+    assert deletion.state == State.UNKNOWN
+    assert deletion.attempts.get().is_late
+
+
+def test_a_file_that_outlived_its_recording_is_not_recorded_again(lose: Lose) -> None:
+    deletion = lose()
+    [path] = spool.kept_files()
+    text = path.read_bytes()
+    spool.replay()
+    # As if the process had been killed between the two.
+    path.write_bytes(text)
+    path.chmod(0o600)
+    events = len(audit.events_of(subject=deletion))
+    assert spool.replay() == 0
+    assert len(audit.events_of(subject=deletion)) == events
+    assert spool.kept_files() == []
+
+
+def test_the_same_answer_handed_in_twice_is_recorded_once(lose: Lose) -> None:
+    deletion = lose()
+    kept, attempt = spool.check_kept(spool.kept_files()[0])
+    assert answers.record_answer(attempt=attempt, answer=kept.answer, actor=WORKER)
+    assert not answers.record_answer(attempt=attempt, answer=kept.answer, actor=WORKER)
+    codes = [event.code for event in audit.events_of(subject=deletion)]
+    assert codes.count(audit.Code.DELETION_ANSWERED) == 1
+    assert audit.Code.DELETION_ANSWERED_LATE not in codes
+
+
+def test_while_another_process_records_them_nothing_is_touched(lose: Lose) -> None:
+    lose()
+    with spool._alone() as is_alone:
+        assert is_alone
+        assert spool.replay() == 0
+    assert spool.replay() == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2}', '{"version": 1}'])
+def test_one_that_cannot_be_understood_stays_and_is_named_by_the_doctor(
+    lose: Lose, text: str
+) -> None:
+    lose()
+    [path] = spool.kept_files()
+    path.write_text(text)
+    assert spool.replay() == 0
+    assert path.read_text() == text
+    [problem] = problems()
+    assert str(path) in problem
+
+
+def test_one_of_another_database_stays_and_is_named_by_the_doctor(lose: Lose) -> None:
+    deletion = lose()
+    deletion.attempts.update(epoch=7)
+    assert spool.replay() == 0
+    assert len(spool.kept_files()) == 1
+    assert "holds no such attempt" in problems()[0]
+
+
+def test_one_that_others_can_read_stays_and_is_named_by_the_doctor(lose: Lose) -> None:
+    lose()
+    [path] = spool.kept_files()
+    path.chmod(0o644)
+    assert spool.replay() == 0
+    assert "chmod 600" in problems()[0]
+
+
+def test_one_that_contradicts_the_record_stays_and_is_named_by_the_doctor(lose: Lose) -> None:
+    lose()
+    [path] = spool.kept_files()
+    text = path.read_text()
+    spool.replay()
+    path.write_text(text.replace('"http_status": 200', '"http_status": 403'))
+    path.chmod(0o600)
+    assert spool.replay() == 0
+    assert "another answer" in problems()[0]
+
+
+def test_an_answer_that_no_file_takes_either_is_said_and_logged(
+    ask: Ask, data_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (data_dir / "spool").write_text("a file where the directory should be")
+
+    def refuse(**_: object) -> bool:
+        raise OperationalError("disk I/O error")
+
+    monkeypatch.setattr(answers, "record_answer", refuse)
+    with pytest.raises(SentError) as caught:
+        ask()
+    assert caught.value.kept == Kept.NOWHERE
+    deletion = Deletion.objects.get()
+    assert deletion.state == State.SENDING
+    assert f"{deletion.pk} could not be recorded anywhere" in caplog.text
+    assert "Datadog answered 200" in caplog.text
+
+
+def test_a_database_that_fails_after_the_recording_is_not_called_nothing_sent(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise OperationalError("the database went away")
+
+    monkeypatch.setattr(reconciliation, "prove", fail)
+    with pytest.raises(SentError) as caught:
+        ask()
+    assert caught.value.kept == Kept.IN_DATABASE
+    assert Deletion.objects.get().outcome == Outcome.DELETED

@@ -1,0 +1,178 @@
+"""The database is away when Datadog answers: what came back is kept, and recorded once."""
+
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from connections.key_ring import new_key_ring_text
+from orgadmin.private_files import create_private_text
+from sandbox.faults import delayed
+from tests.faults.conftest import Tally
+from tests.faults.crashes.stack import Browser, Stack, address_of, stack_on
+from tests.flows.support import HTMX, Page
+from tests.support.databases import SharedDatabase
+from tests.support.postgres import find_programs, stopped, throw_away_postgresql
+from tests.support.processes import manage, until
+from tests.support.rows import rows_of
+
+WORDS = "Recorded locally, waiting for the database."
+Away = Callable[[str], AbstractContextManager[None]]
+
+
+@contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Another process holds SQLite's one lock for writing, longer than ours waits for it."""
+    path = url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=20)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        yield
+        holder.execute("ROLLBACK")
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path, sqlite_template: Path) -> SharedDatabase:
+    """A database of this test's own."""
+    create_private_text(tmp_path / "keyring.json", new_key_ring_text())
+    path = tmp_path / "orgadmin.sqlite3"
+    path.write_bytes(sqlite_template.read_bytes())
+    return SharedDatabase(url=f"sqlite:///{path}", data_dir=tmp_path)
+
+
+@pytest.fixture
+def postgresql(tmp_path: Path) -> Iterator[SharedDatabase]:
+    """A server of this test's own, which it may stop."""
+    if find_programs() is None:
+        pytest.skip("no PostgreSQL server is installed")
+    create_private_text(tmp_path / "keyring.json", new_key_ring_text())
+    with throw_away_postgresql() as url:
+        database = SharedDatabase(url=url, data_dir=tmp_path)
+        done = manage("migrate", "--verbosity=0", env=database.environment())
+        assert done.returncode == 0, done.stderr
+        yield database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def frail(request: pytest.FixtureRequest) -> SharedDatabase:
+    """A database that can be taken away, once of each kind."""
+    database: SharedDatabase = request.getfixturevalue(request.param)
+    return database
+
+
+def away_of(stack: Stack) -> AbstractContextManager[None]:
+    take_away: Away = locked if stack.database.is_sqlite else stopped
+    return take_away(stack.database.url)
+
+
+def spool_of(stack: Stack) -> list[Path]:
+    return sorted((stack.database.data_dir / "spool").glob("*.json"))
+
+
+def check_file(stack: Stack) -> None:
+    """One file, for its owner alone, without a key, named by the doctor."""
+    [path] = spool_of(stack)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    text = path.read_text()
+    assert '"deleted"' in text
+    pair = stack.world.key_pairs()[0]
+    assert pair.api_key not in text
+    assert pair.application_key not in text
+    assert f"1 in {path.parent} wait to be recorded" in stack.run("doctor").stdout
+
+
+@pytest.mark.parametrize("htmx", [False, True], ids=["plain", "htmx"])
+def test_what_datadog_answers_while_the_database_is_away_is_recorded_when_it_is_back(
+    frail: SharedDatabase, htmx: bool, tally: Tally
+) -> None:
+    limits = {"delete_seconds": 20, "claim_seconds": 60, "lock_seconds": 0.5}
+    with stack_on(frail, connections=1, **limits) as stack:
+        [connection_id] = stack.connection_ids
+        stack.world.set_fault(fault=delayed(seconds=1.0))
+        stack.prepare(waiting=[])
+        with stack.start("serve") as process:
+            browser = Browser(address_of(process), credential=stack.credential)
+            page = press_and_take_away(stack, browser, connection_id, htmx=htmx)
+            assert any(not spool_of(stack) for _ in until(40)), process.output
+            row = stack.settled()[connection_id]
+    assert page.status == 202
+    assert WORDS in page.text
+    assert "Datadog answered 200" in page.text
+    assert page.outcome["data-record-url"] == f"/deletions/{row['id']}/"
+    assert ("<!doctype" in page.html) != htmx
+    is_wrong = (row["outcome"], row["answers_recorded"]) != ("deleted", 1)
+    away = "locked" if frail.is_sqlite else "stopped"
+    tally(
+        what="web server",
+        database=stack.database_name,
+        fault=f"database {away} between claim and result",
+        cases=1,
+        violations=int(is_wrong),
+    )
+    assert not is_wrong
+    assert stack.world.deletes_received(connection_id) == 1
+
+
+def press_and_take_away(stack: Stack, browser: Browser, connection_id: str, *, htmx: bool) -> Page:
+    """Delete in the browser; the database is away from the request's arrival at Datadog on."""
+    form = browser.review(connection_id)
+    headers = HTMX | {"HX-Target": "ask"} if htmx else {}
+    world = stack.world
+    with ThreadPoolExecutor(1) as pool:
+        pressed = pool.submit(browser.press, form, headers=headers)
+        assert world.wait_until(lambda: world.deletes_received(connection_id) == 1, seconds=20)
+        with away_of(stack):
+            page = pressed.result()
+            check_file(stack)
+    return page
+
+
+def test_what_a_worker_could_not_record_is_replayed_by_the_next_start(
+    frail: SharedDatabase,
+) -> None:
+    limits = {"delete_seconds": 20, "claim_seconds": 60, "lock_seconds": 0.5}
+    with stack_on(frail, connections=1, **limits) as stack:
+        [connection_id] = stack.connection_ids
+        world = stack.world
+        world.set_fault(fault=delayed(seconds=1.0))
+        stack.prepare(waiting=[connection_id])
+        with stack.start("worker") as worker:
+            assert world.wait_until(lambda: world.deletes_received(connection_id) == 1, seconds=30)
+            with away_of(stack):
+                worker.wait_for_line("It is kept in")
+                assert worker.end() == 0
+        assert stack.stored()[connection_id]["state"] == "sending"
+        assert stack.run("worker", "--once").returncode == 0
+        row = stack.stored()[connection_id]
+        assert (row["outcome"], row["answers_recorded"]) == ("deleted", 1)
+        assert spool_of(stack) == []
+
+
+def test_the_deleting_command_says_where_the_answer_is_and_that_it_is_not_known(
+    sqlite: SharedDatabase,
+) -> None:
+    limits = {"delete_seconds": 20, "claim_seconds": 2, "lock_seconds": 0.5}
+    with stack_on(sqlite, connections=1, **limits) as stack, ThreadPoolExecutor(1) as pool:
+        [connection_id] = stack.connection_ids
+        world = stack.world
+        world.set_fault(fault=delayed(seconds=1.0))
+        stack.prepare(waiting=[])
+        arguments = ("--credential", "Payments", "--connection-id", connection_id, "--yes")
+        deleting = pool.submit(
+            stack.run, "delete_org_connection", *arguments, "--reason", "contract ended"
+        )
+        assert world.wait_until(lambda: world.deletes_received(connection_id) == 1, seconds=30)
+        with locked(sqlite.url):
+            done = deleting.result()
+        assert done.returncode == 6
+        assert WORDS in done.stderr
+        assert "Datadog answered 200" in done.stderr
+        # Replayed before its claim is given up, so the answer is not late for that reason.
+        assert stack.run("reconcile_deletions").returncode == 0
+        assert spool_of(stack) == []
+    answered = "SELECT is_late, http_status FROM connections_attempt"
+    assert rows_of(sqlite, answered) == [(0, 200)]
