@@ -17,12 +17,9 @@ from connections.services.errors import ActError, InvalidInputError, Unavailable
 from connections.views.deletion_outcome import Typed, outcome_page
 from connections.views.deletion_record import record_context
 from connections.views.support import actor_of
-from connections.wording import cause_words
+from connections.wording import unavailable_words
 
 DETAIL = "connections/deletion_detail.html"
-CANNOT_BE_ASKED = (
-    "Nothing was sent. {cause} {why} An administrator can find out more with the command “doctor”."
-)
 
 
 class SeeOther(HttpResponseRedirect):
@@ -47,7 +44,7 @@ def refusal_of(error: ActError) -> tuple[int, str]:
     if isinstance(error, InvalidInputError):
         return 422, error.fields.get("request_id", error.fields.get("credential", ""))
     if isinstance(error, UnavailableError):
-        return 503, CANNOT_BE_ASKED.format(cause=cause_words(error.cause), why=error)
+        return 503, f"Nothing was sent. {unavailable_words(cause=error.cause, why=str(error))}"
     return 409, str(error)
 
 

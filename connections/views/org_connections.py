@@ -31,7 +31,7 @@ from connections.views import org_connection_rows as shown
 from connections.views.ages import age_words
 from connections.views.org_connection_life import life_of
 from connections.views.support import actor_of
-from connections.wording import badge
+from connections.wording import badge, unavailable_words
 
 # More rows than anybody scrolls through; a page of so many is rendered in well under 300 ms.
 PAGE_SIZE = 500
@@ -162,7 +162,8 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
     try:
         listings = org_connections.refresh(actor=actor_of(request), only_stale=by_itself)
     except UnavailableError as error:
-        messages.error(request, f"Nothing was read. {error}")
+        why = unavailable_words(cause=error.cause, why=str(error))
+        messages.error(request, f"Nothing was read. {why}")
     else:
         if not by_itself:
             _tell(request, listings)

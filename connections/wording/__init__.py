@@ -5,7 +5,7 @@ No template and no view decides on such a word by itself. `badge` asks the datab
 """
 
 from connections.wording.badges import Badge, badge, label_of_outcome, label_of_state
-from connections.wording.causes import cause_words
+from connections.wording.causes import cause_words, unavailable_words
 from connections.wording.effects import (
     effect_of_type,
     effect_words,
@@ -38,5 +38,6 @@ __all__ = [
     "no_worker_words",
     "sent_words",
     "sentence_words",
+    "unavailable_words",
     "word",
 ]

@@ -52,8 +52,8 @@ def start_writer(stop: int, close: int) -> int:
 
 def main() -> int:
     """Rotate while a writer works; 0 when it and every secret came through."""
-    for number in range(2):
-        stored_credential(f"Race {number}")
+    for site in ("datadoghq.eu", "datadoghq.com"):
+        stored_credential(f"Race on {site}", site)
     connection.close()
     stop, close = os.pipe()
     writer = start_writer(stop, close)
