@@ -1,0 +1,91 @@
+"""What docs/OPERATIONS.md says to type with PostgreSQL, typed."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.postgres import find_programs, throw_away_postgresql
+from tests.support.processes import ROOT, clean_environment, manage
+
+STORE = """
+from tests.support.key_rings import stored_credential
+stored_credential()
+"""
+OPEN = """
+from connections.models import Credential
+Credential.objects.get().open_keys().api_key.reveal()
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    if find_programs() is None and os.environ.get("CI") != "true":
+        pytest.skip("PostgreSQL is not installed")
+    with throw_away_postgresql() as url:
+        yield url
+
+
+def documented_commands() -> str:
+    """The shell commands of the section, with this checkout's Python for ./run."""
+    text = (ROOT / "docs/OPERATIONS.md").read_text()
+    section = text.partition("## Backups")[2].partition("### PostgreSQL")[2]
+    found = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
+    assert found
+    return found[1].replace("./run manage", '"$PYTHON" manage.py')
+
+
+@pytest.fixture
+def env(server: str, tmp_path: Path) -> dict[str, str]:
+    """A service with one stored credential, and an empty database to restore into."""
+    programs = find_programs()
+    values = clean_environment(data_dir=tmp_path, DATABASE_URL=server)
+    values["PATH"] = f"{programs}:{values['PATH']}"
+    made = manage("make_keys", "--output", str(tmp_path / "keys"), env=values)
+    assert made.returncode == 0, made.stderr
+    values |= {
+        "SECRET_KEY_FILE": str(tmp_path / "keys/secret_key"),
+        "ORGADMIN_KEYRING_FILE": str(tmp_path / "keys/keyring.json"),
+        "NEW_DATABASE_URL": server.replace("/postgres?", "/restored?"),
+        "PYTHON": sys.executable,
+    }
+    for arguments in (("migrate", "--verbosity=0"), ("shell", "--no-imports", "-c", STORE)):
+        done = manage(*arguments, env=values)
+        assert done.returncode == 0, done.stderr
+    psql = ["psql", "--command=CREATE DATABASE restored", server]
+    subprocess.run(psql, env=values, check=True, capture_output=True)
+    return values
+
+
+@pytest.mark.parametrize("command", [("backup", "--output", "x"), ("restore", "--from", "x")])
+def test_our_own_commands_point_to_postgresqls(tmp_path: Path, command: tuple[str, ...]) -> None:
+    env = clean_environment(
+        data_dir=tmp_path, DATABASE_URL="postgres:///nowhere", SECRET_KEY="x" * 50
+    )
+    done = manage(*command, env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "use pg_dump and pg_restore: docs/OPERATIONS.md" in done.stderr
+
+
+def test_the_documented_commands_bring_a_database_back_that_its_key_ring_opens(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    script = f"cd {tmp_path}\n" + documented_commands().replace("manage.py", f"{ROOT}/manage.py")
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script], env=env, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    restored = env | {"DATABASE_URL": env["NEW_DATABASE_URL"]}
+    opened = manage("shell", "--no-imports", "-c", OPEN, env=restored)
+    assert (opened.returncode, opened.stderr) == (0, "")
+
+    other = manage("make_keys", "--output", str(tmp_path / "other"), env=restored)
+    assert other.returncode == 0
+    wrong = restored | {"ORGADMIN_KEYRING_FILE": str(tmp_path / "other/keyring.json")}
+    start = manage("worker", "--once", env=wrong)
+    assert start.returncode == 1
+    assert "has no key" in start.stderr

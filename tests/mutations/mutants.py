@@ -1,0 +1,369 @@
+"""The safeguards, how each is removed, and the tests that must fail then.
+
+A text to replace stands exactly once in its file, so that a safeguard which was moved or reworded
+is noticed here instead of passing for a proven one.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """One replacement in one file."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """The product without one safeguard. At least one of `tests` fails on it."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+
+def _mutant(name: str, path: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(name=name, edits=(Edit(path=path, old=old, new=new),), tests=tests)
+
+
+def _without_permission(path: str, old: str, act: str) -> Mutant:
+    test = f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[{act}]"
+    return _mutant(f"permission to {act}", f"connections/services/{path}", old, "    pass", test)
+
+
+SAFEGUARDS = "tests/test_safeguards.py"
+TRANSPORT = "connections/datadog/transport.py"
+LANES = "connections/datadog/lanes.py"
+SENDING = "connections/services/sending.py"
+MOVE = "filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)"
+TRANSITIONS = "connections/services/transitions.py"
+DELETIONS = "connections/services/deletions.py"
+
+NETWORK = (
+    _mutant(
+        "allow_redirects=False",
+        TRANSPORT,
+        "        allow_redirects=False,\n",
+        "",
+        f"{SAFEGUARDS}::test_a_redirect_is_not_followed_even_by_a_session_that_sees_it",
+    ),
+    _mutant(
+        "redirects are not even prepared",
+        LANES,
+        "    def get_redirect_target(",
+        "    def get_no_redirect_target(",
+        "tests/datadog/test_bodies.py::test_a_gzip_bomb_does_not_fill_the_memory",
+    ),
+    _mutant(
+        "trust_env=False",
+        LANES,
+        "        self.session.trust_env = False\n",
+        "",
+        "tests/datadog/test_reuse.py::test_the_environment_changes_nothing",
+    ),
+    _mutant(
+        "retries=0",
+        LANES,
+        "max_retries=0)",
+        "max_retries=1)",
+        "tests/datadog/test_ambiguous.py",
+        "tests/datadog/test_reuse.py",
+    ),
+    _mutant(
+        "the deadline",
+        "connections/datadog/exchange.py",
+        "        self._timer.start()\n",
+        "        pass\n",
+        "tests/datadog/test_ambiguous.py::test_a_dripped_body_ends_at_the_deadline",
+        "tests/datadog/test_ambiguous.py::test_a_dripped_status_line_ends_at_the_deadline",
+    ),
+    _mutant(
+        "no cookies",
+        LANES,
+        "        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))\n",
+        "",
+        "tests/datadog/test_reuse.py::test_a_cookie_is_never_sent_back",
+    ),
+    Mutant(
+        name="certificates are verified",
+        edits=(
+            Edit(
+                path=LANES,
+                old="    context.minimum_version = ssl.TLSVersion.TLSv1_2\n",
+                new="    context.check_hostname = False\n    context.verify_mode = ssl.CERT_NONE\n",
+            ),
+            Edit(
+                path=LANES,
+                old='        conn.cert_reqs = "CERT_REQUIRED"\n',
+                new='        conn.cert_reqs = "CERT_NONE"\n',
+            ),
+        ),
+        tests=("tests/datadog/test_not_sent.py::test_an_untrusted_certificate_is_not_sent",),
+    ),
+    _mutant(
+        "a bound on the decompressed body",
+        TRANSPORT,
+        "decoder.decompress(chunk, limit - len(body.content))",
+        "decoder.decompress(chunk)",
+        "tests/datadog/test_bodies.py::test_a_gzip_bomb_does_not_fill_the_memory",
+    ),
+    _mutant(
+        "a 404 must be Datadog's own",
+        "connections/datadog/errors.py",
+        "    if status == 404 and has_errors_list:\n        return Verdict.NOT_FOUND",
+        "    if status == 404:\n        return Verdict.NOT_FOUND",
+        "tests/datadog/test_statuses.py::test_a_404_of_another_form_is_ambiguous",
+    ),
+    _mutant(
+        "addresses of people are dropped",
+        "connections/datadog/payloads.py",
+        '        user_name=_text(user.get("name")),',
+        '        user_name=_text(user.get("email")),',
+        "tests/datadog/test_identity.py",
+    ),
+)
+
+RECORD = (
+    _mutant(
+        "durable=True of the claim",
+        SENDING,
+        "    with transaction.atomic(durable=True):\n        now = clock.now()\n",
+        "    with transaction.atomic():\n        now = clock.now()\n",
+        f"{SAFEGUARDS}::test_a_claim_inside_another_transaction_is_refused",
+    ),
+    Mutant(
+        name="claimed before it is sent",
+        edits=(
+            Edit(
+                path=SENDING,
+                old="    began_at = time.monotonic()\n",
+                new="    began_at = time.monotonic()\n    early = _send(client=client, "
+                "connection_id=deletion.connection_id, began_at=began_at)\n",
+            ),
+            Edit(
+                path=SENDING,
+                old="    answer = _send(client=client, connection_id=deletion.connection_id, "
+                "began_at=began_at)\n",
+                new="    answer = early\n",
+            ),
+        ),
+        tests=(
+            "tests/deletions/test_record.py::"
+            "test_the_attempt_and_its_event_are_committed_before_the_request_leaves",
+        ),
+    ),
+    Mutant(
+        name="one open deletion (partial unique constraint)",
+        edits=(
+            Edit(
+                path="connections/migrations/0001_initial.py",
+                old='                condition=models.Q(("state", "settled"), _negated=True),\n'
+                '                fields=("site", "connection_id"),\n',
+                new='                condition=models.Q(("state", "nothing")),\n'
+                '                fields=("site", "connection_id"),\n',
+            ),
+        ),
+        tests=(
+            "tests/deletions/test_record.py::"
+            "test_a_second_open_deletion_of_one_connection_is_refused_by_the_database",
+        ),
+    ),
+    _mutant(
+        "compare-and-swap on the state",
+        TRANSITIONS,
+        MOVE,
+        "filter(pk=deletion.pk, epoch=deletion.epoch)",
+        f"{SAFEGUARDS}::test_what_somebody_else_moved_is_not_moved",
+    ),
+    _mutant(
+        "compare-and-swap on the epoch",
+        TRANSITIONS,
+        MOVE,
+        "filter(pk=deletion.pk, state=deletion.state)",
+        f"{SAFEGUARDS}::test_what_somebody_else_moved_is_not_moved",
+    ),
+    _mutant(
+        "a 404 after an ambiguous attempt",
+        TRANSITIONS,
+        "            outcome = Outcome.GONE_UNATTRIBUTED if was_ambiguous "
+        "else Outcome.ALREADY_ABSENT\n",
+        "            outcome = Outcome.ALREADY_ABSENT\n",
+        "tests/deletions/test_transitions.py::"
+        "test_a_404_after_an_ambiguous_attempt_cannot_be_attributed",
+        f"{SAFEGUARDS}::test_a_404_after_a_lost_answer_is_not_called_absent_before",
+    ),
+    _mutant(
+        "earlier ambiguous attempts are looked up",
+        "connections/services/answers.py",
+        "deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()",
+        "False",
+        f"{SAFEGUARDS}::test_a_404_after_a_lost_answer_is_not_called_absent_before",
+    ),
+    _mutant(
+        "a late answer changes no state",
+        "connections/services/answers.py",
+        "attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING",
+        "attempt.is_late = False",
+        "tests/deletions/test_record.py::test_a_late_answer_is_kept_and_changes_no_state",
+    ),
+    _mutant(
+        "act and event in one transaction",
+        TRANSITIONS,
+        "    with transaction.atomic():\n        moved = (\n",
+        "    if True:\n        moved = (\n",
+        f"{SAFEGUARDS}::test_without_its_event_nothing_moves",
+    ),
+    _mutant(
+        "only a complete listing says absent",
+        "connections/services/reconciliation.py",
+        "    return False if reading.is_complete else None\n",
+        "    return False\n",
+        "tests/flows/test_follow_up.py::test_a_look_that_fails_leaves_it_unknown_and_says_why",
+    ),
+)
+
+REVIEW = (
+    _mutant(
+        "the digest before sending",
+        SENDING,
+        "    if digest == deletion.digest:\n",
+        "    if digest:\n",
+        "tests/flows/test_delete_in_browserless.py::test_what_changed_since_the_review_is_not_sent",
+    ),
+    _mutant(
+        "the digest of the review",
+        DELETIONS,
+        "    if digest and digest != shown.digest:\n",
+        "    if False:\n",
+        "tests/flows/test_ask.py::test_what_changed_since_the_page_was_opened_is_shown_anew",
+    ),
+    _mutant(
+        "the confirmation when asking",
+        DELETIONS,
+        "    if not shown.needs_approval and not reviews.confirmation_matches(\n",
+        "    if False and not reviews.confirmation_matches(\n",
+        "tests/flows/test_ask.py::test_what_is_wrong_is_said_and_everything_typed_is_still_there",
+    ),
+    _mutant(
+        "the confirmation when executing",
+        DELETIONS,
+        "    if not reviews.confirmation_matches(typed=confirmation, expected=expected):\n",
+        "    if False:\n",
+        "tests/flows/test_follow_up.py::"
+        "test_a_wrong_confirmation_of_an_approved_one_keeps_what_was_typed",
+    ),
+    _mutant(
+        "rights are read again at the sending",
+        SENDING,
+        "    if blocked:\n",
+        "    if False:\n",
+        "tests/deletions/test_due.py::"
+        "test_a_waiting_one_is_not_sent_when_its_person_lost_the_right",
+        "tests/deletions/test_record.py::test_a_retired_credential_sends_nothing",
+    ),
+    _mutant(
+        "permission to request",
+        DELETIONS,
+        '    policies.require(policies.can_delete(actor), "delete connections")\n    repeated',
+        "    repeated",
+        f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[request]",
+    ),
+    _mutant(
+        "permission to execute",
+        DELETIONS,
+        '    policies.require(policies.can_delete(actor), "delete connections")\n    if not awaits',
+        "    if not awaits",
+        f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[execute]",
+    ),
+    _without_permission(
+        "reconciliation.py",
+        '    policies.require(policies.can_delete(actor), "check a deletion with Datadog")',
+        "check",
+    ),
+    _without_permission(
+        "endings.py",
+        '    policies.require(policies.can_delete(actor), "close a deletion")',
+        "close",
+    ),
+    _without_permission(
+        "endings.py",
+        "    policies.require(policies.can_withdraw(actor, deletion=deletion), "
+        '"withdraw this deletion")',
+        "withdraw",
+    ),
+    _without_permission(
+        "approvals.py",
+        "    policies.require(policies.can_approve(actor, deletion=deletion), "
+        '"approve this deletion")',
+        "approve",
+    ),
+    _without_permission(
+        "history.py",
+        '    policies.require(policies.can_see(actor), "see the history")',
+        "look",
+    ),
+    _without_permission(
+        "history.py",
+        '    policies.require(policies.can_export(actor), "export deletions")',
+        "export",
+    ),
+)
+
+KEEPING = (
+    Mutant(
+        name="associated data",
+        edits=(
+            Edit(
+                path="connections/encryption.py",
+                old="        place.associated_data(key_id=key_id),\n",
+                new="        None,\n",
+            ),
+            Edit(
+                path="connections/encryption.py",
+                old="                place.associated_data(key_id=envelope.key_id),\n",
+                new="                None,\n",
+            ),
+        ),
+        tests=("tests/test_encryption.py::test_a_secret_that_was_moved_does_not_open",),
+    ),
+    _mutant(
+        "a GET cannot write",
+        "connections/middleware.py",
+        "        if self.is_armed and not _may_run(sql):\n",
+        "        if False:\n",
+        "tests/test_middleware.py::test_a_view_that_writes_while_it_should_read_raises",
+    ),
+    _mutant(
+        "no formula in a CSV",
+        "connections/services/exports.py",
+        """return "'" + text if text.lstrip(" ").startswith(FORMULA_STARTS) else text""",
+        "return text",
+        "tests/org_connections/test_list.py::test_no_cell_of_an_export_is_a_formula",
+    ),
+    _mutant(
+        "no backup beside the key ring",
+        "connections/services/backups.py",
+        "    if Path(settings.KEYRING_FILE).resolve().is_relative_to(directory.resolve()):\n",
+        "    if False:\n",
+        "tests/test_backups.py::test_no_backup_is_put_beside_the_key_ring",
+    ),
+    _mutant(
+        "the digest of a backup",
+        "connections/services/restoring.py",
+        "        if (digest.hexdigest(), size) != (manifest.sha256, manifest.size):\n",
+        "        if False:\n",
+        "tests/test_backups.py::test_a_backup_that_is_not_whole_is_refused",
+    ),
+    _mutant(
+        "a restore asks before it replaces",
+        "connections/services/restoring.py",
+        "    if aside is None:\n",
+        "    if False:\n",
+        "tests/test_backups.py::test_a_database_that_holds_something_is_not_overwritten",
+    ),
+)
+
+MUTANTS = (*NETWORK, *RECORD, *REVIEW, *KEEPING)

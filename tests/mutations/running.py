@@ -1,0 +1,126 @@
+"""Running the named tests on the product without one safeguard, in a copy of the tree."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from tempfile import TemporaryDirectory
+
+from tests.mutations.mutants import MUTANTS, Edit, Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+NEEDED = ("connections", "orgadmin", "sandbox", "templates", "static", "tests")
+NEEDED_FILES = ("manage.py", "pyproject.toml")
+FAILED = 1  # pytest's exit code for "tests ran and some failed"
+LONGEST = 120.0  # seconds for the tests of one mutant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of one mutant; `problem` is "" when a test failed on it, as it should."""
+
+    mutant: Mutant
+    problem: str
+    seconds: float
+    output: str = ""
+
+
+def copy_tree(to: Path) -> Path:
+    """The working tree as it is, without what tests do not need."""
+    for name in NEEDED:
+        shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in NEEDED_FILES:
+        shutil.copy(ROOT / name, to / name)
+    return to
+
+
+def misplaced(mutant: Mutant, *, root: Path = ROOT) -> str:
+    """Which text of a mutant does not stand exactly once in its file; "" when all do."""
+    for edit in mutant.edits:
+        count = (root / edit.path).read_text().count(edit.old)
+        if count != 1:
+            return f"found {count} times in {edit.path}: {edit.old.strip()[:60]}"
+    return ""
+
+
+def run_tests(tests: tuple[str, ...], *, root: Path) -> tuple[int, str]:
+    """The exit code of pytest and what it said; -1 when it took too long."""
+    options = ("-q", "-x", "-p", "no:cacheprovider", "--no-header", "--tb=line")
+    # Written byte code of a mutant must not be taken for the original's.
+    env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    env.pop("PYTEST_XDIST_WORKER", None)
+    data = root / "data-of-tests"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *tests],
+            cwd=root,
+            env=env | {"ORGADMIN_TEST_DATA_DIR": str(data)},
+            capture_output=True,
+            text=True,
+            timeout=LONGEST,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return -1, ""
+    return done.returncode, done.stdout + done.stderr
+
+
+def try_mutant(mutant: Mutant, *, root: Path) -> Verdict:
+    """Remove one safeguard in a copy, run its tests, and put it back."""
+    started = time.monotonic()
+    problem, output = misplaced(mutant, root=root), ""
+    if not problem:
+        originals = {edit.path: (root / edit.path).read_text() for edit in mutant.edits}
+        try:
+            for edit in mutant.edits:
+                _apply(edit, root=root)
+            code, output = run_tests(mutant.tests, root=root)
+        finally:
+            for path, text in originals.items():
+                (root / path).write_text(text)
+        problem = _problem_of(code)
+    seconds = time.monotonic() - started
+    return Verdict(mutant=mutant, problem=problem, seconds=seconds, output=output)
+
+
+def _apply(edit: Edit, *, root: Path) -> None:
+    path = root / edit.path
+    path.write_text(path.read_text().replace(edit.old, edit.new))
+
+
+def _problem_of(code: int) -> str:
+    if code == FAILED:
+        return ""
+    # A test that hangs without its safeguard would hang the build server too.
+    return {0: "survived", -1: "took too long"}.get(code, f"did not run (pytest said {code})")
+
+
+def try_all(mutants: tuple[Mutant, ...] = MUTANTS, *, processes: int = 2) -> Iterator[Verdict]:
+    """One verdict for each mutant, as they come; each process has a copy of its own."""
+    with TemporaryDirectory(prefix="orgadmin-mutations-") as name:
+        copies: Queue[Path] = Queue()
+        for number in range(processes):
+            copies.put(copy_tree(Path(name) / str(number)))
+
+        def work(mutant: Mutant) -> Verdict:
+            root = copies.get()
+            try:
+                return try_mutant(mutant, root=root)
+            finally:
+                copies.put(root)
+
+        with ThreadPoolExecutor(processes) as pool:
+            yield from pool.map(work, mutants)
+
+
+def unmutated(mutants: tuple[Mutant, ...] = MUTANTS) -> tuple[int, str]:
+    """Run every named test on the tree as it is: they must pass there."""
+    with TemporaryDirectory(prefix="orgadmin-mutations-") as name:
+        tests = tuple(sorted({test for mutant in mutants for test in mutant.tests}))
+        return run_tests(tests, root=copy_tree(Path(name) / "0"))
