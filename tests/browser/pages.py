@@ -203,6 +203,7 @@ NOT_PAGES = {
     "person-enable": "POST",
     "person-link": "POST",
     "metrics": "plain text",
+    "account_email": "not offered: 404",
     "accounts/email/": "not offered: 404",
     "account_set_password": "leads to account_change_password",
     "account_confirm_login_code": "not offered: leads to the sign-in",
