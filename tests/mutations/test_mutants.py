@@ -1,0 +1,49 @@
+"""The list of safeguards is true to the code; `python -m tests.mutations` removes them."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.mutations.mutants import MUTANTS, Edit, Mutant
+from tests.mutations.running import ROOT, copy_tree, misplaced, try_mutant
+
+A_QUICK_TEST = "tests/deletions/test_transitions.py::test_a_refusal_settles"
+TRANSITIONS = "connections/services/transitions.py"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_safeguard_stands_where_the_list_says(mutant: Mutant) -> None:
+    assert misplaced(mutant) == ""
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_named_test_exists(mutant: Mutant) -> None:
+    assert mutant.tests
+    for test in mutant.tests:
+        path, _, name = test.partition("::")
+        text = (ROOT / path).read_text()
+        assert not name or f"def {name.partition('[')[0]}(" in text
+
+
+def test_no_two_safeguards_have_one_name() -> None:
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("# Enough", "# Plenty", "found 0 times"),
+        ('"""The one place where', '"""A place where', "survived"),
+        ("Verdict.REFUSED:\n", "Verdict.RATE_LIMITED if False:\n", ""),
+        ("from dataclasses import", "from nowhere import", "did not run"),
+    ],
+)
+def test_a_mutant_is_judged_by_what_its_tests_say(
+    tmp_path: Path, old: str, new: str, problem: str
+) -> None:
+    mutant = Mutant(
+        name="x", edits=(Edit(path=TRANSITIONS, old=old, new=new),), tests=(A_QUICK_TEST,)
+    )
+    verdict = try_mutant(mutant, root=copy_tree(tmp_path / "copy"))
+    assert verdict.problem.startswith(problem)
+    assert bool(verdict.problem) == bool(problem)
