@@ -186,13 +186,15 @@ def prove(*, deletion: Deletion, actor: Actor) -> None:
     """Look whether a connection settled as gone is gone from the list: the proof of effect.
 
     Absent from a complete listing sets `verified_at`. Still listed 5 minutes or more after the
-    answer sets `contradicted_at`. The outcome is never rewritten.
+    answer sets `contradicted_at`, and whoever has seen it lists again, so that the inventory shows
+    it too. The outcome is never rewritten.
     """
     reading = _read_with_any(deletion=deletion, actor=actor)
     now = clock.now()
     seen_at = reading.started_at or now
     settled_at = deletion.settled_at or now
     present = _presence(deletion=deletion, reading=reading)
+    was_contradicted = deletion.contradicted_at is not None
     with transaction.atomic():
         rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
         if present is None:
@@ -202,6 +204,8 @@ def prove(*, deletion: Deletion, actor: Actor) -> None:
         else:
             _note_verified(deletion=deletion, actor=actor, at=seen_at)
     deletion.refresh_from_db()
+    if deletion.contradicted_at and not was_contradicted:
+        ask_everyone(deletion=deletion, actor=actor)
 
 
 def _next_proof_of(*, deletion: Deletion, settled_at: datetime, now: datetime) -> datetime | None:
@@ -243,9 +247,9 @@ def _note_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_b
 
 
 def ask_everyone(*, deletion: Deletion, actor: Actor) -> None:
-    """After a 404: every credential that has seen the connection lists again.
+    """Every credential that has seen the connection lists again: after a 404 or a contradiction.
 
-    One that still lists it contradicts the 404, which storing its listing notices.
+    One that still lists it contradicts a 404, which storing its listing notices.
     """
     seen_by = OrgConnectionSnapshot.objects.filter(
         site=deletion.site, connection_id=deletion.connection_id
