@@ -1,0 +1,68 @@
+"""Ada, about to delete, and what she and the overview show of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from django.test import Client
+
+from connections.actors import WORKER
+from connections.models import Credential, Deletion, Person
+from connections.services import due, org_connections
+from tests.deletions.conftest import ask, credential
+from tests.flows.support import Page, read
+from tests.support.clock import SettableClock
+
+__all__ = ["ask", "credential"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Lets time pass, lets the product look, and reads what people are shown."""
+
+    clock: SettableClock
+    client: Client
+    credential: Credential
+
+    def work_after(self, deletion: Deletion, *, seconds: float) -> Deletion:
+        """The deletion after a worker has passed."""
+        self.clock.advance(seconds=seconds)
+        due.work_off(actor=WORKER)
+        deletion.refresh_from_db()
+        return deletion
+
+    def look_after(self, deletion: Deletion, *, seconds: float) -> Deletion:
+        """The deletion after a look, whether or not one was due."""
+        self.clock.advance(seconds=seconds)
+        due.reconcile_all(actor=WORKER)
+        deletion.refresh_from_db()
+        return deletion
+
+    def refresh_after(self, deletion: Deletion, *, seconds: float) -> Deletion:
+        """The deletion after the inventory was read again."""
+        self.clock.advance(seconds=seconds)
+        org_connections.refresh_credentials(credentials=[self.credential], actor=WORKER)
+        deletion.refresh_from_db()
+        return deletion
+
+    def page(self, deletion: Deletion) -> Page:
+        """Its own page."""
+        return read(self.client.get(f"/deletions/{deletion.pk}/"))
+
+    def is_on_overview(self, deletion: Deletion) -> bool:
+        """Whether what needs somebody leads to it, with the word for a contradiction."""
+        panel = (
+            self.client.get("/").content.decode().partition("Needs you")[2].partition("Estate")[0]
+        )
+        return f"/deletions/{deletion.pk}/" in panel and "Still listed" in panel
+
+
+@pytest.fixture
+def watch(
+    clock: SettableClock,
+    credential: Credential,
+    ada: Person,
+    client_of: Callable[[Person], Client],
+) -> Watch:
+    """Ada's browser, and the credential of Payments US."""
+    return Watch(clock=clock, client=client_of(ada), credential=credential)

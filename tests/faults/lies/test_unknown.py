@@ -1,0 +1,142 @@
+"""What a listing must be to say anything of a deletion whose answer was lost."""
+
+from uuid import UUID
+
+import pytest
+
+from connections.models import Deletion, Outcome, State
+from connections.services import audit
+from sandbox import faults
+from sandbox.faults import Fault
+from sandbox.server import SandboxServer
+from tests.deletions.conftest import Ask
+from tests.faults.lies.conftest import Watch
+from tests.support.sandbox import US
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+# Each says nothing of what is not in it.
+WORTHLESS = [
+    faults.ANSWERS_403,
+    faults.ANSWERS_200_HTML,
+    faults.HALF_A_PAGE,
+    faults.SHIFTING_TOTAL,
+    faults.TRUNCATED_JSON,
+    faults.NOT_AN_OBJECT,
+    faults.CUT_BODY,
+    faults.ANSWERS_500,
+]
+
+
+def look_twice(watch: Watch, deletion: Deletion) -> Deletion:
+    """The deletion after two looks that are far enough apart to decide."""
+    watch.look_after(deletion, seconds=36)
+    return watch.look_after(deletion, seconds=61)
+
+
+def codes_of(deletion: Deletion) -> list[str]:
+    return [event.code for event in audit.events_of(subject=deletion)]
+
+
+@pytest.mark.parametrize("fault", WORTHLESS, ids=lambda fault: fault.name)
+def test_it_stays_unknown_while_the_listing_says_nothing(
+    ask: Ask, watch: Watch, sandbox: SandboxServer, fault: Fault
+) -> None:
+    deletion = ask(faults.DELETE_THEN_CUT)
+    sandbox.world.set_fault(fault=fault, site=US, operation="list")
+    for _ in range(3):
+        look_twice(watch, deletion)
+        assert (deletion.state, deletion.outcome) == (State.UNKNOWN, "")
+    assert codes_of(deletion).count(audit.Code.DELETION_LOOKED) >= 3
+    assert watch.page(deletion).outcome["data-state"] == "unknown"
+    assert "We do not know whether it was deleted." in watch.page(deletion).text
+    sandbox.world.clear_faults()
+    assert look_twice(watch, deletion).outcome == Outcome.GONE_UNATTRIBUTED
+    assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
+
+
+def test_it_stays_unknown_while_the_keys_answer_for_another_org(
+    ask: Ask, watch: Watch, sandbox: SandboxServer
+) -> None:
+    deletion = ask(faults.CUT_AFTER_READING)
+    sandbox.world.clear_faults()
+    for operation in ("list", "current_user"):
+        sandbox.world.set_fault(fault=faults.ANOTHER_ORG, site=US, operation=operation)
+    # The other org sees it no more than it is seen anywhere: that proves nothing.
+    sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
+    for _ in range(3):
+        assert look_twice(watch, deletion).state == State.UNKNOWN
+
+
+def test_one_complete_listing_alone_decides_nothing(
+    ask: Ask, watch: Watch, sandbox: SandboxServer
+) -> None:
+    deletion = ask(faults.DELETE_THEN_CUT)
+    assert watch.work_after(deletion, seconds=36).state == State.UNKNOWN
+    sandbox.world.set_fault(fault=faults.ANSWERS_403, site=US, operation="list")
+    assert watch.work_after(deletion, seconds=61).state == State.UNKNOWN
+    sandbox.world.clear_faults()
+    assert watch.work_after(deletion, seconds=61).outcome == Outcome.GONE_UNATTRIBUTED
+
+
+def test_a_connection_that_disappears_and_reappears_decides_nothing(
+    ask: Ask, watch: Watch, sandbox: SandboxServer
+) -> None:
+    deletion = ask(faults.CUT_AFTER_READING)
+    sandbox.world.clear_faults()
+    there = sandbox.world.connection(connection_id=str(deletion.connection_id))
+    assert there
+    watch.look_after(deletion, seconds=36)
+    for _ in range(3):
+        sandbox.world.remove_connection(connection_id=there.id)
+        assert watch.look_after(deletion, seconds=61).state == State.UNKNOWN
+        sandbox.world.add_connection(
+            source_org=there.source_org, sink_org=there.sink_org, id=there.id
+        )
+        assert watch.look_after(deletion, seconds=61).state == State.UNKNOWN
+    assert watch.look_after(deletion, seconds=61).state == State.STILL_PRESENT
+
+
+def test_an_id_in_capitals_is_the_same_connection(
+    ask: Ask, watch: Watch, sandbox: SandboxServer
+) -> None:
+    deletion = ask(faults.CUT_AFTER_READING)
+    sandbox.world.clear_faults()
+    there = sandbox.world.connection(connection_id=str(deletion.connection_id))
+    assert there
+    sandbox.world.remove_connection(connection_id=there.id)
+    sandbox.world.add_connection(
+        source_org=there.source_org, sink_org=there.sink_org, id=there.id.upper()
+    )
+    assert look_twice(watch, deletion).state == State.STILL_PRESENT
+
+
+def test_the_same_connection_listed_twice_makes_a_listing_worthless(
+    ask: Ask, watch: Watch, sandbox: SandboxServer
+) -> None:
+    deletion = ask(faults.DELETE_THEN_CUT)
+    other = next(
+        one for one in sandbox.world.connections() if UUID(one.id) != deletion.connection_id
+    )
+    # Two entries, one id: as many came as were counted, and one is missing.
+    sandbox.world.add_connection(
+        source_org=other.source_org, sink_org=other.sink_org, id=other.id.upper()
+    )
+    for _ in range(3):
+        assert look_twice(watch, deletion).state == State.UNKNOWN
+    assert deletion.cause_details["last_look"]["cause"] == "too_few"
+
+
+def test_a_look_within_35_s_of_the_sending_does_not_count(ask: Ask, watch: Watch) -> None:
+    deletion = ask(faults.DELETE_THEN_CUT)
+    watch.look_after(deletion, seconds=34)
+    # Absent, but the DELETE might still be on its way: the first look that counts comes now.
+    assert watch.work_after(deletion, seconds=61).state == State.UNKNOWN
+    assert watch.work_after(deletion, seconds=61).outcome == Outcome.GONE_UNATTRIBUTED
+
+
+def test_two_looks_within_60_s_decide_nothing(ask: Ask, watch: Watch) -> None:
+    deletion = ask(faults.DELETE_THEN_CUT)
+    for seconds in (36, 20, 20, 19):
+        assert watch.look_after(deletion, seconds=seconds).state == State.UNKNOWN
+    assert watch.look_after(deletion, seconds=1).outcome == Outcome.GONE_UNATTRIBUTED
