@@ -38,6 +38,7 @@ def _shorten(plan: Plan) -> None:
     transitions.PROOF_AT = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 3, 5, 8))
     transitions.CONTRADICTED_AFTER = timedelta(seconds=2)
     worker.SHORTEST_SLEEP, worker.LONGEST_SLEEP = 0.1, 0.3
+    worker.FIRST_PAUSE, worker.LONGEST_PAUSE = 0.2, 1.0
 
 
 class _Striker:
