@@ -584,6 +584,20 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="deletion",
             index=models.Index(
+                fields=["source_org_name", "-requested_at", "-id"],
+                name="history_by_source_name",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="deletion",
+            index=models.Index(
+                fields=["sink_org_name", "-requested_at", "-id"],
+                name="history_by_sink_name",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="deletion",
+            index=models.Index(
                 fields=["connection_id", "-requested_at", "-id"], name="history_of_one"
             ),
         ),

@@ -10,7 +10,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, prefetch_related_objects
 from django.db.models.expressions import RawSQL
 
 from connections import policies
@@ -21,6 +21,10 @@ from connections.services import audit
 PAGE_SIZE = 50
 EXPORT_BATCH = 500
 EXACT_TO = 1000
+SHORTEST_INDEXED = 3
+# From so many rows on, reading newest first finds a page sooner than the text index does.
+COMMON_FROM = 10_000
+SQLITE_MATCHES = "SELECT 1 FROM connections_deletion_search WHERE search_text MATCH %s LIMIT %s"
 SQLITE_SEARCH = "SELECT deletion_id FROM connections_deletion_search WHERE search_text MATCH %s"
 
 
@@ -79,18 +83,48 @@ def history_page(
 ) -> HistoryPage:
     """The deletions that pass the filter, newest first. Raises PermissionDenied."""
     policies.require(policies.can_see(actor), "see the history")
-    rows = find(only)
-    counted = rows.order_by().values("pk")[: EXACT_TO + 1].count()
-    page = list(_after(rows, after)[: size + 1])
+    parts = _parts(only)
+    counted = None if _is_common_alone(only) else _count(parts)
+    page = _rows_after(parts, after, limit=size + 1)
     older = None
     if len(page) > size:
         page = page[:size]
         older = Cursor(requested_at=page[-1].requested_at, id=page[-1].id)
-    return HistoryPage(deletions=page, older=older, count=counted if counted <= EXACT_TO else None)
+    return HistoryPage(deletions=page, older=older, count=counted)
 
 
-def find(only: HistoryFilter) -> QuerySet[Deletion]:
-    """The rows that pass the filter, newest first."""
+def _count(parts: list[QuerySet[Deletion]]) -> int | None:
+    """How many rows there are, exact up to 1,000; None when there are more."""
+    keys: set[UUID] = set()
+    for rows in parts:
+        keys.update(rows.order_by().values_list("pk", flat=True)[: EXACT_TO + 1])
+    return len(keys) if len(keys) <= EXACT_TO else None
+
+
+def _rows_after(
+    parts: list[QuerySet[Deletion]], cursor: Cursor | None, *, limit: int
+) -> list[Deletion]:
+    """The first rows of all parts after the cursor, newest first."""
+    found = {row.pk: row for rows in parts for row in _after(rows, cursor)[:limit]}
+    newest_first = sorted(found.values(), key=lambda row: (row.requested_at, row.pk), reverse=True)
+    return newest_first[:limit]
+
+
+def _parts(only: HistoryFilter) -> list[QuerySet[Deletion]]:
+    """Queries that together find the rows that pass the filter, each newest first.
+
+    An org may stand at either end, by id or by name. Asked for at once that would be sorted as a
+    whole; asked for one by one, each part is read off an index in its order.
+    """
+    rows = _rows(only)
+    if not only.org:
+        return [rows]
+    ends = ("source_org_id", "sink_org_id", "source_org_name", "sink_org_name")
+    return [rows.filter(**{end: only.org}) for end in ends]
+
+
+def _rows(only: HistoryFilter) -> QuerySet[Deletion]:
+    """The rows that pass every filter but the org's, newest first."""
     rows = Deletion.objects.order_by("-requested_at", "-id")
     exact = {
         "requested_at__gte": only.since,
@@ -104,30 +138,45 @@ def find(only: HistoryFilter) -> QuerySet[Deletion]:
         "connection_id": only.connection_id,
     }
     rows = rows.filter(**{name: value for name, value in exact.items() if value})
-    if only.org:
-        rows = rows.filter(
-            Q(source_org_id=only.org)
-            | Q(sink_org_id=only.org)
-            | Q(source_org_name=only.org)
-            | Q(sink_org_name=only.org)
-        )
     if only.is_contradicted:
         rows = rows.filter(contradicted_at__isnull=False)
-    for word in only.text.casefold().split():
+    for word in _words(only.text):
         rows = rows.filter(_contains(word))
     return rows
 
 
-def _contains(word: str) -> Q:
-    """A text search for one word, by the trigram index where the database has one for it.
+def _words(text: str) -> list[str]:
+    return text.casefold().split()
 
-    PostgreSQL's index serves LIKE by itself. SQLite's is a table of its own, and holds nothing
-    shorter than three characters.
+
+def _contains(word: str) -> Q:
+    """A text search for one word, by the trigram index where that helps.
+
+    PostgreSQL's index serves LIKE by itself. SQLite's is a table of its own: it finds a rare word
+    at once, but a common one only by gathering and sorting all its rows, where reading them newest
+    first soon has a page together. It holds nothing shorter than three characters.
     """
-    if connection.vendor == "sqlite" and len(word) >= 3:
-        phrase = '"' + word.replace('"', '""') + '"'
-        return Q(pk__in=RawSQL(SQLITE_SEARCH, [phrase]))  # noqa: S611 - the word is a parameter
+    if connection.vendor == "sqlite" and len(word) >= SHORTEST_INDEXED and not _is_common(word):
+        return Q(pk__in=RawSQL(SQLITE_SEARCH, [_phrase(word)]))  # noqa: S611 - the word is a parameter
     return Q(search_text__contains=word)
+
+
+def _is_common_alone(only: HistoryFilter) -> bool:
+    """Whether one word that more rows hold than are ever counted is all that is asked for."""
+    words = _words(only.text)
+    if connection.vendor != "sqlite" or only != HistoryFilter(text=only.text) or len(words) != 1:
+        return False
+    return len(words[0]) >= SHORTEST_INDEXED and _is_common(words[0])
+
+
+def _is_common(word: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT COUNT(*) FROM ({SQLITE_MATCHES})", [_phrase(word), COMMON_FROM])  # noqa: S608 - our own text
+        return bool(cursor.fetchone()[0] == COMMON_FROM)
+
+
+def _phrase(word: str) -> str:
+    return '"' + word.replace('"', '""') + '"'
 
 
 def _after(rows: QuerySet[Deletion], cursor: Cursor | None) -> QuerySet[Deletion]:
@@ -155,12 +204,14 @@ def start_export(
         sentence=f"{actor.name} exported deletions as {file_format}.",
         details={"what": "deletions", "format": file_format, "filter": asked_for},
     )
-    return _in_batches(find(only).prefetch_related("attempts", "approvals"))
+    return _in_batches(only)
 
 
-def _in_batches(rows: QuerySet[Deletion]) -> Iterator[Deletion]:
+def _in_batches(only: HistoryFilter) -> Iterator[Deletion]:
+    parts = _parts(only)
     cursor: Cursor | None = None
-    while batch := list(_after(rows, cursor)[:EXPORT_BATCH]):
+    while batch := _rows_after(parts, cursor, limit=EXPORT_BATCH):
+        prefetch_related_objects(batch, "attempts", "approvals")
         yield from batch
         cursor = Cursor(requested_at=batch[-1].requested_at, id=batch[-1].id)
 
