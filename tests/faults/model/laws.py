@@ -1,0 +1,161 @@
+"""What must hold of every deletion at every moment, told from the ledger and not by the product."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from connections.models import GONE_OUTCOMES, Attempt, AuditEvent, Deletion, Outcome, State
+from tests.faults.model.truth import Ledger
+
+# From each state, where one step may lead; a step may also stay where it is, but for settled.
+STEPS: dict[str, set[str]] = {
+    State.REQUESTED: {State.APPROVED, State.SENDING, State.SETTLED},
+    State.APPROVED: {State.SENDING, State.SETTLED},
+    State.SENDING: {State.WAITING, State.UNKNOWN, State.SETTLED},
+    State.WAITING: {State.SENDING, State.UNKNOWN, State.SETTLED},
+    State.UNKNOWN: {State.STILL_PRESENT, State.SETTLED},
+    State.STILL_PRESENT: {State.SENDING, State.SETTLED},
+    State.SETTLED: set(),
+}
+# Outcomes that say: we deleted nothing.
+NOTHING_DONE = {
+    Outcome.REFUSED,
+    Outcome.NOT_SENT,
+    Outcome.STALE,
+    Outcome.DECLINED,
+    Outcome.WITHDRAWN,
+    Outcome.EXPIRED,
+    Outcome.ALREADY_ABSENT,
+}
+
+
+@dataclass(kw_only=True)
+class Remembered:
+    """What was true of one deletion when it was last looked at."""
+
+    epoch: int = 0
+    settled: tuple[Any, ...] = ()
+    contradicted_at: Any = None
+    events: int = 0
+
+
+class Laws:
+    """Looks at the whole record after each step."""
+
+    def __init__(self, *, ledger: Ledger) -> None:
+        self.ledger = ledger
+        # What the last look saw; while it is the same, no law can be broken that was not then.
+        self.seen: tuple[Any, Any] = ((), None)
+        self.states: set[str] = set()
+        self.remembered: dict[UUID, Remembered] = {}
+
+    def check(self) -> None:
+        """Raise AssertionError where a law is broken."""
+        deletions = list(Deletion.objects.order_by("pk"))
+        seen = [
+            (one.pk, one.state, one.outcome, one.epoch, one.contradicted_at, one.verified_at)
+            for one in deletions
+        ]
+        newest = AuditEvent.objects.values_list("seq", flat=True).first()
+        if (seen, newest) == self.seen:
+            return
+        self.seen = (seen, newest)
+        self.states = {one.state for one in deletions}
+        attempts: dict[UUID, list[Attempt]] = {}
+        for attempt in Attempt.objects.order_by("number"):
+            attempts.setdefault(attempt.deletion_id, []).append(attempt)
+        events: dict[str, list[AuditEvent]] = {}
+        for event in AuditEvent.objects.filter(subject_type="deletion").order_by("seq"):
+            events.setdefault(event.subject_id, []).append(event)
+        still_open = Counter((one.site, one.connection_id) for one in deletions if not one.outcome)
+        assert max(still_open.values(), default=0) <= 1
+        for deletion in deletions:
+            tried, told = attempts.get(deletion.pk, []), events[str(deletion.pk)]
+            self._check_attempts(deletion, tried)
+            self._check_outcome(deletion)
+            self._check_events(deletion, told, late=sum(one.is_late for one in tried))
+            self._check_memory(deletion, events=len(told))
+
+    def _check_attempts(self, deletion: Deletion, attempts: list[Attempt]) -> None:
+        """Each DELETE has its attempt, and the other way round."""
+        assert [one.number for one in attempts] == list(range(1, deletion.epoch + 1))
+        sent = [one.attempt for one in self.ledger.of(deletion.pk)]
+        assert sent == [one.pk for one in attempts]
+        for attempt, sending in zip(attempts, self.ledger.of(deletion.pk), strict=True):
+            sending.is_late = attempt.is_late
+            if attempt.verdict:
+                assert sending.said
+                assert attempt.verdict == sending.said.verdict
+                assert attempt.http_status == sending.said.http_status
+
+    def _check_outcome(self, deletion: Deletion) -> None:
+        """The outcome claims no more than what happened, and hides nothing that did."""
+        sendings = self.ledger.of(deletion.pk)
+        told = self.ledger.told_in_time(deletion.pk)
+        if deletion.outcome == Outcome.DELETED:
+            assert 200 in told
+        if deletion.outcome in NOTHING_DONE:
+            assert not any(one.executed for one in sendings), deletion.outcome
+        if deletion.outcome == Outcome.ALREADY_ABSENT:
+            assert 404 in told or deletion.connection_id in self.ledger.said_absent
+            assert not any(one.is_ambiguous for one in sendings)
+        if deletion.outcome == Outcome.REFUSED:
+            assert not any(one.is_ambiguous for one in sendings)
+            assert sendings[-1].said
+            assert sendings[-1].said.verdict == "refused"
+        if deletion.outcome == Outcome.GONE_UNATTRIBUTED:
+            assert any(one.is_ambiguous for one in sendings)
+            assert 404 in told or deletion.connection_id in self.ledger.said_absent
+        if deletion.state == State.UNKNOWN:
+            assert any(one.is_ambiguous for one in sendings)
+        if deletion.verified_at:
+            assert deletion.connection_id in self.ledger.said_absent
+        if deletion.contradicted_at:
+            assert deletion.outcome in GONE_OUTCOMES
+            assert deletion.connection_id in self.ledger.said_present
+
+    def _check_events(self, deletion: Deletion, events: list[AuditEvent], *, late: int) -> None:
+        """The events alone tell the same story as the row."""
+        state, outcome, epoch = str(State.REQUESTED), "", 0
+        codes = Counter(event.code for event in events)
+        assert events[0].code == "deletion.requested"
+        for event in events:
+            if event.code == "deletion.sending":
+                assert event.details["epoch"] == epoch + 1
+                epoch += 1
+            if "state" not in event.details:
+                continue
+            to = event.details["state"]
+            assert to == state or to in STEPS[state], (state, to, event.code)
+            assert not outcome or to == state
+            state, outcome = to, event.details["outcome"]
+        assert (state, outcome, epoch) == (deletion.state, deletion.outcome, deletion.epoch)
+        assert codes["deletion.contradicted"] == int(deletion.contradicted_at is not None)
+        assert codes["deletion.answered_late"] == late
+
+    def _check_memory(self, deletion: Deletion, *, events: int) -> None:
+        """Nothing leaves settled, an alarm is never taken back, and the epoch only grows."""
+        known = self.remembered.setdefault(deletion.pk, Remembered())
+        assert deletion.epoch >= known.epoch
+        assert events >= known.events
+        settled = (deletion.outcome, deletion.cause, deletion.settled_at)
+        if known.settled:
+            assert settled == known.settled
+        if known.contradicted_at:
+            assert deletion.contradicted_at == known.contradicted_at
+        known.epoch, known.events = deletion.epoch, events
+        known.contradicted_at = deletion.contradicted_at
+        known.settled = settled if deletion.state == State.SETTLED else ()
+
+
+def check_rest(*, present: set[str], ledger: Ledger) -> None:
+    """After an honest Datadog was asked long enough, nothing is left in doubt or lost."""
+    for deletion in Deletion.objects.all():
+        is_there = str(deletion.connection_id) in present
+        assert deletion.state in {State.SETTLED, State.STILL_PRESENT}, deletion.state
+        if deletion.state == State.STILL_PRESENT:
+            assert is_there
+        if any(one.executed for one in ledger.of(deletion.pk)):
+            told = {Outcome.DELETED, Outcome.GONE_UNATTRIBUTED, Outcome.UNRESOLVED}
+            assert deletion.outcome in told

@@ -1,0 +1,123 @@
+"""Random interleavings of everything that can happen to a deletion break no promise.
+
+`LIVES` in the environment says how many lives are tried, `LIVES_SEED` which.
+"""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from django.conf import settings as django_settings
+from django.utils import timezone
+from hypothesis import HealthCheck, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from connections.actors import Actor, command_actor
+from connections.models import Credential, KeyPair, Person, Policy, Role
+from connections.secret import Secret
+from connections.services import org_connections
+from sandbox.entities import make_user
+from tests.faults.model.machine import Lives, Stage
+from tests.faults.model.truth import LyingWorld
+from tests.support.clock import SettableClock
+from tests.support.fake_datadog import FakeDatadog
+from tests.support.people import make_person
+from tests.support.sandbox import US
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+STEPS_A_LIFE = 20
+
+
+def how_many() -> int:
+    """Lives to try: 500 where it counts, fewer while somebody waits at a desk."""
+    given = os.environ.get("LIVES")
+    if given:
+        return int(given)
+    if os.environ.get("CI") != "true":
+        return 100
+    return 500 if django_settings.DATABASE_IS_SQLITE else 150
+
+
+def which() -> int:
+    """The seed: the same lives each time, unless others are asked for."""
+    return int(os.environ.get("LIVES_SEED", "20260302"))
+
+
+def make_world() -> LyingWorld:
+    """Payments and Group SOC, which share in both directions; a third org knows neither."""
+    world = LyingWorld(sites=(US,))
+    world.add_org(name="Elsewhere", site=US)
+    payments = world.add_org(name="Payments", site=US)
+    soc = world.add_org(name="Group SOC", site=US)
+    for org in (payments, soc, payments):
+        world.add_key_pair(org=org)
+    for source, sink in ((payments, soc), (soc, payments)):
+        world.add_connection(
+            source_org=source,
+            sink_org=sink,
+            created_at=datetime(2025, 8, 26, tzinfo=UTC),
+            created_by=make_user(name="Dana Keller"),
+        )
+    world.checkpoint()
+    return world
+
+
+@pytest.fixture
+def stage(
+    clock: SettableClock,
+    ada: Person,
+    linus: Person,
+    actor_for: Callable[[Person], Actor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Stage:
+    """Three credentials, one of each policy, that have been read once."""
+    made = Stage()
+    made.world, made.clock = make_world(), clock
+    made.ada = actor_for(ada)
+    made.approvers = (actor_for(linus), actor_for(make_person("lea", Role.APPROVER)))
+    made.all_connections = tuple(made.world.connections())
+    made.connection_ids = [UUID(one.id) for one in made.all_connections]
+    made.credentials, made.pairs = [], {}
+    for pair, policy in zip(made.world.key_pairs(), Policy, strict=True):
+        credential = Credential(
+            name=f"{pair.org.name}, {policy}",
+            site=US,
+            policy=policy,
+            org_id=pair.org.id,
+            org_name=pair.org.name,
+            keys_set_at=timezone.now(),
+            created_at=timezone.now(),
+            verified_at=timezone.now(),
+        )
+        credential.seal_keys(
+            KeyPair(api_key=Secret(pair.api_key), application_key=Secret(pair.application_key))
+        )
+        credential.save()
+        made.credentials.append(credential)
+        made.pairs[credential.pk] = pair
+    monkeypatch.setattr(
+        "connections.services.readings.open_client",
+        lambda *, credential: made.open_client(credential),
+    )
+    monkeypatch.setattr(Lives, "stage", made, raising=False)
+    made.open_client = lambda credential: FakeDatadog(made.world, pair=made.pairs[credential.pk])
+    org_connections.refresh_credentials(credentials=made.credentials, actor=command_actor())
+    return made
+
+
+def test_no_life_of_a_deletion_breaks_a_promise(stage: Stage) -> None:
+    print(f"lives: {how_many()} of {STEPS_A_LIFE} steps, seed {which()} (LIVES_SEED)")  # noqa: T201 - pytest shows it when the test fails
+    run_state_machine_as_test(
+        seed(which())(Lives),
+        settings=settings(
+            max_examples=how_many(),
+            stateful_step_count=STEPS_A_LIFE,
+            deadline=None,
+            database=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,199 @@
+"""What really happened, kept apart from the product: a Datadog that may lie, and a ledger."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from connections.datadog.client import Answer
+from connections.datadog.payloads import Listing
+from connections.models import Approval, Attempt, Deletion, Policy, State
+from connections.services import audit
+from sandbox.entities import Connection, KeyPair, Org
+from sandbox.world import World
+from tests.support.clock import SettableClock
+from tests.support.fake_datadog import FakeDatadog
+
+
+class DiedError(Exception):
+    """Stands for the process being gone: nothing after it is done."""
+
+
+class FrozenError(Exception):
+    """Stands for the process being stopped, perhaps to go on much later.
+
+    `answer` is what lies in its socket; None when it has not sent its DELETE yet.
+    """
+
+    def __init__(self, answer: Answer | None) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class LyingWorld(World):
+    """A world whose listings may hide what is there and show what is gone."""
+
+    def __init__(self, *, sites: tuple[str, ...]) -> None:
+        super().__init__(sites=sites)
+        self.hides = False
+        self.ghosts: tuple[Connection, ...] = ()
+
+    def connections(self, *, org: Org | None = None) -> list[Connection]:
+        """What a listing is told, and what anybody else would see."""
+        if self.hides:
+            return []
+        there = super().connections(org=org)
+        ids = {one.id for one in there}
+        shown = [one for one in self.ghosts if org is None or one.joins(org)]
+        return there + [one for one in shown if one.id not in ids]
+
+
+@dataclass(kw_only=True)
+class Sending:
+    """One DELETE as the world saw it; the product has its attempt for it."""
+
+    deletion: UUID
+    attempt: int
+    confirmations: int
+    executed: bool = False
+    is_late: bool = False
+    # What the process was told: None when it was told nothing.
+    said: Answer | None = None
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether nobody can know, from what was recorded in time, what became of it."""
+        return self.said is None or self.is_late or self.said.verdict == "ambiguous"
+
+
+@dataclass(kw_only=True)
+class Late:
+    """A DELETE that Datadog carries out when nobody waits for it any more."""
+
+    at: datetime
+    connection_id: str
+    sending: Sending
+
+
+@dataclass(kw_only=True)
+class Ledger:
+    """Everything that reached Datadog, and what it said in complete listings."""
+
+    sendings: list[Sending] = field(default_factory=list)
+    late: list[Late] = field(default_factory=list)
+    said_absent: set[UUID] = field(default_factory=set)
+    said_present: set[UUID] = field(default_factory=set)
+
+    def told_in_time(self, deletion: UUID) -> list[int | None]:
+        """The statuses that were recorded while the claim of their sending still stood."""
+        sendings = self.of(deletion)
+        return [one.said.http_status for one in sendings if one.said and not one.is_late]
+
+    def of(self, deletion: UUID) -> list[Sending]:
+        """The DELETEs of one deletion."""
+        return [one for one in self.sendings if one.deletion == deletion]
+
+
+@dataclass(kw_only=True)
+class Script:
+    """What goes wrong around the next DELETE, besides what Datadog does with it."""
+
+    dies_before: bool = False
+    dies_after: bool = False
+    freezes_before: bool = False
+    freezes_after: bool = False
+    executes_late: timedelta | None = None
+    # What others do while this process waits for a listing, or for the answer to its DELETE.
+    while_listing: Callable[[], None] | None = None
+    while_sending: Callable[[], None] | None = None
+    # The keys answer for another org: what is not listed says nothing.
+    other_org: bool = False
+
+
+class ModelDatadog(FakeDatadog):
+    """The fake, with the ledger kept and the script played."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        pair: KeyPair,
+        ledger: Ledger,
+        script: Script,
+        clock: SettableClock,
+        ids: Callable[[], set[UUID]],
+    ) -> None:
+        super().__init__(world, pair=pair)
+        self.ledger = ledger
+        self.script = script
+        self.clock = clock
+        self.ids = ids
+
+    def delete_org_connection(self, *, connection_id: str, deadline_seconds: float = 30) -> Answer:
+        """Check that it was allowed to leave, then let the script play."""
+        self.clock.advance(seconds=0.25)
+        sending = self._enter(UUID(connection_id))
+        act, self.script.while_sending = self.script.while_sending, None
+        if act:
+            act()
+        if self.script.dies_before:
+            raise DiedError
+        if self.script.freezes_before:
+            raise FrozenError(None)
+        answer = self.carry_out(sending, connection_id=connection_id)
+        if self.script.dies_after:
+            raise DiedError
+        if self.script.freezes_after:
+            raise FrozenError(answer)
+        sending.said = answer
+        return answer
+
+    def carry_out(self, sending: Sending, *, connection_id: str) -> Answer:
+        """Let the DELETE reach Datadog; the answer, which nobody has been told yet."""
+        before = self.world.deletes_executed(connection_id)
+        answer = super().delete_org_connection(connection_id=connection_id)
+        sending.executed = self.world.deletes_executed(connection_id) > before
+        if self.script.executes_late and answer.verdict == "ambiguous" and not sending.executed:
+            at = self.clock.at + self.script.executes_late
+            self.ledger.late.append(Late(at=at, connection_id=connection_id, sending=sending))
+        return answer
+
+    def list_org_connections(
+        self, *, deadline_seconds: float = 10, page_size: int = 1000
+    ) -> Listing:
+        """As the fake's; what a complete listing says is kept."""
+        if threading.current_thread() is threading.main_thread():
+            # No two things happen at the same moment, so that a life can be repeated.
+            self.clock.advance(seconds=0.25)
+            act, self.script.while_listing = self.script.while_listing, None
+            if act:
+                act()
+        listing = super().list_org_connections(page_size=page_size)
+        listed = {UUID(one.id) for one in listing.org_connections}
+        self.ledger.said_present |= listed
+        if listing.is_complete and not self.script.other_org:
+            self.ledger.said_absent |= self.ids() - listed
+        return listing
+
+    def _enter(self, connection_id: UUID) -> Sending:
+        """Hold the product to what must stand in its record before a DELETE leaves."""
+        [deletion] = Deletion.objects.filter(connection_id=connection_id, state=State.SENDING)
+        attempt = Attempt.objects.get(deletion=deletion, epoch=deletion.epoch)
+        assert (attempt.verdict, attempt.answered_at) == ("", None)
+        approvers = deletion.approvals.filter(decision=Approval.Decision.APPROVED)
+        names = set(approvers.values_list("approver__username", flat=True)) - {"ada"}
+        assert len(names) >= Policy(deletion.policy).approvals_needed
+        confirmations = confirmations_of(deletion)
+        earlier = [one for one in self.ledger.of(deletion.pk) if one.is_ambiguous]
+        # A person confirmed anew after each DELETE that may have been carried out.
+        assert all(one.confirmations < confirmations for one in earlier)
+        sending = Sending(deletion=deletion.pk, attempt=attempt.pk, confirmations=confirmations)
+        self.ledger.sendings.append(sending)
+        return sending
+
+
+def confirmations_of(deletion: Deletion) -> int:
+    """How often a person confirmed it, by the record."""
+    codes = [event.code for event in audit.events_of(subject=deletion)]
+    return codes.count(audit.Code.DELETION_CONFIRMED)
