@@ -11,7 +11,6 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -48,9 +47,11 @@ def main() -> None:
         settings.ALLOWED_HOSTS = ["testserver"]
         started = time.perf_counter()
         cast = rows.find_cast() or rows.make_cast()
-        rows.insert(count=options.rows - Deletion.objects.count(), cast=cast)
+        if not Deletion.objects.exists():
+            rows.insert(count=options.rows, cast=cast)
         seconds = time.perf_counter() - started
-        _say(f"{options.rows:,} deletions on {connection.vendor}, made in {seconds:.0f} s")
+        count = Deletion.objects.count()
+        _say(f"{count:,} deletions on {connection.vendor}, made in {seconds:.0f} s")
         slow = _measure_pages(_pages(cast), explain=options.explain)
         _measure_export()
     sys.exit(1 if slow else 0)
@@ -66,7 +67,8 @@ def _pages(cast: Any) -> list[Page]:
     from connections.services.history import Cursor
 
     ordered = Deletion.objects.order_by("-requested_at", "-id")
-    middle_at = ordered[0].requested_at - timedelta(days=365 * 3)
+    oldest_at = Deletion.objects.order_by("requested_at", "id")[0].requested_at
+    middle_at = oldest_at + (ordered[0].requested_at - oldest_at) / 2
     deep = ordered.filter(requested_at__lte=middle_at)[0]
     after = str(Cursor(requested_at=deep.requested_at, id=deep.id))
     day = middle_at.date().isoformat()

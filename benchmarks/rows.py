@@ -98,8 +98,6 @@ def make_cast() -> Cast:
 
 def insert(*, count: int, cast: Cast) -> None:
     """Store `count` deletions, oldest first, with the attempt of each that was sent."""
-    if count <= 0:
-        return
     chance = random.Random(1)  # noqa: S311 - a spread, not a secret
     newest = datetime.now(UTC) - timedelta(minutes=5)
     step = timedelta(days=365 * YEARS) / count

@@ -175,6 +175,13 @@ class Deletion(SnapshotFields):
             models.Index(
                 fields=["due_at"], condition=Q(due_at__isnull=False), name="deletions_due"
             ),
+            # The open ones, few among millions: every page asks for some of them. A query uses it
+            # by saying `settled_at=None` beside the state.
+            models.Index(
+                fields=["requested_at", "id"],
+                condition=Q(settled_at__isnull=True),
+                name="deletions_open",
+            ),
             # Few among millions, and the overview asks for them each time.
             models.Index(
                 fields=["requested_at", "id"],

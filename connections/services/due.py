@@ -41,7 +41,7 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
 
     Never sends a DELETE and never sleeps. Returns the deletions looked at.
     """
-    unclear = Q(state__in=[State.SENDING, State.UNKNOWN, State.STILL_PRESENT])
+    unclear = Q(state__in=[State.SENDING, State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
     unproved = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
     looked_at = list(Deletion.objects.filter(unclear | unproved).select_related("credential"))
     for deletion in looked_at:

@@ -15,7 +15,7 @@ from django.db.models.expressions import RawSQL
 
 from connections import policies
 from connections.actors import Actor
-from connections.models import Deletion, Outcome, Person, State
+from connections.models import OPEN_STATES, Deletion, Outcome, Person, State
 from connections.services import audit
 
 PAGE_SIZE = 50
@@ -138,6 +138,9 @@ def _rows(only: HistoryFilter) -> QuerySet[Deletion]:
         "connection_id": only.connection_id,
     }
     rows = rows.filter(**{name: value for name, value in exact.items() if value})
+    if only.state in OPEN_STATES:
+        # Says the same once more, in the words of the index of those that are open.
+        rows = rows.filter(settled_at=None)
     if only.is_contradicted:
         rows = rows.filter(contradicted_at__isnull=False)
     for word in _words(only.text):

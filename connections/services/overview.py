@@ -145,8 +145,11 @@ def _needs_you(*, actor: Actor, credentials: list[Credential]) -> NeedsYou:
         outcome=Outcome.DELETED, verified_at=None, contradicted_at=None, due_at=None
     )
     asked = _not_sent_yet()
+    in_doubt = Deletion.objects.filter(
+        state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None
+    )
     return NeedsYou(
-        in_doubt=_oldest(Deletion.objects.filter(state__in=[State.UNKNOWN, State.STILL_PRESENT])),
+        in_doubt=_oldest(in_doubt),
         contradicted=_oldest(contradicted),
         never_verified=_oldest(never_verified),
         to_approve=_to_approve(asked, actor=actor),
@@ -164,7 +167,7 @@ def _not_sent_yet() -> list[Deletion]:
 
     Whose they are is sorted out here: the database would rather read all that a person ever asked.
     """
-    asked = Deletion.objects.filter(state__in=[State.REQUESTED, State.APPROVED])
+    asked = Deletion.objects.filter(state__in=[State.REQUESTED, State.APPROVED], settled_at=None)
     return list(asked.order_by("requested_at", "id"))
 
 

@@ -29,7 +29,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 def _deletion_lines() -> Iterator[str]:
     yield "# HELP orgadmin_deletions Deletions by state, and by outcome once settled."
     yield "# TYPE orgadmin_deletions gauge"
-    open_ones = Deletion.objects.exclude(state=State.SETTLED).order_by()
+    open_ones = Deletion.objects.filter(settled_at=None).order_by()
     counts = dict(open_ones.values_list("state").annotate(count=Count("pk")))
     for state in State:
         if state != State.SETTLED:
