@@ -1,6 +1,7 @@
 """Writing down what came back from one sending, and what follows from it."""
 
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from django.db import transaction
 
@@ -69,15 +70,25 @@ def _details(answer: Answer, *, kept_at: datetime | None) -> dict[str, object]:
 
 
 def _next(*, deletion: Deletion, answer: Answer, was_ambiguous: bool) -> Next:
-    since = deletion.confirmed_at
-    not_sent = deletion.attempts.filter(verdict=Verdict.NOT_SENT)
     return transitions.next_after_answer(
         verdict=answer.verdict,
         cause=answer.cause or "",
         retry_after_seconds=answer.retry_after_seconds,
         was_ambiguous=was_ambiguous,
-        times_not_sent=not_sent.filter(claimed_at__gte=since).count() if since else 0,
+        times_not_sent=_times_not_sent(deletion) if answer.verdict == Verdict.NOT_SENT else 0,
     )
+
+
+def _times_not_sent(deletion: Deletion) -> int:
+    """How often the request could not leave since a person confirmed it.
+
+    Told by the order of the record and not by times, for a clock may be set back.
+    """
+    codes = [event.code for event in audit.events_of(subject=deletion)]
+    newest_first = takewhile(lambda code: code != audit.Code.DELETION_CONFIRMED, reversed(codes))
+    tries = sum(code == audit.Code.DELETION_SENDING for code in newest_first)
+    since = deletion.attempts.filter(epoch__gt=deletion.epoch - tries)
+    return since.filter(verdict=Verdict.NOT_SENT).count()
 
 
 def _move_on(
