@@ -146,17 +146,26 @@ def _settle_absent(*, deletion: Deletion, actor: Actor) -> None:
 
 
 def _settle_stale(*, deletion: Deletion, actor: Actor, now_says: dict[str, object]) -> None:
+    """End it: what would be deleted is not what was reviewed.
+
+    After an attempt that may yet be carried out it is unknown, since stale says that we did
+    nothing.
+    """
+    is_unknown = deletion.has_ambiguous_attempt
+    to = Next(state=State.SETTLED, outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ)
+    later: dict[str, object] = {}
+    if is_unknown:
+        to = Next(state=State.UNKNOWN, cause=Cause.CHANGED_WHEN_READ)
+        later["due_at"] = clock.now() + transitions.SECOND_LOOK_AFTER
+    code = audit.Code.DELETION_UNKNOWN if is_unknown else audit.Code.DELETION_SETTLED
     sentence = f"Nothing was sent: {describe(deletion)} changed since it was reviewed."
     transitions.move(
         deletion=deletion,
         actor=actor,
-        to=Next(state=State.SETTLED, outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ),
-        notes=[
-            Note(
-                code=audit.Code.DELETION_SETTLED, sentence=sentence, details={"now_says": now_says}
-            )
-        ],
+        to=to,
+        notes=[Note(code=code, sentence=sentence, details={"now_says": now_says})],
         cause_details={"now_says": now_says},
+        **later,
     )
 
 
