@@ -4,8 +4,9 @@ from uuid import UUID
 
 import pytest
 
-from connections.models import Deletion, Outcome, State
-from connections.services import audit
+from connections.actors import person_actor
+from connections.models import Deletion, Outcome, Person, State
+from connections.services import audit, deletions, reviews
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
@@ -140,3 +141,21 @@ def test_two_looks_within_60_s_decide_nothing(ask: Ask, watch: Watch) -> None:
     for seconds in (36, 20, 20, 19):
         assert watch.look_after(deletion, seconds=seconds).state == State.UNKNOWN
     assert watch.look_after(deletion, seconds=1).outcome == Outcome.GONE_UNATTRIBUTED
+
+
+def test_what_changed_after_a_lost_answer_is_not_called_stale(
+    ask: Ask, watch: Watch, sandbox: SandboxServer, ada: Person
+) -> None:
+    deletion = ask(faults.CUT_AFTER_READING)
+    sandbox.world.clear_faults()
+    assert look_twice(watch, deletion).state == State.STILL_PRESENT
+    sandbox.world.change_connection(
+        connection_id=str(deletion.connection_id), connection_types=("audit",)
+    )
+    text = reviews.confirmation_text(deletion)
+    actor = person_actor(person=ada)
+    deletions.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
+    # Stale says that we deleted nothing, and the lost one may still come about.
+    assert (deletion.state, deletion.cause) == (State.UNKNOWN, "changed_when_read")
+    assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
+    assert watch.page(deletion).outcome["data-state"] == "unknown"

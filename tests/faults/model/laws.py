@@ -15,7 +15,7 @@ STEPS: dict[str, set[str]] = {
     State.SENDING: {State.WAITING, State.UNKNOWN, State.SETTLED},
     State.WAITING: {State.SENDING, State.UNKNOWN, State.SETTLED},
     State.UNKNOWN: {State.STILL_PRESENT, State.SETTLED},
-    State.STILL_PRESENT: {State.SENDING, State.SETTLED},
+    State.STILL_PRESENT: {State.SENDING, State.UNKNOWN, State.SETTLED},
     State.SETTLED: set(),
 }
 # Outcomes that say: we deleted nothing.
