@@ -1,28 +1,15 @@
 """Random lives of deletions: people, workers, crashes, freezes and a Datadog that lies."""
 
-import sys
-from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
-from typing import ClassVar
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-from django.db import transaction
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from connections.actors import WORKER, Actor
-from connections.datadog.client import Answer
-from connections.models import Attempt, AuditEvent, Credential, Deletion, State
+from connections.actors import WORKER
+from connections.models import Deletion, State
 from connections.services import (
     approvals,
-    audit,
     deletions,
     due,
     endings,
@@ -32,65 +19,7 @@ from connections.services import (
     spool,
 )
 from connections.services.errors import ActError
-from sandbox import faults
-from sandbox.entities import Connection, KeyPair
-from sandbox.faults import Fault
-from tests.faults.model.laws import Laws, check_rest
-from tests.faults.model.truth import (
-    DiedError,
-    FrozenError,
-    Ledger,
-    LyingWorld,
-    ModelDatadog,
-    Script,
-    Sending,
-)
-from tests.support.clock import SettableClock
-from tests.support.fake_datadog import FakeDatadog
-
-ANSWERS: dict[str, Fault | None] = {
-    "deletes": None,
-    "400": faults.ANSWERS_400,
-    "401": faults.ANSWERS_401,
-    "403": faults.ANSWERS_403,
-    "404": faults.ANSWERS_404,
-    "404 by somebody else": faults.ANSWERS_404_HTML,
-    "429": faults.rate_limited(reset="7"),
-    "500": faults.ANSWERS_500,
-    "500 after deleting": faults.EXECUTES_THEN_500,
-    "302": faults.redirected(status=302),
-    "cut": faults.CUT_AFTER_READING,
-    "cut after deleting": faults.DELETE_THEN_CUT,
-    "silence": faults.SILENCE,
-    "silence after deleting": faults.EXECUTES_THEN_SILENCE,
-    "half a status line": faults.HALF_STATUS_LINE,
-    "200 with a cut body": faults.CUT_BODY,
-    "200 without deleting": faults.ANSWERS_200_WITHOUT_DELETING,
-}
-LISTINGS: dict[str, Fault | None] = {
-    "honest": None,
-    "403": faults.ANSWERS_403,
-    "html": faults.ANSWERS_200_HTML,
-    "half a page": faults.HALF_A_PAGE,
-    "wrong total": faults.SHIFTING_TOTAL,
-    "truncated": faults.TRUNCATED_JSON,
-    "another org": faults.ANOTHER_ORG,
-    "cut": faults.CUT_AFTER_READING,
-    "hides": None,
-    "ghosts": None,
-}
-TROUBLES = [
-    *["none"] * 6,
-    "closed port",
-    "dies before",
-    "dies after",
-    "freezes before",
-    "freezes after",
-    "executes late",
-    "others while listing",
-    "others while sending",
-]
-PAUSES = [8, 36, 61, 61, 61, 301, 301, 16 * 60, 25 * 3600, -3600]
+from tests.faults.model.player import ANSWERS, LISTINGS, PAUSES, TROUBLES, Player
 
 answers = st.sampled_from(sorted(ANSWERS))
 troubles = st.sampled_from(TROUBLES)
@@ -98,135 +27,8 @@ numbers = st.integers(min_value=0, max_value=3)
 pauses = st.sampled_from(PAUSES)
 
 
-class Stage:
-    """What every life shares: the cast, the credentials and how Datadog is reached."""
-
-    world: LyingWorld
-    clock: SettableClock
-    ada: Actor
-    approvers: tuple[Actor, Actor]
-    credentials: list[Credential]
-    pairs: dict[UUID, KeyPair]
-    connection_ids: list[UUID]
-    all_connections: tuple[Connection, ...]
-    # Who stands in for the client at the moment.
-    open_client: Callable[[Credential], FakeDatadog]
-
-
-class Lives(RuleBasedStateMachine):
+class Lives(Player):
     """Deletions of two connections, and everything that can be done to them."""
-
-    stage: ClassVar[Stage]
-
-    def __init__(self) -> None:
-        super().__init__()
-        stage = self.stage
-        self.savepoint = transaction.atomic()
-        self.savepoint.__enter__()
-        # As Django's own tests do: a durable transaction may begin in here.
-        transaction.get_connection().atomic_blocks[-1]._from_testcase = True
-        stage.world.reset()
-        stage.world.hides, stage.world.ghosts = False, ()
-        self.clock = stage.clock
-        self.started_at = self.clock.at
-        self.ledger = Ledger()
-        self.script = Script()
-        self.laws = Laws(ledger=self.ledger)
-        self.copies: list[Deletion] = []
-        self.frozen: list[tuple[Attempt, Sending, Answer | None]] = []
-        self.listing = "honest"
-        self.is_closed = False
-        stage.open_client = self._client
-
-    def teardown(self) -> None:
-        """Bring the life to its end, then take everything back."""
-        try:
-            # What has failed already would only fail differently here.
-            if sys.exc_info()[0] is None:
-                self._bring_to_rest()
-        finally:
-            self.clock.at = self.started_at
-            transaction.set_rollback(True)
-            self.savepoint.__exit__(None, None, None)
-
-    def _bring_to_rest(self) -> None:
-        """Let an honest Datadog be asked until nothing is due by itself any more."""
-        self.listings_change("honest")
-        for seconds in (61, 61, 61, 25 * 3600, 25 * 3600, 61, 3700, 3700):
-            self._let_time_pass(seconds)
-            self._play(lambda: due.work_off(actor=WORKER), answer="deletes", trouble="none")
-        self.laws.check()
-        present = {one.id for one in self.stage.world.connections()}
-        check_rest(present=present, ledger=self.ledger)
-
-    # --- How Datadog is reached
-
-    def _client(self, credential: Credential) -> ModelDatadog:
-        client = ModelDatadog(
-            self.stage.world,
-            pair=self.stage.pairs[credential.pk],
-            ledger=self.ledger,
-            script=self.script,
-            clock=self.clock,
-            ids=lambda: set(self.stage.connection_ids),
-        )
-        client.is_closed = self.is_closed
-        return client
-
-    def _play(self, act: Callable[[], object], *, answer: str, trouble: str) -> None:
-        """Do one act while this goes wrong; a refused act is as good as any other."""
-        world = self.stage.world
-        world.clear_faults()
-        fault = LISTINGS[self.listing]
-        if fault:
-            world.set_fault(fault=fault, operation="list")
-        if fault is faults.ANOTHER_ORG:
-            world.set_fault(fault=fault, operation="current_user")
-        answered_by = ANSWERS[answer]
-        if answered_by:
-            world.set_fault(fault=answered_by, operation="delete")
-        self._set_script(trouble)
-        with suppress(ActError, DiedError):
-            try:
-                act()
-            except FrozenError as frozen:
-                sending = self.ledger.sendings[-1]
-                attempt = Attempt.objects.get(pk=sending.attempt)
-                self.frozen.append((attempt, sending, frozen.answer))
-        self._set_script("none")
-
-    def _set_script(self, trouble: str) -> None:
-        script = self.script
-        script.dies_before = trouble == "dies before"
-        script.dies_after = trouble == "dies after"
-        script.freezes_before = trouble == "freezes before"
-        script.freezes_after = trouble == "freezes after"
-        script.executes_late = timedelta(seconds=33) if trouble == "executes late" else None
-        script.while_listing = self._others_work if trouble == "others while listing" else None
-        script.while_sending = self._others_work if trouble == "others while sending" else None
-        script.other_org = self.listing == "another org"
-        self.is_closed = trouble == "closed port"
-
-    def _others_work(self) -> None:
-        """Another worker passes a minute later, while this process still waits for Datadog."""
-        self._let_time_pass(61)
-        due.work_off(actor=WORKER)
-
-    def _let_time_pass(self, seconds: float) -> None:
-        self.clock.advance(seconds=seconds)
-        for late in [one for one in self.ledger.late if one.at <= self.clock.at]:
-            self.ledger.late.remove(late)
-            if self.stage.world.remove_connection(connection_id=late.connection_id):
-                late.sending.executed = True
-
-    def _pick(self, number: int, *, stale: bool) -> Deletion | None:
-        """A deletion as it is, or as somebody read it a while ago."""
-        if stale:
-            return self.copies.pop(number % len(self.copies)) if self.copies else None
-        # Not by time, which may stand still or go back, nor by id: a life must be repeatable.
-        asked = AuditEvent.objects.filter(code=audit.Code.DELETION_REQUESTED).order_by("-seq")
-        newest = list(asked.values_list("subject_id", flat=True)[:4])
-        return Deletion.objects.get(pk=newest[number % len(newest)]) if newest else None
 
     # --- What people do
 
@@ -245,7 +47,7 @@ class Lives(RuleBasedStateMachine):
         chosen = stage.credentials[credential % len(stage.credentials)]
         wanted = stage.connection_ids[which % len(stage.connection_ids)]
         shown = reviews.review(actor=stage.ada, credential=chosen, connection_id=wanted)
-        self._play(
+        self.play(
             lambda: deletions.request_deletion(
                 actor=stage.ada,
                 credential=chosen,
@@ -269,10 +71,10 @@ class Lives(RuleBasedStateMachine):
         trouble=troubles,
     )
     def confirm(self, which: int, stale: bool, unread: bool, answer: str, trouble: str) -> None:
-        deletion = self._pick(which, stale=stale)
+        deletion = self.pick(which, stale=stale)
         if deletion:
             text = reviews.confirmation_text(deletion)
-            self._play(
+            self.play(
                 lambda: deletions.execute_deletion(
                     deletion=deletion,
                     actor=self.stage.ada,
@@ -301,7 +103,7 @@ class Lives(RuleBasedStateMachine):
         which=numbers, who=st.booleans(), stale=st.booleans(), agrees=st.sampled_from([1, 1, 1, 0])
     )
     def decide(self, which: int, who: bool, stale: bool, agrees: int) -> None:
-        deletion = self._pick(which, stale=stale)
+        deletion = self.pick(which, stale=stale)
         if not deletion:
             return
         actor = self.stage.approvers[who]
@@ -316,7 +118,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.laws.remembered)
     @rule(which=numbers, stale=st.booleans(), ends=st.booleans())
     def end(self, which: int, stale: bool, ends: bool) -> None:
-        deletion = self._pick(which, stale=stale)
+        deletion = self.pick(which, stale=stale)
         if not deletion:
             return
         act = endings.close_deletion if ends else endings.withdraw_deletion
@@ -326,9 +128,9 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.laws.remembered)
     @rule(which=numbers, stale=st.booleans())
     def check_with_datadog(self, which: int, stale: bool) -> None:
-        deletion = self._pick(which, stale=stale)
+        deletion = self.pick(which, stale=stale)
         if deletion:
-            self._play(
+            self.play(
                 lambda: reconciliation.check_deletion(deletion=deletion, actor=self.stage.ada),
                 answer="deletes",
                 trouble="none",
@@ -338,8 +140,8 @@ class Lives(RuleBasedStateMachine):
 
     @rule(seconds=pauses, answer=answers, trouble=troubles)
     def time_passes(self, seconds: int, answer: str, trouble: str) -> None:
-        self._let_time_pass(seconds)
-        self._play(lambda: due.work_off(actor=WORKER), answer=answer, trouble=trouble)
+        self.let_time_pass(seconds)
+        self.play(lambda: due.work_off(actor=WORKER), answer=answer, trouble=trouble)
 
     @rule(seconds=pauses)
     def time_passes_without_trouble(self, seconds: int) -> None:
@@ -347,7 +149,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(seconds=pauses)
     def nobody_works_for_a_while(self, seconds: int) -> None:
-        self._let_time_pass(seconds)
+        self.let_time_pass(seconds)
 
     @rule(refreshes=st.booleans())
     def everything_is_read_again(self, refreshes: bool) -> None:
@@ -359,21 +161,21 @@ class Lives(RuleBasedStateMachine):
         def reconcile() -> None:
             due.reconcile_all(actor=WORKER)
 
-        self._play(refresh if refreshes else reconcile, answer="deletes", trouble="none")
+        self.play(refresh if refreshes else reconcile, answer="deletes", trouble="none")
 
     @precondition(lambda self: self.copies)
     @rule(which=numbers, answer=answers)
     def work_on_what_was_read_long_ago(self, which: int, answer: str) -> None:
-        deletion = self._pick(which, stale=True)
+        deletion = self.pick(which, stale=True)
         if deletion:
-            self._play(
+            self.play(
                 lambda: due.work_on(deletion=deletion, actor=WORKER), answer=answer, trouble="none"
             )
 
     @precondition(lambda self: self.laws.remembered)
     @rule(which=numbers)
     def read_a_deletion_and_hold_it(self, which: int) -> None:
-        deletion = self._pick(which, stale=False)
+        deletion = self.pick(which, stale=False)
         if deletion:
             self.copies = [*self.copies[-3:], deletion]
 
@@ -385,22 +187,19 @@ class Lives(RuleBasedStateMachine):
 
         def go_on() -> None:
             deletion = attempt.deletion
-            client = self._client(deletion.credential)
+            client = self.client(deletion.credential)
             sending.said = said or client.carry_out(
                 sending, connection_id=str(deletion.connection_id)
             )
             spool.record(attempt=attempt, answer=sending.said, actor=WORKER)
 
-        self._play(go_on, answer=answer, trouble="none")
+        self.play(go_on, answer=answer, trouble="none")
 
     # --- What others do to the world, and what Datadog says of it
 
     @rule(listing=st.sampled_from([*["honest"] * len(LISTINGS), *LISTINGS]))
     def listings_change(self, listing: str) -> None:
-        world = self.stage.world
-        self.listing = listing
-        world.hides = listing == "hides"
-        world.ghosts = self.stage.all_connections if listing == "ghosts" else ()
+        self.set_listing(listing)
 
     @rule(which=numbers, act=numbers)
     def somebody_else_acts(self, which: int, act: int) -> None:

@@ -19,7 +19,8 @@ from connections.models import Credential, KeyPair, Person, Policy, Role
 from connections.secret import Secret
 from connections.services import org_connections
 from sandbox.entities import make_user
-from tests.faults.model.machine import Lives, Stage
+from tests.faults.model.machine import Lives
+from tests.faults.model.player import Stage
 from tests.faults.model.truth import LyingWorld
 from tests.support.clock import SettableClock
 from tests.support.fake_datadog import FakeDatadog

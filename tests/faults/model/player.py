@@ -1,0 +1,216 @@
+"""What every life of a deletion needs: its cast, its troubles, and how each act is played."""
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import ClassVar
+from uuid import UUID
+
+from django.db import transaction
+from hypothesis.stateful import RuleBasedStateMachine
+
+from connections.actors import WORKER, Actor
+from connections.datadog.client import Answer
+from connections.models import Attempt, AuditEvent, Credential, Deletion
+from connections.services import audit, due
+from connections.services.errors import ActError
+from sandbox import faults
+from sandbox.entities import Connection, KeyPair
+from sandbox.faults import Fault
+from tests.faults.model.laws import Laws, check_rest
+from tests.faults.model.truth import (
+    DiedError,
+    FrozenError,
+    Ledger,
+    LyingWorld,
+    ModelDatadog,
+    Script,
+    Sending,
+)
+from tests.support.clock import SettableClock
+from tests.support.fake_datadog import FakeDatadog
+
+ANSWERS: dict[str, Fault | None] = {
+    "deletes": None,
+    "400": faults.ANSWERS_400,
+    "401": faults.ANSWERS_401,
+    "403": faults.ANSWERS_403,
+    "404": faults.ANSWERS_404,
+    "404 by somebody else": faults.ANSWERS_404_HTML,
+    "429": faults.rate_limited(reset="7"),
+    "500": faults.ANSWERS_500,
+    "500 after deleting": faults.EXECUTES_THEN_500,
+    "302": faults.redirected(status=302),
+    "cut": faults.CUT_AFTER_READING,
+    "cut after deleting": faults.DELETE_THEN_CUT,
+    "silence": faults.SILENCE,
+    "silence after deleting": faults.EXECUTES_THEN_SILENCE,
+    "half a status line": faults.HALF_STATUS_LINE,
+    "200 with a cut body": faults.CUT_BODY,
+    "200 without deleting": faults.ANSWERS_200_WITHOUT_DELETING,
+}
+LISTINGS: dict[str, Fault | None] = {
+    "honest": None,
+    "403": faults.ANSWERS_403,
+    "html": faults.ANSWERS_200_HTML,
+    "half a page": faults.HALF_A_PAGE,
+    "wrong total": faults.SHIFTING_TOTAL,
+    "truncated": faults.TRUNCATED_JSON,
+    "another org": faults.ANOTHER_ORG,
+    "cut": faults.CUT_AFTER_READING,
+    "hides": None,
+    "ghosts": None,
+}
+TROUBLES = [
+    *["none"] * 6,
+    "closed port",
+    "dies before",
+    "dies after",
+    "freezes before",
+    "freezes after",
+    "executes late",
+    "others while listing",
+    "others while sending",
+]
+PAUSES = [8, 36, 61, 61, 61, 301, 301, 16 * 60, 25 * 3600, -3600]
+
+
+class Stage:
+    """What every life shares: the cast, the credentials and how Datadog is reached."""
+
+    world: LyingWorld
+    clock: SettableClock
+    ada: Actor
+    approvers: tuple[Actor, Actor]
+    credentials: list[Credential]
+    pairs: dict[UUID, KeyPair]
+    connection_ids: list[UUID]
+    all_connections: tuple[Connection, ...]
+    # Who stands in for the client at the moment.
+    open_client: Callable[[Credential], FakeDatadog]
+
+
+class Player(RuleBasedStateMachine):
+    """Plays acts while something goes wrong around them; a life is taken back at its end."""
+
+    stage: ClassVar[Stage]
+
+    def __init__(self) -> None:
+        super().__init__()
+        stage = self.stage
+        self.savepoint = transaction.atomic()
+        self.savepoint.__enter__()
+        # As Django's own tests do: a durable transaction may begin in here.
+        transaction.get_connection().atomic_blocks[-1]._from_testcase = True
+        stage.world.reset()
+        stage.world.hides, stage.world.ghosts = False, ()
+        self.clock = stage.clock
+        self.started_at = self.clock.at
+        self.ledger = Ledger()
+        self.script = Script()
+        self.laws = Laws(ledger=self.ledger)
+        self.copies: list[Deletion] = []
+        self.frozen: list[tuple[Attempt, Sending, Answer | None]] = []
+        self.listing = "honest"
+        self.is_closed = False
+        stage.open_client = self.client
+
+    def teardown(self) -> None:
+        """Bring the life to its end, then take everything back."""
+        try:
+            # What has failed already would only fail differently here.
+            if sys.exc_info()[0] is None:
+                self._bring_to_rest()
+        finally:
+            self.clock.at = self.started_at
+            transaction.set_rollback(True)
+            self.savepoint.__exit__(None, None, None)
+
+    def _bring_to_rest(self) -> None:
+        """Let an honest Datadog be asked until nothing is due by itself any more."""
+        self.set_listing("honest")
+        for seconds in (61, 61, 61, 25 * 3600, 25 * 3600, 61, 3700, 3700):
+            self.let_time_pass(seconds)
+            self.play(lambda: due.work_off(actor=WORKER), answer="deletes", trouble="none")
+        self.laws.check()
+        present = {one.id for one in self.stage.world.connections()}
+        check_rest(present=present, ledger=self.ledger)
+
+    # --- How Datadog is reached
+
+    def client(self, credential: Credential) -> ModelDatadog:
+        """What stands in for the client with this credential's keys."""
+        datadog = ModelDatadog(
+            self.stage.world,
+            pair=self.stage.pairs[credential.pk],
+            ledger=self.ledger,
+            script=self.script,
+            clock=self.clock,
+            ids=lambda: set(self.stage.connection_ids),
+        )
+        datadog.is_closed = self.is_closed
+        return datadog
+
+    def play(self, act: Callable[[], object], *, answer: str, trouble: str) -> None:
+        """Do one act while this goes wrong; a refused act is as good as any other."""
+        world = self.stage.world
+        world.clear_faults()
+        fault = LISTINGS[self.listing]
+        if fault:
+            world.set_fault(fault=fault, operation="list")
+        if fault is faults.ANOTHER_ORG:
+            world.set_fault(fault=fault, operation="current_user")
+        answered_by = ANSWERS[answer]
+        if answered_by:
+            world.set_fault(fault=answered_by, operation="delete")
+        self._set_script(trouble)
+        with suppress(ActError, DiedError):
+            try:
+                act()
+            except FrozenError as frozen:
+                sending = self.ledger.sendings[-1]
+                attempt = Attempt.objects.get(pk=sending.attempt)
+                self.frozen.append((attempt, sending, frozen.answer))
+        self._set_script("none")
+
+    def _set_script(self, trouble: str) -> None:
+        script = self.script
+        script.dies_before = trouble == "dies before"
+        script.dies_after = trouble == "dies after"
+        script.freezes_before = trouble == "freezes before"
+        script.freezes_after = trouble == "freezes after"
+        script.executes_late = timedelta(seconds=33) if trouble == "executes late" else None
+        script.while_listing = self._others_work if trouble == "others while listing" else None
+        script.while_sending = self._others_work if trouble == "others while sending" else None
+        script.other_org = self.listing == "another org"
+        self.is_closed = trouble == "closed port"
+
+    def _others_work(self) -> None:
+        """Another worker passes a minute later, while this process still waits for Datadog."""
+        self.let_time_pass(61)
+        due.work_off(actor=WORKER)
+
+    def let_time_pass(self, seconds: float) -> None:
+        """Move the clock; what Datadog carries out late is carried out when its time comes."""
+        self.clock.advance(seconds=seconds)
+        for late in [one for one in self.ledger.late if one.at <= self.clock.at]:
+            self.ledger.late.remove(late)
+            if self.stage.world.remove_connection(connection_id=late.connection_id):
+                late.sending.executed = True
+
+    def pick(self, number: int, *, stale: bool) -> Deletion | None:
+        """A deletion as it is, or as somebody read it a while ago."""
+        if stale:
+            return self.copies.pop(number % len(self.copies)) if self.copies else None
+        # Not by time, which may stand still or go back, nor by id: a life must be repeatable.
+        asked = AuditEvent.objects.filter(code=audit.Code.DELETION_REQUESTED).order_by("-seq")
+        newest = list(asked.values_list("subject_id", flat=True)[:4])
+        return Deletion.objects.get(pk=newest[number % len(newest)]) if newest else None
+
+    def set_listing(self, listing: str) -> None:
+        """How Datadog lists from now on."""
+        world = self.stage.world
+        self.listing = listing
+        world.hides = listing == "hides"
+        world.ghosts = self.stage.all_connections if listing == "ghosts" else ()
