@@ -6,9 +6,8 @@ from uuid import UUID
 
 from django import forms
 
+from connections.services.deletions import LONGEST_REASON
 from connections.services.errors import InvalidInputError
-
-LONGEST_REASON = 4000
 
 
 def show_errors(form: forms.Form, error: InvalidInputError) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -24,6 +25,12 @@ class Policy(models.TextChoices):
     @property
     def approvals_needed(self) -> int:
         return {"none": 0, "one": 1, "two": 2}[self.value]
+
+    @classmethod
+    def strictest(cls, policies: Iterable[str]) -> "Policy":
+        """The one of these that needs the most other people; none when there is none."""
+        wanted = (cls(policy) for policy in policies)
+        return max(wanted, key=lambda policy: policy.approvals_needed, default=cls.NONE)
 
 
 @dataclass(frozen=True, kw_only=True)

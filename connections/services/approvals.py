@@ -1,5 +1,6 @@
 """A second person's yes or no to exactly what will be sent. Approving sends nothing."""
 
+from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
@@ -7,7 +8,7 @@ from connections import clock, policies
 from connections.actors import Actor
 from connections.models import Approval, Deletion, Outcome, Person, Role, State
 from connections.services import audit, transitions
-from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.errors import ConflictError, InvalidInputError, has_words
 from connections.services.transitions import Next, Note, describe
 
 
@@ -17,11 +18,13 @@ def approve_deletion(*, deletion: Deletion, actor: Actor, digest: str) -> Deleti
     `digest` is the one the approver's page showed. Raises PermissionDenied (one's own included)
     and ConflictError when it no longer waits for approval or shows something else.
     """
-    policies.require(policies.can_approve(actor, deletion=deletion), "approve this deletion")
+    _check_may_decide(deletion=deletion, actor=actor)
     _check_awaits_approval(deletion)
     if digest != deletion.approval_digest:
         raise ConflictError("What you were shown is not what would be sent. Look again.")
     with transaction.atomic():
+        # One at a time: of two approvers at once the second must count the first.
+        Deletion.objects.select_for_update().get(pk=deletion.pk)
         _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
         given = deletion.approvals.filter(decision=Approval.Decision.APPROVED).count()
         missing = transitions.approvals_needed(deletion) - given
@@ -31,7 +34,7 @@ def approve_deletion(*, deletion: Deletion, actor: Actor, digest: str) -> Deleti
             "expires_at": now + transitions.CONFIRMING_WINDOW,
             "due_at": now + transitions.CONFIRMING_WINDOW,
         }
-        sentence = f"{actor.name} approved to delete {describe(deletion)}. Nothing was sent."
+        sentence = f"{actor.name} approved the deletion of {describe(deletion)}. Nothing was sent."
         moved = transitions.move(
             deletion=deletion,
             actor=actor,
@@ -67,8 +70,8 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
 
     Raises PermissionDenied, InvalidInputError without a reason, ConflictError when too late.
     """
-    policies.require(policies.can_approve(actor, deletion=deletion), "decline this deletion")
-    if not reason.strip():
+    _check_may_decide(deletion=deletion, actor=actor)
+    if not has_words(reason):
         raise InvalidInputError({"reason": "Say why you decline it."})
     _check_awaits_approval(deletion)
     with transaction.atomic():
@@ -85,7 +88,7 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
             notes=[
                 Note(
                     code=audit.Code.DELETION_DECLINED,
-                    sentence=f"{actor.name} declined to delete {describe(deletion)}.",
+                    sentence=f"{actor.name} declined the deletion of {describe(deletion)}.",
                     details={"reason": reason.strip()},
                 )
             ],
@@ -94,6 +97,14 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
         if not moved:
             raise ConflictError("It has just moved on. Look at its state.")
     return deletion
+
+
+def _check_may_decide(*, deletion: Deletion, actor: Actor) -> None:
+    if actor.person and deletion.requested_by_id == actor.person.pk:
+        raise PermissionDenied("You asked for this; someone else must approve.")
+    policies.require(
+        policies.can_approve(actor, deletion=deletion), "approve or decline this deletion"
+    )
 
 
 def _check_awaits_approval(deletion: Deletion) -> None:

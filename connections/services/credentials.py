@@ -256,7 +256,8 @@ def change_policy(*, actor: Actor, credential: Credential, policy: Policy) -> Cr
         code=Code.CREDENTIAL_POLICY_CHANGED,
         actor=actor,
         subject=credential,
-        sentence=f"{credential.name}: {previous.label} became {policy.label}.",
+        sentence=f"The policy of {credential.name} was changed from “{previous.label}” to "
+        f"“{policy.label}”.",
         details={"previous_policy": previous, "policy": policy},
     )
     return credential

@@ -23,11 +23,13 @@ from connections.models import (
     State,
 )
 from connections.services import audit, history, readings, reviews, sending, transitions
-from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.errors import ConflictError, InvalidInputError, has_words
 from connections.services.readings import Fetched
 from connections.services.reviews import Review, ReviewChangedError
 from connections.services.tickets import check_ticket
 from connections.services.transitions import Next, Note, describe
+
+LONGEST_REASON = 4000
 
 
 def request_deletion(
@@ -60,6 +62,7 @@ def request_deletion(
     shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if shown.open_deletion:
         return shown.open_deletion
+    _check_requester(shown, requester=requester or actor.person)
     if digest and digest != shown.digest:
         # Before the rest is looked at: what must be typed may have changed with it.
         raise _changed(shown)
@@ -127,19 +130,24 @@ def check_credential(*, credential: Credential, requester: Person | None) -> Non
         raise InvalidInputError(
             {"credential": f"{credential.name} was never verified. Verify it first."}
         )
-    if credential.policy != Policy.NONE and requester is None:
+
+
+def _check_requester(shown: Review, *, requester: Person | None) -> None:
+    if shown.needs_approval and requester is None:
         raise InvalidInputError(
             {
-                "credential": f"{credential.name} needs a second person, so a person must ask: "
-                "name one with --as USERNAME."
+                "credential": "It needs a second person, so a person must ask: name one with "
+                "--as USERNAME."
             }
         )
 
 
 def _check_input(*, shown: Review, reason: str, ticket: str, confirmation: str | None) -> None:
     fields: dict[str, str] = {}
-    if not reason.strip():
+    if not has_words(reason):
         fields["reason"] = "Say why: the reason stands in the record for ever."
+    elif len(reason.strip()) > LONGEST_REASON:
+        fields["reason"] = f"A reason has at most {LONGEST_REASON} characters."
     problem = check_ticket(ticket.strip())
     if problem:
         fields["ticket"] = problem
@@ -174,7 +182,7 @@ def _create(
         snapshot_at=shown.snapshot.last_seen_at if shown.snapshot else None,
         reason=reason,
         ticket=ticket,
-        policy=shown.credential.policy,
+        policy=shown.policy,
         requested_at=now,
         requested_by=requester,
         requested_by_name=requester.display_name if requester else actor.name,
@@ -212,7 +220,8 @@ def _record_request(deletion: Deletion, *, actor: Actor) -> None:
             code=audit.Code.DELETION_CONFIRMED,
             actor=actor,
             subject=deletion,
-            sentence=f"{actor.name} confirmed it. No second person was required.",
+            sentence=f"{actor.name} confirmed to delete {describe(deletion)}. "
+            "No second person was required.",
         )
 
 

@@ -4,8 +4,8 @@ from connections import policies
 from connections.actors import Actor
 from connections.models import Deletion, Outcome, State
 from connections.services import audit, transitions
-from connections.services.errors import ConflictError, InvalidInputError
-from connections.services.transitions import Next, Note
+from connections.services.errors import ConflictError, InvalidInputError, has_words
+from connections.services.transitions import Next, Note, describe
 
 
 def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> Deletion:
@@ -16,7 +16,7 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
     policies.require(policies.can_withdraw(actor, deletion=deletion), "withdraw this deletion")
     if not can_be_withdrawn(deletion):
         raise ConflictError("It is too late to withdraw it: look at its state.")
-    sentence = f"{actor.name} withdrew it. Nothing is sent."
+    sentence = f"{actor.name} took back the deletion of {describe(deletion)}. Nothing is sent."
     return _settle_by_person(
         deletion=deletion,
         actor=actor,
@@ -40,9 +40,9 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
     policies.require(policies.can_delete(actor), "close a deletion")
     if deletion.state not in {State.UNKNOWN, State.STILL_PRESENT}:
         raise ConflictError("Only an unknown or still present deletion can be closed.")
-    if not reason.strip():
+    if not has_words(reason):
         raise InvalidInputError({"reason": "Say why it is closed without knowing."})
-    sentence = f"{actor.name} closed it without knowing whether it was deleted."
+    sentence = f"{actor.name} closed the deletion of {describe(deletion)} without knowing."
     return _settle_by_person(
         deletion=deletion,
         actor=actor,

@@ -3,8 +3,17 @@
 SentError alone is different: the act happened, and its record waits.
 """
 
+import unicodedata
 from enum import StrEnum
 from uuid import UUID
+
+
+def has_words(text: str) -> bool:
+    """Whether something can be read in it: a letter, digit, sign or symbol of any script.
+
+    White space and invisible characters alone are no reason that an auditor could read.
+    """
+    return any(unicodedata.category(character)[0] in "LNPS" for character in text)
 
 
 class ActError(Exception):

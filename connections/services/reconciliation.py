@@ -197,6 +197,15 @@ def prove(*, deletion: Deletion, actor: Actor) -> None:
     was_contradicted = deletion.contradicted_at is not None
     with transaction.atomic():
         rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
+        if present is not False:
+            looked = _looked_note(deletion=deletion, reading=reading)
+            audit.record(
+                code=looked.code,
+                actor=actor,
+                subject=deletion,
+                sentence=looked.sentence,
+                details=looked.details,
+            )
         if present is None:
             rows.update(due_at=_next_proof_of(deletion=deletion, settled_at=settled_at, now=now))
         elif present:

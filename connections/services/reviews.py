@@ -34,6 +34,8 @@ class Review:
     # Which end of the connection the credential's org is: "source", "sink" or "" unknown.
     end: str
     other_credentials: list[Credential]
+    # The strictest of all credentials of either end: which end sends takes no second person away.
+    policy: Policy
     last_listing: Listing | None
     open_deletion: Deletion | None
 
@@ -43,7 +45,7 @@ class Review:
 
     @property
     def needs_approval(self) -> bool:
-        return self.credential.policy != Policy.NONE
+        return self.policy != Policy.NONE
 
 
 class ReviewChangedError(ConflictError):
@@ -78,6 +80,7 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
         is_current=True,
         credential__retired_at=None,
     ).exclude(credential=credential)
+    others = [sight.credential for sight in sights.select_related("credential")]
     return Review(
         credential=credential,
         connection_id=connection_id,
@@ -89,10 +92,20 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
             is_reviewed=snapshot is not None,
         ),
         end=_end(credential=credential, snapshot=snapshot),
-        other_credentials=[sight.credential for sight in sights.select_related("credential")],
+        other_credentials=others,
+        policy=_policy(credential=credential, others=others, snapshot=snapshot),
         last_listing=credential.listings.first(),
         open_deletion=open_deletion(site=credential.site, connection_id=connection_id),
     )
+
+
+def _policy(
+    *, credential: Credential, others: list[Credential], snapshot: OrgConnectionSnapshot | None
+) -> Policy:
+    ends = {snapshot.source_org_id, snapshot.sink_org_id} - {""} if snapshot else set()
+    of_ends = Credential.objects.filter(site=credential.site, retired_at=None, org_id__in=ends)
+    seeing = [credential.policy, *(other.policy for other in others)]
+    return Policy.strictest([*seeing, *of_ends.values_list("policy", flat=True)])
 
 
 def _digest(

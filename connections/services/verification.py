@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from connections import clock
 from connections.actors import Actor
 from connections.datadog.client import DatadogClient
-from connections.models import Cause, Credential
+from connections.models import Cause, Credential, Policy
 from connections.services import audit, ladder, readings
 from connections.services.audit import Code
 from connections.services.errors import UnavailableError
@@ -95,6 +95,8 @@ def keep(*, verification: Verification, actor: Actor, swapped_to: Credential | N
     if climbed.knows_org and climbed.identity:
         # Of two first verifications the one that comes second must have found the same org.
         row = row.filter(org_id__in=("", climbed.identity.org.id))
+        if not credential.org_id:
+            values["policy"] = _policy_of_org(credential, org_id=climbed.identity.org.id)
     if swapped_to:
         values |= {name: getattr(swapped_to, name) for name in SEALED_FIELDS}
         values |= {"keys_set_at": now, "keys_set_by_name": actor.name}
@@ -111,6 +113,13 @@ def keep(*, verification: Verification, actor: Actor, swapped_to: Credential | N
         _record_rotated(old=credential, new=swapped_to, actor=actor)
     _record_verified(credential=credential, climbed=climbed, actor=actor)
     return True
+
+
+def _policy_of_org(credential: Credential, *, org_id: str) -> Policy:
+    """The strictest policy that this org ever had here, so that adding its keys anew, or keys of
+    another user, takes no second person away: only an administrator does."""
+    same_org = Credential.objects.filter(site=credential.site, org_id=org_id)
+    return Policy.strictest([credential.policy, *same_org.values_list("policy", flat=True)])
 
 
 def _verified_values(climbed: Ladder, *, now: datetime) -> dict[str, Any]:
