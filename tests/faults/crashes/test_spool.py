@@ -21,6 +21,10 @@ from tests.support.processes import manage, until
 from tests.support.rows import rows_of
 
 WORDS = "Recorded locally, waiting for the database."
+CUT_THE_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 Away = Callable[[str], AbstractContextManager[None]]
 
 
@@ -150,6 +154,25 @@ def test_what_a_worker_could_not_record_is_replayed_by_the_next_start(
         row = stack.stored()[connection_id]
         assert (row["outcome"], row["answers_recorded"]) == ("deleted", 1)
         assert spool_of(stack) == []
+
+
+def test_a_connection_that_was_cut_meanwhile_is_made_anew_and_nothing_is_kept(
+    postgresql: SharedDatabase,
+) -> None:
+    limits = {"delete_seconds": 20, "claim_seconds": 60}
+    with stack_on(postgresql, connections=1, **limits) as stack:
+        [connection_id] = stack.connection_ids
+        world = stack.world
+        world.set_fault(fault=delayed(seconds=1.0))
+        stack.prepare(waiting=[connection_id])
+        with stack.start("worker") as worker:
+            assert world.wait_until(lambda: world.deletes_received(connection_id) == 1, seconds=30)
+            # As a firewall does with a connection that is idle while Datadog answers.
+            assert rows_of(postgresql, CUT_THE_OTHERS)
+            row = stack.settled()[connection_id]
+            assert (row["outcome"], row["answers_recorded"]) == ("deleted", 1)
+            assert worker.end() == 0
+        assert "It is kept in" not in worker.output
 
 
 def test_the_deleting_command_says_where_the_answer_is_and_that_it_is_not_known(
