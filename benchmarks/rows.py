@@ -40,7 +40,13 @@ OUTCOMES = (
     ("declined", 25),
     ("unresolved", 5),
 )
-STATUS = {"deleted": 200, "already_absent": 404, "refused": 403, "gone_unattributed": None}
+# Outcome of what was sent → what its attempt says.
+ANSWERS = {
+    "deleted": ("deleted", 200),
+    "already_absent": ("not_found", 404),
+    "refused": ("refused", 403),
+    "gone_unattributed": ("ambiguous", None),
+}
 OPEN = ("requested", "approved", "waiting", "unknown", "still_present")
 OPEN_ROWS = 60
 BATCH = 5000
@@ -106,7 +112,7 @@ def insert(*, count: int, cast: Cast) -> None:
         at = newest - step * (count - 1 - index)
         deletion = _deletion(index=index, count=count, at=at, cast=cast, chance=chance)
         deletions.add(deletion)
-        if deletion.outcome in STATUS:
+        if deletion.outcome in ANSWERS:
             attempts.add(_attempt(deletion))
         if len(deletions.rows) == BATCH:
             deletions.flush()
@@ -168,6 +174,7 @@ def _deletion(
 
 
 def _attempt(deletion: Deletion) -> Attempt:
+    verdict, status = ANSWERS[deletion.outcome]
     return Attempt(
         deletion=deletion,
         number=1,
@@ -176,10 +183,10 @@ def _attempt(deletion: Deletion) -> Attempt:
         credential_fingerprint=deletion.credential_fingerprint,
         was_read_before=True,
         claimed_at=deletion.requested_at,
-        verdict=deletion.outcome,
+        verdict=verdict,
         answered_at=deletion.settled_at,
         duration_ms=180,
-        http_status=STATUS[deletion.outcome],
+        http_status=status,
         body=b"{}\n",
     )
 

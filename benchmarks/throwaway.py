@@ -50,7 +50,6 @@ def _database() -> Iterator[None]:
         call_command("migrate", interactive=False, verbosity=0)
         yield
         return
-    settings.DATABASES["default"]["TEST"] = {"NAME": f"orgadmin_benchmark_{os.getpid()}"}
     original = settings.DATABASES["default"]["NAME"]
     connection.settings_dict["TEST"]["NAME"] = f"orgadmin_benchmark_{os.getpid()}"
     connection.creation.create_test_db(verbosity=0, autoclobber=True)
