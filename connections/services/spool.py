@@ -66,8 +66,9 @@ def record(*, attempt: Attempt, answer: Answer, actor: Actor) -> None:
 
     Raises SentError where it is not in the database: the request was sent all the same.
     """
+    before = connection.connection
     failure = _try_to_record(attempt=attempt, answer=answer, actor=actor)
-    if failure and _was_cut_off():
+    if failure and _was_cut_off(before):
         # A connection that went idle while Datadog answered says nothing about the database.
         failure = _try_to_record(attempt=attempt, answer=answer, actor=actor)
     if failure is None:
@@ -93,9 +94,10 @@ def _try_to_record(*, attempt: Attempt, answer: Answer, actor: Actor) -> Excepti
     return None
 
 
-def _was_cut_off() -> bool:
+def _was_cut_off(before: object) -> bool:
+    # Django drops a broken connection, and may have made another while it rolled back.
     connection.close_if_unusable_or_obsolete()
-    return connection.connection is None
+    return connection.connection is not before
 
 
 def _keep(*, attempt: Attempt, answer: Answer, actor: Actor) -> Path:
