@@ -24,7 +24,15 @@ from django.test import Client  # noqa: E402
 from connections.actors import WORKER, command_actor, person_actor  # noqa: E402
 from connections.models import Credential, Deletion, KeyPair, Person, Role, State  # noqa: E402
 from connections.secret import Secret  # noqa: E402
-from connections.services import audit, credentials, deletions, due, reviews, sending  # noqa: E402
+from connections.services import (  # noqa: E402
+    audit,
+    credentials,
+    deletions,
+    due,
+    org_connections,
+    reviews,
+    sending,
+)
 from connections.services.errors import ActError  # noqa: E402
 from tests.flows.support import REASON, read  # noqa: E402
 from tests.support.people import make_person  # noqa: E402
@@ -126,6 +134,18 @@ def record(plan: Plan) -> Work:
     return lambda: [act(number) for number in range(plan["acts"])]
 
 
+def refresh(plan: Plan) -> Work:
+    """Read every org again and again, as everybody's inventory page does."""
+    everyone = list(Credential.objects.order_by("pk" if plan["number"] % 2 else "-pk"))
+
+    def work() -> Results:
+        for _ in range(plan["times"]):
+            org_connections.refresh_credentials(credentials=everyone, actor=WORKER)
+        return []
+
+    return work
+
+
 def send(plan: Plan) -> Work:
     """Take hold of what waits beforehand, then send each, as a worker that believes it its own."""
     waiting = list(Deletion.objects.filter(state=State.WAITING).order_by("requested_at"))
@@ -155,6 +175,7 @@ KINDS: dict[str, Callable[[Plan], Work]] = {
     "ask": ask,
     "visit": visit,
     "record": record,
+    "refresh": refresh,
     "send": send,
     "work_off": work_off,
 }

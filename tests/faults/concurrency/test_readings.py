@@ -1,0 +1,26 @@
+"""Six processes read the same orgs at once, and what two orgs both see is kept once."""
+
+import pytest
+
+from sandbox.server import SandboxServer
+from tests.faults.concurrency.support import run_crowd
+from tests.support.databases import SharedDatabase
+from tests.support.rows import rows_of
+from tests.support.sandbox import org_named
+
+pytestmark = pytest.mark.database
+
+
+def test_readings_of_both_ends_at_once_neither_fail_nor_wait_for_each_other_for_ever(
+    shared_database: SharedDatabase, bare_sandbox: SandboxServer
+) -> None:
+    world = bare_sandbox.world
+    payments, soc = (org_named(world, name) for name in ("Payments US", "Group SOC"))
+    for _ in range(150):
+        world.add_connection(source_org=payments, sink_org=soc)
+    plans = [{"kind": "refresh", "number": number, "times": 6} for number in range(6)]
+    run_crowd(plans, database=shared_database, sandbox=bare_sandbox)
+    query = "SELECT count(*) FROM connections_orgconnectionsnapshot WHERE is_current"
+    assert rows_of(shared_database, query) == [(2 * 152,)]
+    failed = "SELECT count(*) FROM connections_listing WHERE NOT is_complete"
+    assert rows_of(shared_database, failed) == [(0,)]
