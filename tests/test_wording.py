@@ -210,6 +210,15 @@ def test_the_words_agreed_on_are_the_words_said(deletion: Deletion, headline: st
     assert wording.word(deletion).headline == headline
 
 
+def test_what_is_read_again_before_sending_is_followed_and_not_decided_on() -> None:
+    for state in (State.REQUESTED, State.APPROVED, State.STILL_PRESENT):
+        words = wording.word(deletion_in(state, confirmed_at=NOW), is_being_read=True)
+
+        assert (words.badge, words.tone) == ("Reading again", "info")
+        assert words.headline == "It is read again before anything is sent."
+        assert words.steps == ()
+
+
 def test_an_approval_names_who_can_give_it() -> None:
     waiting = deletion_in(State.REQUESTED, policy=Policy.ONE, expires_at=NOW + timedelta(days=1))
 

@@ -242,7 +242,8 @@ def execute_deletion(
     """Confirm a deletion by its typed text and send it.
 
     A deletion that is on its way already, or settled, is returned as it is: a second click does
-    nothing. Raises PermissionDenied, InvalidInputError and ConflictError with nothing sent.
+    nothing. Raises PermissionDenied, InvalidInputError, ConflictError and UnavailableError with
+    nothing sent.
     """
     policies.require(policies.can_delete(actor), "delete connections")
     if not awaits_confirmation(deletion):
@@ -251,14 +252,18 @@ def execute_deletion(
         return deletion
     if deletion.policy != Policy.NONE and deletion.requested_by != actor.person:
         raise ConflictError(f"Only {deletion.requested_by_name}, who asked, can confirm it.")
+    now = clock.now()
+    if transitions.is_being_read(deletion, now=now):
+        return deletion
     expected = reviews.confirmation_text(deletion)
     if not reviews.confirmation_matches(typed=confirmation, expected=expected):
         raise InvalidInputError(
             {"confirmation": f"Type “{expected}” to confirm. Nothing was sent."}
         )
-    now = clock.now()
     if deletion.expires_at and now >= deletion.expires_at:
         raise ConflictError("It has expired. Nothing was sent. Ask again.")
+    # What keeps it from being read again must show before it counts as confirmed.
+    sending.require_sendable(deletion=deletion, confirmed_by=actor.person)
     confirmed = transitions.move(
         deletion=deletion,
         actor=actor,

@@ -30,7 +30,7 @@ from connections.models import (
     Policy,
     State,
 )
-from connections.services import heartbeats
+from connections.services import heartbeats, transitions
 from connections.services.org_connections import credentials_in_use, is_stale, newest_listings
 
 WEEKS = 12
@@ -118,7 +118,7 @@ def overview(*, actor: Actor) -> Overview:
     return Overview(
         at=now,
         credentials=credentials,
-        needs_you=_needs_you(actor=actor, credentials=credentials),
+        needs_you=_needs_you(actor=actor, credentials=credentials, now=now),
         estate=_estate(credentials=credentials, listings=newest_listings(), now=now),
         weeks=_weeks(since=since),
         latest=list(Deletion.objects.order_by("-requested_at", "-id")[:LATEST]),
@@ -133,7 +133,7 @@ def first_week(now: datetime) -> datetime:
     return midnight - timedelta(days=midnight.weekday(), weeks=WEEKS - 1)
 
 
-def _needs_you(*, actor: Actor, credentials: list[Credential]) -> NeedsYou:
+def _needs_you(*, actor: Actor, credentials: list[Credential], now: datetime) -> NeedsYou:
     listed = OrgConnectionSnapshot.objects.filter(
         site=OuterRef("site"),
         connection_id=OuterRef("connection_id"),
@@ -153,7 +153,7 @@ def _needs_you(*, actor: Actor, credentials: list[Credential]) -> NeedsYou:
         contradicted=_oldest(contradicted),
         never_verified=_oldest(never_verified),
         to_approve=_to_approve(asked, actor=actor),
-        to_confirm=_to_confirm(asked, actor=actor),
+        to_confirm=_to_confirm(asked, actor=actor, now=now),
         credentials=[each for each in credentials if not each.is_verified or each.last_error],
     )
 
@@ -186,13 +186,14 @@ def _to_approve(asked: list[Deletion], *, actor: Actor) -> list[Deletion]:
     return [deletion for deletion in awaited if deletion.pk not in mine][: SHOWN + 1]
 
 
-def _to_confirm(asked: list[Deletion], *, actor: Actor) -> list[Deletion]:
+def _to_confirm(asked: list[Deletion], *, actor: Actor, now: datetime) -> list[Deletion]:
     if actor.person is None or not policies.can_delete(actor):
         return []
     return [
         deletion
         for deletion in asked
         if deletion.requested_by_id == actor.person.pk
+        and not transitions.is_being_read(deletion, now=now)
         and (deletion.state == State.APPROVED or deletion.policy == Policy.NONE)
     ][: SHOWN + 1]
 

@@ -24,6 +24,7 @@ from connections.models import (
     Credential,
     Deletion,
     Outcome,
+    Person,
     State,
     snapshot_digest,
 )
@@ -52,10 +53,7 @@ def send_deletion(
     UnavailableError; each before anything is sent. Raises SentError when it was sent and the
     database then did not take or show what came back.
     """
-    blocked = what_blocks(deletion=deletion)
-    if blocked:
-        raise BlockedError(blocked[1], cause=blocked[0])
-    client = readings.open_client(credential=deletion.credential)
+    client = require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by)
     if not without_reading:
         if reading is None:
             reading = readings.read(
@@ -86,7 +84,19 @@ def _send(*, client: DatadogClient, connection_id: UUID, began_at: float) -> Ans
     return client.delete_org_connection(connection_id=str(connection_id), deadline_seconds=seconds)
 
 
-def what_blocks(*, deletion: Deletion) -> tuple[Cause, str] | None:
+def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> DatadogClient:
+    """What can send this deletion, if nothing of ours stands against it; asks Datadog nothing.
+
+    Raises BlockedError when somebody involved lost the right or the credential is retired, and
+    UnavailableError when its keys cannot be opened.
+    """
+    blocked = _what_blocks(deletion=deletion, confirmed_by=confirmed_by)
+    if blocked:
+        raise BlockedError(blocked[1], cause=blocked[0])
+    return readings.open_client(credential=deletion.credential)
+
+
+def _what_blocks(*, deletion: Deletion, confirmed_by: Person | None) -> tuple[Cause, str] | None:
     """Why a deletion that was rightly confirmed may not be sent any more: a cause and a sentence.
 
     Rights are read again at every sending: whoever confirmed or approved may have left since.
@@ -94,7 +104,7 @@ def what_blocks(*, deletion: Deletion) -> tuple[Cause, str] | None:
     credential = Credential.objects.get(pk=deletion.credential_id)
     if credential.is_retired:
         return Cause.CREDENTIAL_RETIRED, f"The credential {credential.name} was retired."
-    for person in (deletion.requested_by, deletion.confirmed_by):
+    for person in (deletion.requested_by, confirmed_by):
         if person and not policies.can_delete(person_actor(person=person)):
             sentence = f"{person} may not delete connections any more."
             return Cause.PERSON_LOST_RIGHT, sentence

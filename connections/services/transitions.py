@@ -22,6 +22,8 @@ CONFIRMING_WINDOW = timedelta(hours=24)
 SENDING_WINDOW = timedelta(minutes=15)
 # A claim without an answer is lost after this; the DELETE's own deadline is 30 s.
 CLAIM_TIMEOUT = timedelta(seconds=60)
+# The reading before a sending is over by then, in whatever process it runs, or that process died.
+READING_WINDOW = timedelta(seconds=45)
 # A listing counts for an unknown from here on: the deadline of the DELETE and some slack.
 FIRST_LOOK_AFTER = timedelta(seconds=35)
 SECOND_LOOK_AFTER = timedelta(seconds=60)
@@ -153,6 +155,19 @@ def next_look(*, sending_at: datetime, now: datetime) -> datetime:
     if age < timedelta(minutes=5):
         return now + SECOND_LOOK_AFTER
     return now + (timedelta(minutes=5) if age < timedelta(hours=1) else timedelta(hours=1))
+
+
+def is_being_read(deletion: Deletion, *, now: datetime) -> bool:
+    """Whether it was just confirmed and is read once more before anything is sent.
+
+    `now` is the database's time. What the reading finds gives it a cause or another state.
+    """
+    is_confirmable = deletion.state in {State.APPROVED, State.STILL_PRESENT} or (
+        deletion.state == State.REQUESTED and deletion.policy == Policy.NONE
+    )
+    if not is_confirmable or deletion.cause or deletion.confirmed_at is None:
+        return False
+    return now - deletion.confirmed_at < READING_WINDOW
 
 
 def describe(deletion: Deletion) -> str:

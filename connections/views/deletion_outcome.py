@@ -68,6 +68,7 @@ def outcome_page(
         approvers=tuple(approvals.who_can_approve(deletion=deletion)) if needs_approval else None,
         may_approve=_may(Step.APPROVE, deletion=deletion, actor=actor, now=now),
         seen_by=_seen_by(deletion) if deletion.contradicted_at else "",
+        is_being_read=transitions.is_being_read(deletion, now=now),
     )
     is_moving = _is_moving(deletion, now=now)
     return OutcomePage(
@@ -153,7 +154,7 @@ def _approval_note(deletion: Deletion, *, actor: Actor) -> str:
 
 
 def _is_moving(deletion: Deletion, *, now: datetime) -> bool:
-    if deletion.state == State.SENDING:
+    if deletion.state == State.SENDING or transitions.is_being_read(deletion, now=now):
         return True
     is_watched = deletion.state in {State.WAITING, State.UNKNOWN} or (
         deletion.outcome == Outcome.DELETED and not deletion.verified_at
@@ -167,6 +168,7 @@ def _version(deletion: Deletion, *, is_moving: bool) -> str:
         deletion.outcome,
         deletion.cause,
         deletion.epoch,
+        deletion.confirmed_at,
         deletion.due_at,
         deletion.looked_at,
         deletion.verified_at,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from connections import wording
+from connections import clock, wording
 from connections.models import Approval, Attempt, AuditEvent, Deletion, State
-from connections.services import audit
+from connections.services import audit, transitions
 from connections.services.tickets import ticket_url
 from connections.views.deletion_review import creator_flags, site_label, site_name
 
@@ -46,8 +46,12 @@ def record_context(*, deletion: Deletion) -> dict[str, Any]:
     events = audit.events_of(subject=deletion)
     attempts = [_attempt_page(attempt) for attempt in deletion.attempts.all()]
     people = _people(deletion)
+    is_being_read = not deletion.is_settled and transitions.is_being_read(deletion, now=clock.now())
     return {
-        "timeline": [*(_entry(event) for event in events), *_next_entries(deletion)],
+        "timeline": [
+            *(_entry(event) for event in events),
+            *_next_entries(deletion, is_being_read=is_being_read),
+        ],
         "attempts": attempts,
         "facts": _facts(deletion),
         "people": people,
@@ -55,7 +59,9 @@ def record_context(*, deletion: Deletion) -> dict[str, Any]:
         **_sentences(deletion),
         "site_name": site_name(deletion.site),
         "ticket_url": ticket_url(deletion.ticket),
-        "summary": _summary(deletion, attempts=attempts, people=people),
+        "summary": _summary(
+            deletion, attempts=attempts, people=people, is_being_read=is_being_read
+        ),
     }
 
 
@@ -87,12 +93,12 @@ def _entry(event: AuditEvent) -> TimelineEntry:
     )
 
 
-def _next_entries(deletion: Deletion) -> list[TimelineEntry]:
-    words = wording.next_words(deletion)
+def _next_entries(deletion: Deletion, *, is_being_read: bool) -> list[TimelineEntry]:
+    words = wording.next_words(deletion, is_being_read=is_being_read)
     if words is None:
         return []
     # What a person must do has an end; what happens by itself has a time.
-    is_awaited = deletion.state in {State.REQUESTED, State.APPROVED}
+    is_awaited = not is_being_read and deletion.state in {State.REQUESTED, State.APPROVED}
     detail = f"Not later than {wording.at_words(deletion.expires_at)}." if is_awaited else ""
     is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
     return [
@@ -157,9 +163,13 @@ def _people(deletion: Deletion) -> list[tuple[str, str]]:
 
 
 def _summary(
-    deletion: Deletion, *, attempts: list[AttemptPage], people: list[tuple[str, str]]
+    deletion: Deletion,
+    *,
+    attempts: list[AttemptPage],
+    people: list[tuple[str, str]],
+    is_being_read: bool,
 ) -> str:
-    words = wording.word(deletion)
+    words = wording.word(deletion, is_being_read=is_being_read)
     types = ", ".join(deletion.connection_types) or "not known"
     names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
     lines = [

@@ -40,6 +40,9 @@ _OF_OUTCOME = {
     Outcome.UNRESOLVED: _badge("Closed, unknown", "unknown", "question"),
 }
 NOT_CONFIRMED = _badge("Not confirmed", "warn", "clock")
+# Read again just now, or by a process that died meanwhile: the row alone does not tell.
+CONFIRMED = _badge("Confirmed, not sent", "info", "clock")
+READING = _badge("Reading again", "info", "clock")
 NOT_READ = _badge("Could not be read", "warn", "warning")
 CHECKING = _badge("Deleted, checking", "ok", "check")
 NOT_CHECKED = _badge("Deleted, not checked", "ok", "check")
@@ -74,6 +77,8 @@ def _open_badge(deletion: Deletion) -> Badge:
     if deletion.state in {State.REQUESTED, State.APPROVED}:
         if deletion.cause == Cause.LISTING_FAILED:
             return NOT_READ
+        if deletion.confirmed_at and not deletion.cause:
+            return CONFIRMED
         if deletion.state == State.REQUESTED and deletion.policy == Policy.NONE:
             return NOT_CONFIRMED
     return _OF_STATE[State(deletion.state)]

@@ -140,12 +140,14 @@ _NEXT = {
 }
 
 
-def next_words(deletion: Deletion) -> EventWords | None:
+def next_words(deletion: Deletion, *, is_being_read: bool = False) -> EventWords | None:
     """What is to come next in a deletion's life; None when nothing is."""
     if deletion.outcome == Outcome.DELETED and not deletion.verified_at and deletion.due_at:
         return EventWords(title="Look whether it is gone", tone="muted", icon="eye")
     if deletion.is_settled:
         return None
+    if is_being_read:
+        return EventWords(title="Read again, then sent", tone="muted", icon="eye")
     if deletion.state == State.REQUESTED and deletion.policy != Policy.NONE:
         return EventWords(title="Another person approves", tone="muted", icon="people")
     title, icon = _NEXT[State(deletion.state)]

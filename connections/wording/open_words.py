@@ -27,6 +27,14 @@ def say(
     return _SAY[State(deletion.state)](deletion, attempts)
 
 
+def say_being_read() -> Said:
+    """The words between the confirmation and the sending; nobody has anything to do meanwhile."""
+    return Said(
+        headline="It is read again before anything is sent.",
+        lines=("The record is already written; you may close this page.",),
+    )
+
+
 def _approved_by(deletion: Deletion) -> list[str]:
     decided = deletion.approvals.all()
     return [one.approver_name for one in decided if one.decision == Approval.Decision.APPROVED]

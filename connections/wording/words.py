@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from connections.models import Attempt, Deletion
 from connections.wording import open_words, settled_words
 from connections.wording.alarms import late_answers
-from connections.wording.badges import badge
+from connections.wording.badges import READING, badge
 from connections.wording.steps import Step
 
 
@@ -34,18 +34,22 @@ def word(
     approvers: tuple[str, ...] | None = None,
     may_approve: bool = False,
     seen_by: str = "",
+    is_being_read: bool = False,
 ) -> Wording:
     """All the words for one deletion.
 
     `approvers`: names of who could approve it, where the page knows them; None leaves the
     sentence out. `may_approve`: whether the reader is one of them. `seen_by`: who listed it after
-    it was settled as gone. Asks the database for the deletion's attempts, and for its approvals
-    where it needed some; both may be prefetched.
+    it was settled as gone. `is_being_read`: whether it was confirmed and is read again just now,
+    which only the database's clock tells. Asks the database for the deletion's attempts, and for
+    its approvals where it needed some; both may be prefetched.
     """
-    short = badge(deletion)
+    short = READING if is_being_read else badge(deletion)
     attempts = list(deletion.attempts.all())
     last: Attempt | None = attempts[-1] if attempts else None
-    if deletion.is_settled:
+    if is_being_read:
+        said = open_words.say_being_read()
+    elif deletion.is_settled:
         said = settled_words.say(deletion=deletion, last=last, seen_by=seen_by)
     else:
         said = open_words.say(

@@ -1,11 +1,12 @@
 """The table of a deletion's life, row by row, without a database."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from connections.datadog.errors import Verdict
-from connections.models import Cause, Outcome, State
+from connections.models import Cause, Deletion, Outcome, Policy, State
 from connections.services import transitions
 from connections.services.transitions import Next, next_after_answer
 
@@ -110,3 +111,27 @@ def test_the_second_look_follows_60_s_after_the_first() -> None:
 def test_an_old_unknown_is_looked_at_hourly() -> None:
     now = THEN + timedelta(hours=3)
     assert transitions.next_look(sending_at=THEN, now=now) == now + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("state", [State.REQUESTED, State.APPROVED, State.STILL_PRESENT])
+def test_a_reading_lasts_45_seconds_from_the_confirmation(state: State) -> None:
+    deletion = Deletion(state=state, policy=Policy.NONE, confirmed_at=THEN)
+    assert transitions.is_being_read(deletion, now=THEN + timedelta(seconds=44))
+    assert not transitions.is_being_read(deletion, now=THEN + timedelta(seconds=45))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"state": State.REQUESTED, "confirmed_at": None},
+        {"state": State.REQUESTED, "policy": Policy.ONE},
+        {"state": State.APPROVED, "cause": Cause.LISTING_FAILED},
+        {"state": State.STILL_PRESENT, "cause": Cause.LISTINGS_AGREE},
+        {"state": State.SENDING},
+        {"state": State.SETTLED, "outcome": Outcome.DELETED},
+    ],
+    ids=["not confirmed", "needs approval", "not read", "not confirmed again", "sent", "settled"],
+)
+def test_nothing_else_is_being_read(values: dict[str, Any]) -> None:
+    deletion = Deletion(**{"policy": Policy.NONE, "confirmed_at": THEN} | values)
+    assert not transitions.is_being_read(deletion, now=THEN)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from connections.models import Deletion
-from connections.services import sending
+from connections.models import Credential, Deletion
+from connections.services import audit, readings, sending
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, Page, read
@@ -32,6 +32,103 @@ def while_sending(monkeypatch: pytest.MonkeyPatch) -> While:
         return seen
 
     return arrange
+
+
+@pytest.fixture
+def while_reading(monkeypatch: pytest.MonkeyPatch) -> While:
+    """Do something after the confirmation, while the connection is read once more."""
+
+    def arrange(act: Callable[[], Page]) -> list[Page]:
+        seen: list[Page] = []
+        read_again = readings.read
+
+        def read_later(**given: Any) -> Any:
+            if not seen:
+                seen.append(act())
+            return read_again(**given)
+
+        monkeypatch.setattr(readings, "read", read_later)
+        return seen
+
+    return arrange
+
+
+def test_another_tab_sees_that_it_is_read_again_and_follows(
+    desk: Desk, sandbox: SandboxServer, while_reading: While
+) -> None:
+    here, there = desk.typed(), desk.typed()
+    seen = while_reading(lambda: desk.follow(desk.client.post("/deletions/new/", there)))
+
+    desk.follow(desk.client.post("/deletions/new/", here))
+
+    assert "It is read again before anything is sent." in seen[0].text
+    assert "It waits to be confirmed." not in seen[0].text
+    assert "Read again, then sent" in seen[0].text
+    assert not seen[0].has_form_to("/execute/")
+    assert not seen[0].has_form_to("/withdraw/")
+    assert seen[0].outcome["hx-trigger"] == "every 2s"
+    assert sandbox.world.deletes_received(desk.connection.id) == 1
+
+
+def test_lists_do_not_call_it_unconfirmed_meanwhile(desk: Desk, while_reading: While) -> None:
+    seen = while_reading(lambda: desk.open("/deletions/"))
+
+    desk.delete()
+
+    assert "Confirmed, not sent" in seen[0].text
+    assert "Not confirmed" not in seen[0].text
+
+
+def test_a_second_confirmation_during_the_reading_neither_reads_nor_sends(
+    desk: Desk, sandbox: SandboxServer, while_reading: While
+) -> None:
+    review = desk.review()
+    sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="list", times=1)
+    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
+    seen = while_reading(lambda: desk.confirm(page))
+
+    after = desk.confirm(page)
+
+    assert "It is read again before anything is sent." in seen[0].text
+    assert after.outcome["data-outcome"] == "deleted"
+    assert sandbox.world.deletes_received(desk.connection.id) == 1
+    codes = [event.code for event in audit.events_of(subject=desk.deletion())]
+    # With the form, and once more after the reading that failed.
+    assert codes.count(audit.Code.DELETION_CONFIRMED) == 2
+
+
+def test_a_reading_whose_process_was_killed_can_be_confirmed_again_after_45_seconds(
+    desk: Desk, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(**given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(readings, "read", killed)
+        with pytest.raises(KeyboardInterrupt):
+            desk.delete()
+    url = f"/deletions/{desk.deletion().pk}/"
+    assert not desk.open(url).has_form_to("/execute/")
+
+    clock.advance(seconds=45)
+    page = desk.confirm(desk.open(url))
+
+    assert page.outcome["data-outcome"] == "deleted"
+
+
+def test_keys_that_cannot_be_opened_are_said_before_it_counts_as_confirmed(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    review = desk.review()
+    sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="list", times=1)
+    page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
+    Credential.objects.update(secret_version=7)
+
+    after = desk.confirm(page)
+
+    assert after.status == 503
+    assert "The stored keys cannot be decrypted" in after.text
+    assert after.has_form_to("/execute/")
 
 
 def test_a_second_click_of_the_same_form_sends_nothing(

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from django.core.management.base import CommandError
 
-from connections import wording
+from connections import clock, wording
 from connections.actors import command_actor
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.models import Cause as OurCause
@@ -18,6 +18,7 @@ from connections.services import (
     org_connections,
     reviews,
     tickets,
+    transitions,
 )
 from connections.services.reviews import Review
 
@@ -165,7 +166,8 @@ class Command(OrgAdminCommand):
     def _end(self, deletion: Deletion, *, is_existing: bool = False) -> None:
         """Say what became of it and end with its exit code."""
         deletion = Deletion.objects.prefetch_related("attempts", "approvals").get(pk=deletion.pk)
-        words = wording.word(deletion)
+        is_being_read = transitions.is_being_read(deletion, now=clock.now())
+        words = wording.word(deletion, is_being_read=is_being_read)
         document = exports.deletion_row(deletion) | {
             "url": f"/deletions/{deletion.pk}/",
             "headline": words.headline,
