@@ -63,9 +63,22 @@ def has_pending_migrations() -> bool:
 
 
 def shown_address(own_address: str) -> str:
-    """The address to tell people: the configured one, else the one it listens on."""
-    configured: str = settings.BASE_URL
-    return configured or own_address
+    """The address to tell people: the configured one, else the first name it goes by in public,
+    else the one it listens on."""
+    if settings.BASE_URL or settings.IS_LOCAL:
+        return str(settings.BASE_URL or own_address)
+    names = [name for name in settings.ALLOWED_HOSTS if not name.startswith(("*", "."))]
+    return f"https://{names[0]}" if names else own_address
+
+
+def what_keeps_people_out() -> list[str]:
+    """What is missing for people to reach a public service, as sentences that say what to do."""
+    if settings.IS_LOCAL or settings.TRUSTED_PROXIES:
+        return []
+    return [
+        "Nobody can open it yet: it is public by ALLOWED_HOSTS, so it wants HTTPS from a proxy, "
+        "and no proxy is trusted. Name its address in ORGADMIN_TRUSTED_PROXIES."
+    ]
 
 
 def absolute_link(link: str, *, address: str) -> str:

@@ -1,6 +1,7 @@
 """Settings, all of them from the environment; README.md lists the variables."""
 
 import ipaddress
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,20 @@ BASE_URL = env.str("ORGADMIN_BASE_URL", "").rstrip("/")
 DATABASES: dict[str, dict[str, Any]] = {
     "default": env.dj_db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'orgadmin.sqlite3'}")
 }
+if DATABASES["default"]["ENGINE"].rpartition(".")[2] not in {"sqlite3", "postgresql"}:
+    raise ImproperlyConfigured("DATABASE_URL must name SQLite or PostgreSQL: postgres://…")
 DATABASE_IS_SQLITE = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
+try:
+    # WhiteNoise warns of a directory that is not there, also where nothing was collected.
+    (DATA_DIR / "static").mkdir(mode=0o700, parents=True, exist_ok=True)
+    if DATABASE_IS_SQLITE:
+        Path(DATABASES["default"]["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+except OSError as error:
+    raise ImproperlyConfigured(
+        f"The data directory cannot be used: {error}. Set ORGADMIN_DATA_DIR to a directory that "
+        "this user can write to."
+    ) from None
 if DATABASE_IS_SQLITE:
-    Path(DATABASES["default"]["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # IMMEDIATE takes the write lock when a transaction begins, so that waiting for it counts
     # against `timeout` instead of failing at once; `synchronous` FULL keeps the last commit
     # through a power cut, which NORMAL under WAL does not.
@@ -120,7 +132,15 @@ FOUR_EYES: str = env.str("ORGADMIN_FOUR_EYES", "none")
 if FOUR_EYES not in {"none", "one", "two"}:
     raise ImproperlyConfigured("ORGADMIN_FOUR_EYES must be none, one or two.")
 TICKET_PATTERN: str = env.str("ORGADMIN_TICKET_PATTERN", "")
+try:
+    re.compile(TICKET_PATTERN)
+except re.error as error:
+    raise ImproperlyConfigured(
+        f"ORGADMIN_TICKET_PATTERN is no regular expression: {error}."
+    ) from None
 TICKET_URL: str = env.str("ORGADMIN_TICKET_URL", "")
+if TICKET_URL and "{ticket}" not in TICKET_URL:
+    raise ImproperlyConfigured("ORGADMIN_TICKET_URL must hold {ticket} where the ticket goes.")
 IS_DEMO = env.bool("ORGADMIN_DEMO", False)
 
 # --- The application ----------------------------------------------------------------------------

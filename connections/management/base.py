@@ -1,11 +1,12 @@
 """What all commands of ours share: one JSON document on request, and their exit codes."""
 
 import json
+import sys
 from argparse import ArgumentParser
 from typing import Any, NoReturn
 
 from django.core.exceptions import PermissionDenied
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
 
@@ -32,6 +33,19 @@ class OrgAdminCommand(BaseCommand):
     needs_keys = False
     # They import every page, which a command in a script would wait for.
     requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """A parser whose usage errors are one document too, where `--json` was asked for."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        complain = parser.error
+
+        def tell(message: str) -> None:
+            if "--json" in sys.argv:
+                self.stdout.write(json.dumps({"error": message}))
+            complain(message)
+
+        parser.error = tell  # type: ignore[method-assign]
+        return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add `--json`; a subclass calls this and adds its own."""

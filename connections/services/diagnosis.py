@@ -213,7 +213,7 @@ def _people() -> Iterator[Finding]:
             "Open the set-up link that ./run serve prints, or run createsuperuser.",
         )
         return
-    yield _ok("people", f"{active.count()} active, {administrators} of them administrators.")
+    yield _ok("people", f"{active.count()} active; {administrators} can administer.")
 
 
 def _four_eyes() -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from connections import clock
 from connections.models import Deletion, Policy
-from connections.services import diagnosis, heartbeats
+from connections.services import diagnosis
 from connections.services.diagnosis import Finding, Level
 from sandbox.server import SandboxServer
 from tests.credentials.support import added

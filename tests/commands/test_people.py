@@ -5,7 +5,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, ManagementUtility, call_command
 
 from connections.models import AuditEvent, Person, Role
 from connections.services import people
@@ -130,3 +130,14 @@ def test_change_person_says_what_is_missing(
 def test_change_person_keeps_the_last_administrator(db: None, root: Person) -> None:
     assert failure("change_person", "--username", "root", "--disable").returncode == 1
     assert failure("change_person", "--username", "root", "--no-role").returncode == 1
+
+
+def test_a_wrong_call_with_json_is_one_document_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["manage.py", "change_person", "--json"]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        ManagementUtility(arguments).execute()
+    assert ended.value.code == 2
+    assert "--username" in json.loads(capsys.readouterr().out)["error"]

@@ -60,7 +60,7 @@ class Command(OrgAdminCommand):
                 env=env,
                 cwd=settings.BASE_DIR,
             )
-            self._announce(serving.shown_address(own_address))
+            self._announce(serving.shown_address(own_address), own_address=own_address)
             code = run_until_one_ends(together)
         raise SystemExit(code)
 
@@ -79,8 +79,11 @@ class Command(OrgAdminCommand):
         load_key_ring()
         call_command("collectstatic", interactive=False, verbosity=0)
 
-    def _announce(self, address: str) -> None:
+    def _announce(self, address: str, *, own_address: str) -> None:
         lines = [f"Org Admin answers at {address}/"]
+        if address != own_address:
+            lines.append(f"It listens on {own_address}/")
+        lines += serving.what_keeps_people_out()
         if not Person.objects.exists():
             link = people.make_set_up_link(actor=command_actor(), now=clock.now())
             lines += [
