@@ -6,7 +6,8 @@ import pytest
 
 from connections.actors import person_actor
 from connections.models import Deletion, Outcome, Person, State
-from connections.services import audit, deletions, reviews
+from connections.services import audit, deletions, endings, reviews
+from connections.services.errors import ConflictError
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
@@ -159,3 +160,17 @@ def test_what_changed_after_a_lost_answer_is_not_called_stale(
     assert (deletion.state, deletion.cause) == (State.UNKNOWN, "changed_when_read")
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
     assert watch.page(deletion).outcome["data-state"] == "unknown"
+
+
+def test_what_may_have_been_carried_out_cannot_be_withdrawn(
+    ask: Ask, watch: Watch, sandbox: SandboxServer, ada: Person
+) -> None:
+    deletion = ask(faults.CUT_AFTER_READING)
+    sandbox.world.clear_faults()
+    assert look_twice(watch, deletion).state == State.STILL_PRESENT
+    sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), site=US)
+    text, actor = reviews.confirmation_text(deletion), person_actor(person=ada)
+    deletions.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
+    assert deletion.state == State.WAITING
+    with pytest.raises(ConflictError):
+        endings.withdraw_deletion(deletion=deletion, actor=actor)

@@ -97,11 +97,11 @@ class Laws:
             assert 200 in told
         if deletion.outcome in NOTHING_DONE:
             assert not any(one.executed for one in sendings), deletion.outcome
+            # Nor may it have been, or yet be: nobody could say so then.
+            assert not any(one.is_ambiguous for one in sendings), deletion.outcome
         if deletion.outcome == Outcome.ALREADY_ABSENT:
             assert 404 in told or deletion.connection_id in self.ledger.said_absent
-            assert not any(one.is_ambiguous for one in sendings)
         if deletion.outcome == Outcome.REFUSED:
-            assert not any(one.is_ambiguous for one in sendings)
             assert sendings[-1].said
             assert sendings[-1].said.verdict == "refused"
         if deletion.outcome == Outcome.GONE_UNATTRIBUTED:
