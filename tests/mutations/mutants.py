@@ -31,7 +31,7 @@ def _mutant(name: str, path: str, old: str, new: str, *tests: str) -> Mutant:
 
 def _without_permission(path: str, old: str, act: str) -> Mutant:
     test = f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[{act}]"
-    return _mutant(f"permission to {act}", f"connections/services/{path}", old, "    pass", test)
+    return _mutant(f"permission to {act}", f"connections/services/{path}", old, "    pass\n", test)
 
 
 SAFEGUARDS = "tests/test_safeguards.py"
@@ -296,8 +296,9 @@ REVIEW = (
     ),
     _without_permission(
         "approvals.py",
-        "    policies.require(policies.can_approve(actor, deletion=deletion), "
-        '"approve this deletion")',
+        "    policies.require(\n"
+        "        policies.can_approve(actor, deletion=deletion), "
+        '"approve or decline this deletion"\n    )\n',
         "approve",
     ),
     _without_permission(
