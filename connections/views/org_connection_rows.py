@@ -110,9 +110,13 @@ def _by_name(listing: Listing) -> str:
 class Part:
     """One org's part of the inventory: how many connections, and how old."""
 
+    # The newest one, complete or not.
     listing: Listing
     site_name: str
+    # Of the newest listing; whether that one can be counted is its `is_complete`.
     age: str
+    # When it was last listed completely; None for never.
+    as_of: datetime | None
 
 
 def parts(inventory: Inventory) -> list[Part]:
@@ -123,6 +127,9 @@ def parts(inventory: Inventory) -> list[Part]:
             listing=listing,
             site_name=site_name(listing.credential.site),
             age=age_words(listing.started_at, now=inventory.at),
+            as_of=listing.started_at
+            if listing.is_complete
+            else _as_of(inventory.coverage, listing),
         )
         for listing in sorted(listings, key=lambda listing: listing.started_at)
     ]

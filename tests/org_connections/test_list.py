@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -295,6 +296,40 @@ def test_an_org_without_connections_says_when_that_was_read(
     page = open_list(client_of(ada))
     assert "Labs EU has no org connections" in page.text
     assert "Read just now" in page.text
+
+
+def part_of(page: Page, name: str) -> str:
+    """What "How old each part is" says of a credential, as text."""
+    rows = page.html.split("How old each part is")[1].split("<tr>")
+    [row] = [row for row in rows if f">{name}</a>" in row]
+    return " ".join(re.sub(r"<[^>]+>", " ", row).split())
+
+
+@pytest.mark.parametrize("was_complete", [True, False])
+def test_the_age_of_a_part_that_could_not_be_read_claims_no_count(
+    client_of: ClientOf, ada: Person, labs: Credential, was_complete: bool
+) -> None:
+    now = timezone.now()
+    Listing.objects.update(
+        started_at=now - timedelta(days=2), is_complete=was_complete, finished_at=now
+    )
+    Listing.objects.create(
+        credential=labs, started_at=now, finished_at=now, is_complete=False, count=0
+    )
+    part = part_of(open_list(client_of(ada)), "Labs EU")
+    assert " – " in part
+    assert " 0 " not in part
+    assert "Not complete tried just now" in part
+    then = f"{now - timedelta(days=2):%-d %b %Y}" if was_complete else "Never listed completely"
+    assert then in part
+
+
+def test_the_age_of_a_part_that_was_read_has_its_count(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    part = part_of(open_list(client_of(ada)), "Labs EU")
+    assert f" {Listing.objects.get().count} " in part
+    assert "· just now Complete" in part
 
 
 def test_a_stranger_sees_nothing(client_of: ClientOf, stranger: Person, labs: Credential) -> None:
