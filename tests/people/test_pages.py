@@ -205,3 +205,18 @@ def test_the_events_of_a_command_name_the_os_user(db: None, root: Person) -> Non
 
     people.disable_person(actor=command_actor(), person=make_person("hedy"))
     assert AuditEvent.objects.get().actor_name.startswith("command: ")
+
+
+def test_a_page_about_the_account_has_one_title_with_the_product(client: Client, db: None) -> None:
+    assert "<title>Sign in · Org Admin</title>" in client.get("/accounts/login/").text
+
+
+def test_who_never_signed_in_and_has_no_role_is_said_in_whole_words(
+    root: Person, stranger: Person, client_of: ClientOf
+) -> None:
+    page = client_of(root).get("/people/").text
+    row = next(row for row in page.split("<tr") if "Stranger</a>" in row)
+    assert "Never signed in" in row
+    assert "No role" in row
+    assert 'data-label="last signed in"' not in row
+    assert 'data-label="roles"' not in row
