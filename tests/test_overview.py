@@ -115,6 +115,17 @@ def test_a_contradiction_needs_somebody_while_it_is_still_listed(
     assert "Still listed ·" not in open_overview(client).text
 
 
+def test_a_connection_with_a_newer_deletion_in_doubt_is_listed_once(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    before = {"outcome": "deleted", "contradicted_at": timezone.now()}
+    add_deletion(labs, by=ada, connection_id=listed_id(), **before)
+    add_deletion(labs, by=ada, connection_id=listed_id(), state="still_present")
+    text = open_overview(client_of(ada)).text
+    assert "Still there · Payments EU" in text
+    assert "Still listed ·" not in text
+
+
 def test_what_waits_for_approval_needs_other_approvers_only(
     client_of: ClientOf, ada: Person, linus: Person, victor: Person, root: Person, labs: Credential
 ) -> None:

@@ -140,14 +140,18 @@ def _needs_you(*, actor: Actor, credentials: list[Credential], now: datetime) ->
         is_current=True,
         credential__retired_at=None,
     )
-    contradicted = Deletion.objects.filter(Exists(listed), contradicted_at__isnull=False)
+    in_doubt = Deletion.objects.filter(
+        state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None
+    )
+    # Of a connection with a newer deletion in doubt, that one says it all.
+    newer = in_doubt.filter(site=OuterRef("site"), connection_id=OuterRef("connection_id"))
+    contradicted = Deletion.objects.filter(
+        ~Exists(newer), Exists(listed), contradicted_at__isnull=False
+    )
     never_verified = Deletion.objects.filter(
         outcome=Outcome.DELETED, verified_at=None, contradicted_at=None, due_at=None
     )
     asked = _not_sent_yet()
-    in_doubt = Deletion.objects.filter(
-        state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None
-    )
     return NeedsYou(
         in_doubt=_oldest(in_doubt),
         contradicted=_oldest(contradicted),
