@@ -180,6 +180,7 @@ ALLAUTH = [
 ]
 
 PAGES = OURS + ALLAUTH
+DEMO_PAGES = [one for one in PAGES if not one.is_fresh]
 
 NOT_PAGES = {
     "setup": "walked in its own test: it is open only while there is no person",

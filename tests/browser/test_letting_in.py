@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from connections.actors import command_actor
 from connections.services import people
 from orgadmin.demo_cast import PASSWORD
-from tests.browser.test_pages import assert_fit_to_show
+from tests.browser.fitness import assert_fit_to_show
 
 
 def test_the_first_administrator_is_made_with_the_link_and_lands_on_a_credential(

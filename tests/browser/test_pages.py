@@ -1,109 +1,17 @@
-"""Every page, in both themes, on a phone and on a wide screen: accessible, clean and in bounds."""
+"""The first half of the demo's pages: accessible, clean and in bounds."""
 
 from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from playwright.sync_api import Page
 
-from connections.models import Role
-from tests.browser.pages import NOT_PAGES, PAGES, Listed, names_of_addresses
+from tests.browser.fitness import assert_demo_page_is_fit
+from tests.browser.pages import DEMO_PAGES, Listed
 from tests.browser.watch import Watch
-from tests.support.people import make_person
-
-WIDTHS = {"phone": 390, "wide": 1280}
-NARROWEST, WIDEST = 360, 1600
 
 
-class Axe:
-    """axe in one page, loaded once."""
-
-    def __init__(self, page: Page) -> None:
-        self._page = page
-        page.evaluate(AXE_SCRIPT)
-
-    def violations(self, *, only_contrast: bool = False) -> str:
-        """What it finds, as text; empty when nothing."""
-        options: dict[str, object] = {"resultTypes": ["violations"]}
-        if only_contrast:
-            options["runOnly"] = ["color-contrast", "link-in-text-block"]
-        results = AxeResults(self._page.evaluate("(options) => axe.run(options)", options))
-        return results.generate_report() if results.violations_count else ""
-
-
-def assert_in_bounds(page: Page, *, width: int) -> None:
-    """Nothing sticks out to the right: one never scrolls sideways."""
-    page.set_viewport_size({"width": width, "height": 800})
-    sticks_out = page.evaluate(
-        """() => {
-          const width = window.innerWidth;
-          if (document.scrollingElement.scrollWidth <= width) return [];
-          return [...document.querySelectorAll("body *")]
-            .filter((one) => one.getBoundingClientRect().right > width + 0.5)
-            .map((one) => `${one.tagName} ${one.className} ${one.textContent.trim().slice(0, 40)}`)
-            .slice(0, 8);
-        }"""
-    )
-    assert sticks_out == [], f"at {width} px"
-
-
-def assert_fit_to_show(page: Page) -> None:
-    """What holds on every page."""
-    axe = Axe(page)
-    for name, width in WIDTHS.items():
-        page.set_viewport_size({"width": width, "height": 800})
-        page.emulate_media(color_scheme="light")
-        assert axe.violations() == "", f"{name}, light"
-        page.emulate_media(color_scheme="dark")
-        # Colours are all that the theme changes.
-        assert axe.violations(only_contrast=True) == "", f"{name}, dark"
-    for width in (NARROWEST, *WIDTHS.values(), WIDEST):
-        assert_in_bounds(page, width=width)
-
-
-def open_listed(open_as: Callable[..., Page], listed: Listed) -> Page:
-    """Open the page and see that it is the one that was meant."""
-    page = open_as(listed.who, reduced_motion="reduce")
-    path = listed.path()
-    response = page.goto(path)
-    assert response
-    assert response.status == listed.status
-    assert page.url.endswith(path), page.url
-    return page
-
-
-@pytest.fixture
-def open_fresh_as(open_as: Callable[..., Page]) -> Callable[..., Page]:
-    """Open a page of a service that nobody has used yet."""
-
-    def open_by_name(username: str | None, **options: object) -> Page:
-        people = {
-            "administrator": make_person("administrator", is_administrator=True),
-            "operator": make_person("operator", Role.OPERATOR),
-            "viewer": make_person("viewer", Role.VIEWER),
-        }
-        return open_as(people[username] if username else None, **options)
-
-    return open_by_name
-
-
-@pytest.mark.parametrize(
-    "listed", [one for one in PAGES if not one.is_fresh], ids=lambda one: one.slug
-)
+@pytest.mark.parametrize("listed", DEMO_PAGES[::2], ids=lambda one: one.slug)
 def test_a_page_is_fit_to_show(
     listed: Listed, open_demo_as: Callable[..., Page], watch: Watch
 ) -> None:
-    if listed.status != 200:
-        watch.expect(f"status of {listed.status}")
-    assert_fit_to_show(open_listed(open_demo_as, listed))
-
-
-@pytest.mark.parametrize("listed", [one for one in PAGES if one.is_fresh], ids=lambda one: one.slug)
-def test_a_page_of_a_new_service_is_fit_to_show(
-    listed: Listed, open_fresh_as: Callable[..., Page]
-) -> None:
-    assert_fit_to_show(open_listed(open_fresh_as, listed))
-
-
-def test_no_address_is_forgotten() -> None:
-    assert names_of_addresses() - {one.name for one in PAGES} - set(NOT_PAGES) == set()
+    assert_demo_page_is_fit(listed, open_demo_as=open_demo_as, watch=watch)

@@ -1,0 +1,78 @@
+"""What holds on every page, in both themes, on a phone and on a wide screen."""
+
+from collections.abc import Callable
+
+from axe_playwright_python.base import AXE_SCRIPT, AxeResults
+from playwright.sync_api import Page
+
+from tests.browser.pages import Listed
+from tests.browser.watch import Watch
+
+WIDTHS = {"phone": 390, "wide": 1280}
+NARROWEST, WIDEST = 360, 1600
+
+
+class Axe:
+    """axe in one page, loaded once."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        page.evaluate(AXE_SCRIPT)
+
+    def violations(self, *, only_contrast: bool = False) -> str:
+        """What it finds, as text; empty when nothing."""
+        options: dict[str, object] = {"resultTypes": ["violations"]}
+        if only_contrast:
+            options["runOnly"] = ["color-contrast", "link-in-text-block"]
+        results = AxeResults(self._page.evaluate("(options) => axe.run(options)", options))
+        return results.generate_report() if results.violations_count else ""
+
+
+def assert_in_bounds(page: Page, *, width: int) -> None:
+    """Nothing sticks out to the right: one never scrolls sideways."""
+    page.set_viewport_size({"width": width, "height": 800})
+    sticks_out = page.evaluate(
+        """() => {
+          const width = window.innerWidth;
+          if (document.scrollingElement.scrollWidth <= width) return [];
+          return [...document.querySelectorAll("body *")]
+            .filter((one) => one.getBoundingClientRect().right > width + 0.5)
+            .map((one) => `${one.tagName} ${one.className} ${one.textContent.trim().slice(0, 40)}`)
+            .slice(0, 8);
+        }"""
+    )
+    assert sticks_out == [], f"at {width} px"
+
+
+def assert_fit_to_show(page: Page) -> None:
+    """What holds on every page."""
+    axe = Axe(page)
+    for name, width in WIDTHS.items():
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme="light")
+        assert axe.violations() == "", f"{name}, light"
+        page.emulate_media(color_scheme="dark")
+        # Colours are all that the theme changes.
+        assert axe.violations(only_contrast=True) == "", f"{name}, dark"
+    for width in (NARROWEST, *WIDTHS.values(), WIDEST):
+        assert_in_bounds(page, width=width)
+
+
+def open_listed(open_as: Callable[..., Page], listed: Listed) -> Page:
+    """Open the page and see that it is the one that was meant."""
+    page = open_as(listed.who, reduced_motion="reduce")
+    path = listed.path()
+    response = page.goto(path)
+    assert response
+    assert response.status == listed.status
+    assert page.url.endswith(path), page.url
+    return page
+
+
+def assert_demo_page_is_fit(
+    listed: Listed, *, open_demo_as: Callable[..., Page], watch: Watch
+) -> None:
+    """Open the page in the demo's company and look at it."""
+    if listed.status != 200:
+        watch.expect(f"status of {listed.status}")
+    assert_fit_to_show(open_listed(open_demo_as, listed))

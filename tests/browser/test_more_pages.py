@@ -1,0 +1,45 @@
+"""The other half of the demo's pages, for another worker, and those of a new service."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page
+
+from connections.models import Role
+from tests.browser.fitness import assert_demo_page_is_fit, assert_fit_to_show, open_listed
+from tests.browser.pages import DEMO_PAGES, NOT_PAGES, PAGES, Listed, names_of_addresses
+from tests.browser.watch import Watch
+from tests.support.people import make_person
+
+
+@pytest.fixture
+def open_fresh_as(open_as: Callable[..., Page]) -> Callable[..., Page]:
+    """Open a page of a service that nobody has used yet."""
+
+    def open_by_name(username: str | None, **options: object) -> Page:
+        people = {
+            "administrator": make_person("administrator", is_administrator=True),
+            "operator": make_person("operator", Role.OPERATOR),
+            "viewer": make_person("viewer", Role.VIEWER),
+        }
+        return open_as(people[username] if username else None, **options)
+
+    return open_by_name
+
+
+@pytest.mark.parametrize("listed", DEMO_PAGES[1::2], ids=lambda one: one.slug)
+def test_a_page_is_fit_to_show(
+    listed: Listed, open_demo_as: Callable[..., Page], watch: Watch
+) -> None:
+    assert_demo_page_is_fit(listed, open_demo_as=open_demo_as, watch=watch)
+
+
+@pytest.mark.parametrize("listed", [one for one in PAGES if one.is_fresh], ids=lambda one: one.slug)
+def test_a_page_of_a_new_service_is_fit_to_show(
+    listed: Listed, open_fresh_as: Callable[..., Page]
+) -> None:
+    assert_fit_to_show(open_listed(open_fresh_as, listed))
+
+
+def test_no_address_is_forgotten() -> None:
+    assert names_of_addresses() - {one.name for one in PAGES} - set(NOT_PAGES) == set()
