@@ -10,6 +10,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
@@ -146,6 +147,21 @@ class SecondFactorMiddleware:
         messages.warning(request, "Set up a second factor first: it is required here.")
         url = reverse("mfa_index")
         return HttpResponseClientRedirect(url) if "HX-Request" in request.headers else redirect(url)
+
+
+class SignInMiddleware(LoginRequiredMiddleware):
+    """Leads whoever is not signed in to the sign-in; a piece of a page is refused instead.
+
+    The sign-in page has no place within the page on which something is being typed.
+    """
+
+    def handle_no_permission(  # type: ignore[override]
+        self, request: HttpRequest, view_func: Callable[..., Any]
+    ) -> HttpResponseBase:
+        """Redirect, or answer htmx with 401: nothing was done."""
+        if "HX-Request" in request.headers:
+            return HttpResponse(status=401)
+        return super().handle_no_permission(request, view_func)
 
 
 class SentMiddleware:

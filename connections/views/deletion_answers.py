@@ -85,7 +85,8 @@ def outcome(
     }
     if not wants_fragment(request):
         return render(request, DETAIL, context | record_context(deletion=deletion), status=status)
-    response = render(request, f"{DETAIL}#outcome", context, status=status)
+    part = "outcome_apart" if is_apart else "outcome"
+    response = render(request, f"{DETAIL}#{part}", context, status=status)
     # The record stands beside the outcome and brings itself up to date.
     response["HX-Trigger"] = "deletionChanged"
     return response

@@ -197,7 +197,8 @@
   });
 
   document.addEventListener("htmx:afterRequest", (event) => {
-    const form = event.detail.elt?.closest?.("form");
+    /* A form that its answer replaced speaks through a parent; the request still knows it. */
+    const form = event.detail.requestConfig?.elt?.closest?.("form");
     if (form) markIdle(form);
   });
 
@@ -214,6 +215,26 @@
     document.querySelectorAll("input[name=confirmation]").forEach(hintConfirmation);
   });
 
+  /* Who signed in again, in another tab, has a new form token: take it before the next act. */
+  let tokenIsOld = false;
+
+  async function renewToken() {
+    const answer = await fetch(window.location.href, { credentials: "same-origin" });
+    const headers = new DOMParser().parseFromString(await answer.text(), "text/html").body.getAttribute("hx-headers");
+    const token = JSON.parse(headers)["X-CSRFToken"];
+    document.body.setAttribute("hx-headers", headers);
+    for (const field of document.querySelectorAll("input[name=csrfmiddlewaretoken]")) field.value = token;
+    tokenIsOld = false;
+  }
+
+  document.addEventListener("htmx:confirm", (event) => {
+    if (!tokenIsOld || event.detail.verb === "get") return;
+    event.preventDefault();
+    const go = () => event.detail.issueRequest(true);
+    /* Without a new one the act is refused again, and says so. */
+    renewToken().then(go, go);
+  });
+
   /* Our own server is silent, or refuses: say so where the answer was expected. */
   function showSilence(event, status) {
     const asked = event.detail.elt;
@@ -221,7 +242,9 @@
     /* A look that failed is no act: the next one comes by itself. */
     if (!isAct(event.detail) && asked?.hasAttribute("data-quiet")) return;
     const refused = status >= 400 && status < 500 && status !== 408;
-    const kind = refused ? "refused" : record && isAct(event.detail) ? "no-answer-deletion" : "no-answer";
+    const unsent = status === 401 || status === 403;
+    if (unsent) tokenIsOld = true;
+    const kind = unsent ? "refused-unsent" : refused ? "refused" : record && isAct(event.detail) ? "no-answer-deletion" : "no-answer";
     const box = document.getElementById(kind).content.firstElementChild.cloneNode(true);
     const statusPlace = $("[data-status]", box);
     if (statusPlace) statusPlace.textContent = String(status);

@@ -10,6 +10,7 @@ from connections.models import Deletion, Person
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.browser.desk import REASON, Desk
+from tests.browser.sessions import session_cookie
 from tests.browser.watch import Watch
 
 RECORD = re.compile(r"/deletions/[0-9a-f-]{36}/$")
@@ -83,6 +84,37 @@ def test_a_second_tab_that_comes_later_is_told_that_it_changed(desk: Desk, watch
     expect(other.page.get_by_label("Why?")).to_have_value(REASON)
     assert_deleted_once(desk)
     assert Deletion.objects.count() == 1
+
+
+def test_the_result_takes_the_place_of_the_question(desk: Desk) -> None:
+    desk.delete()
+
+    expect(desk.page.get_by_role("heading", level=1)).to_have_text("Payments US → Group SOC")
+    expect(desk.page).to_have_title("Deletion: Payments US → Group SOC · Org Admin")
+    expect(desk.page.get_by_text("can no longer query")).not_to_be_visible()
+    expect(desk.page.get_by_text("change", exact=True)).not_to_be_visible()
+    expect(desk.page.locator("#progress")).not_to_have_class(re.compile("is-busy"))
+
+
+@pytest.mark.parametrize("lost", ["every cookie", "the session"])
+def test_whoever_is_signed_out_signs_in_elsewhere_and_presses_again(
+    lost: str, desk: Desk, operator: Person, stage: str, watch: Watch
+) -> None:
+    desk.fill()
+    desk.page.context.clear_cookies(name=None if lost == "every cookie" else "sessionid")
+    watch.expect("(status of|Code) 40[13]")
+    desk.delete_button.click()
+    refusal = desk.page.get_by_role("heading", name="Nothing was sent.")
+    expect(refusal).to_be_focused()
+    link = desk.page.get_by_role("link", name="Sign in in a new tab")
+    expect(link).to_have_attribute("href", "/accounts/login/")
+    assert desk.sent() == 0
+
+    desk.page.context.add_cookies([session_cookie(operator, address=stage)])
+    desk.delete_button.click()
+
+    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    assert_deleted_once(desk)
 
 
 @pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])

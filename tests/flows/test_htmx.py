@@ -34,6 +34,18 @@ def test_asking_answers_with_the_outcome_and_the_address_of_the_record(desk: Des
     assert page.link("Open the record") == f"/deletions/{desk.deletion().pk}/"
 
 
+def test_the_fragment_brings_the_title_and_the_heading_of_the_record(desk: Desk) -> None:
+    page = read(ask(desk, desk.typed()))
+    whole = desk.open(f"/deletions/{desk.deletion().pk}/")
+
+    title = "<title>Deletion: Payments US → Group SOC · Org Admin</title>"
+    assert title in page.html
+    assert title in whole.html
+    heading = '<h1 id="page-title" hx-swap-oob="true">Payments US → Group SOC</h1>'
+    assert heading in page.html
+    assert heading.replace(' hx-swap-oob="true"', "") in whole.html
+
+
 def test_the_fragment_is_the_same_as_on_the_page(desk: Desk, sandbox: SandboxServer) -> None:
     sandbox.world.set_fault(fault=faults.ANSWERS_403, connection_id=desk.connection.id)
     desk.delete()
