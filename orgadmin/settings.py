@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from django.utils.csp import CSP
 from environs import Env
 
 from connections.sites import parse_extra_sites
-from orgadmin.private_files import PrivateFileError, create_private_text_once, read_private_text
+from orgadmin.secret_key import load_secret_key
 
 env = Env()
 
@@ -91,31 +90,11 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 KEYRING_FILE = Path(env.str("ORGADMIN_KEYRING_FILE", str(DATA_DIR / "keyring.json")))
 
 
-def load_secret_key() -> str:
-    """SECRET_KEY from the environment, its file, or (SQLite only) made on first use.
-
-    Raises ImproperlyConfigured with what to do when there is none and none may be made.
-    """
-    given: str = env.str("SECRET_KEY", "")
-    if given:
-        return given
-    named: str = env.str("SECRET_KEY_FILE", "")
-    try:
-        if named:
-            return read_private_text(Path(named)).strip()
-        if DATABASE_IS_SQLITE:
-            return create_private_text_once(
-                DATA_DIR / "secret_key", lambda: secrets.token_urlsafe(50)
-            ).strip()
-    except PrivateFileError as error:
-        raise ImproperlyConfigured(str(error)) from None
-    raise ImproperlyConfigured(
-        "Set SECRET_KEY or SECRET_KEY_FILE. With PostgreSQL it is never made by itself, because "
-        "every process must share one: run `./run manage make_keys --output DIR` once."
-    )
-
-
-SECRET_KEY = load_secret_key()
+SECRET_KEY = load_secret_key(
+    given=env.str("SECRET_KEY", ""),
+    named=env.str("SECRET_KEY_FILE", ""),
+    make_at=DATA_DIR / "secret_key" if DATABASE_IS_SQLITE else None,
+)
 
 # --- Datadog ----------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django import forms
 
-from connections.services.deletions import LONGEST_REASON
+from connections.services.deletion_rules import LONGEST_REASON, OUT_OF_DATE
 from connections.services.errors import InvalidInputError
 
 
@@ -63,7 +63,7 @@ class DeletionForm(forms.Form):
     # Made by the page, so that the same form posted twice is one deletion.
     request_id = forms.UUIDField(
         widget=forms.HiddenInput,
-        error_messages={"required": "This form is not whole. Look again and send it once more."},
+        error_messages={"required": OUT_OF_DATE, "invalid": OUT_OF_DATE},
     )
     digest = forms.CharField(required=False, widget=forms.HiddenInput)
     reason = forms.CharField(

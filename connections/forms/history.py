@@ -47,7 +47,7 @@ class HistoryForm(forms.Form):
         return HistoryFilter(
             since=since,
             # The last day is meant as a whole.
-            until=until + timedelta(days=1) if until else None,
+            until=_next_day(until) if until else None,
             person=person.pk if person else None,
             credential=credential.pk if credential else None,
             site=data.get("site", ""),
@@ -59,6 +59,14 @@ class HistoryForm(forms.Form):
             connection_id=data.get("connection_id"),
             text=data.get("q", ""),
         )
+
+
+def _next_day(at: datetime) -> datetime | None:
+    try:
+        return at + timedelta(days=1)
+    except OverflowError:
+        # The last day there is ends nothing.
+        return None
 
 
 def _midnight(day: date | None) -> datetime | None:

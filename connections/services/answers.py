@@ -97,8 +97,9 @@ def _move_on(
     now = clock.now()
     values: dict[str, object] = {}
     if to.state == State.WAITING:
-        values["due_at"] = now + timedelta(seconds=to.wait_seconds or 60)
-        values["expires_at"] = (deletion.confirmed_at or now) + transitions.SENDING_WINDOW
+        expires_at = (deletion.confirmed_at or now) + transitions.SENDING_WINDOW
+        values["due_at"] = min(now + timedelta(seconds=to.wait_seconds or 60), expires_at)
+        values["expires_at"] = expires_at
     elif to.state == State.UNKNOWN:
         sending_at = deletion.sending_at or now
         values["due_at"] = transitions.next_look(sending_at=sending_at, now=now)

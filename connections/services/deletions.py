@@ -9,12 +9,12 @@ person's yes or no, services/endings.py taking it back or closing it without kno
 
 from uuid import UUID
 
-from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 
 from connections import clock, policies
-from connections.actors import Actor, person_actor
+from connections.actors import Actor
 from connections.models import (
+    Cause,
     Credential,
     Deletion,
     OrgConnectionSnapshot,
@@ -23,10 +23,10 @@ from connections.models import (
     State,
 )
 from connections.services import audit, history, readings, reviews, sending, transitions
-from connections.services.errors import ConflictError, InvalidInputError, has_words
+from connections.services import deletion_rules as rules
+from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.readings import Fetched
 from connections.services.reviews import Review, ReviewChangedError
-from connections.services.tickets import check_ticket
 from connections.services.transitions import Next, Note, describe
 
 LONGEST_REASON = 4000
@@ -58,17 +58,18 @@ def request_deletion(
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
         return _same_request(repeated, actor=actor)
-    check_credential(credential=credential, requester=requester or actor.person)
+    rules.check_credential(credential=credential, requester=requester or actor.person)
     shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if shown.open_deletion:
         return shown.open_deletion
-    _check_requester(shown, requester=requester or actor.person)
+    rules.check_requester(shown, requester=requester or actor.person)
+    rules.check_nobody_else_sees_it(shown)
     if digest and digest != shown.digest:
         # Before the rest is looked at: what must be typed may have changed with it.
         raise _changed(shown)
-    _check_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
+    rules.check_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
     if not digest:
-        raise _changed(shown)
+        raise ReviewChangedError(rules.OUT_OF_DATE, review=shown)
     reading = None if shown.is_reviewed else _read_unlisted(shown, actor=actor)
     if not shown.needs_approval:
         # A pair that cannot be opened must show before anything is asked for in the record.
@@ -112,51 +113,6 @@ def _same_request(deletion: Deletion, *, actor: Actor) -> Deletion:
     if actor.person and deletion.requested_by_id != actor.person.pk:
         raise ConflictError("This form belongs to another person. Open the review again.")
     return deletion
-
-
-def check_credential(*, credential: Credential, requester: Person | None) -> None:
-    """Whether this credential may send what this person asks for.
-
-    Raises InvalidInputError naming what stands against it, and PermissionDenied when the person
-    may not delete connections.
-    """
-    if requester and not policies.can_delete(person_actor(person=requester)):
-        raise PermissionDenied(f"{requester} may not delete connections.")
-    if credential.is_retired:
-        raise InvalidInputError(
-            {"credential": f"{credential.name} was retired. Choose another credential."}
-        )
-    if not credential.org_id:
-        raise InvalidInputError(
-            {"credential": f"{credential.name} was never verified. Verify it first."}
-        )
-
-
-def _check_requester(shown: Review, *, requester: Person | None) -> None:
-    if shown.needs_approval and requester is None:
-        raise InvalidInputError(
-            {
-                "credential": "It needs a second person, so a person must ask: name one with "
-                "--as USERNAME."
-            }
-        )
-
-
-def _check_input(*, shown: Review, reason: str, ticket: str, confirmation: str | None) -> None:
-    fields: dict[str, str] = {}
-    if not has_words(reason):
-        fields["reason"] = "Say why: the reason stands in the record for ever."
-    elif len(reason.strip()) > LONGEST_REASON:
-        fields["reason"] = f"A reason has at most {LONGEST_REASON} characters."
-    problem = check_ticket(ticket.strip())
-    if problem:
-        fields["ticket"] = problem
-    if not shown.needs_approval and not reviews.confirmation_matches(
-        typed=confirmation or "", expected=shown.text_to_type
-    ):
-        fields["confirmation"] = f"Type “{shown.text_to_type}” to confirm. Nothing was sent."
-    if fields:
-        raise InvalidInputError(fields)
 
 
 def _create(
@@ -262,6 +218,8 @@ def execute_deletion(
         )
     if deletion.expires_at and now >= deletion.expires_at:
         raise ConflictError("It has expired. Nothing was sent. Ask again.")
+    # Only what a failed reading holds back may be sent without another one.
+    without_reading = without_reading and deletion.cause == Cause.LISTING_FAILED
     # What keeps it from being read again must show before it counts as confirmed.
     sending.require_sendable(deletion=deletion, confirmed_by=actor.person)
     confirmed = transitions.move(

@@ -8,7 +8,7 @@ from django.db.models import Q
 from connections import clock
 from connections.actors import Actor
 from connections.models import AMBIGUOUS, Deletion, Outcome, State
-from connections.services import audit, reconciliation, sending, transitions
+from connections.services import audit, reconciliation, rereading, sending, transitions
 from connections.services.errors import BlockedError, UnavailableError
 from connections.services.readings import Fetched
 from connections.services.transitions import Note, describe
@@ -26,7 +26,8 @@ def work_off(*, actor: Actor, limit: int = BATCH) -> list[Deletion]:
     """Do once what is due: expire, send waiting ones, give up lost claims, look, prove.
 
     Takes at most `limit`, so that a worker can stop in between. Returns the deletions touched.
-    Never sleeps and never sends after an ambiguous attempt.
+    Never sleeps. Nothing is sent again after an ambiguous attempt, but for one that a person
+    looked at and confirmed anew.
     """
     touched = []
     for deletion in due_deletions(now=clock.now(), limit=limit):
@@ -86,7 +87,7 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
     try:
         sending.send_deletion(deletion=deletion, actor=actor)
     except UnavailableError as error:
-        sending.note_not_read(deletion=deletion, reading=Fetched(cause=error.cause), actor=actor)
+        rereading.note_not_read(deletion=deletion, reading=Fetched(cause=error.cause), actor=actor)
     except BlockedError as blocked:
         to = transitions.give_up(
             cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()

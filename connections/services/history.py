@@ -6,7 +6,7 @@ beyond 1,000.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from django.db import connection
@@ -65,6 +65,10 @@ class Cursor:
         requested_at = datetime.fromisoformat(at)
         if not separator or requested_at.tzinfo is None:
             raise ValueError("This is not a place in the history.")
+        try:
+            requested_at = requested_at.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("This is not a place in the history.") from None
         return cls(requested_at=requested_at, id=UUID(pk))
 
 

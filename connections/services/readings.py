@@ -139,15 +139,23 @@ def fetch_with(client: DatadogClient | Fetched, *, credential: Credential) -> Fe
     return fetch(client=client, org_id=credential.org_id)
 
 
-def read(*, credential: Credential, actor: Actor, find: UUID | None = None) -> Fetched:
+def read(
+    *,
+    credential: Credential,
+    actor: Actor,
+    find: UUID | None = None,
+    deadline_seconds: float | None = None,
+) -> Fetched:
     """Fetch with one credential and keep what was said.
 
     With `find`, a listing that shows that connection was not checked for completeness, so it is
-    only looked at and not kept.
+    only looked at and not kept. `deadline_seconds` shortens the usual one.
     """
     client = open_client(credential=credential)
     started_at = clock.now()
-    fetched = fetch(client=client, org_id=credential.org_id, find=find)
+    fetched = fetch(
+        client=client, org_id=credential.org_id, find=find, deadline_seconds=deadline_seconds
+    )
     if not (find and fetched.find(find)):
         store(credential=credential, fetched=fetched, started_at=started_at, actor=actor)
     return replace(fetched, started_at=started_at, seen_by=credential.name)

@@ -14,8 +14,15 @@ from connections.models import (
     Outcome,
     State,
 )
-from connections.services import audit, contradictions, org_connections, readings, transitions
-from connections.services.errors import ConflictError, UnavailableError
+from connections.services import (
+    audit,
+    contradictions,
+    looks,
+    org_connections,
+    readings,
+    transitions,
+)
+from connections.services.errors import ConflictError
 from connections.services.readings import Fetched
 from connections.services.transitions import Next, Note, describe
 
@@ -64,11 +71,11 @@ def look(*, deletion: Deletion, actor: Actor) -> None:
     Two complete listings that agree decide: the first at least 35 s after the sending began, the
     second at least 60 s after the first. Anything less leaves the deletion as it is.
     """
-    reading = _read_with_any(deletion=deletion, actor=actor)
+    reading = looks.read_with_any(deletion=deletion, actor=actor)
     now = clock.now()
     sending_at = deletion.sending_at or now
     seen_at = reading.started_at or now
-    present = _presence(deletion=deletion, reading=reading)
+    present = looks.presence(deletion=deletion, reading=reading)
     counts = present is not None and seen_at - sending_at >= transitions.FIRST_LOOK_AFTER
     decided = (
         counts
@@ -105,7 +112,7 @@ def _move_after_look(
     reading: Fetched,
     values: dict[str, object],
 ) -> None:
-    looked = _looked_note(deletion=deletion, reading=reading)
+    looked = looks.looked_note(deletion=deletion, reading=reading)
     if to.state == deletion.state:
         kept = deletion.cause_details | {"last_look": looked.details}
         transitions.move(
@@ -131,57 +138,6 @@ def _move_after_look(
     )
 
 
-def _looked_note(*, deletion: Deletion, reading: Fetched) -> Note:
-    present = _presence(deletion=deletion, reading=reading)
-    found = {True: "listed", False: "not listed", None: "cannot tell"}[present]
-    return Note(
-        code=audit.Code.DELETION_LOOKED,
-        sentence=f"Looked at Datadog's list for {describe(deletion)}: {found}.",
-        details={
-            "found": found,
-            "cause": reading.cause,
-            "http_status": reading.http_status,
-            "errors": list(reading.errors),
-            "at": (reading.started_at or clock.now()).isoformat(),
-        },
-    )
-
-
-def _presence(*, deletion: Deletion, reading: Fetched) -> bool | None:
-    """True: listed. False: a complete listing lacks it. None: the reading proves nothing."""
-    if reading.find(deletion.connection_id) is not None:
-        return True
-    return False if reading.is_complete else None
-
-
-def _read_with_any(*, deletion: Deletion, actor: Actor) -> Fetched:
-    """Read with the deletion's credential, else with another of either org; the first that tells.
-
-    Only credentials pinned to the source or destination org may speak of absence.
-    """
-    readers = credentials_of_either_org(deletion=deletion)
-    if not readers:
-        return Fetched(cause=Cause.CREDENTIAL_RETIRED)
-    reading = Fetched()
-    for credential in readers:
-        try:
-            reading = readings.read(credential=credential, actor=actor, find=deletion.connection_id)
-        except UnavailableError as error:
-            reading = Fetched(cause=error.cause)
-        if _presence(deletion=deletion, reading=reading) is not None:
-            break
-    return reading
-
-
-def credentials_of_either_org(*, deletion: Deletion) -> list[Credential]:
-    """Credentials in use that can speak about the connection, the deletion's own one first."""
-    orgs = {deletion.source_org_id, deletion.sink_org_id} - {""}
-    in_use = Credential.objects.filter(site=deletion.site, retired_at=None)
-    own = in_use.filter(pk=deletion.credential_id)
-    others = in_use.filter(org_id__in=orgs).exclude(pk=deletion.credential_id).order_by("name")
-    return [*own, *others]
-
-
 def prove(*, deletion: Deletion, actor: Actor) -> None:
     """Look whether a connection settled as gone is gone from the list: the proof of effect.
 
@@ -189,16 +145,16 @@ def prove(*, deletion: Deletion, actor: Actor) -> None:
     answer sets `contradicted_at`, and whoever has seen it lists again, so that the inventory shows
     it too. The outcome is never rewritten.
     """
-    reading = _read_with_any(deletion=deletion, actor=actor)
+    reading = looks.read_with_any(deletion=deletion, actor=actor)
     now = clock.now()
     seen_at = reading.started_at or now
     settled_at = deletion.settled_at or now
-    present = _presence(deletion=deletion, reading=reading)
+    present = looks.presence(deletion=deletion, reading=reading)
     was_contradicted = deletion.contradicted_at is not None
     with transaction.atomic():
         rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
         if present is not False:
-            looked = _looked_note(deletion=deletion, reading=reading)
+            looked = looks.looked_note(deletion=deletion, reading=reading)
             audit.record(
                 code=looked.code,
                 actor=actor,
@@ -206,6 +162,7 @@ def prove(*, deletion: Deletion, actor: Actor) -> None:
                 sentence=looked.sentence,
                 details=looked.details,
             )
+            rows.update(cause_details={"last_look": looked.details})
         if present is None:
             rows.update(due_at=_next_proof_of(deletion=deletion, settled_at=settled_at, now=now))
         elif present:

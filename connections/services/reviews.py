@@ -141,7 +141,7 @@ def confirmation_matches(*, typed: str, expected: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split()).casefold()
+    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
 
 
 def open_deletion(*, site: str, connection_id: UUID) -> Deletion | None:

@@ -5,8 +5,8 @@ DELETE is without its record; nothing is locked while Datadog answers; and what 
 written only by the process whose claim still stands.
 """
 
+import logging
 import time
-from datetime import timedelta
 from uuid import UUID
 
 from django.db import Error as DatabaseError
@@ -26,12 +26,21 @@ from connections.models import (
     Outcome,
     Person,
     State,
-    snapshot_digest,
 )
-from connections.services import answers, audit, readings, reconciliation, spool, transitions
-from connections.services.errors import BlockedError, Kept, SentError
+from connections.services import (
+    answers,
+    audit,
+    readings,
+    reconciliation,
+    rereading,
+    spool,
+    transitions,
+)
+from connections.services.errors import BlockedError, Kept, SentError, UnavailableError
 from connections.services.readings import Fetched
 from connections.services.transitions import Next, Note, describe
+
+logger = logging.getLogger(__name__)
 
 # The total deadline of one DELETE, from just before its claim; read at each sending.
 DELETE_SECONDS = 30.0
@@ -59,7 +68,7 @@ def send_deletion(
             reading = readings.read(
                 credential=deletion.credential, actor=actor, find=deletion.connection_id
             )
-        if not _is_as_reviewed(deletion=deletion, reading=reading, actor=actor):
+        if not rereading.is_as_reviewed(deletion=deletion, reading=reading, actor=actor):
             return deletion
     was_read = reading is not None and reading.find(deletion.connection_id) is not None
     began_at = time.monotonic()
@@ -90,22 +99,28 @@ def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> Data
     Raises BlockedError when somebody involved lost the right or the credential is retired, and
     UnavailableError when its keys cannot be opened.
     """
-    blocked = _what_blocks(deletion=deletion, confirmed_by=confirmed_by)
-    if blocked:
-        raise BlockedError(blocked[1], cause=blocked[0])
+    _require_unblocked(deletion=deletion, confirmed_by_id=confirmed_by.pk if confirmed_by else None)
     return readings.open_client(credential=deletion.credential)
 
 
-def _what_blocks(*, deletion: Deletion, confirmed_by: Person | None) -> tuple[Cause, str] | None:
+def _require_unblocked(*, deletion: Deletion, confirmed_by_id: UUID | None) -> None:
+    blocked = _what_blocks(deletion=deletion, confirmed_by_id=confirmed_by_id)
+    if blocked:
+        raise BlockedError(blocked[1], cause=blocked[0])
+
+
+def _what_blocks(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[Cause, str] | None:
     """Why a deletion that was rightly confirmed may not be sent any more: a cause and a sentence.
 
-    Rights are read again at every sending: whoever confirmed or approved may have left since.
+    Rights are read from the database at every call: whoever asked, confirmed or approved may have
+    left a moment ago.
     """
     credential = Credential.objects.get(pk=deletion.credential_id)
     if credential.is_retired:
         return Cause.CREDENTIAL_RETIRED, f"The credential {credential.name} was retired."
-    for person in (deletion.requested_by, confirmed_by):
-        if person and not policies.can_delete(person_actor(person=person)):
+    involved = Person.objects.filter(pk__in=[deletion.requested_by_id, confirmed_by_id])
+    for person in involved:
+        if not policies.can_delete(person_actor(person=person)):
             sentence = f"{person} may not delete connections any more."
             return Cause.PERSON_LOST_RIGHT, sentence
     approvals = deletion.approvals.filter(decision=Approval.Decision.APPROVED)
@@ -116,96 +131,29 @@ def _what_blocks(*, deletion: Deletion, confirmed_by: Person | None) -> tuple[Ca
     return None
 
 
-def _is_as_reviewed(*, deletion: Deletion, reading: Fetched, actor: Actor) -> bool:
-    """Whether to send, by what Datadog says now; settles or notes the deletion where not."""
-    item = reading.find(deletion.connection_id)
-    if item is None and reading.is_complete:
-        _settle_absent(deletion=deletion, actor=actor)
-        return False
-    if item is None:
-        if not deletion.is_reviewed:
-            return True
-        note_not_read(deletion=deletion, reading=reading, actor=actor)
-        return False
-    fields = readings.fields_from(item)
-    digest = snapshot_digest(
-        site=deletion.site, connection_id=str(deletion.connection_id), fields=fields
-    )
-    if digest == deletion.digest:
-        return True
-    now_says: dict[str, object] = {
-        "source_org_name": fields.source_org_name,
-        "sink_org_name": fields.sink_org_name,
-        "connection_types": list(fields.connection_types),
-    }
-    _settle_stale(deletion=deletion, actor=actor, now_says=now_says)
-    return False
-
-
-def _settle_absent(*, deletion: Deletion, actor: Actor) -> None:
-    outcome = (
-        Outcome.GONE_UNATTRIBUTED if deletion.has_ambiguous_attempt else Outcome.ALREADY_ABSENT
-    )
-    sentence = f"Nothing was sent: a complete listing lacks {describe(deletion)}."
-    transitions.move(
-        deletion=deletion,
-        actor=actor,
-        to=Next(state=State.SETTLED, outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
-        notes=[Note(code=audit.Code.DELETION_SETTLED, sentence=sentence)],
-    )
-
-
-def _settle_stale(*, deletion: Deletion, actor: Actor, now_says: dict[str, object]) -> None:
-    """End it: what would be deleted is not what was reviewed.
-
-    After an attempt that may yet be carried out it is unknown, since stale says that we did
-    nothing.
-    """
-    is_unknown = deletion.has_ambiguous_attempt
-    to = Next(state=State.SETTLED, outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ)
-    later: dict[str, object] = {}
-    if is_unknown:
-        to = Next(state=State.UNKNOWN, cause=Cause.CHANGED_WHEN_READ)
-        later["due_at"] = clock.now() + transitions.SECOND_LOOK_AFTER
-    code = audit.Code.DELETION_UNKNOWN if is_unknown else audit.Code.DELETION_SETTLED
-    sentence = f"Nothing was sent: {describe(deletion)} changed since it was reviewed."
-    transitions.move(
-        deletion=deletion,
-        actor=actor,
-        to=to,
-        notes=[Note(code=code, sentence=sentence, details={"now_says": now_says})],
-        cause_details={"now_says": now_says},
-        **later,
-    )
-
-
-def note_not_read(*, deletion: Deletion, reading: Fetched, actor: Actor) -> None:
-    """The connection could not be read again: nothing is sent and the state stays."""
-    details = {
-        "cause": reading.cause,
-        "http_status": reading.http_status,
-        "errors": list(reading.errors),
-    }
-    sentence = f"Nothing was sent: {describe(deletion)} could not be read again."
-    later: dict[str, object] = {}
-    if deletion.state == State.WAITING:
-        later["due_at"] = clock.now() + timedelta(seconds=60)
-    transitions.move(
-        deletion=deletion,
-        actor=actor,
-        to=Next(state=State(deletion.state), cause=Cause.LISTING_FAILED),
-        notes=[Note(code=audit.Code.DELETION_NOT_READ, sentence=sentence, details=details)],
-        cause_details=details,
-        **later,
+def _sending_note(deletion: Deletion, *, number: int, was_read_before: bool) -> Note:
+    return Note(
+        code=audit.Code.DELETION_SENDING,
+        sentence=f"Sending attempt {number} to delete {describe(deletion)}.",
+        details={
+            "attempt": number,
+            "epoch": deletion.epoch + 1,
+            "credential": deletion.credential.name,
+            "fingerprint": deletion.credential.fingerprint,
+            "was_read_before": was_read_before,
+        },
     )
 
 
 def claim(*, deletion: Deletion, actor: Actor, was_read_before: bool) -> Attempt | None:
     """Take the deletion for this process and record the attempt, durably, before it is sent.
 
-    Returns None when somebody else claimed or moved it first; then nothing may be sent.
+    Returns None when somebody else claimed or moved it first; then nothing may be sent. Raises
+    BlockedError when a right was lost, or the credential retired, while it was read again.
     """
     with transaction.atomic(durable=True):
+        Credential.objects.select_for_update().get(pk=deletion.credential_id)
+        _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
         now = clock.now()
         epoch = deletion.epoch + 1
         number = (deletion.attempts.aggregate(last=Max("number"))["last"] or 0) + 1
@@ -213,19 +161,7 @@ def claim(*, deletion: Deletion, actor: Actor, was_read_before: bool) -> Attempt
             deletion=deletion,
             actor=actor,
             to=Next(state=State.SENDING),
-            notes=[
-                Note(
-                    code=audit.Code.DELETION_SENDING,
-                    sentence=f"Sending attempt {number} to delete {describe(deletion)}.",
-                    details={
-                        "attempt": number,
-                        "epoch": epoch,
-                        "credential": deletion.credential.name,
-                        "fingerprint": deletion.credential.fingerprint,
-                        "was_read_before": was_read_before,
-                    },
-                )
-            ],
+            notes=[_sending_note(deletion, number=number, was_read_before=was_read_before)],
             epoch=epoch,
             sending_at=now,
             due_at=now + transitions.CLAIM_TIMEOUT,
@@ -255,6 +191,9 @@ def _look_after(*, deletion: Deletion, actor: Actor, answer: Answer) -> None:
             reconciliation.prove(deletion=deletion, actor=actor)
         elif deletion.outcome == Outcome.ALREADY_ABSENT:
             reconciliation.ask_everyone(deletion=deletion, actor=actor)
+    except UnavailableError:
+        # It was sent and recorded; the look that could not be taken now is taken later.
+        logger.warning("Deletion %s was sent; looking afterwards failed.", deletion.pk)
     except DatabaseError as error:
         said = answers.in_words(answer)
         raise SentError(deletion_id=deletion.pk, said=said, kept=Kept.IN_DATABASE) from error

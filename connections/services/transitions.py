@@ -104,6 +104,9 @@ def move(*, deletion: Deletion, actor: Actor, to: Next, notes: list[Note], **val
     with transaction.atomic():
         moved = (
             Deletion.objects.filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)
+            # Of two confirmations at once only the first passes, and nothing leaves settled.
+            .filter(confirmed_at=deletion.confirmed_at)
+            .exclude(state=State.SETTLED)
         ).update(**_fields_of(to, actor=actor) | values)
         if moved:
             for note in notes:

@@ -10,10 +10,11 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.timesince import timesince
 
-from connections import clock, wording
+from connections import clock, policies, wording
+from connections.actors import Actor
 from connections.forms.deletions import ConnectionChoiceForm, DeletionForm
 from connections.models import Credential, Deletion, OrgConnectionSnapshot
-from connections.services import org_connections
+from connections.services import org_connections, people
 from connections.services.reviews import Review
 from connections.sites import DatadogSite, UnknownSiteError, get_site
 from connections.views.ages import age_words
@@ -39,6 +40,24 @@ def site_name(site: str) -> str:
     """ "EU1", or the stored name of a site no longer known."""
     known = site_or_none(site)
     return known.name if known else site
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoSenderPage:
+    """What is shown where no credential could send: who can change that."""
+
+    can_manage_credentials: bool
+    administrators: list[str]
+
+
+def no_sender_page(*, actor: Actor) -> NoSenderPage | None:
+    """Set while no credential in use was ever verified."""
+    if any(credential.org_id for credential in org_connections.credentials_in_use()):
+        return None
+    return NoSenderPage(
+        can_manage_credentials=policies.can_manage_credentials(actor),
+        administrators=people.names_of_administrators(),
+    )
 
 
 def choice_form(data: Mapping[str, Any] | None = None) -> ConnectionChoiceForm:
@@ -99,6 +118,8 @@ class ReviewPage:
     problem: str
     request_text: str
     curl: str
+    # The same review afresh, with what was typed into it.
+    again_url: str
     # Where the record of this form is found, should our own answer be lost.
     record_url: str
 
@@ -124,6 +145,11 @@ def page_of(review: Review, *, form: DeletionForm) -> ReviewPage:
         problem=_problem(review.credential),
         request_text=_request_text(review),
         curl=_curl(review),
+        again_url=review_url(
+            credential=review.credential.pk,
+            connection_id=review.connection_id,
+            **{name: str(form[name].value() or "") for name in PREFILLED},
+        ),
         record_url=review_url(
             credential=review.credential.pk,
             connection_id=review.connection_id,

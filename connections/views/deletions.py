@@ -20,6 +20,7 @@ from connections.forms.deletions import (
 )
 from connections.models import Credential, Deletion
 from connections.services import approvals, deletions, endings, reconciliation, reviews
+from connections.services.deletion_rules import OUT_OF_DATE
 from connections.services.errors import ActError, ConflictError, InvalidInputError
 from connections.services.reviews import Review, ReviewChangedError
 from connections.views.deletion_answers import (
@@ -37,6 +38,7 @@ from connections.views.deletion_record import record_context
 from connections.views.deletion_review import (
     choice_form,
     deletion_form,
+    no_sender_page,
     page_of,
     typed_before,
     uuid_or_none,
@@ -108,7 +110,7 @@ def _choice_page(
         # Half an address is no mistake: show what is given and ask for the rest.
         form = choice_form()
         form.initial = data.dict()
-    context = {"form": form}
+    context = {"form": form, "no_sender": no_sender_page(actor=actor_of(request))}
     status = 422 if error else 200
     response = render(request, "connections/deletion_new.html", context, status=status)
     if wants_fragment(request):
@@ -127,6 +129,7 @@ def _review_page(
         "page": page_of(review, form=form),
         "form": form,
         "notice": notice,
+        "is_out_of_date": notice == OUT_OF_DATE,
     }
     if not wants_fragment(request):
         return render(request, REVIEW, context, status=status)
@@ -187,7 +190,9 @@ def _not_asked(
     recorded = _recorded(request.POST.get("request_id", ""), actor=actor)
     if recorded:
         typed = Typed(notice=notice)
-        return outcome(request, deletion=recorded, actor=actor, typed=typed, status=status)
+        return outcome(
+            request, deletion=recorded, actor=actor, typed=typed, status=status, is_apart=True
+        )
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if isinstance(error, InvalidInputError) and form.request_id_or_none:
         if form.is_valid():

@@ -214,6 +214,8 @@ def org_connection_export(request: HttpRequest) -> StreamingHttpResponse:
 def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
     """One connection: what it is, who sees it, how it changed, what was asked of it."""
     actor = actor_of(request)
+    if not site.isprintable():
+        raise Http404("No site is called so.")
     seen = sights.connection_seen(actor=actor, site=site, connection_id=connection_id)
     if seen is None:
         raise Http404("No credential of ours ever saw this connection.")

@@ -46,6 +46,7 @@ READING = _badge("Reading again", "info", "clock")
 NOT_READ = _badge("Could not be read", "warn", "warning")
 CHECKING = _badge("Deleted, checking", "ok", "check")
 NOT_CHECKED = _badge("Deleted, not checked", "ok", "check")
+WAS_LISTED = _badge("Was listed again", "warn", "warning")
 STILL_LISTED = _badge("Still listed", "danger", "warning")
 ALREADY_GONE = _badge("Already gone", "muted", "minus")
 REFUSED_STATUS = {
@@ -58,7 +59,7 @@ REFUSED_STATUS = {
 def badge(deletion: Deletion) -> Badge:
     """The badge of one deletion, from its own row alone."""
     if deletion.contradicted_at:
-        return STILL_LISTED
+        return WAS_LISTED if deletion.looked_present is False else STILL_LISTED
     if not deletion.is_settled:
         return _open_badge(deletion)
     outcome = Outcome(deletion.outcome)

@@ -131,6 +131,11 @@ def _waiting(deletion: Deletion, attempts: list[Attempt]) -> Said:
         f"Sent by itself at {at_words(deletion.due_at)}, "
         f"not later than {at_words(deletion.expires_at)}."
     )
+    if deletion.due_at == deletion.expires_at:
+        later = (
+            "The wait is longer than the 15 minutes from confirming, so it will not be sent; "
+            f"it ends at {at_words(deletion.expires_at)}."
+        )
     steps = (Step.WITHDRAW,)
     if deletion.cause == DatadogCause.RATE_LIMITED:
         headline = "Datadog asked us to wait (429). Nothing was deleted."
@@ -202,7 +207,7 @@ def _last_look(deletion: Deletion) -> str:
 def _still_present(deletion: Deletion, attempts: list[Attempt]) -> Said:
     del attempts
     return Said(
-        headline="It is still there. The request had no effect.",
+        headline="It is still there. The request had no effect so far.",
         lines=(
             f"Two complete listings show it, the last at {at_words(deletion.looked_at)}.",
             "Confirm again to read it and send it once more, or close it.",

@@ -29,6 +29,17 @@ _CONTRADICTED = {
 
 def _contradicted(deletion: Deletion, *, last: Attempt | None, seen_by: str) -> Said:
     by = seen_by or "one of our credentials"
+    if deletion.looked_present is False:
+        return Said(
+            headline="Datadog listed it again after this, and does not list it now.",
+            lines=(
+                f"Listed by {by} at {at_words(deletion.contradicted_at)}; absent from a complete "
+                f"list at {at_words(deletion.looked_at)}.",
+                attempt_words(last),
+            ),
+            quotes=quotes_of(last),
+            steps=(Step.CHECK, Step.SEE_CONNECTION),
+        )
     headline = _CONTRADICTED.get(Outcome(deletion.outcome), "Datadog lists it all the same.")
     return Said(
         headline=headline,
@@ -49,19 +60,36 @@ def _deleted(deletion: Deletion, last: Attempt | None) -> Said:
             lines=(answered, f"Absent from the list at {at_words(deletion.verified_at)}."),
             steps=(Step.SEE_HISTORY,),
         )
-    checking = "Checking that it is gone."
     if deletion.due_at:
         checking = f"Checking that it is gone: we look again at {at_words(deletion.due_at)}."
     else:
         checking = "No complete listing has shown yet that it is gone."
     return Said(
         headline="Datadog says it is deleted (200).",
-        lines=(answered, checking),
+        lines=(answered, checking, _last_look(deletion)),
         steps=(Step.CHECK,),
     )
 
 
+def _last_look(deletion: Deletion) -> str:
+    look = deletion.cause_details.get("last_look")
+    if not look:
+        return ""
+    if look["found"] == "listed":
+        return "The last look found it still listed; Datadog’s list may be a little behind."
+    return f"The last look could not tell. {cause_words(look.get('cause') or '')}".strip()
+
+
 def _already_absent(deletion: Deletion, last: Attempt | None) -> Said:
+    if deletion.cause == Cause.ABSENT_WHEN_READ and not deletion.is_reviewed:
+        return Said(
+            headline="It is not in Datadog’s list. Nothing was sent.",
+            lines=(
+                f"A complete list of {deletion.credential_name} does not hold this id. It is gone, "
+                "or it is not one of that org’s connections.",
+            ),
+            steps=(Step.SEE_CONNECTION,),
+        )
     if deletion.cause == Cause.ABSENT_WHEN_READ:
         seen = f"Last seen at {at_words(deletion.snapshot_at)}." if deletion.snapshot_at else ""
         return Said(

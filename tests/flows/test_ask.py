@@ -14,6 +14,8 @@ from sandbox.server import SandboxServer
 from tests.flows.support import Desk, read, store_credential
 from tests.support.sandbox import connection_between
 
+ClientOf = Callable[[Person], Client]
+
 
 def test_the_form_asks_for_a_credential_and_an_id(desk: Desk) -> None:
     page = desk.open("/deletions/new/")
@@ -73,8 +75,8 @@ def test_another_credential_that_sees_it_can_be_picked(desk: Desk, sandbox: Sand
         ({"reason": "  "}, "Say why"),
         ({"confirmation": "Payments"}, "Type “Payments US” to confirm. Nothing was sent."),
         ({"confirmation": ""}, "Type “Payments US” to confirm. Nothing was sent."),
-        ({"request_id": "no id"}, "Enter a valid UUID"),
-        ({"request_id": ""}, "This form is not whole."),
+        ({"request_id": "no id"}, "This page is out of date. Nothing was sent."),
+        ({"request_id": ""}, "This page is out of date. Nothing was sent."),
     ],
 )
 def test_what_is_wrong_is_said_and_everything_typed_is_still_there(
@@ -91,6 +93,18 @@ def test_what_is_wrong_is_said_and_everything_typed_is_still_there(
     assert form.fields["reason"] == filled["reason"]
     assert not Deletion.objects.exists()
     assert sandbox.world.deletes_received(desk.connection.id) == 0
+
+
+@pytest.mark.parametrize("missing", [{"request_id": "no id"}, {"request_id": ""}, {"digest": ""}])
+def test_a_page_that_is_out_of_date_leads_to_the_review_and_keeps_the_reason(
+    desk: Desk, missing: dict[str, str]
+) -> None:
+    page = read(desk.client.post("/deletions/new/", desk.typed(reason="carve-out", **missing)))
+    again = desk.open(page.link("Open the review again"))
+
+    assert "This page is out of date. Nothing was sent. Open the review again." in page.text
+    assert "Not reviewed." not in page.text
+    assert again.form_to("/deletions/new/").fields["reason"] == "carve-out"
 
 
 def test_a_refused_form_keeps_its_request_id_and_what_was_typed_to_confirm(desk: Desk) -> None:
@@ -116,6 +130,26 @@ def test_a_malformed_id_is_refused_where_it_was_typed(desk: Desk, connection_id:
     [form] = [form for form in pages[1].forms if "connection_id" in form.fields]
     assert form.fields["connection_id"] == connection_id
     assert form.fields["reason"] == "carve-out"
+
+
+@pytest.mark.parametrize(
+    ("person", "says"), [("ada", "A credential manager adds one; ask Root."), ("root", "Open cred")]
+)
+def test_without_a_credential_that_can_send_it_leads_on(
+    request: pytest.FixtureRequest,
+    client_of: ClientOf,
+    desk: Desk,
+    root: Person,
+    person: str,
+    says: str,
+) -> None:
+    Credential.objects.update(org_id="", verified_at=None)
+
+    page = read(client_of(request.getfixturevalue(person)).get("/deletions/new/"))
+
+    assert "No credential can send yet" in page.text
+    assert says in page.text
+    assert not [form for form in page.forms if "connection_id" in form.fields]
 
 
 def test_an_empty_form_is_refused_in_words(desk: Desk) -> None:

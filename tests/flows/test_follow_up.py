@@ -182,7 +182,7 @@ def test_two_looks_find_it_still_there_and_it_can_be_sent_again(
     lost: Callable[[faults.Fault], Page],
 ) -> None:
     page = look_twice(desk, clock, lost(faults.SILENCE))
-    assert "It is still there. The request had no effect." in page.text
+    assert "It is still there. The request had no effect so far." in page.text
     assert page.outcome["data-state"] == "still_present"
 
     sandbox.world.clear_faults()

@@ -58,9 +58,24 @@ def test_a_filter_that_cannot_be_read_is_named_and_everything_shown(
     assert "SEC-9" in page
 
 
-@pytest.mark.parametrize("after", ["nonsense", "2026~1"])
+@pytest.mark.parametrize(
+    "after",
+    [
+        "nonsense",
+        "2026~1",
+        "0001-01-01T00:00:00+23:59~0b7e3c1a-0000-4000-8000-000000000000",
+    ],
+)
 def test_a_place_that_is_none_is_a_400(client_of: ClientOf, victor: Person, after: str) -> None:
-    assert client_of(victor).get(f"/deletions/?after={after}").status_code == 400
+    response = client_of(victor).get("/deletions/", {"after": after})
+    assert response.status_code == 400
+
+
+def test_the_last_day_there_is_ends_nothing(
+    client_of: ClientOf, victor: Person, make: Make
+) -> None:
+    make(ticket="SEC-3")
+    assert "SEC-3" in body_of(client_of(victor), "/deletions/?until=9999-12-31")
 
 
 def test_older_pages_keep_the_filter(

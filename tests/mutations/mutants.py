@@ -130,8 +130,8 @@ RECORD = (
     _mutant(
         "durable=True of the claim",
         SENDING,
-        "    with transaction.atomic(durable=True):\n        now = clock.now()\n",
-        "    with transaction.atomic():\n        now = clock.now()\n",
+        "    with transaction.atomic(durable=True):\n        Credential",
+        "    with transaction.atomic():\n        Credential",
         f"{SAFEGUARDS}::test_a_claim_inside_another_transaction_is_refused",
     ),
     Mutant(
@@ -218,7 +218,7 @@ RECORD = (
     ),
     _mutant(
         "only a complete listing says absent",
-        "connections/services/reconciliation.py",
+        "connections/services/looks.py",
         "    return False if reading.is_complete else None\n",
         "    return False\n",
         "tests/flows/test_follow_up.py::test_a_look_that_fails_leaves_it_unknown_and_says_why",
@@ -228,7 +228,7 @@ RECORD = (
 REVIEW = (
     _mutant(
         "the digest before sending",
-        SENDING,
+        "connections/services/rereading.py",
         "    if digest == deletion.digest:\n",
         "    if digest:\n",
         "tests/flows/test_delete_in_browserless.py::test_what_changed_since_the_review_is_not_sent",
@@ -242,7 +242,7 @@ REVIEW = (
     ),
     _mutant(
         "the confirmation when asking",
-        DELETIONS,
+        "connections/services/deletion_rules.py",
         "    if not shown.needs_approval and not reviews.confirmation_matches(\n",
         "    if False and not reviews.confirmation_matches(\n",
         "tests/flows/test_ask.py::test_what_is_wrong_is_said_and_everything_typed_is_still_there",
@@ -263,6 +263,20 @@ REVIEW = (
         "tests/deletions/test_due.py::"
         "test_a_waiting_one_is_not_sent_when_its_person_lost_the_right",
         "tests/deletions/test_record.py::test_a_retired_credential_sends_nothing",
+    ),
+    _mutant(
+        "only a failed reading may be skipped",
+        DELETIONS,
+        "    without_reading = without_reading and deletion.cause == Cause.LISTING_FAILED\n",
+        "",
+        "tests/deletions/test_choices.py::test_a_reading_cannot_be_skipped_at_will",
+    ),
+    _mutant(
+        "rights are read again at the claim",
+        SENDING,
+        "        _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)\n",
+        "",
+        "tests/deletions/test_choices.py::test_a_right_lost_while_it_is_read_again_sends_nothing",
     ),
     _mutant(
         "permission to request",

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.core.management.base import CommandError
+from django.db import DatabaseError
 
 from connections import clock, wording
 from connections.actors import command_actor
@@ -12,6 +13,7 @@ from connections.management.base import FAILED, OrgAdminCommand
 from connections.models import Cause as OurCause
 from connections.models import Credential, Deletion, Listing, Outcome, Person, Policy, State
 from connections.services import (
+    deletion_rules,
     deletions,
     endings,
     exports,
@@ -20,6 +22,7 @@ from connections.services import (
     tickets,
     transitions,
 )
+from connections.services.errors import Kept, SentError
 from connections.services.reviews import Review
 
 STILL_LISTED = 9
@@ -44,9 +47,7 @@ _OF_STATE = {
 def exit_code_of(deletion: Deletion) -> int:
     """The exit code that tells a script what became of a deletion."""
     if deletion.is_settled:
-        if deletion.outcome == Outcome.DELETED and (
-            deletion.contradicted_at or deletion.looked_present
-        ):
+        if deletion.outcome == Outcome.DELETED and deletion.looked_present:
             return STILL_LISTED
         # Declined, withdrawn, expired: nothing was sent, and by no fault of Datadog's.
         return _OF_OUTCOME.get(Outcome(deletion.outcome), FAILED)
@@ -89,7 +90,7 @@ class Command(OrgAdminCommand):
         existing = reviews.open_deletion(site=credential.site, connection_id=connection_id)
         if existing:
             self._end(existing, is_existing=True)
-        deletions.check_credential(credential=credential, requester=requester)
+        deletion_rules.check_credential(credential=credential, requester=requester)
         review = self._read(
             credential=credential,
             connection_id=connection_id,
@@ -165,7 +166,16 @@ class Command(OrgAdminCommand):
 
     def _end(self, deletion: Deletion, *, is_existing: bool = False) -> None:
         """Say what became of it and end with its exit code."""
-        deletion = Deletion.objects.prefetch_related("attempts", "approvals").get(pk=deletion.pk)
+        try:
+            deletion = Deletion.objects.prefetch_related("attempts", "approvals").get(
+                pk=deletion.pk
+            )
+        except DatabaseError as error:
+            if deletion.sending_at is None:
+                raise
+            # It was sent, and recorded before; only "nothing was sent" must not be said.
+            said = "Its record cannot be read now"
+            raise SentError(deletion_id=deletion.pk, said=said, kept=Kept.IN_DATABASE) from error
         is_being_read = transitions.is_being_read(deletion, now=clock.now())
         words = wording.word(deletion, is_being_read=is_being_read)
         document = exports.deletion_row(deletion) | {

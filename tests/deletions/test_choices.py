@@ -1,0 +1,227 @@
+"""What a choice of the person who deletes may not do: skip a reading, or a second person."""
+
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import pytest
+
+from connections.actors import WORKER, Actor, person_actor
+from connections.models import Attempt, Credential, Deletion, Outcome, Person, Policy, State
+from connections.services import (
+    approvals,
+    deletions,
+    org_connections,
+    readings,
+    reconciliation,
+    reviews,
+    sending,
+    transitions,
+)
+from connections.services.errors import BlockedError, ConflictError, InvalidInputError
+from connections.services.transitions import Next
+from sandbox.faults import ANSWERS_200_WITHOUT_DELETING, ANSWERS_404
+from sandbox.server import SandboxServer
+from tests.deletions.conftest import Ask
+from tests.flows.support import store_credential
+from tests.support.clock import SettableClock
+from tests.support.people import make_person
+from tests.support.sandbox import connection_between
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+def asked(
+    *, actor: Actor, credential: Credential, connection_id: UUID, reason: str = "x"
+) -> Deletion:
+    shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    return deletions.request_deletion(
+        actor=actor,
+        credential=credential,
+        connection_id=connection_id,
+        reason=reason,
+        ticket="",
+        request_id=uuid4(),
+        digest=shown.digest,
+        confirmation=None if shown.needs_approval else shown.text_to_type,
+    )
+
+
+@pytest.fixture
+def wanted(sandbox: SandboxServer) -> UUID:
+    return UUID(connection_between(sandbox.world, "Payments US", "Group SOC").id)
+
+
+@pytest.fixture
+def approved(ada: Person, linus: Person, credential: Credential, wanted: UUID) -> Deletion:
+    """Asked by Ada under policy one, approved by Linus, not yet confirmed."""
+    Credential.objects.update(policy=Policy.ONE)
+    credential.refresh_from_db()
+    deletion = asked(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
+    return approvals.approve_deletion(
+        deletion=deletion,
+        actor=person_actor(person=linus),
+        digest=deletion.approval_digest,
+    )
+
+
+def confirmed(deletion: Deletion, person: Person, *, without_reading: bool = False) -> Deletion:
+    return deletions.execute_deletion(
+        deletion=deletion,
+        actor=person_actor(person=person),
+        confirmation="Payments US",
+        without_reading=without_reading,
+    )
+
+
+def test_a_reading_cannot_be_skipped_at_will(
+    approved: Deletion, ada: Person, sandbox: SandboxServer
+) -> None:
+    sandbox.world.change_connection(
+        connection_id=str(approved.connection_id), connection_types=("audit",)
+    )
+    assert confirmed(approved, ada, without_reading=True).outcome == Outcome.STALE
+    assert sandbox.world.deletes_received(str(approved.connection_id)) == 0
+
+
+def test_a_right_lost_while_it_is_read_again_sends_nothing(
+    approved: Deletion, ada: Person, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch: Callable[..., object] = readings.fetch
+
+    def fetch_and_lose_the_right(**arguments: object) -> object:
+        fetched = fetch(**arguments)
+        ada.groups.clear()
+        return fetched
+
+    monkeypatch.setattr("connections.services.readings.fetch", fetch_and_lose_the_right)
+    with pytest.raises(BlockedError):
+        confirmed(approved, ada)
+    assert not Attempt.objects.exists()
+    assert sandbox.world.deletes_received(str(approved.connection_id)) == 0
+
+
+def test_of_two_confirmations_at_once_one_passes(
+    approved: Deletion, ada: Person, sandbox: SandboxServer
+) -> None:
+    other_tab = Deletion.objects.get(pk=approved.pk)
+    assert confirmed(approved, ada).outcome == Outcome.DELETED
+    confirmed(other_tab, ada)
+    assert sandbox.world.deletes_received(str(approved.connection_id)) == 1
+
+
+def test_nothing_leaves_settled(ask: Ask) -> None:
+    deletion = ask()
+    assert deletion.outcome == Outcome.DELETED
+    assert not transitions.move(
+        deletion=deletion,
+        actor=WORKER,
+        to=Next(state=State.SETTLED, outcome=Outcome.REFUSED),
+        notes=[],
+    )
+    assert deletion.outcome == Outcome.DELETED
+
+
+def test_the_weaker_end_does_not_take_a_second_person_away(
+    ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
+) -> None:
+    store_credential(sandbox, "Group SOC", policy=Policy.TWO)
+    shown = reviews.review(
+        actor=person_actor(person=ada), credential=credential, connection_id=wanted
+    )
+    assert shown.policy == Policy.TWO
+    deletion = asked(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
+    assert (deletion.state, deletion.policy) == (State.REQUESTED, Policy.TWO)
+    assert sandbox.world.deletes_received(str(wanted)) == 0
+
+
+def test_an_end_that_was_never_listed_asks_for_its_second_person_too(
+    ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
+) -> None:
+    store_credential(sandbox, "Group SOC", policy=Policy.ONE, is_read=False)
+    shown = reviews.review(
+        actor=person_actor(person=ada), credential=credential, connection_id=wanted
+    )
+    assert shown.policy == Policy.ONE
+
+
+def test_policy_two_needs_two_other_people_and_then_the_confirmation(
+    ada: Person, linus: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
+) -> None:
+    Credential.objects.update(policy=Policy.TWO)
+    credential.refresh_from_db()
+    second = make_person("barbara", *linus.roles)
+    deletion = asked(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
+    for person, state in ((linus, State.REQUESTED), (second, State.APPROVED)):
+        approvals.approve_deletion(
+            deletion=deletion,
+            actor=person_actor(person=person),
+            digest=deletion.approval_digest,
+        )
+        assert deletion.state == state
+    assert sandbox.world.deletes_received(str(wanted)) == 0
+    assert confirmed(deletion, ada).outcome == Outcome.DELETED
+
+
+def test_one_person_does_not_count_twice(approved: Deletion, linus: Person) -> None:
+    with pytest.raises(ConflictError):
+        approvals.approve_deletion(
+            deletion=approved,
+            actor=person_actor(person=linus),
+            digest=approved.approval_digest,
+        )
+
+
+def test_what_another_credential_can_show_is_not_asked_for_unseen(
+    ada: Person, credential: Credential, sandbox: SandboxServer, wanted: UUID
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    soc.snapshots.filter(connection_id=wanted).update(is_current=False)
+    with pytest.raises(ConflictError, match="Choose that credential"):
+        asked(actor=person_actor(person=ada), credential=soc, connection_id=wanted)
+    assert not Deletion.objects.exists()
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "\u200b", "\u2060\ufeff", "\n\t"])
+def test_a_reason_that_nobody_could_read_is_none(
+    ada: Person, credential: Credential, wanted: UUID, reason: str
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        asked(
+            actor=person_actor(person=ada),
+            credential=credential,
+            connection_id=wanted,
+            reason=reason,
+        )
+    assert "reason" in refused.value.fields
+
+
+def test_a_look_that_fails_after_sending_does_not_say_that_nothing_was_sent(
+    ask: Ask, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = "connections.services.sending._send"
+    send: Callable[..., object] = sending._send
+
+    def send_and_lose_the_ring(**arguments: object) -> object:
+        answer = send(**arguments)
+        Credential.objects.update(secret_version=99)
+        return answer
+
+    monkeypatch.setattr(sent, send_and_lose_the_ring)
+    deletion = ask(ANSWERS_404)
+    assert deletion.outcome == Outcome.ALREADY_ABSENT
+    assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
+
+
+def test_a_contradiction_that_ended_is_told_as_such(
+    ask: Ask, sandbox: SandboxServer, clock: SettableClock, credential: Credential
+) -> None:
+    deletion = ask(ANSWERS_200_WITHOUT_DELETING)
+    clock.advance(minutes=6)
+    org_connections.refresh_credentials(credentials=[credential], actor=WORKER)
+    deletions_due = Deletion.objects.get(pk=deletion.pk)
+    reconciliation.prove(deletion=deletions_due, actor=WORKER)
+    assert deletions_due.contradicted_at
+    sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
+    clock.advance(minutes=1)
+    reconciliation.prove(deletion=deletions_due, actor=WORKER)
+    assert (deletions_due.looked_present, deletions_due.outcome) == (False, Outcome.DELETED)
