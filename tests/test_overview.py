@@ -118,7 +118,7 @@ def test_a_contradiction_needs_somebody_while_it_is_still_listed(
 def test_a_connection_with_a_newer_deletion_in_doubt_is_listed_once(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
-    before = {"outcome": "deleted", "contradicted_at": timezone.now()}
+    before: dict[str, Any] = {"outcome": "deleted", "contradicted_at": timezone.now()}
     add_deletion(labs, by=ada, connection_id=listed_id(), **before)
     add_deletion(labs, by=ada, connection_id=listed_id(), state="still_present")
     text = open_overview(client_of(ada)).text

@@ -1,5 +1,6 @@
 """Databases that real processes share, and the table of faults at the end of a run."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 
@@ -28,6 +29,18 @@ def tally(record_property: Callable[[str, object], None]) -> Tally:
     return add
 
 
+def _row_of(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """The line of a test that is one case by itself; a crash counts its own cases."""
+    _, _, place = report.nodeid.partition("tests/faults/")
+    folder, _, rest = place.partition("/")
+    if folder not in {"clock", "concurrency", "lies", "model"} or report.when != "call":
+        return None
+    own = "postgresql" if "ORGADMIN_TEST_DATABASE_URL" in os.environ else "sqlite"
+    named = [name for name in ("sqlite", "postgresql") if name in rest]
+    file = rest.partition("::")[0].removeprefix("test_").removesuffix(".py")
+    return folder, named[0] if named else own, file.replace("_", " ")
+
+
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """Print the table: cases and violations for each kind of fault and each database."""
     cases: Counter[tuple[str, str, str]] = Counter()
@@ -38,6 +51,10 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
                 if name == "faults":
                     cases[tuple(values[:3])] += values[3]
                     violations[tuple(values[:3])] += values[4]
+            row = _row_of(report)
+            if row:
+                cases[row] += 1
+                violations[row] += outcome == "failed"
     if not cases:
         return
     terminalreporter.section("faults")
