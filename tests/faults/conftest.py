@@ -35,8 +35,8 @@ def _row_of(report: pytest.TestReport) -> tuple[str, str, str] | None:
     folder, _, rest = place.partition("/")
     if folder not in {"clock", "concurrency", "lies", "model"} or report.when != "call":
         return None
-    own = "postgresql" if "ORGADMIN_TEST_DATABASE_URL" in os.environ else "sqlite"
-    named = [name for name in ("sqlite", "postgresql") if name in rest]
+    own = "PostgreSQL" if "ORGADMIN_TEST_DATABASE_URL" in os.environ else "SQLite"
+    named = [name for name in ("SQLite", "PostgreSQL") if name.lower() in rest.lower()]
     file = rest.partition("::")[0].removeprefix("test_").removesuffix(".py")
     return folder, named[0] if named else own, file.replace("_", " ")
 
