@@ -196,12 +196,17 @@ def say_and_wait(data: bytes = b"") -> Play:
     return play
 
 
-def say_and_drip(data: bytes, *, drop: bytes, pause_seconds: float = 0.02) -> Play:
-    """Answer, then send `drop` again and again until the client is gone."""
+def say_and_drip(
+    data: bytes, *, drop: bytes, pause_seconds: float = 0.02, drops: int = 200
+) -> Play:
+    """Answer, then send `drop` until the client is gone; not for ever, or a client without a
+    deadline would hang the test instead of failing it."""
 
     def play(connection: socket.socket, is_over: threading.Event) -> None:
         connection.sendall(data)
-        while not is_over.wait(pause_seconds):
+        for _ in range(drops):
+            if is_over.wait(pause_seconds):
+                return
             connection.sendall(drop)
 
     return play
