@@ -75,10 +75,15 @@ class Exchange:
             self._kill_switch = kill_switch
         self.raise_if_expired()
 
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the deadline has passed, by the clock too: a socket's own time-out can be a
+        moment ahead of the timer, and in a process that was frozen the timer has not run yet."""
+        return self.has_expired or time.monotonic() >= self._deadline
+
     def raise_if_expired(self) -> None:
         """Raise TimeoutError once the deadline has passed: nothing is begun after it."""
-        # By the clock too: in a process that was frozen the timer has not run yet.
-        if self.has_expired or time.monotonic() >= self._deadline:
+        if self.is_overdue:
             raise TimeoutError("The deadline has passed.")
 
     def finish(self) -> None:
@@ -92,10 +97,9 @@ class Exchange:
         """Why no whole status line came."""
         if self.cause is not None:
             return self.cause
-        is_overdue = self.has_expired or time.monotonic() >= self._deadline
         if self.has_request_left:
-            return Cause.NO_ANSWER_IN_TIME if is_overdue else Cause.CONNECTION_LOST
-        return Cause.CONNECT_TIMEOUT if is_overdue else Cause.CLIENT_FAILURE
+            return Cause.NO_ANSWER_IN_TIME if self.is_overdue else Cause.CONNECTION_LOST
+        return Cause.CONNECT_TIMEOUT if self.is_overdue else Cause.CLIENT_FAILURE
 
     def _expire(self) -> None:
         with self._lock:

@@ -123,7 +123,7 @@ def _build_reply(*, exchange: Exchange, headers: dict[str, str], body: _Body) ->
         cause: Cause | None = exchange.explain()
     elif body.is_complete:
         cause = None
-    elif exchange.has_expired:
+    elif exchange.is_overdue:
         cause = Cause.NO_ANSWER_IN_TIME
     else:
         cause = body.cause or Cause.BODY_CUT

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,7 +75,9 @@ def test_our_own_commands_point_to_postgresqls(tmp_path: Path, command: tuple[st
 def test_the_documented_commands_bring_a_database_back_that_its_key_ring_opens(
     env: dict[str, str], tmp_path: Path
 ) -> None:
-    script = f"cd {tmp_path}\n" + documented_commands().replace("manage.py", f"{ROOT}/manage.py")
+    script = f"cd {tmp_path}\n" + documented_commands().replace(
+        "manage.py", shlex.quote(f"{ROOT}/manage.py")
+    )
     done = subprocess.run(
         ["sh", "-eu", "-c", script], env=env, capture_output=True, text=True, check=False
     )
