@@ -1,13 +1,6 @@
 """The tables, by noun."""
 
-from connections.models.audit import (
-    AuditEvent,
-    AuditHead,
-    AuditVerification,
-    Checkpoint,
-    ErasableValue,
-    with_values,
-)
+from connections.models.audit import AuditEvent
 from connections.models.credentials import Credential, KeyPair, Policy
 from connections.models.deletions import (
     AMBIGUOUS,
@@ -38,13 +31,9 @@ __all__ = [
     "Approval",
     "Attempt",
     "AuditEvent",
-    "AuditHead",
-    "AuditVerification",
     "Cause",
-    "Checkpoint",
     "Credential",
     "Deletion",
-    "ErasableValue",
     "KeyPair",
     "Listing",
     "OrgConnectionSnapshot",
@@ -57,5 +46,4 @@ __all__ = [
     "State",
     "WorkerHeartbeat",
     "snapshot_digest",
-    "with_values",
 ]
