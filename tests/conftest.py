@@ -15,10 +15,11 @@ from connections.models import Person, Role
 from orgadmin.private_files import create_private_text
 from sandbox.server import SandboxServer
 from tests.support.clock import SettableClock
+from tests.support.fault_table import pytest_terminal_summary
 from tests.support.people import make_person
 from tests.support.sandbox import sandbox as bare_sandbox
 
-__all__ = ["bare_sandbox"]
+__all__ = ["bare_sandbox", "pytest_terminal_summary"]
 
 
 @pytest.fixture(autouse=True, scope="session")

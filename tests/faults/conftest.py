@@ -1,11 +1,8 @@
-"""Databases that real processes share, and the table of faults at the end of a run."""
+"""Databases that real processes share, and lines for the table of faults."""
 
-import os
-from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from _pytest.terminal import TerminalReporter
 
 from tests.support.databases import (
     postgresql_template,
@@ -27,39 +24,3 @@ def tally(record_property: Callable[[str, object], None]) -> Tally:
         record_property("faults", [what, database, fault, cases, violations])
 
     return add
-
-
-def _row_of(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """The line of a test that is one case by itself; a crash counts its own cases."""
-    _, _, place = report.nodeid.partition("tests/faults/")
-    folder, _, rest = place.partition("/")
-    if folder not in {"clock", "concurrency", "lies", "model"} or report.when != "call":
-        return None
-    own = "PostgreSQL" if "ORGADMIN_TEST_DATABASE_URL" in os.environ else "SQLite"
-    named = [name for name in ("SQLite", "PostgreSQL") if name.lower() in rest.lower()]
-    file = rest.partition("::")[0].removeprefix("test_").removesuffix(".py")
-    return folder, named[0] if named else own, file.replace("_", " ")
-
-
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Print the table: cases and violations for each kind of fault and each database."""
-    cases: Counter[tuple[str, str, str]] = Counter()
-    violations: Counter[tuple[str, str, str]] = Counter()
-    for outcome in ("passed", "failed"):
-        for report in terminalreporter.stats.get(outcome, []):
-            for name, values in getattr(report, "user_properties", ()):
-                if name == "faults":
-                    cases[tuple(values[:3])] += values[3]
-                    violations[tuple(values[:3])] += values[4]
-            row = _row_of(report)
-            if row:
-                cases[row] += 1
-                violations[row] += outcome == "failed"
-    if not cases:
-        return
-    terminalreporter.section("faults")
-    line = "{:<24} {:<11} {:<58} {:>6} {:>10}"
-    rows = [line.format("what", "database", "fault", "cases", "violations")]
-    rows += [line.format(*key, cases[key], violations[key]) for key in sorted(cases)]
-    rows.append(line.format("all", "", "", cases.total(), violations.total()))
-    terminalreporter.write_line("\n".join(rows))
