@@ -5,7 +5,8 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -20,7 +21,7 @@ from connections.services import retirement
 from connections.services.credential_rules import approval_warning
 from connections.services.errors import ConflictError, InvalidInputError, UnavailableError
 from connections.views import credential_facts as facts
-from connections.views.support import actor_of
+from connections.views.support import SeeOther, actor_of
 from connections.wording import badge
 
 # Pasted keys stay out of error pages and mails, also with DEBUG on: see error_reports.py.
@@ -94,9 +95,7 @@ def _to_page(request: HttpRequest, credential: Credential, *, done: str) -> Http
 
 
 def _see_other(credential: Credential) -> HttpResponse:
-    response = redirect("credential-detail", pk=credential.pk)
-    response.status_code = 303
-    return response
+    return SeeOther(reverse("credential-detail", args=[credential.pk]))
 
 
 @require_safe

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django import forms
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 
@@ -16,16 +16,10 @@ from connections.models import Deletion
 from connections.services.errors import ActError, InvalidInputError, UnavailableError
 from connections.views.deletion_outcome import Typed, outcome_page
 from connections.views.deletion_record import record_context
-from connections.views.support import actor_of
+from connections.views.support import SeeOther, actor_of
 from connections.wording import unavailable_words
 
 DETAIL = "connections/deletion_detail.html"
-
-
-class SeeOther(HttpResponseRedirect):
-    """303: it was done; look there, with a GET."""
-
-    status_code = 303
 
 
 def wants_fragment(request: HttpRequest) -> bool:

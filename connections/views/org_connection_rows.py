@@ -2,31 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlencode
-from uuid import UUID
 
 from django.urls import reverse
 
 from connections.models import Credential, Deletion, Listing
 from connections.services.org_connections import Coverage, Inventory, InventoryRow
 from connections.services.trouble import words_for
-from connections.sites import UnknownSiteError, get_site
 from connections.views.ages import age_words
+from connections.views.deletion_review import review_url, site_name
 from connections.wording import Badge, badge
-
-
-def site_name(site: str) -> str:
-    """The short name of a site; of one that is no longer configured, what it was called."""
-    try:
-        return get_site(site).name
-    except UnknownSiteError:
-        return site
-
-
-def review_url(*, credential: Credential, connection_id: UUID) -> str:
-    """Where the review of deleting this connection with this credential is."""
-    query = urlencode({"credential": credential.pk, "connection_id": connection_id})
-    return f"{reverse('deletion-new')}?{query}"
 
 
 def creator_kind(is_service_account: bool | None) -> str:
@@ -56,7 +40,7 @@ def row_view(
     delete_url = ""
     if can_delete and deletion is None:
         delete_url = review_url(
-            credential=row.default_credential(), connection_id=snapshot.connection_id
+            credential=row.default_credential().pk, connection_id=snapshot.connection_id
         )
     return RowView(
         row=row,

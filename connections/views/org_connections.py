@@ -11,7 +11,6 @@ from django.http import (
     Http404,
     HttpRequest,
     HttpResponse,
-    HttpResponseRedirect,
     QueryDict,
     StreamingHttpResponse,
 )
@@ -29,19 +28,14 @@ from connections.services.errors import UnavailableError
 from connections.services.org_connections import Inventory, InventoryRow
 from connections.views import org_connection_rows as shown
 from connections.views.ages import age_words
+from connections.views.deletion_review import review_url, site_name
 from connections.views.org_connection_life import life_of
-from connections.views.support import actor_of
+from connections.views.support import SeeOther, actor_of
 from connections.wording import badge, unavailable_words
 
 # More rows than anybody scrolls through; a page of so many is rendered in well under 300 ms.
 PAGE_SIZE = 500
 EXPORT_FORMATS = ("csv", "json")
-
-
-class SeeOther(HttpResponseRedirect):
-    """303: it was done; look there, with a GET."""
-
-    status_code = 303
 
 
 @require_safe
@@ -74,7 +68,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
 def _row_views(page: list[InventoryRow], *, actor: Actor) -> list[shown.RowView]:
     deletions = org_connections.open_deletions_of(page)
     can_delete = policies.can_delete(actor)
-    names = {site: shown.site_name(site) for site in {row.snapshot.site for row in page}}
+    names = {site: site_name(site) for site in {row.snapshot.site for row in page}}
     return [
         shown.row_view(
             row,
@@ -125,7 +119,7 @@ def _filters(form: InventoryForm, inventory: Inventory) -> dict[str, Any]:
         "values": values,
         "query": form.query(),
         "clear_url": reverse("org-connection-list") if values else "",
-        "site_options": [(site, shown.site_name(site)) for site in inventory.sites],
+        "site_options": [(site, site_name(site)) for site in inventory.sites],
         "org_options": [(org, org) for org in inventory.orgs],
         "type_options": [(kind, kind) for kind in inventory.connection_types],
         "count": f"{count} of {inventory.total:,} shown" if values else f"{count} shown",
@@ -223,12 +217,12 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
     context = {
         "seen": seen,
         "snapshot": seen.snapshot,
-        "site_name": shown.site_name(site),
+        "site_name": site_name(site),
         "creator_kind": shown.creator_kind(seen.snapshot.creator_is_service_account),
         "life": life_of(seen),
         "deletions": [(deletion, badge(deletion)) for deletion in seen.deletions],
         "ways": [
-            (sight, shown.review_url(credential=sight.credential, connection_id=connection_id))
+            (sight, review_url(credential=sight.credential.pk, connection_id=connection_id))
             for sight in seen.sights
             if can_delete and sight.is_current
         ],

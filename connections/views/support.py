@@ -1,11 +1,17 @@
 """What every view needs and no noun owns."""
 
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from connections.actors import Actor, person_actor
 from connections.models import Person
+
+
+class SeeOther(HttpResponseRedirect):
+    """303: it was done; look there, with a GET."""
+
+    status_code = 303
 
 
 def request_id_of(request: HttpRequest) -> str:
