@@ -88,6 +88,7 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 # --- Keys -------------------------------------------------------------------------------------
 
 KEYRING_FILE = Path(env.str("ORGADMIN_KEYRING_FILE", str(DATA_DIR / "keyring.json")))
+SIGNING_KEY_FILE = Path(env.str("ORGADMIN_SIGNING_KEY_FILE", str(DATA_DIR / "signing_key.json")))
 
 
 SECRET_KEY = load_secret_key(

@@ -12,14 +12,16 @@ from pytest_django import Settings
 from connections.actors import Actor, person_actor
 from connections.key_ring import new_key_ring_text
 from connections.models import Person, Role
+from connections.signing_key import new_signing_key_text
 from orgadmin.private_files import create_private_text
 from sandbox.server import SandboxServer
+from tests.support.append_only import _let_tests_empty_tables
 from tests.support.clock import SettableClock
 from tests.support.fault_table import pytest_terminal_summary
 from tests.support.people import make_person
 from tests.support.sandbox import sandbox as bare_sandbox
 
-__all__ = ["bare_sandbox", "pytest_terminal_summary"]
+__all__ = ["_let_tests_empty_tables", "bare_sandbox", "pytest_terminal_summary"]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -34,8 +36,10 @@ def key_ring_file(settings: Settings, tmp_path: Path) -> Path:
     # Beside the test's own directory, which is to hold what the test makes and nothing else.
     path = tmp_path.with_name(f"{tmp_path.name}-keys") / "keyring.json"
     settings.KEYRING_FILE = path
+    settings.SIGNING_KEY_FILE = path.with_name("signing_key.json")
     if not settings.DATABASE_IS_SQLITE:
         create_private_text(path, new_key_ring_text())
+        create_private_text(settings.SIGNING_KEY_FILE, new_signing_key_text())
     return path
 
 

@@ -78,8 +78,6 @@ def test_pages_follow_each_other_by_number(
     client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = client_of(edith)
-    # Signing in is recorded too.
-    AuditEvent.objects.all().delete()
     events = [add_event(f"Act {number}.") for number in range(5)]
     page = audit_trail.event_page(
         actor=person_actor(person=edith), only=audit_trail.EventFilter(), size=2
@@ -125,5 +123,5 @@ def test_the_number_of_queries_does_not_grow(
     for number in range(30):
         add_event(f"Act {number}.", by=ada)
     client = client_of(edith)
-    with django_assert_max_num_queries(4):
+    with django_assert_max_num_queries(5):
         client.get("/audit/")

@@ -1,5 +1,6 @@
 """Every state, outcome and cause has words of its own."""
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -248,7 +249,9 @@ def test_an_unknown_after_a_refusal_says_which_request_is_not_known() -> None:
 @pytest.mark.parametrize("code", [code for code in audit.Code if code.startswith("deletion.")])
 def test_every_event_of_a_deletion_is_short_and_never_its_code(code: str) -> None:
     event = AuditEvent(
-        code=code, sentence="A long sentence.", details={"outcome": "refused", "cause": "forbidden"}
+        code=code,
+        stored_sentence="A long sentence.",
+        text=json.dumps({"details": {"outcome": "refused", "cause": "forbidden"}}),
     )
 
     words = wording.event_words(event)

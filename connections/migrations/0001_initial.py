@@ -138,17 +138,18 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="AuditEvent",
             fields=[
-                ("seq", models.BigAutoField(primary_key=True, serialize=False)),
+                ("seq", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("text", models.TextField()),
+                ("hash", models.CharField(max_length=64)),
                 ("at", models.DateTimeField()),
                 ("code", models.CharField(max_length=60)),
                 ("actor_kind", models.CharField(max_length=10)),
                 ("actor_id", models.UUIDField(null=True)),
-                ("actor_name", models.CharField(max_length=200)),
+                ("stored_actor", models.CharField(db_column="actor", max_length=200)),
                 ("request_id", models.CharField(blank=True, max_length=64)),
                 ("subject_type", models.CharField(blank=True, max_length=20)),
                 ("subject_id", models.CharField(blank=True, max_length=64)),
-                ("sentence", models.TextField()),
-                ("details", models.JSONField(default=dict)),
+                ("stored_sentence", models.TextField(db_column="sentence")),
             ],
             options={
                 "ordering": ("-seq",),
@@ -158,6 +159,86 @@ class Migration(migrations.Migration):
                     ),
                     models.Index(fields=["actor_id", "seq"], name="event_of_actor"),
                     models.Index(fields=["code", "seq"], name="event_of_code"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="AuditHead",
+            fields=[
+                (
+                    "id",
+                    models.PositiveSmallIntegerField(
+                        default=1, primary_key=True, serialize=False
+                    ),
+                ),
+                ("origin", models.CharField(max_length=40)),
+                ("size", models.BigIntegerField(default=0)),
+                ("hash", models.CharField(max_length=64)),
+                ("frontier", models.TextField(blank=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="AuditVerification",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("checked_at", models.DateTimeField()),
+                ("size", models.BigIntegerField()),
+                ("fault", models.CharField(blank=True, max_length=20)),
+                ("first_bad_seq", models.BigIntegerField(null=True)),
+                ("message", models.TextField()),
+            ],
+            options={"ordering": ("-checked_at", "-id")},
+        ),
+        migrations.CreateModel(
+            name="Checkpoint",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("size", models.BigIntegerField()),
+                ("root", models.CharField(max_length=64)),
+                ("fingerprint", models.CharField(max_length=64)),
+                ("note", models.TextField()),
+                ("made_at", models.DateTimeField()),
+            ],
+            options={
+                "ordering": ("-size", "-id"),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("size", "fingerprint"), name="one_checkpoint_by_key"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="ErasableValue",
+            fields=[
+                ("number", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("person_number", models.BigIntegerField()),
+                ("person_id", models.UUIDField(null=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("name", "Name"), ("address", "Address")], max_length=16
+                    ),
+                ),
+                ("value", models.CharField(blank=True, max_length=400)),
+                ("salt", models.CharField(blank=True, max_length=64)),
+                ("commitment", models.CharField(max_length=64)),
+                ("erased_at", models.DateTimeField(null=True)),
+            ],
+            options={
+                "indexes": [
+                    models.Index(fields=["value", "kind"], name="erasable_by_value"),
+                    models.Index(fields=["person_id", "kind"], name="erasable_by_person"),
                 ],
             },
         ),

@@ -1,6 +1,13 @@
 """The tables, by noun."""
 
-from connections.models.audit import AuditEvent
+from connections.models.audit import (
+    AuditEvent,
+    AuditHead,
+    AuditVerification,
+    Checkpoint,
+    ErasableValue,
+    with_values,
+)
 from connections.models.credentials import Credential, KeyPair, Policy
 from connections.models.deletions import (
     AMBIGUOUS,
@@ -31,9 +38,13 @@ __all__ = [
     "Approval",
     "Attempt",
     "AuditEvent",
+    "AuditHead",
+    "AuditVerification",
     "Cause",
+    "Checkpoint",
     "Credential",
     "Deletion",
+    "ErasableValue",
     "KeyPair",
     "Listing",
     "OrgConnectionSnapshot",
@@ -46,4 +57,5 @@ __all__ = [
     "State",
     "WorkerHeartbeat",
     "snapshot_digest",
+    "with_values",
 ]

@@ -7,7 +7,7 @@ from django.db.models import Q
 from connections import clock, policies
 from connections.actors import Actor
 from connections.models import Approval, Deletion, Outcome, Person, Role, State
-from connections.services import audit, transitions
+from connections.services import audit, erasable, transitions
 from connections.services.errors import ConflictError, InvalidInputError, has_words
 from connections.services.transitions import Next, Note, describe
 
@@ -34,7 +34,8 @@ def approve_deletion(*, deletion: Deletion, actor: Actor, digest: str) -> Deleti
             "expires_at": now + transitions.CONFIRMING_WINDOW,
             "due_at": now + transitions.CONFIRMING_WINDOW,
         }
-        sentence = f"{actor.name} approved the deletion of {describe(deletion)}. Nothing was sent."
+        who = erasable.name(actor)
+        sentence = f"{who} approved the deletion of {describe(deletion)}. Nothing was sent."
         moved = transitions.move(
             deletion=deletion,
             actor=actor,
@@ -88,7 +89,8 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
             notes=[
                 Note(
                     code=audit.Code.DELETION_DECLINED,
-                    sentence=f"{actor.name} declined the deletion of {describe(deletion)}.",
+                    sentence=f"{erasable.name(actor)} declined the deletion of "
+                    f"{describe(deletion)}.",
                     details={"reason": reason.strip()},
                 )
             ],

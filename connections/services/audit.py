@@ -1,16 +1,20 @@
 """The one door to the record of acts: every act appends its event in its own transaction."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
-from connections import clock
+from connections import chain, clock
 from connections.actors import Actor
-from connections.models import AuditEvent, Credential, Deletion, Person
+from connections.models import AuditEvent, AuditHead, Credential, Deletion, Person, with_values
+from connections.services import erasable
 
 
 class Code(StrEnum):
@@ -86,22 +90,67 @@ def record(
 ) -> AuditEvent:
     """Append one event.
 
-    Call it inside the transaction of the act itself: no event, no effect. `details` holds only
-    what JSON can hold, and never a key. Raises what the database raises.
+    Call it inside the transaction of the act itself: no event, no effect. From here to the end
+    of that transaction nobody else can append, so nothing slow may follow. In the sentence people
+    stand as `erasable.name(…)`. `details` holds strings, whole numbers, booleans, nulls, lists
+    and dicts of these; never a key, never a person's name.
+
+    Raises TypeError for other details, and what the database raises.
     """
-    with _open_door(), transaction.atomic():
-        return AuditEvent.objects.create(
-            at=clock.now(),
-            code=code,
-            actor_kind=actor.kind,
-            actor_id=actor.person.pk if actor.person else None,
-            actor_name=actor.name,
-            request_id=actor.request_id,
-            subject_type=type(subject).__name__.lower() if subject else "",
-            subject_id=str(subject.pk) if subject else "",
-            sentence=sentence,
-            details=details or {},
-        )
+    with _open_door(), transaction.atomic(savepoint=False):
+        head = AuditHead.objects.select_for_update().get()
+        (name, told), refs = erasable.refer(erasable.name(actor), sentence)
+        at = clock.now()
+        document = {
+            "actor": {
+                "id": str(actor.person.pk) if actor.person else None,
+                "kind": actor.kind,
+                "name": name,
+            },
+            "at": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z",
+            "code": code,
+            "details": details or {},
+            "format": chain.FORMAT,
+            "refs": refs,
+            "request_id": actor.request_id,
+            "sentence": told,
+            "seq": head.size + 1,
+            "subject": {"id": str(subject.pk), "type": type(subject).__name__.lower()}
+            if subject
+            else None,
+        }
+        return _append(head, document=document, at=at)
+
+
+def _append(head: AuditHead, *, document: dict[str, Any], at: datetime) -> AuditEvent:
+    text = chain.canonical_text(document)
+    data = text.encode()
+    frontier = chain.frontier_of(head.frontier)
+    chain.extend(frontier, size=head.size, leaf=chain.leaf_hash(data))
+    head.hash = chain.event_hash(bytes.fromhex(head.hash), data).hex()
+    head.frontier = chain.frontier_as_text(frontier)
+    head.size += 1
+    event = AuditEvent.objects.create(
+        text=text, hash=head.hash, at=at, **copied_columns(json.loads(text))
+    )
+    head.save(update_fields=["size", "hash", "frontier"])
+    return event
+
+
+def copied_columns(document: dict[str, Any]) -> dict[str, Any]:
+    """What the columns beside an event's text must hold, its time apart."""
+    actor, subject = document["actor"], document["subject"] or {"type": "", "id": ""}
+    return {
+        "seq": document["seq"],
+        "code": document["code"],
+        "actor_kind": actor["kind"],
+        "actor_id": UUID(actor["id"]) if actor["id"] else None,
+        "stored_actor": actor["name"],
+        "request_id": document["request_id"],
+        "subject_type": subject["type"],
+        "subject_id": subject["id"],
+        "stored_sentence": document["sentence"],
+    }
 
 
 def events_of(*, subject: Deletion | Credential | Person) -> list[AuditEvent]:
@@ -109,4 +158,4 @@ def events_of(*, subject: Deletion | Credential | Person) -> list[AuditEvent]:
     events = AuditEvent.objects.filter(
         subject_type=type(subject).__name__.lower(), subject_id=str(subject.pk)
     )
-    return list(events.order_by("seq"))
+    return with_values(events.order_by("seq"))

@@ -7,10 +7,13 @@ from django.db.models import Q, QuerySet
 
 from connections import policies
 from connections.actors import Actor
-from connections.models import AuditEvent
+from connections.models import AuditEvent, ErasableValue, with_values
 from connections.services.audit import Code
+from connections.services.erasable import Kind
 
 PAGE_SIZE = 100
+# A text that more names hold is no search for one of them.
+MOST_VALUES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ def event_page(
     rows = _find(only)
     if below is not None:
         rows = rows.filter(seq__lt=below)
-    events = list(rows[: size + 1])
+    events = with_values(rows[: size + 1])
     older = events[size - 1].seq if len(events) > size else None
     return EventPage(events=events[:size], older=older)
 
@@ -60,7 +63,7 @@ def _find(only: EventFilter) -> QuerySet[AuditEvent]:
     if only.subject_id:
         rows = rows.filter(subject_id=only.subject_id)
     for word in only.text.split():
-        rows = rows.filter(sentence__icontains=word)
+        rows = rows.filter(_by_word(word))
     return rows
 
 
@@ -68,7 +71,20 @@ def _by_actor(text: str) -> Q:
     try:
         return Q(actor_id=UUID(text))
     except ValueError:
-        return Q(actor_name__icontains=text)
+        people = [one.person_id for one in _values_like(text) if one.kind == Kind.NAME]
+        return Q(stored_actor__icontains=text) | Q(actor_id__in=people)
+
+
+def _by_word(word: str) -> Q:
+    found = Q(stored_sentence__icontains=word)
+    for one in _values_like(word):
+        found |= Q(stored_sentence__contains=f"{{{one.kind}:{one.number}}}")
+    return found
+
+
+def _values_like(text: str) -> list[ErasableValue]:
+    """The names and addresses that hold this text; what is erased is not found any more."""
+    return list(ErasableValue.objects.filter(value__icontains=text)[:MOST_VALUES])
 
 
 def code_prefixes() -> list[str]:

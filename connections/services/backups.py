@@ -27,7 +27,7 @@ from connections import clock
 from connections.actors import Actor
 from connections.encrypted_columns import key_ids_in_use
 from connections.secret import Secret
-from connections.services import audit
+from connections.services import audit, erasable
 from connections.services.errors import ActError
 from orgadmin import __version__
 from orgadmin.private_files import create_private_text
@@ -108,7 +108,7 @@ def make_backup(*, directory: Path, actor: Actor) -> Manifest:
         audit.record(
             code=audit.Code.DATABASE_BACKED_UP,
             actor=actor,
-            sentence=f"{actor.name} backed up the database.",
+            sentence=f"{erasable.name(actor)} backed up the database.",
             details={"sha256": manifest.sha256, "size": manifest.size, "counts": manifest.counts},
         )
     return manifest

@@ -22,7 +22,15 @@ from connections.models import (
     Policy,
     State,
 )
-from connections.services import audit, history, readings, reviews, sending, transitions
+from connections.services import (
+    audit,
+    erasable,
+    history,
+    readings,
+    reviews,
+    sending,
+    transitions,
+)
 from connections.services import deletion_rules as rules
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.readings import Fetched
@@ -161,7 +169,8 @@ def _record_request(deletion: Deletion, *, actor: Actor) -> None:
         code=audit.Code.DELETION_REQUESTED,
         actor=actor,
         subject=deletion,
-        sentence=f"{deletion.requested_by_name} asked to delete {describe(deletion)}.",
+        sentence=f"{erasable.name(deletion.requested_by or actor)} asked to delete "
+        f"{describe(deletion)}.",
         details={
             "reason": deletion.reason,
             "ticket": deletion.ticket,
@@ -176,7 +185,7 @@ def _record_request(deletion: Deletion, *, actor: Actor) -> None:
             code=audit.Code.DELETION_CONFIRMED,
             actor=actor,
             subject=deletion,
-            sentence=f"{actor.name} confirmed to delete {describe(deletion)}. "
+            sentence=f"{erasable.name(actor)} confirmed to delete {describe(deletion)}. "
             "No second person was required.",
         )
 
@@ -240,7 +249,7 @@ def _confirmed_note(deletion: Deletion, *, actor: Actor, without_reading: bool) 
     how = " without reading it again" if without_reading else ""
     return Note(
         code=audit.Code.DELETION_CONFIRMED,
-        sentence=f"{actor.name} confirmed to delete {describe(deletion)}{how}.",
+        sentence=f"{erasable.name(actor)} confirmed to delete {describe(deletion)}{how}.",
         details={"without_reading": without_reading},
     )
 

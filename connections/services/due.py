@@ -93,12 +93,12 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
             cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()
         )
         is_unknown = to.state == State.UNKNOWN
+        why = blocked.cause.replace("_", " ")
         code = audit.Code.DELETION_UNKNOWN if is_unknown else audit.Code.DELETION_SETTLED
         transitions.move(
             deletion=deletion,
             actor=actor,
             to=to,
-            notes=[
-                Note(code=code, sentence=f"{blocked} Nothing was sent for {describe(deletion)}.")
-            ],
+            # Not in the words of `blocked`, which may name a person.
+            notes=[Note(code=code, sentence=f"Nothing was sent for {describe(deletion)}: {why}.")],
         )

@@ -3,7 +3,7 @@
 from connections import policies
 from connections.actors import Actor
 from connections.models import Deletion, Outcome, State
-from connections.services import audit, transitions
+from connections.services import audit, erasable, transitions
 from connections.services.errors import ConflictError, InvalidInputError, has_words
 from connections.services.transitions import Next, Note, describe
 
@@ -16,7 +16,9 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
     policies.require(policies.can_withdraw(actor, deletion=deletion), "withdraw this deletion")
     if not can_be_withdrawn(deletion):
         raise ConflictError("It is too late to withdraw it: look at its state.")
-    sentence = f"{actor.name} took back the deletion of {describe(deletion)}. Nothing is sent."
+    sentence = (
+        f"{erasable.name(actor)} took back the deletion of {describe(deletion)}. Nothing is sent."
+    )
     return _settle_by_person(
         deletion=deletion,
         actor=actor,
@@ -42,7 +44,9 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
         raise ConflictError("Only an unknown or still present deletion can be closed.")
     if not has_words(reason):
         raise InvalidInputError({"reason": "Say why it is closed without knowing."})
-    sentence = f"{actor.name} closed the deletion of {describe(deletion)} without knowing."
+    sentence = (
+        f"{erasable.name(actor)} closed the deletion of {describe(deletion)} without knowing."
+    )
     return _settle_by_person(
         deletion=deletion,
         actor=actor,

@@ -16,7 +16,7 @@ from django.db.models.expressions import RawSQL
 from connections import policies
 from connections.actors import Actor
 from connections.models import OPEN_STATES, Deletion, Outcome, Person, State
-from connections.services import audit
+from connections.services import audit, erasable
 
 PAGE_SIZE = 50
 EXPORT_BATCH = 500
@@ -208,7 +208,7 @@ def start_export(
     audit.record(
         code=audit.Code.EXPORTED,
         actor=actor,
-        sentence=f"{actor.name} exported deletions as {file_format}.",
+        sentence=f"{erasable.name(actor)} exported deletions as {file_format}.",
         details={"what": "deletions", "format": file_format, "filter": asked_for},
     )
     return _in_batches(only)

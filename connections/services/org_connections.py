@@ -16,7 +16,7 @@ from connections.models import (
     Listing,
     OrgConnectionSnapshot,
 )
-from connections.services import audit, readings
+from connections.services import audit, erasable, readings
 
 # Enough to list 30 orgs in a few seconds without opening a connection to each at once.
 PARALLEL_LISTINGS = 8
@@ -260,7 +260,7 @@ def start_export(
     audit.record(
         code=audit.Code.EXPORTED,
         actor=actor,
-        sentence=f"{actor.name} exported org connections as {file_format}.",
+        sentence=f"{erasable.name(actor)} exported org connections as {file_format}.",
         details={"what": "org_connections", "format": file_format, "filter": asked_for},
     )
     return inventory(actor=actor, only=only).rows

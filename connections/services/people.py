@@ -12,7 +12,7 @@ from django.urls import reverse
 from connections import policies
 from connections.actors import Actor, person_actor
 from connections.models import Person, Role, SignInLink
-from connections.services import audit
+from connections.services import audit, erasable
 from connections.services import person_rules as rules
 from connections.services.audit import Code
 from connections.services.errors import ConflictError, InvalidInputError
@@ -50,7 +50,7 @@ def add_person(
         code=Code.PERSON_ADDED,
         actor=actor,
         subject=person,
-        sentence=f"{person.display_name} was added: {rules.told(roles, is_administrator)}.",
+        sentence=f"{erasable.name(person)} was added: {rules.told(roles, is_administrator)}.",
         details={"roles": roles, "is_administrator": is_administrator},
     )
     return person
@@ -64,7 +64,7 @@ def record_administrator_made(*, actor: Actor, person: Person) -> None:
         code=Code.PERSON_ADDED,
         actor=actor,
         subject=person,
-        sentence=f"{person.display_name} was added: Administrator.",
+        sentence=f"{erasable.name(person)} was added: Administrator.",
         details={"roles": [], "is_administrator": True},
     )
 
@@ -95,7 +95,7 @@ def set_roles(
         code=Code.PERSON_CHANGED,
         actor=actor,
         subject=person,
-        sentence=f"{person.display_name} is now: {rules.told(roles, is_administrator)}.",
+        sentence=f"{erasable.name(person)} is now: {rules.told(roles, is_administrator)}.",
         details={
             "roles": roles,
             "is_administrator": is_administrator,
@@ -126,7 +126,7 @@ def disable_person(*, actor: Actor, person: Person) -> Person:
         code=Code.PERSON_DISABLED,
         actor=actor,
         subject=person,
-        sentence=f"{person.display_name} was disabled and signed out everywhere.",
+        sentence=f"{erasable.name(person)} was disabled and signed out everywhere.",
     )
     return person
 
@@ -144,7 +144,7 @@ def enable_person(*, actor: Actor, person: Person) -> Person:
         code=Code.PERSON_ENABLED,
         actor=actor,
         subject=person,
-        sentence=f"{person.display_name} was enabled: "
+        sentence=f"{erasable.name(person)} was enabled: "
         f"{rules.told(rules.stored_roles(person), person.is_superuser)}.",
     )
     return person
@@ -166,7 +166,7 @@ def set_password(*, actor: Actor, person: Person, password: str) -> None:
         code=Code.PASSWORD_SET,
         actor=actor,
         subject=person,
-        sentence=f"{person.display_name} chose a new password.",
+        sentence=f"{erasable.name(person)} chose a new password.",
     )
 
 
@@ -202,7 +202,7 @@ def make_sign_in_link(
         code=Code.SIGN_IN_LINK_MADE,
         actor=actor,
         subject=person,
-        sentence=f"A one-time sign-in link was made for {person.display_name}.{extra}",
+        sentence=f"A one-time sign-in link was made for {erasable.name(person)}.{extra}",
         details={"removes_second_factor": removes_second_factor},
     )
     return f"{settings.BASE_URL}{reverse('sign-in-link')}#{token}"
@@ -225,7 +225,7 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
         code=Code.SIGN_IN_LINK_USED,
         actor=actor,
         subject=person,
-        sentence=f"{person.display_name} used a sign-in link made by {link.made_by_name}.",
+        sentence=f"{erasable.name(person)} used the newest sign-in link made for them.",
     )
     if password:
         set_password(actor=actor, person=person, password=password)
@@ -281,7 +281,7 @@ def set_up_first_administrator(
         code=Code.PERSON_ADDED,
         actor=actor,
         subject=person,
-        sentence=f"{person.display_name} became the first administrator, by the set-up link "
+        sentence=f"{erasable.name(person)} became the first administrator, by the set-up link "
         f"made by {link.made_by_name}.",
         details={"roles": [], "is_administrator": True},
     )

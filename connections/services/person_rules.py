@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from connections import clock
 from connections.actors import Actor
 from connections.models import Person, Role, SignInLink
-from connections.services import audit
+from connections.services import audit, erasable
 from connections.services.audit import Code
 from connections.services.errors import ConflictError, InvalidInputError
 
@@ -144,7 +144,7 @@ def remove_second_factor(*, actor: Actor, person: Person) -> None:
         code=Code.PERSON_RESET,
         actor=actor,
         subject=person,
-        sentence=f"The second factor of {person.display_name} was removed by a sign-in link.",
+        sentence=f"The second factor of {erasable.name(person)} was removed by a sign-in link.",
     )
 
 

@@ -20,7 +20,7 @@ from connections.actors import Actor
 from connections.encrypted_columns import key_ids_in_use
 from connections.key_ring import KeyRingError, read_key_ring
 from connections.models import Deletion, Outcome, SignInLink, State, WorkerHeartbeat
-from connections.services import audit, transitions
+from connections.services import audit, erasable, transitions
 from connections.services.backups import (
     DATABASE_NAME,
     BackupError,
@@ -204,7 +204,7 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
         audit.record(
             code=audit.Code.DATABASE_RESTORED,
             actor=actor,
-            sentence=f"{actor.name} restored the database from a backup of {made_at}.",
+            sentence=f"{erasable.name(actor)} restored the database from a backup of {made_at}.",
             details={"sha256": manifest.sha256, "made_at": made_at},
         )
         # A session that ended since, or a link that was used since, must not come back to life.

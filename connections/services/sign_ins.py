@@ -5,7 +5,7 @@ from django.db.models import Q
 
 from connections.actors import Actor, person_actor
 from connections.models import Person
-from connections.services import audit
+from connections.services import audit, erasable
 from connections.services.audit import Code
 
 
@@ -16,7 +16,7 @@ def record_sign_in(*, person: Person, request_id: str) -> None:
         code=Code.SIGNED_IN,
         actor=person_actor(person=person, request_id=request_id),
         subject=person,
-        sentence=f"{person.display_name} signed in.",
+        sentence=f"{erasable.name(person)} signed in.",
     )
 
 
@@ -27,7 +27,7 @@ def record_sign_out(*, person: Person, request_id: str) -> None:
         code=Code.SIGNED_OUT,
         actor=person_actor(person=person, request_id=request_id),
         subject=person,
-        sentence=f"{person.display_name} signed out.",
+        sentence=f"{erasable.name(person)} signed out.",
     )
 
 
@@ -38,13 +38,12 @@ def record_failed_sign_in(*, login: str, address: str, request_id: str) -> None:
     What was typed is never kept: it may be a password in the wrong field.
     """
     person = Person.objects.filter(Q(username__iexact=login) | Q(email__iexact=login)).first()
-    whom = person.display_name if person else "a name that nobody has"
+    whom = erasable.name(person) if person else "a name that nobody has"
     audit.record(
         code=Code.SIGN_IN_FAILED,
         actor=_somebody(request_id),
         subject=person,
-        sentence=f"Signing in as {whom} failed, from {address}.",
-        details={"address": address},
+        sentence=f"Signing in as {whom} failed, from {erasable.address(address, of=person)}.",
     )
 
 
@@ -54,8 +53,9 @@ def record_sign_ins_refused(*, address: str, request_id: str) -> None:
     audit.record(
         code=Code.SIGN_IN_FAILED,
         actor=_somebody(request_id),
-        sentence=f"Too many sign-ins failed; more are refused for now, the last from {address}.",
-        details={"address": address, "is_over_limit": True},
+        sentence=f"Too many sign-ins failed; more are refused for now, the last from "
+        f"{erasable.address(address, of=None)}.",
+        details={"is_over_limit": True},
     )
 
 

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from connections import clock, policies
 from connections.actors import Actor
 from connections.forms.people import MakeLinkForm, PersonForm, RolesForm
-from connections.models import AuditEvent, Person
+from connections.models import AuditEvent, Person, with_values
 from connections.services import people
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.person_rules import second_factors_of, stored_roles
@@ -145,7 +145,7 @@ def _detail(
         "has_second_factor": second_factors_of(person.pk).exists(),
         "roles_form": RolesForm(initial=initial),
         "link_form": MakeLinkForm(),
-        "events": AuditEvent.objects.filter(about).order_by("-seq")[:EVENTS_SHOWN],
+        "events": with_values(AuditEvent.objects.filter(about).order_by("-seq")[:EVENTS_SHOWN]),
         **extra,
     }
     return render(request, "connections/person_detail.html", context, status=status)

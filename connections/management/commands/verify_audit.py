@@ -1,0 +1,77 @@
+"""Verify the record of acts: exit code 0 whole, 1 broken, 2 could not check."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.core.management.base import CommandError
+from django.db import Error as DatabaseError
+
+from connections.management.base import OrgAdminCommand
+from connections.models import AuditHead
+from connections.services.audit_verification import CannotCheckError, Report, verify_record
+
+BROKEN = 1
+COULD_NOT_CHECK = 2
+
+
+class Command(OrgAdminCommand):
+    """Reads every event once; changes nothing."""
+
+    help = (
+        "Verify the record of acts and name the first event that cannot be relied on. "
+        "Exit code 0: whole; 1: broken; 2: could not check."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--checkpoint",
+            action="append",
+            default=[],
+            type=Path,
+            metavar="FILE",
+            help="A checkpoint that was kept elsewhere; may be given more than once.",
+        )
+
+    def act(self, **options: Any) -> None:
+        try:
+            notes = [(str(path), _read(path)) for path in options["checkpoint"]]
+            report = verify_record(notes=notes)
+        except CannotCheckError as error:
+            self._could_not(str(error))
+        except DatabaseError as error:
+            self._could_not(f"The database refused: {error}. Is it reachable and migrated?")
+        except AuditHead.DoesNotExist:
+            self._could_not("The row that ends the chain is missing: this is no record of ours.")
+        self.emit(_document(report), _text(report))
+        if report.fault:
+            raise SystemExit(BROKEN)
+
+    def _could_not(self, message: str) -> NoReturn:
+        raise CommandError(message, returncode=COULD_NOT_CHECK)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotCheckError(f"{path} cannot be read: {error}.") from None
+
+
+def _document(report: Report) -> dict[str, Any]:
+    return {
+        "whole": report.fault is None,
+        "events": report.size,
+        "checkpoints": report.checkpoints,
+        "fault": report.fault,
+        "first_bad_seq": report.first_bad_seq,
+        "message": report.message,
+    }
+
+
+def _text(report: Report) -> str:
+    counted = f"{report.size} events, {report.checkpoints} checkpoints"
+    if report.fault is None:
+        return f"{report.message} {counted}."
+    return f"BROKEN ({report.fault}) at event {report.first_bad_seq}. {report.message} {counted}."

@@ -1,0 +1,98 @@
+"""Checkpoints as signed notes: C2SP signed-note and tlog-checkpoint, with Ed25519 (RFC 8032)."""
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from connections.signing_key import SigningKey
+
+_KIND_ED25519 = b"\x01"
+_SIGNATURE = re.compile(r"\u2014 (\S+) (\S+)")
+_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+
+
+class NoteError(ValueError):
+    """A text is no checkpoint of the form that docs/EVIDENCE.md describes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """A checkpoint: the root (32 bytes) of the first `size` events of the log `origin`."""
+
+    origin: str
+    size: int
+    root: bytes
+    # Every (key name, key id ‖ signature).
+    signatures: tuple[tuple[str, bytes], ...]
+
+    @property
+    def body(self) -> bytes:
+        """The bytes that are signed."""
+        return note_body(origin=self.origin, size=self.size, root=self.root)
+
+    def is_signed_by(self, public_key: bytes) -> bool:
+        """Whether one of the signatures is this key's, under the log's own name."""
+        key = Ed25519PublicKey.from_public_bytes(public_key)
+        wanted = key_id(name=self.origin, public_key=public_key)
+        for name, data in self.signatures:
+            if name == self.origin and data[:4] == wanted:
+                try:
+                    key.verify(data[4:], self.body)
+                except InvalidSignature:
+                    continue
+                return True
+        return False
+
+
+def note_body(*, origin: str, size: int, root: bytes) -> bytes:
+    """The three lines of a checkpoint."""
+    return f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n".encode()
+
+
+def key_id(*, name: str, public_key: bytes) -> bytes:
+    """The four bytes that lead from a signature to its key; no proof of anything."""
+    return hashlib.sha256(b"%b\n%b%b" % (name.encode(), _KIND_ED25519, public_key)).digest()[:4]
+
+
+def sign(*, origin: str, size: int, root: bytes, key: SigningKey) -> str:
+    """The text of a checkpoint, signed with this key."""
+    body = note_body(origin=origin, size=size, root=root)
+    signature = key_id(name=origin, public_key=key.public_key) + key.sign(body)
+    return f"{body.decode()}\n\u2014 {origin} {base64.b64encode(signature).decode()}\n"
+
+
+def parse(text: str) -> Note:
+    """The checkpoint in a text. Its signatures are not checked. Raises NoteError."""
+    head, blank, tail = text.partition("\n\n")
+    lines = head.split("\n")
+    if not blank or len(lines) < 3 or not tail.endswith("\n"):
+        raise NoteError("This is no checkpoint: it lacks its lines or its signature.")
+    if len(lines) > 3:
+        raise NoteError("This checkpoint holds lines that are not known here.")
+    origin, size, root = lines
+    if not _SIZE.fullmatch(size):
+        raise NoteError("The size of this checkpoint is no whole number.")
+    signatures = tuple(_signature(line) for line in tail[:-1].split("\n"))
+    decoded = _decode(root)
+    if len(decoded) != 32:
+        raise NoteError("The root of this checkpoint is no SHA-256 hash.")
+    return Note(origin=origin, size=int(size), root=decoded, signatures=signatures)
+
+
+def _signature(line: str) -> tuple[str, bytes]:
+    match = _SIGNATURE.fullmatch(line)
+    if not match:
+        raise NoteError("A signature line of this checkpoint cannot be read.")
+    return match[1], _decode(match[2])
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise NoteError("This checkpoint holds something that is no base64.") from None

@@ -1,0 +1,198 @@
+"""The key that checkpoints of the record are signed with, in a file of its own.
+
+docs/EVIDENCE.md describes the file. It is kept apart from the key ring: who can read one of the
+two can open stored keys, who can read the other can sign a record. The public keys in it, the
+newest and the ones before, are what this installation trusts when it verifies its own record.
+"""
+
+import base64
+import binascii
+import datetime
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, SupportsIndex
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from django.conf import settings
+
+from connections.models import Checkpoint
+from connections.secret import Secret
+from orgadmin.private_files import (
+    PrivateFileError,
+    create_private_text_once,
+    read_private_text,
+    update_private_text,
+)
+
+FORMAT = "orgadmin signing key 1"
+
+
+class SigningKeyError(Exception):
+    """The signing key is missing, damaged or readable by others. The text never holds it."""
+
+
+class SigningKey:
+    """The newest key, and the public halves of those before it, oldest first."""
+
+    __slots__ = ("_private_key", "previous_public_keys", "public_key")
+
+    def __init__(
+        self, *, private_key: Ed25519PrivateKey, previous_public_keys: tuple[bytes, ...]
+    ) -> None:
+        self._private_key = private_key
+        self.public_key = _public_bytes(private_key)
+        self.previous_public_keys = previous_public_keys
+
+    @property
+    def trusted_public_keys(self) -> tuple[bytes, ...]:
+        """Every public key that this installation signed with, the newest first."""
+        return (self.public_key, *reversed(self.previous_public_keys))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the public key, in hex."""
+        return fingerprint_of(self.public_key)
+
+    def sign(self, data: bytes) -> bytes:
+        """The 64 bytes of an Ed25519 signature."""
+        return self._private_key.sign(data)
+
+    def __repr__(self) -> str:
+        return f"SigningKey(fingerprint={self.fingerprint!r})"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("A SigningKey cannot be serialized.")
+
+
+def fingerprint_of(public_key: bytes) -> str:
+    """SHA-256 of a public key's 32 bytes, in hex: what people compare by another way."""
+    return hashlib.sha256(public_key).hexdigest()
+
+
+def load_signing_key() -> SigningKey:
+    """The key of SIGNING_KEY_FILE; made now when there is none and none was ever used.
+
+    It is made with SQLite alone, where this machine is the only one, and only while there is no
+    checkpoint: a new key would hide that the old one is missing. Raises SigningKeyError.
+    """
+    path = Path(settings.SIGNING_KEY_FILE)
+    if not path.exists():
+        _require_may_be_made(path)
+        try:
+            create_private_text_once(path, lambda: new_signing_key_text().reveal())
+        except PrivateFileError as error:
+            raise SigningKeyError(str(error)) from None
+    return read_signing_key(path)
+
+
+def _require_may_be_made(path: Path) -> None:
+    # Looked at before the file once more: another process may be making both.
+    if Checkpoint.objects.exists() and not path.exists():
+        raise SigningKeyError(
+            f"There is no signing key at {path}, and this record holds checkpoints. Put the file "
+            "back from its backup; nothing was changed."
+        )
+    if not settings.DATABASE_IS_SQLITE:
+        raise SigningKeyError(
+            f"There is no signing key at {path}. With PostgreSQL none is made by itself, because "
+            "every process must share one: run `./run manage make_keys --output DIR` once and "
+            "name its signing_key.json in ORGADMIN_SIGNING_KEY_FILE."
+        )
+
+
+def read_signing_key(path: Path) -> SigningKey:
+    """The key in the file at `path`. Raises SigningKeyError."""
+    try:
+        text = Secret(read_private_text(path))
+    except PrivateFileError as error:
+        raise SigningKeyError(f"The signing key cannot be used. {error}") from None
+    return signing_key_of(text)
+
+
+def signing_key_of(text: Secret) -> SigningKey:
+    """The key in `text`. Raises SigningKeyError."""
+    key = _parse(text)
+    if isinstance(key, str):
+        raise SigningKeyError(
+            f"The signing key {settings.SIGNING_KEY_FILE} {key}. Put it back from its backup."
+        )
+    return key
+
+
+def update_signing_key(change: Callable[[Secret], Secret]) -> None:
+    """Replace the text of SIGNING_KEY_FILE by `change(text)`, all or nothing.
+
+    Raises SigningKeyError and what `change` raises; the old key stands then.
+    """
+    try:
+        update_private_text(Path(settings.SIGNING_KEY_FILE), change)
+    except PrivateFileError as error:
+        raise SigningKeyError(f"The signing key was not changed. {error}") from None
+
+
+def new_signing_key_text() -> Secret:
+    """The text of a file with one key, drawn now."""
+    return _as_text(previous=[])
+
+
+def with_new_key(text: Secret) -> Secret:
+    """The text of a file with a new key, which keeps the public half of the old one."""
+    document = json.loads(text.reveal())
+    replaced = {"public_key": document["public_key"], "replaced_at": _now()}
+    return _as_text(previous=[*document["previous"], replaced])
+
+
+def _as_text(*, previous: list[dict[str, str]]) -> Secret:
+    private_key = Ed25519PrivateKey.generate()
+    seed = private_key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    document = {
+        "format": FORMAT,
+        "key": base64.b64encode(seed).decode(),
+        "public_key": base64.b64encode(_public_bytes(private_key)).decode(),
+        "created_at": _now(),
+        "previous": previous,
+    }
+    return Secret(json.dumps(document, indent=2) + "\n")
+
+
+def _parse(text: Secret) -> SigningKey | str:
+    """The key, or what is wrong with it.
+
+    It returns instead of raising so that no traceback keeps a frame of this function alive.
+    """
+    try:
+        document: dict[str, Any] = json.loads(text.reveal())
+        file_format = document["format"]
+        private_key = Ed25519PrivateKey.from_private_bytes(_decode(document["key"]))
+        public_key = _decode(document["public_key"])
+        previous = tuple(_decode(each["public_key"]) for each in document["previous"])
+    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+        return "is not a whole signing key document"
+    if file_format != FORMAT:
+        return f"is not of the form {FORMAT!r}"
+    if _public_bytes(private_key) != public_key:
+        return "holds a key that was altered"
+    return SigningKey(private_key=private_key, previous_public_keys=previous)
+
+
+def _decode(text: str) -> bytes:
+    data = base64.b64decode(text, validate=True)
+    if len(data) != 32:
+        raise ValueError("An Ed25519 key has 32 bytes.")
+    return data
+
+
+def _public_bytes(key: Ed25519PrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,118 @@
+"""The form of the record, worked out by hand here."""
+
+import base64
+import hashlib
+import json
+
+import pytest
+
+from connections import chain
+from connections.signed_notes import NoteError, key_id, parse, sign
+from connections.signing_key import new_signing_key_text, signing_key_of, with_new_key
+
+
+def sha(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def test_the_text_of_a_document_is_the_same_whoever_writes_it() -> None:
+    document = {"b": [1, True, None, "é\u2028"], "a": {"z": "", "y": "\x00\ud800"}}
+    text = chain.canonical_text(document)
+    assert text == '{"a":{"y":"\ufffd\ufffd","z":""},"b":[1,true,null,"é\u2028"]}'
+    assert json.loads(text)["b"] == document["b"]
+
+
+@pytest.mark.parametrize("value", [1.5, {1, 2}, b"bytes", object()])
+def test_what_could_be_written_in_two_ways_is_refused(value: object) -> None:
+    with pytest.raises(TypeError):
+        chain.canonical_text({"value": value})
+
+
+def test_a_key_that_is_no_string_is_refused() -> None:
+    with pytest.raises(TypeError):
+        chain.canonical_text({"value": {1: "one"}})
+
+
+def test_each_hash_is_over_the_one_before() -> None:
+    first = chain.event_hash(chain.NO_HASH, b"one")
+    assert first == sha(b"orgadmin audit event 1\n" + bytes(32) + b"\x00" * 7 + b"\x03one")
+    assert chain.event_hash(first, b"one") != first
+
+
+def test_a_commitment_keeps_kind_and_value_apart() -> None:
+    salt = bytes(32)
+    one = chain.commitment(salt=salt, kind="name", value="Ada")
+    expected = b"orgadmin erasable value 1\n" + salt
+    expected += (4).to_bytes(8, "big") + b"name" + (3).to_bytes(8, "big") + b"Ada"
+    assert one == sha(expected).hex()
+    assert one != chain.commitment(salt=salt, kind="nameA", value="da")
+
+
+def tree(leaves: list[bytes]) -> bytes:
+    """RFC 6962 § 2.1, as it is written there."""
+    if not leaves:
+        return sha(b"")
+    if len(leaves) == 1:
+        return sha(b"\x00" + leaves[0])
+    k = 1
+    while k * 2 < len(leaves):
+        k *= 2
+    return sha(b"\x01" + tree(leaves[:k]) + tree(leaves[k:]))
+
+
+def test_the_frontier_gives_the_root_of_every_size() -> None:
+    leaves: list[bytes] = []
+    frontier: list[bytes] = []
+    for size in range(70):
+        assert chain.root_of(frontier) == tree(leaves)
+        assert len(frontier) == size.bit_count()
+        leaf = str(size).encode()
+        chain.extend(frontier, size=size, leaf=chain.leaf_hash(leaf))
+        leaves.append(leaf)
+    assert chain.frontier_of(chain.frontier_as_text(frontier)) == frontier
+
+
+def test_a_checkpoint_is_a_signed_note() -> None:
+    key = signing_key_of(new_signing_key_text())
+    text = sign(origin="orgadmin/0011", size=7, root=bytes(32), key=key)
+    origin, size, root, blank, signature, end = text.split("\n")
+    assert (origin, size, root, blank, end) == ("orgadmin/0011", "7", "A" * 43 + "=", "", "")
+    dash, name, data = signature.split(" ")
+    assert (dash, name) == ("\u2014", "orgadmin/0011")
+    expected = sha(b"orgadmin/0011\n\x01" + key.public_key)[:4]
+    assert base64.b64decode(data)[:4] == expected == key_id(name=name, public_key=key.public_key)
+    note = parse(text)
+    assert note.body.decode() == text[: text.index("\n\n") + 1]
+    assert note.is_signed_by(key.public_key)
+
+
+def test_a_note_of_another_key_or_with_another_size_is_not_signed() -> None:
+    key, other = (signing_key_of(new_signing_key_text()) for _ in range(2))
+    text = sign(origin="o", size=7, root=bytes(32), key=key)
+    assert not parse(text).is_signed_by(other.public_key)
+    assert not parse(text.replace("\n7\n", "\n8\n")).is_signed_by(key.public_key)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "o\n7\nAAAA\n\n\u2014 o AAAA\n",
+        "o\nseven\n" + "A" * 43 + "=\n\n\u2014 o AAAA\n",
+        "o\n7\n" + "A" * 43 + "=\n\nsigned\n",
+        "o\n7\n" + "A" * 43 + "=\n\n\u2014 o AAAA",
+        "o\n7\n" + "A" * 43 + "=\nmore\n\n\u2014 o AAAA\n",
+        "o\n7\n" + "A" * 43 + "=\n\n\u2014 o !\n",
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(text: str) -> None:
+    with pytest.raises(NoteError):
+        parse(text)
+
+
+def test_a_new_key_keeps_the_public_half_of_the_old_one() -> None:
+    text = new_signing_key_text()
+    old = signing_key_of(text)
+    new = signing_key_of(with_new_key(text))
+    assert new.trusted_public_keys == (new.public_key, old.public_key)
+    assert old.public_key != new.public_key
