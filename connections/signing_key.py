@@ -127,6 +127,13 @@ def signing_key_of(text: Secret) -> SigningKey:
     return key
 
 
+def rotation_statement(*, origin: str, size: int, previous: bytes, new: bytes) -> bytes:
+    """What both keys sign when one takes the place of the other: docs/EVIDENCE.md."""
+    keys = [base64.b64encode(key).decode() for key in (previous, new)]
+    lines = ["orgadmin signing key rotation 1", origin, str(size), *keys]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
 def update_signing_key(change: Callable[[Secret], Secret]) -> None:
     """Replace the text of SIGNING_KEY_FILE by `change(text)`, all or nothing.
 

@@ -16,6 +16,7 @@ from connections import clock
 from connections.actors import WORKER
 from connections.models import Deletion
 from connections.services import due, heartbeats, org_connections, spool
+from connections.services.record_keeping import RecordKeeper
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Worker:
         self._name = f"{host}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
         self._host = host
         self._next_beat = time.monotonic()
+        self._record = RecordKeeper()
 
     def stop(self) -> None:
         """End after what is being done now."""
@@ -101,6 +103,8 @@ class Worker:
         if not self._is_stopped and time.monotonic() >= self._next_refresh:
             self._next_refresh = time.monotonic() + self._refresh_every
             org_connections.refresh(actor=WORKER, only_stale=True)
+        if not self._is_stopped:
+            self._record.tend()
         return count
 
     def _beat(self) -> None:

@@ -70,6 +70,7 @@ class DeletionForm(forms.Form):
         label="Why?",
         required=False,
         max_length=LONGEST_REASON,
+        help_text="Kept for good, also when a person is erased: name nobody here.",
         widget=forms.Textarea(attrs={"rows": 2, "required": True}),
     )
     ticket = forms.CharField(label="Ticket", required=False)

@@ -13,6 +13,7 @@ from django.db import Error as DatabaseError
 from connections import wording
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
 from connections.services.errors import ActError, InvalidInputError, SentError
+from connections.signing_key import SigningKeyError
 
 FAILED = 1
 USAGE = 2
@@ -63,7 +64,7 @@ class OrgAdminCommand(BaseCommand):
             return super().execute(*args, **options)
         except InvalidInputError as error:
             message, code = str(error), USAGE
-        except (ActError, PermissionDenied, EncryptionError) as error:
+        except (ActError, PermissionDenied, EncryptionError, SigningKeyError) as error:
             message, code = str(error), FAILED
         except SentError as error:
             words = wording.sent_words(error)

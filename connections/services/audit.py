@@ -61,6 +61,8 @@ class Code(StrEnum):
     ENCRYPTION_KEY_STAGED = "encryption_key.staged"
     ENCRYPTION_KEY_ROTATED = "encryption_key.rotated"
     ENCRYPTION_KEY_DROPPED = "encryption_key.dropped"
+    SIGNING_KEY_ROTATED = "signing_key.rotated"
+    PERSON_ERASED = "person.erased"
 
 
 _door_is_open: ContextVar[bool] = ContextVar("audit_door_is_open", default=False)

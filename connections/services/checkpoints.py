@@ -3,16 +3,27 @@
 Making one costs one signature and one row, whatever the size: the head keeps the tree's frontier.
 """
 
+import base64
 import logging
 from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from connections import chain, clock
+from connections import chain, clock, policies
+from connections.actors import Actor
 from connections.models import AuditEvent, AuditHead, Checkpoint
+from connections.secret import Secret
 from connections.services import audit
 from connections.signed_notes import sign
-from connections.signing_key import SigningKeyError, load_signing_key
+from connections.signing_key import (
+    SigningKey,
+    SigningKeyError,
+    load_signing_key,
+    rotation_statement,
+    signing_key_of,
+    update_signing_key,
+    with_new_key,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +64,50 @@ def make_checkpoint() -> Checkpoint | None:
             note=sign(origin=head.origin, size=head.size, root=root, key=key),
             made_at=clock.now(),
         )
+
+
+def rotate_signing_key(*, actor: Actor) -> SigningKey:
+    """Put a new key in the place of the one that signs; an event signed with both says so.
+
+    A checkpoint with the old key stands before the event, and one with the new key after it.
+    Raises PermissionDenied and SigningKeyError; the old key stands then.
+    """
+    policies.require(policies.can_administer(actor), "rotate the signing key")
+    old = load_signing_key()
+    make_checkpoint()
+
+    def change(text: Secret) -> Secret:
+        changed = with_new_key(text)
+        # Before the file is replaced, and undone with the transaction when that fails.
+        _record_rotation(old=signing_key_of(text), new=signing_key_of(changed), actor=actor)
+        return changed
+
+    with transaction.atomic():
+        update_signing_key(change)
+    logger.info("The signing key %s was replaced.", old.fingerprint)
+    make_checkpoint()
+    return load_signing_key()
+
+
+def _record_rotation(*, old: SigningKey, new: SigningKey, actor: Actor) -> None:
+    # Held, so that the size in the statement is the one that the event follows.
+    head = AuditHead.objects.select_for_update().get()
+    statement = rotation_statement(
+        origin=head.origin, size=head.size, previous=old.public_key, new=new.public_key
+    )
+    audit.record(
+        code=audit.Code.SIGNING_KEY_ROTATED,
+        actor=actor,
+        sentence=f"Signing key {new.fingerprint[:16]} took the place of {old.fingerprint[:16]}.",
+        details={
+            "origin": head.origin,
+            "size": head.size,
+            "previous_public_key": base64.b64encode(old.public_key).decode(),
+            "public_key": base64.b64encode(new.public_key).decode(),
+            "signature_by_previous": base64.b64encode(old.sign(statement)).decode(),
+            "signature_by_new": base64.b64encode(new.sign(statement)).decode(),
+        },
+    )
 
 
 def is_due(*, now: datetime) -> bool:

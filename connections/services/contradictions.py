@@ -19,17 +19,22 @@ def note(
 
     Only listings that began when it was settled, or later, count. A 200 whose proof is still
     being looked for is left to that: Datadog's list may be a little behind.
+    Call it inside a transaction.
     """
     still_being_proved = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
     contradicted = list(
-        Deletion.objects.filter(
+        # Held before the first event is recorded: whoever holds one may wait to record another.
+        Deletion.objects.select_for_update()
+        .filter(
             site=site,
             connection_id__in=listed,
             state=State.SETTLED,
             outcome__in=GONE_OUTCOMES,
             settled_at__lte=started_at,
             contradicted_at=None,
-        ).exclude(still_being_proved)
+        )
+        .exclude(still_being_proved)
+        .order_by("pk")
     )
     for deletion in contradicted:
         mark(deletion=deletion, at=started_at, seen_by=seen_by, actor=actor)

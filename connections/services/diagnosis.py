@@ -18,8 +18,10 @@ from django.db.models import Count
 
 from connections import clock
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
-from connections.models import Credential, Deletion, Person, Policy
+from connections.models import Checkpoint, Credential, Deletion, Person, Policy
 from connections.services import heartbeats, spool
+from connections.services.audit_verification import last_verification
+from connections.signing_key import SigningKeyError, read_signing_key
 
 # Longer than any single thing that a worker does.
 OVERDUE_AFTER = timedelta(minutes=5)
@@ -51,7 +53,7 @@ def diagnose() -> list[Finding]:
         schema = list(_migrations())
         findings += schema
         if all(finding.level == Level.OK for finding in schema):
-            findings += [*_people(), *_four_eyes(), *_worker()]
+            findings += [*_people(), *_four_eyes(), *_worker(), *_record()]
             findings += _unusable_answers(spool.check_kept)
     except DatabaseError as error:
         findings.append(
@@ -201,6 +203,28 @@ def _keys() -> Iterator[Finding]:
         yield _ok("key ring", f"{path} opens every stored key. Is there a copy of it elsewhere?")
     else:
         yield _ok("key ring", f"None yet: it is made at {path} on first use.")
+
+
+def _record() -> Iterator[Finding]:
+    path = Path(settings.SIGNING_KEY_FILE)
+    hint = "docs/OPERATIONS.md, “Signing key”, says how to make or restore it."
+    if path.exists():
+        try:
+            key = read_signing_key(path)
+            yield _ok("signing key", f"{path}, fingerprint {key.fingerprint}.")
+        except SigningKeyError as error:
+            yield _error("signing key", str(error), hint)
+    elif Checkpoint.objects.exists() or not settings.DATABASE_IS_SQLITE:
+        yield _error("signing key", f"There is none at {path}: no checkpoint is made.", hint)
+    else:
+        yield _ok("signing key", f"None yet: it is made at {path} on first use.")
+    last = last_verification()
+    if last is None:
+        yield _ok("record", "Not verified yet: a worker does it daily, verify_audit now.")
+    elif last.fault:
+        yield _error("record", last.message, "Run: ./run manage verify_audit")
+    else:
+        yield _ok("record", f"Found whole at {last.checked_at:%Y-%m-%d %H:%M} UTC.")
 
 
 def _people() -> Iterator[Finding]:

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Max, Min, Q
 
 from connections import chain
 from connections.actors import Actor
-from connections.models import ErasableValue, Person
+from connections.models import AuditHead, ErasableValue, Person
 
 Kind = ErasableValue.Kind
 
@@ -44,6 +45,19 @@ def name(whom: Actor | Person) -> str:
 def address(text: str, *, of: Person | None) -> str:
     """The mark for a network address from which somebody came."""
     return _mark(Value(kind=Kind.ADDRESS, person_id=of.pk if of else None, text=text))
+
+
+def person_number(person: Person) -> int:
+    """The number by which an erased person is still told apart from others.
+
+    Stores the present name when the record does not know it yet.
+    """
+    with transaction.atomic():
+        AuditHead.objects.select_for_update().get()
+        refer(name(person))
+    known = ErasableValue.objects.filter(person_id=person.pk)
+    number: int = known.earliest("person_number").person_number
+    return number
 
 
 def _mark(value: Value) -> str:

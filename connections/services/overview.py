@@ -22,6 +22,7 @@ from connections.actors import Actor
 from connections.models import (
     OPEN_STATES,
     Approval,
+    AuditVerification,
     Credential,
     Deletion,
     Listing,
@@ -31,6 +32,7 @@ from connections.models import (
     State,
 )
 from connections.services import heartbeats, transitions
+from connections.services.audit_verification import last_verification
 from connections.services.org_connections import credentials_in_use, is_stale, newest_listings
 
 WEEKS = 12
@@ -102,6 +104,8 @@ class Overview:
     has_worker: bool
     # When a worker that has not ended in order was last heard of.
     worker_seen_at: datetime | None
+    # The newest scheduled verification of the record of acts, if it found it broken.
+    broken_record: AuditVerification | None
 
 
 def overview(*, actor: Actor) -> Overview:
@@ -124,7 +128,13 @@ def overview(*, actor: Actor) -> Overview:
         latest=list(Deletion.objects.order_by("-requested_at", "-id")[:LATEST]),
         has_worker=heartbeats.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
+        broken_record=_broken_record(),
     )
+
+
+def _broken_record() -> AuditVerification | None:
+    last = last_verification()
+    return last if last is not None and last.fault else None
 
 
 def first_week(now: datetime) -> datetime:

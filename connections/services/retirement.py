@@ -49,6 +49,10 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
     with transaction.atomic():
         # Held, so that it is not rotated or renamed while this looks at its deletions.
         Credential.objects.select_for_update().get(pk=credential.pk)
+        # Every row before the record's own lock, which the first withdrawal takes: whoever holds
+        # one of them may be waiting for it.
+        not_sent = credential.deletions.filter(state__in=_NOT_SENT_YET).order_by("pk")
+        list(not_sent.select_for_update())
         _refuse_if_blocked(credential)
         withdrawn = [
             _withdraw(deletion=deletion, credential=credential, actor=actor)

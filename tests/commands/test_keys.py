@@ -16,6 +16,7 @@ from connections.encryption import check_key_ring_opens_everything
 from connections.key_ring import update_key_ring, with_new_primary
 from connections.models import AuditEvent, Credential
 from connections.secret import Secret
+from connections.signing_key import read_signing_key
 from orgadmin.private_files import create_private_text
 from tests.support.key_rings import (
     API_KEY,
@@ -69,18 +70,22 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- make_keys ------------------------------------------------------------------------------
 
 
-def test_make_keys_makes_both_files_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+def test_make_keys_makes_the_files_once_and_for_their_owner_alone(tmp_path: Path) -> None:
     directory = tmp_path / "made"
     command = ("manage.py", "make_keys", "--output", str(directory))
     made = run_python(*command, "--json", data=tmp_path / "data")
     assert (made.returncode, made.stderr) == (0, "")
-    files = [directory / "keyring.json", directory / "secret_key"]
+    names = ("keyring.json", "signing_key.json", "secret_key")
+    files = [directory / name for name in names]
     assert json.loads(made.stdout) == {
         "key_id": primary_in(files[0]),
         "keyring_file": str(files[0]),
-        "secret_key_file": str(files[1]),
+        "signing_key_fingerprint": read_signing_key(files[1]).fingerprint,
+        "signing_key_file": str(files[1]),
+        "secret_key_file": str(files[2]),
     }
-    assert [path.stat().st_mode & 0o777 for path in (directory, *files)] == [0o700, 0o600, 0o600]
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o600] * 3
 
     before = [path.read_bytes() for path in files]
     again = run_python(*command, data=tmp_path / "data")

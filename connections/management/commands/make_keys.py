@@ -1,4 +1,4 @@
-"""Make the two key files on purpose, for installations that do not make them by themselves."""
+"""Make the key files on purpose, for installations that do not make them by themselves."""
 
 import json
 import secrets
@@ -9,15 +9,17 @@ from django.core.management.base import BaseCommand, CommandError
 
 from connections.key_ring import new_key_ring_text, ring_of
 from connections.secret import Secret
+from connections.signing_key import new_signing_key_text, signing_key_of
 from orgadmin.private_files import PrivateFileError, create_private_text
 
 
 class Command(BaseCommand):
-    """Writes keyring.json and secret_key with mode 0600; overwrites neither."""
+    """Writes keyring.json, signing_key.json and secret_key with mode 0600; overwrites none."""
 
     help = (
-        "Make keyring.json (for ORGADMIN_KEYRING_FILE) and secret_key (for SECRET_KEY_FILE) in a "
-        "directory. Every web process and worker must be given the same two files."
+        "Make keyring.json (for ORGADMIN_KEYRING_FILE), signing_key.json (for "
+        "ORGADMIN_SIGNING_KEY_FILE) and secret_key (for SECRET_KEY_FILE) in a directory. Every "
+        "web process and worker must be given the same files."
     )
     # It runs before there are keys and perhaps before there is a database.
     requires_system_checks = ()
@@ -37,26 +39,31 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(made))
             return
         self.stdout.write(
-            f"Key {made['key_id']} is made. Keep a copy of both files apart from the database's "
+            f"Key {made['key_id']} is made. Keep a copy of the files apart from the database's "
             "backup, and set:\n"
             f"ORGADMIN_KEYRING_FILE={made['keyring_file']}\n"
+            f"ORGADMIN_SIGNING_KEY_FILE={made['signing_key_file']}\n"
             f"SECRET_KEY_FILE={made['secret_key_file']}"
         )
 
 
 def make_keys(directory: Path) -> dict[str, str]:
-    """Make both files in `directory`. Raises PrivateFileError when either exists already."""
-    keyring_file, secret_key_file = directory / "keyring.json", directory / "secret_key"
-    for path in (keyring_file, secret_key_file):
+    """Make the files in `directory`. Raises PrivateFileError when one of them exists already."""
+    names = ("keyring.json", "signing_key.json", "secret_key")
+    keyring_file, signing_key_file, secret_key_file = (directory / name for name in names)
+    for path in (keyring_file, signing_key_file, secret_key_file):
         if path.exists():
             raise PrivateFileError(
                 f"{path} exists already and is not overwritten. Name a directory without it."
             )
-    ring = new_key_ring_text()
+    ring, signing_key = new_key_ring_text(), new_signing_key_text()
     create_private_text(keyring_file, ring)
+    create_private_text(signing_key_file, signing_key)
     create_private_text(secret_key_file, Secret(secrets.token_urlsafe(50)))
     return {
         "key_id": ring_of(ring).primary_id,
         "keyring_file": str(keyring_file),
+        "signing_key_fingerprint": signing_key_of(signing_key).fingerprint,
+        "signing_key_file": str(signing_key_file),
         "secret_key_file": str(secret_key_file),
     }

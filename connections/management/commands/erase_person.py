@@ -1,0 +1,39 @@
+"""Erase a person's names and addresses; what they did stays on the record under a number."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from connections.actors import command_actor
+from connections.management.base import OrgAdminCommand
+from connections.models import Person
+from connections.services.erasure import erase_person
+
+
+class Command(OrgAdminCommand):
+    """An administrator's act that cannot be taken back."""
+
+    help = "Empty the names and addresses of a person for good. What they wrote stays."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--username", required=True)
+        parser.add_argument("--yes", action="store_true", help="It cannot be taken back.")
+
+    def act(self, **options: Any) -> None:
+        person = Person.objects.filter(username__iexact=options["username"]).first()
+        if person is None:
+            self.usage_error(f"Nobody signs in as {options['username']}.")
+        if not options["yes"]:
+            self.usage_error("Erasing cannot be taken back. Say --yes.")
+        done = erase_person(actor=command_actor(), person=person)
+        text = f"Erased: now person no. {done.number}. {done.values} names and addresses emptied."
+        if done.shared_names:
+            text += " Somebody else bears the same name, so copies of it elsewhere were left."
+        self.emit(
+            {
+                "person_number": done.number,
+                "values": done.values,
+                "shared_names": done.shared_names,
+            },
+            text,
+        )

@@ -1,0 +1,25 @@
+"""Put a new key in the place of the one that signs checkpoints."""
+
+from typing import Any
+
+from connections.actors import command_actor
+from connections.management.base import OrgAdminCommand
+from connections.services.checkpoints import rotate_signing_key
+
+
+class Command(OrgAdminCommand):
+    """An administrator's act, recorded in an event that both keys sign."""
+
+    help = (
+        "Replace the key that signs checkpoints. The old one is dropped; its public half is kept, "
+        "so that older checkpoints still verify. Copy the file to every machine afterwards."
+    )
+
+    def act(self, **options: Any) -> None:
+        del options
+        key = rotate_signing_key(actor=command_actor())
+        self.emit(
+            {"fingerprint": key.fingerprint},
+            f"Signing key {key.fingerprint} is in use. Back up its file, and tell whoever keeps "
+            "checkpoints the new fingerprint.",
+        )

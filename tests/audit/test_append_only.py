@@ -1,0 +1,150 @@
+"""The database itself refuses to change what is recorded, whoever asks."""
+
+from collections.abc import Callable
+
+import pytest
+from django.db import Error as DatabaseError
+from django.db import connection, transaction
+from pytest_django import DjangoAssertNumQueries
+
+from connections import chain
+from connections.actors import Actor, command_actor
+from connections.models import AuditEvent, AuditHead, ErasableValue, Person
+from connections.services import audit, audit_verification, checkpoints
+from connections.services.audit import Code
+from connections.services.erasable import name
+
+pytestmark = pytest.mark.database
+
+# The first event, put in once more.
+AGAIN = """
+    INSERT INTO connections_auditevent
+    SELECT {seq}, text, hash, at, code, actor_kind, actor_id, actor, request_id, subject_type,
+           subject_id, sentence
+    FROM connections_auditevent WHERE seq = 1
+"""
+REFUSED = {
+    "edit": "UPDATE connections_auditevent SET text = 'x'",
+    "edit a copied column": "UPDATE connections_auditevent SET sentence = 'x' WHERE seq = 1",
+    "remove": "DELETE FROM connections_auditevent",
+    "leave a gap": AGAIN.format(seq="seq + 7"),
+    "put in again": AGAIN.format(seq="seq"),
+    "change a name": "UPDATE connections_erasablevalue SET value = 'Eve'",
+    "change a commitment while erasing": "UPDATE connections_erasablevalue SET value = '', "
+    "salt = '', erased_at = CURRENT_TIMESTAMP, commitment = 'x'",
+    "remove a name": "DELETE FROM connections_erasablevalue",
+    "wind the head back": "UPDATE connections_audithead SET size = size - 1",
+    "change the origin": "UPDATE connections_audithead SET size = size + 1, origin = 'x'",
+    "remove the head": "DELETE FROM connections_audithead",
+    "add a head": "INSERT INTO connections_audithead (id, origin, size, hash, frontier) "
+    "VALUES (2, 'x', 0, 'x', '')",
+    "change a checkpoint": "UPDATE connections_checkpoint SET note = 'x'",
+    "remove a checkpoint": "DELETE FROM connections_checkpoint",
+    "change a verification": "UPDATE connections_auditverification SET fault = ''",
+    "remove a verification": "DELETE FROM connections_auditverification",
+}
+SQLITE = {
+    "replace": AGAIN.format(seq="seq").replace("INSERT", "INSERT OR REPLACE"),
+    "replace a checkpoint": "INSERT OR REPLACE INTO connections_checkpoint "
+    "SELECT * FROM connections_checkpoint",
+    "update or replace": "UPDATE OR REPLACE connections_auditevent SET seq = 1",
+}
+POSTGRESQL = {
+    "upsert": AGAIN.format(seq="seq") + "ON CONFLICT (seq) DO UPDATE SET text = 'x'",
+    "truncate the events": "TRUNCATE connections_auditevent",
+    "truncate the names": "TRUNCATE connections_erasablevalue",
+    "truncate the head": "TRUNCATE connections_audithead",
+    "truncate the checkpoints": "TRUNCATE connections_checkpoint",
+    "truncate the verifications": "TRUNCATE connections_auditverification",
+}
+
+
+@pytest.fixture
+def record_of_two(ada: Person, actor_for: Callable[[Person], Actor]) -> None:
+    """Two events, a name, a checkpoint and a verification."""
+    for number in range(2):
+        audit.record(code=Code.EXPORTED, actor=actor_for(ada), sentence=f"Act {number}.")
+    checkpoints.make_checkpoint()
+    list(audit_verification.verify_and_store())
+
+
+def refuses(statement: str) -> None:
+    with (
+        pytest.raises(DatabaseError, match="append-only"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)
+    assert audit_verification.verify_record().fault is None
+
+
+@pytest.mark.parametrize("how", REFUSED)
+def test_the_database_refuses_to(record_of_two: None, how: str) -> None:
+    refuses(REFUSED[how])
+
+
+@pytest.mark.parametrize("how", SQLITE)
+def test_sqlite_refuses_to(record_of_two: None, how: str) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("SQLite's own words")
+    refuses(SQLITE[how])
+
+
+@pytest.mark.parametrize("how", POSTGRESQL)
+def test_postgresql_refuses_to(record_of_two: None, how: str) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("PostgreSQL's own words")
+    refuses(POSTGRESQL[how])
+
+
+def test_an_event_holds_no_name_and_reads_as_if_it_did(
+    ada: Person, edith: Person, actor_for: Callable[[Person], Actor]
+) -> None:
+    event = audit.record(
+        code=Code.PERSON_CHANGED,
+        actor=actor_for(ada),
+        subject=edith,
+        sentence=f"{name(edith)} met {{name:1}} and \ufdd0name::Eve\ufdd1.",
+    )
+    stored = AuditEvent.objects.get(seq=event.seq)
+    assert "Ada" not in stored.text
+    assert "Edith" not in stored.text
+    assert stored.actor_name == "Ada"
+    assert stored.sentence == "Edith met {name:1} and \ufdd0name::Eve\ufdd1."
+
+
+def test_a_name_is_stored_once_for_each_person(
+    ada: Person, actor_for: Callable[[Person], Actor]
+) -> None:
+    for _ in range(3):
+        audit.record(code=Code.EXPORTED, actor=actor_for(ada), sentence="Again.")
+    [value] = ErasableValue.objects.all()
+    assert (value.number, value.value, value.person_id) == (1, "Ada", ada.pk)
+    salt = bytes.fromhex(value.salt)
+    assert value.commitment == chain.commitment(salt=salt, kind="name", value="Ada")
+
+
+def test_an_event_that_is_undone_leaves_no_gap(db: None) -> None:
+    with transaction.atomic():
+        audit.record(code=Code.EXPORTED, actor=command_actor(), sentence="Undone.")
+        transaction.set_rollback(True)
+    event = audit.record(code=Code.EXPORTED, actor=command_actor(), sentence="Done.")
+    assert event.seq == AuditHead.objects.get().size == AuditEvent.objects.count()
+
+
+def test_an_act_adds_three_queries_to_its_insert_and_its_time(
+    ada: Person,
+    actor_for: Callable[[Person], Actor],
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    actor = actor_for(ada)
+    audit.record(code=Code.EXPORTED, actor=actor, sentence="First.")
+    with django_assert_max_num_queries(5):
+        audit.record(code=Code.EXPORTED, actor=actor, sentence=f"{name(ada)} did it.")
+
+
+def test_details_that_could_be_written_in_two_ways_are_refused(db: None) -> None:
+    with pytest.raises(TypeError), transaction.atomic():
+        audit.record(
+            code=Code.EXPORTED, actor=command_actor(), sentence="No.", details={"share": 0.5}
+        )

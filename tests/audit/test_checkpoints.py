@@ -1,0 +1,164 @@
+"""When a checkpoint is made, by which key, and what the worker does by itself."""
+
+import base64
+import json
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from django.core.management import call_command
+from django.test import Client
+from pytest_django import Settings
+
+from connections import clock as database_clock
+from connections.actors import command_actor
+from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
+from connections.services import audit, checkpoints, record_keeping
+from connections.services.audit import Code
+from connections.services.audit_verification import verify_record
+from connections.services.record_keeping import RecordKeeper
+from connections.signed_notes import parse
+from connections.signing_key import SigningKeyError, load_signing_key, rotation_statement
+from tests.flows.support import read
+from tests.support.clock import SettableClock
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+
+def act(code: Code = Code.EXPORTED) -> None:
+    audit.record(code=code, actor=command_actor(), sentence="Done.")
+
+
+def sizes() -> list[int]:
+    return list(Checkpoint.objects.order_by("size").values_list("size", flat=True))
+
+
+def test_the_first_event_is_seen_at_once_and_nothing_twice() -> None:
+    assert checkpoints.make_if_due() is None
+    act()
+    checkpoints.make_if_due()
+    checkpoints.make_if_due()
+    checkpoints.make_checkpoint()
+    assert sizes() == [1]
+
+
+def test_an_hour_with_news_ends_with_a_checkpoint(clock: SettableClock) -> None:
+    act()
+    checkpoints.make_if_due()
+    clock.advance(seconds=3601)
+    assert checkpoints.make_if_due() is None
+    act()
+    assert checkpoints.make_if_due() is not None
+    act()
+    assert checkpoints.make_if_due() is None
+    assert sizes() == [1, 2]
+
+
+@pytest.mark.parametrize("code", [Code.DELETION_SETTLED, Code.DELETION_WITHDRAWN])
+def test_a_settled_deletion_is_seen_at_once(code: Code) -> None:
+    act()
+    checkpoints.make_if_due()
+    act(code)
+    checkpoints.make_if_due()
+    assert sizes() == [1, 2]
+
+
+def test_many_events_are_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "EVERY_EVENTS", 3)
+    for _ in range(7):
+        act()
+        checkpoints.make_if_due()
+    assert sizes() == [1, 4, 7]
+
+
+def test_without_a_key_nothing_is_made_and_a_warning_says_so(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    act()
+    checkpoints.make_checkpoint()
+    Path(settings.SIGNING_KEY_FILE).unlink()
+    act(Code.DELETION_SETTLED)
+    assert checkpoints.make_if_due() is None
+    assert "Put the file back" in caplog.text
+    with pytest.raises(SigningKeyError):
+        load_signing_key()
+
+
+def test_both_keys_sign_the_event_of_a_rotation() -> None:
+    act()
+    old = load_signing_key()
+    new = checkpoints.rotate_signing_key(actor=command_actor())
+    event = AuditEvent.objects.get(code=Code.SIGNING_KEY_ROTATED)
+    details = event.details
+    statement = rotation_statement(
+        origin=details["origin"],
+        size=event.seq - 1,
+        previous=old.public_key,
+        new=new.public_key,
+    )
+    for key, name in ((old, "signature_by_previous"), (new, "signature_by_new")):
+        verifier = Ed25519PublicKey.from_public_bytes(key.public_key)
+        verifier.verify(base64.b64decode(details[name]), statement)
+    notes = [parse(one.note) for one in Checkpoint.objects.order_by("size")]
+    assert notes[0].is_signed_by(old.public_key)
+    assert notes[1].is_signed_by(new.public_key)
+    report = verify_record()
+    assert (report.fault, report.checkpoints) == (None, 2)
+
+
+def test_the_command_rotates_the_key() -> None:
+    act()
+    old = load_signing_key().fingerprint
+    out = StringIO()
+    call_command("rotate_signing_key", "--json", stdout=out)
+    assert json.loads(out.getvalue())["fingerprint"] == load_signing_key().fingerprint != old
+
+
+def test_the_worker_verifies_once_a_day(
+    clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_keeping, "LOOK_EVERY", 0.0)
+    act()
+    keeper = RecordKeeper()
+    for _ in range(3):
+        keeper.tend()
+    assert AuditVerification.objects.get().fault == ""
+    clock.advance(seconds=24 * 3600)
+    keeper.tend()
+    assert AuditVerification.objects.count() == 2
+
+
+def test_the_overview_says_when_the_record_is_broken(
+    client_of: Callable[[Person], Client], edith: Person
+) -> None:
+    AuditVerification.objects.create(
+        checked_at=database_clock.now(),
+        size=7,
+        fault="edited",
+        first_bad_seq=3,
+        message="Event 3 was edited.",
+    )
+    page = read(client_of(edith).get("/"))
+    assert "Event 3 was edited." in page.text
+
+
+def run_verify(*arguments: str) -> tuple[int, dict[str, object]]:
+    out, code = StringIO(), 0
+    try:
+        call_command("verify_audit", "--json", *arguments, stdout=out)
+    except SystemExit as ended:
+        code = int(str(ended.code))
+    return code, json.loads(out.getvalue())
+
+
+def test_the_command_says_that_it_is_whole_and_what_it_read(tmp_path: Path) -> None:
+    act()
+    made = checkpoints.make_checkpoint()
+    assert made is not None
+    kept = tmp_path / "checkpoint.txt"
+    kept.write_text(made.note)
+    code, document = run_verify("--checkpoint", str(kept))
+    assert code == 0
+    assert (document["whole"], document["events"], document["checkpoints"]) == (True, 1, 2)

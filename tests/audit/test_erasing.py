@@ -1,0 +1,116 @@
+"""Erasing a person: the names go, the record stays whole."""
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+
+from connections.actors import Actor, command_actor
+from connections.models import AuditEvent, ErasableValue, Person
+from connections.services import audit, audit_verification, checkpoints, erasure, sign_ins
+from connections.services.audit import Code
+from connections.services.errors import ConflictError
+from tests.flows.support import read
+
+pytestmark = pytest.mark.database
+
+
+@pytest.fixture
+def acts_of_ada(ada: Person, grace: Person, actor_for: Callable[[Person], Actor]) -> Person:
+    for person in (ada, grace):
+        audit.record(code=Code.EXPORTED, actor=actor_for(person), sentence="Exported.")
+        sign_ins.record_failed_sign_in(
+            login=person.username, address=f"192.0.2.{len(person.username)}", request_id=""
+        )
+    checkpoints.make_checkpoint()
+    return ada
+
+
+def everything_stored() -> str:
+    with connection.cursor() as cursor:
+        stored = []
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")  # noqa: S608 - ours
+            stored.append(str(cursor.fetchall()))
+    return "\n".join(stored)
+
+
+def test_no_table_holds_a_name_or_an_address_afterwards(acts_of_ada: Person) -> None:
+    before = everything_stored()
+    assert all(text in before for text in ("Ada", "ada@example.com", "192.0.2.3"))
+    erasure.erase_person(actor=command_actor(), person=acts_of_ada)
+    after = everything_stored()
+    assert not [text for text in ("Ada", "'ada'", "ada@example.com", "192.0.2.3") if text in after]
+    assert "Grace" in after
+    assert "192.0.2.5" in after
+
+
+def test_the_record_is_whole_afterwards_and_shows_a_number(
+    acts_of_ada: Person, edith: Person, client_of: Callable[[Person], Client]
+) -> None:
+    done = erasure.erase_person(actor=command_actor(), person=acts_of_ada)
+    assert audit_verification.verify_record().fault is None
+    told = [event.sentence for event in AuditEvent.objects.order_by("seq")]
+    who = f"erased person no. {done.number}"
+    assert f"Signing in as {who} failed, from erased address no. 2." in told
+    assert f"{who} was erased: names and addresses were emptied." in told
+    page = read(client_of(edith).get("/audit/"))
+    assert who in page.text
+    assert "Grace" in page.text
+    assert "Ada" not in page.text
+
+
+def test_an_erased_person_cannot_sign_in_and_has_no_role(acts_of_ada: Person) -> None:
+    erasure.erase_person(actor=command_actor(), person=acts_of_ada)
+    person = Person.objects.get(pk=acts_of_ada.pk)
+    assert (person.is_active, person.has_usable_password(), person.roles) == (
+        False,
+        False,
+        frozenset(),
+    )
+
+
+def test_a_value_is_not_brought_back(acts_of_ada: Person) -> None:
+    erasure.erase_person(actor=command_actor(), person=acts_of_ada)
+    row = ErasableValue.objects.get(number=1)
+    assert (row.value, row.salt, bool(row.commitment)) == ("", "", True)
+
+
+def test_only_an_administrator_erases(
+    ada: Person, grace: Person, actor_for: Callable[[Person], Actor]
+) -> None:
+    with pytest.raises(PermissionDenied):
+        erasure.erase_person(actor=actor_for(grace), person=ada)
+
+
+def test_the_last_administrator_is_not_erased(root: Person) -> None:
+    with pytest.raises(ConflictError):
+        erasure.erase_person(actor=command_actor(), person=root)
+    assert Person.objects.get(pk=root.pk).username == "root"
+
+
+def run(*arguments: str) -> Any:
+    out = StringIO()
+    call_command("erase_person", "--json", *arguments, stdout=out)
+    return json.loads(out.getvalue())
+
+
+def test_the_command_says_how_the_person_is_called_now(acts_of_ada: Person) -> None:
+    assert run("--username", "ADA", "--yes") == {
+        "person_number": 1,
+        "values": 2,
+        "shared_names": 0,
+    }
+
+
+def test_the_command_wants_to_be_sure(acts_of_ada: Person) -> None:
+    with pytest.raises(CommandError) as caught:
+        call_command("erase_person", "--username", "ada")
+    assert caught.value.returncode == 2
+    assert Person.objects.get(pk=acts_of_ada.pk).username == "ada"
