@@ -206,6 +206,8 @@ def test_a_backup_is_the_database_at_one_moment_while_others_write(
     database: Path, tmp_path: Path
 ) -> None:
     with closing(sqlite3.connect(database)) as opened:
+        # As the models leave it. To turn WAL on while another connection writes fails at once.
+        opened.execute("PRAGMA journal_mode = WAL")
         opened.executescript("CREATE TABLE one (n); CREATE TABLE two (n);")
     stop, has_written = Event(), Event()
 
