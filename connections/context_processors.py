@@ -51,7 +51,7 @@ def _nav(request: HttpRequest) -> list[NavItem]:
         ("Credentials", "credential-list"),
     ]
     if policies.can_audit(actor):
-        entries.append(("Audit", "audit-list"))
+        entries += [("Audit", "audit-list"), ("Evidence", "evidence-detail")]
     if policies.can_administer(actor):
         entries.append(("People", "person-list"))
     waiting = _waiting_for(actor) if policies.can_approve_any(actor) else 0

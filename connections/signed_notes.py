@@ -59,6 +59,23 @@ def key_id(*, name: str, public_key: bytes) -> bytes:
     return hashlib.sha256(b"%b\n%b%b" % (name.encode(), _KIND_ED25519, public_key)).digest()[:4]
 
 
+def verifier_key(*, name: str, public_key: bytes) -> str:
+    """The public key as programs for signed notes take it: name, key id and key in one line."""
+    coded = base64.b64encode(_KIND_ED25519 + public_key).decode()
+    return f"{name}+{key_id(name=name, public_key=public_key).hex()}+{coded}"
+
+
+def spoken_code(text: str) -> str:
+    """Twenty digits that stand for a checkpoint, to be read out: "04711 98203 55170 26648".
+
+    They come from the SHA-256 of what is signed, so they differ when origin, size or root do;
+    docs/EVIDENCE.md says how. Raises NoteError.
+    """
+    digest = hashlib.sha256(parse(text).body).digest()
+    groups = (int.from_bytes(digest[start : start + 5], "big") for start in range(0, 20, 5))
+    return " ".join(f"{group % 100_000:05}" for group in groups)
+
+
 def sign(*, origin: str, size: int, root: bytes, key: SigningKey) -> str:
     """The text of a checkpoint, signed with this key."""
     body = note_body(origin=origin, size=size, root=root)

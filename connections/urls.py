@@ -7,6 +7,7 @@ from connections.views import (
     audit,
     credentials,
     deletions,
+    evidence,
     health,
     history,
     org_connections,
@@ -63,5 +64,10 @@ urlpatterns = [
     path("people/<uuid:pk>/enable/", people.person_enable, name="person-enable"),
     path("people/<uuid:pk>/link/", people.person_link, name="person-link"),
     path("audit/", audit.audit_list, name="audit-list"),
+    path("evidence/", evidence.evidence_detail, name="evidence-detail"),
+    path("evidence/verify/", evidence.evidence_verify, name="evidence-verify"),
+    path(
+        "evidence/checkpoints/<int:pk>/", evidence.checkpoint_download, name="checkpoint-download"
+    ),
     path("metrics", health.metrics, name="metrics"),
 ]

@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from connections.models import Credential, Deletion, Person
+from connections.services.checkpoints import make_checkpoint
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, store_credential
@@ -66,6 +67,9 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "person-enable": (None, ADMINISTRATOR),
     "person-link": (None, ADMINISTRATOR),
     "audit-list": (AUDITOR, None),
+    "evidence-detail": (AUDITOR, None),
+    "evidence-verify": (None, AUDITOR),
+    "checkpoint-download": (AUDITOR, None),
     "metrics": (ANY_ROLE, None),
 }
 # django-allauth's own pages: one's own account, or before signing in.
@@ -128,11 +132,14 @@ def addresses(
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
     sandbox.world.set_fault(fault=rate_limited(), connection_id=connection.id)
     Desk(client=client_of(ada), credential=credential, connection=connection).delete()
+    checkpoint = make_checkpoint()
+    assert checkpoint
     about: dict[str, dict[str, Any]] = {
         "credential": {"pk": Credential.objects.get().pk},
         "deletion": {"pk": Deletion.objects.get().pk},
         "person": {"pk": victor.pk},
         "org-connection": {"site": credential.site, "connection_id": connection.id},
+        "checkpoint": {"pk": checkpoint.pk},
     }
     found = {}
     for name in MATRIX:

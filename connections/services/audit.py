@@ -62,6 +62,9 @@ class Code(StrEnum):
     ENCRYPTION_KEY_ROTATED = "encryption_key.rotated"
     ENCRYPTION_KEY_DROPPED = "encryption_key.dropped"
     SIGNING_KEY_ROTATED = "signing_key.rotated"
+    RECORD_VERIFICATION_REQUESTED = "record.verification_requested"
+    RECORD_VERIFIED = "record.verified"
+    RECORD_FOUND_BROKEN = "record.found_broken"
     PERSON_ERASED = "person.erased"
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from django.conf import settings
 
-from connections import chain, clock
-from connections.models import AuditHead, AuditVerification, Checkpoint
+from connections import chain
+from connections.models import AuditHead, Checkpoint
 from connections.services.audit_rows import (
     BrokenError,
     Fault,
@@ -90,29 +90,6 @@ def verify_in_pieces(*, notes: Sequence[tuple[str, str]] = ()) -> Iterator[Repor
             report, fault=broken.fault, first_bad_seq=broken.seq, message=broken.message
         )
     yield replace(report, checkpoints=state.met)
-
-
-def verify_and_store() -> Iterator[AuditVerification | None]:
-    """A scheduled verification, in pieces: None after each, then the row that keeps its result.
-
-    Raises CannotCheckError and what the database raises.
-    """
-    for report in verify_in_pieces():
-        if report is None:
-            yield None
-        else:
-            yield AuditVerification.objects.create(
-                checked_at=clock.now(),
-                size=report.size,
-                fault=report.fault or "",
-                first_bad_seq=report.first_bad_seq,
-                message=report.message,
-            )
-
-
-def last_verification() -> AuditVerification | None:
-    """The newest scheduled verification, if there was any."""
-    return AuditVerification.objects.order_by("-checked_at", "-id").first()
 
 
 # --- Checkpoints --------------------------------------------------------------------------------

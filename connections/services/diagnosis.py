@@ -20,7 +20,7 @@ from connections import clock
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
 from connections.models import Checkpoint, Credential, Deletion, Person, Policy
 from connections.services import heartbeats, spool
-from connections.services.audit_verification import last_verification
+from connections.services.verifications import last_verification
 from connections.signing_key import SigningKeyError, read_signing_key
 
 # Longer than any single thing that a worker does.

@@ -32,8 +32,8 @@ from connections.models import (
     State,
 )
 from connections.services import heartbeats, transitions
-from connections.services.audit_verification import last_verification
 from connections.services.org_connections import credentials_in_use, is_stale, newest_listings
+from connections.services.verifications import last_verification
 
 WEEKS = 12
 # Of each kind; the history shows the rest.
@@ -104,8 +104,8 @@ class Overview:
     has_worker: bool
     # When a worker that has not ended in order was last heard of.
     worker_seen_at: datetime | None
-    # The newest scheduled verification of the record of acts, if it found it broken.
-    broken_record: AuditVerification | None
+    # The newest verification of the record of acts.
+    verification: AuditVerification | None
 
 
 def overview(*, actor: Actor) -> Overview:
@@ -128,13 +128,8 @@ def overview(*, actor: Actor) -> Overview:
         latest=list(Deletion.objects.order_by("-requested_at", "-id")[:LATEST]),
         has_worker=heartbeats.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
-        broken_record=_broken_record(),
+        verification=last_verification(),
     )
-
-
-def _broken_record() -> AuditVerification | None:
-    last = last_verification()
-    return last if last is not None and last.fault else None
 
 
 def first_week(now: datetime) -> datetime:

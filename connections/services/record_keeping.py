@@ -1,4 +1,4 @@
-"""What the worker does for the record by itself: checkpoints, and a verification each day."""
+"""What the worker does for the record: checkpoints, and a verification each day or when asked."""
 
 import logging
 import time
@@ -8,8 +8,9 @@ from datetime import timedelta
 from connections import clock
 from connections.models import AuditVerification
 from connections.services import checkpoints
-from connections.services.audit_verification import (
-    CannotCheckError,
+from connections.services.audit_verification import CannotCheckError
+from connections.services.verifications import (
+    asked_for_at,
     last_verification,
     verify_and_store,
 )
@@ -47,9 +48,8 @@ class RecordKeeper:
 
     def _begin_if_due(self) -> Iterator[AuditVerification | None] | None:
         last = last_verification()
-        if last is not None and clock.now() - last.checked_at < VERIFY_EVERY:
-            return None
-        return verify_and_store()
+        is_fresh = last is not None and clock.now() - last.checked_at < VERIFY_EVERY
+        return None if is_fresh and asked_for_at() is None else verify_and_store()
 
 
 def _read_on(running: Iterator[AuditVerification | None]) -> bool:

@@ -14,7 +14,7 @@ from connections.services.overview import Kind, Week, overview
 from connections.views.ages import age_words
 from connections.views.overview_todo import todos
 from connections.views.support import actor_of
-from connections.wording import badge, no_worker_words
+from connections.wording import badge, no_worker_words, record_badge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,11 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "page": page,
         "todos": todos(page.needs_you, now=page.at),
         "age": age_words(oldest_at, now=page.at) if oldest_at else "",
+        "record": record_badge(page.verification, now=page.at),
+        "verified": age_words(page.verification.checked_at, now=page.at)
+        if page.verification
+        else "",
+        "can_audit": policies.can_audit(actor),
         "no_worker": "" if page.has_worker else no_worker_words(page.worker_seen_at),
         "latest": [(deletion, badge(deletion)) for deletion in page.latest],
         "chart": _chart(page.weeks),

@@ -13,6 +13,7 @@ from connections.wording.effects import (
     sentence_words,
 )
 from connections.wording.events import EventWords, event_words, next_words
+from connections.wording.record import record_badge, record_words
 from connections.wording.sent import SentWords, sent_words
 from connections.wording.steps import Step
 from connections.wording.times import at_words
@@ -36,6 +37,8 @@ __all__ = [
     "names_in_words",
     "next_words",
     "no_worker_words",
+    "record_badge",
+    "record_words",
     "sent_words",
     "sentence_words",
     "unavailable_words",

@@ -10,7 +10,7 @@ from pytest_django import DjangoAssertNumQueries
 from connections import chain
 from connections.actors import Actor, command_actor
 from connections.models import AuditEvent, AuditHead, ErasableValue, Person
-from connections.services import audit, audit_verification, checkpoints
+from connections.services import audit, audit_verification, checkpoints, verifications
 from connections.services.audit import Code
 from connections.services.erasable import name
 
@@ -65,7 +65,7 @@ def record_of_two(ada: Person, actor_for: Callable[[Person], Actor]) -> None:
     for number in range(2):
         audit.record(code=Code.EXPORTED, actor=actor_for(ada), sentence=f"Act {number}.")
     checkpoints.make_checkpoint()
-    list(audit_verification.verify_and_store())
+    list(verifications.verify_and_store())
 
 
 def refuses(statement: str) -> None:

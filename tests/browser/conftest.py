@@ -170,7 +170,11 @@ def demo(
     database, key_ring = directory / "orgadmin.sqlite3", directory / "keyring.json"
     shutil.copy(blank_database, database)
     with SandboxServer(demo_world()) as server:
-        known = override_settings(KEYRING_FILE=key_ring, EXTRA_SITES=server.base_urls)
+        known = override_settings(
+            KEYRING_FILE=key_ring,
+            SIGNING_KEY_FILE=key_ring.with_name("signing_key.json"),
+            EXTRA_SITES=server.base_urls,
+        )
         with django_db_blocker.unblock(), known, database_at(database):
             build(server.world)
         yield Demo(sandbox=server, database=database, key_ring=key_ring)
@@ -186,6 +190,7 @@ def demo_stage(
 ) -> Iterator[str]:
     """The address of a service in which the demo's company has a month behind it."""
     settings.KEYRING_FILE = demo.key_ring
+    settings.SIGNING_KEY_FILE = demo.key_ring.with_name("signing_key.json")
     settings.EXTRA_SITES = demo.sandbox.base_urls
     path = tmp_path / "orgadmin.sqlite3"
     shutil.copy(demo.database, path)

@@ -13,6 +13,7 @@ from connections.actors import WORKER, Actor, command_actor, person_actor
 from connections.models import Credential, Deletion, KeyPair, Person, Policy, Role
 from connections.secret import Secret
 from connections.services import (
+    checkpoints,
     credentials,
     deletions,
     due,
@@ -20,6 +21,7 @@ from connections.services import (
     people,
     retirement,
     reviews,
+    verifications,
 )
 from connections.services.sending import claim
 from orgadmin import demo_history
@@ -166,6 +168,12 @@ class _Builder:
             data={"name": "Blue key", "credential": {}},
         )
 
+    def record(self) -> None:
+        """Signed with two keys, one after the other, and found whole."""
+        checkpoints.rotate_signing_key(actor=self.administrator)
+        auditor = person_actor(person=Person.objects.get(username="auditor"))
+        verifications.verify_now(actor=auditor)
+
 
 def build(world: World) -> None:
     """Fill the empty database; the sandbox that serves `world` must answer."""
@@ -174,3 +182,4 @@ def build(world: World) -> None:
     builder.deletions()
     builder.credentials()
     builder.people()
+    builder.record()

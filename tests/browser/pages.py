@@ -148,6 +148,8 @@ OURS = [
     _page("person-detail", "person-disabled", find=_person("left")),
     _page("person-detail", "person-invited", find=_person("invited")),
     _page("audit-list", who="auditor"),
+    _page("evidence-detail", who="auditor"),
+    _page("evidence-detail", "evidence-fresh", is_fresh=True),
     _page("audit-list", "audit-list-refused", who="viewer", status=403),
     _page("person-list", "overview-no-role", who="newcomer", status=403),
 ]
@@ -203,6 +205,8 @@ NOT_PAGES = {
     "person-disable": "POST",
     "person-enable": "POST",
     "person-link": "POST",
+    "evidence-verify": "POST",
+    "checkpoint-download": "a file",
     "metrics": "plain text",
     "account_email": "not offered: 404",
     "accounts/email/": "not offered: 404",

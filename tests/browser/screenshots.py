@@ -45,7 +45,9 @@ def demo_service(directory: Path) -> Iterator[str]:
     Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
     with SandboxServer(demo_world()) as sandbox:
         known = override_settings(
-            KEYRING_FILE=directory / "keyring.json", EXTRA_SITES=sandbox.base_urls
+            KEYRING_FILE=directory / "keyring.json",
+            SIGNING_KEY_FILE=directory / "signing_key.json",
+            EXTRA_SITES=sandbox.base_urls,
         )
         with known, database_at(database):
             build(sandbox.world)

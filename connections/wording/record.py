@@ -1,0 +1,30 @@
+"""Whether the record of acts can be relied on, in a word and in a sentence."""
+
+from datetime import datetime, timedelta
+
+from connections.models import AuditVerification
+from connections.wording.badges import Badge
+
+# It is verified daily; one day may be missed by a restart.
+STALE_AFTER = timedelta(hours=48)
+
+
+def record_badge(last: AuditVerification | None, *, now: datetime) -> Badge:
+    """Whole, broken, or not verified, by the newest verification there is."""
+    if last is None:
+        return Badge(word="Not verified yet", tone="muted", icon="clock")
+    if last.fault:
+        return Badge(word="Broken", tone="danger", icon="warning")
+    if now - last.checked_at > STALE_AFTER:
+        day = f"{last.checked_at.day} {last.checked_at:%b %Y}"
+        return Badge(word=f"Not verified since {day}", tone="warn", icon="clock")
+    return Badge(word="Whole", tone="ok", icon="check")
+
+
+def record_words(last: AuditVerification | None) -> str:
+    """What the newest verification found, in a sentence or two."""
+    if last is None:
+        return "A worker verifies it once a day."
+    if last.fault:
+        return f"First event that cannot be relied on: {last.first_bad_seq}. {last.message}"
+    return f"The first {last.size} events and every checkpoint were found whole."
