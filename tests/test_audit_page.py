@@ -16,7 +16,9 @@ from tests.flows.support import Page, read
 ClientOf = Callable[[Person], Client]
 
 
-def add_event(sentence: str, *, code: Code = Code.EXPORTED, by: Person | None = None) -> AuditEvent:
+def add_event(
+    sentence: str, *, code: Code = Code.EXPORT_STARTED, by: Person | None = None
+) -> AuditEvent:
     """Record an act by a person, or by a command."""
     actor = person_actor(person=by) if by else command_actor()
     return audit.record(code=code, actor=actor, sentence=sentence, subject=by)
@@ -33,7 +35,7 @@ def test_the_newest_act_stands_first_with_who_and_what(
     event = add_event("Ada exported deletions as csv.", by=ada)
     page = open_audit(client_of(edith))
     assert page.text.index("Ada exported") < page.text.index("Something older.")
-    assert "export.made Ada" in page.text
+    assert "export.started Ada" in page.text
     assert f'<tr id="{event.seq}">' in page.html
 
 

@@ -53,7 +53,7 @@ def streaming(request: HttpRequest) -> StreamingHttpResponse:
 
 @ours
 def recording(request: HttpRequest) -> HttpResponse:
-    audit.record(code=Code.EXPORTED, actor=WORKER, sentence="Exported.")
+    audit.record(code=Code.EXPORT_STARTED, actor=WORKER, sentence="Exported.")
     request.session["seen"] = "yes"
     return HttpResponse("recorded")
 
@@ -143,7 +143,7 @@ def test_a_stream_may_not_write_either_though_its_view_has_returned(reader: Clie
 @with_test_views
 def test_a_get_may_append_an_event_and_keep_its_session(reader: Client) -> None:
     assert reader.get("/of-a-test/recording/").text == "recorded"
-    assert AuditEvent.objects.get().code == "export.made"
+    assert AuditEvent.objects.get().code == "export.started"
     assert reader.session["seen"] == "yes"
 
 

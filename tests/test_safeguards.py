@@ -140,7 +140,7 @@ ACTS: dict[str, Act] = {
         deletion=deletion, actor=actor, reason="x"
     ),
     "look": lambda deletion, actor: history.history_page(actor=actor, only=HistoryFilter()),
-    "export": lambda deletion, actor: history.start_export(
+    "export": lambda deletion, actor: history.prepare_export(
         actor=actor, only=HistoryFilter(), file_format="csv", asked_for=""
     ),
 }

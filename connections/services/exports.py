@@ -5,10 +5,12 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connections.models import Approval, Attempt, Deletion
-from connections.services.org_connections import InventoryRow
+
+if TYPE_CHECKING:
+    from connections.services.org_connections import InventoryRow
 
 Row = dict[str, Any]
 CONTENT_TYPES = {
@@ -177,7 +179,7 @@ CONNECTION_COLUMNS = (
 )
 
 
-def connection_row(row: InventoryRow) -> Row:
+def connection_row(row: "InventoryRow") -> Row:
     """One org connection as listed; `as_of` is when the newest of its credentials was read."""
     snapshot = row.snapshot
     return {

@@ -16,7 +16,8 @@ from django.db.models.expressions import RawSQL
 from connections import policies
 from connections.actors import Actor
 from connections.models import OPEN_STATES, Deletion, Outcome, Person, State
-from connections.services import audit, erasable
+from connections.services import exports
+from connections.services.exporting import Export
 
 PAGE_SIZE = 50
 EXPORT_BATCH = 500
@@ -195,23 +196,24 @@ def _after(rows: QuerySet[Deletion], cursor: Cursor | None) -> QuerySet[Deletion
     )
 
 
-def start_export(
+def prepare_export(
     *, actor: Actor, only: HistoryFilter, file_format: str, asked_for: str
-) -> Iterator[Deletion]:
-    """Record an export and return its rows: every deletion that passes the filter, newest first.
+) -> Export:
+    """Every deletion that passes the filter, newest first, to be exported.
 
-    The record is written before the first row is read. Rows come in batches of flat memory, with
-    their attempts and approvals. `asked_for` is the filter in the asker's own words. Raises
-    PermissionDenied.
+    Rows come in batches of flat memory, with their attempts and approvals. `asked_for` is the
+    filter in the asker's own words. Raises PermissionDenied.
     """
     policies.require(policies.can_export(actor), "export deletions")
-    audit.record(
-        code=audit.Code.EXPORTED,
+    return Export(
         actor=actor,
-        sentence=f"{erasable.name(actor)} exported deletions as {file_format}.",
-        details={"what": "deletions", "format": file_format, "filter": asked_for},
+        what="deletions",
+        words="deletions",
+        file_format=file_format,
+        asked_for=asked_for,
+        rows=lambda: (exports.deletion_row(deletion) for deletion in _in_batches(only)),
+        columns=exports.DELETION_COLUMNS,
     )
-    return _in_batches(only)
 
 
 def _in_batches(only: HistoryFilter) -> Iterator[Deletion]:

@@ -16,7 +16,8 @@ from connections.models import (
     Listing,
     OrgConnectionSnapshot,
 )
-from connections.services import audit, erasable, readings
+from connections.services import exports, readings
+from connections.services.exporting import Export
 
 # Enough to list 30 orgs in a few seconds without opening a connection to each at once.
 PARALLEL_LISTINGS = 8
@@ -248,22 +249,23 @@ def _coverage(
     )
 
 
-def start_export(
+def prepare_export(
     *, actor: Actor, only: InventoryFilter, file_format: str, asked_for: str
-) -> list[InventoryRow]:
-    """Record an export and return its rows: every connection that passes the filter.
+) -> Export:
+    """Every connection that passes the filter, to be exported.
 
-    The record is written before the first byte leaves. `asked_for` is the filter in the asker's
-    own words. Raises PermissionDenied.
+    `asked_for` is the filter in the asker's own words. Raises PermissionDenied.
     """
     policies.require(policies.can_export(actor), "export org connections")
-    audit.record(
-        code=audit.Code.EXPORTED,
+    return Export(
         actor=actor,
-        sentence=f"{erasable.name(actor)} exported org connections as {file_format}.",
-        details={"what": "org_connections", "format": file_format, "filter": asked_for},
+        what="org_connections",
+        words="org connections",
+        file_format=file_format,
+        asked_for=asked_for,
+        rows=lambda: map(exports.connection_row, inventory(actor=actor, only=only).rows),
+        columns=exports.CONNECTION_COLUMNS,
     )
-    return inventory(actor=actor, only=only).rows
 
 
 def open_deletions_of(rows: list[InventoryRow]) -> dict[tuple[str, UUID], Deletion]:

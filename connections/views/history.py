@@ -1,6 +1,5 @@
 """The history of deletions: the list, its filters in the address, its export."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import BadRequest
@@ -15,6 +14,7 @@ from connections.models import Credential
 from connections.services import exports, history
 from connections.services.history import Cursor, HistoryFilter
 from connections.sites import all_sites
+from connections.views.downloads import download
 from connections.views.support import actor_of
 from connections.wording import badge, label_of_outcome, label_of_state
 
@@ -95,18 +95,10 @@ def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpRespons
     if not form.is_valid():
         raise BadRequest("A filter in this address cannot be read. Set it on the history's page.")
     now = clock.now()
-    rows = history.start_export(
+    export = history.prepare_export(
         actor=actor,
         only=form.history_filter(now=now),
         file_format=file_format,
         asked_for=_query(request),
     )
-    pieces: Iterator[str] = exports.write(
-        rows=(exports.deletion_row(deletion) for deletion in rows),
-        columns=exports.DELETION_COLUMNS,
-        file_format=file_format,
-    )
-    response = StreamingHttpResponse(pieces, content_type=exports.CONTENT_TYPES[file_format])
-    name = f"deletions-{now:%Y%m%dT%H%M%SZ}.{file_format}"
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
+    return download(request, export=export, name=f"deletions-{now:%Y%m%dT%H%M%SZ}")

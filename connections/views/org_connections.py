@@ -23,12 +23,13 @@ from connections import clock, policies
 from connections.actors import Actor
 from connections.forms.org_connections import InventoryForm
 from connections.models import Listing
-from connections.services import exports, org_connections, people, sights
+from connections.services import org_connections, people, sights
 from connections.services.errors import UnavailableError
 from connections.services.org_connections import Inventory, InventoryRow
 from connections.views import org_connection_rows as shown
 from connections.views.ages import age_words
 from connections.views.deletion_review import review_url, site_name
+from connections.views.downloads import download
 from connections.views.org_connection_life import life_of
 from connections.views.support import SeeOther, actor_of
 from connections.wording import badge, unavailable_words
@@ -179,29 +180,19 @@ def _tell(request: HttpRequest, listings: list[Listing]) -> None:
 
 
 @require_safe
-def org_connection_export(request: HttpRequest) -> StreamingHttpResponse:
+def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Exactly the filtered inventory as CSV or JSON; each row says as of when."""
     file_format = request.GET.get("format", "csv")
     if file_format not in EXPORT_FORMATS:
         raise BadRequest("Export as csv or json.")
     form = InventoryForm(request.GET)
-    rows = org_connections.start_export(
+    export = org_connections.prepare_export(
         actor=actor_of(request),
         only=form.inventory_filter(),
         file_format=file_format,
         asked_for=form.query(),
     )
-    response = StreamingHttpResponse(
-        exports.write(
-            rows=(exports.connection_row(row) for row in rows),
-            columns=exports.CONNECTION_COLUMNS,
-            file_format=file_format,
-        ),
-        content_type=exports.CONTENT_TYPES[file_format],
-    )
-    name = f"org-connections-{clock.now():%Y-%m-%d}.{file_format}"
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
+    return download(request, export=export, name=f"org-connections-{clock.now():%Y-%m-%d}")
 
 
 @require_safe

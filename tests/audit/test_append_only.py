@@ -63,7 +63,7 @@ POSTGRESQL = {
 def record_of_two(ada: Person, actor_for: Callable[[Person], Actor]) -> None:
     """Two events, a name, a checkpoint and a verification."""
     for number in range(2):
-        audit.record(code=Code.EXPORTED, actor=actor_for(ada), sentence=f"Act {number}.")
+        audit.record(code=Code.EXPORT_STARTED, actor=actor_for(ada), sentence=f"Act {number}.")
     checkpoints.make_checkpoint()
     list(verifications.verify_and_store())
 
@@ -117,7 +117,7 @@ def test_a_name_is_stored_once_for_each_person(
     ada: Person, actor_for: Callable[[Person], Actor]
 ) -> None:
     for _ in range(3):
-        audit.record(code=Code.EXPORTED, actor=actor_for(ada), sentence="Again.")
+        audit.record(code=Code.EXPORT_STARTED, actor=actor_for(ada), sentence="Again.")
     [value] = ErasableValue.objects.all()
     assert (value.number, value.value, value.person_id) == (1, "Ada", ada.pk)
     salt = bytes.fromhex(value.salt)
@@ -126,9 +126,9 @@ def test_a_name_is_stored_once_for_each_person(
 
 def test_an_event_that_is_undone_leaves_no_gap(db: None) -> None:
     with transaction.atomic():
-        audit.record(code=Code.EXPORTED, actor=command_actor(), sentence="Undone.")
+        audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
         transaction.set_rollback(True)
-    event = audit.record(code=Code.EXPORTED, actor=command_actor(), sentence="Done.")
+    event = audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
     assert event.seq == AuditHead.objects.get().size == AuditEvent.objects.count()
 
 
@@ -138,13 +138,13 @@ def test_an_act_adds_three_queries_to_its_insert_and_its_time(
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     actor = actor_for(ada)
-    audit.record(code=Code.EXPORTED, actor=actor, sentence="First.")
+    audit.record(code=Code.EXPORT_STARTED, actor=actor, sentence="First.")
     with django_assert_max_num_queries(5):
-        audit.record(code=Code.EXPORTED, actor=actor, sentence=f"{name(ada)} did it.")
+        audit.record(code=Code.EXPORT_STARTED, actor=actor, sentence=f"{name(ada)} did it.")
 
 
 def test_details_that_could_be_written_in_two_ways_are_refused(db: None) -> None:
     with pytest.raises(TypeError), transaction.atomic():
         audit.record(
-            code=Code.EXPORTED, actor=command_actor(), sentence="No.", details={"share": 0.5}
+            code=Code.EXPORT_STARTED, actor=command_actor(), sentence="No.", details={"share": 0.5}
         )

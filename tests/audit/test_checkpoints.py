@@ -27,7 +27,7 @@ from tests.support.clock import SettableClock
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
 
-def act(code: Code = Code.EXPORTED) -> None:
+def act(code: Code = Code.EXPORT_STARTED) -> None:
     audit.record(code=code, actor=command_actor(), sentence="Done.")
 
 

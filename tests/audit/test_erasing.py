@@ -24,7 +24,7 @@ pytestmark = pytest.mark.database
 @pytest.fixture
 def acts_of_ada(ada: Person, grace: Person, actor_for: Callable[[Person], Actor]) -> Person:
     for person in (ada, grace):
-        audit.record(code=Code.EXPORTED, actor=actor_for(person), sentence="Exported.")
+        audit.record(code=Code.EXPORT_STARTED, actor=actor_for(person), sentence="Exported.")
         sign_ins.record_failed_sign_in(
             login=person.username, address=f"192.0.2.{len(person.username)}", request_id=""
         )

@@ -44,7 +44,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Django
             ada = person_actor(person=make_person("ada"))
             for number in range(1, EVENTS + 1):
                 audit.record(
-                    code=audit.Code.EXPORTED,
+                    code=audit.Code.EXPORT_STARTED,
                     actor=ada if number % 2 else command_actor(),
                     sentence=f"Act {number}.",
                     details={"number": number},

@@ -328,6 +328,13 @@ REVIEW = (
 )
 
 KEEPING = (
+    _mutant(
+        "an export that breaks off is recorded",
+        "connections/services/exporting.py",
+        "        if not self._is_over:\n            self._is_over = True\n",
+        "        if self._is_over:\n",
+        "tests/exports/test_record.py::test_whoever_goes_away_midway_leaves_an_aborted_export",
+    ),
     Mutant(
         name="associated data",
         edits=(

@@ -6,7 +6,7 @@ from typing import Any
 from connections import clock
 from connections.actors import command_actor
 from connections.forms.history import HistoryForm
-from connections.management.base import OrgAdminCommand
+from connections.management.exporting import ExportCommand
 from connections.services import exports, history
 
 FILTERS = {
@@ -21,7 +21,7 @@ FILTERS = {
 }
 
 
-class Command(OrgAdminCommand):
+class Command(ExportCommand):
     """`export_deletions`: the same rows as the history's export, recorded in the same way."""
 
     help = "Write the deletions that pass the filters to standard output, newest first."
@@ -48,19 +48,13 @@ class Command(OrgAdminCommand):
         if not form.is_valid():
             field, problems = next(iter(form.errors.items()))
             self.usage_error(f"{field}: {problems[0]}")
-        rows = history.start_export(
+        export = history.prepare_export(
             actor=command_actor(),
             only=form.history_filter(now=clock.now()),
             file_format=file_format,
             asked_for=form_words(asked),
         )
-        pieces = exports.write(
-            rows=(exports.deletion_row(deletion) for deletion in rows),
-            columns=exports.DELETION_COLUMNS,
-            file_format=file_format,
-        )
-        for piece in pieces:
-            self.stdout.write(piece, ending="")
+        self.write_export(export, checkpoint_file=options["checkpoint_file"])
 
 
 def form_words(asked: dict[str, str]) -> str:

@@ -125,7 +125,7 @@ def record(plan: Plan) -> Work:
             row.last_used_at = None
             row.save(update_fields=["last_used_at"])
             event = audit.record(
-                code=audit.Code.EXPORTED,
+                code=audit.Code.EXPORT_STARTED,
                 actor=actor,
                 sentence=f"Act {number} of process {plan['number']}.",
             )

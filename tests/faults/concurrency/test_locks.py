@@ -92,7 +92,7 @@ def test_others_can_write_while_datadog_hangs(
         started.wait_until_ready()
         hang(bare_sandbox)
         started.let_go()
-        written = "SELECT count(*) FROM connections_auditevent WHERE code = 'export.made'"
+        written = "SELECT count(*) FROM connections_auditevent WHERE code = 'export.started'"
         deadline = time.monotonic() + HANG
         while rows_of(shared_database, written) != [(20,)] and time.monotonic() < deadline:
             time.sleep(SAMPLE_EVERY)
@@ -108,7 +108,7 @@ def test_900_acts_of_six_processes_are_all_recorded(
 ) -> None:
     plans = [{"kind": "record", "number": number, "acts": 150} for number in range(6)]
     told = run_crowd(plans, database=shared_database, sandbox=bare_sandbox)
-    query = "SELECT seq, sentence FROM connections_auditevent WHERE code = 'export.made'"
+    query = "SELECT seq, sentence FROM connections_auditevent WHERE code = 'export.started'"
     rows = rows_of(shared_database, query)
     assert len({sentence for _, sentence in rows}) == len(rows) == 900
     assert {str(seq) for seq, _ in rows} == {each["answer"] for one in told for each in one}
