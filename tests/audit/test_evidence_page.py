@@ -26,7 +26,7 @@ def reader(client_of: Callable[[Person], Client], edith: Person) -> Client:
 
 
 def act() -> None:
-    audit.record(code=Code.EXPORTED, actor=command_actor(), sentence="Done.")
+    audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
 
 
 def signed() -> Checkpoint:
