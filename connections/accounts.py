@@ -8,7 +8,6 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.http import HttpRequest
 
 from connections import encryption
@@ -16,7 +15,7 @@ from connections.actors import person_actor
 from connections.encrypted_columns import SECOND_FACTOR_PLACE
 from connections.models import Person
 from connections.secret import Secret
-from connections.services import people, sign_ins
+from connections.services import audit, people, sign_ins
 from connections.services.errors import InvalidInputError
 from connections.views.support import is_local_url, request_id_of, signed_in_person
 
@@ -49,14 +48,14 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def login(self, request: HttpRequest, user: Person) -> None:
         """Sign in, and record it or do neither."""
-        with transaction.atomic():
+        with audit.act():
             super().login(request, user)
             sign_ins.record_sign_in(person=user, request_id=request_id_of(request))
 
     def logout(self, request: HttpRequest) -> None:
         """Record who signs out, and sign out."""
         person = signed_in_person(request)
-        with transaction.atomic():
+        with audit.act():
             if person is not None:
                 sign_ins.record_sign_out(person=person, request_id=request_id_of(request))
             super().logout(request)

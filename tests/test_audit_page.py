@@ -21,7 +21,8 @@ def add_event(
 ) -> AuditEvent:
     """Record an act by a person, or by a command."""
     actor = person_actor(person=by) if by else command_actor()
-    return audit.record(code=code, actor=actor, sentence=sentence, subject=by)
+    audit.record(code=code, actor=actor, sentence=sentence, subject=by)
+    return AuditEvent.objects.latest("seq")
 
 
 def open_audit(client: Client, **filters: str | int | None) -> Page:

@@ -128,3 +128,18 @@ def test_no_file_names_a_package_registry_or_this_machine() -> None:
         if (ROOT / name).is_file() and pattern.search((ROOT / name).read_text(errors="ignore"))
     ]
     assert names == []
+
+
+# Where an event is appended or referred to, or a checkpoint stands beside the record.
+BELOW_THE_ACTS = {"audit.py", "checkpoints.py", "erasable.py", "erasure.py"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "connections/services").glob("*.py")), ids=str)
+def test_acts_take_the_locks_in_one_order(path: Path) -> None:
+    """The chain's head comes last, and no row lock stands against another row's foreign key."""
+    text = path.read_text()
+    if path.name not in BELOW_THE_ACTS:
+        assert "transaction.atomic" not in text, "use audit.act()"
+    for line in text.splitlines():
+        if "select_for_update(" in line and "AuditHead" not in line:
+            assert "no_key=True" in line

@@ -24,7 +24,10 @@ NEW_CHECKPOINT = (
 NEW_VERIFICATION = f"NOT EXISTS (SELECT 1 FROM {VERIFICATION} WHERE id = NEW.id)"
 
 # What an UPDATE may do; nothing at all where none is named.
-ONE_STEP = "NEW.id = OLD.id AND NEW.origin = OLD.origin AND NEW.size = OLD.size + 1"
+FORWARD = (
+    "NEW.id = OLD.id AND NEW.origin = OLD.origin AND NEW.size > OLD.size"
+    f" AND NEW.size = (SELECT MAX(seq) FROM {EVENT})"
+)
 ERASING = (
     "OLD.erased_at IS NULL AND NEW.erased_at IS NOT NULL AND NEW.value = '' AND NEW.salt = ''"
     " AND NEW.number = OLD.number AND NEW.person_number = OLD.person_number"
@@ -35,7 +38,7 @@ ERASING = (
 RULES = (
     (EVENT, NEXT_EVENT, None),
     (VALUE, NEXT_VALUE, ERASING),
-    (HEAD, ONLY_HEAD, ONE_STEP),
+    (HEAD, ONLY_HEAD, FORWARD),
     (CHECKPOINT, NEW_CHECKPOINT, None),
     (VERIFICATION, NEW_VERIFICATION, None),
 )

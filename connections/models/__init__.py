@@ -6,6 +6,7 @@ from connections.models.audit import (
     AuditVerification,
     Checkpoint,
     ErasableValue,
+    references_in,
     with_values,
 )
 from connections.models.credentials import Credential, KeyPair, Policy
@@ -56,6 +57,7 @@ __all__ = [
     "SnapshotFields",
     "State",
     "WorkerHeartbeat",
+    "references_in",
     "snapshot_digest",
     "with_values",
 ]

@@ -78,8 +78,7 @@ class AuditEvent(models.Model):
     @property
     def references(self) -> set[int]:
         """The numbers of the erasable values that it refers to."""
-        found = _REFERENCE.findall(f"{self.stored_actor} {self.stored_sentence}")
-        return {int(number) for number in found if number}
+        return references_in(self.stored_actor, self.stored_sentence)
 
 
 class ErasableValue(models.Model):
@@ -175,6 +174,11 @@ class AuditVerification(models.Model):
 
     def __str__(self) -> str:
         return f"verification of {self.checked_at:%Y-%m-%d %H:%M}"
+
+
+def references_in(*texts: str) -> set[int]:
+    """The numbers of the erasable values that stored texts refer to."""
+    return {int(number) for text in texts for number in _REFERENCE.findall(text) if number}
 
 
 def told(text: str, values: Mapping[int, str]) -> str:

@@ -3,8 +3,6 @@
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from django.db import transaction
-
 from connections import clock, failpoints
 from connections.actors import Actor
 from connections.datadog.client import Answer
@@ -24,9 +22,11 @@ def record_answer(
     no state. `kept_at`: since when it waited in a file for the database, by this machine's clock.
     Returns False, having changed nothing, when the attempt has its answer already.
     """
-    with transaction.atomic(durable=True):
+    with audit.act(durable=True):
         # Locked, so that however often an answer is handed in it is recorded once.
-        stored = Attempt.objects.select_for_update(of=("self",)).select_related("deletion")
+        stored = Attempt.objects.select_for_update(of=("self",), no_key=True).select_related(
+            "deletion"
+        )
         stored_attempt = stored.get(pk=attempt.pk)
         if stored_attempt.answered_at:
             return False

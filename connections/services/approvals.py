@@ -1,7 +1,7 @@
 """A second person's yes or no to exactly what will be sent. Approving sends nothing."""
 
 from django.core.exceptions import PermissionDenied
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import Q
 
 from connections import clock, policies
@@ -22,9 +22,9 @@ def approve_deletion(*, deletion: Deletion, actor: Actor, digest: str) -> Deleti
     _check_awaits_approval(deletion)
     if digest != deletion.approval_digest:
         raise ConflictError("What you were shown is not what would be sent. Look again.")
-    with transaction.atomic():
+    with audit.act():
         # One at a time: of two approvers at once the second must count the first.
-        Deletion.objects.select_for_update().get(pk=deletion.pk)
+        Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
         _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
         given = deletion.approvals.filter(decision=Approval.Decision.APPROVED).count()
         missing = transitions.approvals_needed(deletion) - given
@@ -75,7 +75,7 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
     if not has_words(reason):
         raise InvalidInputError({"reason": "Say why you decline it."})
     _check_awaits_approval(deletion)
-    with transaction.atomic():
+    with audit.act():
         _decide(
             deletion=deletion,
             actor=actor,
@@ -122,7 +122,7 @@ def _decide(
     if person is None:
         raise ConflictError("Only a person can approve or decline.")
     try:
-        with transaction.atomic():
+        with audit.act():
             Approval.objects.create(
                 deletion=deletion,
                 approver=person,

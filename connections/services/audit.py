@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -13,7 +14,15 @@ from django.db import transaction
 
 from connections import chain, clock
 from connections.actors import Actor
-from connections.models import AuditEvent, AuditHead, Credential, Deletion, Person, with_values
+from connections.models import (
+    AuditEvent,
+    AuditHead,
+    Credential,
+    Deletion,
+    Person,
+    references_in,
+    with_values,
+)
 from connections.services import erasable
 
 
@@ -87,6 +96,51 @@ def _open_door() -> Iterator[None]:
         _door_is_open.reset(token)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What one call of `record` tells, until its act appends it."""
+
+    code: Code
+    actor: Actor
+    sentence: str
+    subject: dict[str, str] | None
+    details: dict[str, Any]
+
+
+# What the act of this thread has told so far; None outside any act.
+_told: ContextVar[list[_Told] | None] = ContextVar("audit_told", default=None)
+
+
+@contextmanager
+def act(*, durable: bool = False) -> Iterator[list[AuditEvent]]:
+    """One transaction whose events are appended together, as the last thing before its commit.
+
+    Every service that records opens its transaction with it. The chain's head is then locked
+    after every other row and for some milliseconds only: two acts cannot wait for each other, and
+    several events cost hardly more than one. An act within an act belongs to the outer one.
+    The list it gives holds the appended events once the outermost act has ended. `durable` as in Django's `transaction.atomic`. Raises what the database raises.
+    """
+    outer = _told.get()
+    with transaction.atomic(durable=durable):
+        if outer is not None:
+            kept = len(outer)
+            try:
+                yield []
+            except BaseException:
+                # Its effects are rolled back, so nothing of it may be told.
+                del outer[kept:]
+                raise
+            return
+        told: list[_Told] = []
+        token = _told.set(told)
+        appended: list[AuditEvent] = []
+        try:
+            yield appended
+        finally:
+            _told.reset(token)
+        appended += _append(told)
+
+
 def record(
     *,
     code: Code,
@@ -94,54 +148,81 @@ def record(
     sentence: str,
     subject: Deletion | Credential | Person | None = None,
     details: dict[str, Any] | None = None,
-) -> AuditEvent:
-    """Append one event.
+) -> None:
+    """Tell one event; it is appended when the `act` around it ends, at once when there is none.
 
-    Call it inside the transaction of the act itself: no event, no effect. From here to the end
-    of that transaction nobody else can append, so nothing slow may follow. In the sentence people
-    stand as `erasable.name(…)`. `details` holds strings, whole numbers, booleans, nulls, lists
-    and dicts of these; never a key, never a person's name.
+    Call it inside the act itself: no event, no effect. In the sentence people stand as
+    `erasable.name(…)`. `details` holds strings, whole numbers, booleans, nulls, lists and dicts of
+    these; never a key, never a person's name.
 
-    Raises TypeError for other details, and what the database raises.
+    Raises TypeError for other details and what the database raises; within an act at its end.
     """
-    with _open_door(), transaction.atomic(savepoint=False):
-        head = AuditHead.objects.select_for_update().get()
-        (name, told), refs = erasable.refer(erasable.name(actor), sentence)
-        at = clock.now()
-        document = {
-            "actor": {
-                "id": str(actor.person.pk) if actor.person else None,
-                "kind": actor.kind,
-                "name": name,
-            },
-            "at": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z",
-            "code": code,
-            "details": details or {},
-            "format": chain.FORMAT,
-            "refs": refs,
-            "request_id": actor.request_id,
-            "sentence": told,
-            "seq": head.size + 1,
-            "subject": {"id": str(subject.pk), "type": type(subject).__name__.lower()}
-            if subject
-            else None,
-        }
-        return _append(head, document=document, at=at)
-
-
-def _append(head: AuditHead, *, document: dict[str, Any], at: datetime) -> AuditEvent:
-    text = chain.canonical_text(document)
-    data = text.encode()
-    frontier = chain.frontier_of(head.frontier)
-    chain.extend(frontier, size=head.size, leaf=chain.leaf_hash(data))
-    head.hash = chain.event_hash(bytes.fromhex(head.hash), data).hex()
-    head.frontier = chain.frontier_as_text(frontier)
-    head.size += 1
-    event = AuditEvent.objects.create(
-        text=text, hash=head.hash, at=at, **copied_columns(json.loads(text))
+    told = _Told(
+        code=code,
+        actor=actor,
+        sentence=sentence,
+        subject={"id": str(subject.pk), "type": _type_of(subject)} if subject else None,
+        details=details or {},
     )
-    head.save(update_fields=["size", "hash", "frontier"])
-    return event
+    pending = _told.get()
+    if pending is None:
+        with transaction.atomic(savepoint=False):
+            _append([told])
+    else:
+        pending.append(told)
+
+
+def _append(told: list[_Told]) -> list[AuditEvent]:
+    """Put the events at the end of the chain. From here to the commit nobody else can append."""
+    if not told:
+        return []
+    with _open_door():
+        head = AuditHead.objects.select_for_update().get()
+        texts = [text for one in told for text in (erasable.name(one.actor), one.sentence)]
+        stored, commitments = erasable.refer(*texts)
+        at = clock.now()
+        frontier = chain.frontier_of(head.frontier)
+        events = []
+        for one, name, sentence in zip(told, stored[::2], stored[1::2], strict=True):
+            refs = {
+                str(number): commitments[str(number)] for number in references_in(name, sentence)
+            }
+            document = _document(one, at=at, seq=head.size + 1, name=name, sentence=sentence)
+            text = chain.canonical_text(document | {"refs": refs})
+            data = text.encode()
+            chain.extend(frontier, size=head.size, leaf=chain.leaf_hash(data))
+            head.hash = chain.event_hash(bytes.fromhex(head.hash), data).hex()
+            head.size += 1
+            columns = copied_columns(json.loads(text))
+            events.append(AuditEvent(text=text, hash=head.hash, at=at, **columns))
+        AuditEvent.objects.bulk_create(events)
+        head.frontier = chain.frontier_as_text(frontier)
+        head.save(update_fields=["size", "hash", "frontier"])
+        return events
+
+
+def _document(one: _Told, *, at: datetime, seq: int, name: str, sentence: str) -> dict[str, Any]:
+    """An event as docs/EVIDENCE.md says, its references apart."""
+    actor = one.actor
+    return {
+        "actor": {
+            "id": str(actor.person.pk) if actor.person else None,
+            "kind": actor.kind,
+            "name": name,
+        },
+        "at": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z",
+        "code": one.code,
+        "details": one.details,
+        "format": chain.FORMAT,
+        "request_id": actor.request_id,
+        "sentence": sentence,
+        "seq": seq,
+        "subject": one.subject,
+    }
+
+
+def _type_of(subject: Deletion | Credential | Person) -> str:
+    return type(subject).__name__.lower()
 
 
 def copied_columns(document: dict[str, Any]) -> dict[str, Any]:
@@ -162,7 +243,5 @@ def copied_columns(document: dict[str, Any]) -> dict[str, Any]:
 
 def events_of(*, subject: Deletion | Credential | Person) -> list[AuditEvent]:
     """Every event about one subject, oldest first."""
-    events = AuditEvent.objects.filter(
-        subject_type=type(subject).__name__.lower(), subject_id=str(subject.pk)
-    )
+    events = AuditEvent.objects.filter(subject_type=_type_of(subject), subject_id=str(subject.pk))
     return with_values(events.order_by("seq"))

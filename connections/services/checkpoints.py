@@ -82,7 +82,7 @@ def rotate_signing_key(*, actor: Actor) -> SigningKey:
         _record_rotation(old=signing_key_of(text), new=signing_key_of(changed), actor=actor)
         return changed
 
-    with transaction.atomic():
+    with audit.act():
         update_signing_key(change)
     logger.info("The signing key %s was replaced.", old.fingerprint)
     make_checkpoint()

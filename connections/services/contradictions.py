@@ -24,7 +24,7 @@ def note(
     still_being_proved = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
     contradicted = list(
         # Held before the first event is recorded: whoever holds one may wait to record another.
-        Deletion.objects.select_for_update()
+        Deletion.objects.select_for_update(no_key=True)
         .filter(
             site=site,
             connection_id__in=listed,

@@ -5,7 +5,7 @@ import uuid
 from dataclasses import replace
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from connections import clock, policies
 from connections.actors import Actor
@@ -77,7 +77,7 @@ def _new_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cre
     return credential
 
 
-@transaction.atomic
+@audit.act()
 def _store_new(*, credential: Credential, actor: Actor) -> None:
     rules.check_name_is_free(credential.name)
     rules.check_pair_is_new(site=credential.site, fingerprint=credential.fingerprint)
@@ -160,7 +160,7 @@ def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Cre
     return credential
 
 
-@transaction.atomic
+@audit.act()
 def _change_name(*, credential: Credential, actor: Actor, name: str) -> None:
     previous = credential.name
     if not unchanged(credential, name=previous).update(name=name):
@@ -220,7 +220,7 @@ def _why_not_to_swap(*, credential: Credential, ladder: Ladder) -> str:
     return failure.words
 
 
-@transaction.atomic
+@audit.act()
 def _record_refusal(
     *, credential: Credential, candidate: Credential, ladder: Ladder, actor: Actor
 ) -> None:
@@ -238,7 +238,7 @@ def _record_refusal(
     )
 
 
-@transaction.atomic
+@audit.act()
 def change_policy(*, actor: Actor, credential: Credential, policy: Policy) -> Credential:
     """Say how many other people must approve what is asked for from now on.
 

@@ -9,7 +9,7 @@ person's yes or no, services/endings.py taking it back or closing it without kno
 
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from connections import clock, policies
 from connections.actors import Actor
@@ -158,7 +158,7 @@ def _create(
         deletion.confirmed_by = actor.person
         deletion.confirmed_by_name = actor.name
     deletion.search_text = history.search_text_of(deletion)
-    with transaction.atomic(durable=True):
+    with audit.act(durable=True):
         deletion.save(force_insert=True)
         _record_request(deletion, actor=actor)
     return deletion

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Q
 
 from connections import clock
@@ -58,11 +58,11 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
 def _take(deletion: Deletion) -> bool:
     """Push the due time ahead, so that other workers leave this row alone meanwhile."""
     now = clock.now()
-    with transaction.atomic():
+    with audit.act():
         rows = Deletion.objects.filter(pk=deletion.pk, due_at=deletion.due_at)
         if connection.features.has_select_for_update_skip_locked:
             rows = Deletion.objects.filter(
-                pk__in=rows.select_for_update(skip_locked=True).values("pk")
+                pk__in=rows.select_for_update(skip_locked=True, no_key=True).values("pk")
             )
         taken = rows.update(due_at=now + transitions.CLAIM_TIMEOUT)
     deletion.refresh_from_db()

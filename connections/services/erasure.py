@@ -45,21 +45,23 @@ def erase_person(*, actor: Actor, person: Person) -> Erasure:
     # In a transaction of its own: it may need the record's lock, which must come last below.
     number = erasable.person_number(person)
     with transaction.atomic():
-        if person.is_superuser and person.is_active:
-            rules.keep_an_administrator(person)
-        person = rules.locked(person)
-        stored = ErasableValue.objects.filter(person_id=person.pk, erased_at=None)
-        names = set(stored.filter(kind=erasable.Kind.NAME).values_list("value", flat=True))
-        shared = _shared(names, person=person)
-        who = erasable.name(person)
-        _forget(person, number=number)
-        _replace_copies(person, names=names - shared, told=person.display_name)
-        audit.record(
-            code=Code.PERSON_ERASED,
-            actor=actor,
-            subject=person,
-            sentence=f"{who} was erased: names and addresses were emptied.",
-        )
+        with audit.act():
+            if person.is_superuser and person.is_active:
+                rules.keep_an_administrator(person)
+            person = rules.locked(person)
+            stored = ErasableValue.objects.filter(person_id=person.pk, erased_at=None)
+            names = set(stored.filter(kind=erasable.Kind.NAME).values_list("value", flat=True))
+            shared = _shared(names, person=person)
+            who = erasable.name(person)
+            _forget(person, number=number)
+            _replace_copies(person, names=names - shared, told=person.display_name)
+            audit.record(
+                code=Code.PERSON_ERASED,
+                actor=actor,
+                subject=person,
+                sentence=f"{who} was erased: names and addresses were emptied.",
+            )
+        # Only now, when the event that refers to them stands.
         values = stored.update(value="", salt="", erased_at=clock.now())
     return Erasure(number=number, values=values, shared_names=len(shared))
 

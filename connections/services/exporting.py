@@ -127,10 +127,11 @@ class RunningExport(Iterator[bytes]):
 
 
 def _record(export: Export, *, code: audit.Code, sentence: str, details: dict[str, Any]) -> int:
-    event = audit.record(
-        code=code,
-        actor=export.actor,
-        sentence=sentence,
-        details={"what": export.what, "format": export.file_format, **details},
-    )
-    return event.seq
+    with audit.act() as appended:
+        audit.record(
+            code=code,
+            actor=export.actor,
+            sentence=sentence,
+            details={"what": export.what, "format": export.file_format, **details},
+        )
+    return appended[0].seq

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from django.db import transaction
-
 from connections.actors import Actor
 from connections.encrypted_columns import ENCRYPTED_COLUMNS, Column, key_ids_in_use
 from connections.encryption import EncryptionError, decrypt_in_place, encrypt_in_place
@@ -88,7 +86,7 @@ def stage_encryption_key(*, actor: Actor) -> str:
         )
         return changed
 
-    with transaction.atomic():
+    with audit.act():
         staged_id = load_key_ring().staged_id
         if staged_id is None:
             update_key_ring(change)
@@ -109,7 +107,7 @@ def _add_primary_key(*, actor: Actor, previous_id: str) -> None:
         )
         return changed
 
-    with transaction.atomic():
+    with audit.act():
         update_key_ring(change)
 
 
@@ -147,7 +145,7 @@ def _encrypt_column(column: Column) -> tuple[int, list[str]]:
 
 def _drop_unused_keys(*, actor: Actor, keep_id: str) -> tuple[str, ...]:
     # On SQLite this transaction also keeps every other writer out until the ring is replaced.
-    with transaction.atomic():
+    with audit.act():
         ring = load_key_ring()
         kept = {ring.primary_id, ring.staged_id, keep_id}
         unused = tuple(sorted(ring.key_ids - key_ids_in_use() - kept))

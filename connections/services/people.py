@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.urls import reverse
 
 from connections import policies
@@ -27,7 +26,7 @@ def names_of_administrators() -> list[str]:
     return [person.display_name for person in people[:5]]
 
 
-@transaction.atomic
+@audit.act()
 def add_person(
     *,
     actor: Actor,
@@ -56,7 +55,7 @@ def add_person(
     return person
 
 
-@transaction.atomic
+@audit.act()
 def record_administrator_made(*, actor: Actor, person: Person) -> None:
     """Record an administrator whom Django's own createsuperuser stored."""
     policies.require(policies.can_administer(actor), "add people")
@@ -69,7 +68,7 @@ def record_administrator_made(*, actor: Actor, person: Person) -> None:
     )
 
 
-@transaction.atomic
+@audit.act()
 def set_roles(
     *, actor: Actor, person: Person, roles: Iterable[Role], is_administrator: bool
 ) -> Person:
@@ -106,7 +105,7 @@ def set_roles(
     return person
 
 
-@transaction.atomic
+@audit.act()
 def disable_person(*, actor: Actor, person: Person) -> Person:
     """Shut a person out: every session and unused sign-in link of theirs ends now.
 
@@ -131,7 +130,7 @@ def disable_person(*, actor: Actor, person: Person) -> Person:
     return person
 
 
-@transaction.atomic
+@audit.act()
 def enable_person(*, actor: Actor, person: Person) -> Person:
     """Let a disabled person sign in again, with the roles they had. Raises PermissionDenied."""
     policies.require(policies.can_administer(actor), "enable people")
@@ -150,7 +149,7 @@ def enable_person(*, actor: Actor, person: Person) -> Person:
     return person
 
 
-@transaction.atomic
+@audit.act()
 def set_password(*, actor: Actor, person: Person, password: str) -> None:
     """Give a person the password they chose; their other sessions end.
 
@@ -170,7 +169,7 @@ def set_password(*, actor: Actor, person: Person, password: str) -> None:
     )
 
 
-@transaction.atomic
+@audit.act()
 def make_sign_in_link(
     *, actor: Actor, person: Person, now: datetime, removes_second_factor: bool = False
 ) -> str:
@@ -208,7 +207,7 @@ def make_sign_in_link(
     return f"{settings.BASE_URL}{reverse('sign-in-link')}#{token}"
 
 
-@transaction.atomic
+@audit.act()
 def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Person:
     """Spend a sign-in link and give the person it lets in, whom the caller signs in.
 
@@ -236,7 +235,7 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
     return person
 
 
-@transaction.atomic
+@audit.act()
 def make_set_up_link(*, actor: Actor, now: datetime) -> str:
     """A link that lets its reader make the first administrator, once, within an hour.
 
@@ -262,7 +261,7 @@ def make_set_up_link(*, actor: Actor, now: datetime) -> str:
     return f"{settings.BASE_URL}{reverse('setup')}#{token}"
 
 
-@transaction.atomic
+@audit.act()
 def set_up_first_administrator(
     *, token: str, username: str, email: str, password: str, request_id: str = ""
 ) -> Person:

@@ -8,7 +8,7 @@ from typing import Any
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 
 from connections import clock
@@ -56,7 +56,7 @@ def new_person(*, username: str, email: str, is_administrator: bool) -> Person:
 def store_new(person: Person) -> None:
     """Store a new person. Raises InvalidInputError when the name was taken in this moment."""
     try:
-        with transaction.atomic():
+        with audit.act():
             person.save(force_insert=True)
     except IntegrityError:
         raise InvalidInputError({"username": TAKEN}) from None
@@ -64,7 +64,7 @@ def store_new(person: Person) -> None:
 
 def locked(person: Person) -> Person:
     """The person as stored now, held until the transaction ends."""
-    return Person.objects.select_for_update().get(pk=person.pk)
+    return Person.objects.select_for_update(no_key=True).get(pk=person.pk)
 
 
 def keep_an_administrator(person: Person) -> None:
@@ -72,7 +72,7 @@ def keep_an_administrator(person: Person) -> None:
 
     All of them are held until the transaction ends, so that two cannot remove each other.
     """
-    administrators = Person.objects.select_for_update().order_by("pk")
+    administrators = Person.objects.select_for_update(no_key=True).order_by("pk")
     active = [one.pk for one in administrators.filter(is_superuser=True, is_active=True)]
     if active == [person.pk]:
         raise ConflictError(
@@ -117,7 +117,9 @@ def spend_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
     """Use up the link of this token. Raises ConflictError when there is none that still holds."""
     if purpose == SignInLink.Purpose.SET_UP:
         # Two set-up links used at once wait for each other here, so that one finds a person.
-        list(SignInLink.objects.select_for_update().filter(purpose=purpose).order_by("pk"))
+        list(
+            SignInLink.objects.select_for_update(no_key=True).filter(purpose=purpose).order_by("pk")
+        )
     now = clock.now()
     usable = SignInLink.objects.filter(
         token_hash=_hash_of(token), purpose=purpose, used_at__isnull=True, expires_at__gt=now

@@ -10,7 +10,6 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 
 from connections import clock
 from connections.actors import Actor
@@ -26,7 +25,7 @@ from connections.models import (
     SnapshotFields,
     snapshot_digest,
 )
-from connections.services import contradictions
+from connections.services import audit, contradictions
 from connections.services.errors import UnavailableError
 from connections.sites import UnknownSiteError, get_site
 
@@ -169,7 +168,7 @@ def store(
     A reading that began before one that is stored already changes no snapshot: what it says is
     older than what is known.
     """
-    with transaction.atomic():
+    with audit.act():
         lock_snapshots(site=credential.site)
         now = clock.now()
         newer = Listing.objects.filter(

@@ -2,8 +2,6 @@
 
 from datetime import datetime, timedelta
 
-from django.db import transaction
-
 from connections import clock, policies
 from connections.actors import Actor
 from connections.models import (
@@ -151,7 +149,7 @@ def prove(*, deletion: Deletion, actor: Actor) -> None:
     settled_at = deletion.settled_at or now
     present = looks.presence(deletion=deletion, reading=reading)
     was_contradicted = deletion.contradicted_at is not None
-    with transaction.atomic():
+    with audit.act():
         rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
         if present is not False:
             looked = looks.looked_note(deletion=deletion, reading=reading)

@@ -3,8 +3,6 @@
 import copy
 from datetime import datetime
 
-from django.db import transaction
-
 from connections import clock, policies
 from connections.actors import Actor
 from connections.models import Cause, Credential, Deletion, Outcome, State
@@ -46,13 +44,13 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
         raise ConflictError(f"{credential.name} is retired already.")
     if not rules.is_same_name(confirmation, credential.name):
         raise InvalidInputError({"confirmation": f"Type {credential.name} to confirm."})
-    with transaction.atomic():
+    with audit.act():
         # Held, so that it is not rotated or renamed while this looks at its deletions.
-        Credential.objects.select_for_update().get(pk=credential.pk)
+        Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
         # Every row before the record's own lock, which the first withdrawal takes: whoever holds
         # one of them may be waiting for it.
         not_sent = credential.deletions.filter(state__in=_NOT_SENT_YET).order_by("pk")
-        list(not_sent.select_for_update())
+        list(not_sent.select_for_update(no_key=True))
         _refuse_if_blocked(credential)
         withdrawn = [
             _withdraw(deletion=deletion, credential=credential, actor=actor)

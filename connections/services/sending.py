@@ -10,7 +10,6 @@ import time
 from uuid import UUID
 
 from django.db import Error as DatabaseError
-from django.db import transaction
 from django.db.models import Max
 
 from connections import clock, failpoints, policies
@@ -151,8 +150,8 @@ def claim(*, deletion: Deletion, actor: Actor, was_read_before: bool) -> Attempt
     Returns None when somebody else claimed or moved it first; then nothing may be sent. Raises
     BlockedError when a right was lost, or the credential retired, while it was read again.
     """
-    with transaction.atomic(durable=True):
-        Credential.objects.select_for_update().get(pk=deletion.credential_id)
+    with audit.act(durable=True):
+        Credential.objects.select_for_update(no_key=True).get(pk=deletion.credential_id)
         _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
         now = clock.now()
         epoch = deletion.epoch + 1

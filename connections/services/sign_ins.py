@@ -1,6 +1,5 @@
 """The record of who signed in, who failed to, and who signed out."""
 
-from django.db import transaction
 from django.db.models import Q
 
 from connections.actors import Actor, person_actor
@@ -9,7 +8,7 @@ from connections.services import audit, erasable
 from connections.services.audit import Code
 
 
-@transaction.atomic
+@audit.act()
 def record_sign_in(*, person: Person, request_id: str) -> None:
     """Record that a person is now signed in."""
     audit.record(
@@ -20,7 +19,7 @@ def record_sign_in(*, person: Person, request_id: str) -> None:
     )
 
 
-@transaction.atomic
+@audit.act()
 def record_sign_out(*, person: Person, request_id: str) -> None:
     """Record that a person signed out."""
     audit.record(
@@ -31,7 +30,7 @@ def record_sign_out(*, person: Person, request_id: str) -> None:
     )
 
 
-@transaction.atomic
+@audit.act()
 def record_failed_sign_in(*, login: str, address: str, request_id: str) -> None:
     """Record that somebody at a network address failed to sign in as `login`.
 
@@ -47,7 +46,7 @@ def record_failed_sign_in(*, login: str, address: str, request_id: str) -> None:
     )
 
 
-@transaction.atomic
+@audit.act()
 def record_sign_ins_refused(*, address: str, request_id: str) -> None:
     """Record that sign-ins are refused unread for now, because too many failed."""
     audit.record(

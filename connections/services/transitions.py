@@ -101,7 +101,7 @@ def move(*, deletion: Deletion, actor: Actor, to: Next, notes: list[Note], **val
     Returns False, having changed nothing but the object, when somebody else moved it first.
     `values` are further fields to set in the same statement.
     """
-    with transaction.atomic():
+    with audit.act():
         moved = (
             Deletion.objects.filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)
             # Of two confirmations at once only the first passes, and nothing leaves settled.

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
 from django.db.models import QuerySet
 
 from connections import clock
@@ -80,7 +79,7 @@ def unchanged(credential: Credential, **as_read: Any) -> QuerySet[Credential]:
     return Credential.objects.filter(pk=credential.pk, retired_at=None, **as_read)
 
 
-@transaction.atomic
+@audit.act()
 def keep(*, verification: Verification, actor: Actor, swapped_to: Credential | None = None) -> bool:
     """Store the ladder, the listing and the event; False, with nothing stored, when the keys
     were changed or wiped meanwhile.

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from django.db import Error as DatabaseError
-from django.db import transaction
 
 from connections import clock, policies
 from connections.actors import WORKER, Actor
@@ -47,7 +46,7 @@ def _store(report: Report, *, actor: Actor) -> AuditVerification:
     )
     if report.fault or actor.person is not None:
         try:
-            with transaction.atomic():
+            with audit.act():
                 _record(report, actor=actor)
         except DatabaseError:
             # A record that is broken may refuse whatever is appended; the finding stands above.

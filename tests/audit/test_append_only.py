@@ -1,6 +1,7 @@
 """The database itself refuses to change what is recorded, whoever asks."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from django.db import Error as DatabaseError
@@ -100,13 +101,13 @@ def test_postgresql_refuses_to(record_of_two: None, how: str) -> None:
 def test_an_event_holds_no_name_and_reads_as_if_it_did(
     ada: Person, edith: Person, actor_for: Callable[[Person], Actor]
 ) -> None:
-    event = audit.record(
+    audit.record(
         code=Code.PERSON_CHANGED,
         actor=actor_for(ada),
         subject=edith,
         sentence=f"{name(edith)} met {{name:1}} and \ufdd0name::Eve\ufdd1.",
     )
-    stored = AuditEvent.objects.get(seq=event.seq)
+    stored = AuditEvent.objects.latest("seq")
     assert "Ada" not in stored.text
     assert "Edith" not in stored.text
     assert stored.actor_name == "Ada"
@@ -128,8 +129,50 @@ def test_an_event_that_is_undone_leaves_no_gap(db: None) -> None:
     with transaction.atomic():
         audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
         transaction.set_rollback(True)
-    event = audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
-    assert event.seq == AuditHead.objects.get().size == AuditEvent.objects.count()
+    audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
+    [event] = AuditEvent.objects.all()
+    assert event.seq == AuditHead.objects.get().size == 1
+
+
+def test_an_act_within_an_act_that_fails_leaves_no_event_of_its_own(db: None) -> None:
+    with audit.act():
+        audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Kept.")
+        with suppress(ValueError), audit.act():
+            audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
+            raise ValueError
+        audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Kept too.")
+    told = AuditEvent.objects.order_by("seq").values_list("seq", "stored_sentence")
+    assert list(told) == [(1, "Kept."), (2, "Kept too.")]
+
+
+def test_an_act_that_fails_leaves_no_event(db: None) -> None:
+    with suppress(ValueError), audit.act():
+        audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
+        raise ValueError
+    assert not AuditEvent.objects.exists()
+
+
+def test_the_head_is_locked_only_when_all_else_of_the_act_is_done(
+    ada: Person, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with audit.act():
+        with django_assert_num_queries(0):
+            audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="First.")
+        assert not AuditEvent.objects.exists()
+    assert AuditEvent.objects.count() == 1
+
+
+def test_three_events_of_one_act_cost_no_more_queries_than_one(
+    ada: Person,
+    actor_for: Callable[[Person], Actor],
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    actor = actor_for(ada)
+    audit.record(code=Code.EXPORT_STARTED, actor=actor, sentence="First.")
+    # Five, and the savepoint that a test's own transaction makes of it.
+    with django_assert_max_num_queries(7), audit.act():
+        for _ in range(3):
+            audit.record(code=Code.EXPORT_STARTED, actor=actor, sentence=f"{name(ada)} did it.")
 
 
 def test_an_act_adds_three_queries_to_its_insert_and_its_time(

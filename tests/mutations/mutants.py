@@ -130,8 +130,8 @@ RECORD = (
     _mutant(
         "durable=True of the claim",
         SENDING,
-        "    with transaction.atomic(durable=True):\n        Credential",
-        "    with transaction.atomic():\n        Credential",
+        "    with audit.act(durable=True):\n        Credential",
+        "    with audit.act():\n        Credential",
         f"{SAFEGUARDS}::test_a_claim_inside_another_transaction_is_refused",
     ),
     Mutant(
@@ -212,7 +212,7 @@ RECORD = (
     _mutant(
         "act and event in one transaction",
         TRANSITIONS,
-        "    with transaction.atomic():\n        moved = (\n",
+        "    with audit.act():\n        moved = (\n",
         "    if True:\n        moved = (\n",
         f"{SAFEGUARDS}::test_without_its_event_nothing_moves",
     ),
