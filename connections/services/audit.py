@@ -117,8 +117,9 @@ def act(*, durable: bool = False) -> Iterator[list[AuditEvent]]:
 
     Every service that records opens its transaction with it. The chain's head is then locked
     after every other row and for some milliseconds only: two acts cannot wait for each other, and
-    several events cost hardly more than one. An act within an act belongs to the outer one.
-    The list it gives holds the appended events once the outermost act has ended. `durable` as in Django's `transaction.atomic`. Raises what the database raises.
+    several events cost hardly more than one. An act within an act belongs to the outer one. The
+    list it gives holds the appended events once the outermost has ended. `durable` as in Django's
+    `transaction.atomic`. Raises what the database raises.
     """
     outer = _told.get()
     with transaction.atomic(durable=durable):
