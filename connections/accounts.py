@@ -4,6 +4,7 @@ import ipaddress
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.flows.login import get_authentication_records
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.core.cache import cache
@@ -50,7 +51,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Sign in, and record it or do neither."""
         with audit.act():
             super().login(request, user)
-            sign_ins.record_sign_in(person=user, request_id=request_id_of(request))
+            sign_ins.record_sign_in(
+                person=user, request_id=request_id_of(request), ways=ways_of(request, user)
+            )
 
     def logout(self, request: HttpRequest) -> None:
         """Record who signs out, and sign out."""
@@ -79,6 +82,15 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             request_id=request_id_of(request),
         )
 
+    def send_password_reset_mail(self, user: Person, email: str, context: dict[str, Any]) -> None:
+        """Mail the link, once it is recorded."""
+        sign_ins.record_reset_link_mailed(
+            person=user,
+            address=client_address(self.request),
+            request_id=request_id_of(self.request),
+        )
+        super().send_password_reset_mail(user, email, context)
+
     def set_password(self, user: Person, password: str) -> None:
         """Change a password through the service, which records it."""
         actor = person_actor(person=user, request_id=request_id_of(self.request))
@@ -102,6 +114,12 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     def decrypt(self, encrypted_text: str) -> str:
         """What was encrypted. Raises encryption.EncryptionError."""
         return encryption.decrypt_in_place(encrypted_text, place=SECOND_FACTOR_PLACE).reveal()
+
+
+def ways_of(request: HttpRequest, person: Person) -> list[str]:
+    """By what the person proved in this session who they are, oldest first."""
+    records = get_authentication_records(request, person)
+    return [str(one.get("type") or one["method"]) for one in records]
 
 
 def client_address(request: HttpRequest) -> str:

@@ -167,6 +167,8 @@ def _key_id_of(envelope: str) -> str:
 
 # django-allauth's hook is given the text alone, so there is no row to bind it to.
 SECOND_FACTOR_PLACE = Place(purpose="mfa", row_id="", field="secret", site="", version=1)
+# One that is being set up waits in the session, for minutes; losing its key means starting anew.
+NEW_SECOND_FACTOR_PLACE = Place(purpose="mfa", row_id="", field="new_secret", site="", version=1)
 
 Column = EncryptedColumn | EncryptedJSONValue
 

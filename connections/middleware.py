@@ -21,10 +21,12 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django_htmx.http import HttpResponseClientRedirect
 
+from connections import policies
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
 from connections.services import audit
 from connections.services.errors import SentError
 from connections.views.sent import sent_page
+from connections.views.support import signed_in_person
 
 logger = logging.getLogger(__name__)
 
@@ -139,10 +141,13 @@ class SecondFactorMiddleware:
         is_guarded = view.__module__.startswith("connections.views") and getattr(
             view, "login_required", True
         )
-        if not settings.REQUIRE_MFA or not is_guarded or not request.user.is_authenticated:
+        person = signed_in_person(request)
+        if not settings.REQUIRE_MFA or not is_guarded or person is None:
+            return None
+        if not policies.needs_second_factor(person):
             return None
         # Recovery codes alone are not one: they only stand in for one that was set up.
-        if is_mfa_enabled(request.user, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]):
+        if is_mfa_enabled(person, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]):
             return None
         messages.warning(request, "Set up a second factor first: it is required here.")
         url = reverse("mfa_index")

@@ -8,7 +8,7 @@ but never approve.
 from django.core.exceptions import PermissionDenied
 
 from connections.actors import Actor
-from connections.models import Deletion, Role
+from connections.models import Deletion, Person, Role
 
 
 def _holds(actor: Actor, *roles: Role) -> bool:
@@ -74,6 +74,14 @@ def can_administer(actor: Actor) -> bool:
     if actor.person is None:
         return actor.kind == "command"
     return actor.person.is_active and actor.person.is_superuser
+
+
+def needs_second_factor(person: Person) -> bool:
+    """Whether ORGADMIN_REQUIRE_MFA holds for a person: who deletes, decides, or keeps keys.
+
+    Viewers and auditors change nothing; they are offered one.
+    """
+    return not person.roles.isdisjoint({Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER})
 
 
 def require(is_allowed: bool, what: str) -> None:

@@ -4,10 +4,32 @@ from django.http import Http404
 from django.urls import include, path
 from django.views import defaults
 
+from connections.second_factors import (
+    AddKeyView,
+    MakeRecoveryCodesView,
+    RemoveKeyView,
+    SetUpAppView,
+    TurnOffAppView,
+)
+
 urlpatterns = [
     path("", include("connections.urls")),
     # Sign-in links and second factors hang on it, so a person's own session may not change it.
     path("accounts/email/", defaults.page_not_found, {"exception": Http404()}),
+    # The same pages as allauth's, with what they change on record.
+    path("accounts/2fa/totp/activate/", SetUpAppView.as_view(), name="mfa_activate_totp"),
+    path("accounts/2fa/totp/deactivate/", TurnOffAppView.as_view(), name="mfa_deactivate_totp"),
+    path("accounts/2fa/webauthn/add/", AddKeyView.as_view(), name="mfa_add_webauthn"),
+    path(
+        "accounts/2fa/webauthn/keys/<int:pk>/remove/",
+        RemoveKeyView.as_view(),
+        name="mfa_remove_webauthn",
+    ),
+    path(
+        "accounts/2fa/recovery-codes/generate/",
+        MakeRecoveryCodesView.as_view(),
+        name="mfa_generate_recovery_codes",
+    ),
     path("accounts/", include("allauth.urls")),
 ]
 

@@ -37,7 +37,11 @@ class Code(StrEnum):
     PERSON_DISABLED = "person.disabled"
     PERSON_ENABLED = "person.enabled"
     PERSON_RESET = "person.second_factor_removed"
+    SECOND_FACTOR_ADDED = "person.second_factor_added"
+    SECOND_FACTOR_TURNED_OFF = "person.second_factor_turned_off"
+    SECOND_FACTOR_REFUSED = "person.second_factor_refused"
     PASSWORD_SET = "person.password_set"  # noqa: S105 - a code, not a password
+    PASSWORD_RESET_MAILED = "person.password_reset_mailed"  # noqa: S105 - a code too
     SIGN_IN_LINK_MADE = "sign_in_link.made"
     SIGN_IN_LINK_USED = "sign_in_link.used"
     CREDENTIAL_ADDED = "credential.added"

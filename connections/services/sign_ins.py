@@ -1,5 +1,7 @@
 """The record of who signed in, who failed to, and who signed out."""
 
+from collections.abc import Iterable
+
 from django.db.models import Q
 
 from connections.actors import Actor, person_actor
@@ -7,15 +9,29 @@ from connections.models import Person
 from connections.services import audit, erasable
 from connections.services.audit import Code
 
+_WAYS = {
+    "password": "password",
+    "sign_in_link": "sign-in link",
+    "totp": "authenticator app",
+    "webauthn": "passkey or security key",
+    "recovery_codes": "recovery code",
+}
+
 
 @audit.act()
-def record_sign_in(*, person: Person, request_id: str) -> None:
-    """Record that a person is now signed in."""
+def record_sign_in(*, person: Person, request_id: str, ways: Iterable[str] = ()) -> None:
+    """Record that a person is now signed in, and by what they proved who they are.
+
+    `ways` are keys of _WAYS, in the order in which they were given.
+    """
+    ways = list(dict.fromkeys(ways))
+    how = f" with {' and '.join(_WAYS[way] for way in ways)}" if ways else ""
     audit.record(
         code=Code.SIGNED_IN,
         actor=person_actor(person=person, request_id=request_id),
         subject=person,
-        sentence=f"{erasable.name(person)} signed in.",
+        sentence=f"{erasable.name(person)} signed in{how}.",
+        details={"ways": ways},
     )
 
 
@@ -55,6 +71,37 @@ def record_sign_ins_refused(*, address: str, request_id: str) -> None:
         sentence=f"Too many sign-ins failed; more are refused for now, the last from "
         f"{erasable.address(address, of=None)}.",
         details={"is_over_limit": True},
+    )
+
+
+@audit.act()
+def record_second_factor_refused(
+    *, person: Person, address: str, request_id: str, is_over_limit: bool
+) -> None:
+    """Record that a wrong code or key was given for a person whose password was right.
+
+    `is_over_limit`: it was refused unread, because too many were wrong before.
+    """
+    why = ", too many were wrong before" if is_over_limit else ""
+    audit.record(
+        code=Code.SECOND_FACTOR_REFUSED,
+        actor=_somebody(request_id),
+        subject=person,
+        sentence=f"The second factor of {erasable.name(person)} was refused{why}, from "
+        f"{erasable.address(address, of=person)}.",
+        details={"is_over_limit": is_over_limit},
+    )
+
+
+@audit.act()
+def record_reset_link_mailed(*, person: Person, address: str, request_id: str) -> None:
+    """Record that somebody at a network address had a link to reset a password mailed."""
+    audit.record(
+        code=Code.PASSWORD_RESET_MAILED,
+        actor=_somebody(request_id),
+        subject=person,
+        sentence=f"A link to choose a new password was mailed to {erasable.name(person)}, asked "
+        f"for from {erasable.address(address, of=person)}.",
     )
 
 

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from allauth.account.internal.flows.login import record_authentication
 from allauth.account.utils import perform_login
+from allauth.core import ratelimit
+from allauth.core.ratelimit import respond_429
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
@@ -17,6 +20,8 @@ from connections.services import people
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.views.support import is_local_url, request_id_of
 
+# Its limit stands in ACCOUNT_RATE_LIMITS.
+USE_OF_LINKS = "use_of_links"
 THEME_AGE = 365 * 24 * 60 * 60
 
 
@@ -27,6 +32,8 @@ def setup(request: HttpRequest) -> HttpResponse:
     """The page of the set-up link: makes the first administrator and signs them in."""
     if Person.objects.exists():
         return redirect("overview")
+    if not ratelimit.consume(request, action=USE_OF_LINKS):
+        return _too_many(request)
     form = SetUpForm(request.POST or None)
     if form.is_valid():
         try:
@@ -47,6 +54,8 @@ def setup(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in_link(request: HttpRequest) -> HttpResponse:
     """The page of a sign-in link: sets a password when one is typed, and signs the person in."""
+    if not ratelimit.consume(request, action=USE_OF_LINKS):
+        return _too_many(request)
     form = SignInLinkForm(request.POST or None)
     if form.is_valid():
         try:
@@ -78,8 +87,14 @@ def theme_set(request: HttpRequest) -> HttpResponse:
     return response
 
 
+def _too_many(request: HttpRequest) -> HttpResponse:
+    response: HttpResponse = respond_429(request)
+    return response
+
+
 def _signed_in(request: HttpRequest, person: Person, *, to: str) -> HttpResponse:
     # Through allauth, so that a second factor is still asked for and the session is a new one.
+    record_authentication(request, person, "sign_in_link")
     response: HttpResponse = perform_login(request, person, redirect_url=to)
     return response
 

@@ -1,6 +1,12 @@
 """The cast: people with one role each, and a stranger who has none."""
 
+import time
+
+from allauth.account.internal.flows import login
+from allauth.mfa import app_settings
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.contrib.auth.models import Group
+from django.test import Client
 
 from connections.models import Person, Role
 
@@ -20,3 +26,23 @@ def make_person(username: str, *roles: Role, is_administrator: bool = False) -> 
     # A test that empties the tables takes the groups with it, though a migration made them.
     person.groups.set([Group.objects.get_or_create(name=role.value)[0] for role in roles])
     return person
+
+
+def just_signed_in(person: Person) -> Client:
+    """A browser in which the person has just proved who they are."""
+    client = Client()
+    client.force_login(person)
+    session = client.session
+    session[login._AUTHENTICATION_METHODS_USER_SESSION_KEY] = str(person.pk)
+    session[login.AUTHENTICATION_METHODS_SESSION_KEY] = [
+        {"method": "password", "at": time.time(), "reauthenticated": True}
+    ]
+    session.save()
+    return client
+
+
+def code_of(secret: str) -> str:
+    """What an authenticator app with this secret shows now."""
+    counter = int(time.time()) // app_settings.TOTP_PERIOD
+    code: str = format_hotp_value(hotp_value(secret, counter))
+    return code

@@ -1,0 +1,62 @@
+"""Limits on signing in are in the database, so that they hold whichever process is asked."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.cache.backends.db import DatabaseCache
+from django.test import Client
+
+from connections.models import Person
+from tests.support.people import PASSWORD
+from tests.support.processes import ROOT, clean_environment
+
+TRY_THREE_TIMES = """
+import django
+django.setup()
+from django.test import Client
+wrong = {"login": "ada", "password": "a-wrong-password"}
+for _ in range(3):
+    page = Client().post("/accounts/login/", wrong, headers={"host": "localhost"})
+    print("Too many" in page.text)
+"""
+
+
+def run(*arguments: str, data: Path) -> str:
+    """What Python says of a program of the product's own."""
+    env = clean_environment(data_dir=data, DJANGO_SETTINGS_MODULE="orgadmin.settings")
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_what_one_process_counted_another_refuses(tmp_path: Path) -> None:
+    run("manage.py", "migrate", "--verbosity=0", data=tmp_path)
+    run("manage.py", "add_person", "--username=ada", "--email=ada@example.com", data=tmp_path)
+    assert run("-c", TRY_THREE_TIMES, data=tmp_path).split() == ["False", "False", "False"]
+    assert run("-c", TRY_THREE_TIMES, data=tmp_path).split() == ["False", "False", "True"]
+
+
+def test_a_limit_stands_in_the_database(client: Client, ada: Person) -> None:
+    client.post("/accounts/login/", {"login": "ada", "password": "a-wrong-password"})
+    another = DatabaseCache("orgadmin_cache", {})
+    key = "allauth:rl:allauth.account:login_failed:10/60/ip:ip:127.0.0.1"
+    assert len(another.get(key)) == 1
+
+
+@pytest.mark.parametrize("path", ["/sign-in/", "/setup/"])
+def test_links_cannot_be_tried_without_end(db: None, path: str) -> None:
+    statuses = [Client().post(path, {"token": "guess"}).status_code for _ in range(21)]
+    assert statuses == [422] * 20 + [429]
+
+
+def test_an_attacker_at_one_address_shuts_nobody_else_out(ada: Person) -> None:
+    for number in range(12):
+        Client().post("/accounts/login/", {"login": f"name{number}", "password": "wrong"})
+    refused = Client().post("/accounts/login/", {"login": "ada", "password": PASSWORD})
+    assert "Too many" in refused.text
+    elsewhere = Client(REMOTE_ADDR="127.0.0.9")
+    answer = elsewhere.post("/accounts/login/", {"login": "ada", "password": PASSWORD})
+    assert answer["Location"] == "/"

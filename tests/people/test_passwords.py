@@ -1,0 +1,123 @@
+"""Forgotten passwords: what a reset gives, what it leaves, and what it tells a stranger."""
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP
+from django.contrib.auth.hashers import MD5PasswordHasher
+from django.core import mail
+from django.test import Client
+
+from connections.models import AuditEvent, Person
+from tests.support.people import PASSWORD
+
+ClientOf = Callable[[Person], Client]
+RESET = "/accounts/password/reset/"
+NEW = "quite another pass phrase"
+
+
+def mailed_link() -> str:
+    found = re.search(r"http://testserver(\S+)", str(mail.outbox[-1].body))
+    assert found
+    return found[1]
+
+
+def without_token(page: str) -> str:
+    """A page as it is for everybody: the token against forged forms is another each time."""
+    return re.sub(r"[A-Za-z0-9]{64}", "", page)
+
+
+def reset_password(client: Client) -> None:
+    """Ask for the link and choose a new password with it."""
+    client.post(RESET, {"email": "ada@example.com"})
+    form = client.get(mailed_link())
+    client.post(form["Location"], {"password1": NEW, "password2": NEW})
+
+
+def test_a_reset_neither_passes_nor_removes_the_second_factor(client: Client, ada: Person) -> None:
+    TOTP.activate(ada, "JBSWY3DPEHPK3PXP")
+    reset_password(client)
+    assert "_auth_user_id" not in client.session
+    answer = client.post("/accounts/login/", {"login": "ada", "password": NEW})
+    assert answer["Location"] == "/accounts/2fa/authenticate/"
+    assert "_auth_user_id" not in client.session
+    assert Authenticator.objects.filter(user=ada).count() == 1
+
+
+def test_a_reset_is_recorded_when_it_is_asked_for_and_when_it_is_done(
+    client: Client, ada: Person
+) -> None:
+    reset_password(client)
+    mailed, done = AuditEvent.objects.order_by("seq")
+    assert mailed.code == "person.password_reset_mailed"
+    assert mailed.sentence == (
+        "A link to choose a new password was mailed to Ada, asked for from 127.0.0.1."
+    )
+    assert done.code == "person.password_set"
+
+
+def test_a_reset_ends_every_session_there_is(
+    client: Client, ada: Person, client_of: ClientOf
+) -> None:
+    elsewhere = client_of(ada)
+    reset_password(client)
+    assert elsewhere.get("/").status_code == 302
+
+
+def test_a_link_to_reset_works_once(client: Client, ada: Person) -> None:
+    reset_password(client)
+    assert "no longer valid" in Client().get(mailed_link()).text
+
+
+def test_changing_a_password_ends_the_other_sessions_and_keeps_this_one(
+    ada: Person, client_of: ClientOf
+) -> None:
+    here, elsewhere = client_of(ada), client_of(ada)
+    here.post(
+        "/accounts/password/change/",
+        {"oldpassword": PASSWORD, "password1": NEW, "password2": NEW},
+    )
+    assert here.get("/").status_code == 200
+    assert elsewhere.get("/").status_code == 302
+
+
+@pytest.mark.parametrize("address", ["nobody@example.com", "victor@example.com"])
+def test_an_unknown_or_disabled_address_gets_the_same_answer_and_no_mail(
+    client: Client, ada: Person, victor: Person, address: str
+) -> None:
+    Person.objects.filter(pk=victor.pk).update(is_active=False)
+    known = client.post(RESET, {"email": "ada@example.com"}, follow=True)
+    del mail.outbox[:]
+    other = client.post(RESET, {"email": address}, follow=True)
+    assert other.redirect_chain == known.redirect_chain
+    assert without_token(other.text) == without_token(known.text)
+    assert mail.outbox == []
+
+
+def test_resets_of_one_address_are_limited(client: Client, ada: Person) -> None:
+    for number in range(7):
+        address = f"127.0.1.{number}"
+        Client(REMOTE_ADDR=address).post(RESET, {"email": "ada@example.com"})
+    assert len(mail.outbox) == 5
+
+
+@pytest.mark.parametrize("login", ["ada", "nobody", "invited"])
+def test_a_wrong_sign_in_costs_one_hash_whoever_it_is(
+    client: Client, ada: Person, login: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invited = Person(username="invited", email="invited@example.com")
+    invited.set_unusable_password()
+    invited.save()
+    hashed: list[float] = []
+    encode = MD5PasswordHasher.encode
+
+    def counted(self: MD5PasswordHasher, password: str, salt: str) -> str:
+        hashed.append(time.monotonic())
+        return encode(self, password, salt)
+
+    monkeypatch.setattr(MD5PasswordHasher, "encode", counted)
+    client.post("/accounts/login/", {"login": login, "password": "a-wrong-password"})
+    assert len(hashed) == 1

@@ -1,0 +1,178 @@
+"""Authenticator apps and recovery codes: setting up, being asked, being refused, on record."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY, TOTP
+from django.test import Client
+from pytest_django import Settings
+
+from connections.actors import command_actor
+from connections.models import AuditEvent, Person
+from connections.services.keys import rotate_encryption_key
+from tests.support.people import PASSWORD, code_of, just_signed_in
+
+ClientOf = Callable[[Person], Client]
+SET_UP = "/accounts/2fa/totp/activate/"
+CODE = "/accounts/2fa/authenticate/"
+SECRET = "JBSWY3DPEHPK3PXP"
+
+
+def last_event() -> AuditEvent:
+    return AuditEvent.objects.latest("seq")
+
+
+def is_signed_in(client: Client) -> bool:
+    return "_auth_user_id" in client.session
+
+
+def shown_secret(client: Client) -> str:
+    """The secret on a newly opened page."""
+    secret: str = client.get(SET_UP).context["form"].secret
+    return secret
+
+
+def ask_for_code(person: Person) -> Client:
+    """A browser in which the person has given the password and is asked for a code."""
+    client = Client()
+    answer = client.post("/accounts/login/", {"login": person.username, "password": PASSWORD})
+    assert answer["Location"] == CODE
+    assert not is_signed_in(client)
+    return client
+
+
+def test_setting_up_an_app_shows_recovery_codes_and_is_recorded(ada: Person) -> None:
+    client = just_signed_in(ada)
+    answer = client.post(SET_UP, {"code": code_of(shown_secret(client))}, follow=True)
+    assert len(re.findall(r"<li>\d{8}</li>", answer.text)) == 10
+    assert last_event().code == "person.second_factor_added"
+    assert last_event().sentence == "Ada set up an authenticator app."
+    assert (last_event().actor_id, last_event().subject_id) == (ada.pk, str(ada.pk))
+
+
+def test_the_secret_of_an_app_being_set_up_is_stored_nowhere_in_clear(ada: Person) -> None:
+    client = just_signed_in(ada)
+    secret = shown_secret(client)
+    assert secret not in repr(dict(client.session))
+    # A wrong code shows the same secret again, which the app has by now.
+    again = client.post(SET_UP, {"code": "000000"}).context["form"].secret
+    assert again == secret
+    client.post(SET_UP, {"code": code_of(secret)})
+    assert SECRET_SESSION_KEY not in client.session
+    assert secret not in repr(list(Authenticator.objects.values_list("data", flat=True)))
+
+
+def test_a_key_dropped_while_an_app_is_set_up_means_scanning_again(ada: Person) -> None:
+    client = just_signed_in(ada)
+    secret = shown_secret(client)
+    for _ in range(2):
+        rotate_encryption_key(actor=command_actor(), drop_unused=True)
+    page = client.post(SET_UP, {"code": code_of(secret)})
+    assert page.status_code == 200
+    assert page.context["form"].secret != secret
+    assert not Authenticator.objects.exists()
+
+
+def test_a_code_is_asked_for_after_the_password_and_the_record_says_so(ada: Person) -> None:
+    TOTP.activate(ada, SECRET)
+    client = ask_for_code(ada)
+    client.post(CODE, {"code": code_of(SECRET)})
+    assert is_signed_in(client)
+    assert last_event().sentence == "Ada signed in with password and authenticator app."
+
+
+def test_a_code_is_good_for_one_sign_in(ada: Person) -> None:
+    TOTP.activate(ada, SECRET)
+    code = code_of(SECRET)
+    first, second = ask_for_code(ada), ask_for_code(ada)
+    first.post(CODE, {"code": code})
+    second.post(CODE, {"code": code})
+    assert (is_signed_in(first), is_signed_in(second)) == (True, False)
+
+
+def test_a_recovery_code_signs_in_once(ada: Person) -> None:
+    TOTP.activate(ada, SECRET)
+    code = RecoveryCodes.activate(ada).get_unused_codes()[0]
+    client = ask_for_code(ada)
+    client.post(CODE, {"code": code})
+    assert is_signed_in(client)
+    assert last_event().sentence == "Ada signed in with password and recovery code."
+    client = ask_for_code(ada)
+    client.post(CODE, {"code": code})
+    assert not is_signed_in(client)
+
+
+def test_wrong_codes_are_recorded_and_after_five_even_the_right_one_is_refused(
+    ada: Person,
+) -> None:
+    TOTP.activate(ada, SECRET)
+    recovery = RecoveryCodes.activate(ada).get_unused_codes()[0]
+    client = ask_for_code(ada)
+    for _ in range(5):
+        client.post(CODE, {"code": "000000"})
+    assert last_event().sentence == "The second factor of Ada was refused, from 127.0.0.1."
+    # In another browser and from another address too: what counts is whose code it is.
+    for code in (code_of(SECRET), recovery):
+        other = Client(REMOTE_ADDR="127.0.0.2")
+        other.post("/accounts/login/", {"login": "ada", "password": PASSWORD})
+        other.post(CODE, {"code": code})
+        assert not is_signed_in(other)
+    refused = AuditEvent.objects.filter(code="person.second_factor_refused").order_by("seq")
+    assert [event.details["is_over_limit"] for event in refused] == [False] * 5 + [True]
+    assert "000000" not in repr([event.text for event in refused])
+
+
+def test_turning_it_off_is_recorded_and_leads_back_to_setting_one_up(
+    ada: Person, settings: Settings
+) -> None:
+    settings.REQUIRE_MFA = True
+    TOTP.activate(ada, SECRET)
+    client = just_signed_in(ada)
+    client.post("/accounts/2fa/totp/deactivate/")
+    assert last_event().sentence == "Ada removed an authenticator app of theirs."
+    assert client.get("/")["Location"] == "/accounts/2fa/"
+
+
+def test_making_new_recovery_codes_is_recorded(ada: Person) -> None:
+    TOTP.activate(ada, SECRET)
+    old = RecoveryCodes.activate(ada).get_unused_codes()
+    just_signed_in(ada).post("/accounts/2fa/recovery-codes/generate/")
+    assert last_event().sentence == "Ada set up new recovery codes."
+    assert not set(old) & set(RecoveryCodes.activate(ada).get_unused_codes())
+
+
+@pytest.mark.parametrize(
+    ("who", "is_required"),
+    [
+        ("ada", True),
+        ("linus", True),
+        ("margaret", True),
+        ("root", True),
+        ("edith", False),
+        ("victor", False),
+    ],
+)
+def test_who_deletes_decides_or_keeps_keys_must_have_one(
+    who: str,
+    is_required: bool,
+    request: pytest.FixtureRequest,
+    settings: Settings,
+    client_of: ClientOf,
+) -> None:
+    settings.REQUIRE_MFA = True
+    answer = client_of(request.getfixturevalue(who)).get("/")
+    assert (answer.status_code == 302) is is_required
+
+
+def test_whoever_must_set_one_up_can_do_so_or_sign_out(ada: Person, settings: Settings) -> None:
+    settings.REQUIRE_MFA = True
+    client = just_signed_in(ada)
+    assert "Set up a second factor first" in client.get("/", follow=True).text
+    client.post(SET_UP, {"code": code_of(shown_secret(client))})
+    assert client.get("/").status_code == 200
+    other = just_signed_in(Person.objects.get(pk=ada.pk))
+    other.post("/accounts/logout/")
+    assert not is_signed_in(other)
