@@ -151,8 +151,11 @@ def test_their_events_stand_on_the_page_of_a_person(
     ("who", "labels"),
     [
         ("victor", ["Overview", "Connections", "Deletions", "Credentials"]),
-        ("edith", ["Overview", "Connections", "Deletions", "Credentials", "Audit"]),
-        ("root", ["Overview", "Connections", "Deletions", "Credentials", "Audit", "People"]),
+        ("edith", ["Overview", "Connections", "Deletions", "Credentials", "Audit", "Evidence"]),
+        (
+            "root",
+            ["Overview", "Connections", "Deletions", "Credentials", "Audit", "Evidence", "People"],
+        ),
     ],
 )
 def test_the_navigation_holds_what_a_person_may_see(
