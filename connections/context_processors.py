@@ -73,7 +73,7 @@ def _is_current(request: HttpRequest, url: str) -> bool:
 def _waiting_for(actor: Actor) -> int:
     """How many deletions wait for this person's yes or no: asked by others, not yet decided."""
     person = actor.person
-    waiting = Deletion.objects.filter(state=State.REQUESTED, settled_at=None)
+    waiting = Deletion.objects.filter(state=State.REQUESTED, settled_at=None, glass_broken_at=None)
     waiting = waiting.exclude(policy="none")
     return waiting.exclude(requested_by=person).exclude(approvals__approver=person).count()
 

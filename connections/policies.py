@@ -46,6 +46,21 @@ def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
     )
 
 
+def can_break_glass(actor: Actor) -> bool:
+    """Do without the approvals that are missing: an Operator with a permission of its own.
+
+    Commands never do, and administrators only where they were given it like anybody else.
+    """
+    return actor.person is not None and can_delete(actor) and actor.person.may_break_glass
+
+
+def can_review_glass(actor: Actor, *, deletion: Deletion) -> bool:
+    """Look back at a deletion whose glass was broken: never the one who broke it, or asked."""
+    if actor.person is None or not can_approve_any(actor):
+        return False
+    return actor.person.pk not in {deletion.glass_broken_by_id, deletion.requested_by_id}
+
+
 def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
     """Take it back: the requester their own, an approver any."""
     if actor.person is None:

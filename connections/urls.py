@@ -4,6 +4,7 @@ from django.urls import path
 
 from connections.views import (
     accounts,
+    approvals,
     audit,
     credentials,
     deletions,
@@ -50,8 +51,8 @@ urlpatterns = [
     path("deletions/new/", deletions.deletion_new, name="deletion-new"),
     path("deletions/<uuid:pk>/", deletions.deletion_detail, name="deletion-detail"),
     path("deletions/<uuid:pk>/execute/", deletions.deletion_execute, name="deletion-execute"),
-    path("deletions/<uuid:pk>/approve/", deletions.deletion_approve, name="deletion-approve"),
-    path("deletions/<uuid:pk>/decline/", deletions.deletion_decline, name="deletion-decline"),
+    path("deletions/<uuid:pk>/approve/", approvals.deletion_approve, name="deletion-approve"),
+    path("deletions/<uuid:pk>/decline/", approvals.deletion_decline, name="deletion-decline"),
     path("deletions/<uuid:pk>/withdraw/", deletions.deletion_withdraw, name="deletion-withdraw"),
     path("deletions/<uuid:pk>/reconcile/", deletions.deletion_reconcile, name="deletion-reconcile"),
     path("deletions/<uuid:pk>/close/", deletions.deletion_close, name="deletion-close"),

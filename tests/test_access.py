@@ -9,7 +9,7 @@ from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from connections.models import Credential, Deletion, Person
+from connections.models import Credential, Deletion, Person, Policy
 from connections.services.checkpoints import make_checkpoint
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
@@ -199,10 +199,16 @@ def test_no_address_knows_any_other_method(
 
 @pytest.mark.parametrize("act", ["deletion-approve", "deletion-decline"])
 def test_not_even_an_administrator_decides_on_their_own(
-    act: str, root: Person, addresses: dict[str, str], client_of: Callable[[Person], Client]
+    act: str, root: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
 ) -> None:
-    Deletion.objects.update(requested_by=root)
-    assert client_of(root).post(addresses[act]).status_code == 403
+    client = client_of(root)
+    desk = Desk(
+        client=client,
+        credential=store_credential(sandbox, "Payments US", policy=Policy.ONE),
+        connection=connection_between(sandbox.world, "Payments US", "Group SOC"),
+    )
+    desk.delete()
+    assert client.post(reverse(act, args=[desk.deletion().pk])).status_code == 403
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])

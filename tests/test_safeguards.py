@@ -151,7 +151,6 @@ ACTS: dict[str, Act] = {
 def test_the_service_itself_refuses_who_may_not(
     unknown: Deletion, stranger: Person, act: str
 ) -> None:
-    Deletion.objects.filter(pk=unknown.pk).update(policy=Policy.ONE)
-    unknown.refresh_from_db()
+    unknown.policy = Policy.ONE
     with pytest.raises(PermissionDenied):
         ACTS[act](unknown, person_actor(person=stranger))

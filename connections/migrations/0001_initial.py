@@ -105,6 +105,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("session_epoch", models.PositiveIntegerField(default=0)),
+                ("may_break_glass", models.BooleanField(default=False)),
                 (
                     "groups",
                     models.ManyToManyField(
@@ -338,6 +339,7 @@ class Migration(migrations.Migration):
                         max_length=8,
                     ),
                 ),
+                ("approval_digest", models.CharField(max_length=64)),
                 (
                     "state",
                     models.CharField(
@@ -383,6 +385,9 @@ class Migration(migrations.Migration):
                 ("confirmed_at", models.DateTimeField(null=True)),
                 ("confirmed_by_name", models.CharField(blank=True, max_length=200)),
                 ("approved_at", models.DateTimeField(null=True)),
+                ("glass_broken_at", models.DateTimeField(null=True)),
+                ("glass_broken_by_name", models.CharField(blank=True, max_length=200)),
+                ("glass_reason", models.TextField(blank=True)),
                 ("sending_at", models.DateTimeField(null=True)),
                 ("settled_at", models.DateTimeField(null=True)),
                 ("settled_by_name", models.CharField(blank=True, max_length=200)),
@@ -407,6 +412,15 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="deletions",
                         to="connections.credential",
+                    ),
+                ),
+                (
+                    "glass_broken_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
                     ),
                 ),
                 (
@@ -510,6 +524,49 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("decided_at", "id"),
             },
+        ),
+        migrations.CreateModel(
+            name="GlassReview",
+            fields=[
+                (
+                    "deletion",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="glass_review",
+                        serialize=False,
+                        to="connections.deletion",
+                    ),
+                ),
+                ("reviewer_name", models.CharField(max_length=200)),
+                ("note", models.TextField()),
+                ("reviewed_at", models.DateTimeField()),
+                (
+                    "breaker",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "requester",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "reviewer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
         ),
         migrations.CreateModel(
             name="Listing",
@@ -737,6 +794,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="deletion",
             index=models.Index(
+                condition=models.Q(("glass_broken_at__isnull", False)),
+                fields=["requested_at", "id"],
+                name="deletions_glass_broken",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="deletion",
+            index=models.Index(
                 condition=models.Q(("verified_at__isnull", True)),
                 fields=["outcome", "requested_at", "id"],
                 name="deletions_unverified",
@@ -770,6 +835,26 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddConstraint(
+            model_name="deletion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("glass_broken_at__isnull", True),
+                        ("glass_broken_by__isnull", True),
+                        ("glass_reason", ""),
+                    ),
+                    models.Q(
+                        ("glass_broken_at__isnull", False),
+                        ("glass_broken_by__isnull", False),
+                        models.Q(("glass_reason", ""), _negated=True),
+                        models.Q(("policy", "none"), _negated=True),
+                    ),
+                    _connector="OR",
+                ),
+                name="broken_glass_has_person_reason_time",
+            ),
+        ),
+        migrations.AddConstraint(
             model_name="attempt",
             constraint=models.UniqueConstraint(
                 fields=("deletion", "number"), name="attempt_number"
@@ -792,6 +877,30 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(("approver", models.F("requester")), _negated=True),
                 name="nobody_approves_their_own",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="approval",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("decision", "declined"), ("reason", ""), _negated=True),
+                name="declining_has_a_reason",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="glassreview",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("reviewer", models.F("breaker")), _negated=True),
+                    models.Q(("reviewer", models.F("requester")), _negated=True),
+                ),
+                name="nobody_reviews_their_own",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="glassreview",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("note", ""), _negated=True),
+                name="glass_review_has_a_note",
             ),
         ),
         migrations.AddIndex(

@@ -1,5 +1,6 @@
 """The tables, by noun."""
 
+from connections.models.approvals import Approval, GlassReview
 from connections.models.audit import (
     AuditEvent,
     AuditHead,
@@ -14,12 +15,12 @@ from connections.models.deletions import (
     AMBIGUOUS,
     GONE_OUTCOMES,
     OPEN_STATES,
-    Approval,
     Attempt,
     Cause,
     Deletion,
     Outcome,
     State,
+    approval_digest_of,
 )
 from connections.models.org_connections import (
     SNAPSHOT_FIELD_NAMES,
@@ -46,6 +47,7 @@ __all__ = [
     "Credential",
     "Deletion",
     "ErasableValue",
+    "GlassReview",
     "KeyPair",
     "Listing",
     "OrgConnectionSnapshot",
@@ -57,6 +59,7 @@ __all__ = [
     "SnapshotFields",
     "State",
     "WorkerHeartbeat",
+    "approval_digest_of",
     "references_in",
     "snapshot_digest",
     "with_values",

@@ -6,7 +6,7 @@ import uuid
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 
 from connections.models.credentials import Credential, Policy
 from connections.models.org_connections import SnapshotFields
@@ -54,6 +54,7 @@ class Cause(models.TextChoices):
     NOT_APPROVED_IN_TIME = "not_approved_in_time"  # 24 h after asking
     NOT_CONFIRMED_IN_TIME = "not_confirmed_in_time"  # 24 h after the last approval
     PERSON_LOST_RIGHT = "person_lost_right"  # who confirmed or approved it may not any more
+    APPROVALS_MISSING = "approvals_missing"  # fewer other people approved than it needs
     CREDENTIAL_RETIRED = "credential_retired"  # its credential was retired meanwhile
     ANOTHER_ORG = "another_org"  # the key pair answered for an org it is not pinned to
     KEY_RING_UNUSABLE = "key_ring_unusable"  # no stored key pair can be decrypted
@@ -73,6 +74,12 @@ OPEN_STATES = (
 )
 # Outcomes after which Datadog should not list the connection any more.
 GONE_OUTCOMES = (Outcome.DELETED, Outcome.ALREADY_ABSENT, Outcome.GONE_UNATTRIBUTED)
+
+
+def approval_digest_of(*, digest: str, reason: str, ticket: str) -> str:
+    """SHA-256 over what an approver agrees to: the snapshot's digest, the reason and the ticket."""
+    shown = ["approval, version 1", digest, reason, ticket]
+    return hashlib.sha256(json.dumps(shown, ensure_ascii=True).encode()).hexdigest()
 
 
 class Deletion(SnapshotFields):
@@ -99,6 +106,8 @@ class Deletion(SnapshotFields):
     reason = models.TextField()
     ticket = models.CharField(max_length=200, blank=True)
     policy = models.CharField(max_length=8, choices=Policy)
+    # What every approval of it must bear; the database holds both to it.
+    approval_digest = models.CharField(max_length=64)
 
     state = models.CharField(max_length=16, choices=State, default=State.REQUESTED)
     outcome = models.CharField(max_length=20, choices=Outcome, blank=True)
@@ -122,6 +131,13 @@ class Deletion(SnapshotFields):
     )
     confirmed_by_name = models.CharField(max_length=200, blank=True)
     approved_at = models.DateTimeField(null=True)
+    # Set where somebody did without the approvals that were missing.
+    glass_broken_at = models.DateTimeField(null=True)
+    glass_broken_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    glass_broken_by_name = models.CharField(max_length=200, blank=True)
+    glass_reason = models.TextField(blank=True)
     sending_at = models.DateTimeField(null=True)
     settled_at = models.DateTimeField(null=True)
     settled_by_name = models.CharField(max_length=200, blank=True)
@@ -148,6 +164,15 @@ class Deletion(SnapshotFields):
                 condition=Q(state=State.SETTLED, settled_at__isnull=False) & ~Q(outcome="")
                 | ~Q(state=State.SETTLED) & Q(outcome="", settled_at__isnull=True),
                 name="settled_has_an_outcome",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    glass_broken_at__isnull=True, glass_broken_by__isnull=True, glass_reason=""
+                )
+                | Q(glass_broken_at__isnull=False, glass_broken_by__isnull=False)
+                & ~Q(glass_reason="")
+                & ~Q(policy=Policy.NONE),
+                name="broken_glass_has_person_reason_time",
             ),
         ]
         # Each ends in the order of the history, so that a filtered page is read off the index.
@@ -189,6 +214,11 @@ class Deletion(SnapshotFields):
                 name="deletions_contradicted",
             ),
             models.Index(
+                fields=["requested_at", "id"],
+                condition=Q(glass_broken_at__isnull=False),
+                name="deletions_glass_broken",
+            ),
+            models.Index(
                 fields=["outcome", "requested_at", "id"],
                 condition=Q(verified_at__isnull=True),
                 name="deletions_unverified",
@@ -208,10 +238,9 @@ class Deletion(SnapshotFields):
         return self.attempts.filter(AMBIGUOUS).exists()
 
     @property
-    def approval_digest(self) -> str:
-        """SHA-256 over what an approver is shown: the snapshot's digest and the reason."""
-        shown = json.dumps(["approval, version 1", self.digest, self.reason], ensure_ascii=True)
-        return hashlib.sha256(shown.encode()).hexdigest()
+    def needs_approval(self) -> bool:
+        """Whether it is sent only after other people's approval: for as long as no glass broke."""
+        return self.policy != Policy.NONE and self.glass_broken_at is None
 
 
 class Attempt(models.Model):
@@ -253,37 +282,3 @@ class Attempt(models.Model):
 
 # No answer recorded, an answer that proves nothing, or one that came too late to be believed.
 AMBIGUOUS = Q(verdict__in=["", "ambiguous"]) | Q(is_late=True)
-
-
-class Approval(models.Model):
-    """Another person's yes or no to exactly what will be sent."""
-
-    class Decision(models.TextChoices):
-        APPROVED = "approved"  # agrees to what the digest stands for
-        DECLINED = "declined"  # ends the deletion, with a reason
-
-    deletion = models.ForeignKey(Deletion, on_delete=models.PROTECT, related_name="approvals")
-    approver = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
-    )
-    approver_name = models.CharField(max_length=200)
-    # A copy, so that the database itself can refuse self-approval.
-    requester = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
-    )
-    decision = models.CharField(max_length=10, choices=Decision)
-    digest = models.CharField(max_length=64)
-    reason = models.TextField(blank=True)
-    decided_at = models.DateTimeField()
-
-    class Meta:
-        ordering = ("decided_at", "id")
-        constraints = [
-            models.UniqueConstraint(fields=["deletion", "approver"], name="one_decision_each"),
-            models.CheckConstraint(
-                condition=~Q(approver=F("requester")), name="nobody_approves_their_own"
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.decision} by {self.approver_name}"

@@ -26,6 +26,8 @@ class Person(AbstractUser):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # Part of every session's hash: raising it ends all of the person's sessions at once.
     session_epoch = models.PositiveIntegerField(default=0)
+    # Part of no role, and administrators do not hold it by being one.
+    may_break_glass = models.BooleanField(default=False)
 
     class Meta:
         verbose_name_plural = "people"

@@ -7,52 +7,87 @@ from django.db.models import Q
 from connections import clock, policies
 from connections.actors import Actor
 from connections.models import Approval, Deletion, Outcome, Person, Role, State
-from connections.services import audit, erasable, transitions
+from connections.services import audit, erasable, fresh_looks, rereading, transitions
 from connections.services.errors import ConflictError, InvalidInputError, has_words
+from connections.services.fresh_looks import Found, FreshLook
 from connections.services.transitions import Next, Note, describe
+
+_MOVED_ON = "It has just moved on. Look at its state."
 
 
 def approve_deletion(*, deletion: Deletion, actor: Actor, digest: str) -> Deletion:
     """Agree to what the digest stands for; when enough people have, the requester may confirm.
 
-    `digest` is the one the approver's page showed. Raises PermissionDenied (one's own included)
-    and ConflictError when it no longer waits for approval or shows something else.
+    `digest` is the one the approver's page showed. Datadog is read once more: what changed, or
+    is gone, settles the deletion instead; where it cannot be read, the stored view was approved,
+    and it is read again before anything is sent.
+
+    Raises PermissionDenied (one's own included) and ConflictError when it no longer waits for
+    approval or shows something else.
     """
     _check_may_decide(deletion=deletion, actor=actor)
     _check_awaits_approval(deletion)
     if digest != deletion.approval_digest:
         raise ConflictError("What you were shown is not what would be sent. Look again.")
+    _check_is_undecided(deletion=deletion, actor=actor)
+    look, reading = fresh_looks.look_and_keep(deletion=deletion, actor=actor)
+    if not look.may_be_approved:
+        rereading.is_as_reviewed(deletion=deletion, reading=reading, actor=actor)
+        raise ConflictError(_NOT_WHAT_WAS_ASKED[look.found])
     with audit.act():
-        # One at a time: of two approvers at once the second must count the first.
-        Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
+        _lock(deletion)
         _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
         given = deletion.approvals.filter(decision=Approval.Decision.APPROVED).count()
-        missing = transitions.approvals_needed(deletion) - given
-        now = clock.now()
-        window = {
-            "approved_at": now,
-            "expires_at": now + transitions.CONFIRMING_WINDOW,
-            "due_at": now + transitions.CONFIRMING_WINDOW,
-        }
-        who = erasable.name(actor)
-        sentence = f"{who} approved the deletion of {describe(deletion)}. Nothing was sent."
-        moved = transitions.move(
+        _note_approval(
             deletion=deletion,
             actor=actor,
-            to=Next(state=State.REQUESTED if missing > 0 else State.APPROVED),
-            notes=[
-                Note(
-                    code=audit.Code.DELETION_APPROVED,
-                    sentence=sentence,
-                    details={"digest": digest, "missing": max(0, missing)},
-                )
-            ],
-            **({} if missing > 0 else window),
+            missing=max(0, transitions.approvals_needed(deletion) - given),
+            look=look,
         )
-        if not moved:
-            # Raised inside the transaction, so that the approval itself is undone too.
-            raise ConflictError("It has just moved on. Look at its state.")
     return deletion
+
+
+_NOT_WHAT_WAS_ASKED = {
+    Found.CHANGED: "It changed since it was asked for, so it cannot be approved. Nothing was sent.",
+    Found.ABSENT: "Datadog no longer lists it, so there is nothing to approve. Nothing was sent.",
+}
+
+
+def _note_approval(*, deletion: Deletion, actor: Actor, missing: int, look: FreshLook) -> None:
+    now = clock.now()
+    window: dict[str, object] = {
+        "approved_at": now,
+        "expires_at": now + transitions.CONFIRMING_WINDOW,
+        "due_at": now + transitions.CONFIRMING_WINDOW,
+    }
+    note = Note(
+        code=audit.Code.DELETION_APPROVED,
+        sentence=f"{erasable.name(actor)} approved the deletion of {describe(deletion)}. "
+        "Nothing was sent.",
+        details={
+            "digest": deletion.approval_digest,
+            "missing": missing,
+            "was_read": look.found == Found.SAME,
+            "not_read_because": look.cause,
+        },
+    )
+    moved = transitions.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State.REQUESTED if missing else State.APPROVED),
+        notes=[note],
+        **({} if missing else window),
+    )
+    if not moved:
+        # Raised inside the transaction, so that the approval itself is undone too.
+        raise ConflictError(_MOVED_ON)
+
+
+def _lock(deletion: Deletion) -> None:
+    """One decision at a time: of two approvers at once the second must count the first."""
+    Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
+    deletion.refresh_from_db()
+    _check_awaits_approval(deletion)
 
 
 def who_can_approve(*, deletion: Deletion) -> list[str]:
@@ -76,6 +111,7 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
         raise InvalidInputError({"reason": "Say why you decline it."})
     _check_awaits_approval(deletion)
     with audit.act():
+        _lock(deletion)
         _decide(
             deletion=deletion,
             actor=actor,
@@ -97,7 +133,7 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
             settled_reason=reason.strip(),
         )
         if not moved:
-            raise ConflictError("It has just moved on. Look at its state.")
+            raise ConflictError(_MOVED_ON)
     return deletion
 
 
@@ -111,7 +147,7 @@ def _check_may_decide(*, deletion: Deletion, actor: Actor) -> None:
 
 def _check_awaits_approval(deletion: Deletion) -> None:
     expired = deletion.expires_at is not None and clock.now() >= deletion.expires_at
-    if deletion.state != State.REQUESTED or not transitions.approvals_needed(deletion) or expired:
+    if expired or not transitions.awaits_approval(deletion):
         raise ConflictError("It does not wait for approval any more. Look at its state.")
 
 
@@ -134,4 +170,10 @@ def _decide(
                 decided_at=clock.now(),
             )
     except IntegrityError:
-        raise ConflictError("You have decided on this one already.") from None
+        _check_is_undecided(deletion=deletion, actor=actor)
+        raise ConflictError(_MOVED_ON) from None
+
+
+def _check_is_undecided(*, deletion: Deletion, actor: Actor) -> None:
+    if deletion.approvals.filter(approver=actor.person).exists():
+        raise ConflictError("You have decided on this one already.")

@@ -21,6 +21,7 @@ from connections.models import (
     Person,
     Policy,
     State,
+    approval_digest_of,
 )
 from connections.services import (
     audit,
@@ -36,8 +37,6 @@ from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.readings import Fetched
 from connections.services.reviews import Review, ReviewChangedError
 from connections.services.transitions import Next, Note, describe
-
-LONGEST_REASON = 4000
 
 
 def request_deletion(
@@ -147,6 +146,7 @@ def _create(
         reason=reason,
         ticket=ticket,
         policy=shown.policy,
+        approval_digest=approval_digest_of(digest=shown.digest, reason=reason, ticket=ticket),
         requested_at=now,
         requested_by=requester,
         requested_by_name=requester.display_name if requester else actor.name,
@@ -177,6 +177,7 @@ def _record_request(deletion: Deletion, *, actor: Actor) -> None:
             "digest": deletion.digest,
             "is_reviewed": deletion.is_reviewed,
             "policy": deletion.policy,
+            "approval_digest": deletion.approval_digest,
             "connection_types": deletion.connection_types,
         },
     )
@@ -215,7 +216,7 @@ def execute_deletion(
         if deletion.state == State.REQUESTED:
             raise ConflictError("It still needs approval. Nothing was sent.")
         return deletion
-    if deletion.policy != Policy.NONE and deletion.requested_by != actor.person:
+    if not is_confirmed_by(deletion=deletion, person=actor.person):
         raise ConflictError(f"Only {deletion.requested_by_name}, who asked, can confirm it.")
     now = clock.now()
     if transitions.is_being_read(deletion, now=now):
@@ -247,9 +248,10 @@ def execute_deletion(
 
 def _confirmed_note(deletion: Deletion, *, actor: Actor, without_reading: bool) -> Note:
     how = " without reading it again" if without_reading else ""
+    alone = " No second person was required." if deletion.policy == Policy.NONE else ""
     return Note(
         code=audit.Code.DELETION_CONFIRMED,
-        sentence=f"{erasable.name(actor)} confirmed to delete {describe(deletion)}{how}.",
+        sentence=f"{erasable.name(actor)} confirmed to delete {describe(deletion)}{how}.{alone}",
         details={"without_reading": without_reading},
     )
 
@@ -257,5 +259,16 @@ def _confirmed_note(deletion: Deletion, *, actor: Actor, without_reading: bool) 
 def awaits_confirmation(deletion: Deletion) -> bool:
     """Whether the next step is a person typing the confirmation."""
     if deletion.state == State.REQUESTED:
-        return deletion.policy == Policy.NONE
+        return not deletion.needs_approval
     return deletion.state in {State.APPROVED, State.STILL_PRESENT}
+
+
+def is_confirmed_by(*, deletion: Deletion, person: Person | None) -> bool:
+    """Whether this person's confirmation counts: the asker's, unless one alone may delete.
+
+    Where glass was broken, also that of whoever broke it.
+    """
+    if deletion.policy == Policy.NONE:
+        return True
+    confirming = {deletion.requested_by_id, deletion.glass_broken_by_id} - {None}
+    return person is not None and person.pk in confirming

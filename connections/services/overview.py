@@ -28,7 +28,6 @@ from connections.models import (
     Listing,
     OrgConnectionSnapshot,
     Outcome,
-    Policy,
     State,
 )
 from connections.services import heartbeats, transitions
@@ -186,9 +185,7 @@ def _to_approve(asked: list[Deletion], *, actor: Actor) -> list[Deletion]:
     awaited = [
         deletion
         for deletion in asked
-        if deletion.state == State.REQUESTED
-        and deletion.policy != Policy.NONE
-        and policies.can_approve(actor, deletion=deletion)
+        if transitions.awaits_approval(deletion) and policies.can_approve(actor, deletion=deletion)
     ]
     decided = Approval.objects.filter(approver=actor.person, deletion__in=awaited)
     mine = set(decided.values_list("deletion_id", flat=True))
@@ -201,9 +198,9 @@ def _to_confirm(asked: list[Deletion], *, actor: Actor, now: datetime) -> list[D
     return [
         deletion
         for deletion in asked
-        if deletion.requested_by_id == actor.person.pk
+        if actor.person.pk in {deletion.requested_by_id, deletion.glass_broken_by_id}
         and not transitions.is_being_read(deletion, now=now)
-        and (deletion.state == State.APPROVED or deletion.policy == Policy.NONE)
+        and not transitions.awaits_approval(deletion)
     ][: SHOWN + 1]
 
 

@@ -122,11 +122,26 @@ def _what_blocks(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[C
         if not policies.can_delete(person_actor(person=person)):
             sentence = f"{person} may not delete connections any more."
             return Cause.PERSON_LOST_RIGHT, sentence
-    approvals = deletion.approvals.filter(decision=Approval.Decision.APPROVED)
-    for approval in approvals.select_related("approver"):
+    return _what_lacks_approval(deletion)
+
+
+def _what_lacks_approval(deletion: Deletion) -> tuple[Cause, str] | None:
+    """Why the approvals that were given, or the glass that was broken, do not count any more."""
+    breaker = deletion.glass_broken_by
+    if breaker and not policies.can_break_glass(person_actor(person=breaker)):
+        return Cause.PERSON_LOST_RIGHT, f"{breaker} may not break glass any more."
+    if not deletion.needs_approval:
+        return None
+    given = deletion.approvals.filter(
+        decision=Approval.Decision.APPROVED, digest=deletion.approval_digest
+    )
+    approvals = list(given.select_related("approver"))
+    for approval in approvals:
         if not policies.can_approve(person_actor(person=approval.approver), deletion=deletion):
             sentence = f"{approval.approver_name} may not approve deletions any more."
             return Cause.PERSON_LOST_RIGHT, sentence
+    if len(approvals) < transitions.approvals_needed(deletion):
+        return Cause.APPROVALS_MISSING, "It still needs approval."
     return None
 
 

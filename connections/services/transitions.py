@@ -169,7 +169,7 @@ def is_being_read(deletion: Deletion, *, now: datetime) -> bool:
     `now` is the database's time. What the reading finds gives it a cause or another state.
     """
     is_confirmable = deletion.state in {State.APPROVED, State.STILL_PRESENT} or (
-        deletion.state == State.REQUESTED and deletion.policy == Policy.NONE
+        deletion.state == State.REQUESTED and not deletion.needs_approval
     )
     if not is_confirmable or deletion.cause or deletion.confirmed_at is None:
         return False
@@ -184,5 +184,10 @@ def describe(deletion: Deletion) -> str:
 
 
 def approvals_needed(deletion: Deletion) -> int:
-    """How many other people must approve before the requester can confirm."""
-    return Policy(deletion.policy).approvals_needed
+    """How many other people must approve first; none where glass was broken."""
+    return Policy(deletion.policy).approvals_needed if deletion.needs_approval else 0
+
+
+def awaits_approval(deletion: Deletion) -> bool:
+    """Whether the next step is another person's yes or no."""
+    return deletion.state == State.REQUESTED and deletion.needs_approval

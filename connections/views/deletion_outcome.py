@@ -10,19 +10,20 @@ from django.utils.http import urlencode
 
 from connections import clock, policies, wording
 from connections.actors import Actor
-from connections.models import Deletion, Outcome, Policy, State
+from connections.models import Deletion, Outcome, State
 from connections.services import (
     approvals,
     audit,
+    deletions,
     endings,
-    org_connections,
     reviews,
     transitions,
 )
+from connections.views.deletion_decision import Decision, decision_on
 from connections.views.deletion_review import review_url
 from connections.wording import Step, Wording
 
-# The page looks by itself only while something is about to happen.
+# What happens by itself is looked for only while it is about to happen.
 SOON = timedelta(minutes=2)
 
 
@@ -46,13 +47,15 @@ class OutcomePage:
     confirm_text: str
     typed: Typed
     url: str
-    is_moving: bool
-    # Changes whenever what is shown does.
+    watch_seconds: int | None
     version: str
     again_url: str
     connection_url: str
     history_url: str
-    approval_note: str
+    # Whether it waits for another person than the one who looks.
+    is_own: bool
+    # Set for whoever may decide on it.
+    decision: Decision | None
     # Set where the outcome stands on the review page, away from its record.
     is_apart: bool
 
@@ -62,15 +65,16 @@ def outcome_page(
 ) -> OutcomePage:
     """What `#outcome` shows."""
     now = clock.now()
-    needs_approval = deletion.state == State.REQUESTED and deletion.policy != Policy.NONE
+    awaits_approval = transitions.awaits_approval(deletion)
+    may_decide = awaits_approval and _may(Step.APPROVE, deletion=deletion, actor=actor, now=now)
+    decision = decision_on(deletion, now=now) if may_decide else None
     words = wording.word(
         deletion,
-        approvers=tuple(approvals.who_can_approve(deletion=deletion)) if needs_approval else None,
-        may_approve=_may(Step.APPROVE, deletion=deletion, actor=actor, now=now),
+        approvers=tuple(approvals.who_can_approve(deletion=deletion)) if awaits_approval else None,
+        may_approve=may_decide,
         seen_by=_seen_by(deletion) if deletion.contradicted_at else "",
         is_being_read=transitions.is_being_read(deletion, now=now),
     )
-    is_moving = _is_moving(deletion, now=now)
     return OutcomePage(
         deletion=deletion,
         words=words,
@@ -78,12 +82,13 @@ def outcome_page(
             step.value: step
             for step in words.steps
             if _may(step, deletion=deletion, actor=actor, now=now)
+            and not (step == Step.APPROVE and decision and not decision.may_approve)
         },
         confirm_text=reviews.confirmation_text(deletion),
         typed=typed or Typed(),
         url=reverse("deletion-detail", args=[deletion.pk]),
-        is_moving=is_moving,
-        version=_version(deletion, is_moving=is_moving),
+        watch_seconds=watch_seconds(deletion, now=now),
+        version=version_of(deletion, now=now),
         again_url=review_url(
             credential=deletion.credential_id,
             connection_id=deletion.connection_id,
@@ -94,7 +99,8 @@ def outcome_page(
         ),
         history_url=f"{reverse('deletion-list')}?"
         + urlencode({"connection_id": str(deletion.connection_id)}),
-        approval_note=_approval_note(deletion, actor=actor) if needs_approval else "",
+        is_own=awaits_approval and actor.person == deletion.requested_by,
+        decision=decision,
         is_apart=is_apart,
     )
 
@@ -109,8 +115,9 @@ def _seen_by(deletion: Deletion) -> str:
 def _may(step: Step, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
     match step:
         case Step.CONFIRM | Step.CONFIRM_WITHOUT_READING:
-            is_theirs = deletion.policy == Policy.NONE or deletion.requested_by == actor.person
-            return policies.can_delete(actor) and is_theirs
+            return policies.can_delete(actor) and deletions.is_confirmed_by(
+                deletion=deletion, person=actor.person
+            )
         case Step.APPROVE | Step.DECLINE:
             return policies.can_approve(actor, deletion=deletion) and not _has_decided(
                 deletion, actor=actor
@@ -135,22 +142,26 @@ def _has_decided(deletion: Deletion, *, actor: Actor) -> bool:
     )
 
 
-def _approval_note(deletion: Deletion, *, actor: Actor) -> str:
-    """What an approver is told of how fresh the snapshot is; what the asker is told instead."""
-    if actor.person and deletion.requested_by_id == actor.person.pk:
-        return "You asked for this; someone else must approve."
-    current = org_connections.current_snapshot(
-        credential=deletion.credential, connection_id=deletion.connection_id
-    )
-    asked_by = deletion.requested_by_name
-    if not deletion.is_reviewed:
-        return f"Nobody could be shown what it is: {deletion.credential_name} cannot list it."
-    if current is None:
-        return f"It is no longer listed, though it was when {asked_by} asked."
-    seen = wording.at_words(current.last_seen_at)
-    if current.digest == deletion.digest:
-        return f"Read at {seen}: nothing has changed since {asked_by} asked."
-    return f"Read at {seen}: it has changed since {asked_by} asked, so it would not be sent."
+def watch_seconds(deletion: Deletion, *, now: datetime) -> int | None:
+    """How often the page looks for news by itself; None when none can come soon.
+
+    What waits for people is looked at less and less often, the longer nobody did anything.
+    """
+    if _is_moving(deletion, now=now):
+        return 2
+    if deletion.state not in {State.REQUESTED, State.APPROVED}:
+        return None
+    times = (deletion.requested_at, deletion.approved_at, deletion.confirmed_at)
+    idle = now - max(at for at in times if at)
+    return next(seconds for limit, seconds in _BACK_OFF if idle < limit)
+
+
+_BACK_OFF = (
+    (timedelta(minutes=2), 5),
+    (timedelta(minutes=15), 15),
+    (timedelta(hours=2), 60),
+    (timedelta.max, 300),
+)
 
 
 def _is_moving(deletion: Deletion, *, now: datetime) -> bool:
@@ -162,7 +173,8 @@ def _is_moving(deletion: Deletion, *, now: datetime) -> bool:
     return is_watched and deletion.due_at is not None and abs(deletion.due_at - now) < SOON
 
 
-def _version(deletion: Deletion, *, is_moving: bool) -> str:
+def version_of(deletion: Deletion, *, now: datetime) -> str:
+    """Changes whenever what is shown of a deletion does."""
     parts = (
         deletion.state,
         deletion.outcome,
@@ -174,6 +186,7 @@ def _version(deletion: Deletion, *, is_moving: bool) -> str:
         deletion.verified_at,
         deletion.contradicted_at,
         [attempt.number for attempt in deletion.attempts.all() if attempt.is_late],
-        is_moving,
+        [approval.pk for approval in deletion.approvals.all()],
+        _is_moving(deletion, now=now),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

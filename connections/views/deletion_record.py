@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from connections import clock, wording
-from connections.models import Approval, Attempt, AuditEvent, Deletion, State
+from connections.models import Approval, Attempt, AuditEvent, Deletion, Policy, State
 from connections.services import audit, transitions
 from connections.services.tickets import ticket_url
 from connections.views.deletion_review import creator_flags, site_label, site_name
@@ -159,6 +159,8 @@ def _people(deletion: Deletion) -> list[tuple[str, str]]:
     if deletion.confirmed_at:
         confirmed = f"{deletion.confirmed_by_name}, {wording.at_words(deletion.confirmed_at)}"
         rows.append(("Confirmed by", confirmed))
+    if deletion.policy == Policy.NONE:
+        rows.append(("Second person", "No second person was required"))
     return rows
 
 

@@ -9,17 +9,16 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseStopPolling
 
-from connections import policies
+from connections import clock, policies
 from connections.actors import Actor
 from connections.forms.deletions import (
-    ApprovalForm,
     ConfirmationForm,
     DeletionForm,
     ReasonForm,
     show_errors,
 )
 from connections.models import Credential, Deletion
-from connections.services import approvals, deletions, endings, reconciliation, reviews
+from connections.services import deletions, endings, reconciliation, reviews
 from connections.services.deletion_rules import OUT_OF_DATE
 from connections.services.errors import ActError, ConflictError, InvalidInputError
 from connections.services.reviews import Review, ReviewChangedError
@@ -33,7 +32,7 @@ from connections.views.deletion_answers import (
     stored_deletions,
     wants_fragment,
 )
-from connections.views.deletion_outcome import Typed, outcome_page
+from connections.views.deletion_outcome import Typed, version_of, watch_seconds
 from connections.views.deletion_record import record_context
 from connections.views.deletion_review import (
     choice_form,
@@ -215,11 +214,25 @@ def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     if request.htmx.target == "record":  # type: ignore[attr-defined]
         context = {"deletion": deletion} | record_context(deletion=deletion)
         return render(request, f"{DETAIL}#record", context)
-    page = outcome_page(deletion=deletion, actor=actor)
-    if request.GET.get("seen") == page.version:
-        # Nothing new: what is being typed stays where it is.
-        return HttpResponse(status=204) if page.is_moving else HttpResponseStopPolling()
+    if request.htmx.target == "watch":  # type: ignore[attr-defined]
+        return _watched(request, deletion=deletion, actor=actor)
     return outcome(request, deletion=deletion, actor=actor)
+
+
+def _watched(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpResponse:
+    """The answer to a page that looks by itself: nothing new replaces nothing that is typed."""
+    now = clock.now()
+    version, seconds = version_of(deletion, now=now), watch_seconds(deletion, now=now)
+    if request.GET.get("seen") != version:
+        response = outcome(request, deletion=deletion, actor=actor)
+        response["HX-Retarget"] = "#outcome"
+        return response
+    if seconds is None:
+        return HttpResponseStopPolling()
+    if request.GET.get("every") == str(seconds):
+        return HttpResponse(status=204)
+    watch = {"url": request.path, "version": version, "watch_seconds": seconds}
+    return render(request, f"{DETAIL}#watch", {"outcome": watch, "deletion": deletion})
 
 
 @require_POST
@@ -230,32 +243,6 @@ def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
         pk,
         form=ConfirmationForm(request.POST),
         act=lambda deletion, actor, typed: deletions.execute_deletion(
-            deletion=deletion, actor=actor, **typed
-        ),
-    )
-
-
-@require_POST
-def deletion_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Agree to what was shown. Sends nothing."""
-    return do_act(
-        request,
-        pk,
-        form=ApprovalForm(request.POST),
-        act=lambda deletion, actor, typed: approvals.approve_deletion(
-            deletion=deletion, actor=actor, **typed
-        ),
-    )
-
-
-@require_POST
-def deletion_decline(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Say no, with a reason."""
-    return do_act(
-        request,
-        pk,
-        form=ReasonForm(request.POST),
-        act=lambda deletion, actor, typed: approvals.decline_deletion(
             deletion=deletion, actor=actor, **typed
         ),
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from connections.datadog.errors import Cause as DatadogCause
-from connections.models import Cause, Deletion, Outcome, Policy, State
+from connections.models import Cause, Deletion, Outcome, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ def _open_badge(deletion: Deletion) -> Badge:
             return NOT_READ
         if deletion.confirmed_at and not deletion.cause:
             return CONFIRMED
-        if deletion.state == State.REQUESTED and deletion.policy == Policy.NONE:
+        if deletion.state == State.REQUESTED and not deletion.needs_approval:
             return NOT_CONFIRMED
     return _OF_STATE[State(deletion.state)]
 

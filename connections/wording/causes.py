@@ -14,6 +14,7 @@ _WORDS: dict[str, str] = {
     Cause.NOT_APPROVED_IN_TIME: "Nobody approved it within 24 hours.",
     Cause.NOT_CONFIRMED_IN_TIME: "Nobody confirmed it within 24 hours.",
     Cause.PERSON_LOST_RIGHT: "Somebody who asked for, confirmed or approved it lost the right.",
+    Cause.APPROVALS_MISSING: "Fewer other people approved it than it needs.",
     Cause.CREDENTIAL_RETIRED: "Its credential was retired.",
     Cause.ANOTHER_ORG: "The key pair answered for another org than the one it belongs to.",
     Cause.KEY_RING_UNUSABLE: "The key ring that decrypts stored keys is missing or wrong.",

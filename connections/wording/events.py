@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from connections.models import AuditEvent, Deletion, Outcome, Policy, State
+from connections.models import AuditEvent, Deletion, Outcome, State
 from connections.wording.badges import label_of_outcome
 from connections.wording.causes import cause_words
 from connections.wording.times import at_words
@@ -148,7 +148,7 @@ def next_words(deletion: Deletion, *, is_being_read: bool = False) -> EventWords
         return None
     if is_being_read:
         return EventWords(title="Read again, then sent", tone="muted", icon="eye")
-    if deletion.state == State.REQUESTED and deletion.policy != Policy.NONE:
+    if deletion.state == State.REQUESTED and deletion.needs_approval:
         return EventWords(title="Another person approves", tone="muted", icon="people")
     title, icon = _NEXT[State(deletion.state)]
     return EventWords(title=title, tone="muted", icon=icon)

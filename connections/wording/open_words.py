@@ -22,7 +22,7 @@ def say(
     may_approve: bool,
 ) -> Said:
     """The words for an open deletion."""
-    if deletion.state == State.REQUESTED and deletion.policy != Policy.NONE:
+    if deletion.state == State.REQUESTED and deletion.needs_approval:
         return _needs_approval(deletion, approvers=approvers, may_approve=may_approve)
     return _SAY[State(deletion.state)](deletion, attempts)
 

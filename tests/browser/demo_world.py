@@ -13,6 +13,7 @@ from connections.actors import WORKER, Actor, command_actor, person_actor
 from connections.models import Credential, Deletion, KeyPair, Person, Policy, Role
 from connections.secret import Secret
 from connections.services import (
+    approvals,
     checkpoints,
     credentials,
     deletions,
@@ -117,8 +118,8 @@ class _Builder:
         credentials.change_policy(
             actor=self.administrator, credential=credential, policy=Policy.NONE
         )
-        Deletion.objects.filter(pk=asked.pk).update(policy=Policy.NONE)
-        asked.refresh_from_db()
+        approver = person_actor(person=Person.objects.get(username="approver"))
+        approvals.approve_deletion(deletion=asked, actor=approver, digest=asked.approval_digest)
         assert claim(deletion=asked, actor=self.operator, was_read_before=True)
 
     def credentials(self) -> None:

@@ -8,7 +8,6 @@ from django.db import IntegrityError, connection, transaction
 
 from connections.actors import WORKER, person_actor
 from connections.models import (
-    Approval,
     Attempt,
     AuditEvent,
     Credential,
@@ -114,22 +113,6 @@ def test_a_second_open_deletion_of_one_connection_is_refused_by_the_database(ask
     deletion.pk, deletion.request_id = uuid4(), uuid4()
     with pytest.raises(IntegrityError), transaction.atomic():
         deletion.save(force_insert=True)
-
-
-def test_self_approval_is_refused_by_the_database(
-    ask: Ask, ada: Person, clock: SettableClock
-) -> None:
-    deletion = ask(rate_limited())
-    with pytest.raises(IntegrityError), transaction.atomic():
-        Approval.objects.create(
-            deletion=deletion,
-            approver=ada,
-            approver_name="Ada",
-            requester=ada,
-            decision=Approval.Decision.APPROVED,
-            digest="x",
-            decided_at=clock.at,
-        )
 
 
 def test_asking_again_leads_to_the_open_deletion(ask: Ask, sandbox: SandboxServer) -> None:

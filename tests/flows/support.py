@@ -68,6 +68,7 @@ class _Reader(HTMLParser):
         super().__init__()
         self.forms: list[Form] = []
         self.outcome: dict[str, str] = {}
+        self.watch: dict[str, str] = {}
         self.links: list[tuple[str, str]] = []
         self.text: list[str] = []
         self._textarea = ""
@@ -82,6 +83,8 @@ class _Reader(HTMLParser):
             self.links.append((given.get("href", ""), ""))
         elif given.get("id") == "outcome":
             self.outcome = given
+        elif given.get("id") == "watch":
+            self.watch = given
         if not self._is_open or not given.get("name"):
             return
         if tag == "textarea":
@@ -114,6 +117,8 @@ class Page:
     text: str
     forms: list[Form]
     outcome: dict[str, str]
+    # What looks for news by itself; empty when nothing does.
+    watch: dict[str, str]
     links: list[tuple[str, str]]
 
     def link(self, words: str) -> str:
@@ -141,6 +146,7 @@ def read(response: HttpResponseBase) -> Page:
         text=re.sub(r"\s+", " ", " ".join(reader.text)),
         forms=reader.forms,
         outcome=reader.outcome,
+        watch=reader.watch,
         links=reader.links,
     )
 

@@ -129,25 +129,28 @@ def test_the_outcome_looks_by_itself_only_while_something_is_coming(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=desk.connection.id)
-    waiting = desk.delete().outcome
+    waiting = desk.delete().watch
     assert waiting["hx-trigger"] == "every 2s"
 
     Deletion.objects.update(due_at=None)
 
-    assert "hx-trigger" not in read(look(desk)).outcome
+    assert read(look(desk)).watch == {}
 
 
 def test_a_look_that_brings_nothing_new_replaces_nothing(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=desk.connection.id)
-    polled = desk.delete().outcome["hx-get"]
-    headers = HTMX | {"HX-Target": "outcome"}
+    polled = desk.delete().watch["hx-get"]
+    headers = HTMX | {"HX-Target": "watch"}
     assert desk.client.get(polled, headers=headers).status_code == 204
 
     desk.client.post(f"/deletions/{desk.deletion().pk}/withdraw/")
 
-    assert read(desk.client.get(polled, headers=headers)).outcome["data-outcome"] == "withdrawn"
+    response = desk.client.get(polled, headers=headers)
+    assert response["HX-Retarget"] == "#outcome"
+    assert read(response).outcome["data-outcome"] == "withdrawn"
+    assert read(response).watch == {}
 
 
 def test_a_boosted_link_brings_the_whole_page(desk: Desk) -> None:

@@ -66,7 +66,7 @@ def test_another_tab_sees_that_it_is_read_again_and_follows(
     assert "Read again, then sent" in seen[0].text
     assert not seen[0].has_form_to("/execute/")
     assert not seen[0].has_form_to("/withdraw/")
-    assert seen[0].outcome["hx-trigger"] == "every 2s"
+    assert seen[0].watch["hx-trigger"] == "every 2s"
     assert sandbox.world.deletes_received(desk.connection.id) == 1
 
 
@@ -141,7 +141,7 @@ def test_a_second_click_of_the_same_form_sends_nothing(
 
     assert "Sending to Datadog." in seen[0].text
     assert "The record is already written; you may close this page." in seen[0].text
-    assert seen[0].outcome["hx-trigger"] == "every 2s"
+    assert seen[0].watch["hx-trigger"] == "every 2s"
     assert page.outcome["data-outcome"] == "deleted"
     assert sandbox.world.deletes_received(desk.connection.id) == 1
 

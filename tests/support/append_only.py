@@ -11,7 +11,8 @@ from django.db import connection
 from django.test import TransactionTestCase
 
 migration = import_module("connections.migrations.0004_append_only")
-TABLES = [table for table, _, _ in migration.RULES]
+four_eyes = import_module("connections.migrations.0005_four_eyes")
+TABLES = [*(table for table, _, _ in migration.RULES), *four_eyes.TABLES]
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def exit_code_of(deletion: Deletion) -> int:
         # Declined, withdrawn, expired: nothing was sent, and by no fault of Datadog's.
         return _OF_OUTCOME.get(Outcome(deletion.outcome), FAILED)
     if deletion.state == State.REQUESTED:
-        return 5 if deletion.policy == Policy.NONE else 7
+        return 7 if deletion.needs_approval else 5
     return _OF_STATE[State(deletion.state)]
 
 

@@ -1,0 +1,81 @@
+"""What other people decide about a deletion: yes or no before it, and a look back after it.
+
+Triggers of the database (migration 0005) hold the copies to the deletion's own values, and refuse
+to change or remove a decision.
+"""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+
+from connections.models.deletions import Deletion
+
+
+class Approval(models.Model):
+    """Another person's yes or no to exactly what will be sent."""
+
+    class Decision(models.TextChoices):
+        APPROVED = "approved"  # agrees to what the digest stands for
+        DECLINED = "declined"  # ends the deletion, with a reason
+
+    deletion = models.ForeignKey(Deletion, on_delete=models.PROTECT, related_name="approvals")
+    approver = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+    )
+    approver_name = models.CharField(max_length=200)
+    # A copy, so that the database itself can refuse self-approval.
+    requester = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    decision = models.CharField(max_length=10, choices=Decision)
+    digest = models.CharField(max_length=64)
+    reason = models.TextField(blank=True)
+    decided_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("decided_at", "id")
+        constraints = [
+            models.UniqueConstraint(fields=["deletion", "approver"], name="one_decision_each"),
+            models.CheckConstraint(
+                condition=~Q(approver=F("requester")), name="nobody_approves_their_own"
+            ),
+            models.CheckConstraint(
+                condition=~Q(decision="declined", reason=""), name="declining_has_a_reason"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.decision} by {self.approver_name}"
+
+
+class GlassReview(models.Model):
+    """Another person's look back at a deletion for which glass was broken."""
+
+    deletion = models.OneToOneField(
+        Deletion, on_delete=models.PROTECT, related_name="glass_review", primary_key=True
+    )
+    reviewer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+    )
+    reviewer_name = models.CharField(max_length=200)
+    # Copies, so that the database itself can refuse a look back at one's own act.
+    breaker = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+    )
+    requester = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    note = models.TextField()
+    reviewed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(reviewer=F("breaker")) & ~Q(reviewer=F("requester")),
+                name="nobody_reviews_their_own",
+            ),
+            models.CheckConstraint(condition=~Q(note=""), name="glass_review_has_a_note"),
+        ]
+
+    def __str__(self) -> str:
+        return f"glass review by {self.reviewer_name}"
