@@ -1,23 +1,27 @@
 """How django-allauth signs people in here: closed to strangers, and every act recorded."""
 
 import ipaddress
+from collections.abc import Callable
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records
+from allauth.core.exceptions import ReauthenticationRequired
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
-from connections import encryption
+from connections import encryption, step_up
 from connections.actors import person_actor
 from connections.encrypted_columns import SECOND_FACTOR_PLACE
 from connections.models import Person
 from connections.secret import Secret
 from connections.services import audit, people, sign_ins
 from connections.services.errors import InvalidInputError
+from connections.views.step_up import to_question
 from connections.views.support import is_local_url, request_id_of, signed_in_person
 
 # Over the limit, one event in so many seconds.
@@ -91,6 +95,18 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         )
         super().send_password_reset_mail(user, email, context)
 
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        """Whether allauth's own pages must ask who it is: by our rule, and for everybody.
+
+        Raises ReauthenticationRequired itself, because what allauth would ask next lets pass
+        whoever has neither password nor second factor, and those who typed a mere code.
+        StepUpMiddleware answers it.
+        """
+        del app, kwargs
+        if step_up.is_recent(self.request):
+            return False
+        raise ReauthenticationRequired
+
     def set_password(self, user: Person, password: str) -> None:
         """Change a password through the service, which records it."""
         actor = person_actor(person=user, request_id=request_id_of(self.request))
@@ -120,6 +136,37 @@ def ways_of(request: HttpRequest, person: Person) -> list[str]:
     """By what the person proved in this session who they are, oldest first."""
     records = get_authentication_records(request, person)
     return [str(one.get("type") or one["method"]) for one in records]
+
+
+class StepUpMiddleware:
+    """Asks who it is before django-allauth's own pages on how one signs in.
+
+    Stands after allauth's middleware, so that it answers first: that one would store the whole
+    POST in the session and replay it.
+    """
+
+    # Allauth asks for the old password on the one, unlimited by us, and for nothing on the other.
+    GUARDED = frozenset({"account_change_password", "account_set_password"})
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> HttpResponseBase | None:
+        """Lead to the question before a page that allauth itself would not guard."""
+        del view, args, kwargs
+        match = request.resolver_match
+        if match is None or match.url_name not in self.GUARDED or step_up.is_recent(request):
+            return None
+        return to_question(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
+        """Lead there from a page that allauth guards."""
+        return to_question(request) if isinstance(error, ReauthenticationRequired) else None
 
 
 def client_address(request: HttpRequest) -> str:

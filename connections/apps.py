@@ -1,5 +1,7 @@
 """The one application of the project."""
 
+from typing import Any
+
 from django.apps import AppConfig
 
 
@@ -8,4 +10,16 @@ class ConnectionsConfig(AppConfig):
     verbose_name = "Org Admin"
 
     def ready(self) -> None:
+        from django.contrib.auth.signals import user_logged_in
+
         from connections import checks  # noqa: F401 - registers the system checks
+
+        # No act of ours: the session keeps when its person signed in, however they did.
+        user_logged_in.connect(_stamp_sign_in, dispatch_uid="step-up")
+
+
+def _stamp_sign_in(**sign_in: Any) -> None:
+    # Imported here, since the libraries of passkeys would slow the start of every command.
+    from connections.step_up import stamp_sign_in
+
+    stamp_sign_in(**sign_in)

@@ -11,6 +11,7 @@ from django.utils.functional import SimpleLazyObject
 from connections import policies
 from connections.actors import Actor
 from connections.models import Deletion, Person, State
+from connections.views.step_up import question_of
 from connections.views.support import actor_of, signed_in_person
 
 THEMES = ("system", "light", "dark")
@@ -34,6 +35,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "theme": theme if theme in THEMES else "system",
         "signed_in_person": SimpleLazyObject(lambda: signed_in_person(request)),
         "role_names": SimpleLazyObject(lambda: _role_names(signed_in_person(request))),
+        "step_up_question": SimpleLazyObject(lambda: question_of(request)),
         "is_demo": settings.IS_DEMO,
     }
 

@@ -1,5 +1,7 @@
 """What Django's own error pages and mails may show."""
 
+from typing import Any
+
 from django.http import HttpRequest
 from django.views.debug import SafeExceptionReporterFilter
 
@@ -10,3 +12,8 @@ class HideKeysFilter(SafeExceptionReporterFilter):
     def is_active(self, request: HttpRequest | None) -> bool:
         """Always: also while DEBUG is on."""
         return True
+
+    def get_post_parameters(self, request: HttpRequest | None) -> dict[str, Any]:
+        """What was posted, without any field whose name says key, pass or token."""
+        posted: dict[str, Any] = super().get_post_parameters(request)
+        return {name: self.cleanse_setting(name, value) for name, value in posted.items()}

@@ -138,8 +138,10 @@ class SecondFactorMiddleware:
     ) -> HttpResponseBase | None:
         """Redirect before the view runs, so that nothing is shown and nothing done."""
         del args, kwargs
-        is_guarded = view.__module__.startswith("connections.views") and getattr(
-            view, "login_required", True
+        is_guarded = (
+            view.__module__.startswith("connections.views")
+            and getattr(view, "login_required", True)
+            and getattr(view, "second_factor_required", True)
         )
         person = signed_in_person(request)
         if not settings.REQUIRE_MFA or not is_guarded or person is None:

@@ -62,24 +62,8 @@ class AuthenticateForm(_RecordingMixin, codes.AuthenticateForm):  # type: ignore
         return self.refuse_on_record(super().clean_code)
 
 
-class ReauthenticateForm(_RecordingMixin, codes.ReauthenticateForm):  # type: ignore[misc]
-    """A code before an act that is hard to take back."""
-
-    def clean_code(self) -> Any:
-        """Check the code, within the limits."""
-        return self.refuse_on_record(super().clean_code)
-
-
 class AuthenticateKeyForm(_RecordingMixin, keys.AuthenticateWebAuthnForm):  # type: ignore[misc]
     """A security key while signing in."""
-
-    def clean_credential(self) -> Any:
-        """Check the answer of the key, within the limits."""
-        return self.refuse_on_record(super().clean_credential)
-
-
-class ReauthenticateKeyForm(_RecordingMixin, keys.ReauthenticateWebAuthnForm):  # type: ignore[misc]
-    """A passkey or security key before an act that is hard to take back."""
 
     def clean_credential(self) -> Any:
         """Check the answer of the key, within the limits."""

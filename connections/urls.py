@@ -14,12 +14,15 @@ from connections.views import (
     org_connections,
     overview,
     people,
+    step_up,
 )
 
 urlpatterns = [
     path("", overview.overview_detail, name="overview"),
     path("setup/", accounts.setup, name="setup"),
     path("sign-in/", accounts.sign_in_link, name="sign-in-link"),
+    path("accounts/reauthenticate/", step_up.step_up_page, name="step-up"),
+    path("accounts/reauthenticate/passkey/", step_up.step_up_passkey, name="step-up-passkey"),
     path("theme/", accounts.theme_set, name="theme-set"),
     # Credentials: the key pair of one org on one site.
     path("credentials/", credentials.credential_list, name="credential-list"),

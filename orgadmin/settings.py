@@ -155,6 +155,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "connections.middleware.ReadOnlyMiddleware",
     "connections.middleware.SentMiddleware",
+    "connections.accounts.StepUpMiddleware",
     "connections.middleware.SecondFactorMiddleware",
 ]
 ROOT_URLCONF = "orgadmin.urls"

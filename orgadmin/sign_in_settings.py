@@ -19,16 +19,14 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = False
-ACCOUNT_REAUTHENTICATION_TIMEOUT = 5 * 60
 # Beside allauth's own: five wrong passwords or codes of one person in five minutes, ten of one
-# address in a minute, five mails to reset a password a minute.
-ACCOUNT_RATE_LIMITS = {"use_of_links": "20/m/ip"}
+# address in a minute, five mails to reset a password a minute. Whoever is signed in may fail five
+# times in five minutes to prove again who they are: see connections/step_up.py.
+ACCOUNT_RATE_LIMITS = {"use_of_links": "20/m/ip", "reauthenticate": "5/5m/user"}
 MFA_ADAPTER = "connections.accounts.MFAAdapter"
 MFA_FORMS = {
     "authenticate": "connections.second_factors.AuthenticateForm",
-    "reauthenticate": "connections.second_factors.ReauthenticateForm",
     "authenticate_webauthn": "connections.second_factors.AuthenticateKeyForm",
-    "reauthenticate_webauthn": "connections.second_factors.ReauthenticateKeyForm",
     "activate_totp": "connections.second_factors.SetUpAppForm",
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]

@@ -3,6 +3,7 @@
 from django.http import Http404
 from django.urls import include, path
 from django.views import defaults
+from django.views.generic import RedirectView
 
 from connections.second_factors import (
     AddKeyView,
@@ -29,6 +30,15 @@ urlpatterns = [
         "accounts/2fa/recovery-codes/generate/",
         MakeRecoveryCodesView.as_view(),
         name="mfa_generate_recovery_codes",
+    ),
+    # A code of an authenticator app or from paper alone is no proof: the question is our own.
+    path(
+        "accounts/2fa/reauthenticate/",
+        RedirectView.as_view(pattern_name="step-up", query_string=True),
+    ),
+    path(
+        "accounts/2fa/webauthn/reauthenticate/",
+        RedirectView.as_view(pattern_name="step-up", query_string=True),
     ),
     path("accounts/", include("allauth.urls")),
 ]

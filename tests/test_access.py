@@ -36,6 +36,8 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "setup": (EVERYONE, EVERYONE),
     "sign-in-link": (EVERYONE, EVERYONE),
     "theme-set": (None, EVERYONE),
+    "step-up": (EVERYONE, EVERYONE),
+    "step-up-passkey": (None, EVERYONE),
     "credential-list": (ANY_ROLE, None),
     "credential-new": (MANAGER, MANAGER),
     "credential-detail": (ANY_ROLE, None),

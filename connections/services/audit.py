@@ -32,6 +32,8 @@ class Code(StrEnum):
     SIGNED_IN = "person.signed_in"
     SIGN_IN_FAILED = "person.sign_in_failed"
     SIGNED_OUT = "person.signed_out"
+    STEPPED_UP = "person.stepped_up"
+    STEP_UP_FAILED = "person.step_up_failed"
     PERSON_ADDED = "person.added"
     PERSON_CHANGED = "person.changed"
     PERSON_DISABLED = "person.disabled"

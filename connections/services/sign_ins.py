@@ -1,4 +1,4 @@
-"""The record of who signed in, who failed to, and who signed out."""
+"""The record of who signed in, proved again who they are, failed to, and who signed out."""
 
 from collections.abc import Iterable
 
@@ -89,6 +89,39 @@ def record_second_factor_refused(
         subject=person,
         sentence=f"The second factor of {erasable.name(person)} was refused{why}, from "
         f"{erasable.address(address, of=person)}.",
+        details={"is_over_limit": is_over_limit},
+    )
+
+
+@audit.act()
+def record_step_up(*, person: Person, method: str, request_id: str) -> None:
+    """Record that a signed-in person proved again who they are, by `method`."""
+    audit.record(
+        code=Code.STEPPED_UP,
+        actor=person_actor(person=person, request_id=request_id),
+        subject=person,
+        sentence=f"{erasable.name(person)} proved again who they are, by {method}.",
+        details={"method": str(method)},
+    )
+
+
+@audit.act()
+def record_failed_step_up(
+    *, person: Person, address: str, is_over_limit: bool, request_id: str
+) -> None:
+    """Record that somebody in a person's session could not prove to be them.
+
+    `is_over_limit`: it was refused unread, because too many answers were wrong.
+    """
+    whom, whence = erasable.name(person), erasable.address(address, of=person)
+    audit.record(
+        code=Code.STEP_UP_FAILED,
+        actor=person_actor(person=person, request_id=request_id),
+        subject=person,
+        sentence=f"Too many wrong proofs in the session of {whom}; more are refused for now, "
+        f"the last from {whence}."
+        if is_over_limit
+        else f"A wrong proof of being {whom} was given in their session, from {whence}.",
         details={"is_over_limit": is_over_limit},
     )
 

@@ -14,7 +14,7 @@
 
   function focusOn(element) {
     if (!element) return;
-    if (!element.hasAttribute("tabindex")) element.setAttribute("tabindex", "-1");
+    if (!element.matches("input, button, [tabindex]")) element.setAttribute("tabindex", "-1");
     element.focus({ preventScroll: true });
     element.scrollIntoView({ block: "nearest" });
   }
@@ -167,6 +167,38 @@
       menu.open = false;
       $("summary", menu).focus();
     }
+  });
+
+  /* A passkey as the answer to "is it you?": the form is sent with what the browser says for it. */
+  function load(address) {
+    return new Promise((done, fail) => {
+      const script = document.createElement("script");
+      script.src = address;
+      script.addEventListener("load", done);
+      script.addEventListener("error", fail);
+      document.head.append(script);
+    });
+  }
+
+  async function usePasskey(button) {
+    const form = button.form;
+    if (!form.noValidate && !form.reportValidity()) return;
+    try {
+      if (!window.webauthnJSON) await load(button.dataset.passkeyScript);
+      const body = new URLSearchParams({ csrfmiddlewaretoken: form.elements.csrfmiddlewaretoken.value });
+      const answer = await fetch(button.dataset.passkey, { method: "POST", body, credentials: "same-origin" });
+      if (!answer.ok) throw new Error(`${answer.status} for a challenge`);
+      form.elements["step_up-passkey"].value = JSON.stringify(await window.webauthnJSON.get(await answer.json()));
+    } catch (exception) {
+      document.dispatchEvent(new CustomEvent("allauth.error", { detail: { exception }, cancelable: true }));
+      return;
+    }
+    form.requestSubmit();
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-passkey]");
+    if (button) usePasskey(button);
   });
 
   /* A passkey that the person or the browser refused. */

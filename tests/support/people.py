@@ -2,7 +2,6 @@
 
 import time
 
-from allauth.account.internal.flows import login
 from allauth.mfa import app_settings
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.contrib.auth.models import Group
@@ -32,12 +31,6 @@ def just_signed_in(person: Person) -> Client:
     """A browser in which the person has just proved who they are."""
     client = Client()
     client.force_login(person)
-    session = client.session
-    session[login._AUTHENTICATION_METHODS_USER_SESSION_KEY] = str(person.pk)
-    session[login.AUTHENTICATION_METHODS_SESSION_KEY] = [
-        {"method": "password", "at": time.time(), "reauthenticated": True}
-    ]
-    session.save()
     return client
 
 

@@ -1,0 +1,33 @@
+"""The answer to "is it you?", as it comes with a form or on a page of its own."""
+
+from typing import Any
+
+from django import forms
+
+from connections.secret import Secret
+
+
+class PasswordField(forms.CharField):
+    """A password: a Secret from the moment it is read, so that nothing on its way shows it."""
+
+    def to_python(self, value: Any) -> Secret:  # type: ignore[override]
+        """The password as it was typed; an empty one is a Secret too."""
+        return Secret(value or "")
+
+    def run_validators(self, value: Any) -> None:
+        """None: whatever was typed is right or wrong, and the person's password decides."""
+
+
+class StepUpForm(forms.Form):
+    """A password, or what the browser says for a passkey; never rendered with a value."""
+
+    password = PasswordField(required=False, strip=False)
+    passkey = forms.JSONField(required=False)
+
+    def __init__(self, data: Any = None) -> None:
+        super().__init__(data, prefix="step_up")
+
+    @property
+    def is_filled_in(self) -> bool:
+        """Whether there is an answer at all."""
+        return any(self.data.get(self.add_prefix(name)) for name in self.fields)

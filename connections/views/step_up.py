@@ -1,0 +1,152 @@
+"""Asking who it is before an act that is hard to take back.
+
+`guarded` stands before every view that needs it: a POST without a recent proof never reaches the
+view, and comes back as the page it was sent from, with the question in it. Nothing of it is kept.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Concatenate
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_http_methods, require_POST
+from django_htmx.http import HttpResponseClientRedirect
+
+from connections import step_up
+from connections.forms.step_up import StepUpForm
+from connections.step_up import Method, RefusedError
+from connections.views.support import SeeOther, is_local_url, signed_in_person
+
+EMPTY = "Give your password or use a passkey."
+type View[**P] = Callable[Concatenate[HttpRequest, P], HttpResponse]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a form shows while its act needs a proof."""
+
+    takes_password: bool
+    takes_passkey: bool
+    # A POST came without a proof: nothing was done.
+    is_late: bool
+    # What was wrong with the proof that was given; empty when none was.
+    problem: str
+    # The page on which it is asked, to come back from.
+    url: str
+
+
+def question_of(request: HttpRequest) -> Question | None:
+    """The question for this request's page; None while no proof is needed."""
+    person = signed_in_person(request)
+    if person is None or step_up.is_recent(request):
+        return None
+    ways = step_up.ways_of(person)
+    return Question(
+        takes_password=Method.PASSWORD in ways,
+        takes_passkey=Method.PASSKEY in ways,
+        is_late=getattr(request, "_step_up_is_late", False),
+        problem=getattr(request, "_step_up_problem", ""),
+        url=question_url(request),
+    )
+
+
+def guarded[**P](
+    *,
+    comes_back: View[P],
+    asks_first: bool = False,
+    applies: Callable[[HttpRequest], bool] = lambda request: True,
+) -> Callable[[View[P]], View[P]]:
+    """Let a POST reach the view only with a proof of the last five minutes, or a right one in it.
+
+    `comes_back` answers any other POST: it shows the page that was sent, with everything typed
+    and with the question, does nothing, and asks the same permissions as the view.
+    `asks_first`: the page is not even shown before. `applies` says which POSTs need a proof.
+    """
+
+    def decorate(view: View[P]) -> View[P]:
+        @wraps(view)
+        def asking(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+            if request.method == "POST":
+                if _is_proven(request) or not applies(request):
+                    return view(request, *args, **kwargs)
+                request._step_up_is_late = True  # type: ignore[attr-defined]
+                response = comes_back(request, *args, **kwargs)
+                response.status_code = max(response.status_code, 422)
+                return response
+            # Run first, since whoever may not see the page is told so and not asked.
+            response = view(request, *args, **kwargs)
+            is_asked = asks_first and response.status_code == 200 and not step_up.is_recent(request)
+            return to_question(request) if is_asked else response
+
+        return asking
+
+    return decorate
+
+
+def _is_proven(request: HttpRequest) -> bool:
+    """Whether the session is recent, or becomes so by an answer that came with the form."""
+    form = StepUpForm(request.POST)
+    if step_up.is_recent(request) or not form.is_filled_in:
+        return step_up.is_recent(request)
+    try:
+        _prove(request, form)
+    except RefusedError as error:
+        request._step_up_problem = str(error)  # type: ignore[attr-defined]
+        return False
+    return True
+
+
+def _prove(request: HttpRequest, form: StepUpForm) -> None:
+    form.is_valid()
+    password, passkey = form.cleaned_data.get("password"), form.cleaned_data.get("passkey")
+    if password:
+        step_up.prove_by_password(request, password=password)
+    elif isinstance(passkey, dict):
+        step_up.prove_by_passkey(request, credential=passkey)
+    else:
+        raise RefusedError(step_up.WRONG_PASSKEY)
+
+
+def question_url(request: HttpRequest) -> str:
+    """The page that asks, and then leads to the page of this request."""
+    return f"{reverse('step-up')}?{urlencode({'next': request.get_full_path()})}"
+
+
+def to_question(request: HttpRequest) -> HttpResponse:
+    """Lead there with nothing but the address: a POST is neither kept nor done afterwards."""
+    url = question_url(request)
+    if "HX-Request" in request.headers:
+        return HttpResponseClientRedirect(url)
+    return HttpResponseRedirect(url)
+
+
+def _before_second_factor[**P, R: HttpResponseBase](view: Callable[P, R]) -> Callable[P, R]:
+    # Whoever must still set one up is asked here first.
+    view.second_factor_required = False  # type: ignore[attr-defined]
+    return view
+
+
+@_before_second_factor
+@require_http_methods(["GET", "HEAD", "POST"])
+def step_up_page(request: HttpRequest) -> HttpResponse:
+    """Ask who it is, then lead to where the person was going."""
+    wanted = request.POST.get("next") or request.GET.get("next", "")
+    to = wanted if is_local_url(request, wanted) else reverse("overview")
+    if step_up.is_recent(request) or (request.method == "POST" and _is_proven(request)):
+        return SeeOther(to)
+    if request.method == "POST" and not getattr(request, "_step_up_problem", ""):
+        request._step_up_problem = EMPTY  # type: ignore[attr-defined]
+    status = 422 if request.method == "POST" else 200
+    return render(request, "connections/step_up.html", {"next": to}, status=status)
+
+
+@_before_second_factor
+@require_POST
+def step_up_passkey(request: HttpRequest) -> HttpResponseBase:
+    """What the browser needs to ask for a passkey; replaces the challenge before it."""
+    return JsonResponse(step_up.passkey_challenge(request))
