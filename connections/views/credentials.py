@@ -21,6 +21,7 @@ from connections.services import retirement
 from connections.services.credential_rules import approval_warning
 from connections.services.errors import ConflictError, InvalidInputError, UnavailableError
 from connections.views import credential_facts as facts
+from connections.views.limits import limited
 from connections.views.support import SeeOther, actor_of
 from connections.wording import badge
 
@@ -135,6 +136,7 @@ def _detail(
 
 
 @require_POST
+@limited("verify", per_minute=20)
 def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Climb the ladder again and read the org connections of this credential."""
     actor = actor_of(request)

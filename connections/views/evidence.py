@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 from connections.services import evidence, verifications
 from connections.services.audit_verification import CannotCheckError
 from connections.views.ages import age_words
+from connections.views.limits import limited
 from connections.views.support import SeeOther, actor_of
 from connections.wording import record_badge, record_words
 
@@ -43,6 +44,7 @@ def _below(text: str) -> int | None:
 
 
 @require_POST
+@limited("evidence", per_minute=10)
 def evidence_verify(request: HttpRequest) -> HttpResponse:
     """Verify the record now, or have the worker do it."""
     try:

@@ -15,6 +15,7 @@ from connections.services import exports, history
 from connections.services.history import Cursor, HistoryFilter
 from connections.sites import all_sites
 from connections.views.downloads import download
+from connections.views.limits import limited
 from connections.views.support import actor_of
 from connections.wording import badge, label_of_outcome, label_of_state
 
@@ -85,6 +86,7 @@ def _address(request: HttpRequest, *, after: str = "") -> str:
 
 
 @require_safe
+@limited("export", per_minute=30)
 def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Exactly the filtered set, as a file that is written while it is read."""
     actor = actor_of(request)

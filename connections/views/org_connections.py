@@ -30,6 +30,7 @@ from connections.views import org_connection_rows as shown
 from connections.views.ages import age_words
 from connections.views.deletion_review import review_url, site_name
 from connections.views.downloads import download
+from connections.views.limits import limited
 from connections.views.org_connection_life import life_of
 from connections.views.support import SeeOther, actor_of
 from connections.wording import badge, unavailable_words
@@ -147,6 +148,7 @@ def _has_no_credential(inventory: Inventory) -> bool:
 
 
 @require_POST
+@limited("refresh", per_minute=20)
 def org_connection_refresh(request: HttpRequest) -> HttpResponse:
     """Ask Datadog again, then back to where the person was, with the same filters.
 
@@ -180,6 +182,7 @@ def _tell(request: HttpRequest, listings: list[Listing]) -> None:
 
 
 @require_safe
+@limited("export", per_minute=30)
 def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Exactly the filtered inventory as CSV or JSON; each row says as of when."""
     file_format = request.GET.get("format", "csv")

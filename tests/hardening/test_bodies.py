@@ -1,0 +1,53 @@
+"""What is sent to us is bounded before anything reads it."""
+
+from collections.abc import Callable
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from connections.models import AuditEvent, Person
+
+pytestmark = pytest.mark.django_db
+
+# Each takes typed text; the first without signing in.
+FORMS = ("/accounts/login/", "/deletions/new/", "/credentials/new/", "/people/new/")
+
+
+@pytest.fixture
+def client(root: Person, client_of: Callable[[Person], Client]) -> Client:
+    return client_of(root)
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_a_body_over_the_limit_is_refused_with_a_page(client: Client, path: str) -> None:
+    answer = client.post(path, {"reason": "x" * 300_000})
+    assert answer.status_code in {400, 413}
+    assert "<html" in answer.text
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_a_thousand_fields_are_refused(client: Client, path: str) -> None:
+    answer = client.post(path, {f"field{number}": "x" for number in range(1000)})
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_a_file_is_refused_wherever_it_is_sent(client: Client, path: str) -> None:
+    answer = client.post(path, {"reason": SimpleUploadedFile("a.txt", b"text")})
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_a_body_that_is_no_form_does_nothing(client: Client, path: str) -> None:
+    before = AuditEvent.objects.count()
+    for content_type in ("application/json", "text/xml", "multipart/form-data; boundary=x"):
+        answer = client.post(path, b"{\xff\x00", content_type=content_type)
+        assert answer.status_code in {200, 302, 400, 422}
+    assert AuditEvent.objects.count() == before
+
+
+def test_a_name_of_ten_thousand_letters_is_answered_in_words(client: Client) -> None:
+    answer = client.post("/people/new/", {"username": "x" * 10_000, "email": "x@example.com"})
+    assert answer.status_code == 422
+    assert "characters" in answer.text

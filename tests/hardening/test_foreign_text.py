@@ -1,0 +1,65 @@
+"""What Datadog says may be hostile: it is shown as text, in bounds, and turns nothing round."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+
+from connections.models import Person
+from sandbox.faults import Fault
+from sandbox.server import SandboxServer
+from tests.flows.support import Desk, read
+
+pytestmark = pytest.mark.django_db
+
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)><form action=//evil.example>"
+BIDI = "\u202eDROWSSAP\u2066 \u200f hidden \u200b"
+# More than Attempt keeps of a body (64 KiB), and than anybody can read.
+LONG = "A very long error. " * 55_000
+PAGE_BYTES = 200_000
+
+
+def says(text: str) -> Fault:
+    return Fault(name="says", executes=False, status=400, body=json.dumps({"errors": [text]}))
+
+
+def page_after(desk: Desk, sandbox: SandboxServer, text: str) -> str:
+    sandbox.world.set_fault(fault=says(text), connection_id=desk.connection.id)
+    page = desk.delete()
+    assert page.outcome["data-outcome"] == "refused"
+    return page.html
+
+
+def test_an_error_with_markup_is_shown_as_text(desk: Desk, sandbox: SandboxServer) -> None:
+    html = page_after(desk, sandbox, MARKUP)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    for raw in ("<script>alert", "<img src=x", "<form action=//"):
+        assert raw not in html
+
+
+def test_characters_that_turn_text_round_are_shown_as_what_they_are(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    html = page_after(desk, sandbox, BIDI)
+    assert "[U+202E]DROWSSAP[U+2066] [U+200F] hidden" in html
+    assert not set(BIDI[:1] + "\u2066\u200f") & set(html)
+
+
+def test_they_stay_in_an_export_as_they_came(
+    desk: Desk, sandbox: SandboxServer, edith: Person, client_of: Callable[[Person], Client]
+) -> None:
+    page_after(desk, sandbox, BIDI)
+    response = client_of(edith).get("/deletions/export/?format=json")
+    [row] = json.loads(b"".join(response))
+    assert row["errors"] == [BIDI]
+
+
+def test_an_error_of_a_megabyte_leaves_a_page_that_can_be_read(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    html = page_after(desk, sandbox, LONG)
+    assert "A very long error." in html
+    assert len(html.encode()) < PAGE_BYTES
+    for path in ("/deletions/", "/"):
+        assert len(read(desk.client.get(path)).html.encode()) < PAGE_BYTES

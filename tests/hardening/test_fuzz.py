@@ -1,0 +1,136 @@
+"""Hostile values in every address and every field of every form: no fault of ours, no echo.
+
+`FUZZ_REQUESTS=1000 .venv/bin/python -m pytest tests/hardening/test_fuzz.py` asks each address a
+thousand times; `FUZZ_SEED` begins elsewhere.
+"""
+
+import os
+import random
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import pytest
+from django.db import transaction
+from django.test import Client
+
+from connections.models import Person
+from tests.flows.support import Form, Page, read
+from tests.test_access import MATRIX, addresses
+
+__all__ = ["addresses"]
+
+pytestmark = pytest.mark.django_db
+
+REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "25"))
+SEED = int(os.environ.get("FUZZ_SEED", "20261125"))
+
+MARKUP = "\"'><script>alert(1)</script>"
+HOSTILE = (
+    "",
+    " ",
+    "\0",
+    "'",
+    MARKUP,
+    "{{ 7|add:7 }}{% debug %}",
+    "%00%0d%0a",
+    "a\r\nSet-Cookie: fuzz=1",
+    "../../../../etc/passwd",
+    "//evil.example/",
+    "https://evil.example/",
+    "javascript:alert(1)",
+    "\\\\evil.example",
+    "=HYPERLINK(0)",
+    "' OR 1=1 --",
+    '"; DROP TABLE connections_deletion; --',
+    "\u202egnp.exe",
+    "\u0661\u0662\u0663",
+    "\uffff\U0001f4a9",
+    "-1",
+    "0",
+    "9" * 40,
+    "1e999",
+    "NaN",
+    "null",
+    "true",
+    "[]",
+    "0000-00-00",
+    "9999-12-31T23:59:59Z",
+    "2026-02-30",
+    "00000000-0000-0000-0000-000000000000",
+    "ffffffff-ffff-ffff-ffff-fffffffffff",
+    "2026-01-01T00:00:00+00:00_00000000-0000-0000-0000-000000000000",
+    "*" * 5000,
+    "(" * 2000,
+    "\u0001" * 300,
+)
+# Read somewhere by a view, also where no form of a page has such a field.
+NAMES = ("after", "below", "format", "q", "next", "seen", "credential", "connection_id", "site")
+
+
+def ask(client: Client, method: str, url: str, data: dict[str, str], *, htmx: bool) -> str:
+    """What is wrong with the answer, "" when nothing; what the request did is undone."""
+    headers = {"HX-Request": "true", "HX-Target": "outcome"} if htmx else {}
+    with transaction.atomic():
+        response = (
+            client.post(url, data, headers=headers)
+            if method == "POST"
+            else client.get(url, data, headers=headers)
+        )
+        body = b"".join(response) if response.streaming else response.content
+        transaction.set_rollback(True)
+    if response.status_code >= 500:
+        return f"status {response.status_code}"
+    if b"<script>alert(1)" in body and "html" in response["Content-Type"]:
+        return "markup came back as markup"
+    if "fuzz" in response.cookies:
+        return "a header was split"
+    location = urlsplit(response.headers.get("Location", "") or "")
+    if location.netloc or location.scheme:
+        return f"led to {location.geturl()}"
+    return ""
+
+
+def mutated(form: dict[str, str], chance: random.Random) -> dict[str, str]:
+    """The form with one to three of its fields, or some that it lacks, made hostile."""
+    names = sorted({*form, *NAMES} - {"csrfmiddlewaretoken"})
+    changed = chance.sample(names, k=min(len(names), chance.randint(1, 3)))
+    return form | {name: chance.choice(HOSTILE) for name in changed}
+
+
+@pytest.fixture
+def pages(
+    addresses: dict[str, str], root: Person, client_of: Callable[[Person], Client]
+) -> list[Page]:
+    """Every page that an administrator may open."""
+    client = client_of(root)
+    opened = []
+    for name, (may_get, _) in MATRIX.items():
+        if may_get is not None:
+            response = client.get(addresses[name])
+            if not response.streaming and "html" in response["Content-Type"]:
+                opened.append(read(response))
+    return opened
+
+
+def form_for(url: str, pages: list[Page]) -> Form | None:
+    return next((form for page in pages for form in page.forms if form.action == url), None)
+
+
+def test_no_hostile_value_meets_a_fault_or_comes_back_as_markup(
+    addresses: dict[str, str],
+    pages: list[Page],
+    root: Person,
+    client_of: Callable[[Person], Client],
+) -> None:
+    client = client_of(root)
+    chance = random.Random(SEED)  # noqa: S311 - to be repeatable, not secret
+    wrong = []
+    for name, allowed in MATRIX.items():
+        for method, who in zip(("GET", "POST"), allowed, strict=True):
+            form = form_for(addresses[name], pages) if who else None
+            for _ in range(REQUESTS if who else 0):
+                data = mutated(form.fields if form else {}, chance)
+                fault = ask(client, method, addresses[name], data, htmx=chance.random() < 0.3)
+                if fault:
+                    wrong.append(f"{method} {name} {data!r:.300}: {fault}")
+    assert wrong == []
