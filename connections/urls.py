@@ -68,6 +68,8 @@ urlpatterns = [
     path("people/<uuid:pk>/enable/", people.person_enable, name="person-enable"),
     path("people/<uuid:pk>/link/", people.person_link, name="person-link"),
     path("audit/", audit.audit_list, name="audit-list"),
+    path("audit/export/", audit.audit_export, name="audit-export"),
+    path("audit/<int:seq>/", audit.audit_detail, name="audit-detail"),
     path("evidence/", evidence.evidence_detail, name="evidence-detail"),
     path("evidence/verify/", evidence.evidence_verify, name="evidence-verify"),
     path(

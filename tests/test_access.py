@@ -69,6 +69,8 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "person-enable": (None, ADMINISTRATOR),
     "person-link": (None, ADMINISTRATOR),
     "audit-list": (AUDITOR, None),
+    "audit-export": (AUDITOR, None),
+    "audit-detail": (AUDITOR, None),
     "evidence-detail": (AUDITOR, None),
     "evidence-verify": (None, AUDITOR),
     "checkpoint-download": (AUDITOR, None),
@@ -142,6 +144,7 @@ def addresses(
         "person": {"pk": victor.pk},
         "org-connection": {"site": credential.site, "connection_id": connection.id},
         "checkpoint": {"pk": checkpoint.pk},
+        "audit": {"seq": 1},
     }
     found = {}
     for name in MATRIX:

@@ -13,6 +13,9 @@ from connections.services.exporting import Export, begin_export
 class ExportCommand(OrgAdminCommand):
     """A command whose standard output is an export, written piece by piece."""
 
+    # Off where standard error is collected too.
+    prints_checkpoint = True
+
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add where the checkpoint goes, which never stands among the rows."""
         super().add_arguments(parser)
@@ -20,7 +23,8 @@ class ExportCommand(OrgAdminCommand):
             "--checkpoint-file",
             type=Path,
             metavar="FILE",
-            help="Write the newest checkpoint here; else it is printed on standard error.",
+            help="Write the newest checkpoint here"
+            + ("; else it is printed on standard error." if self.prints_checkpoint else "."),
         )
 
     def write_export(self, export: Export, *, checkpoint_file: Path | None) -> None:
@@ -35,5 +39,5 @@ class ExportCommand(OrgAdminCommand):
         with closing(begin_export(export=export)) as pieces:
             for piece in pieces:
                 self.stdout.write(piece.decode(), ending="")
-        if note and not checkpoint_file:
+        if note and self.prints_checkpoint and not checkpoint_file:
             self.stderr.write(note)

@@ -156,10 +156,17 @@ class Migration(migrations.Migration):
                 "ordering": ("-seq",),
                 "indexes": [
                     models.Index(
-                        fields=["subject_type", "subject_id", "seq"], name="event_of_subject"
+                        fields=["subject_id", "seq"], name="event_of_subject"
                     ),
                     models.Index(fields=["actor_id", "seq"], name="event_of_actor"),
+                    models.Index(
+                        condition=models.Q(("actor_id__isnull", True)),
+                        fields=["stored_actor", "seq"],
+                        name="event_of_other_actor",
+                    ),
                     models.Index(fields=["code", "seq"], name="event_of_code"),
+                    models.Index(fields=["request_id", "seq"], name="event_of_request"),
+                    models.Index(fields=["at", "seq"], name="event_by_time"),
                 ],
             },
         ),
@@ -911,6 +918,12 @@ class Migration(migrations.Migration):
             model_name="orgconnectionsnapshot",
             index=models.Index(
                 fields=["site", "connection_id", "-last_seen_at"], name="snapshot_of"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="orgconnectionsnapshot",
+            index=models.Index(
+                fields=["site", "source_org_id", "sink_org_id"], name="snapshot_of_orgs"
             ),
         ),
         migrations.AddConstraint(

@@ -1,4 +1,4 @@
-"""Index the history's text search: FTS5 trigrams on SQLite, pg_trgm on PostgreSQL."""
+"""Index text searches in history and record: FTS5 trigrams on SQLite, pg_trgm on PostgreSQL."""
 
 from typing import Any
 
@@ -17,12 +17,30 @@ SQLITE = (
         VALUES (NEW.id, NEW.search_text);
     END
     """,
+    # The index alone: the sentence stands in the event, whose number is the row's.
+    """
+    CREATE VIRTUAL TABLE connections_auditevent_search
+    USING fts5(sentence, content = 'connections_auditevent', content_rowid = 'seq',
+               columnsize = 0, tokenize = 'trigram')
+    """,
+    # A reference is shortened, since its first letters would stand in nearly every sentence.
+    """
+    CREATE TRIGGER connections_auditevent_search_insert AFTER INSERT ON connections_auditevent
+    BEGIN
+        INSERT INTO connections_auditevent_search (rowid, sentence)
+        VALUES (NEW.seq, REPLACE(REPLACE(NEW.sentence, '{name:', '{'), '{address:', '{'));
+    END
+    """,
 )
 POSTGRESQL = (
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",
     """
     CREATE INDEX deletion_search ON connections_deletion
     USING gin (search_text gin_trgm_ops)
+    """,
+    """
+    CREATE INDEX event_search ON connections_auditevent
+    USING gin (UPPER(sentence) gin_trgm_ops)
     """,
 )
 

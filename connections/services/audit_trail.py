@@ -1,32 +1,20 @@
-"""Reading the record of acts: newest first, by filter, in pages that start at a number."""
+"""Reading the record of acts: pages, one event with all that vouches for it, and taking it away."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from uuid import UUID
-
-from django.db.models import Q, QuerySet
 
 from connections import policies
 from connections.actors import Actor
-from connections.models import AuditEvent, ErasableValue, with_values
+from connections.chain import NO_HASH
+from connections.models import AuditEvent, AuditHead, Checkpoint, with_values
+from connections.services import exports
 from connections.services.audit import Code
-from connections.services.erasable import Kind
+from connections.services.audit_search import EventFilter, numbers_passing
+from connections.services.exporting import Export
 
 PAGE_SIZE = 100
-# A text that more names hold is no search for one of them.
-MOST_VALUES = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class EventFilter:
-    """What to show of the record; an empty field filters nothing."""
-
-    # A person's id, or part of any actor's name.
-    actor: str = ""
-    # How the code begins: "deletion." or "credential.retired".
-    code: str = ""
-    subject_id: str = ""
-    # Words that the sentence holds, in any order.
-    text: str = ""
+EXACT_TO = 1000
+EXPORT_BATCH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +23,8 @@ class EventPage:
 
     events: list[AuditEvent]
     older: int | None
+    # How many pass the filter: exact up to 1,000, and None when there are more.
+    count: int | None
 
 
 def event_page(
@@ -42,51 +32,86 @@ def event_page(
 ) -> EventPage:
     """The events that pass the filter, newest first, with numbers below `below`.
 
-    Raises PermissionDenied.
+    Raises PermissionDenied, and InvalidInputError for what cannot be looked for.
     """
     policies.require(policies.can_audit(actor), "read the record of acts")
-    rows = _find(only)
+    newest = numbers_passing(only=only, limit=EXACT_TO + 1)
+    numbers = newest[: size + 1]
     if below is not None:
-        rows = rows.filter(seq__lt=below)
-    events = with_values(rows[: size + 1])
-    older = events[size - 1].seq if len(events) > size else None
-    return EventPage(events=events[:size], older=older)
+        numbers = numbers_passing(only=only, limit=size + 1, below=below)
+    return EventPage(
+        events=_events(numbers[:size], order="-seq"),
+        older=numbers[size - 1] if len(numbers) > size else None,
+        count=len(newest) if len(newest) <= EXACT_TO else None,
+    )
 
 
-def _find(only: EventFilter) -> QuerySet[AuditEvent]:
-    rows = AuditEvent.objects.order_by("-seq")
-    if only.actor:
-        rows = rows.filter(_by_actor(only.actor))
-    if only.code:
-        # The codes are few and known: an exact match reads the index, a prefix would not.
-        rows = rows.filter(code__in=[code for code in Code if code.startswith(only.code)])
-    if only.subject_id:
-        rows = rows.filter(subject_id=only.subject_id)
-    for word in only.text.split():
-        rows = rows.filter(_by_word(word))
-    return rows
+def _events(numbers: list[int], *, order: str) -> list[AuditEvent]:
+    return with_values(AuditEvent.objects.filter(pk__in=numbers).order_by(order))
 
 
-def _by_actor(text: str) -> Q:
-    try:
-        return Q(actor_id=UUID(text))
-    except ValueError:
-        people = [one.person_id for one in _values_like(text) if one.kind == Kind.NAME]
-        return Q(stored_actor__icontains=text) | Q(actor_id__in=people)
+@dataclass(frozen=True, kw_only=True)
+class EventRead:
+    """One event, and what it can be checked by."""
+
+    event: AuditEvent
+    # 64 hex digits each: the hash that this event's own hash goes on from.
+    previous_hash: str
+    # The first checkpoint that vouches for it; None while there is none yet.
+    checkpoint: Checkpoint | None
+    is_newest: bool
 
 
-def _by_word(word: str) -> Q:
-    found = Q(stored_sentence__icontains=word)
-    for one in _values_like(word):
-        found |= Q(stored_sentence__contains=f"{{{one.kind}:{one.number}}}")
-    return found
+def read_event(*, actor: Actor, seq: int) -> EventRead | None:
+    """One event by its number; None when there is none. Raises PermissionDenied."""
+    policies.require(policies.can_audit(actor), "read the record of acts")
+    head = AuditHead.objects.get()
+    if not 1 <= seq <= head.size:
+        return None
+    found = {each.seq: each for each in AuditEvent.objects.filter(seq__in=[seq - 1, seq])}
+    if seq not in found:
+        # Something removed it: `verify_audit` says so, and this page has nothing to show.
+        return None
+    with_values([found[seq]])
+    before = found.get(seq - 1)
+    return EventRead(
+        event=found[seq],
+        previous_hash=before.hash if before else NO_HASH.hex(),
+        checkpoint=Checkpoint.objects.filter(size__gte=seq).order_by("size", "id").first(),
+        is_newest=head.size == seq,
+    )
 
 
-def _values_like(text: str) -> list[ErasableValue]:
-    """The names and addresses that hold this text; what is erased is not found any more."""
-    return list(ErasableValue.objects.filter(value__icontains=text)[:MOST_VALUES])
+def prepare_export(*, actor: Actor, only: EventFilter, file_format: str, asked_for: str) -> Export:
+    """Every event that passes the filter, oldest first, to be exported.
+
+    It ends with the newest event there is when the first row is read. `asked_for` is the filter
+    in the asker's own words. Raises PermissionDenied, and InvalidInputError as `event_page`.
+    """
+    policies.require(policies.can_audit(actor), "export the record of acts")
+    numbers_passing(only=only, limit=1)
+    return Export(
+        actor=actor,
+        what="audit_events",
+        words="the record of acts",
+        file_format=file_format,
+        asked_for=asked_for,
+        rows=lambda: map(exports.event_row, _in_batches(only)),
+        columns=exports.EVENT_COLUMNS,
+    )
 
 
-def code_prefixes() -> list[str]:
-    """What codes are about, each with its dot: "credential.", "deletion.", …"""
-    return sorted({f"{code.partition('.')[0]}." for code in Code})
+def _in_batches(only: EventFilter) -> Iterator[AuditEvent]:
+    end = AuditHead.objects.get().size + 1
+    above = 0
+    while numbers := numbers_passing(
+        only=only, limit=EXPORT_BATCH, above=above, below=end, is_oldest_first=True
+    ):
+        yield from _events(numbers, order="seq")
+        above = numbers[-1]
+
+
+def code_choices() -> list[str]:
+    """Each noun with its dot, then its codes: "credential.", "credential.added", …"""
+    prefixes = {f"{code.partition('.')[0]}." for code in Code}
+    return sorted([*prefixes, *(code.value for code in Code)])

@@ -7,12 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from connections.models import Approval, Attempt, Deletion
+from connections.models import Approval, Attempt, AuditEvent, Deletion
 
 if TYPE_CHECKING:
     from connections.services.org_connections import InventoryRow
 
 Row = dict[str, Any]
+
+
+class AsJson(dict[str, Any]):
+    """A value that one CSV cell holds as JSON."""
+
+
 CONTENT_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "json": "application/json",
@@ -58,6 +64,8 @@ def as_cell(value: Any) -> str:
     """A value as the text of one CSV cell that no spreadsheet takes for a formula."""
     if value is None:
         return ""
+    if isinstance(value, AsJson):
+        value = json.dumps(value, ensure_ascii=False)
     if isinstance(value, dict):
         value = value.get("name") or value.get("id") or ""
     if isinstance(value, list):
@@ -201,6 +209,42 @@ def connection_row(row: "InventoryRow") -> Row:
         "created_by_service_account": snapshot.creator_is_service_account,
         "seen_by": [credential.name for credential in row.seen_by],
         "as_of": as_time(snapshot.last_seen_at),
+    }
+
+
+EVENT_COLUMNS = (
+    "seq",
+    "at",
+    "code",
+    "actor",
+    "actor_kind",
+    "actor_id",
+    "subject_type",
+    "subject_id",
+    "request_id",
+    "sentence",
+    "details",
+    "hash",
+    "text",
+)
+
+
+def event_row(event: AuditEvent) -> Row:
+    """One event with its names read out; `text` is what is stored, and what the hash covers."""
+    return {
+        "seq": event.seq,
+        "at": as_time(event.at),
+        "code": event.code,
+        "actor": event.actor_name,
+        "actor_kind": event.actor_kind,
+        "actor_id": str(event.actor_id) if event.actor_id else None,
+        "subject_type": event.subject_type or None,
+        "subject_id": event.subject_id or None,
+        "request_id": event.request_id or None,
+        "sentence": event.sentence,
+        "details": AsJson(event.details),
+        "hash": event.hash,
+        "text": event.text,
     }
 
 

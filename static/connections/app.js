@@ -296,5 +296,8 @@
   document.addEventListener("htmx:responseError", (event) => showSilence(event, event.detail.xhr.status));
 
   document.querySelectorAll("input[name=confirmation]").forEach(hintConfirmation);
+  for (const time of document.querySelectorAll("time[data-local]")) {
+    time.textContent = new Date(time.dateTime).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "long" });
+  }
   focusOn($("[data-focus]"));
 })();
