@@ -19,7 +19,7 @@ from connections.actors import person_actor
 from connections.encrypted_columns import SECOND_FACTOR_PLACE
 from connections.models import Person
 from connections.secret import Secret
-from connections.services import audit, people, sign_ins
+from connections.services import audit, people, sessions, sign_ins
 from connections.services.errors import InvalidInputError
 from connections.views.step_up import to_question
 from connections.views.support import is_local_url, request_id_of, signed_in_person
@@ -55,6 +55,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Sign in, and record it or do neither."""
         with audit.act():
             super().login(request, user)
+            request.session[sessions.BEGINNING] = sessions.beginning(
+                address=client_address(request), agent=request.headers.get("User-Agent", "")
+            )
             sign_ins.record_sign_in(
                 person=user, request_id=request_id_of(request), ways=ways_of(request, user)
             )

@@ -23,6 +23,7 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from connections import policies
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
+from connections.models import PersonSession
 from connections.services import audit
 from connections.services.errors import SentError
 from connections.views.sent import sent_page
@@ -263,7 +264,7 @@ def _may_run(sql: str) -> bool:
         return not _WRITES_INSIDE.search(sql)
     table = _TABLE.match(sql)
     return table is not None and table[1] in {
-        "django_session",
+        PersonSession._meta.db_table,
         settings.CACHES["default"]["LOCATION"],
     }
 

@@ -14,6 +14,7 @@ from connections.views import (
     org_connections,
     overview,
     people,
+    sessions,
     step_up,
 )
 
@@ -24,6 +25,8 @@ urlpatterns = [
     path("accounts/reauthenticate/", step_up.step_up_page, name="step-up"),
     path("accounts/reauthenticate/passkey/", step_up.step_up_passkey, name="step-up-passkey"),
     path("theme/", accounts.theme_set, name="theme-set"),
+    path("sessions/", sessions.session_list, name="session-list"),
+    path("sessions/end/", sessions.session_end, name="session-end"),
     # Credentials: the key pair of one org on one site.
     path("credentials/", credentials.credential_list, name="credential-list"),
     path("credentials/new/", credentials.credential_new, name="credential-new"),
@@ -67,6 +70,7 @@ urlpatterns = [
     path("people/<uuid:pk>/disable/", people.person_disable, name="person-disable"),
     path("people/<uuid:pk>/enable/", people.person_enable, name="person-enable"),
     path("people/<uuid:pk>/link/", people.person_link, name="person-link"),
+    path("people/<uuid:pk>/sessions/", sessions.person_sessions_end, name="person-sessions"),
     path("audit/", audit.audit_list, name="audit-list"),
     path("audit/export/", audit.audit_export, name="audit-export"),
     path("audit/<int:seq>/", audit.audit_detail, name="audit-detail"),

@@ -15,7 +15,7 @@ from django.db import close_old_connections, connection
 from connections import clock
 from connections.actors import WORKER
 from connections.models import Deletion
-from connections.services import due, heartbeats, org_connections, spool
+from connections.services import due, heartbeats, org_connections, sessions, spool
 from connections.services.record_keeping import RecordKeeper
 
 logger = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ class Worker:
         if not self._is_stopped and time.monotonic() >= self._next_refresh:
             self._next_refresh = time.monotonic() + self._refresh_every
             org_connections.refresh(actor=WORKER, only_stale=True)
+            sessions.forget_ended()
         if not self._is_stopped:
             self._record.tend()
         return count

@@ -82,6 +82,7 @@ CACHES = {
         "OPTIONS": {"MAX_ENTRIES": 100_000},
     }
 }
+SESSION_ENGINE = "connections.sessions"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 # The cookie storage has a fixed cookie name, which `__Host-` could not prefix.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
@@ -130,7 +131,6 @@ INSTALLED_APPS = [
     "connections",
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_htmx",

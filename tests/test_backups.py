@@ -456,7 +456,10 @@ def test_sessions_links_and_workers_of_the_past_stay_in_the_past(
 ) -> None:
     at = timezone.now()
     session = connections[DEFAULT_DB_ALIAS].cursor()
-    session.execute("INSERT INTO django_session VALUES ('key', 'data', '2099-01-01')")
+    session.execute(
+        "INSERT INTO connections_personsession (session_key, session_data, expire_date) "
+        "VALUES ('key', 'data', '2099-01-01')"
+    )
     SignInLink.objects.create(
         purpose="sign_in",
         person=make_person("ada"),
@@ -475,7 +478,7 @@ def test_sessions_links_and_workers_of_the_past_stay_in_the_past(
     assert SignInLink.objects.get().used_at is not None
     assert not WorkerHeartbeat.objects.exists()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT COUNT(*) FROM django_session")
+        cursor.execute("SELECT COUNT(*) FROM connections_personsession")
         assert cursor.fetchone() == (0,)
 
 

@@ -30,6 +30,7 @@ from connections.models.org_connections import (
     snapshot_digest,
 )
 from connections.models.people import Person, Role, SignInLink
+from connections.models.sessions import PersonSession
 from connections.models.workers import WorkerHeartbeat
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "OrgConnectionSnapshot",
     "Outcome",
     "Person",
+    "PersonSession",
     "Policy",
     "Role",
     "SignInLink",

@@ -7,7 +7,15 @@ from django.db import connection, transaction
 
 from connections import clock, policies
 from connections.actors import Actor
-from connections.models import Approval, Credential, Deletion, ErasableValue, Person, SignInLink
+from connections.models import (
+    Approval,
+    Credential,
+    Deletion,
+    ErasableValue,
+    Person,
+    PersonSession,
+    SignInLink,
+)
 from connections.services import audit, erasable, history
 from connections.services import person_rules as rules
 from connections.services.audit import Code
@@ -84,6 +92,7 @@ def _forget(person: Person, *, number: int) -> None:
     rules.second_factors_of(person.pk).delete()
     EmailAddress.objects.filter(user=person).delete()
     person.sign_in_links.all().delete()
+    PersonSession.objects.filter(person_id=person.pk).delete()
 
 
 def _replace_copies(person: Person, *, names: set[str], told: str) -> None:

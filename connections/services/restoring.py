@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from django.conf import settings
-from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.db import connection
 
@@ -19,7 +18,14 @@ from connections import clock
 from connections.actors import Actor
 from connections.encrypted_columns import key_ids_in_use
 from connections.key_ring import KeyRingError, read_key_ring
-from connections.models import Deletion, Outcome, SignInLink, State, WorkerHeartbeat
+from connections.models import (
+    Deletion,
+    Outcome,
+    PersonSession,
+    SignInLink,
+    State,
+    WorkerHeartbeat,
+)
 from connections.services import audit, erasable, transitions
 from connections.services.backups import (
     DATABASE_NAME,
@@ -208,7 +214,7 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
             details={"sha256": manifest.sha256, "made_at": made_at},
         )
         # A session that ended since, or a link that was used since, must not come back to life.
-        Session.objects.all().delete()
+        PersonSession.objects.all().delete()
         WorkerHeartbeat.objects.all().delete()
         SignInLink.objects.filter(used_at=None).update(used_at=clock.now())
         could_be_sent = Deletion.objects.filter(

@@ -16,6 +16,7 @@ from connections.models import AuditEvent, Person, with_values
 from connections.services import people
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.person_rules import second_factors_of, stored_roles
+from connections.views.sessions import session_rows
 from connections.views.support import actor_of
 
 EVENTS_SHOWN = 20
@@ -145,6 +146,7 @@ def _detail(
         "has_second_factor": second_factors_of(person.pk).exists(),
         "roles_form": RolesForm(initial=initial),
         "link_form": MakeLinkForm(),
+        "sessions": session_rows(request, person),
         "events": with_values(AuditEvent.objects.filter(about).order_by("-seq")[:EVENTS_SHOWN]),
         **extra,
     }

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from connections.models import AuditEvent, Credential, Person, Policy, Role, State
+from connections.models import AuditEvent, Credential, Person, PersonSession, Policy, Role, State
 from connections.services import credentials as acts
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, deletion_of, fields_of, second_pair
@@ -366,7 +365,7 @@ def test_pasted_keys_are_in_no_page_log_session_cache_or_event(
         [
             *(text_of(page) for page in pages),
             caplog.text,
-            *(str(session.get_decoded()) for session in Session.objects.all()),
+            *(str(session.get_decoded()) for session in PersonSession.objects.all()),
             str(list(AuditEvent.objects.values())),
             str(Credential.objects.values().get()),
             cache_rows(),

@@ -1,0 +1,94 @@
+"""Where somebody is signed in: one's own sessions, and ending them; those of others, too."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from connections import policies
+from connections.models import Person, PersonSession
+from connections.services import sessions
+from connections.views.support import SeeOther, actor_of, signed_in_person
+from connections.wording.browsers import browser_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRow:
+    """One session as its page shows it."""
+
+    public_id: str
+    at: datetime | None
+    address: str
+    browser: str
+    is_current: bool
+
+
+def session_rows(request: HttpRequest, person: Person) -> list[SessionRow]:
+    """The person's open sessions for a page."""
+    current = _current(request)
+    return [
+        SessionRow(
+            public_id=one.public_id,
+            at=one.at,
+            address=one.address,
+            browser=browser_words(one.agent),
+            is_current=one.public_id == current,
+        )
+        for one in sessions.sessions_of(person=person)
+    ]
+
+
+@require_safe
+def session_list(request: HttpRequest) -> HttpResponse:
+    """One's own sessions."""
+    rows = session_rows(request, _self(request))
+    return render(request, "connections/session_list.html", {"sessions": rows})
+
+
+@require_POST
+def session_end(request: HttpRequest) -> HttpResponse:
+    """End one of one's own sessions, or (without `session`) all but this one."""
+    person = _self(request)
+    return _end(request, person, but=_current(request), to=reverse("session-list"))
+
+
+@require_POST
+def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """End one session of somebody, or (without `session`) all of them."""
+    policies.require(policies.can_administer(actor_of(request)), "end sessions of others")
+    person = get_object_or_404(Person, pk=pk)
+    return _end(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
+
+
+def _end(request: HttpRequest, person: Person, *, but: str, to: str) -> HttpResponse:
+    actor, one = actor_of(request), request.POST.get("session", "")
+    if one:
+        is_ended = sessions.end_session(actor=actor, person=person, public_id=one)
+        text = "That session is ended." if is_ended else "That session had ended already."
+    else:
+        count = sessions.end_sessions(actor=actor, person=person, but=but)
+        text = f"{count} session{'s are' if count != 1 else ' is'} ended."
+    messages.success(request, text)
+    return SeeOther(to)
+
+
+def _self(request: HttpRequest) -> Person:
+    person = signed_in_person(request)
+    if person is None:
+        raise PermissionDenied("Sign in first.")
+    return person
+
+
+def _current(request: HttpRequest) -> str:
+    return PersonSession(session_key=request.session.session_key or "").public_id
+
+
+# Whoever must still set up a second factor may see and end their sessions.
+for _view in (session_list, session_end):
+    _view.second_factor_required = False  # type: ignore[attr-defined]

@@ -1,0 +1,163 @@
+"""Where people are signed in: what is shown of it, to whom, and how it ends."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.test import Client
+from django.urls import reverse
+
+from connections import clock as now
+from connections.actors import Actor, command_actor, person_actor
+from connections.models import AuditEvent, Person, PersonSession
+from connections.services import people, sessions
+from connections.wording.browsers import browser_words
+from tests.support.people import PASSWORD
+
+ClientOf = Callable[[Person], Client]
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/141.0.0.0 Safari/537.36"
+)
+
+
+def signed_in(person: Person, *, address: str = "127.0.0.1", agent: str = FIREFOX) -> Client:
+    """A browser in which the person has signed in by password."""
+    client = Client(REMOTE_ADDR=address, headers={"User-Agent": agent})
+    client.post("/accounts/login/", {"login": person.username, "password": PASSWORD})
+    assert client.session["_auth_user_id"] == str(person.pk)
+    return client
+
+
+def is_signed_in(client: Client) -> bool:
+    return client.get("/sessions/").status_code == 200
+
+
+def shown_ids(page: str) -> list[str]:
+    return re.findall(r'name="session" value="([0-9a-f]{32})"', page)
+
+
+def test_the_page_shows_where_one_is_signed_in_and_which_session_is_this(ada: Person) -> None:
+    here = signed_in(ada)
+    signed_in(ada, address="192.0.2.7", agent=CHROME)
+    page = here.get("/sessions/").text
+    for expected in ("Firefox on Linux", "Chrome on Windows", "127.0.0.1", "192.0.2.7", "This one"):
+        assert expected in page
+    assert len(shown_ids(page)) == 1
+
+
+def test_no_page_shows_the_key_of_a_session(ada: Person, root: Person) -> None:
+    here = signed_in(ada)
+    signed_in(ada)
+    page = here.get("/sessions/").text
+    page += signed_in(root).get(reverse("person-detail", kwargs={"pk": ada.pk})).text
+    assert [key for key in PersonSession.objects.values_list("pk", flat=True) if key in page] == []
+
+
+def test_ending_one_signs_that_browser_out_and_is_recorded(ada: Person) -> None:
+    here, there = signed_in(ada), signed_in(ada, address="192.0.2.7")
+    (one,) = shown_ids(here.get("/sessions/").text)
+    assert here.post("/sessions/end/", {"session": one}).status_code == 303
+    assert (is_signed_in(here), is_signed_in(there)) == (True, False)
+    event = AuditEvent.objects.latest("seq")
+    assert (event.code, event.sentence) == ("session.ended", "A session of Ada was ended by Ada.")
+    assert "ended already" in here.post("/sessions/end/", {"session": one}, follow=True).text
+
+
+def test_signing_out_everywhere_else_keeps_this_session(ada: Person) -> None:
+    here, first, second = signed_in(ada), signed_in(ada), signed_in(ada)
+    here.post("/sessions/end/")
+    assert [is_signed_in(one) for one in (here, first, second)] == [True, False, False]
+    assert AuditEvent.objects.latest("seq").sentence == "2 sessions of Ada were ended by Ada."
+
+
+def test_an_administrator_sees_and_ends_the_sessions_of_a_person(ada: Person, root: Person) -> None:
+    theirs, other = signed_in(ada, address="192.0.2.7"), signed_in(ada, address="192.0.2.8")
+    administrator = signed_in(root)
+    detail = reverse("person-detail", kwargs={"pk": ada.pk})
+    page = administrator.get(detail).text
+    assert "192.0.2.7" in page
+    end = reverse("person-sessions", kwargs={"pk": ada.pk})
+    administrator.post(end, {"session": shown_ids(page)[-1]})
+    assert [is_signed_in(one) for one in (theirs, other)].count(False) == 1
+    administrator.post(end)
+    assert not is_signed_in(theirs)
+    assert not is_signed_in(other)
+    assert is_signed_in(administrator)
+    assert AuditEvent.objects.latest("seq").sentence == "A session of Ada was ended by Root."
+
+
+def test_nobody_else_ends_or_names_the_sessions_of_a_person(ada: Person, grace: Person) -> None:
+    theirs, mine = signed_in(ada), signed_in(grace)
+    (one,) = sessions.sessions_of(person=ada)
+    with pytest.raises(PermissionDenied):
+        sessions.end_session(actor=person_actor(person=grace), person=ada, public_id=one.public_id)
+    with pytest.raises(PermissionDenied):
+        sessions.end_sessions(actor=person_actor(person=grace), person=ada)
+    # The id of somebody else's among one's own finds nothing.
+    mine.post("/sessions/end/", {"session": one.public_id})
+    assert is_signed_in(theirs)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda actor, person: people.disable_person(actor=actor, person=person),
+        lambda actor, person: people.set_roles(
+            actor=actor, person=person, roles=[], is_administrator=False
+        ),
+        lambda actor, person: people.set_password(
+            actor=actor, person=person, password="quite another pass phrase"
+        ),
+    ],
+    ids=["disabled", "role lost", "new password"],
+)
+def test_what_ends_all_sessions_leaves_none_in_the_list(
+    act: Callable[[Actor, Person], object], ada: Person
+) -> None:
+    client = signed_in(ada)
+    act(command_actor(), ada)
+    assert client.get("/sessions/").status_code == 302
+    ada = Person.objects.get(pk=ada.pk)
+    assert sessions.sessions_of(person=ada) == []
+    sessions.forget_ended()
+    assert not PersonSession.objects.filter(person_id=ada.pk).exists()
+
+
+def test_signing_out_forgets_where_one_was(ada: Person) -> None:
+    client = signed_in(ada, address="192.0.2.7")
+    client.post("/accounts/logout/")
+    assert not PersonSession.objects.filter(person_id=ada.pk).exists()
+
+
+def test_sessions_that_ran_out_are_forgotten_and_open_ones_stay(ada: Person) -> None:
+    old, new = signed_in(ada), signed_in(ada)
+    PersonSession.objects.filter(pk=old.session.session_key).update(
+        expire_date=now.now() - timedelta(seconds=1)
+    )
+    assert len(sessions.sessions_of(person=ada)) == 1
+    sessions.forget_ended()
+    assert list(PersonSession.objects.values_list("pk", flat=True)) == [new.session.session_key]
+
+
+@pytest.mark.parametrize(
+    ("agent", "words"),
+    [
+        (FIREFOX, "Firefox on Linux"),
+        (CHROME, "Chrome on Windows"),
+        (CHROME + " Edg/141.0.0.0", "Edge on Windows"),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, "
+            "like Gecko) Version/18.5 Mobile/15E148 Safari/604.1",
+            "Safari on iPhone",
+        ),
+        ("curl/8.14", "Unknown browser"),
+        ("<script>alert(1)</script>", "Unknown browser"),
+        ("", "Unknown browser"),
+    ],
+)
+def test_a_browser_is_named_in_two_words(agent: str, words: str) -> None:
+    assert browser_words(agent) == words
