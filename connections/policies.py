@@ -8,7 +8,7 @@ but never approve.
 from django.core.exceptions import PermissionDenied
 
 from connections.actors import Actor
-from connections.models import Deletion, Person, Role
+from connections.models import Deletion, Person, Protection, Role
 
 
 def _holds(actor: Actor, *roles: Role) -> bool:
@@ -67,6 +67,27 @@ def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
         return actor.kind == "command"
     is_own = deletion.requested_by_id == actor.person.pk
     return (is_own and can_delete(actor)) or can_approve_any(actor)
+
+
+def can_protect(actor: Actor) -> bool:
+    """Say that a connection must not be deleted: more people may make things safer."""
+    return actor.person is not None and _holds(
+        actor, Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER
+    )
+
+
+def can_lift_any(actor: Actor) -> bool:
+    """Lift what other people protected; commands never do."""
+    return actor.person is not None and _holds(actor, Role.APPROVER)
+
+
+def can_lift(actor: Actor, *, protection: Protection) -> bool:
+    """Lift this one: never one's own."""
+    return (
+        can_lift_any(actor)
+        and actor.person is not None
+        and protection.protected_by_id != actor.person.pk
+    )
 
 
 def can_manage_credentials(actor: Actor) -> bool:

@@ -14,6 +14,7 @@ from connections.views import (
     org_connections,
     overview,
     people,
+    protections,
     sessions,
     step_up,
 )
@@ -46,10 +47,16 @@ urlpatterns = [
     path(
         "connections/export/", org_connections.org_connection_export, name="org-connection-export"
     ),
+    path("connections/protect/", protections.org_connection_protect, name="org-connection-protect"),
     path(
         "connections/<str:site>/<uuid:connection_id>/",
         org_connections.org_connection_detail,
         name="org-connection-detail",
+    ),
+    path(
+        "connections/<str:site>/<uuid:connection_id>/lift/",
+        protections.org_connection_lift,
+        name="org-connection-lift",
     ),
     # Deletions: review and ask, then one deletion's life.
     path("deletions/", history.deletion_list, name="deletion-list"),

@@ -3,13 +3,21 @@
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from uuid import UUID
 
 from connections import clock
 from connections.actors import Actor, command_actor, person_actor
-from connections.models import Credential, KeyPair, OrgConnectionSnapshot, Person, Role
+from connections.models import (
+    Credential,
+    KeyPair,
+    OrgConnectionKey,
+    OrgConnectionSnapshot,
+    Person,
+    Role,
+)
 from connections.secret import Secret
-from connections.services import credentials, people
-from sandbox.demo_world import demo_key_pairs
+from connections.services import credentials, people, protections
+from sandbox.demo_world import connection_id_between, demo_key_pairs
 
 # Of the demo alone, which listens on the loopback address and is gone afterwards.
 PASSWORD = "try-org-admin-1"  # noqa: S105
@@ -81,6 +89,17 @@ def add_credentials(cast: Cast) -> None:
                 api_key=Secret(pair.api_key), application_key=Secret(pair.application_key)
             ),
         )
+
+
+def protect_one(cast: Cast) -> None:
+    """Mark one connection as one that must stay."""
+    key = OrgConnectionKey(
+        site=cast.credentials["Retail US"].site,
+        connection_id=UUID(connection_id_between(source="Contact Center", sink="Retail US")),
+    )
+    protections.protect_connection(
+        actor=cast.actor("credentials"), key=key, reason="month-end reports read these metrics"
+    )
 
 
 def names_of_connections() -> dict[str, str]:

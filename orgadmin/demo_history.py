@@ -35,6 +35,7 @@ from orgadmin.demo_cast import (
     add_people,
     ago,
     names_of_connections,
+    protect_one,
     roles_of,
 )
 from sandbox.demo_world import connection_id_between
@@ -54,6 +55,8 @@ def seed() -> dict[str, Any]:
         add_people(cast)
     with ago(days=30):
         add_credentials(cast)
+    with ago(days=9):
+        protect_one(cast)
     _make_past(cast)
     org_connections.refresh(actor=WORKER)
     link = people.make_sign_in_link(

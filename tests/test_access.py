@@ -26,6 +26,7 @@ APPROVER = {LINUS, ROOT}
 MANAGER = {MARGARET, ROOT}
 EXPORTER = {ADA, LINUS, EDITH, ROOT}
 REFRESHER = {ADA, LINUS, MARGARET, ROOT}
+PROTECTOR = {ADA, LINUS, MARGARET, ROOT}
 AUDITOR = {EDITH, ROOT}
 ADMINISTRATOR = {ROOT}
 EVERYONE = set(CAST)
@@ -52,6 +53,8 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "org-connection-refresh": (None, REFRESHER),
     "org-connection-export": (EXPORTER, None),
     "org-connection-detail": (ANY_ROLE, None),
+    "org-connection-protect": (PROTECTOR, PROTECTOR),
+    "org-connection-lift": (APPROVER, APPROVER),
     "deletion-list": (ANY_ROLE, None),
     "deletion-export": (EXPORTER, None),
     "deletion-new": (OPERATOR, OPERATOR),
@@ -152,7 +155,7 @@ def addresses(
     found = {}
     for name in MATRIX:
         noun, _, act = name.rpartition("-")
-        needs_one = act not in {"list", "new", "refresh", "export"} and noun in about
+        needs_one = act not in {"list", "new", "refresh", "export", "protect"} and noun in about
         found[name] = reverse(name, kwargs=about[noun] if needs_one else None)
     return found
 

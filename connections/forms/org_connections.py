@@ -6,7 +6,9 @@ from urllib.parse import urlencode
 
 from django import forms
 
-from connections.services.org_connections import InventoryFilter
+from connections.services.inventory import InventoryFilter
+
+PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
 
 
 class InventoryForm(forms.Form):
@@ -15,6 +17,7 @@ class InventoryForm(forms.Form):
     site = forms.CharField(max_length=100, required=False)
     org = forms.CharField(max_length=1000, required=False)
     type = forms.CharField(max_length=1000, required=False)
+    protected = forms.ChoiceField(choices=PROTECTED, required=False)
     q = forms.CharField(max_length=200, required=False)
 
     def values(self) -> dict[str, str]:
@@ -35,4 +38,5 @@ class InventoryForm(forms.Form):
             org=values.get("org", ""),
             connection_type=values.get("type", ""),
             text=values.get("q", ""),
+            protected=values.get("protected", ""),
         )

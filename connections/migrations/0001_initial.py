@@ -735,6 +735,84 @@ class Migration(migrations.Migration):
                 violation_error_message="This key pair is stored already.",
             ),
         ),
+        migrations.CreateModel(
+            name="Protection",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("site", models.CharField(max_length=100)),
+                ("connection_id", models.UUIDField()),
+                ("number", models.PositiveIntegerField()),
+                ("reason", models.TextField()),
+                ("protected_at", models.DateTimeField()),
+                (
+                    "protected_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-protected_at", "-id"),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("site", "connection_id", "number"),
+                        name="one_protection_at_a_time",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="ProtectionLifting",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("reason", models.TextField()),
+                ("lifted_at", models.DateTimeField()),
+                (
+                    "lifted_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "protection",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="lifting",
+                        to="connections.protection",
+                    ),
+                ),
+                (
+                    "protector",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("lifted_by", models.F("protector")), _negated=True),
+                        name="nobody_lifts_their_own",
+                    )
+                ],
+            },
+        ),
         migrations.AddIndex(
             model_name="deletion",
             index=models.Index(fields=["-requested_at", "-id"], name="history"),

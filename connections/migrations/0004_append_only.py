@@ -10,6 +10,8 @@ VALUE = "connections_erasablevalue"
 HEAD = "connections_audithead"
 CHECKPOINT = "connections_checkpoint"
 VERIFICATION = "connections_auditverification"
+PROTECTION = "connections_protection"
+LIFTING = "connections_protectionlifting"
 REFUSED = "The record of acts is append-only"
 
 # Each holds of an INSERT that adds to the end. On SQLite they also stop INSERT OR REPLACE, which
@@ -22,6 +24,19 @@ NEW_CHECKPOINT = (
     " OR (size = NEW.size AND fingerprint = NEW.fingerprint))"
 )
 NEW_VERIFICATION = f"NOT EXISTS (SELECT 1 FROM {VERIFICATION} WHERE id = NEW.id)"
+# One at a time: the one before must be lifted.
+NEW_PROTECTION = (
+    f"NOT EXISTS (SELECT 1 FROM {PROTECTION} WHERE id = NEW.id)"
+    f" AND NOT EXISTS (SELECT 1 FROM {PROTECTION} AS held WHERE held.site = NEW.site"
+    " AND held.connection_id = NEW.connection_id AND (held.number >= NEW.number"
+    f" OR NOT EXISTS (SELECT 1 FROM {LIFTING} WHERE protection_id = held.id)))"
+)
+# By somebody else, and the copy of who protected it must be true.
+NEW_LIFTING = (
+    f"NOT EXISTS (SELECT 1 FROM {LIFTING} WHERE id = NEW.id OR protection_id = NEW.protection_id)"
+    " AND NEW.lifted_by_id <> NEW.protector_id AND NEW.protector_id ="
+    f" (SELECT protected_by_id FROM {PROTECTION} WHERE id = NEW.protection_id)"
+)
 
 # What an UPDATE may do; nothing at all where none is named.
 FORWARD = (
@@ -41,6 +56,8 @@ RULES = (
     (HEAD, ONLY_HEAD, FORWARD),
     (CHECKPOINT, NEW_CHECKPOINT, None),
     (VERIFICATION, NEW_VERIFICATION, None),
+    (PROTECTION, NEW_PROTECTION, None),
+    (LIFTING, NEW_LIFTING, None),
 )
 
 

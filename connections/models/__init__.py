@@ -25,11 +25,13 @@ from connections.models.deletions import (
 from connections.models.org_connections import (
     SNAPSHOT_FIELD_NAMES,
     Listing,
+    OrgConnectionKey,
     OrgConnectionSnapshot,
     SnapshotFields,
     snapshot_digest,
 )
 from connections.models.people import Person, Role, SignInLink
+from connections.models.protections import Protection, ProtectionLifting
 from connections.models.sessions import PersonSession
 from connections.models.workers import WorkerHeartbeat
 
@@ -51,11 +53,14 @@ __all__ = [
     "GlassReview",
     "KeyPair",
     "Listing",
+    "OrgConnectionKey",
     "OrgConnectionSnapshot",
     "Outcome",
     "Person",
     "PersonSession",
     "Policy",
+    "Protection",
+    "ProtectionLifting",
     "Role",
     "SignInLink",
     "SnapshotFields",

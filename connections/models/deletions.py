@@ -56,6 +56,7 @@ class Cause(models.TextChoices):
     PERSON_LOST_RIGHT = "person_lost_right"  # who confirmed or approved it may not any more
     APPROVALS_MISSING = "approvals_missing"  # fewer other people approved than it needs
     CREDENTIAL_RETIRED = "credential_retired"  # its credential was retired meanwhile
+    CONNECTION_PROTECTED = "connection_protected"  # the connection is protected
     ANOTHER_ORG = "another_org"  # the key pair answered for an org it is not pinned to
     KEY_RING_UNUSABLE = "key_ring_unusable"  # no stored key pair can be decrypted
     KEYS_NOT_OPENED = "keys_not_opened"  # this key pair cannot be decrypted

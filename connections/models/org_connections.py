@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db import models
 
@@ -72,6 +74,17 @@ def snapshot_digest(*, site: str, connection_id: str, fields: SnapshotFields) ->
         sorted(fields.connection_types),
     ]
     return hashlib.sha256(json.dumps(decided_on, ensure_ascii=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrgConnectionKey:
+    """Which org connection, whether anybody here ever saw it or not."""
+
+    site: str
+    connection_id: UUID
+
+    def __str__(self) -> str:
+        return f"{self.connection_id} on {self.site}"
 
 
 class OrgConnectionSnapshot(SnapshotFields):

@@ -7,7 +7,14 @@ from django.db.models import Q
 from connections import clock, policies
 from connections.actors import Actor
 from connections.models import Approval, Deletion, Outcome, Person, Role, State
-from connections.services import audit, erasable, fresh_looks, rereading, transitions
+from connections.services import (
+    audit,
+    erasable,
+    fresh_looks,
+    protections,
+    rereading,
+    transitions,
+)
 from connections.services.errors import ConflictError, InvalidInputError, has_words
 from connections.services.fresh_looks import Found, FreshLook
 from connections.services.transitions import Next, Note, describe
@@ -23,10 +30,11 @@ def approve_deletion(*, deletion: Deletion, actor: Actor, digest: str) -> Deleti
     and it is read again before anything is sent.
 
     Raises PermissionDenied (one's own included) and ConflictError when it no longer waits for
-    approval or shows something else.
+    approval, shows something else or is protected.
     """
     _check_may_decide(deletion=deletion, actor=actor)
     _check_awaits_approval(deletion)
+    protections.require_unprotected(protections.protection_against(deletion))
     if digest != deletion.approval_digest:
         raise ConflictError("What you were shown is not what would be sent. Look again.")
     _check_is_undecided(deletion=deletion, actor=actor)

@@ -19,6 +19,7 @@ from connections.models import (
     AuditHead,
     Credential,
     Deletion,
+    OrgConnectionKey,
     Person,
     references_in,
     with_values,
@@ -55,6 +56,8 @@ class Code(StrEnum):
     CREDENTIAL_ROTATION_REFUSED = "credential.rotation_refused"
     CREDENTIAL_POLICY_CHANGED = "credential.policy_changed"
     CREDENTIAL_RETIRED = "credential.retired"
+    CONNECTION_PROTECTED = "org_connection.protected"
+    CONNECTION_PROTECTION_LIFTED = "org_connection.protection_lifted"
     DELETION_REQUESTED = "deletion.requested"
     DELETION_APPROVED = "deletion.approved"
     DELETION_DECLINED = "deletion.declined"
@@ -84,6 +87,10 @@ class Code(StrEnum):
     RECORD_VERIFIED = "record.verified"
     RECORD_FOUND_BROKEN = "record.found_broken"
     PERSON_ERASED = "person.erased"
+
+
+# What an event is about. An org connection is told by its id; its site stands in the details.
+type Subject = Deletion | Credential | Person | OrgConnectionKey
 
 
 _door_is_open: ContextVar[bool] = ContextVar("audit_door_is_open", default=False)
@@ -154,7 +161,7 @@ def record(
     code: Code,
     actor: Actor,
     sentence: str,
-    subject: Deletion | Credential | Person | None = None,
+    subject: Subject | None = None,
     details: dict[str, Any] | None = None,
 ) -> None:
     """Tell one event; it is appended when the `act` around it ends, at once when there is none.
@@ -169,7 +176,7 @@ def record(
         code=code,
         actor=actor,
         sentence=sentence,
-        subject={"id": str(subject.pk), "type": _type_of(subject)} if subject else None,
+        subject=_reference(subject) if subject else None,
         details=details or {},
     )
     pending = _told.get()
@@ -229,8 +236,10 @@ def _document(one: _Told, *, at: datetime, seq: int, name: str, sentence: str) -
     }
 
 
-def _type_of(subject: Deletion | Credential | Person) -> str:
-    return type(subject).__name__.lower()
+def _reference(subject: Subject) -> dict[str, str]:
+    if isinstance(subject, OrgConnectionKey):
+        return {"id": str(subject.connection_id), "type": "org_connection"}
+    return {"id": str(subject.pk), "type": type(subject).__name__.lower()}
 
 
 def copied_columns(document: dict[str, Any]) -> dict[str, Any]:
@@ -249,7 +258,8 @@ def copied_columns(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def events_of(*, subject: Deletion | Credential | Person) -> list[AuditEvent]:
+def events_of(*, subject: Subject) -> list[AuditEvent]:
     """Every event about one subject, oldest first."""
-    events = AuditEvent.objects.filter(subject_type=_type_of(subject), subject_id=str(subject.pk))
+    about = _reference(subject)
+    events = AuditEvent.objects.filter(subject_type=about["type"], subject_id=about["id"])
     return with_values(events.order_by("seq"))

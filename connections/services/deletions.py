@@ -27,6 +27,7 @@ from connections.services import (
     audit,
     erasable,
     history,
+    protections,
     readings,
     reviews,
     sending,
@@ -69,6 +70,7 @@ def request_deletion(
     shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if shown.open_deletion:
         return shown.open_deletion
+    protections.require_unprotected(shown.protection)
     rules.check_requester(shown, requester=requester or actor.person)
     rules.check_nobody_else_sees_it(shown)
     if digest and digest != shown.digest:

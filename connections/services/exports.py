@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from connections.models import Approval, Attempt, AuditEvent, Deletion
 
 if TYPE_CHECKING:
-    from connections.services.org_connections import InventoryRow
+    from connections.services.inventory import InventoryRow
 
 Row = dict[str, Any]
 
@@ -184,6 +184,7 @@ CONNECTION_COLUMNS = (
     "created_by_service_account",
     "seen_by",
     "as_of",
+    "protected",
 )
 
 
@@ -209,6 +210,7 @@ def connection_row(row: "InventoryRow") -> Row:
         "created_by_service_account": snapshot.creator_is_service_account,
         "seen_by": [credential.name for credential in row.seen_by],
         "as_of": as_time(snapshot.last_seen_at),
+        "protected": row.protection is not None,
     }
 
 

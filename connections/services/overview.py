@@ -30,7 +30,7 @@ from connections.models import (
     Outcome,
     State,
 )
-from connections.services import heartbeats, transitions
+from connections.services import heartbeats, protections, transitions
 from connections.services.org_connections import credentials_in_use, is_stale, newest_listings
 from connections.services.verifications import last_verification
 
@@ -86,6 +86,8 @@ class Estate:
     connections: int
     failed: int
     other_end_only: int
+    # Connections that are protected, listed or not.
+    protected: int
     oldest_at: datetime | None
     is_stale: bool
 
@@ -222,6 +224,7 @@ def _estate(
         connections=seen.count(),
         failed=sum(not listing.is_complete for listing in newest),
         other_end_only=len(ends - ours),
+        protected=len(protections.protections_held()),
         oldest_at=min((listing.started_at for listing in newest), default=None),
         is_stale=any(
             is_stale(listings.get(each.pk), now=now) for each in credentials if each.org_id

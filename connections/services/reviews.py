@@ -12,11 +12,13 @@ from connections.models import (
     Credential,
     Deletion,
     Listing,
+    OrgConnectionKey,
     OrgConnectionSnapshot,
     Policy,
+    Protection,
     snapshot_digest,
 )
-from connections.services import org_connections
+from connections.services import org_connections, protections
 from connections.services.errors import ConflictError, InvalidInputError
 
 LONGEST_NAME_TO_TYPE = 60
@@ -38,6 +40,8 @@ class Review:
     policy: Policy
     last_listing: Listing | None
     open_deletion: Deletion | None
+    # What keeps it from being deleted, if anything does.
+    protection: Protection | None
 
     @property
     def is_reviewed(self) -> bool:
@@ -96,6 +100,9 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
         policy=_policy(credential=credential, others=others, snapshot=snapshot),
         last_listing=credential.listings.first(),
         open_deletion=open_deletion(site=credential.site, connection_id=connection_id),
+        protection=protections.protection_of(
+            OrgConnectionKey(site=credential.site, connection_id=connection_id)
+        ),
     )
 
 

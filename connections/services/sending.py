@@ -29,6 +29,7 @@ from connections.models import (
 from connections.services import (
     answers,
     audit,
+    protections,
     readings,
     reconciliation,
     rereading,
@@ -57,9 +58,9 @@ def send_deletion(
     `without_reading`: the person chose to send although the connection could not be read again.
     `reading`: what this same act has just read, so that Datadog is not asked twice.
     Returns the deletion as it stands afterwards; never raises for Datadog's trouble. Raises
-    BlockedError when somebody involved lost the right or the credential is retired, and
-    UnavailableError; each before anything is sent. Raises SentError when it was sent and the
-    database then did not take or show what came back.
+    BlockedError when somebody involved lost the right, the credential is retired or the connection
+    protected, and UnavailableError; each before anything is sent. Raises SentError when it was sent
+    and the database then did not take or show what came back.
     """
     client = require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by)
     if not without_reading:
@@ -95,8 +96,8 @@ def _send(*, client: DatadogClient, connection_id: UUID, began_at: float) -> Ans
 def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> DatadogClient:
     """What can send this deletion, if nothing of ours stands against it; asks Datadog nothing.
 
-    Raises BlockedError when somebody involved lost the right or the credential is retired, and
-    UnavailableError when its keys cannot be opened.
+    Raises BlockedError when somebody involved lost the right, the credential is retired or the
+    connection protected, and UnavailableError when its keys cannot be opened.
     """
     _require_unblocked(deletion=deletion, confirmed_by_id=confirmed_by.pk if confirmed_by else None)
     return readings.open_client(credential=deletion.credential)
@@ -117,6 +118,9 @@ def _what_blocks(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[C
     credential = Credential.objects.get(pk=deletion.credential_id)
     if credential.is_retired:
         return Cause.CREDENTIAL_RETIRED, f"The credential {credential.name} was retired."
+    protection = protections.protection_against(deletion)
+    if protection:
+        return Cause.CONNECTION_PROTECTED, protections.what_protects(protection)
     involved = Person.objects.filter(pk__in=[deletion.requested_by_id, confirmed_by_id])
     for person in involved:
         if not policies.can_delete(person_actor(person=person)):
@@ -163,7 +167,8 @@ def claim(*, deletion: Deletion, actor: Actor, was_read_before: bool) -> Attempt
     """Take the deletion for this process and record the attempt, durably, before it is sent.
 
     Returns None when somebody else claimed or moved it first; then nothing may be sent. Raises
-    BlockedError when a right was lost, or the credential retired, while it was read again.
+    BlockedError when a right was lost, the credential retired or the connection protected while
+    it was read again.
     """
     with audit.act(durable=True):
         Credential.objects.select_for_update(no_key=True).get(pk=deletion.credential_id)

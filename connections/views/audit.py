@@ -25,6 +25,7 @@ _PAGES = {
     "deletion": "deletion-detail",
     "credential": "credential-detail",
     "person": "person-detail",
+    "org_connection": "org-connection-detail",
 }
 
 # The form's fields that the service may refuse, and what it calls them.
@@ -77,8 +78,9 @@ def _address(values: dict[str, str]) -> str:
 
 def _subject_url(event: AuditEvent) -> str:
     name = _PAGES.get(event.subject_type)
+    site = [event.details.get("site", "")] if event.subject_type == "org_connection" else []
     try:
-        return reverse(name, args=[event.subject_id]) if name else ""
+        return reverse(name, args=[*site, event.subject_id]) if name else ""
     except NoReverseMatch:
         return ""
 

@@ -10,12 +10,13 @@ from django.utils.http import urlencode
 
 from connections import clock, policies, wording
 from connections.actors import Actor
-from connections.models import Deletion, Outcome, State
+from connections.models import Deletion, Outcome, Protection, State
 from connections.services import (
     approvals,
     audit,
     deletions,
     endings,
+    protections,
     reviews,
     transitions,
 )
@@ -25,6 +26,7 @@ from connections.wording import Step, Wording
 
 # What happens by itself is looked for only while it is about to happen.
 SOON = timedelta(minutes=2)
+STOPPED_BY_PROTECTION = {Step.CONFIRM, Step.CONFIRM_WITHOUT_READING, Step.APPROVE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,8 @@ class OutcomePage:
     is_own: bool
     # Set for whoever may decide on it.
     decision: Decision | None
+    # What keeps an open deletion from being sent, if anything does.
+    protection: Protection | None
     # Set where the outcome stands on the review page, away from its record.
     is_apart: bool
 
@@ -75,6 +79,7 @@ def outcome_page(
         seen_by=_seen_by(deletion) if deletion.contradicted_at else "",
         is_being_read=transitions.is_being_read(deletion, now=now),
     )
+    protection = None if deletion.is_settled else protections.protection_against(deletion)
     return OutcomePage(
         deletion=deletion,
         words=words,
@@ -82,7 +87,7 @@ def outcome_page(
             step.value: step
             for step in words.steps
             if _may(step, deletion=deletion, actor=actor, now=now)
-            and not (step == Step.APPROVE and decision and not decision.may_approve)
+            and not _is_stopped(step, decision=decision, protection=protection)
         },
         confirm_text=reviews.confirmation_text(deletion),
         typed=typed or Typed(),
@@ -94,15 +99,24 @@ def outcome_page(
             connection_id=deletion.connection_id,
             again=str(deletion.pk),
         ),
-        connection_url=reverse(
-            "org-connection-detail", args=[deletion.site, deletion.connection_id]
-        ),
+        connection_url=_connection_url(deletion),
         history_url=f"{reverse('deletion-list')}?"
         + urlencode({"connection_id": str(deletion.connection_id)}),
         is_own=awaits_approval and actor.person == deletion.requested_by,
         decision=decision,
+        protection=protection,
         is_apart=is_apart,
     )
+
+
+def _connection_url(deletion: Deletion) -> str:
+    return reverse("org-connection-detail", args=[deletion.site, deletion.connection_id])
+
+
+def _is_stopped(step: Step, *, decision: Decision | None, protection: Protection | None) -> bool:
+    if protection and step in STOPPED_BY_PROTECTION:
+        return True
+    return step == Step.APPROVE and decision is not None and not decision.may_approve
 
 
 def _seen_by(deletion: Deletion) -> str:

@@ -120,6 +120,7 @@ class ReviewPage:
     curl: str
     # The same review afresh, with what was typed into it.
     again_url: str
+    connection_url: str
     # Where the record of this form is found, should our own answer be lost.
     record_url: str
 
@@ -149,6 +150,9 @@ def page_of(review: Review, *, form: DeletionForm) -> ReviewPage:
             credential=review.credential.pk,
             connection_id=review.connection_id,
             **{name: str(form[name].value() or "") for name in PREFILLED},
+        ),
+        connection_url=reverse(
+            "org-connection-detail", args=[review.credential.site, review.connection_id]
         ),
         record_url=review_url(
             credential=review.credential.pk,

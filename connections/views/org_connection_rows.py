@@ -6,7 +6,7 @@ from datetime import datetime
 from django.urls import reverse
 
 from connections.models import Credential, Deletion, Listing
-from connections.services.org_connections import Coverage, Inventory, InventoryRow
+from connections.services.inventory import Coverage, Inventory, InventoryRow
 from connections.services.trouble import words_for
 from connections.views.ages import age_words
 from connections.views.deletion_review import review_url, site_name
@@ -35,10 +35,10 @@ class RowView:
 def row_view(
     row: InventoryRow, *, deletion: Deletion | None, can_delete: bool, site_names: dict[str, str]
 ) -> RowView:
-    """A row with its links. A connection with an open deletion leads there instead."""
+    """A row with its links. One with an open deletion leads there; a protected one stays."""
     snapshot = row.snapshot
     delete_url = ""
-    if can_delete and deletion is None:
+    if can_delete and deletion is None and row.protection is None:
         delete_url = review_url(
             credential=row.default_credential().pk, connection_id=snapshot.connection_id
         )

@@ -21,17 +21,24 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from connections import clock, policies
 from connections.actors import Actor
-from connections.forms.org_connections import InventoryForm
-from connections.models import Listing
+from connections.forms.org_connections import PROTECTED, InventoryForm
+from connections.models import Listing, OrgConnectionKey
 from connections.services import org_connections, people, sights
 from connections.services.errors import UnavailableError
-from connections.services.org_connections import Inventory, InventoryRow
+from connections.services.inventory import (
+    Inventory,
+    InventoryRow,
+    open_deletions_of,
+    prepare_export,
+    take_inventory,
+)
 from connections.views import org_connection_rows as shown
 from connections.views.ages import age_words
 from connections.views.deletion_review import review_url, site_name
 from connections.views.downloads import download
 from connections.views.limits import limited
 from connections.views.org_connection_life import life_of
+from connections.views.protection_facts import protection_page
 from connections.views.support import SeeOther, actor_of
 from connections.wording import badge, unavailable_words
 
@@ -45,7 +52,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     """Every org connection that the newest stored snapshots show."""
     actor = actor_of(request)
     form = InventoryForm(request.GET)
-    inventory = org_connections.inventory(actor=actor, only=form.inventory_filter())
+    inventory = take_inventory(actor=actor, only=form.inventory_filter())
     # What comes after a refresh never asks for another by itself, however that one went.
     is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
     page, next_after = _page(inventory.rows, after=_cursor(request))
@@ -60,6 +67,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         **_freshness(inventory, actor=actor),
         "can_export": policies.can_export(actor),
         "can_refresh": policies.can_refresh(actor),
+        "can_protect": policies.can_protect(actor),
         "can_manage_credentials": policies.can_manage_credentials(actor),
         "administrators": people.names_of_administrators() if _has_no_credential(inventory) else [],
     }
@@ -68,7 +76,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
 
 
 def _row_views(page: list[InventoryRow], *, actor: Actor) -> list[shown.RowView]:
-    deletions = org_connections.open_deletions_of(page)
+    deletions = open_deletions_of(page)
     can_delete = policies.can_delete(actor)
     names = {site: site_name(site) for site in {row.snapshot.site for row in page}}
     return [
@@ -123,6 +131,7 @@ def _filters(form: InventoryForm, inventory: Inventory) -> dict[str, Any]:
         "clear_url": reverse("org-connection-list") if values else "",
         "site_options": [(site, site_name(site)) for site in inventory.sites],
         "org_options": [(org, org) for org in inventory.orgs],
+        "protected_options": PROTECTED,
         "type_options": [(kind, kind) for kind in inventory.connection_types],
         "count": f"{count} of {inventory.total:,} shown" if values else f"{count} shown",
     }
@@ -189,7 +198,7 @@ def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpR
     if file_format not in EXPORT_FORMATS:
         raise BadRequest("Export as csv or json.")
     form = InventoryForm(request.GET)
-    export = org_connections.prepare_export(
+    export = prepare_export(
         actor=actor_of(request),
         only=form.inventory_filter(),
         file_format=file_format,
@@ -204,11 +213,19 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
     actor = actor_of(request)
     if not site.isprintable():
         raise Http404("No site is called so.")
+    key = OrgConnectionKey(site=site, connection_id=connection_id)
     seen = sights.connection_seen(actor=actor, site=site, connection_id=connection_id)
+    protection = protection_page(key=key, actor=actor)
     if seen is None:
-        raise Http404("No credential of ours ever saw this connection.")
-    can_delete = policies.can_delete(actor) and seen.open_deletion is None
+        if not protection.history:
+            raise Http404("No credential of ours ever saw this connection.")
+        context = {"key": key, "site_name": site_name(site), "protection": protection}
+        return render(request, "connections/org_connection_unseen.html", context)
+    can_delete = (
+        policies.can_delete(actor) and seen.open_deletion is None and protection.held is None
+    )
     context = {
+        "protection": protection,
         "seen": seen,
         "snapshot": seen.snapshot,
         "site_name": site_name(site),

@@ -16,6 +16,7 @@ _WORDS: dict[str, str] = {
     Cause.PERSON_LOST_RIGHT: "Somebody who asked for, confirmed or approved it lost the right.",
     Cause.APPROVALS_MISSING: "Fewer other people approved it than it needs.",
     Cause.CREDENTIAL_RETIRED: "Its credential was retired.",
+    Cause.CONNECTION_PROTECTED: "The connection is protected.",
     Cause.ANOTHER_ORG: "The key pair answered for another org than the one it belongs to.",
     Cause.KEY_RING_UNUSABLE: "The key ring that decrypts stored keys is missing or wrong.",
     Cause.KEYS_NOT_OPENED: "The stored keys cannot be decrypted. Rotate to a pair pasted anew.",

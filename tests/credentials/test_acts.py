@@ -18,11 +18,11 @@ from connections.models import (
     Role,
     State,
 )
-from connections.services import credentials, org_connections
+from connections.services import credentials
 from connections.services.credential_rules import approval_warning
 from connections.services.credentials import RotationRefusedError
 from connections.services.errors import ConflictError, InvalidInputError
-from connections.services.org_connections import InventoryFilter
+from connections.services.inventory import InventoryFilter, take_inventory
 from connections.services.retirement import retire_credential
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -372,8 +372,8 @@ def test_what_only_it_saw_leaves_the_inventory(
     added(sandbox, "Labs EU")
     retire(credential)
 
-    inventory = org_connections.inventory(actor=command_actor(), only=InventoryFilter())
-    assert {row.snapshot.source_org_name for row in inventory.rows} == {"Labs EU"}
+    seen = take_inventory(actor=command_actor(), only=InventoryFilter())
+    assert {row.snapshot.source_org_name for row in seen.rows} == {"Labs EU"}
 
 
 @pytest.mark.parametrize("act", ["verify", "rename", "rotate", "policy", "retire"])

@@ -7,7 +7,7 @@ from connections.actors import command_actor
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.models import Credential, Listing
 from connections.services import exports, org_connections
-from connections.services.org_connections import InventoryFilter, InventoryRow
+from connections.services.inventory import InventoryFilter, InventoryRow, take_inventory
 from connections.services.trouble import words_for
 
 COLUMNS = (
@@ -45,7 +45,7 @@ class Command(OrgAdminCommand):
         if not options["stored"]:
             self.check_keys()
             org_connections.refresh(actor=actor, credentials=chosen)
-        rows = org_connections.inventory(actor=actor, only=InventoryFilter()).rows
+        rows = take_inventory(actor=actor, only=InventoryFilter()).rows
         if options["credential"]:
             rows = [row for row in rows if chosen[0] in row.seen_by]
         failures = _failures(chosen)

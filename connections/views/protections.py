@@ -1,0 +1,76 @@
+"""Protecting a connection, and lifting what another person protected."""
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods
+
+from connections import policies
+from connections.forms.protections import LiftingForm, ProtectionForm
+from connections.models import OrgConnectionKey
+from connections.services import protections, reviews
+from connections.services.errors import ConflictError, InvalidInputError
+from connections.views.protection_facts import connection_url
+from connections.views.support import SeeOther, actor_of
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def org_connection_protect(request: HttpRequest) -> HttpResponse:
+    """Which connection must stay, seen here before or not, and why."""
+    actor = actor_of(request)
+    policies.require(policies.can_protect(actor), "protect connections")
+    form = ProtectionForm(request.POST or None, initial=request.GET.dict())
+    conflict = ""
+    if form.is_valid():
+        typed = form.cleaned_data
+        try:
+            key = OrgConnectionKey(
+                site=typed["site"],
+                connection_id=reviews.parse_connection_id(typed["connection_id"]),
+            )
+            protections.protect_connection(actor=actor, key=key, reason=typed["reason"])
+        except InvalidInputError as error:
+            form.add_service_errors(error)
+        except ConflictError as error:
+            conflict = str(error)
+        else:
+            if protections.is_being_sent(key):
+                messages.warning(request, "It is protected, but a DELETE is on its way just now.")
+            else:
+                messages.success(request, "It is protected: nobody can delete it here.")
+            return SeeOther(connection_url(key))
+    context = {"form": form, "conflict": conflict}
+    status = 409 if conflict else 422 if form.is_bound else 200
+    return render(request, "connections/org_connection_protect.html", context, status=status)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
+    """Why it may be deleted again; somebody else's protection only."""
+    actor = actor_of(request)
+    policies.require(policies.can_lift_any(actor), "lift protections")
+    key = OrgConnectionKey(site=site, connection_id=connection_id)
+    protection = protections.protection_of(key)
+    if protection is None:
+        messages.error(request, "It is not protected now.")
+        return redirect(connection_url(key))
+    protections.check_not_own(protection, actor=actor)
+    form = LiftingForm(request.POST or None)
+    if form.is_valid():
+        try:
+            protections.lift_protection(
+                actor=actor, protection=protection, reason=form.cleaned_data["reason"]
+            )
+        except InvalidInputError as error:
+            form.add_service_errors(error)
+        except ConflictError as error:
+            messages.error(request, str(error))
+            return SeeOther(connection_url(key))
+        else:
+            messages.success(request, "The protection is lifted: it can be deleted again.")
+            return SeeOther(connection_url(key))
+    context = {"form": form, "protection": protection, "back_url": connection_url(key)}
+    status = 422 if form.is_bound else 200
+    return render(request, "connections/org_connection_lift.html", context, status=status)

@@ -1,0 +1,362 @@
+"""What is protected is not deleted by anybody, and only another person may take that back."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from uuid import UUID, uuid4
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.db import Error as DatabaseError
+from django.db import IntegrityError, connection, transaction
+
+from connections import failpoints
+from connections.actors import WORKER, Actor, command_actor, person_actor
+from connections.models import (
+    Attempt,
+    AuditEvent,
+    Credential,
+    Deletion,
+    OrgConnectionKey,
+    Outcome,
+    Person,
+    Policy,
+    Protection,
+    ProtectionLifting,
+    Role,
+    State,
+)
+from connections.services import (
+    approvals,
+    deletions,
+    due,
+    org_connections,
+    protections,
+    reviews,
+    sending,
+)
+from connections.services.erasure import erase_person
+from connections.services.errors import BlockedError, ConflictError, InvalidInputError
+from sandbox.faults import CUT_AFTER_READING, rate_limited
+from sandbox.server import SandboxServer
+from tests.deletions.conftest import Ask
+from tests.support.clock import SettableClock
+from tests.support.people import make_person
+from tests.support.sandbox import connection_between
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+REASON = "the SOC reads it during the audit"
+
+
+@pytest.fixture
+def key(sandbox: SandboxServer, credential: Credential) -> OrgConnectionKey:
+    wanted = connection_between(sandbox.world, "Payments US", "Group SOC")
+    return OrgConnectionKey(site=credential.site, connection_id=UUID(wanted.id))
+
+
+def protect(key: OrgConnectionKey, person: Person) -> Protection:
+    return protections.protect_connection(actor=person_actor(person=person), key=key, reason=REASON)
+
+
+def lift(protection: Protection, person: Person) -> ProtectionLifting:
+    return protections.lift_protection(
+        actor=person_actor(person=person), protection=protection, reason="the audit is over"
+    )
+
+
+def asked(*, actor: Actor, credential: Credential, key: OrgConnectionKey) -> Deletion:
+    shown = reviews.review(actor=actor, credential=credential, connection_id=key.connection_id)
+    return deletions.request_deletion(
+        actor=actor,
+        credential=credential,
+        connection_id=key.connection_id,
+        reason="x",
+        ticket="",
+        request_id=uuid4(),
+        digest=shown.digest,
+        confirmation=None if shown.needs_approval else shown.text_to_type,
+    )
+
+
+@pytest.fixture
+def approved(ada: Person, linus: Person, credential: Credential, key: OrgConnectionKey) -> Deletion:
+    Credential.objects.update(policy=Policy.ONE)
+    credential.refresh_from_db()
+    deletion = asked(actor=person_actor(person=ada), credential=credential, key=key)
+    return approvals.approve_deletion(
+        deletion=deletion, actor=person_actor(person=linus), digest=deletion.approval_digest
+    )
+
+
+def confirmed(deletion: Deletion, person: Person) -> Deletion:
+    return deletions.execute_deletion(
+        deletion=deletion, actor=person_actor(person=person), confirmation="Payments US"
+    )
+
+
+def test_asking_is_refused_and_says_who_protects_it_and_why(
+    ada: Person, linus: Person, credential: Credential, key: OrgConnectionKey
+) -> None:
+    protect(key, linus)
+    with pytest.raises(BlockedError, match=f"Linus said at .*{REASON}") as refused:
+        asked(actor=person_actor(person=ada), credential=credential, key=key)
+    assert refused.value.cause == "connection_protected"
+    assert not Deletion.objects.exists()
+
+
+def test_approving_is_refused(
+    ada: Person, linus: Person, margaret: Person, credential: Credential, key: OrgConnectionKey
+) -> None:
+    Credential.objects.update(policy=Policy.ONE)
+    credential.refresh_from_db()
+    deletion = asked(actor=person_actor(person=ada), credential=credential, key=key)
+    protect(key, margaret)
+    with pytest.raises(ConflictError, match="protected"):
+        approvals.approve_deletion(
+            deletion=deletion, actor=person_actor(person=linus), digest=deletion.approval_digest
+        )
+    assert not deletion.approvals.exists()
+
+
+def test_confirming_is_refused_and_the_state_stays(
+    approved: Deletion, ada: Person, margaret: Person, key: OrgConnectionKey, sandbox: SandboxServer
+) -> None:
+    protect(key, margaret)
+    with pytest.raises(BlockedError, match="protected"):
+        confirmed(approved, ada)
+    approved.refresh_from_db()
+    assert approved.state == State.APPROVED
+    assert approved.confirmed_at is None
+    assert sandbox.world.deletes_received(str(key.connection_id)) == 0
+
+
+def test_what_is_protected_while_it_is_read_again_is_not_sent(
+    approved: Deletion,
+    ada: Person,
+    margaret: Person,
+    key: OrgConnectionKey,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def protect_first(point: failpoints.Point, **_: object) -> None:
+        if point == failpoints.Point.BEFORE_CLAIM:
+            protect(key, margaret)
+
+    monkeypatch.setattr(failpoints, "reach", protect_first)
+    with pytest.raises(BlockedError, match="protected"):
+        confirmed(approved, ada)
+    assert not Attempt.objects.exists()
+    assert sandbox.world.deletes_received(str(key.connection_id)) == 0
+
+
+def test_the_worker_settles_a_waiting_one_as_not_sent(
+    ask: Ask, linus: Person, key: OrgConnectionKey, clock: SettableClock, sandbox: SandboxServer
+) -> None:
+    deletion = ask(rate_limited(reset="1"))
+    assert deletion.state == State.WAITING
+    protect(key, linus)
+    clock.advance(seconds=2)
+    due.work_off(actor=WORKER)
+    deletion.refresh_from_db()
+    assert (deletion.outcome, deletion.cause) == (Outcome.NOT_SENT, "connection_protected")
+    assert sandbox.world.deletes_received(str(key.connection_id)) == 1
+
+
+def test_after_an_ambiguous_attempt_the_worker_says_that_it_does_not_know(
+    ask: Ask, linus: Person, key: OrgConnectionKey, clock: SettableClock
+) -> None:
+    deletion = ask(CUT_AFTER_READING)
+    Deletion.objects.update(state=State.WAITING, due_at=clock.now(), expires_at=None)
+    protect(key, linus)
+    due.work_off(actor=WORKER)
+    deletion.refresh_from_db()
+    assert (deletion.state, deletion.cause) == (State.UNKNOWN, "connection_protected")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(settings.DATABASE_IS_SQLITE, reason="SQLite has one writer at a time")
+def test_of_a_claim_and_a_protection_at_once_one_comes_first(
+    approved: Deletion, ada: Person, margaret: Person, key: OrgConnectionKey
+) -> None:
+    is_claiming, started = Event(), Event()
+
+    def hold(point: failpoints.Point, **_: object) -> None:
+        if point == failpoints.Point.INSIDE_CLAIM:
+            is_claiming.set()
+            assert started.wait(timeout=10)
+
+    def protect_meanwhile() -> None:
+        try:
+            assert is_claiming.wait(timeout=10)
+            started.set()
+            protect(key, margaret)
+        finally:
+            connection.close()
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
+        patch.setattr(failpoints, "reach", hold)
+        protecting = pool.submit(protect_meanwhile)
+        sending.claim(deletion=approved, actor=WORKER, was_read_before=True)
+        protecting.result(timeout=20)
+    event = AuditEvent.objects.get(code="org_connection.protected")
+    assert event.details["is_being_sent"] is True
+    sent = AuditEvent.objects.get(code="deletion.sending")
+    assert sent.seq < event.seq
+
+
+def test_it_outlives_every_listing_and_credential(
+    ada: Person,
+    linus: Person,
+    credential: Credential,
+    key: OrgConnectionKey,
+    sandbox: SandboxServer,
+) -> None:
+    protect(key, linus)
+    wanted = sandbox.world.connection(connection_id=str(key.connection_id))
+    assert wanted
+    sandbox.world.remove_connection(connection_id=wanted.id)
+    org_connections.refresh_credentials(credentials=[credential], actor=WORKER)
+    assert protections.protection_of(key)
+    sandbox.world.add_connection(
+        source_org=wanted.source_org, sink_org=wanted.sink_org, id=wanted.id
+    )
+    org_connections.refresh_credentials(credentials=[credential], actor=WORKER)
+    with pytest.raises(BlockedError):
+        asked(actor=person_actor(person=ada), credential=credential, key=key)
+
+
+def test_what_was_never_seen_can_be_protected(
+    linus: Person, ada: Person, credential: Credential
+) -> None:
+    key = OrgConnectionKey(site=credential.site, connection_id=uuid4())
+    protect(key, linus)
+    with pytest.raises(BlockedError):
+        asked(actor=person_actor(person=ada), credential=credential, key=key)
+
+
+def test_lifted_by_another_person_it_can_be_deleted(
+    ada: Person, linus: Person, margaret: Person, credential: Credential, key: OrgConnectionKey
+) -> None:
+    lift(protect(key, margaret), linus)
+    deletion = asked(actor=person_actor(person=ada), credential=credential, key=key)
+    assert deletion.outcome == Outcome.DELETED
+    codes = set(AuditEvent.objects.values_list("code", flat=True))
+    assert {"org_connection.protected", "org_connection.protection_lifted"} <= codes
+
+
+def test_nobody_lifts_their_own_not_even_an_administrator(
+    root: Person, key: OrgConnectionKey
+) -> None:
+    protection = protect(key, root)
+    with pytest.raises(PermissionDenied, match="someone else"):
+        lift(protection, root)
+    assert protections.protection_of(key)
+
+
+def test_the_database_refuses_lifting_ones_own(linus: Person, key: OrgConnectionKey) -> None:
+    protection = protect(key, linus)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        ProtectionLifting.objects.create(
+            protection=protection,
+            reason="x",
+            lifted_at=protection.protected_at,
+            lifted_by=linus,
+            protector=linus,
+        )
+
+
+def test_the_database_refuses_a_false_copy_of_who_protected_it(
+    linus: Person, ada: Person, key: OrgConnectionKey
+) -> None:
+    protection = protect(key, linus)
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+        ProtectionLifting.objects.create(
+            protection=protection,
+            reason="x",
+            lifted_at=protection.protected_at,
+            lifted_by=linus,
+            protector=ada,
+        )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE connections_protection SET reason = 'x'",
+        "DELETE FROM connections_protection",
+        "UPDATE connections_protectionlifting SET reason = 'x'",
+        "DELETE FROM connections_protectionlifting",
+        "INSERT INTO connections_protection (site, connection_id, number, reason, protected_at, "
+        "protected_by_id) SELECT site, connection_id, 7, 'x', protected_at, protected_by_id "
+        "FROM connections_protection WHERE number = 2",
+    ],
+)
+def test_the_database_keeps_the_history(
+    linus: Person, margaret: Person, key: OrgConnectionKey, statement: str
+) -> None:
+    lift(protect(key, margaret), linus)
+    protect(key, margaret)
+    with (
+        pytest.raises(DatabaseError, match="append-only"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "role", [Role.OPERATOR, Role.CREDENTIAL_MANAGER, Role.AUDITOR, Role.VIEWER]
+)
+def test_who_may_not_lift(linus: Person, key: OrgConnectionKey, role: Role) -> None:
+    protection = protect(key, linus)
+    with pytest.raises(PermissionDenied):
+        lift(protection, make_person("barbara", role))
+
+
+@pytest.mark.parametrize("role", [Role.AUDITOR, Role.VIEWER])
+def test_who_may_not_protect(key: OrgConnectionKey, db: None, role: Role) -> None:
+    with pytest.raises(PermissionDenied):
+        protect(key, make_person("barbara", role))
+
+
+def test_no_command_protects_or_lifts(linus: Person, key: OrgConnectionKey) -> None:
+    with pytest.raises(PermissionDenied):
+        protections.protect_connection(actor=command_actor(), key=key, reason=REASON)
+    with pytest.raises(PermissionDenied):
+        protections.lift_protection(
+            actor=command_actor(), protection=protect(key, linus), reason="x"
+        )
+
+
+def test_what_is_protected_is_not_protected_twice(
+    linus: Person, margaret: Person, key: OrgConnectionKey
+) -> None:
+    protect(key, linus)
+    with pytest.raises(ConflictError, match="already"):
+        protect(key, margaret)
+
+
+def test_what_was_lifted_is_not_lifted_twice(
+    linus: Person, margaret: Person, root: Person, key: OrgConnectionKey
+) -> None:
+    protection = protect(key, margaret)
+    lift(protection, linus)
+    with pytest.raises(ConflictError):
+        lift(protection, root)
+
+
+@pytest.mark.parametrize("reason", ["", " ", "\u200b", "x" * 4001])
+def test_a_reason_can_be_read(linus: Person, key: OrgConnectionKey, reason: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        protections.protect_connection(actor=person_actor(person=linus), key=key, reason=reason)
+    assert "reason" in refused.value.fields
+
+
+def test_who_protected_it_is_still_told_once_erased(
+    linus: Person, root: Person, key: OrgConnectionKey
+) -> None:
+    protect(key, linus)
+    erase_person(actor=person_actor(person=root), person=linus)
+    [held] = protections.protections_of(key)
+    assert str(held.protected_by).startswith("erased person no.")
