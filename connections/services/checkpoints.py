@@ -53,17 +53,28 @@ def make_checkpoint() -> Checkpoint | None:
         head = AuditHead.objects.select_for_update().get()
         if head.size == 0:
             return None
-        made = Checkpoint.objects.filter(size=head.size, fingerprint=key.fingerprint).first()
-        if made is not None:
-            return made
-        root = chain.root_of(chain.frontier_of(head.frontier))
-        return Checkpoint.objects.create(
-            size=head.size,
-            root=root.hex(),
-            fingerprint=key.fingerprint,
-            note=sign(origin=head.origin, size=head.size, root=root, key=key),
-            made_at=clock.now(),
-        )
+        return store(checkpoint=of_head(head=head, key=key))
+
+
+def of_head(*, head: AuditHead, key: SigningKey) -> Checkpoint:
+    """The checkpoint of the record as this head row says it is; not stored."""
+    root = chain.root_of(chain.frontier_of(head.frontier))
+    return Checkpoint(
+        size=head.size,
+        root=root.hex(),
+        fingerprint=key.fingerprint,
+        note=sign(origin=head.origin, size=head.size, root=root, key=key),
+        made_at=clock.now(),
+    )
+
+
+def store(*, checkpoint: Checkpoint) -> Checkpoint:
+    """Keep a checkpoint; gives the one there is when this key signed this size before."""
+    same = Checkpoint.objects.filter(size=checkpoint.size, fingerprint=checkpoint.fingerprint)
+    made = same.first()
+    if made is None:
+        checkpoint.save(force_insert=True)
+    return made or checkpoint
 
 
 def rotate_signing_key(*, actor: Actor) -> SigningKey:

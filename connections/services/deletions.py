@@ -181,6 +181,14 @@ def _record_request(deletion: Deletion, *, actor: Actor) -> None:
             "policy": deletion.policy,
             "approval_digest": deletion.approval_digest,
             "connection_types": deletion.connection_types,
+            "site": deletion.site,
+            "connection_id": str(deletion.connection_id),
+            "credential": deletion.credential_name,
+            "credential_fingerprint": deletion.credential_fingerprint,
+            "source_org": {"id": deletion.source_org_id, "name": deletion.source_org_name},
+            "sink_org": {"id": deletion.sink_org_id, "name": deletion.sink_org_name},
+            # The person asked for, whom a command names beside itself.
+            "requested_by": str(deletion.requested_by_id) if deletion.requested_by_id else None,
         },
     )
     if deletion.confirmed_at:

@@ -211,18 +211,24 @@ def prepare_export(
         words="deletions",
         file_format=file_format,
         asked_for=asked_for,
-        rows=lambda: (exports.deletion_row(deletion) for deletion in _in_batches(only)),
+        rows=lambda: (exports.deletion_row(deletion) for deletion in every_deletion(only=only)),
         columns=exports.DELETION_COLUMNS,
     )
 
 
-def _in_batches(only: HistoryFilter) -> Iterator[Deletion]:
+def every_deletion(*, only: HistoryFilter) -> Iterator[Deletion]:
+    """Every deletion that passes the filter, newest first, with its attempts and approvals."""
     parts = _parts(only)
     cursor: Cursor | None = None
     while batch := _rows_after(parts, cursor, limit=EXPORT_BATCH):
         prefetch_related_objects(batch, "attempts", "approvals")
         yield from batch
         cursor = Cursor(requested_at=batch[-1].requested_at, id=batch[-1].id)
+
+
+def count_in_period(*, since: datetime | None, until: datetime | None) -> int:
+    """How many deletions were asked for in a period, exactly, whatever else is true of them."""
+    return _rows(HistoryFilter(since=since, until=until)).count()
 
 
 def search_text_of(deletion: Deletion) -> str:

@@ -1,0 +1,1195 @@
+#!/usr/bin/env python3
+"""Check an evidence bundle of Org Admin, offline.
+
+    python3 verify.py bundle.zip [--fingerprint HEX] [--checkpoint FILE]
+
+One file, Python 3.9 or newer, the standard library alone; it opens no connection and writes
+nothing. docs/EVIDENCE.md of the product describes every format that is read here, so that anybody
+can write another verifier. Get this file and the key's fingerprint by another way than the bundle:
+a bundle that was forged as a whole brings a verifier that says yes.
+
+Exit code 0: everything that was checked holds. 1: something does not. 2: it could not be checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import hashlib
+import heapq
+import html
+import json
+import re
+import struct
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, BinaryIO
+
+FORMAT = "orgadmin evidence bundle 1"
+# Every file of a bundle, in the order in which they stand in the archive.
+NAMES = (
+    "README.txt",
+    "verify.py",
+    "keys.json",
+    "checkpoint.txt",
+    "checkpoints.ndjson",
+    "values.ndjson",
+    "population.json",
+    "sample-25.json",
+    "deletions.json",
+    "deletions.html",
+    "events.ndjson",
+    "manifest.json",
+    "manifest.sig",
+)
+LISTED = NAMES[:-2]
+SAMPLE_SIZE = 25
+PIECE = 1 << 20
+# Longer lines, and files that are read as a whole, are refused, so that memory stays bounded.
+LONGEST_LINE = 8 << 20
+MOST_EVENTS_OF_ONE = 50_000
+# A row's own time and the time of the event that tells of it: how far apart they may be.
+NEAR = timedelta(minutes=5)
+
+
+class BrokenError(Exception):
+    """Something does not hold; the text says what."""
+
+
+class UncheckedError(Exception):
+    """It could not be checked; the text says why."""
+
+
+def require(holds: object, complaint: str) -> None:
+    """Raise BrokenError with this complaint, unless it holds."""
+    if not holds:
+        raise BrokenError(complaint)
+
+
+# --- JSON, strictly -----------------------------------------------------------------------------
+
+
+def load_json(data: bytes, what: str) -> Any:
+    """A document without doubled keys, numbers with fractions or numbers of absurd length."""
+    try:
+        return json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_no_number,
+            parse_constant=_no_number,
+        )
+    except (ValueError, RecursionError):
+        raise BrokenError(f"{what} is not the JSON that it must be.") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return document
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 19:
+        raise ValueError("a number is too long")
+    return int(digits)
+
+
+def _no_number(digits: str) -> int:
+    raise ValueError("there are no such numbers in a bundle")
+
+
+def get(document: Any, key: str, kind: type, what: str) -> Any:
+    """The value of a key, which must be of exactly this type."""
+    value = document.get(key) if type(document) is dict else None
+    require(type(value) is kind, f"{what} has no proper “{key}”.")
+    return value
+
+
+def decode_base64(text: Any, length: int, what: str) -> bytes:
+    """So many bytes from base64 in its one proper spelling."""
+    try:
+        data = base64.b64decode(text, validate=True) if type(text) is str else b""
+    except (binascii.Error, ValueError):
+        data = b""
+    if len(data) != length or base64.b64encode(data).decode() != text:
+        raise BrokenError(f"{what} is not the base64 of {length} bytes.")
+    return data
+
+
+# --- Ed25519 (RFC 8032), verification alone -----------------------------------------------------
+
+_P = 2**255 - 19
+_L = 2**252 + 27742317777372353535851937790883648493
+_D = -121665 * pow(121666, _P - 2, _P) % _P
+_ROOT_OF_MINUS_ONE = pow(2, (_P - 1) // 4, _P)
+# A point as (X, Y, Z, T): x = X/Z, y = Y/Z, xy = T/Z.
+_Point = tuple[int, int, int, int]
+_NEUTRAL: _Point = (0, 1, 1, 0)
+
+
+def _add(a: _Point, b: _Point) -> _Point:
+    m = (a[1] - a[0]) * (b[1] - b[0]) % _P
+    n = (a[1] + a[0]) * (b[1] + b[0]) % _P
+    t, z = 2 * a[3] * b[3] * _D % _P, 2 * a[2] * b[2] % _P
+    e, f, g, h = n - m, z - t, z + t, n + m
+    return (e * f % _P, g * h % _P, f * g % _P, e * h % _P)
+
+
+def _decompress(data: bytes) -> _Point | None:
+    number = int.from_bytes(data, "little")
+    sign, y = number >> 255, number & ((1 << 255) - 1)
+    if y >= _P:
+        return None
+    square = (y * y - 1) * pow(_D * y * y + 1, _P - 2, _P) % _P
+    x = pow(square, (_P + 3) // 8, _P)
+    if (x * x - square) % _P:
+        x = x * _ROOT_OF_MINUS_ONE % _P
+    if (x * x - square) % _P or (x == 0 and sign):
+        return None
+    if x & 1 != sign:
+        x = _P - x
+    return (x, y, 1, x * y % _P)
+
+
+def _compress(point: _Point) -> bytes:
+    inverse = pow(point[2], _P - 2, _P)
+    x, y = point[0] * inverse % _P, point[1] * inverse % _P
+    number: int = y | (x & 1) << 255
+    return number.to_bytes(32, "little")
+
+
+_BASE = _decompress((4 * pow(5, _P - 2, _P) % _P).to_bytes(32, "little")) or _NEUTRAL
+
+
+def is_signed(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether this is the key's signature; keys and spellings that RFC 8032 forbids never are."""
+    if len(public_key) != 32 or len(signature) != 64:
+        return False
+    point, s = _decompress(public_key), int.from_bytes(signature[32:], "little")
+    if point is None or s >= _L:
+        return False
+    double = _add(point, point)
+    times_four = _add(double, double)
+    if _compress(_add(times_four, times_four)) == _compress(_NEUTRAL):
+        # A point of small order, under which anything can be made to look signed.
+        return False
+    digest = hashlib.sha512(signature[:32] + public_key + message).digest()
+    k = int.from_bytes(digest, "little") % _L
+    minus = (_P - point[0], point[1], 1, _P - point[3])
+    # s·B − k·A, both at once.
+    table = (_NEUTRAL, _BASE, minus, _add(_BASE, minus))
+    result: _Point = _NEUTRAL
+    for bit in range(max(s.bit_length(), k.bit_length()) - 1, -1, -1):
+        result = _add(result, result)
+        which = (s >> bit & 1) | (k >> bit & 1) << 1
+        if which:
+            result = _add(result, table[which])
+    return _compress(result) == signature[:32]
+
+
+# --- The tree of RFC 6962 -----------------------------------------------------------------------
+
+
+def leaf_hash(text: bytes) -> bytes:
+    """The leaf of an event's text."""
+    return hashlib.sha256(b"\x00" + text).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """The node above two others."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
+    """The root that an audit path leads to from leaf `index` (from 0); None when it cannot."""
+    if not 0 <= index < size:
+        return None
+    node, last = leaf, size - 1
+    for sibling in path:
+        if last == 0:
+            return None
+        if index & 1 or index == last:
+            node = node_hash(sibling, node)
+            while index and not index & 1:
+                index, last = index >> 1, last >> 1
+        else:
+            node = node_hash(node, sibling)
+        index, last = index >> 1, last >> 1
+    return node if last == 0 else None
+
+
+def is_prefix(
+    old_size: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]
+) -> bool:
+    """Whether a consistency proof shows that the larger tree begins with the smaller one."""
+    if not 0 < old_size <= size:
+        return False
+    if old_size == size:
+        return not proof and old_root == root
+    nodes = list(proof)
+    if old_size & (old_size - 1) == 0:
+        nodes.insert(0, old_root)
+    if not nodes:
+        return False
+    index, last = old_size - 1, size - 1
+    while index & 1:
+        index, last = index >> 1, last >> 1
+    old = new = nodes[0]
+    for node in nodes[1:]:
+        if last == 0:
+            return False
+        if index & 1 or index == last:
+            old, new = node_hash(node, old), node_hash(node, new)
+            while index and not index & 1:
+                index, last = index >> 1, last >> 1
+        else:
+            new = node_hash(new, node)
+        index, last = index >> 1, last >> 1
+    return last == 0 and old == old_root and new == root
+
+
+# --- Signed notes -------------------------------------------------------------------------------
+
+
+def fingerprint_of(public_key: bytes) -> str:
+    """What people compare by another way."""
+    return hashlib.sha256(public_key).hexdigest()
+
+
+def require_signed(
+    body: bytes, line: bytes, origin: str, keys: Iterable[bytes], what: str
+) -> bytes:
+    """The key of `keys` that made this one signature line over the body."""
+    match = re.fullmatch("\u2014 (\\S+) (\\S+)\n", line.decode("utf-8", "replace"))
+    require(match, f"{what} has no signature line of the proper form.")
+    name, text = match.groups() if match else ("", "")
+    require(name == origin, f"{what} is signed under another name than {origin}.")
+    data = decode_base64(text, 68, f"The signature of {what}")
+    for key in keys:
+        key_id = hashlib.sha256(origin.encode() + b"\n\x01" + key).digest()[:4]
+        if data[:4] == key_id and is_signed(key, body, data[4:]):
+            return key
+    raise BrokenError(f"{what} is not signed by a key that is trusted here.")
+
+
+def read_checkpoint(
+    data: bytes, origin: str, keys: Iterable[bytes], what: str
+) -> tuple[int, bytes]:
+    """Size and root of a checkpoint with one signature, which must be of one of the keys."""
+    body, blank, line = data.partition(b"\n\n")
+    lines = body.decode("utf-8", "replace").split("\n")
+    require(blank and len(lines) == 3, f"{what} is no checkpoint.")
+    require(lines[0] == origin, f"{what} is of another record than {origin}.")
+    require(re.fullmatch("0|[1-9][0-9]{0,18}", lines[1], re.ASCII), f"{what} has no size.")
+    root = decode_base64(lines[2], 32, f"The root of {what}")
+    require_signed(body + b"\n", line, origin, keys, what)
+    return int(lines[1]), root
+
+
+# --- The archive --------------------------------------------------------------------------------
+# Every file is stored as it is, and every byte around the files follows from their names, sizes
+# and checksums. So an archive is compared with the only one there can be, bit by bit.
+
+
+def local_header(name: str, crc: int, size: int) -> bytes:
+    """What stands before a file."""
+    head = struct.pack("<4s5H3L2H", b"PK\3\4", 10, 0, 0, 0, 0x21, crc, size, size, len(name), 0)
+    return head + name.encode("ascii")
+
+
+def central_header(name: str, crc: int, size: int, offset: int) -> bytes:
+    """What tells of a file in the directory at the end."""
+    fields = (b"PK\1\2", 3 << 8 | 10, 10, 0, 0, 0, 0x21, crc, size, size, len(name))
+    mode = 0o100644 << 16
+    return struct.pack("<4s6H3L5H2L", *fields, 0, 0, 0, 0, mode, offset) + name.encode("ascii")
+
+
+def end_record(count: int, size: int, offset: int) -> bytes:
+    """What ends the archive, after a directory of this size (bytes) at this offset."""
+    return struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, size, offset, 0)
+
+
+class Archive:
+    """A bundle whose outer form is right; gives its files, bounded piece by bounded piece."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        # Name → (offset, size, SHA-256).
+        self.files: dict[str, tuple[int, int, str]] = {}
+        with open(path, "rb") as handle:
+            self.length = handle.seek(0, 2)
+            self._walk(handle)
+
+    def _walk(self, handle: BinaryIO) -> None:
+        offset, directory = 0, b""
+        for name in NAMES:
+            handle.seek(offset)
+            head = handle.read(30 + len(name))
+            if len(head) < 30 or head[:4] != b"PK\3\4":
+                raise BrokenError(
+                    f"This is no whole bundle: {name} should begin at byte {offset}. Use the file "
+                    "as it was downloaded, not cut off and not packed anew."
+                )
+            size = struct.unpack_from("<L", head, 22)[0]
+            start = offset + 30 + len(name)
+            require(start + size <= self.length, f"The archive ends within {name}.")
+            crc, digest = _checksums(handle, size)
+            if head != local_header(name, crc, size):
+                raise BrokenError(
+                    f"What stands before {name} at byte {offset} is not what a bundle has there: "
+                    "a file was added, removed, exchanged or changed, or all was packed anew."
+                )
+            self.files[name] = (start, size, digest)
+            directory += central_header(name, crc, size, offset)
+            offset = start + size
+        handle.seek(offset)
+        end = directory + end_record(len(NAMES), len(directory), offset)
+        rest = handle.read(len(end) + 1)
+        require(rest == end, "The directory at the end of the archive is not the one of its files.")
+
+    def read(self, name: str) -> bytes:
+        """A small file as a whole."""
+        start, size, _ = self.files[name]
+        require(size <= LONGEST_LINE, f"{name} is larger than it can be.")
+        with open(self.path, "rb") as handle:
+            handle.seek(start)
+            return handle.read(size)
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """The lines of a file without their ends; each, the last too, ends in U+000A."""
+        start, left, _ = self.files[name]
+        with open(self.path, "rb") as handle:
+            handle.seek(start)
+            while left:
+                line = handle.readline(min(left, LONGEST_LINE))
+                left -= len(line)
+                require(line.endswith(b"\n"), f"A line of {name} has no end, or is too long.")
+                yield line[:-1]
+
+
+def _checksums(handle: BinaryIO, size: int) -> tuple[int, str]:
+    crc, digest = 0, hashlib.sha256()
+    while size:
+        piece = handle.read(min(size, PIECE))
+        if not piece:
+            raise BrokenError("The file became shorter while it was read.")
+        crc = zlib.crc32(piece, crc)
+        digest.update(piece)
+        size -= len(piece)
+    return crc, digest.hexdigest()
+
+
+class Comparer:
+    """Takes what a file must be, piece after piece."""
+
+    def __init__(self, archive: Archive, name: str, handle: BinaryIO) -> None:
+        start, self._left, _ = archive.files[name]
+        self._name, self._handle = name, handle
+        handle.seek(start)
+
+    def meet(self, text: str) -> None:
+        """Raise BrokenError unless the file goes on with this."""
+        data = text.encode("utf-8")
+        self._left -= len(data)
+        is_same = self._left >= 0 and self._handle.read(len(data)) == data
+        require(is_same, f"{self._name} does not show what deletions.json and the events say.")
+
+    def end(self) -> None:
+        """Raise BrokenError unless the file ends here."""
+        require(self._left == 0, f"{self._name} goes on after its end.")
+
+
+# --- Events and the names in them ---------------------------------------------------------------
+
+_REFERENCE = re.compile(r"\{\{|\}\}|\{(?:name|address):([0-9]+)\}", re.ASCII)
+
+
+class Event:
+    """One event, read out: references replaced by what is known of them."""
+
+    def __init__(self, document: Any, shown: dict[str, str], what: str = "An event") -> None:
+        actor = get(document, "actor", dict, what)
+        self.seq: int = get(document, "seq", int, what)
+        self.at: str = get(document, "at", str, what)
+        self.code: str = get(document, "code", str, what)
+        self.details: dict[str, Any] = get(document, "details", dict, what)
+        self.refs: dict[str, Any] = get(document, "refs", dict, what)
+        self.subject: Any = document.get("subject")
+        self.actor_kind: str = get(actor, "kind", str, what)
+        self.actor_id: Any = actor.get("id")
+        name: str = get(actor, "name", str, what)
+        self.actor: str = read_out(name, shown)
+        # A person's name is a reference, and what is shown for an erased one is no name.
+        self.is_actor_erased = name != self.actor and self.actor.startswith("erased person no. ")
+        self.sentence: str = read_out(get(document, "sentence", str, what), shown)
+
+    @property
+    def deletion_id(self) -> str:
+        """The deletion that it is about; "" when it is about something else."""
+        subject = self.subject if type(self.subject) is dict else {}
+        return str(subject.get("id")) if subject.get("type") == "deletion" else ""
+
+
+def read_out(text: str, shown: dict[str, str]) -> str:
+    """A text with its references replaced."""
+
+    def read(match: re.Match[str]) -> str:
+        if not match[1]:
+            return match[0][0]
+        require(match[1] in shown, f"Erasable value {match[1]} is missing.")
+        return shown[match[1]]
+
+    return _REFERENCE.sub(read, text)
+
+
+def commitment_of(salt: bytes, kind: str, value: str) -> str:
+    """What events hold of an erasable value."""
+    data = b"orgadmin erasable value 1\n" + salt
+    for part in (kind.encode(), value.encode()):
+        data += len(part).to_bytes(8, "big") + part
+    return hashlib.sha256(data).hexdigest()
+
+
+def shown_as(row: dict[str, Any]) -> str:
+    """The value of a row of values.ndjson, or what is said in its place once it is erased."""
+    if row["value"] is not None:
+        return str(row["value"])
+    if row["kind"] == "name":
+        return f"erased person no. {row['person_number']}"
+    return f"erased address no. {row['number']}"
+
+
+# --- Deletions against their events -------------------------------------------------------------
+
+# What the event that asked holds word for word.
+_ASKED = (
+    "site",
+    "connection_id",
+    "credential",
+    "credential_fingerprint",
+    "source_org",
+    "sink_org",
+    "connection_types",
+    "is_reviewed",
+    "policy",
+    "reason",
+    "ticket",
+)
+_ANSWERED = ("verdict", "http_status", "errors", "body_sha256", "duration_ms")
+_NEEDED = {"none": 0, "one": 1, "two": 2}
+
+
+def differences(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
+    """In what a deletion of deletions.json differs from what its own events say."""
+    if not events or events[0].code != "deletion.requested":
+        return ["no event says that it was asked for"]
+    found = _asking(row, events[0])
+    found += _people(row, events)
+    found += _ending(row, events)
+    found += _attempts(row, events)
+    return found
+
+
+def _asking(row: dict[str, Any], asked: Event) -> list[str]:
+    wrong = [key for key in _ASKED if row.get(key) != asked.details.get(key)]
+    if not asked.sentence.startswith(f"{row.get('requested_by')} asked to delete "):
+        wrong.append("requested_by")
+    if not _is_near(row.get("requested_at"), asked):
+        wrong.append("requested_at")
+    return [f"“{key}” is not what the event that asked says" for key in wrong]
+
+
+def _people(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
+    wrong = []
+    approved = [one for one in events if one.code == "deletion.approved"]
+    if sorted(row.get("approved_by") or []) != sorted(one.actor for one in approved):
+        wrong.append("approved_by")
+    enough = [one for one in approved if one.details.get("state") == "approved"]
+    if not _is_near(row.get("approved_at"), enough[-1] if enough else None):
+        wrong.append("approved_at")
+    confirmed = _last(events, "deletion.confirmed")
+    if (row.get("confirmed_by") or "") != (confirmed.actor if confirmed else ""):
+        wrong.append("confirmed_by")
+    if not _is_near(row.get("confirmed_at"), confirmed):
+        wrong.append("confirmed_at")
+    return [f"“{key}” is not what the events say" for key in wrong]
+
+
+def _ending(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
+    state, outcome = "requested", ""
+    settled: Event | None = None
+    for event in events:
+        if type(event.details.get("state")) is str:
+            state, outcome = event.details["state"], event.details.get("outcome", "")
+            settled = settled or (event if state == "settled" else None)
+    verified, contradicted = (
+        _last(events, f"deletion.{word}") for word in ("verified", "contradicted")
+    )
+    is_told = {
+        "state": row.get("state") == state,
+        "outcome": (row.get("outcome") or "") == outcome,
+        "settled_at": _is_near(row.get("settled_at"), settled),
+        "settled_by": (row.get("settled_by") or "") == (settled.actor if settled else ""),
+        "settled_reason": row.get("settled_reason")
+        == (settled.details.get("reason", "") if settled else ""),
+        "cause": settled is None or (row.get("cause") or "") == settled.details.get("cause"),
+        "sent_at": _is_near(row.get("sent_at"), _last(events, "deletion.sending")),
+        "verified_at": _time(row.get("verified_at"))
+        == _time(verified.details.get("at") if verified else None),
+        "contradicted_at": (row.get("contradicted_at") is None) == (contradicted is None),
+    }
+    return [f"“{key}” is not what the events say" for key, is_so in is_told.items() if not is_so]
+
+
+def _attempts(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
+    sent: dict[Any, Event] = {}
+    answered: dict[Any, Event] = {}
+    number: Any = None
+    for event in events:
+        if event.code == "deletion.sending":
+            number = event.details.get("attempt")
+            sent[number] = event
+        elif event.code == "deletion.answered":
+            answered[number] = event
+        elif event.code == "deletion.answered_late":
+            answered[event.details.get("attempt")] = event
+    attempts = row.get("attempts")
+    rows = attempts if type(attempts) is list else []
+    if [one.get("number") for one in rows] != list(sent):
+        return ["its attempts are not those that the events tell of"]
+    wrong = [str(one["number"]) for one in rows if not _is_told(one, sent, answered)]
+    last = rows[-1] if rows else {"http_status": None, "errors": []}
+    if any(row.get(key) != last.get(key) for key in ("http_status", "errors")):
+        wrong.append(str(last.get("number")))
+    return [f"attempt {each} is not what the events say" for each in wrong]
+
+
+def _is_told(one: dict[str, Any], sent: dict[Any, Event], answered: dict[Any, Event]) -> bool:
+    """Whether an attempt is what its two events say."""
+    sending, answer = sent[one["number"]], answered.get(one["number"])
+    is_sent_so = (
+        one.get("credential") == sending.details.get("credential")
+        and one.get("credential_fingerprint") == sending.details.get("fingerprint")
+        and one.get("was_read_before") == sending.details.get("was_read_before")
+        and _is_near(one.get("sent_at"), sending)
+    )
+    if answer is None or not is_sent_so:
+        return is_sent_so and one.get("answered_at") is None
+    return (
+        _is_near(one.get("answered_at"), answer)
+        and one.get("is_late") == (answer.code == "deletion.answered_late")
+        # "" and nothing are the same here.
+        and all((one.get(key) or None) == (answer.details.get(key) or None) for key in _ANSWERED)
+    )
+
+
+def had_its_approvals(events: Sequence[Event]) -> bool | None:
+    """Whether enough other people approved before it was sent; None when that was not needed."""
+    asked = events[0].details
+    needed = _NEEDED.get(str(asked.get("policy")), 0)
+    approvers: set[Any] = set()
+    for event in events:
+        if event.code == "deletion.approved" and event.actor_id != asked.get("requested_by"):
+            approvers.add(event.actor_id)
+        if event.code == "deletion.sending" and needed:
+            return len(approvers) >= needed
+    return None
+
+
+def _last(events: Sequence[Event], code: str) -> Event | None:
+    return next((one for one in reversed(events) if one.code == code), None)
+
+
+def _time(text: Any) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise BrokenError("A time in the bundle cannot be read.")
+    return at
+
+
+def _is_near(text: Any, event: Event | None) -> bool:
+    if text is None or event is None:
+        return text is None and event is None
+    told, at = _time(text), _time(event.at)
+    return told is not None and at is not None and abs(told - at) <= NEAR
+
+
+# --- The sample ---------------------------------------------------------------------------------
+
+
+def score_of(seed: str, deletion_id: str) -> str:
+    """The lot of one deletion: the 25 lowest are the sample, lowest first."""
+    return hashlib.sha256(f"orgadmin sample 1\n{seed}\n{deletion_id}\n".encode()).hexdigest()
+
+
+def draw(seed: str, deletion_ids: Iterable[str]) -> list[tuple[str, str]]:
+    """The sample as (score, id); reads the ids once and keeps only what it draws."""
+    return heapq.nsmallest(SAMPLE_SIZE, ((score_of(seed, each), each) for each in deletion_ids))
+
+
+# --- deletions.html -----------------------------------------------------------------------------
+
+_STYLE = """\
+:root{color-scheme:light}
+body{font:15px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;margin:2rem auto;
+max-width:52rem;padding:0 1rem;overflow-wrap:anywhere}
+h1{font-size:1.6rem;margin:0 0 .5rem}h2{font-size:1.15rem;margin:0}
+section{border-top:2px solid #1a1a1a;margin-top:2rem;padding-top:.75rem}
+table{border-collapse:collapse;width:100%;margin:.5rem 0}
+th,td{text-align:left;vertical-align:top;padding:.2rem .75rem .2rem 0;border-bottom:1px solid #ccc}
+th{font-weight:600;white-space:nowrap}
+td.at,td.n{white-space:nowrap;font-variant-numeric:tabular-nums}
+.outcome{font-weight:700;margin:.25rem 0}.id{color:#555;font-size:.85em}
+@media(max-width:36rem){th{white-space:normal}td.at{white-space:normal}}
+@media print{body{margin:0;max-width:none;font-size:10pt}section{break-inside:avoid-page}
+tr{break-inside:avoid}thead{display:table-header-group}a{color:inherit;text-decoration:none}}
+"""
+
+OUTCOMES = {
+    "": "Not settled yet",
+    "deleted": "Deleted: Datadog answered 200",
+    "already_absent": "Already absent: not deleted by us",
+    "gone_unattributed": "Gone; whether we did it cannot be proved",
+    "refused": "Refused by Datadog",
+    "not_sent": "Not sent",
+    "stale": "Not sent: it had changed since the review",
+    "declined": "Declined by an approver; not sent",
+    "withdrawn": "Withdrawn; not sent",
+    "expired": "Expired; not sent",
+    "unresolved": "Closed without knowing what became of it",
+}
+
+
+# Characters that turn the text after them round.
+_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def _text(value: Any) -> str:
+    """A text from anywhere; what would turn it round is named instead."""
+    named = _TURNING.sub(lambda match: f"[U+{ord(match[0]):04X}]", str(value))
+    return f"<bdi>{html.escape(named)}</bdi>"
+
+
+def _when(value: Any) -> str:
+    text = str(value).replace("T", " ")
+    return html.escape(text[:19] + " UTC") if value else "–"
+
+
+def page_start(population: dict[str, Any], sample: Sequence[str]) -> str:
+    """deletions.html up to the first deletion."""
+    period = population["period"]
+    facts = [
+        ("Record", _text(population["origin"])),
+        ("Made", _when(population["made_at"])),
+        ("Asked for from", _when(period["since"]) if period["since"] else "the beginning"),
+        ("until", _when(period["until"])),
+        ("Chosen by", _text(population["filter_in_words"])),
+        ("Deletions here", str(population["selected"])),
+        ("In the period, chosen or not", str(population["in_period"])),
+        *((OUTCOMES.get(key, key), str(n)) for key, n in sorted(population["counts"].items())),
+    ]
+    links = "".join(
+        f'<li><a href="#{html.escape(each)}">{html.escape(each)}</a></li>\n' for each in sample
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<title>Deletions of org connections</title>\n"
+        f"<style>\n{_STYLE}</style>\n</head>\n<body>\n<h1>Deletions of org connections</h1>\n"
+        "<p>What is written here proves nothing by itself: check the bundle with verify.py.</p>\n"
+        f"{_facts(facts)}<h2>Sample</h2>\n<ol>\n{links}</ol>\n"
+    )
+
+
+def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
+    """One deletion of deletions.html."""
+    source, sink = row["source_org"], row["sink_org"]
+    approved = ", ".join(row["approved_by"])
+    facts = [
+        ("Connection", f"{_text(row['connection_id'])} on {_text(row['site'])}"),
+        ("Source org", f"{_text(source['name'])} ({_text(source['id'])})"),
+        ("Destination org", f"{_text(sink['name'])} ({_text(sink['id'])})"),
+        ("Types", _text(", ".join(row["connection_types"]))),
+        ("Credential", f"{_text(row['credential'])} ({_text(row['credential_fingerprint'])})"),
+        ("Reason", _text(row["reason"])),
+        ("Ticket", _text(row["ticket"] or "–")),
+        ("Asked by", f"{_text(row['requested_by'])}, {_when(row['requested_at'])}"),
+        ("Other people needed", _text(_NEEDED.get(row["policy"], row["policy"]))),
+        ("Approved by", f"{_text(approved or '–')}, {_when(row['approved_at'])}"),
+        ("Confirmed by", f"{_text(row['confirmed_by'] or '–')}, {_when(row['confirmed_at'])}"),
+        ("Sent", _when(row["sent_at"])),
+        *((f"Attempt {one['number']}", _attempt_words(one)) for one in row["attempts"]),
+        ("Settled", f"{_when(row['settled_at'])}, {_text(row['settled_by'] or '–')}"),
+        ("Said when settled", _text(row["settled_reason"] or "–")),
+        ("Missing from a complete listing", _when(row["verified_at"])),
+        ("Listed all the same", _when(row["contradicted_at"])),
+    ]
+    lines = "".join(
+        f'<tr><td class="n">{one.seq}</td><td class="at">{_when(one.at)}</td>'
+        f"<td>{_text(one.actor)}</td><td>{_text(one.sentence)}</td></tr>\n"
+        for one in events
+    )
+    outcome = OUTCOMES.get(row["outcome"] or "", row["outcome"])
+    if not row["outcome"]:
+        outcome = f"{outcome} ({row['state'].replace('_', ' ')})"
+    return (
+        f'<section id="{html.escape(row["id"])}">\n'
+        f"<h2>{_text(source['name'] or '?')} → {_text(sink['name'] or '?')}</h2>\n"
+        f'<p class="id">Deletion {html.escape(row["id"])}</p>\n'
+        f'<p class="outcome">{_text(outcome)}</p>\n{_facts(facts)}'
+        "<table>\n<thead><tr><th>Event</th><th>Time</th><th>Who</th><th>What</th></tr></thead>\n"
+        f"<tbody>\n{lines}</tbody>\n</table>\n</section>\n"
+    )
+
+
+def page_end() -> str:
+    """deletions.html after the last deletion."""
+    return "</body>\n</html>\n"
+
+
+def _facts(facts: Sequence[tuple[str, str]]) -> str:
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{told}</td></tr>\n" for name, told in facts
+    )
+    return f"<table>\n{rows}</table>\n"
+
+
+def _attempt_words(one: dict[str, Any]) -> str:
+    if one["http_status"] is None:
+        verdict = (one["verdict"] or "no answer recorded").replace("_", " ")
+        answer = f"{verdict} {(one['cause'] or '').replace('_', ' ')}".strip()
+    else:
+        answer = f"Datadog answered {one['http_status']} in {one['duration_ms']} ms"
+    said = "; ".join(str(each) for each in one["errors"])
+    late = ", too late to count" if one["is_late"] else ""
+    return f"{_when(one['sent_at'])}: {_text(answer + late)} {_text(said)}".strip()
+
+
+# --- The verification ---------------------------------------------------------------------------
+
+
+class Verification:
+    """One bundle, checked step by step; `said` is what was found to hold."""
+
+    def __init__(self, path: str, fingerprint: str, kept: str) -> None:
+        self.path, self.fingerprint, self.kept = path, fingerprint, kept
+        self.said: list[str] = []
+        self.shown: dict[str, str] = {}
+        self.commitments: dict[str, str] = {}
+        self.events = self.four_eyes = self.under_four_eyes = 0
+        self.unsure: list[str] = []
+
+    def run(self) -> None:
+        """Check everything. Raises BrokenError or UncheckedError."""
+        self.archive = Archive(self.path)
+        self._check_manifest()
+        self._check_checkpoint()
+        self._read_values()
+        self._lines = self._event_lines()
+        self._next = next(self._lines, None)
+        self._check_own_events()
+        self._check_checkpoints()
+        self._check_deletions()
+
+    def _check_manifest(self) -> None:
+        data = self.archive.read("manifest.json")
+        self.manifest = manifest = load_json(data, "manifest.json")
+        given = get(manifest, "format", str, "manifest.json")
+        if given != FORMAT:
+            raise UncheckedError(f"This verifier reads “{FORMAT}”, and the bundle is “{given}”.")
+        files = [
+            {
+                "name": name,
+                "sha256": self.archive.files[name][2],
+                "size": self.archive.files[name][1],
+            }
+            for name in LISTED
+        ]
+        told = get(manifest, "files", list, "manifest.json")
+        for ours, theirs in zip(files, told):
+            require(ours == theirs, f"{ours['name']} is not the file that the manifest names.")
+        require(len(told) == len(files), "The manifest names other files than there are.")
+        self.origin = get(manifest, "origin", str, "manifest.json")
+        self.size = get(manifest, "size", int, "manifest.json")
+        self._read_keys()
+        line = self.archive.read("manifest.sig")
+        require_signed(data, line, self.origin, self.keys[-1:], "The manifest")
+        self.said.append(
+            f"{len(NAMES)} files, none added, missing, doubled or changed: each has the SHA-256 "
+            f"in the manifest, which key {fingerprint_of(self.keys[-1])} signed."
+        )
+
+    def _read_keys(self) -> None:
+        rows = get(
+            load_json(self.archive.read("keys.json"), "keys.json"), "keys", list, "keys.json"
+        )
+        self.keys: list[bytes] = []
+        for row in rows:
+            key = decode_base64(get(row, "public_key", str, "keys.json"), 32, "A public key")
+            told = get(row, "fingerprint", str, "keys.json")
+            require(told == fingerprint_of(key), "A fingerprint in keys.json is not its key's.")
+            self.keys.append(key)
+        require(self.keys, "keys.json holds no key.")
+        known = [fingerprint_of(key) for key in self.keys]
+        if self.fingerprint and self.fingerprint not in known:
+            raise BrokenError(
+                f"The fingerprint you gave is of no key of this bundle, which is signed by "
+                f"{known[-1]}. Somebody else may have made it, or a key was replaced and nothing "
+                "here leads from the old one to it."
+            )
+
+    def _check_checkpoint(self) -> None:
+        data = self.archive.read("checkpoint.txt")
+        size, self.root = read_checkpoint(data, self.origin, self.keys[-1:], "checkpoint.txt")
+        require(
+            (size, self.root.hex()) == (self.size, self.manifest.get("root")),
+            "The checkpoint is not the one that the manifest names.",
+        )
+
+    def _read_values(self) -> None:
+        erased = 0
+        size = self.archive.files["values.ndjson"][1]
+        require(size <= 8 * LONGEST_LINE, "values.ndjson is larger than it can be.")
+        for line in self.archive.lines("values.ndjson"):
+            row = load_json(line, "A line of values.ndjson")
+            number = str(get(row, "number", int, "values.ndjson"))
+            kind = get(row, "kind", str, "values.ndjson")
+            get(row, "person_number", int, "values.ndjson")
+            told = get(row, "commitment", str, "values.ndjson")
+            require(number not in self.shown, f"Erasable value {number} stands there twice.")
+            if row.get("value") is None:
+                require(row.get("salt") is None, f"Erased value {number} has its salt still.")
+                erased += 1
+            else:
+                salt = _hex(get(row, "salt", str, "values.ndjson"))
+                value = get(row, "value", str, "values.ndjson")
+                is_it = commitment_of(salt, kind, value) == told
+                require(is_it, f"Erasable value {number} is not the one that was committed to.")
+            self.shown[number], self.commitments[number] = shown_as(row), told
+        self.erased = erased
+
+    def _event_lines(self) -> Iterator[Event]:
+        """Every event of the bundle, each shown to be in the record under the checkpoint."""
+        for line in self.archive.lines("events.ndjson"):
+            row = load_json(line, "A line of events.ndjson")
+            seq = get(row, "seq", int, "events.ndjson")
+            text = get(row, "text", str, "events.ndjson").encode("utf-8", "surrogatepass")
+            what = f"Event {seq}"
+            path = [
+                decode_base64(each, 32, f"The path of event {seq}")
+                for each in get(row, "path", list, "events.ndjson")
+            ]
+            root = root_from_path(leaf_hash(text), seq - 1, self.size, path)
+            require(root == self.root, f"{what} is not in the record that the checkpoint is of.")
+            event = Event(load_json(text, what), self.shown, what)
+            require(event.seq == seq, f"{what} says that it is another.")
+            for number, commitment in event.refs.items():
+                is_it = self.commitments.get(number) == commitment
+                require(is_it, f"A name or address in event {seq} is not the one committed to.")
+            self.events += 1
+            yield event
+
+    def _take(self, deletion_id: str) -> list[Event]:
+        """The next events, as long as they are about this deletion ("": about none)."""
+        taken: list[Event] = []
+        while self._next is not None and self._next.deletion_id == deletion_id:
+            if taken:
+                is_later = self._next.seq > taken[-1].seq
+                require(is_later, f"Event {self._next.seq} stands in a wrong place.")
+            require(len(taken) < MOST_EVENTS_OF_ONE, "One deletion has too many events.")
+            taken.append(self._next)
+            self._next = next(self._lines, None)
+        return taken
+
+    def _check_own_events(self) -> None:
+        """The key path, and that the making of this bundle is itself on the record."""
+        events = self._take("")
+        rotations = [one for one in events if one.code == "signing_key.rotated"]
+        require(
+            len(rotations) == len(self.keys) - 1,
+            "The rotations of the key that the events tell of do not lead to the newest key.",
+        )
+        for old, new, event in zip(self.keys, self.keys[1:], rotations):
+            self._check_rotation(old, new, event)
+        started = [one for one in events if one.code == "evidence_bundle.started"]
+        require(
+            len(started) == 1 and len(events) == len(rotations) + 1,
+            "The events about the record itself are not those that belong here.",
+        )
+        self.started = started[0]
+        require(
+            self.started.details.get("seed") == self.manifest.get("seed"),
+            "The seed is not the one that was recorded before anything was drawn.",
+        )
+
+    def _check_rotation(self, old: bytes, new: bytes, event: Event) -> None:
+        encoded = [base64.b64encode(key).decode() for key in (old, new)]
+        size = event.seq - 1
+        lines = ["orgadmin signing key rotation 1", self.origin, str(size), *encoded]
+        statement = "".join(f"{line}\n" for line in lines).encode()
+        told = (event.details.get("previous_public_key"), event.details.get("public_key"))
+        is_right = told == tuple(encoded) and event.details.get("size") == size
+        for key, name in ((old, "signature_by_previous"), (new, "signature_by_new")):
+            signature = decode_base64(
+                event.details.get(name), 64, f"A signature in event {event.seq}"
+            )
+            is_right = is_right and is_signed(key, statement, signature)
+        require(is_right, f"Event {event.seq} does not lead from one key to the next.")
+
+    def _check_checkpoints(self) -> None:
+        """Earlier checkpoints: the record only grew since each; and the one kept elsewhere."""
+        kept = self._kept_checkpoint()
+        is_met = kept is not None and kept == (self.size, self.root)
+        count = last = 0
+        for line in self.archive.lines("checkpoints.ndjson"):
+            row = load_json(line, "A line of checkpoints.ndjson")
+            note = get(row, "note", str, "checkpoints.ndjson").encode("utf-8", "surrogatepass")
+            size, root = read_checkpoint(note, self.origin, self.keys, "An earlier checkpoint")
+            proof = get(row, "proof", list, "checkpoints.ndjson")
+            nodes = [decode_base64(each, 32, "A consistency proof") for each in proof]
+            require(last <= size, "The earlier checkpoints are not in order.")
+            is_so = is_prefix(size, root, self.size, self.root, nodes)
+            require(is_so, f"The record of this bundle does not begin with that of size {size}.")
+            if kept is not None and kept[0] == size:
+                require(kept[1] == root, _REWRITTEN.format(size))
+                is_met = True
+            last, count = size, count + 1
+        if kept is not None and not is_met:
+            require(kept[0] != self.size, _REWRITTEN.format(kept[0]))
+            raise UncheckedError(
+                f"Your checkpoint is of size {kept[0]}, and the bundle holds no proof from there "
+                f"to {self.size}. Ask for one that is made with that checkpoint "
+                "(make_evidence_bundle --checkpoint FILE)."
+            )
+        grew = f", and only grew since {count} earlier checkpoints" if count else ""
+        mine = ", among them the one you kept" if kept is not None else ""
+        self.said.append(f"The checkpoint of {self.size} events is signed{grew}{mine}.")
+
+    def _kept_checkpoint(self) -> tuple[int, bytes] | None:
+        if not self.kept:
+            return None
+        with open(self.kept, "rb") as handle:
+            data = handle.read(PIECE).replace(b"\r\n", b"\n").strip(b"\n") + b"\n"
+        try:
+            return read_checkpoint(data, self.origin, self.keys, "Your checkpoint")
+        except BrokenError as error:
+            raise BrokenError(
+                f"{error} Either it is of another record, or the record was made anew."
+            ) from None
+
+    def _check_deletions(self) -> None:
+        population = load_json(self.archive.read("population.json"), "population.json")
+        sample = load_json(self.archive.read("sample-25.json"), "sample-25.json")
+        self._check_population(population)
+        told = get(sample, "sample", list, "sample-25.json")
+        ids = [get(each, "id", str, "sample-25.json") for each in told]
+        with open(self.path, "rb") as handle:
+            page = Comparer(self.archive, "deletions.html", handle)
+            page.meet(page_start(population, ids))
+            drawn = draw(self.manifest["seed"], self._each_deletion(page))
+            page.meet(page_end())
+            page.end()
+        require(self._next is None, "There are events about deletions that are not in the bundle.")
+        counts = (self.count, self.counts)
+        is_so = counts == (population.get("selected"), population.get("counts"))
+        require(is_so, "The counts in population.json are not those of the deletions.")
+        self._check_sample(sample, drawn)
+        self.said += [
+            f"{self.events} events are in that record, word for word; the names in them are those "
+            f"that were recorded ({len(self.shown)} names and addresses, {self.erased} erased).",
+            f"deletions.json and deletions.html say of {self.count} deletions what these events "
+            "say: who asked, approved and confirmed, what was sent, what came back, when, and "
+            "what became of it.",
+            f"The sample is the one that its seed draws from these {self.count}.",
+        ]
+        if self.under_four_eyes:
+            self.said.append(
+                f"Of {self.under_four_eyes} deletions that were sent under four or six eyes, "
+                f"{self.four_eyes} had been approved by enough other people before."
+            )
+
+    def _check_population(self, population: dict[str, Any]) -> None:
+        period = get(population, "period", dict, "population.json")
+        require(period == self.manifest.get("period"), "The period is not that of the manifest.")
+        for key in ("origin", "made_at"):
+            is_same = get(population, key, str, "population.json") == self.manifest.get(key)
+            require(is_same, f"“{key}” in population.json is not that of the manifest.")
+        for key in ("filter", "filter_in_words"):
+            get(population, key, str, "population.json")
+        require(
+            self.started.details.get("filter") == population["filter"],
+            "The filter is not the one that was recorded when the bundle was begun.",
+        )
+        get(population, "counts", dict, "population.json")
+        selected = get(population, "selected", int, "population.json")
+        in_period = get(population, "in_period", int, "population.json")
+        require(selected <= in_period, "More deletions were chosen than there are in the period.")
+        get(self.manifest, "seed", str, "manifest.json")
+        self.since, until = _time(period.get("since")), _time(period.get("until"))
+        if until is None:
+            raise BrokenError("The period has no end.")
+        self.until = until
+        self.population = population
+
+    def _each_deletion(self, page: Comparer) -> Iterator[str]:
+        self.count = 0
+        self.counts: dict[str, int] = {}
+        before: tuple[datetime, str] | None = None
+        for row in _rows(self.archive):
+            name = get(row, "id", str, "A deletion")
+            asked_at = _time(get(row, "requested_at", str, "A deletion"))
+            if asked_at is None or (before is not None and (asked_at, name) >= before):
+                raise BrokenError("The deletions are not in order, or one stands there twice.")
+            before = (asked_at, name)
+            is_within = asked_at < self.until and (self.since is None or asked_at >= self.since)
+            require(is_within, f"Deletion {name} was asked for outside of the period.")
+            events = self._take(name)
+            page.meet(page_section(row, events))
+            found = differences(row, events)
+            require(not found, f"Deletion {name} does not say what its events say: {found[:3]}.")
+            approved = had_its_approvals(events)
+            self.under_four_eyes += approved is not None
+            self.four_eyes += bool(approved)
+            if approved is False:
+                self.unsure.append(f"Deletion {name} was sent without enough approvals.")
+            outcome = row["outcome"] or ""
+            self.count, self.counts[outcome] = self.count + 1, self.counts.get(outcome, 0) + 1
+            yield name
+
+    def _check_sample(self, sample: Any, drawn: list[tuple[str, str]]) -> None:
+        told = [{"id": each, "score": score} for score, each in drawn]
+        is_so = (
+            sample.get("sample") == told
+            and sample.get("seed") == self.manifest["seed"]
+            and sample.get("population") == self.count
+            and sample.get("period") == self.manifest["period"]
+        )
+        require(is_so, "The sample is not the one that the seed draws.")
+
+
+_REWRITTEN = (
+    "Your checkpoint of size {} and this bundle's do not agree: the record was made anew since "
+    "one of the two was signed."
+)
+
+
+def _hex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise BrokenError("A salt is no hex.") from None
+
+
+def _rows(archive: Archive) -> Iterator[dict[str, Any]]:
+    """The rows of deletions.json, which stand one a line."""
+    lines = archive.lines("deletions.json")
+    require(next(lines, None) == b"[", "deletions.json does not begin as it must.")
+    line = next(lines, None)
+    while line is not None and line != b"]":
+        after = next(lines, None)
+        # A comma after each but the last.
+        is_last = after == b"]"
+        require(line.endswith(b",") != is_last, "deletions.json is not one row a line.")
+        row = load_json(line if is_last else line[:-1], "A line of deletions.json")
+        require(type(row) is dict, "A line of deletions.json is no row.")
+        yield row
+        line = after
+    require(line == b"]" and next(lines, None) is None, "deletions.json does not end as it must.")
+
+
+# --- What it says -------------------------------------------------------------------------------
+
+NOT_PROVEN = (
+    "That the record was true when it was written: it holds what the server was told and saw.",
+    "That the bundle is complete: a deletion that the filter or the server left out is not missed "
+    "here, nor is a later event about one. Compare the counts with the history's page, and have "
+    "verify_audit run on the whole record.",
+    "That the clock was right: times are those of the server's database.",
+    "That the person named sat at the keyboard: a name means an account that was signed in.",
+    "Anything after the checkpoint.",
+)
+NO_FINGERPRINT = (
+    "WARNING: you gave no fingerprint. So this shows only that the bundle agrees with itself: "
+    "whoever made it may have made the key too. Get the fingerprint by another way (a person you "
+    "know, an earlier paper) and give it with --fingerprint. Get verify.py by another way too."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check a bundle, say in words what was found, and give the exit code."""
+    parser = argparse.ArgumentParser(
+        description="Check an evidence bundle offline.",
+        epilog="Exit code 0: everything holds; 1: something does not; 2: could not be checked.",
+    )
+    parser.add_argument("bundle", help="the ZIP file, as it was downloaded")
+    parser.add_argument(
+        "--fingerprint", default="", help="SHA-256 of the public key, got by another way"
+    )
+    parser.add_argument(
+        "--checkpoint", default="", metavar="FILE", help="a checkpoint that you kept from before"
+    )
+    options = parser.parse_args(arguments)
+    fingerprint = re.sub("[\\s:]", "", options.fingerprint).lower()
+    if options.fingerprint and not re.fullmatch("[0-9a-f]{64}", fingerprint):
+        return _say(2, ["COULD NOT CHECK: a fingerprint has 64 hex digits."])
+    verification = Verification(options.bundle, fingerprint, options.checkpoint)
+    try:
+        verification.run()
+    except BrokenError as error:
+        return _say(1, [f"DOES NOT HOLD: {error}", "Nothing in this bundle can be relied on."])
+    except UncheckedError as error:
+        return _say(2, [f"COULD NOT CHECK: {error}"])
+    except OSError as error:
+        return _say(2, [f"COULD NOT CHECK: {error}."])
+    except Exception as error:  # noqa: BLE001 - whatever a forger thought of is no bundle of ours
+        kind = type(error).__name__
+        return _say(1, [f"DOES NOT HOLD: a part of it is not of the form it must have ({kind})."])
+    return _say(0, _findings(verification))
+
+
+def _findings(done: Verification) -> list[str]:
+    period = done.manifest["period"]
+    lines = [
+        f"Evidence bundle of {done.origin}, made {done.manifest['made_at']}.",
+        f"{done.count} deletions asked for from {period['since'] or 'the beginning'} until "
+        f"{period['until']} (UTC), chosen by: {done.population['filter_in_words']}. In the period "
+        f"the server counts {done.population['in_period']}.",
+        "",
+        "Everything that was checked HOLDS.",
+        "",
+        "Proven, for whoever trusts the signing key:",
+        *(f"  - {each}" for each in done.said),
+        "",
+        "Not proven:",
+        *(f"  - {each}" for each in NOT_PROVEN),
+        "",
+    ]
+    if done.unsure:
+        lines += ["Look at:", *(f"  - {each}" for each in done.unsure[:50]), ""]
+    if not done.fingerprint:
+        return [*lines, f"Signed by key {fingerprint_of(done.keys[-1])}.", NO_FINGERPRINT]
+    return [*lines, "The key is the one whose fingerprint you gave, or the one it was replaced by."]
+
+
+def _say(code: int, lines: Iterable[str]) -> int:
+    # Control characters in a forged name must not steer a terminal.
+    shown = "".join(
+        c if c == "\n" or c.isprintable() else f"\\u{ord(c):04x}" for c in "\n".join(lines)
+    )
+    encoding = sys.stdout.encoding or "ascii"
+    sys.stdout.write(shown.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

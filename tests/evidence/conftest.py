@@ -1,0 +1,35 @@
+"""A history that a bundle is made of, and the bundle."""
+
+from dataclasses import replace
+
+import pytest
+
+from connections.models import Checkpoint, Person
+from connections.services import checkpoints
+from connections.signing_key import load_signing_key
+from sandbox.server import SandboxServer
+from tests.evidence.support import Made, live, make, rotate
+
+_MADE: list[Made] = []
+
+
+@pytest.fixture
+def history(
+    transactional_db: None, sandbox: SandboxServer, ada: Person, linus: Person, edith: Person
+) -> None:
+    """Five deletions."""
+    live(sandbox, ada=ada, linus=linus, many=0)
+
+
+@pytest.fixture
+def made(transactional_db: None, request: pytest.FixtureRequest) -> Made:
+    """A bundle of 29 deletions, after a rotation of the key; the same for every test."""
+    if not _MADE:
+        people = {name: request.getfixturevalue(name) for name in ("ada", "linus")}
+        live(request.getfixturevalue("sandbox"), **people, many=24)
+        first = load_signing_key().fingerprint
+        checkpoints.make_checkpoint()
+        kept = Checkpoint.objects.earliest("size").note
+        rotate()
+        _MADE.append(replace(make(), first_fingerprint=first, kept=kept))
+    return _MADE[0]

@@ -1,0 +1,241 @@
+"""Bundles for tests: made once from a small history, taken apart, changed and put together anew."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from connections.actors import Actor, command_actor, person_actor
+from connections.evidence import verify
+from connections.models import Credential, Deletion, Person, Policy
+from connections.services import (
+    approvals,
+    bundles,
+    checkpoints,
+    deletions,
+    org_connections,
+    reviews,
+)
+from connections.services.bundle_contents import as_document
+from connections.services.history import HistoryFilter
+from connections.signed_notes import signature_line
+from connections.signing_key import SigningKey, load_signing_key
+from sandbox import faults
+from sandbox.server import SandboxServer
+from tests.flows.support import REASON, store_credential
+from tests.support.sandbox import US, connection_between, org_named
+
+ASKED = "site=sandbox-us1"
+ONLY = HistoryFilter(site="sandbox-us1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A bundle, what its maker said of it, and the key that signed it."""
+
+    data: bytes
+    bundle: bundles.Bundle
+    key: SigningKey
+    first_fingerprint: str
+    # A checkpoint that somebody kept from before, signed by the first key.
+    kept: str
+
+
+def make(*, only: HistoryFilter = ONLY, **more: Any) -> Made:
+    """A bundle of what the database holds now."""
+    output = io.BytesIO()
+    actor = more.pop("actor", None) or command_actor()
+    bundle = bundles.make_bundle(actor=actor, only=only, asked_for=ASKED, output=output, **more)
+    key = load_signing_key()
+    return Made(
+        data=output.getvalue(), bundle=bundle, key=key, first_fingerprint=key.fingerprint, kept=""
+    )
+
+
+def live(sandbox: SandboxServer, *, ada: Person, linus: Person, many: int) -> None:
+    """A short history: deleted, refused, approved and deleted, unknown, and asked for; and more."""
+    world = sandbox.world
+    payments = store_credential(sandbox, "Payments US", is_read=False)
+    source, sink = org_named(world, "Payments US"), world.add_org(name="Archive US", site=US)
+    ids = [world.add_connection(source_org=source, sink_org=sink).id for _ in range(many + 3)]
+    other = store_credential(sandbox, "Group SOC", policy=Policy.ONE, is_read=False)
+    read_all(payments, other)
+    guarded = connection_between(world, "Group SOC", "Payments US").id
+    world.set_fault(fault=faults.ANSWERS_403, connection_id=ids[1])
+    world.set_fault(fault=faults.DELETE_THEN_CUT, connection_id=ids[2])
+    for each in [*ids, guarded]:
+        credential = other if each == guarded else payments
+        actor = person_actor(person=ada, request_id="r" * 32)
+        request(credential, each, actor=actor, approver=linus)
+
+
+def read_all(*credentials: Credential) -> None:
+    org_connections.refresh_credentials(credentials=list(credentials), actor=command_actor())
+
+
+def request(
+    credential: Credential,
+    connection_id: str,
+    *,
+    actor: Actor,
+    requester: Person | None = None,
+    approver: Person | None = None,
+) -> Deletion:
+    """Ask for a deletion, have it approved, and confirm it, as the credential's policy wants it."""
+    shown = reviews.review(actor=actor, credential=credential, connection_id=UUID(connection_id))
+    deletion = deletions.request_deletion(
+        actor=actor,
+        credential=credential,
+        connection_id=UUID(connection_id),
+        reason=f"{REASON} – „Süd“ <b>&amp; \u202e",
+        ticket="SEC-1",
+        request_id=uuid4(),
+        digest=shown.digest,
+        confirmation=None if shown.needs_approval else credential.org_name,
+        requester=requester,
+    )
+    if approver and shown.needs_approval:
+        second = person_actor(person=approver)
+        approvals.approve_deletion(deletion=deletion, actor=second, digest=deletion.approval_digest)
+        deletion.refresh_from_db()
+        text = reviews.confirmation_text(deletion)
+        deletions.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
+    return deletion
+
+
+# --- Taking apart, and forging --------------------------------------------------------------------
+
+
+def files_of(data: bytes) -> dict[str, bytes]:
+    """Name → content."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    """An archive of exactly the form that a bundle has, whatever the files are."""
+    import zlib
+
+    body, directory = b"", b""
+    for name, content in files.items():
+        crc = zlib.crc32(content)
+        directory += verify.central_header(name, crc, len(content), len(body))
+        body += verify.local_header(name, crc, len(content)) + content
+    return body + directory + verify.end_record(len(files), len(directory), len(body))
+
+
+@dataclass(kw_only=True)
+class Forger:
+    """Somebody who changes files and signs the manifest anew, with a key of their choice."""
+
+    made: Made
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.files = files_of(self.made.data)
+
+    def edit(self, name: str, change: Callable[[str], str]) -> None:
+        """Change a file, which must then be another."""
+        before = self.files[name].decode()
+        after = change(before)
+        assert after != before
+        self.files[name] = after.encode()
+
+    def edit_json(self, name: str, change: Callable[[Any], Any]) -> None:
+        """Change a document in place."""
+        document = json.loads(self.files[name])
+        change(document)
+        self.files[name] = as_document(document).encode()
+
+    def edit_rows(self, change: Callable[[list[dict[str, Any]]], Any]) -> None:
+        """Change the rows of deletions.json in place, and write the page anew after them."""
+        rows = json.loads(self.files["deletions.json"])
+        change(rows)
+        lines = ",\n".join(json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows)
+        self.files["deletions.json"] = f"[\n{lines}\n]\n".encode()
+        self.write_page(rows)
+
+    def write_page(self, rows: list[dict[str, Any]]) -> None:
+        values = [json.loads(line) for line in self.files["values.ndjson"].splitlines()]
+        shown = {str(row["number"]): verify.shown_as(row) for row in values}
+        events = [
+            verify.Event(json.loads(json.loads(line)["text"]), shown)
+            for line in self.files["events.ndjson"].splitlines()
+        ]
+        sample = json.loads(self.files["sample-25.json"])["sample"]
+        facts = json.loads(self.files["population.json"])
+        page = verify.page_start(facts, [each["id"] for each in sample])
+        for row in rows:
+            page += verify.page_section(
+                row, [one for one in events if one.deletion_id == row["id"]]
+            )
+        self.files["deletions.html"] = (page + verify.page_end()).encode()
+
+    def signed(self, key: SigningKey | None = None) -> bytes:
+        """The bundle with a manifest that fits the files, signed with the installation's key."""
+        manifest = json.loads(self.files["manifest.json"])
+        manifest["files"] = [
+            {"name": n, "sha256": hashlib.sha256(c).hexdigest(), "size": len(c)}
+            for n, c in self.files.items()
+            if not n.startswith("manifest.")
+        ]
+        text = as_document(manifest)
+        self.files["manifest.json"] = text.encode()
+        origin = manifest["origin"]
+        line = signature_line(origin=origin, body=text.encode(), key=key or self.made.key)
+        self.files["manifest.sig"] = line.encode()
+        return packed(self.files)
+
+
+# --- The verifier as an auditor runs it -----------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the verifier said."""
+
+    code: int
+    text: str
+
+
+def run_verifier(
+    data: bytes, directory: Path, *arguments: str, python: str = sys.executable
+) -> Verdict:
+    """Copy the bundle and the verifier into an empty directory, and run it with no environment."""
+    directory.mkdir(exist_ok=True)
+    (directory / "bundle.zip").write_bytes(data)
+    (directory / "verify.py").write_bytes(Path(verify.__file__).read_bytes())
+    done = subprocess.run(
+        [os.path.realpath(python), "-I", "-B", "verify.py", "bundle.zip", *arguments],
+        cwd=directory,
+        env={},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert b"Traceback" not in done.stderr
+    return Verdict(code=done.returncode, text=done.stdout.decode())
+
+
+def complaint(data: bytes, directory: Path, *, fingerprint: str = "", kept: str = "") -> str:
+    """What the verifier finds wrong, in this process; "" when all holds."""
+    path = directory / "bundle.zip"
+    path.write_bytes(data)
+    try:
+        verify.Verification(str(path), fingerprint, kept).run()
+    except verify.BrokenError as error:
+        return str(error)
+    return ""
+
+
+def rotate() -> None:
+    """A checkpoint with the old key, and a new key."""
+    checkpoints.rotate_signing_key(actor=command_actor())

@@ -1,0 +1,190 @@
+"""An untouched bundle verifies, with nothing but Python, and says what is proven and what not."""
+
+import ast
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from connections.evidence import verify
+from tests.evidence.support import Made, complaint, files_of, packed, run_verifier
+
+pytestmark = pytest.mark.database
+# What Python 3.9 has of the standard library.
+STANDARD = {
+    "__future__", "argparse", "base64", "binascii", "collections", "datetime", "hashlib", "heapq",
+    "html", "json", "re", "struct", "sys", "typing", "zlib",
+}  # fmt: skip
+
+
+def pythons() -> list[str]:
+    """This Python, and every other from 3.9 on that is on this machine and works."""
+    found = {sys.executable}
+    for minor in range(9, 20):
+        path = shutil.which(f"python3.{minor}")
+        ask = [path or "", "-c", "import sys; print(sys.executable)"]
+        done = subprocess.run(ask, capture_output=True, text=True, check=False) if path else None
+        if done and done.returncode == 0:
+            found.add(done.stdout.strip())
+    return sorted(found)
+
+
+@pytest.mark.parametrize("python", pythons(), ids=lambda path: Path(path).name)
+def test_an_untouched_bundle_verifies_in_an_empty_directory_and_environment(
+    made: Made, tmp_path: Path, python: str
+) -> None:
+    verdict = run_verifier(made.data, tmp_path / "empty", python=python)
+    assert verdict.code == 0
+    assert "Everything that was checked HOLDS." in verdict.text
+    assert "28 deletions asked for from the beginning until" in verdict.text
+    assert "Of 1 deletions that were sent under four or six eyes, 1 had been approved" in (
+        verdict.text
+    )
+    assert "Not proven:" in verdict.text
+    # Nobody vouched for the key.
+    assert "WARNING: you gave no fingerprint." in verdict.text
+
+
+def test_the_verifier_is_of_python_3_9_and_imports_nothing_else() -> None:
+    tree = ast.parse(Path(verify.__file__).read_text(), feature_version=(3, 9))
+    imported = {
+        (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert {name.partition(".")[0] for name in imported} <= STANDARD
+
+
+def test_the_verifier_in_the_bundle_is_the_one_that_is_read_here(made: Made) -> None:
+    assert files_of(made.data)["verify.py"] == Path(verify.__file__).read_bytes()
+
+
+def test_the_key_that_was_named_is_followed_over_its_rotation(made: Made, tmp_path: Path) -> None:
+    for fingerprint in (made.key.fingerprint, made.first_fingerprint):
+        spelled = ":".join(fingerprint.upper()[n : n + 4] for n in range(0, 64, 4))
+        verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", spelled)
+        assert (verdict.code, "WARNING" in verdict.text) == (0, False)
+
+
+def test_another_fingerprint_is_refused_and_half_a_one_is_not_taken(
+    made: Made, tmp_path: Path
+) -> None:
+    verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", "0" * 64)
+    assert (verdict.code, "is of no key of this bundle" in verdict.text) == (1, True)
+    half = made.key.fingerprint[:32]
+    assert run_verifier(made.data, tmp_path / "x", "--fingerprint", half).code == 2
+
+
+def test_a_checkpoint_that_was_kept_is_led_to_the_new_one(made: Made, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.txt"
+    # As a mail program may have left it.
+    kept.write_bytes(made.kept.replace("\n", "\r\n").encode() + b"\r\n\r\n")
+    verdict = run_verifier(made.data, tmp_path / "x", "--checkpoint", str(kept))
+    assert (verdict.code, "among them the one you kept" in verdict.text) == (0, True)
+
+
+def test_a_checkpoint_of_another_record_is_refused(made: Made, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.txt"
+    origin, size, root, *rest = made.kept.split("\n")
+    for lines in (
+        ["orgadmin/0000000000000000", size, root, *rest],
+        [origin, size, "A" * 43 + "=", *rest],
+        ["x"],
+    ):
+        kept.write_text("\n".join(lines))
+        assert "Your checkpoint" in complaint(made.data, tmp_path, kept=str(kept))
+
+
+def test_what_cannot_be_read_is_not_called_forged(made: Made, tmp_path: Path) -> None:
+    assert run_verifier(made.data, tmp_path / "x", "--checkpoint", "nowhere.txt").code == 2
+    assert run_verifier(made.data, tmp_path / "x", "--no-such-option").code == 2
+
+
+# --- Every bit counts -----------------------------------------------------------------------------
+
+
+def places(data: bytes) -> Iterator[int]:
+    """Every byte that is in no file, every byte of the manifest and its signature, some others."""
+    files, inside = files_of(data), set()
+    offset = 0
+    for name, content in files.items():
+        offset += 30 + len(name)
+        if not name.startswith("manifest."):
+            inside |= set(range(offset, offset + len(content)))
+        offset += len(content)
+    chance = random.Random(len(data))  # noqa: S311 - any will do
+    yield from (place for place in range(len(data)) if place not in inside)
+    yield from chance.sample(sorted(inside), 200)
+
+
+def test_a_single_flipped_bit_is_found_wherever_it_is(made: Made, tmp_path: Path) -> None:
+    path, chance = tmp_path / "bundle.zip", random.Random(7)  # noqa: S311 - any will do
+    missed = []
+    path.write_bytes(made.data)
+    with path.open("r+b", buffering=0) as file:
+        for place in places(made.data):
+            byte = made.data[place]
+            file.seek(place)
+            file.write(bytes([byte ^ 1 << chance.randrange(8)]))
+            try:
+                verify.Verification(str(path), "", "").run()
+                missed.append(place)
+            except verify.BrokenError:
+                pass
+            file.seek(place)
+            file.write(bytes([byte]))
+    assert missed == []
+
+
+def test_ten_random_flips_are_told_by_the_program_itself(made: Made, tmp_path: Path) -> None:
+    for _ in range(10):
+        data = bytearray(made.data)
+        place = random.randrange(len(data))  # noqa: S311 - any will do
+        data[place] ^= 1 << random.randrange(8)  # noqa: S311
+        verdict = run_verifier(bytes(data), tmp_path / "x")
+        assert (verdict.code, verdict.text[:14]) == (1, "DOES NOT HOLD:"), place
+
+
+def test_a_bundle_that_was_cut_off_is_refused(made: Made, tmp_path: Path) -> None:
+    for length in (0, 1, 29, 5000, len(made.data) // 2, len(made.data) - 1):
+        assert complaint(made.data[:length], tmp_path), length
+
+
+def test_nothing_may_stand_around_it(made: Made, tmp_path: Path) -> None:
+    assert complaint(b"MZ" + made.data, tmp_path)
+    assert complaint(made.data + b"\n", tmp_path)
+    # A comment, announced as the form of a ZIP wants it.
+    assert complaint(made.data[:-2] + b"\1\0x", tmp_path)
+
+
+@pytest.mark.parametrize("name", verify.NAMES)
+def test_no_file_may_be_missing_doubled_or_renamed(made: Made, tmp_path: Path, name: str) -> None:
+    files = files_of(made.data)
+    assert complaint(packed({n: c for n, c in files.items() if n != name}), tmp_path)
+    renamed = {n if n != name else f"../{n}": c for n, c in files.items()}
+    assert complaint(packed(renamed), tmp_path)
+    # Twice under one name, the second time with other content: what some programs would show.
+    whole = packed({**files, f"{name}~": b"forged"})
+    assert complaint(whole.replace(f"{name}~".encode(), name.encode() + b" "), tmp_path)
+    assert complaint(packed({**files, "extra.txt": b""}), tmp_path)
+
+
+def test_files_may_not_change_places_or_contents(made: Made, tmp_path: Path) -> None:
+    files = files_of(made.data)
+    assert complaint(packed(dict(sorted(files.items()))), tmp_path)
+    swapped = {**files, "keys.json": files["values.ndjson"], "values.ndjson": files["keys.json"]}
+    assert "keys.json is not the file" in complaint(packed(swapped), tmp_path)
+    assert complaint(packed(files), tmp_path) == ""
+
+
+def test_numbers_that_are_no_whole_ones_are_not_read() -> None:
+    for text in ("1.5", "1e3", "NaN", "9" * 5000, '{"a":1,"a":2}', "[" * 100_000, "\ud800"):
+        with pytest.raises(verify.BrokenError):
+            verify.load_json(text.encode("utf-8", "surrogatepass"), "This")
+    assert verify.load_json(json.dumps({"a": [1, None, True]}).encode(), "This")

@@ -1,0 +1,89 @@
+"""`make_evidence_bundle`: a whole file or none, and what it prints."""
+
+import hashlib
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from connections.evidence import verify
+from connections.models import AuditEvent, Deletion
+from connections.services import bundles
+from tests.evidence.support import complaint, run_verifier
+
+pytestmark = pytest.mark.usefixtures("history")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
+    out, code = StringIO(), 0
+    try:
+        call_command("make_evidence_bundle", "--json", *map(str, arguments), stdout=out)
+    except CommandError as error:
+        code = error.returncode
+    except SystemExit as ended:
+        code = int(str(ended.code))
+    return code, json.loads(out.getvalue())
+
+
+def test_it_writes_a_bundle_that_verifies_and_says_its_digest(tmp_path: Path) -> None:
+    path = tmp_path / "q3.zip"
+    code, said = run("--output", path, "--site", "sandbox-us1", "--from", "2026-01-01")
+    assert (code, said["deletions"], said["file"]) == (0, 4, str(path))
+    assert said["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert said["since"] == "2026-01-01T00:00:00Z"
+    assert complaint(path.read_bytes(), tmp_path, fingerprint=said["fingerprint"]) == ""
+    assert run_verifier(path.read_bytes(), tmp_path / "x").code == 0
+    started = AuditEvent.objects.get(code="evidence_bundle.started")
+    assert started.details["filter"] == "since=2026-01-01&site=sandbox-us1"
+
+
+def test_it_overwrites_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "q3.zip"
+    path.write_text("mine")
+    code, said = run("--output", path)
+    assert (code, "is there already" in said["error"]) == (2, True)
+    assert path.read_text() == "mine"
+
+
+def test_what_fails_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(bundles, "pack", full)
+    code, said = run("--output", tmp_path / "q3.zip")
+    assert (code, said["error"]) == (1, "No bundle was made: no space left.")
+    assert list(tmp_path.iterdir()) == []
+    assert run("--output", tmp_path / "nowhere" / "q3.zip")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--from", "soon"), "--from: "),
+        (("--status", "nonsense"), "--status: "),
+        (("--checkpoint", "nowhere.txt"), "nowhere.txt cannot be read"),
+        (("--seed", "x" * 300), "A seed is one line"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    code, document = run("--output", tmp_path / "q3.zip", *arguments)
+    assert (code, said in document["error"]) == (2, True)
+    assert not (tmp_path / "q3.zip").exists()
+
+
+def test_a_bundle_that_does_not_agree_with_itself_ends_with_1(tmp_path: Path) -> None:
+    Deletion.objects.filter(outcome="refused").update(outcome="declined")
+    code, said = run("--output", tmp_path / "q3.zip")
+    assert (code, said["differing"], len(said["differences"])) == (1, 1, 1)
+
+
+def test_the_digest_in_the_documents_is_that_of_the_verifier() -> None:
+    digest = hashlib.sha256(Path(verify.__file__).read_bytes()).hexdigest()
+    assert run("--verifier-digest") == (0, {"verifier_sha256": digest})
+    assert digest in (ROOT / "CHANGELOG.md").read_text()

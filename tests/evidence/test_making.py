@@ -1,0 +1,197 @@
+"""Making a bundle: what is recorded, who may, whose names stay erased, and what is refused."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.db import connection
+from pytest_django import Settings
+
+from connections.actors import Actor, command_actor, person_actor
+from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
+from connections.services import audit, audit_verification, bundles, erasure
+from connections.services.audit import Code
+from connections.services.bundle_files import BundleError
+from connections.services.errors import InvalidInputError
+from connections.services.history import HistoryFilter
+from connections.signing_key import SigningKeyError
+from sandbox.server import SandboxServer
+from tests.evidence.support import ASKED, ONLY, complaint, files_of, make, read_all, request
+from tests.support.append_only import triggers_off
+from tests.support.sandbox import org_named
+
+pytestmark = [pytest.mark.database, pytest.mark.usefixtures("history")]
+
+
+def event(code: Code) -> AuditEvent:
+    return AuditEvent.objects.get(code=code)
+
+
+def document(data: bytes, name: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(files_of(data)[name])
+    return found
+
+
+def test_its_making_is_recorded_before_and_after(edith: Person, tmp_path: Path) -> None:
+    made = make(actor=person_actor(person=edith))
+    started, finished = (
+        event(code) for code in (Code.EVIDENCE_BUNDLE_STARTED, Code.EVIDENCE_BUNDLE_FINISHED)
+    )
+    assert started.sentence == "An evidence bundle for Edith was begun."
+    assert started.details["filter"] == ASKED
+    assert started.details["seed"] == made.bundle.seed
+    assert finished.details["started"] == started.seq
+    assert finished.details["deletions"] == made.bundle.deletions == 4
+    assert finished.details["bytes"] == made.bundle.size == len(made.data)
+    assert finished.details["sha256"] == made.bundle.sha256
+    assert finished.details["differing"] == 0
+    # The checkpoint in it is one of the record's own, and covers that it was begun.
+    stored = Checkpoint.objects.get(size=finished.details["checkpoint_size"])
+    assert files_of(made.data)["checkpoint.txt"].decode() == stored.note
+    assert stored.size >= started.seq
+    assert complaint(made.data, tmp_path) == ""
+    assert audit_verification.verify_record().fault is None
+
+
+@pytest.mark.parametrize("who", ["ada", "linus", "margaret", "victor", "stranger"])
+def test_only_auditors_make_one(
+    who: str, request: pytest.FixtureRequest, actor_for: Callable[[Person], Actor]
+) -> None:
+    with pytest.raises(PermissionDenied):
+        make(actor=actor_for(request.getfixturevalue(who)))
+    assert not AuditEvent.objects.filter(code__startswith="evidence_bundle.").exists()
+
+
+def test_what_breaks_off_is_recorded_as_aborted() -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        bundles.make_bundle(actor=command_actor(), only=ONLY, asked_for="", output=Full())
+    assert event(Code.EVIDENCE_BUNDLE_ABORTED).details["cause"] == "OSError"
+    assert not AuditEvent.objects.filter(code=Code.EVIDENCE_BUNDLE_FINISHED).exists()
+
+
+def test_it_holds_exactly_what_passes_the_filter_and_counts_the_rest(tmp_path: Path) -> None:
+    made = make(only=replace(ONLY, outcome="refused"))
+    facts = document(made.data, "population.json")
+    assert (facts["selected"], facts["in_period"]) == (1, 4)
+    assert facts["counts"] == {"refused": 1}
+    assert facts["filter_in_words"] == "site sandbox-us1, outcome refused"
+    assert complaint(made.data, tmp_path) == ""
+
+
+def test_a_period_with_nothing_in_it_verifies_too(tmp_path: Path) -> None:
+    until = datetime(2020, 1, 1, tzinfo=UTC)
+    made = make(only=HistoryFilter(since=datetime(2019, 1, 1, tzinfo=UTC), until=until))
+    facts = document(made.data, "population.json")
+    assert facts["period"] == {
+        "since": "2019-01-01T00:00:00+00:00",
+        "until": "2020-01-01T00:00:00+00:00",
+        "timezone": "UTC",
+    }
+    assert files_of(made.data)["deletions.json"] == b"[\n]\n"
+    assert complaint(made.data, tmp_path) == ""
+
+
+def test_an_erased_person_stays_erased(ada: Person, linus: Person, tmp_path: Path) -> None:
+    for person in (ada, linus):
+        erasure.erase_person(actor=command_actor(), person=person)
+    made = make()
+    told = b"".join(files_of(made.data).values()).decode()
+    for name in ("Ada", "Linus"):
+        assert f'"{name}"' not in told
+        assert f">{name}<" not in told
+    assert "erased person no. " in told
+    assert complaint(made.data, tmp_path) == ""
+
+
+def test_a_name_that_others_bear_too_stays_erased(
+    ada: Person, grace: Person, tmp_path: Path
+) -> None:
+    Person.objects.filter(pk=grace.pk).update(first_name="Ada")
+    grace.refresh_from_db()
+    audit.record(code=Code.SIGNED_IN, actor=person_actor(person=grace), sentence="Ada signed in.")
+    erased = erasure.erase_person(actor=command_actor(), person=ada)
+    assert erased.shared_names == 1
+    made = make()
+    rows = json.loads(files_of(made.data)["deletions.json"])
+    assert "Ada" not in {row["settled_by"] for row in rows}
+    assert complaint(made.data, tmp_path) == ""
+
+
+def test_the_sample_is_drawn_by_the_auditors_own_seed(tmp_path: Path) -> None:
+    made = make(seed=" Q3, drawn by Edith ")
+    assert document(made.data, "sample-25.json")["seed"] == "Q3, drawn by Edith"
+    assert event(Code.EVIDENCE_BUNDLE_STARTED).details["seed"] == "Q3, drawn by Edith"
+    assert complaint(made.data, tmp_path) == ""
+
+
+@pytest.mark.parametrize("seed", ["x" * 201, "a\nb", "\x00"])
+def test_a_seed_is_one_readable_line(seed: str) -> None:
+    with pytest.raises(InvalidInputError, match="A seed is one line"):
+        make(seed=seed)
+
+
+def test_it_leads_to_a_checkpoint_that_was_kept_elsewhere(tmp_path: Path) -> None:
+    first = make()
+    kept = files_of(first.data)["checkpoint.txt"].decode()
+    with triggers_off():
+        Checkpoint.objects.all().delete()
+    path = tmp_path / "kept.txt"
+    path.write_text(kept)
+    second = make(notes=[("kept.txt", kept)])
+    assert complaint(second.data, tmp_path, kept=str(path)) == ""
+    with pytest.raises(InvalidInputError, match=r"kept\.txt cannot be read"):
+        make(notes=[("kept.txt", "x")])
+    with pytest.raises(InvalidInputError, match="not of this record"):
+        make(notes=[("kept.txt", kept.replace("orgadmin/", "orgadmin/0"))])
+
+
+def test_of_a_broken_record_none_is_made() -> None:
+    with triggers_off(), connection.cursor() as cursor:
+        cursor.execute("UPDATE connections_auditevent SET text = text || ' ' WHERE seq = 2")
+    with pytest.raises(BundleError, match="verify_audit"):
+        make()
+    assert event(Code.EVIDENCE_BUNDLE_ABORTED).details["cause"] == "BundleError"
+
+
+def test_a_row_that_was_changed_past_the_record_is_told_and_fails(tmp_path: Path) -> None:
+    Deletion.objects.filter(outcome="refused").update(outcome="declined")
+    made = make()
+    assert made.bundle.differing == 1
+    assert "“outcome” is not what the events say" in made.bundle.differences[0]
+    assert event(Code.EVIDENCE_BUNDLE_FINISHED).details["differing"] == 1
+    assert "does not say what its events say" in complaint(made.data, tmp_path)
+
+
+def test_without_a_key_nothing_is_begun(settings: Settings) -> None:
+    make()
+    Path(settings.SIGNING_KEY_FILE).unlink()
+    with pytest.raises(SigningKeyError):
+        make()
+
+
+def test_a_deletion_that_a_command_asked_for_in_a_persons_name_verifies(
+    ada: Person, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    credential = Credential.objects.get(name="Payments US")
+    world = sandbox.world
+    source, sink = org_named(world, "Payments US"), org_named(world, "Archive US")
+    added = world.add_connection(source_org=source, sink_org=sink)
+    read_all(credential)
+    request(credential, added.id, actor=command_actor(), requester=ada)
+    made = make()
+    [row] = [
+        each
+        for each in json.loads(files_of(made.data)["deletions.json"])
+        if each["connection_id"] == added.id
+    ]
+    assert (row["requested_by"], row["outcome"]) == ("Ada", "deleted")
+    assert complaint(made.data, tmp_path) == ""

@@ -1,0 +1,36 @@
+"""Making a bundle takes long; nobody waits for it, and it shows one moment all the same."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.databases import (
+    SharedDatabase,
+    postgresql_template,
+    postgresql_url,
+    shared_database,
+    sqlite_template,
+)
+from tests.support.processes import PATIENCE, ROOT
+
+__all__ = ["postgresql_template", "postgresql_url", "shared_database", "sqlite_template"]
+
+
+def test_nobody_waits_and_what_comes_meanwhile_is_not_in_it(
+    shared_database: SharedDatabase, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.evidence.meanwhile", str(tmp_path)],
+        cwd=ROOT,
+        env=shared_database.environment(DJANGO_SETTINGS_MODULE="orgadmin.settings"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    # The bundle was begun with the event before.
+    assert found["seq"] == found["size"] + 1
+    assert found["waited"] < 3
