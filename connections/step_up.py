@@ -85,7 +85,7 @@ def _stamp(request: HttpRequest, *, person: Person, age: timedelta = timedelta()
 
 
 def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> None:
-    """Count a sign-in by password or passkey as a proof, from when that was given.
+    """Count a sign-in by password or passkey as a proof, from when that was given or chosen.
 
     Receives Django's `user_logged_in`. A session that code makes outside of any request from a
     browser (Django's test client) has no such trail and counts as well.
@@ -102,8 +102,9 @@ def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> 
 
 
 def _is_proof(record: dict[str, Any]) -> bool:
-    is_passkey: bool = record.get("type") == Authenticator.Type.WEBAUTHN
-    return record["method"] == "password" or is_passkey
+    is_password = record["method"] == "password" or record.get("chose_password")
+    is_passkey = record.get("type") == Authenticator.Type.WEBAUTHN
+    return bool(is_password or is_passkey)
 
 
 def ways_of(person: Person) -> frozenset[Method]:

@@ -6,6 +6,7 @@ from connections.views import (
     accounts,
     approvals,
     audit,
+    credential_keys,
     credentials,
     deletions,
     evidence,
@@ -34,9 +35,13 @@ urlpatterns = [
     path("credentials/<uuid:pk>/", credentials.credential_detail, name="credential-detail"),
     path("credentials/<uuid:pk>/verify/", credentials.credential_verify, name="credential-verify"),
     path("credentials/<uuid:pk>/rename/", credentials.credential_rename, name="credential-rename"),
-    path("credentials/<uuid:pk>/rotate/", credentials.credential_rotate, name="credential-rotate"),
+    path(
+        "credentials/<uuid:pk>/rotate/", credential_keys.credential_rotate, name="credential-rotate"
+    ),
     path("credentials/<uuid:pk>/policy/", credentials.credential_policy, name="credential-policy"),
-    path("credentials/<uuid:pk>/retire/", credentials.credential_retire, name="credential-retire"),
+    path(
+        "credentials/<uuid:pk>/retire/", credential_keys.credential_retire, name="credential-retire"
+    ),
     # Connections: what Datadog says there is.
     path("connections/", org_connections.org_connection_list, name="org-connection-list"),
     path(

@@ -67,8 +67,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SettableClock:
 
 
 @pytest.fixture
-def client_of() -> Callable[[Person], Client]:
-    """A browser in which the person is signed in."""
+def client_of(request: pytest.FixtureRequest) -> Callable[[Person], Client]:
+    """A browser in which the person is signed in, and was just asked who they are."""
+    if "clock" in request.fixturenames:
+        # The sign-in happens by the clock that the test goes on with.
+        request.getfixturevalue("clock")
 
     def make(person: Person) -> Client:
         client = Client()

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.http import QueryDict
 
 from connections.secret import Secret
 
@@ -24,10 +25,19 @@ class StepUpForm(forms.Form):
     password = PasswordField(required=False, strip=False)
     passkey = forms.JSONField(required=False)
 
-    def __init__(self, data: Any = None) -> None:
-        super().__init__(data, prefix="step_up")
+    def __init__(self, posted: QueryDict) -> None:
+        super().__init__(posted, prefix="step_up")
+        self._posted = posted
 
     @property
     def is_filled_in(self) -> bool:
         """Whether there is an answer at all."""
         return any(self.data.get(self.add_prefix(name)) for name in self.fields)
+
+    @property
+    def the_rest(self) -> QueryDict:
+        """Everything else that was posted."""
+        rest = self._posted.copy()
+        for name in self.fields:
+            rest.pop(self.add_prefix(name), None)
+        return rest

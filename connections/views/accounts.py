@@ -45,7 +45,7 @@ def setup(request: HttpRequest) -> HttpResponse:
         except ConflictError as error:
             form.add_error(None, str(error))
         else:
-            return _signed_in(request, person, to=reverse("credential-new"))
+            return _signed_in(request, person, to=reverse("credential-new"), chose_password=True)
     return _form_page(request, "connections/setup.html", form)
 
 
@@ -65,7 +65,8 @@ def sign_in_link(request: HttpRequest) -> HttpResponse:
         except ConflictError as error:
             form.add_error(None, str(error))
         else:
-            return _signed_in(request, person, to=reverse("overview"))
+            chose = bool(form.cleaned_data["password"])
+            return _signed_in(request, person, to=reverse("overview"), chose_password=chose)
     return _form_page(request, "connections/sign_in_link.html", form)
 
 
@@ -92,9 +93,11 @@ def _too_many(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _signed_in(request: HttpRequest, person: Person, *, to: str) -> HttpResponse:
+def _signed_in(
+    request: HttpRequest, person: Person, *, to: str, chose_password: bool
+) -> HttpResponse:
     # Through allauth, so that a second factor is still asked for and the session is a new one.
-    record_authentication(request, person, "sign_in_link")
+    record_authentication(request, person, "sign_in_link", chose_password=chose_password)
     response: HttpResponse = perform_login(request, person, redirect_url=to)
     return response
 

@@ -5,12 +5,20 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
+from connections import policies
 from connections.forms.deletions import ApprovalForm, ReasonForm
 from connections.services import approvals
-from connections.views.deletion_answers import do_act
+from connections.views.deletion_answers import back_to_page, do_act
+from connections.views.step_up import guarded
 
 
 @require_POST
+@guarded(
+    comes_back=back_to_page(
+        lambda actor, deletion: policies.can_approve(actor, deletion=deletion),
+        "approve or decline this deletion",
+    )
+)
 def deletion_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Agree to what was shown. Sends nothing."""
     return do_act(

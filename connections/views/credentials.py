@@ -1,8 +1,10 @@
 """Pages about credentials: the key pair of one org on one site."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -13,23 +15,23 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from connections import policies
 from connections.actors import Actor
 from connections.encryption import EncryptionError
-from connections.forms.credentials import CredentialForm, PolicyForm, RenameForm, RotateForm
+from connections.forms.credentials import CredentialForm, PolicyForm, RenameForm
 from connections.models import Credential, Policy
 from connections.services import credential_reading as reading
 from connections.services import credentials as acts
-from connections.services import retirement
 from connections.services.credential_rules import approval_warning
 from connections.services.errors import ConflictError, InvalidInputError, UnavailableError
 from connections.views import credential_facts as facts
 from connections.views.limits import limited
+from connections.views.step_up import guarded
 from connections.views.support import SeeOther, actor_of
-from connections.wording import badge
 
 # Pasted keys stay out of error pages and mails, also with DEBUG on: see error_reports.py.
 takes_keys = sensitive_post_parameters("api_key", "application_key")
 
 
-def _find(actor: Actor, pk: UUID) -> Credential:
+def find(actor: Actor, pk: UUID) -> Credential:
+    """The credential, for whoever may see it. Raises PermissionDenied and Http404."""
     policies.require(policies.can_see(actor), "see credentials")
     return get_object_or_404(Credential, pk=pk)
 
@@ -39,17 +41,18 @@ def credential_list(request: HttpRequest) -> HttpResponse:
     """Every credential, and the form itself when there is none yet."""
     actor = actor_of(request)
     rows = reading.list_credentials(actor=actor)
-    in_use = [_row(credential) for credential in rows if not credential.is_retired]
+    in_use = [row(credential) for credential in rows if not credential.is_retired]
     context = {
         "in_use": in_use,
-        "retired": [_row(credential) for credential in rows if credential.is_retired],
+        "retired": [row(credential) for credential in rows if credential.is_retired],
         "may_manage": policies.can_manage_credentials(actor),
         "form": CredentialForm() if not in_use else None,
     }
     return render(request, "connections/credential_list.html", context)
 
 
-def _row(credential: Credential) -> dict[str, Any]:
+def row(credential: Credential) -> dict[str, Any]:
+    """What every page about one credential shows of it."""
     return {
         "credential": credential,
         "state": facts.state_of(credential),
@@ -61,8 +64,16 @@ def _row(credential: Credential) -> dict[str, Any]:
     }
 
 
+def _new_page(request: HttpRequest, form: CredentialForm | None = None) -> HttpResponse:
+    policies.require(policies.can_manage_credentials(actor_of(request)), "add credentials")
+    form = form or CredentialForm(request.POST or None)
+    status = 422 if form.errors else 200
+    return render(request, "connections/credential_new.html", {"form": form}, status=status)
+
+
 @takes_keys
 @require_http_methods(["GET", "HEAD", "POST"])
+@guarded(comes_back=_new_page, asks_first=True)
 def credential_new(request: HttpRequest) -> HttpResponse:
     """The form to add one; a POST stores it, verifies it and leads to its page."""
     actor = actor_of(request)
@@ -81,21 +92,21 @@ def credential_new(request: HttpRequest) -> HttpResponse:
         except EncryptionError as error:
             form.add_error(None, f"Nothing was stored: {error}")
         else:
-            return _to_page(request, credential, done="is stored")
-    status = 422 if form.errors else 200
-    return render(request, "connections/credential_new.html", {"form": form}, status=status)
+            return to_page(request, credential, done="is stored")
+    return _new_page(request, form)
 
 
-def _to_page(request: HttpRequest, credential: Credential, *, done: str) -> HttpResponse:
+def to_page(request: HttpRequest, credential: Credential, *, done: str) -> HttpResponse:
     """303 to the credential's page, which shows the ladder; a line on top says what was done."""
     if credential.is_verified:
         messages.success(request, f"{credential.name} {done} and verified.")
     else:
         messages.warning(request, f"{credential.name} {done}, but not verified. See why below.")
-    return _see_other(credential)
+    return see_other(credential)
 
 
-def _see_other(credential: Credential) -> HttpResponse:
+def see_other(credential: Credential) -> HttpResponse:
+    """303 to the credential's page."""
     return SeeOther(reverse("credential-detail", args=[credential.pk]))
 
 
@@ -103,7 +114,7 @@ def _see_other(credential: Credential) -> HttpResponse:
 def credential_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One credential: the ladder, what it was used for, and the acts on it."""
     actor = actor_of(request)
-    credential = _find(actor, pk)
+    credential = find(actor, pk)
     return _detail(request, credential=credential)
 
 
@@ -115,7 +126,7 @@ def _detail(
     policy: PolicyForm | None = None,
 ) -> HttpResponse:
     actor = actor_of(request)
-    context = _row(credential) | {
+    context = row(credential) | {
         "rungs": facts.rungs_of(credential),
         "checked_at": facts.checked_at(credential),
         "deletions_url": facts.deletions_url(credential),
@@ -135,25 +146,44 @@ def _detail(
     )
 
 
+def _again(
+    may: Callable[[Actor], bool], act: str, **typed_into: type[forms.Form]
+) -> Callable[[HttpRequest, UUID], HttpResponse]:
+    """Answer an act without a proof of who it is: the page, with what was typed into the form."""
+
+    def comes_back(request: HttpRequest, pk: UUID) -> HttpResponse:
+        actor = actor_of(request)
+        credential = find(actor, pk)
+        policies.require(may(actor), act)
+        typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
+        return _detail(request, credential=credential, **typed)
+
+    return comes_back
+
+
 @require_POST
 @limited("verify", per_minute=20)
+@guarded(comes_back=_again(policies.can_manage_credentials, "verify credentials"))
 def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Climb the ladder again and read the org connections of this credential."""
     actor = actor_of(request)
-    credential = _find(actor, pk)
+    credential = find(actor, pk)
     try:
         credential = acts.verify_credential(actor=actor, credential=credential)
     except (ConflictError, EncryptionError, UnavailableError) as error:
         messages.error(request, str(error))
-        return _see_other(credential)
-    return _to_page(request, credential, done="was tried")
+        return see_other(credential)
+    return to_page(request, credential, done="was tried")
 
 
 @require_POST
+@guarded(
+    comes_back=_again(policies.can_manage_credentials, "rename credentials", rename=RenameForm)
+)
 def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Give it another name."""
     actor = actor_of(request)
-    credential = _find(actor, pk)
+    credential = find(actor, pk)
     policies.require(policies.can_manage_credentials(actor), "rename credentials")
     form = RenameForm(request.POST)
     if form.is_valid():
@@ -165,46 +195,23 @@ def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
             form.add_error("name", error.fields["name"])
         except ConflictError as error:
             messages.error(request, str(error))
-            return _see_other(credential)
+            return see_other(credential)
         else:
             messages.success(request, f"It is called {credential.name} now.")
-            return _see_other(credential)
+            return see_other(credential)
     return _detail(request, credential=credential, rename=form)
 
 
-@takes_keys
-@require_http_methods(["GET", "HEAD", "POST"])
-def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Paste a new pair, which is verified beside the old one before it takes its place."""
-    actor = actor_of(request)
-    credential = _find(actor, pk)
-    policies.require(policies.can_manage_credentials(actor), "rotate credentials")
-    if credential.is_retired:
-        messages.error(request, f"{credential.name} is retired: its keys are wiped.")
-        return _see_other(credential)
-    form = RotateForm(request.POST if request.method == "POST" else None)
-    context = _row(credential) | {"form": form}
-    if request.method == "POST" and form.is_valid():
-        try:
-            credential = acts.rotate_credential(actor=actor, credential=credential, keys=form.keys)
-        except InvalidInputError as error:
-            form.add_errors(error.fields)
-        except acts.RotationRefusedError as error:
-            form.add_error(None, str(error))
-            context["rungs"] = facts.rungs_shown(error.ladder.rungs)
-        except (ConflictError, EncryptionError, UnavailableError) as error:
-            form.add_error(None, str(error))
-        else:
-            return _to_page(request, credential, done="was rotated to the new pair")
-    status = 422 if form.errors else 200
-    return render(request, "connections/credential_rotate.html", context, status=status)
-
-
 @require_POST
+@guarded(
+    comes_back=_again(
+        policies.can_administer, "change the policy of a credential", policy=PolicyForm
+    )
+)
 def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Say how many other people must approve; an administrator's act."""
     actor = actor_of(request)
-    credential = _find(actor, pk)
+    credential = find(actor, pk)
     policies.require(policies.can_administer(actor), "change the policy of a credential")
     form = PolicyForm(request.POST)
     if not form.is_valid():
@@ -214,41 +221,6 @@ def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
         acts.change_policy(actor=actor, credential=credential, policy=policy)
     except ConflictError as error:
         messages.error(request, str(error))
-        return _see_other(credential)
+        return see_other(credential)
     messages.success(request, f"{credential.name}: {policy.label}, for what is asked from now on.")
-    return _see_other(credential)
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """What retiring it means, and the name to type; a POST wipes the keys."""
-    actor = actor_of(request)
-    credential = _find(actor, pk)
-    policies.require(policies.can_manage_credentials(actor), "retire credentials")
-    if credential.is_retired:
-        messages.error(request, f"{credential.name} is retired already.")
-        return _see_other(credential)
-    typed, error, conflict = request.POST.get("confirmation", ""), "", ""
-    if request.method == "POST":
-        try:
-            retirement.retire_credential(actor=actor, credential=credential, confirmation=typed)
-        except InvalidInputError as invalid:
-            error = invalid.fields["confirmation"]
-        except ConflictError as refused:
-            conflict = str(refused)
-        else:
-            messages.success(request, f"{credential.name} is retired. Its keys are wiped.")
-            return _see_other(credential)
-    context = {
-        "credential": credential,
-        "typed": typed,
-        "error": error,
-        "conflict": conflict,
-        "blocking": [
-            {"deletion": deletion, "badge": badge(deletion)}
-            for deletion in retirement.what_blocks(credential)
-        ],
-        "withdrawn": retirement.what_is_withdrawn(credential),
-    }
-    status = 422 if error else 409 if conflict else 200
-    return render(request, "connections/credential_retire.html", context, status=status)
+    return see_other(credential)

@@ -111,3 +111,21 @@ def do_act(
         deletion = get_object_or_404(stored_deletions(), pk=pk)
         return outcome(request, deletion=deletion, actor=actor, typed=typed, status=status)
     return done(request, deletion=deletion, actor=actor)
+
+
+def back_to_page(
+    may: Callable[[Actor, Deletion], bool], act: str
+) -> Callable[[HttpRequest, UUID], HttpResponse]:
+    """What answers an act on a deletion that came without a proof of who it is.
+
+    The deletion's page, with everything typed, for whom `may` allows the `act`.
+    """
+
+    def comes_back(request: HttpRequest, pk: UUID) -> HttpResponse:
+        actor = actor_of(request)
+        deletion = get_object_or_404(stored_deletions(), pk=pk)
+        policies.require(may(actor, deletion), act)
+        typed = Typed(values=request.POST.dict())
+        return outcome(request, deletion=deletion, actor=actor, typed=typed)
+
+    return comes_back

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -19,11 +19,11 @@ from connections.forms.deletions import (
 )
 from connections.models import Credential, Deletion
 from connections.services import deletions, endings, reconciliation, reviews
-from connections.services.deletion_rules import OUT_OF_DATE
 from connections.services.errors import ActError, ConflictError, InvalidInputError
-from connections.services.reviews import Review, ReviewChangedError
+from connections.services.reviews import ReviewChangedError
 from connections.views.deletion_answers import (
     DETAIL,
+    back_to_page,
     do_act,
     done,
     outcome,
@@ -35,19 +35,34 @@ from connections.views.deletion_answers import (
 from connections.views.deletion_outcome import Typed, version_of, watch_seconds
 from connections.views.deletion_record import record_context
 from connections.views.deletion_review import (
-    choice_form,
     deletion_form,
-    no_sender_page,
-    page_of,
     typed_before,
     uuid_or_none,
 )
+from connections.views.review_pages import choice_page, review_page
+from connections.views.step_up import guarded
 from connections.views.support import actor_of
 
-REVIEW = "connections/deletion_review.html"
+
+def _not_yet_asked(request: HttpRequest) -> HttpResponse:
+    """The review again with everything typed, and the question who it is."""
+    actor = actor_of(request)
+    policies.require(policies.can_delete(actor), "delete connections")
+    recorded = _recorded(request.POST.get("request_id", ""), actor=actor)
+    if recorded:
+        return done(request, deletion=recorded, actor=actor, is_apart=True)
+    try:
+        credential, connection_id = _chosen(request.POST.dict())
+    except InvalidInputError as error:
+        return choice_page(request, data=request.POST, error=error)
+    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    form = DeletionForm(request.POST)
+    return review_page(request, review=review, form=form, notice="", status=422)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+# Without a confirmation nothing can be sent, whatever the policy is.
+@guarded(comes_back=_not_yet_asked, applies=lambda request: bool(request.POST.get("confirmation")))
 def deletion_new(request: HttpRequest) -> HttpResponse:
     """The review of one connection, and the POST that asks to delete it."""
     if request.method == "POST":
@@ -59,17 +74,17 @@ def deletion_new(request: HttpRequest) -> HttpResponse:
     if recorded:
         return HttpResponseRedirect(reverse("deletion-detail", args=[recorded.pk]))
     if "credential" not in asked or "connection_id" not in asked:
-        return _choice_page(request, data=asked)
+        return choice_page(request, data=asked)
     try:
         credential, connection_id = _chosen(asked)
     except InvalidInputError as error:
-        return _choice_page(request, data=asked, error=error)
+        return choice_page(request, data=asked, error=error)
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     request_id = uuid_or_none(asked.get("request_id", ""))
     typed = typed_before(asked.get("again", "")) | asked.dict()
     form = deletion_form(review, typed=typed, request_id=request_id)
     notice = "Nothing was recorded from that form, so nothing was sent." if request_id else ""
-    return _review_page(request, review=review, form=form, notice=notice, status=200)
+    return review_page(request, review=review, form=form, notice=notice, status=200)
 
 
 def _chosen(data: Mapping[str, str]) -> tuple[Credential, UUID]:
@@ -99,54 +114,13 @@ def _recorded(request_id: str, *, actor: Actor) -> Deletion | None:
     return own.filter(request_id=wanted).first()
 
 
-def _choice_page(
-    request: HttpRequest, *, data: QueryDict, error: InvalidInputError | None = None
-) -> HttpResponse:
-    if error:
-        form = choice_form(data)
-        show_errors(form, error)
-    else:
-        # Half an address is no mistake: show what is given and ask for the rest.
-        form = choice_form()
-        form.initial = data.dict()
-    context = {"form": form, "no_sender": no_sender_page(actor=actor_of(request))}
-    status = 422 if error else 200
-    response = render(request, "connections/deletion_new.html", context, status=status)
-    if wants_fragment(request):
-        # The review is no longer what is asked about: its whole page gives way.
-        response["HX-Retarget"] = response["HX-Reselect"] = "#content"
-        response["HX-Reswap"] = "outerHTML"
-    return response
-
-
-def _review_page(
-    request: HttpRequest, *, review: Review, form: DeletionForm, notice: str, status: int
-) -> HttpResponse:
-    """The review: the form's part alone for htmx, all of the review where that changed."""
-    context = {
-        "review": review,
-        "page": page_of(review, form=form),
-        "form": form,
-        "notice": notice,
-        "is_out_of_date": notice == OUT_OF_DATE,
-    }
-    if not wants_fragment(request):
-        return render(request, REVIEW, context, status=status)
-    if status != 409:
-        return render(request, f"{REVIEW}#ask", context, status=status)
-    response = render(request, f"{REVIEW}#review", context, status=status)
-    response["HX-Retarget"] = "#review"
-    response["HX-Reswap"] = "outerHTML"
-    return response
-
-
 def _ask(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     policies.require(policies.can_delete(actor), "delete connections")
     try:
         credential, connection_id = _chosen(request.POST.dict())
     except InvalidInputError as error:
-        return _choice_page(request, data=request.POST, error=error)
+        return choice_page(request, data=request.POST, error=error)
     form = DeletionForm(request.POST)
     try:
         require_valid(form)
@@ -165,7 +139,7 @@ def _ask(request: HttpRequest) -> HttpResponse:
         form = deletion_form(
             changed.review, typed=request.POST.dict(), request_id=form.request_id_or_none
         )
-        return _review_page(
+        return review_page(
             request, review=changed.review, form=form, notice=str(changed), status=409
         )
     except ActError as error:
@@ -200,7 +174,7 @@ def _not_asked(
         # The id of this form is missing or somebody else's: the page gets one of its own.
         keep = None if isinstance(error, ConflictError) else form.request_id_or_none
         form = deletion_form(review, typed=request.POST.dict(), request_id=keep)
-    return _review_page(request, review=review, form=form, notice=notice, status=status)
+    return review_page(request, review=review, form=form, notice=notice, status=status)
 
 
 @require_safe
@@ -236,6 +210,7 @@ def _watched(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpR
 
 
 @require_POST
+@guarded(comes_back=back_to_page(lambda actor, _: policies.can_delete(actor), "delete connections"))
 def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Confirm by the typed text, and send."""
     return do_act(

@@ -1,8 +1,10 @@
 """The people page: administrators add people, give roles, let in and shut out."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
+from django import forms
 from django.contrib import messages
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest, HttpResponse
@@ -17,6 +19,7 @@ from connections.services import people
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.person_rules import second_factors_of, stored_roles
 from connections.views.sessions import session_rows
+from connections.views.step_up import guarded
 from connections.views.support import actor_of
 
 EVENTS_SHOWN = 20
@@ -40,7 +43,15 @@ def person_list(request: HttpRequest) -> HttpResponse:
     return render(request, "connections/person_list.html", {"people": everyone})
 
 
+def _new_page(request: HttpRequest, form: PersonForm | None = None) -> HttpResponse:
+    _administrator(request)
+    form = form or PersonForm(request.POST or None)
+    status = 422 if form.is_bound else 200
+    return render(request, "connections/person_new.html", {"form": form}, status=status)
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
+@guarded(comes_back=_new_page, asks_first=True)
 def person_new(request: HttpRequest) -> HttpResponse:
     """Add a person; the answer shows their sign-in link, once."""
     actor = _administrator(request)
@@ -52,8 +63,7 @@ def person_new(request: HttpRequest) -> HttpResponse:
             form.add_service_errors(error)
         else:
             return _with_new_link(request, actor, person, removes_second_factor=False)
-    status = 422 if form.is_bound else 200
-    return render(request, "connections/person_new.html", {"form": form}, status=status)
+    return _new_page(request, form)
 
 
 @require_safe
@@ -63,7 +73,19 @@ def person_detail(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return _detail(request, get_object_or_404(Person, pk=pk))
 
 
+def _again(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, uuid.UUID], HttpResponse]:
+    """Answer an act without a proof of who it is: the page, with what was typed into the form."""
+
+    def comes_back(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        _administrator(request)
+        typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
+        return _detail(request, get_object_or_404(Person, pk=pk), **typed)
+
+    return comes_back
+
+
 @require_POST
+@guarded(comes_back=_again(roles_form=RolesForm))
 def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give exactly the roles that were ticked."""
     actor = _administrator(request)
@@ -80,6 +102,7 @@ def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
+@guarded(comes_back=_again())
 def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Shut a person out."""
     actor = _administrator(request)
@@ -93,6 +116,7 @@ def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
+@guarded(comes_back=_again())
 def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Let a disabled person sign in again."""
     actor = _administrator(request)
@@ -103,6 +127,7 @@ def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
+@guarded(comes_back=_again(link_form=MakeLinkForm))
 def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Make a sign-in link and show it, once."""
     actor = _administrator(request)

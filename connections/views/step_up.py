@@ -7,7 +7,7 @@ view, and comes back as the page it was sent from, with the question in it. Noth
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Concatenate
+from typing import Concatenate, Protocol
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
@@ -26,14 +26,18 @@ EMPTY = "Give your password or use a passkey."
 type View[**P] = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 
+class _Guard(Protocol):
+    def __call__[**P](self, view: View[P], /) -> View[P]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Question:
     """What a form shows while its act needs a proof."""
 
     takes_password: bool
     takes_passkey: bool
-    # A POST came without a proof: nothing was done.
-    is_late: bool
+    # Where a POST came without a proof, its address: nothing was done. Else empty.
+    late_at: str
     # What was wrong with the proof that was given; empty when none was.
     problem: str
     # The page on which it is asked, to come back from.
@@ -49,18 +53,18 @@ def question_of(request: HttpRequest) -> Question | None:
     return Question(
         takes_password=Method.PASSWORD in ways,
         takes_passkey=Method.PASSKEY in ways,
-        is_late=getattr(request, "_step_up_is_late", False),
+        late_at=getattr(request, "_step_up_late_at", ""),
         problem=getattr(request, "_step_up_problem", ""),
         url=question_url(request),
     )
 
 
-def guarded[**P](
+def guarded(
     *,
-    comes_back: View[P],
+    comes_back: Callable[..., HttpResponse],
     asks_first: bool = False,
     applies: Callable[[HttpRequest], bool] = lambda request: True,
-) -> Callable[[View[P]], View[P]]:
+) -> _Guard:
     """Let a POST reach the view only with a proof of the last five minutes, or a right one in it.
 
     `comes_back` answers any other POST: it shows the page that was sent, with everything typed
@@ -68,15 +72,16 @@ def guarded[**P](
     `asks_first`: the page is not even shown before. `applies` says which POSTs need a proof.
     """
 
-    def decorate(view: View[P]) -> View[P]:
+    def decorate[**P](view: View[P]) -> View[P]:
         @wraps(view)
         def asking(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
             if request.method == "POST":
                 if _is_proven(request) or not applies(request):
                     return view(request, *args, **kwargs)
-                request._step_up_is_late = True  # type: ignore[attr-defined]
+                request._step_up_late_at = request.path  # type: ignore[attr-defined]
                 response = comes_back(request, *args, **kwargs)
-                response.status_code = max(response.status_code, 422)
+                if response.status_code == 200:
+                    response.status_code = 422
                 return response
             # Run first, since whoever may not see the page is told so and not asked.
             response = view(request, *args, **kwargs)
@@ -91,6 +96,8 @@ def guarded[**P](
 def _is_proven(request: HttpRequest) -> bool:
     """Whether the session is recent, or becomes so by an answer that came with the form."""
     form = StepUpForm(request.POST)
+    # Nothing that handles the rest of what was typed gets to see it.
+    request.POST = form.the_rest  # type: ignore[assignment]
     if step_up.is_recent(request) or not form.is_filled_in:
         return step_up.is_recent(request)
     try:

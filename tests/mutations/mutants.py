@@ -388,4 +388,59 @@ KEEPING = (
     ),
 )
 
-MUTANTS = (*NETWORK, *RECORD, *REVIEW, *KEEPING)
+GUARDS, PAGES = "tests/step_up/test_guards.py", "tests/step_up/test_account_pages.py"
+
+STEP_UP = (
+    _mutant(
+        "a POST without a proof is not acted on",
+        "connections/views/step_up.py",
+        "                if _is_proven(request) or not applies(request):\n",
+        "                if _is_proven(request) or True:\n",
+        f"{GUARDS}::test_a_guarded_post_without_a_proof_does_nothing_and_comes_back_with_the_question",
+    ),
+    _mutant(
+        "what proves it is kept from everything after",
+        "connections/views/step_up.py",
+        "    request.POST = form.the_rest  # type: ignore[assignment]\n",
+        "    request.session.update(request.POST.dict())\n",
+        "tests/step_up/test_late.py::test_a_right_password_is_kept_nowhere_either",
+    ),
+    _mutant(
+        "a proof is good for five minutes",
+        "connections/step_up.py",
+        "WINDOW = timedelta(minutes=5)",
+        "WINDOW = timedelta(minutes=50)",
+        "tests/step_up/test_proof.py::test_signing_in_with_the_password_counts_for_five_minutes",
+    ),
+    _mutant(
+        "wrong passwords are limited",
+        "connections/step_up.py",
+        "    if ratelimit.consume(request, action=_ACTION, user=person):\n",
+        "    if True:\n",
+        "tests/step_up/test_proof.py::test_after_five_wrong_answers_even_the_right_one_is_refused"
+        "_and_one_event_says_so",
+    ),
+    _mutant(
+        "allauth asks everybody",
+        "connections/accounts.py",
+        "        raise ReauthenticationRequired\n",
+        "        return True\n",
+        f"{PAGES}::test_whoever_has_neither_password_nor_factor_sets_none_up_unasked",
+    ),
+    _mutant(
+        "allauth stores and replays no POST",
+        "connections/accounts.py",
+        "return to_question(request) if isinstance(error, ReauthenticationRequired) else None",
+        "return None",
+        f"{PAGES}::test_a_page_that_changes_how_one_signs_in_asks_first_and_replays_nothing",
+    ),
+    _mutant(
+        "a sign-in link alone is no proof",
+        "connections/step_up.py",
+        "    return bool(is_password or is_passkey)\n",
+        "    return True\n",
+        f"{PAGES}::test_a_sign_in_link_counts_only_with_the_password_that_is_chosen_by_it",
+    ),
+)
+
+MUTANTS = (*NETWORK, *RECORD, *REVIEW, *KEEPING, *STEP_UP)

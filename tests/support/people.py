@@ -1,6 +1,7 @@
 """The cast: people with one role each, and a stranger who has none."""
 
 import time
+from datetime import datetime, timedelta
 
 from allauth.mfa import app_settings
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
@@ -39,3 +40,11 @@ def code_of(secret: str) -> str:
     counter = int(time.time()) // app_settings.TOTP_PERIOD
     code: str = format_hotp_value(hotp_value(secret, counter))
     return code
+
+
+def let_proof_age(client: Client, *, minutes: float = 6) -> None:
+    """Let so much time pass since the person in this browser was last asked who they are."""
+    session = client.session
+    at = datetime.fromisoformat(session["stepped_up"]["at"]) - timedelta(minutes=minutes)
+    session["stepped_up"] = session["stepped_up"] | {"at": at.isoformat()}
+    session.save()

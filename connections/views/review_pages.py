@@ -1,0 +1,56 @@
+"""The pages on which a deletion is asked for, whole and as htmx's fragments."""
+
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import render
+
+from connections.forms.deletions import DeletionForm, show_errors
+from connections.services.deletion_rules import OUT_OF_DATE
+from connections.services.errors import InvalidInputError
+from connections.services.reviews import Review
+from connections.views.deletion_answers import wants_fragment
+from connections.views.deletion_review import choice_form, no_sender_page, page_of
+from connections.views.support import actor_of
+
+REVIEW = "connections/deletion_review.html"
+
+
+def choice_page(
+    request: HttpRequest, *, data: QueryDict, error: InvalidInputError | None = None
+) -> HttpResponse:
+    """The form that asks which connection, with what is wrong with it, if anything is."""
+    if error:
+        form = choice_form(data)
+        show_errors(form, error)
+    else:
+        # Half an address is no mistake: show what is given and ask for the rest.
+        form = choice_form()
+        form.initial = data.dict()
+    context = {"form": form, "no_sender": no_sender_page(actor=actor_of(request))}
+    status = 422 if error else 200
+    response = render(request, "connections/deletion_new.html", context, status=status)
+    if wants_fragment(request):
+        # The review is no longer what is asked about: its whole page gives way.
+        response["HX-Retarget"] = response["HX-Reselect"] = "#content"
+        response["HX-Reswap"] = "outerHTML"
+    return response
+
+
+def review_page(
+    request: HttpRequest, *, review: Review, form: DeletionForm, notice: str, status: int
+) -> HttpResponse:
+    """The review: the form's part alone for htmx, all of the review where that changed."""
+    context = {
+        "review": review,
+        "page": page_of(review, form=form),
+        "form": form,
+        "notice": notice,
+        "is_out_of_date": notice == OUT_OF_DATE,
+    }
+    if not wants_fragment(request):
+        return render(request, REVIEW, context, status=status)
+    if status != 409:
+        return render(request, f"{REVIEW}#ask", context, status=status)
+    response = render(request, f"{REVIEW}#review", context, status=status)
+    response["HX-Retarget"] = "#review"
+    response["HX-Reswap"] = "outerHTML"
+    return response
