@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from connections import clock, policies
@@ -18,7 +19,7 @@ from connections.models import AuditEvent, Person, with_values
 from connections.services import people
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.person_rules import second_factors_of, stored_roles
-from connections.views.sessions import session_rows
+from connections.views.sessions import end, session_rows
 from connections.views.step_up import guarded
 from connections.views.support import actor_of
 
@@ -79,7 +80,8 @@ def _again(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, uuid.UUID],
     def comes_back(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         _administrator(request)
         typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
-        return _detail(request, get_object_or_404(Person, pk=pk), **typed)
+        ending = request.POST.get("session", "")
+        return _detail(request, get_object_or_404(Person, pk=pk), ending=ending, **typed)
 
     return comes_back
 
@@ -139,6 +141,15 @@ def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         return _with_new_link(request, actor, person, removes_second_factor=removes)
     except ConflictError as error:
         return _detail(request, person, status=409, problem=str(error))
+
+
+@require_POST
+@guarded(comes_back=_again())
+def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """End one session of somebody, or (without `session`) all of them."""
+    _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    return end(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
 
 
 def _with_new_link(

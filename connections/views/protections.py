@@ -13,6 +13,7 @@ from connections.models import OrgConnectionKey
 from connections.services import protections, reviews
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.views.protection_facts import connection_url
+from connections.views.step_up import guarded
 from connections.views.support import SeeOther, actor_of
 
 
@@ -46,9 +47,9 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
     return render(request, "connections/org_connection_protect.html", context, status=status)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
-    """Why it may be deleted again; somebody else's protection only."""
+def _lift_page(
+    request: HttpRequest, site: str, connection_id: UUID, form: LiftingForm | None = None
+) -> HttpResponse:
     actor = actor_of(request)
     policies.require(policies.can_lift_any(actor), "lift protections")
     key = OrgConnectionKey(site=site, connection_id=connection_id)
@@ -57,8 +58,21 @@ def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) ->
         messages.error(request, "It is not protected now.")
         return redirect(connection_url(key))
     protections.check_not_own(protection, actor=actor)
+    form = form or LiftingForm(request.POST or None)
+    context = {"form": form, "protection": protection, "back_url": connection_url(key)}
+    status = 422 if form.is_bound else 200
+    return render(request, "connections/org_connection_lift.html", context, status=status)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@guarded(comes_back=_lift_page, asks_first=True)
+def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
+    """Why it may be deleted again; somebody else's protection only."""
+    actor = actor_of(request)
+    key = OrgConnectionKey(site=site, connection_id=connection_id)
+    protection = protections.protection_of(key)
     form = LiftingForm(request.POST or None)
-    if form.is_valid():
+    if protection is not None and form.is_valid():
         try:
             protections.lift_protection(
                 actor=actor, protection=protection, reason=form.cleaned_data["reason"]
@@ -71,6 +85,4 @@ def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) ->
         else:
             messages.success(request, "The protection is lifted: it can be deleted again.")
             return SeeOther(connection_url(key))
-    context = {"form": form, "protection": protection, "back_url": connection_url(key)}
-    status = 422 if form.is_bound else 200
-    return render(request, "connections/org_connection_lift.html", context, status=status)
+    return _lift_page(request, site, connection_id, form)

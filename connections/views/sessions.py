@@ -1,17 +1,15 @@
 """Where somebody is signed in: one's own sessions, and ending them; those of others, too."""
 
-import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from connections import policies
 from connections.models import Person, PersonSession
 from connections.services import sessions
 from connections.views.support import SeeOther, actor_of, signed_in_person
@@ -55,18 +53,11 @@ def session_list(request: HttpRequest) -> HttpResponse:
 def session_end(request: HttpRequest) -> HttpResponse:
     """End one of one's own sessions, or (without `session`) all but this one."""
     person = _self(request)
-    return _end(request, person, but=_current(request), to=reverse("session-list"))
+    return end(request, person, but=_current(request), to=reverse("session-list"))
 
 
-@require_POST
-def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """End one session of somebody, or (without `session`) all of them."""
-    policies.require(policies.can_administer(actor_of(request)), "end sessions of others")
-    person = get_object_or_404(Person, pk=pk)
-    return _end(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
-
-
-def _end(request: HttpRequest, person: Person, *, but: str, to: str) -> HttpResponse:
+def end(request: HttpRequest, person: Person, *, but: str, to: str) -> HttpResponse:
+    """End the person's session that was posted, or all but the one named, and lead on."""
     actor, one = actor_of(request), request.POST.get("session", "")
     if one:
         is_ended = sessions.end_session(actor=actor, person=person, public_id=one)

@@ -1,18 +1,34 @@
 """Browsers in which a person signed in more than five minutes ago."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from django.test import Client
 
-from connections.models import Person
+from connections.actors import person_actor
+from connections.models import OrgConnectionKey, Person
+from connections.services import protections
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, store_credential
-from tests.support.people import let_proof_age
+from tests.support.people import let_proof_age, make_person
 from tests.support.sandbox import connection_between
-from tests.test_access import addresses
+from tests.test_access import addresses as plain_addresses
 
-__all__ = ["addresses"]
+__all__ = ["plain_addresses"]
+
+
+@pytest.fixture
+def addresses(plain_addresses: dict[str, str]) -> dict[str, str]:
+    """The address of each name; the connection is protected by somebody who is in no test."""
+    url = plain_addresses["org-connection-lift"]
+    _, site, connection_id, _ = url.strip("/").split("/")
+    protections.protect_connection(
+        actor=person_actor(person=make_person("keeper", is_administrator=True)),
+        key=OrgConnectionKey(site=site, connection_id=UUID(connection_id)),
+        reason="it must stay",
+    )
+    return plain_addresses
 
 
 @pytest.fixture

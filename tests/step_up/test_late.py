@@ -4,12 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 
-from connections.models import AuditEvent, Credential, Deletion, Person, Policy, Role
+from connections.models import AuditEvent, Credential, Deletion, Person, PersonSession, Policy, Role
 from sandbox.server import SandboxServer
 from tests.flows.support import REASON, Desk, post_htmx, read, store_credential
 from tests.support.people import PASSWORD, let_proof_age, make_person
@@ -212,7 +211,7 @@ def test_the_verify_button_comes_back_with_the_question(
 
 def rows_of_every_table() -> str:
     """All that the database holds, sessions read out, and the cache with it."""
-    rows: list[Any] = [session.get_decoded() for session in Session.objects.all()]
+    rows: list[Any] = [session.get_decoded() for session in PersonSession.objects.all()]
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names():
             cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")  # noqa: S608 - our own tables
