@@ -55,7 +55,7 @@ def _nav(request: HttpRequest) -> list[NavItem]:
     if policies.can_audit(actor):
         entries += [("Audit", "audit-list"), ("Evidence", "evidence-detail")]
     if policies.can_administer(actor):
-        entries.append(("People", "person-list"))
+        entries += [("People", "person-list"), ("Notices", "notice-list")]
     waiting = _waiting_for(actor) if policies.can_approve_any(actor) else 0
     return [
         NavItem(

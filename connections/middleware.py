@@ -163,6 +163,15 @@ class SignInMiddleware(LoginRequiredMiddleware):
     The sign-in page has no place within the page on which something is being typed.
     """
 
+    def process_view(
+        self, request: HttpRequest, view_func: Callable[..., Any], args: Any, kwargs: Any
+    ) -> HttpResponseBase | None:
+        """Let through what is signed in, and a view that looks at a token itself."""
+        if getattr(view_func, "takes_token", False) and "Authorization" in request.headers:
+            return None
+        answer: HttpResponseBase | None = super().process_view(request, view_func, args, kwargs)
+        return answer
+
     def handle_no_permission(  # type: ignore[override]
         self, request: HttpRequest, view_func: Callable[..., Any]
     ) -> HttpResponseBase:

@@ -6,6 +6,7 @@ but never approve.
 """
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
 
 from connections.actors import Actor
 from connections.models import Deletion, Person, Protection, Role
@@ -44,6 +45,13 @@ def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
         and actor.person is not None
         and deletion.requested_by_id != actor.person.pk
     )
+
+
+def people_who_can_approve(*, deletion: Deletion) -> QuerySet[Person]:
+    """The people to whom `can_approve` says yes for this one, whether or not they decided yet."""
+    may = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
+    people = Person.objects.filter(may, is_active=True).distinct()
+    return people.exclude(pk=deletion.requested_by_id) if deletion.requested_by_id else people
 
 
 def can_break_glass(actor: Actor) -> bool:

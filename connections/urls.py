@@ -12,6 +12,7 @@ from connections.views import (
     evidence,
     health,
     history,
+    notices,
     org_connections,
     overview,
     people,
@@ -91,5 +92,8 @@ urlpatterns = [
     path(
         "evidence/checkpoints/<int:pk>/", evidence.checkpoint_download, name="checkpoint-download"
     ),
+    path("notices/", notices.notice_list, name="notice-list"),
+    path("notices/test/", notices.notice_test, name="notice-test"),
+    path("notices/<uuid:pk>/retry/", notices.notice_retry, name="notice-retry"),
     path("metrics", health.metrics, name="metrics"),
 ]

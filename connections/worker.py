@@ -15,7 +15,15 @@ from django.db import close_old_connections, connection
 from connections import clock
 from connections.actors import WORKER
 from connections.models import Deletion
-from connections.services import due, heartbeats, org_connections, sessions, spool
+from connections.services import (
+    alarms,
+    deliveries,
+    due,
+    heartbeats,
+    org_connections,
+    sessions,
+    spool,
+)
 from connections.services.record_keeping import RecordKeeper
 
 logger = logging.getLogger(__name__)
@@ -24,6 +32,8 @@ REFRESH_EVERY = timedelta(minutes=15)
 # Between these two (s) it sleeps: not longer, since another process may ask for something.
 SHORTEST_SLEEP = 0.5
 LONGEST_SLEEP = 3.0
+# Alarms about what has been as it is for too long, and what is kept no longer (s).
+HOUSEKEEPING_EVERY = 60.0
 # After an error it waits this long (s), twice as long each time: well under the 60 s after which
 # a claim counts as lost, since an answer may wait for the database to come back.
 FIRST_PAUSE = 1.0
@@ -47,6 +57,7 @@ class Worker:
         self._host = host
         self._next_beat = time.monotonic()
         self._record = RecordKeeper()
+        self._next_housekeeping = time.monotonic()
 
     def stop(self) -> None:
         """End after what is being done now."""
@@ -106,6 +117,10 @@ class Worker:
             sessions.forget_ended()
         if not self._is_stopped:
             self._record.tend()
+        if not self._is_stopped and time.monotonic() >= self._next_housekeeping:
+            self._next_housekeeping = time.monotonic() + HOUSEKEEPING_EVERY
+            alarms.raise_overdue(actor=WORKER)
+            deliveries.prune()
         return count
 
     def _beat(self) -> None:

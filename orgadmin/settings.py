@@ -10,6 +10,9 @@ from django.utils.csp import CSP
 from environs import Env
 
 from connections.sites import parse_extra_sites
+from connections.webhook_urls import check_webhook_url
+from orgadmin.logs import logging_of
+from orgadmin.mailers import mailers_of
 from orgadmin.secret_key import load_secret_key
 from orgadmin.sign_in_settings import *  # noqa: F403 - settings, of which each is meant
 
@@ -207,20 +210,20 @@ REQUIRE_MFA = env.bool("ORGADMIN_REQUIRE_MFA", not IS_LOCAL)
 
 # --- Mail ---------------------------------------------------------------------------------------
 
-_mail: dict[str, Any] = env.dj_email_url("EMAIL_URL", "dummy:")
-MAILERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": _mail["EMAIL_BACKEND"]}}
-if _mail["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
-    MAILERS["default"]["OPTIONS"] = {
-        "host": _mail["EMAIL_HOST"],
-        "port": _mail["EMAIL_PORT"],
-        "username": _mail["EMAIL_HOST_USER"],
-        "password": _mail["EMAIL_HOST_PASSWORD"],
-        "use_tls": _mail["EMAIL_USE_TLS"],
-        "use_ssl": _mail["EMAIL_USE_SSL"],
-        "timeout": 10,
-    }
+MAILERS = mailers_of(env.dj_email_url("EMAIL_URL", "dummy:"))
 HAS_MAIL = bool(env.str("EMAIL_URL", ""))
 DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", "orgadmin@localhost")
+
+# --- Who else is told -----------------------------------------------------------------------------
+
+try:
+    WEBHOOK_URL = check_webhook_url(env.str("ORGADMIN_WEBHOOK_URL", ""))
+except ValueError as error:
+    raise ImproperlyConfigured(f"ORGADMIN_WEBHOOK_URL: {error}") from None
+WEBHOOK_SECRET_FILE: str = env.str("ORGADMIN_WEBHOOK_SECRET_FILE", f"{DATA_DIR}/webhook_secret")
+CHECKPOINT_EMAILS: list[str] = env.list("ORGADMIN_CHECKPOINT_EMAILS", [])
+CHECKPOINT_FILE: str = env.str("ORGADMIN_CHECKPOINT_FILE", "")
+METRICS_TOKEN_FILE: str = env.str("ORGADMIN_METRICS_TOKEN_FILE", "")
 
 # --- Headers and cookies --------------------------------------------------------------------------
 
@@ -259,16 +262,6 @@ if not HAS_MAIL:
     # Mail is optional: sign-in links made by a person or a command stand in for it.
     SILENCED_SYSTEM_CHECKS.append("mail.E001")
 
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.str("ORGADMIN_LOG_LEVEL", "WARNING")},
-    "loggers": {
-        "connections": {"level": env.str("ORGADMIN_LOG_LEVEL", "INFO")},
-        "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-    },
-}
+LOGGING = logging_of(
+    level=env.str("ORGADMIN_LOG_LEVEL", ""),
+)

@@ -8,8 +8,9 @@ import pytest
 from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
 
-from connections.models import Credential, Deletion, Person, Policy
+from connections.models import Credential, Deletion, Notice, Person, Policy
 from connections.services.checkpoints import make_checkpoint
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
@@ -80,6 +81,9 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "evidence-detail": (AUDITOR, None),
     "evidence-verify": (None, AUDITOR),
     "checkpoint-download": (AUDITOR, None),
+    "notice-list": (ADMINISTRATOR, None),
+    "notice-test": (None, ADMINISTRATOR),
+    "notice-retry": (None, ADMINISTRATOR),
     "metrics": (ANY_ROLE, None),
 }
 # django-allauth's own pages: one's own account, or before signing in.
@@ -144,10 +148,14 @@ def addresses(
     Desk(client=client_of(ada), credential=credential, connection=connection).delete()
     checkpoint = make_checkpoint()
     assert checkpoint
+    notice = Notice.objects.create(
+        code="deletion.settled", channel="webhook", state="given_up", created_at=timezone.now()
+    )
     about: dict[str, dict[str, Any]] = {
         "credential": {"pk": Credential.objects.get().pk},
         "deletion": {"pk": Deletion.objects.get().pk},
         "person": {"pk": victor.pk},
+        "notice": {"pk": notice.pk},
         "org-connection": {"site": credential.site, "connection_id": connection.id},
         "checkpoint": {"pk": checkpoint.pk},
         "audit": {"seq": 1},
@@ -155,7 +163,8 @@ def addresses(
     found = {}
     for name in MATRIX:
         noun, _, act = name.rpartition("-")
-        needs_one = act not in {"list", "new", "refresh", "export", "protect"} and noun in about
+        of_none = {"list", "new", "refresh", "export", "protect", "test"}
+        needs_one = act not in of_none and noun in about
         found[name] = reverse(name, kwargs=about[noun] if needs_one else None)
     return found
 

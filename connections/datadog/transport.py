@@ -20,7 +20,10 @@ _READ_SIZE = 16_384
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A request to send. `keys` maps header names to keys, revealed only while it leaves."""
+    """A request to send. `keys` maps header names to keys, revealed only while it leaves.
+
+    `headers` and `body` are what a webhook has beside; a request to Datadog has neither.
+    """
 
     method: str
     url: str
@@ -29,6 +32,8 @@ class Call:
     deadline_seconds: float
     connect_seconds: float
     max_body: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +95,8 @@ def _request(*, lane: Lane, call: Call) -> requests.Response:
     lane.response = lane.session.request(
         call.method,
         call.url,
-        headers={name: key.reveal() for name, key in call.keys.items()},
+        headers={**call.headers, **{name: key.reveal() for name, key in call.keys.items()}},
+        data=call.body,
         timeout=(
             lane.exchange.remaining_connect_seconds,
             lane.exchange.remaining_seconds,
@@ -106,7 +112,7 @@ def _note_failure(error: Exception, *, exchange: Exchange, lane: Lane | None) ->
     if exchange.cause is None and lane is None and isinstance(error, OSError):
         exchange.cause = Cause.CA_BUNDLE_UNREADABLE
     if not isinstance(error, OSError | requests.RequestException):
-        logger.info("A request to Datadog failed with %s.", type(error).__name__)
+        logger.info("A request failed with %s.", type(error).__name__)
 
 
 def _release(lane: Lane | None, *, route: Route, is_reusable: bool) -> None:

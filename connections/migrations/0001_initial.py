@@ -175,9 +175,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.PositiveSmallIntegerField(
-                        default=1, primary_key=True, serialize=False
-                    ),
+                    models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False),
                 ),
                 ("origin", models.CharField(max_length=40)),
                 ("size", models.BigIntegerField(default=0)),
@@ -700,6 +698,69 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("-created_at",),
+            },
+        ),
+        migrations.CreateModel(
+            name="Notice",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("code", models.CharField(max_length=60)),
+                ("event_seq", models.BigIntegerField(null=True)),
+                ("subject_type", models.CharField(blank=True, max_length=20)),
+                ("subject_id", models.CharField(blank=True, max_length=64)),
+                (
+                    "channel",
+                    models.CharField(
+                        choices=[("mail", "Mail"), ("webhook", "Webhook"), ("file", "File")],
+                        max_length=8,
+                    ),
+                ),
+                ("address_key", models.CharField(blank=True, max_length=16)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("delivered", "Delivered"),
+                            ("given_up", "Given Up"),
+                            ("dropped", "Dropped"),
+                        ],
+                        default="waiting",
+                        max_length=10,
+                    ),
+                ),
+                ("created_at", models.DateTimeField()),
+                ("due_at", models.DateTimeField(null=True)),
+                ("tries", models.PositiveSmallIntegerField(default=0)),
+                ("answered_at", models.DateTimeField(null=True)),
+                ("status", models.PositiveSmallIntegerField(null=True)),
+                ("answer", models.CharField(blank=True, max_length=200)),
+                (
+                    "person",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-created_at", "-id"),
+                "indexes": [
+                    models.Index(fields=["-created_at", "-id"], name="notices"),
+                    models.Index(fields=["state", "-created_at", "-id"], name="notices_by_state"),
+                    models.Index(
+                        condition=models.Q(("due_at__isnull", False)),
+                        fields=["channel", "due_at"],
+                        name="notices_due",
+                    ),
+                ],
             },
         ),
         migrations.AddConstraint(

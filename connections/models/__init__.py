@@ -22,6 +22,7 @@ from connections.models.deletions import (
     State,
     approval_digest_of,
 )
+from connections.models.notices import Notice
 from connections.models.org_connections import (
     SNAPSHOT_FIELD_NAMES,
     Listing,
@@ -53,6 +54,7 @@ __all__ = [
     "GlassReview",
     "KeyPair",
     "Listing",
+    "Notice",
     "OrgConnectionKey",
     "OrgConnectionSnapshot",
     "Outcome",

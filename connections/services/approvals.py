@@ -2,11 +2,10 @@
 
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
-from django.db.models import Q
 
 from connections import clock, policies
 from connections.actors import Actor
-from connections.models import Approval, Deletion, Outcome, Person, Role, State
+from connections.models import Approval, Deletion, Outcome, State
 from connections.services import (
     audit,
     erasable,
@@ -100,13 +99,10 @@ def _lock(deletion: Deletion) -> None:
 
 def who_can_approve(*, deletion: Deletion) -> list[str]:
     """Names of the people who could approve this one now and have not, in order."""
-    may = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
-    undecided = Person.objects.filter(may, is_active=True).exclude(
+    undecided = policies.people_who_can_approve(deletion=deletion).exclude(
         pk__in=deletion.approvals.values("approver")
     )
-    if deletion.requested_by_id:
-        undecided = undecided.exclude(pk=deletion.requested_by_id)
-    return [person.display_name for person in undecided.distinct().order_by("username")]
+    return [person.display_name for person in undecided.order_by("username")]
 
 
 def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:

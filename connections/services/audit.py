@@ -24,7 +24,7 @@ from connections.models import (
     references_in,
     with_values,
 )
-from connections.services import erasable
+from connections.services import erasable, notices
 
 
 class Code(StrEnum):
@@ -69,6 +69,7 @@ class Code(StrEnum):
     DELETION_ANSWERED_LATE = "deletion.answered_late"
     DELETION_WAITING = "deletion.waiting"
     DELETION_UNKNOWN = "deletion.unknown"
+    DELETION_STILL_UNKNOWN = "deletion.still_unknown"
     DELETION_LOOKED = "deletion.looked"
     DELETION_STILL_PRESENT = "deletion.still_present"
     DELETION_SETTLED = "deletion.settled"
@@ -90,6 +91,9 @@ class Code(StrEnum):
     RECORD_VERIFIED = "record.verified"
     RECORD_FOUND_BROKEN = "record.found_broken"
     PERSON_ERASED = "person.erased"
+    NOTICE_TESTED = "notice.tested"
+    NOTICE_RETRIED = "notice.retried"
+    NOTICE_GIVEN_UP = "notice.given_up"
 
 
 # What an event is about. An org connection is told by its id; its site stands in the details.
@@ -169,9 +173,9 @@ def record(
 ) -> None:
     """Tell one event; it is appended when the `act` around it ends, at once when there is none.
 
-    Call it inside the act itself: no event, no effect. In the sentence people stand as
-    `erasable.name(…)`. `details` holds strings, whole numbers, booleans, nulls, lists and dicts of
-    these; never a key, never a person's name.
+    With it go the notices to those whom it concerns. Call it inside the act itself: no event, no
+    effect. In the sentence people stand as `erasable.name(…)`. `details` holds strings, whole
+    numbers, booleans, nulls, lists and dicts of these; never a key, never a person's name.
 
     Raises TypeError for other details and what the database raises; within an act at its end.
     """
@@ -216,6 +220,7 @@ def _append(told: list[_Told]) -> list[AuditEvent]:
         AuditEvent.objects.bulk_create(events)
         head.frontier = chain.frontier_as_text(frontier)
         head.save(update_fields=["size", "hash", "frontier"])
+        notices.announce(events=events)
         return events
 
 

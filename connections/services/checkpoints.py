@@ -13,7 +13,7 @@ from connections import chain, clock, policies
 from connections.actors import Actor
 from connections.models import AuditEvent, AuditHead, Checkpoint
 from connections.secret import Secret
-from connections.services import audit
+from connections.services import audit, notices
 from connections.signed_notes import sign
 from connections.signing_key import (
     SigningKey,
@@ -73,7 +73,9 @@ def store(*, checkpoint: Checkpoint) -> Checkpoint:
     same = Checkpoint.objects.filter(size=checkpoint.size, fingerprint=checkpoint.fingerprint)
     made = same.first()
     if made is None:
-        checkpoint.save(force_insert=True)
+        with transaction.atomic():
+            checkpoint.save(force_insert=True)
+            notices.announce_checkpoint(checkpoint=checkpoint)
     return made or checkpoint
 
 

@@ -3,9 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,12 @@ from django.db.models import Count
 
 from connections import clock
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
+from connections.findings import Finding, Level
+from connections.findings import error as _error
+from connections.findings import ok as _ok
+from connections.findings import warning as _warning
 from connections.models import Checkpoint, Credential, Deletion, Person, Policy
-from connections.services import heartbeats, spool
+from connections.services import heartbeats, outward, spool
 from connections.services.verifications import last_verification
 from connections.signing_key import SigningKeyError, read_signing_key
 
@@ -27,27 +29,9 @@ from connections.signing_key import SigningKeyError, read_signing_key
 OVERDUE_AFTER = timedelta(minutes=5)
 
 
-class Level(StrEnum):
-    """How bad a finding is; only an error makes the command fail."""
-
-    OK = "ok"
-    WARNING = "warning"  # it works, and somebody should know
-    ERROR = "error"  # it does not work, or not safely
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One answer: what was looked at, how it is, and what to do about it ("" when in order)."""
-
-    check: str
-    level: Level
-    message: str
-    hint: str = ""
-
-
 def diagnose() -> list[Finding]:
     """Look at everything and change nothing. A database that does not answer is a finding."""
-    findings = [*_settings(), *_mail(), *_kept_answers()]
+    findings = [*_settings(), *outward.look(), *_kept_answers()]
     try:
         findings += [*_database(), *_keys()]
         schema = list(_migrations())
@@ -61,18 +45,6 @@ def diagnose() -> list[Finding]:
         )
         findings += _unusable_answers(spool.read_kept)
     return findings
-
-
-def _ok(check: str, message: str) -> Finding:
-    return Finding(check=check, level=Level.OK, message=message)
-
-
-def _warning(check: str, message: str, hint: str) -> Finding:
-    return Finding(check=check, level=Level.WARNING, message=message, hint=hint)
-
-
-def _error(check: str, message: str, hint: str) -> Finding:
-    return Finding(check=check, level=Level.ERROR, message=message, hint=hint)
 
 
 def _settings() -> Iterator[Finding]:
@@ -126,13 +98,6 @@ def _data_directory() -> Iterator[Finding]:
         )
     else:
         yield _ok("data directory", str(directory))
-
-
-def _mail() -> Iterator[Finding]:
-    if settings.HAS_MAIL:
-        yield _ok("mail", f"Sent as {settings.DEFAULT_FROM_EMAIL}.")
-    else:
-        yield _ok("mail", "None is sent (EMAIL_URL is not set); make_sign_in_link lets people in.")
 
 
 def _kept_answers() -> Iterator[Finding]:

@@ -30,7 +30,7 @@ from connections.models import (
     Outcome,
     State,
 )
-from connections.services import heartbeats, protections, transitions
+from connections.services import heartbeats, notice_log, protections, transitions
 from connections.services.org_connections import credentials_in_use, is_stale, newest_listings
 from connections.services.verifications import last_verification
 
@@ -105,6 +105,8 @@ class Overview:
     has_worker: bool
     # When a worker that has not ended in order was last heard of.
     worker_seen_at: datetime | None
+    # Notices that could not be delivered; 0 for whoever can do nothing about it.
+    given_up: int
     # The newest verification of the record of acts.
     verification: AuditVerification | None
 
@@ -129,6 +131,7 @@ def overview(*, actor: Actor) -> Overview:
         latest=list(Deletion.objects.order_by("-requested_at", "-id")[:LATEST]),
         has_worker=heartbeats.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
+        given_up=notice_log.count_given_up(actor=actor, now=now),
         verification=last_verification(),
     )
 

@@ -9,7 +9,7 @@ from django.db import Error as DatabaseError
 from connections import clock, policies
 from connections.actors import WORKER, Actor
 from connections.models import AuditEvent, AuditHead, AuditVerification
-from connections.services import audit
+from connections.services import audit, notices
 from connections.services.audit_verification import Report, verify_in_pieces
 
 logger = logging.getLogger(__name__)
@@ -37,13 +37,17 @@ def verify_and_store(*, actor: Actor = WORKER) -> Iterator[AuditVerification | N
 
 
 def _store(report: Report, *, actor: Actor) -> AuditVerification:
-    stored = AuditVerification.objects.create(
-        checked_at=clock.now(),
-        size=report.size,
-        fault=report.fault or "",
-        first_bad_seq=report.first_bad_seq,
-        message=report.message,
-    )
+    with audit.act():
+        stored = AuditVerification.objects.create(
+            checked_at=clock.now(),
+            size=report.size,
+            fault=report.fault or "",
+            first_bad_seq=report.first_bad_seq,
+            message=report.message,
+        )
+        if report.fault:
+            # Not by its event, which a broken record may refuse.
+            notices.announce_broken_record(verification=stored)
     if report.fault or actor.person is not None:
         try:
             with audit.act():

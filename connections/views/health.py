@@ -3,24 +3,33 @@
 from collections.abc import Iterator
 
 from django.core.cache import cache
-from django.db.models import Count, OuterRef, Subquery
+from django.db.models import Count, Min, OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
-from connections import clock, policies
-from connections.models import Credential, Deletion, Listing, State
-from connections.views.support import actor_of
+from connections import clock, metrics_token, policies
+from connections.models import Credential, Deletion, Listing, Notice, State
+from connections.views.support import actor_of, takes_token
 
 # Counting every settled deletion reads a whole index, so it is done at most this often (s).
 SETTLED_COUNTED_EVERY = 60
 _SETTLED_COUNTS = "orgadmin:metrics:settled"
 
 
+@takes_token
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Deletions by state and outcome and the age of listings, as Prometheus reads them."""
-    policies.require(policies.can_see(actor_of(request)), "see the metrics")
-    lines = [*_deletion_lines(), *_listing_lines()]
+    """Deletions, listings and notices in numbers, as Prometheus reads them.
+
+    For whoever may see the overview, and for a program with the token of
+    ORGADMIN_METRICS_TOKEN_FILE.
+    """
+    if "Authorization" in request.headers:
+        if not metrics_token.matches(request.headers["Authorization"]):
+            return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
+    else:
+        policies.require(policies.can_see(actor_of(request)), "see the metrics")
+    lines = [*_deletion_lines(), *_listing_lines(), *_notice_lines()]
     return HttpResponse(
         "\n".join(lines) + "\n", content_type="text/plain; version=0.0.4; charset=utf-8"
     )
@@ -64,3 +73,21 @@ def _listing_lines() -> Iterator[str]:
         if listed_at is not None:
             age = (now - listed_at).total_seconds()
             yield f'orgadmin_listing_age_seconds{{credential="{pk}"}} {max(age, 0):.0f}'
+
+
+def _notice_lines() -> Iterator[str]:
+    yield "# HELP orgadmin_notices Notices that were not delivered, by channel and state."
+    yield "# TYPE orgadmin_notices gauge"
+    states = (Notice.State.WAITING, Notice.State.GIVEN_UP)
+    kept = Notice.objects.filter(state__in=states).order_by()
+    rows = kept.values_list("channel", "state").annotate(count=Count("pk"))
+    counts = {(channel, state): count for channel, state, count in rows}
+    for channel in Notice.Channel:
+        for state in states:
+            labels = f'channel="{channel.value}",state="{state.value}"'
+            yield f"orgadmin_notices{{{labels}}} {counts.get((channel, state), 0)}"
+    yield "# HELP orgadmin_oldest_notice_age_seconds Since the oldest waiting one was written."
+    yield "# TYPE orgadmin_oldest_notice_age_seconds gauge"
+    oldest = Notice.objects.filter(state=Notice.State.WAITING).aggregate(at=Min("created_at"))["at"]
+    age = (clock.now() - oldest).total_seconds() if oldest else 0
+    yield f"orgadmin_oldest_notice_age_seconds {max(age, 0):.0f}"

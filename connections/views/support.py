@@ -1,7 +1,10 @@
 """What every view needs and no noun owns."""
 
+from collections.abc import Callable
+
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from connections.actors import Actor, person_actor
@@ -12,6 +15,12 @@ class SeeOther(HttpResponseRedirect):
     """303: it was done; look there, with a GET."""
 
     status_code = 303
+
+
+def takes_token[View: Callable[..., HttpResponseBase]](view: View) -> View:
+    """Mark a view that looks at an Authorization header itself, instead of who is signed in."""
+    view.takes_token = True  # type: ignore[attr-defined]
+    return view
 
 
 def request_id_of(request: HttpRequest) -> str:

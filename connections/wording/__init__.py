@@ -13,6 +13,14 @@ from connections.wording.effects import (
     sentence_words,
 )
 from connections.wording.events import EventWords, event_words, next_words
+from connections.wording.notices import (
+    LONGEST_NAME,
+    label_of_notice,
+    notice_badge,
+    notice_title,
+    one_line,
+    some_lines,
+)
 from connections.wording.record import record_badge, record_words
 from connections.wording.sent import SentWords, sent_words
 from connections.wording.steps import Step
@@ -21,6 +29,7 @@ from connections.wording.words import Wording, word
 from connections.wording.workers import no_worker_words
 
 __all__ = [
+    "LONGEST_NAME",
     "Badge",
     "EventWords",
     "SentWords",
@@ -32,15 +41,20 @@ __all__ = [
     "effect_of_type",
     "effect_words",
     "event_words",
+    "label_of_notice",
     "label_of_outcome",
     "label_of_state",
     "names_in_words",
     "next_words",
     "no_worker_words",
+    "notice_badge",
+    "notice_title",
+    "one_line",
     "record_badge",
     "record_words",
     "sent_words",
     "sentence_words",
+    "some_lines",
     "unavailable_words",
     "word",
 ]

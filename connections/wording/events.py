@@ -35,6 +35,7 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "deletion.confirmed": ("Confirmed", "info", "check"),
     "deletion.not_read": ("Could not be read again; nothing was sent", "warn", "warning"),
     "deletion.unknown": ("Outcome unknown", "unknown", "question"),
+    "deletion.still_unknown": ("Still unknown after an hour", "unknown", "question"),
     "deletion.still_present": ("Still there", "warn", "warning"),
     "deletion.verified": ("Gone from Datadog’s list", "ok", "check"),
     "deletion.contradicted": ("Listed by Datadog all the same", "danger", "warning"),

@@ -13,9 +13,9 @@ from django.test import override_settings
 from pytest_django import Settings
 
 from connections import clock
+from connections.findings import Finding, Level
 from connections.models import Deletion, Policy
 from connections.services import diagnosis
-from connections.services.diagnosis import Finding, Level
 from sandbox.server import SandboxServer
 from tests.credentials.support import added
 from tests.support.processes import clean_environment, manage

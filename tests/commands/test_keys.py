@@ -75,7 +75,7 @@ def test_make_keys_makes_the_files_once_and_for_their_owner_alone(tmp_path: Path
     command = ("manage.py", "make_keys", "--output", str(directory))
     made = run_python(*command, "--json", data=tmp_path / "data")
     assert (made.returncode, made.stderr) == (0, "")
-    names = ("keyring.json", "signing_key.json", "secret_key")
+    names = ("keyring.json", "signing_key.json", "secret_key", "webhook_secret")
     files = [directory / name for name in names]
     assert json.loads(made.stdout) == {
         "key_id": primary_in(files[0]),
@@ -83,9 +83,10 @@ def test_make_keys_makes_the_files_once_and_for_their_owner_alone(tmp_path: Path
         "signing_key_fingerprint": read_signing_key(files[1]).fingerprint,
         "signing_key_file": str(files[1]),
         "secret_key_file": str(files[2]),
+        "webhook_secret_file": str(files[3]),
     }
     assert directory.stat().st_mode & 0o777 == 0o700
-    assert [path.stat().st_mode & 0o777 for path in files] == [0o600] * 3
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o600] * 4
 
     before = [path.read_bytes() for path in files]
     again = run_python(*command, data=tmp_path / "data")

@@ -89,7 +89,7 @@ def test_it_lists_what_is_stale_at_first_and_then_on_its_schedule(sandbox: Sandb
 def test_one_pass_answers_with_one_json_document() -> None:
     out = StringIO()
     call_command("worker", "--once", "--json", stdout=out)
-    assert json.loads(out.getvalue()) == {"deletions": 0}
+    assert json.loads(out.getvalue()) == {"deletions": 0, "notices": 0}
 
 
 @pytest.mark.django_db

@@ -8,7 +8,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TypedDict
 
@@ -27,6 +27,7 @@ class Seen:
     target: str
     headers: Mapping[str, str]
     connection_number: int
+    body: bytes = b""
 
 
 type Play = Callable[[socket.socket, threading.Event], None]
@@ -103,7 +104,9 @@ class ScriptedServer:
                 connection = self.tls.wrap_socket(connection, server_side=True)
                 self._open.append(connection)
             while head := read_head(connection):
-                self.seen.append(_parse(head, number=number))
+                seen = _parse(head, number=number)
+                body = read_body(connection, length=int(seen.headers.get("content-length", 0)))
+                self.seen.append(replace(seen, body=body))
                 play = self.plays[min(len(self.seen), len(self.plays)) - 1]
                 play(connection, self._is_over)
 
@@ -112,11 +115,20 @@ def read_head(connection: socket.socket) -> bytes:
     """A request up to its empty line; b"" when the client hung up."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        piece = connection.recv(65_536)
+        # One by one, so that a body behind it is left.
+        piece = connection.recv(1)
         if not piece:
             return b""
         head += piece
     return head
+
+
+def read_body(connection: socket.socket, *, length: int) -> bytes:
+    """So many bytes; fewer when the client hung up."""
+    body = b""
+    while len(body) < length and (piece := connection.recv(length - len(body))):
+        body += piece
+    return body
 
 
 def _parse(head: bytes, *, number: int) -> Seen:

@@ -3,8 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
+from connections.findings import Level
 from connections.management.base import FAILED, OrgAdminCommand
-from connections.services.diagnosis import Level, diagnose
+from connections.services.diagnosis import diagnose
 
 _MARKS = {Level.OK: "ok     ", Level.WARNING: "warning", Level.ERROR: "ERROR  "}
 

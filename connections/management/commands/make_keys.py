@@ -10,16 +10,18 @@ from django.core.management.base import BaseCommand, CommandError
 from connections.key_ring import new_key_ring_text, ring_of
 from connections.secret import Secret
 from connections.signing_key import new_signing_key_text, signing_key_of
+from connections.webhooks import new_secret_text
 from orgadmin.private_files import PrivateFileError, create_private_text
 
 
 class Command(BaseCommand):
-    """Writes keyring.json, signing_key.json and secret_key with mode 0600; overwrites none."""
+    """Writes the four files with mode 0600; overwrites none."""
 
     help = (
         "Make keyring.json (for ORGADMIN_KEYRING_FILE), signing_key.json (for "
-        "ORGADMIN_SIGNING_KEY_FILE) and secret_key (for SECRET_KEY_FILE) in a directory. Every "
-        "web process and worker must be given the same files."
+        "ORGADMIN_SIGNING_KEY_FILE), secret_key (for SECRET_KEY_FILE) and webhook_secret (for "
+        "ORGADMIN_WEBHOOK_SECRET_FILE) in a directory. Every web process and worker must be given "
+        "the same files."
     )
     # It runs before there are keys and perhaps before there is a database.
     requires_system_checks = ()
@@ -43,15 +45,18 @@ class Command(BaseCommand):
             "backup, and set:\n"
             f"ORGADMIN_KEYRING_FILE={made['keyring_file']}\n"
             f"ORGADMIN_SIGNING_KEY_FILE={made['signing_key_file']}\n"
-            f"SECRET_KEY_FILE={made['secret_key_file']}"
+            f"SECRET_KEY_FILE={made['secret_key_file']}\n"
+            f"ORGADMIN_WEBHOOK_SECRET_FILE={made['webhook_secret_file']}"
         )
 
 
 def make_keys(directory: Path) -> dict[str, str]:
     """Make the files in `directory`. Raises PrivateFileError when one of them exists already."""
-    names = ("keyring.json", "signing_key.json", "secret_key")
-    keyring_file, signing_key_file, secret_key_file = (directory / name for name in names)
-    for path in (keyring_file, signing_key_file, secret_key_file):
+    names = ("keyring.json", "signing_key.json", "secret_key", "webhook_secret")
+    files = keyring_file, signing_key_file, secret_key_file, webhook_secret_file = tuple(
+        directory / name for name in names
+    )
+    for path in files:
         if path.exists():
             raise PrivateFileError(
                 f"{path} exists already and is not overwritten. Name a directory without it."
@@ -60,10 +65,12 @@ def make_keys(directory: Path) -> dict[str, str]:
     create_private_text(keyring_file, ring)
     create_private_text(signing_key_file, signing_key)
     create_private_text(secret_key_file, Secret(secrets.token_urlsafe(50)))
+    create_private_text(webhook_secret_file, Secret(new_secret_text()))
     return {
         "key_id": ring_of(ring).primary_id,
         "keyring_file": str(keyring_file),
         "signing_key_fingerprint": signing_key_of(signing_key).fingerprint,
         "signing_key_file": str(signing_key_file),
         "secret_key_file": str(secret_key_file),
+        "webhook_secret_file": str(webhook_secret_file),
     }

@@ -1,4 +1,4 @@
-"""Do by itself what is due: send what waits, look at unknowns, prove effects, refresh."""
+"""Do by itself what is due: send what waits, look at unknowns, prove effects, tell."""
 
 import logging
 import signal
@@ -6,7 +6,10 @@ from argparse import ArgumentParser
 from types import FrameType
 from typing import Any
 
+from connections import couriers
 from connections.management.base import OrgAdminCommand
+from connections.models import Notice
+from connections.services import deliveries
 from connections.worker import Worker
 from orgadmin.supervisor import end_with_parent
 
@@ -38,10 +41,15 @@ class Command(OrgAdminCommand):
         if options["once"]:
             self.check_keys()
             count = worker.work_once()
-            self.emit({"deletions": count}, f"Worked on {count} deletions.")
+            told = sum(deliveries.work_off(channel=channel) for channel in Notice.Channel)
+            self.emit(
+                {"deletions": count, "notices": told},
+                f"Worked on {count} deletions and {told} notices.",
+            )
             return
         # Not where every command checks them: a database that is away is waited for.
         worker.wait_for_database(self.check_keys)
         logger.info("The worker has started.")
-        worker.run()
+        with couriers.at_work():
+            worker.run()
         logger.info("The worker has ended.")

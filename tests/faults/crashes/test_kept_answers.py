@@ -8,9 +8,9 @@ from django.db import OperationalError
 from pytest_django import Settings
 
 from connections.actors import WORKER
+from connections.findings import Level
 from connections.models import Deletion, Outcome, State
 from connections.services import answers, audit, diagnosis, reconciliation, spool
-from connections.services.diagnosis import Level
 from connections.services.errors import Kept, SentError
 from tests.deletions.conftest import Ask, ask, credential
 from tests.support.clock import SettableClock

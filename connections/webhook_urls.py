@@ -1,0 +1,42 @@
+"""Which addresses a webhook may have. Apart, because the settings read it at every start."""
+
+from urllib.parse import SplitResult, urlsplit
+
+_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1"})
+
+
+def check_webhook_url(url: str) -> str:
+    """The address as it is, "" for none. Raises ValueError with a sentence that says what to do.
+
+    The text of the error never holds the address, whose path may be a secret of its own.
+    """
+    if not url:
+        return ""
+    parts = _split(url)
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise ValueError("leave out user name, password and fragment.")
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
+        return url
+    raise ValueError(
+        "it must start with https://; http:// is allowed for 127.0.0.1 and [::1] only."
+    )
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port: what may be shown of an address that was checked."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _split(url: str) -> SplitResult:
+    problem = ValueError("it cannot be read: write it as https://host/path.")
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        raise problem
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - reading it is what checks it
+    except ValueError:
+        raise problem from None
+    if not parts.hostname:
+        raise problem
+    return parts

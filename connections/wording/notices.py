@@ -1,0 +1,71 @@
+"""Titles of notices, and foreign text made fit for one line of plain text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from connections.models import Notice, Outcome
+from connections.wording.badges import Badge, label_of_outcome
+
+_TITLES = {
+    "deletion.requested": "Asked for",
+    "deletion.approved": "Approved",
+    "deletion.declined": "Declined",
+    "deletion.withdrawn": "Withdrawn",
+    "deletion.settled": "Settled",
+    "deletion.unknown": "Outcome unknown",
+    "deletion.still_unknown": "Still unknown after an hour",
+    "deletion.still_present": "Still there",
+    "deletion.contradicted": "Still listed by Datadog",
+    "deletion.answered_late": "A late answer",
+    "deletion.glass_broken": "Glass broken",
+    "notice.tested": "A test",
+    "notice.given_up": "A destination could not be told",
+    "record.broken": "The record of acts is broken",
+    "checkpoint.made": "Checkpoint",
+}
+# Longer names are cut: a subject line is there to be seen at a glance.
+LONGEST_NAME = 60
+
+
+def notice_title(code: str, *, details: Mapping[str, Any], needs_approval: bool = False) -> str:
+    """What happened, in a few words; the code itself for one that has none."""
+    if code == "deletion.requested" and needs_approval:
+        return "Needs a second person"
+    if code == "deletion.settled" and details.get("outcome") in set(Outcome):
+        return label_of_outcome(str(details["outcome"]))
+    return _TITLES.get(code, code)
+
+
+def one_line(text: str, *, limit: int) -> str:
+    """Foreign text without line ends, control characters or marks that turn its direction."""
+    shown = "".join(
+        letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split())
+    )
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def some_lines(text: str, *, limit: int) -> str:
+    """The same of a longer text, whose lines stay lines."""
+    lines = [one_line(line, limit=limit) for line in text[:limit].splitlines()]
+    return "\n".join(lines)
+
+
+_BADGES = {
+    Notice.State.WAITING: Badge(word="Waiting", tone="warn", icon="clock"),
+    Notice.State.DELIVERED: Badge(word="Delivered", tone="ok", icon="check"),
+    Notice.State.GIVEN_UP: Badge(word="Given up", tone="danger", icon="cross"),
+    Notice.State.DROPPED: Badge(word="Nobody to tell", tone="muted", icon="minus"),
+}
+_NOT_TRIED = Badge(word="Queued", tone="muted", icon="clock")
+
+
+def notice_badge(notice: Notice) -> Badge:
+    """Whether it arrived."""
+    if notice.state == Notice.State.WAITING and not notice.answered_at:
+        return _NOT_TRIED
+    return _BADGES[Notice.State(notice.state)]
+
+
+def label_of_notice(state: Notice.State) -> str:
+    """The word for one state of a notice."""
+    return _BADGES[state].word
