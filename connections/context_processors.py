@@ -74,9 +74,11 @@ def _is_current(request: HttpRequest, url: str) -> bool:
 
 def _waiting_for(actor: Actor) -> int:
     """How many deletions wait for this person's yes or no: asked by others, not yet decided."""
-    person = actor.person
+    person, beyond = actor.person, policies.reach_of(actor).unapprovable
     waiting = Deletion.objects.filter(state=State.REQUESTED, settled_at=None, glass_broken_at=None)
     waiting = waiting.exclude(policy="none")
+    if beyond:
+        waiting = waiting.exclude(credential__in=beyond)
     return waiting.exclude(requested_by=person).exclude(approvals__approver=person).count()
 
 

@@ -5,11 +5,21 @@ roles and policies. Commands and the worker are trusted with what their process 
 but never approve.
 """
 
+from uuid import UUID
+
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from connections.actors import Actor
-from connections.models import Deletion, Person, Protection, Role
+from connections.models import (
+    AccessKind,
+    CredentialAccess,
+    Deletion,
+    Person,
+    Protection,
+    Reach,
+    Role,
+)
 
 
 def _holds(actor: Actor, *roles: Role) -> bool:
@@ -18,9 +28,19 @@ def _holds(actor: Actor, *roles: Role) -> bool:
     return actor.person.is_active and not actor.person.roles.isdisjoint(roles)
 
 
+def reach_of(actor: Actor) -> Reach:
+    """What allow-lists of credentials put beyond this actor; nothing for commands and worker."""
+    return actor.person.reach if actor.person else Reach()
+
+
 def can_see(actor: Actor) -> bool:
     """See overview, inventory, credentials, history and one deletion: any role."""
     return _holds(actor, *Role)
+
+
+def can_see_everything(actor: Actor) -> bool:
+    """See numbers that tell of all credentials: a role, and none out of reach."""
+    return can_see(actor) and not reach_of(actor).unseen
 
 
 def can_refresh(actor: Actor) -> bool:
@@ -33,24 +53,48 @@ def can_delete(actor: Actor) -> bool:
     return _holds(actor, Role.OPERATOR)
 
 
+def can_use(actor: Actor, *, credential_id: UUID) -> bool:
+    """Do so with this credential, whose allow-list may not admit everybody."""
+    return can_delete(actor) and credential_id not in reach_of(actor).unusable
+
+
 def can_approve_any(actor: Actor) -> bool:
     """Approve or decline what other people asked for; commands never do."""
     return actor.person is not None and _holds(actor, Role.APPROVER)
 
 
 def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
-    """Approve or decline this one: never one's own."""
+    """Approve or decline this one: never one's own, and by its credential's allow-list."""
     return (
         can_approve_any(actor)
         and actor.person is not None
         and deletion.requested_by_id != actor.person.pk
+        and deletion.credential_id not in reach_of(actor).unapprovable
+    )
+
+
+def admitted(
+    people: QuerySet[Person], *, credential_id: UUID, kind: AccessKind
+) -> QuerySet[Person]:
+    """Of these people those whom a credential's list of this kind admits."""
+    entries = CredentialAccess.objects.filter(credential=credential_id)
+    kinds = set(entries.order_by().values_list("kind", flat=True).distinct())
+    if kind not in kinds and AccessKind.SEE not in kinds:
+        return people
+    listed = entries.filter(kind=kind) if kind in kinds else entries
+    return people.filter(
+        Exists(listed.filter(Q(person=OuterRef("pk")) | Q(group__user=OuterRef("pk"))))
     )
 
 
 def people_who_can_approve(*, deletion: Deletion) -> QuerySet[Person]:
     """The people to whom `can_approve` says yes for this one, whether or not they decided yet."""
     may = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
-    people = Person.objects.filter(may, is_active=True).distinct()
+    people = admitted(
+        Person.objects.filter(may, is_active=True),
+        credential_id=deletion.credential_id,
+        kind=AccessKind.APPROVE,
+    ).distinct()
     return people.exclude(pk=deletion.requested_by_id) if deletion.requested_by_id else people
 
 
@@ -70,9 +114,11 @@ def can_review_glass(actor: Actor, *, deletion: Deletion) -> bool:
 
 
 def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
-    """Take it back: the requester their own, an approver any."""
+    """Take it back: the requester their own, an approver any that they may see."""
     if actor.person is None:
         return actor.kind == "command"
+    if deletion.credential_id in reach_of(actor).unseen:
+        return False
     is_own = deletion.requested_by_id == actor.person.pk
     return (is_own and can_delete(actor)) or can_approve_any(actor)
 

@@ -6,6 +6,7 @@ from connections.views import (
     accounts,
     approvals,
     audit,
+    credential_access,
     credential_keys,
     credentials,
     deletions,
@@ -40,6 +41,7 @@ urlpatterns = [
         "credentials/<uuid:pk>/rotate/", credential_keys.credential_rotate, name="credential-rotate"
     ),
     path("credentials/<uuid:pk>/policy/", credentials.credential_policy, name="credential-policy"),
+    path("credentials/<uuid:pk>/access/", credential_access.access_set, name="credential-access"),
     path(
         "credentials/<uuid:pk>/retire/", credential_keys.credential_retire, name="credential-retire"
     ),

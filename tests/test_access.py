@@ -15,6 +15,7 @@ from connections.services.checkpoints import make_checkpoint
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, store_credential
+from tests.support.reach_addresses import FREE, OF_MANY, OF_ONE
 from tests.support.sandbox import connection_between
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +50,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "credential-rename": (None, MANAGER),
     "credential-rotate": (MANAGER, MANAGER),
     "credential-policy": (None, ADMINISTRATOR),
+    "credential-access": (ADMINISTRATOR, ADMINISTRATOR),
     "credential-retire": (MANAGER, MANAGER),
     "org-connection-list": (ANY_ROLE, None),
     "org-connection-refresh": (None, REFRESHER),
@@ -135,6 +137,10 @@ def url_names(patterns: list[Any]) -> Iterator[str]:
 def test_every_address_stands_in_the_matrix() -> None:
     known = set(MATRIX) | PUBLIC_OF_ALLAUTH | SIGNED_IN_OF_ALLAUTH | CLOSED_OF_ALLAUTH
     assert set(url_names(get_resolver().url_patterns)) == known
+
+
+def test_every_address_was_thought_of_for_what_is_out_of_reach() -> None:
+    assert set(MATRIX) == set(OF_ONE) | set(OF_MANY) | FREE
 
 
 @pytest.fixture

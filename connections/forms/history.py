@@ -1,9 +1,11 @@
 """The history's filters, as they stand in the address."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
+from django.db.models import QuerySet
 
 from connections.models import Credential, Outcome, Person, State
 from connections.services.history import HistoryFilter
@@ -28,12 +30,18 @@ class HistoryForm(forms.Form):
     state = forms.ChoiceField(choices=[("", ""), *State.choices], required=False)
     outcome = forms.ChoiceField(choices=[("", ""), *Outcome.choices], required=False)
     person = forms.ModelChoiceField(Person.objects.all(), required=False)
-    credential = forms.ModelChoiceField(Credential.objects.all(), required=False)
+    credential = forms.ModelChoiceField(Credential.objects.none(), required=False)
     site = forms.CharField(max_length=100, required=False)
     org = forms.CharField(max_length=1000, required=False)
     ticket = forms.CharField(max_length=200, required=False)
     connection_id = forms.UUIDField(required=False, label="Connection id")
     q = forms.CharField(max_length=200, required=False)
+
+    def __init__(
+        self, data: Mapping[str, Any] | None = None, *, credentials: QuerySet[Credential]
+    ) -> None:
+        super().__init__(data)
+        self.fields["credential"] = forms.ModelChoiceField(credentials, required=False)
 
     def history_filter(self, *, now: datetime) -> HistoryFilter:
         """The filter that the valid fields make; `now` is the end of a period."""

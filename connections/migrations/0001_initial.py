@@ -797,6 +797,68 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.CreateModel(
+            name="CredentialAccess",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("see", "See"), ("use", "Use"), ("approve", "Approve")],
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "credential",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="access",
+                        to="connections.credential",
+                    ),
+                ),
+                (
+                    "group",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="auth.group",
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("group__isnull", True),
+                            ("person__isnull", True),
+                            _connector="XOR",
+                        ),
+                        name="access_of_a_group_or_a_person",
+                    ),
+                    models.UniqueConstraint(
+                        fields=("credential", "kind", "group"), name="one_access_by_group"
+                    ),
+                    models.UniqueConstraint(
+                        fields=("credential", "kind", "person"), name="one_access_by_person"
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Protection",
             fields=[
                 (

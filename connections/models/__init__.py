@@ -1,5 +1,6 @@
 """The tables, by noun."""
 
+from connections.models.access import AccessKind, CredentialAccess, Reach
 from connections.models.approvals import Approval, GlassReview
 from connections.models.audit import (
     AuditEvent,
@@ -41,6 +42,7 @@ __all__ = [
     "GONE_OUTCOMES",
     "OPEN_STATES",
     "SNAPSHOT_FIELD_NAMES",
+    "AccessKind",
     "Approval",
     "Attempt",
     "AuditEvent",
@@ -49,6 +51,7 @@ __all__ = [
     "Cause",
     "Checkpoint",
     "Credential",
+    "CredentialAccess",
     "Deletion",
     "ErasableValue",
     "GlassReview",
@@ -63,6 +66,7 @@ __all__ = [
     "Policy",
     "Protection",
     "ProtectionLifting",
+    "Reach",
     "Role",
     "SignInLink",
     "SnapshotFields",

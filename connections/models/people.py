@@ -9,6 +9,8 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils.crypto import salted_hmac
 
+from connections.models.access import Reach, reach_of
+
 
 class Role(models.TextChoices):
     """A role is a group of this name; a migration makes them."""
@@ -55,6 +57,11 @@ class Person(AbstractUser):
         known = {role.value for role in Role}
         names = self.groups.values_list("name", flat=True)
         return frozenset(Role(name) for name in names if name in known)
+
+    @cached_property
+    def reach(self) -> Reach:
+        """What the allow-lists of credentials leave to this person."""
+        return reach_of(person_id=self.pk, sees_all=Role.AUDITOR in self.roles)
 
     def _get_session_auth_hash(self, secret: Any = None) -> str:
         # AbstractBaseUser hashes the password alone; a disabled person or one who lost a role

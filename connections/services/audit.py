@@ -58,6 +58,8 @@ class Code(StrEnum):
     CREDENTIAL_RETIRED = "credential.retired"
     CONNECTION_PROTECTED = "org_connection.protected"
     CONNECTION_PROTECTION_LIFTED = "org_connection.protection_lifted"
+    CREDENTIAL_ACCESS_CHANGED = "credential.access_changed"
+    ACCESS_REFUSED = "access.refused"
     DELETION_REQUESTED = "deletion.requested"
     DELETION_APPROVED = "deletion.approved"
     DELETION_DECLINED = "deletion.declined"
@@ -183,7 +185,7 @@ def record(
         code=code,
         actor=actor,
         sentence=sentence,
-        subject=_reference(subject) if subject else None,
+        subject=reference(subject) if subject else None,
         details=details or {},
     )
     pending = _told.get()
@@ -244,7 +246,8 @@ def _document(one: _Told, *, at: datetime, seq: int, name: str, sentence: str) -
     }
 
 
-def _reference(subject: Subject) -> dict[str, str]:
+def reference(subject: Subject) -> dict[str, str]:
+    """How an event names its subject: its type and id."""
     if isinstance(subject, OrgConnectionKey):
         return {"id": str(subject.connection_id), "type": "org_connection"}
     return {"id": str(subject.pk), "type": type(subject).__name__.lower()}
@@ -268,6 +271,6 @@ def copied_columns(document: dict[str, Any]) -> dict[str, Any]:
 
 def events_of(*, subject: Subject) -> list[AuditEvent]:
     """Every event about one subject, oldest first."""
-    about = _reference(subject)
+    about = reference(subject)
     events = AuditEvent.objects.filter(subject_type=about["type"], subject_id=about["id"])
     return with_values(events.order_by("seq"))

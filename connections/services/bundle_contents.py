@@ -66,11 +66,11 @@ def _read_values(contents: Contents, numbers: set[int]) -> None:
         contents.shown[str(one.number)] = verify.shown_as(row)
 
 
-def write_deletions(*, contents: Contents, only: HistoryFilter) -> Iterator[str]:
-    """Write every deletion that passes the filter, newest first, and its events; gives the ids."""
+def write_deletions(*, contents: Contents, deletions: Iterator[Deletion]) -> Iterator[str]:
+    """Write these deletions and their events; gives the ids."""
     listed = contents.files["deletions.json"]
     listed.write("[")
-    for batch in batched(history.every_deletion(only=only), _BATCH):
+    for batch in batched(deletions, _BATCH):
         events = _events_of(contents, batch)
         for deletion in batch:
             own = write_events(contents=contents, rows=events.get(str(deletion.pk), ()))

@@ -16,7 +16,14 @@ from connections.actors import Actor
 from connections.evidence import verify
 from connections.models import AuditEvent, AuditHead, Checkpoint
 from connections.one_moment import one_moment
-from connections.services import audit, bundle_contents, bundle_history, checkpoints, erasable
+from connections.services import (
+    audit,
+    bundle_contents,
+    bundle_history,
+    checkpoints,
+    erasable,
+    history,
+)
 from connections.services.bundle_contents import Contents
 from connections.services.bundle_files import Part, pack, parts
 from connections.services.bundle_proofs import tree_of_record
@@ -53,6 +60,7 @@ class Bundle:
 class _Order:
     """What is to be made."""
 
+    actor: Actor
     only: HistoryFilter
     # The filter in the asker's own words.
     asked_for: str
@@ -96,6 +104,7 @@ def make_bundle(
     asked = {"filter": asked_for, "seed": seed, **_period_of(only)}
     started = _record(actor, audit.Code.EVIDENCE_BUNDLE_STARTED, "was begun", asked)
     order = _Order(
+        actor=actor,
         only=only,
         asked_for=asked_for,
         seed=seed,
@@ -136,7 +145,9 @@ def _make(
         rows = own.order_by("seq").values_list("seq", "text")
         bundle_contents.write_events(contents=contents, rows=rows)
         bundle_history.write_checkpoints(contents=contents, head=head, keys=keys, notes=order.notes)
-        ids = bundle_contents.write_deletions(contents=contents, only=only)
+        ids = bundle_contents.write_deletions(
+            contents=contents, deletions=history.every_deletion(actor=order.actor, only=only)
+        )
         drawn = verify.draw(order.seed, ids)
     _write_rest(order, contents, drawn=drawn, checkpoint=checkpoint, origin=head.origin)
     _sign(order, files, key=key, checkpoint=checkpoint, origin=head.origin)

@@ -1,20 +1,30 @@
 """Looking at stored credentials. Asks Datadog nothing and never decrypts."""
 
+from uuid import UUID
+
 from django.db.models import Count, Q
 
 from connections import policies
 from connections.actors import Actor
 from connections.models import Credential
+from connections.services import reach
 
 
 def list_credentials(*, actor: Actor) -> list[Credential]:
-    """All of them, by name, retired ones too; `connection_count` is how many it sees now.
+    """All within reach, by name, retired ones too; `connection_count` is how many it sees now.
 
     Raises PermissionDenied.
     """
     policies.require(policies.can_see(actor), "see credentials")
     seen = Count("snapshots", filter=Q(snapshots__is_current=True))
-    return list(Credential.objects.annotate(connection_count=seen).order_by("name"))
+    within = reach.within(Credential.objects.all(), actor=actor, by="pk")
+    return list(within.annotate(connection_count=seen).order_by("name"))
+
+
+def find_credential(*, actor: Actor, pk: UUID) -> Credential:
+    """The credential with this id. Raises PermissionDenied, and Http404 also out of reach."""
+    policies.require(policies.can_see(actor), "see credentials")
+    return reach.find_credential(actor=actor, pk=pk)
 
 
 def connection_count(credential: Credential) -> int:

@@ -4,7 +4,8 @@ import re
 
 from django.db.models import Q
 
-from connections.models import Credential, KeyPair, Person, Policy, Role
+from connections import policies
+from connections.models import AccessKind, Credential, KeyPair, Person, Policy, Role
 from connections.secret import Secret
 from connections.services.errors import InvalidInputError
 
@@ -125,28 +126,32 @@ def is_same_name(typed: str, name: str) -> bool:
     return " ".join(typed.split()).casefold() == " ".join(name.split()).casefold()
 
 
-def approvers() -> int:
+def approvers(*, credential: Credential | None = None) -> int:
     """How many active people could approve a deletion that somebody else asked for."""
     may = Q(is_superuser=True) | Q(groups__name=Role.APPROVER.value)
-    return Person.objects.filter(may, is_active=True).distinct().count()
+    people = Person.objects.filter(may, is_active=True)
+    if credential:
+        people = policies.admitted(people, credential_id=credential.pk, kind=AccessKind.APPROVE)
+    return people.distinct().count()
 
 
-def approval_warning(policy: Policy) -> str:
-    """What would go wrong with this policy because too few people may approve; "" if nothing."""
-    needed, there = policy.approvals_needed, approvers()
+def approval_warning(policy: Policy, *, credential: Credential | None = None) -> str:
+    """What would go wrong with this policy because too few people may approve; "" if nothing.
+
+    With `credential` its allow-list counts too.
+    """
+    needed, there = policy.approvals_needed, approvers(credential=credential)
     if not needed or there > needed:
         return ""
-    people = "Nobody holds" if not there else f"{there} active {_people(there)}"
+    people = "Nobody" if not there else f"{there} active {'person' if there == 1 else 'people'}"
+    holds = "hold" if there > 1 else "holds"
+    may = "may approve with it" if credential else f"{holds} the role Approver"
     if there < needed:
         return (
-            f"{people} the role Approver, and {needed} must approve: nothing can be deleted with "
+            f"{people} {may}, and {needed} must approve: nothing can be deleted with "
             "this credential until an administrator gives it to more people."
         )
     return (
-        f"{people} the role Approver. Nobody approves their own, so what one of them asks for "
+        f"{people} {may}. Nobody approves their own, so what one of them asks for "
         "cannot be approved."
     )
-
-
-def _people(count: int) -> str:
-    return "person holds" if count == 1 else "people hold"

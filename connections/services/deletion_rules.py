@@ -3,14 +3,18 @@
 from django.core.exceptions import PermissionDenied
 
 from connections import policies
-from connections.actors import person_actor
-from connections.models import Credential, Person
-from connections.services import reviews
+from connections.actors import Actor, person_actor
+from connections.models import Credential, OrgConnectionKey, Person
+from connections.services import reach, reviews
 from connections.services.errors import ConflictError, InvalidInputError, has_words
 from connections.services.reviews import Review
 from connections.services.tickets import check_ticket
 
 LONGEST_REASON = 4000
+OUT_OF_REACH = (
+    "A credential that you may not use has to do with this connection. Nothing was sent. Ask "
+    "whoever may use it."
+)
 OUT_OF_DATE = "This page is out of date. Nothing was sent. Open the review again."
 
 
@@ -20,8 +24,10 @@ def check_credential(*, credential: Credential, requester: Person | None) -> Non
     Raises InvalidInputError naming what stands against it, and PermissionDenied when the person
     may not delete connections.
     """
-    if requester and not policies.can_delete(person_actor(person=requester)):
-        raise PermissionDenied(f"{requester} may not delete connections.")
+    if requester and not policies.can_use(
+        person_actor(person=requester), credential_id=credential.pk
+    ):
+        raise PermissionDenied(f"{requester} may not delete connections with {credential.name}.")
     if credential.is_retired:
         raise InvalidInputError(
             {"credential": f"{credential.name} was retired. Choose another credential."}
@@ -32,8 +38,15 @@ def check_credential(*, credential: Credential, requester: Person | None) -> Non
         )
 
 
-def check_nobody_else_sees_it(shown: Review) -> None:
-    """What another credential can show is not asked for unseen, nor called gone by this one."""
+def check_nobody_else_sees_it(shown: Review, *, actor: Actor) -> None:
+    """What another credential can show is not asked for unseen, nor called gone by this one.
+
+    Nor is what an open deletion out of reach is about.
+    """
+    if shown.is_out_of_reach:
+        key = OrgConnectionKey(site=shown.credential.site, connection_id=shown.connection_id)
+        reach.record_refusal(actor=actor, subject=key)
+        raise ConflictError(OUT_OF_REACH)
     if not shown.is_reviewed and shown.other_credentials:
         names = ", ".join(other.name for other in shown.other_credentials)
         raise ConflictError(

@@ -28,6 +28,7 @@ from connections.services import (
     erasable,
     history,
     protections,
+    reach,
     readings,
     reviews,
     sending,
@@ -72,7 +73,7 @@ def request_deletion(
         return shown.open_deletion
     protections.require_unprotected(shown.protection)
     rules.check_requester(shown, requester=requester or actor.person)
-    rules.check_nobody_else_sees_it(shown)
+    rules.check_nobody_else_sees_it(shown, actor=actor)
     if digest and digest != shown.digest:
         # Before the rest is looked at: what must be typed may have changed with it.
         raise _changed(shown)
@@ -207,6 +208,8 @@ def _lost_race(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
     if repeated:
         return _same_request(repeated, actor=actor)
     existing = reviews.open_deletion(site=shown.credential.site, connection_id=shown.connection_id)
+    if existing and not reach.is_within(existing, actor=actor):
+        raise ConflictError(rules.OUT_OF_REACH)
     if existing:
         return existing
     raise ConflictError("Another deletion of it has just ended. Open the review again.")
@@ -221,7 +224,9 @@ def execute_deletion(
     nothing. Raises PermissionDenied, InvalidInputError, ConflictError and UnavailableError with
     nothing sent.
     """
-    policies.require(policies.can_delete(actor), "delete connections")
+    policies.require(
+        policies.can_use(actor, credential_id=deletion.credential_id), "delete connections with it"
+    )
     if not awaits_confirmation(deletion):
         if deletion.state == State.REQUESTED:
             raise ConflictError("It still needs approval. Nothing was sent.")

@@ -39,7 +39,9 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
 
     Raises PermissionDenied, InvalidInputError without a reason, ConflictError in other states.
     """
-    policies.require(policies.can_delete(actor), "close a deletion")
+    policies.require(
+        policies.can_use(actor, credential_id=deletion.credential_id), "close a deletion"
+    )
     if deletion.state not in {State.UNKNOWN, State.STILL_PRESENT}:
         raise ConflictError("Only an unknown or still present deletion can be closed.")
     if not has_words(reason):

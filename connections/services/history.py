@@ -15,8 +15,8 @@ from django.db.models.expressions import RawSQL
 
 from connections import policies
 from connections.actors import Actor
-from connections.models import OPEN_STATES, Deletion, Outcome, Person, State
-from connections.services import exports
+from connections.models import OPEN_STATES, Credential, Deletion, Outcome, Person, State
+from connections.services import exports, reach
 from connections.services.exporting import Export
 
 PAGE_SIZE = 50
@@ -88,8 +88,9 @@ def history_page(
 ) -> HistoryPage:
     """The deletions that pass the filter, newest first. Raises PermissionDenied."""
     policies.require(policies.can_see(actor), "see the history")
-    parts = _parts(only)
-    counted = None if _is_common_alone(only) else _count(parts)
+    parts = _parts(only, actor=actor)
+    sees_all = policies.can_see_everything(actor)
+    counted = None if sees_all and _is_common_alone(only) else _count(parts)
     page = _rows_after(parts, after, limit=size + 1)
     older = None
     if len(page) > size:
@@ -115,7 +116,19 @@ def _rows_after(
     return newest_first[:limit]
 
 
-def _parts(only: HistoryFilter) -> list[QuerySet[Deletion]]:
+def _parts(only: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
+    """Queries that together find the rows within reach that pass the filter, each newest first.
+
+    Where not all credentials are within reach, each that is has its own part, read off its own
+    index: those out of reach may hold all but a few of the rows.
+    """
+    parts = _parts_by_org(only)
+    if only.org or only.credential:
+        return [reach.within(part, actor=actor) for part in parts]
+    return reach.in_parts(parts[0], actor=actor)
+
+
+def _parts_by_org(only: HistoryFilter) -> list[QuerySet[Deletion]]:
     """Queries that together find the rows that pass the filter, each newest first.
 
     An org may stand at either end, by id or by name. Asked for at once that would be sorted as a
@@ -126,6 +139,12 @@ def _parts(only: HistoryFilter) -> list[QuerySet[Deletion]]:
         return [rows]
     ends = ("source_org_id", "sink_org_id", "source_org_name", "sink_org_name")
     return [rows.filter(**{end: only.org}) for end in ends]
+
+
+def newest_deletions(*, actor: Actor, limit: int) -> list[Deletion]:
+    """The newest deletions within reach. Raises PermissionDenied."""
+    policies.require(policies.can_see(actor), "see deletions")
+    return _rows_after(_parts(HistoryFilter(), actor=actor), None, limit=limit)
 
 
 def _rows(only: HistoryFilter) -> QuerySet[Deletion]:
@@ -211,14 +230,15 @@ def prepare_export(
         words="deletions",
         file_format=file_format,
         asked_for=asked_for,
-        rows=lambda: (exports.deletion_row(deletion) for deletion in every_deletion(only=only)),
+        rows=lambda: map(exports.deletion_row, every_deletion(actor=actor, only=only)),
         columns=exports.DELETION_COLUMNS,
     )
 
 
-def every_deletion(*, only: HistoryFilter) -> Iterator[Deletion]:
-    """Every deletion that passes the filter, newest first, with its attempts and approvals."""
-    parts = _parts(only)
+def every_deletion(*, actor: Actor, only: HistoryFilter) -> Iterator[Deletion]:
+    """Every deletion within reach that passes the filter, newest first, with its attempts."""
+    # All of them are read anyway: in one order, whatever is left out.
+    parts = [reach.within(part, actor=actor) for part in _parts_by_org(only)]
     cursor: Cursor | None = None
     while batch := _rows_after(parts, cursor, limit=EXPORT_BATCH):
         prefetch_related_objects(batch, "attempts", "approvals")
@@ -245,6 +265,12 @@ def search_text_of(deletion: Deletion) -> str:
         *deletion.connection_types,
     )
     return "\n".join(word for word in words if word).casefold()
+
+
+def credentials_to_choose(*, actor: Actor) -> QuerySet[Credential]:
+    """Every credential within reach that may stand in the credential filter, by name."""
+    within = reach.within(Credential.objects.all(), actor=actor, by="pk")
+    return within.only("id", "name").order_by("name")
 
 
 def people_who_asked() -> list[Person]:

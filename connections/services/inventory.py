@@ -15,7 +15,7 @@ from connections.models import (
     OrgConnectionSnapshot,
     Protection,
 )
-from connections.services import exports, protections
+from connections.services import exports, protections, reach
 from connections.services.exporting import Export
 from connections.services.org_connections import credentials_in_use, is_stale, newest_listings
 
@@ -86,10 +86,14 @@ class InventoryRow:
             str(snapshot.connection_id),
         )
 
-    def default_credential(self) -> Credential:
-        """Which credential sends a deletion unless the person picks another: the source end's."""
+    def default_credential(self, *, actor: Actor) -> Credential | None:
+        """Which credential sends a deletion unless the person picks another: the source end's.
+
+        None when the person may use none of those that see it.
+        """
         return min(
-            self.seen_by,
+            (each for each in self.seen_by if policies.can_use(actor, credential_id=each.pk)),
+            default=None,
             key=lambda each: (
                 each.org_id != self.snapshot.source_org_id,
                 not each.is_verified,
@@ -134,11 +138,11 @@ def take_inventory(*, actor: Actor, only: InventoryFilter) -> Inventory:
     """What the newest stored snapshots say. Asks Datadog nothing. Raises PermissionDenied."""
     policies.require(policies.can_see(actor), "see org connections")
     now = clock.now()
-    in_use = {credential.pk: credential for credential in credentials_in_use()}
-    newest = newest_listings()
+    in_use = {credential.pk: credential for credential in credentials_in_use(actor=actor)}
+    newest = {pk: each for pk, each in newest_listings().items() if pk in in_use}
     for listing in newest.values():
         listing.credential = in_use[listing.credential_id]
-    held = protections.protections_held()
+    held = reach.protections_within(protections.protections_held(), actor=actor)
     rows = _rows(in_use=in_use, newest=newest, held=held)
     listed = {row.key for row in rows}
     snapshots = [row.snapshot for row in rows]
@@ -223,8 +227,11 @@ def prepare_export(
     )
 
 
-def open_deletions_of(rows: list[InventoryRow]) -> dict[tuple[str, UUID], Deletion]:
+def open_deletions_of(
+    rows: list[InventoryRow], *, actor: Actor
+) -> dict[tuple[str, UUID], Deletion]:
     """The open deletion of each of these connections that has one, by site and id."""
     ids = [row.snapshot.connection_id for row in rows]
-    found = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES)
+    of_them = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES)
+    found = reach.within(of_them, actor=actor)
     return {(deletion.site, deletion.connection_id): deletion for deletion in found}

@@ -13,29 +13,29 @@ from connections.models import (
     Listing,
     OrgConnectionSnapshot,
 )
-from connections.services import readings
+from connections.services import reach, readings
 
 # Enough to list 30 orgs in a few seconds without opening a connection to each at once.
 PARALLEL_LISTINGS = 8
 STALE_AFTER = timedelta(minutes=5)
 
 
-def credentials_in_use() -> list[Credential]:
-    """Every credential that is not retired, by name."""
-    return list(Credential.objects.filter(retired_at=None))
+def credentials_in_use(*, actor: Actor) -> list[Credential]:
+    """Every credential within reach that is not retired, by name."""
+    return list(reach.within(Credential.objects.filter(retired_at=None), actor=actor, by="pk"))
 
 
 def refresh(
     *, actor: Actor, credentials: list[Credential] | None = None, only_stale: bool = False
 ) -> list[Listing]:
-    """Ask Datadog again for every org, or those named, and keep what it says.
+    """Ask Datadog again for every org within reach, or those named, and keep what it says.
 
     `only_stale` leaves out orgs listed within the last 5 minutes. A credential that was never
     verified is pinned to no org, so nothing it lists could be believed: it is left out. One
     org's failure is that org's listing and hides nothing else. Raises PermissionDenied.
     """
     policies.require(policies.can_refresh(actor), "read connections from Datadog again")
-    chosen = credentials_in_use() if credentials is None else credentials
+    chosen = credentials_in_use(actor=actor) if credentials is None else credentials
     chosen = [credential for credential in chosen if credential.org_id]
     if only_stale:
         newest, now = newest_listings(), clock.now()
@@ -91,9 +91,3 @@ def current_snapshot(
     return OrgConnectionSnapshot.objects.filter(
         credential=credential, connection_id=connection_id, is_current=True
     ).first()
-
-
-def sights_of(*, site: str, connection_id: UUID) -> list[OrgConnectionSnapshot]:
-    """Every snapshot of one connection, oldest first: what each credential saw, and when."""
-    sights = OrgConnectionSnapshot.objects.filter(site=site, connection_id=connection_id)
-    return list(sights.select_related("credential").order_by("first_seen_at", "id"))

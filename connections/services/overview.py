@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from uuid import UUID
 
 from django.db.models import (
     Case,
@@ -25,12 +24,18 @@ from connections.models import (
     AuditVerification,
     Credential,
     Deletion,
-    Listing,
     OrgConnectionSnapshot,
     Outcome,
     State,
 )
-from connections.services import heartbeats, notice_log, protections, transitions
+from connections.services import (
+    heartbeats,
+    history,
+    notice_log,
+    protections,
+    reach,
+    transitions,
+)
 from connections.services.org_connections import credentials_in_use, is_stale, newest_listings
 from connections.services.verifications import last_verification
 
@@ -119,16 +124,16 @@ def overview(*, actor: Actor) -> Overview:
     """
     policies.require(policies.can_see(actor), "see the overview")
     now = clock.now()
-    credentials = credentials_in_use()
+    credentials = credentials_in_use(actor=actor)
     since = first_week(now)
     worker_seen_at = heartbeats.last_seen_at()
     return Overview(
         at=now,
         credentials=credentials,
         needs_you=_needs_you(actor=actor, credentials=credentials, now=now),
-        estate=_estate(credentials=credentials, listings=newest_listings(), now=now),
-        weeks=_weeks(since=since),
-        latest=list(Deletion.objects.order_by("-requested_at", "-id")[:LATEST]),
+        estate=_estate(actor=actor, credentials=credentials, now=now),
+        weeks=_weeks(actor=actor, since=since),
+        latest=history.newest_deletions(actor=actor, limit=LATEST),
         has_worker=heartbeats.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
         given_up=notice_log.count_given_up(actor=actor, now=now),
@@ -149,18 +154,15 @@ def _needs_you(*, actor: Actor, credentials: list[Credential], now: datetime) ->
         is_current=True,
         credential__retired_at=None,
     )
-    in_doubt = Deletion.objects.filter(
-        state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None
-    )
+    every = reach.within(Deletion.objects.all(), actor=actor)
+    in_doubt = every.filter(state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
     # Of a connection with a newer deletion in doubt, that one says it all.
     newer = in_doubt.filter(site=OuterRef("site"), connection_id=OuterRef("connection_id"))
-    contradicted = Deletion.objects.filter(
-        ~Exists(newer), Exists(listed), contradicted_at__isnull=False
-    )
-    never_verified = Deletion.objects.filter(
+    contradicted = every.filter(~Exists(newer), Exists(listed), contradicted_at__isnull=False)
+    never_verified = every.filter(
         outcome=Outcome.DELETED, verified_at=None, contradicted_at=None, due_at=None
     )
-    asked = _not_sent_yet()
+    asked = _not_sent_yet(every)
     return NeedsYou(
         in_doubt=_oldest(in_doubt),
         contradicted=_oldest(contradicted),
@@ -175,12 +177,12 @@ def _oldest(deletions: QuerySet[Deletion]) -> list[Deletion]:
     return list(deletions.order_by("requested_at", "id")[: SHOWN + 1])
 
 
-def _not_sent_yet() -> list[Deletion]:
+def _not_sent_yet(every: QuerySet[Deletion]) -> list[Deletion]:
     """Asked for or approved, oldest first: few, since none of them lasts longer than two days.
 
     Whose they are is sorted out here: the database would rather read all that a person ever asked.
     """
-    asked = Deletion.objects.filter(state__in=[State.REQUESTED, State.APPROVED], settled_at=None)
+    asked = every.filter(state__in=[State.REQUESTED, State.APPROVED], settled_at=None)
     return list(asked.order_by("requested_at", "id"))
 
 
@@ -209,10 +211,13 @@ def _to_confirm(asked: list[Deletion], *, actor: Actor, now: datetime) -> list[D
     ][: SHOWN + 1]
 
 
-def _estate(
-    *, credentials: list[Credential], listings: dict[UUID, Listing], now: datetime
-) -> Estate:
-    current = OrgConnectionSnapshot.objects.filter(is_current=True, credential__retired_at=None)
+def _estate(*, actor: Actor, credentials: list[Credential], now: datetime) -> Estate:
+    within = {credential.pk for credential in credentials}
+    listings = {pk: each for pk, each in newest_listings().items() if pk in within}
+    current = reach.within(
+        OrgConnectionSnapshot.objects.filter(is_current=True, credential__retired_at=None),
+        actor=actor,
+    )
     seen = current.order_by().values("site", "connection_id").distinct()
     ends = {
         org_id
@@ -227,7 +232,7 @@ def _estate(
         connections=seen.count(),
         failed=sum(not listing.is_complete for listing in newest),
         other_end_only=len(ends - ours),
-        protected=len(protections.protections_held()),
+        protected=len(reach.protections_within(protections.protections_held(), actor=actor)),
         oldest_at=min((listing.started_at for listing in newest), default=None),
         is_stale=any(
             is_stale(listings.get(each.pk), now=now) for each in credentials if each.org_id
@@ -249,7 +254,7 @@ _KINDS = {
 }
 
 
-def _weeks(*, since: datetime) -> list[Week]:
+def _weeks(*, actor: Actor, since: datetime) -> list[Week]:
     begins = [since + timedelta(weeks=number) for number in range(WEEKS)]
     # Comparisons that the database makes by itself: truncating a date on SQLite calls Python.
     week = Case(
@@ -259,7 +264,8 @@ def _weeks(*, since: datetime) -> list[Week]:
         ),
         output_field=IntegerField(),
     )
-    recent = Deletion.objects.filter(requested_at__gte=since).order_by().annotate(week=week)
+    every = reach.within(Deletion.objects.filter(requested_at__gte=since), actor=actor)
+    recent = every.order_by().annotate(week=week)
     weeks = [Week(begins_at=at, counts=Counter()) for at in begins]
     # Apart, so that the many settled ones are counted on an index without reading a row.
     settled = recent.filter(outcome__in=list(Outcome)).values("week", "outcome")

@@ -31,7 +31,10 @@ def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
     A sending whose process recorded no answer within 60 s becomes unknown first. Raises
     PermissionDenied, and ConflictError when a listing could prove nothing about this deletion.
     """
-    policies.require(policies.can_delete(actor), "check a deletion with Datadog")
+    policies.require(
+        policies.can_use(actor, credential_id=deletion.credential_id),
+        "check a deletion with Datadog",
+    )
     if deletion.state == State.SENDING:
         give_up_lost_claim(deletion=deletion, actor=actor)
     if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:

@@ -18,7 +18,7 @@ from connections.models import (
     Protection,
     snapshot_digest,
 )
-from connections.services import org_connections, protections
+from connections.services import org_connections, protections, reach
 from connections.services.errors import ConflictError, InvalidInputError
 
 LONGEST_NAME_TO_TYPE = 60
@@ -40,6 +40,8 @@ class Review:
     policy: Policy
     last_listing: Listing | None
     open_deletion: Deletion | None
+    # A credential that the person may not use has an open deletion of it, or alone can show it.
+    is_out_of_reach: bool
     # What keeps it from being deleted, if anything does.
     protection: Protection | None
 
@@ -76,7 +78,9 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
 
     Raises PermissionDenied.
     """
-    policies.require(policies.can_delete(actor), "delete connections")
+    policies.require(
+        policies.can_use(actor, credential_id=credential.pk), "delete connections with it"
+    )
     snapshot = org_connections.current_snapshot(credential=credential, connection_id=connection_id)
     sights = OrgConnectionSnapshot.objects.filter(
         site=credential.site,
@@ -85,6 +89,9 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
         credential__retired_at=None,
     ).exclude(credential=credential)
     others = [sight.credential for sight in sights.select_related("credential")]
+    usable = [other for other in others if policies.can_use(actor, credential_id=other.pk)]
+    is_open = open_deletion(site=credential.site, connection_id=connection_id)
+    is_beyond = is_open is not None and not reach.is_within(is_open, actor=actor)
     return Review(
         credential=credential,
         connection_id=connection_id,
@@ -96,10 +103,11 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
             is_reviewed=snapshot is not None,
         ),
         end=_end(credential=credential, snapshot=snapshot),
-        other_credentials=others,
+        other_credentials=usable,
         policy=_policy(credential=credential, others=others, snapshot=snapshot),
         last_listing=credential.listings.first(),
-        open_deletion=open_deletion(site=credential.site, connection_id=connection_id),
+        open_deletion=None if is_beyond else is_open,
+        is_out_of_reach=is_beyond or (snapshot is None and bool(others) and not usable),
         protection=protections.protection_of(
             OrgConnectionKey(site=credential.site, connection_id=connection_id)
         ),

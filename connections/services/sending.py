@@ -123,7 +123,7 @@ def _what_blocks(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[C
         return Cause.CONNECTION_PROTECTED, protections.what_protects(protection)
     involved = Person.objects.filter(pk__in=[deletion.requested_by_id, confirmed_by_id])
     for person in involved:
-        if not policies.can_delete(person_actor(person=person)):
+        if not policies.can_use(person_actor(person=person), credential_id=credential.pk):
             sentence = f"{person} may not delete connections any more."
             return Cause.PERSON_LOST_RIGHT, sentence
     return _what_lacks_approval(deletion)

@@ -7,7 +7,7 @@ from uuid import UUID
 from connections import policies
 from connections.actors import Actor
 from connections.models import Credential, Deletion, OrgConnectionSnapshot
-from connections.services.org_connections import sights_of
+from connections.services import reach
 
 MOST_DELETIONS = 50
 
@@ -57,15 +57,22 @@ class ConnectionSeen:
 
 
 def connection_seen(*, actor: Actor, site: str, connection_id: UUID) -> ConnectionSeen | None:
-    """What is stored about a connection; None when no credential ever saw it.
+    """What is stored about a connection; None when no credential within reach ever saw it.
 
     Raises PermissionDenied.
     """
     policies.require(policies.can_see(actor), "see org connections")
-    snapshots = sights_of(site=site, connection_id=connection_id)
+    every = OrgConnectionSnapshot.objects.filter(site=site, connection_id=connection_id)
+    snapshots = list(
+        reach.within(every, actor=actor)
+        .select_related("credential")
+        .order_by("first_seen_at", "id")
+    )
     if not snapshots:
         return None
-    deletions = Deletion.objects.filter(site=site, connection_id=connection_id)
+    deletions = reach.within(
+        Deletion.objects.filter(site=site, connection_id=connection_id), actor=actor
+    )
     newest = max(snapshots, key=lambda each: (each.is_current, each.last_seen_at, each.pk))
     return ConnectionSeen(
         snapshot=newest,

@@ -7,7 +7,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -17,11 +17,12 @@ from connections.actors import Actor
 from connections.encryption import EncryptionError
 from connections.forms.credentials import CredentialForm, PolicyForm, RenameForm
 from connections.models import Credential, Policy
+from connections.services import credential_access
 from connections.services import credential_reading as reading
 from connections.services import credentials as acts
-from connections.services.credential_rules import approval_warning
 from connections.services.errors import ConflictError, InvalidInputError, UnavailableError
 from connections.views import credential_facts as facts
+from connections.views.credential_access import access_shown
 from connections.views.limits import limited
 from connections.views.step_up import guarded
 from connections.views.support import SeeOther, actor_of
@@ -32,8 +33,7 @@ takes_keys = sensitive_post_parameters("api_key", "application_key")
 
 def find(actor: Actor, pk: UUID) -> Credential:
     """The credential, for whoever may see it. Raises PermissionDenied and Http404."""
-    policies.require(policies.can_see(actor), "see credentials")
-    return get_object_or_404(Credential, pk=pk)
+    return reading.find_credential(actor=actor, pk=pk)
 
 
 @require_safe
@@ -134,8 +134,10 @@ def _detail(
         "connection_count": reading.connection_count(credential),
         "newest_listing": credential.listings.first(),
         "policy_label": Policy(credential.policy).label,
-        "policy_warning": approval_warning(Policy(credential.policy)),
+        "access": access_shown(credential),
+        "access_warnings": credential_access.warnings_of(credential),
         "may_manage": policies.can_manage_credentials(actor) and not credential.is_retired,
+        "may_administer": policies.can_administer(actor),
         "may_change_policy": policies.can_administer(actor) and not credential.is_retired,
         "rename_form": rename or RenameForm(initial={"name": credential.name}),
         "policy_form": policy or PolicyForm(initial={"policy": credential.policy}),

@@ -7,12 +7,13 @@ from uuid import UUID
 from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.urls import reverse
 
 from connections import policies
 from connections.actors import Actor
 from connections.models import Deletion
+from connections.services import reach
 from connections.services.errors import ActError, InvalidInputError, UnavailableError
 from connections.views.deletion_outcome import Typed, outcome_page
 from connections.views.deletion_record import record_context
@@ -47,6 +48,12 @@ def stored_deletions() -> QuerySet[Deletion]:
     return Deletion.objects.select_related(
         "credential", "requested_by", "confirmed_by"
     ).prefetch_related("attempts", "approvals")
+
+
+def find_deletion(*, actor: Actor, pk: UUID) -> Deletion:
+    """The deletion with this id. Raises PermissionDenied, and Http404 also out of reach."""
+    policies.require(policies.can_see(actor), "see deletions")
+    return reach.find_deletion(stored_deletions(), actor=actor, pk=pk)
 
 
 def done(
@@ -95,8 +102,7 @@ def do_act(
 ) -> HttpResponse:
     """Do one act on a deletion, or say on its page why it was not done."""
     actor = actor_of(request)
-    policies.require(policies.can_see(actor), "see deletions")
-    deletion = get_object_or_404(stored_deletions(), pk=pk)
+    deletion = find_deletion(actor=actor, pk=pk)
     try:
         if form:
             require_valid(form)
@@ -108,7 +114,7 @@ def do_act(
             errors=error.fields if isinstance(error, InvalidInputError) else {},
             notice=notice,
         )
-        deletion = get_object_or_404(stored_deletions(), pk=pk)
+        deletion = find_deletion(actor=actor, pk=pk)
         return outcome(request, deletion=deletion, actor=actor, typed=typed, status=status)
     return done(request, deletion=deletion, actor=actor)
 
@@ -123,7 +129,7 @@ def back_to_page(
 
     def comes_back(request: HttpRequest, pk: UUID) -> HttpResponse:
         actor = actor_of(request)
-        deletion = get_object_or_404(stored_deletions(), pk=pk)
+        deletion = find_deletion(actor=actor, pk=pk)
         policies.require(may(actor, deletion), act)
         typed = Typed(values=request.POST.dict())
         return outcome(request, deletion=deletion, actor=actor, typed=typed)

@@ -14,7 +14,7 @@ from connections import clock, policies, wording
 from connections.actors import Actor
 from connections.forms.deletions import ConnectionChoiceForm, DeletionForm
 from connections.models import Credential, Deletion, OrgConnectionSnapshot
-from connections.services import org_connections, people
+from connections.services import people, reach
 from connections.services.reviews import Review
 from connections.sites import DatadogSite, UnknownSiteError, get_site
 from connections.views.ages import age_words
@@ -52,7 +52,7 @@ class NoSenderPage:
 
 def no_sender_page(*, actor: Actor) -> NoSenderPage | None:
     """Set while no credential in use was ever verified."""
-    if any(credential.org_id for credential in org_connections.credentials_in_use()):
+    if any(credential.org_id for credential in reach.usable(actor=actor)):
         return None
     return NoSenderPage(
         can_manage_credentials=policies.can_manage_credentials(actor),
@@ -60,11 +60,11 @@ def no_sender_page(*, actor: Actor) -> NoSenderPage | None:
     )
 
 
-def choice_form(data: Mapping[str, Any] | None = None) -> ConnectionChoiceForm:
+def choice_form(data: Mapping[str, Any] | None = None, *, actor: Actor) -> ConnectionChoiceForm:
     """The form that asks which connection and which credential, as far as filled in."""
     credentials = [
         (str(credential.pk), f"{credential.name} — {site_label(credential.site)}")
-        for credential in org_connections.credentials_in_use()
+        for credential in reach.usable(actor=actor)
     ]
     return ConnectionChoiceForm(data, credentials=credentials)
 
@@ -277,8 +277,9 @@ def uuid_or_none(text: str) -> UUID | None:
         return None
 
 
-def typed_before(again: str) -> dict[str, str]:
+def typed_before(again: str, *, actor: Actor) -> dict[str, str]:
     """Reason and ticket of the deletion that is asked for again."""
     pk = uuid_or_none(again)
-    before = Deletion.objects.filter(pk=pk).first() if pk else None
+    within = reach.within(Deletion.objects.all(), actor=actor)
+    before = within.filter(pk=pk).first() if pk else None
     return {"reason": before.reason, "ticket": before.ticket} if before else {}

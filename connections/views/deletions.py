@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseStopPolling
@@ -18,7 +18,7 @@ from connections.forms.deletions import (
     show_errors,
 )
 from connections.models import Credential, Deletion
-from connections.services import deletions, endings, reconciliation, reviews
+from connections.services import deletions, endings, reach, reconciliation, reviews
 from connections.services.errors import ActError, ConflictError, InvalidInputError
 from connections.services.reviews import ReviewChangedError
 from connections.views.deletion_answers import (
@@ -26,6 +26,7 @@ from connections.views.deletion_answers import (
     back_to_page,
     do_act,
     done,
+    find_deletion,
     outcome,
     refusal_of,
     require_valid,
@@ -52,7 +53,7 @@ def _not_yet_asked(request: HttpRequest) -> HttpResponse:
     if recorded:
         return done(request, deletion=recorded, actor=actor, is_apart=True)
     try:
-        credential, connection_id = _chosen(request.POST.dict())
+        credential, connection_id = _chosen(request.POST.dict(), actor=actor)
     except InvalidInputError as error:
         return choice_page(request, data=request.POST, error=error)
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
@@ -76,24 +77,27 @@ def deletion_new(request: HttpRequest) -> HttpResponse:
     if "credential" not in asked or "connection_id" not in asked:
         return choice_page(request, data=asked)
     try:
-        credential, connection_id = _chosen(asked)
+        credential, connection_id = _chosen(asked, actor=actor)
     except InvalidInputError as error:
         return choice_page(request, data=asked, error=error)
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     request_id = uuid_or_none(asked.get("request_id", ""))
-    typed = typed_before(asked.get("again", "")) | asked.dict()
+    typed = typed_before(asked.get("again", ""), actor=actor) | asked.dict()
     form = deletion_form(review, typed=typed, request_id=request_id)
     notice = "Nothing was recorded from that form, so nothing was sent." if request_id else ""
     return review_page(request, review=review, form=form, notice=notice, status=200)
 
 
-def _chosen(data: Mapping[str, str]) -> tuple[Credential, UUID]:
-    """The credential and the connection that were asked for. Raises InvalidInputError."""
+def _chosen(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, UUID]:
+    """The credential and the connection that were asked for.
+
+    Raises InvalidInputError, and Http404 for a credential that is not there or out of reach.
+    """
     problems: dict[str, str] = {}
     credential = None
     pk = uuid_or_none(data.get("credential", ""))
     if pk:
-        credential = Credential.objects.filter(pk=pk).first()
+        credential = reach.find_credential(actor=actor, pk=pk)
     if credential is None:
         problems["credential"] = "Choose the credential that sends."
     try:
@@ -110,7 +114,7 @@ def _recorded(request_id: str, *, actor: Actor) -> Deletion | None:
     wanted = uuid_or_none(request_id)
     if wanted is None or actor.person is None:
         return None
-    own = stored_deletions().filter(requested_by=actor.person)
+    own = reach.within(stored_deletions(), actor=actor).filter(requested_by=actor.person)
     return own.filter(request_id=wanted).first()
 
 
@@ -118,7 +122,7 @@ def _ask(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     policies.require(policies.can_delete(actor), "delete connections")
     try:
-        credential, connection_id = _chosen(request.POST.dict())
+        credential, connection_id = _chosen(request.POST.dict(), actor=actor)
     except InvalidInputError as error:
         return choice_page(request, data=request.POST, error=error)
     form = DeletionForm(request.POST)
@@ -181,8 +185,7 @@ def _not_asked(
 def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One deletion: what became of it, what may come next, and its record."""
     actor = actor_of(request)
-    policies.require(policies.can_see(actor), "see deletions")
-    deletion = get_object_or_404(stored_deletions(), pk=pk)
+    deletion = find_deletion(actor=actor, pk=pk)
     if not wants_fragment(request):
         return outcome(request, deletion=deletion, actor=actor)
     if request.htmx.target == "record":  # type: ignore[attr-defined]

@@ -21,14 +21,14 @@ _SETTLED_COUNTS = "orgadmin:metrics:settled"
 def metrics(request: HttpRequest) -> HttpResponse:
     """Deletions, listings and notices in numbers, as Prometheus reads them.
 
-    For whoever may see the overview, and for a program with the token of
-    ORGADMIN_METRICS_TOKEN_FILE.
+    They tell of every credential, so they are for whoever may see all of them, and for a program
+    with the token of ORGADMIN_METRICS_TOKEN_FILE.
     """
     if "Authorization" in request.headers:
         if not metrics_token.matches(request.headers["Authorization"]):
             return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
     else:
-        policies.require(policies.can_see(actor_of(request)), "see the metrics")
+        policies.require(policies.can_see_everything(actor_of(request)), "see the metrics")
     lines = [*_deletion_lines(), *_listing_lines(), *_notice_lines()]
     return HttpResponse(
         "\n".join(lines) + "\n", content_type="text/plain; version=0.0.4; charset=utf-8"

@@ -9,8 +9,8 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from connections import clock, policies
+from connections.actors import Actor
 from connections.forms.history import CONTRADICTED, PERIODS, HistoryForm
-from connections.models import Credential
 from connections.services import exports, history
 from connections.services.history import Cursor, HistoryFilter
 from connections.sites import all_sites
@@ -24,7 +24,7 @@ from connections.wording import badge, label_of_outcome, label_of_state
 def deletion_list(request: HttpRequest) -> HttpResponse:
     """Every deletion ever asked for here, newest first."""
     actor = actor_of(request)
-    form = HistoryForm(request.GET)
+    form = HistoryForm(request.GET, credentials=history.credentials_to_choose(actor=actor))
     only = form.history_filter(now=clock.now()) if form.is_valid() else None
     page = history.history_page(
         actor=actor, only=only or HistoryFilter(), after=_cursor_of(request)
@@ -43,12 +43,12 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         "export_query": _query(request),
         "can_export": policies.can_export(actor),
         "can_delete": policies.can_delete(actor),
-        **_choices(),
+        **_choices(actor),
     }
     return render(request, "connections/deletion_list.html", context)
 
 
-def _choices() -> dict[str, list[tuple[str, str]]]:
+def _choices(actor: Actor) -> dict[str, list[tuple[str, str]]]:
     statuses = [
         *((state, label_of_state(state)) for state in history.state_choices()),
         *((outcome, label_of_outcome(outcome)) for outcome in history.outcome_choices()),
@@ -57,7 +57,7 @@ def _choices() -> dict[str, list[tuple[str, str]]]:
         "periods": list(PERIODS.items()),
         "statuses": [*statuses, (CONTRADICTED, "Gone, but still listed")],
         "people": [(str(p.pk), p.display_name) for p in history.people_who_asked()],
-        "credentials": [(str(c.pk), c.name) for c in Credential.objects.only("id", "name")],
+        "credentials": [(str(c.pk), c.name) for c in history.credentials_to_choose(actor=actor)],
         "sites": [(site.site, site.label) for site in all_sites()],
     }
 
@@ -91,7 +91,7 @@ def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpRespons
     """Exactly the filtered set, as a file that is written while it is read."""
     actor = actor_of(request)
     file_format = request.GET.get("format", "csv")
-    form = HistoryForm(request.GET)
+    form = HistoryForm(request.GET, credentials=history.credentials_to_choose(actor=actor))
     if file_format not in exports.CONTENT_TYPES:
         raise BadRequest("The format of an export is csv, json or ndjson.")
     if not form.is_valid():

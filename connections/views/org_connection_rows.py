@@ -5,6 +5,7 @@ from datetime import datetime
 
 from django.urls import reverse
 
+from connections.actors import Actor
 from connections.models import Credential, Deletion, Listing
 from connections.services.inventory import Coverage, Inventory, InventoryRow
 from connections.services.trouble import words_for
@@ -33,15 +34,14 @@ class RowView:
 
 
 def row_view(
-    row: InventoryRow, *, deletion: Deletion | None, can_delete: bool, site_names: dict[str, str]
+    row: InventoryRow, *, deletion: Deletion | None, actor: Actor, site_names: dict[str, str]
 ) -> RowView:
     """A row with its links. One with an open deletion leads there; a protected one stays."""
     snapshot = row.snapshot
     delete_url = ""
-    if can_delete and deletion is None and row.protection is None:
-        delete_url = review_url(
-            credential=row.default_credential().pk, connection_id=snapshot.connection_id
-        )
+    sender = row.default_credential(actor=actor)
+    if sender and deletion is None and row.protection is None:
+        delete_url = review_url(credential=sender.pk, connection_id=snapshot.connection_id)
     return RowView(
         row=row,
         site_name=site_names[snapshot.site],

@@ -23,7 +23,7 @@ from connections import clock, policies
 from connections.actors import Actor
 from connections.forms.org_connections import PROTECTED, InventoryForm
 from connections.models import Listing, OrgConnectionKey
-from connections.services import org_connections, people, sights
+from connections.services import org_connections, people, reach, sights
 from connections.services.errors import UnavailableError
 from connections.services.inventory import (
     Inventory,
@@ -76,14 +76,13 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
 
 
 def _row_views(page: list[InventoryRow], *, actor: Actor) -> list[shown.RowView]:
-    deletions = open_deletions_of(page)
-    can_delete = policies.can_delete(actor)
+    deletions = open_deletions_of(page, actor=actor)
     names = {site: site_name(site) for site in {row.snapshot.site for row in page}}
     return [
         shown.row_view(
             row,
             deletion=deletions.get((row.snapshot.site, row.snapshot.connection_id)),
-            can_delete=can_delete,
+            actor=actor,
             site_names=names,
         )
         for row in page
@@ -214,6 +213,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
     if not site.isprintable():
         raise Http404("No site is called so.")
     key = OrgConnectionKey(site=site, connection_id=connection_id)
+    reach.require_connection(key, actor=actor)
     seen = sights.connection_seen(actor=actor, site=site, connection_id=connection_id)
     protection = protection_page(key=key, actor=actor)
     if seen is None:
@@ -221,9 +221,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
             raise Http404("No credential of ours ever saw this connection.")
         context = {"key": key, "site_name": site_name(site), "protection": protection}
         return render(request, "connections/org_connection_unseen.html", context)
-    can_delete = (
-        policies.can_delete(actor) and seen.open_deletion is None and protection.held is None
-    )
+    is_free = seen.open_deletion is None and protection.held is None
     context = {
         "protection": protection,
         "seen": seen,
@@ -235,7 +233,9 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "ways": [
             (sight, review_url(credential=sight.credential.pk, connection_id=connection_id))
             for sight in seen.sights
-            if can_delete and sight.is_current
+            if is_free
+            and sight.is_current
+            and policies.can_use(actor, credential_id=sight.credential.pk)
         ],
     }
     return render(request, "connections/org_connection_detail.html", context)

@@ -3,14 +3,15 @@
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
 from connections import policies
+from connections.actors import Actor
 from connections.forms.protections import LiftingForm, ProtectionForm
-from connections.models import OrgConnectionKey
-from connections.services import protections, reviews
+from connections.models import OrgConnectionKey, Protection
+from connections.services import protections, reach, reviews
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.views.protection_facts import connection_url
 from connections.views.step_up import guarded
@@ -31,6 +32,7 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
                 site=typed["site"],
                 connection_id=reviews.parse_connection_id(typed["connection_id"]),
             )
+            reach.require_connection(key, actor=actor)
             protections.protect_connection(actor=actor, key=key, reason=typed["reason"])
         except InvalidInputError as error:
             form.add_service_errors(error)
@@ -47,30 +49,49 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
     return render(request, "connections/org_connection_protect.html", context, status=status)
 
 
-def _lift_page(
-    request: HttpRequest, site: str, connection_id: UUID, form: LiftingForm | None = None
-) -> HttpResponse:
-    actor = actor_of(request)
+def _liftable(actor: Actor, key: OrgConnectionKey) -> Protection | None:
+    """What the actor may lift; None when nothing protects it any more."""
     policies.require(policies.can_lift_any(actor), "lift protections")
-    key = OrgConnectionKey(site=site, connection_id=connection_id)
+    reach.require_connection(key, actor=actor)
     protection = protections.protection_of(key)
-    if protection is None:
-        messages.error(request, "It is not protected now.")
-        return redirect(connection_url(key))
-    protections.check_not_own(protection, actor=actor)
-    form = form or LiftingForm(request.POST or None)
-    context = {"form": form, "protection": protection, "back_url": connection_url(key)}
-    status = 422 if form.is_bound else 200
+    if protection is None and not protections.protections_of(key):
+        raise Http404("It was never protected.")
+    if protection:
+        protections.check_not_own(protection, actor=actor)
+    return protection
+
+
+def _not_protected(request: HttpRequest, key: OrgConnectionKey) -> HttpResponse:
+    messages.error(request, "It is not protected now.")
+    return SeeOther(connection_url(key))
+
+
+def _lift_page(
+    request: HttpRequest, *, protection: Protection, form: LiftingForm, status: int
+) -> HttpResponse:
+    context = {"form": form, "protection": protection, "back_url": connection_url(protection.key)}
     return render(request, "connections/org_connection_lift.html", context, status=status)
 
 
+def _lift_asked_again(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
+    """The form as it was sent, with the question who it is."""
+    key = OrgConnectionKey(site=site, connection_id=connection_id)
+    protection = _liftable(actor_of(request), key)
+    if protection is None:
+        return _not_protected(request, key)
+    form = LiftingForm(initial=request.POST.dict())
+    return _lift_page(request, protection=protection, form=form, status=422)
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
-@guarded(comes_back=_lift_page, asks_first=True)
+@guarded(comes_back=_lift_asked_again, asks_first=True)
 def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
     """Why it may be deleted again; somebody else's protection only."""
     actor = actor_of(request)
     key = OrgConnectionKey(site=site, connection_id=connection_id)
-    protection = protections.protection_of(key)
+    protection = _liftable(actor, key)
+    if protection is None:
+        return _not_protected(request, key)
     form = LiftingForm(request.POST or None)
     if protection is not None and form.is_valid():
         try:
@@ -85,4 +106,6 @@ def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) ->
         else:
             messages.success(request, "The protection is lifted: it can be deleted again.")
             return SeeOther(connection_url(key))
-    return _lift_page(request, site, connection_id, form)
+    return _lift_page(
+        request, protection=protection, form=form, status=422 if form.is_bound else 200
+    )

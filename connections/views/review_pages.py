@@ -18,14 +18,15 @@ def choice_page(
     request: HttpRequest, *, data: QueryDict, error: InvalidInputError | None = None
 ) -> HttpResponse:
     """The form that asks which connection, with what is wrong with it, if anything is."""
+    actor = actor_of(request)
     if error:
-        form = choice_form(data)
+        form = choice_form(data, actor=actor)
         show_errors(form, error)
     else:
         # Half an address is no mistake: show what is given and ask for the rest.
-        form = choice_form()
+        form = choice_form(actor=actor)
         form.initial = data.dict()
-    context = {"form": form, "no_sender": no_sender_page(actor=actor_of(request))}
+    context = {"form": form, "no_sender": no_sender_page(actor=actor)}
     status = 422 if error else 200
     response = render(request, "connections/deletion_new.html", context, status=status)
     if wants_fragment(request):

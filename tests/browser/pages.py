@@ -94,6 +94,7 @@ OURS = [
     _page("credential-rotate", find=_credential("Retail US"), who="credentials"),
     _page("credential-retire", find=_credential("Retail US"), who="credentials"),
     _page("credential-retire", "credential-retire-blocked", find=_credential("Payments EU")),
+    _page("credential-access", find=_credential("Retail US")),
     _page("org-connection-list", who="operator"),
     _page("org-connection-list", "org-connection-list-found", {"q": "lake"}, who="operator"),
     _page("org-connection-list", "org-connection-list-none", {"q": "nowhere"}, who="viewer"),

@@ -288,18 +288,24 @@ REVIEW = (
     _mutant(
         "permission to execute",
         DELETIONS,
-        '    policies.require(policies.can_delete(actor), "delete connections")\n    if not awaits',
+        "    policies.require(\n"
+        "        policies.can_use(actor, credential_id=deletion.credential_id), "
+        '"delete connections with it"\n    )\n    if not awaits',
         "    if not awaits",
         f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[execute]",
     ),
     _without_permission(
         "reconciliation.py",
-        '    policies.require(policies.can_delete(actor), "check a deletion with Datadog")',
+        "    policies.require(\n"
+        "        policies.can_use(actor, credential_id=deletion.credential_id),\n"
+        '        "check a deletion with Datadog",\n    )',
         "check",
     ),
     _without_permission(
         "endings.py",
-        '    policies.require(policies.can_delete(actor), "close a deletion")',
+        "    policies.require(\n"
+        "        policies.can_use(actor, credential_id=deletion.credential_id), "
+        '"close a deletion"\n    )',
         "close",
     ),
     _without_permission(
@@ -324,6 +330,65 @@ REVIEW = (
         "history.py",
         '    policies.require(policies.can_export(actor), "export deletions")',
         "export",
+    ),
+)
+
+PROTECTED = "tests/deletions/test_protected.py"
+LISTS = "tests/credentials/test_access_lists.py"
+REACH = "tests/test_reach.py"
+WITHIN = (
+    _mutant(
+        "a protected connection is not asked for",
+        DELETIONS,
+        "    protections.require_unprotected(shown.protection)\n",
+        "",
+        f"{PROTECTED}::test_asking_is_refused_and_says_who_protects_it_and_why",
+    ),
+    _mutant(
+        "a protected connection is not approved",
+        "connections/services/approvals.py",
+        "    protections.require_unprotected(protections.protection_against(deletion))\n",
+        "",
+        f"{PROTECTED}::test_approving_is_refused",
+    ),
+    _mutant(
+        "a protected connection is not sent",
+        SENDING,
+        "    if protection:\n        return Cause.CONNECTION_PROTECTED",
+        "    if False:\n        return Cause.CONNECTION_PROTECTED",
+        f"{PROTECTED}::test_what_is_protected_while_it_is_read_again_is_not_sent",
+        f"{PROTECTED}::test_the_worker_settles_a_waiting_one_as_not_sent",
+    ),
+    _mutant(
+        "nobody lifts their own protection",
+        "connections/services/protections.py",
+        "    check_not_own(protection, actor=actor)\n    policies.require(",
+        "    policies.require(",
+        f"{PROTECTED}::test_nobody_lifts_their_own_not_even_an_administrator",
+    ),
+    _mutant(
+        "the allow-list at the sending",
+        SENDING,
+        "if not policies.can_use(person_actor(person=person), credential_id=credential.pk):",
+        "if not policies.can_delete(person_actor(person=person)):",
+        f"{LISTS}::test_who_left_the_list_before_the_worker_sends_has_nothing_sent[use]",
+        f"{LISTS}::test_who_left_the_list_while_it_is_read_again_has_nothing_sent",
+    ),
+    _mutant(
+        "the allow-list of who approves",
+        "connections/policies.py",
+        "        and deletion.credential_id not in reach_of(actor).unapprovable\n",
+        "",
+        f"{LISTS}::test_an_approver_who_is_not_listed_neither_approves_nor_declines",
+        f"{LISTS}::test_an_approval_by_who_left_the_list_counts_no_more",
+    ),
+    _mutant(
+        "the one scope of what is seen",
+        "connections/services/reach.py",
+        '    return rows.exclude(**{f"{by}__in": unseen}) if unseen else rows\n',
+        "    return rows\n",
+        f"{REACH}::test_an_object_out_of_reach_is_not_found_and_that_is_recorded",
+        f"{REACH}::test_no_page_of_many_names_what_is_out_of_reach",
     ),
 )
 
@@ -443,4 +508,4 @@ STEP_UP = (
     ),
 )
 
-MUTANTS = (*NETWORK, *RECORD, *REVIEW, *KEEPING, *STEP_UP)
+MUTANTS = (*NETWORK, *RECORD, *REVIEW, *WITHIN, *KEEPING, *STEP_UP)

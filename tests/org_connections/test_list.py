@@ -368,7 +368,7 @@ def test_the_number_of_queries_does_not_grow(
 ) -> None:
     add_rows(payments, 60)
     client = client_of(ada)
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         client.get(URL)
 
 

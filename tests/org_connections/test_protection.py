@@ -15,6 +15,7 @@ from connections.models import (
     OrgConnectionKey,
     Person,
     Protection,
+    ProtectionLifting,
 )
 from connections.services import protections
 from sandbox.entities import Connection
@@ -23,6 +24,7 @@ from sandbox.server import SandboxServer
 from tests.commands.test_delete_org_connection import run
 from tests.flows.support import HTMX, Desk, Page, read, store_credential
 from tests.org_connections.support import rows_in
+from tests.support.clock import SettableClock
 from tests.support.sandbox import connection_between
 
 ClientOf = Callable[[Person], Client]
@@ -137,10 +139,14 @@ def test_nobody_is_offered_to_lift_their_own(
     assert "someone else must lift that" in response.content.decode()
 
 
-def test_lifting_what_is_not_protected_leads_back(
-    desk: Desk, linus: Person, client_of: ClientOf
+def test_lifting_what_was_lifted_leads_back(
+    desk: Desk, linus: Person, margaret: Person, client_of: ClientOf
 ) -> None:
-    page = read(client_of(linus).get(f"{url_of(desk)}lift/", follow=True))
+    client = client_of(linus)
+    assert client.get(f"{url_of(desk)}lift/").status_code == 404
+    protect(desk, margaret)
+    client.post(f"{url_of(desk)}lift/", {"reason": "the audit is over"})
+    page = read(client.get(f"{url_of(desk)}lift/", follow=True))
     assert "It is not protected now." in page.text
 
 
@@ -233,3 +239,17 @@ def test_the_command_sends_nothing_and_says_why(
 
 def test_a_page_of_a_connection_nobody_saw_or_protected_is_a_404(desk: Desk) -> None:
     assert desk.client.get(f"/connections/{desk.credential.site}/{uuid4()}/").status_code == 404
+
+
+def test_lifting_asks_who_it_is_and_keeps_the_reason(
+    desk: Desk, linus: Person, margaret: Person, client_of: ClientOf, clock: SettableClock
+) -> None:
+    protect(desk, margaret)
+    client = client_of(linus)
+    clock.advance(minutes=6)
+    assert client.get(f"{url_of(desk)}lift/").status_code == 302
+    page = read(client.post(f"{url_of(desk)}lift/", {"reason": "the audit is over"}))
+    assert page.status == 422
+    [form] = [form for form in page.forms if "reason" in form.fields]
+    assert form.fields["reason"] == "the audit is over"
+    assert not ProtectionLifting.objects.exists()

@@ -44,12 +44,13 @@ class Command(ExportCommand):
         if self.as_json and file_format != "json":
             self.usage_error(f"--json and --format {file_format} exclude each other.")
         asked = {name: options[name] for name in FILTERS if options[name]}
-        form = HistoryForm(asked)
+        actor = command_actor()
+        form = HistoryForm(asked, credentials=history.credentials_to_choose(actor=actor))
         if not form.is_valid():
             field, problems = next(iter(form.errors.items()))
             self.usage_error(f"{field}: {problems[0]}")
         export = history.prepare_export(
-            actor=command_actor(),
+            actor=actor,
             only=form.history_filter(now=clock.now()),
             file_format=file_format,
             asked_for=form_words(asked),

@@ -60,7 +60,7 @@ class Command(OrgAdminCommand):
             raise SystemExit(FAILED)
 
     def _chosen(self, name: str | None) -> list[Credential]:
-        in_use = org_connections.credentials_in_use()
+        in_use = org_connections.credentials_in_use(actor=command_actor())
         if name is None:
             return in_use
         chosen = [each for each in in_use if each.name.casefold() == name.casefold()]

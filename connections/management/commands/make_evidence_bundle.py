@@ -14,6 +14,7 @@ from connections.actors import command_actor
 from connections.forms.history import HistoryForm
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.commands.export_deletions import FILTERS, form_words
+from connections.services import history
 from connections.services.bundles import Bundle, make_bundle, verifier_digest
 from connections.services.filters import period_words
 
@@ -71,13 +72,14 @@ class Command(OrgAdminCommand):
         if output.exists():
             self.usage_error(f"{output} is there already. Nothing was changed.")
         asked = {name: options[name] for name in FILTERS if options[name]}
-        form = HistoryForm(asked)
+        actor = command_actor()
+        form = HistoryForm(asked, credentials=history.credentials_to_choose(actor=actor))
         if not form.is_valid():
             field, problems = next(iter(form.errors.items()))
             self.usage_error(f"{FLAGS.get(field, field)}: {problems[0]}")
         notes = [(str(path), self._read(path)) for path in options["checkpoint"]]
         arguments = {
-            "actor": command_actor(),
+            "actor": actor,
             "only": form.history_filter(now=clock.now()),
             "asked_for": form_words(asked),
             "seed": options["seed"],

@@ -33,7 +33,7 @@ class Command(OrgAdminCommand):
             raise SystemExit(FAILED)
 
     def _chosen(self, name: str | None) -> list[Credential]:
-        in_use = credentials_in_use()
+        in_use = credentials_in_use(actor=command_actor())
         if name is None:
             return in_use
         named = [one for one in in_use if one.name.casefold() == name.casefold()]

@@ -1,0 +1,356 @@
+"""Who may see, use and approve with a credential: the lists, their page, and what obeys them."""
+
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError, transaction
+from django.test import Client
+
+from connections import failpoints
+from connections.actors import WORKER, Actor, person_actor
+from connections.models import (
+    AccessKind,
+    AuditEvent,
+    Cause,
+    Credential,
+    CredentialAccess,
+    Deletion,
+    Outcome,
+    Person,
+    Policy,
+    State,
+)
+from connections.services import (
+    approvals,
+    credential_access,
+    deletions,
+    due,
+    history,
+    reach,
+    reviews,
+)
+from connections.services.errors import BlockedError
+from connections.services.history import HistoryFilter
+from sandbox.faults import rate_limited
+from sandbox.server import SandboxServer
+from tests.commands.test_delete_org_connection import run
+from tests.flows.support import Desk, read, store_credential
+from tests.support.clock import SettableClock
+from tests.support.people import make_person
+from tests.support.sandbox import connection_between
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+ClientOf = Callable[[Person], Client]
+
+
+@pytest.fixture
+def credential(sandbox: SandboxServer, db: None, clock: SettableClock) -> Credential:
+    stored = store_credential(sandbox, "Payments US")
+    clock.advance(seconds=1)
+    return stored
+
+
+@pytest.fixture
+def wanted(sandbox: SandboxServer) -> UUID:
+    return UUID(connection_between(sandbox.world, "Payments US", "Group SOC").id)
+
+
+def fresh(person: Person) -> Actor:
+    """The person as the next request finds them."""
+    return person_actor(person=Person.objects.get(pk=person.pk))
+
+
+def allow(credential: Credential, root: Person, **wanted: list[str]) -> None:
+    credential_access.change_access(
+        actor=fresh(root),
+        credential=credential,
+        wanted={kind: wanted.get(kind.value, []) for kind in AccessKind},
+    )
+
+
+def person(someone: Person) -> str:
+    return f"person:{someone.pk}"
+
+
+def ask(credential: Credential, wanted: UUID, *, actor: Actor) -> Deletion:
+    shown = reviews.review(actor=actor, credential=credential, connection_id=wanted)
+    return deletions.request_deletion(
+        actor=actor,
+        credential=credential,
+        connection_id=wanted,
+        reason="x",
+        ticket="",
+        request_id=uuid4(),
+        digest=shown.digest,
+        confirmation=None if shown.needs_approval else shown.text_to_type,
+    )
+
+
+def asked_under_one(credential: Credential, wanted: UUID, *, by: Person) -> Deletion:
+    Credential.objects.update(policy=Policy.ONE)
+    credential.refresh_from_db()
+    return ask(credential, wanted, actor=fresh(by))
+
+
+def test_an_empty_list_admits_everybody_with_the_role(
+    credential: Credential, wanted: UUID, ada: Person, root: Person
+) -> None:
+    allow(credential, root, see=[person(ada)])
+    allow(credential, root)
+    assert not CredentialAccess.objects.exists()
+    assert ask(credential, wanted, actor=fresh(ada)).outcome == Outcome.DELETED
+
+
+def test_who_may_see_but_not_use_it_does_not_delete_with_it(
+    credential: Credential,
+    wanted: UUID,
+    ada: Person,
+    grace: Person,
+    root: Person,
+    client_of: ClientOf,
+) -> None:
+    allow(credential, root, use=[person(ada)])
+    with pytest.raises(PermissionDenied):
+        ask(credential, wanted, actor=fresh(grace))
+    client = client_of(grace)
+    asked = {"credential": str(credential.pk), "connection_id": str(wanted)}
+    assert client.get(f"/credentials/{credential.pk}/").status_code == 200
+    assert client.get("/deletions/new/", asked).status_code == 403
+    assert client.post("/deletions/new/", asked).status_code == 403
+    assert "Delete…" not in read(client.get("/connections/")).text
+    assert "Delete…" not in read(client.get(f"/connections/{credential.site}/{wanted}/")).text
+    assert ask(credential, wanted, actor=fresh(ada)).outcome == Outcome.DELETED
+
+
+def test_a_tick_gives_nobody_what_their_role_does_not(
+    credential: Credential, wanted: UUID, victor: Person, root: Person
+) -> None:
+    allow(credential, root, use=[person(victor)])
+    with pytest.raises(PermissionDenied):
+        ask(credential, wanted, actor=fresh(victor))
+
+
+def test_not_even_an_administrator_uses_what_others_are_listed_for(
+    credential: Credential, wanted: UUID, ada: Person, root: Person
+) -> None:
+    allow(credential, root, use=[person(ada)])
+    with pytest.raises(PermissionDenied):
+        ask(credential, wanted, actor=fresh(root))
+
+
+@pytest.mark.parametrize("kind", ["see", "use"])
+def test_who_left_the_list_before_the_worker_sends_has_nothing_sent(
+    credential: Credential,
+    wanted: UUID,
+    ada: Person,
+    grace: Person,
+    root: Person,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    kind: str,
+) -> None:
+    sandbox.world.set_fault(fault=rate_limited(reset="1"), connection_id=str(wanted))
+    deletion = ask(credential, wanted, actor=fresh(ada))
+    assert deletion.state == State.WAITING
+    allow(credential, root, **{kind: [person(grace)]})
+    clock.advance(seconds=2)
+    due.work_off(actor=WORKER)
+    deletion.refresh_from_db()
+    assert (deletion.outcome, deletion.cause) == (Outcome.NOT_SENT, Cause.PERSON_LOST_RIGHT)
+    assert sandbox.world.deletes_received(str(wanted)) == 1
+
+
+def test_who_left_the_list_while_it_is_read_again_has_nothing_sent(
+    credential: Credential,
+    wanted: UUID,
+    ada: Person,
+    linus: Person,
+    grace: Person,
+    root: Person,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deletion = asked_under_one(credential, wanted, by=ada)
+    approvals.approve_deletion(
+        deletion=deletion, actor=fresh(linus), digest=deletion.approval_digest
+    )
+
+    def leave(point: failpoints.Point, **_: object) -> None:
+        if point == failpoints.Point.BEFORE_CLAIM:
+            allow(credential, root, use=[person(grace)])
+
+    monkeypatch.setattr(failpoints, "reach", leave)
+    with pytest.raises(BlockedError):
+        deletions.execute_deletion(deletion=deletion, actor=fresh(ada), confirmation="Payments US")
+    assert sandbox.world.deletes_received(str(wanted)) == 0
+
+
+def test_an_approver_who_is_not_listed_neither_approves_nor_declines(
+    credential: Credential,
+    wanted: UUID,
+    ada: Person,
+    linus: Person,
+    root: Person,
+    client_of: ClientOf,
+) -> None:
+    second = make_person("barbara", *linus.roles)
+    deletion = asked_under_one(credential, wanted, by=ada)
+    allow(credential, root, approve=[person(second)])
+    for act, typed in (
+        (approvals.approve_deletion, {"digest": deletion.approval_digest}),
+        (approvals.decline_deletion, {"reason": "no"}),
+    ):
+        with pytest.raises(PermissionDenied):
+            act(deletion=deletion, actor=fresh(linus), **typed)
+    page = read(client_of(linus).get(f"/deletions/{deletion.pk}/"))
+    assert not page.has_form_to("/approve/")
+    assert approvals.who_can_approve(deletion=deletion) == ["Barbara"]
+    approvals.approve_deletion(
+        deletion=deletion, actor=fresh(second), digest=deletion.approval_digest
+    )
+    assert deletion.state == State.APPROVED
+
+
+def test_an_approval_by_who_left_the_list_counts_no_more(
+    credential: Credential,
+    wanted: UUID,
+    ada: Person,
+    linus: Person,
+    root: Person,
+    sandbox: SandboxServer,
+) -> None:
+    deletion = asked_under_one(credential, wanted, by=ada)
+    approvals.approve_deletion(
+        deletion=deletion, actor=fresh(linus), digest=deletion.approval_digest
+    )
+    allow(credential, root, approve=[person(root)])
+    with pytest.raises(BlockedError):
+        deletions.execute_deletion(deletion=deletion, actor=fresh(ada), confirmation="Payments US")
+    assert sandbox.world.deletes_received(str(wanted)) == 0
+
+
+def test_the_command_asks_only_for_who_is_listed(
+    credential: Credential, wanted: UUID, ada: Person, grace: Person, root: Person
+) -> None:
+    allow(credential, root, use=[person(ada)])
+    assert run(str(wanted), "--yes", "--as", grace.username).code == 1
+    assert run(str(wanted), "--yes", "--as", ada.username).code == 0
+
+
+def test_a_list_of_who_may_use_it_lets_them_see_it_too(
+    credential: Credential, ada: Person, grace: Person, linus: Person, root: Person
+) -> None:
+    allow(credential, root, see=[person(grace)], use=[person(ada)], approve=[person(linus)])
+    for someone in (ada, grace, linus):
+        assert fresh(someone).person.reach.unseen == frozenset()  # type: ignore[union-attr]
+    assert fresh(make_person("barbara", *ada.roles)).person.reach.unseen == {credential.pk}  # type: ignore[union-attr]
+
+
+# --- Keeping the lists ----------------------------------------------------------------------
+
+
+def test_the_page_stores_what_is_ticked_and_the_record_tells_before_and_after(
+    credential: Credential, ada: Person, linus: Person, root: Person, client_of: ClientOf
+) -> None:
+    assert linus.groups.get().name == "Approver"
+    client = client_of(root)
+    url = f"/credentials/{credential.pk}/access/"
+    ticked = {"see": ["role:Operator", person(ada)], "approve": ["role:Approver"]}
+    response = client.post(url, ticked)
+    assert response.status_code == 303
+    event = AuditEvent.objects.get(code="credential.access_changed")
+    assert event.details["before"] == {"see": [], "use": [], "approve": []}
+    assert event.details["after"] == {
+        "see": ["role:Operator", person(ada)],
+        "use": [],
+        "approve": ["role:Approver"],
+    }
+    page = read(client.get(url))
+    assert page.html.count(" checked") == 3
+    assert "Operator, Ada" in read(client.get(response["Location"])).text
+
+
+def test_storing_the_same_again_is_no_event(
+    credential: Credential, ada: Person, root: Person
+) -> None:
+    allow(credential, root, see=[person(ada)])
+    allow(credential, root, see=[person(ada)])
+    assert AuditEvent.objects.filter(code="credential.access_changed").count() == 1
+
+
+@pytest.mark.parametrize("entry", ["role:King", "person:x", f"person:{UUID(int=1)}", "group:1"])
+def test_an_entry_that_names_nobody_is_refused(
+    credential: Credential, root: Person, client_of: ClientOf, entry: str
+) -> None:
+    response = client_of(root).post(f"/credentials/{credential.pk}/access/", {"see": [entry]})
+    assert response.status_code == 422
+    assert not CredentialAccess.objects.exists()
+
+
+@pytest.mark.parametrize("who", ["ada", "linus", "margaret", "edith", "victor"])
+def test_only_an_administrator_changes_it(
+    credential: Credential, request: pytest.FixtureRequest, client_of: ClientOf, who: str
+) -> None:
+    client = client_of(request.getfixturevalue(who))
+    url = f"/credentials/{credential.pk}/access/"
+    assert [client.get(url).status_code, client.post(url).status_code] == [403, 403]
+
+
+def test_it_warns_when_nobody_could_use_it_or_approve(
+    credential: Credential, victor: Person, ada: Person, root: Person, client_of: ClientOf
+) -> None:
+    Credential.objects.update(policy=Policy.ONE)
+    allow(credential, root, use=[person(victor)], approve=[person(victor)])
+    page = read(client_of(root).get(f"/credentials/{credential.pk}/"))
+    assert "Nobody can ask for a deletion with it" in page.text
+    assert "Nobody may approve with it, and 1 must approve" in page.text
+
+
+@pytest.mark.parametrize("filled", ["both", "neither"])
+def test_the_database_takes_an_entry_of_one_group_or_one_person(
+    credential: Credential, ada: Person, filled: str
+) -> None:
+    group = ada.groups.get()
+    values = {"group": group, "person": ada} if filled == "both" else {}
+    with pytest.raises(IntegrityError), transaction.atomic():
+        CredentialAccess.objects.create(credential=credential, kind=AccessKind.SEE, **values)
+
+
+@pytest.mark.parametrize("most_parts", [32, 0])
+def test_both_ways_to_read_the_history_find_the_same(
+    credential: Credential,
+    ada: Person,
+    grace: Person,
+    root: Person,
+    sandbox: SandboxServer,
+    wanted: UUID,
+    monkeypatch: pytest.MonkeyPatch,
+    client_of: ClientOf,
+    most_parts: int,
+) -> None:
+    hidden = store_credential(sandbox, "Labs EU")
+    other = connection_between(sandbox.world, "Labs EU", "Data Lake EU")
+    ask(credential, wanted, actor=fresh(ada))
+    Desk(client=client_of(ada), credential=hidden, connection=other).delete()
+    allow(hidden, root, see=[person(ada)])
+    monkeypatch.setattr(reach, "MOST_PARTS", most_parts)
+    for only in (HistoryFilter(), HistoryFilter(org="Payments US"), HistoryFilter(text="x")):
+        page = history.history_page(actor=fresh(grace), only=only)
+        assert [each.connection_id for each in page.deletions] == [wanted]
+        assert page.count == 1
+
+
+def test_it_asks_who_it_is_and_keeps_the_ticks(
+    credential: Credential, root: Person, client_of: ClientOf, clock: SettableClock
+) -> None:
+    client = client_of(root)
+    url = f"/credentials/{credential.pk}/access/"
+    clock.advance(minutes=6)
+    assert client.get(url).status_code == 302
+    page = read(client.post(url, {"see": ["role:Operator"]}))
+    assert page.status == 422
+    assert page.html.count(" checked") == 1
+    assert not CredentialAccess.objects.exists()
