@@ -13,6 +13,7 @@ from connections.signing_key import SigningKey
 
 _KIND_ED25519 = b"\x01"
 _SIGNATURE = re.compile(r"\u2014 (\S+) (\S+)")
+_ONE_OF_MANY = re.compile(r"[^\n]+\n[0-9]+\n[^\n]+\n\n(?:\u2014 [^\n]+\n)+")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -104,6 +105,17 @@ def parse(text: str) -> Note:
     if len(decoded) != 32:
         raise NoteError("The root of this checkpoint is no SHA-256 hash.")
     return Note(origin=origin, size=int(size), root=decoded, signatures=signatures)
+
+
+def split(text: str) -> list[str]:
+    """The checkpoints of a text that holds one after another, as a witness's file does.
+
+    A text of any other form is given back whole, for `parse` to say what is wrong with it.
+    """
+    text = text.replace("\r\n", "\n")
+    notes = [match[0] for match in _ONE_OF_MANY.finditer(text)]
+    rest = _ONE_OF_MANY.sub("", text)
+    return notes if notes and not rest.strip() else [text]
 
 
 def _signature(line: str) -> tuple[str, bytes]:

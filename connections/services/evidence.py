@@ -12,6 +12,7 @@ from connections import clock, policies
 from connections.actors import Actor
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint
 from connections.services import audit, checkpoints, verifications
+from connections.services.witnesses import Witness, witnesses
 from connections.signed_notes import spoken_code, verifier_key
 from connections.signing_key import SigningKeyError, fingerprint_of, read_signing_key
 
@@ -55,6 +56,8 @@ class Evidence:
     verification: AuditVerification | None
     # When a verification was asked for that was not made yet.
     asked_for_at: datetime | None
+    # Who is sent each checkpoint.
+    witnesses: list[Witness]
     # Newest first; `older` is the number that the next page starts below.
     checkpoints: list[Checkpoint]
     older: int | None
@@ -85,6 +88,7 @@ def evidence(*, actor: Actor, below: int | None = None) -> Evidence:
         replaced_keys=_replaced_keys(),
         verification=verifications.last_verification(),
         asked_for_at=verifications.asked_for_at(),
+        witnesses=witnesses(),
         checkpoints=page[:PAGE_SIZE],
         older=page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None,
     )

@@ -202,3 +202,18 @@ def test_a_link_in_the_place_of_the_file_is_not_followed(
     deliveries.work_off(channel=Notice.Channel.FILE)
     assert target.read_text() == "mine"
     assert Notice.objects.get().state == State.WAITING
+
+
+def test_the_evidence_says_who_has_which_checkpoint(
+    administrator: Client, settings: Settings, tmp_path: Path
+) -> None:
+    assert "Nobody outside." in read(administrator.get("/evidence/")).text
+    settings.CHECKPOINT_FILE = str(tmp_path / "witness")
+    audit.record(code=audit.Code.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    made = checkpoints.make_checkpoint()
+    assert made
+    assert "Nothing so far" in read(administrator.get("/evidence/")).text
+    deliveries.work_off(channel=Notice.Channel.FILE)
+    page = read(administrator.get("/evidence/"))
+    assert f"File {tmp_path}/witness" in page.text
+    assert f"{made.size} events ·" in page.text

@@ -10,6 +10,7 @@ from django.db import Error as DatabaseError
 from connections.management.base import OrgAdminCommand
 from connections.models import AuditHead
 from connections.services.audit_verification import CannotCheckError, Report, verify_record
+from connections.signed_notes import split
 
 BROKEN = 1
 COULD_NOT_CHECK = 2
@@ -31,12 +32,12 @@ class Command(OrgAdminCommand):
             default=[],
             type=Path,
             metavar="FILE",
-            help="A checkpoint that was kept elsewhere; may be given more than once.",
+            help="One or more checkpoints that were kept elsewhere; may be given more than once.",
         )
 
     def act(self, **options: Any) -> None:
         try:
-            notes = [(str(path), _read(path)) for path in options["checkpoint"]]
+            notes = [note for path in options["checkpoint"] for note in _read(path)]
             report = verify_record(notes=notes)
         except CannotCheckError as error:
             self._could_not(str(error))
@@ -52,11 +53,15 @@ class Command(OrgAdminCommand):
         raise CommandError(message, returncode=COULD_NOT_CHECK)
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> list[tuple[str, str]]:
+    """Each checkpoint in the file with what to call it."""
     try:
-        return path.read_text(encoding="utf-8")
+        notes = split(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CannotCheckError(f"{path} cannot be read: {error}.") from None
+    if len(notes) == 1:
+        return [(str(path), notes[0])]
+    return [(f"checkpoint {place} of {path}", note) for place, note in enumerate(notes, start=1)]
 
 
 def _document(report: Report) -> dict[str, Any]:
