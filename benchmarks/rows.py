@@ -8,10 +8,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.contrib.auth.models import Group
 from django.db import connection
 from django.utils import timezone
 
-from connections.models import Attempt, Credential, Deletion, Person
+from connections.models import (
+    AccessKind,
+    Attempt,
+    Credential,
+    CredentialAccess,
+    Deletion,
+    Person,
+    Role,
+)
 from connections.services.history import search_text_of
 from connections.sites import all_sites
 
@@ -100,6 +109,18 @@ def make_cast() -> Cast:
         for n in range(40)
     ]
     return Cast(people=people, credentials=credentials, orgs=_orgs())
+
+
+def limit(cast: Cast, *, seen: int) -> str:
+    """Keep all but the `seen` least used credentials from one viewer; gives the username."""
+    viewer = cast.people[1]
+    viewer.groups.set(Group.objects.filter(name=Role.VIEWER))
+    CredentialAccess.objects.all().delete()
+    CredentialAccess.objects.bulk_create(
+        CredentialAccess(credential=one, kind=AccessKind.SEE, person=cast.people[0])
+        for one in cast.credentials[:-seen]
+    )
+    return viewer.username
 
 
 def insert(*, count: int, cast: Cast) -> None:

@@ -81,10 +81,20 @@ def admitted(
     kinds = set(entries.order_by().values_list("kind", flat=True).distinct())
     if kind not in kinds and AccessKind.SEE not in kinds:
         return people
-    listed = entries.filter(kind=kind) if kind in kinds else entries
+    # Who may use it or approve with it sees it too, and a list of the kind decides alone.
+    is_own_list = kind in kinds and kind != AccessKind.SEE
+    listed = entries.filter(kind=kind) if is_own_list else entries
     return people.filter(
         Exists(listed.filter(Q(person=OuterRef("pk")) | Q(group__user=OuterRef("pk"))))
     )
+
+
+def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
+    """The people who see what was done with a credential: `Person.reach`, asked the other way."""
+    listed = admitted(Person.objects.all(), credential_id=credential_id, kind=AccessKind.SEE)
+    auditors = Q(groups__name=Role.AUDITOR) | Q(is_superuser=True)
+    sees = Q(pk__in=listed.values("pk")) | Q(pk__in=Person.objects.filter(auditors).values("pk"))
+    return Person.objects.filter(sees)
 
 
 def people_who_can_approve(*, deletion: Deletion) -> QuerySet[Person]:

@@ -125,11 +125,15 @@ def address_key(address: str) -> str:
 
 
 def people_told(audiences: Iterable[Audience], *, deletion: Deletion | None) -> QuerySet[Person]:
-    """The active people with an address among these audiences."""
+    """The active people with an address among these audiences, if they see the deletion."""
     found = Q(pk__in=[])
     for audience in audiences:
         found |= _members(audience, deletion=deletion)
-    return Person.objects.filter(found, is_active=True).exclude(email="").order_by("pk")
+    people = Person.objects.filter(found, is_active=True).exclude(email="").order_by("pk")
+    if deletion is None:
+        return people
+    within = policies.people_who_see(credential_id=deletion.credential_id)
+    return people.filter(pk__in=within.values("pk"))
 
 
 def _members(audience: Audience, *, deletion: Deletion | None) -> Q:

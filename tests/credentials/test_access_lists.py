@@ -8,7 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.test import Client
 
-from connections import failpoints
+from connections import failpoints, policies
 from connections.actors import WORKER, Actor, person_actor
 from connections.models import (
     AccessKind,
@@ -33,6 +33,7 @@ from connections.services import (
 )
 from connections.services.errors import BlockedError
 from connections.services.history import HistoryFilter
+from connections.services.notices import Audience, people_told
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.commands.test_delete_org_connection import run
@@ -354,3 +355,24 @@ def test_it_asks_who_it_is_and_keeps_the_ticks(
     assert page.status == 422
     assert page.html.count(" checked") == 1
     assert not CredentialAccess.objects.exists()
+
+
+def test_nobody_is_told_of_a_deletion_that_they_may_not_see(
+    credential: Credential, wanted: UUID, ada: Person, linus: Person, edith: Person, root: Person
+) -> None:
+    deletion = ask(credential, wanted, actor=fresh(ada))
+    audiences = [Audience.INVOLVED, Audience.APPROVERS, Audience.AUDITORS, Audience.ADMINISTRATORS]
+    assert set(people_told(audiences, deletion=deletion)) == {ada, linus, edith, root}
+    allow(credential, root, see=[person(ada)])
+    assert set(people_told(audiences, deletion=deletion)) == {ada, edith, root}
+
+
+def test_asked_the_other_way_it_is_the_same_people(
+    credential: Credential, ada: Person, grace: Person, linus: Person, edith: Person, root: Person
+) -> None:
+    allow(credential, root, see=[person(ada)], approve=["role:Approver"])
+    seen_by = set(policies.people_who_see(credential_id=credential.pk))
+    assert seen_by == {ada, linus, edith, root}
+    for someone in (ada, grace, linus, edith, root):
+        unseen = Person.objects.get(pk=someone.pk).reach.unseen
+        assert (someone in seen_by) == (credential.pk not in unseen)
