@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 from allauth.mfa import app_settings
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.contrib.auth.models import Group
+from django.contrib.sessions.backends.base import SessionBase
 from django.test import Client
 
-from connections.models import Person, Role
+from connections.models import Person, PersonSession, Role
+from connections.sessions import SessionStore
 
 PASSWORD = "a long enough pass phrase"
 
@@ -44,7 +46,16 @@ def code_of(secret: str) -> str:
 
 def let_proof_age(client: Client, *, minutes: float = 6) -> None:
     """Let so much time pass since the person in this browser was last asked who they are."""
-    session = client.session
+    _age(client.session, minutes=minutes)
+
+
+def let_proofs_age() -> None:
+    """Let six minutes pass since anybody was asked who they are."""
+    for row in PersonSession.objects.exclude(person_id=None):
+        _age(SessionStore(row.session_key), minutes=6)
+
+
+def _age(session: SessionBase, *, minutes: float) -> None:
     at = datetime.fromisoformat(session["stepped_up"]["at"]) - timedelta(minutes=minutes)
     session["stepped_up"] = session["stepped_up"] | {"at": at.isoformat()}
     session.save()

@@ -1,0 +1,191 @@
+"""Asked again who one is: in place, by password and by a passkey, in a real browser."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import BrowserContext, CDPSession, Page, expect
+
+from connections.models import AuditEvent, Credential, Person, Role
+from sandbox.server import SandboxServer
+from tests.browser.conftest import OpenAs, page_opener
+from tests.browser.desk import Desk
+from tests.browser.fitness import assert_fit_to_show
+from tests.browser.test_main_path import sign_in
+from tests.browser.watch import Watch
+from tests.support.people import PASSWORD, let_proofs_age, make_person
+
+DELETED = "Deleted, and gone from Datadog’s list."
+
+
+@pytest.fixture
+def open_by_name(stage: str, new_context: Callable[..., BrowserContext], watch: Watch) -> OpenAs:
+    """As `open_as`, at the name to which passkeys are bound: an address of numbers has none."""
+    address = stage.replace("127.0.0.1", "localhost")
+    return page_opener(address=address, new_context=new_context, watch=watch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """A device with a built-in key, that checks its owner as long as they look at it."""
+
+    session: CDPSession
+    id: str
+
+    @classmethod
+    def of(cls, page: Page) -> "Device":
+        """Give the page's browser such a device."""
+        session = page.context.new_cdp_session(page)
+        session.send("WebAuthn.enable")
+        options = {
+            "protocol": "ctap2",
+            "transport": "internal",
+            "hasResidentKey": True,
+            "hasUserVerification": True,
+            "isUserVerified": True,
+            "automaticPresenceSimulation": True,
+        }
+        added = session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+        return cls(session=session, id=added["authenticatorId"])
+
+    def look_away(self) -> None:
+        """Let it no longer recognize its owner."""
+        wanted = {"authenticatorId": self.id, "isUserVerified": False}
+        self.session.send("WebAuthn.setUserVerified", wanted)
+
+
+def add_passkey(page: Page) -> None:
+    """Set up a passkey on the pages that offer it."""
+    page.goto("/accounts/2fa/")
+    page.get_by_role("link", name="Add a key").click()
+    page.get_by_label("Passwordless").check()
+    page.get_by_role("button", name="Add the key").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Recovery codes")
+    page.goto("/accounts/2fa/webauthn/")
+    expect(page.get_by_role("cell", name="Passkey", exact=True)).to_be_visible()
+
+
+def sign_in_with_passkey(page: Page) -> None:
+    """Sign out, and in again without typing."""
+    page.goto("/accounts/logout/")
+    page.get_by_role("main").get_by_role("button", name="Sign out").click()
+    page.goto("/accounts/login/")
+    page.get_by_role("button", name="Sign in with a passkey").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+
+
+def test_a_passkey_is_set_up_signs_in_and_confirms_a_deletion(
+    open_by_name: OpenAs, sandbox: SandboxServer
+) -> None:
+    make_person("ada", Role.OPERATOR)
+    page = open_by_name(None)
+    Device.of(page)
+    sign_in(page, "ada")
+    add_passkey(page)
+    sign_in_with_passkey(page)
+    desk = Desk.at(sandbox=sandbox, page=page)
+
+    # Signing in with it counts: nothing more is asked.
+    desk.fill()
+    expect(page.get_by_text("Is it you?")).to_have_count(0)
+
+    let_proofs_age()
+    desk.fill()
+    page.evaluate("window.stillHere = true")
+    page.get_by_role("button", name="Use a passkey").click()
+    expect(desk.headline).to_have_text(DELETED)
+    assert page.evaluate("window.stillHere") is True  # no page was loaded
+    assert desk.sent() == 1
+    proofs = AuditEvent.objects.filter(code="person.stepped_up")
+    assert [event.details for event in proofs] == [{"method": "passkey"}]
+
+
+def test_a_device_that_does_not_recognize_its_owner_sends_nothing_and_the_page_says_so(
+    open_by_name: OpenAs, sandbox: SandboxServer
+) -> None:
+    make_person("ada", Role.OPERATOR)
+    page = open_by_name(None)
+    device = Device.of(page)
+    sign_in(page, "ada")
+    add_passkey(page)
+    desk = Desk.at(sandbox=sandbox, page=page)
+    let_proofs_age()
+    desk.fill()
+    device.look_away()
+    page.get_by_role("button", name="Use a passkey").click()
+
+    said = page.get_by_role("heading", name="Your browser gave no key.")
+    expect(said).to_be_focused()
+    assert desk.sent() == 0
+    # The other way is still open.
+    page.get_by_label("Your password", exact=True).fill(PASSWORD)
+    desk.delete_button.click()
+    expect(desk.headline).to_have_text(DELETED)
+
+
+@pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
+def test_a_deletion_asks_for_the_password_in_place_and_loses_nothing(
+    operator: Person,
+    sandbox: SandboxServer,
+    open_as: OpenAs,
+    watch: Watch,
+    java_script: bool,
+) -> None:
+    watch.expect("status of 422")
+    page = open_as(operator, java_script_enabled=java_script)
+    desk = Desk.at(sandbox=sandbox, page=page)
+    desk.fill()
+    let_proofs_age()
+    desk.delete_button.click()
+
+    password = page.get_by_label("Your password", exact=True)
+    expect(page.get_by_text("Nothing was done yet: is it still you?")).to_be_visible()
+    expect(password).to_be_focused()
+    expect(page.get_by_label("To confirm, type")).to_have_value("Payments US")
+    password.press_sequentially("not my password")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("That is not your password.")).to_be_visible()
+    expect(password).to_be_focused()
+    expect(password).to_have_value("")
+    assert desk.sent() == 0
+    password.press_sequentially(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(desk.headline).to_have_text(DELETED)
+    assert desk.sent() == 1
+
+
+def test_a_page_that_only_acts_asks_first_and_then_leads_on(
+    administrator: Person, open_as: OpenAs
+) -> None:
+    page = open_as(administrator)
+    let_proofs_age()
+    page.goto("/people/new/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Is it you?")
+    password = page.get_by_label("Your password", exact=True)
+    expect(password).to_be_focused()
+    password.press_sequentially(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Add a person")
+
+
+def test_the_question_is_fit_to_show_wherever_it_stands(
+    administrator: Person, sandbox: SandboxServer, open_as: OpenAs, watch: Watch
+) -> None:
+    page = open_as(administrator, reduced_motion="reduce")
+    desk = Desk.at(sandbox=sandbox, page=page)
+    let_proofs_age()
+    credential = Credential.objects.get()
+    for path in (
+        "/accounts/reauthenticate/",
+        desk.review_path,
+        f"/credentials/{credential.pk}/",
+        f"/people/{administrator.pk}/",
+    ):
+        page.goto(path)
+        expect(page.get_by_text("Is it you?").first).to_be_visible()
+        assert_fit_to_show(page)
+    watch.expect("status of 422")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.get_by_role("button", name="Save roles").click()
+    expect(page.get_by_text("Nothing was done yet: is it still you?")).to_be_visible()
+    assert_fit_to_show(page)
