@@ -88,6 +88,43 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "notice-retry": (None, ADMINISTRATOR),
     "metrics": (ANY_ROLE, None),
 }
+# What asks for a fresh password or passkey, and why any other POST may do without.
+STEP_UP = {
+    "credential-new",
+    "credential-verify",
+    "credential-rename",
+    "credential-rotate",
+    "credential-policy",
+    "credential-access",
+    "credential-retire",
+    "deletion-new",
+    "deletion-execute",
+    "deletion-approve",
+    "person-new",
+    "person-roles",
+    "person-disable",
+    "person-enable",
+    "person-link",
+    "person-sessions",
+    "org-connection-lift",
+}
+NO_STEP_UP = {
+    "setup": "nobody is signed in",
+    "sign-in-link": "nobody is signed in",
+    "theme-set": "changes a colour",
+    "step-up": "is the question",
+    "step-up-passkey": "is the question",
+    "session-end": "ends one's own",
+    "org-connection-refresh": "reads",
+    "org-connection-protect": "only keeps it from being deleted",
+    "evidence-verify": "reads",
+    "notice-test": "tells somebody",
+    "notice-retry": "tells somebody",
+    "deletion-decline": "sends nothing and ends it",
+    "deletion-withdraw": "sends nothing and ends it",
+    "deletion-reconcile": "reads",
+    "deletion-close": "sends nothing and ends it",
+}
 # django-allauth's own pages: one's own account, or before signing in.
 PUBLIC_OF_ALLAUTH = {
     "account_login",
@@ -141,6 +178,11 @@ def test_every_address_stands_in_the_matrix() -> None:
 
 def test_every_address_was_thought_of_for_what_is_out_of_reach() -> None:
     assert set(MATRIX) == set(OF_ONE) | set(OF_MANY) | FREE
+
+
+def test_every_address_that_takes_a_post_needs_a_proof_or_says_why_not() -> None:
+    posting = {name for name, (_, may_post) in MATRIX.items() if may_post is not None}
+    assert posting == STEP_UP | set(NO_STEP_UP)
 
 
 @pytest.fixture
