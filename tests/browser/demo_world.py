@@ -10,10 +10,20 @@ from allauth.mfa.totp.internal.auth import TOTP
 
 from connections import clock
 from connections.actors import WORKER, Actor, command_actor, person_actor
-from connections.models import Credential, Deletion, KeyPair, Person, Policy, Role
+from connections.models import (
+    AuditEvent,
+    Credential,
+    Deletion,
+    KeyPair,
+    Notice,
+    Person,
+    Policy,
+    Role,
+)
 from connections.secret import Secret
 from connections.services import (
     approvals,
+    audit,
     checkpoints,
     credentials,
     deletions,
@@ -175,6 +185,34 @@ class _Builder:
         auditor = person_actor(person=Person.objects.get(username="auditor"))
         verifications.verify_now(actor=auditor)
 
+    def notices(self) -> None:
+        """One in each state, about what was recorded last of a deletion."""
+        told = AuditEvent.objects.filter(code=audit.Code.DELETION_SETTLED).order_by("-seq")
+        answers = {
+            "waiting": ("The receiver answered 503.", 503, 2),
+            "delivered": ("The mail server took it.", 250, 1),
+            "given_up": ("No answer: no answer in time.", None, 6),
+            "dropped": ("There is nobody to tell any more.", None, 1),
+        }
+        now = clock.now()
+        for event, (state, (answer, status, tries)) in zip(told[:4], answers.items(), strict=True):
+            Notice.objects.create(
+                code=event.code,
+                event_seq=event.seq,
+                subject_type=event.subject_type,
+                subject_id=event.subject_id,
+                channel="webhook" if state in {"waiting", "given_up"} else "mail",
+                person=None if state in {"waiting", "given_up"} else self.operator.person,
+                state=state,
+                created_at=now,
+                # Not before the pages were looked at.
+                due_at=now + timedelta(days=1) if state == "waiting" else None,
+                tries=tries,
+                answered_at=now,
+                status=status,
+                answer=answer,
+            )
+
 
 def build(world: World) -> None:
     """Fill the empty database; the sandbox that serves `world` must answer."""
@@ -184,3 +222,4 @@ def build(world: World) -> None:
     builder.credentials()
     builder.people()
     builder.record()
+    builder.notices()

@@ -508,4 +508,65 @@ STEP_UP = (
     ),
 )
 
-MUTANTS = (*NETWORK, *RECORD, *REVIEW, *WITHIN, *KEEPING, *STEP_UP)
+DELIVERING = "tests/notices/test_deliveries.py"
+NOTICES = (
+    _mutant(
+        "no act without its notices",
+        "connections/services/audit.py",
+        "        notices.announce(events=events)\n",
+        "",
+        "tests/notices/test_outbox.py::test_asking_and_approving_in_the_pages_tells_the_other_side",
+    ),
+    _mutant(
+        "a notice is claimed before it is sent",
+        "connections/services/deliveries.py",
+        "due.update(due_at=clock.now() + CLAIM_TIMEOUT, tries",
+        "due.update(tries",
+        f"{DELIVERING}::test_what_was_sent_and_not_written_down_is_sent_again_with_the_same_id",
+    ),
+    _mutant(
+        "a frozen courier overwrites nothing",
+        "connections/services/deliveries.py",
+        "state=State.WAITING, tries=notice.tries)",
+        "tries__gte=0)",
+        f"{DELIVERING}::test_a_frozen_worker_does_not_overwrite_what_another_wrote",
+    ),
+    _mutant(
+        "a webhook is signed",
+        "connections/webhooks.py",
+        '        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),\n',
+        '        "webhook-signature": "v1,",\n',
+        f"{DELIVERING}::test_a_webhook_is_signed_so_that_its_receiver_can_verify_it",
+    ),
+    _mutant(
+        "a link in the place of a witness's file",
+        "connections/checkpoint_file.py",
+        " | os.O_NOFOLLOW",
+        "",
+        "tests/notices/test_page.py::test_a_link_in_the_place_of_the_file_is_not_followed",
+    ),
+    _mutant(
+        "mail ends in time",
+        "connections/mail.py",
+        "        self._timer.start()\n",
+        "",
+        f"{DELIVERING}::test_what_a_mail_server_does_not_take_is_tried_again[drip-SMTPConnectError"
+        "-None]",
+    ),
+    _mutant(
+        "a mail server's refusal holds no address",
+        "connections/services/channels.py",
+        '_ADDRESS.sub("…", said.replace(address, "…"))',
+        "said",
+        f"{DELIVERING}::test_what_a_mail_server_does_not_take_is_tried_again",
+    ),
+    _mutant(
+        "only the token opens the metrics",
+        "connections/metrics_token.py",
+        "    return secrets.compare_digest(given.strip().encode(), token.reveal().encode())\n",
+        "    return True\n",
+        "tests/notices/test_metrics.py::test_anything_else_is_refused",
+    ),
+)
+
+MUTANTS = (*NETWORK, *RECORD, *REVIEW, *WITHIN, *KEEPING, *STEP_UP, *NOTICES)
