@@ -18,10 +18,11 @@ from sandbox.server import SandboxServer
 from tests.support.append_only import _let_tests_empty_tables
 from tests.support.clock import SettableClock
 from tests.support.fault_table import pytest_terminal_summary
+from tests.support.lock_order import _lock_order
 from tests.support.people import make_person
 from tests.support.sandbox import sandbox as bare_sandbox
 
-__all__ = ["_let_tests_empty_tables", "bare_sandbox", "pytest_terminal_summary"]
+__all__ = ["_let_tests_empty_tables", "_lock_order", "bare_sandbox", "pytest_terminal_summary"]
 
 
 @pytest.fixture(autouse=True, scope="session")

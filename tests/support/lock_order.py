@@ -1,0 +1,48 @@
+"""Whoever holds the end of the record takes no other lock: else two acts wait for each other.
+
+On PostgreSQL an act locks its own rows first and the record's head last, with its event. A
+statement that locks anything else after it could wait for a row that a second act holds, which
+waits for the head. SQLite has one lock for all, and shows the order all the same.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+
+_HEAD = re.compile(r"\s*SELECT .*FROM \"?connections_audithead\b", re.DOTALL)
+_OF_THE_RECORD = re.compile(
+    r"\b(?:INTO|UPDATE|FROM)\s+\"?connections_(?:audit|erasablevalue|checkpoint)"
+)
+_LOCKS = re.compile(r"\s*(?:INSERT|UPDATE|DELETE)\b|.*\bFOR (?:NO KEY )?UPDATE\b", re.DOTALL)
+
+
+class LockOrder:
+    """A database wrapper that notes what was locked after the head, transaction by transaction."""
+
+    def __init__(self) -> None:
+        self.wrong: list[str] = []
+        self._holder: Any = None
+
+    def __call__(
+        self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
+    ) -> Any:
+        blocks: list[Any] = connection.atomic_blocks
+        outermost = next((each for each in blocks if not each._from_testcase), None)
+        if outermost is None or outermost is not self._holder:
+            self._holder = None
+        if outermost is not None and _HEAD.match(sql):
+            self._holder = outermost
+        elif self._holder and _LOCKS.match(sql) and not _OF_THE_RECORD.search(sql):
+            self.wrong.append(sql[:200])
+        return execute(sql, params, many, context)
+
+
+@pytest.fixture(autouse=True)
+def _lock_order() -> Iterator[None]:
+    order = LockOrder()
+    with connection.execute_wrapper(order):
+        yield
+    assert order.wrong == [], "locked after the end of the record, in the same transaction"
