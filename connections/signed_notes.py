@@ -38,16 +38,32 @@ class Note:
 
     def is_signed_by(self, public_key: bytes) -> bool:
         """Whether one of the signatures is this key's, under the log's own name."""
-        key = Ed25519PublicKey.from_public_bytes(public_key)
-        wanted = key_id(name=self.origin, public_key=public_key)
-        for name, data in self.signatures:
-            if name == self.origin and data[:4] == wanted:
-                try:
-                    key.verify(data[4:], self.body)
-                except InvalidSignature:
-                    continue
-                return True
-        return False
+        return Verifier(name=self.origin, public_key=public_key).has_signed(self)
+
+
+class Verifier:
+    """One public key of one log, made ready to check many notes."""
+
+    def __init__(self, *, name: str, public_key: bytes) -> None:
+        self.public_key = public_key
+        self._name = name
+        self._key = Ed25519PublicKey.from_public_bytes(public_key)
+        self._id = key_id(name=name, public_key=public_key)
+
+    def has_signed(self, note: Note) -> bool:
+        """Whether one of the note's signatures is this key's, under the log's own name."""
+        return any(
+            name == self._name and data[:4] == self._id and self.has_made(data[4:], of=note.body)
+            for name, data in note.signatures
+        )
+
+    def has_made(self, signature: bytes, *, of: bytes) -> bool:
+        """Whether this signature of these bytes is the key's."""
+        try:
+            self._key.verify(signature, of)
+        except InvalidSignature:
+            return False
+        return True
 
 
 def note_body(*, origin: str, size: int, root: bytes) -> bytes:

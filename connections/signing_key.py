@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from django.conf import settings
 
-from connections.models import Checkpoint
+from connections.models import AuditEvent, Checkpoint
 from connections.secret import Secret
 from orgadmin.private_files import (
     PrivateFileError,
@@ -40,21 +40,34 @@ class SigningKeyError(Exception):
 
 
 class SigningKey:
-    """The newest key, and the public halves of those before it, oldest first."""
+    """The key that signs, and the public halves of those before it, oldest first.
 
-    __slots__ = ("_private_key", "previous_public_keys", "public_key")
+    `next_key` waits in the file until the event that puts it in place is committed.
+    """
+
+    __slots__ = ("_private_key", "next_key", "previous_public_keys", "public_key")
 
     def __init__(
-        self, *, private_key: Ed25519PrivateKey, previous_public_keys: tuple[bytes, ...]
+        self,
+        *,
+        private_key: Ed25519PrivateKey,
+        previous_public_keys: tuple[bytes, ...],
+        next_private_key: Ed25519PrivateKey | None = None,
     ) -> None:
         self._private_key = private_key
         self.public_key = _public_bytes(private_key)
         self.previous_public_keys = previous_public_keys
+        self.next_key: SigningKey | None = None
+        if next_private_key is not None:
+            self.next_key = SigningKey(
+                private_key=next_private_key,
+                previous_public_keys=(*previous_public_keys, self.public_key),
+            )
 
     @property
-    def trusted_public_keys(self) -> tuple[bytes, ...]:
-        """Every public key that this installation signed with, the newest first."""
-        return (self.public_key, *reversed(self.previous_public_keys))
+    def public_keys(self) -> tuple[bytes, ...]:
+        """Every public key that this installation signed with, the oldest first."""
+        return (*self.previous_public_keys, self.public_key)
 
     @property
     def fingerprint(self) -> str:
@@ -78,10 +91,12 @@ def fingerprint_of(public_key: bytes) -> str:
 
 
 def load_signing_key() -> SigningKey:
-    """The key of SIGNING_KEY_FILE; made now when there is none and none was ever used.
+    """The key that is in force; made now when there is none and none was ever used.
 
     It is made with SQLite alone, where this machine is the only one, and only while there is no
-    checkpoint: a new key would hide that the old one is missing. Raises SigningKeyError.
+    checkpoint: a new key would hide that the old one is missing. A key whose event was committed
+    before its file was finished is put in place. Raises SigningKeyError, also for a file that the
+    record has gone on from.
     """
     path = Path(settings.SIGNING_KEY_FILE)
     if not path.exists():
@@ -90,7 +105,37 @@ def load_signing_key() -> SigningKey:
             create_private_text_once(path, lambda: new_signing_key_text().reveal())
         except PrivateFileError as error:
             raise SigningKeyError(str(error)) from None
-    return read_signing_key(path)
+    key = read_signing_key(path)
+    announced = _announced_key() or key.public_keys[0]
+    if key.next_key is not None and key.next_key.public_key == announced:
+        _update(lambda text: _with_next_in_place(text, public_key=announced))
+        key = read_signing_key(path)
+    if key.public_key != announced:
+        raise SigningKeyError(
+            f"The record says that the key {fingerprint_of(announced)} signs it, and {path} holds "
+            f"{key.fingerprint}. Put the newest file there, or the one that belongs to a database "
+            "that was restored."
+        )
+    return key
+
+
+def _announced_key() -> bytes | None:
+    """The public key that the newest rotation put in place."""
+    rotations = AuditEvent.objects.filter(code="signing_key.rotated").order_by("-seq")
+    newest = rotations.first()
+    return base64.b64decode(newest.details["public_key"]) if newest else None
+
+
+def stage_signing_key() -> SigningKey:
+    """Draw a key and let it wait in the file; it takes the other's place when its event stands.
+
+    Call it while the record's end is locked. Raises SigningKeyError; the old key stands then.
+    """
+    _update(_with_next_key)
+    staged = read_signing_key(Path(settings.SIGNING_KEY_FILE)).next_key
+    if staged is None:
+        raise SigningKeyError("The signing key was not changed: its file was changed meanwhile.")
+    return staged
 
 
 def _require_may_be_made(path: Path) -> None:
@@ -134,11 +179,8 @@ def rotation_statement(*, origin: str, size: int, previous: bytes, new: bytes) -
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def update_signing_key(change: Callable[[Secret], Secret]) -> None:
-    """Replace the text of SIGNING_KEY_FILE by `change(text)`, all or nothing.
-
-    Raises SigningKeyError and what `change` raises; the old key stands then.
-    """
+def _update(change: Callable[[Secret], Secret]) -> None:
+    """Replace the text of SIGNING_KEY_FILE by `change(text)`, all or nothing."""
     try:
         update_private_text(Path(settings.SIGNING_KEY_FILE), change)
     except PrivateFileError as error:
@@ -147,26 +189,34 @@ def update_signing_key(change: Callable[[Secret], Secret]) -> None:
 
 def new_signing_key_text() -> Secret:
     """The text of a file with one key, drawn now."""
-    return _as_text(previous=[])
+    return _as_text({"format": FORMAT, **_drawn(), "previous": []})
 
 
-def with_new_key(text: Secret) -> Secret:
-    """The text of a file with a new key, which keeps the public half of the old one."""
+def _with_next_key(text: Secret) -> Secret:
+    return _as_text(json.loads(text.reveal()) | {"next": _drawn()})
+
+
+def _with_next_in_place(text: Secret, *, public_key: bytes) -> Secret:
+    """The text with the waiting key in place; as it is when another process was quicker."""
     document = json.loads(text.reveal())
+    staged = document.pop("next", None)
+    if staged is None or _decode(staged["public_key"]) != public_key:
+        return text
     replaced = {"public_key": document["public_key"], "replaced_at": _now()}
-    return _as_text(previous=[*document["previous"], replaced])
+    return _as_text(document | staged | {"previous": [*document["previous"], replaced]})
 
 
-def _as_text(*, previous: list[dict[str, str]]) -> Secret:
+def _drawn() -> dict[str, str]:
     private_key = Ed25519PrivateKey.generate()
     seed = private_key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-    document = {
-        "format": FORMAT,
+    return {
         "key": base64.b64encode(seed).decode(),
         "public_key": base64.b64encode(_public_bytes(private_key)).decode(),
         "created_at": _now(),
-        "previous": previous,
     }
+
+
+def _as_text(document: dict[str, Any]) -> Secret:
     return Secret(json.dumps(document, indent=2) + "\n")
 
 
@@ -178,16 +228,25 @@ def _parse(text: Secret) -> SigningKey | str:
     try:
         document: dict[str, Any] = json.loads(text.reveal())
         file_format = document["format"]
-        private_key = Ed25519PrivateKey.from_private_bytes(_decode(document["key"]))
-        public_key = _decode(document["public_key"])
+        staged = document.get("next")
+        pairs = [_pair(each) for each in (document, staged) if each is not None]
         previous = tuple(_decode(each["public_key"]) for each in document["previous"])
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
         return "is not a whole signing key document"
     if file_format != FORMAT:
         return f"is not of the form {FORMAT!r}"
-    if _public_bytes(private_key) != public_key:
+    if any(_public_bytes(private_key) != public_key for private_key, public_key in pairs):
         return "holds a key that was altered"
-    return SigningKey(private_key=private_key, previous_public_keys=previous)
+    return SigningKey(
+        private_key=pairs[0][0],
+        previous_public_keys=previous,
+        next_private_key=pairs[1][0] if staged else None,
+    )
+
+
+def _pair(document: dict[str, Any]) -> tuple[Ed25519PrivateKey, bytes]:
+    private_key = Ed25519PrivateKey.from_private_bytes(_decode(document["key"]))
+    return private_key, _decode(document["public_key"])
 
 
 def _decode(text: str) -> bytes:

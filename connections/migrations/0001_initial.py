@@ -141,6 +141,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("seq", models.BigIntegerField(primary_key=True, serialize=False)),
                 ("text", models.TextField()),
+                ("previous", models.CharField(max_length=64)),
                 ("hash", models.CharField(max_length=64)),
                 ("at", models.DateTimeField()),
                 ("code", models.CharField(max_length=60)),

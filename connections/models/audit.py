@@ -25,7 +25,8 @@ class AuditEvent(models.Model):
 
     seq = models.BigIntegerField(primary_key=True)
     text = models.TextField()
-    # 64 hex digits.
+    # 64 hex digits each: the hash that it was chained to, and its own.
+    previous = models.CharField(max_length=64)
     hash = models.CharField(max_length=64)
 
     at = models.DateTimeField()

@@ -24,7 +24,7 @@ from connections.models import (
     references_in,
     with_values,
 )
-from connections.services import erasable, notices
+from connections.services import erasable, notices, signing
 
 
 class Code(StrEnum):
@@ -101,6 +101,8 @@ class Code(StrEnum):
 # What an event is about. An org connection is told by its id; its site stands in the details.
 type Subject = Deletion | Credential | Person | OrgConnectionKey
 
+# Each says that a deletion has come to its end; a checkpoint follows at once.
+SETTLING = frozenset({Code.DELETION_SETTLED, Code.DELETION_WITHDRAWN, Code.DELETION_DECLINED})
 
 _door_is_open: ContextVar[bool] = ContextVar("audit_door_is_open", default=False)
 
@@ -215,13 +217,19 @@ def _append(told: list[_Told]) -> list[AuditEvent]:
             text = chain.canonical_text(document | {"refs": refs})
             data = text.encode()
             chain.extend(frontier, size=head.size, leaf=chain.leaf_hash(data))
-            head.hash = chain.event_hash(bytes.fromhex(head.hash), data).hex()
+            previous = head.hash
+            head.hash = chain.event_hash(bytes.fromhex(previous), data).hex()
             head.size += 1
             columns = copied_columns(json.loads(text))
-            events.append(AuditEvent(text=text, hash=head.hash, at=at, **columns))
+            events.append(
+                AuditEvent(text=text, previous=previous, hash=head.hash, at=at, **columns)
+            )
         AuditEvent.objects.bulk_create(events)
         head.frontier = chain.frontier_as_text(frontier)
         head.save(update_fields=["size", "hash", "frontier"])
+        has_settled = any(one.code in SETTLING for one in told)
+        if has_settled or signing.is_round(head.size, added=len(events)):
+            signing.sign_if_possible(head, at=at)
         notices.announce(events=events)
         return events
 

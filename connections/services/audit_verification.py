@@ -1,4 +1,4 @@
-"""Verifying the record: every text, hash and copied column, and every checkpoint.
+"""Verifying the record: every text, hash and copied column, every checkpoint and every key.
 
 It reads in pieces and keeps one hash and one frontier, so its memory does not grow with the
 record. Events that are appended while it runs are left to the next time.
@@ -6,29 +6,29 @@ record. Events that are appended while it runs are left to the next time.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from django.conf import settings
+from django.db.models import Max
 
 from connections import chain
-from connections.models import AuditHead, Checkpoint
+from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint
+from connections.services.audit_keys import KeyPath, NoKeysError
 from connections.services.audit_rows import (
     BrokenError,
     Fault,
     Row,
+    Values,
     check_row,
     pieces,
     values_kept,
 )
 from connections.signed_notes import Note, NoteError, parse
-from connections.signing_key import SigningKeyError, fingerprint_of, read_signing_key
 
-# The signatures of so many stored checkpoints are checked, the newest. A root that such a one
-# vouches for vouches for every event before it; the roots of older ones are compared all the same.
-SIGNATURES_CHECKED = 500
+ROTATED = "signing_key.rotated"
 
-# What must hold at a size: (size, root in hex, where that is known from).
-type Mark = tuple[int, str, str]
+# What somebody has seen of the record: where that is known from, and the checkpoint.
+type Seen = tuple[str, Note]
+# One of either kind; a stored one is read where it is met.
+type Mark = Seen | Checkpoint
 
 
 class CannotCheckError(Exception):
@@ -37,23 +37,48 @@ class CannotCheckError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was found. `first_bad_seq` is the first event that cannot be relied on."""
+    """What was found. `first_bad_seq` is the first event that cannot be relied on.
+
+    Where only a stretch is known, the first bad event stands between it and `at_latest`.
+    """
 
     size: int
     checkpoints: int
     fault: Fault | None = None
     first_bad_seq: int | None = None
+    at_latest: int | None = None
     message: str = "The record is whole."
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Before:
+    """What was there before the head was looked at, which can only be further then."""
+
+    events: int
+    checkpoints: int
+    verified: int
+
+    @classmethod
+    def read(cls) -> "_Before":
+        def newest(model: type[AuditEvent | Checkpoint | AuditVerification], field: str) -> int:
+            found: int | None = model.objects.aggregate(newest=Max(field))["newest"]
+            return found or 0
+
+        return cls(
+            events=newest(AuditEvent, "seq"),
+            checkpoints=newest(Checkpoint, "pk"),
+            verified=newest(AuditVerification, "size"),
+        )
 
 
 @dataclass
 class _State:
     """How far it has come."""
 
-    # Number → commitment of every erasable value, erased or not.
-    values: dict[str, str]
+    values: Values
+    keys: KeyPath
     seq: int = 0
-    hash: bytes = chain.NO_HASH
+    hash: str = chain.NO_HASH.hex()
     frontier: list[bytes] = field(default_factory=list)
     # The newest size at which a checkpoint was met and held, and how many were.
     proved: int = 0
@@ -73,135 +98,153 @@ def verify_record(*, notes: Sequence[tuple[str, str]] = ()) -> Report:
 
 def verify_in_pieces(*, notes: Sequence[tuple[str, str]] = ()) -> Iterator[Report | None]:
     """As `verify_record`; gives None after each piece of some thousand events, then the report."""
-    # Before the head, which can only be further then.
-    newest = list(Checkpoint.objects.order_by("-size", "-id")[:SIGNATURES_CHECKED])
+    before = _Before.read()
     head = AuditHead.objects.get()
-    state = _State(values=values_kept())
+    given = [(name, _given(name, text, origin=head.origin)) for name, text in notes]
+    state = _State(values=values_kept(), keys=KeyPath(origin=head.origin))
     report = Report(size=head.size, checkpoints=0)
     try:
-        given = _marks(head, newest=newest, notes=notes)
-        _meet(state, [mark for mark in given if mark[0] == 0])
+        _meet(state, head, marks=[seen for seen in given if seen[1].size == 0])
         for rows in pieces(upto=head.size):
-            _check_rows(rows, state, given)
+            marks = _marks(rows, newest=before.checkpoints, given=given)
+            _check_rows(rows, state, head, marks=marks)
             yield None
-        _check_end(state, head, given)
+        _check_end(state, head, before=before, given=given)
     except BrokenError as broken:
         report = replace(
-            report, fault=broken.fault, first_bad_seq=broken.seq, message=broken.message
+            report,
+            fault=broken.fault,
+            first_bad_seq=broken.seq,
+            at_latest=broken.at_latest,
+            message=broken.message,
         )
+    except NoKeysError as error:
+        raise CannotCheckError(str(error)) from None
     yield replace(report, checkpoints=state.met)
 
 
 # --- Checkpoints --------------------------------------------------------------------------------
 
 
-def _marks(
-    head: AuditHead, *, newest: list[Checkpoint], notes: Sequence[tuple[str, str]]
-) -> list[Mark]:
-    """What the given notes say, once every signature was checked. The newest stored one with them.
-
-    Stored ones are looked at again where their events are read.
-    """
-    if not newest and not notes:
-        return []
-    trusted = _trusted_public_keys()
-    for stored in newest:
-        name = f"The stored checkpoint at {stored.size}"
-        note = _checked(name, stored.note, head=head, trusted=trusted)
-        if (note.size, note.root.hex()) != (stored.size, stored.root):
-            raise BrokenError(Fault.CHECKPOINT, 1, f"{name} is not what was signed.")
-    checked = [(name, _checked(name, text, head=head, trusted=trusted)) for name, text in notes]
-    marks = [(note.size, note.root.hex(), name) for name, note in checked]
-    if newest:
-        end = newest[0]
-        marks.append((end.size, end.root, _stored_name(end.size)))
-    return sorted(marks)
-
-
-def _stored_name(size: int) -> str:
-    return f"the stored checkpoint at {size}"
-
-
-def _trusted_public_keys() -> tuple[bytes, ...]:
-    try:
-        return read_signing_key(Path(settings.SIGNING_KEY_FILE)).trusted_public_keys
-    except SigningKeyError as error:
-        raise CannotCheckError(
-            f"There are checkpoints, and not the public keys to check them with. {error}"
-        ) from None
-
-
-def _checked(name: str, text: str, *, head: AuditHead, trusted: tuple[bytes, ...]) -> Note:
+def _given(name: str, text: str, *, origin: str) -> Note:
     try:
         note = parse(text)
     except NoteError as error:
         raise CannotCheckError(f"{name} cannot be read. {error}") from None
-    if note.origin != head.origin:
-        raise CannotCheckError(f"{name} is of another record: {note.origin}, not {head.origin}.")
-    if not any(note.is_signed_by(key) for key in trusted):
-        ours = ", ".join(fingerprint_of(key)[:16] for key in trusted)
-        raise BrokenError(
-            Fault.OTHER_KEY,
-            1,
-            f"{name} (size {note.size}) is not signed by a key of this installation ({ours}…). "
-            "Either it or the record was made by somebody else: no event can be relied on.",
-        )
+    if note.origin != origin:
+        raise CannotCheckError(f"{name} is of another record: {note.origin}, not {origin}.")
     return note
 
 
-def _meet(state: _State, marks: list[Mark]) -> None:
-    """Compare what must hold at this size with the tree so far."""
-    for size, root, name in marks:
-        if chain.root_of(state.frontier).hex() != root:
+def _marks(rows: list[Row], *, newest: int, given: list[Seen]) -> dict[int, list[Mark]]:
+    """The checkpoints that were made at the sizes of these events, by size."""
+    first, last = rows[0][0], rows[-1][0]
+    marks: dict[int, list[Mark]] = {}
+    stored = Checkpoint.objects.filter(size__gte=first, size__lte=last, pk__lte=newest)
+    for one in stored.order_by("size", "pk"):
+        marks.setdefault(one.size, []).append(one)
+    for seen in given:
+        marks.setdefault(seen[1].size, []).append(seen)
+    return marks
+
+
+def _as_seen(stored: Checkpoint, *, head: AuditHead, proved: int) -> Seen:
+    name = f"the stored checkpoint at {stored.size}"
+    try:
+        note = parse(stored.note)
+    except NoteError:
+        note = None
+    told = (head.origin, stored.size, stored.root)
+    if note is None or (note.origin, note.size, note.root.hex()) != told:
+        raise BrokenError(
+            Fault.CHECKPOINT,
+            proved + 1,
+            f"What was signed is not what stands in {name}: it shows nothing of the events after "
+            f"{proved}.",
+            at_latest=max(stored.size, proved + 1),
+        )
+    return name, note
+
+
+def _meet(state: _State, head: AuditHead, *, marks: Sequence[Mark]) -> None:
+    """Compare what was signed at this size with the tree so far."""
+    for mark in marks:
+        if isinstance(mark, Checkpoint):
+            mark = _as_seen(mark, head=head, proved=state.proved)
+        name, note = mark
+        state.keys.check(name, note, proved=state.proved)
+        if chain.root_of(state.frontier) != note.root:
             raise BrokenError(
                 Fault.REHASHED,
                 state.proved + 1,
-                f"The record is not what it was when {name} was signed: the chain was made anew "
-                f"from an event between {state.proved + 1} and {size} on.",
+                f"The record is not what it was when {name} was signed: the first {note.size} "
+                f"events give another root. The chain was made anew from an event between "
+                f"{state.proved + 1} and {note.size} on.",
+                at_latest=max(note.size, state.proved + 1),
             )
-        state.proved = size
+        state.proved = note.size
         state.met += 1
-
-
-def _check_end(state: _State, head: AuditHead, given: list[Mark]) -> None:
-    if state.seq < head.size:
-        seq = state.seq + 1
-        raise BrokenError(
-            Fault.DELETED, seq, f"Event {seq} and all after it are missing, up to {head.size}."
-        )
-    if given and given[-1][0] > head.size:
-        size, _, name = given[-1]
-        seq = head.size + 1
-        raise BrokenError(
-            Fault.TRUNCATED,
-            seq,
-            f"The record ends at {head.size}, and {name} has seen {size} events: those from "
-            f"{seq} on were removed.",
-        )
-    is_same_end = head.hash == state.hash.hex()
-    if not is_same_end or head.frontier != chain.frontier_as_text(state.frontier):
-        raise BrokenError(
-            Fault.HEAD, head.size, "The head row does not hold the hash of the last event."
-        )
 
 
 # --- Events -------------------------------------------------------------------------------------
 
 
-def _check_rows(rows: list[Row], state: _State, given: list[Mark]) -> None:
-    first, last = rows[0][0], rows[-1][0]
-    stored = Checkpoint.objects.filter(size__gte=first, size__lte=last).values_list("size", "root")
-    marks: dict[int, list[Mark]] = {}
-    for size, root in stored:
-        marks.setdefault(size, []).append((size, root, _stored_name(size)))
-    for mark in given:
-        if mark not in marks.setdefault(mark[0], []):
-            marks[mark[0]].append(mark)
+def _check_rows(
+    rows: list[Row], state: _State, head: AuditHead, *, marks: dict[int, list[Mark]]
+) -> None:
     for row in rows:
-        state.hash, leaf = check_row(
-            row, expected=state.seq + 1, previous=state.hash, values=state.values
+        event, leaf = check_row(
+            row,
+            expected=state.seq + 1,
+            previous=state.hash,
+            proved=state.proved,
+            values=state.values,
         )
         chain.extend(state.frontier, size=state.seq, leaf=leaf)
         state.seq += 1
+        state.hash = row[2]
+        if event["code"] == ROTATED:
+            state.keys.follow(event)
         if state.seq in marks:
-            _meet(state, marks[state.seq])
+            _meet(state, head, marks=marks[state.seq])
+
+
+def _check_end(state: _State, head: AuditHead, *, before: _Before, given: list[Seen]) -> None:
+    size = head.size
+    if state.seq < size:
+        seq = state.seq + 1
+        raise BrokenError(
+            Fault.DELETED, seq, f"Event {seq} and all after it are missing, up to {size}."
+        )
+    if before.events > size:
+        seq = size + 1
+        raise BrokenError(
+            Fault.INSERTED, seq, f"Event {seq} stands after the end of the record: it was put in."
+        )
+    for name, seen in _further(state, head, before=before, given=given):
+        raise BrokenError(
+            Fault.TRUNCATED,
+            size + 1,
+            f"The record ends at {size}, and {name} has seen {seen} events: those from {size + 1} "
+            "on were removed.",
+        )
+    is_same_end = head.hash == state.hash
+    if not is_same_end or head.frontier != chain.frontier_as_text(state.frontier):
+        raise BrokenError(
+            Fault.HEAD, size, "The head row does not hold the hash of the last event."
+        )
+    state.keys.check_end(size=size, proved=state.proved)
+
+
+def _further(
+    state: _State, head: AuditHead, *, before: _Before, given: list[Seen]
+) -> Iterator[tuple[str, int]]:
+    """Whatever has seen more events than there are, and how many."""
+    stored = Checkpoint.objects.filter(size__gt=head.size, pk__lte=before.checkpoints)
+    seen = [_as_seen(one, head=head, proved=state.proved) for one in stored.order_by("size")[:1]]
+    for name, note in [*seen, *(each for each in given if each[1].size > head.size)]:
+        if not state.keys.check_any(note):
+            state.keys.check(name, note, proved=state.proved)
+        yield name, note.size
+    if before.verified > head.size:
+        yield "a verification", before.verified

@@ -20,9 +20,9 @@ from connections.services import (
     audit,
     bundle_contents,
     bundle_history,
-    checkpoints,
     erasable,
     history,
+    signing,
 )
 from connections.services.bundle_contents import Contents
 from connections.services.bundle_files import Part, pack, parts
@@ -98,7 +98,8 @@ def make_bundle(
     """
     policies.require(policies.can_audit(actor), "make an evidence bundle")
     seed = _checked_seed(seed)
-    key = load_signing_key()
+    # That it cannot be read is said before anything is begun.
+    load_signing_key()
     now = clock.now()
     only = replace(only, until=min(only.until or now, now))
     asked = {"filter": asked_for, "seed": seed, **_period_of(only)}
@@ -114,7 +115,8 @@ def make_bundle(
     )
     try:
         with parts() as files, one_moment():
-            bundle, checkpoint = _make(order, key=key, files=files, output=output)
+            # The key that is in force at this moment, which a rotation meanwhile does not change.
+            bundle, checkpoint = _make(order, key=load_signing_key(), files=files, output=output)
     except BaseException as error:
         cause = {"started": started.seq, "cause": type(error).__name__}
         _record(actor, audit.Code.EVIDENCE_BUNDLE_ABORTED, "was not made", cause)
@@ -136,7 +138,7 @@ def _make(
     order: _Order, *, key: SigningKey, files: dict[str, Part], output: BinaryIO
 ) -> tuple[Bundle, Checkpoint]:
     head = AuditHead.objects.get()
-    checkpoint = checkpoints.of_head(head=head, key=key)
+    checkpoint = signing.of_head(head=head, key=key, at=clock.now())
     only = order.only
     with tree_of_record(head=head) as tree:
         contents = Contents(files=files, tree=tree)
@@ -244,7 +246,7 @@ def _record_finished(actor: Actor, order: _Order, bundle: Bundle, made: Checkpoi
     }
     what = f"was made: {counts}, SHA-256 {bundle.sha256}"
     with audit.act():
-        checkpoints.store(checkpoint=made)
+        signing.store(checkpoint=made)
         audit.record(
             code=audit.Code.EVIDENCE_BUNDLE_FINISHED,
             actor=actor,

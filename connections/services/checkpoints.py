@@ -1,7 +1,4 @@
-"""Signed checkpoints of the record: when one is due, and making it.
-
-Making one costs one signature and one row, whatever the size: the head keeps the tree's frontier.
-"""
+"""Signed checkpoints of the record: which there are, when one is due, and changing the key."""
 
 import base64
 import logging
@@ -9,36 +6,29 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from connections import chain, clock, policies
+from connections import clock, policies
 from connections.actors import Actor
 from connections.models import AuditEvent, AuditHead, Checkpoint
-from connections.secret import Secret
-from connections.services import audit, notices
-from connections.signed_notes import sign
+from connections.services import audit, signing
 from connections.signing_key import (
     SigningKey,
     SigningKeyError,
     load_signing_key,
     rotation_statement,
-    signing_key_of,
-    update_signing_key,
-    with_new_key,
+    stage_signing_key,
 )
 
 logger = logging.getLogger(__name__)
 
-EVERY_EVENTS = 1000
 EVERY = timedelta(hours=1)
-# Each of these says that a deletion has come to its end.
-_SETTLING = (
-    audit.Code.DELETION_SETTLED,
-    audit.Code.DELETION_WITHDRAWN,
-    audit.Code.DELETION_DECLINED,
-)
 
 
 def latest() -> Checkpoint | None:
-    """The newest checkpoint, if there is any."""
+    """The newest checkpoint, if there is any.
+
+    Everything that leaves the server takes its note along: whoever keeps an export keeps a
+    witness of the record.
+    """
     return Checkpoint.objects.order_by("-size", "-id").first()
 
 
@@ -47,64 +37,34 @@ def make_checkpoint() -> Checkpoint | None:
 
     None while nothing is recorded. Raises SigningKeyError, and what the database raises.
     """
-    key = load_signing_key()
     with transaction.atomic():
         # Held, so that of two processes one makes it; what follows takes less than 1 ms.
         head = AuditHead.objects.select_for_update().get()
-        if head.size == 0:
-            return None
-        return store(checkpoint=of_head(head=head, key=key))
-
-
-def of_head(*, head: AuditHead, key: SigningKey) -> Checkpoint:
-    """The checkpoint of the record as this head row says it is; not stored."""
-    root = chain.root_of(chain.frontier_of(head.frontier))
-    return Checkpoint(
-        size=head.size,
-        root=root.hex(),
-        fingerprint=key.fingerprint,
-        note=sign(origin=head.origin, size=head.size, root=root, key=key),
-        made_at=clock.now(),
-    )
-
-
-def store(*, checkpoint: Checkpoint) -> Checkpoint:
-    """Keep a checkpoint; gives the one there is when this key signed this size before."""
-    same = Checkpoint.objects.filter(size=checkpoint.size, fingerprint=checkpoint.fingerprint)
-    made = same.first()
-    if made is None:
-        with transaction.atomic():
-            checkpoint.save(force_insert=True)
-            notices.announce_checkpoint(checkpoint=checkpoint)
-    return made or checkpoint
+        return signing.sign_head(head, at=clock.now()) if head.size else None
 
 
 def rotate_signing_key(*, actor: Actor) -> SigningKey:
     """Put a new key in the place of the one that signs; an event signed with both says so.
 
-    A checkpoint with the old key stands before the event, and one with the new key after it.
+    A checkpoint with the old key stands before the event, and one with the new key after it. The
+    event decides: until it is committed the new key only waits in the file beside the old one.
     Raises PermissionDenied and SigningKeyError; the old key stands then.
     """
     policies.require(policies.can_administer(actor), "rotate the signing key")
-    old = load_signing_key()
     make_checkpoint()
-
-    def change(text: Secret) -> Secret:
-        changed = with_new_key(text)
-        # Before the file is replaced, and undone with the transaction when that fails.
-        _record_rotation(old=signing_key_of(text), new=signing_key_of(changed), actor=actor)
-        return changed
-
     with audit.act():
-        update_signing_key(change)
+        # Held, so that the size in the statement is the one that the event follows, and that no
+        # checkpoint is signed with a key that was replaced meanwhile.
+        head = AuditHead.objects.select_for_update().get()
+        old = load_signing_key()
+        new = stage_signing_key()
+        _record_rotation(old=old, new=new, head=head, actor=actor)
     logger.info("The signing key %s was replaced.", old.fingerprint)
     make_checkpoint()
     return load_signing_key()
 
 
-def _record_rotation(*, old: SigningKey, new: SigningKey, actor: Actor) -> None:
-    # Held, so that the size in the statement is the one that the event follows.
-    head = AuditHead.objects.select_for_update().get()
+def _record_rotation(*, old: SigningKey, new: SigningKey, head: AuditHead, actor: Actor) -> None:
     statement = rotation_statement(
         origin=head.origin, size=head.size, previous=old.public_key, new=new.public_key
     )
@@ -129,9 +89,10 @@ def is_due(*, now: datetime) -> bool:
     newest = latest()
     if newest is None or size <= newest.size:
         return size > 0 and newest is None
-    if size - newest.size >= EVERY_EVENTS or now - newest.made_at >= EVERY:
+    if size - newest.size >= signing.EVERY_EVENTS or now - newest.made_at >= EVERY:
         return True
-    return AuditEvent.objects.filter(seq__gt=newest.size, code__in=_SETTLING).exists()
+    # One that could not be signed when it was recorded.
+    return AuditEvent.objects.filter(seq__gt=newest.size, code__in=audit.SETTLING).exists()
 
 
 def make_if_due() -> Checkpoint | None:

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
-
 from connections import clock
 from connections.actors import Actor
 from connections.datadog.errors import Verdict
 from connections.models import Cause, Deletion, Outcome, Policy, State
-from connections.services import audit, checkpoints
+from connections.services import audit
 
 # The longest that anything stays open without an act of a person.
 APPROVAL_WINDOW = timedelta(hours=24)
@@ -119,9 +117,6 @@ def move(*, deletion: Deletion, actor: Actor, to: Next, notes: list[Note], **val
                     details={"state": to.state, "outcome": to.outcome or "", "cause": to.cause}
                     | note.details,
                 )
-            if to.state == State.SETTLED:
-                # Robust: the deletion is settled, whether or not a checkpoint can be made.
-                transaction.on_commit(checkpoints.make_if_due, robust=True)
     deletion.refresh_from_db()
     return bool(moved)
 

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.database
 # The first event, put in once more.
 AGAIN = """
     INSERT INTO connections_auditevent
-    SELECT {seq}, text, hash, at, code, actor_kind, actor_id, actor, request_id, subject_type,
-           subject_id, sentence
+    SELECT {seq}, text, previous, hash, at, code, actor_kind, actor_id, actor, request_id,
+           subject_type, subject_id, sentence
     FROM connections_auditevent WHERE seq = 1
 """
 REFUSED = {

@@ -8,7 +8,7 @@ import pytest
 
 from connections import chain
 from connections.signed_notes import NoteError, key_id, parse, sign
-from connections.signing_key import new_signing_key_text, signing_key_of, with_new_key
+from connections.signing_key import new_signing_key_text, signing_key_of
 
 
 def sha(data: bytes) -> bytes:
@@ -108,11 +108,3 @@ def test_a_note_of_another_key_or_with_another_size_is_not_signed() -> None:
 def test_what_is_no_checkpoint_is_refused(text: str) -> None:
     with pytest.raises(NoteError):
         parse(text)
-
-
-def test_a_new_key_keeps_the_public_half_of_the_old_one() -> None:
-    text = new_signing_key_text()
-    old = signing_key_of(text)
-    new = signing_key_of(with_new_key(text))
-    assert new.trusted_public_keys == (new.public_key, old.public_key)
-    assert old.public_key != new.public_key

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.core.management import call_command
+from django.db import transaction
 from django.test import Client
 from pytest_django import Settings
 
 from connections import clock as database_clock
 from connections.actors import command_actor
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
-from connections.services import audit, checkpoints, record_keeping
+from connections.services import audit, checkpoints, record_keeping, signing
 from connections.services.audit import Code
 from connections.services.audit_verification import verify_record
 from connections.services.record_keeping import RecordKeeper
@@ -59,18 +60,38 @@ def test_an_hour_with_news_ends_with_a_checkpoint(clock: SettableClock) -> None:
 @pytest.mark.parametrize("code", [Code.DELETION_SETTLED, Code.DELETION_WITHDRAWN])
 def test_a_settled_deletion_is_seen_at_once(code: Code) -> None:
     act()
-    checkpoints.make_if_due()
     act(code)
-    checkpoints.make_if_due()
-    assert sizes() == [1, 2]
+    assert sizes() == [2]
 
 
-def test_many_events_are_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "EVERY_EVENTS", 3)
+def test_a_settled_deletion_and_its_checkpoint_are_undone_together() -> None:
+    with transaction.atomic():
+        act(Code.DELETION_SETTLED)
+        assert sizes() == [1]
+        transaction.set_rollback(True)
+    assert sizes() == []
+
+
+def test_every_thousandth_event_is_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signing, "EVERY_EVENTS", 3)
     for _ in range(7):
         act()
-        checkpoints.make_if_due()
-    assert sizes() == [1, 4, 7]
+    with audit.act():
+        for _ in range(4):
+            act()
+    assert sizes() == [3, 6, 11]
+
+
+def test_what_could_not_be_signed_is_seen_later(settings: Settings) -> None:
+    act()
+    checkpoints.make_checkpoint()
+    path = Path(settings.SIGNING_KEY_FILE)
+    key = path.rename(path.with_name("away.json"))
+    act(Code.DELETION_SETTLED)
+    assert sizes() == [1]
+    key.rename(path)
+    checkpoints.make_if_due()
+    assert sizes() == [1, 2]
 
 
 def test_without_a_key_nothing_is_made_and_a_warning_says_so(

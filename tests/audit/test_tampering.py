@@ -1,257 +1,174 @@
 """Copies of a real database, tampered with by somebody who owns it: each way is named."""
 
+import base64
 import json
 import shutil
-import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+import uuid
+from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.core.management import call_command
-from django.db import connection
+from django.core.management import CommandError, call_command
 from pytest_django import DjangoDbBlocker, Settings
 
-from connections import chain
-from connections.actors import command_actor, person_actor
-from connections.services import audit, audit_verification, checkpoints
+from connections.actors import command_actor
+from connections.models import Person
+from connections.services import checkpoints, erasure, verifications
 from connections.services.audit_rows import Fault
-from connections.services.audit_verification import Report
-from connections.services.backups import working_on
+from connections.services.audit_verification import CannotCheckError, Report
 from connections.signed_notes import sign
-from connections.signing_key import new_signing_key_text, read_signing_key, signing_key_of
-from orgadmin.private_files import create_private_text
-from tests.support.people import make_person
+from connections.signing_key import (
+    SigningKey,
+    new_signing_key_text,
+    read_signing_key,
+    rotation_statement,
+    signing_key_of,
+)
+from tests.audit.copies import EVENTS, ROTATED, SEEN, Copy, build, copied
+from tests.support.databases import _administer, _url_of
 
-EVENTS = 12
-# There is a checkpoint at each of these sizes.
-SEEN = (4, 8, 12)
+NOTHING = (None, None, None)
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbBlocker) -> Path:
-    """A database with events by people and commands, and three checkpoints."""
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def original(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    django_db_blocker: DjangoDbBlocker,
+) -> Iterator[Copy]:
+    """A database with acts of people and commands, four checkpoints and two keys."""
     directory = tmp_path_factory.mktemp("original")
-    path = directory / "orgadmin.sqlite3"
-    if connection.vendor != "sqlite":
-        pytest.skip("a copy of a file is tampered with")
-    create_private_text(directory / "signing_key.json", new_signing_key_text())
-    with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():
-        patch.setattr("django.conf.settings.SIGNING_KEY_FILE", directory / "signing_key.json")
-        sqlite3.connect(path).close()
-        with working_on(path):
-            call_command("migrate", interactive=False, verbosity=0)
-            ada = person_actor(person=make_person("ada"))
-            for number in range(1, EVENTS + 1):
-                audit.record(
-                    code=audit.Code.EXPORT_STARTED,
-                    actor=ada if number % 2 else command_actor(),
-                    sentence=f"Act {number}.",
-                    details={"number": number},
-                )
-                if number in SEEN:
-                    checkpoints.make_checkpoint()
-    return directory
+    key_file = directory / "signing_key.json"
+    if request.param == "sqlite":
+        path = directory / "orgadmin.sqlite3"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        made = Copy(url=f"sqlite:///{path}", key_file=key_file)
+        with django_db_blocker.unblock():
+            build(made)
+        yield made
+        return
+    server = request.getfixturevalue("postgresql_url")
+    template = request.getfixturevalue("postgresql_template")
+    name = f"original_{uuid.uuid4().hex[:12]}"
+    _administer(server, "CREATE DATABASE {n} TEMPLATE {t}", n=name, t=template)
+    made = Copy(url=_url_of(server, name), key_file=key_file)
+    with django_db_blocker.unblock():
+        build(made)
+    yield made
+    _administer(server, "DROP DATABASE {n} WITH (FORCE)", n=name)
 
 
 @pytest.fixture
-def copy(original: Path, tmp_path: Path, settings: Settings) -> Path:
-    """A copy without triggers, as somebody who owns the file can make it."""
-    shutil.copytree(original, tmp_path / "copy")
-    settings.SIGNING_KEY_FILE = tmp_path / "copy/signing_key.json"
-    path = tmp_path / "copy/orgadmin.sqlite3"
-    with closing(sqlite3.connect(path)) as database:
-        names = database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-        for (name,) in names.fetchall():
-            database.execute(f"DROP TRIGGER {name}")
-        database.commit()
-    return path
+def copy(
+    original: Copy, tmp_path: Path, settings: Settings, django_db_blocker: DjangoDbBlocker
+) -> Iterator[Copy]:
+    """A copy of it that no trigger protects."""
+    with django_db_blocker.unblock(), copied(original, directory=tmp_path) as made:
+        settings.SIGNING_KEY_FILE = made.key_file
+        yield made
 
 
-@pytest.fixture
-def verify(copy: Path, django_db_blocker: DjangoDbBlocker) -> Callable[..., Report]:
-    def look(*notes: tuple[str, str]) -> Report:
-        with django_db_blocker.unblock(), working_on(copy):
-            return audit_verification.verify_record(notes=notes)
-
-    return look
+def found(report: Report) -> tuple[Fault | None, int | None, int | None]:
+    return report.fault, report.first_bad_seq, report.at_latest
 
 
-def run(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as database:
-        for statement in statements:
-            database.execute(statement)
-        database.commit()
+def exactly(fault: Fault, seq: int) -> tuple[Fault, int, int]:
+    return fault, seq, seq
 
 
-def found(report: Report) -> tuple[Fault | None, int | None]:
-    return report.fault, report.first_bad_seq
+def another_key() -> SigningKey:
+    return signing_key_of(new_signing_key_text())
 
 
-def rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:
-    """Replace the texts by `change` of them, with every number, column, hash and the head."""
-    with closing(sqlite3.connect(path)) as database:
-        rows = database.execute("SELECT text FROM connections_auditevent ORDER BY seq").fetchall()
-        database.execute("DELETE FROM connections_auditevent")
-        last, frontier = chain.NO_HASH, list[bytes]()
-        texts = change([text for (text,) in rows])
-        for index, text in enumerate(texts):
-            document = json.loads(text) | {"seq": index + 1}
-            text = chain.canonical_text(document)
-            last = chain.event_hash(last, text.encode())
-            chain.extend(frontier, size=index, leaf=chain.leaf_hash(text.encode()))
-            insert(database, document, text=text, last=last)
-        database.execute(
-            "UPDATE connections_audithead SET size = ?, hash = ?, frontier = ?",
-            [len(texts), last.hex(), chain.frontier_as_text(frontier)],
-        )
-        database.commit()
-
-
-def insert(
-    database: sqlite3.Connection, document: dict[str, object], *, text: str, last: bytes
-) -> None:
-    copied = audit.copied_columns(document)
-    row = {
-        "at": str(document["at"])[:-1].replace("T", " "),
-        "text": text,
-        "hash": last.hex(),
-        "actor": copied.pop("stored_actor"),
-        "sentence": copied.pop("stored_sentence"),
-        **copied,
-        "actor_id": copied["actor_id"].hex if copied["actor_id"] else None,
-    }
-    names, marks = ", ".join(row), ", ".join("?" * len(row))
-    database.execute(
-        f"INSERT INTO connections_auditevent ({names}) VALUES ({marks})",  # noqa: S608 - our own
-        list(row.values()),
-    )
-
-
-def test_what_nobody_touched_is_whole(verify: Callable[..., Report]) -> None:
-    report = verify()
-    assert found(report) == (None, None)
+def test_what_nobody_touched_is_whole(copy: Copy) -> None:
+    report = copy.verify()
+    assert found(report) == NOTHING
     assert (report.size, report.checkpoints) == (EVENTS, len(SEEN))
 
 
-def test_a_rewrite_that_changes_nothing_is_whole(copy: Path, verify: Callable[..., Report]) -> None:
-    rewrite(copy, lambda texts: texts)
-    assert found(verify()) == (None, None)
+def test_a_rewrite_that_changes_nothing_is_whole(copy: Copy) -> None:
+    copy.rewrite(lambda texts: texts)
+    assert found(copy.verify()) == NOTHING
 
 
-def test_an_edited_event_is_named(copy: Path, verify: Callable[..., Report]) -> None:
-    run(
-        copy,
-        "UPDATE connections_auditevent SET text = replace(text, 'Act 6', 'Act 66') WHERE seq = 6",
-    )
-    assert found(verify()) == (Fault.EDITED, 6)
+# --- Events -------------------------------------------------------------------------------------
 
 
-def test_a_deleted_event_is_named(copy: Path, verify: Callable[..., Report]) -> None:
-    run(copy, "DELETE FROM connections_auditevent WHERE seq = 6")
-    assert found(verify()) == (Fault.DELETED, 6)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "text = replace(text, 'Act 6', 'Act 66')",
+        "text = replace(text, 'Act 6', 'Act 66'), sentence = replace(sentence, '6', '66')",
+        "text = 'nonsense'",
+        "text = '[]'",
+        "text = text || ' '",
+        "hash = replace(hash, substr(hash, 1, 1), 'g')",
+        "previous = replace(previous, substr(previous, 1, 1), 'g')",
+    ],
+)
+def test_an_edited_event_is_named(copy: Copy, change: str) -> None:
+    copy.run(f"UPDATE connections_auditevent SET {change} WHERE seq = 6")  # noqa: S608 - our own
+    assert found(copy.verify()) == exactly(Fault.EDITED, 6)
 
 
-def test_a_deleted_event_whose_place_was_closed_is_named(
-    copy: Path, verify: Callable[..., Report]
-) -> None:
-    run(
-        copy,
+def test_an_edited_event_whose_hash_was_made_anew_is_named_and_not_the_next(copy: Copy) -> None:
+    document = copy.document(6) | {"details": {"number": 66}}
+    copy.run("DELETE FROM connections_auditevent WHERE seq = 6")
+    copy.put(document, after=5)
+    assert found(copy.verify()) == exactly(Fault.REHASHED, 6)
+
+
+def test_a_deleted_event_is_named(copy: Copy) -> None:
+    copy.run("DELETE FROM connections_auditevent WHERE seq = 6")
+    assert found(copy.verify()) == exactly(Fault.DELETED, 6)
+
+
+def test_the_first_event_is_missed_too(copy: Copy) -> None:
+    copy.run("DELETE FROM connections_auditevent WHERE seq = 1")
+    assert found(copy.verify()) == exactly(Fault.DELETED, 1)
+
+
+def test_a_deleted_event_whose_place_was_closed_is_named(copy: Copy) -> None:
+    copy.run(
         "DELETE FROM connections_auditevent WHERE seq = 6",
         "UPDATE connections_auditevent SET seq = -seq WHERE seq > 6",
         "UPDATE connections_auditevent SET seq = -seq - 1 WHERE seq < 0",
     )
-    assert found(verify()) == (Fault.DELETED, 6)
+    assert found(copy.verify()) == exactly(Fault.DELETED, 6)
 
 
-def test_reordered_events_are_named(copy: Path, verify: Callable[..., Report]) -> None:
-    run(
-        copy,
+def test_reordered_events_are_named(copy: Copy) -> None:
+    copy.run(
         "UPDATE connections_auditevent SET seq = -6 WHERE seq = 6",
-        "UPDATE connections_auditevent SET seq = 6 WHERE seq = 9",
-        "UPDATE connections_auditevent SET seq = 9 WHERE seq = -6",
+        "UPDATE connections_auditevent SET seq = 6 WHERE seq = 10",
+        "UPDATE connections_auditevent SET seq = 10 WHERE seq = -6",
     )
-    assert found(verify()) == (Fault.REORDERED, 6)
+    assert found(copy.verify()) == exactly(Fault.REORDERED, 6)
 
 
-def test_a_chain_made_anew_after_an_edit_is_named(
-    copy: Path, verify: Callable[..., Report]
-) -> None:
-    rewrite(copy, lambda texts: [text.replace("Act 6.", "Act 7.") for text in texts])
-    assert found(verify()) == (Fault.REHASHED, 5)
-
-
-def test_a_truncated_record_is_named_by_a_checkpoint_that_was_kept_elsewhere(
-    copy: Path, verify: Callable[..., Report]
-) -> None:
-    with closing(sqlite3.connect(copy)) as database:
-        [(note,)] = database.execute("SELECT note FROM connections_checkpoint WHERE size = 12")
-    rewrite(copy, lambda texts: texts[:9])
-    run(copy, "DELETE FROM connections_checkpoint WHERE size > 9")
-    assert found(verify()) == (None, None)
-    assert found(verify(("kept.txt", note))) == (Fault.TRUNCATED, 10)
-
-
-def test_a_truncated_record_is_named_by_a_stored_checkpoint(
-    copy: Path, verify: Callable[..., Report]
-) -> None:
-    rewrite(copy, lambda texts: texts[:9])
-    assert found(verify()) == (Fault.TRUNCATED, 10)
-
-
-def test_a_record_cut_without_its_head_is_named(copy: Path, verify: Callable[..., Report]) -> None:
-    run(copy, "DELETE FROM connections_auditevent WHERE seq > 9")
-    assert found(verify()) == (Fault.DELETED, 10)
-
-
-def test_a_rewrite_signed_with_another_key_is_named(
-    copy: Path, verify: Callable[..., Report]
-) -> None:
-    rewrite(copy, lambda texts: [text.replace("Act 6.", "Act 7.") for text in texts])
-    key = signing_key_of(new_signing_key_text())
-    with closing(sqlite3.connect(copy)) as database:
-        [(origin, frontier)] = database.execute(
-            "SELECT origin, frontier FROM connections_audithead"
-        )
-        root = chain.root_of(chain.frontier_of(frontier))
-        note = sign(origin=origin, size=EVENTS, root=root, key=key)
-        database.execute("DELETE FROM connections_checkpoint")
-        database.execute(
-            "INSERT INTO connections_checkpoint (size, root, fingerprint, note, made_at) "
-            "VALUES (?, ?, ?, ?, '2026-01-01 00:00:00')",
-            [EVENTS, root.hex(), key.fingerprint, note],
-        )
-        database.commit()
-    assert found(verify()) == (Fault.OTHER_KEY, 1)
-
-
-def test_a_checkpoint_from_elsewhere_signed_with_another_key_is_named(
-    copy: Path, verify: Callable[..., Report]
-) -> None:
-    with closing(sqlite3.connect(copy)) as database:
-        [(origin,)] = database.execute("SELECT origin FROM connections_audithead")
-    key = signing_key_of(new_signing_key_text())
-    note = sign(origin=origin, size=3, root=bytes(32), key=key)
-    assert found(verify(("kept.txt", note))) == (Fault.OTHER_KEY, 1)
-
-
-def test_an_event_put_in_the_middle_is_named(copy: Path, verify: Callable[..., Report]) -> None:
-    run(
-        copy,
+def test_an_event_put_in_the_middle_is_named(copy: Copy) -> None:
+    copy.run(
         "UPDATE connections_auditevent SET seq = -seq WHERE seq > 5",
         "UPDATE connections_auditevent SET seq = 1 - seq WHERE seq < 0",
         "UPDATE connections_audithead SET size = size + 1",
     )
-    with closing(sqlite3.connect(copy)) as database:
-        [(text, last)] = database.execute(
-            "SELECT text, hash FROM connections_auditevent WHERE seq = 5"
-        )
-        document = json.loads(text) | {"seq": 6, "sentence": "Never done."}
-        text = chain.canonical_text(document)
-        last = chain.event_hash(bytes.fromhex(last), text.encode())
-        insert(database, document, text=text, last=last)
-        database.commit()
-    assert found(verify()) == (Fault.INSERTED, 6)
+    copy.put(copy.document(5) | {"sentence": "Never done."}, after=5)
+    assert found(copy.verify()) == exactly(Fault.INSERTED, 6)
+
+
+def test_an_event_put_behind_the_end_is_named(copy: Copy) -> None:
+    copy.put(copy.document(EVENTS) | {"sentence": "Never done."}, after=EVENTS)
+    assert found(copy.verify()) == exactly(Fault.INSERTED, EVENTS + 1)
+
+
+def test_an_event_of_no_known_form_is_named(copy: Copy) -> None:
+    document = copy.document(12)
+    del document["refs"]
+    copy.run("DELETE FROM connections_checkpoint WHERE size = 12")
+    copy.rewrite(lambda texts: [*texts[:-1], json.dumps(document)])
+    assert found(copy.verify()) == exactly(Fault.EDITED, 12)
 
 
 @pytest.mark.parametrize(
@@ -264,41 +181,247 @@ def test_an_event_put_in_the_middle_is_named(copy: Path, verify: Callable[..., R
         "at = '2020-01-01 00:00:00'",
         "request_id = 'x'",
         "subject_id = 'x'",
+        "subject_type = 'person'",
         "sentence = 'Act 8.'",
     ],
 )
-def test_a_changed_column_is_named(copy: Path, verify: Callable[..., Report], change: str) -> None:
-    run(copy, f"UPDATE connections_auditevent SET {change} WHERE seq = 7")  # noqa: S608 - our own
-    assert found(verify()) == (Fault.COLUMN, 7)
+def test_a_changed_column_is_named(copy: Copy, change: str) -> None:
+    copy.run(f"UPDATE connections_auditevent SET {change} WHERE seq = 7")  # noqa: S608 - our own
+    assert found(copy.verify()) == exactly(Fault.COLUMN, 7)
 
 
-def test_a_changed_name_is_named(copy: Path, verify: Callable[..., Report]) -> None:
-    run(copy, "UPDATE connections_erasablevalue SET value = 'Eve'")
-    assert found(verify()) == (Fault.VALUE, 1)
+# --- Names --------------------------------------------------------------------------------------
 
 
-def test_a_changed_head_is_named(copy: Path, verify: Callable[..., Report]) -> None:
-    run(copy, "UPDATE connections_audithead SET hash = 'ff'")
-    assert found(verify()) == (Fault.HEAD, EVENTS)
-
-
-def test_a_changed_checkpoint_is_named(copy: Path, verify: Callable[..., Report]) -> None:
-    run(copy, "UPDATE connections_checkpoint SET root = 'ff' WHERE size = 8")
-    assert found(verify()) == (Fault.CHECKPOINT, 1)
-
-
-def test_without_the_public_keys_it_cannot_be_checked(
-    copy: Path, verify: Callable[..., Report]
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE connections_erasablevalue SET value = 'Eve'",
+        "UPDATE connections_erasablevalue SET salt = 'nonsense'",
+        "UPDATE connections_erasablevalue SET kind = 'address'",
+        "UPDATE connections_erasablevalue SET person_number = 7",
+        "UPDATE connections_erasablevalue SET person_id = NULL",
+        "DELETE FROM connections_erasablevalue",
+    ],
+)
+def test_a_changed_name_is_named_at_the_first_event_that_bears_it(
+    copy: Copy, statement: str
 ) -> None:
-    copy.with_name("signing_key.json").unlink()
-    with pytest.raises(audit_verification.CannotCheckError):
-        verify()
+    copy.run(statement)
+    assert found(copy.verify()) == exactly(Fault.VALUE, 1)
 
 
-def test_a_checkpoint_of_another_record_cannot_be_checked(
-    copy: Path, verify: Callable[..., Report]
+def test_the_commitment_of_an_erased_name_is_still_held(copy: Copy) -> None:
+    with copy.open():
+        erasure.erase_person(actor=command_actor(), person=Person.objects.get())
+    assert found(copy.verify()) == NOTHING
+    copy.run("UPDATE connections_erasablevalue SET commitment = 'ff'")
+    assert found(copy.verify()) == exactly(Fault.VALUE, 1)
+
+
+# --- The end ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["hash = 'ff'", "frontier = ''", "frontier = 'nonsense'"])
+def test_a_changed_head_is_named(copy: Copy, change: str) -> None:
+    copy.run(f"UPDATE connections_audithead SET {change}")  # noqa: S608 - our own
+    assert found(copy.verify()) == exactly(Fault.HEAD, EVENTS)
+
+
+def test_a_record_cut_without_its_head_is_named(copy: Copy) -> None:
+    copy.run("DELETE FROM connections_auditevent WHERE seq > 9")
+    assert found(copy.verify()) == exactly(Fault.DELETED, 10)
+
+
+def test_a_truncated_record_is_named_by_a_stored_checkpoint(copy: Copy) -> None:
+    copy.rewrite(lambda texts: texts[:10])
+    assert found(copy.verify()) == exactly(Fault.TRUNCATED, 11)
+
+
+def test_a_truncated_record_is_named_by_a_checkpoint_that_was_kept_elsewhere(copy: Copy) -> None:
+    note = copy.note_at(12)
+    copy.rewrite(lambda texts: texts[:10])
+    copy.run("DELETE FROM connections_checkpoint WHERE size > 10")
+    assert found(copy.verify()) == NOTHING
+    assert found(copy.verify(("kept.txt", note))) == exactly(Fault.TRUNCATED, 11)
+
+
+def test_a_truncated_record_is_named_by_what_a_verification_has_seen(copy: Copy) -> None:
+    with copy.open():
+        list(verifications.verify_and_store())
+    copy.rewrite(lambda texts: texts[:10])
+    copy.run("DELETE FROM connections_checkpoint WHERE size > 10")
+    assert found(copy.verify()) == exactly(Fault.TRUNCATED, 11)
+
+
+# --- Chains made anew ---------------------------------------------------------------------------
+
+
+def test_a_chain_made_anew_is_bounded_by_the_checkpoints_around_it(copy: Copy) -> None:
+    copy.rewrite(lambda texts: [text.replace("Act 6.", "Act 7.") for text in texts])
+    assert found(copy.verify()) == (Fault.REHASHED, 5, 8)
+
+
+def test_checkpoints_from_elsewhere_narrow_it(copy: Copy) -> None:
+    kept = [(f"{size}.txt", copy.note_at(size)) for size in (4, 8)]
+    copy.run("DELETE FROM connections_checkpoint WHERE size < 12")
+    copy.rewrite(lambda texts: [text.replace("Act 6.", "Act 7.") for text in texts])
+    assert found(copy.verify()) == (Fault.REHASHED, 1, 12)
+    assert found(copy.verify(*kept)) == (Fault.REHASHED, 5, 8)
+
+
+def test_a_rewrite_signed_with_another_key_is_named(copy: Copy) -> None:
+    copy.rewrite(lambda texts: [text.replace("Act 6.", "Act 7.") for text in texts])
+    copy.sign_with(another_key())
+    assert found(copy.verify()) == (Fault.OTHER_KEY, 1, EVENTS)
+
+
+def test_a_checkpoint_from_elsewhere_signed_with_another_key_is_named(copy: Copy) -> None:
+    origin = copy.note_at(4).partition("\n")[0]
+    note = sign(origin=origin, size=3, root=bytes(32), key=another_key())
+    assert found(copy.verify(("kept.txt", note))) == (Fault.OTHER_KEY, 1, 3)
+
+
+# --- Keys and checkpoints -----------------------------------------------------------------------
+
+
+def rotation(copy: Copy, **changed: Any) -> dict[str, Any]:
+    """The event of the rotation, with some of its details changed."""
+    document = copy.document(ROTATED)
+    return document | {"details": document["details"] | changed}
+
+
+def replaced(document: dict[str, Any]) -> Any:
+    def change(texts: list[str]) -> list[str]:
+        return [*texts[: ROTATED - 1], json.dumps(document), *texts[ROTATED:]]
+
+    return change
+
+
+def test_a_rotation_that_the_former_key_did_not_sign_is_named(copy: Copy) -> None:
+    copy.run("DELETE FROM connections_checkpoint WHERE size > 8")
+    forged = rotation(copy, signature_by_previous=base64.b64encode(bytes(64)).decode())
+    copy.rewrite(replaced(forged))
+    assert found(copy.verify()) == exactly(Fault.ROTATION, ROTATED)
+
+
+def test_a_rotation_to_a_key_of_somebody_else_is_named(copy: Copy) -> None:
+    """Signed by the new key alone: whoever adds it does not have the key in force."""
+    theirs = another_key()
+    ours = read_signing_key(copy.key_file)
+    origin = copy.note_at(4).partition("\n")[0]
+    statement = rotation_statement(
+        origin=origin, size=EVENTS, previous=ours.public_key, new=theirs.public_key
+    )
+    signature = base64.b64encode(theirs.sign(statement)).decode()
+    added = rotation(
+        copy,
+        size=EVENTS,
+        previous_public_key=base64.b64encode(ours.public_key).decode(),
+        public_key=base64.b64encode(theirs.public_key).decode(),
+        signature_by_previous=signature,
+        signature_by_new=signature,
+    )
+    copy.rewrite(lambda texts: [*texts, json.dumps(added)])
+    assert found(copy.verify()) == exactly(Fault.ROTATION, EVENTS + 1)
+
+
+def test_a_rotation_without_its_details_is_named(copy: Copy) -> None:
+    copy.run("DELETE FROM connections_checkpoint WHERE size > 8")
+    copy.rewrite(replaced(copy.document(ROTATED) | {"details": {}}))
+    assert found(copy.verify()) == exactly(Fault.ROTATION, ROTATED)
+
+
+def test_a_rotation_that_was_taken_out_is_named(copy: Copy) -> None:
+    copy.run("DELETE FROM connections_checkpoint WHERE size > 8")
+    copy.rewrite(lambda texts: [*texts[: ROTATED - 1], *texts[ROTATED:]])
+    assert found(copy.verify()) == (Fault.ROTATION, 9, EVENTS - 1)
+
+
+def test_a_checkpoint_signed_with_a_key_before_its_time_is_named(copy: Copy) -> None:
+    """The newest key alone signs again what the former one had signed."""
+    copy.rewrite(lambda texts: texts[: ROTATED - 1])
+    copy.sign_with(read_signing_key(copy.key_file), size=8)
+    assert found(copy.verify()) == (Fault.ROTATION, 1, 8)
+
+
+@pytest.mark.parametrize(
+    "change", ["root = 'ff'", "note = 'nonsense'", "note = replace(note, 'orgadmin', 'other')"]
+)
+def test_a_changed_checkpoint_is_named_with_what_it_no_longer_shows(
+    copy: Copy, change: str
 ) -> None:
-    key = read_signing_key(copy.with_name("signing_key.json"))
+    copy.run(f"UPDATE connections_checkpoint SET {change} WHERE size = 8")  # noqa: S608 - our own
+    assert found(copy.verify()) == (Fault.CHECKPOINT, 5, 8)
+
+
+@pytest.mark.parametrize("size", SEEN)
+def test_the_signature_of_every_checkpoint_is_checked(copy: Copy, size: int) -> None:
+    note = copy.note_at(size)
+    head, _, signature = note.rstrip("\n").rpartition(" ")
+    data = bytearray(base64.b64decode(signature))
+    data[-1] ^= 1
+    forged = f"{head} {base64.b64encode(data).decode()}\n"
+    copy.run(f"UPDATE connections_checkpoint SET note = '{forged}' WHERE size = {size}")  # noqa: S608 - our own
+    report = copy.verify()
+    assert (report.fault, report.at_latest) == (Fault.OTHER_KEY, size)
+
+
+# --- What cannot be checked ---------------------------------------------------------------------
+
+
+def test_without_the_public_keys_it_cannot_be_checked(copy: Copy) -> None:
+    copy.key_file.unlink()
+    with pytest.raises(CannotCheckError):
+        copy.verify()
+
+
+def test_a_checkpoint_of_another_record_cannot_be_checked(copy: Copy) -> None:
+    key = read_signing_key(copy.key_file)
     note = sign(origin="orgadmin/other", size=1, root=bytes(32), key=key)
-    with pytest.raises(audit_verification.CannotCheckError):
-        verify(("kept.txt", note))
+    with pytest.raises(CannotCheckError):
+        copy.verify(("kept.txt", note))
+
+
+# --- The command --------------------------------------------------------------------------------
+
+
+def run_command(copy: Copy, *arguments: str) -> tuple[int, str]:
+    out = StringIO()
+    with copy.open():
+        try:
+            call_command("verify_audit", *arguments, stdout=out)
+        except SystemExit as ended:
+            return int(str(ended.code)), out.getvalue()
+        except CommandError as error:
+            return error.returncode, str(error)
+    return 0, out.getvalue()
+
+
+def test_the_command_ends_with_0_for_a_whole_record(copy: Copy) -> None:
+    code, said = run_command(copy)
+    assert (code, said.startswith("The record is whole.")) == (0, True)
+
+
+def test_the_command_ends_with_1_and_names_the_stretch(copy: Copy) -> None:
+    copy.rewrite(lambda texts: [text.replace("Act 6.", "Act 7.") for text in texts])
+    code, said = run_command(copy)
+    assert code == 1
+    assert said.startswith("BROKEN (re-hashed) at an event between 5 and 8.")
+    code, said = run_command(copy, "--json")
+    document = json.loads(said)
+    assert (code, document["whole"], document["fault"]) == (1, False, "re-hashed")
+    assert (document["first_bad_seq"], document["first_bad_at_latest"]) == (5, 8)
+
+
+def test_the_command_ends_with_2_when_it_could_not_check(copy: Copy, tmp_path: Path) -> None:
+    code, said = run_command(copy, "--checkpoint", str(tmp_path / "nowhere.txt"))
+    assert (code, "cannot be read" in said) == (2, True)
+    copy.run("DELETE FROM connections_audithead")
+    assert run_command(copy)[0] == 2
+
+
+def test_keys_can_be_replaced_in_a_copy_and_it_stays_whole(copy: Copy) -> None:
+    with copy.open():
+        checkpoints.rotate_signing_key(actor=command_actor())
+    assert found(copy.verify()) == NOTHING

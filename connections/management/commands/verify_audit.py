@@ -71,6 +71,7 @@ def _document(report: Report) -> dict[str, Any]:
         "checkpoints": report.checkpoints,
         "fault": report.fault,
         "first_bad_seq": report.first_bad_seq,
+        "first_bad_at_latest": report.at_latest,
         "message": report.message,
     }
 
@@ -79,4 +80,7 @@ def _text(report: Report) -> str:
     counted = f"{report.size} events, {report.checkpoints} checkpoints"
     if report.fault is None:
         return f"{report.message} {counted}."
-    return f"BROKEN ({report.fault}) at event {report.first_bad_seq}. {report.message} {counted}."
+    where = f"event {report.first_bad_seq}"
+    if report.at_latest != report.first_bad_seq:
+        where = f"an event between {report.first_bad_seq} and {report.at_latest}"
+    return f"BROKEN ({report.fault}) at {where}. {report.message} {counted}."

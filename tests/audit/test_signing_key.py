@@ -1,0 +1,108 @@
+"""Replacing the key that signs, whenever a process dies over it or a machine keeps the old file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import transaction
+from pytest_django import Settings
+
+from connections.actors import command_actor
+from connections.models import AuditEvent, AuditHead, Checkpoint
+from connections.services import audit, checkpoints
+from connections.services.audit import Code
+from connections.services.audit_verification import verify_record
+from connections.signing_key import SigningKeyError, load_signing_key, stage_signing_key
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+
+@pytest.fixture
+def key_file(settings: Settings) -> Path:
+    """The key of a record that is signed already."""
+    act()
+    checkpoints.make_checkpoint()
+    return Path(settings.SIGNING_KEY_FILE)
+
+
+def act(code: Code = Code.EXPORT_STARTED) -> None:
+    audit.record(code=code, actor=command_actor(), sentence="Done.")
+
+
+def document(path: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(path.read_text())
+    return read
+
+
+def rotate_and_die() -> None:
+    """What is left by a process that dies as soon as the event of its rotation is committed."""
+    with audit.act():
+        head = AuditHead.objects.select_for_update().get()
+        old = load_signing_key()
+        new = stage_signing_key()
+        checkpoints._record_rotation(old=old, new=new, head=head, actor=command_actor())
+
+
+def test_a_rotation_keeps_the_public_half_of_the_old_key(key_file: Path) -> None:
+    old = load_signing_key()
+    new = checkpoints.rotate_signing_key(actor=command_actor())
+    assert new.public_keys == (old.public_key, new.public_key)
+    stored = document(key_file)
+    assert "next" not in stored
+    assert [set(each) for each in stored["previous"]] == [{"public_key", "replaced_at"}]
+
+
+def test_what_dies_after_the_event_is_finished_by_whoever_signs_next(key_file: Path) -> None:
+    old = load_signing_key()
+    rotate_and_die()
+    assert document(key_file)["next"]
+    act(Code.DELETION_SETTLED)
+    assert "next" not in document(key_file)
+    key = load_signing_key()
+    assert key.previous_public_keys == (old.public_key,)
+    assert Checkpoint.objects.latest("size").fingerprint == key.fingerprint
+    assert verify_record().fault is None
+
+
+def test_a_record_is_whole_while_a_rotation_is_not_finished(key_file: Path) -> None:
+    rotate_and_die()
+    assert verify_record().fault is None
+
+
+def test_what_dies_before_the_event_changes_nothing(key_file: Path) -> None:
+    old = load_signing_key()
+    with transaction.atomic():
+        rotate_and_die()
+        transaction.set_rollback(True)
+    assert document(key_file)["next"]
+    act(Code.DELETION_SETTLED)
+    assert load_signing_key().fingerprint == old.fingerprint
+    assert verify_record().fault is None
+    new = checkpoints.rotate_signing_key(actor=command_actor())
+    assert new.previous_public_keys == (old.public_key,)
+    assert verify_record().fault is None
+
+
+def test_a_machine_that_kept_the_old_file_signs_nothing_and_says_so(
+    key_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = key_file.read_text()
+    checkpoints.rotate_signing_key(actor=command_actor())
+    before = Checkpoint.objects.count()
+    key_file.write_text(kept)
+    with pytest.raises(SigningKeyError, match="Put the newest file there"):
+        checkpoints.make_checkpoint()
+    act(Code.DELETION_SETTLED)
+    assert AuditEvent.objects.filter(code=Code.DELETION_SETTLED).exists()
+    assert Checkpoint.objects.count() == before
+    assert "No checkpoint was made" in caplog.text
+
+
+def test_a_file_whose_waiting_key_was_altered_is_refused(key_file: Path) -> None:
+    stage_signing_key()
+    altered = document(key_file)
+    altered["next"]["public_key"] = altered["public_key"]
+    key_file.write_text(json.dumps(altered))
+    with pytest.raises(SigningKeyError, match="altered"):
+        load_signing_key()
