@@ -1,7 +1,8 @@
 """Write a record of N events, verify it, and say how long each took: `python -m benchmarks.audit`.
 
-It works in a throw-away data directory on SQLite and fails when verifying takes longer than
-2 s for 100,000 events, or when memory grows with the record.
+It works in a throw-away data directory on SQLite and fails when verifying takes longer than 2 s
+of processor time for 100,000 events with a hundred checkpoints, or when memory grows with the
+record. The clock's time stands beside it: on a busy machine it says more about the others.
 """
 
 import argparse
@@ -23,7 +24,7 @@ django.setup()
 from django.core.management import call_command  # noqa: E402 - needs the set-up
 from django.db import transaction  # noqa: E402
 
-from connections.actors import command_actor, person_actor  # noqa: E402
+from connections.actors import Actor, command_actor, person_actor  # noqa: E402
 from connections.models import Person  # noqa: E402
 from connections.services import audit, checkpoints, erasable  # noqa: E402
 from connections.services.audit_verification import verify_record  # noqa: E402
@@ -34,23 +35,32 @@ BATCH = 1000
 
 
 def fill(events: int) -> float:
-    """Append events as the services do, a thousand in a transaction; seconds for each."""
+    """Append events as acts of two events each do, in transactions of a thousand; seconds for each.
+
+    There is a checkpoint after each thousand.
+    """
     person = Person.objects.create(username="ada", first_name="Ada", last_name="Lovelace")
     actors = [person_actor(person=person, request_id="f" * 32), command_actor()]
-    started = time.perf_counter()
+    started = time.process_time()
     for first in range(0, events, BATCH):
         with transaction.atomic():
-            for number in range(first, min(first + BATCH, events)):
-                actor = actors[number % 2]
-                audit.record(
-                    code=audit.Code.DELETION_LOOKED,
-                    actor=actor,
-                    subject=person,
-                    sentence=f"{erasable.name(actor)} looked at Payments EU → Group SOC.",
-                    details={"found": "not listed", "number": number, "state": "unknown"},
-                )
+            for number in range(first, min(first + BATCH, events), 2):
+                with audit.act():
+                    for actor in actors:
+                        look(actor, person=person, number=number)
         checkpoints.make_checkpoint()
-    return (time.perf_counter() - started) / events
+    return (time.process_time() - started) / events
+
+
+def look(actor: Actor, *, person: Person, number: int) -> None:
+    """One event such as there are most of."""
+    audit.record(
+        code=audit.Code.DELETION_LOOKED,
+        actor=actor,
+        subject=person,
+        sentence=f"{erasable.name(actor)} looked at Payments EU → Group SOC.",
+        details={"found": "not listed", "number": number, "state": "unknown"},
+    )
 
 
 def memory() -> float:
@@ -66,16 +76,19 @@ def main() -> int:
     call_command("migrate", interactive=False, verbosity=0)
     each = fill(events)
     before = memory()
-    seconds = []
+    seconds, by_clock = [], []
     for _ in range(3):
-        started = time.perf_counter()
+        started, began = time.process_time(), time.perf_counter()
         report = verify_record()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
+        by_clock.append(time.perf_counter() - began)
     document = {
         "events": events,
         "whole": report.fault is None,
-        "append_microseconds": round(each * 1e6),
-        "verify_seconds": round(min(seconds), 3),
+        "checkpoints": report.checkpoints,
+        "append_processor_microseconds": round(each * 1e6),
+        "verify_processor_seconds": round(min(seconds), 3),
+        "verify_seconds": round(min(by_clock), 3),
         "verify_grew_mb": round(memory() - before, 1),
     }
     sys.stdout.write(json.dumps(document) + "\n")

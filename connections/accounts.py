@@ -59,7 +59,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 address=client_address(request), agent=request.headers.get("User-Agent", "")
             )
             sign_ins.record_sign_in(
-                person=user, request_id=request_id_of(request), ways=ways_of(request, user)
+                person=user,
+                request_id=request_id_of(request),
+                ways=ways_of(request, user),
+                address=client_address(request),
+                agent=request.headers.get("User-Agent", ""),
             )
 
     def logout(self, request: HttpRequest) -> None:
@@ -87,6 +91,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             login=credentials.get("username") or credentials.get("email") or "",
             address=client_address(request),
             request_id=request_id_of(request),
+            agent=request.headers.get("User-Agent", ""),
         )
 
     def send_password_reset_mail(self, user: Person, email: str, context: dict[str, Any]) -> None:

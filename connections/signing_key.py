@@ -123,7 +123,12 @@ def _announced_key() -> bytes | None:
     """The public key that the newest rotation put in place."""
     rotations = AuditEvent.objects.filter(code="signing_key.rotated").order_by("-seq")
     newest = rotations.first()
-    return base64.b64decode(newest.details["public_key"]) if newest else None
+    try:
+        return _decode(newest.details["public_key"]) if newest else None
+    except (KeyError, TypeError, ValueError):
+        raise SigningKeyError(
+            f"Event {newest} does not say which key signs. Run: ./run manage verify_audit"
+        ) from None
 
 
 def stage_signing_key() -> SigningKey:

@@ -406,7 +406,7 @@ class Comparer:
 
 # --- Events and the names in them ---------------------------------------------------------------
 
-_REFERENCE = re.compile(r"\{\{|\}\}|\{(?:name|address):([0-9]+)\}", re.ASCII)
+_REFERENCE = re.compile(r"\{\{|\}\}|\{(?:name|address|agent):([0-9]+)\}", re.ASCII)
 
 
 class Event:
@@ -461,7 +461,8 @@ def shown_as(row: dict[str, Any]) -> str:
         return str(row["value"])
     if row["kind"] == "name":
         return f"erased person no. {row['person_number']}"
-    return f"erased address no. {row['number']}"
+    what = "browser" if row["kind"] == "agent" else "address"
+    return f"erased {what} no. {row['number']}"
 
 
 # --- Deletions against their events -------------------------------------------------------------

@@ -234,7 +234,8 @@ class Migration(migrations.Migration):
                 (
                     "kind",
                     models.CharField(
-                        choices=[("name", "Name"), ("address", "Address")], max_length=16
+                        choices=[("name", "Name"), ("address", "Address"), ("agent", "Agent")],
+                        max_length=16,
                     ),
                 ),
                 ("value", models.CharField(blank=True, max_length=400)),

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import models
 
-_REFERENCE = re.compile(r"\{\{|\}\}|\{(?:name|address):([0-9]+)\}")
+_REFERENCE = re.compile(r"\{\{|\}\}|\{(?:name|address|agent):([0-9]+)\}")
 
 
 class AuditEvent(models.Model):
@@ -91,7 +91,7 @@ class AuditEvent(models.Model):
 
 
 class ErasableValue(models.Model):
-    """A name or a network address, written once for each person and value.
+    """A name, a network address or a browser, written once for each person and value.
 
     The one update that the triggers allow empties value and salt. Events hold the commitment,
     so they verify all the same.
@@ -100,6 +100,7 @@ class ErasableValue(models.Model):
     class Kind(models.TextChoices):
         NAME = "name"
         ADDRESS = "address"
+        AGENT = "agent"  # what a browser says of itself
 
     number = models.BigIntegerField(primary_key=True)
     # The number of the first row about the same person.
@@ -128,7 +129,8 @@ class ErasableValue(models.Model):
             return self.value
         if self.kind == self.Kind.NAME:
             return f"erased person no. {self.person_number}"
-        return f"erased address no. {self.number}"
+        what = "browser" if self.kind == self.Kind.AGENT else "address"
+        return f"erased {what} no. {self.number}"
 
 
 class AuditHead(models.Model):

@@ -20,7 +20,7 @@ from connections.models import AuditHead, ErasableValue, Person
 Kind = ErasableValue.Kind
 
 _OURS = secrets.token_hex(8)
-_MARK = re.compile(rf"\ufdd0{_OURS}:(name|address):([0-9a-f-]*):(.*?)\ufdd1", re.DOTALL)
+_MARK = re.compile(rf"\ufdd0{_OURS}:(name|address|agent):([0-9a-f-]*):(.*?)\ufdd1", re.DOTALL)
 _MAX_LENGTH = 400
 
 
@@ -45,6 +45,11 @@ def name(whom: Actor | Person) -> str:
 def address(text: str, *, of: Person | None) -> str:
     """The mark for a network address from which somebody came."""
     return _mark(Value(kind=Kind.ADDRESS, person_id=of.pk if of else None, text=text))
+
+
+def agent(text: str, *, of: Person | None) -> str:
+    """The mark for what somebody's browser said of itself."""
+    return _mark(Value(kind=Kind.AGENT, person_id=of.pk if of else None, text=text))
 
 
 def person_number(person: Person) -> int:

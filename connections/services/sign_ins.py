@@ -19,10 +19,18 @@ _WAYS = {
 
 
 @audit.act()
-def record_sign_in(*, person: Person, request_id: str, ways: Iterable[str] = ()) -> None:
-    """Record that a person is now signed in, and by what they proved who they are.
+def record_sign_in(
+    *,
+    person: Person,
+    request_id: str,
+    ways: Iterable[str] = (),
+    address: str = "",
+    agent: str = "",
+) -> None:
+    """Record that a person is now signed in, by what they proved who they are, and from where.
 
-    `ways` are keys of _WAYS, in the order in which they were given.
+    `ways` are keys of _WAYS, in the order in which they were given; `agent` is what the browser
+    says of itself.
     """
     ways = list(dict.fromkeys(ways))
     how = f" with {' and '.join(_WAYS[way] for way in ways)}" if ways else ""
@@ -30,7 +38,7 @@ def record_sign_in(*, person: Person, request_id: str, ways: Iterable[str] = ())
         code=Code.SIGNED_IN,
         actor=person_actor(person=person, request_id=request_id),
         subject=person,
-        sentence=f"{erasable.name(person)} signed in{how}.",
+        sentence=f"{erasable.name(person)} signed in{how}{_whence(address, agent, of=person)}.",
         details={"ways": ways},
     )
 
@@ -47,7 +55,7 @@ def record_sign_out(*, person: Person, request_id: str) -> None:
 
 
 @audit.act()
-def record_failed_sign_in(*, login: str, address: str, request_id: str) -> None:
+def record_failed_sign_in(*, login: str, address: str, request_id: str, agent: str = "") -> None:
     """Record that somebody at a network address failed to sign in as `login`.
 
     What was typed is never kept: it may be a password in the wrong field.
@@ -58,7 +66,7 @@ def record_failed_sign_in(*, login: str, address: str, request_id: str) -> None:
         code=Code.SIGN_IN_FAILED,
         actor=_somebody(request_id),
         subject=person,
-        sentence=f"Signing in as {whom} failed, from {erasable.address(address, of=person)}.",
+        sentence=f"Signing in as {whom} failed{_whence(address, agent, of=person)}.",
     )
 
 
@@ -136,6 +144,11 @@ def record_reset_link_mailed(*, person: Person, address: str, request_id: str) -
         sentence=f"A link to choose a new password was mailed to {erasable.name(person)}, asked "
         f"for from {erasable.address(address, of=person)}.",
     )
+
+
+def _whence(address: str, agent: str, *, of: Person | None) -> str:
+    whence = f", from {erasable.address(address, of=of)}" if address else ""
+    return f"{whence} with {erasable.agent(agent, of=of)}" if agent else whence
 
 
 def _somebody(request_id: str) -> Actor:

@@ -26,7 +26,10 @@ def acts_of_ada(ada: Person, grace: Person, actor_for: Callable[[Person], Actor]
     for person in (ada, grace):
         audit.record(code=Code.EXPORT_STARTED, actor=actor_for(person), sentence="Exported.")
         sign_ins.record_failed_sign_in(
-            login=person.username, address=f"192.0.2.{len(person.username)}", request_id=""
+            login=person.username,
+            address=f"192.0.2.{len(person.username)}",
+            request_id="",
+            agent=f"Browser of {person.username}",
         )
     checkpoints.make_checkpoint()
     return ada
@@ -43,10 +46,12 @@ def everything_stored() -> str:
 
 def test_no_table_holds_a_name_or_an_address_afterwards(acts_of_ada: Person) -> None:
     before = everything_stored()
-    assert all(text in before for text in ("Ada", "ada@example.com", "192.0.2.3"))
+    assert all(text in before for text in ("Ada", "ada@example.com", "192.0.2.3", "Browser of"))
     erasure.erase_person(actor=command_actor(), person=acts_of_ada)
     after = everything_stored()
-    assert not [text for text in ("Ada", "'ada'", "ada@example.com", "192.0.2.3") if text in after]
+    assert not [
+        text for text in ("Ada", "'ada'", "ada@example.com", "192.0.2.3", "of ada") if text in after
+    ]
     assert "Grace" in after
     assert "192.0.2.5" in after
 
@@ -58,7 +63,8 @@ def test_the_record_is_whole_afterwards_and_shows_a_number(
     assert audit_verification.verify_record().fault is None
     told = [event.sentence for event in AuditEvent.objects.order_by("seq")]
     who = f"erased person no. {done.number}"
-    assert f"Signing in as {who} failed, from erased address no. 2." in told
+    whence = "erased address no. 2 with erased browser no. 3"
+    assert f"Signing in as {who} failed, from {whence}." in told
     assert f"{who} was erased: names and addresses were emptied." in told
     page = read(client_of(edith).get("/audit/"))
     assert who in page.text
@@ -104,7 +110,7 @@ def run(*arguments: str) -> Any:
 def test_the_command_says_how_the_person_is_called_now(acts_of_ada: Person) -> None:
     assert run("--username", "ADA", "--yes") == {
         "person_number": 1,
-        "values": 2,
+        "values": 3,
         "shared_names": 0,
     }
 

@@ -81,7 +81,10 @@ def test_a_code_is_asked_for_after_the_password_and_the_record_says_so(ada: Pers
     client = ask_for_code(ada)
     client.post(CODE, {"code": code_of(SECRET)})
     assert is_signed_in(client)
-    assert last_event().sentence == "Ada signed in with password and authenticator app."
+    assert (
+        last_event().sentence
+        == "Ada signed in with password and authenticator app, from 127.0.0.1."
+    )
 
 
 def test_a_code_is_good_for_one_sign_in(ada: Person) -> None:
@@ -99,7 +102,7 @@ def test_a_recovery_code_signs_in_once(ada: Person) -> None:
     client = ask_for_code(ada)
     client.post(CODE, {"code": code})
     assert is_signed_in(client)
-    assert last_event().sentence == "Ada signed in with password and recovery code."
+    assert last_event().sentence == "Ada signed in with password and recovery code, from 127.0.0.1."
     client = ask_for_code(ada)
     client.post(CODE, {"code": code})
     assert not is_signed_in(client)

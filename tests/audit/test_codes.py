@@ -1,0 +1,74 @@
+"""Every act has its code, every code is recorded somewhere, and each can be shown."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.test import Client
+
+from connections import wording
+from connections.actors import command_actor
+from connections.models import AuditEvent, Person
+from connections.services import audit
+from connections.services.audit import Code
+from tests.flows.support import read
+
+SERVICES = Path(__file__).parents[2] / "connections"
+# What DESIGN calls an act that matters, by the beginning of its codes.
+ACTS = (
+    "person.signed_in",
+    "person.sign_in_failed",
+    "person.added",
+    "person.changed",
+    "person.disabled",
+    "person.erased",
+    "sign_in_link.made",
+    "credential.added",
+    "credential.rotated",
+    "credential.verified",
+    "credential.retired",
+    "credential.policy_changed",
+    *(f"deletion.{what}" for what in ("requested", "approved", "declined", "withdrawn")),
+    *(f"deletion.{what}" for what in ("confirmed", "sending", "answered", "unknown", "settled")),
+    *(f"deletion.{what}" for what in ("verified", "contradicted", "still_present")),
+    *(f"export.{what}" for what in ("started", "finished", "aborted")),
+    "encryption_key.rotated",
+    "signing_key.rotated",
+    "record.verified",
+    "record.found_broken",
+)
+
+
+def test_every_act_that_matters_has_a_code() -> None:
+    assert set(ACTS) <= set(Code)
+
+
+def test_every_code_is_recorded_by_some_act() -> None:
+    texts = [path.read_text() for path in SERVICES.rglob("*.py") if path.name != "audit.py"]
+    used = set(re.findall(r"\bCode\.([A-Z_]+)", "\n".join(texts)))
+    assert {code.name for code in Code} - used == set()
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_a_code_is_about_something_and_says_what_happened(code: Code) -> None:
+    assert re.fullmatch(r"[a-z_]+\.[a-z_]+", code)
+
+
+@pytest.mark.django_db
+def test_every_code_is_shown_in_the_list_and_on_a_page_of_its_own(
+    client_of: Callable[[Person], Client], edith: Person
+) -> None:
+    details = {"outcome": "refused", "cause": "forbidden", "attempt": 1}
+    with audit.act():
+        for code in Code:
+            sentence = f"It happened: {code}."
+            audit.record(code=code, actor=command_actor(), sentence=sentence, details=details)
+    client = client_of(edith)
+    listed = read(client.get("/audit/")).text
+    for event in AuditEvent.objects.filter(stored_sentence__startswith="It happened"):
+        words = wording.event_words(event)
+        assert words.title
+        assert words.icon
+        assert event.sentence in listed
+        assert event.sentence in read(client.get(f"/audit/{event.seq}/")).text
