@@ -486,6 +486,13 @@ STEP_UP = (
         "_and_one_event_says_so",
     ),
     _mutant(
+        "a passkey checks its owner",
+        "connections/step_up.py",
+        "        user_verification=UserVerificationRequirement.REQUIRED,\n",
+        "        user_verification=UserVerificationRequirement.PREFERRED,\n",
+        "tests/step_up/test_passkey.py::test_a_key_that_was_merely_touched_is_none",
+    ),
+    _mutant(
         "allauth asks everybody",
         "connections/accounts.py",
         "        raise ReauthenticationRequired\n",
