@@ -576,4 +576,44 @@ NOTICES = (
     ),
 )
 
-MUTANTS = (*NETWORK, *RECORD, *REVIEW, *WITHIN, *KEEPING, *STEP_UP, *NOTICES)
+TAMPERING = "tests/audit/test_tampering.py"
+EVIDENCE = (
+    _mutant(
+        "each event names the hash it was chained to",
+        "connections/services/audit_rows.py",
+        "    if chained_to != previous:\n",
+        "    if False:\n",
+        f"{TAMPERING}::test_an_edited_event_whose_hash_was_made_anew_is_named_and_not_the_next",
+    ),
+    _mutant(
+        "the former key signs a rotation",
+        "connections/services/audit_keys.py",
+        "        and old.has_made(told[2], of=statement)\n",
+        "",
+        f"{TAMPERING}::test_a_rotation_that_the_former_key_did_not_sign_is_named",
+    ),
+    _mutant(
+        "a checkpoint is signed by the key in force",
+        "connections/services/audit_keys.py",
+        "        if known[self._now].has_signed(note):\n",
+        "        if self.check_any(note):\n",
+        f"{TAMPERING}::test_a_checkpoint_signed_with_a_key_before_its_time_is_named",
+    ),
+    _mutant(
+        "an old key file signs nothing",
+        "connections/signing_key.py",
+        "    if key.public_key != announced:\n",
+        "    if False:\n",
+        "tests/audit/test_signing_key.py"
+        "::test_a_machine_that_kept_the_old_file_signs_nothing_and_says_so",
+    ),
+    _mutant(
+        "an event behind the end is noticed",
+        "connections/services/audit_verification.py",
+        "    if before.events > size:\n",
+        "    if False:\n",
+        f"{TAMPERING}::test_an_event_put_behind_the_end_is_named",
+    ),
+)
+
+MUTANTS = (*NETWORK, *RECORD, *REVIEW, *WITHIN, *KEEPING, *STEP_UP, *NOTICES, *EVIDENCE)
