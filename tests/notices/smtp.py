@@ -54,7 +54,7 @@ class MailServer:
     @property
     def mailers(self) -> dict[str, Any]:
         """A value of MAILERS that leads here."""
-        options = {"host": "127.0.0.1", "port": self.port, "timeout": 1}
+        options = {"host": "127.0.0.1", "port": self.port, "timeout": 8}
         return {"default": {"BACKEND": "connections.mail.EmailBackend", "OPTIONS": options}}
 
 

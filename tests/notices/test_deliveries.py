@@ -36,11 +36,12 @@ MAIL, WEBHOOK, FILE = Notice.Channel.MAIL, Notice.Channel.WEBHOOK, Notice.Channe
 State = Notice.State
 
 
-@pytest.fixture(autouse=True)
-def _short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connections.mail.DEADLINE_SECONDS", 1.5)
-    monkeypatch.setattr("connections.webhooks.DEADLINE_SECONDS", 0.5)
-    monkeypatch.setattr("connections.webhooks.post.__kwdefaults__", {"deadline_seconds": 0.5})
+@pytest.fixture
+def _short_deadlines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For whoever hangs or drips; the others get their time, on a busy machine too."""
+    if any(word in request.node.name for word in ("hang", "drip", "leave")):
+        monkeypatch.setattr("connections.mail.DEADLINE_SECONDS", 1.5)
+        monkeypatch.setattr("connections.webhooks.post.__kwdefaults__", {"deadline_seconds": 0.5})
 
 
 def only(channel: Notice.Channel) -> Notice:
@@ -80,6 +81,7 @@ def test_while_a_secret_is_replaced_both_sign(
     assert receiver.seen[0].headers["webhook-signature"].count("v1,") == 2
 
 
+@pytest.mark.usefixtures("_short_deadlines")
 @pytest.mark.parametrize(
     ("play", "words", "status"),
     [
@@ -302,6 +304,7 @@ def test_foreign_names_cannot_add_a_header_or_turn_a_line_round(
     assert len(mail["Subject"]) < 200
 
 
+@pytest.mark.usefixtures("_short_deadlines")
 @pytest.mark.parametrize(
     ("fault", "words", "status"),
     [
@@ -324,6 +327,7 @@ def test_what_a_mail_server_does_not_take_is_tried_again(
     assert "@" not in notice.answer
 
 
+@pytest.mark.usefixtures("_short_deadlines")
 def test_a_mail_server_that_does_not_take_leave_has_taken_the_mail(
     tell: Tell, mail_server: MailServer, ada: Person
 ) -> None:
