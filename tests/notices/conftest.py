@@ -73,7 +73,7 @@ def tell(deletion: Deletion) -> Tell:
     """Record an event about the deletion, as the services do, by a person or the worker."""
 
     def act(
-        code: audit.Code = audit.Code.DELETION_SETTLED,
+        code: audit.Code = audit.Code.DELETION_UNKNOWN,
         *,
         by: Person | None = None,
         **details: str,

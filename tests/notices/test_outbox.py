@@ -172,7 +172,7 @@ def test_a_checkpoint_that_is_there_already_is_not_put_out_again(settings: Setti
 
 
 def test_the_same_news_for_the_same_destination_is_there_once(tell: Tell, ada: Person) -> None:
-    tell(audit.Code.DELETION_SETTLED)
+    tell()
     notices.announce(events=audit.events_of(subject=Deletion.objects.get()))
     assert Notice.objects.count() == 2
 
