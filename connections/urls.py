@@ -6,6 +6,7 @@ from connections.views import (
     accounts,
     approvals,
     audit,
+    bundles,
     credential_access,
     credential_keys,
     credentials,
@@ -90,6 +91,7 @@ urlpatterns = [
     path("audit/export/", audit.audit_export, name="audit-export"),
     path("audit/<int:seq>/", audit.audit_detail, name="audit-detail"),
     path("evidence/", evidence.evidence_detail, name="evidence-detail"),
+    path("evidence/bundle/", bundles.bundle_new, name="bundle-new"),
     path("evidence/verify/", evidence.evidence_verify, name="evidence-verify"),
     path(
         "evidence/checkpoints/<int:pk>/", evidence.checkpoint_download, name="checkpoint-download"

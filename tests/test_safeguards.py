@@ -3,6 +3,7 @@
 `python -m tests.mutations` removes them one by one to show that it is so.
 """
 
+import io
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from connections.services import (
     answers,
     approvals,
     audit,
+    bundles,
     deletions,
     endings,
     history,
@@ -140,6 +142,9 @@ ACTS: dict[str, Act] = {
         deletion=deletion, actor=actor, reason="x"
     ),
     "look": lambda deletion, actor: history.history_page(actor=actor, only=HistoryFilter()),
+    "bundle": lambda deletion, actor: bundles.make_bundle(
+        actor=actor, only=HistoryFilter(), asked_for="", output=io.BytesIO()
+    ),
     "export": lambda deletion, actor: history.prepare_export(
         actor=actor, only=HistoryFilter(), file_format="csv", asked_for=""
     ),

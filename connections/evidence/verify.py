@@ -649,7 +649,7 @@ section{border-top:2px solid #1a1a1a;margin-top:2rem;padding-top:.75rem}
 table{border-collapse:collapse;width:100%;margin:.5rem 0}
 th,td{text-align:left;vertical-align:top;padding:.2rem .75rem .2rem 0;border-bottom:1px solid #ccc}
 th{font-weight:600;white-space:nowrap}
-td.at,td.n{white-space:nowrap;font-variant-numeric:tabular-nums}
+td.at,td.n{white-space:nowrap;font-variant-numeric:tabular-nums}td.who{overflow-wrap:break-word}
 .outcome{font-weight:700;margin:.25rem 0}.id{color:#555;font-size:.85em}
 @media(max-width:36rem){th{white-space:normal}td.at{white-space:normal}}
 @media print{body{margin:0;max-width:none;font-size:10pt}section{break-inside:avoid-page}
@@ -686,6 +686,10 @@ def _when(value: Any) -> str:
     return html.escape(text[:19] + " UTC") if value else "–"
 
 
+def _by(name: Any, at: Any) -> str:
+    return ", ".join(told for told in (name and _text(name), at and _when(at)) if told) or "–"
+
+
 def page_start(population: dict[str, Any], sample: Sequence[str]) -> str:
     """deletions.html up to the first deletion."""
     period = population["period"]
@@ -708,7 +712,8 @@ def page_start(population: dict[str, Any], sample: Sequence[str]) -> str:
         "<title>Deletions of org connections</title>\n"
         f"<style>\n{_STYLE}</style>\n</head>\n<body>\n<h1>Deletions of org connections</h1>\n"
         "<p>What is written here proves nothing by itself: check the bundle with verify.py.</p>\n"
-        f"{_facts(facts)}<h2>Sample</h2>\n<ol>\n{links}</ol>\n"
+        f"{_facts(facts)}<h2>Sample</h2>\n<p>Drawn by the seed in sample-25.json.</p>\n"
+        f"<ol>\n{links}</ol>\n"
     )
 
 
@@ -724,20 +729,20 @@ def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
         ("Credential", f"{_text(row['credential'])} ({_text(row['credential_fingerprint'])})"),
         ("Reason", _text(row["reason"])),
         ("Ticket", _text(row["ticket"] or "–")),
-        ("Asked by", f"{_text(row['requested_by'])}, {_when(row['requested_at'])}"),
+        ("Asked by", _by(row["requested_by"], row["requested_at"])),
         ("Other people needed", _text(_NEEDED.get(row["policy"], row["policy"]))),
-        ("Approved by", f"{_text(approved or '–')}, {_when(row['approved_at'])}"),
-        ("Confirmed by", f"{_text(row['confirmed_by'] or '–')}, {_when(row['confirmed_at'])}"),
+        ("Approved by", _by(approved, row["approved_at"])),
+        ("Confirmed by", _by(row["confirmed_by"], row["confirmed_at"])),
         ("Sent", _when(row["sent_at"])),
         *((f"Attempt {one['number']}", _attempt_words(one)) for one in row["attempts"]),
-        ("Settled", f"{_when(row['settled_at'])}, {_text(row['settled_by'] or '–')}"),
+        ("Settled by", _by(row["settled_by"], row["settled_at"])),
         ("Said when settled", _text(row["settled_reason"] or "–")),
         ("Missing from a complete listing", _when(row["verified_at"])),
         ("Listed all the same", _when(row["contradicted_at"])),
     ]
     lines = "".join(
         f'<tr><td class="n">{one.seq}</td><td class="at">{_when(one.at)}</td>'
-        f"<td>{_text(one.actor)}</td><td>{_text(one.sentence)}</td></tr>\n"
+        f'<td class="who">{_text(one.actor)}</td><td>{_text(one.sentence)}</td></tr>\n'
         for one in events
     )
     outcome = OUTCOMES.get(row["outcome"] or "", row["outcome"])

@@ -163,11 +163,12 @@ def _create(
     deletion.search_text = history.search_text_of(deletion)
     with audit.act(durable=True):
         deletion.save(force_insert=True)
-        _record_request(deletion, actor=actor)
+        record_request(deletion, actor=actor)
     return deletion
 
 
-def _record_request(deletion: Deletion, *, actor: Actor) -> None:
+def record_request(deletion: Deletion, *, actor: Actor) -> None:
+    """Record what is asked for, by whom and why; and that it was confirmed in the same act."""
     audit.record(
         code=audit.Code.DELETION_REQUESTED,
         actor=actor,

@@ -42,6 +42,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         "newest_url": _address(request) if "after" in request.GET else "",
         "export_query": _query(request),
         "can_export": policies.can_export(actor),
+        "can_audit": policies.can_audit(actor),
         "can_delete": policies.can_delete(actor),
         **_choices(actor),
     }

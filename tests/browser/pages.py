@@ -163,6 +163,10 @@ OURS = [
     _page("audit-list", who="auditor"),
     _page("evidence-detail", who="auditor"),
     _page("evidence-detail", "evidence-fresh", is_fresh=True),
+    _page("bundle-new", who="auditor"),
+    _page(
+        "bundle-new", "bundle-new-filtered", {"status": "refused", "period": "90"}, who="auditor"
+    ),
     _page("audit-list", "audit-list-refused", who="viewer", status=403),
     _page("person-list", "overview-no-role", who="newcomer", status=403),
 ]

@@ -8,6 +8,10 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import uuid4
 
 import django
 
@@ -16,39 +20,55 @@ django.setup()
 from django.conf import settings  # noqa: E402 - needs the set-up
 from django.db import connection  # noqa: E402
 
+from connections import clock  # noqa: E402
 from connections.actors import command_actor  # noqa: E402
 from connections.evidence import verify  # noqa: E402
-from connections.models import AuditEvent  # noqa: E402
+from connections.models import AuditEvent, AuditHead, Credential, Deletion  # noqa: E402
 from connections.services import audit, bundles  # noqa: E402
+from connections.services.bundle_proofs import HashTree, tree_of_record  # noqa: E402
 from connections.services.history import HistoryFilter  # noqa: E402
 from connections.signing_key import new_signing_key_text  # noqa: E402
 from orgadmin.private_files import create_private_text  # noqa: E402
 
-
-class Slow(io.BytesIO):
-    """Lets somebody else act while the archive is being written."""
-
-    waited = -1.0
-
-    def write(self, data: object) -> int:
-        if self.waited < 0:
-            started = time.monotonic()
-            writer = threading.Thread(target=act)
-            writer.start()
-            writer.join()
-            self.waited = time.monotonic() - started
-        return super().write(data)  # type: ignore[arg-type]
+WAITED: list[float] = []
 
 
 def act() -> None:
+    """Somebody else records an event, and stores a deletion that was asked for an hour ago."""
     audit.record(code=audit.Code.SIGNED_IN, actor=command_actor(), sentence="Meanwhile.")
+    at = clock.now() - timedelta(hours=1)
+    credential = Credential.objects.create(
+        name="Payments US", site="datadoghq.com", keys_set_at=at, created_at=at
+    )
+    Deletion.objects.create(
+        request_id=uuid4(),
+        site=credential.site,
+        connection_id=uuid4(),
+        credential=credential,
+        is_reviewed=False,
+        policy="none",
+        requested_at=at,
+    )
     connection.close()
+
+
+@contextmanager
+def acted_meanwhile(*, head: AuditHead) -> Iterator[HashTree]:
+    """The tree, read after somebody else acted: the head was read before."""
+    started = time.monotonic()
+    writer = threading.Thread(target=act)
+    writer.start()
+    writer.join()
+    WAITED.append(time.monotonic() - started)
+    with tree_of_record(head=head) as tree:
+        yield tree
 
 
 def main() -> None:
     """Make one, check it, and tell how long the other had to wait (s)."""
+    bundles.tree_of_record = acted_meanwhile  # type: ignore[attr-defined]
     create_private_text(settings.SIGNING_KEY_FILE, new_signing_key_text())
-    output = Slow()
+    output = io.BytesIO()
     bundle = bundles.make_bundle(
         actor=command_actor(), only=HistoryFilter(), asked_for="", output=output
     )
@@ -57,7 +77,12 @@ def main() -> None:
         file.write(output.getvalue())
     verify.Verification(path, bundle.fingerprint, "").run()
     written = AuditEvent.objects.get(code=audit.Code.SIGNED_IN)
-    found = {"seq": written.seq, "size": bundle.checkpoint_size, "waited": output.waited}
+    found = {
+        "seq": written.seq,
+        "size": bundle.checkpoint_size,
+        "deletions": bundle.deletions,
+        "waited": WAITED[0],
+    }
     sys.stdout.write(json.dumps(found))
 
 

@@ -135,6 +135,9 @@ def test_a_single_flipped_bit_is_found_wherever_it_is(made: Made, tmp_path: Path
             try:
                 verify.Verification(str(path), "", "").run()
                 missed.append(place)
+                # Each that is missed is verified to the end, and three say enough.
+                if len(missed) == 3:
+                    break
             except verify.BrokenError:
                 pass
             file.seek(place)

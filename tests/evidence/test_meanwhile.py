@@ -33,4 +33,5 @@ def test_nobody_waits_and_what_comes_meanwhile_is_not_in_it(
     found = json.loads(done.stdout)
     # The bundle was begun with the event before.
     assert found["seq"] == found["size"] + 1
+    assert found["deletions"] == 0
     assert found["waited"] < 3

@@ -41,6 +41,7 @@ SENDING = "connections/services/sending.py"
 MOVE = "filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)"
 TRANSITIONS = "connections/services/transitions.py"
 DELETIONS = "connections/services/deletions.py"
+VERIFIER = "connections/evidence/verify.py"
 
 NETWORK = (
     _mutant(
@@ -331,6 +332,57 @@ REVIEW = (
         '    policies.require(policies.can_export(actor), "export deletions")',
         "export",
     ),
+    _without_permission(
+        "bundles.py",
+        '    policies.require(policies.can_audit(actor), "make an evidence bundle")',
+        "bundle",
+    ),
+)
+
+FORGERIES = "tests/evidence/test_forgeries.py"
+BUNDLES = (
+    _mutant(
+        "bundle: every header of the archive counts",
+        VERIFIER,
+        "            if head != local_header(name, crc, size):\n",
+        '            if head[30:] != name.encode("ascii"):\n',
+        "tests/evidence/test_bundle.py::test_a_single_flipped_bit_is_found_wherever_it_is",
+    ),
+    _mutant(
+        "bundle: its event stands in the record",
+        VERIFIER,
+        "            require(root == self.root, f",
+        "            require(root, f",
+        f"{FORGERIES}::test_a_file_that_does_not_fit_the_others_is_named[an event's words]",
+    ),
+    _mutant(
+        "bundle: a row says what its events say",
+        VERIFIER,
+        "            found = differences(row, events)\n",
+        "            found: list[str] = []\n",
+        f"{FORGERIES}::test_a_deletion_that_does_not_say_what_its_events_say_is_named[outcome]",
+    ),
+    _mutant(
+        "bundle: no key of small order",
+        VERIFIER,
+        "    if _compress(_add(times_four, times_four)) == _compress(_NEUTRAL):\n",
+        "    if not times_four:\n",
+        "tests/evidence/test_signatures.py::test_a_key_of_small_order_signs_nothing",
+    ),
+    _mutant(
+        "bundle: a signature has one spelling",
+        VERIFIER,
+        "    if point is None or s >= _L:\n",
+        "    if point is None:\n",
+        "tests/evidence/test_signatures.py::test_a_signature_has_one_spelling",
+    ),
+    _mutant(
+        "bundle: read at one moment",
+        "connections/services/bundles.py",
+        "        with parts() as files, one_moment():\n",
+        "        with parts() as files:\n",
+        "tests/evidence/test_meanwhile.py::test_nobody_waits_and_what_comes_meanwhile_is_not_in_it",
+    ),
 )
 
 PROTECTED = "tests/deletions/test_protected.py"
@@ -616,4 +668,14 @@ EVIDENCE = (
     ),
 )
 
-MUTANTS = (*NETWORK, *RECORD, *REVIEW, *WITHIN, *KEEPING, *STEP_UP, *NOTICES, *EVIDENCE)
+MUTANTS = (
+    *NETWORK,
+    *RECORD,
+    *REVIEW,
+    *WITHIN,
+    *KEEPING,
+    *STEP_UP,
+    *NOTICES,
+    *EVIDENCE,
+    *BUNDLES,
+)

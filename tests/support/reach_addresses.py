@@ -38,6 +38,7 @@ OF_MANY: dict[str, tuple[str, ...]] = {
 }
 # What holds nothing of a credential, or is for those who see all.
 FREE = {
+    "bundle-new",
     "setup",
     "sign-in-link",
     "theme-set",

@@ -1,0 +1,210 @@
+"""Make an evidence bundle of N deletions and verify it: `python -m benchmarks.bundle`.
+
+Each deletion has five events. It works in a throw-away data directory on SQLite and fails when
+making or verifying takes longer than a minute for 100,000 events, or when memory grows with them.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks.throwaway import throwaway_django
+
+EACH = 5
+BATCH = 500
+MOST_SECONDS = 60.0
+MOST_GROWTH_MB = 64.0
+
+
+# Runs the verifier, and tells the most memory (KiB) that it held: what it was started from not.
+VERIFY = """
+import re, runpy, sys
+del sys.argv[0]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    sys.stderr.write(re.search("VmHWM:\\\\s+([0-9]+)", open("/proc/self/status").read())[1])
+"""
+
+
+def fill(deletions: int) -> None:
+    """Store deletions that were asked for, confirmed, sent, answered and settled, with events."""
+    from connections import clock
+    from connections.models import Credential, Person
+    from connections.services import audit
+
+    now = clock.now()
+    person = Person.objects.create(username="ada", first_name="Ada", last_name="Lovelace")
+    credential = Credential.objects.create(
+        name="Payments EU",
+        site="datadoghq.eu",
+        fingerprint="0123456789ab",
+        keys_set_at=now,
+        keys_set_by_name="Root",
+        created_at=now,
+        created_by_name="Root",
+    )
+    for first in range(0, deletions, BATCH):
+        with audit.act():
+            _store(
+                range(first, min(first + BATCH, deletions)),
+                person=person,
+                credential=credential,
+                at=clock.now(),
+            )
+
+
+def _store(numbers: range, *, person: Any, credential: Any, at: datetime) -> None:
+    from connections.actors import person_actor
+    from connections.models import Attempt, Deletion
+
+    made = [
+        Deletion(
+            id=uuid.UUID(int=number + 1, version=4),
+            request_id=uuid.UUID(int=number + 1),
+            site=credential.site,
+            connection_id=uuid.UUID(int=number + 1),
+            credential=credential,
+            credential_name=credential.name,
+            credential_fingerprint=credential.fingerprint,
+            is_reviewed=True,
+            digest="0" * 64,
+            reason="migrated to the new logging pipeline",
+            ticket=f"SEC-{number}",
+            policy="none",
+            state="settled",
+            outcome="deleted",
+            epoch=1,
+            requested_at=at + timedelta(microseconds=number),
+            requested_by=person,
+            requested_by_name=person.display_name,
+            confirmed_at=at,
+            confirmed_by=person,
+            confirmed_by_name=person.display_name,
+            sending_at=at,
+            settled_at=at,
+            settled_by_name=person.display_name,
+            source_org_id="a" * 36,
+            source_org_name="Payments EU",
+            sink_org_id="b" * 36,
+            sink_org_name="Group SOC",
+            connection_types=["logs", "metrics"],
+        )
+        for number in numbers
+    ]
+    Deletion.objects.bulk_create(made)
+    Attempt.objects.bulk_create(
+        Attempt(
+            deletion=deletion,
+            number=1,
+            epoch=1,
+            credential_name=credential.name,
+            credential_fingerprint=credential.fingerprint,
+            was_read_before=True,
+            claimed_at=at,
+            verdict="deleted",
+            answered_at=at,
+            duration_ms=180,
+            http_status=200,
+            body_sha256="c" * 64,
+        )
+        for deletion in made
+    )
+    actor = person_actor(person=person, request_id="f" * 32)
+    for deletion in made:
+        _record(deletion, actor=actor)
+
+
+def _record(deletion: Any, *, actor: Any) -> None:
+    from connections.services import audit, deletions, erasable
+    from connections.services.transitions import describe
+
+    deletions.record_request(deletion, actor=actor)
+    settled = {"state": "settled", "outcome": "deleted", "cause": ""}
+    answer = {"verdict": "deleted", "http_status": 200, "errors": [], "duration_ms": 180}
+    sending = {
+        "attempt": 1,
+        "credential": deletion.credential_name,
+        "fingerprint": deletion.credential_fingerprint,
+        "was_read_before": True,
+    }
+    for code, details in (
+        (audit.Code.DELETION_SENDING, sending),
+        (audit.Code.DELETION_ANSWERED, settled | answer | {"body_sha256": "c" * 64}),
+        (audit.Code.DELETION_SETTLED, settled),
+    ):
+        audit.record(
+            code=code,
+            actor=actor,
+            subject=deletion,
+            sentence=f"{erasable.name(actor)}: {describe(deletion)}.",
+            details=details,
+        )
+
+
+def memory() -> float:
+    """The most that this process ever held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(directory: Path) -> dict[str, Any]:
+    """Make one bundle of everything and verify it in a process of its own."""
+    from connections.actors import command_actor
+    from connections.evidence import verify
+    from connections.services.bundles import make_bundle
+    from connections.services.history import HistoryFilter
+
+    path = directory / "bundle.zip"
+    before, busy, started = memory(), time.process_time(), time.perf_counter()
+    with path.open("wb") as file:
+        bundle = make_bundle(actor=command_actor(), only=HistoryFilter(), asked_for="", output=file)
+    seconds, busy = time.perf_counter() - started, time.process_time() - busy
+    grew, started = memory() - before, time.perf_counter()
+    verified = subprocess.run(  # noqa: S603 - our own file
+        [sys.executable, "-I", "-c", VERIFY, verify.__file__, str(path)],
+        check=False,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return {
+        "deletions": bundle.deletions,
+        "events": bundle.events,
+        "differing": bundle.differing,
+        "megabytes": round(bundle.size / 1e6, 1),
+        "make_seconds": round(seconds, 1),
+        "make_processor_seconds": round(busy, 1),
+        "make_grew_mb": round(grew, 1),
+        "verify_exit_code": verified.returncode,
+        "verify_seconds": round(time.perf_counter() - started, 1),
+        "verify_used_mb": round(int(verified.stderr) / 1024, 1),
+    }
+
+
+def main() -> int:
+    """Print one JSON document; exit code 1 when a limit is passed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--deletions", type=int, default=20_000)
+    count = parser.parse_args().deletions
+    os.environ.pop("DATABASE_URL", None)
+    with throwaway_django(), tempfile.TemporaryDirectory() as directory:
+        fill(count)
+        found = measure(Path(directory))
+    sys.stdout.write(json.dumps(found) + "\n")
+    most = max(MOST_SECONDS * found["events"] / 100_000, 5.0)
+    is_fast = found["make_seconds"] <= most and found["verify_seconds"] <= most
+    is_whole = found["differing"] == 0 and found["verify_exit_code"] == 0
+    return int(not (is_fast and is_whole and found["make_grew_mb"] <= MOST_GROWTH_MB))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

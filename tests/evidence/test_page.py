@@ -1,0 +1,114 @@
+"""The form whose answer is a bundle, and the ways that lead to it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.http.response import HttpResponseBase
+from django.test import Client
+from pytest_django import Settings
+
+from connections.models import AuditEvent, Deletion, Person
+from tests.evidence.support import complaint, files_of, make
+from tests.flows.support import read
+
+pytestmark = [pytest.mark.database, pytest.mark.usefixtures("history")]
+URL = "/evidence/bundle/"
+ClientOf = Callable[[Person], Client]
+
+
+@pytest.fixture
+def reader(client_of: ClientOf, edith: Person) -> Client:
+    return client_of(edith)
+
+
+def body(response: HttpResponseBase) -> bytes:
+    assert response.status_code == 200, response.getvalue()
+    data: bytes = response.getvalue()
+    response.close()
+    return data
+
+
+def filled(reader: Client, query: str = "", **typed: str) -> dict[str, str]:
+    """The form as it comes, filled in; a select that was left alone sends what it shows."""
+    html = read(reader.get(f"{URL}{query}"))
+    return html.form_to(URL).fields | typed
+
+
+def test_it_downloads_a_bundle_that_verifies(reader: Client, tmp_path: Path) -> None:
+    response = reader.post(URL, filled(reader))
+    assert response["Content-Type"] == "application/zip"
+    assert response["Content-Disposition"].startswith('attachment; filename="evidence-20')
+    data = body(response)
+    assert complaint(data, tmp_path) == ""
+    finished = AuditEvent.objects.get(code="evidence_bundle.finished")
+    assert finished.actor_name == "Edith"
+    assert (finished.details["bytes"], finished.details["deletions"]) == (len(data), 4)
+    page = read(reader.get("/evidence/"))
+    assert f"An evidence bundle was made: 4 deletions, SHA-256 {finished.details['sha256']}" in (
+        page.text
+    )
+
+
+def test_the_historys_filters_are_filled_in_and_used(reader: Client, tmp_path: Path) -> None:
+    page = read(reader.get(f"{URL}?outcome=refused&period=7&q=carve-out"))
+    assert '<option value="refused" selected>' in page.html
+    fields = page.form_to(URL).fields
+    assert fields["q"] == "carve-out"
+    assert fields["since"] < fields["until"]
+    data = body(reader.post(URL, fields | {"status": "refused", "q": "carve-out"}))
+    assert b"outcome refused, words" in files_of(data)["population.json"]
+    assert complaint(data, tmp_path) == ""
+    started = AuditEvent.objects.get(code="evidence_bundle.started")
+    assert "status=refused&q=carve-out" in started.details["filter"]
+
+
+def test_a_kept_checkpoint_and_a_seed_go_in(reader: Client, tmp_path: Path) -> None:
+    kept = files_of(make().data)["checkpoint.txt"].decode()
+    path = tmp_path / "kept.txt"
+    path.write_text(kept)
+    typed = {"checkpoint": kept.replace("\n", "\r\n"), "seed": "Q3"}
+    data = body(reader.post(URL, filled(reader, **typed)))
+    assert complaint(data, tmp_path, kept=str(path)) == ""
+    assert b'"seed": "Q3"' in files_of(data)["sample-25.json"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"until": ""}, "To: This field is required."),
+        ({"since": "soon"}, "From: Enter a valid date."),
+        ({"checkpoint": "nonsense"}, "Checkpoint you kept: The checkpoint cannot be read."),
+        ({"seed": "a\tb"}, "Seed of the sample: A seed is one line"),
+    ],
+)
+def test_what_cannot_be_used_comes_back_with_all_that_was_typed(
+    reader: Client, typed: dict[str, str], said: str
+) -> None:
+    response = reader.post(URL, filled(reader, org="Archive US") | typed)
+    page = read(response)
+    assert (response.status_code, said in page.text) == (422, True)
+    assert page.form_to(URL).fields["org"] == "Archive US"
+    assert not AuditEvent.objects.filter(code="evidence_bundle.finished").exists()
+
+
+def test_without_a_key_the_page_says_so(reader: Client, settings: Settings) -> None:
+    make()
+    Path(settings.SIGNING_KEY_FILE).unlink()
+    response = reader.post(URL, filled(reader))
+    assert (response.status_code, "Put the file back" in read(response).text) == (409, True)
+
+
+def test_what_differs_is_told_on_the_next_page(reader: Client) -> None:
+    Deletion.objects.filter(outcome="refused").update(outcome="declined")
+    body(reader.post(URL, filled(reader)))
+    assert "does not verify: 1 of its deletions" in read(reader.get("/evidence/")).text
+
+
+def test_the_history_leads_there_for_whoever_audits(
+    reader: Client, client_of: ClientOf, ada: Person
+) -> None:
+    page = read(reader.get("/deletions/?outcome=refused"))
+    assert page.link("Evidence bundle of these…") == f"{URL}?outcome=refused"
+    assert URL not in read(client_of(ada).get("/deletions/")).html
+    assert read(reader.get("/evidence/")).link("Make an evidence bundle") == URL
