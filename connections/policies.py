@@ -154,6 +154,11 @@ def can_lift(actor: Actor, *, protection: Protection) -> bool:
     )
 
 
+def can_comment(actor: Actor) -> bool:
+    """Comment on a deletion: who works on one, and who looks it over."""
+    return _holds(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
+
+
 def can_manage_credentials(actor: Actor) -> bool:
     """Add, verify, rename, rotate and retire credentials."""
     return _holds(actor, Role.CREDENTIAL_MANAGER)

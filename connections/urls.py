@@ -10,6 +10,7 @@ from connections.views import (
     credential_access,
     credential_keys,
     credentials,
+    deletion_comments,
     deletions,
     evidence,
     health,
@@ -77,6 +78,9 @@ urlpatterns = [
     path("deletions/<uuid:pk>/decline/", approvals.deletion_decline, name="deletion-decline"),
     path("deletions/<uuid:pk>/withdraw/", deletions.deletion_withdraw, name="deletion-withdraw"),
     path("deletions/<uuid:pk>/reconcile/", deletions.deletion_reconcile, name="deletion-reconcile"),
+    path(
+        "deletions/<uuid:pk>/comment/", deletion_comments.deletion_comment, name="deletion-comment"
+    ),
     path("deletions/<uuid:pk>/close/", deletions.deletion_close, name="deletion-close"),
     # People and what they did.
     path("people/", people.person_list, name="person-list"),

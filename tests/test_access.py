@@ -69,6 +69,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "deletion-withdraw": (None, {ADA, LINUS, ROOT}),
     "deletion-reconcile": (None, OPERATOR),
     "deletion-close": (None, OPERATOR),
+    "deletion-comment": (None, EXPORTER),
     "person-list": (ADMINISTRATOR, None),
     "person-new": (ADMINISTRATOR, ADMINISTRATOR),
     "person-detail": (ADMINISTRATOR, None),

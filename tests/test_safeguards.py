@@ -22,6 +22,7 @@ from connections.services import (
     approvals,
     audit,
     bundles,
+    comments,
     deletions,
     endings,
     history,
@@ -140,6 +141,9 @@ ACTS: dict[str, Act] = {
     ),
     "decline": lambda deletion, actor: approvals.decline_deletion(
         deletion=deletion, actor=actor, reason="x"
+    ),
+    "comment": lambda deletion, actor: comments.comment_on_deletion(
+        deletion=deletion, actor=actor, text="x"
     ),
     "look": lambda deletion, actor: history.history_page(actor=actor, only=HistoryFilter()),
     "bundle": lambda deletion, actor: bundles.make_bundle(

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django import forms
 
+from connections.services.comments import LONGEST_COMMENT
 from connections.services.deletion_rules import LONGEST_REASON, OUT_OF_DATE
 from connections.services.errors import InvalidInputError
 
@@ -96,6 +97,19 @@ class ReasonForm(forms.Form):
     """The reason for declining or closing."""
 
     reason = forms.CharField(label="Why?", required=False, max_length=LONGEST_REASON)
+
+
+class CommentForm(forms.Form):
+    """A comment on a deletion."""
+
+    text = forms.CharField(
+        label="What should be known of it?",
+        required=False,
+        max_length=LONGEST_COMMENT,
+        help_text="It stands in the record for good: it cannot be changed or removed, not even "
+        "when a person is erased. Name nobody here.",
+        widget=forms.Textarea(attrs={"rows": 2, "required": True}),
+    )
 
 
 class ApprovalForm(forms.Form):

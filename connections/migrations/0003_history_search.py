@@ -9,9 +9,17 @@ SQLITE = (
     CREATE VIRTUAL TABLE connections_deletion_search
     USING fts5(deletion_id UNINDEXED, search_text, tokenize = 'trigram')
     """,
-    # The text is fixed when a deletion is asked for, so an insert is all there is to follow.
     """
     CREATE TRIGGER connections_deletion_search_insert AFTER INSERT ON connections_deletion
+    BEGIN
+        INSERT INTO connections_deletion_search (deletion_id, search_text)
+        VALUES (NEW.id, NEW.search_text);
+    END
+    """,
+    # A comment adds to the text, so what the older row finds stays true.
+    """
+    CREATE TRIGGER connections_deletion_search_update
+    AFTER UPDATE OF search_text ON connections_deletion
     BEGIN
         INSERT INTO connections_deletion_search (deletion_id, search_text)
         VALUES (NEW.id, NEW.search_text);

@@ -144,7 +144,8 @@ class Deletion(SnapshotFields):
     settled_by_name = models.CharField(max_length=200, blank=True)
     settled_reason = models.TextField(blank=True)
 
-    # What the history's text search looks in, folded: fixed when the deletion is asked for.
+    # What the history's text search looks in, folded: fixed when the deletion is asked for,
+    # but for comments, which are added at its end.
     search_text = models.TextField()
 
     # The last complete listing that counts, and whether it showed the connection.

@@ -77,6 +77,7 @@ class Code(StrEnum):
     DELETION_SETTLED = "deletion.settled"
     DELETION_VERIFIED = "deletion.verified"
     DELETION_CONTRADICTED = "deletion.contradicted"
+    DELETION_COMMENTED = "deletion.commented"
     EXPORT_STARTED = "export.started"
     EXPORT_FINISHED = "export.finished"
     EXPORT_ABORTED = "export.aborted"

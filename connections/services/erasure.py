@@ -16,7 +16,7 @@ from connections.models import (
     PersonSession,
     SignInLink,
 )
-from connections.services import audit, erasable, history
+from connections.services import audit, comments, erasable, history
 from connections.services import person_rules as rules
 from connections.services.audit import Code
 
@@ -100,7 +100,9 @@ def _replace_copies(person: Person, *, names: set[str], told: str) -> None:
     Deletion.objects.filter(confirmed_by=person).update(confirmed_by_name=told)
     for deletion in Deletion.objects.filter(requested_by=person).order_by("pk"):
         deletion.requested_by_name = told
-        deletion.search_text = history.search_text_of(deletion)
+        deletion.search_text = history.search_text_of(
+            deletion, comments=comments.comments_on(deletion)
+        )
         deletion.save(update_fields=["requested_by_name", "search_text"])
         if connection.vendor == "sqlite":
             with connection.cursor() as cursor:

@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from connections import policies
 from connections.actors import Actor
+from connections.forms.deletions import CommentForm
 from connections.models import Deletion
 from connections.services import reach
 from connections.services.errors import ActError, InvalidInputError, UnavailableError
@@ -78,6 +79,7 @@ def outcome(
     typed: Typed | None = None,
     status: int = 200,
     is_apart: bool = False,
+    comment: CommentForm | None = None,
 ) -> HttpResponse:
     """The page of one deletion; for htmx its `#outcome` alone."""
     context: dict[str, Any] = {
@@ -85,7 +87,10 @@ def outcome(
         "outcome": outcome_page(deletion=deletion, actor=actor, typed=typed, is_apart=is_apart),
     }
     if not wants_fragment(request):
-        return render(request, DETAIL, context | record_context(deletion=deletion), status=status)
+        context |= record_context(deletion=deletion, links_to_evidence=policies.can_audit(actor))
+        if policies.can_comment(actor):
+            context["comment"] = comment or CommentForm()
+        return render(request, DETAIL, context, status=status)
     part = "outcome_apart" if is_apart else "outcome"
     response = render(request, f"{DETAIL}#{part}", context, status=status)
     # The record stands beside the outcome and brings itself up to date.

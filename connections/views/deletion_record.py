@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.urls import reverse
+from django.utils.http import urlencode
+
 from connections import clock, wording
 from connections.models import Approval, Attempt, AuditEvent, Deletion, Policy, State
 from connections.services import audit, transitions
@@ -25,6 +28,7 @@ class TimelineEntry:
     by: str = ""
     detail: str = ""
     evidence_number: int | None = None
+    evidence_url: str = ""
     is_next: bool = False
 
 
@@ -41,17 +45,23 @@ class AttemptPage:
     is_body_shortened: bool
 
 
-def record_context(*, deletion: Deletion) -> dict[str, Any]:
-    """The record beside the outcome: facts, timeline, attempts, a summary to copy."""
+def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, Any]:
+    """The record beside the outcome: facts, timeline, attempts, a summary to copy.
+
+    `links_to_evidence`: whether the person may open the events themselves.
+    """
     events = audit.events_of(subject=deletion)
     attempts = [_attempt_page(attempt) for attempt in deletion.attempts.all()]
     people = _people(deletion)
     is_being_read = not deletion.is_settled and transitions.is_being_read(deletion, now=clock.now())
     return {
         "timeline": [
-            *(_entry(event) for event in events),
+            *(_entry(event, links_to_evidence=links_to_evidence) for event in events),
             *_next_entries(deletion, is_being_read=is_being_read),
         ],
+        "audit_url": f"{reverse('audit-list')}?{urlencode({'deletion': str(deletion.pk)})}"
+        if links_to_evidence
+        else "",
         "attempts": attempts,
         "facts": _facts(deletion),
         "people": people,
@@ -80,7 +90,7 @@ def _sentences(deletion: Deletion) -> dict[str, str]:
     }
 
 
-def _entry(event: AuditEvent) -> TimelineEntry:
+def _entry(event: AuditEvent, *, links_to_evidence: bool) -> TimelineEntry:
     words = wording.event_words(event)
     return TimelineEntry(
         title=words.title,
@@ -90,6 +100,7 @@ def _entry(event: AuditEvent) -> TimelineEntry:
         by=event.actor_name,
         detail=words.detail,
         evidence_number=event.seq,
+        evidence_url=reverse("audit-detail", args=[event.seq]) if links_to_evidence else "",
     )
 
 

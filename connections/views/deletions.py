@@ -189,7 +189,9 @@ def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     if not wants_fragment(request):
         return outcome(request, deletion=deletion, actor=actor)
     if request.htmx.target == "record":  # type: ignore[attr-defined]
-        context = {"deletion": deletion} | record_context(deletion=deletion)
+        context = {"deletion": deletion} | record_context(
+            deletion=deletion, links_to_evidence=policies.can_audit(actor)
+        )
         return render(request, f"{DETAIL}#record", context)
     if request.htmx.target == "watch":  # type: ignore[attr-defined]
         return _watched(request, deletion=deletion, actor=actor)

@@ -28,6 +28,8 @@ _OUTCOME_TONES = {
     Outcome.UNRESOLVED: ("unknown", "question"),
 }
 _FIXED: dict[str, tuple[str, str, str]] = {
+    "org_connection.protected": ("Protected", "info", "lock"),
+    "org_connection.protection_lifted": ("Protection lifted", "muted", "minus"),
     "deletion.requested": ("Asked for", "info", "person"),
     "deletion.approved": ("Approved; nothing was sent", "info", "check"),
     "deletion.declined": ("Declined", "muted", "cross"),
@@ -38,6 +40,7 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "deletion.still_unknown": ("Still unknown after an hour", "unknown", "question"),
     "deletion.still_present": ("Still there", "warn", "warning"),
     "deletion.verified": ("Gone from Datadog’s list", "ok", "check"),
+    "deletion.commented": ("Comment", "muted", "person"),
     "deletion.contradicted": ("Listed by Datadog all the same", "danger", "warning"),
 }
 
@@ -60,8 +63,9 @@ def _detail(event: AuditEvent) -> str:
         return f"Listed by {details['seen_by']}."
     if event.code == "deletion.confirmed" and details.get("without_reading"):
         return "To be sent without reading it again."
-    if details.get("reason"):
-        return f"“{details['reason']}”"
+    said = details.get("reason") or details.get("text")
+    if said:
+        return f"“{said}”"
     return cause_words(details.get("cause") or "")
 
 

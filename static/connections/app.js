@@ -276,7 +276,7 @@
     const refused = status >= 400 && status < 500 && status !== 408;
     const unsent = status === 401 || status === 403;
     if (unsent) tokenIsOld = true;
-    const kind = unsent ? "refused-unsent" : status === 429 ? "too-often" : refused ? "refused" : record && isAct(event.detail) ? "no-answer-deletion" : "no-answer";
+    const kind = unsent ? "refused-unsent" : status === 429 ? "too-often" : refused ? "refused" : record && isAct(event.detail) && !asked?.closest("[data-sends-nothing]") ? "no-answer-deletion" : "no-answer";
     const box = document.getElementById(kind).content.firstElementChild.cloneNode(true);
     const statusPlace = $("[data-status]", box);
     if (statusPlace) statusPlace.textContent = String(status);

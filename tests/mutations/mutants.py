@@ -333,6 +333,11 @@ REVIEW = (
         "export",
     ),
     _without_permission(
+        "comments.py",
+        '    policies.require(policies.can_comment(actor), "comment on deletions")',
+        "comment",
+    ),
+    _without_permission(
         "bundles.py",
         '    policies.require(policies.can_audit(actor), "make an evidence bundle")',
         "bundle",
@@ -445,6 +450,13 @@ WITHIN = (
 )
 
 KEEPING = (
+    _mutant(
+        "shipping the record wakes no shipper",
+        "connections/services/audit_shipping.py",
+        'event.details.get("what") != WHAT',
+        "True",
+        "tests/exports/test_audit_events.py::test_two_shippers_do_not_keep_each_other_awake",
+    ),
     _mutant(
         "an export that breaks off is recorded",
         "connections/services/exporting.py",

@@ -21,6 +21,7 @@ OF_ONE = {
     "deletion-withdraw": ("POST",),
     "deletion-reconcile": ("POST",),
     "deletion-close": ("POST",),
+    "deletion-comment": ("POST",),
 }
 # Pages of many: none may name what is out of reach, with any of these in the address.
 OF_MANY: dict[str, tuple[str, ...]] = {

@@ -1,0 +1,45 @@
+"""The form for a comment on a deletion, and posting it."""
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from connections import policies
+from connections.forms.deletions import CommentForm, show_errors
+from connections.services.comments import comment_on_deletion
+from connections.services.errors import InvalidInputError
+from connections.views.deletion_answers import (
+    DETAIL,
+    find_deletion,
+    outcome,
+    require_valid,
+    wants_fragment,
+)
+from connections.views.support import SeeOther, actor_of
+
+
+@require_POST
+def deletion_comment(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Add a comment; for htmx the form alone, empty again or with what is wrong."""
+    actor = actor_of(request)
+    deletion = find_deletion(actor=actor, pk=pk)
+    policies.require(policies.can_comment(actor), "comment on deletions")
+    form = CommentForm(request.POST)
+    try:
+        require_valid(form)
+        comment_on_deletion(deletion=deletion, actor=actor, text=form.cleaned_data["text"])
+    except InvalidInputError as error:
+        show_errors(form, error)
+        if not wants_fragment(request):
+            return outcome(request, deletion=deletion, actor=actor, comment=form, status=422)
+        context = {"deletion": deletion, "comment": form}
+        return render(request, f"{DETAIL}#comment_form", context, status=422)
+    if not wants_fragment(request):
+        return SeeOther(f"{reverse('deletion-detail', args=[pk])}#comment")
+    context = {"deletion": deletion, "comment": CommentForm(), "is_added": True}
+    response = render(request, f"{DETAIL}#comment_form", context)
+    response["HX-Trigger"] = "deletionChanged"
+    return response

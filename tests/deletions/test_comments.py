@@ -1,0 +1,138 @@
+"""Comments on a deletion: added by who works on it or looks it over, and there for good."""
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+
+from connections.actors import command_actor, person_actor
+from connections.models import AuditEvent, Deletion, Outcome, Person
+from connections.services import audit, comments, erasure, history
+from connections.services.history import HistoryFilter
+from tests.flows.support import HTMX, post_htmx, read
+from tests.history.conftest import Make, credential, make
+
+__all__ = ["credential", "make"]
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+ClientOf = Callable[[Person], Client]
+TEXT = "Agreed with the vendor, see the minutes of March."
+
+
+@pytest.fixture
+def deletion(make: Make) -> Deletion:
+    return make(outcome=Outcome.DELETED)
+
+
+def comment(deletion: Deletion, person: Person, text: str = TEXT) -> None:
+    comments.comment_on_deletion(deletion=deletion, actor=person_actor(person=person), text=text)
+
+
+def events_of(deletion: Deletion) -> list[AuditEvent]:
+    return audit.events_of(subject=deletion)
+
+
+@pytest.mark.parametrize("who", ["ada", "linus", "edith", "root"])
+def test_a_comment_stands_in_the_record_and_in_the_timeline(
+    request: pytest.FixtureRequest, client_of: ClientOf, deletion: Deletion, who: str
+) -> None:
+    person = request.getfixturevalue(who)
+    client = client_of(person)
+    page = read(client.get(f"/deletions/{deletion.pk}/"))
+    form = page.form_to("/comment/")
+    assert "cannot be changed or removed" in page.text
+    response = client.post(form.action, form.fields | {"text": TEXT})
+    assert response.status_code == 303
+    [event] = events_of(deletion)
+    assert (event.code, event.details["text"]) == ("deletion.commented", TEXT)
+    assert event.sentence.startswith(f"{person.display_name} commented on the deletion of")
+    assert TEXT in event.sentence
+    page = read(client.get(response["Location"]))
+    assert f"“{TEXT}”" in page.text
+    assert page.form_to("/comment/").fields["text"] == ""
+
+
+@pytest.mark.parametrize("who", ["victor", "margaret"])
+def test_others_see_it_and_have_no_form(
+    request: pytest.FixtureRequest,
+    client_of: ClientOf,
+    deletion: Deletion,
+    edith: Person,
+    who: str,
+) -> None:
+    comment(deletion, edith)
+    page = read(client_of(request.getfixturevalue(who)).get(f"/deletions/{deletion.pk}/"))
+    assert TEXT in page.text
+    assert not page.has_form_to("/comment/")
+
+
+def test_htmx_gets_the_form_again_and_the_record_is_told(
+    client_of: ClientOf, deletion: Deletion, edith: Person
+) -> None:
+    url = f"/deletions/{deletion.pk}/comment/"
+    response = post_htmx(client_of(edith), url, {"text": TEXT}, target="comment")
+    page = read(response)
+    assert response["HX-Trigger"] == "deletionChanged"
+    assert "Added to what happened." in page.text
+    assert 'id="comment"' in page.html
+    assert "<html" not in page.html
+    assert page.form_to("/comment/").fields["text"] == ""
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\u200b", "x" * 4001])
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_what_says_nothing_or_too_much_is_refused_and_kept_in_the_form(
+    client_of: ClientOf,
+    deletion: Deletion,
+    edith: Person,
+    text: str,
+    headers: dict[str, str],
+) -> None:
+    url = f"/deletions/{deletion.pk}/comment/"
+    response = client_of(edith).post(url, {"text": text}, headers=headers)
+    page = read(response)
+    assert page.status == 422
+    assert page.form_to("/comment/").fields["text"] == text
+    assert "field-error" in page.html
+    assert events_of(deletion) == []
+
+
+def test_the_same_comment_sent_twice_is_one(deletion: Deletion, edith: Person, ada: Person) -> None:
+    comment(deletion, edith)
+    comment(deletion, edith, f"  {TEXT} ")
+    assert len(events_of(deletion)) == 1
+    comment(deletion, ada)
+    comment(deletion, edith)
+    assert len(events_of(deletion)) == 3
+
+
+def found(text: str) -> list[Deletion]:
+    only = HistoryFilter(text=text)
+    return history.history_page(actor=command_actor(), only=only).deletions
+
+
+def test_the_history_finds_a_deletion_by_what_was_written_about_it(
+    make: Make, deletion: Deletion, edith: Person
+) -> None:
+    make(minute=1)
+    comment(deletion, edith)
+    comment(deletion, edith, "Also the second one.")
+    assert found("MINUTES vendor second") == [deletion]
+    assert found("no longer minutes") == [deletion]
+    assert found("nothing of that") == []
+
+
+def test_a_comment_is_found_after_the_requester_was_erased_and_the_name_is_not(
+    deletion: Deletion, edith: Person, ada: Person
+) -> None:
+    comment(deletion, edith)
+    assert found("minutes ada") == [deletion]
+    erasure.erase_person(actor=command_actor(), person=ada)
+    assert found("minutes") == [deletion]
+    assert found("minutes ada") == []
+
+
+def test_a_comment_changes_nothing_else(deletion: Deletion, edith: Person) -> None:
+    before = dict(Deletion.objects.filter(pk=deletion.pk).values().get())
+    comment(deletion, edith)
+    after = dict(Deletion.objects.filter(pk=deletion.pk).values().get())
+    assert {name for name, value in before.items() if after[name] != value} == {"search_text"}
