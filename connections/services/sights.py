@@ -6,8 +6,9 @@ from uuid import UUID
 
 from connections import policies
 from connections.actors import Actor
-from connections.models import Credential, Deletion, OrgConnectionSnapshot
-from connections.services import reach
+from connections.models import AuditEvent, Credential, Deletion, OrgConnectionSnapshot
+from connections.services import lives, reach
+from connections.services.lives import Alike, Return
 
 MOST_DELETIONS = 50
 
@@ -37,13 +38,24 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionSeen:
-    """Everything stored about one org connection; `snapshot` is the newest sight of it."""
+    """Everything stored about one org connection.
 
-    snapshot: OrgConnectionSnapshot
+    `snapshot` is the newest sight of it. Where nobody ever saw it, it is the newest deletion that
+    was asked for all the same.
+    """
+
+    snapshot: OrgConnectionSnapshot | Deletion
     sights: list[Sight]
     versions: list[Version]
     # Newest first, the newest 50.
     deletions: list[Deletion]
+    # What was done about it, oldest first.
+    events: list[AuditEvent]
+    returns: list[Return]
+    # Other connections of the same two orgs: the last that was gone before this one began, and
+    # the first that began when this one was gone.
+    predecessor: Alike | None
+    successor: Alike | None
 
     @property
     def is_listed(self) -> bool:
@@ -57,7 +69,9 @@ class ConnectionSeen:
 
 
 def connection_seen(*, actor: Actor, site: str, connection_id: UUID) -> ConnectionSeen | None:
-    """What is stored about a connection; None when no credential within reach ever saw it.
+    """What is stored about a connection, within reach; None when that is nothing.
+
+    That is: no credential within reach ever saw it, and nobody asked with one to delete it.
 
     Raises PermissionDenied.
     """
@@ -68,18 +82,46 @@ def connection_seen(*, actor: Actor, site: str, connection_id: UUID) -> Connecti
         .select_related("credential")
         .order_by("first_seen_at", "id")
     )
-    if not snapshots:
-        return None
-    deletions = reach.within(
+    asked = reach.within(
         Deletion.objects.filter(site=site, connection_id=connection_id), actor=actor
     )
-    newest = max(snapshots, key=lambda each: (each.is_current, each.last_seen_at, each.pk))
-    return ConnectionSeen(
-        snapshot=newest,
-        sights=_sights(snapshots, newest=newest),
-        versions=_versions(snapshots),
-        deletions=list(deletions.order_by("-requested_at", "-id")[:MOST_DELETIONS]),
+    deletions = list(asked.order_by("-requested_at", "-id")[:MOST_DELETIONS])
+    if not snapshots and not deletions:
+        return None
+    newest = max(
+        snapshots, key=lambda each: (each.is_current, each.last_seen_at, each.pk), default=None
     )
+    sights = _sights(snapshots, newest=newest) if newest else []
+    predecessor, successor = _neighbours(snapshots, sights=sights, newest=newest, actor=actor)
+    return ConnectionSeen(
+        snapshot=newest or deletions[0],
+        sights=sights,
+        versions=_versions(snapshots),
+        deletions=deletions,
+        events=lives.events_about(site=site, connection_id=connection_id, deletions=deletions),
+        returns=lives.returns_of(snapshots, deletions=deletions),
+        predecessor=predecessor,
+        successor=successor,
+    )
+
+
+def _neighbours(
+    snapshots: list[OrgConnectionSnapshot],
+    *,
+    sights: list[Sight],
+    newest: OrgConnectionSnapshot | None,
+    actor: Actor,
+) -> tuple[Alike | None, Alike | None]:
+    if newest is None:
+        return None, None
+    others = lives.alike(newest=newest, actor=actor)
+    began_at = newest.connection_created_at or min(each.first_seen_at for each in snapshots)
+    ended_at = max(each.last_seen_at for each in sights)
+    before = [each for each in others if each.last_seen_at <= began_at]
+    after = [each for each in others if each.began_at >= ended_at]
+    is_listed = any(sight.is_current for sight in sights)
+    predecessor = max(before, key=lambda each: each.last_seen_at, default=None)
+    return predecessor, None if is_listed or not after else after[0]
 
 
 def _sights(

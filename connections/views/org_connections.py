@@ -218,7 +218,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
     protection = protection_page(key=key, actor=actor)
     if seen is None:
         if not protection.history:
-            raise Http404("No credential of ours ever saw this connection.")
+            raise Http404("Nobody here ever saw this connection or asked to delete it.")
         context = {"key": key, "site_name": site_name(site), "protection": protection}
         return render(request, "connections/org_connection_unseen.html", context)
     is_free = seen.open_deletion is None and protection.held is None
@@ -228,7 +228,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "snapshot": seen.snapshot,
         "site_name": site_name(site),
         "creator_kind": shown.creator_kind(seen.snapshot.creator_is_service_account),
-        "life": life_of(seen),
+        "life": life_of(seen, links_to_evidence=policies.can_audit(actor)),
         "deletions": [(deletion, badge(deletion)) for deletion in seen.deletions],
         "ways": [
             (sight, review_url(credential=sight.credential.pk, connection_id=connection_id))

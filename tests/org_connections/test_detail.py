@@ -102,5 +102,5 @@ def test_the_number_of_queries_is_bounded(
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     client = client_of(ada)
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(9):
         open_detail(client, connection)
