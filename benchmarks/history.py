@@ -190,7 +190,7 @@ def _measure_export() -> None:
         response = client.get(f"/deletions/export/?format={file_format}")
         lines = size = 0
         for piece in response.streaming_content:
-            lines += 1
+            lines += piece.count(b"\n")
             size += len(piece)
             if lines >= EXPORT_ROWS:
                 break

@@ -12,7 +12,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections.actors import person_actor
 from connections.models import Credential, Deletion, Listing, OrgConnectionSnapshot, Person
-from connections.services.overview import Kind, first_week, overview
+from connections.services.kinds import Kind
+from connections.services.overview import first_week, overview
 from sandbox.server import SandboxServer
 from tests.flows.support import Page, read, store_credential
 from tests.support.sandbox import key_pair_of

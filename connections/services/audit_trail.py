@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from django.db.models import Count
+
 from connections import policies
 from connections.actors import Actor
 from connections.chain import NO_HASH
@@ -10,10 +12,14 @@ from connections.models import AuditEvent, AuditHead, Checkpoint, with_values
 from connections.services import exports
 from connections.services.audit import Code
 from connections.services.audit_search import EventFilter, numbers_passing
+from connections.services.days import Days, UtcDay, by_day
 from connections.services.exporting import Export
 
 PAGE_SIZE = 100
 EXACT_TO = 1000
+DRAWN = 5000
+# What most acts are about; the others are counted together.
+DRAWN_NOUNS = frozenset({"deletion", "person", "credential"})
 EXPORT_BATCH = 500
 
 
@@ -25,6 +31,8 @@ class EventPage:
     older: int | None
     # How many pass the filter: exact up to 1,000, and None when there are more.
     count: int | None
+    # Of the newest 5,000 that pass.
+    days: Days
 
 
 def event_page(
@@ -35,7 +43,7 @@ def event_page(
     Raises PermissionDenied, and InvalidInputError for what cannot be looked for.
     """
     policies.require(policies.can_audit(actor), "read the record of acts")
-    newest = numbers_passing(only=only, limit=EXACT_TO + 1)
+    newest = numbers_passing(only=only, limit=DRAWN + 1)
     numbers = newest[: size + 1]
     if below is not None:
         numbers = numbers_passing(only=only, limit=size + 1, below=below)
@@ -43,7 +51,20 @@ def event_page(
         events=_events(numbers[:size], order="-seq"),
         older=numbers[size - 1] if len(numbers) > size else None,
         count=len(newest) if len(newest) <= EXACT_TO else None,
+        days=_days(newest),
     )
+
+
+def _days(numbers: list[int]) -> Days:
+    """What these events were about, by day: one of DRAWN_NOUNS or "other"."""
+    rows = AuditEvent.objects.filter(pk__in=numbers).order_by().annotate(day=UtcDay("at"))
+    counted = rows.values_list("day", "code").annotate(count=Count("*"))
+    return by_day(((day, _noun(code), count) for day, code, count in counted), limit=DRAWN + 1)
+
+
+def _noun(code: str) -> str:
+    noun = code.partition(".")[0]
+    return noun if noun in DRAWN_NOUNS else "other"
 
 
 def _events(numbers: list[int], *, order: str) -> list[AuditEvent]:

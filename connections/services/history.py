@@ -4,7 +4,7 @@ Built for millions of rows: a page starts at a key and never at an offset, and n
 beyond 1,000.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -17,7 +17,9 @@ from connections import policies
 from connections.actors import Actor
 from connections.models import OPEN_STATES, Credential, Deletion, Outcome, Person, State
 from connections.services import exports, reach
+from connections.services.days import Days, by_day, grouped_newest
 from connections.services.exporting import Export
+from connections.services.kinds import kind_of
 
 PAGE_SIZE = 50
 EXPORT_BATCH = 500
@@ -81,6 +83,8 @@ class HistoryPage:
     older: Cursor | None
     # Exact up to 1,000; None when there are more.
     count: int | None
+    # Of the newest 1,000 that pass; None where only reading through all would tell.
+    days: Days | None
 
 
 def history_page(
@@ -89,22 +93,28 @@ def history_page(
     """The deletions that pass the filter, newest first. Raises PermissionDenied."""
     policies.require(policies.can_see(actor), "see the history")
     parts = _parts(only, actor=actor)
-    sees_all = policies.can_see_everything(actor)
-    counted = None if sees_all and _is_common_alone(only) else _count(parts)
+    is_uncounted = policies.can_see_everything(actor) and _is_common_alone(only)
+    days = None if is_uncounted else _newest_days(parts)
     page = _rows_after(parts, after, limit=size + 1)
     older = None
     if len(page) > size:
         page = page[:size]
         older = Cursor(requested_at=page[-1].requested_at, id=page[-1].id)
-    return HistoryPage(deletions=page, older=older, count=counted)
+    is_counted = days is not None and days.looked_at <= EXACT_TO
+    return HistoryPage(
+        deletions=page,
+        older=older,
+        count=days.looked_at if days and is_counted else None,
+        days=days,
+    )
 
 
-def _count(parts: list[QuerySet[Deletion]]) -> int | None:
-    """How many rows there are, exact up to 1,000; None when there are more."""
-    keys: set[UUID] = set()
-    for rows in parts:
-        keys.update(rows.order_by().values_list("pk", flat=True)[: EXACT_TO + 1])
-    return len(keys) if len(keys) <= EXACT_TO else None
+def _newest_days(parts: list[QuerySet[Deletion]]) -> Days:
+    """What became of the newest that pass, by the day they were asked for: 1,001 at most."""
+    limit = EXACT_TO + 1
+    rows = grouped_newest(parts, time="requested_at", kinds=("state", "outcome"), limit=limit)
+    found = ((day, kind_of(state=state, outcome=out), count) for day, state, out, count in rows)
+    return by_day(found, limit=limit)
 
 
 def _rows_after(
@@ -251,7 +261,7 @@ def count_in_period(*, since: datetime | None, until: datetime | None) -> int:
     return _rows(HistoryFilter(since=since, until=until)).count()
 
 
-def search_text_of(deletion: Deletion) -> str:
+def search_text_of(deletion: Deletion, *, comments: Iterable[str] = ()) -> str:
     """The words that a text search finds this deletion by, folded."""
     words = (
         deletion.reason,
@@ -263,6 +273,7 @@ def search_text_of(deletion: Deletion) -> str:
         str(deletion.connection_id),
         str(deletion.id),
         *deletion.connection_types,
+        *comments,
     )
     return "\n".join(word for word in words if word).casefold()
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from django.db.models import (
     Case,
@@ -36,6 +35,7 @@ from connections.services import (
     reach,
     transitions,
 )
+from connections.services.kinds import Kind, kind_of
 from connections.services.org_connections import credentials_in_use, is_stale, newest_listings
 from connections.services.verifications import last_verification
 
@@ -61,17 +61,6 @@ class NeedsYou:
     to_confirm: list[Deletion]
     # Not verified, or failing the last time they were used.
     credentials: list[Credential]
-
-
-class Kind(StrEnum):
-    """What became of a deletion, as coarsely as a small chart can show it."""
-
-    DELETED = "deleted"
-    GONE = "gone"  # gone or not found, without proof that we did it
-    REFUSED = "refused"
-    NOTHING_SENT = "nothing_sent"
-    UNKNOWN = "unknown"
-    OPEN = "open"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,20 +229,6 @@ def _estate(*, actor: Actor, credentials: list[Credential], now: datetime) -> Es
     )
 
 
-_KINDS = {
-    Outcome.DELETED: Kind.DELETED,
-    Outcome.ALREADY_ABSENT: Kind.GONE,
-    Outcome.GONE_UNATTRIBUTED: Kind.GONE,
-    Outcome.REFUSED: Kind.REFUSED,
-    Outcome.NOT_SENT: Kind.NOTHING_SENT,
-    Outcome.STALE: Kind.NOTHING_SENT,
-    Outcome.DECLINED: Kind.NOTHING_SENT,
-    Outcome.WITHDRAWN: Kind.NOTHING_SENT,
-    Outcome.EXPIRED: Kind.NOTHING_SENT,
-    Outcome.UNRESOLVED: Kind.UNKNOWN,
-}
-
-
 def _weeks(*, actor: Actor, since: datetime) -> list[Week]:
     begins = [since + timedelta(weeks=number) for number in range(WEEKS)]
     # Comparisons that the database makes by itself: truncating a date on SQLite calls Python.
@@ -270,8 +245,10 @@ def _weeks(*, actor: Actor, since: datetime) -> list[Week]:
     # Apart, so that the many settled ones are counted on an index without reading a row.
     settled = recent.filter(outcome__in=list(Outcome)).values("week", "outcome")
     for row in settled.annotate(count=Count("*")):
-        weeks[row["week"]].counts[_KINDS[Outcome(row["outcome"])]] += row["count"]
+        weeks[row["week"]].counts[kind_of(state=State.SETTLED, outcome=row["outcome"])] += row[
+            "count"
+        ]
     still_open = recent.filter(state__in=OPEN_STATES)
     for number, state in still_open.values_list("week", "state"):
-        weeks[number].counts[Kind.UNKNOWN if state == State.UNKNOWN else Kind.OPEN] += 1
+        weeks[number].counts[kind_of(state=state, outcome="")] += 1
     return weeks

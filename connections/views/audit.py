@@ -17,6 +17,7 @@ from connections.services import audit_trail
 from connections.services.audit_trail import EventPage
 from connections.services.errors import InvalidInputError
 from connections.services.exports import CONTENT_TYPES
+from connections.views.charts import Series, day_chart
 from connections.views.downloads import download
 from connections.views.limits import limited
 from connections.views.support import actor_of
@@ -28,6 +29,12 @@ _PAGES = {
     "org_connection": "org-connection-detail",
 }
 
+_SERIES = (
+    Series(key="deletion", label="Deletions", tone="accent"),
+    Series(key="person", label="People", tone="info"),
+    Series(key="credential", label="Credentials", tone="ok"),
+    Series(key="other", label="Others", tone="muted"),
+)
 # The form's fields that the service may refuse, and what it calls them.
 _LOOKED_FOR_BY = {"q": "text", "actor": "actor"}
 
@@ -47,6 +54,7 @@ def audit_list(request: HttpRequest) -> HttpResponse:
         "rows": [(event, _subject_url(event)) for event in page.events],
         "count": page.count,
         "exact_to": audit_trail.EXACT_TO,
+        "chart": day_chart(page.days, what="Acts", series=_SERIES),
         "values": values,
         "codes": _code_options(values.get("code", "")),
         "clear_url": reverse("audit-list") if values else "",

@@ -14,6 +14,7 @@ from connections.forms.history import CONTRADICTED, PERIODS, HistoryForm
 from connections.services import exports, history
 from connections.services.history import Cursor, HistoryFilter
 from connections.sites import all_sites
+from connections.views.charts import KINDS, day_chart
 from connections.views.downloads import download
 from connections.views.limits import limited
 from connections.views.support import actor_of
@@ -40,6 +41,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         "is_first_page": "after" not in request.GET,
         "older_url": _address(request, after=str(page.older)) if page.older else "",
         "newest_url": _address(request) if "after" in request.GET else "",
+        "chart": day_chart(page.days, what="Deletions", series=KINDS),
         "export_query": _query(request),
         "can_export": policies.can_export(actor),
         "can_audit": policies.can_audit(actor),

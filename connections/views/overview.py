@@ -1,6 +1,5 @@
 """The first page: what needs this person, how much is known, what was done lately."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -10,30 +9,12 @@ from django.views.decorators.http import require_safe
 from connections import policies
 from connections.forms.credentials import CredentialForm
 from connections.services import people
-from connections.services.overview import Kind, Week, overview
+from connections.services.overview import Week, overview
 from connections.views.ages import age_words
+from connections.views.charts import KINDS, chart
 from connections.views.overview_todo import todos
 from connections.views.support import actor_of
 from connections.wording import badge, no_worker_words, record_badge
-
-
-@dataclass(frozen=True, kw_only=True)
-class KindShown:
-    """How the chart shows one kind of end."""
-
-    kind: Kind
-    label: str
-    tone: str
-
-
-KINDS = (
-    KindShown(kind=Kind.DELETED, label="Deleted", tone="ok"),
-    KindShown(kind=Kind.GONE, label="Gone or not found", tone="info"),
-    KindShown(kind=Kind.REFUSED, label="Refused", tone="danger"),
-    KindShown(kind=Kind.NOTHING_SENT, label="Nothing sent", tone="muted"),
-    KindShown(kind=Kind.UNKNOWN, label="Unknown", tone="unknown"),
-    KindShown(kind=Kind.OPEN, label="Still open", tone="warn"),
-)
 
 
 @require_safe
@@ -65,26 +46,12 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
 
 
 def _chart(weeks: list[Week]) -> dict[str, Any]:
-    totals = {each.kind: sum(week.counts[each.kind] for week in weeks) for each in KINDS}
-    used = [each for each in KINDS if totals[each.kind]]
-    return {
-        "label": "Deletions asked for in each of the last 12 weeks, by outcome",
-        "max": max((week.counts.total() for week in weeks), default=0) or 1,
-        "bars": [_bar(week) for week in weeks],
-        "total": sum(totals.values()),
-        "kinds": [(each, totals[each.kind]) for each in used],
-        "weeks": [
-            (week.begins_at, [week.counts[each.kind] for each in used], week.counts.total())
+    return chart(
+        label="Deletions asked for in each of the last 12 weeks, by outcome",
+        first_column="Week of",
+        series=KINDS,
+        rows=(
+            (week.begins_at.date(), f"Week of {week.begins_at:%Y-%m-%d}", week.counts)
             for week in weeks
-        ],
-    }
-
-
-def _bar(week: Week) -> dict[str, Any]:
-    parts, start = [], 0
-    for each in KINDS:
-        value = week.counts[each.kind]
-        if value:
-            parts.append({"tone": each.tone, "start": start, "value": value})
-            start += value
-    return {"title": f"Week of {week.begins_at:%Y-%m-%d}: {start}", "parts": parts}
+        ),
+    )

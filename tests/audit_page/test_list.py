@@ -15,6 +15,7 @@ from connections.services import audit, audit_trail, erasable
 from connections.services.audit import Code
 from connections.services.audit_search import EventFilter
 from tests.audit_page.support import add_event, open_audit
+from tests.flows.support import read
 from tests.history.conftest import Make
 from tests.support.clock import SettableClock
 
@@ -130,6 +131,17 @@ def test_one_deletion_and_one_request_are_found(
     assert "Something else." not in page.text
 
 
+def test_a_deletion_leads_whoever_audits_to_its_events(
+    client_of: ClientOf, edith: Person, ada: Person, make: Make
+) -> None:
+    deletion = make()
+    event = add_event("About it.", about=deletion, by=ada)
+    page = read(client_of(edith).get(f"/deletions/{deletion.pk}/"))
+    assert "About it." in read(client_of(edith).get(page.link("Its events"))).text
+    assert page.link(f"evidence no. {event.seq}") == f"/audit/{event.seq}/"
+    assert "Its events" not in read(client_of(ada).get(f"/deletions/{deletion.pk}/")).text
+
+
 @pytest.mark.parametrize(
     ("text", "is_found"),
     [
@@ -223,5 +235,5 @@ def test_the_number_of_queries_does_not_grow(
     for number in range(30):
         add_event(f"Act {number}.", by=ada)
     client = client_of(edith)
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):
         client.get("/audit/")
