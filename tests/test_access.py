@@ -127,6 +127,7 @@ NO_STEP_UP = {
     "deletion-withdraw": "sends nothing and ends it",
     "deletion-reconcile": "reads",
     "deletion-close": "sends nothing and ends it",
+    "deletion-comment": "adds to the record and changes nothing",
 }
 # django-allauth's own pages: one's own account, or before signing in.
 PUBLIC_OF_ALLAUTH = {
