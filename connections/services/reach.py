@@ -26,6 +26,7 @@ from connections.services import audit, erasable
 
 # Of one person and one object, at most one event in so many seconds.
 REFUSALS_RECORDED_EVERY = 60
+LONGEST_PATH = 200
 # With so few credentials in sight each is read off its own index, newest first; with more, what
 # is out of sight is left out of a common reading, which soon has a page together.
 MOST_PARTS = 32
@@ -125,9 +126,7 @@ def refuse(*, actor: Actor, subject: audit.Subject) -> NoReturn:
 def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
     """Record it; of one person and object once a minute, so that nobody floods the record."""
     about = audit.reference(subject)
-    who = actor.person.pk if actor.person else actor.kind
-    key = f"orgadmin:refused:{who}:{about['type']}:{about['id']}"
-    if not cache.add(key, True, REFUSALS_RECORDED_EVERY):
+    if not _is_first_refusal(actor, f"{about['type']}:{about['id']}"):
         return
     what = f"the {subject}" if isinstance(subject, Deletion) else f"{about['type']} {subject}"
     audit.record(
@@ -137,3 +136,24 @@ def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
         sentence=f"{erasable.name(actor)} asked for {what}, which is out of their reach.",
         details={"site": subject.site} if isinstance(subject, OrgConnectionKey) else {},
     )
+
+
+def record_denial(*, actor: Actor, address: str, method: str, path: str) -> None:
+    """Record that the actor's roles refused them what they asked for.
+
+    `address` is the name of what the path leads to: of one person and address once a minute,
+    whatever ids the path is given.
+    """
+    if not _is_first_refusal(actor, f"address:{address}"):
+        return
+    audit.record(
+        code=audit.Code.ACCESS_REFUSED,
+        actor=actor,
+        sentence=f"{erasable.name(actor)} asked for what their roles do not allow.",
+        details={"address": address, "method": method, "path": path[:LONGEST_PATH]},
+    )
+
+
+def _is_first_refusal(actor: Actor, what: str) -> bool:
+    who = actor.person.pk if actor.person else actor.kind
+    return cache.add(f"orgadmin:refused:{who}:{what}", True, REFUSALS_RECORDED_EVERY)

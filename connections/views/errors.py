@@ -1,15 +1,19 @@
 """What is shown when something is refused, missing or broken."""
 
+import logging
 from typing import Any
 
+from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template import Context, TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
 from django.views.decorators.csrf import requires_csrf_token
 
-from connections.services import people
-from connections.views.support import request_id_of, signed_in_person
+from connections.services import people, reach
+from connections.views.support import actor_of, request_id_of, signed_in_person
+
+logger = logging.getLogger(__name__)
 
 NO_ROLE = "You are signed in, but you have no role yet, so there is nothing you may see here."
 
@@ -23,14 +27,29 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 @requires_csrf_token
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """403: which act is refused, and who can change that."""
+    """403: which act is refused, and who can change that; on record."""
     person = signed_in_person(request)
     context: dict[str, Any] = {"exception": exception}
     if person is not None:
+        _record_denial(request)
         context["administrators"] = people.names_of_administrators()
         if not person.roles:
             context["exception"] = NO_ROLE
     return render(request, "403.html", context, status=403)
+
+
+def _record_denial(request: HttpRequest) -> None:
+    match = request.resolver_match
+    try:
+        reach.record_denial(
+            actor=actor_of(request),
+            address=match.view_name if match else "",
+            method=request.method or "",
+            path=request.path,
+        )
+    except DatabaseError:
+        # It stays refused, and a refusal is no fault of ours.
+        logger.exception("A refusal could not be recorded.")
 
 
 @requires_csrf_token
