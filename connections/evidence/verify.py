@@ -483,6 +483,8 @@ _ASKED = (
 )
 _ANSWERED = ("verdict", "http_status", "errors", "body_sha256", "duration_ms")
 _NEEDED = {"none": 0, "one": 1, "two": 2}
+# What ends a deletion. Others that stand beside it, a look or an answer, have causes of their own.
+_SETTLING = ("deletion.settled", "deletion.declined", "deletion.withdrawn")
 
 
 def differences(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
@@ -527,7 +529,8 @@ def _ending(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     for event in events:
         if type(event.details.get("state")) is str:
             state, outcome = event.details["state"], event.details.get("outcome", "")
-            settled = settled or (event if state == "settled" else None)
+            if state == "settled" and event.code in _SETTLING:
+                settled = settled or event
     verified, contradicted = (
         _last(events, f"deletion.{word}") for word in ("verified", "contradicted")
     )
@@ -1032,10 +1035,11 @@ class Verification:
             require(is_same, f"“{key}” in population.json is not that of the manifest.")
         for key in ("filter", "filter_in_words"):
             get(population, key, str, "population.json")
-        require(
-            self.started.details.get("filter") == population["filter"],
-            "The filter is not the one that was recorded when the bundle was begun.",
-        )
+        for key, told in (("filter", population), ("since", period), ("until", period)):
+            require(
+                self.started.details.get(key) == told.get(key),
+                "The filter or the period is not what was recorded when the bundle was begun.",
+            )
         get(population, "counts", dict, "population.json")
         selected = get(population, "selected", int, "population.json")
         in_period = get(population, "in_period", int, "population.json")

@@ -232,15 +232,24 @@ def shorter_period(forger: Forger) -> None:
     forger.write_page(json.loads(forger.files["deletions.json"]))
 
 
+def asked_too_late(forger: Forger) -> None:
+    until = json.loads(forger.files["population.json"])["period"]["until"]
+    forger.edit_rows(lambda rows: rows[0].update(requested_at=until))
+
+
 FACTS: dict[str, tuple[Callable[[Forger], None], str]] = {
     "number chosen": (change_population("selected", 27), "The counts in population.json"),
     "number there are": (change_population("in_period", 3), "More deletions were chosen"),
     "outcomes": (change_population("counts", {"deleted": 28}), "The counts in population.json"),
-    "filter": (change_population("filter", ""), "The filter is not the one that was recorded"),
+    "filter": (
+        change_population("filter", ""),
+        "The filter or the period is not what was recorded",
+    ),
     "origin": (change_population("origin", "x"), "“origin” in population.json"),
     "sample": (other_sample, "The sample is not the one that the seed draws"),
     "seed": (other_seed, "The seed is not the one that was recorded"),
-    "period": (shorter_period, "outside of the period"),
+    "period": (shorter_period, "The filter or the period is not what was recorded"),
+    "time asked": (asked_too_late, "outside of the period"),
 }
 
 

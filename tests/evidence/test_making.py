@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,10 @@ from django.core.exceptions import PermissionDenied
 from django.db import connection
 from pytest_django import Settings
 
+from connections import clock
 from connections.actors import Actor, command_actor, person_actor
 from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
-from connections.services import audit, audit_verification, bundles, erasure
+from connections.services import audit, audit_verification, bundles, erasure, reconciliation
 from connections.services.audit import Code
 from connections.services.bundle_files import BundleError
 from connections.services.errors import InvalidInputError
@@ -194,4 +195,15 @@ def test_a_deletion_that_a_command_asked_for_in_a_persons_name_verifies(
         if each["connection_id"] == added.id
     ]
     assert (row["requested_by"], row["outcome"]) == ("Ada", "deleted")
+    assert complaint(made.data, tmp_path) == ""
+
+
+def test_a_deletion_that_two_looks_found_gone_verifies(tmp_path: Path) -> None:
+    deletion = Deletion.objects.get(state="unknown")
+    for seconds in (40, 110):
+        with clock.shifted(timedelta(seconds=seconds)):
+            reconciliation.check_deletion(deletion=deletion, actor=command_actor())
+    assert (deletion.outcome, deletion.cause) == ("gone_unattributed", "listings_agree")
+    made = make()
+    assert made.bundle.differences == ()
     assert complaint(made.data, tmp_path) == ""
