@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
+from connections.oidc.client import is_usable_issuer
+from orgadmin.private_files import PrivateFileError, read_private_text
 
 KEYS = "keys"
 
@@ -30,3 +33,38 @@ def check_key_ring(
             )
         ]
     return []
+
+
+@register(KEYS, Tags.security, deploy=True)
+def check_provider(
+    *, app_configs: Sequence[AppConfig] | None, **kwargs: object
+) -> list[CheckMessage]:
+    """connections.E002 to E004: a sign-in provider configured in half, or of no use."""
+    del app_configs, kwargs
+    needed = {
+        "ORGADMIN_OIDC_ISSUER": settings.OIDC_ISSUER,
+        "ORGADMIN_OIDC_CLIENT_ID": settings.OIDC_CLIENT_ID,
+        "ORGADMIN_OIDC_CLIENT_SECRET_FILE": settings.OIDC_SECRET_FILE,
+    }
+    missing = [name for name, value in needed.items() if not value]
+    if len(missing) == len(needed):
+        return []
+    if missing:
+        text = f"The sign-in provider is configured in half: {', '.join(missing)} missing."
+        return [Error(text, hint="Set all three, or none of them.", id="connections.E002")]
+    problems: list[CheckMessage] = []
+    if not is_usable_issuer(settings.OIDC_ISSUER):
+        problems.append(
+            Error(
+                "ORGADMIN_OIDC_ISSUER is no address that can be trusted.",
+                hint="https://, as the provider writes its issuer, without query; http:// only for "
+                "this machine.",
+                id="connections.E003",
+            )
+        )
+    try:
+        read_private_text(settings.OIDC_SECRET_FILE)
+    except PrivateFileError as error:
+        hint = "ORGADMIN_OIDC_CLIENT_SECRET_FILE names a file with the client's secret alone."
+        problems.append(Error(str(error), hint=hint, id="connections.E004"))
+    return problems

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
-from connections import policies
+from connections import policies, provider_sign_in
 from connections.actors import Actor
 from connections.models import Deletion, Person, State
 from connections.views.step_up import question_of
@@ -37,6 +37,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "role_names": SimpleLazyObject(lambda: _role_names(signed_in_person(request))),
         "step_up_question": SimpleLazyObject(lambda: question_of(request)),
         "is_demo": settings.IS_DEMO,
+        "provider_name": provider_sign_in.provider_name() if provider_sign_in.is_on() else "",
     }
 
 

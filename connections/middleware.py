@@ -24,6 +24,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from connections import policies
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
 from connections.models import PersonSession
+from connections.provider_sign_in import gave_second_factor
 from connections.services import audit
 from connections.services.errors import SentError
 from connections.views.sent import sent_page
@@ -149,6 +150,8 @@ class SecondFactorMiddleware:
             return None
         if not policies.needs_second_factor(person):
             return None
+        if gave_second_factor(request, person_id=str(person.pk)):
+            return None
         # Recovery codes alone are not one: they only stand in for one that was set up.
         if is_mfa_enabled(person, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]):
             return None
@@ -207,7 +210,8 @@ class ReadOnlyMiddleware:
 
     Sessions and the cache may be written, and so may an event by the audit service's own door
     (an export, a refused look). django-allauth's views are outside it: several of them keep
-    their place in tables of their own.
+    their place in tables of their own. One view of ours is, too: that to which a provider sends the
+    browser back, and which signs somebody in (`writes_on_get`).
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -232,7 +236,9 @@ class ReadOnlyMiddleware:
         del args, kwargs
         is_ours = view.__module__.startswith("connections.views")
         request._write_guard.is_armed = (  # type: ignore[attr-defined]
-            is_ours and request.method in READING_METHODS
+            is_ours
+            and request.method in READING_METHODS
+            and not getattr(view, "writes_on_get", False)
         )
 
 

@@ -208,6 +208,13 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 0
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = IS_LOCAL
 REQUIRE_MFA = env.bool("ORGADMIN_REQUIRE_MFA", not IS_LOCAL)
 
+# An OpenID Connect provider, where one is configured; connections/checks.py says what is missing.
+OIDC_ISSUER = env.str("ORGADMIN_OIDC_ISSUER", "")
+OIDC_CLIENT_ID = env.str("ORGADMIN_OIDC_CLIENT_ID", "")
+OIDC_SECRET_FILE = env.str("ORGADMIN_OIDC_CLIENT_SECRET_FILE", "")
+OIDC_NAME = env.str("ORGADMIN_OIDC_NAME", "single sign-on")
+OIDC_MFA_VALUES: list[str] = env.list("ORGADMIN_OIDC_MFA_VALUES", [])
+
 # --- Mail ---------------------------------------------------------------------------------------
 
 MAILERS = mailers_of(env.dj_email_url("EMAIL_URL", "dummy:"))

@@ -22,7 +22,11 @@ ACCOUNT_SESSION_REMEMBER = False
 # Beside allauth's own: five wrong passwords or codes of one person in five minutes, ten of one
 # address in a minute, five mails to reset a password a minute. Whoever is signed in may fail five
 # times in five minutes to prove again who they are: see connections/step_up.py.
-ACCOUNT_RATE_LIMITS = {"use_of_links": "20/m/ip", "reauthenticate": "5/5m/user"}
+ACCOUNT_RATE_LIMITS = {
+    "use_of_provider": "30/m/ip",
+    "use_of_links": "20/m/ip",
+    "reauthenticate": "5/5m/user",
+}
 MFA_ADAPTER = "connections.accounts.MFAAdapter"
 MFA_FORMS = {
     "authenticate": "connections.second_factors.AuthenticateForm",

@@ -41,6 +41,11 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "theme-set": (None, EVERYONE),
     "step-up": (EVERYONE, EVERYONE),
     "step-up-passkey": (None, EVERYONE),
+    "provider-start": (EVERYONE, None),
+    "provider-step-up": (EVERYONE, None),
+    "provider-connect-start": (EVERYONE, None),
+    "provider-answer": (EVERYONE, None),
+    "provider-account": (EVERYONE, EVERYONE),
     "session-list": (EVERYONE, None),
     "session-end": (None, EVERYONE),
     "credential-list": (ANY_ROLE, None),
@@ -78,6 +83,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "person-enable": (None, ADMINISTRATOR),
     "person-link": (None, ADMINISTRATOR),
     "person-sessions": (None, ADMINISTRATOR),
+    "person-provider": (None, ADMINISTRATOR),
     "audit-list": (AUDITOR, None),
     "audit-export": (AUDITOR, None),
     "audit-detail": (AUDITOR, None),
@@ -288,7 +294,7 @@ def test_not_even_an_administrator_decides_on_their_own(
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_nobody_reaches_anything_without_signing_in(method: str, addresses: dict[str, str]) -> None:
-    public = {"setup", "sign-in-link", "theme-set"}
+    public = {"setup", "sign-in-link", "theme-set", "provider-start", "provider-answer"}
     client = Client()
     statuses = {
         name: client.generic(method, url).status_code

@@ -32,7 +32,7 @@ from connections.models.org_connections import (
     SnapshotFields,
     snapshot_digest,
 )
-from connections.models.people import Person, Role, SignInLink
+from connections.models.people import Person, ProviderAccount, Role, SignInLink
 from connections.models.protections import Protection, ProtectionLifting
 from connections.models.sessions import PersonSession
 from connections.models.workers import WorkerHeartbeat
@@ -66,6 +66,7 @@ __all__ = [
     "Policy",
     "Protection",
     "ProtectionLifting",
+    "ProviderAccount",
     "Reach",
     "Role",
     "SignInLink",

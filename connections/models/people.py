@@ -71,6 +71,30 @@ class Person(AbstractUser):
         return salted_hmac(key_salt, value, secret=secret, algorithm="sha256").hexdigest()
 
 
+class ProviderAccount(models.Model):
+    """An account at an OpenID Connect provider that lets a person in; nothing else joins them."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    person = models.ForeignKey(Person, on_delete=models.CASCADE, related_name="provider_accounts")
+    # As the provider writes them: both are compared to the letter.
+    issuer = models.CharField(max_length=255)
+    subject = models.CharField(max_length=255)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=("issuer", "subject"), name="one_person_by_provider_account"
+            ),
+            models.UniqueConstraint(
+                fields=("person", "issuer"), name="one_provider_account_by_person"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"account at {self.issuer}"
+
+
 class SignInLink(models.Model):
     """A one-time link: the first administrator's set-up, an invitation, a reset.
 

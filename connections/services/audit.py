@@ -43,6 +43,9 @@ class Code(StrEnum):
     SECOND_FACTOR_ADDED = "person.second_factor_added"
     SECOND_FACTOR_TURNED_OFF = "person.second_factor_turned_off"
     SECOND_FACTOR_REFUSED = "person.second_factor_refused"
+    PROVIDER_ACCOUNT_CONNECTED = "provider_account.connected"
+    PROVIDER_ACCOUNT_DISCONNECTED = "provider_account.disconnected"
+    PROVIDER_SIGN_IN_REFUSED = "person.provider_sign_in_refused"
     SESSION_ENDED = "session.ended"
     PASSWORD_SET = "person.password_set"  # noqa: S105 - a code, not a password
     PASSWORD_RESET_MAILED = "person.password_reset_mailed"  # noqa: S105 - a code too

@@ -93,6 +93,7 @@ def _forget(person: Person, *, number: int) -> None:
     EmailAddress.objects.filter(user=person).delete()
     person.sign_in_links.all().delete()
     PersonSession.objects.filter(person_id=person.pk).delete()
+    person.provider_accounts.all().delete()
 
 
 def _replace_copies(person: Person, *, names: set[str], told: str) -> None:

@@ -12,6 +12,7 @@ from connections.services.audit import Code
 _WAYS = {
     "password": "password",
     "sign_in_link": "sign-in link",
+    "provider": "single sign-on",
     "totp": "authenticator app",
     "webauthn": "passkey or security key",
     "recovery_codes": "recovery code",
@@ -143,6 +144,26 @@ def record_reset_link_mailed(*, person: Person, address: str, request_id: str) -
         subject=person,
         sentence=f"A link to choose a new password was mailed to {erasable.name(person)}, asked "
         f"for from {erasable.address(address, of=person)}.",
+    )
+
+
+@audit.act()
+def record_provider_refused(
+    *, person: Person | None, reason: str, why: str, address: str, request_id: str
+) -> None:
+    """Record that a sign-in at the provider came to nothing; `why` is the reason in words.
+
+    `person` is whose account it was, where that is known. Which account it was otherwise is not
+    kept: it is somebody's who has no business here.
+    """
+    whom = f" as {erasable.name(person)}" if person else ""
+    audit.record(
+        code=Code.PROVIDER_SIGN_IN_REFUSED,
+        actor=_somebody(request_id),
+        subject=person,
+        sentence=f"Single sign-on{whom} was refused: {why}; from "
+        f"{erasable.address(address, of=person)}.",
+        details={"reason": reason},
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest, HttpResponse
@@ -12,11 +13,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from connections import clock, policies
+from connections import clock, policies, provider_sign_in
 from connections.actors import Actor
 from connections.forms.people import MakeLinkForm, PersonForm, RolesForm
+from connections.forms.provider_accounts import ProviderAccountForm
 from connections.models import AuditEvent, Person, with_values
-from connections.services import people
+from connections.services import people, provider_accounts
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.person_rules import second_factors_of, stored_roles
 from connections.views.sessions import end, session_rows
@@ -152,6 +154,37 @@ def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return end(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
 
 
+@require_POST
+@guarded(comes_back=_again(account_form=ProviderAccountForm))
+def person_provider(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Connect the account at the provider whose subject was typed, or disconnect the one there."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    if "disconnect" in request.POST:
+        provider_accounts.disconnect_account(
+            actor=actor, person=person, issuer=settings.OIDC_ISSUER
+        )
+        messages.success(request, "The account is disconnected and the person signed out.")
+        return redirect("person-detail", pk=pk)
+    form = ProviderAccountForm(request.POST)
+    if not provider_sign_in.is_on() or not form.is_valid():
+        return _detail(request, person, status=422, account_form=form)
+    try:
+        provider_accounts.connect_account(
+            actor=actor,
+            person=person,
+            issuer=settings.OIDC_ISSUER,
+            subject=form.cleaned_data["subject"],
+        )
+    except InvalidInputError as error:
+        form.add_service_errors(error)
+        return _detail(request, person, status=422, account_form=form)
+    except ConflictError as error:
+        return _detail(request, person, status=409, problem=str(error))
+    messages.success(request, "The account is connected.")
+    return redirect("person-detail", pk=pk)
+
+
 def _with_new_link(
     request: HttpRequest, actor: Actor, person: Person, *, removes_second_factor: bool
 ) -> HttpResponse:
@@ -183,6 +216,8 @@ def _detail(
         "roles_form": RolesForm(initial=initial),
         "link_form": MakeLinkForm(),
         "sessions": session_rows(request, person),
+        "account_form": ProviderAccountForm(),
+        "account": provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER),
         "events": with_values(AuditEvent.objects.filter(about).order_by("-seq")[:EVENTS_SHOWN]),
         **extra,
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Concatenate, Protocol
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -17,8 +18,10 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
-from connections import step_up
+from connections import provider_sign_in, step_up
 from connections.forms.step_up import StepUpForm
+from connections.models import Person
+from connections.services import provider_accounts
 from connections.step_up import Method, RefusedError
 from connections.views.support import SeeOther, is_local_url, signed_in_person
 
@@ -36,6 +39,9 @@ class Question:
 
     takes_password: bool
     takes_passkey: bool
+    # Where to prove it at the provider; empty for whoever has no account there.
+    provider_url: str
+    provider_name: str
     # Where a POST came without a proof, its address: nothing was done. Else empty.
     late_at: str
     # What was wrong with the proof that was given; empty when none was.
@@ -53,10 +59,29 @@ def question_of(request: HttpRequest) -> Question | None:
     return Question(
         takes_password=Method.PASSWORD in ways,
         takes_passkey=Method.PASSKEY in ways,
+        provider_url=_provider_url(request, person),
+        provider_name=provider_sign_in.provider_name(),
         late_at=getattr(request, "_step_up_late_at", ""),
         problem=getattr(request, "_step_up_problem", ""),
         url=question_url(request),
     )
+
+
+def _provider_url(request: HttpRequest, person: Person) -> str:
+    if not provider_sign_in.is_on():
+        return ""
+    if not provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER):
+        return ""
+    return f"{reverse('provider-step-up')}?{urlencode({'next': _page_of(request)})}"
+
+
+def _page_of(request: HttpRequest) -> str:
+    """Where to go on after proving it elsewhere: no address of a POST."""
+    if request.path == reverse("step-up"):
+        return request.POST.get("next") or request.GET.get("next", "")
+    if request.method == "POST":
+        return request.headers.get("Referer", "")
+    return request.get_full_path()
 
 
 def guarded(

@@ -680,6 +680,46 @@ EVIDENCE = (
     ),
 )
 
+PROVIDER = "tests/provider"
+SIGN_IN = (
+    _mutant(
+        "the ID token answers this very sign-in",
+        "connections/oidc/tokens.py",
+        "    _check_addressee(claims, expected)\n",
+        "",
+        f"{PROVIDER}/test_faults.py::test_it_lets_nobody_in_and_says_why_on_record[another nonce]",
+    ),
+    _mutant(
+        "an answer of the provider is good once",
+        "connections/provider_sign_in.py",
+        "under_way.pop(",
+        "under_way.get(",
+        f"{PROVIDER}/test_sign_in.py::test_an_answer_is_good_once",
+    ),
+    _mutant(
+        "the issuer counts, not the subject alone",
+        "connections/services/provider_accounts.py",
+        "filter(issuer=issuer, subject=subject)",
+        "filter(subject=subject)",
+        f"{PROVIDER}/test_sign_in.py::test_the_same_subject_at_another_issuer_is_somebody_else",
+    ),
+    _mutant(
+        "signed in anew, not an hour ago",
+        "connections/oidc/tokens.py",
+        "    if not since - LEEWAY <= signed_in_at <= now + LEEWAY:\n",
+        "    if False:\n",
+        f"{PROVIDER}/test_step_up.py::test_a_provider_that_does_not_ask_again_proves_nothing",
+    ),
+    _mutant(
+        "wrong codes are on record",
+        "connections/second_factors.py",
+        "        return self.refuse_on_record(super().clean_code)\n",
+        "        return super().clean_code()\n",
+        "tests/people/test_second_factors.py"
+        "::test_wrong_codes_are_recorded_and_after_five_even_the_right_one_is_refused",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -690,4 +730,5 @@ MUTANTS = (
     *NOTICES,
     *EVIDENCE,
     *BUNDLES,
+    *SIGN_IN,
 )

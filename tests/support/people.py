@@ -2,6 +2,7 @@
 
 import time
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 from allauth.mfa import app_settings
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
@@ -9,6 +10,7 @@ from django.contrib.auth.models import Group
 from django.contrib.sessions.backends.base import SessionBase
 from django.test import Client
 
+from connections.actors import Actor, person_actor
 from connections.models import Person, PersonSession, Role
 from connections.sessions import SessionStore
 
@@ -35,6 +37,11 @@ def just_signed_in(person: Person) -> Client:
     client = Client()
     client.force_login(person)
     return client
+
+
+def person_as_administrator() -> Actor:
+    """The actor of a new administrator."""
+    return person_actor(person=make_person(f"admin-{uuid4().hex[:8]}", is_administrator=True))
 
 
 def code_of(secret: str) -> str:

@@ -1,0 +1,224 @@
+"""Signing in at the provider: to it, back from it, and connecting one's account there."""
+
+import logging
+from collections.abc import Callable
+
+from allauth.account.adapter import get_adapter
+from allauth.account.internal.flows.login import record_authentication
+from allauth.account.utils import perform_login
+from allauth.core.internal import ratelimit
+from allauth.core.ratelimit import respond_429
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_safe
+
+from connections import provider_sign_in, step_up
+from connections.models import Person
+from connections.oidc.errors import ProviderError, Reason
+from connections.oidc.tokens import Identity
+from connections.provider_sign_in import Answer, Purpose
+from connections.services import provider_accounts, sign_ins
+from connections.services.errors import ConflictError, InvalidInputError
+from connections.views.step_up import guarded, to_question
+from connections.views.support import (
+    SeeOther,
+    actor_of,
+    is_local_url,
+    request_id_of,
+    signed_in_person,
+)
+from connections.wording.providers import Refusal, refusal_words
+
+logger = logging.getLogger(__name__)
+
+# Its limit stands in ACCOUNT_RATE_LIMITS.
+USE_OF_PROVIDER = "use_of_provider"
+_SHOWN = "provider_account_shown"
+
+type View = Callable[[HttpRequest], HttpResponse]
+
+
+def _before_second_factor(view: View) -> View:
+    # What proves who somebody is, and where a factor of the provider may stand for one of ours.
+    view.second_factor_required = False  # type: ignore[attr-defined]
+    return view
+
+
+def _starts(purpose: Purpose) -> Callable[[HttpRequest], HttpResponse]:
+    @require_safe
+    def start(request: HttpRequest) -> HttpResponse:
+        _require_provider()
+        wanted = request.GET.get("next", "")
+        to = wanted if is_local_url(request, wanted) else reverse("overview")
+        # A page of another site could otherwise begin it in somebody's name.
+        if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+            return redirect("overview")
+        if not ratelimit.consume(
+            request, app="allauth.account", action=USE_OF_PROVIDER, limit_get=True
+        ):
+            response: HttpResponse = respond_429(request)
+            return response
+        try:
+            url = provider_sign_in.begin(request, purpose=purpose, to=to)
+        except ProviderError as error:
+            return _refused(request, error.reason, text=str(error))
+        return HttpResponseRedirect(url)
+
+    return _before_second_factor(start)
+
+
+_sign_in = _starts(Purpose.SIGN_IN)
+provider_step_up = _starts(Purpose.STEP_UP)
+_connect = _starts(Purpose.CONNECT)
+
+
+@login_not_required
+@_before_second_factor
+@require_safe
+def provider_start(request: HttpRequest) -> HttpResponse:
+    """To the provider, to sign in."""
+    return redirect("overview") if signed_in_person(request) else _sign_in(request)
+
+
+@_before_second_factor
+@require_safe
+def provider_connect_start(request: HttpRequest) -> HttpResponse:
+    """To the provider, to show which account there is one's own."""
+    _require_provider()
+    return _connect(request) if step_up.is_recent(request) else to_question(request)
+
+
+@login_not_required
+@_before_second_factor
+@require_safe
+def provider_answer(request: HttpRequest) -> HttpResponse:
+    """Back from the provider. What it says is checked before anything else."""
+    _require_provider()
+    is_ours = provider_sign_in.is_under_way(request)
+    try:
+        answer = provider_sign_in.finish(request)
+    except ProviderError as error:
+        # What nobody began here is not recorded: anybody can open this address.
+        return _refused(request, error.reason, text=str(error), is_recorded=is_ours)
+    if answer.purpose == Purpose.SIGN_IN:
+        return _let_in(request, answer)
+    person = signed_in_person(request)
+    if person is None or str(person.pk) != answer.person_id:
+        return _refused(request, Reason.STALE, text="Another person is signed in by now.")
+    if answer.purpose == Purpose.CONNECT:
+        request.session[_SHOWN] = {
+            "person": answer.person_id,
+            "issuer": answer.identity.issuer,
+            "subject": answer.identity.subject,
+        }
+        return redirect("provider-account")
+    return _stepped_up(request, answer, person)
+
+
+# It comes as a GET, since that is how a provider sends browsers back, and it signs in.
+provider_answer.writes_on_get = True  # type: ignore[attr-defined]
+
+
+def _let_in(request: HttpRequest, answer: Answer) -> HttpResponse:
+    identity = answer.identity
+    person = provider_accounts.person_of(issuer=identity.issuer, subject=identity.subject)
+    if person is None:
+        return _refused(request, Refusal.UNKNOWN_ACCOUNT, identity=identity)
+    if not person.is_active:
+        return _refused(request, Refusal.DISABLED, person=person)
+    if signed_in_person(request) is not None:
+        # A session of somebody is never carried over to somebody else.
+        get_adapter(request).logout(request)
+    provider_sign_in.note_second_factor(request, person_id=str(person.pk), identity=identity)
+    record_authentication(request, person, "provider")
+    # Through allauth, so that a second factor that is set up here is still asked for.
+    response: HttpResponse = perform_login(request, person, redirect_url=answer.to)
+    return response
+
+
+def _stepped_up(request: HttpRequest, answer: Answer, person: Person) -> HttpResponse:
+    identity = answer.identity
+    if provider_accounts.person_of(issuer=identity.issuer, subject=identity.subject) != person:
+        return _refused(request, Refusal.OTHER_ACCOUNT, person=person)
+    step_up.mark(request, method=step_up.Method.PROVIDER)
+    return HttpResponseRedirect(answer.to)
+
+
+@_before_second_factor
+@require_http_methods(["GET", "HEAD", "POST"])
+@guarded(comes_back=lambda request: _account_page(request))
+def provider_account(request: HttpRequest) -> HttpResponse:
+    """One's own account at the provider; a POST connects the one that was just shown."""
+    _require_provider()
+    shown = _shown(request)
+    if request.method != "POST" or shown is None:
+        return _account_page(request)
+    try:
+        provider_accounts.connect_account(actor=actor_of(request), person=_self(request), **shown)
+    except (ConflictError, InvalidInputError) as error:
+        return _account_page(request, problem=str(error))
+    del request.session[_SHOWN]
+    messages.success(request, f"Your account at {provider_sign_in.provider_name()} is connected.")
+    return SeeOther(reverse("provider-account"))
+
+
+def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
+    _require_provider()
+    person = _self(request)
+    context = {
+        "account": provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER),
+        "shown": _shown(request),
+        "problem": problem,
+    }
+    status = 409 if problem else 200
+    return render(request, "connections/provider_account.html", context, status=status)
+
+
+def _shown(request: HttpRequest) -> dict[str, str] | None:
+    """Issuer and subject that the person showed in this session; None for nobody else's."""
+    kept, person = request.session.get(_SHOWN), signed_in_person(request)
+    if not kept or person is None or kept["person"] != str(person.pk):
+        return None
+    return {"issuer": kept["issuer"], "subject": kept["subject"]}
+
+
+def _self(request: HttpRequest) -> Person:
+    person = signed_in_person(request)
+    if person is None:
+        raise PermissionDenied("Sign in first.")
+    return person
+
+
+def _require_provider() -> None:
+    if not provider_sign_in.is_on():
+        raise Http404
+
+
+def _refused(
+    request: HttpRequest,
+    reason: Reason | Refusal,
+    *,
+    text: str = "",
+    person: Person | None = None,
+    identity: Identity | None = None,
+    is_recorded: bool = True,
+) -> HttpResponse:
+    words = refusal_words(reason)
+    if text:
+        logger.warning("A sign-in at the provider was refused. %s", text)
+    if is_recorded:
+        sign_ins.record_provider_refused(
+            person=person,
+            reason=reason,
+            why=words.told,
+            address=get_adapter(request).get_client_ip(request),
+            request_id=request_id_of(request),
+        )
+    status = 502 if reason == Reason.UNREACHABLE else 403
+    context = {"words": words, "identity": identity}
+    return render(request, "connections/provider_refused.html", context, status=status)

@@ -1,0 +1,73 @@
+"""Single sign-on in a real browser, with and without JavaScript."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from connections.models import Person
+from tests.browser.fitness import assert_fit_to_show
+from tests.provider.conftest import provider as provider_fixture
+from tests.provider.support import connect
+from tests.support.provider import TestProvider
+
+provider = provider_fixture
+
+
+@pytest.fixture
+def login(stage: str, provider: TestProvider, open_as: Callable[..., Page]) -> Callable[..., Page]:
+    """Open the sign-in page in a new browser."""
+    provider.shows_page = True
+
+    def open_login(**options: object) -> Page:
+        page = open_as(None, reduced_motion="reduce", **options)
+        page.goto("/deletions/")
+        return page
+
+    return open_login
+
+
+@pytest.mark.parametrize("has_javascript", [True, False], ids=["JavaScript", "no JavaScript"])
+def test_a_person_signs_in_at_the_provider_and_lands_where_they_were_going(
+    login: Callable[..., Page],
+    operator: Person,
+    provider: TestProvider,
+    stage: str,
+    has_javascript: bool,
+) -> None:
+    connect(operator, provider)
+    page = login(java_script_enabled=has_javascript)
+    page.get_by_role("link", name="Sign in with Example SSO").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Provider")
+    page.get_by_role("button", name="Sign in here").click()
+    expect(page).to_have_url(f"{stage}/deletions/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Deletions")
+
+
+def test_whoever_is_not_connected_is_shown_what_to_ask_for(
+    login: Callable[..., Page], operator: Person, provider: TestProvider, watch: object
+) -> None:
+    watch.expect("403")  # type: ignore[attr-defined]
+    page = login()
+    assert_fit_to_show(page)
+    page.get_by_role("link", name="Sign in with Example SSO").click()
+    page.get_by_role("button", name="Sign in here").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(
+        "This account is not connected to anybody here"
+    )
+    expect(page.locator("main")).to_contain_text(provider.subject)
+    assert_fit_to_show(page)
+
+
+def test_a_person_connects_their_account_and_proves_anew_with_it(
+    operator: Person, provider: TestProvider, open_as: Callable[..., Page]
+) -> None:
+    page = open_as(operator, reduced_motion="reduce")
+    page.goto("/sign-in/provider/account/")
+    assert_fit_to_show(page)
+    page.get_by_role("link", name="Sign in at Example SSO").click()
+    expect(page.locator("main")).to_contain_text(provider.subject)
+    assert_fit_to_show(page)
+    page.get_by_role("button", name="Connect this account").click()
+    expect(page.locator("main")).to_contain_text("Connected since")
+    assert_fit_to_show(page)

@@ -1,0 +1,174 @@
+"""What a provider, or whoever sits between, may send that counts for nothing."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+import requests
+from django.test import Client
+from pytest_django import Settings
+
+from connections.models import AuditEvent, Person
+from tests.provider.support import START, connect, walk
+from tests.support.provider import (
+    Claims,
+    TestProvider,
+    signed,
+    signed_with_public_key,
+    unsigned,
+)
+
+Change = Callable[[TestProvider], None]
+
+
+def claims(**changed: object) -> Change:
+    """Send an ID token with these claims; None leaves one out."""
+
+    def change(provider: TestProvider) -> None:
+        def changing(said: Claims) -> Claims:
+            return {name: value for name, value in (said | changed).items() if value is not None}
+
+        provider.change_claims = changing
+
+    return change
+
+
+def token(sign: Callable[[Claims], str]) -> Change:
+    def change(provider: TestProvider) -> None:
+        provider.sign = sign
+
+    return change
+
+
+def answer(**changed: str) -> Change:
+    def change(provider: TestProvider) -> None:
+        provider.change_answer = lambda said: said | changed
+
+    return change
+
+
+def metadata(**changed: object) -> Change:
+    def change(provider: TestProvider) -> None:
+        provider.change_metadata = lambda said: said | changed
+
+    return change
+
+
+def garbled(said: Claims) -> str:
+    head, body, signature = signed(said).split(".")
+    return f"{head}.{body}.{signature[:-4]}AAAA"
+
+
+def late(seconds: int) -> Change:
+    now = int(time.time())
+    return claims(iat=now + seconds, exp=now + seconds + 300)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param(claims(nonce="another"), "wrong_nonce", id="another nonce"),
+        pytest.param(claims(nonce=None), "wrong_nonce", id="no nonce"),
+        pytest.param(claims(nonce=7), "wrong_nonce", id="a number for a nonce"),
+        pytest.param(claims(aud="another"), "wrong_audience", id="another audience"),
+        pytest.param(claims(aud=None), "bad_token", id="no audience"),
+        pytest.param(
+            claims(aud=["orgadmin", "another"]), "wrong_audience", id="two audiences, no azp"
+        ),
+        pytest.param(claims(azp="another"), "wrong_audience", id="given to another client"),
+        pytest.param(claims(iss="https://evil.example"), "wrong_issuer", id="another issuer"),
+        pytest.param(claims(iss=None), "bad_token", id="no issuer"),
+        pytest.param(late(-600), "expired", id="expired"),
+        pytest.param(late(600), "expired", id="from the future"),
+        pytest.param(claims(exp=None), "bad_token", id="never expires"),
+        pytest.param(claims(exp="soon"), "bad_token", id="expires in words"),
+        pytest.param(claims(sub=None), "bad_token", id="no subject"),
+        pytest.param(claims(sub=""), "bad_token", id="an empty subject"),
+        pytest.param(claims(sub="x" * 256), "bad_token", id="a long subject"),
+        pytest.param(claims(sub="a\0b"), "bad_token", id="a NUL in the subject"),
+        pytest.param(token(unsigned), "bad_token", id="algorithm none"),
+        pytest.param(token(signed_with_public_key), "bad_token", id="HMAC with the public key"),
+        pytest.param(token(lambda said: signed(said, number=1)), "bad_token", id="another key"),
+        pytest.param(token(lambda said: signed(said, kid="9")), "bad_token", id="an unknown key"),
+        pytest.param(token(garbled), "bad_token", id="a garbled signature"),
+        pytest.param(token(lambda said: "x.y"), "bad_token", id="no token at all"),
+        pytest.param(answer(iss="https://evil.example"), "wrong_issuer", id="mixed up issuers"),
+        pytest.param(answer(code="guessed"), "refused", id="a guessed code"),
+        pytest.param(answer(code=""), "refused", id="no code"),
+        pytest.param(answer(error="access_denied"), "cancelled", id="cancelled"),
+        pytest.param(answer(error="server_error"), "refused", id="an error of the provider"),
+    ],
+)
+def test_it_lets_nobody_in_and_says_why_on_record(
+    client: Client, ada: Person, provider: TestProvider, change: Change, reason: str
+) -> None:
+    connect(ada, provider)
+    change(provider)
+    page = walk(client, f"{START}?next=/deletions/")
+    assert page.status_code == 403
+    assert "_auth_user_id" not in client.session
+    event = AuditEvent.objects.latest("seq")
+    assert (event.code, event.details) == ("person.provider_sign_in_refused", {"reason": reason})
+
+
+@pytest.mark.parametrize("state", ["", "another", "../../", "\0"])
+def test_a_wrong_state_is_refused_and_leaves_no_event(
+    client: Client, ada: Person, provider: TestProvider, state: str
+) -> None:
+    connect(ada, provider)
+    events = AuditEvent.objects.count()
+    provider.change_answer = lambda said: said | {"state": state}
+    page = walk(client)
+    assert page.status_code == 403
+    assert "_auth_user_id" not in client.session
+    assert AuditEvent.objects.count() == events
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(metadata(issuer="https://evil.example"), id="another issuer"),
+        pytest.param(metadata(token_endpoint=None), id="no token endpoint"),
+        pytest.param(metadata(token_endpoint="http://evil.example/token"), id="in clear"),
+        pytest.param(metadata(authorization_endpoint="javascript:alert(1)"), id="a script"),
+        pytest.param(metadata(jwks_uri=7), id="a number for an address"),
+    ],
+)
+def test_nobody_is_sent_to_a_provider_that_describes_itself_wrongly(
+    client: Client, db: None, provider: TestProvider, change: Change
+) -> None:
+    change(provider)
+    assert client.get(START).status_code in {403, 502}
+
+
+def test_a_provider_that_is_away_is_named_and_passwords_still_work(
+    client: Client, ada: Person, provider: TestProvider, settings: Settings
+) -> None:
+    settings.OIDC_ISSUER = "http://127.0.0.1:9"
+    page = client.get(START)
+    assert page.status_code == 502
+    assert "does not answer" in page.text
+    assert "/accounts/login/" in page.text
+
+
+def test_keys_that_are_no_keys_are_refused(
+    client: Client, ada: Person, provider: TestProvider
+) -> None:
+    connect(ada, provider)
+    provider.change_metadata = lambda said: said | {"jwks_uri": f"{provider.issuer}/nothing"}
+    assert walk(client).status_code == 502
+
+
+def test_a_verifier_that_does_not_fit_is_refused_by_the_provider(
+    client: Client, ada: Person, provider: TestProvider
+) -> None:
+    connect(ada, provider)
+    there = client.get(START)
+    session = client.session
+    ((state, kept),) = session["provider_sign_ins"].items()
+    session["provider_sign_ins"] = {state: kept | {"verifier": "another"}}
+    session.save()
+    back = requests.get(there["Location"], allow_redirects=False, timeout=10)
+    page = client.get(back.headers["Location"].removeprefix("http://testserver"))
+    assert page.status_code == 403
+    assert "_auth_user_id" not in client.session
