@@ -10,7 +10,8 @@ from django.utils.functional import SimpleLazyObject
 
 from connections import policies, provider_sign_in
 from connections.actors import Actor
-from connections.models import Deletion, Person, State
+from connections.models import Deletion, Person, ProviderAccount, State
+from connections.services import provider_accounts
 from connections.views.step_up import question_of
 from connections.views.support import actor_of, signed_in_person
 
@@ -38,6 +39,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "step_up_question": SimpleLazyObject(lambda: question_of(request)),
         "is_demo": settings.IS_DEMO,
         "provider_name": provider_sign_in.provider_name() if provider_sign_in.is_on() else "",
+        "provider_account": SimpleLazyObject(lambda: _provider_account(signed_in_person(request))),
     }
 
 
@@ -81,6 +83,12 @@ def _waiting_for(actor: Actor) -> int:
     if beyond:
         waiting = waiting.exclude(credential__in=beyond)
     return waiting.exclude(requested_by=person).exclude(approvals__approver=person).count()
+
+
+def _provider_account(person: Person | None) -> ProviderAccount | None:
+    if person is None:
+        return None
+    return provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER)
 
 
 def _role_names(person: Person | None) -> str:

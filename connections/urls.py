@@ -97,6 +97,7 @@ urlpatterns = [
     path("people/new/", people.person_new, name="person-new"),
     path("people/<uuid:pk>/", people.person_detail, name="person-detail"),
     path("people/<uuid:pk>/roles/", people.person_roles, name="person-roles"),
+    path("people/<uuid:pk>/email/", people.person_email, name="person-email"),
     path("people/<uuid:pk>/disable/", people.person_disable, name="person-disable"),
     path("people/<uuid:pk>/enable/", people.person_enable, name="person-enable"),
     path("people/<uuid:pk>/link/", people.person_link, name="person-link"),

@@ -82,6 +82,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "person-disable": (None, ADMINISTRATOR),
     "person-enable": (None, ADMINISTRATOR),
     "person-link": (None, ADMINISTRATOR),
+    "person-email": (None, ADMINISTRATOR),
     "person-sessions": (None, ADMINISTRATOR),
     "person-provider": (None, ADMINISTRATOR),
     "audit-list": (AUDITOR, None),
@@ -114,6 +115,8 @@ STEP_UP = {
     "person-enable",
     "person-link",
     "person-sessions",
+    "person-email",
+    "person-provider",
     "org-connection-lift",
 }
 NO_STEP_UP = {
@@ -123,6 +126,7 @@ NO_STEP_UP = {
     "step-up": "is the question",
     "step-up-passkey": "is the question",
     "session-end": "ends one's own",
+    "provider-account": "asks too, as tests/provider/ shows; there must be a provider",
     "org-connection-refresh": "reads",
     "org-connection-protect": "only keeps it from being deleted",
     "evidence-verify": "reads",

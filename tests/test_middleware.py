@@ -205,7 +205,7 @@ def test_a_static_file_may_be_kept(client: Client, db: None) -> None:
 
 
 def test_whoever_is_not_signed_in_is_led_to_the_sign_in(client: Client, db: None) -> None:
-    open_to_all = {"setup", "sign-in-link", "theme-set"}
+    open_to_all = {"setup", "sign-in-link", "theme-set", "provider-start", "provider-answer"}
     for pattern in own_urlpatterns:
         pattern_text = str(pattern.pattern)
         if pattern.name in open_to_all or "<" in pattern_text:

@@ -49,6 +49,12 @@ class PersonForm(RolesForm):
     field_order = ("username", "email", "roles", "is_administrator")
 
 
+class EmailForm(ServiceErrorsMixin):
+    """The address of a person who is there already."""
+
+    email = forms.EmailField(label="E-mail", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
+
+
 class MakeLinkForm(forms.Form):
     """What a new sign-in link does beyond letting a person choose a password."""
 

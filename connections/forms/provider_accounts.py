@@ -11,7 +11,7 @@ class ProviderAccountForm(ServiceErrorsMixin):
     subject = forms.CharField(
         label="Subject",
         max_length=255,
-        help_text="The provider's own id of the account (`sub`), to the letter. Never a name or an "
+        help_text="The provider's own id of the account (sub), to the letter. Never a name or an "
         "e-mail address. Whoever signs in there without being connected is shown theirs.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )

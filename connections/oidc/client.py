@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote_plus, urlencode, urlsplit
+from urllib.parse import SplitResult, quote_plus, urlencode, urlsplit
 
 import requests
 
@@ -64,7 +64,7 @@ class Metadata:
 
 def is_usable_issuer(issuer: str) -> bool:
     """Whether it is an https address, or http on this very machine, without query or fragment."""
-    parts = urlsplit(issuer)
+    parts = _split(issuer)
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
     return is_safe and bool(parts.hostname) and not (parts.query or parts.fragment)
 
@@ -177,7 +177,7 @@ def _exchange(
         }
     said = _ask(provider, "POST", metadata.token_endpoint, data=form, auth=auth)
     id_token = said.get("id_token")
-    if not isinstance(id_token, str):
+    if not isinstance(id_token, str) or not id_token.isascii():
         raise ProviderError(Reason.BAD_TOKEN, "The provider gave no ID token.")
     return id_token
 
@@ -230,9 +230,17 @@ def _parsed(body: bytes) -> dict[str, Any] | None:
 
 def _is_as_safe(address: str, issuer: str) -> bool:
     """https, or http on this machine where the issuer itself is there."""
-    parts = urlsplit(address)
+    parts = _split(address)
     if parts.scheme == "https":
         return bool(parts.hostname)
     return (
         parts.scheme == "http" and parts.hostname in _LOOPBACK and urlsplit(issuer).scheme == "http"
     )
+
+
+def _split(address: str) -> SplitResult:
+    """The parts of an address; of what is none, no parts."""
+    try:
+        return urlsplit(address if address.isascii() else "")
+    except ValueError:
+        return urlsplit("")

@@ -56,6 +56,11 @@ class Identity:
     methods: frozenset[str]
 
 
+def is_subject(text: str) -> bool:
+    """Whether that can be a subject: up to 255 printable ASCII characters."""
+    return 0 < len(text) <= MAX_SUBJECT and text.isascii() and text.isprintable()
+
+
 def verify(id_token: str, *, keys: dict[str, Any], expected: Expected, now: datetime) -> Identity:
     """Who the token speaks of. `keys` is the provider's JWK set. Raises ProviderError."""
     try:
@@ -66,7 +71,10 @@ def verify(id_token: str, *, keys: dict[str, Any], expected: Expected, now: date
             audience=expected.client_id,
             issuer=expected.issuer,
             leeway=LEEWAY,
-            options={"require": ["iss", "sub", "aud", "exp", "iat"]},
+            options={
+                "require": ["iss", "sub", "aud", "exp", "iat"],
+                "enforce_minimum_key_length": True,
+            },
         )
     except jwt.PyJWTError as error:
         reason = next((to for kind, to in _REASONS if isinstance(error, kind)), Reason.BAD_TOKEN)
@@ -90,9 +98,9 @@ def _key_of(id_token: str, keys: dict[str, Any]) -> jwt.PyJWK:
 
 def _check_addressee(claims: dict[str, Any], expected: Expected) -> None:
     nonce = claims.get("nonce")
-    if not isinstance(nonce, str) or not secrets.compare_digest(
-        nonce.encode(), expected.nonce.encode()
-    ):
+    if not isinstance(nonce, str) or not nonce.isascii():
+        nonce = ""
+    if not secrets.compare_digest(nonce, expected.nonce):
         raise ProviderError(Reason.WRONG_NONCE, "The ID token answers another sign-in.")
     audience = claims["aud"]
     is_for_several = isinstance(audience, list) and len(audience) > 1
@@ -112,7 +120,7 @@ def _check_anew(claims: dict[str, Any], *, since: datetime, now: datetime) -> No
 
 def _subject_of(claims: dict[str, Any]) -> str:
     subject = claims["sub"]
-    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT or "\0" in subject:
+    if not isinstance(subject, str) or not is_subject(subject):
         raise ProviderError(Reason.BAD_TOKEN, "The ID token names no usable subject.")
     return subject
 

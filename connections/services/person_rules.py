@@ -8,6 +8,7 @@ from typing import Any
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 
@@ -51,6 +52,17 @@ def new_person(*, username: str, email: str, is_administrator: bool) -> Person:
     if fields:
         raise InvalidInputError(fields)
     return person
+
+
+def require_free_email(email: str, *, of: Person) -> None:
+    """Raise InvalidInputError for an address that is none, or by which somebody else signs in."""
+    try:
+        validate_email(email)
+    except ValidationError as error:
+        raise InvalidInputError({"email": " ".join(error.messages)}) from None
+    others = Person.objects.exclude(pk=of.pk)
+    if others.filter(Q(username__iexact=email) | Q(email__iexact=email)).exists():
+        raise InvalidInputError({"email": TAKEN})
 
 
 def store_new(person: Person) -> None:

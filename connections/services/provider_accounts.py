@@ -5,12 +5,11 @@ from django.db import IntegrityError
 from connections import clock, policies
 from connections.actors import Actor
 from connections.models import Person, ProviderAccount
+from connections.oidc.tokens import is_subject
 from connections.services import audit, erasable
 from connections.services import person_rules as rules
 from connections.services.audit import Code
 from connections.services.errors import ConflictError, InvalidInputError
-
-MAX_SUBJECT = 255
 
 
 def person_of(*, issuer: str, subject: str) -> Person | None:
@@ -38,8 +37,10 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
     """
     is_own = actor.person is not None and actor.person.pk == person.pk
     policies.require(is_own or policies.can_administer(actor), "connect accounts of others")
-    if not subject or len(subject) > MAX_SUBJECT or not subject.isprintable():
-        raise InvalidInputError({"subject": "That is no subject: one to 255 printable characters."})
+    if not is_subject(subject):
+        raise InvalidInputError(
+            {"subject": "That is no subject: 1 to 255 ASCII characters, to the letter."}
+        )
     person = rules.locked(person)
     account = ProviderAccount(person=person, issuer=issuer, subject=subject, created_at=clock.now())
     try:

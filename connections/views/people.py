@@ -15,10 +15,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from connections import clock, policies, provider_sign_in
 from connections.actors import Actor
-from connections.forms.people import MakeLinkForm, PersonForm, RolesForm
+from connections.forms.people import EmailForm, MakeLinkForm, PersonForm, RolesForm
 from connections.forms.provider_accounts import ProviderAccountForm
 from connections.models import AuditEvent, Person, with_values
 from connections.services import people, provider_accounts
+from connections.services.email_addresses import change_email
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.person_rules import second_factors_of, stored_roles
 from connections.views.sessions import end, session_rows
@@ -155,6 +156,24 @@ def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
+@guarded(comes_back=_again(email_form=EmailForm))
+def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Give a person another e-mail address."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    form = EmailForm(request.POST)
+    if form.is_valid():
+        try:
+            change_email(actor=actor, person=person, **form.cleaned_data)
+        except InvalidInputError as error:
+            form.add_service_errors(error)
+        else:
+            messages.success(request, f"The e-mail address of {person.display_name} is stored.")
+            return redirect("person-detail", pk=pk)
+    return _detail(request, person, status=422, email_form=form)
+
+
+@require_POST
 @guarded(comes_back=_again(account_form=ProviderAccountForm))
 def person_provider(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Connect the account at the provider whose subject was typed, or disconnect the one there."""
@@ -214,6 +233,7 @@ def _detail(
         "person": person,
         "has_second_factor": second_factors_of(person.pk).exists(),
         "roles_form": RolesForm(initial=initial),
+        "email_form": EmailForm(initial={"email": person.email}),
         "link_form": MakeLinkForm(),
         "sessions": session_rows(request, person),
         "account_form": ProviderAccountForm(),

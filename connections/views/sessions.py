@@ -28,9 +28,9 @@ class SessionRow:
 
 
 def session_rows(request: HttpRequest, person: Person) -> list[SessionRow]:
-    """The person's open sessions for a page."""
+    """The person's open sessions for a page: this one first, then the newest."""
     current = _current(request)
-    return [
+    rows = [
         SessionRow(
             public_id=one.public_id,
             at=one.at,
@@ -40,6 +40,7 @@ def session_rows(request: HttpRequest, person: Person) -> list[SessionRow]:
         )
         for one in sessions.sessions_of(person=person)
     ]
+    return sorted(rows, key=lambda row: not row.is_current)
 
 
 @require_safe

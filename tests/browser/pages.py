@@ -231,6 +231,7 @@ NOT_PAGES = {
     "person-disable": "POST",
     "person-enable": "POST",
     "person-link": "POST",
+    "person-email": "POST",
     "person-sessions": "POST",
     "person-provider": "POST",
     "provider-start": "leads to the provider",

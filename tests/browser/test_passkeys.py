@@ -45,6 +45,4 @@ def test_a_passkey_is_set_up_with_recovery_codes_and_signs_in_by_itself(
         "person.signed_out",
         "person.signed_in",
     ]
-    assert AuditEvent.objects.latest("seq").sentence.endswith(
-        "signed in with passkey or security key."
-    )
+    assert AuditEvent.objects.latest("seq").details["ways"] == ["webauthn"]

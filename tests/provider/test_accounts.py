@@ -161,3 +161,16 @@ def test_the_page_of_a_person_shows_which_account_is_connected(
     page = administrator.get(detail).text
     assert provider.subject in page
     assert "Disconnect" in page
+
+
+def test_sign_in_security_says_what_somebody_without_a_password_has(
+    ada: Person, provider: TestProvider
+) -> None:
+    page = just_signed_in(ada).get("/accounts/2fa/").text
+    assert "Not connected" in page
+    connect(ada, provider)
+    ada.set_unusable_password()
+    ada.save()
+    page = just_signed_in(ada).get("/accounts/2fa/").text
+    assert "See the account" in page
+    assert "Choose one" in page

@@ -1,10 +1,14 @@
 """What a provider, or whoever sits between, may send that counts for nothing."""
 
+import json
 import time
+import warnings
 from collections.abc import Callable
 
+import jwt
 import pytest
 import requests
+from cryptography.hazmat.primitives.asymmetric import rsa
 from django.test import Client
 from pytest_django import Settings
 
@@ -13,6 +17,7 @@ from tests.provider.support import START, connect, walk
 from tests.support.provider import (
     Claims,
     TestProvider,
+    public_key,
     signed,
     signed_with_public_key,
     unsigned,
@@ -70,6 +75,9 @@ def late(seconds: int) -> Change:
         pytest.param(claims(nonce="another"), "wrong_nonce", id="another nonce"),
         pytest.param(claims(nonce=None), "wrong_nonce", id="no nonce"),
         pytest.param(claims(nonce=7), "wrong_nonce", id="a number for a nonce"),
+        pytest.param(claims(nonce="\ud800"), "wrong_nonce", id="half a character for a nonce"),
+        pytest.param(claims(sub="\ud800"), "bad_token", id="half a character for a subject"),
+        pytest.param(claims(sub=["1"]), "bad_token", id="a list of subjects"),
         pytest.param(claims(aud="another"), "wrong_audience", id="another audience"),
         pytest.param(claims(aud=None), "bad_token", id="no audience"),
         pytest.param(
@@ -111,6 +119,44 @@ def test_it_lets_nobody_in_and_says_why_on_record(
     assert (event.code, event.details) == ("person.provider_sign_in_refused", {"reason": reason})
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"keys": "x"},
+        {"keys": [None]},
+        {"keys": [{"kty": 7, "kid": "0"}]},
+        {"keys": [{"kty": "RSA", "kid": "0", "n": 1, "e": 2}]},
+        {"keys": [{"kty": "oct", "kid": "0", "k": "AAAA"}]},
+        pytest.param({"keys": [public_key(0), public_key(0)]}, id="the same id twice"),
+    ],
+)
+def test_keys_of_no_use_open_nothing(
+    client: Client, ada: Person, provider: TestProvider, keys: Claims
+) -> None:
+    connect(ada, provider)
+    provider.keys = keys
+    assert walk(client).status_code == 403
+    assert "_auth_user_id" not in client.session
+
+
+def test_a_key_that_is_too_short_is_refused(
+    client: Client, ada: Person, provider: TestProvider
+) -> None:
+    connect(ada, provider)
+    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - meant
+
+    def signing(said: Claims) -> str:
+        with warnings.catch_warnings(action="ignore"):
+            return jwt.encode(said, short, algorithm="RS256", headers={"kid": "0"})
+
+    provider.sign = signing
+    published = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(short.public_key()))
+    provider.keys = {"keys": [published | {"kid": "0"}]}
+    assert walk(client).status_code == 403
+    assert "_auth_user_id" not in client.session
+
+
 @pytest.mark.parametrize("state", ["", "another", "../../", "\0"])
 def test_a_wrong_state_is_refused_and_leaves_no_event(
     client: Client, ada: Person, provider: TestProvider, state: str
@@ -132,6 +178,8 @@ def test_a_wrong_state_is_refused_and_leaves_no_event(
         pytest.param(metadata(token_endpoint="http://evil.example/token"), id="in clear"),
         pytest.param(metadata(authorization_endpoint="javascript:alert(1)"), id="a script"),
         pytest.param(metadata(jwks_uri=7), id="a number for an address"),
+        pytest.param(metadata(jwks_uri="https://["), id="half an address"),
+        pytest.param(metadata(jwks_uri="https://\ud800/"), id="half a character in an address"),
     ],
 )
 def test_nobody_is_sent_to_a_provider_that_describes_itself_wrongly(

@@ -22,7 +22,7 @@ def test_a_connected_person_signs_in_and_the_record_says_how(
     answer = walk(client, f"{START}?next=/deletions/")
     assert answer["Location"] == "/deletions/"
     assert is_signed_in(client, ada)
-    assert last_event().sentence == "Ada signed in with single sign-on."
+    assert last_event().sentence == "Ada signed in with single sign-on, from 127.0.0.1."
 
 
 def test_only_what_is_needed_is_asked_for_with_proof_of_who_asks(

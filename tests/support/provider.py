@@ -56,6 +56,7 @@ class TestProvider:
     change_metadata: Callable[[Claims], Claims] = lambda metadata: metadata
     sign: Callable[[Claims], str] = lambda claims: signed(claims)
     refuses_with: str = ""
+    keys: Claims = field(default_factory=lambda: {"keys": [public_key(0)]})
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     requests: list[dict[str, str]] = field(default_factory=list)
 
@@ -176,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
         if parts.path == "/.well-known/openid-configuration":
             self._send_json(self.at.metadata())
         elif parts.path == "/keys":
-            self._send_json({"keys": [public_key(0)]})
+            self._send_json(self.at.keys)
         elif parts.path == "/authorize" and (not self.at.shows_page or query.get("go")):
             self.at.requests.append(query)
             self._send(302, b"", {"Location": self.at.answer_to(query)})

@@ -1,0 +1,75 @@
+"""Changing a person's e-mail address: by whom, and what it does not touch."""
+
+from collections.abc import Callable
+
+import pytest
+from allauth.mfa.totp.internal.auth import TOTP
+from django.core import mail
+from django.core.exceptions import PermissionDenied
+from django.test import Client
+from django.urls import reverse
+
+from connections.actors import command_actor, person_actor
+from connections.models import AuditEvent, Person
+from connections.services.email_addresses import change_email
+from connections.services.errors import InvalidInputError
+from tests.people.test_passwords import RESET, mailed_link
+from tests.support.people import PASSWORD, just_signed_in
+
+ClientOf = Callable[[Person], Client]
+NEW = "ada.lovelace@example.com"
+
+
+def test_an_administrator_changes_it_and_it_is_recorded_without_the_address(
+    ada: Person, root: Person
+) -> None:
+    address = reverse("person-email", kwargs={"pk": ada.pk})
+    just_signed_in(root).post(address, {"email": NEW})
+    assert Person.objects.get(pk=ada.pk).email == NEW
+    event = AuditEvent.objects.latest("seq")
+    assert event.sentence == "The e-mail address of Ada was changed."
+    assert "lovelace" not in event.text
+
+
+def test_it_neither_passes_nor_removes_the_second_factor_nor_ends_a_session(
+    client: Client, ada: Person, client_of: ClientOf
+) -> None:
+    TOTP.activate(ada, "JBSWY3DPEHPK3PXP")
+    here = client_of(ada)
+    change_email(actor=command_actor(), person=ada, email=NEW)
+    answer = client.post("/accounts/login/", {"login": NEW, "password": PASSWORD})
+    assert answer["Location"] == "/accounts/2fa/authenticate/"
+    assert here.get("/").status_code == 200
+    Client().post("/accounts/login/", {"login": "ada@example.com", "password": PASSWORD})
+    assert AuditEvent.objects.latest("seq").code == "person.sign_in_failed"
+
+
+def test_a_link_mailed_to_the_old_address_no_longer_works(client: Client, ada: Person) -> None:
+    client.post(RESET, {"email": ada.email})
+    link = mailed_link()
+    change_email(actor=command_actor(), person=ada, email=NEW)
+    assert "no longer valid" in client.get(link, follow=True).text
+    del mail.outbox[:]
+    client.post(RESET, {"email": "ada@example.com"})
+    assert mail.outbox == []
+
+
+@pytest.mark.parametrize("email", ["", "nonsense", "grace@example.com", "GRACE@example.com"])
+def test_an_address_that_is_none_or_somebody_elses_is_refused(
+    ada: Person, grace: Person, root: Person, email: str
+) -> None:
+    with pytest.raises(InvalidInputError):
+        change_email(actor=command_actor(), person=ada, email=email)
+    address = reverse("person-email", kwargs={"pk": ada.pk})
+    assert just_signed_in(root).post(address, {"email": email}).status_code == 422
+    assert Person.objects.get(pk=ada.pk).email == "ada@example.com"
+
+
+def test_nobody_changes_their_own(ada: Person) -> None:
+    with pytest.raises(PermissionDenied):
+        change_email(actor=person_actor(person=ada), person=ada, email=NEW)
+
+
+def test_the_same_address_again_changes_nothing(ada: Person) -> None:
+    change_email(actor=command_actor(), person=ada, email="ada@EXAMPLE.com")
+    assert not AuditEvent.objects.exists()
