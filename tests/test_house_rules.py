@@ -146,3 +146,9 @@ def test_acts_take_the_locks_in_one_order(path: Path) -> None:
     for line in text.splitlines():
         if "select_for_update(" in line and "AuditHead" not in line:
             assert "no_key=True" in line
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_documents_name_only_tests_that_there_are(path: Path) -> None:
+    named = set(re.findall(r"`(tests/[\w./]+?)(?:::\w+)?`", path.read_text()))
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
