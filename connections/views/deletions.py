@@ -40,6 +40,7 @@ from connections.views.deletion_review import (
     typed_before,
     uuid_or_none,
 )
+from connections.views.limits import limited
 from connections.views.review_pages import choice_page, review_page
 from connections.views.step_up import guarded
 from connections.views.support import actor_of
@@ -242,6 +243,7 @@ def deletion_withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_POST
+@limited("reconcile", per_minute=30)
 def deletion_reconcile(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Look at Datadog's list now: "Check with Datadog"."""
     return do_act(

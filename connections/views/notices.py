@@ -17,6 +17,7 @@ from connections.models import Notice
 from connections.services import deliveries, notice_log
 from connections.services.errors import ConflictError
 from connections.services.notice_log import Logged
+from connections.views.limits import limited
 from connections.views.support import SeeOther, actor_of
 from connections.wording import Badge
 
@@ -40,6 +41,7 @@ def notice_list(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
+@limited("notices", per_minute=10)
 def notice_test(request: HttpRequest) -> HttpResponse:
     """Send a test to one destination and say what came of it."""
     actor = actor_of(request)
