@@ -10,9 +10,10 @@ from uuid import UUID
 from django.db import connection
 
 from connections import chain
-from connections.models import ErasableValue
+from connections.models import AuditEvent, ErasableValue
 
 PIECE = 2000
+PERSON_ERASED = "person.erased"
 # The time as a text: a driver's own conversion takes longer than all the hashing.
 _TIMES = {"sqlite": "CAST(at AS TEXT)", "postgresql": "to_char(at AT TIME ZONE 'UTC', '{}')"}
 _TIME_FORMAT = "YYYY-MM-DD HH24:MI:SS.US"
@@ -184,7 +185,8 @@ def _check_copies(row: Row, document: Any, values: Values) -> None:
             raise BrokenError(
                 Fault.VALUE,
                 seq,
-                f"Erasable value {number} is not the one that event {seq} was written with.",
+                f"Erasable value {number} is not the one that event {seq} was written with, or was "
+                "emptied without an event that tells of the person's erasure.",
             )
 
 
@@ -205,13 +207,15 @@ def _has_same_columns(row: Row, document: dict[str, Any]) -> bool:
 
 
 def values_kept() -> Values:
-    """Every erasable value; of one that is not erased it is checked that it gives its commitment.
+    """Every erasable value; of one that is not erased it is checked that it gives its commitment,
+    of an erased one that an event tells of the person's erasure.
 
     One that was changed gets another commitment than the events hold, so that the first event
     that refers to it is named.
     """
     values = Values(commitments={}, person_ids={})
     first_of: dict[UUID, int] = {}
+    emptied: dict[str, str | None] = {}
     for one in ErasableValue.objects.order_by("number").iterator():
         first = one.number
         if one.person_id is not None:
@@ -220,6 +224,13 @@ def values_kept() -> Values:
         number = str(one.number)
         values.commitments[number] = one.commitment if is_as_stored else ""
         values.person_ids[number] = str(one.person_id) if one.person_id else None
+        if one.erased_at is not None:
+            emptied[number] = values.person_ids[number]
+    # Looked up afterwards: an erasure meanwhile brings its event along.
+    told = AuditEvent.objects.filter(code=PERSON_ERASED, subject_type="person")
+    erased = set(told.values_list("subject_id", flat=True)) if emptied else set()
+    silent = {each: "" for each, whose in emptied.items() if whose not in erased}
+    values.commitments.update(silent)
     return values
 
 

@@ -202,6 +202,7 @@ def test_a_changed_column_is_named(copy: Copy, change: str) -> None:
         "UPDATE connections_erasablevalue SET person_number = 7",
         "UPDATE connections_erasablevalue SET person_id = NULL",
         "DELETE FROM connections_erasablevalue",
+        "UPDATE connections_erasablevalue SET value='', salt='', erased_at='2026-03-02 10:00:00'",
     ],
 )
 def test_a_changed_name_is_named_at_the_first_event_that_bears_it(
