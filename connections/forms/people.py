@@ -6,11 +6,11 @@ from connections.models import Role
 from connections.services.errors import InvalidInputError
 
 _ROLE_HELP = {
-    Role.VIEWER: "sees everything but the audit events",
+    Role.VIEWER: "sees connections, deletions and credentials, changes nothing",
     Role.OPERATOR: "asks for deletions and confirms them",
-    Role.APPROVER: "approves or declines what others ask for",
+    Role.APPROVER: "approves or declines what others ask for, lifts their protections",
     Role.CREDENTIAL_MANAGER: "adds, verifies, rotates and retires credentials",
-    Role.AUDITOR: "reads audit events and exports, changes nothing",
+    Role.AUDITOR: "reads audit events and evidence too, exports, changes nothing",
 }
 
 
