@@ -256,3 +256,14 @@ def test_without_any_list_it_costs_one_query(
 ) -> None:
     with django_assert_max_num_queries(3):
         assert Person.objects.get(pk=grace.pk).reach.unseen == frozenset()
+
+
+def test_who_looked_in_vain_stands_in_the_record_and_not_on_the_pages_of_what_they_looked_for(
+    estate: Estate, grace: Person, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    for name in ("org-connection-detail", "deletion-detail"):
+        assert client_of(grace).get(reverse(name, kwargs=estate.kwargs(name))).status_code == 404
+    assert AuditEvent.objects.filter(code="access.refused").count() == 2
+    for name in ("org-connection-detail", "deletion-detail"):
+        page = read(client_of(ada).get(reverse(name, kwargs=estate.kwargs(name))))
+        assert "out of their reach" not in page.text

@@ -14,8 +14,10 @@ from connections.services.audit import Code
 
 # So many events of one connection are told; the record of acts has them all.
 MOST_EVENTS = 400
-# Of a deletion these belong to its own page: how it was read, sent and answered in detail.
+# Of a deletion these belong to its own page: how it was read, sent and answered in detail. Who
+# looked for what is out of their reach is for auditors, and could fill a life.
 _DETAILS = (
+    Code.ACCESS_REFUSED,
     Code.DELETION_CONFIRMED,
     Code.DELETION_NOT_READ,
     Code.DELETION_ANSWERED,

@@ -56,7 +56,12 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
     is_being_read = not deletion.is_settled and transitions.is_being_read(deletion, now=clock.now())
     return {
         "timeline": [
-            *(_entry(event, links_to_evidence=links_to_evidence) for event in events),
+            *(
+                _entry(event, links_to_evidence=links_to_evidence)
+                for event in events
+                # Who looked for it in vain is for auditors, and could fill the page.
+                if event.code != audit.Code.ACCESS_REFUSED
+            ),
             *_next_entries(deletion, is_being_read=is_being_read),
         ],
         "audit_url": f"{reverse('audit-list')}?{urlencode({'deletion': str(deletion.pk)})}"
