@@ -10,9 +10,10 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from connections.actors import person_actor
+from connections.actors import WORKER, person_actor
 from connections.models import (
     AccessKind,
     AuditEvent,
@@ -23,13 +24,14 @@ from connections.models import (
     Protection,
     Role,
 )
-from connections.services import credential_access
+from connections.services import audit, contradictions, credential_access
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
+from tests.credentials.support import fields_of
 from tests.flows.support import REASON, Desk, read, store_credential
 from tests.support.people import make_person
 from tests.support.reach_addresses import OF_MANY, OF_ONE
-from tests.support.sandbox import connection_between
+from tests.support.sandbox import connection_between, key_pair_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -267,3 +269,39 @@ def test_who_looked_in_vain_stands_in_the_record_and_not_on_the_pages_of_what_th
     for name in ("org-connection-detail", "deletion-detail"):
         page = read(client_of(ada).get(reverse(name, kwargs=estate.kwargs(name))))
         assert "out of their reach" not in page.text
+
+
+def test_no_refusal_spells_the_name_of_a_credential_out_of_reach(
+    estate: Estate, grace: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
+) -> None:
+    typed = fields_of(key_pair_of(sandbox.world, SECRET), site=estate.hidden.site)
+    taken = client_of(grace).post("/credentials/new/", typed | {"name": SECRET.upper()})
+    assert taken.status_code == 422
+    assert SECRET not in taken.content.decode()
+    again = client_of(grace).post("/credentials/new/", typed | {"name": "Mine"})
+    assert again.status_code == 422
+    assert "This key pair is stored already, out of your reach." in again.content.decode()
+    assert SECRET not in again.content.decode()
+
+
+def test_who_listed_it_all_the_same_is_told_to_who_may_see_that_credential(
+    estate: Estate,
+    grace: Person,
+    edith: Person,
+    root: Person,
+    client_of: Callable[[Person], Client],
+) -> None:
+    allow(estate.hidden, root, see=[f"person:{grace.pk}"])
+    allow(estate.own, root, see=[f"person:{edith.pk}"])
+    settled = Deletion.objects.filter(pk=estate.deletion.pk)
+    settled.update(
+        state="settled", outcome="already_absent", settled_at=timezone.now(), due_at=None
+    )
+    with audit.act():
+        contradictions.mark(
+            deletion=settled.get(), at=timezone.now(), seen_by="Payments US", actor=WORKER
+        )
+    url = reverse("deletion-detail", args=[estate.deletion.pk])
+    assert "Listed by one of our credentials" in read(client_of(grace).get(url)).text
+    assert "Payments US" not in read(client_of(grace).get(url)).text
+    assert "Listed by Payments US" in read(client_of(edith).get(url)).text

@@ -51,6 +51,7 @@ def mark(*, deletion: Deletion, at: datetime, seen_by: str, actor: Actor) -> Non
             code=audit.Code.DELETION_CONTRADICTED,
             actor=actor,
             subject=deletion,
-            sentence=f"{seen_by} still lists {describe(deletion)}.",
+            # Which credential is for those who may see it: mails and pages of others say this too.
+            sentence=f"Datadog still lists {describe(deletion)}.",
             details={"seen_by": seen_by, "outcome": deletion.outcome},
         )

@@ -5,6 +5,7 @@ import re
 from django.db.models import Q
 
 from connections import policies
+from connections.actors import Actor
 from connections.models import AccessKind, Credential, KeyPair, Person, Policy, Role
 from connections.secret import Secret
 from connections.services.errors import InvalidInputError
@@ -67,8 +68,10 @@ def _api_key_problem_of(secret: Secret) -> str:
     return ""
 
 
-def check_pair_is_new(*, site: str, fingerprint: str, besides: Credential | None = None) -> None:
-    """Raise InvalidInputError, naming the other credential, when this pair is stored already.
+def check_pair_is_new(
+    *, actor: Actor, site: str, fingerprint: str, besides: Credential | None = None
+) -> None:
+    """Raise InvalidInputError when this pair is stored already; names the other if they see it.
 
     Two credentials with one pair would each be a way to send, and only one would be rotated.
     """
@@ -77,7 +80,9 @@ def check_pair_is_new(*, site: str, fingerprint: str, besides: Credential | None
         raise InvalidInputError({"api_key": "This is the key pair that is stored now."})
     other = stored.first()
     if other:
-        raise InvalidInputError({"api_key": f"This key pair is stored already, as “{other.name}”."})
+        is_unseen = other.pk in policies.reach_of(actor).unseen
+        where = "out of your reach" if is_unseen else f"as “{other.name}”"
+        raise InvalidInputError({"api_key": f"This key pair is stored already, {where}."})
 
 
 def cleaned_name(name: str) -> str:
@@ -93,12 +98,16 @@ def cleaned_name(name: str) -> str:
     return folded
 
 
-def check_name_is_free(name: str, *, besides: Credential | None = None) -> None:
-    """Raise InvalidInputError when another credential bears the name, whatever its case."""
+def check_name_is_free(name: str, *, actor: Actor, besides: Credential | None = None) -> None:
+    """Raise InvalidInputError when another credential bears the name, whatever its case.
+
+    That one out of reach does cannot be kept from who typed its name, but its spelling is.
+    """
     for pk, other in Credential.objects.values_list("pk", "name"):
         # Compared here: SQLite folds the case of ASCII letters only.
         if other.casefold() == name.casefold() and not (besides and pk == besides.pk):
-            raise InvalidInputError({"name": f"Another credential is called “{other}”."})
+            shown = name if pk in policies.reach_of(actor).unseen else other
+            raise InvalidInputError({"name": f"Another credential is called “{shown}”."})
 
 
 def free_name(wanted: str, *, mark: str = "") -> str:

@@ -43,8 +43,10 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cred
         _store_new(credential=credential, actor=actor)
     except IntegrityError:
         # Somebody stored the name or the pair between our look and our insert.
-        rules.check_name_is_free(credential.name)
-        rules.check_pair_is_new(site=credential.site, fingerprint=credential.fingerprint)
+        rules.check_name_is_free(credential.name, actor=actor)
+        rules.check_pair_is_new(
+            actor=actor, site=credential.site, fingerprint=credential.fingerprint
+        )
         raise
     [found] = verification.ask_all([credential])
     if verification.keep(verification=found, actor=actor) and not name:
@@ -79,8 +81,8 @@ def _new_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cre
 
 @audit.act()
 def _store_new(*, credential: Credential, actor: Actor) -> None:
-    rules.check_name_is_free(credential.name)
-    rules.check_pair_is_new(site=credential.site, fingerprint=credential.fingerprint)
+    rules.check_name_is_free(credential.name, actor=actor)
+    rules.check_pair_is_new(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
     credential.save(force_insert=True)
     audit.record(
         code=Code.CREDENTIAL_ADDED,
@@ -151,11 +153,11 @@ def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Cre
         raise InvalidInputError({"name": "Give it a name."})
     if name == credential.name:
         return credential
-    rules.check_name_is_free(name, besides=credential)
+    rules.check_name_is_free(name, actor=actor, besides=credential)
     try:
         _change_name(credential=credential, actor=actor, name=name)
     except IntegrityError:
-        rules.check_name_is_free(name, besides=credential)
+        rules.check_name_is_free(name, actor=actor, besides=credential)
         raise
     return credential
 
@@ -189,7 +191,7 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
     candidate = copy.copy(credential)
     candidate.seal_keys(rules.cleaned_keys(keys))
     rules.check_pair_is_new(
-        site=credential.site, fingerprint=candidate.fingerprint, besides=credential
+        actor=actor, site=credential.site, fingerprint=candidate.fingerprint, besides=credential
     )
     [found] = verification.ask_all([candidate])
     ladder = found.ladder
@@ -202,7 +204,9 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
         kept = verification.keep(verification=found, actor=actor, swapped_to=candidate)
     except IntegrityError:
         # The same pair was stored elsewhere in this moment.
-        rules.check_pair_is_new(site=credential.site, fingerprint=candidate.fingerprint)
+        rules.check_pair_is_new(
+            actor=actor, site=credential.site, fingerprint=candidate.fingerprint
+        )
         raise
     if not kept:
         raise ConflictError("Somebody else has just changed it. The pair you pasted is not stored.")

@@ -76,7 +76,7 @@ def outcome_page(
         deletion,
         approvers=tuple(approvals.who_can_approve(deletion=deletion)) if awaits_approval else None,
         may_approve=may_decide,
-        seen_by=_seen_by(deletion) if deletion.contradicted_at else "",
+        seen_by=_seen_by(deletion, actor=actor) if deletion.contradicted_at else "",
         is_being_read=transitions.is_being_read(deletion, now=now),
     )
     protection = None if deletion.is_settled else protections.protection_against(deletion)
@@ -119,10 +119,13 @@ def _is_stopped(step: Step, *, decision: Decision | None, protection: Protection
     return step == Step.APPROVE and decision is not None and not decision.may_approve
 
 
-def _seen_by(deletion: Deletion) -> str:
+def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
+    """The credential that listed it after all; "" where it may be one out of reach."""
     for event in reversed(audit.events_of(subject=deletion)):
         if event.code == audit.Code.DELETION_CONTRADICTED:
-            return str(event.details.get("seen_by", ""))
+            name = str(event.details.get("seen_by", ""))
+            is_own = name == deletion.credential_name
+            return name if is_own or policies.can_see_everything(actor) else ""
     return ""
 
 

@@ -59,8 +59,6 @@ def event_words(event: AuditEvent) -> EventWords:
 
 def _detail(event: AuditEvent) -> str:
     details = event.details
-    if event.code == "deletion.contradicted" and details.get("seen_by"):
-        return f"Listed by {details['seen_by']}."
     if event.code == "deletion.confirmed" and details.get("without_reading"):
         return "To be sent without reading it again."
     said = details.get("reason") or details.get("text")
