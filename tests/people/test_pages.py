@@ -37,8 +37,8 @@ def test_the_list_asks_the_database_as_often_for_fifty_people_as_for_three(
     client = client_of(root)
     for number in range(50):
         make_person(f"person{number}", Role.VIEWER)
-    # Session, who is signed in, what waits for approval, people, their groups.
-    with django_assert_num_queries(5):
+    # Session, who is signed in, their reach, what waits for approval, people, their groups.
+    with django_assert_num_queries(6):
         client.get("/people/")
 
 
@@ -154,7 +154,16 @@ def test_their_events_stand_on_the_page_of_a_person(
         ("edith", ["Overview", "Connections", "Deletions", "Credentials", "Audit", "Evidence"]),
         (
             "root",
-            ["Overview", "Connections", "Deletions", "Credentials", "Audit", "Evidence", "People"],
+            [
+                "Overview",
+                "Connections",
+                "Deletions",
+                "Credentials",
+                "Audit",
+                "Evidence",
+                "People",
+                "Notices",
+            ],
         ),
     ],
 )
