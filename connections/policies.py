@@ -108,17 +108,21 @@ def people_who_can_approve(*, deletion: Deletion) -> QuerySet[Person]:
     return people.exclude(pk=deletion.requested_by_id) if deletion.requested_by_id else people
 
 
-def can_break_glass(actor: Actor) -> bool:
+def can_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
     """Do without the approvals that are missing: an Operator with a permission of its own.
 
-    Commands never do, and administrators only where they were given it like anybody else.
+    By its credential's allow-list too. Commands never do, and administrators only where they were
+    given it like anybody else.
     """
-    return actor.person is not None and can_delete(actor) and actor.person.may_break_glass
+    may = actor.person is not None and actor.person.may_break_glass
+    return may and can_use(actor, credential_id=deletion.credential_id)
 
 
 def can_review_glass(actor: Actor, *, deletion: Deletion) -> bool:
     """Look back at a deletion whose glass was broken: never the one who broke it, or asked."""
     if actor.person is None or not can_approve_any(actor):
+        return False
+    if deletion.credential_id in reach_of(actor).unapprovable:
         return False
     return actor.person.pk not in {deletion.glass_broken_by_id, deletion.requested_by_id}
 

@@ -6,6 +6,7 @@ from connections.views import (
     accounts,
     approvals,
     audit,
+    break_glass,
     bundles,
     credential_access,
     credential_keys,
@@ -86,6 +87,16 @@ urlpatterns = [
     path("deletions/<uuid:pk>/execute/", deletions.deletion_execute, name="deletion-execute"),
     path("deletions/<uuid:pk>/approve/", approvals.deletion_approve, name="deletion-approve"),
     path("deletions/<uuid:pk>/decline/", approvals.deletion_decline, name="deletion-decline"),
+    path(
+        "deletions/<uuid:pk>/break-glass/",
+        break_glass.deletion_break_glass,
+        name="deletion-break-glass",
+    ),
+    path(
+        "deletions/<uuid:pk>/review-glass/",
+        break_glass.deletion_review_glass,
+        name="deletion-review-glass",
+    ),
     path("deletions/<uuid:pk>/withdraw/", deletions.deletion_withdraw, name="deletion-withdraw"),
     path("deletions/<uuid:pk>/reconcile/", deletions.deletion_reconcile, name="deletion-reconcile"),
     path(
@@ -98,6 +109,7 @@ urlpatterns = [
     path("people/<uuid:pk>/", people.person_detail, name="person-detail"),
     path("people/<uuid:pk>/roles/", people.person_roles, name="person-roles"),
     path("people/<uuid:pk>/email/", people.person_email, name="person-email"),
+    path("people/<uuid:pk>/break-glass/", people.person_break_glass, name="person-break-glass"),
     path("people/<uuid:pk>/disable/", people.person_disable, name="person-disable"),
     path("people/<uuid:pk>/enable/", people.person_enable, name="person-enable"),
     path("people/<uuid:pk>/link/", people.person_link, name="person-link"),

@@ -70,6 +70,9 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "deletion-execute": (None, OPERATOR),
     "deletion-approve": (None, APPROVER),
     "deletion-decline": (None, APPROVER),
+    # A permission of its own, which comes with no role: tests/four_eyes/test_break_glass.py.
+    "deletion-break-glass": (None, set()),
+    "deletion-review-glass": (None, APPROVER),
     # The stored deletion is Ada's own, so she may too.
     "deletion-withdraw": (None, {ADA, LINUS, ROOT}),
     "deletion-reconcile": (None, OPERATOR),
@@ -79,6 +82,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "person-new": (ADMINISTRATOR, ADMINISTRATOR),
     "person-detail": (ADMINISTRATOR, None),
     "person-roles": (None, ADMINISTRATOR),
+    "person-break-glass": (None, ADMINISTRATOR),
     "person-disable": (None, ADMINISTRATOR),
     "person-enable": (None, ADMINISTRATOR),
     "person-link": (None, ADMINISTRATOR),
@@ -224,9 +228,10 @@ def addresses(
     }
     found = {}
     for name in MATRIX:
-        noun, _, act = name.rpartition("-")
+        noun = next((each for each in about if name.startswith(f"{each}-")), "")
+        act = name.removeprefix(f"{noun}-")
         of_none = {"list", "new", "refresh", "export", "protect", "test"}
-        needs_one = act not in of_none and noun in about
+        needs_one = noun and act not in of_none
         found[name] = reverse(name, kwargs=about[noun] if needs_one else None)
     return found
 

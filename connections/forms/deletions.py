@@ -112,6 +112,19 @@ class CommentForm(forms.Form):
     )
 
 
+class BreakGlassForm(forms.Form):
+    """Why nobody can be waited for, and the typed confirmation."""
+
+    glass_reason = forms.CharField(required=False)
+    confirmation = forms.CharField(required=False, strip=False)
+
+
+class GlassReviewForm(forms.Form):
+    """What was found when somebody looked back at a broken glass."""
+
+    note = forms.CharField(required=False)
+
+
 class ApprovalForm(forms.Form):
     """Which text was approved, by its digest."""
 

@@ -12,6 +12,8 @@ from connections.services.history import HistoryFilter
 
 PERIODS = {"7": "Last 7 days", "30": "Last 30 days", "90": "Last 90 days", "365": "Last year"}
 CONTRADICTED = "contradicted"
+GLASS_BROKEN = "glass_broken"
+_FLAGS = ((CONTRADICTED, ""), (GLASS_BROKEN, ""))
 
 
 class HistoryForm(forms.Form):
@@ -24,7 +26,7 @@ class HistoryForm(forms.Form):
     until = forms.DateField(required=False, label="To (UTC)")
     # States and outcomes share one choice, as one reads them: "what became of it".
     status = forms.ChoiceField(
-        choices=[("", "Any state"), *State.choices, *Outcome.choices, (CONTRADICTED, "")],
+        choices=[("", "Any state"), *State.choices, *Outcome.choices, *_FLAGS],
         required=False,
     )
     state = forms.ChoiceField(choices=[("", ""), *State.choices], required=False)
@@ -63,6 +65,7 @@ class HistoryForm(forms.Form):
             state=data.get("state", "") or (status if status in State.values else ""),
             outcome=data.get("outcome", "") or (status if status in Outcome.values else ""),
             is_contradicted=status == CONTRADICTED,
+            is_glass_broken=status == GLASS_BROKEN,
             ticket=data.get("ticket", ""),
             connection_id=data.get("connection_id"),
             text=data.get("q", ""),

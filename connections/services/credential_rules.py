@@ -1,4 +1,4 @@
-"""What the acts on credentials share: names, the form of keys, and who could approve."""
+"""What the acts on credentials share: names and the form of keys."""
 
 import re
 
@@ -149,7 +149,8 @@ def approval_warning(policy: Policy, *, credential: Credential | None = None) ->
 
     With `credential` its allow-list counts too.
     """
-    needed, there = policy.approvals_needed, approvers(credential=credential)
+    needed = policy.approvals_needed
+    there = approvers(credential=credential) if needed else 0
     if not needed or there > needed:
         return ""
     people = "Nobody" if not there else f"{there} active {'person' if there == 1 else 'people'}"

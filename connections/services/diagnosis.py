@@ -20,8 +20,8 @@ from connections.findings import Finding, Level
 from connections.findings import error as _error
 from connections.findings import ok as _ok
 from connections.findings import warning as _warning
-from connections.models import Checkpoint, Credential, Deletion, Person, Policy
-from connections.services import heartbeats, outward, spool
+from connections.models import Checkpoint, Credential, Deletion, Person
+from connections.services import four_eyes, heartbeats, outward, spool
 from connections.services.verifications import last_verification
 from connections.signing_key import SigningKeyError, read_signing_key
 
@@ -206,12 +206,14 @@ def _people() -> Iterator[Finding]:
 
 
 def _four_eyes() -> Iterator[Finding]:
-    in_use = Credential.objects.filter(retired_at=None)
-    alone = list(in_use.filter(policy=Policy.NONE).values_list("name", flat=True))
-    if alone:
+    found = four_eyes.standing(credentials=list(Credential.objects.filter(retired_at=None)))
+    for warning, names in found.too_few:
+        hint = "Give more people the role Approver, or change the policy on its page."
+        yield _warning("approvers", f"{', '.join(names)}: {warning}", hint)
+    if found.alone:
         yield _warning(
             "four eyes",
-            f"One person alone can delete with: {', '.join(alone)}.",
+            f"One person alone can delete with: {', '.join(found.alone)}.",
             "An administrator can ask for one or two approvals on each credential's page.",
         )
     else:

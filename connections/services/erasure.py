@@ -12,6 +12,7 @@ from connections.models import (
     Credential,
     Deletion,
     ErasableValue,
+    GlassReview,
     Person,
     PersonSession,
     SignInLink,
@@ -84,7 +85,7 @@ def _forget(person: Person, *, number: int) -> None:
     person.last_name = ""
     person.username = f"erased-{number}"
     person.email = ""
-    person.is_active = person.is_superuser = False
+    person.is_active = person.is_superuser = person.may_break_glass = False
     person.session_epoch += 1
     person.set_unusable_password()
     person.save()
@@ -98,7 +99,9 @@ def _forget(person: Person, *, number: int) -> None:
 
 def _replace_copies(person: Person, *, names: set[str], told: str) -> None:
     Approval.objects.filter(approver=person).update(approver_name=told)
+    GlassReview.objects.filter(reviewer=person).update(reviewer_name=told)
     Deletion.objects.filter(confirmed_by=person).update(confirmed_by_name=told)
+    Deletion.objects.filter(glass_broken_by=person).update(glass_broken_by_name=told)
     for deletion in Deletion.objects.filter(requested_by=person).order_by("pk"):
         deletion.requested_by_name = told
         deletion.search_text = history.search_text_of(

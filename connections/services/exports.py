@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from connections.models import Approval, Attempt, AuditEvent, Deletion
+from connections.models import Approval, Attempt, AuditEvent, Deletion, GlassReview
 
 if TYPE_CHECKING:
     from connections.services.inventory import InventoryRow
@@ -108,6 +108,7 @@ DELETION_COLUMNS = (
     "http_status",
     "errors",
     "attempts",
+    "broke_glass",
 )
 
 
@@ -149,6 +150,19 @@ def deletion_row(deletion: Deletion) -> Row:
         "http_status": last.http_status if last else None,
         "errors": last.errors if last else [],
         "attempts": [_attempt_row(attempt) for attempt in attempts],
+        "broke_glass": _glass_row(deletion) if deletion.glass_broken_at else None,
+    }
+
+
+def _glass_row(deletion: Deletion) -> Row:
+    review: GlassReview | None = getattr(deletion, "glass_review", None)
+    return {
+        "name": deletion.glass_broken_by_name,
+        "at": as_time(deletion.glass_broken_at),
+        "reason": deletion.glass_reason,
+        "reviewed_by": review.reviewer_name if review else None,
+        "reviewed_at": as_time(review.reviewed_at) if review else None,
+        "review_note": review.note if review else None,
     }
 
 

@@ -49,6 +49,7 @@ class HistoryFilter:
     connection_id: UUID | None = None
     text: str = ""
     is_contradicted: bool = False
+    is_glass_broken: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +178,8 @@ def _rows(only: HistoryFilter) -> QuerySet[Deletion]:
         rows = rows.filter(settled_at=None)
     if only.is_contradicted:
         rows = rows.filter(contradicted_at__isnull=False)
+    if only.is_glass_broken:
+        rows = rows.filter(glass_broken_at__isnull=False)
     for word in _words(only.text):
         rows = rows.filter(_contains(word))
     return rows
@@ -251,7 +254,7 @@ def every_deletion(*, actor: Actor, only: HistoryFilter) -> Iterator[Deletion]:
     parts = [reach.within(part, actor=actor) for part in _parts_by_org(only)]
     cursor: Cursor | None = None
     while batch := _rows_after(parts, cursor, limit=EXPORT_BATCH):
-        prefetch_related_objects(batch, "attempts", "approvals")
+        prefetch_related_objects(batch, "attempts", "approvals", "glass_review")
         yield from batch
         cursor = Cursor(requested_at=batch[-1].requested_at, id=batch[-1].id)
 

@@ -28,6 +28,8 @@ from connections.models import (
     State,
 )
 from connections.services import (
+    break_glass,
+    four_eyes,
     heartbeats,
     history,
     notice_log,
@@ -55,6 +57,8 @@ class NeedsYou:
     contradicted: list[Deletion]
     # Answered 200, and no listing ever proved it; nothing looks any more by itself.
     never_verified: list[Deletion]
+    # Sent without the approvals they needed, and nobody has looked back at it.
+    glass_broken: list[Deletion]
     # Asked by others under four eyes, and not yet decided by this person.
     to_approve: list[Deletion]
     # Their own: approved, or asked and held back before anything was sent.
@@ -96,6 +100,7 @@ class Overview:
     estate: Estate
     weeks: list[Week]
     latest: list[Deletion]
+    four_eyes: four_eyes.Standing
     has_worker: bool
     # When a worker that has not ended in order was last heard of.
     worker_seen_at: datetime | None
@@ -123,6 +128,7 @@ def overview(*, actor: Actor) -> Overview:
         estate=_estate(actor=actor, credentials=credentials, now=now),
         weeks=_weeks(actor=actor, since=since),
         latest=history.newest_deletions(actor=actor, limit=LATEST),
+        four_eyes=four_eyes.standing(credentials=credentials),
         has_worker=heartbeats.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
         given_up=notice_log.count_given_up(actor=actor, now=now),
@@ -156,6 +162,7 @@ def _needs_you(*, actor: Actor, credentials: list[Credential], now: datetime) ->
         in_doubt=_oldest(in_doubt),
         contradicted=_oldest(contradicted),
         never_verified=_oldest(never_verified),
+        glass_broken=_oldest(break_glass.unreviewed(actor=actor)),
         to_approve=_to_approve(asked, actor=actor),
         to_confirm=_to_confirm(asked, actor=actor, now=now),
         credentials=[each for each in credentials if not each.is_verified or each.last_error],

@@ -132,7 +132,7 @@ def _what_blocks(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[C
 def _what_lacks_approval(deletion: Deletion) -> tuple[Cause, str] | None:
     """Why the approvals that were given, or the glass that was broken, do not count any more."""
     breaker = deletion.glass_broken_by
-    if breaker and not policies.can_break_glass(person_actor(person=breaker)):
+    if breaker and not policies.can_break_glass(person_actor(person=breaker), deletion=deletion):
         return Cause.PERSON_LOST_RIGHT, f"{breaker} may not break glass any more."
     if not deletion.needs_approval:
         return None

@@ -21,6 +21,7 @@ from connections.services import credential_access
 from connections.services import credential_reading as reading
 from connections.services import credentials as acts
 from connections.services.errors import ConflictError, InvalidInputError, UnavailableError
+from connections.services.four_eyes import approval_warnings
 from connections.views import credential_facts as facts
 from connections.views.credential_access import access_shown
 from connections.views.limits import limited
@@ -126,6 +127,7 @@ def _detail(
     policy: PolicyForm | None = None,
 ) -> HttpResponse:
     actor = actor_of(request)
+    warnings = approval_warnings(credential=credential)
     context = row(credential) | {
         "rungs": facts.rungs_of(credential),
         "checked_at": facts.checked_at(credential),
@@ -136,6 +138,11 @@ def _detail(
         "policy_label": Policy(credential.policy).label,
         "access": access_shown(credential),
         "access_warnings": credential_access.warnings_of(credential),
+        "other_warnings": [
+            (each.label, warnings[each])
+            for each in Policy
+            if warnings[each] and each != credential.policy
+        ],
         "may_manage": policies.can_manage_credentials(actor) and not credential.is_retired,
         "may_administer": policies.can_administer(actor),
         "may_change_policy": policies.can_administer(actor) and not credential.is_retired,

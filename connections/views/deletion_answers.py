@@ -47,7 +47,7 @@ def refusal_of(error: ActError) -> tuple[int, str]:
 def stored_deletions() -> QuerySet[Deletion]:
     """Deletions with all that their page shows."""
     return Deletion.objects.select_related(
-        "credential", "requested_by", "confirmed_by"
+        "credential", "requested_by", "confirmed_by", "glass_broken_by", "glass_review"
     ).prefetch_related("attempts", "approvals")
 
 

@@ -1,8 +1,7 @@
 """What `#outcome` shows: the state of a deletion in words, and the next steps."""
 
-import hashlib
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.urls import reverse
@@ -10,10 +9,11 @@ from django.utils.http import urlencode
 
 from connections import clock, policies, wording
 from connections.actors import Actor
-from connections.models import Deletion, Outcome, Protection, State
+from connections.models import Deletion, Protection, State
 from connections.services import (
     approvals,
     audit,
+    break_glass,
     deletions,
     endings,
     protections,
@@ -22,11 +22,15 @@ from connections.services import (
 )
 from connections.views.deletion_decision import Decision, decision_on
 from connections.views.deletion_review import review_url
-from connections.wording import Step, Wording
+from connections.views.deletion_watch import version_of, watch_seconds
+from connections.wording import GlassWords, Step, Wording
 
-# What happens by itself is looked for only while it is about to happen.
-SOON = timedelta(minutes=2)
-STOPPED_BY_PROTECTION = {Step.CONFIRM, Step.CONFIRM_WITHOUT_READING, Step.APPROVE}
+STOPPED_BY_PROTECTION = {
+    Step.CONFIRM,
+    Step.CONFIRM_WITHOUT_READING,
+    Step.APPROVE,
+    Step.BREAK_GLASS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,8 @@ class OutcomePage:
     history_url: str
     # Whether it waits for another person than the one who looks.
     is_own: bool
+    glass: GlassWords | None
+    may_review_glass: bool
     # Set for whoever may decide on it.
     decision: Decision | None
     # What keeps an open deletion from being sent, if anything does.
@@ -91,22 +97,31 @@ def outcome_page(
         },
         confirm_text=reviews.confirmation_text(deletion),
         typed=typed or Typed(),
-        url=reverse("deletion-detail", args=[deletion.pk]),
         watch_seconds=watch_seconds(deletion, now=now),
         version=version_of(deletion, now=now),
-        again_url=review_url(
-            credential=deletion.credential_id,
-            connection_id=deletion.connection_id,
-            again=str(deletion.pk),
-        ),
-        connection_url=_connection_url(deletion),
-        history_url=f"{reverse('deletion-list')}?"
-        + urlencode({"connection_id": str(deletion.connection_id)}),
+        **_links(deletion),
         is_own=awaits_approval and actor.person == deletion.requested_by,
+        glass=wording.glass_words(deletion),
+        may_review_glass=break_glass.awaits_review(deletion)
+        and policies.can_review_glass(actor, deletion=deletion),
         decision=decision,
         protection=protection,
         is_apart=is_apart,
     )
+
+
+def _links(deletion: Deletion) -> dict[str, str]:
+    connection = {"connection_id": str(deletion.connection_id)}
+    return {
+        "url": reverse("deletion-detail", args=[deletion.pk]),
+        "again_url": review_url(
+            credential=deletion.credential_id,
+            connection_id=deletion.connection_id,
+            again=str(deletion.pk),
+        ),
+        "connection_url": _connection_url(deletion),
+        "history_url": f"{reverse('deletion-list')}?{urlencode(connection)}",
+    }
 
 
 def _connection_url(deletion: Deletion) -> str:
@@ -139,6 +154,10 @@ def _may(step: Step, *, deletion: Deletion, actor: Actor, now: datetime) -> bool
             return policies.can_approve(actor, deletion=deletion) and not _has_decided(
                 deletion, actor=actor
             )
+        case Step.BREAK_GLASS:
+            return policies.can_break_glass(
+                actor, deletion=deletion
+            ) and transitions.awaits_approval(deletion)
         case Step.WITHDRAW:
             return policies.can_withdraw(actor, deletion=deletion) and endings.can_be_withdrawn(
                 deletion
@@ -157,53 +176,3 @@ def _has_decided(deletion: Deletion, *, actor: Actor) -> bool:
     return person is not None and any(
         one.approver_id == person.pk for one in deletion.approvals.all()
     )
-
-
-def watch_seconds(deletion: Deletion, *, now: datetime) -> int | None:
-    """How often the page looks for news by itself; None when none can come soon.
-
-    What waits for people is looked at less and less often, the longer nobody did anything.
-    """
-    if _is_moving(deletion, now=now):
-        return 2
-    if deletion.state not in {State.REQUESTED, State.APPROVED}:
-        return None
-    times = (deletion.requested_at, deletion.approved_at, deletion.confirmed_at)
-    idle = now - max(at for at in times if at)
-    return next(seconds for limit, seconds in _BACK_OFF if idle < limit)
-
-
-_BACK_OFF = (
-    (timedelta(minutes=2), 5),
-    (timedelta(minutes=15), 15),
-    (timedelta(hours=2), 60),
-    (timedelta.max, 300),
-)
-
-
-def _is_moving(deletion: Deletion, *, now: datetime) -> bool:
-    if deletion.state == State.SENDING or transitions.is_being_read(deletion, now=now):
-        return True
-    is_watched = deletion.state in {State.WAITING, State.UNKNOWN} or (
-        deletion.outcome == Outcome.DELETED and not deletion.verified_at
-    )
-    return is_watched and deletion.due_at is not None and abs(deletion.due_at - now) < SOON
-
-
-def version_of(deletion: Deletion, *, now: datetime) -> str:
-    """Changes whenever what is shown of a deletion does."""
-    parts = (
-        deletion.state,
-        deletion.outcome,
-        deletion.cause,
-        deletion.epoch,
-        deletion.confirmed_at,
-        deletion.due_at,
-        deletion.looked_at,
-        deletion.verified_at,
-        deletion.contradicted_at,
-        [attempt.number for attempt in deletion.attempts.all() if attempt.is_late],
-        [approval.pk for approval in deletion.approvals.all()],
-        _is_moving(deletion, now=now),
-    )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -175,6 +175,9 @@ def _people(deletion: Deletion) -> list[tuple[str, str]]:
     if deletion.confirmed_at:
         confirmed = f"{deletion.confirmed_by_name}, {wording.at_words(deletion.confirmed_at)}"
         rows.append(("Confirmed by", confirmed))
+    if deletion.glass_broken_at:
+        broken = f"{deletion.glass_broken_by_name}, {wording.at_words(deletion.glass_broken_at)}"
+        rows.append(("Glass broken by", broken))
     if deletion.policy == Policy.NONE:
         rows.append(("Second person", "No second person was required"))
     return rows
@@ -190,9 +193,11 @@ def _summary(
     words = wording.word(deletion, is_being_read=is_being_read)
     types = ", ".join(deletion.connection_types) or "not known"
     names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
+    glass = wording.glass_words(deletion)
     lines = [
         words.headline,
         *words.lines,
+        *((glass.headline, *glass.lines) if glass else ()),
         *(f"Datadog says: {json.dumps(text, ensure_ascii=False)}" for text in words.quotes),
         "",
         f"Connection: {names} ({types})",

@@ -33,13 +33,14 @@ from connections.views.deletion_answers import (
     stored_deletions,
     wants_fragment,
 )
-from connections.views.deletion_outcome import Typed, version_of, watch_seconds
+from connections.views.deletion_outcome import Typed
 from connections.views.deletion_record import record_context
 from connections.views.deletion_review import (
     deletion_form,
     typed_before,
     uuid_or_none,
 )
+from connections.views.deletion_watch import version_of, watch_seconds
 from connections.views.limits import limited
 from connections.views.review_pages import choice_page, review_page
 from connections.views.step_up import guarded

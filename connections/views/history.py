@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 
 from connections import clock, policies
 from connections.actors import Actor
-from connections.forms.history import CONTRADICTED, PERIODS, HistoryForm
+from connections.forms.history import CONTRADICTED, GLASS_BROKEN, PERIODS, HistoryForm
 from connections.services import exports, history
 from connections.services.history import Cursor, HistoryFilter
 from connections.sites import all_sites
@@ -56,9 +56,10 @@ def _choices(actor: Actor) -> dict[str, list[tuple[str, str]]]:
         *((state, label_of_state(state)) for state in history.state_choices()),
         *((outcome, label_of_outcome(outcome)) for outcome in history.outcome_choices()),
     ]
+    statuses += [(CONTRADICTED, "Gone, but still listed"), (GLASS_BROKEN, "Glass broken")]
     return {
         "periods": list(PERIODS.items()),
-        "statuses": [*statuses, (CONTRADICTED, "Gone, but still listed")],
+        "statuses": statuses,
         "people": [(str(p.pk), p.display_name) for p in history.people_who_asked()],
         "credentials": [(str(c.pk), c.name) for c in history.credentials_to_choose(actor=actor)],
         "sites": [(site.site, site.label) for site in all_sites()],

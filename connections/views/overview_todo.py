@@ -31,6 +31,7 @@ class Todo:
 def todos(needs: NeedsYou, *, now: datetime) -> list[Todo]:
     """What needs this person, the most pressing kind first."""
     return [
+        *_broken_glass(needs.glass_broken, now=now),
         *_deletions(needs.in_doubt, now=now, action="Check", status="unknown"),
         *_deletions(needs.contradicted, now=now, action="Look", status="contradicted"),
         *_deletions(needs.to_confirm, now=now, action="Confirm", status="approved"),
@@ -65,6 +66,20 @@ def _deletions(
             quiet="",
             url=f"{reverse('deletion-list')}?status={status}",
             action="Show all",
+        )
+
+
+def _broken_glass(deletions: list[Deletion], *, now: datetime) -> Iterator[Todo]:
+    for deletion in deletions:
+        broken_at = deletion.glass_broken_at or now
+        yield Todo(
+            tone="danger",
+            icon="warning",
+            headline="Glass broken, not reviewed",
+            about=_about(deletion),
+            quiet=f"{age_words(broken_at, now=now)} by {deletion.glass_broken_by_name}",
+            url=reverse("deletion-detail", args=[deletion.pk]),
+            action="Look",
         )
 
 

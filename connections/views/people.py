@@ -18,7 +18,7 @@ from connections.actors import Actor
 from connections.forms.people import EmailForm, MakeLinkForm, PersonForm, RolesForm
 from connections.forms.provider_accounts import ProviderAccountForm
 from connections.models import AuditEvent, Person, with_values
-from connections.services import people, provider_accounts
+from connections.services import break_glass, people, provider_accounts
 from connections.services.email_addresses import change_email
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.person_rules import second_factors_of, stored_roles
@@ -103,6 +103,22 @@ def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     except ConflictError as error:
         return _detail(request, person, status=409, problem=str(error))
     messages.success(request, f"The roles of {person.display_name} are stored.")
+    return redirect("person-detail", pk=pk)
+
+
+@require_POST
+@guarded(comes_back=_again())
+def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Give the permission to break glass, or take it away."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    is_allowed = request.POST.get("allow") == "yes"
+    try:
+        break_glass.allow_breaking_glass(actor=actor, person=person, is_allowed=is_allowed)
+    except ConflictError as error:
+        return _detail(request, person, status=409, problem=str(error))
+    may = "may break glass" if is_allowed else "may not break glass any more"
+    messages.success(request, f"{person.display_name} {may}.")
     return redirect("person-detail", pk=pk)
 
 

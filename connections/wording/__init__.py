@@ -5,6 +5,7 @@ No template and no view decides on such a word by itself. `badge` asks the datab
 """
 
 from connections.wording.badges import Badge, badge, label_of_outcome, label_of_state
+from connections.wording.broken_glass import GlassWords, glass_words
 from connections.wording.causes import cause_words, unavailable_words
 from connections.wording.effects import (
     effect_of_type,
@@ -32,6 +33,7 @@ __all__ = [
     "LONGEST_NAME",
     "Badge",
     "EventWords",
+    "GlassWords",
     "SentWords",
     "Step",
     "Wording",
@@ -41,6 +43,7 @@ __all__ = [
     "effect_of_type",
     "effect_words",
     "event_words",
+    "glass_words",
     "label_of_notice",
     "label_of_outcome",
     "label_of_state",

@@ -33,6 +33,8 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "deletion.requested": ("Asked for", "info", "person"),
     "deletion.approved": ("Approved; nothing was sent", "info", "check"),
     "deletion.declined": ("Declined", "muted", "cross"),
+    "deletion.glass_broken": ("Glass broken: sent without approval", "danger", "warning"),
+    "deletion.glass_reviewed": ("The broken glass was reviewed", "info", "eye"),
     "deletion.withdrawn": ("Withdrawn; nothing is sent", "muted", "minus"),
     "deletion.confirmed": ("Confirmed", "info", "check"),
     "deletion.not_read": ("Could not be read again; nothing was sent", "warn", "warning"),

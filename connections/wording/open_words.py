@@ -61,7 +61,7 @@ def _needs_approval(
             f"{len(given)} of {needed} approvals: {names_in_words(given)}." if given else "",
             who,
         ),
-        steps=(Step.APPROVE, Step.DECLINE, Step.WITHDRAW),
+        steps=(Step.APPROVE, Step.DECLINE, Step.WITHDRAW, Step.BREAK_GLASS),
     )
 
 

@@ -12,6 +12,8 @@ class Step(StrEnum):
     CONFIRM_WITHOUT_READING = "confirm_without_reading"
     APPROVE = "approve"
     DECLINE = "decline"
+    # Do without the approvals that are missing, and send it.
+    BREAK_GLASS = "break_glass"
     WITHDRAW = "withdraw"
     # List now and see what became of it.
     CHECK = "check"
@@ -39,6 +41,7 @@ _LABELS = {
     Step.CONFIRM_WITHOUT_READING: "Delete connection",
     Step.APPROVE: "Approve",
     Step.DECLINE: "Decline…",
+    Step.BREAK_GLASS: "Break glass…",
     Step.WITHDRAW: "Withdraw",
     Step.CHECK: "Check with Datadog",
     Step.CLOSE: "Close…",

@@ -6,7 +6,7 @@ from typing import Any
 from connections.actors import command_actor
 from connections.management.base import OrgAdminCommand
 from connections.models import Person, Role
-from connections.services import people
+from connections.services import break_glass, people
 
 
 class Command(OrgAdminCommand):
@@ -27,6 +27,9 @@ class Command(OrgAdminCommand):
         )
         parser.add_argument("--no-role", action="store_true", help="Take every role away.")
         parser.add_argument("--administrator", action="store_true", help="Make an administrator.")
+        glass = parser.add_mutually_exclusive_group()
+        glass.add_argument("--break-glass", action="store_true", help="Allow to break glass.")
+        glass.add_argument("--no-break-glass", action="store_true", help="Take that away.")
         active = parser.add_mutually_exclusive_group()
         active.add_argument("--disable", action="store_true", help="Shut them out at once.")
         active.add_argument("--enable", action="store_true", help="Let them sign in again.")
@@ -37,8 +40,11 @@ class Command(OrgAdminCommand):
         if person is None:
             self.usage_error(f"Nobody signs in as {options['username']}.")
         changes_roles = options["roles"] or options["no_role"] or options["administrator"]
-        if not (changes_roles or options["disable"] or options["enable"]):
-            self.usage_error("Say what to change: --role, --no-role, --disable or --enable.")
+        changes_glass = options["break_glass"] or options["no_break_glass"]
+        if not (changes_roles or changes_glass or options["disable"] or options["enable"]):
+            self.usage_error(
+                "Say what to change: --role, --no-role, --break-glass, --disable or --enable."
+            )
         if options["roles"] and options["no_role"]:
             self.usage_error("--role and --no-role exclude each other.")
         actor = command_actor()
@@ -48,6 +54,10 @@ class Command(OrgAdminCommand):
                 person=person,
                 roles=[Role(name) for name in options["roles"] or []],
                 is_administrator=options["administrator"],
+            )
+        if changes_glass:
+            person = break_glass.allow_breaking_glass(
+                actor=actor, person=person, is_allowed=options["break_glass"]
             )
         if options["disable"]:
             person = people.disable_person(actor=actor, person=person)
@@ -63,6 +73,7 @@ class Command(OrgAdminCommand):
             "roles": roles,
             "is_administrator": person.is_superuser,
             "is_active": person.is_active,
+            "may_break_glass": person.may_break_glass,
         }
         held = "Administrator" if person.is_superuser else ", ".join(roles) or "no role"
         state = "may sign in" if person.is_active else "is disabled"

@@ -1,0 +1,36 @@
+"""Doing without missing approvals, and the look back at it."""
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_POST
+
+from connections.forms.deletions import BreakGlassForm, GlassReviewForm
+from connections.services import break_glass
+from connections.views.deletion_answers import do_act
+
+
+@require_POST
+def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Confirm by the typed text, and send without the approvals that are missing."""
+    return do_act(
+        request,
+        pk,
+        form=BreakGlassForm(request.POST),
+        act=lambda deletion, actor, typed: break_glass.break_glass(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )
+
+
+@require_POST
+def deletion_review_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Look back at it, with a note."""
+    return do_act(
+        request,
+        pk,
+        form=GlassReviewForm(request.POST),
+        act=lambda deletion, actor, typed: break_glass.review_broken_glass(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )
