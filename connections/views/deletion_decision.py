@@ -9,13 +9,15 @@ from connections.models import Approval, Deletion
 from connections.services import fresh_looks, transitions
 from connections.services.fresh_looks import Change, Found, FreshLook
 from connections.views.ages import age_words
-from connections.views.deletion_review import creator_flags, site_label
+from connections.views.deletion_review import creator_flags, site_name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     """What is decided on. `rows` are pairs of label and value; `tone` colours the note."""
 
+    # What deleting it does; "" when nobody could be shown what it is.
+    effect: str
     note: str
     tone: str
     icon: str
@@ -29,7 +31,13 @@ def decision_on(deletion: Deletion, *, now: datetime) -> Decision:
     """Ask Datadog now and lay out everything; writes nothing."""
     look = fresh_looks.look(deletion=deletion)
     note, tone, icon = _note(deletion, look=look)
+    effect = wording.effect_words(
+        source=deletion.source_org_name,
+        sink=deletion.sink_org_name,
+        types=deletion.connection_types,
+    )
     return Decision(
+        effect=effect if deletion.is_reviewed else "",
         note=note,
         tone=tone,
         icon=icon,
@@ -69,15 +77,14 @@ def _rows(deletion: Deletion, *, now: datetime) -> list[tuple[str, Any]]:
     by = f" ({', '.join(given)})" if given else ""
     asked = age_words(deletion.requested_at, now=now)
     return [
-        ("Source org", source if deletion.is_reviewed else "not known"),
-        ("Destination org", sink if deletion.is_reviewed else "not known"),
+        ("Connection", f"{source or '?'} → {sink or '?'}" if deletion.is_reviewed else "not known"),
         ("Types", ", ".join(deletion.connection_types)),
-        ("Connection", f"{deletion.connection_id} on {site_label(deletion.site)}"),
         ("Created", _created(deletion, now=now)),
-        ("Asked by", f"{deletion.requested_by_name}, {asked}"),
         ("Why", deletion.reason),
         ("Ticket", deletion.ticket),
+        ("Asked by", f"{deletion.requested_by_name}, {asked}"),
         ("Approvals", f"{len(given)} of {needed}{by}"),
+        ("Id", f"{deletion.connection_id} on {site_name(deletion.site)}"),
     ]
 
 

@@ -24,6 +24,7 @@ from connections.secret import Secret
 from connections.services import (
     approvals,
     audit,
+    break_glass,
     checkpoints,
     credentials,
     deletions,
@@ -94,6 +95,7 @@ class _Builder:
             reason="An id that somebody passed on",
         )
         self._sending()
+        self._broken_glass()
         self.ask(sender="Payments EU", source="Payments EU", sink="Partner Portal")  # 429
 
     def _not_sent(self) -> None:
@@ -131,6 +133,18 @@ class _Builder:
         approver = person_actor(person=Person.objects.get(username="approver"))
         approvals.approve_deletion(deletion=asked, actor=approver, digest=asked.approval_digest)
         assert claim(deletion=asked, actor=self.operator, was_read_before=True)
+
+    def _broken_glass(self) -> None:
+        """Sent without the approval it needed; nobody has looked back at it."""
+        operator = Person.objects.get(username="operator")
+        break_glass.allow_breaking_glass(actor=self.administrator, person=operator, is_allowed=True)
+        asked = self.ask(sender="Group SOC", source="Fraud Detection", sink="Group SOC")
+        break_glass.break_glass(
+            deletion=asked,
+            actor=person_actor(person=Person.objects.get(username="operator")),
+            glass_reason="Card data leaks into the SOC at this moment and nobody else is awake.",
+            confirmation=reviews.confirmation_text(asked),
+        )
 
     def credentials(self) -> None:
         """One that never worked, one that is retired, one that fails since today."""

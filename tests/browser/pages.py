@@ -143,6 +143,8 @@ OURS = [
     _detail("expired", outcome="expired"),
     _detail("unresolved", outcome="unresolved"),
     _detail("requested", state="requested"),
+    _detail("glass-broken", glass_broken_at__isnull=False),
+    _detail("glass-to-review", glass_broken_at__isnull=False, who="approver"),
     _detail("to-approve", state="requested", who="approver"),
     _detail("approved", state="approved"),
     _detail("sending", state="sending"),

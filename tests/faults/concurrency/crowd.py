@@ -33,6 +33,7 @@ from connections.services import (  # noqa: E402
     sending,
 )
 from connections.services.errors import ActError  # noqa: E402
+from tests.faults.concurrency.deciding import decide, guard  # noqa: E402
 from tests.flows.support import REASON, read  # noqa: E402
 from tests.support.people import make_person  # noqa: E402
 
@@ -174,6 +175,8 @@ KINDS: dict[str, Callable[[Plan], Work]] = {
     "refresh": refresh,
     "send": send,
     "work_off": work_off,
+    "guard": guard,
+    "decide": decide,
 }
 
 

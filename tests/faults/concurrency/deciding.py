@@ -1,0 +1,80 @@
+"""What members of a crowd do about deletions that need other people."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+from connections.actors import person_actor
+from connections.models import Credential, Deletion, Person, Policy, Role, State
+from connections.services import approvals, break_glass, deletions, endings, reviews
+from connections.services.errors import ActError
+from tests.flows.support import REASON
+from tests.support.people import make_person
+
+type Plan = dict[str, Any]
+type Results = list[dict[str, str]]
+type Work = Callable[[], Results]
+
+APPROVERS = tuple(f"approver-{number}" for number in range(4))
+BREAKER = "breaker"
+
+
+def guard(plan: Plan) -> Work:
+    """Store approvers and one who may break glass, and ask for every deletion of the plan."""
+
+    def work() -> Results:
+        for name in APPROVERS:
+            make_person(name, Role.APPROVER)
+        make_person(BREAKER, Role.OPERATOR)
+        Person.objects.filter(username=BREAKER).update(may_break_glass=True)
+        Credential.objects.update(policy=Policy(plan["policy"]))
+        for name, connection_id in plan["connections"]:
+            _ask(person=plan["person"], credential=name, connection_id=UUID(connection_id))
+        return []
+
+    return work
+
+
+def _ask(*, person: str, credential: str, connection_id: UUID) -> None:
+    actor = person_actor(person=Person.objects.get(username=person))
+    sender = Credential.objects.get(name=credential)
+    shown = reviews.review(actor=actor, credential=sender, connection_id=connection_id)
+    deletions.request_deletion(
+        actor=actor,
+        credential=sender,
+        connection_id=connection_id,
+        reason=REASON,
+        ticket="",
+        request_id=uuid4(),
+        digest=shown.digest,
+        confirmation=None,
+    )
+
+
+def decide(plan: Plan) -> Work:
+    """Take hold of all that waits for approval beforehand, then do one thing to each."""
+    actor = person_actor(person=Person.objects.get(username=plan["person"]))
+    waiting = list(Deletion.objects.filter(state=State.REQUESTED).order_by("requested_at"))
+    acts: dict[str, Callable[[Deletion], Deletion]] = {
+        "approve": lambda deletion: approvals.approve_deletion(
+            deletion=deletion, actor=actor, digest=deletion.approval_digest
+        ),
+        "decline": lambda deletion: approvals.decline_deletion(
+            deletion=deletion, actor=actor, reason=REASON
+        ),
+        "withdraw": lambda deletion: endings.withdraw_deletion(deletion=deletion, actor=actor),
+        "break": lambda deletion: break_glass.break_glass(
+            deletion=deletion,
+            actor=actor,
+            glass_reason="Nobody else is awake and it cannot wait.",
+            confirmation=reviews.confirmation_text(deletion),
+        ),
+    }
+
+    def act(deletion: Deletion) -> dict[str, str]:
+        try:
+            return {"answer": acts[plan["act"]](deletion).state}
+        except ActError as error:
+            return {"answer": type(error).__name__}
+
+    return lambda: [act(deletion) for deletion in waiting]
