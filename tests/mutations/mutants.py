@@ -720,6 +720,106 @@ SIGN_IN = (
     ),
 )
 
+APPROVING = "tests/four_eyes/test_approving.py"
+BY_THE_DATABASE = "tests/four_eyes/test_database.py"
+BREAKING = "tests/four_eyes/test_break_glass.py"
+BREAK_GLASS = "connections/services/break_glass.py"
+TRIGGERS = "connections/migrations/0005_four_eyes.py"
+
+FOUR_EYES = (
+    _mutant(
+        "an approval is of what was shown",
+        "connections/services/approvals.py",
+        "    if digest != deletion.approval_digest:\n",
+        "    if False:\n",
+        f"{APPROVING}::test_an_approval_is_of_all_that_was_shown",
+    ),
+    _mutant(
+        "the ticket is approved too",
+        "connections/models/deletions.py",
+        'shown = ["approval, version 1", digest, reason, ticket]',
+        'shown = ["approval, version 1", digest, reason]',
+        f"{APPROVING}::test_an_approval_is_of_all_that_was_shown",
+    ),
+    _mutant(
+        "what changed is not approved",
+        "connections/services/approvals.py",
+        "    if not look.may_be_approved:\n",
+        "    if False:\n",
+        f"{APPROVING}::test_what_changed_meanwhile_is_settled_and_cannot_be_approved",
+    ),
+    _mutant(
+        "approvals are counted at the sending",
+        SENDING,
+        "    if len(approvals) < transitions.approvals_needed(deletion):\n",
+        "    if False:\n",
+        f"{APPROVING}::test_a_sending_counts_the_approvals_by_itself",
+    ),
+    _mutant(
+        "a trigger against unequal copies",
+        TRIGGERS,
+        '    " AND requested_by_id = NEW.requester_id AND approval_digest = NEW.digest"\n',
+        "",
+        f"{BY_THE_DATABASE}::test_an_approval_bears_the_deletions_own_values",
+    ),
+    _mutant(
+        "a trigger that keeps what was asked for",
+        TRIGGERS,
+        '(DELETION, "UPDATE", same(ASKED, word), ',
+        '(DELETION, "UPDATE", "1 = 1", ',
+        f"{BY_THE_DATABASE}::test_a_deletion_stays_what_was_asked_for",
+    ),
+    _mutant(
+        "a trigger that counts approvals",
+        TRIGGERS,
+        '(DELETION, "UPDATE", has_approvals, ',
+        '(DELETION, "UPDATE", "1 = 1", ',
+        f"{BY_THE_DATABASE}::test_nothing_is_approved_or_sent_with_fewer_people_than_it_needs",
+    ),
+    _mutant(
+        "a trigger that keeps decisions",
+        TRIGGERS,
+        '(APPROVAL, "UPDATE", same(DECIDED.split(", "), word), ',
+        '(APPROVAL, "UPDATE", "1 = 1", ',
+        f"{BY_THE_DATABASE}::test_a_decision_stays_as_it_was_given",
+    ),
+    _mutant(
+        "breaking glass is a permission of its own",
+        "connections/policies.py",
+        "    may = actor.person is not None and actor.person.may_break_glass\n",
+        "    may = actor.person is not None\n",
+        f"{BREAKING}::test_neither_the_role_nor_being_administrator_is_enough",
+    ),
+    _mutant(
+        "breaking glass is for Operators",
+        "connections/policies.py",
+        "    return may and can_use(actor, credential_id=deletion.credential_id)\n",
+        "    return may\n",
+        f"{BREAKING}::test_the_permission_counts_for_an_operator_only",
+    ),
+    _mutant(
+        "breaking glass is confirmed by typing",
+        BREAK_GLASS,
+        "    if not reviews.confirmation_matches(typed=confirmation, expected=expected):\n",
+        "    if False:\n",
+        f"{BREAKING}::test_it_needs_the_confirmation",
+    ),
+    _mutant(
+        "nobody gives themselves the permission",
+        BREAK_GLASS,
+        "    if is_allowed and actor.person and actor.person.pk == person.pk:\n",
+        "    if False:\n",
+        f"{BREAKING}::test_nobody_gives_it_to_themselves",
+    ),
+    _mutant(
+        "nobody reviews their own broken glass",
+        "connections/policies.py",
+        "actor.person.pk not in {deletion.glass_broken_by_id, deletion.requested_by_id}\n",
+        "True\n",
+        f"{BREAKING}::test_whoever_broke_it_or_asked_for_it_does_not_review_it",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -731,4 +831,5 @@ MUTANTS = (
     *EVIDENCE,
     *BUNDLES,
     *SIGN_IN,
+    *FOUR_EYES,
 )
