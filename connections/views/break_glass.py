@@ -5,12 +5,15 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
+from connections import policies
 from connections.forms.deletions import BreakGlassForm, GlassReviewForm
 from connections.services import break_glass
-from connections.views.deletion_answers import do_act
+from connections.views.deletion_answers import back_to_page, do_act
+from connections.views.step_up import guarded
 
 
 @require_POST
+@guarded(comes_back=back_to_page(lambda actor, _: policies.can_break_glass(actor), "break glass"))
 def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Confirm by the typed text, and send without the approvals that are missing."""
     return do_act(
@@ -24,6 +27,12 @@ def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_POST
+@guarded(
+    comes_back=back_to_page(
+        lambda actor, deletion: policies.can_review_glass(actor, deletion=deletion),
+        "review this broken glass",
+    )
+)
 def deletion_review_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Look back at it, with a note."""
     return do_act(

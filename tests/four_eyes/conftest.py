@@ -11,9 +11,13 @@ from connections.services import approvals, deletions, reviews
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
+from tests.step_up.conftest import late_client_of
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
+
+# A fixture of another directory.
+__all__ = ["late_client_of"]
 
 AskFor = Callable[..., Deletion]
 

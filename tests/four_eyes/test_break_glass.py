@@ -31,7 +31,7 @@ from sandbox.server import SandboxServer
 from tests.flows.support import Page, read
 from tests.four_eyes.conftest import AskFor, approve, confirm
 from tests.support.clock import SettableClock
-from tests.support.people import make_person
+from tests.support.people import PASSWORD, make_person
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -346,6 +346,21 @@ def test_the_page_breaks_it_keeps_what_was_typed_and_is_loud_ever_after(
     assert "Glass was broken by Grace." in page.text
     assert f"Reviewed by Linus at 14:03:23 UTC on 2 Mar 2026: “{FOUND}”" in page.text
     assert "not reviewed" not in read(reviewer.get("/")).text
+
+
+def test_it_asks_who_it_is_and_keeps_what_was_typed(
+    asked: Deletion, breaker: Person, late_client_of: ClientOf
+) -> None:
+    client, url = late_client_of(breaker), f"/deletions/{asked.pk}/break-glass/"
+    typed = {"glass_reason": WHY, "confirmation": "Payments US"}
+    response = client.post(url, typed)
+    page = read(response)
+    assert page.status == 422
+    assert "Nothing was done yet: is it still you?" in page.text
+    assert page.form_to("/break-glass/").fields["glass_reason"] == WHY
+    assert Deletion.objects.get().glass_broken_at is None
+    assert client.post(url, typed | {"step_up-password": PASSWORD}).status_code == 303
+    assert Deletion.objects.get().outcome == Outcome.DELETED
 
 
 def test_who_may_not_break_it_is_not_shown_how(
