@@ -97,15 +97,22 @@ def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
     return Person.objects.filter(sees)
 
 
-def people_who_can_approve(*, deletion: Deletion) -> QuerySet[Person]:
-    """The people to whom `can_approve` says yes for this one, whether or not they decided yet."""
+def people_who_approve(*, credential_id: UUID, besides: UUID | None) -> QuerySet[Person]:
+    """The people who could approve with this credential what the person `besides` asks for."""
     may = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
     people = admitted(
         Person.objects.filter(may, is_active=True),
-        credential_id=deletion.credential_id,
+        credential_id=credential_id,
         kind=AccessKind.APPROVE,
     ).distinct()
-    return people.exclude(pk=deletion.requested_by_id) if deletion.requested_by_id else people
+    return people.exclude(pk=besides) if besides else people
+
+
+def people_who_can_approve(*, deletion: Deletion) -> QuerySet[Person]:
+    """The people to whom `can_approve` says yes for this one, whether or not they decided yet."""
+    return people_who_approve(
+        credential_id=deletion.credential_id, besides=deletion.requested_by_id
+    )
 
 
 def can_break_glass(actor: Actor, *, deletion: Deletion) -> bool:

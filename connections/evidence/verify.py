@@ -485,6 +485,7 @@ _ANSWERED = ("verdict", "http_status", "errors", "body_sha256", "duration_ms")
 _NEEDED = {"none": 0, "one": 1, "two": 2}
 # What ends a deletion. Others that stand beside it, a look or an answer, have causes of their own.
 _SETTLING = ("deletion.settled", "deletion.declined", "deletion.withdrawn")
+_ALONE = "no second person was required"
 
 
 def differences(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
@@ -493,6 +494,7 @@ def differences(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
         return ["no event says that it was asked for"]
     found = _asking(row, events[0])
     found += _people(row, events)
+    found += _glass(row, events)
     found += _ending(row, events)
     found += _attempts(row, events)
     return found
@@ -521,6 +523,30 @@ def _people(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     if not _is_near(row.get("confirmed_at"), confirmed):
         wrong.append("confirmed_at")
     return [f"“{key}” is not what the events say" for key in wrong]
+
+
+def _glass(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
+    told = row.get("broke_glass")
+    broken, reviewed = (_last(events, f"deletion.glass_{word}") for word in ("broken", "reviewed"))
+    if broken is None or type(told) is not dict:
+        is_so = told is None and broken is None
+    else:
+        is_so = (
+            told.get("name") == broken.actor
+            and told.get("reason") == broken.details.get("reason")
+            and _is_near(told.get("at"), broken)
+            and (told.get("reviewed_by") or "") == (reviewed.actor if reviewed else "")
+            and (told.get("review_note") or "") == (reviewed.details["reason"] if reviewed else "")
+            and _is_near(told.get("reviewed_at"), reviewed)
+        )
+    return [] if is_so else ["“broke_glass” is not what the events say"]
+
+
+def _glass_words(told: dict[str, Any] | None) -> str:
+    if told is None:
+        return "–"
+    review = f"reviewed by {told['reviewed_by']}: {told['review_note']}"
+    return f"{told['name']}: {told['reason']} – {review if told['reviewed_by'] else 'not reviewed'}"
 
 
 def _ending(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
@@ -733,9 +759,10 @@ def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
         ("Reason", _text(row["reason"])),
         ("Ticket", _text(row["ticket"] or "–")),
         ("Asked by", _by(row["requested_by"], row["requested_at"])),
-        ("Other people needed", _text(_NEEDED.get(row["policy"], row["policy"]))),
+        ("Other people needed", _text(_NEEDED.get(row["policy"]) or _ALONE)),
         ("Approved by", _by(approved, row["approved_at"])),
         ("Confirmed by", _by(row["confirmed_by"], row["confirmed_at"])),
+        ("Glass broken by", _text(_glass_words(row["broke_glass"]))),
         ("Sent", _when(row["sent_at"])),
         *((f"Attempt {one['number']}", _attempt_words(one)) for one in row["attempts"]),
         ("Settled by", _by(row["settled_by"], row["settled_at"])),
@@ -1071,7 +1098,9 @@ class Verification:
             self.under_four_eyes += approved is not None
             self.four_eyes += bool(approved)
             if approved is False:
-                self.unsure.append(f"Deletion {name} was sent without enough approvals.")
+                broken = _last(events, "deletion.glass_broken")
+                why = f": glass was broken by {broken.actor}" if broken else ""
+                self.unsure.append(f"Deletion {name} was sent without enough approvals{why}.")
             outcome = row["outcome"] or ""
             self.count, self.counts[outcome] = self.count + 1, self.counts.get(outcome, 0) + 1
             yield name

@@ -3,12 +3,30 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connections.models import Credential, CredentialAccess, Policy
+from connections import policies
+from connections.models import Credential, CredentialAccess, Person, Policy
 from connections.services.credential_rules import approval_warning
+
+
+def missing_approvers(*, credential: Credential, policy: Policy, asker: Person | None) -> str:
+    """What this person should know before asking under this policy; "" when enough can approve."""
+    needed = policy.approvals_needed
+    if not needed:
+        return ""
+    besides = asker.pk if asker else None
+    there = policies.people_who_approve(credential_id=credential.pk, besides=besides).count()
+    if there >= needed:
+        return ""
+    can = "Nobody else" if not there else "Only one other person"
+    return (
+        f"{can} can approve it, and it needs {needed}: it would expire after 24 hours. An "
+        "administrator must give more people the role Approver first."
+    )
 
 
 def approval_warnings(*, credential: Credential | None = None) -> dict[Policy, str]:
     """For each policy what would go wrong because too few people may approve; "" if nothing.
+
 
     With `credential` its allow-list counts too.
     """

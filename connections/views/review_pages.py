@@ -4,6 +4,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 
 from connections.forms.deletions import DeletionForm, show_errors
+from connections.services import four_eyes
 from connections.services.deletion_rules import OUT_OF_DATE
 from connections.services.errors import InvalidInputError
 from connections.services.reviews import Review
@@ -46,6 +47,9 @@ def review_page(
         "form": form,
         "notice": notice,
         "is_out_of_date": notice == OUT_OF_DATE,
+        "too_few": four_eyes.missing_approvers(
+            credential=review.credential, policy=review.policy, asker=actor_of(request).person
+        ),
     }
     if not wants_fragment(request):
         return render(request, REVIEW, context, status=status)

@@ -5,10 +5,12 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from connections.models import Credential, Person, Policy
+from connections.models import Credential, Person, Policy, Role
 from connections.services import diagnosis
 from connections.services.diagnosis import Level
-from tests.flows.support import read
+from sandbox.entities import Connection
+from tests.flows.support import Desk, read
+from tests.support.people import make_person
 
 pytestmark = pytest.mark.django_db
 
@@ -55,3 +57,13 @@ def test_the_doctor_says_the_same(guarded: Credential, linus: Person, barbara: P
     assert warning.message.startswith("Payments US: 1 active person holds the role Approver.")
     [ok] = found("four eyes")
     assert ok.level == Level.OK
+
+
+def test_before_asking_a_person_is_told_that_nobody_else_could_approve(
+    guarded: Credential, root: Person, wanted: Connection, client_of: ClientOf
+) -> None:
+    desk = Desk(client=client_of(root), credential=guarded, connection=wanted)
+    said = "Nobody else can approve it, and it needs 1: it would expire after 24 hours."
+    assert said in desk.review().text
+    make_person("linus", Role.APPROVER)
+    assert said not in desk.review().text

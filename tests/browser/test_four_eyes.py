@@ -1,0 +1,64 @@
+"""The asker's page in a real browser: it changes by itself when somebody else decides."""
+
+from datetime import timedelta
+
+import pytest
+from playwright.sync_api import expect
+
+from connections.actors import person_actor
+from connections.models import Credential, Policy, Role
+from connections.services import approvals
+from connections.views import deletion_watch
+from tests.browser.desk import REASON, Desk
+from tests.support.people import make_person
+
+
+def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletion_watch, "BACK_OFF", ((timedelta.max, 1),))
+    approver = make_person("linus", Role.APPROVER)
+    Credential.objects.update(policy=Policy.ONE)
+    desk.page.goto(desk.review_path)
+    desk.page.get_by_label("Why?").fill(REASON)
+    desk.page.get_by_role("button", name="Ask for approval").click()
+    expect(desk.headline).to_have_text("Waiting for a second person. Nothing has been sent.")
+
+    deletion = desk.deletion()
+    approvals.approve_deletion(
+        deletion=deletion,
+        actor=person_actor(person=approver),
+        digest=deletion.approval_digest,
+    )
+
+    expect(desk.headline).to_have_text("Approved by Linus. Nothing has been sent.")
+    expect(desk.page.locator("#live")).to_have_text("Approved by Linus. Nothing has been sent.")
+    desk.page.get_by_label("To confirm, type").fill("Payments US")
+    desk.delete_button.click()
+    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    expect(desk.page.locator("#watch")).to_have_count(0)
+    assert desk.sent() == 1
+
+
+def test_a_page_that_finds_nothing_new_leaves_what_is_typed_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletion_watch, "BACK_OFF", ((timedelta.max, 1),))
+    approver = make_person("linus", Role.APPROVER)
+    Credential.objects.update(policy=Policy.ONE)
+    desk.page.goto(desk.review_path)
+    desk.page.get_by_label("Why?").fill(REASON)
+    desk.page.get_by_role("button", name="Ask for approval").click()
+    expect(desk.headline).to_have_text("Waiting for a second person. Nothing has been sent.")
+    deletion = desk.deletion()
+    approvals.approve_deletion(
+        deletion=deletion,
+        actor=person_actor(person=approver),
+        digest=deletion.approval_digest,
+    )
+    field = desk.page.get_by_label("To confirm, type")
+    field.fill("Paym")
+    with desk.page.expect_response(lambda answer: "seen=" in answer.url) as looked:
+        pass
+    assert looked.value.status == 204
+    expect(field).to_have_value("Paym")
