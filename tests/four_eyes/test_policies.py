@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
+from connections.findings import Finding, Level
 from connections.models import Credential, Person, Policy, Role
 from connections.services import diagnosis
-from connections.services.diagnosis import Level
 from sandbox.entities import Connection
 from tests.flows.support import Desk, read
 from tests.support.people import make_person
@@ -47,7 +47,7 @@ def test_the_overview_says_which_need_nobody_and_which_lack_approvers(
 
 
 def test_the_doctor_says_the_same(guarded: Credential, linus: Person, barbara: Person) -> None:
-    def found(check: str) -> list[diagnosis.Finding]:
+    def found(check: str) -> list[Finding]:
         return [one for one in diagnosis.diagnose() if one.check == check]
 
     assert found("approvers") == []
