@@ -13,7 +13,11 @@ from connections.views.step_up import guarded
 
 
 @require_POST
-@guarded(comes_back=back_to_page(lambda actor, _: policies.can_break_glass(actor), "break glass"))
+@guarded(
+    comes_back=back_to_page(
+        lambda actor, deletion: policies.can_break_glass(actor, deletion=deletion), "break glass"
+    )
+)
 def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Confirm by the typed text, and send without the approvals that are missing."""
     return do_act(

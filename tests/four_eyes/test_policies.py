@@ -25,16 +25,17 @@ def test_before_a_policy_is_set_its_page_says_who_would_be_missing(
     page = read(client_of(root).get(f"/credentials/{guarded.pk}/"))
     # Root holds every role, and so is the one approver there is.
     assert (
-        "One other person approves: 1 active person holds the role Approver. Nobody approves "
+        "One other person approves: 1 active person may approve with it. Nobody approves "
         "their own" in page.text
     )
-    assert "Two other people approve: 1 active person holds the role Approver, and 2" in page.text
+    assert "Two other people approve: 1 active person may approve with it, and 2" in page.text
 
 
 def test_after_it_is_set_everybody_who_sees_the_credential_is_warned(
     guarded: Credential, victor: Person, client_of: ClientOf
 ) -> None:
-    assert NOBODY in read(client_of(victor).get(f"/credentials/{guarded.pk}/")).text
+    page = read(client_of(victor).get(f"/credentials/{guarded.pk}/"))
+    assert "Nobody may approve with it, and 1 must approve" in page.text
 
 
 def test_the_overview_says_which_need_nobody_and_which_lack_approvers(
