@@ -15,7 +15,7 @@ from django.db.models.expressions import RawSQL
 
 from connections import policies
 from connections.actors import Actor
-from connections.models import OPEN_STATES, Credential, Deletion, Outcome, Person, State
+from connections.models import OPEN_STATES, Credential, Deletion, Person
 from connections.services import exports, reach
 from connections.services.days import Days, by_day, grouped_newest
 from connections.services.exporting import Export
@@ -290,13 +290,3 @@ def credentials_to_choose(*, actor: Actor) -> QuerySet[Credential]:
 def people_who_asked() -> list[Person]:
     """Everyone who may stand in the person filter, by name."""
     return list(Person.objects.order_by("username"))
-
-
-def state_choices() -> list[str]:
-    """Open states by which the history can be filtered; settled ones are filtered by outcome."""
-    return [state for state in State if state != State.SETTLED]
-
-
-def outcome_choices() -> list[str]:
-    """Outcomes by which the history can be filtered."""
-    return list(Outcome)

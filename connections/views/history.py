@@ -11,6 +11,7 @@ from django.views.decorators.http import require_safe
 from connections import clock, policies
 from connections.actors import Actor
 from connections.forms.history import CONTRADICTED, GLASS_BROKEN, PERIODS, HistoryForm
+from connections.models import OPEN_STATES, Outcome
 from connections.services import exports, history
 from connections.services.history import Cursor, HistoryFilter
 from connections.sites import all_sites
@@ -53,10 +54,11 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
 
 def _choices(actor: Actor) -> dict[str, list[tuple[str, str]]]:
     statuses = [
-        *((state, label_of_state(state)) for state in history.state_choices()),
-        *((outcome, label_of_outcome(outcome)) for outcome in history.outcome_choices()),
+        *((state.value, label_of_state(state)) for state in OPEN_STATES),
+        *((outcome.value, label_of_outcome(outcome)) for outcome in Outcome),
+        (CONTRADICTED, "Gone, but still listed"),
+        (GLASS_BROKEN, "Glass broken"),
     ]
-    statuses += [(CONTRADICTED, "Gone, but still listed"), (GLASS_BROKEN, "Glass broken")]
     return {
         "periods": list(PERIODS.items()),
         "statuses": statuses,
