@@ -12,6 +12,8 @@ from environs import EnvError
 
 def main() -> None:
     """Run the command; settings that cannot be used are one line instead of a traceback."""
+    # The database, its copies and all that a command writes are for this account alone.
+    os.umask(0o077)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgadmin.settings")
     if sys.argv[1:2] == ["make_keys"]:
         # It makes the secret key that all others need, and needs none that lasts.

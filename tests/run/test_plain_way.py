@@ -1,5 +1,6 @@
 """Without the script: `python manage.py migrate && python manage.py runserver`."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -21,3 +22,15 @@ def test_runserver_shows_styled_pages_with_debug_off(tmp_path: Path) -> None:
         status, page = get(port, "/there-is-no-such-page/")
         assert "DEBUG" not in page
         assert status in {302, 404}
+
+
+def test_what_the_first_command_makes_is_for_this_account_alone(tmp_path: Path) -> None:
+    data_dir = tmp_path / "srv" / "data"
+    old = os.umask(0o022)
+    try:
+        assert manage("migrate", env=clean_environment(data_dir=data_dir)).returncode == 0
+    finally:
+        os.umask(old)
+    made = [data_dir.parent, data_dir, *data_dir.rglob("*")]
+    assert data_dir / "orgadmin.sqlite3" in made
+    assert [path.name for path in made if path.stat().st_mode & 0o077] == []
