@@ -166,6 +166,12 @@ RECORD = (
                 new='                condition=models.Q(("state", "nothing")),\n'
                 '                fields=("site", "connection_id"),\n',
             ),
+            # SQLite needs a trigger beside it, since REPLACE would remove the open one.
+            Edit(
+                path="connections/migrations/0005_four_eyes.py",
+                old="\" AND state <> 'settled'))\",\n",
+                new="\" AND state = 'nothing'))\",\n",
+            ),
         ),
         tests=(
             "tests/deletions/test_record.py::"
