@@ -63,6 +63,11 @@ class UncheckedError(Exception):
     """It could not be checked; the text says why."""
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of them, in words."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def require(holds: object, complaint: str) -> None:
     """Raise BrokenError with this complaint, unless it holds."""
     if not holds:
@@ -1007,9 +1012,10 @@ class Verification:
                 f"to {self.size}. Ask for one that is made with that checkpoint "
                 "(make_evidence_bundle --checkpoint FILE)."
             )
-        grew = f", and only grew since {count} earlier checkpoints" if count else ""
+        grew = f", and only grew since {counted(count, 'earlier checkpoint')}" if count else ""
         mine = ", among them the one you kept" if kept is not None else ""
-        self.said.append(f"The checkpoint of {self.size} events is signed{grew}{mine}.")
+        events = counted(self.size, "event")
+        self.said.append(f"The checkpoint of {events} is signed{grew}{mine}.")
 
     def _kept_checkpoint(self) -> tuple[int, bytes] | None:
         if not self.kept:
@@ -1041,17 +1047,18 @@ class Verification:
         require(is_so, "The counts in population.json are not those of the deletions.")
         self._check_sample(sample, drawn)
         self.said += [
-            f"{self.events} events are in that record, word for word; the names in them are those "
-            f"that were recorded ({len(self.shown)} names and addresses, {self.erased} erased).",
-            f"deletions.json and deletions.html say of {self.count} deletions what these events "
-            "say: who asked, approved and confirmed, what was sent, what came back, when, and "
-            "what became of it.",
+            f"The events of this bundle, {self.events} of them, are in that record, word for word; "
+            f"the names in them are those that were recorded (names and addresses: "
+            f"{len(self.shown)}; shown as erased: {self.erased}).",
+            f"deletions.json and deletions.html say of {counted(self.count, 'deletion')} what "
+            "these events say: who asked, approved and confirmed, what was sent, what came back, "
+            "when, and what became of it.",
             f"The sample is the one that its seed draws from these {self.count}.",
         ]
         if self.under_four_eyes:
             self.said.append(
-                f"Of {self.under_four_eyes} deletions that were sent under four or six eyes, "
-                f"{self.four_eyes} had been approved by enough other people before."
+                f"Sent under four or six eyes: {counted(self.under_four_eyes, 'deletion')}. "
+                f"Approved before by enough other people: {self.four_eyes}."
             )
 
     def _check_population(self, population: dict[str, Any]) -> None:
@@ -1155,12 +1162,16 @@ NOT_PROVEN = (
     "verify_audit run on the whole record.",
     "That the clock was right: times are those of the server's database.",
     "That the person named sat at the keyboard: a name means an account that was signed in.",
+    "That a name shown as erased was erased: whoever made the bundle can leave one out in the same "
+    "way. Of each erased person the record has an event person.erased: ask to see it.",
     "Anything after the checkpoint.",
 )
+KEY_NOT_CHECKED = ", but WHO SIGNED IT WAS NOT CHECKED: you gave no fingerprint."
 NO_FINGERPRINT = (
-    "WARNING: you gave no fingerprint. So this shows only that the bundle agrees with itself: "
-    "whoever made it may have made the key too. Get the fingerprint by another way (a person you "
-    "know, an earlier paper) and give it with --fingerprint. Get verify.py by another way too."
+    "WARNING: key {} signed this, and you gave no fingerprint to compare it with. So this shows "
+    "only that the bundle agrees with itself: whoever made it may have made the key too. Get "
+    "the fingerprint by another way (a person you know, an earlier paper) and give it with "
+    "--fingerprint. Get verify.py by another way too."
 )
 
 
@@ -1200,11 +1211,11 @@ def _findings(done: Verification) -> list[str]:
     period = done.manifest["period"]
     lines = [
         f"Evidence bundle of {done.origin}, made {done.manifest['made_at']}.",
-        f"{done.count} deletions asked for from {period['since'] or 'the beginning'} until "
-        f"{period['until']} (UTC), chosen by: {done.population['filter_in_words']}. In the period "
-        f"the server counts {done.population['in_period']}.",
+        f"{counted(done.count, 'deletion')} asked for from {period['since'] or 'the beginning'} "
+        f"until {period['until']} (UTC), chosen by: {done.population['filter_in_words']}. In the "
+        f"period the server counts {done.population['in_period']}.",
         "",
-        "Everything that was checked HOLDS.",
+        f"Everything that was checked HOLDS{'.' if done.fingerprint else KEY_NOT_CHECKED}",
         "",
         "Proven, for whoever trusts the signing key:",
         *(f"  - {each}" for each in done.said),
@@ -1216,7 +1227,7 @@ def _findings(done: Verification) -> list[str]:
     if done.unsure:
         lines += ["Look at:", *(f"  - {each}" for each in done.unsure[:50]), ""]
     if not done.fingerprint:
-        return [*lines, f"Signed by key {fingerprint_of(done.keys[-1])}.", NO_FINGERPRINT]
+        return [*lines, NO_FINGERPRINT.format(fingerprint_of(done.keys[-1]))]
     return [*lines, "The key is the one whose fingerprint you gave, or the one it was replaced by."]
 
 

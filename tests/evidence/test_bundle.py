@@ -40,14 +40,19 @@ def test_an_untouched_bundle_verifies_in_an_empty_directory_and_environment(
 ) -> None:
     verdict = run_verifier(made.data, tmp_path / "empty", python=python)
     assert verdict.code == 0
-    assert "Everything that was checked HOLDS." in verdict.text
     assert "28 deletions asked for from the beginning until" in verdict.text
-    assert "Of 1 deletions that were sent under four or six eyes, 1 had been approved" in (
-        verdict.text
-    )
+    eyes = "Sent under four or six eyes: 1 deletion. Approved before by enough other people: 1."
+    assert eyes in verdict.text
     assert "Not proven:" in verdict.text
-    # Nobody vouched for the key.
-    assert "WARNING: you gave no fingerprint." in verdict.text
+
+
+def test_without_a_fingerprint_the_verdict_itself_says_that_the_key_was_not_checked(
+    made: Made, tmp_path: Path
+) -> None:
+    lines = run_verifier(made.data, tmp_path / "x").text.splitlines()
+    [verdict] = [line for line in lines if "HOLDS" in line]
+    assert verdict.endswith("HOLDS, but WHO SIGNED IT WAS NOT CHECKED: you gave no fingerprint.")
+    assert lines[-1].startswith(f"WARNING: key {made.key.fingerprint} signed this")
 
 
 def test_the_verifier_is_of_python_3_9_and_imports_nothing_else() -> None:
@@ -70,6 +75,7 @@ def test_the_key_that_was_named_is_followed_over_its_rotation(made: Made, tmp_pa
         spelled = ":".join(fingerprint.upper()[n : n + 4] for n in range(0, 64, 4))
         verdict = run_verifier(made.data, tmp_path / "x", "--fingerprint", spelled)
         assert (verdict.code, "WARNING" in verdict.text) == (0, False)
+        assert "\nEverything that was checked HOLDS.\n" in verdict.text
 
 
 def test_another_fingerprint_is_refused_and_half_a_one_is_not_taken(

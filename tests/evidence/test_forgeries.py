@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from connections.chain import canonical_text
 from connections.evidence import verify
 from connections.signing_key import SigningKey
-from tests.evidence.support import Forger, Made, complaint
+from tests.evidence.support import Forger, Made, complaint, run_verifier
 
 pytestmark = pytest.mark.database
 type Rows = list[dict[str, Any]]
@@ -272,6 +273,22 @@ def test_nobody_elses_key_passes(made: Made, tmp_path: Path) -> None:
     assert "is of no key of this bundle" in found
     # Nor does a checkpoint that is the installation's make it one of theirs.
     assert "checkpoint.txt is not signed" in complaint(forger.signed(stranger), tmp_path)
+
+
+def test_a_name_left_out_as_if_it_were_erased_holds_and_is_named_among_what_is_not_proven(
+    made: Made, tmp_path: Path
+) -> None:
+    forger = Forger(made=made)
+    values = [json.loads(line) for line in forger.files["values.ndjson"].splitlines()]
+    [approver] = [value for value in values if value["value"] == "Linus"]
+    approver.update(value=None, salt=None)
+    lines = "".join(f"{canonical_text(value)}\n" for value in values)
+    forger.files["values.ndjson"] = lines.encode()
+    shown = verify.shown_as(approver)
+    forger.edit_rows(lambda rows: settled(rows).update(approved_by=[shown]))
+    verdict = run_verifier(forger.signed(), tmp_path / "x")
+    assert (verdict.code, "shown as erased: 1" in verdict.text) == (0, True)
+    assert "  - That a name shown as erased was erased: whoever made the bundle" in verdict.text
 
 
 def text_of(key: SigningKey) -> str:
