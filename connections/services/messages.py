@@ -12,11 +12,14 @@ from connections.models import (
     AuditEvent,
     AuditVerification,
     Checkpoint,
+    Credential,
     Deletion,
     Notice,
+    Person,
     Policy,
     with_values,
 )
+from connections.services.notices import Subject, subject_of
 
 LONGEST_REASON = 1000
 LONGEST_SENTENCE = 500
@@ -36,6 +39,8 @@ class Message:
     # The path of the page that shows it.
     path: str
     seq: int | None = None
+    # Who did it; empty where nobody did.
+    by: str = ""
     reason: str = ""
     # What a program wants to know beside.
     data: dict[str, Any] = field(default_factory=dict)
@@ -58,6 +63,8 @@ class Message:
             reason = wording.some_lines(self.reason, limit=LONGEST_REASON)
             lines += ["", "Reason given:", *(f"> {line}" for line in reason.splitlines())]
         lines += ["", f"Look: {self.url}", f"Time: {self.at}"]
+        if self.by:
+            lines.append(f"By: {wording.one_line(self.by, limit=wording.LONGEST_NAME)}")
         if self.seq is not None:
             lines.append(f"Number in the record of acts: {self.seq}")
         if "note" in self.data:
@@ -84,7 +91,7 @@ _KEEP_IT = (
 def message_of(notice: Notice) -> Message:
     """What the notice says now. Raises DoesNotExist when the database lost what it is about."""
     if notice.event_seq is not None:
-        return _of_event(notice.event_seq)
+        return _of_event(notice.event_seq, reader=notice.person)
     if notice.subject_type == "checkpoint":
         return _of_checkpoint(Checkpoint.objects.get(pk=notice.subject_id))
     if notice.subject_type != "verification":
@@ -92,58 +99,83 @@ def message_of(notice: Notice) -> Message:
     return _of_verification(AuditVerification.objects.get(pk=notice.subject_id))
 
 
-def _of_event(seq: int) -> Message:
+# Of an event's details what a program wants to know.
+_DETAILS = (
+    *("state", "outcome", "cause", "reason", "ticket"),
+    *("policy", "previous_policy", "before", "after"),
+    *("roles", "previous_roles", "is_administrator", "was_administrator"),
+    "removes_second_factor",
+)
+
+
+def _of_event(seq: int, *, reader: Person | None) -> Message:
     [event] = with_values([AuditEvent.objects.get(pk=seq)])
-    deletion = _deletion_of(event)
+    subject = subject_of(event)
     details = event.details
-    needs_approval = deletion is not None and bool(Policy(deletion.policy).approvals_needed)
+    needs_approval = isinstance(subject, Deletion) and subject.needs_approval
     data: dict[str, Any] = {
         "event": event.seq,
+        "by": event.actor_name,
         "subject": {"type": event.subject_type, "id": event.subject_id},
     }
-    for name in ("state", "outcome", "cause", "reason", "ticket"):
-        if details.get(name):
-            data[name] = details[name]
+    data |= {name: details[name] for name in _DETAILS if details.get(name) not in (None, "")}
     return Message(
         code=event.code,
         title=wording.notice_title(event.code, details=details, needs_approval=needs_approval),
-        about=_about(deletion),
+        about=_about(subject),
         at=f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
         sentence=event.sentence,
-        path=reverse("deletion-detail", args=[deletion.pk]) if deletion else reverse("notice-list"),
+        path=_path(subject, reader=reader),
         seq=event.seq,
+        by=event.actor_name,
         reason=str(details.get("reason") or ""),
-        data=data | _facts(deletion),
+        data=data | _facts(subject),
     )
 
 
-def _deletion_of(event: AuditEvent) -> Deletion | None:
-    if event.subject_type != "deletion":
-        return None
-    return Deletion.objects.filter(pk=event.subject_id).first()
-
-
-def _about(deletion: Deletion | None) -> str:
-    if deletion is None:
-        return ""
-    if not deletion.is_reviewed:
-        return f"…{str(deletion.connection_id)[-8:]}, not reviewed"
-    names = (deletion.source_org_name or "?", deletion.sink_org_name or "?")
+def _about(subject: Subject | None) -> str:
     limit = wording.LONGEST_NAME
-    return " → ".join(wording.one_line(name, limit=limit) for name in names)
+    match subject:
+        case Credential():
+            return wording.one_line(subject.name, limit=limit)
+        case Person():
+            return wording.one_line(subject.display_name, limit=limit)
+        case Deletion(is_reviewed=False):
+            return f"…{str(subject.connection_id)[-8:]}, not reviewed"
+        case Deletion():
+            names = (subject.source_org_name or "?", subject.sink_org_name or "?")
+            return " → ".join(wording.one_line(name, limit=limit) for name in names)
+    return ""
 
 
-def _facts(deletion: Deletion | None) -> dict[str, Any]:
-    if deletion is None:
-        return {}
-    return {
-        "site": deletion.site,
-        "connection_id": str(deletion.connection_id),
-        "source_org": deletion.source_org_name,
-        "sink_org": deletion.sink_org_name,
-        "credential": deletion.credential_name,
-        "approvals_needed": Policy(deletion.policy).approvals_needed,
-    }
+def _path(subject: Subject | None, *, reader: Person | None) -> str:
+    match subject:
+        case Deletion():
+            return reverse("deletion-detail", args=[subject.pk])
+        case Credential():
+            return reverse("credential-detail", args=[subject.pk])
+        case Person() if reader and not reader.is_superuser:
+            # The page of a person is for administrators.
+            return reverse("session-list")
+        case Person():
+            return reverse("person-detail", args=[subject.pk])
+    return reverse("notice-list")
+
+
+def _facts(subject: Subject | None) -> dict[str, Any]:
+    match subject:
+        case Credential():
+            return {"site": subject.site, "credential": subject.name}
+        case Deletion():
+            return {
+                "site": subject.site,
+                "connection_id": str(subject.connection_id),
+                "source_org": subject.source_org_name,
+                "sink_org": subject.sink_org_name,
+                "credential": subject.credential_name,
+                "approvals_needed": Policy(subject.policy).approvals_needed,
+            }
+    return {}
 
 
 def _of_checkpoint(checkpoint: Checkpoint) -> Message:

@@ -109,7 +109,10 @@ def _counts() -> Counter[tuple[str, str, str]]:
     return Counter({(channel, key, state): count for channel, key, state, count in grouped})
 
 
-_TELLS_PEOPLE = "Deletions to approve and what became of them, to whom they concern; alarms"
+_TELLS_PEOPLE = (
+    "Deletions to approve and what became of them, changes of policies and rights, alarms: "
+    "each to whom it concerns"
+)
 _TELLS_ALL = "Every such act, alarms, and each checkpoint"
 _TELLS_CHECKPOINTS = "Each checkpoint of the record"
 

@@ -17,6 +17,7 @@ from connections.models import (
     AuditEvent,
     AuditVerification,
     Checkpoint,
+    Credential,
     Deletion,
     Notice,
     Person,
@@ -30,12 +31,16 @@ CHECKPOINT_MADE = "checkpoint.made"
 RECORD_BROKEN = "record.broken"
 _NAMES = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
 
+# What an event that somebody is told of may be about.
+type Subject = Deletion | Credential | Person
+
 
 class Audience(StrEnum):
     """People who are told of an act, beside the webhook, which is told of each."""
 
     CAN_APPROVE = "can approve"  # whoever else could approve this deletion
     INVOLVED = "involved"  # who asked for it, confirmed it, approved or declined it
+    CONCERNED = "concerned"  # the person whose rights, or ways to sign in, it changed
     APPROVERS = "approvers"
     AUDITORS = "auditors"
     ADMINISTRATORS = "administrators"
@@ -43,6 +48,8 @@ class Audience(StrEnum):
 
 _INVOLVED = (Audience.INVOLVED,)
 _ALARM = (Audience.INVOLVED, Audience.ADMINISTRATORS)
+_SAFEGUARD = (Audience.APPROVERS, Audience.ADMINISTRATORS)
+_RIGHTS = (Audience.CONCERNED, Audience.ADMINISTRATORS)
 # By code of the event; of an act that is not here nobody is told.
 WHO_IS_TOLD: dict[str, tuple[Audience, ...]] = {
     "deletion.requested": (Audience.CAN_APPROVE,),
@@ -56,6 +63,18 @@ WHO_IS_TOLD: dict[str, tuple[Audience, ...]] = {
     "deletion.contradicted": _ALARM,
     "deletion.answered_late": _ALARM,
     "deletion.glass_broken": (*_ALARM, Audience.APPROVERS),
+    "credential.policy_changed": _SAFEGUARD,
+    "credential.access_changed": _SAFEGUARD,
+    "person.added": (Audience.ADMINISTRATORS,),
+    "person.changed": _RIGHTS,
+    "person.enabled": _RIGHTS,
+    "person.disabled": _RIGHTS,
+    "person.break_glass_allowed": _RIGHTS,
+    "person.break_glass_forbidden": _RIGHTS,
+    # Each lets somebody in as this person.
+    "sign_in_link.made": _RIGHTS,
+    "person.email_changed": _RIGHTS,
+    "provider_account.connected": _RIGHTS,
     "notice.given_up": (Audience.ADMINISTRATORS,),
     RECORD_BROKEN: (Audience.ADMINISTRATORS, Audience.AUDITORS),
 }
@@ -74,10 +93,7 @@ def announce(*, events: Sequence[AuditEvent]) -> None:
 
 
 def _announce(event: AuditEvent) -> None:
-    deletion = None
-    if event.subject_type == "deletion":
-        deletion = Deletion.objects.filter(pk=event.subject_id).first()
-    people = people_told(WHO_IS_TOLD[event.code], deletion=deletion)
+    people = people_told(WHO_IS_TOLD[event.code], subject=subject_of(event))
     _store(
         code=event.code,
         key=event.hash,
@@ -87,13 +103,26 @@ def _announce(event: AuditEvent) -> None:
     )
 
 
+def subject_of(event: AuditEvent) -> Subject | None:
+    """What an event is about, as stored now; None for anything that nobody is told of."""
+    pk = event.subject_id
+    match event.subject_type:
+        case "deletion":
+            return Deletion.objects.filter(pk=pk).first()
+        case "credential":
+            return Credential.objects.filter(pk=pk).first()
+        case "person":
+            return Person.objects.filter(pk=pk).first()
+    return None
+
+
 def announce_broken_record(*, verification: AuditVerification) -> None:
     """Tell of a verification that found the record of acts broken; in its own transaction."""
     _store(
         code=RECORD_BROKEN,
         key=f"{verification.pk}:{verification.checked_at.isoformat()}",
         subject=("verification", str(verification.pk)),
-        people=people_told(WHO_IS_TOLD[RECORD_BROKEN], deletion=None),
+        people=people_told(WHO_IS_TOLD[RECORD_BROKEN], subject=None),
     )
 
 
@@ -124,31 +153,37 @@ def address_key(address: str) -> str:
     return salted_hmac(salt, address.strip().lower(), algorithm="sha256").hexdigest()[:16]
 
 
-def people_told(audiences: Iterable[Audience], *, deletion: Deletion | None) -> QuerySet[Person]:
-    """The active people with an address among these audiences, if they see the deletion."""
+def people_told(audiences: Iterable[Audience], *, subject: Subject | None) -> QuerySet[Person]:
+    """The active people with an address among these audiences, if they see what it is about."""
     found = Q(pk__in=[])
     for audience in audiences:
-        found |= _members(audience, deletion=deletion)
+        found |= _members(audience, subject=subject)
     people = Person.objects.filter(found, is_active=True).exclude(email="").order_by("pk")
-    if deletion is None:
-        return people
-    within = policies.people_who_see(credential_id=deletion.credential_id)
+    match subject:
+        case Deletion():
+            within = policies.people_who_see(credential_id=subject.credential_id)
+        case Credential():
+            within = policies.people_who_see(credential_id=subject.pk)
+        case _:
+            return people
     return people.filter(pk__in=within.values("pk"))
 
 
-def _members(audience: Audience, *, deletion: Deletion | None) -> Q:
-    match audience:
-        case Audience.CAN_APPROVE if deletion and Policy(deletion.policy).approvals_needed:
-            return Q(pk__in=policies.people_who_can_approve(deletion=deletion).values("pk"))
-        case Audience.INVOLVED if deletion:
-            decided = deletion.approvals.values("approver")
-            asked = {deletion.requested_by_id, deletion.confirmed_by_id} - {None}
+def _members(audience: Audience, *, subject: Subject | None) -> Q:
+    match audience, subject:
+        case Audience.CAN_APPROVE, Deletion() if Policy(subject.policy).approvals_needed:
+            return Q(pk__in=policies.people_who_can_approve(deletion=subject).values("pk"))
+        case Audience.INVOLVED, Deletion():
+            decided = subject.approvals.values("approver")
+            asked = {subject.requested_by_id, subject.confirmed_by_id} - {None}
             return Q(pk__in=asked) | Q(pk__in=decided)
-        case Audience.APPROVERS:
+        case Audience.CONCERNED, Person():
+            return Q(pk=subject.pk)
+        case Audience.APPROVERS, _:
             return _with_role(Role.APPROVER)
-        case Audience.AUDITORS:
+        case Audience.AUDITORS, _:
             return _with_role(Role.AUDITOR)
-        case Audience.ADMINISTRATORS:
+        case Audience.ADMINISTRATORS, _:
             return Q(is_superuser=True)
     return Q(pk__in=[])
 

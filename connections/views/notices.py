@@ -21,6 +21,12 @@ from connections.views.limits import limited
 from connections.views.support import SeeOther, actor_of
 from connections.wording import Badge
 
+_PAGES = {
+    "deletion": "deletion-detail",
+    "credential": "credential-detail",
+    "person": "person-detail",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -98,15 +104,13 @@ def _address(query: dict[str, str]) -> str:
 def _row(logged: Logged) -> Row:
     notice, event = logged.notice, logged.event
     details = event.details if event else {}
-    url = ""
-    if notice.subject_type == "deletion":
-        url = reverse("deletion-detail", args=[notice.subject_id])
+    page = _PAGES.get(notice.subject_type)
     return Row(
         notice=notice,
         badge=wording.notice_badge(notice),
         title=wording.notice_title(notice.code, details=details),
         sentence=event.sentence if event else "",
-        url=url,
+        url=reverse(page, args=[notice.subject_id]) if page else "",
         to=_to(logged),
     )
 

@@ -362,9 +362,9 @@ def test_nobody_is_told_of_a_deletion_that_they_may_not_see(
 ) -> None:
     deletion = ask(credential, wanted, actor=fresh(ada))
     audiences = [Audience.INVOLVED, Audience.APPROVERS, Audience.AUDITORS, Audience.ADMINISTRATORS]
-    assert set(people_told(audiences, deletion=deletion)) == {ada, linus, edith, root}
+    assert set(people_told(audiences, subject=deletion)) == {ada, linus, edith, root}
     allow(credential, root, see=[person(ada)])
-    assert set(people_told(audiences, deletion=deletion)) == {ada, edith, root}
+    assert set(people_told(audiences, subject=deletion)) == {ada, edith, root}
 
 
 def test_asked_the_other_way_it_is_the_same_people(

@@ -31,11 +31,12 @@ def test_a_worker_signs_a_checkpoint_and_tells_the_webhook_and_the_file(
         say(took)(connection, is_over)  # type: ignore[arg-type]
         arrived.set()
 
+    # Before there is a webhook, so that the checkpoint is the first it hears of.
+    added = manage("add_person", "--username=ada", "--email=ada@example.com", env=env)
+    assert added.returncode == 0, added.stderr
     with ScriptedServer([take]) as receiver:
         witness = tmp_path / "witness"
         env |= {"ORGADMIN_WEBHOOK_URL": receiver.url, "ORGADMIN_CHECKPOINT_FILE": str(witness)}
-        added = manage("add_person", "--username=ada", "--email=ada@example.com", env=env)
-        assert added.returncode == 0, added.stderr
         with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:
             process.wait_for_line("worker has started")
             assert arrived.wait(30)
