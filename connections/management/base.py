@@ -1,6 +1,7 @@
 """What all commands of ours share: one JSON document on request, and their exit codes."""
 
 import json
+import os
 import sys
 from argparse import ArgumentParser
 from typing import Any, NoReturn
@@ -18,6 +19,8 @@ from connections.signing_key import SigningKeyError
 FAILED = 1
 USAGE = 2
 UNKNOWN = 6
+# What a shell says of a program that ended since nobody read its output any more.
+UNREAD = 141
 
 
 class OrgAdminCommand(BaseCommand):
@@ -41,8 +44,9 @@ class OrgAdminCommand(BaseCommand):
         complain = parser.error
 
         def tell(message: str) -> None:
-            if "--json" in sys.argv:
-                self.stdout.write(json.dumps({"error": message}))
+            self.as_json = "--json" in sys.argv
+            if self.as_json:
+                self.emit({"error": message}, "")
             complain(message)
 
         parser.error = tell  # type: ignore[method-assign]
@@ -75,7 +79,7 @@ class OrgAdminCommand(BaseCommand):
         except CommandError as error:
             message, code = str(error), error.returncode
         if self.as_json:
-            self.stdout.write(json.dumps({"error": message}))
+            self.emit({"error": message}, "")
         raise CommandError(message, returncode=code)
 
     def check_keys(self) -> None:
@@ -93,11 +97,23 @@ class OrgAdminCommand(BaseCommand):
         raise NotImplementedError
 
     def emit(self, document: Any, text: str) -> None:
-        """Write the result: `document` with `--json`, else `text`. Call it once."""
+        """Write the result: `document` with `--json`, else `text`. Call it once.
+
+        Where nobody reads it, the exit code tells all the same.
+        """
         if self.as_json:
-            self.stdout.write(json.dumps(document, cls=DjangoJSONEncoder, ensure_ascii=False))
-        else:
+            text = json.dumps(document, cls=DjangoJSONEncoder, ensure_ascii=False)
+        try:
             self.stdout.write(text)
+            self.stdout.flush()
+        except BrokenPipeError:
+            self.drop_output()
+
+    def drop_output(self) -> None:
+        """Send what is still held back nowhere: Python would complain of it at its end."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.stdout.fileno())
+        os.close(nowhere)
 
     def usage_error(self, message: str) -> NoReturn:
         """End with exit code 2: what was asked for cannot be meant."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from django.core.management.base import CommandError
 
-from connections.management.base import FAILED, OrgAdminCommand
+from connections.management.base import FAILED, UNREAD, OrgAdminCommand
 from connections.services.exporting import Export, begin_export
 
 
@@ -28,7 +28,10 @@ class ExportCommand(OrgAdminCommand):
         )
 
     def write_export(self, export: Export, *, checkpoint_file: Path | None) -> None:
-        """Write all of it, recorded from its beginning to its end. Raises CommandError."""
+        """Write all of it, recorded from its beginning to its end.
+
+        Raises CommandError, and SystemExit when nobody reads it to its end.
+        """
         note = export.checkpoint.note if export.checkpoint else ""
         if checkpoint_file:
             try:
@@ -37,7 +40,13 @@ class ExportCommand(OrgAdminCommand):
                 message = f"{checkpoint_file} cannot be written: {error.strerror}."
                 raise CommandError(message, returncode=FAILED) from None
         with closing(begin_export(export=export)) as pieces:
-            for piece in pieces:
-                self.stdout.write(piece.decode(), ending="")
+            try:
+                for piece in pieces:
+                    self.stdout.write(piece.decode(), ending="")
+                    # Before the end is recorded: what nobody took is not whole.
+                    self.stdout.flush()
+            except BrokenPipeError:
+                self.drop_output()
+                raise SystemExit(UNREAD) from None
         if note and self.prints_checkpoint and not checkpoint_file:
             self.stderr.write(note)

@@ -1,0 +1,60 @@
+"""Commands whose output goes into a pipe that nobody reads to its end, as `| head` leaves it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import PATIENCE, ROOT, clean_environment, manage
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """An installation whose record holds one act."""
+    env = clean_environment(data_dir=tmp_path)
+    assert manage("migrate", "--verbosity=0", env=env).returncode == 0
+    add = ("add_person", "--username", "ada", "--email", "ada@example.com")
+    assert manage(*add, env=env).returncode == 0
+    return env
+
+
+def into_closed_pipe(*arguments: str, env: dict[str, str]) -> tuple[int, str]:
+    """Exit code and standard error of a command whose reader has gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "manage.py"), *arguments],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("command", [("export_audit",), ("export_deletions", "--format=csv")])
+def test_an_export_that_nobody_reads_ends_quietly_and_is_recorded_as_aborted(
+    env: dict[str, str], command: tuple[str, ...]
+) -> None:
+    assert into_closed_pipe(*command, env=env) == (141, "")
+    recorded = manage("export_audit", env=env).stdout
+    assert [code in recorded for code in ("export.aborted", "export.finished")] == [True, False]
+    assert '"cause": "receiver_gone"' in recorded
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [(("doctor",), 0), (("verify_credentials", "--json", "nobody"), 2)]
+)
+def test_the_exit_code_of_a_command_tells_what_nobody_reads(
+    env: dict[str, str], command: tuple[str, ...], code: int
+) -> None:
+    found, complaints = into_closed_pipe(*command, env=env)
+    assert (found, "BrokenPipe" in complaints) == (code, False)
