@@ -4,16 +4,20 @@ import unicodedata
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db.models import Q
+
 from connections import policies
 from connections.actors import Actor
 from connections.datadog.payloads import canonical_connection_id
 from connections.models import (
+    GONE_OUTCOMES,
     OPEN_STATES,
     Credential,
     Deletion,
     Listing,
     OrgConnectionKey,
     OrgConnectionSnapshot,
+    Outcome,
     Policy,
     Protection,
     snapshot_digest,
@@ -164,6 +168,19 @@ def open_deletion(*, site: str, connection_id: UUID) -> Deletion | None:
     return Deletion.objects.filter(
         site=site, connection_id=connection_id, state__in=OPEN_STATES
     ).first()
+
+
+def ended_by(*, actor: Actor, credential: Credential, connection_id: UUID) -> Deletion | None:
+    """The newest deletion within reach after which it is gone: no listing has shown it since."""
+    gone = Deletion.objects.filter(
+        site=credential.site,
+        connection_id=connection_id,
+        outcome__in=GONE_OUTCOMES,
+        contradicted_at=None,
+    )
+    # What one key pair did not find may be a connection of another's org.
+    elsewhere = Q(outcome=Outcome.ALREADY_ABSENT) & ~Q(credential=credential)
+    return reach.within(gone.exclude(elsewhere), actor=actor).first()
 
 
 def confirmation_text(deletion: Deletion) -> str:

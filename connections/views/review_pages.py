@@ -3,8 +3,9 @@
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 
+from connections import wording
 from connections.forms.deletions import DeletionForm, show_errors
-from connections.services import four_eyes
+from connections.services import four_eyes, reviews
 from connections.services.deletion_rules import OUT_OF_DATE
 from connections.services.errors import InvalidInputError
 from connections.services.reviews import Review
@@ -41,14 +42,20 @@ def review_page(
     request: HttpRequest, *, review: Review, form: DeletionForm, notice: str, status: int
 ) -> HttpResponse:
     """The review: the form's part alone for htmx, all of the review where that changed."""
+    actor = actor_of(request)
+    ended = reviews.ended_by(
+        actor=actor, credential=review.credential, connection_id=review.connection_id
+    )
     context = {
         "review": review,
+        "ended": ended,
+        "ended_words": wording.word(ended) if ended else None,
         "page": page_of(review, form=form),
         "form": form,
         "notice": notice,
         "is_out_of_date": notice == OUT_OF_DATE,
         "too_few": four_eyes.missing_approvers(
-            credential=review.credential, policy=review.policy, asker=actor_of(request).person
+            credential=review.credential, policy=review.policy, asker=actor.person
         ),
     }
     if not wants_fragment(request):

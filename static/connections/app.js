@@ -85,9 +85,9 @@
     markBusy(form, event.submitter);
   }, true);
 
-  /* The back button shows the page as it was left: let its forms be sent again (the server knows the request). */
+  /* The back button may show a page as it was left: after its form was sent, what it says is old. */
   window.addEventListener("pageshow", (event) => {
-    if (event.persisted) document.querySelectorAll("form[data-in-flight]").forEach(markIdle);
+    if (event.persisted && $("form[data-in-flight]")) window.location.reload();
   });
 
   /* Confirming by typing: say when it matches, never stand in the way; the server decides. */

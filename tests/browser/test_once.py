@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, Route, expect
 
-from connections.models import Deletion, Person
+from connections.models import Credential, Deletion, Person
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.browser.desk import REASON, Desk
@@ -145,6 +146,9 @@ def test_going_back_and_sending_the_form_again_deletes_nothing_more(
     expect(desk.page).to_have_url(RECORD)
     desk.page.go_back()
     expect(desk.page.get_by_role("heading", level=1)).to_have_text("Delete this org connection?")
+    expect(desk.page.get_by_role("link", name="Open the record")).to_be_visible()
+    expect(desk.delete_button).not_to_be_visible()
+    desk.page.get_by_text("Ask for another deletion of it").click()
     desk.page.get_by_label("Why?").fill(REASON)
     confirm = desk.page.locator("form[data-confirm]").get_attribute("data-confirm")
     desk.page.get_by_label("To confirm, type").fill(confirm or "")
@@ -152,6 +156,16 @@ def test_going_back_and_sending_the_form_again_deletes_nothing_more(
 
     expect(desk.outcome).to_have_attribute("data-state", "settled")
     assert_deleted_once(desk)
+
+
+def test_a_page_kept_by_the_browser_is_asked_for_anew_after_its_form_was_sent(desk: Desk) -> None:
+    desk.fill()
+    desk.page.evaluate("document.querySelector('form[data-confirm]').dataset.inFlight = ''")
+    Credential.objects.update(retired_at=timezone.now())
+    # Debian's Chromium keeps none when it is driven, so the browser's own event is given by hand.
+    desk.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+
+    expect(desk.page.get_by_role("heading", name="This credential cannot send it.")).to_be_visible()
 
 
 def expect_a_lost_answer(watch: Watch) -> None:

@@ -362,5 +362,5 @@ def test_a_site_that_is_no_longer_known_is_said_and_nothing_is_sent(
 def test_a_review_asks_the_database_a_fixed_number_of_times(
     desk: Desk, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(14):
         desk.review()

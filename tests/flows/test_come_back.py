@@ -1,0 +1,129 @@
+"""The review of a connection that was deleted already: it says so before it asks anything."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from django.test import Client
+
+from connections.models import AccessKind, CredentialAccess, Person, Role
+from sandbox import faults
+from sandbox.faults import Fault
+from sandbox.server import SandboxServer
+from tests.flows.support import REASON, Desk, read, store_credential
+from tests.support.clock import SettableClock
+from tests.support.people import make_person
+
+RECORD = "Open the record"
+
+
+def answers(desk: Desk) -> bool:
+    """Whether the review leads to the record of the deletion that there was."""
+    deletion = desk.deletion()
+    return (RECORD, f"/deletions/{deletion.pk}/") in [
+        (words.strip(), href) for href, words in desk.review().links
+    ]
+
+
+def test_the_review_says_that_it_was_deleted_when_and_by_whom(desk: Desk) -> None:
+    desk.delete()
+
+    page = desk.review()
+
+    asked_at = desk.deletion().requested_at
+    assert "Deleted, and gone from Datadog’s list." in page.text
+    assert f"Ada asked for it at {asked_at:%-d %b %Y, %H:%M:%S} UTC with Payments US:" in page.text
+    assert REASON in page.text
+    assert answers(desk)
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (faults.EXECUTES_THEN_404, "Datadog found no such connection (404)."),
+        (faults.ANSWERS_200_WITHOUT_DELETING, "Datadog says it is deleted (200)."),
+    ],
+)
+def test_the_review_says_how_it_ended(
+    desk: Desk, sandbox: SandboxServer, fault: Fault, says: str
+) -> None:
+    sandbox.world.set_fault(fault=fault, connection_id=desk.connection.id)
+    desk.delete()
+
+    assert says in desk.review().text
+    assert answers(desk)
+
+
+def test_the_review_says_that_it_is_gone_where_nobody_can_prove_by_whom(
+    desk: Desk, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    sandbox.world.set_fault(fault=faults.DELETE_THEN_CUT, connection_id=desk.connection.id)
+    page = desk.delete()
+    for seconds in (36, 61):
+        clock.advance(seconds=seconds)
+        page = desk.press(page, "/reconcile/")
+
+    assert "It is gone, and we cannot prove that we did it." in desk.review().text
+
+
+def test_one_that_is_listed_again_is_reviewed_as_any_other(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    desk.delete()
+    back = desk.connection
+    sandbox.world.add_connection(source_org=back.source_org, sink_org=back.sink_org, id=back.id)
+    desk.client.post("/connections/refresh/")
+
+    page = desk.review()
+
+    assert not answers(desk)
+    assert page.form_to("/deletions/new/").attributes["data-confirm"] == "Payments US"
+
+
+def test_one_whose_deletion_was_refused_is_reviewed_as_any_other(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    sandbox.world.set_fault(fault=faults.ANSWERS_403, connection_id=desk.connection.id)
+    desk.delete()
+
+    assert not answers(desk)
+
+
+def test_another_deletion_of_it_can_be_asked_for_all_the_same(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    desk.delete()
+
+    page = read(desk.client.post("/deletions/new/", desk.typed(confirmation="wrong")))
+
+    # Open, so that what is wrong is seen.
+    assert '<details class="details gap-above" open>' in page.html
+    assert "Nothing was sent." in page.text
+    assert sandbox.world.deletes_received(desk.connection.id) == 1
+
+
+def test_what_one_key_pair_did_not_find_another_may_delete(
+    desk: Desk, sandbox: SandboxServer
+) -> None:
+    sandbox.world.remove_connection(connection_id=desk.connection.id)
+    assert desk.delete().outcome["data-outcome"] == "already_absent"
+
+    other = replace(desk, credential=store_credential(sandbox, "Group SOC"))
+
+    assert answers(desk)
+    assert not answers(other)
+
+
+def test_a_deletion_out_of_reach_is_not_told_of(
+    desk: Desk, sandbox: SandboxServer, client_of: Callable[[Person], Client]
+) -> None:
+    other = store_credential(sandbox, "Group SOC")
+    desk.delete()
+    CredentialAccess.objects.create(
+        credential=desk.credential, kind=AccessKind.SEE, person=desk.deletion().requested_by
+    )
+    stranger = client_of(make_person("kim", Role.OPERATOR))
+
+    page = Desk(client=stranger, credential=other, connection=desk.connection).review()
+
+    assert RECORD not in page.text
