@@ -11,7 +11,10 @@ from connections.services.inventory import Coverage, Inventory, InventoryRow
 from connections.services.trouble import words_for
 from connections.views.ages import age_words
 from connections.views.deletion_review import review_url, site_name
-from connections.wording import Badge, badge
+from connections.wording import Badge, badge, names_in_words
+
+# So many orgs that failed for one reason are named after a refresh.
+MOST_NAMES = 5
 
 
 def creator_kind(is_service_account: bool | None) -> str:
@@ -52,6 +55,36 @@ def row_view(
         deletion=deletion,
         badge=badge(deletion) if deletion else None,
     )
+
+
+def reading_words(listings: list[Listing]) -> str:
+    """What became of reading these orgs again: how many came whole, which did not, and why."""
+    complete = sum(listing.is_complete for listing in listings)
+    failed = sorted((each for each in listings if not each.is_complete), key=_by_name)
+    if not listings:
+        return "Nothing was read: no credential is verified."
+    said = ["Nothing was read from Datadog." if not complete else _count_words(complete, failed)]
+    names: dict[str, list[str]] = {}
+    for listing in failed:
+        why = words_for(cause=listing.cause, http_status=listing.http_status)
+        names.setdefault(why, []).append(listing.credential.name)
+    said += [f"{_some_names(those)}: {why}" for why, those in names.items()]
+    if failed:
+        said.append(f"What is shown of {'it' if len(failed) == 1 else 'them'} is older.")
+    return " ".join(said)
+
+
+def _count_words(complete: int, failed: list[Listing]) -> str:
+    orgs = f"{complete} org{'' if complete == 1 else 's'} listed"
+    short = f", {len(failed)} could not be listed" if failed else ""
+    return f"Read again from Datadog: {orgs}{short}."
+
+
+def _some_names(names: list[str]) -> str:
+    # Each has a line of its own on the page.
+    if len(names) <= MOST_NAMES:
+        return names_in_words(names)
+    return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} more"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -181,12 +181,10 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
 
 def _tell(request: HttpRequest, listings: list[Listing]) -> None:
     complete = sum(listing.is_complete for listing in listings)
-    failed = len(listings) - complete
-    read = f"Read again from Datadog: {complete} org{'' if complete == 1 else 's'} listed"
-    if failed:
-        messages.warning(request, f"{read}, {failed} could not be listed.")
-    else:
-        messages.success(request, f"{read}.")
+    level = messages.SUCCESS if complete else messages.ERROR
+    if 0 < complete < len(listings):
+        level = messages.WARNING
+    messages.add_message(request, level, shown.reading_words(listings))
 
 
 @require_safe

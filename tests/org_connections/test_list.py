@@ -23,10 +23,12 @@ from connections.models import (
     Person,
 )
 from connections.views import org_connections as views
+from connections.views.org_connection_rows import reading_words
+from sandbox.faults import ANSWERS_500
 from sandbox.server import SandboxServer
 from tests.flows.support import Page, read, store_credential
 from tests.org_connections.support import link_called, links_in, rows_in
-from tests.support.sandbox import connection_between, key_pair_of
+from tests.support.sandbox import connection_between, key_pair_of, org_named
 
 ClientOf = Callable[[Person], Client]
 
@@ -199,6 +201,47 @@ def test_a_refresh_asks_again_and_leads_back_with_the_filters(
     assert not OrgConnectionSnapshot.objects.filter(is_current=True).exists()
 
 
+@pytest.mark.parametrize(
+    ("silent", "says"),
+    [
+        (
+            ["Labs EU"],
+            "Read again from Datadog: 1 org listed, 1 could not be listed. Labs EU: Datadog had a "
+            "failure of its own (5xx). What is shown of it is older.",
+        ),
+        (
+            ["Labs EU", "Payments US"],
+            "Nothing was read from Datadog. Labs EU and Payments US: Datadog had a failure of its "
+            "own (5xx). What is shown of them is older.",
+        ),
+    ],
+)
+def test_a_refresh_says_which_orgs_could_not_be_read_and_why(
+    client_of: ClientOf,
+    ada: Person,
+    sandbox: SandboxServer,
+    payments: Credential,
+    labs: Credential,
+    silent: list[str],
+    says: str,
+) -> None:
+    for name in silent:
+        org = org_named(sandbox.world, name)
+        sandbox.world.set_fault(fault=ANSWERS_500, org=org, operation="list")
+    client = client_of(ada)
+    client.post("/connections/refresh/")
+    assert says in open_list(client).text
+
+
+def test_of_many_orgs_that_fail_alike_a_refresh_names_some(labs: Credential) -> None:
+    credentials = [Credential(name=f"Org {number}") for number in range(7)]
+    listings = [
+        Listing(credential=each, is_complete=False, cause="server_error", http_status=500)
+        for each in credentials
+    ]
+    assert "Org 0, Org 1, Org 2, Org 3, Org 4 and 2 more: Datadog had" in reading_words(listings)
+
+
 def test_what_is_fresh_is_not_asked_again_by_itself(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential, labs: Credential
 ) -> None:
@@ -272,7 +315,9 @@ def test_a_credential_that_was_never_verified_is_a_line_and_is_not_read(
     Credential.objects.update(org_id="", verified_at=None)
     client = client_of(ada)
     client.post("/connections/refresh/")
-    assert "Labs EU was never verified, so its org is not listed." in open_list(client).text
+    page = open_list(client)
+    assert "Nothing was read: no credential is verified." in page.text
+    assert "Labs EU was never verified, so its org is not listed." in page.text
     assert not Listing.objects.exists()
 
 
