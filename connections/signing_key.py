@@ -100,7 +100,7 @@ def load_signing_key() -> SigningKey:
     """
     path = Path(settings.SIGNING_KEY_FILE)
     if not path.exists():
-        _require_may_be_made(path)
+        require_may_be_made(path)
         try:
             create_private_text_once(path, lambda: new_signing_key_text().reveal())
         except PrivateFileError as error:
@@ -143,7 +143,8 @@ def stage_signing_key() -> SigningKey:
     return staged
 
 
-def _require_may_be_made(path: Path) -> None:
+def require_may_be_made(path: Path) -> None:
+    """Raises SigningKeyError, which says what to do, where no key may be made by itself."""
     # Looked at before the file once more: another process may be making both.
     if Checkpoint.objects.exists() and not path.exists():
         raise SigningKeyError(

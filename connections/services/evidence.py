@@ -14,7 +14,12 @@ from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpo
 from connections.services import audit, checkpoints, verifications
 from connections.services.witnesses import Witness, witnesses
 from connections.signed_notes import spoken_code, verifier_key
-from connections.signing_key import SigningKeyError, fingerprint_of, read_signing_key
+from connections.signing_key import (
+    SigningKeyError,
+    fingerprint_of,
+    read_signing_key,
+    require_may_be_made,
+)
 
 PAGE_SIZE = 20
 
@@ -102,9 +107,10 @@ def checkpoint_of(*, actor: Actor, pk: int) -> Checkpoint | None:
 
 def _key(origin: str) -> tuple[PublicKey | None, str]:
     path = Path(settings.SIGNING_KEY_FILE)
-    if not path.exists() and not Checkpoint.objects.exists():
-        return None, "There is none yet: it is made with the first checkpoint."
     try:
+        if not path.exists():
+            require_may_be_made(path)
+            return None, "There is none yet: it is made with the first checkpoint."
         key = read_signing_key(path)
     except SigningKeyError as error:
         return None, str(error)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from django.test import Client
@@ -59,10 +60,15 @@ def test_the_newest_checkpoint_stands_there_with_code_and_key(reader: Client) ->
     assert " ".join(code) in page.text
 
 
-def test_without_any_checkpoint_the_page_says_when_one_is_made(reader: Client) -> None:
+def test_without_any_key_and_checkpoint_the_page_says_how_they_are_made(
+    reader: Client, settings: Settings
+) -> None:
+    Path(settings.SIGNING_KEY_FILE).unlink(missing_ok=True)
     page = show(reader)
     assert "No checkpoint yet" in page.text
-    assert "made with the first checkpoint" in page.text
+    by_itself = settings.DATABASE_IS_SQLITE
+    assert ("made with the first checkpoint" in page.text) is by_itself
+    assert ("make_keys --output DIR" in page.text) is not by_itself
 
 
 def test_events_that_no_checkpoint_covers_are_counted(reader: Client) -> None:
