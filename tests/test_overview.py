@@ -11,7 +11,16 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from connections.actors import person_actor
-from connections.models import Credential, Deletion, Listing, OrgConnectionSnapshot, Person
+from connections.models import (
+    AccessKind,
+    Approval,
+    Credential,
+    CredentialAccess,
+    Deletion,
+    Listing,
+    OrgConnectionSnapshot,
+    Person,
+)
 from connections.services.kinds import Kind
 from connections.services.overview import first_week, overview
 from sandbox.server import SandboxServer
@@ -61,6 +70,17 @@ def open_overview(client: Client) -> Page:
     return read(client.get("/"))
 
 
+def needs(person: Person, client_of: ClientOf) -> str:
+    """What the overview says needs this person."""
+    text = open_overview(client_of(person)).text
+    return text.partition("Needs you")[2].partition("Estate")[0].partition("Waits for others")[0]
+
+
+def waits_for_others(person: Person, client_of: ClientOf) -> str:
+    text = open_overview(client_of(person)).text
+    return text.partition("Waits for others")[2].partition("Estate")[0]
+
+
 def listed_id() -> UUID:
     return OrgConnectionSnapshot.objects.get(is_current=True).connection_id
 
@@ -84,17 +104,35 @@ def test_with_nothing_to_do_it_says_so(
         ({"outcome": "deleted"}, "Deleted, not checked"),
     ],
 )
-def test_a_deletion_in_doubt_needs_everybody(
+def test_a_deletion_in_doubt_needs_who_may_check_it_and_is_shown_to_everybody(
     client_of: ClientOf,
     victor: Person,
+    grace: Person,
     ada: Person,
     labs: Credential,
     fields: dict[str, Any],
     badge: str,
 ) -> None:
     add_deletion(labs, by=ada, **fields)
-    page = open_overview(client_of(victor))
-    assert f"{badge} · Payments EU → Group SOC asked 14 min ago by Ada" in page.text
+    todo = f"{badge} · Payments EU → Group SOC asked 14 min ago by Ada"
+    assert todo in needs(grace, client_of)
+    assert "Nothing that you could do." in needs(victor, client_of)
+    assert todo in waits_for_others(victor, client_of)
+
+
+def test_whom_an_allow_list_keeps_from_using_it_is_not_asked_to_check(
+    client_of: ClientOf, ada: Person, grace: Person, labs: Credential
+) -> None:
+    CredentialAccess.objects.create(credential=labs, kind=AccessKind.USE, person=ada)
+    unknown = add_deletion(labs, by=ada, state="unknown")
+    add_deletion(labs, by=grace, policy="one", state="approved")
+    check = f"/deletions/{unknown.pk}/reconcile/"
+    assert read(client_of(ada).get(f"/deletions/{unknown.pk}/")).has_form_to(check)
+    assert not read(client_of(grace).get(f"/deletions/{unknown.pk}/")).has_form_to(check)
+    assert "Unknown ·" in needs(ada, client_of)
+    assert "Nothing that you could do." in needs(grace, client_of)
+    assert "Unknown ·" in waits_for_others(grace, client_of)
+    assert "Approved ·" in waits_for_others(grace, client_of)
 
 
 @pytest.mark.parametrize("fields", [{"verified_at": timezone.now()}, {"due_at": timezone.now()}])
@@ -131,14 +169,53 @@ def test_what_waits_for_approval_needs_other_approvers_only(
     client_of: ClientOf, ada: Person, linus: Person, victor: Person, root: Person, labs: Credential
 ) -> None:
     add_deletion(labs, by=ada, policy="one")
-    own = add_deletion(labs, by=root, policy="one", sink_org_name="Data Lake")
-    todo = "Needs approval · Payments EU → Group SOC"
-    assert todo in open_overview(client_of(linus)).text
-    assert todo not in open_overview(client_of(ada)).text
-    assert todo not in open_overview(client_of(victor)).text
-    page = open_overview(client_of(root))
-    assert todo in page.text
-    assert f"Needs approval · Payments EU → {own.sink_org_name}" not in page.text
+    add_deletion(labs, by=root, policy="one", sink_org_name="Data Lake")
+    todo, own = (f"Needs approval · Payments EU → {sink}" for sink in ("Group SOC", "Data Lake"))
+    assert todo in needs(linus, client_of)
+    for person in (ada, victor):
+        assert todo not in needs(person, client_of)
+        assert todo in waits_for_others(person, client_of)
+    assert todo in needs(root, client_of)
+    assert own in waits_for_others(root, client_of)
+
+
+def test_whom_an_allow_list_keeps_from_approving_is_not_asked_to(
+    client_of: ClientOf, ada: Person, linus: Person, root: Person, labs: Credential
+) -> None:
+    CredentialAccess.objects.create(credential=labs, kind=AccessKind.APPROVE, person=root)
+    add_deletion(labs, by=ada, policy="one")
+    assert "Needs approval" in needs(root, client_of)
+    assert "Needs approval" not in needs(linus, client_of)
+
+
+def test_who_approved_already_is_not_asked_again(
+    client_of: ClientOf, ada: Person, linus: Person, labs: Credential
+) -> None:
+    deletion = add_deletion(labs, by=ada, policy="two")
+    Approval.objects.create(
+        deletion=deletion,
+        approver=linus,
+        requester=ada,
+        decision=Approval.Decision.APPROVED,
+        decided_at=timezone.now(),
+    )
+    assert "Needs approval" not in needs(linus, client_of)
+    assert "Needs approval" in waits_for_others(linus, client_of)
+
+
+def test_broken_glass_needs_an_approver_who_neither_broke_it_nor_asked(
+    client_of: ClientOf, ada: Person, linus: Person, grace: Person, labs: Credential
+) -> None:
+    broken: dict[str, Any] = {
+        "glass_broken_at": timezone.now(),
+        "glass_broken_by": grace,
+        "glass_reason": "x" * 30,
+    }
+    add_deletion(
+        labs, by=ada, policy="one", outcome="deleted", verified_at=timezone.now(), **broken
+    )
+    assert "Glass broken, not reviewed" in needs(linus, client_of)
+    assert "Glass broken, not reviewed" in waits_for_others(grace, client_of)
 
 
 def test_what_was_approved_needs_who_asked(
@@ -146,20 +223,21 @@ def test_what_was_approved_needs_who_asked(
 ) -> None:
     add_deletion(labs, by=ada, policy="one", state="approved")
     todo = "Approved · Payments EU → Group SOC"
-    assert todo in open_overview(client_of(ada)).text
-    assert todo not in open_overview(client_of(grace)).text
+    assert todo in needs(ada, client_of)
+    assert todo in waits_for_others(grace, client_of)
 
 
-def test_a_credential_that_fails_needs_somebody(
-    client_of: ClientOf, ada: Person, sandbox: SandboxServer, labs: Credential
+def test_a_credential_that_fails_needs_who_keeps_them(
+    client_of: ClientOf, ada: Person, margaret: Person, sandbox: SandboxServer, labs: Credential
 ) -> None:
     sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
     client = client_of(ada)
     response = client.post("/connections/refresh/", {"back": "overview"})
     assert response["Location"] == "/"
-    page = open_overview(client)
-    assert "Failed when it was last used · Labs EU" in page.text
-    assert "1 could not be listed" in page.text
+    assert "1 could not be listed" in open_overview(client).text
+    todo = "Failed when it was last used · Labs EU"
+    assert todo in needs(margaret, client_of)
+    assert todo in waits_for_others(ada, client_of)
 
 
 def test_more_than_five_of_a_kind_lead_to_the_history(

@@ -1,4 +1,4 @@
-"""What stands on the overview: what needs this person, the estate, the last twelve weeks."""
+"""What stands on the overview: what waits, the estate, the last twelve weeks."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,10 +7,7 @@ from datetime import datetime, timedelta
 from django.db.models import (
     Case,
     Count,
-    Exists,
     IntegerField,
-    OuterRef,
-    QuerySet,
     Value,
     When,
 )
@@ -19,7 +16,6 @@ from connections import clock, policies
 from connections.actors import Actor
 from connections.models import (
     OPEN_STATES,
-    Approval,
     AuditVerification,
     Credential,
     Deletion,
@@ -28,43 +24,20 @@ from connections.models import (
     State,
 )
 from connections.services import (
-    break_glass,
     four_eyes,
     heartbeats,
     history,
     notice_log,
     protections,
     reach,
-    transitions,
 )
 from connections.services.kinds import Kind, kind_of
 from connections.services.org_connections import credentials_in_use, is_stale, newest_listings
+from connections.services.pending import Pending, pending
 from connections.services.verifications import last_verification
 
 WEEKS = 12
-# Of each kind; the history shows the rest.
-SHOWN = 5
 LATEST = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class NeedsYou:
-    """What somebody should look at, oldest first, at most one more than SHOWN of each kind."""
-
-    # Unknown, and sent without effect.
-    in_doubt: list[Deletion]
-    # Settled as gone, and yet some credential in use still lists it.
-    contradicted: list[Deletion]
-    # Answered 200, and no listing ever proved it; nothing looks any more by itself.
-    never_verified: list[Deletion]
-    # Sent without the approvals they needed, and nobody has looked back at it.
-    glass_broken: list[Deletion]
-    # Asked by others under four eyes, and not yet decided by this person.
-    to_approve: list[Deletion]
-    # Their own: approved, or asked and held back before anything was sent.
-    to_confirm: list[Deletion]
-    # Not verified, or failing the last time they were used.
-    credentials: list[Credential]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +69,7 @@ class Overview:
 
     at: datetime
     credentials: list[Credential]
-    needs_you: NeedsYou
+    waits: Pending
     estate: Estate
     weeks: list[Week]
     latest: list[Deletion]
@@ -124,7 +97,7 @@ def overview(*, actor: Actor) -> Overview:
     return Overview(
         at=now,
         credentials=credentials,
-        needs_you=_needs_you(actor=actor, credentials=credentials, now=now),
+        waits=pending(actor=actor, credentials=credentials, now=now),
         estate=_estate(actor=actor, credentials=credentials, now=now),
         weeks=_weeks(actor=actor, since=since),
         latest=history.newest_deletions(actor=actor, limit=LATEST),
@@ -140,71 +113,6 @@ def first_week(now: datetime) -> datetime:
     """Monday 00:00 UTC of the first of the twelve weeks of which `now` is in the last."""
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight - timedelta(days=midnight.weekday(), weeks=WEEKS - 1)
-
-
-def _needs_you(*, actor: Actor, credentials: list[Credential], now: datetime) -> NeedsYou:
-    listed = OrgConnectionSnapshot.objects.filter(
-        site=OuterRef("site"),
-        connection_id=OuterRef("connection_id"),
-        is_current=True,
-        credential__retired_at=None,
-    )
-    every = reach.within(Deletion.objects.all(), actor=actor)
-    in_doubt = every.filter(state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
-    # Of a connection with a newer deletion in doubt, that one says it all.
-    newer = in_doubt.filter(site=OuterRef("site"), connection_id=OuterRef("connection_id"))
-    contradicted = every.filter(~Exists(newer), Exists(listed), contradicted_at__isnull=False)
-    never_verified = every.filter(
-        outcome=Outcome.DELETED, verified_at=None, contradicted_at=None, due_at=None
-    )
-    asked = _not_sent_yet(every)
-    return NeedsYou(
-        in_doubt=_oldest(in_doubt),
-        contradicted=_oldest(contradicted),
-        never_verified=_oldest(never_verified),
-        glass_broken=_oldest(break_glass.unreviewed(actor=actor)),
-        to_approve=_to_approve(asked, actor=actor),
-        to_confirm=_to_confirm(asked, actor=actor, now=now),
-        credentials=[each for each in credentials if not each.is_verified or each.last_error],
-    )
-
-
-def _oldest(deletions: QuerySet[Deletion]) -> list[Deletion]:
-    return list(deletions.order_by("requested_at", "id")[: SHOWN + 1])
-
-
-def _not_sent_yet(every: QuerySet[Deletion]) -> list[Deletion]:
-    """Asked for or approved, oldest first: few, since none of them lasts longer than two days.
-
-    Whose they are is sorted out here: the database would rather read all that a person ever asked.
-    """
-    asked = every.filter(state__in=[State.REQUESTED, State.APPROVED], settled_at=None)
-    return list(asked.order_by("requested_at", "id"))
-
-
-def _to_approve(asked: list[Deletion], *, actor: Actor) -> list[Deletion]:
-    if actor.person is None or not policies.can_approve_any(actor):
-        return []
-    awaited = [
-        deletion
-        for deletion in asked
-        if transitions.awaits_approval(deletion) and policies.can_approve(actor, deletion=deletion)
-    ]
-    decided = Approval.objects.filter(approver=actor.person, deletion__in=awaited)
-    mine = set(decided.values_list("deletion_id", flat=True))
-    return [deletion for deletion in awaited if deletion.pk not in mine][: SHOWN + 1]
-
-
-def _to_confirm(asked: list[Deletion], *, actor: Actor, now: datetime) -> list[Deletion]:
-    if actor.person is None or not policies.can_delete(actor):
-        return []
-    return [
-        deletion
-        for deletion in asked
-        if actor.person.pk in {deletion.requested_by_id, deletion.glass_broken_by_id}
-        and not transitions.is_being_read(deletion, now=now)
-        and not transitions.awaits_approval(deletion)
-    ][: SHOWN + 1]
 
 
 def _estate(*, actor: Actor, credentials: list[Credential], now: datetime) -> Estate:

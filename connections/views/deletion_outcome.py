@@ -145,11 +145,10 @@ def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
 
 
 def _may(step: Step, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
+    may_use = policies.can_use(actor, credential_id=deletion.credential_id)
     match step:
         case Step.CONFIRM | Step.CONFIRM_WITHOUT_READING:
-            return policies.can_delete(actor) and deletions.is_confirmed_by(
-                deletion=deletion, person=actor.person
-            )
+            return may_use and deletions.is_confirmed_by(deletion=deletion, person=actor.person)
         case Step.APPROVE | Step.DECLINE:
             return policies.can_approve(actor, deletion=deletion) and not _has_decided(
                 deletion, actor=actor
@@ -164,9 +163,9 @@ def _may(step: Step, *, deletion: Deletion, actor: Actor, now: datetime) -> bool
             )
         case Step.CHECK if deletion.state == State.SENDING:
             started = deletion.sending_at or now
-            return policies.can_delete(actor) and now - started >= transitions.CLAIM_TIMEOUT
+            return may_use and now - started >= transitions.CLAIM_TIMEOUT
         case Step.CHECK | Step.CLOSE | Step.REVIEW_AGAIN | Step.ASK_AGAIN | Step.TRY_AGAIN:
-            return policies.can_delete(actor)
+            return may_use
         case Step.OPEN_CREDENTIAL | Step.SEE_CONNECTION | Step.SEE_HISTORY:
             return policies.can_see(actor)
 

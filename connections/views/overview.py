@@ -27,7 +27,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
     has_credential = bool(page.credentials)
     context: dict[str, Any] = {
         "page": page,
-        "todos": todos(page.needs_you, now=page.at),
+        "todos": todos(page.waits, now=page.at),
         "age": age_words(oldest_at, now=page.at) if oldest_at else "",
         "record": record_badge(page.verification, now=page.at),
         "verified": age_words(page.verification.checked_at, now=page.at)

@@ -1,4 +1,4 @@
-"""The lines of "Needs you": what each says and where it leads."""
+"""The lines of "Needs you" and "Waits for others": what each says and where it leads."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from django.urls import reverse
 
 from connections.models import Credential, Deletion
-from connections.services.overview import SHOWN, NeedsYou
+from connections.services.pending import SHOWN, Parted, Pending
 from connections.services.trouble import words_for
 from connections.views.ages import age_words
 from connections.views.credential_facts import state_of
@@ -28,17 +28,27 @@ class Todo:
     action: str
 
 
-def todos(needs: NeedsYou, *, now: datetime) -> list[Todo]:
-    """What needs this person, the most pressing kind first."""
-    return [
-        *_broken_glass(needs.glass_broken, now=now),
-        *_deletions(needs.in_doubt, now=now, action="Check", status="unknown"),
-        *_deletions(needs.contradicted, now=now, action="Look", status="contradicted"),
-        *_deletions(needs.to_confirm, now=now, action="Confirm", status="approved"),
-        *_deletions(needs.to_approve, now=now, action="Review", status="requested"),
-        *_deletions(needs.never_verified, now=now, action="Look", status="deleted"),
-        *(_credential(credential) for credential in needs.credentials),
-    ]
+def todos(pending: Pending, *, now: datetime) -> Parted[Todo]:
+    """What waits for this person and for others, the most pressing kind first."""
+
+    def lines(parted: Parted[Deletion], action: str, status: str) -> Parted[Todo]:
+        return parted.each(
+            lambda deletions: _deletions(deletions, now=now, action=action, status=status)
+        )
+
+    kinds = (
+        pending.glass_broken.each(lambda deletions: _broken_glass(deletions, now=now)),
+        lines(pending.in_doubt, "Check", "unknown"),
+        lines(pending.contradicted, "Look", "contradicted"),
+        lines(pending.to_confirm, "Confirm", "approved"),
+        lines(pending.to_approve, "Review", "requested"),
+        lines(pending.never_verified, "Look", "deleted"),
+        pending.credentials.each(lambda credentials: map(_credential, credentials)),
+    )
+    return Parted(
+        yours=[todo for kind in kinds for todo in kind.yours],
+        others=[todo for kind in kinds for todo in kind.others],
+    )
 
 
 def _deletions(
