@@ -9,6 +9,7 @@ from connections.models.audit import (
     Checkpoint,
     ErasableValue,
     references_in,
+    told,
     with_values,
 )
 from connections.models.credentials import Credential, KeyPair, Policy
@@ -76,5 +77,6 @@ __all__ = [
     "approval_digest_of",
     "references_in",
     "snapshot_digest",
+    "told",
     "with_values",
 ]

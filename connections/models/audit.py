@@ -6,13 +6,13 @@ docs/EVIDENCE.md says what the texts and hashes are.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
 from django.db import models
 
-_REFERENCE = re.compile(r"\{\{|\}\}|\{(?:name|address|agent):([0-9]+)\}")
+_REFERENCE = re.compile(r"\{\{|\}\}|\{(name|address|agent):([0-9]+)\}")
 
 
 class AuditEvent(models.Model):
@@ -189,16 +189,17 @@ class AuditVerification(models.Model):
 
 def references_in(*texts: str) -> set[int]:
     """The numbers of the erasable values that stored texts refer to."""
-    return {int(number) for text in texts for number in _REFERENCE.findall(text) if number}
+    return {int(number) for text in texts for _, number in _REFERENCE.findall(text) if number}
 
 
-def told(text: str, values: Mapping[int, str]) -> str:
-    """A text with references, read out."""
+def told(text: str, values: Mapping[int, str], *, agents: Callable[[str], str] = str) -> str:
+    """A text with references, read out; `agents` is how what a browser says is put."""
 
     def read(match: re.Match[str]) -> str:
         if not match[1]:
             return match[0][0]
-        return values.get(int(match[1]), f"missing value no. {match[1]}")
+        value = values.get(int(match[2]), f"missing value no. {match[2]}")
+        return agents(value) if match[1] == "agent" else value
 
     return _REFERENCE.sub(read, text)
 

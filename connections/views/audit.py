@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_safe
 
-from connections import clock
+from connections import clock, wording
 from connections.forms.audit import EventForm
 from connections.models import AuditEvent
 from connections.services import audit_trail
@@ -51,7 +51,9 @@ def audit_list(request: HttpRequest) -> HttpResponse:
     values = form.values()
     context: dict[str, Any] = {
         "form": form,
-        "rows": [(event, _subject_url(event)) for event in page.events],
+        "rows": [
+            (event, wording.brief_sentence(event), _subject_url(event)) for event in page.events
+        ],
         "count": page.count,
         "exact_to": audit_trail.EXACT_TO,
         "chart": day_chart(page.days, what="Acts", series=_SERIES),

@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from connections import clock, policies, provider_sign_in
+from connections import clock, policies, provider_sign_in, wording
 from connections.actors import Actor
 from connections.forms.people import EmailForm, MakeLinkForm, PersonForm, RolesForm
 from connections.forms.provider_accounts import ProviderAccountForm
@@ -245,6 +245,7 @@ def _detail(
         "is_administrator": person.is_superuser,
     }
     about = Q(actor_id=person.pk) | Q(subject_type="person", subject_id=str(person.pk))
+    latest = AuditEvent.objects.filter(about).order_by("-seq")[:EVENTS_SHOWN]
     context = {
         "person": person,
         "has_second_factor": second_factors_of(person.pk).exists(),
@@ -254,7 +255,7 @@ def _detail(
         "sessions": session_rows(request, person),
         "account_form": ProviderAccountForm(),
         "account": provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER),
-        "events": with_values(AuditEvent.objects.filter(about).order_by("-seq")[:EVENTS_SHOWN]),
+        "events": [(event, wording.brief_sentence(event)) for event in with_values(latest)],
         **extra,
     }
     return render(request, "connections/person_detail.html", context, status=status)

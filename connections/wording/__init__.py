@@ -13,7 +13,7 @@ from connections.wording.effects import (
     names_in_words,
     sentence_words,
 )
-from connections.wording.events import EventWords, event_words, next_words
+from connections.wording.events import EventWords, brief_sentence, event_words, next_words
 from connections.wording.notices import (
     LONGEST_NAME,
     label_of_notice,
@@ -39,6 +39,7 @@ __all__ = [
     "Wording",
     "at_words",
     "badge",
+    "brief_sentence",
     "cause_words",
     "effect_of_type",
     "effect_words",

@@ -1,14 +1,18 @@
-"""The events of one deletion's life, short, for its timeline."""
+"""Events, short: those of one deletion's life for its timeline, and any in a list."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from connections.models import AuditEvent, Deletion, Outcome, State
+from connections.models import AuditEvent, Deletion, Outcome, State, told
 from connections.wording.badges import label_of_outcome
+from connections.wording.browsers import browser_words
 from connections.wording.causes import cause_words
 from connections.wording.times import at_words
+
+# What says of itself no more than this is shown as it is: “curl/8.14.1”.
+_SHORT_AGENT = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,15 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "deletion.commented": ("Comment", "muted", "person"),
     "deletion.contradicted": ("Listed by Datadog all the same", "danger", "warning"),
 }
+
+
+def brief_sentence(event: AuditEvent) -> str:
+    """What happened, with browsers in two words: what they say of themselves fills a screen."""
+
+    def brief(agent: str) -> str:
+        return agent if len(agent) <= _SHORT_AGENT else browser_words(agent)
+
+    return told(event.stored_sentence, event.shown_values, agents=brief)
 
 
 def event_words(event: AuditEvent) -> EventWords:

@@ -39,6 +39,21 @@ def test_foreign_text_in_a_sentence_stays_text(client_of: ClientOf, edith: Perso
     assert "&lt;script&gt;alert(1)" in open_audit(client_of(edith)).html
 
 
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+@pytest.mark.parametrize(
+    ("agent", "shown"), [(FIREFOX, "Firefox on Linux"), ("curl/8.14.1", "curl/8.14.1")]
+)
+def test_a_browser_is_named_in_two_words_and_in_full_on_the_page_of_the_event(
+    client_of: ClientOf, edith: Person, ada: Person, agent: str, shown: str
+) -> None:
+    event = add_event(f"She came with {{{erasable.agent(agent, of=ada)}}}.", by=ada)
+    client = client_of(edith)
+    assert f"She came with {{{shown}}}." in open_audit(client).text
+    assert f"She came with {{{agent}}}." in read(client.get(f"/audit/{event.seq}/")).text
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -144,7 +144,10 @@ def test_their_events_stand_on_the_page_of_a_person(
 ) -> None:
     client = client_of(root)
     client.post(act("roles", ada), {"roles": ["Viewer"]})
-    assert "Ada is now: Viewer." in client.get(detail(ada)).text
+    page = client.get(detail(ada)).text
+    assert "Ada is now: Viewer." in page
+    event = AuditEvent.objects.get(code="person.changed")
+    assert f'href="/audit/{event.seq}/"' in page
 
 
 @pytest.mark.parametrize(
