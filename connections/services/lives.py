@@ -18,7 +18,6 @@ MOST_EVENTS = 400
 # looked for what is out of their reach is for auditors, and could fill a life.
 _DETAILS = (
     Code.ACCESS_REFUSED,
-    Code.DELETION_CONFIRMED,
     Code.DELETION_NOT_READ,
     Code.DELETION_ANSWERED,
     Code.DELETION_ANSWERED_LATE,
@@ -57,6 +56,13 @@ def events_about(
     rows = AuditEvent.objects.filter(about).exclude(code__in=_DETAILS).order_by("-seq")
     events = with_values(rows[:MOST_EVENTS])
     return [event for event in reversed(events) if event.details.get("site", site) == site]
+
+
+def tells_of_sight(event: AuditEvent) -> bool:
+    """Whether a listing had shown the connection just before; a look for it alone is not kept."""
+    if event.code == Code.DELETION_SENDING:
+        return bool(event.details.get("was_read_before"))
+    return event.code in {Code.DELETION_STILL_PRESENT, Code.DELETION_CONTRADICTED}
 
 
 def returns_of(

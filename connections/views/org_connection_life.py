@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from connections import wording
 from connections.models import AuditEvent, OrgConnectionSnapshot
-from connections.services.lives import Alike, Return
+from connections.services.lives import Alike, Return, tells_of_sight
 from connections.services.sights import ConnectionSeen, Version
 
 # A longer life shows its beginning and its end, and opens what is in between.
@@ -69,18 +69,23 @@ def _with_present(events: list[LifeEvent], *, seen: ConnectionSeen) -> list[Life
     last_seen_at = max(sight.last_seen_at for sight in seen.sights)
     if seen.is_listed:
         return [*events, LifeEvent(tone="ok", icon="check", title="Listed", at=last_seen_at)]
+    sights = (event for event in reversed(seen.events) if tells_of_sight(event))
+    told = next((event for event in sights if event.at > last_seen_at), None)
+    at = told.at if told else last_seen_at
     gone = LifeEvent(
         tone="muted",
         icon="minus",
         title="Listed for the last time",
         detail="No longer listed.",
-        at=last_seen_at,
+        at=at,
     )
-    later = next(
-        (number for number, each in enumerate(events) if each.at and each.at > last_seen_at),
-        len(events),
+    later = (
+        number
+        for number, each in enumerate(events)
+        if each.at and (each.at > at or (told and each.evidence_number == told.seq))
     )
-    return [*events[:later], gone, *events[later:]]
+    place = next(later, len(events))
+    return [*events[:place], gone, *events[place:]]
 
 
 def _made(snapshot: OrgConnectionSnapshot) -> LifeEvent | None:

@@ -81,6 +81,9 @@ def test_a_life_is_told_from_its_first_sight_to_its_verified_end(
         "First seen here",
         "Changed",
         "Asked for",
+        "Confirmed",
+        # The reading just before: it is told here, and kept nowhere else.
+        "Listed for the last time",
         "Sending, attempt 1",
         "Deleted",
         "Gone from Datadog’s list",
