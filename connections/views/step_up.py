@@ -5,15 +5,17 @@ view, and comes back as the page it was sent from, with the question in it. Noth
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from typing import Concatenate, Protocol
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
-from django.urls import reverse
+from django.urls import Resolver404, resolve, reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
@@ -48,6 +50,8 @@ class Question:
     problem: str
     # The page on which it is asked, to come back from.
     url: str
+    # Where to go without giving one.
+    back_url: str
 
 
 def question_of(request: HttpRequest) -> Question | None:
@@ -64,6 +68,7 @@ def question_of(request: HttpRequest) -> Question | None:
         late_at=getattr(request, "_step_up_late_at", ""),
         problem=getattr(request, "_step_up_problem", ""),
         url=question_url(request),
+        back_url=page_behind(request.path),
     )
 
 
@@ -80,8 +85,17 @@ def _page_of(request: HttpRequest) -> str:
     if request.path == reverse("step-up"):
         return request.POST.get("next") or request.GET.get("next", "")
     if request.method == "POST":
-        return request.headers.get("Referer", "")
+        return page_behind(request.path)
     return request.get_full_path()
+
+
+def page_behind(path: str) -> str:
+    """The page on which an act was chosen: its own address or the one above, else the overview."""
+    for address in (path, f"{path.rstrip('/').rpartition('/')[0]}/"):
+        with suppress(Resolver404):
+            if (resolve(address).url_name or "").endswith(("-detail", "-list")):
+                return address
+    return reverse("overview")
 
 
 def guarded(
@@ -174,7 +188,8 @@ def step_up_page(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and not getattr(request, "_step_up_problem", ""):
         request._step_up_problem = EMPTY  # type: ignore[attr-defined]
     status = 422 if request.method == "POST" else 200
-    return render(request, "connections/step_up.html", {"next": to}, status=status)
+    context = {"next": to, "back_url": page_behind(urlsplit(to).path)}
+    return render(request, "connections/step_up.html", context, status=status)
 
 
 @_before_second_factor

@@ -200,3 +200,12 @@ def test_under_policy_none_the_page_and_the_record_say_that_nobody_else_was_requ
         in AuditEvent.objects.get(code="deletion.confirmed").sentence
     )
     assert Credential.objects.get().policy == Policy.NONE
+
+
+def test_an_approval_that_came_too_late_can_be_left(
+    asked: Deletion, linus: Person, late_client_of: ClientOf
+) -> None:
+    client, url = late_client_of(linus), f"/deletions/{asked.pk}/"
+    page = client.post(f"{url}approve/", {"digest": asked.approval_digest})
+    assert page.status_code == 422
+    assert f'<a class="button" href="{url}">Not now</a>' in page.text
