@@ -27,6 +27,8 @@ class Spent:
     ours: list[float] = field(default_factory=list)
     # Of `ours`, what the processor worked; the rest is waiting for the disk and for a turn.
     computing: list[float] = field(default_factory=list)
+    # What one more deletion asked the database, as it was asked.
+    statements: list[str] = field(default_factory=list)
 
 
 def main() -> None:
@@ -44,6 +46,8 @@ def main() -> None:
         ("of that computing", spent.computing),
     ):
         _say(f"{name:26} p50 {_share(values, 50):6.1f} ms   p95 {_share(values, 95):6.1f} ms")
+    commits = sum(statement.startswith("COMMIT") for statement in spent.statements)
+    _say(f"one of them: {len(spent.statements)} statements, {commits} of them commits")
 
 
 def _say(line: str) -> None:
@@ -73,7 +77,9 @@ class _Watch:
 
 def _measure(count: int, *, listed: int) -> Spent:
     from django.conf import settings
+    from django.db import connection
     from django.test import Client
+    from django.test.utils import CaptureQueriesContext
 
     from connections.models import Person
     from sandbox.server import SandboxServer
@@ -94,6 +100,10 @@ def _measure(count: int, *, listed: int) -> Spent:
                 spent.total.append(whole.wall)
                 spent.ours.append(whole.wall - datadog.wall)
                 spent.computing.append(whole.thread - datadog.thread)
+        form = _form(credential=credential, connection_id=_add_connection(world))
+        with CaptureQueriesContext(connection) as captured:
+            _post(client, form)
+        spent.statements = [query["sql"] for query in captured.captured_queries]
     return spent
 
 

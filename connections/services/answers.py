@@ -43,7 +43,7 @@ def record_answer(
         if not attempt.is_late:
             to = _next(deletion=deletion, answer=answer, was_ambiguous=was_ambiguous)
             attempt.is_late = not _move_on(
-                deletion=deletion, answer=answer, to=to, actor=actor, kept_at=kept_at
+                deletion=deletion, answer=answer, to=to, actor=actor, now=now, kept_at=kept_at
             )
         if attempt.is_late:
             attempt.save(update_fields=["is_late"])
@@ -92,9 +92,14 @@ def _times_not_sent(deletion: Deletion) -> int:
 
 
 def _move_on(
-    *, deletion: Deletion, answer: Answer, to: Next, actor: Actor, kept_at: datetime | None
+    *,
+    deletion: Deletion,
+    answer: Answer,
+    to: Next,
+    actor: Actor,
+    now: datetime,
+    kept_at: datetime | None,
 ) -> bool:
-    now = clock.now()
     values: dict[str, object] = {}
     if to.state == State.WAITING:
         expires_at = (deletion.confirmed_at or now) + transitions.SENDING_WINDOW

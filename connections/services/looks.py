@@ -2,6 +2,8 @@
 
 import time
 
+from django.db.models import Q
+
 from connections import clock
 from connections.actors import Actor
 from connections.models import Cause, Credential, Deletion
@@ -42,9 +44,8 @@ def credentials_of_either_org(*, deletion: Deletion) -> list[Credential]:
     """Credentials in use that can speak about the connection, the deletion's own one first."""
     orgs = {deletion.source_org_id, deletion.sink_org_id} - {""}
     in_use = Credential.objects.filter(site=deletion.site, retired_at=None)
-    own = in_use.filter(pk=deletion.credential_id)
-    others = in_use.filter(org_id__in=orgs).exclude(pk=deletion.credential_id).order_by("name")
-    return [*own, *others]
+    found = in_use.filter(Q(pk=deletion.credential_id) | Q(org_id__in=orgs)).order_by("name")
+    return sorted(found, key=lambda each: each.pk != deletion.credential_id)
 
 
 def presence(*, deletion: Deletion, reading: Fetched) -> bool | None:

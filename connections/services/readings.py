@@ -230,20 +230,20 @@ def _store_snapshots(*, credential: Credential, fetched: Fetched, seen_at: datet
         if known:
             replaced.append(known.pk)
         new.append(snapshot)
-    gone = [known.pk for known in current.values()] if fetched.is_complete else []
-    OrgConnectionSnapshot.objects.filter(pk__in=replaced + gone).update(is_current=False)
+    gone = list(current) if fetched.is_complete else []
+    not_current = replaced + [current[connection_id].pk for connection_id in gone]
+    OrgConnectionSnapshot.objects.filter(pk__in=not_current).update(is_current=False)
     OrgConnectionSnapshot.objects.filter(pk__in=same).update(last_seen_at=seen_at)
     OrgConnectionSnapshot.objects.bulk_create(new)
     _forget_at_other_end(credential=credential, gone=gone, seen_at=seen_at)
 
 
-def _forget_at_other_end(*, credential: Credential, gone: list[int], seen_at: datetime) -> None:
+def _forget_at_other_end(*, credential: Credential, gone: list[UUID], seen_at: datetime) -> None:
     # Both ends see the same connection: what a newer complete listing of one end lacks is gone,
     # though the other end has not been read since.
-    ids = OrgConnectionSnapshot.objects.filter(pk__in=gone).values_list("connection_id", flat=True)
     OrgConnectionSnapshot.objects.filter(
         site=credential.site,
-        connection_id__in=list(ids),
+        connection_id__in=gone,
         is_current=True,
         last_seen_at__lt=seen_at,
     ).update(is_current=False)

@@ -185,7 +185,8 @@ def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
     readings.lock_snapshots(site=deletion.site)
     rows = Deletion.objects.filter(pk=deletion.pk)
     is_first = deletion.verified_at is None or deletion.looked_present
-    rows.update(looked_at=at, looked_present=False, due_at=None)
+    verified: dict[str, object] = {"verified_at": at} if is_first else {}
+    rows.update(looked_at=at, looked_present=False, due_at=None, **verified)
     OrgConnectionSnapshot.objects.filter(
         site=deletion.site,
         connection_id=deletion.connection_id,
@@ -193,7 +194,6 @@ def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
         last_seen_at__lt=at,
     ).update(is_current=False)
     if is_first:
-        rows.update(verified_at=at)
         audit.record(
             code=audit.Code.DELETION_VERIFIED,
             actor=actor,

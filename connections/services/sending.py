@@ -99,6 +99,7 @@ def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> Data
     Raises BlockedError when somebody involved lost the right, the credential is retired or the
     connection protected, and UnavailableError when its keys cannot be opened.
     """
+    deletion.credential = Credential.objects.get(pk=deletion.credential_id)
     _require_unblocked(deletion=deletion, confirmed_by_id=confirmed_by.pk if confirmed_by else None)
     return readings.open_client(credential=deletion.credential)
 
@@ -113,9 +114,9 @@ def _what_blocks(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[C
     """Why a deletion that was rightly confirmed may not be sent any more: a cause and a sentence.
 
     Rights are read from the database at every call: whoever asked, confirmed or approved may have
-    left a moment ago.
+    left a moment ago. Its credential is as it was read just before.
     """
-    credential = Credential.objects.get(pk=deletion.credential_id)
+    credential = deletion.credential
     if credential.is_retired:
         return Cause.CREDENTIAL_RETIRED, f"The credential {credential.name} was retired."
     protection = protections.protection_against(deletion)
@@ -149,16 +150,29 @@ def _what_lacks_approval(deletion: Deletion) -> tuple[Cause, str] | None:
     return None
 
 
-def _sending_note(deletion: Deletion, *, number: int, was_read_before: bool) -> Note:
+def _next_attempt(*, deletion: Deletion, was_read_before: bool) -> Attempt:
+    last = deletion.attempts.aggregate(last=Max("number"))["last"] or 0
+    return Attempt(
+        deletion=deletion,
+        number=last + 1,
+        epoch=deletion.epoch + 1,
+        credential_name=deletion.credential.name,
+        credential_fingerprint=deletion.credential.fingerprint,
+        was_read_before=was_read_before,
+        claimed_at=clock.now(),
+    )
+
+
+def _sending_note(attempt: Attempt) -> Note:
     return Note(
         code=audit.Code.DELETION_SENDING,
-        sentence=f"Sending attempt {number} to delete {describe(deletion)}.",
+        sentence=f"Sending attempt {attempt.number} to delete {describe(attempt.deletion)}.",
         details={
-            "attempt": number,
-            "epoch": deletion.epoch + 1,
-            "credential": deletion.credential.name,
-            "fingerprint": deletion.credential.fingerprint,
-            "was_read_before": was_read_before,
+            "attempt": attempt.number,
+            "epoch": attempt.epoch,
+            "credential": attempt.credential_name,
+            "fingerprint": attempt.credential_fingerprint,
+            "was_read_before": attempt.was_read_before,
         },
     )
 
@@ -171,33 +185,24 @@ def claim(*, deletion: Deletion, actor: Actor, was_read_before: bool) -> Attempt
     it was read again.
     """
     with audit.act(durable=True):
-        Credential.objects.select_for_update(no_key=True).get(pk=deletion.credential_id)
+        credentials = Credential.objects.select_for_update(no_key=True)
+        deletion.credential = credentials.get(pk=deletion.credential_id)
         _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
-        now = clock.now()
-        epoch = deletion.epoch + 1
-        number = (deletion.attempts.aggregate(last=Max("number"))["last"] or 0) + 1
+        attempt = _next_attempt(deletion=deletion, was_read_before=was_read_before)
         claimed = transitions.move(
             deletion=deletion,
             actor=actor,
             to=Next(state=State.SENDING),
-            notes=[_sending_note(deletion, number=number, was_read_before=was_read_before)],
-            epoch=epoch,
-            sending_at=now,
-            due_at=now + transitions.CLAIM_TIMEOUT,
+            notes=[_sending_note(attempt)],
+            epoch=attempt.epoch,
+            sending_at=attempt.claimed_at,
+            due_at=attempt.claimed_at + transitions.CLAIM_TIMEOUT,
             looked_at=None,
             looked_present=None,
         )
         if not claimed:
             return None
-        attempt = Attempt.objects.create(
-            deletion=deletion,
-            number=number,
-            epoch=epoch,
-            credential_name=deletion.credential.name,
-            credential_fingerprint=deletion.credential.fingerprint,
-            was_read_before=was_read_before,
-            claimed_at=now,
-        )
+        attempt.save(force_insert=True)
         failpoints.reach(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
     return attempt
 

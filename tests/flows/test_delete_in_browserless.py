@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
 from connections.datadog.client import close_connections
 from connections.models import Deletion
@@ -24,6 +25,20 @@ def test_a_deletion_is_reviewed_confirmed_and_proved(desk: Desk, sandbox: Sandbo
     assert deletion.verified_at is not None
     assert sandbox.world.deletes_received(desk.connection.id) == 1
     assert sandbox.world.deletes_executed(desk.connection.id) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_confirmed_deletion_asks_the_database_little_and_commits_five_times(
+    desk: Desk, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    typed = desk.typed()
+
+    with django_assert_max_num_queries(101) as captured:
+        desk.client.post("/deletions/new/", typed)
+
+    # Asked for; claimed; answered; listed; verified.
+    told = [query["sql"] for query in captured.captured_queries]
+    assert sum(sql.startswith("COMMIT") for sql in told) == 5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,8 +131,8 @@ RECORD = (
     _mutant(
         "durable=True of the claim",
         SENDING,
-        "    with audit.act(durable=True):\n        Credential",
-        "    with audit.act():\n        Credential",
+        "    with audit.act(durable=True):\n        credentials",
+        "    with audit.act():\n        credentials",
         f"{SAFEGUARDS}::test_a_claim_inside_another_transaction_is_refused",
     ),
     Mutant(
