@@ -32,6 +32,8 @@ from connections.sites import UnknownSiteError, get_site
 from connections.wording.times import at_words
 
 LONGEST_REASON = 4000
+NO_REASON_TO_PROTECT = "Say why it must stay."
+NO_REASON_TO_LIFT = "Say why it may be deleted again."
 
 
 def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> Protection:
@@ -42,7 +44,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
     """
     policies.require(policies.can_protect(actor), "protect connections")
     person = _person(actor)
-    reason = _checked_reason(reason, missing="Say why it must stay.")
+    reason = _checked_reason(reason, missing=NO_REASON_TO_PROTECT)
     _check_site(key.site)
     try:
         with audit.act():
@@ -85,7 +87,7 @@ def lift_protection(*, actor: Actor, protection: Protection, reason: str) -> Pro
     check_not_own(protection, actor=actor)
     policies.require(policies.can_lift(actor, protection=protection), "lift this protection")
     person = _person(actor)
-    reason = _checked_reason(reason, missing="Say why it may be deleted again.")
+    reason = _checked_reason(reason, missing=NO_REASON_TO_LIFT)
     try:
         with audit.act():
             lifting = ProtectionLifting.objects.create(

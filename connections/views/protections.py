@@ -11,7 +11,7 @@ from connections import policies
 from connections.actors import Actor
 from connections.forms.protections import LiftingForm, ProtectionForm
 from connections.models import OrgConnectionKey, Protection
-from connections.services import protections, reach, reviews
+from connections.services import protections, reach
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.views.protection_facts import connection_url
 from connections.views.step_up import guarded
@@ -23,15 +23,13 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
     """Which connection must stay, seen here before or not, and why."""
     actor = actor_of(request)
     policies.require(policies.can_protect(actor), "protect connections")
-    form = ProtectionForm(request.POST or None, initial=request.GET.dict())
+    data = request.POST if request.method == "POST" else None
+    form = ProtectionForm(data, initial=request.GET.dict())
     conflict = ""
     if form.is_valid():
         typed = form.cleaned_data
+        key = OrgConnectionKey(site=typed["site"], connection_id=typed["connection_id"])
         try:
-            key = OrgConnectionKey(
-                site=typed["site"],
-                connection_id=reviews.parse_connection_id(typed["connection_id"]),
-            )
             reach.require_connection(key, actor=actor)
             protections.protect_connection(actor=actor, key=key, reason=typed["reason"])
         except InvalidInputError as error:
@@ -92,7 +90,7 @@ def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) ->
     protection = _liftable(actor, key)
     if protection is None:
         return _not_protected(request, key)
-    form = LiftingForm(request.POST or None)
+    form = LiftingForm(request.POST if request.method == "POST" else None)
     if protection is not None and form.is_valid():
         try:
             protections.lift_protection(

@@ -89,8 +89,8 @@ def test_the_form_is_filled_in_with_the_connection(desk: Desk) -> None:
     [
         ({"reason": " "}, "Say why it must stay."),
         ({"connection_id": "no id"}, "five groups"),
-        ({"site": ""}, "Choose one of the sites."),
-        ({"site": "elsewhere.example"}, "Select a valid choice"),
+        ({"site": ""}, "Choose the site of its orgs."),
+        ({"site": "elsewhere.example"}, "Choose one of the sites."),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_protected(
@@ -105,6 +105,13 @@ def test_what_is_wrong_is_said_and_nothing_is_protected(
     assert response.status_code == 422
     assert complaint in response.content.decode()
     assert not Protection.objects.exists()
+
+
+def test_an_empty_form_says_of_every_field_what_to_do(desk: Desk) -> None:
+    page = read(desk.client.post("/connections/protect/"))
+    assert page.status == 422
+    for complaint in ("site of its orgs", "Paste the id of the connection", "why it must stay"):
+        assert complaint in page.text
 
 
 def test_another_person_lifts_it_with_a_reason(
