@@ -18,10 +18,33 @@ from connections.views.deletion_answers import (
     require_valid,
     wants_fragment,
 )
+from connections.views.limits import limited
 from connections.views.support import SeeOther, actor_of
+
+TOO_MANY = "Not added: too many comments within a minute. Wait a minute, then add it again."
+
+
+def _form_page(
+    request: HttpRequest, pk: UUID, *, error: InvalidInputError, status: int
+) -> HttpResponse:
+    """The form with what was typed and why it was not added; for htmx alone."""
+    actor = actor_of(request)
+    deletion = find_deletion(actor=actor, pk=pk)
+    form = CommentForm(request.POST)
+    show_errors(form, error)
+    if not wants_fragment(request):
+        return outcome(request, deletion=deletion, actor=actor, comment=form, status=status)
+    context = {"deletion": deletion, "comment": form}
+    return render(request, f"{DETAIL}#comment_form", context, status=status)
+
+
+def _too_many(request: HttpRequest, pk: UUID) -> HttpResponse:
+    policies.require(policies.can_comment(actor_of(request)), "comment on deletions")
+    return _form_page(request, pk, error=InvalidInputError({"text": TOO_MANY}), status=429)
 
 
 @require_POST
+@limited("comments", per_minute=30, over=_too_many)
 def deletion_comment(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Add a comment; for htmx the form alone, empty again or with what is wrong."""
     actor = actor_of(request)
@@ -32,11 +55,7 @@ def deletion_comment(request: HttpRequest, pk: UUID) -> HttpResponse:
         require_valid(form)
         comment_on_deletion(deletion=deletion, actor=actor, text=form.cleaned_data["text"])
     except InvalidInputError as error:
-        show_errors(form, error)
-        if not wants_fragment(request):
-            return outcome(request, deletion=deletion, actor=actor, comment=form, status=422)
-        context = {"deletion": deletion, "comment": form}
-        return render(request, f"{DETAIL}#comment_form", context, status=422)
+        return _form_page(request, pk, error=error, status=422)
     if not wants_fragment(request):
         return SeeOther(f"{reverse('deletion-detail', args=[pk])}#comment")
     context = {"deletion": deletion, "comment": CommentForm(), "is_added": True}

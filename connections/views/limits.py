@@ -6,7 +6,7 @@ from functools import wraps
 from typing import Concatenate
 
 from django.core.cache import cache
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
@@ -16,7 +16,10 @@ _WINDOW_SECONDS = 60
 
 
 def limited[**P](
-    group: str, *, per_minute: int
+    group: str,
+    *,
+    per_minute: int,
+    over: Callable[..., HttpResponseBase] = lambda request, *args, **kwargs: _refusal(request),
 ) -> Callable[
     [Callable[Concatenate[HttpRequest, P], HttpResponseBase]],
     Callable[Concatenate[HttpRequest, P], HttpResponseBase],
@@ -24,7 +27,8 @@ def limited[**P](
     """Answer 429, and do nothing, once a person asked more than `per_minute` times in a minute.
 
     Views of one `group` are counted together, in the cache that all processes share. Two counted
-    in the same instant may count as one: it keeps load off, it guards nothing.
+    in the same instant may count as one: it keeps load off, it guards nothing. `over` is the page
+    of the refusal, where something was typed that it must keep.
     """
 
     def decorate(
@@ -35,13 +39,17 @@ def limited[**P](
             person = signed_in_person(request)
             if person is None or _count(f"{group}:{person.pk}") <= per_minute:
                 return view(request, *args, **kwargs)
-            response = render(request, "429.html", status=429)
+            response = over(request, *args, **kwargs)
             response["Retry-After"] = str(_WINDOW_SECONDS)
             return response
 
         return answer
 
     return decorate
+
+
+def _refusal(request: HttpRequest) -> HttpResponse:
+    return render(request, "429.html", status=429)
 
 
 def _count(key: str) -> int:

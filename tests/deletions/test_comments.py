@@ -9,6 +9,7 @@ from connections.actors import command_actor, person_actor
 from connections.models import AuditEvent, Deletion, Outcome, Person
 from connections.services import audit, comments, erasure, history
 from connections.services.history import HistoryFilter
+from connections.views import limits
 from tests.flows.support import HTMX, post_htmx, read
 from tests.history.conftest import Make, credential, make
 
@@ -94,6 +95,26 @@ def test_what_says_nothing_or_too_much_is_refused_and_kept_in_the_form(
     assert page.form_to("/comment/").fields["text"] == text
     assert "field-error" in page.html
     assert events_of(deletion) == []
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_too_many_in_a_minute_are_refused_and_kept_in_the_form(
+    client_of: ClientOf,
+    deletion: Deletion,
+    edith: Person,
+    headers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "_present_minute", lambda: 1)
+    client, url = client_of(edith), f"/deletions/{deletion.pk}/comment/"
+    for number in range(30):
+        assert client.post(url, {"text": f"No. {number}"}).status_code == 303
+    response = client.post(url, {"text": TEXT}, headers=headers)
+    page = read(response)
+    assert (page.status, response["Retry-After"]) == (429, "60")
+    assert page.form_to("/comment/").fields["text"] == TEXT
+    assert "Wait a minute, then add it again." in page.text
+    assert len(events_of(deletion)) == 30
 
 
 def test_the_same_comment_sent_twice_is_one(deletion: Deletion, edith: Person, ada: Person) -> None:
