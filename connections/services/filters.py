@@ -24,6 +24,8 @@ def filter_words(only: HistoryFilter) -> str:
     told = [f"{name} {value}" for name, value in parts.items() if value]
     if only.is_contradicted:
         told.append("gone, but still listed")
+    if only.is_glass_broken:
+        told.append("glass broken")
     return ", ".join(told) or "every deletion in the period"
 
 

@@ -1,7 +1,11 @@
 """The form whose answer is a bundle, and the ways that lead to it."""
 
+import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args
+from uuid import UUID, uuid4
 
 import pytest
 from django.http.response import HttpResponseBase
@@ -9,6 +13,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from connections.models import AuditEvent, Deletion, Person
+from connections.services.filters import filter_words
+from connections.services.history import HistoryFilter
 from tests.evidence.support import complaint, files_of, make
 from tests.flows.support import read
 
@@ -61,6 +67,27 @@ def test_the_historys_filters_are_filled_in_and_used(reader: Client, tmp_path: P
     assert complaint(data, tmp_path) == ""
     started = AuditEvent.objects.get(code="evidence_bundle.started")
     assert "status=refused&q=carve-out" in started.details["filter"]
+
+
+@pytest.mark.parametrize("status", ["glass_broken", "contradicted"])
+def test_what_the_history_filters_by_is_neither_widened_nor_left_unsaid(
+    reader: Client, status: str
+) -> None:
+    page = read(reader.get(f"{URL}?status={status}"))
+    assert f'<option value="{status}" selected>' in page.html
+    data = body(reader.post(URL, page.form_to(URL).fields | {"status": status}))
+    population = json.loads(files_of(data)["population.json"])
+    assert (population["selected"], population["in_period"]) == (0, 4)
+    assert population["filter_in_words"] != "every deletion in the period"
+
+
+def test_every_filter_is_put_into_words() -> None:
+    given: dict[Any, Any] = {str: "x", bool: True, UUID: uuid4()}
+    for each in dataclasses.fields(HistoryFilter):
+        kind = next((one for one in given if one in {each.type, *get_args(each.type)}), None)
+        if kind is not None:
+            words = filter_words(HistoryFilter(**{each.name: given[kind]}))
+            assert words != filter_words(HistoryFilter()), each.name
 
 
 def test_a_kept_checkpoint_and_a_seed_go_in(reader: Client, tmp_path: Path) -> None:
