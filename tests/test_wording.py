@@ -274,3 +274,10 @@ def test_what_is_open_has_a_next_step_and_what_is_settled_has_none() -> None:
     for outcome in Outcome.values:
         assert wording.next_words(deletion_in(State.SETTLED, outcome)) is None
     assert wording.next_words(deletion_in(State.SETTLED, "deleted", due_at=NOW))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "0 events"), (1, "1 event"), (1042, "1,042 events")]
+)
+def test_one_is_in_the_singular(number: int, words: str) -> None:
+    assert wording.counted(number, "event") == words

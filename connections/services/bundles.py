@@ -31,6 +31,7 @@ from connections.services.errors import InvalidInputError
 from connections.services.history import HistoryFilter
 from connections.signed_notes import signature_line
 from connections.signing_key import SigningKey, load_signing_key
+from connections.wording import counted
 
 README = Path(verify.__file__).with_name("README.txt")
 LONGEST_SEED = 200
@@ -231,7 +232,7 @@ def _record(actor: Actor, code: audit.Code, what: str, details: dict[str, Any]) 
 
 
 def _record_finished(actor: Actor, order: _Order, bundle: Bundle, made: Checkpoint) -> None:
-    counts = f"{bundle.deletions} deletions, {bundle.events} events"
+    counts = f"{counted(bundle.deletions, 'deletion')}, {counted(bundle.events, 'event')}"
     details = {
         "started": order.started,
         "filter": order.asked_for,

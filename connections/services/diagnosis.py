@@ -24,6 +24,7 @@ from connections.models import Checkpoint, Credential, Deletion, Person
 from connections.services import four_eyes, heartbeats, outward, spool
 from connections.services.verifications import last_verification
 from connections.signing_key import SigningKeyError, read_signing_key
+from connections.wording import counted
 
 # Longer than any single thing that a worker does.
 OVERDUE_AFTER = timedelta(minutes=5)
@@ -227,7 +228,7 @@ def _worker() -> Iterator[Finding]:
         minutes = int(OVERDUE_AFTER.total_seconds() // 60)
         yield _error(
             "worker",
-            f"{count} deletions are due for more than {minutes} minutes: no worker runs.",
+            f"{counted(count, 'deletion')} due for more than {minutes} minutes: no worker runs.",
             "./run serve starts one; look at its log, or run ./run worker.",
         )
         return

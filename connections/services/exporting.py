@@ -14,6 +14,7 @@ from connections.actors import Actor
 from connections.models import Checkpoint
 from connections.services import audit, checkpoints, erasable, exports
 from connections.services.exports import Row
+from connections.wording import counted
 
 # A row is far smaller than what is worth handing on by itself.
 PIECE_BYTES = 32 * 1024
@@ -80,7 +81,7 @@ class RunningExport(Iterator[bytes]):
         """Record that it was left off, unless its end was recorded."""
         if not self._is_over:
             self._is_over = True
-            words = f"{self._rows} rows were written"
+            words = f"{counted(self._rows, 'row')} written"
             self._record_end(
                 code=audit.Code.EXPORT_ABORTED, ended=f"broke off: {words}", cause=self._cause
             )
@@ -114,7 +115,7 @@ class RunningExport(Iterator[bytes]):
         sha256 = self._digest.hexdigest()
         self._record_end(
             code=audit.Code.EXPORT_FINISHED,
-            ended=f"is whole: {self._rows} rows, SHA-256 {sha256}",
+            ended=f"is whole: {counted(self._rows, 'row')}, SHA-256 {sha256}",
             sha256=sha256,
         )
         self._is_over = True

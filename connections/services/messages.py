@@ -179,13 +179,13 @@ def _facts(subject: Subject | None) -> dict[str, Any]:
 
 
 def _of_checkpoint(checkpoint: Checkpoint) -> Message:
+    held = wording.counted(checkpoint.size, "event")
     return Message(
         code="checkpoint.made",
         title=wording.notice_title("checkpoint.made", details={}),
-        about=f"{checkpoint.size} events",
+        about=held,
         at=f"{checkpoint.made_at:%Y-%m-%dT%H:%M:%SZ}",
-        sentence=f"The record of acts held {checkpoint.size} events. Signed with key "
-        f"{checkpoint.fingerprint}.",
+        sentence=f"The record of acts held {held}. Signed with key {checkpoint.fingerprint}.",
         path=reverse("audit-list"),
         data={
             "size": checkpoint.size,

@@ -63,7 +63,7 @@ def _record(report: Report, *, actor: Actor) -> None:
     audit.record(
         code=audit.Code.RECORD_VERIFIED if is_whole else audit.Code.RECORD_FOUND_BROKEN,
         actor=actor,
-        sentence=f"The first {report.size} events were verified. {report.message}",
+        sentence=f"The record was verified up to event {report.size}. {report.message}",
         details={
             "size": report.size,
             "checkpoints": report.checkpoints,
@@ -86,7 +86,7 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
     audit.record(
         code=audit.Code.RECORD_VERIFICATION_REQUESTED,
         actor=actor,
-        sentence=f"A verification of the first {size} events was asked for.",
+        sentence=f"A verification of the record up to event {size} was asked for.",
         details={"size": size},
     )
     return None

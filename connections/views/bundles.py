@@ -18,6 +18,7 @@ from connections.services.errors import InvalidInputError
 from connections.signing_key import SigningKeyError
 from connections.views.limits import limited
 from connections.views.support import actor_of
+from connections.wording import counted
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -68,7 +69,7 @@ def _make(request: HttpRequest) -> HttpResponseBase:
 
 def _tell(request: HttpRequest, bundle: Bundle) -> None:
     """Say on the next page what was made: the answer itself is the file."""
-    counts = f"{bundle.deletions} deletions, SHA-256 {bundle.sha256}"
+    counts = f"{counted(bundle.deletions, 'deletion')}, SHA-256 {bundle.sha256}"
     if bundle.differing:
         messages.error(
             request,

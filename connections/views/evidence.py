@@ -14,7 +14,7 @@ from connections.services.audit_verification import CannotCheckError
 from connections.views.ages import age_words
 from connections.views.limits import limited
 from connections.views.support import SeeOther, actor_of
-from connections.wording import record_badge, record_words
+from connections.wording import counted, record_badge, record_words
 
 
 @require_safe
@@ -57,7 +57,8 @@ def evidence_verify(request: HttpRequest) -> HttpResponse:
     elif done.fault:
         messages.error(request, f"The record is broken. {done.message}")
     else:
-        messages.success(request, f"The record is whole: {done.size} events were verified.")
+        verified = counted(done.size, "event")
+        messages.success(request, f"The record is whole: {verified} verified.")
     return SeeOther(reverse("evidence-detail"))
 
 

@@ -7,6 +7,7 @@ No template and no view decides on such a word by itself. `badge` asks the datab
 from connections.wording.badges import Badge, badge, label_of_outcome, label_of_state
 from connections.wording.broken_glass import GlassWords, glass_words
 from connections.wording.causes import cause_words, unavailable_words
+from connections.wording.counts import counted
 from connections.wording.effects import (
     effect_of_type,
     effect_words,
@@ -41,6 +42,7 @@ __all__ = [
     "badge",
     "brief_sentence",
     "cause_words",
+    "counted",
     "effect_of_type",
     "effect_words",
     "event_words",

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from connections.models import AuditVerification
 from connections.wording.badges import Badge
+from connections.wording.counts import counted
 
 # It is verified daily; one day may be missed by a restart.
 STALE_AFTER = timedelta(hours=48)
@@ -27,4 +28,4 @@ def record_words(last: AuditVerification | None) -> str:
         return "A worker verifies it once a day."
     if last.fault:
         return f"First event that cannot be relied on: {last.first_bad_seq}. {last.message}"
-    return f"The first {last.size} events and every checkpoint were found whole."
+    return f"The first {counted(last.size, 'event')} and every checkpoint were found whole."

@@ -14,6 +14,7 @@ from connections.services import audit, checkpoints, evidence, verifications
 from connections.services.audit import Code
 from connections.services.record_keeping import RecordKeeper
 from connections.signing_key import load_signing_key
+from connections.wording import counted
 from tests.flows.support import Page, read
 from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
@@ -95,9 +96,9 @@ def test_older_checkpoints_stand_on_the_next_page(
     monkeypatch.setattr(evidence, "PAGE_SIZE", 2)
     sizes = [signed().size for _ in range(3)]
     page = show(reader)
-    assert f"checkpoint at {sizes[0]} events" not in page.text
+    assert f"checkpoint at {counted(sizes[0], 'event')}" not in page.text
     older = read(reader.get(page.link("Older ›")))
-    assert f"checkpoint at {sizes[0]} events" in older.text
+    assert f"checkpoint at {counted(sizes[0], 'event')}" in older.text
     assert f"checkpoint at {sizes[1]} events" not in older.text
 
 
@@ -120,7 +121,7 @@ def test_a_replaced_key_is_named_with_the_event_that_ended_it(reader: Client) ->
 def test_verifying_now_is_recorded_with_who_did_it(reader: Client, edith: Person) -> None:
     signed()
     page = press_verify(reader)
-    assert "The record is whole: 1 events were verified." in page.text
+    assert "The record is whole: 1 event verified." in page.text
     event = AuditEvent.objects.get(code=Code.RECORD_VERIFIED)
     assert (event.actor_id, event.details["size"]) == (edith.pk, 1)
     assert "Whole" in show(reader).text

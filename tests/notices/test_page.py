@@ -12,6 +12,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from connections.actors import WORKER
 from connections.models import AuditEvent, Notice, Person
 from connections.services import audit, checkpoints, deliveries
+from connections.wording import counted
 from tests.datadog.servers import ScriptedServer, answer, say
 from tests.flows.support import read
 from tests.notices.conftest import Tell
@@ -216,4 +217,4 @@ def test_the_evidence_says_who_has_which_checkpoint(
     deliveries.work_off(channel=Notice.Channel.FILE)
     page = read(administrator.get("/evidence/"))
     assert f"File {tmp_path}/witness" in page.text
-    assert f"{made.size} events ·" in page.text
+    assert f"{counted(made.size, 'event')} ·" in page.text

@@ -26,7 +26,7 @@ class Command(OrgAdminCommand):
         if not options["yes"]:
             self.usage_error("Erasing cannot be taken back. Say --yes.")
         done = erase_person(actor=command_actor(), person=person)
-        text = f"Erased: now person no. {done.number}. {done.values} names and addresses emptied."
+        text = f"Erased: now person no. {done.number}. Names and addresses emptied: {done.values}."
         if done.shared_names:
             text += " Somebody else bears the same name, so copies of it elsewhere were left."
         self.emit(

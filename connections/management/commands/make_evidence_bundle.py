@@ -17,6 +17,7 @@ from connections.management.commands.export_deletions import FILTERS, form_words
 from connections.services import history
 from connections.services.bundles import Bundle, make_bundle, verifier_digest
 from connections.services.filters import period_words
+from connections.wording import counted
 
 # The history's filters; the period bears the names that the command is documented with.
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in FILTERS} | {
@@ -116,12 +117,12 @@ def _write(output: Path, arguments: dict[str, Any]) -> Bundle:
 
 
 def _text(bundle: Bundle, output: Path) -> str:
+    period = period_words(since=bundle.since, until=bundle.until)
     lines = [
-        f"{output}: {bundle.deletions:,} deletions asked for "
-        f"{period_words(since=bundle.since, until=bundle.until)}, {bundle.events:,} events, "
-        f"{bundle.size:,} bytes.",
+        f"{output}: {counted(bundle.deletions, 'deletion')} asked for {period}, "
+        f"{counted(bundle.events, 'event')}, {bundle.size:,} bytes.",
         f"SHA-256 {bundle.sha256}",
-        f"Signed by key {bundle.fingerprint}, at {bundle.checkpoint_size:,} events.",
+        f"Signed by key {bundle.fingerprint}, at {counted(bundle.checkpoint_size, 'event')}.",
         "Give that fingerprint, and the digest of the verifier, to the auditor by another way.",
     ]
     if bundle.differing:

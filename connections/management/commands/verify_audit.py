@@ -11,6 +11,7 @@ from connections.management.base import OrgAdminCommand
 from connections.models import AuditHead
 from connections.services.audit_verification import CannotCheckError, Report, verify_record
 from connections.signed_notes import split
+from connections.wording import counted
 
 BROKEN = 1
 COULD_NOT_CHECK = 2
@@ -77,10 +78,10 @@ def _document(report: Report) -> dict[str, Any]:
 
 
 def _text(report: Report) -> str:
-    counted = f"{report.size} events, {report.checkpoints} checkpoints"
+    counts = f"{counted(report.size, 'event')}, {counted(report.checkpoints, 'checkpoint')}"
     if report.fault is None:
-        return f"{report.message} {counted}."
+        return f"{report.message} {counts}."
     where = f"event {report.first_bad_seq}"
     if report.at_latest != report.first_bad_seq:
         where = f"an event between {report.first_bad_seq} and {report.at_latest}"
-    return f"BROKEN ({report.fault}) at {where}. {report.message} {counted}."
+    return f"BROKEN ({report.fault}) at {where}. {report.message} {counts}."

@@ -10,6 +10,7 @@ from connections import couriers
 from connections.management.base import OrgAdminCommand
 from connections.models import Notice
 from connections.services import deliveries
+from connections.wording import counted
 from connections.worker import Worker
 from orgadmin.supervisor import end_with_parent
 
@@ -44,7 +45,7 @@ class Command(OrgAdminCommand):
             told = sum(deliveries.work_off(channel=channel) for channel in Notice.Channel)
             self.emit(
                 {"deletions": count, "notices": told},
-                f"Worked on {count} deletions and {told} notices.",
+                f"Worked on {counted(count, 'deletion')} and {counted(told, 'notice')}.",
             )
             return
         # Not where every command checks them: a database that is away is waited for.
