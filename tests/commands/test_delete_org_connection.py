@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
-from connections.models import AuditEvent, Credential, Deletion, Person, Policy
+from connections.management.commands.delete_org_connection import exit_code_of
+from connections.models import AuditEvent, Credential, Deletion, Outcome, Person, Policy
 from connections.services import sending
 from sandbox import faults
 from sandbox.entities import Connection
@@ -255,3 +256,16 @@ def test_without_json_the_headline_comes_first(credential: Credential, target: C
         )
 
     assert output.getvalue().startswith("Deleted, and gone from Datadog’s list.\n")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [("declined", 1), ("withdrawn", 1), ("expired", 1), ("unresolved", 6)],
+)
+def test_one_that_others_ended_meanwhile_has_its_exit_code(outcome: str, code: int) -> None:
+    assert exit_code_of(Deletion(state="settled", outcome=outcome)) == code
+
+
+def test_every_outcome_has_its_exit_code() -> None:
+    for outcome in Outcome:
+        assert exit_code_of(Deletion(state="settled", outcome=outcome)) in range(10)

@@ -33,6 +33,10 @@ _OF_OUTCOME = {
     Outcome.REFUSED: 4,
     Outcome.NOT_SENT: 5,
     Outcome.STALE: 8,
+    # Nothing was sent, and by no fault of Datadog's. It withdraws what could not be read again.
+    Outcome.DECLINED: FAILED,
+    Outcome.WITHDRAWN: FAILED,
+    Outcome.EXPIRED: FAILED,
     Outcome.UNRESOLVED: 6,
 }
 _OF_STATE = {
@@ -49,8 +53,7 @@ def exit_code_of(deletion: Deletion) -> int:
     if deletion.is_settled:
         if deletion.outcome == Outcome.DELETED and deletion.looked_present:
             return STILL_LISTED
-        # Declined, withdrawn, expired: nothing was sent, and by no fault of Datadog's.
-        return _OF_OUTCOME.get(Outcome(deletion.outcome), FAILED)
+        return _OF_OUTCOME[Outcome(deletion.outcome)]
     if deletion.state == State.REQUESTED:
         return 7 if deletion.needs_approval else 5
     return _OF_STATE[State(deletion.state)]
