@@ -12,7 +12,6 @@ from django.utils.dateparse import parse_datetime
 from connections.models import Credential
 from connections.services.ladder import Rung, Step
 from connections.services.trouble import words_for
-from connections.sites import UnknownSiteError, get_site
 
 _REFUSED = {"unauthorized", "forbidden", "key_not_valid"}
 
@@ -163,14 +162,6 @@ def last_error_of(credential: Credential) -> LastError | None:
         return None
     words = words_for(cause=error["cause"], http_status=error["http_status"])
     return LastError(at=parse_datetime(error["at"]), words=words, quotes=list(error["errors"]))
-
-
-def site_label(site: str) -> str:
-    """ "EU1 · app.datadoghq.eu"; the bare name of a site that is not configured any more."""
-    try:
-        return get_site(site).label
-    except UnknownSiteError:
-        return f"{site} (not configured any more)"
 
 
 def connections_url(credential: Credential) -> str:

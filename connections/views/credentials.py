@@ -25,6 +25,7 @@ from connections.services.four_eyes import approval_warnings
 from connections.views import credential_facts as facts
 from connections.views.credential_access import access_shown
 from connections.views.limits import limited
+from connections.views.snapshot_words import site_label
 from connections.views.step_up import guarded
 from connections.views.support import SeeOther, actor_of
 
@@ -57,7 +58,7 @@ def row(credential: Credential) -> dict[str, Any]:
     return {
         "credential": credential,
         "state": facts.state_of(credential),
-        "site": facts.site_label(credential.site),
+        "site": site_label(credential.site),
         "why": facts.failure_words(credential),
         "last_error": facts.last_error_of(credential),
         "lacks_write": facts.lacks_write(credential),

@@ -9,7 +9,7 @@ from connections.models import Approval, Deletion
 from connections.services import fresh_looks, transitions
 from connections.services.fresh_looks import Change, Found, FreshLook
 from connections.views.ages import age_words
-from connections.views.deletion_review import creator_flags, site_name
+from connections.views.snapshot_words import creator_flags, site_name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from connections import clock, wording
 from connections.models import Approval, Attempt, AuditEvent, Deletion, Policy, State
 from connections.services import audit, transitions
 from connections.services.tickets import ticket_url
-from connections.views.deletion_review import creator_flags, site_label, site_name
+from connections.views.snapshot_words import creator_flags, site_label, site_name
 
 SHOWN_BODY = 8 * 1024
 

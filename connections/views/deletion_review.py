@@ -16,30 +16,10 @@ from connections.forms.deletions import ConnectionChoiceForm, DeletionForm
 from connections.models import Credential, Deletion, OrgConnectionSnapshot
 from connections.services import people, reach
 from connections.services.reviews import Review
-from connections.sites import DatadogSite, UnknownSiteError, get_site
 from connections.views.ages import age_words
+from connections.views.snapshot_words import creator_flags, site_label, site_name, site_or_none
 
 PREFILLED = ("reason", "ticket")
-
-
-def site_or_none(site: str) -> DatadogSite | None:
-    """The site, or None for one that this installation no longer knows."""
-    try:
-        return get_site(site)
-    except UnknownSiteError:
-        return None
-
-
-def site_label(site: str) -> str:
-    """ "EU1 · app.datadoghq.eu", or the stored name of a site no longer known."""
-    known = site_or_none(site)
-    return known.label if known else site
-
-
-def site_name(site: str) -> str:
-    """ "EU1", or the stored name of a site no longer known."""
-    known = site_or_none(site)
-    return known.name if known else site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,18 +162,6 @@ def _not_listed(review: Review) -> str:
         return f"The newest list of {review.credential.name} does not show it."
     why = wording.cause_words(listing.cause)
     return f"The newest list of {review.credential.name} did not come whole. {why}"
-
-
-def creator_flags(snapshot: Any) -> list[str]:
-    """What is worth knowing of a connection's creator."""
-    flags = []
-    if snapshot.creator_is_disabled:
-        flags.append("disabled")
-    if snapshot.creator_is_service_account:
-        flags.append("a service account")
-    elif snapshot.creator_is_service_account is False:
-        flags.append("a person")
-    return flags
 
 
 def _senders(review: Review) -> list[OtherSender]:

@@ -10,16 +10,12 @@ from connections.models import Credential, Deletion, Listing
 from connections.services.inventory import Coverage, Inventory, InventoryRow
 from connections.services.trouble import words_for
 from connections.views.ages import age_words
-from connections.views.deletion_review import review_url, site_name
+from connections.views.deletion_review import review_url
+from connections.views.snapshot_words import creator_kind, site_name
 from connections.wording import Badge, badge, names_in_words
 
 # So many orgs that failed for one reason are named after a refresh.
 MOST_NAMES = 5
-
-
-def creator_kind(is_service_account: bool | None) -> str:
-    """Whether the creator is a person, where Datadog says."""
-    return {True: "service account", False: "a person", None: ""}[is_service_account]
 
 
 @dataclass(frozen=True, kw_only=True)

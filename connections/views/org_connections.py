@@ -34,11 +34,12 @@ from connections.services.inventory import (
 )
 from connections.views import org_connection_rows as shown
 from connections.views.ages import age_words
-from connections.views.deletion_review import review_url, site_name
+from connections.views.deletion_review import review_url
 from connections.views.downloads import download
 from connections.views.limits import limited
 from connections.views.org_connection_life import life_of
 from connections.views.protection_facts import protection_page
+from connections.views.snapshot_words import creator_kind, site_name
 from connections.views.support import SeeOther, actor_of
 from connections.wording import badge, unavailable_words
 
@@ -225,7 +226,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "seen": seen,
         "snapshot": seen.snapshot,
         "site_name": site_name(site),
-        "creator_kind": shown.creator_kind(seen.snapshot.creator_is_service_account),
+        "creator_kind": creator_kind(seen.snapshot.creator_is_service_account),
         "life": life_of(seen, links_to_evidence=policies.can_audit(actor)),
         "deletions": [(deletion, badge(deletion)) for deletion in seen.deletions],
         "ways": [
