@@ -1,9 +1,12 @@
 """The pages on which a deletion is asked for, whole and as htmx's fragments."""
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 
 from connections import wording
+from connections.actors import Actor
 from connections.forms.deletions import DeletionForm, show_errors
 from connections.services import four_eyes, reviews
 from connections.services.deletion_rules import OUT_OF_DATE
@@ -43,13 +46,9 @@ def review_page(
 ) -> HttpResponse:
     """The review: the form's part alone for htmx, all of the review where that changed."""
     actor = actor_of(request)
-    ended = reviews.ended_by(
-        actor=actor, credential=review.credential, connection_id=review.connection_id
-    )
     context = {
         "review": review,
-        "ended": ended,
-        "ended_words": wording.word(ended) if ended else None,
+        **_ended(review, actor=actor),
         "page": page_of(review, form=form),
         "form": form,
         "notice": notice,
@@ -66,3 +65,14 @@ def review_page(
     response["HX-Retarget"] = "#review"
     response["HX-Reswap"] = "outerHTML"
     return response
+
+
+def _ended(review: Review, *, actor: Actor) -> dict[str, Any]:
+    """The deletion after which it is gone, in words; nothing where it may well be there."""
+    ended = reviews.ended_by(
+        actor=actor, credential=review.credential, connection_id=review.connection_id
+    )
+    if ended is None:
+        return {}
+    asked_at = wording.at_words(ended.requested_at)
+    return {"ended": ended, "ended_at": asked_at, "ended_words": wording.word(ended)}
