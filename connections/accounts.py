@@ -21,6 +21,7 @@ from connections.models import Person
 from connections.secret import Secret
 from connections.services import audit, people, sessions, sign_ins
 from connections.services.errors import InvalidInputError
+from connections.sessions import ENDS_AT
 from connections.views.step_up import to_question
 from connections.views.support import is_local_url, request_id_of, signed_in_person
 
@@ -53,6 +54,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def login(self, request: HttpRequest, user: Person) -> None:
         """Sign in, and record it or do neither."""
+        request.session.pop(ENDS_AT, None)
         with audit.act():
             super().login(request, user)
             request.session[sessions.BEGINNING] = sessions.beginning(

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,9 @@ CACHES = {
 }
 SESSION_ENGINE = "connections.sessions"
 SESSION_COOKIE_AGE = 12 * 60 * 60
+SESSION_IDLE = timedelta(minutes=env.int("ORGADMIN_SESSION_IDLE_MINUTES", 60))
+if timedelta(minutes=5) > SESSION_IDLE:
+    raise ImproperlyConfigured("ORGADMIN_SESSION_IDLE_MINUTES must be 5 or more.")
 # The cookie storage has a fixed cookie name, which `__Host-` could not prefix.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
@@ -152,6 +156,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "connections.sessions.SessionUseMiddleware",
     "connections.middleware.SignInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
     [
         ("ORGADMIN_TICKET_PATTERN", "(", "ORGADMIN_TICKET_PATTERN is no regular expression"),
         ("ORGADMIN_TICKET_URL", "https://tickets.example.com/", "must hold {ticket}"),
+        ("ORGADMIN_SESSION_IDLE_MINUTES", "4", "must be 5 or more"),
         ("ORGADMIN_FOUR_EYES", "three", "must be none, one or two"),
         ("ORGADMIN_EXTRA_SITES", "mine=http://example.com", "ORGADMIN_EXTRA_SITES"),
         ("DATABASE_URL", "mysql://localhost/x", "must name SQLite or PostgreSQL"),
