@@ -1,5 +1,6 @@
 """Events, short: those of one deletion's life for its timeline, and any in a list."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,8 @@ from connections.wording.times import at_words
 
 # What says of itself no more than this is shown as it is: “curl/8.14.1”.
 _SHORT_AGENT = 40
+# Whoever must type a part of an id types its last eight characters, too.
+_ID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{4}([0-9a-f]{8})\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +55,13 @@ _FIXED: dict[str, tuple[str, str, str]] = {
 
 
 def brief_sentence(event: AuditEvent) -> str:
-    """What happened, with browsers in two words: what they say of themselves fills a screen."""
+    """What happened, with browsers in two words and ids by their end, which else fill a screen."""
 
     def brief(agent: str) -> str:
         return agent if len(agent) <= _SHORT_AGENT else browser_words(agent)
 
-    return told(event.stored_sentence, event.shown_values, agents=brief)
+    sentence = told(event.stored_sentence, event.shown_values, agents=brief)
+    return _ID.sub(r"…\1", sentence)
 
 
 def event_words(event: AuditEvent) -> EventWords:

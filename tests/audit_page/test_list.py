@@ -54,6 +54,16 @@ def test_a_browser_is_named_in_two_words_and_in_full_on_the_page_of_the_event(
     assert f"She came with {{{agent}}}." in read(client.get(f"/audit/{event.seq}/")).text
 
 
+def test_an_id_is_told_by_its_end_and_in_full_on_the_page_of_the_event(
+    client_of: ClientOf, edith: Person, ada: Person
+) -> None:
+    event = add_event("Sent (31b480cc-3f04-57e4-9596-b2dd5e529f07 on EU1).", by=ada)
+    client = client_of(edith)
+    assert "Sent (…5e529f07 on EU1)." in open_audit(client).text
+    page = read(client.get(f"/audit/{event.seq}/"))
+    assert "Sent (31b480cc-3f04-57e4-9596-b2dd5e529f07 on EU1)." in page.text
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
