@@ -56,6 +56,12 @@ def assert_fit_to_show(page: Page) -> None:
         assert axe.violations(only_contrast=True) == "", f"{name}, dark"
     for width in (NARROWEST, *WIDTHS.values(), WIDEST):
         assert_in_bounds(page, width=width)
+    # What is folded away has colours too.
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    page.emulate_media(color_scheme="light")
+    assert axe.violations(only_contrast=True) == "", "unfolded, light"
+    page.emulate_media(color_scheme="dark")
+    assert axe.violations(only_contrast=True) == "", "unfolded, dark"
 
 
 def open_listed(open_as: Callable[..., Page], listed: Listed) -> Page:

@@ -127,6 +127,7 @@ OURS = [
     _review("new-type", "Retail US", source="Retail US", sink="Loyalty", who="operator"),
     _review("unreviewed", "Payments EU", who="operator"),
     _review("approval", "Group SOC", source="Fraud Detection", sink="Group SOC", who="operator"),
+    _review("ended", "Labs", source="Labs Staging", sink="Labs", who="operator"),
     _review("open", "Group SOC", source="Partner Portal", sink="Group SOC", who="operator"),
     _detail("deleted", outcome="deleted", verified_at__isnull=False),
     _detail("contradicted", contradicted_at__isnull=False),
