@@ -58,7 +58,7 @@ def _deleted(deletion: Deletion, last: Attempt | None) -> Said:
         return Said(
             headline="Deleted, and gone from Datadog’s list.",
             lines=(answered, f"Absent from the list at {at_words(deletion.verified_at)}."),
-            steps=(Step.SEE_HISTORY,),
+            steps=(Step.SEE_HISTORY, Step.SEE_CONNECTION),
         )
     if deletion.due_at:
         checking = f"Checking that it is gone: we look again at {at_words(deletion.due_at)}."

@@ -49,6 +49,6 @@ _LABELS = {
     Step.ASK_AGAIN: "Ask again",
     Step.TRY_AGAIN: "Try again after fixing",
     Step.OPEN_CREDENTIAL: "Open credential",
-    Step.SEE_CONNECTION: "See its history",
+    Step.SEE_CONNECTION: "See the connection",
     Step.SEE_HISTORY: "See it in the history",
 }

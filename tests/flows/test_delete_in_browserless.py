@@ -23,6 +23,8 @@ def test_a_deletion_is_reviewed_confirmed_and_proved(desk: Desk, sandbox: Sandbo
     deletion = desk.deletion()
     assert deletion.reason == REASON
     assert deletion.verified_at is not None
+    connection_url = f"/connections/{deletion.site}/{deletion.connection_id}/"
+    assert connection_url in [href for href, _ in page.links]
     assert sandbox.world.deletes_received(desk.connection.id) == 1
     assert sandbox.world.deletes_executed(desk.connection.id) == 1
 
