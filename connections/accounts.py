@@ -1,6 +1,7 @@
 """How django-allauth signs people in here: closed to strangers, and every act recorded."""
 
 import ipaddress
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,8 @@ from connections.services.errors import InvalidInputError
 from connections.sessions import ENDS_AT
 from connections.views.step_up import to_question
 from connections.views.support import is_local_url, request_id_of, signed_in_person
+
+logger = logging.getLogger(__name__)
 
 # Over the limit, one event in so many seconds.
 REFUSAL_EVENT_EVERY = 60
@@ -97,13 +100,18 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         )
 
     def send_password_reset_mail(self, user: Person, email: str, context: dict[str, Any]) -> None:
-        """Mail the link, once it is recorded."""
+        """Mail the link, once it is recorded; a mail server that fails tells a stranger nothing."""
         sign_ins.record_reset_link_mailed(
             person=user,
             address=client_address(self.request),
             request_id=request_id_of(self.request),
         )
-        super().send_password_reset_mail(user, email, context)
+        try:
+            super().send_password_reset_mail(user, email, context)
+        except (OSError, ValueError) as error:
+            logger.warning(
+                "A link to choose a new password was not mailed: %s.", type(error).__name__
+            )
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
         """Whether allauth's own pages must ask who it is: by our rule, and for everybody.

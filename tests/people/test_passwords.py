@@ -1,6 +1,7 @@
 """Forgotten passwords: what a reset gives, what it leaves, and what it tells a stranger."""
 
 import re
+import socket
 import time
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from allauth.mfa.totp.internal.auth import TOTP
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.core import mail
 from django.test import Client
+from pytest_django import Settings
 
 from connections.models import AuditEvent, Person
 from tests.support.people import PASSWORD
@@ -95,6 +97,19 @@ def test_an_unknown_or_disabled_address_gets_the_same_answer_and_no_mail(
     assert other.redirect_chain == known.redirect_chain
     assert without_token(other.text) == without_token(known.text)
     assert mail.outbox == []
+
+
+def test_a_mail_server_that_is_away_does_not_tell_whether_there_is_such_a_person(
+    client: Client, ada: Person, settings: Settings
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        options = {"host": "127.0.0.1", "port": closed.getsockname()[1], "timeout": 5}
+        backend = "connections.mail.EmailBackend"
+        settings.MAILERS = {"default": {"BACKEND": backend, "OPTIONS": options}}
+        known = client.post(RESET, {"email": ada.email})
+        unknown = client.post(RESET, {"email": "nobody@example.com"})
+    assert known["Location"] == unknown["Location"]
 
 
 def test_resets_of_one_address_are_limited(client: Client, ada: Person) -> None:
