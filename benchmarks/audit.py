@@ -26,8 +26,8 @@ from django.db import transaction  # noqa: E402
 
 from connections.actors import Actor, command_actor, person_actor  # noqa: E402
 from connections.models import Person  # noqa: E402
-from connections.services import audit, checkpoints, erasable  # noqa: E402
-from connections.services.audit_verification import verify_record  # noqa: E402
+from connections.services.record import audit, checkpoints, erasable  # noqa: E402
+from connections.services.record.audit_verification import verify_record  # noqa: E402
 
 MOST_SECONDS = 2.0
 MOST_GROWTH_MB = 32.0

@@ -29,7 +29,7 @@ def fill(events: int) -> None:
 
     from connections.actors import person_actor
     from connections.models import AuditEvent, AuditHead, Person
-    from connections.services import audit, erasable
+    from connections.services.record import audit, erasable
 
     people = [Person.objects.create(username=f"p{n}", first_name=f"Person{n}") for n in range(50)]
     with transaction.atomic():
@@ -102,8 +102,8 @@ def questions(events: int) -> dict[str, dict[str, Any]]:
 def measure(events: int) -> dict[str, float]:
     """The best of three times (ms) for each first page, and for a page in the middle."""
     from connections.actors import command_actor
-    from connections.services import audit_trail
-    from connections.services.audit_search import EventFilter
+    from connections.services.record import audit_trail
+    from connections.services.record.audit_search import EventFilter
 
     found: dict[str, float] = {}
     asked: list[tuple[str, dict[str, Any], int | None]] = [

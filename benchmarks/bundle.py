@@ -40,7 +40,7 @@ def fill(deletions: int) -> None:
     """Store deletions that were asked for, confirmed, sent, answered and settled, with events."""
     from connections import clock
     from connections.models import Credential, Person
-    from connections.services import audit
+    from connections.services.record import audit
 
     now = clock.now()
     person = Person.objects.create(username="ada", first_name="Ada", last_name="Lovelace")
@@ -125,8 +125,9 @@ def _store(numbers: range, *, person: Any, credential: Any, at: datetime) -> Non
 
 
 def _record(deletion: Any, *, actor: Any) -> None:
-    from connections.services import audit, deletions, erasable
-    from connections.services.transitions import describe
+    from connections.services.deletions import deletions
+    from connections.services.deletions.transitions import describe
+    from connections.services.record import audit, erasable
 
     deletions.record_request(deletion, actor=actor)
     settled = {"state": "settled", "outcome": "deleted", "cause": ""}
@@ -160,8 +161,8 @@ def measure(directory: Path) -> dict[str, Any]:
     """Make one bundle of everything and verify it in a process of its own."""
     from connections.actors import command_actor
     from connections.evidence import verify
-    from connections.services.bundles import make_bundle
-    from connections.services.history import HistoryFilter
+    from connections.services.bundles.bundles import make_bundle
+    from connections.services.history.history import HistoryFilter
 
     path = directory / "bundle.zip"
     before, busy, started = memory(), time.process_time(), time.perf_counter()

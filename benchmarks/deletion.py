@@ -180,7 +180,8 @@ def _store_credential(world: Any) -> Any:
 def _form(*, credential: Any, connection_id: str) -> dict[str, str]:
     """The review's form of a connection that was just read, filled in."""
     from connections.actors import command_actor
-    from connections.services import org_connections, reviews
+    from connections.services.deletions import reviews
+    from connections.services.org_connections import org_connections
 
     org_connections.refresh_credentials(credentials=[credential], actor=command_actor())
     shown = reviews.review(

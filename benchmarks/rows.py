@@ -21,7 +21,7 @@ from connections.models import (
     Person,
     Role,
 )
-from connections.services.history import search_text_of
+from connections.services.history.history import search_text_of
 from connections.sites import all_sites
 
 YEARS = 5

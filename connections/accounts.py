@@ -20,8 +20,9 @@ from connections.actors import person_actor
 from connections.encrypted_columns import SECOND_FACTOR_PLACE
 from connections.models import Person
 from connections.secret import Secret
-from connections.services import audit, people, sessions, sign_ins
 from connections.services.errors import InvalidInputError
+from connections.services.people import people, sessions, sign_ins
+from connections.services.record import audit
 from connections.sessions import ENDS_AT
 from connections.views.step_up import to_question
 from connections.views.support import is_local_url, request_id_of, signed_in_person

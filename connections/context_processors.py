@@ -11,7 +11,7 @@ from django.utils.functional import SimpleLazyObject
 from connections import policies, provider_sign_in
 from connections.actors import Actor
 from connections.models import Deletion, Person, ProviderAccount, State
-from connections.services import provider_accounts
+from connections.services.people import provider_accounts
 from connections.views.step_up import question_of
 from connections.views.support import actor_of, signed_in_person
 

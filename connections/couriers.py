@@ -10,7 +10,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 
 from connections.models import Notice
-from connections.services import deliveries
+from connections.services.notices import deliveries
 
 logger = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from connections import policies
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
 from connections.models import PersonSession
 from connections.provider_sign_in import gave_second_factor
-from connections.services import audit
 from connections.services.errors import SentError
+from connections.services.record import audit
 from connections.views.sent import sent_page
 from connections.views.support import signed_in_person
 

@@ -25,7 +25,8 @@ from connections.accounts import REFUSAL_EVENT_EVERY, client_address
 from connections.encrypted_columns import NEW_SECOND_FACTOR_PLACE
 from connections.models import Person
 from connections.secret import Secret
-from connections.services import audit, second_factors, sign_ins
+from connections.services.people import second_factors, sign_ins
+from connections.services.record import audit
 from connections.views.support import actor_of, request_id_of
 
 _OVER_LIMIT = "too_many_login_attempts"

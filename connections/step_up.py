@@ -26,7 +26,7 @@ from fido2.webauthn import UserVerificationRequirement
 from connections import clock
 from connections.models import Person
 from connections.secret import Secret
-from connections.services import sign_ins
+from connections.services.people import sign_ins
 from connections.views.support import request_id_of, signed_in_person
 
 WINDOW = timedelta(minutes=5)

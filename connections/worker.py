@@ -15,16 +15,11 @@ from django.db import close_old_connections, connection
 from connections import clock
 from connections.actors import WORKER
 from connections.models import Deletion
-from connections.services import (
-    alarms,
-    deliveries,
-    due,
-    heartbeats,
-    org_connections,
-    sessions,
-    spool,
-)
-from connections.services.record_keeping import RecordKeeper
+from connections.services.notices import deliveries
+from connections.services.operations import alarms, due, heartbeats, spool
+from connections.services.org_connections import org_connections
+from connections.services.people import sessions
+from connections.services.record.record_keeping import RecordKeeper
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,9 @@ from connections.models import (
     Role,
 )
 from connections.secret import Secret
-from connections.services import credentials, people, protections
+from connections.services.credentials import credentials
+from connections.services.org_connections import protections
+from connections.services.people import people
 from sandbox.demo_world import connection_id_between, demo_key_pairs
 
 # Of the demo alone, which listens on the loopback address and is gone afterwards.

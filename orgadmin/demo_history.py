@@ -16,17 +16,12 @@ from connections.models import (
     Person,
     Policy,
 )
-from connections.services import (
-    approvals,
-    credentials,
-    deletions,
-    due,
-    endings,
-    org_connections,
-    people,
-    reviews,
-)
+from connections.services.credentials import credentials
+from connections.services.deletions import approvals, deletions, endings, reviews
 from connections.services.errors import ConflictError
+from connections.services.operations import due
+from connections.services.org_connections import org_connections
+from connections.services.people import people
 from connections.sites import get_site
 from orgadmin.demo_cast import (
     PASSWORD,

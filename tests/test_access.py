@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from connections.models import Credential, Deletion, Notice, Person, Policy
-from connections.services.checkpoints import make_checkpoint
+from connections.services.record.checkpoints import make_checkpoint
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, store_credential

@@ -34,7 +34,7 @@ from connections.models import (
     State,
     WorkerHeartbeat,
 )
-from connections.services.backups import (
+from connections.services.operations.backups import (
     FORMAT,
     BackupError,
     Manifest,
@@ -44,7 +44,7 @@ from connections.services.backups import (
     read_manifest,
     working_on,
 )
-from connections.services.restoring import Restored, restore_backup
+from connections.services.operations.restoring import Restored, restore_backup
 from tests.support.key_rings import make_key_ring, primary_in, stored_credential
 from tests.support.people import make_person
 

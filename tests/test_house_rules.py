@@ -12,7 +12,8 @@ from types import FunctionType
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SERVICES = sorted(path.stem for path in (ROOT / "connections/services").glob("[a-z]*.py"))
+SERVICE_FILES = sorted((ROOT / "connections/services").rglob("[a-z]*.py"))
+SERVICES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SERVICE_FILES]
 # Small questions that acts of one noun share; the acts themselves stand in their own files.
 ACTS = [name for name in SERVICES if not name.endswith("_rules")]
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
@@ -34,7 +35,7 @@ LONGEST_FUNCTION = 40
 
 
 def public_functions(module_name: str) -> Iterator[FunctionType]:
-    module = import_module(f"connections.services.{module_name}")
+    module = import_module(module_name)
     for name, value in vars(module).items():
         is_ours = isinstance(value, FunctionType) and value.__module__ == module.__name__
         if is_ours and not name.startswith("_"):
@@ -137,7 +138,7 @@ def test_no_file_names_a_package_registry_or_this_machine() -> None:
 BELOW_THE_ACTS = {"audit.py", "checkpoints.py", "erasable.py", "erasure.py", "signing.py"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "connections/services").glob("*.py")), ids=str)
+@pytest.mark.parametrize("path", SERVICE_FILES, ids=str)
 def test_acts_take_the_locks_in_one_order(path: Path) -> None:
     """The chain's head comes last, and no row lock stands against another row's foreign key."""
     text = path.read_text()

@@ -16,8 +16,8 @@ from pytest_django.plugin import DjangoDbBlocker
 from connections.actors import WORKER
 from connections.middleware import ReadOnlyMiddleware, WriteInReadError
 from connections.models import AuditEvent, Person
-from connections.services import audit
-from connections.services.audit import Code
+from connections.services.record import audit
+from connections.services.record.audit import Code
 from connections.urls import urlpatterns as own_urlpatterns
 from orgadmin import urls as project_urls
 

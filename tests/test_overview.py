@@ -21,7 +21,7 @@ from connections.models import (
     OrgConnectionSnapshot,
     Person,
 )
-from connections.services.kinds import Kind
+from connections.services.history.kinds import Kind
 from connections.services.overview import first_week, overview
 from sandbox.server import SandboxServer
 from tests.flows.support import Page, read, store_credential

@@ -24,7 +24,9 @@ from connections.models import (
     Protection,
     Role,
 )
-from connections.services import audit, contradictions, credential_access
+from connections.services.credentials import credential_access
+from connections.services.deletions import contradictions
+from connections.services.record import audit
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.credentials.support import fields_of

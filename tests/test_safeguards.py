@@ -17,21 +17,21 @@ from connections.actors import Actor, person_actor
 from connections.datadog.errors import Verdict
 from connections.datadog.lanes import _Session
 from connections.models import Attempt, Deletion, Outcome, Person, Policy, State
-from connections.services import (
+from connections.services.bundles import bundles
+from connections.services.deletions import (
     answers,
     approvals,
-    audit,
-    bundles,
     comments,
     deletions,
     endings,
-    history,
     reconciliation,
     sending,
     transitions,
 )
-from connections.services.history import HistoryFilter
-from connections.services.transitions import Next, Note
+from connections.services.deletions.transitions import Next, Note
+from connections.services.history import history
+from connections.services.history.history import HistoryFilter
+from connections.services.record import audit
 from sandbox import faults
 from tests.datadog.acts import delete_against
 from tests.datadog.servers import CONNECTION_ID, ScriptedServer, answer, say

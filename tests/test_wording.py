@@ -24,7 +24,7 @@ from connections.models import (
     Policy,
     State,
 )
-from connections.services import audit
+from connections.services.record import audit
 from connections.wording import Step
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 
-from connections.services.audit_search import EventFilter, codes_with
+from connections.services.record.audit_search import EventFilter, codes_with
 
 # A day, or a minute of it: what is written is meant as a whole.
 _MINUTE, _DAY = "%Y-%m-%d %H:%M", "%Y-%m-%d"

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from django import forms
 
-from connections.services.comments import LONGEST_COMMENT
-from connections.services.deletion_rules import LONGEST_REASON, OUT_OF_DATE
+from connections.services.deletions.comments import LONGEST_COMMENT
+from connections.services.deletions.deletion_rules import LONGEST_REASON, OUT_OF_DATE
 from connections.services.errors import InvalidInputError
 
 

@@ -8,7 +8,7 @@ from django import forms
 from django.db.models import QuerySet
 
 from connections.models import Credential, Outcome, Person, State
-from connections.services.history import HistoryFilter
+from connections.services.history.history import HistoryFilter
 
 PERIODS = {"7": "Last 7 days", "30": "Last 30 days", "90": "Last 90 days", "365": "Last year"}
 CONTRADICTED = "contradicted"

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from django import forms
 
-from connections.services.inventory import InventoryFilter
+from connections.services.org_connections.inventory import InventoryFilter
 
 PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
 

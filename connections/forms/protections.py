@@ -7,9 +7,9 @@ from django.core.exceptions import ValidationError
 
 from connections.forms.credentials import site_choices
 from connections.forms.people import ServiceErrorsMixin
-from connections.services import reviews
+from connections.services.deletions import reviews
 from connections.services.errors import InvalidInputError
-from connections.services.protections import (
+from connections.services.org_connections.protections import (
     LONGEST_REASON,
     NO_REASON_TO_LIFT,
     NO_REASON_TO_PROTECT,

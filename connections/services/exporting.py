@@ -12,8 +12,9 @@ from typing import Any
 
 from connections.actors import Actor
 from connections.models import Checkpoint
-from connections.services import audit, checkpoints, erasable, exports
+from connections.services import exports
 from connections.services.exports import Row
+from connections.services.record import audit, checkpoints, erasable
 from connections.wording import counted
 
 # A row is far smaller than what is worth handing on by itself.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from connections.models import Approval, Attempt, AuditEvent, Deletion, GlassReview
 
 if TYPE_CHECKING:
-    from connections.services.inventory import InventoryRow
+    from connections.services.org_connections.inventory import InventoryRow
 
 Row = dict[str, Any]
 

@@ -23,18 +23,20 @@ from connections.models import (
     Outcome,
     State,
 )
-from connections.services import (
-    four_eyes,
-    heartbeats,
-    history,
-    notice_log,
-    protections,
-    reach,
+from connections.services import reach
+from connections.services.deletions import four_eyes
+from connections.services.history import history
+from connections.services.history.kinds import Kind, kind_of
+from connections.services.notices import notice_log
+from connections.services.operations import heartbeats
+from connections.services.org_connections import protections
+from connections.services.org_connections.org_connections import (
+    credentials_in_use,
+    is_stale,
+    newest_listings,
 )
-from connections.services.kinds import Kind, kind_of
-from connections.services.org_connections import credentials_in_use, is_stale, newest_listings
 from connections.services.pending import Pending, pending
-from connections.services.verifications import last_verification
+from connections.services.record.verifications import last_verification
 
 WEEKS = 12
 LATEST = 8

@@ -16,7 +16,8 @@ from connections.models import (
     Outcome,
     State,
 )
-from connections.services import break_glass, reach, transitions
+from connections.services import reach
+from connections.services.deletions import break_glass, transitions
 
 # Of each kind; the history shows the rest.
 SHOWN = 5

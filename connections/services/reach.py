@@ -22,7 +22,7 @@ from connections.models import (
     Protection,
 )
 from connections.policies import reach_of
-from connections.services import audit, erasable
+from connections.services.record import audit, erasable
 
 # Of one person and one object, at most one event in so many seconds.
 REFUSALS_RECORDED_EVERY = 60

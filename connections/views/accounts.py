@@ -16,8 +16,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 from connections.context_processors import THEMES
 from connections.forms.people import SetUpForm, SignInLinkForm
 from connections.models import Person
-from connections.services import people
 from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.people import people
 from connections.views.support import is_local_url, request_id_of
 
 # Its limit stands in ACCOUNT_RATE_LIMITS.

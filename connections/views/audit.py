@@ -13,10 +13,10 @@ from django.views.decorators.http import require_safe
 from connections import clock, wording
 from connections.forms.audit import EventForm
 from connections.models import AuditEvent
-from connections.services import audit_trail
-from connections.services.audit_trail import EventPage
 from connections.services.errors import InvalidInputError
 from connections.services.exports import CONTENT_TYPES
+from connections.services.record import audit_trail
+from connections.services.record.audit_trail import EventPage
 from connections.views.charts import Series, day_chart
 from connections.views.downloads import download
 from connections.views.limits import limited

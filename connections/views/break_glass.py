@@ -7,7 +7,7 @@ from django.views.decorators.http import require_POST
 
 from connections import policies
 from connections.forms.deletions import BreakGlassForm, GlassReviewForm
-from connections.services import break_glass
+from connections.services.deletions import break_glass
 from connections.views.deletion_answers import back_to_page, do_act
 from connections.views.step_up import guarded
 

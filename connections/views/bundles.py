@@ -11,10 +11,10 @@ from django.views.decorators.http import require_http_methods
 from connections import clock, policies
 from connections.forms.bundles import BundleForm, initial_of
 from connections.forms.history import HistoryForm
-from connections.services import history
-from connections.services.bundle_files import BundleError
-from connections.services.bundles import Bundle, make_bundle
+from connections.services.bundles.bundle_files import BundleError
+from connections.services.bundles.bundles import Bundle, make_bundle
 from connections.services.errors import InvalidInputError
+from connections.services.history import history
 from connections.signing_key import SigningKeyError
 from connections.views.limits import limited
 from connections.views.support import actor_of

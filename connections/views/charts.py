@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from connections.services.days import Days
-from connections.services.kinds import Kind
+from connections.services.history.kinds import Kind
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from django.views.decorators.http import require_http_methods
 from connections import policies
 from connections.forms.credential_access import AccessForm
 from connections.models import AccessKind, Credential
-from connections.services import credential_access
-from connections.services import credential_reading as reading
+from connections.services.credentials import credential_access
+from connections.services.credentials import credential_reading as reading
 from connections.services.errors import InvalidInputError
 from connections.views.step_up import guarded
 from connections.views.support import SeeOther, actor_of

@@ -10,8 +10,8 @@ from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 
 from connections.models import Credential
-from connections.services.ladder import Rung, Step
-from connections.services.trouble import words_for
+from connections.services.credentials.ladder import Rung, Step
+from connections.services.org_connections.trouble import words_for
 
 _REFUSED = {"unauthorized", "forbidden", "key_not_valid"}
 

@@ -12,8 +12,8 @@ from connections import policies
 from connections.encryption import EncryptionError
 from connections.forms.credentials import RotateForm
 from connections.models import Credential
-from connections.services import credentials as acts
-from connections.services import retirement
+from connections.services.credentials import credentials as acts
+from connections.services.credentials import retirement
 from connections.services.errors import ConflictError, InvalidInputError, UnavailableError
 from connections.views import credential_facts as facts
 from connections.views.credentials import find, row, see_other, takes_keys, to_page

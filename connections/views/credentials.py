@@ -17,11 +17,11 @@ from connections.actors import Actor
 from connections.encryption import EncryptionError
 from connections.forms.credentials import CredentialForm, PolicyForm, RenameForm
 from connections.models import Credential, Policy
-from connections.services import credential_access
-from connections.services import credential_reading as reading
-from connections.services import credentials as acts
+from connections.services.credentials import credential_access
+from connections.services.credentials import credential_reading as reading
+from connections.services.credentials import credentials as acts
+from connections.services.deletions.four_eyes import approval_warnings
 from connections.services.errors import ConflictError, InvalidInputError, UnavailableError
-from connections.services.four_eyes import approval_warnings
 from connections.views import credential_facts as facts
 from connections.views.credential_access import access_shown
 from connections.views.limits import limited

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_POST
 
 from connections import policies
 from connections.forms.deletions import CommentForm, show_errors
-from connections.services.comments import comment_on_deletion
+from connections.services.deletions.comments import comment_on_deletion
 from connections.services.errors import InvalidInputError
 from connections.views.deletion_answers import (
     DETAIL,

@@ -6,8 +6,8 @@ from typing import Any
 
 from connections import wording
 from connections.models import Approval, Deletion
-from connections.services import fresh_looks, transitions
-from connections.services.fresh_looks import Change, Found, FreshLook
+from connections.services.deletions import fresh_looks, transitions
+from connections.services.deletions.fresh_looks import Change, Found, FreshLook
 from connections.views.ages import age_words
 from connections.views.snapshot_words import creator_flags, site_name
 

@@ -10,16 +10,16 @@ from django.utils.http import urlencode
 from connections import clock, policies, wording
 from connections.actors import Actor
 from connections.models import Deletion, Protection, State
-from connections.services import (
+from connections.services.deletions import (
     approvals,
-    audit,
     break_glass,
     deletions,
     endings,
-    protections,
     reviews,
     transitions,
 )
+from connections.services.org_connections import protections
+from connections.services.record import audit
 from connections.views.deletion_decision import Decision, decision_on
 from connections.views.deletion_review import review_url
 from connections.views.deletion_watch import version_of, watch_seconds

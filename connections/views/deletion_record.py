@@ -10,8 +10,9 @@ from django.utils.http import urlencode
 
 from connections import clock, wording
 from connections.models import Approval, Attempt, AuditEvent, Deletion, Policy, State
-from connections.services import audit, transitions
-from connections.services.tickets import ticket_url
+from connections.services.deletions import transitions
+from connections.services.deletions.tickets import ticket_url
+from connections.services.record import audit
 from connections.views.snapshot_words import creator_flags, site_label, site_name
 
 SHOWN_BODY = 8 * 1024

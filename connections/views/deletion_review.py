@@ -14,8 +14,9 @@ from connections import clock, policies, wording
 from connections.actors import Actor
 from connections.forms.deletions import ConnectionChoiceForm, DeletionForm
 from connections.models import Credential, Deletion, OrgConnectionSnapshot
-from connections.services import people, reach
-from connections.services.reviews import Review
+from connections.services import reach
+from connections.services.deletions.reviews import Review
+from connections.services.people import people
 from connections.views.ages import age_words
 from connections.views.snapshot_words import creator_flags, site_label, site_name, site_or_none
 

@@ -4,7 +4,7 @@ import hashlib
 from datetime import datetime, timedelta
 
 from connections.models import Deletion, Outcome, State
-from connections.services import transitions
+from connections.services.deletions import transitions
 
 # What happens by itself is looked for only while it is about to happen.
 SOON = timedelta(minutes=2)

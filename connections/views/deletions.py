@@ -18,9 +18,10 @@ from connections.forms.deletions import (
     show_errors,
 )
 from connections.models import Credential, Deletion
-from connections.services import deletions, endings, reach, reconciliation, reviews
+from connections.services import reach
+from connections.services.deletions import deletions, endings, reconciliation, reviews
+from connections.services.deletions.reviews import ReviewChangedError
 from connections.services.errors import ActError, ConflictError, InvalidInputError
-from connections.services.reviews import ReviewChangedError
 from connections.views.deletion_answers import (
     DETAIL,
     back_to_page,

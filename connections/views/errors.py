@@ -10,7 +10,8 @@ from django.template import Context, TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
 from django.views.decorators.csrf import requires_csrf_token
 
-from connections.services import people, reach
+from connections.services import reach
+from connections.services.people import people
 from connections.views.support import actor_of, request_id_of, signed_in_person
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from connections.services import evidence, verifications
-from connections.services.audit_verification import CannotCheckError
+from connections.services.record import evidence, verifications
+from connections.services.record.audit_verification import CannotCheckError
 from connections.views.ages import age_words
 from connections.views.limits import limited
 from connections.views.support import SeeOther, actor_of

@@ -12,8 +12,9 @@ from connections import clock, policies
 from connections.actors import Actor
 from connections.forms.history import CONTRADICTED, GLASS_BROKEN, PERIODS, HistoryForm
 from connections.models import OPEN_STATES, Outcome
-from connections.services import exports, history
-from connections.services.history import Cursor, HistoryFilter
+from connections.services import exports
+from connections.services.history import history
+from connections.services.history.history import Cursor, HistoryFilter
 from connections.sites import all_sites
 from connections.views.charts import KINDS, day_chart
 from connections.views.downloads import download

@@ -14,9 +14,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from connections import wording
 from connections.models import Notice
-from connections.services import deliveries, notice_log
 from connections.services.errors import ConflictError
-from connections.services.notice_log import Logged
+from connections.services.notices import deliveries, notice_log
+from connections.services.notices.notice_log import Logged
 from connections.views.limits import limited
 from connections.views.support import SeeOther, actor_of
 from connections.wording import Badge

@@ -8,8 +8,8 @@ from django.urls import reverse
 
 from connections import wording
 from connections.models import AuditEvent, OrgConnectionSnapshot
-from connections.services.lives import Alike, Return, tells_of_sight
-from connections.services.sights import ConnectionSeen, Version
+from connections.services.org_connections.lives import Alike, Return, tells_of_sight
+from connections.services.org_connections.sights import ConnectionSeen, Version
 
 # A longer life shows its beginning and its end, and opens what is in between.
 SHOWN_FIRST = 5

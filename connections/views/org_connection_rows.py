@@ -7,8 +7,8 @@ from django.urls import reverse
 
 from connections.actors import Actor
 from connections.models import Credential, Deletion, Listing
-from connections.services.inventory import Coverage, Inventory, InventoryRow
-from connections.services.trouble import words_for
+from connections.services.org_connections.inventory import Coverage, Inventory, InventoryRow
+from connections.services.org_connections.trouble import words_for
 from connections.views.ages import age_words
 from connections.views.deletion_review import review_url
 from connections.views.snapshot_words import creator_kind, site_name

@@ -23,15 +23,17 @@ from connections import clock, policies
 from connections.actors import Actor
 from connections.forms.org_connections import PROTECTED, InventoryForm
 from connections.models import Listing, OrgConnectionKey
-from connections.services import org_connections, people, reach, sights
+from connections.services import reach
 from connections.services.errors import UnavailableError
-from connections.services.inventory import (
+from connections.services.org_connections import org_connections, sights
+from connections.services.org_connections.inventory import (
     Inventory,
     InventoryRow,
     open_deletions_of,
     prepare_export,
     take_inventory,
 )
+from connections.services.people import people
 from connections.views import org_connection_rows as shown
 from connections.views.ages import age_words
 from connections.views.deletion_review import review_url

@@ -8,8 +8,8 @@ from django.views.decorators.http import require_safe
 
 from connections import policies
 from connections.forms.credentials import CredentialForm
-from connections.services import people
 from connections.services.overview import Week, overview
+from connections.services.people import people
 from connections.views.ages import age_words
 from connections.views.charts import KINDS, chart
 from connections.views.overview_todo import todos

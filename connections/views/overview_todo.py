@@ -8,8 +8,8 @@ from typing import Any
 from django.urls import reverse
 
 from connections.models import Credential, Deletion
+from connections.services.org_connections.trouble import words_for
 from connections.services.pending import SHOWN, Parted, Pending
-from connections.services.trouble import words_for
 from connections.views.ages import age_words
 from connections.views.credential_facts import state_of
 from connections.wording import badge

@@ -18,10 +18,11 @@ from connections.actors import Actor
 from connections.forms.people import EmailForm, MakeLinkForm, PersonForm, RolesForm
 from connections.forms.provider_accounts import ProviderAccountForm
 from connections.models import AuditEvent, Person, with_values
-from connections.services import break_glass, people, provider_accounts
-from connections.services.email_addresses import change_email
+from connections.services.deletions import break_glass
 from connections.services.errors import ConflictError, InvalidInputError
-from connections.services.person_rules import second_factors_of, stored_roles
+from connections.services.people import people, provider_accounts
+from connections.services.people.email_addresses import change_email
+from connections.services.people.person_rules import second_factors_of, stored_roles
 from connections.views.sessions import end, session_rows
 from connections.views.step_up import guarded
 from connections.views.support import actor_of

@@ -9,7 +9,7 @@ from django.utils.http import urlencode
 from connections import policies
 from connections.actors import Actor
 from connections.models import OrgConnectionKey, Protection
-from connections.services import protections
+from connections.services.org_connections import protections
 
 
 @dataclass(frozen=True, kw_only=True)

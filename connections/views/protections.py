@@ -11,8 +11,9 @@ from connections import policies
 from connections.actors import Actor
 from connections.forms.protections import LiftingForm, ProtectionForm
 from connections.models import OrgConnectionKey, Protection
-from connections.services import protections, reach
+from connections.services import reach
 from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.org_connections import protections
 from connections.views.protection_facts import connection_url
 from connections.views.step_up import guarded
 from connections.views.support import SeeOther, actor_of

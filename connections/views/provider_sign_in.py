@@ -22,8 +22,8 @@ from connections.models import Person
 from connections.oidc.errors import ProviderError, Reason
 from connections.oidc.tokens import Identity
 from connections.provider_sign_in import Answer, Purpose
-from connections.services import provider_accounts, sign_ins
 from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.people import provider_accounts, sign_ins
 from connections.views.step_up import guarded, to_question
 from connections.views.support import (
     SeeOther,

@@ -8,10 +8,10 @@ from django.shortcuts import render
 from connections import wording
 from connections.actors import Actor
 from connections.forms.deletions import DeletionForm, show_errors
-from connections.services import four_eyes, reviews
-from connections.services.deletion_rules import OUT_OF_DATE
+from connections.services.deletions import four_eyes, reviews
+from connections.services.deletions.deletion_rules import OUT_OF_DATE
+from connections.services.deletions.reviews import Review
 from connections.services.errors import InvalidInputError
-from connections.services.reviews import Review
 from connections.views.deletion_answers import wants_fragment
 from connections.views.deletion_review import choice_form, no_sender_page, page_of
 from connections.views.support import actor_of

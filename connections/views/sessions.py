@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from connections.models import Person, PersonSession
-from connections.services import sessions
+from connections.services.people import sessions
 from connections.views.support import SeeOther, actor_of, signed_in_person
 from connections.wording.browsers import browser_words
 

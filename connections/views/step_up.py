@@ -23,7 +23,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from connections import provider_sign_in, step_up
 from connections.forms.step_up import StepUpForm
 from connections.models import Person
-from connections.services import provider_accounts
+from connections.services.people import provider_accounts
 from connections.step_up import Method, RefusedError
 from connections.views.support import SeeOther, is_local_url, signed_in_person
 

@@ -18,8 +18,8 @@ from django.db.utils import load_backend
 from connections import chain
 from connections.actors import command_actor, person_actor
 from connections.models import AuditEvent, AuditHead, Checkpoint
-from connections.services import audit, checkpoints
-from connections.services.audit_verification import Report, verify_record
+from connections.services.record import audit, checkpoints
+from connections.services.record.audit_verification import Report, verify_record
 from connections.signed_notes import sign
 from connections.signing_key import SigningKey, new_signing_key_text
 from orgadmin.private_files import create_private_text

@@ -11,9 +11,9 @@ from pytest_django import DjangoAssertNumQueries
 from connections import chain
 from connections.actors import Actor, command_actor
 from connections.models import AuditEvent, AuditHead, ErasableValue, Person
-from connections.services import audit, audit_verification, checkpoints, verifications
-from connections.services.audit import Code
-from connections.services.erasable import name
+from connections.services.record import audit, audit_verification, checkpoints, verifications
+from connections.services.record.audit import Code
+from connections.services.record.erasable import name
 
 pytestmark = pytest.mark.database
 

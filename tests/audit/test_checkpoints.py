@@ -16,10 +16,10 @@ from pytest_django import Settings
 from connections import clock as database_clock
 from connections.actors import command_actor
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
-from connections.services import audit, checkpoints, record_keeping, signing
-from connections.services.audit import Code
-from connections.services.audit_verification import verify_record
-from connections.services.record_keeping import RecordKeeper
+from connections.services.record import audit, checkpoints, record_keeping, signing
+from connections.services.record.audit import Code
+from connections.services.record.audit_verification import verify_record
+from connections.services.record.record_keeping import RecordKeeper
 from connections.signed_notes import parse
 from connections.signing_key import SigningKeyError, load_signing_key, rotation_statement
 from tests.flows.support import read

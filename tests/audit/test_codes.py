@@ -10,8 +10,8 @@ from django.test import Client
 from connections import wording
 from connections.actors import command_actor
 from connections.models import AuditEvent, Person
-from connections.services import audit
-from connections.services.audit import Code
+from connections.services.record import audit
+from connections.services.record.audit import Code
 from tests.flows.support import read
 
 SERVICES = Path(__file__).parents[2] / "connections"

@@ -13,9 +13,10 @@ from django.test import Client
 
 from connections.actors import Actor, command_actor
 from connections.models import AuditEvent, ErasableValue, Person
-from connections.services import audit, audit_verification, checkpoints, erasure, sign_ins
-from connections.services.audit import Code
 from connections.services.errors import ConflictError
+from connections.services.people import sign_ins
+from connections.services.record import audit, audit_verification, checkpoints, erasure
+from connections.services.record.audit import Code
 from tests.flows.support import read
 
 pytestmark = pytest.mark.database

@@ -10,9 +10,9 @@ from pytest_django import Settings
 
 from connections.actors import command_actor
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
-from connections.services import audit, checkpoints, evidence, verifications
-from connections.services.audit import Code
-from connections.services.record_keeping import RecordKeeper
+from connections.services.record import audit, checkpoints, evidence, verifications
+from connections.services.record.audit import Code
+from connections.services.record.record_keeping import RecordKeeper
 from connections.signing_key import load_signing_key
 from connections.wording import counted
 from tests.flows.support import Page, read

@@ -10,9 +10,9 @@ from pytest_django import Settings
 
 from connections.actors import command_actor
 from connections.models import AuditEvent, AuditHead, Checkpoint
-from connections.services import audit, checkpoints
-from connections.services.audit import Code
-from connections.services.audit_verification import verify_record
+from connections.services.record import audit, checkpoints
+from connections.services.record.audit import Code
+from connections.services.record.audit_verification import verify_record
 from connections.signing_key import SigningKeyError, load_signing_key, stage_signing_key
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]

@@ -15,9 +15,9 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from connections.actors import command_actor
 from connections.models import Person
-from connections.services import checkpoints, erasure, verifications
-from connections.services.audit_rows import Fault
-from connections.services.audit_verification import CannotCheckError, Report
+from connections.services.record import checkpoints, erasure, verifications
+from connections.services.record.audit_rows import Fault
+from connections.services.record.audit_verification import CannotCheckError, Report
 from connections.signed_notes import sign
 from connections.signing_key import (
     SigningKey,

@@ -6,8 +6,8 @@ from django.test import Client
 
 from connections.actors import command_actor, person_actor
 from connections.models import AuditEvent, Person
-from connections.services import audit
-from connections.services.audit import Code
+from connections.services.record import audit
+from connections.services.record.audit import Code
 from tests.flows.support import Page, read
 
 

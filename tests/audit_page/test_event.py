@@ -9,7 +9,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections import chain
 from connections.models import AuditEvent, Person
-from connections.services import checkpoints, erasable
+from connections.services.record import checkpoints, erasable
 from tests.audit_page.support import add_event, open_audit
 from tests.flows.support import read
 from tests.history.conftest import Make

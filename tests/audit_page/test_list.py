@@ -11,9 +11,9 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections.actors import WORKER, person_actor
 from connections.models import Person
-from connections.services import audit, audit_trail, erasable
-from connections.services.audit import Code
-from connections.services.audit_search import EventFilter
+from connections.services.record import audit, audit_trail, erasable
+from connections.services.record.audit import Code
+from connections.services.record.audit_search import EventFilter
 from tests.audit_page.support import add_event, open_audit
 from tests.flows.support import read
 from tests.history.conftest import Make

@@ -9,8 +9,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from connections.models import Person
-from connections.services import erasable
-from connections.services.audit_search import EventFilter, numbers_passing
+from connections.services.record import erasable
+from connections.services.record.audit_search import EventFilter, numbers_passing
 from tests.audit_page.support import add_event
 
 pytestmark = [

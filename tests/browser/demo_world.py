@@ -21,21 +21,13 @@ from connections.models import (
     Role,
 )
 from connections.secret import Secret
-from connections.services import (
-    approvals,
-    audit,
-    break_glass,
-    checkpoints,
-    credentials,
-    deletions,
-    due,
-    org_connections,
-    people,
-    retirement,
-    reviews,
-    verifications,
-)
-from connections.services.sending import claim
+from connections.services.credentials import credentials, retirement
+from connections.services.deletions import approvals, break_glass, deletions, reviews
+from connections.services.deletions.sending import claim
+from connections.services.operations import due
+from connections.services.org_connections import org_connections
+from connections.services.people import people
+from connections.services.record import audit, checkpoints, verifications
 from orgadmin import demo_history
 from orgadmin.demo_cast import PASSWORD
 from sandbox.demo_world import connection_id_between

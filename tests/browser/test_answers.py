@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from connections.models import Outcome, State
-from connections.services import sending
+from connections.services.deletions import sending
 from sandbox import faults
 from sandbox.faults import Fault
 from tests.browser.desk import REASON, Desk

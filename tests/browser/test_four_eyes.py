@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from connections.actors import person_actor
 from connections.models import Credential, Policy, Role
-from connections.services import approvals
+from connections.services.deletions import approvals
 from connections.views import deletion_watch
 from tests.browser.desk import REASON, Desk
 from tests.support.people import make_person

@@ -6,7 +6,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from connections.actors import command_actor
-from connections.services import people
+from connections.services.people import people
 from orgadmin.demo_cast import PASSWORD
 from tests.browser.fitness import assert_fit_to_show
 

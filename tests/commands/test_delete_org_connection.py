@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from connections.management.commands.delete_org_connection import exit_code_of
 from connections.models import AuditEvent, Credential, Deletion, Outcome, Person, Policy
-from connections.services import sending
+from connections.services.deletions import sending
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.faults import Fault

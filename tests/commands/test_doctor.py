@@ -15,7 +15,7 @@ from pytest_django import Settings
 from connections import clock
 from connections.findings import Finding, Level
 from connections.models import Deletion, Policy
-from connections.services import diagnosis
+from connections.services.operations import diagnosis
 from sandbox.server import SandboxServer
 from tests.credentials.support import added
 from tests.support.processes import clean_environment, manage

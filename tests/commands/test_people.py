@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, ManagementUtility, call_command
 
 from connections.models import AuditEvent, Person, Role
-from connections.services import people
+from connections.services.people import people
 
 
 def run(*arguments: str) -> str:

@@ -11,7 +11,7 @@ from django.core.management import call_command
 
 from connections.actors import command_actor
 from connections.models import Deletion
-from connections.services import deletions, reviews, sending
+from connections.services.deletions import deletions, reviews, sending
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.faults import Fault

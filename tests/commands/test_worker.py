@@ -14,7 +14,8 @@ from django.db import OperationalError
 from connections import worker
 from connections.actors import Actor
 from connections.models import Deletion, Listing
-from connections.services import due, heartbeats, org_connections
+from connections.services.operations import due, heartbeats
+from connections.services.org_connections import org_connections
 from connections.worker import Worker
 from sandbox.server import SandboxServer
 from tests.credentials.support import added

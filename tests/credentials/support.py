@@ -7,7 +7,7 @@ from django.utils import timezone
 from connections.actors import Actor, command_actor
 from connections.models import AuditEvent, Credential, Deletion, KeyPair, Policy, State
 from connections.secret import Secret
-from connections.services import credentials
+from connections.services.credentials import credentials
 from sandbox.entities import KeyPair as SandboxPair
 from sandbox.server import SandboxServer
 from tests.support.sandbox import key_pair_of, org_named

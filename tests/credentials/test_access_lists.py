@@ -22,18 +22,14 @@ from connections.models import (
     Policy,
     State,
 )
-from connections.services import (
-    approvals,
-    credential_access,
-    deletions,
-    due,
-    history,
-    reach,
-    reviews,
-)
+from connections.services import reach
+from connections.services.credentials import credential_access
+from connections.services.deletions import approvals, deletions, reviews
 from connections.services.errors import BlockedError
-from connections.services.history import HistoryFilter
-from connections.services.notices import Audience, people_told
+from connections.services.history import history
+from connections.services.history.history import HistoryFilter
+from connections.services.notices.notices import Audience, people_told
+from connections.services.operations import due
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.commands.test_delete_org_connection import run

@@ -18,12 +18,12 @@ from connections.models import (
     Role,
     State,
 )
-from connections.services import credentials
-from connections.services.credential_rules import approval_warning
-from connections.services.credentials import RotationRefusedError
+from connections.services.credentials import credentials
+from connections.services.credentials.credential_rules import approval_warning
+from connections.services.credentials.credentials import RotationRefusedError
+from connections.services.credentials.retirement import retire_credential
 from connections.services.errors import ConflictError, InvalidInputError
-from connections.services.inventory import InventoryFilter, take_inventory
-from connections.services.retirement import retire_credential
+from connections.services.org_connections.inventory import InventoryFilter, take_inventory
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.credentials.support import (

@@ -11,8 +11,8 @@ from pytest_django import Settings
 
 from connections.actors import Actor, command_actor
 from connections.models import Credential, OrgConnectionSnapshot, Person, Policy
-from connections.services import credentials, verification
-from connections.services.credential_rules import cleaned_keys
+from connections.services.credentials import credentials, verification
+from connections.services.credentials.credential_rules import cleaned_keys
 from connections.services.errors import InvalidInputError
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, codes, keys_of, pasted, rungs

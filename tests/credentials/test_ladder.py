@@ -4,7 +4,7 @@ import pytest
 
 from connections.actors import command_actor
 from connections.models import AuditEvent, Credential, Listing, OrgConnectionSnapshot
-from connections.services import credentials
+from connections.services.credentials import credentials
 from connections.services.errors import UnavailableError
 from sandbox import faults
 from sandbox.entities import READ, WRITE

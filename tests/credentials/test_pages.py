@@ -14,7 +14,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from connections.models import AuditEvent, Credential, Person, PersonSession, Policy, Role, State
-from connections.services import credentials as acts
+from connections.services.credentials import credentials as acts
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, deletion_of, fields_of, second_pair
 from tests.support.people import make_person

@@ -10,9 +10,10 @@ from django.db import connection
 
 from connections.actors import command_actor
 from connections.models import Credential, Deletion, State
-from connections.services import credentials, sending
+from connections.services.credentials import credentials
+from connections.services.credentials.retirement import retire_credential
+from connections.services.deletions import sending
 from connections.services.errors import ActError
-from connections.services.retirement import retire_credential
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, codes, deletion_of, keys_of, second_pair
 

@@ -8,7 +8,8 @@ from pytest_django import Settings
 
 from connections.actors import command_actor
 from connections.datadog.client import close_connections
-from connections.services import credentials, readings
+from connections.services.credentials import credentials
+from connections.services.org_connections import readings
 from tests.credentials.intercept import Interceptor
 from tests.credentials.support import pasted
 

@@ -7,7 +7,7 @@ import pytest
 
 from connections.actors import person_actor
 from connections.models import Credential, Deletion, Person
-from connections.services import deletions, reviews
+from connections.services.deletions import deletions, reviews
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential

@@ -7,18 +7,17 @@ import pytest
 
 from connections.actors import WORKER, Actor, person_actor
 from connections.models import Attempt, Credential, Deletion, Outcome, Person, Policy, State
-from connections.services import (
+from connections.services.deletions import (
     approvals,
     deletions,
-    org_connections,
-    readings,
     reconciliation,
     reviews,
     sending,
     transitions,
 )
+from connections.services.deletions.transitions import Next
 from connections.services.errors import BlockedError, ConflictError, InvalidInputError
-from connections.services.transitions import Next
+from connections.services.org_connections import org_connections, readings
 from sandbox.faults import ANSWERS_200_WITHOUT_DELETING, ANSWERS_404
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
@@ -93,7 +92,9 @@ def test_a_right_lost_while_it_is_read_again_sends_nothing(
         ada.groups.clear()
         return fetched
 
-    monkeypatch.setattr("connections.services.readings.fetch", fetch_and_lose_the_right)
+    monkeypatch.setattr(
+        "connections.services.org_connections.readings.fetch", fetch_and_lose_the_right
+    )
     with pytest.raises(BlockedError):
         confirmed(approved, ada)
     assert not Attempt.objects.exists()
@@ -198,7 +199,7 @@ def test_a_reason_that_nobody_could_read_is_none(
 def test_a_look_that_fails_after_sending_does_not_say_that_nothing_was_sent(
     ask: Ask, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent = "connections.services.sending._send"
+    sent = "connections.services.deletions.sending._send"
     send: Callable[..., object] = sending._send
 
     def send_and_lose_the_ring(**arguments: object) -> object:

@@ -7,8 +7,10 @@ from django.test import Client
 
 from connections.actors import command_actor, person_actor
 from connections.models import AuditEvent, Deletion, Outcome, Person
-from connections.services import audit, comments, erasure, history
-from connections.services.history import HistoryFilter
+from connections.services.deletions import comments
+from connections.services.history import history
+from connections.services.history.history import HistoryFilter
+from connections.services.record import audit, erasure
 from connections.views import limits
 from tests.flows.support import HTMX, post_htmx, read
 from tests.history.conftest import Make, credential, make

@@ -26,17 +26,11 @@ from connections.models import (
     Role,
     State,
 )
-from connections.services import (
-    approvals,
-    deletions,
-    due,
-    org_connections,
-    protections,
-    reviews,
-    sending,
-)
-from connections.services.erasure import erase_person
+from connections.services.deletions import approvals, deletions, reviews, sending
 from connections.services.errors import BlockedError, ConflictError, InvalidInputError
+from connections.services.operations import due
+from connections.services.org_connections import org_connections, protections
+from connections.services.record.erasure import erase_person
 from sandbox.faults import CUT_AFTER_READING, rate_limited
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask

@@ -7,8 +7,8 @@ import pytest
 
 from connections.datadog.errors import Verdict
 from connections.models import Cause, Deletion, Outcome, Policy, State
-from connections.services import transitions
-from connections.services.transitions import Next, next_after_answer
+from connections.services.deletions import transitions
+from connections.services.deletions.transitions import Next, next_after_answer
 
 THEN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from connections.models import Checkpoint, Person
-from connections.services import checkpoints
+from connections.services.record import checkpoints
 from connections.signing_key import load_signing_key
 from sandbox.server import SandboxServer
 from tests.evidence.support import Made, live, make, rotate

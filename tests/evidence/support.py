@@ -16,16 +16,12 @@ from uuid import UUID, uuid4
 from connections.actors import Actor, command_actor, person_actor
 from connections.evidence import verify
 from connections.models import Credential, Deletion, Person, Policy
-from connections.services import (
-    approvals,
-    bundles,
-    checkpoints,
-    deletions,
-    org_connections,
-    reviews,
-)
-from connections.services.bundle_contents import as_document
-from connections.services.history import HistoryFilter
+from connections.services.bundles import bundles
+from connections.services.bundles.bundle_contents import as_document
+from connections.services.deletions import approvals, deletions, reviews
+from connections.services.history.history import HistoryFilter
+from connections.services.org_connections import org_connections
+from connections.services.record import checkpoints
 from connections.signed_notes import signature_line
 from connections.signing_key import SigningKey, load_signing_key
 from sandbox import faults

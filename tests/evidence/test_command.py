@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from connections.evidence import verify
 from connections.models import AuditEvent, Deletion
-from connections.services import bundles
+from connections.services.bundles import bundles
 from tests.evidence.support import complaint, run_verifier
 
 pytestmark = pytest.mark.usefixtures("history")

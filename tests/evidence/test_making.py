@@ -15,11 +15,13 @@ from pytest_django import Settings
 from connections import clock
 from connections.actors import Actor, command_actor, person_actor
 from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
-from connections.services import audit, audit_verification, bundles, erasure, reconciliation
-from connections.services.audit import Code
-from connections.services.bundle_files import BundleError
+from connections.services.bundles import bundles
+from connections.services.bundles.bundle_files import BundleError
+from connections.services.deletions import reconciliation
 from connections.services.errors import InvalidInputError
-from connections.services.history import HistoryFilter
+from connections.services.history.history import HistoryFilter
+from connections.services.record import audit, audit_verification, erasure
+from connections.services.record.audit import Code
 from connections.signing_key import SigningKeyError
 from sandbox.server import SandboxServer
 from tests.evidence.support import ASKED, ONLY, complaint, files_of, make, read_all, request

@@ -13,8 +13,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from connections.models import AuditEvent, Deletion, Person
-from connections.services.filters import filter_words
-from connections.services.history import HistoryFilter
+from connections.services.history.filters import filter_words
+from connections.services.history.history import HistoryFilter
 from tests.evidence.support import complaint, files_of, make
 from tests.flows.support import read
 

@@ -12,8 +12,9 @@ from django.test import Client
 
 from connections import chain
 from connections.models import AuditEvent, AuditHead, Person
-from connections.services import audit_trail, erasable, exports
-from connections.services.audit import Code
+from connections.services import exports
+from connections.services.record import audit_trail, erasable
+from connections.services.record.audit import Code
 from tests.audit_page.support import add_event
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]

@@ -19,9 +19,11 @@ from pytest_django.live_server_helper import LiveServer
 
 from connections.actors import command_actor
 from connections.models import AuditEvent, Checkpoint, Deletion, Person
-from connections.services import checkpoints, exporting, exports, history
-from connections.services.audit import Code
-from connections.services.history import HistoryFilter
+from connections.services import exporting, exports
+from connections.services.history import history
+from connections.services.history.history import HistoryFilter
+from connections.services.record import checkpoints
+from connections.services.record.audit import Code
 from connections.signed_notes import parse
 from tests.history.conftest import Make
 from tests.support.processes import until

@@ -14,7 +14,7 @@ from django.utils import timezone
 from connections.actors import command_actor
 from connections.models import Credential, Deletion, KeyPair, Policy
 from connections.secret import Secret
-from connections.services import org_connections
+from connections.services.org_connections import org_connections
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
 from tests.support.sandbox import key_pair_of, org_named

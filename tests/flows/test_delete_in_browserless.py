@@ -7,7 +7,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections.datadog.client import close_connections
 from connections.models import Deletion
-from connections.services import sending
+from connections.services.deletions import sending
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from connections.models import Credential, Deletion
-from connections.services import audit, readings, sending
+from connections.services.deletions import sending
+from connections.services.org_connections import readings
+from connections.services.record import audit
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, Page, read

@@ -7,7 +7,7 @@ import pytest
 
 from connections.actors import person_actor
 from connections.models import Credential, Deletion, Person, Policy, Role
-from connections.services import approvals, deletions, reviews
+from connections.services.deletions import approvals, deletions, reviews
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential

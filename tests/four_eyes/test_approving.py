@@ -17,8 +17,9 @@ from connections.models import (
     State,
     approval_digest_of,
 )
-from connections.services import approvals, due, endings, sending
+from connections.services.deletions import approvals, endings, sending
 from connections.services.errors import BlockedError, ConflictError, InvalidInputError
+from connections.services.operations import due
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer

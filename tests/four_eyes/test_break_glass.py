@@ -23,8 +23,10 @@ from connections.models import (
     Role,
     State,
 )
-from connections.services import break_glass, erasure, exports
+from connections.services import exports
+from connections.services.deletions import break_glass
 from connections.services.errors import BlockedError, ConflictError, InvalidInputError
+from connections.services.record import erasure
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer

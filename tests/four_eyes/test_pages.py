@@ -7,7 +7,7 @@ from django.test import Client
 from django.test.client import Client as Browser
 
 from connections.models import AuditEvent, Credential, Deletion, Person, Policy
-from connections.services import fresh_looks
+from connections.services.deletions import fresh_looks
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer

@@ -7,7 +7,7 @@ from django.test import Client
 
 from connections.findings import Finding, Level
 from connections.models import Credential, Person, Policy, Role
-from connections.services import diagnosis
+from connections.services.operations import diagnosis
 from sandbox.entities import Connection
 from tests.flows.support import Desk, read
 from tests.support.people import make_person

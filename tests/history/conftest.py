@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from connections.models import Credential, Deletion, Outcome, Person, Policy, State
-from connections.services.history import search_text_of
+from connections.services.history.history import search_text_of
 
 START = datetime(2026, 1, 1, 9, 0, tzinfo=UTC)
 Make = Callable[..., Deletion]

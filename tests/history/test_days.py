@@ -11,9 +11,10 @@ from django.test import Client
 
 from connections.actors import person_actor
 from connections.models import Outcome, Person, State
-from connections.services import audit_trail, history
-from connections.services.audit import Code
 from connections.services.days import by_day
+from connections.services.history import history
+from connections.services.record import audit_trail
+from connections.services.record.audit import Code
 from tests.audit_page.support import add_event
 from tests.flows.support import read
 from tests.history.conftest import Make

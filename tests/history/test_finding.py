@@ -7,8 +7,8 @@ import pytest
 
 from connections.actors import person_actor
 from connections.models import Deletion, Outcome, Person, State
-from connections.services import history
-from connections.services.history import Cursor, HistoryFilter
+from connections.services.history import history
+from connections.services.history.history import Cursor, HistoryFilter
 from tests.history.conftest import START, Make
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]

@@ -13,7 +13,9 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from connections.models import AuditEvent, Outcome, Person, State
-from connections.services import audit, exports, history
+from connections.services import exports
+from connections.services.history import history
+from connections.services.record import audit
 from tests.history.conftest import Make
 
 pytestmark = pytest.mark.django_db

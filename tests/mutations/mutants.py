@@ -37,10 +37,10 @@ def _without_permission(path: str, old: str, act: str) -> Mutant:
 SAFEGUARDS = "tests/test_safeguards.py"
 TRANSPORT = "connections/datadog/transport.py"
 LANES = "connections/datadog/lanes.py"
-SENDING = "connections/services/sending.py"
+SENDING = "connections/services/deletions/sending.py"
 MOVE = "filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)"
-TRANSITIONS = "connections/services/transitions.py"
-DELETIONS = "connections/services/deletions.py"
+TRANSITIONS = "connections/services/deletions/transitions.py"
+DELETIONS = "connections/services/deletions/deletions.py"
 VERIFIER = "connections/evidence/verify.py"
 
 NETWORK = (
@@ -204,14 +204,14 @@ RECORD = (
     ),
     _mutant(
         "earlier ambiguous attempts are looked up",
-        "connections/services/answers.py",
+        "connections/services/deletions/answers.py",
         "deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()",
         "False",
         f"{SAFEGUARDS}::test_a_404_after_a_lost_answer_is_not_called_absent_before",
     ),
     _mutant(
         "a late answer changes no state",
-        "connections/services/answers.py",
+        "connections/services/deletions/answers.py",
         "attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING",
         "attempt.is_late = False",
         "tests/deletions/test_record.py::test_a_late_answer_is_kept_and_changes_no_state",
@@ -225,7 +225,7 @@ RECORD = (
     ),
     _mutant(
         "only a complete listing says absent",
-        "connections/services/looks.py",
+        "connections/services/deletions/looks.py",
         "    return False if reading.is_complete else None\n",
         "    return False\n",
         "tests/flows/test_follow_up.py::test_a_look_that_fails_leaves_it_unknown_and_says_why",
@@ -235,7 +235,7 @@ RECORD = (
 REVIEW = (
     _mutant(
         "the digest before sending",
-        "connections/services/rereading.py",
+        "connections/services/deletions/rereading.py",
         "    if digest == deletion.digest:\n",
         "    if digest:\n",
         "tests/flows/test_delete_in_browserless.py::test_what_changed_since_the_review_is_not_sent",
@@ -249,7 +249,7 @@ REVIEW = (
     ),
     _mutant(
         "the confirmation when asking",
-        "connections/services/deletion_rules.py",
+        "connections/services/deletions/deletion_rules.py",
         "    if not shown.needs_approval and not reviews.confirmation_matches(\n",
         "    if False and not reviews.confirmation_matches(\n",
         "tests/flows/test_ask.py::test_what_is_wrong_is_said_and_everything_typed_is_still_there",
@@ -302,49 +302,49 @@ REVIEW = (
         f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[execute]",
     ),
     _without_permission(
-        "reconciliation.py",
+        "deletions/reconciliation.py",
         "    policies.require(\n"
         "        policies.can_use(actor, credential_id=deletion.credential_id),\n"
         '        "check a deletion with Datadog",\n    )',
         "check",
     ),
     _without_permission(
-        "endings.py",
+        "deletions/endings.py",
         "    policies.require(\n"
         "        policies.can_use(actor, credential_id=deletion.credential_id), "
         '"close a deletion"\n    )',
         "close",
     ),
     _without_permission(
-        "endings.py",
+        "deletions/endings.py",
         "    policies.require(policies.can_withdraw(actor, deletion=deletion), "
         '"withdraw this deletion")',
         "withdraw",
     ),
     _without_permission(
-        "approvals.py",
+        "deletions/approvals.py",
         "    policies.require(\n"
         "        policies.can_approve(actor, deletion=deletion), "
         '"approve or decline this deletion"\n    )\n',
         "approve",
     ),
     _without_permission(
-        "history.py",
+        "history/history.py",
         '    policies.require(policies.can_see(actor), "see the history")',
         "look",
     ),
     _without_permission(
-        "history.py",
+        "history/history.py",
         '    policies.require(policies.can_export(actor), "export deletions")',
         "export",
     ),
     _without_permission(
-        "comments.py",
+        "deletions/comments.py",
         '    policies.require(policies.can_comment(actor), "comment on deletions")',
         "comment",
     ),
     _without_permission(
-        "bundles.py",
+        "bundles/bundles.py",
         '    policies.require(policies.can_audit(actor), "make an evidence bundle")',
         "bundle",
     ),
@@ -389,7 +389,7 @@ BUNDLES = (
     ),
     _mutant(
         "bundle: read at one moment",
-        "connections/services/bundles.py",
+        "connections/services/bundles/bundles.py",
         "        with parts() as files, one_moment():\n",
         "        with parts() as files:\n",
         "tests/evidence/test_meanwhile.py::test_nobody_waits_and_what_comes_meanwhile_is_not_in_it",
@@ -409,7 +409,7 @@ WITHIN = (
     ),
     _mutant(
         "a protected connection is not approved",
-        "connections/services/approvals.py",
+        "connections/services/deletions/approvals.py",
         "    protections.require_unprotected(protections.protection_against(deletion))\n",
         "",
         f"{PROTECTED}::test_approving_is_refused",
@@ -424,7 +424,7 @@ WITHIN = (
     ),
     _mutant(
         "nobody lifts their own protection",
-        "connections/services/protections.py",
+        "connections/services/org_connections/protections.py",
         "    check_not_own(protection, actor=actor)\n    policies.require(",
         "    policies.require(",
         f"{PROTECTED}::test_nobody_lifts_their_own_not_even_an_administrator",
@@ -458,7 +458,7 @@ WITHIN = (
 KEEPING = (
     _mutant(
         "shipping the record wakes no shipper",
-        "connections/services/audit_shipping.py",
+        "connections/services/record/audit_shipping.py",
         'event.details.get("what") != WHAT',
         "True",
         "tests/exports/test_audit_events.py::test_two_shippers_do_not_keep_each_other_awake",
@@ -502,21 +502,21 @@ KEEPING = (
     ),
     _mutant(
         "no backup beside the key ring",
-        "connections/services/backups.py",
+        "connections/services/operations/backups.py",
         "    if Path(settings.KEYRING_FILE).resolve().is_relative_to(directory.resolve()):\n",
         "    if False:\n",
         "tests/test_backups.py::test_no_backup_is_put_beside_the_key_ring",
     ),
     _mutant(
         "the digest of a backup",
-        "connections/services/restoring.py",
+        "connections/services/operations/restoring.py",
         "        if (digest.hexdigest(), size) != (manifest.sha256, manifest.size):\n",
         "        if False:\n",
         "tests/test_backups.py::test_a_backup_that_is_not_whole_is_refused",
     ),
     _mutant(
         "a restore asks before it replaces",
-        "connections/services/restoring.py",
+        "connections/services/operations/restoring.py",
         "    if aside is None:\n",
         "    if False:\n",
         "tests/test_backups.py::test_a_database_that_holds_something_is_not_overwritten",
@@ -589,21 +589,21 @@ DELIVERING = "tests/notices/test_deliveries.py"
 NOTICES = (
     _mutant(
         "no act without its notices",
-        "connections/services/audit.py",
+        "connections/services/record/audit.py",
         "        notices.announce(events=events)\n",
         "",
         "tests/notices/test_outbox.py::test_asking_and_approving_in_the_pages_tells_the_other_side",
     ),
     _mutant(
         "a notice is claimed before it is sent",
-        "connections/services/deliveries.py",
+        "connections/services/notices/deliveries.py",
         "due.update(due_at=clock.now() + CLAIM_TIMEOUT, tries",
         "due.update(tries",
         f"{DELIVERING}::test_what_was_sent_and_not_written_down_is_sent_again_with_the_same_id",
     ),
     _mutant(
         "a frozen courier overwrites nothing",
-        "connections/services/deliveries.py",
+        "connections/services/notices/deliveries.py",
         "state=State.WAITING, tries=notice.tries)",
         "tries__gte=0)",
         f"{DELIVERING}::test_a_frozen_worker_does_not_overwrite_what_another_wrote",
@@ -632,7 +632,7 @@ NOTICES = (
     ),
     _mutant(
         "a mail server's refusal holds no address",
-        "connections/services/channels.py",
+        "connections/services/notices/channels.py",
         '_ADDRESS.sub("…", said.replace(address, "…"))',
         "said",
         f"{DELIVERING}::test_what_a_mail_server_does_not_take_is_tried_again",
@@ -650,21 +650,21 @@ TAMPERING = "tests/audit/test_tampering.py"
 EVIDENCE = (
     _mutant(
         "each event names the hash it was chained to",
-        "connections/services/audit_rows.py",
+        "connections/services/record/audit_rows.py",
         "    if chained_to != previous:\n",
         "    if False:\n",
         f"{TAMPERING}::test_an_edited_event_whose_hash_was_made_anew_is_named_and_not_the_next",
     ),
     _mutant(
         "the former key signs a rotation",
-        "connections/services/audit_keys.py",
+        "connections/services/record/audit_keys.py",
         "        and old.has_made(told[2], of=statement)\n",
         "",
         f"{TAMPERING}::test_a_rotation_that_the_former_key_did_not_sign_is_named",
     ),
     _mutant(
         "a checkpoint is signed by the key in force",
-        "connections/services/audit_keys.py",
+        "connections/services/record/audit_keys.py",
         "        if known[self._now].has_signed(note):\n",
         "        if self.check_any(note):\n",
         f"{TAMPERING}::test_a_checkpoint_signed_with_a_key_before_its_time_is_named",
@@ -679,7 +679,7 @@ EVIDENCE = (
     ),
     _mutant(
         "an event behind the end is noticed",
-        "connections/services/audit_verification.py",
+        "connections/services/record/audit_verification.py",
         "    if before.events > size:\n",
         "    if False:\n",
         f"{TAMPERING}::test_an_event_put_behind_the_end_is_named",
@@ -704,7 +704,7 @@ SIGN_IN = (
     ),
     _mutant(
         "the issuer counts, not the subject alone",
-        "connections/services/provider_accounts.py",
+        "connections/services/people/provider_accounts.py",
         "filter(issuer=issuer, subject=subject)",
         "filter(subject=subject)",
         f"{PROVIDER}/test_sign_in.py::test_the_same_subject_at_another_issuer_is_somebody_else",
@@ -729,13 +729,13 @@ SIGN_IN = (
 APPROVING = "tests/four_eyes/test_approving.py"
 BY_THE_DATABASE = "tests/four_eyes/test_database.py"
 BREAKING = "tests/four_eyes/test_break_glass.py"
-BREAK_GLASS = "connections/services/break_glass.py"
+BREAK_GLASS = "connections/services/deletions/break_glass.py"
 TRIGGERS = "connections/migrations/0005_four_eyes.py"
 
 FOUR_EYES = (
     _mutant(
         "an approval is of what was shown",
-        "connections/services/approvals.py",
+        "connections/services/deletions/approvals.py",
         "    if digest != deletion.approval_digest:\n",
         "    if False:\n",
         f"{APPROVING}::test_an_approval_is_of_all_that_was_shown",
@@ -749,7 +749,7 @@ FOUR_EYES = (
     ),
     _mutant(
         "what changed is not approved",
-        "connections/services/approvals.py",
+        "connections/services/deletions/approvals.py",
         "    if not look.may_be_approved:\n",
         "    if False:\n",
         f"{APPROVING}::test_what_changed_meanwhile_is_settled_and_cannot_be_approved",

@@ -8,7 +8,7 @@ from tests.mutations.mutants import MUTANTS, Edit, Mutant
 from tests.mutations.running import ROOT, copy_tree, misplaced, try_mutant
 
 A_QUICK_TEST = "tests/deletions/test_transitions.py::test_a_refusal_settles"
-TRANSITIONS = "connections/services/transitions.py"
+TRANSITIONS = "connections/services/deletions/transitions.py"
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

@@ -11,7 +11,7 @@ from pytest_django import Settings
 from connections.actors import WORKER, person_actor
 from connections.models import Deletion, Person, Policy
 from connections.secret import Secret
-from connections.services import audit, erasable
+from connections.services.record import audit, erasable
 from connections.webhooks import new_secret_text
 from orgadmin.private_files import create_private_text
 from sandbox.server import SandboxServer

@@ -6,9 +6,11 @@ from pytest_django import Settings
 
 from connections.actors import WORKER
 from connections.models import AuditEvent, AuditVerification, Deletion, Notice, Person
-from connections.services import alarms, audit, notices, verifications
-from connections.services.audit_rows import Fault
-from connections.services.audit_verification import Report
+from connections.services.notices import notices
+from connections.services.operations import alarms
+from connections.services.record import audit, verifications
+from connections.services.record.audit_rows import Fault
+from connections.services.record.audit_verification import Report
 from tests.notices.conftest import Tell
 from tests.support.clock import SettableClock
 

@@ -9,7 +9,7 @@ import pytest
 
 from connections.couriers import Courier
 from connections.models import Notice
-from connections.services import deliveries
+from connections.services.notices import deliveries
 from tests.datadog.servers import ScriptedServer, answer, say, say_and_wait
 from tests.support.processes import ROOT, Running, clean_environment, manage
 

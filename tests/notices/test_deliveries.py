@@ -16,7 +16,8 @@ from django.db import connection
 from pytest_django import Settings
 
 from connections.models import AuditEvent, Notice, Person
-from connections.services import audit, channels, deliveries
+from connections.services.notices import channels, deliveries
+from connections.services.record import audit
 from tests.datadog.servers import (
     Play,
     ScriptedServer,
@@ -189,7 +190,7 @@ def test_nothing_is_open_while_a_receiver_answers(
         depths.append(len(connection.savepoint_ids))
         return send(**arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("connections.services.channels.send", spy)
+    monkeypatch.setattr("connections.services.notices.channels.send", spy)
     tell()
     before = len(connection.savepoint_ids)
     deliveries.work_off(channel=WEBHOOK)
@@ -201,7 +202,7 @@ def test_what_was_sent_and_not_written_down_is_sent_again_with_the_same_id(
 ) -> None:
     tell()
     with monkeypatch.context() as patch:
-        patch.setattr("connections.services.deliveries._note", _die)
+        patch.setattr("connections.services.notices.deliveries._note", _die)
         with pytest.raises(SystemExit):
             deliveries.work_off(channel=WEBHOOK)
     assert deliveries.work_off(channel=WEBHOOK) == 0

@@ -13,7 +13,8 @@ from pytest_django import Settings
 
 from connections.actors import WORKER
 from connections.models import Checkpoint, Notice
-from connections.services import audit, checkpoints, deliveries
+from connections.services.notices import deliveries
+from connections.services.record import audit, checkpoints
 from tests.datadog.servers import ScriptedServer, Seen
 from tests.notices.conftest import Tell
 

@@ -12,7 +12,8 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from connections import wording
 from connections.actors import WORKER, person_actor
 from connections.models import Approval, Deletion, Notice, Person, Policy, Role
-from connections.services import audit, checkpoints, erasure, notices
+from connections.services.notices import notices
+from connections.services.record import audit, checkpoints, erasure
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, store_credential
 from tests.notices.conftest import Tell

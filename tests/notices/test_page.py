@@ -11,7 +11,8 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from connections.actors import WORKER
 from connections.models import AuditEvent, Notice, Person
-from connections.services import audit, checkpoints, deliveries
+from connections.services.notices import deliveries
+from connections.services.record import audit, checkpoints
 from connections.wording import counted
 from tests.datadog.servers import ScriptedServer, answer, say
 from tests.flows.support import read

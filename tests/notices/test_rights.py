@@ -11,15 +11,10 @@ from pytest_django import Settings
 from connections import clock
 from connections.actors import Actor, person_actor
 from connections.models import AccessKind, Credential, Notice, Person, Policy, Role
-from connections.services import (
-    break_glass,
-    credential_access,
-    credentials,
-    email_addresses,
-    people,
-    provider_accounts,
-)
-from connections.services.messages import Message, message_of
+from connections.services.credentials import credential_access, credentials
+from connections.services.deletions import break_glass
+from connections.services.notices.messages import Message, message_of
+from connections.services.people import email_addresses, people, provider_accounts
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
 from tests.support.people import make_person

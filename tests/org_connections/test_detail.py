@@ -9,7 +9,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections.actors import command_actor
 from connections.models import Credential, Person
-from connections.services import org_connections
+from connections.services.org_connections import org_connections
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
 from tests.flows.support import Page, read, store_credential

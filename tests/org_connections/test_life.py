@@ -20,7 +20,9 @@ from connections.models import (
     Person,
     Policy,
 )
-from connections.services import audit, comments, contradictions, org_connections, protections
+from connections.services.deletions import comments, contradictions
+from connections.services.org_connections import org_connections, protections
+from connections.services.record import audit
 from connections.views import org_connection_life
 from sandbox.entities import Connection
 from sandbox.faults import ANSWERS_500

@@ -17,7 +17,7 @@ from connections.models import (
     Protection,
     ProtectionLifting,
 )
-from connections.services import protections
+from connections.services.org_connections import protections
 from sandbox.entities import Connection
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer

@@ -11,8 +11,8 @@ from django.urls import reverse
 
 from connections.actors import command_actor, person_actor
 from connections.models import AuditEvent, Person
-from connections.services.email_addresses import change_email
 from connections.services.errors import InvalidInputError
+from connections.services.people.email_addresses import change_email
 from tests.people.test_passwords import RESET, mailed_link
 from tests.support.people import PASSWORD, just_signed_in
 

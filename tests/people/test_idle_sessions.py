@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from connections.actors import command_actor
 from connections.models import Person, PersonSession
-from connections.services import people
+from connections.services.people import people
 from connections.sessions import ENDS_AT
 from tests.flows.support import HTMX
 from tests.people.test_sessions import is_signed_in, signed_in

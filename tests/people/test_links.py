@@ -9,8 +9,8 @@ from pytest_django import Settings
 
 from connections.actors import command_actor, person_actor
 from connections.models import AuditEvent, Person, SignInLink
-from connections.services import people
 from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.people import people
 from tests.support.clock import SettableClock
 from tests.support.people import PASSWORD
 

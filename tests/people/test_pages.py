@@ -8,7 +8,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from connections.models import AuditEvent, Person, Role, SignInLink
-from connections.services import people
+from connections.services.people import people
 from tests.support.people import make_person
 
 ClientOf = Callable[[Person], Client]

@@ -11,8 +11,8 @@ from django.db import connection
 from connections import clock
 from connections.actors import command_actor
 from connections.models import Person
-from connections.services import people
 from connections.services.errors import ConflictError
+from connections.services.people import people
 from tests.support.people import make_person
 
 pytestmark = [

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from connections.actors import command_actor
 from connections.models import AuditEvent, Person
-from connections.services.keys import rotate_encryption_key
+from connections.services.operations.keys import rotate_encryption_key
 from tests.support.people import PASSWORD, code_of, just_signed_in
 
 ClientOf = Callable[[Person], Client]

@@ -12,7 +12,7 @@ from django.urls import reverse
 from connections import clock as now
 from connections.actors import Actor, command_actor, person_actor
 from connections.models import AuditEvent, Person, PersonSession
-from connections.services import people, sessions
+from connections.services.people import people, sessions
 from connections.wording.browsers import browser_words
 from tests.support.people import PASSWORD
 

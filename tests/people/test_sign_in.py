@@ -13,7 +13,7 @@ from connections.accounts import MFAAdapter, client_address
 from connections.actors import command_actor
 from connections.encryption import DecryptionError, check_key_ring_opens_everything
 from connections.models import AuditEvent, Person
-from connections.services.keys import rotate_encryption_key
+from connections.services.operations.keys import rotate_encryption_key
 from tests.support.people import PASSWORD
 
 LOGIN = "/accounts/login/"

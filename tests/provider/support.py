@@ -7,7 +7,7 @@ import requests
 from django.test import Client
 
 from connections.models import AuditEvent, Person, ProviderAccount
-from connections.services import provider_accounts
+from connections.services.people import provider_accounts
 from tests.support.people import person_as_administrator
 from tests.support.provider import TestProvider
 

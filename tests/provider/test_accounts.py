@@ -9,8 +9,8 @@ from django.urls import reverse
 
 from connections.actors import Actor, person_actor
 from connections.models import AuditEvent, Person, ProviderAccount
-from connections.services import provider_accounts
 from connections.services.errors import ConflictError, InvalidInputError
+from connections.services.people import provider_accounts
 from tests.provider.support import START, connect, is_signed_in, last_event, walk
 from tests.support.people import just_signed_in
 from tests.support.provider import TestProvider

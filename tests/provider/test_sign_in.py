@@ -8,7 +8,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from connections.models import AuditEvent, Person, ProviderAccount
-from connections.services import people
+from connections.services.people import people
 from tests.provider.support import START, connect, is_signed_in, last_event, walk, way_back
 from tests.support.clock import SettableClock
 from tests.support.people import person_as_administrator

@@ -8,7 +8,7 @@ from django.test import Client
 
 from connections.actors import person_actor
 from connections.models import OrgConnectionKey, Person
-from connections.services import protections
+from connections.services.org_connections import protections
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, store_credential
 from tests.support.people import let_proof_age, make_person

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from connections import clock
 from connections.models import AuditEvent, Person
-from connections.services import people
+from connections.services.people import people
 from tests.support.people import PASSWORD, code_of, let_proof_age
 from tests.test_access import SIGNED_IN_OF_ALLAUTH
 

@@ -14,8 +14,8 @@ from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.credential_documents import credential_document, credential_text
 from connections.models import KeyPair
 from connections.secret import Secret
-from connections.services import credentials
-from connections.services.credential_reading import connection_count
+from connections.services.credentials import credentials
+from connections.services.credentials.credential_reading import connection_count
 from connections.sites import all_sites
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from connections.actors import command_actor
 from connections.management.base import OrgAdminCommand
 from connections.models import Role
-from connections.services import people
+from connections.services.people import people
 
 
 class Command(OrgAdminCommand):

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 
 from connections.actors import command_actor
 from connections.management.base import OrgAdminCommand
-from connections.services.backups import DATABASE_NAME, make_backup
+from connections.services.operations.backups import DATABASE_NAME, make_backup
 from orgadmin.private_files import PrivateFileError
 
 

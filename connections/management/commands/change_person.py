@@ -6,7 +6,8 @@ from typing import Any
 from connections.actors import command_actor
 from connections.management.base import OrgAdminCommand
 from connections.models import Person, Role
-from connections.services import break_glass, people
+from connections.services.deletions import break_glass
+from connections.services.people import people
 
 
 class Command(OrgAdminCommand):

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from connections.actors import command_actor
 from connections.models import Person
-from connections.services import people
+from connections.services.people import people
 
 
 class Command(DjangoCommand):

@@ -12,18 +12,18 @@ from connections.actors import command_actor
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.models import Cause as OurCause
 from connections.models import Credential, Deletion, Listing, Outcome, Person, Policy, State
-from connections.services import (
+from connections.services import exports
+from connections.services.deletions import (
     deletion_rules,
     deletions,
     endings,
-    exports,
-    org_connections,
     reviews,
     tickets,
     transitions,
 )
+from connections.services.deletions.reviews import Review
 from connections.services.errors import Kept, SentError
-from connections.services.reviews import Review
+from connections.services.org_connections import org_connections
 
 STILL_LISTED = 9
 _OF_OUTCOME = {

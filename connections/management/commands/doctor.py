@@ -5,7 +5,7 @@ from typing import Any
 
 from connections.findings import Level
 from connections.management.base import FAILED, OrgAdminCommand
-from connections.services.diagnosis import diagnose
+from connections.services.operations.diagnosis import diagnose
 
 _MARKS = {Level.OK: "ok     ", Level.WARNING: "warning", Level.ERROR: "ERROR  "}
 

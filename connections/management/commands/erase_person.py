@@ -6,7 +6,7 @@ from typing import Any
 from connections.actors import command_actor
 from connections.management.base import OrgAdminCommand
 from connections.models import Person
-from connections.services.erasure import erase_person
+from connections.services.record.erasure import erase_person
 
 
 class Command(OrgAdminCommand):

@@ -5,7 +5,7 @@ from typing import Any
 
 from connections.actors import command_actor
 from connections.management.exporting import ExportCommand
-from connections.services import audit_shipping
+from connections.services.record import audit_shipping
 
 
 class Command(ExportCommand):

@@ -7,7 +7,8 @@ from connections import clock
 from connections.actors import command_actor
 from connections.forms.history import HistoryForm
 from connections.management.exporting import ExportCommand
-from connections.services import exports, history
+from connections.services import exports
+from connections.services.history import history
 
 FILTERS = {
     "since": ("DATE", "Asked on this day (2026-01-31, UTC) or later."),

@@ -6,9 +6,14 @@ from typing import Any
 from connections.actors import command_actor
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.models import Credential, Listing
-from connections.services import exports, org_connections
-from connections.services.inventory import InventoryFilter, InventoryRow, take_inventory
-from connections.services.trouble import words_for
+from connections.services import exports
+from connections.services.org_connections import org_connections
+from connections.services.org_connections.inventory import (
+    InventoryFilter,
+    InventoryRow,
+    take_inventory,
+)
+from connections.services.org_connections.trouble import words_for
 
 COLUMNS = (
     "id",

@@ -14,9 +14,9 @@ from connections.actors import command_actor
 from connections.forms.history import HistoryForm
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.commands.export_deletions import FILTERS, form_words
-from connections.services import history
-from connections.services.bundles import Bundle, make_bundle, verifier_digest
-from connections.services.filters import period_words
+from connections.services.bundles.bundles import Bundle, make_bundle, verifier_digest
+from connections.services.history import history
+from connections.services.history.filters import period_words
 from connections.wording import counted
 
 # The history's filters; the period bears the names that the command is documented with.

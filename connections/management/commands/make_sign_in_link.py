@@ -7,7 +7,7 @@ from connections import clock
 from connections.actors import command_actor
 from connections.management.base import OrgAdminCommand
 from connections.models import Person
-from connections.services import people
+from connections.services.people import people
 
 
 class Command(OrgAdminCommand):

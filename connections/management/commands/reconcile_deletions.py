@@ -6,7 +6,8 @@ from connections import wording
 from connections.actors import command_actor
 from connections.management.base import OrgAdminCommand
 from connections.models import Deletion, State
-from connections.services import due, exports, spool
+from connections.services import exports
+from connections.services.operations import due, spool
 
 UNKNOWN = 6
 

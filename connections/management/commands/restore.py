@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 
 from connections.actors import command_actor
 from connections.management.base import OrgAdminCommand
-from connections.services.restoring import Restored, restore_backup
+from connections.services.operations.restoring import Restored, restore_backup
 
 
 class Command(OrgAdminCommand):

@@ -8,7 +8,11 @@ from django.core.management.base import BaseCommand, CommandError
 
 from connections.actors import command_actor
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
-from connections.services.keys import KeyRotation, rotate_encryption_key, stage_encryption_key
+from connections.services.operations.keys import (
+    KeyRotation,
+    rotate_encryption_key,
+    stage_encryption_key,
+)
 
 
 class Command(BaseCommand):

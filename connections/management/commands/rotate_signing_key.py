@@ -4,7 +4,7 @@ from typing import Any
 
 from connections.actors import command_actor
 from connections.management.base import OrgAdminCommand
-from connections.services.checkpoints import rotate_signing_key
+from connections.services.record.checkpoints import rotate_signing_key
 
 
 class Command(OrgAdminCommand):

@@ -14,7 +14,8 @@ from connections.actors import command_actor
 from connections.encryption import load_key_ring
 from connections.management.base import OrgAdminCommand
 from connections.models import Person
-from connections.services import backups, people
+from connections.services.operations import backups
+from connections.services.people import people
 from orgadmin import serving
 from orgadmin.supervisor import Together, end_with_parent, run_until_one_ends
 

@@ -9,7 +9,7 @@ from django.db import Error as DatabaseError
 
 from connections.management.base import OrgAdminCommand
 from connections.models import AuditHead
-from connections.services.audit_verification import CannotCheckError, Report, verify_record
+from connections.services.record.audit_verification import CannotCheckError, Report, verify_record
 from connections.signed_notes import split
 from connections.wording import counted
 

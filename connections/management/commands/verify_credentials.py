@@ -7,8 +7,8 @@ from connections.actors import command_actor
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.credential_documents import credential_document, credential_text
 from connections.models import Credential
-from connections.services import credentials
-from connections.services.org_connections import credentials_in_use
+from connections.services.credentials import credentials
+from connections.services.org_connections.org_connections import credentials_in_use
 
 
 class Command(OrgAdminCommand):

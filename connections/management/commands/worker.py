@@ -9,7 +9,7 @@ from typing import Any
 from connections import couriers
 from connections.management.base import OrgAdminCommand
 from connections.models import Notice
-from connections.services import deliveries
+from connections.services.notices import deliveries
 from connections.wording import counted
 from connections.worker import Worker
 from orgadmin.supervisor import end_with_parent

@@ -11,8 +11,8 @@ from tests.support.processes import ROOT
 TIME_OF_DAY = {("time", "time"), ("datetime", "now"), ("datetime", "utcnow"), ("timezone", "now")}
 # What is no deadline: when this machine wrote a file.
 NO_DEADLINE = {
-    ("connections/services/spool.py", "datetime.now"),
-    ("connections/services/restoring.py", "datetime.now"),
+    ("connections/services/operations/spool.py", "datetime.now"),
+    ("connections/services/operations/restoring.py", "datetime.now"),
 }
 FILES = sorted(
     path for part in ("services", "datadog") for path in (ROOT / "connections" / part).glob("*.py")

@@ -8,7 +8,8 @@ from django.test import Client
 
 from connections.actors import WORKER
 from connections.models import Deletion, Outcome, Person, State
-from connections.services import audit, due
+from connections.services.operations import due
+from connections.services.record import audit
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
@@ -138,7 +139,7 @@ def test_a_claim_made_before_it_was_set_back_is_still_given_up(
     def die(**_: object) -> None:
         raise KilledError
 
-    monkeypatch.setattr("connections.services.sending._send", die)
+    monkeypatch.setattr("connections.services.deletions.sending._send", die)
     with pytest.raises(KilledError):
         ask()
     deletion = Deletion.objects.get()
@@ -155,7 +156,7 @@ def test_the_fifth_request_that_could_not_leave_is_the_last_though_the_clock_wen
     deletion = ask(faults.rate_limited(reset="1"))
     sandbox.world.clear_faults()
     # A deadline that has passed before anything was begun: proof that nothing left.
-    monkeypatch.setattr("connections.services.sending.DELETE_SECONDS", -1.0)
+    monkeypatch.setattr("connections.services.deletions.sending.DELETE_SECONDS", -1.0)
     set_back(clock)
     for _ in range(5):
         assert deletion.state == State.WAITING

@@ -23,16 +23,12 @@ from django.test import Client  # noqa: E402
 from connections.actors import WORKER, command_actor, person_actor  # noqa: E402
 from connections.models import Credential, Deletion, KeyPair, Person, Role, State  # noqa: E402
 from connections.secret import Secret  # noqa: E402
-from connections.services import (  # noqa: E402
-    audit,
-    credentials,
-    deletions,
-    due,
-    org_connections,
-    reviews,
-    sending,
-)
+from connections.services.credentials import credentials  # noqa: E402
+from connections.services.deletions import deletions, reviews, sending  # noqa: E402
 from connections.services.errors import ActError  # noqa: E402
+from connections.services.operations import due  # noqa: E402
+from connections.services.org_connections import org_connections  # noqa: E402
+from connections.services.record import audit  # noqa: E402
 from tests.faults.concurrency.deciding import decide, guard  # noqa: E402
 from tests.flows.support import REASON, read  # noqa: E402
 from tests.support.people import make_person  # noqa: E402

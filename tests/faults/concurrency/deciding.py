@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from connections.actors import person_actor
 from connections.models import Credential, Deletion, Person, Policy, Role, State
-from connections.services import approvals, break_glass, deletions, endings, reviews
+from connections.services.deletions import approvals, break_glass, deletions, endings, reviews
 from connections.services.errors import ActError
 from tests.flows.support import REASON
 from tests.support.people import make_person

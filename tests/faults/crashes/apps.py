@@ -28,7 +28,7 @@ class CrashesConfig(AppConfig):
 
 def _shorten(plan: Plan) -> None:
     from connections import worker
-    from connections.services import sending, transitions
+    from connections.services.deletions import sending, transitions
 
     sending.DELETE_SECONDS = plan.delete_seconds
     transitions.CLAIM_TIMEOUT = timedelta(seconds=plan.claim_seconds)

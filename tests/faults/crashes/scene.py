@@ -31,7 +31,9 @@ from connections.models import (  # noqa: E402
     State,
 )
 from connections.secret import Secret  # noqa: E402
-from connections.services import credentials, deletions, org_connections, reviews, transitions  # noqa: E402
+from connections.services.credentials import credentials  # noqa: E402
+from connections.services.deletions import deletions, reviews, transitions  # noqa: E402
+from connections.services.org_connections import org_connections  # noqa: E402
 from tests.support.people import make_person  # noqa: E402
 
 

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from connections.models import Credential, Person, WorkerHeartbeat
-from connections.services import heartbeats
+from connections.services.operations import heartbeats
 from connections.worker import Worker
 from tests.deletions.conftest import credential
 from tests.flows.support import read

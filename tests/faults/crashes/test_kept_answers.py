@@ -10,8 +10,10 @@ from pytest_django import Settings
 from connections.actors import WORKER
 from connections.findings import Level
 from connections.models import Deletion, Outcome, State
-from connections.services import answers, audit, diagnosis, reconciliation, spool
+from connections.services.deletions import answers, reconciliation
 from connections.services.errors import Kept, SentError
+from connections.services.operations import diagnosis, spool
+from connections.services.record import audit
 from tests.deletions.conftest import Ask, ask, credential
 from tests.support.clock import SettableClock
 

@@ -8,7 +8,8 @@ from django.test import Client
 
 from connections.actors import WORKER
 from connections.models import Credential, Deletion, Person
-from connections.services import due, org_connections
+from connections.services.operations import due
+from connections.services.org_connections import org_connections
 from tests.deletions.conftest import ask, credential
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock

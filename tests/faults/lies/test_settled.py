@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from connections.models import Credential, Deletion, Outcome
-from connections.services import audit
+from connections.services.record import audit
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.faults import Fault, rate_limited

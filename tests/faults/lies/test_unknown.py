@@ -6,8 +6,9 @@ import pytest
 
 from connections.actors import person_actor
 from connections.models import Deletion, Outcome, Person, State
-from connections.services import audit, deletions, endings, reviews
+from connections.services.deletions import deletions, endings, reviews
 from connections.services.errors import ConflictError
+from connections.services.record import audit
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer

@@ -8,17 +8,10 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from connections.actors import WORKER
 from connections.models import Deletion, State
-from connections.services import (
-    approvals,
-    deletions,
-    due,
-    endings,
-    org_connections,
-    reconciliation,
-    reviews,
-    spool,
-)
+from connections.services.deletions import approvals, deletions, endings, reconciliation, reviews
 from connections.services.errors import ActError
+from connections.services.operations import due, spool
+from connections.services.org_connections import org_connections
 from tests.faults.model.player import ANSWERS, LISTINGS, PAUSES, TROUBLES, Player
 
 answers = st.sampled_from(sorted(ANSWERS))

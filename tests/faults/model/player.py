@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine
 from connections.actors import WORKER, Actor
 from connections.datadog.client import Answer
 from connections.models import Attempt, AuditEvent, Credential, Deletion
-from connections.services import audit, due
 from connections.services.errors import ActError
+from connections.services.operations import due
+from connections.services.record import audit
 from sandbox import faults
 from sandbox.entities import Connection, KeyPair
 from sandbox.faults import Fault

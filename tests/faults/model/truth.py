@@ -9,7 +9,7 @@ from uuid import UUID
 from connections.datadog.client import Answer
 from connections.datadog.payloads import Listing
 from connections.models import Approval, Attempt, Deletion, Policy, State
-from connections.services import audit
+from connections.services.record import audit
 from sandbox.entities import Connection, KeyPair, Org
 from sandbox.world import World
 from tests.support.clock import SettableClock

@@ -1,0 +1,57 @@
+"""Noticing that Datadog lists a connection whose deletion is settled as gone."""
+
+from collections.abc import Collection
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Q
+
+from connections.actors import Actor
+from connections.models import GONE_OUTCOMES, Deletion, Outcome, State
+from connections.services.deletions.transitions import describe
+from connections.services.record import audit
+
+
+def note(
+    *, site: str, listed: Collection[UUID], started_at: datetime, seen_by: str, actor: Actor
+) -> list[Deletion]:
+    """Mark every settled deletion that a listing contradicts; the outcome is not rewritten.
+
+    Only listings that began when it was settled, or later, count. A 200 whose proof is still
+    being looked for is left to that: Datadog's list may be a little behind.
+    Call it inside a transaction.
+    """
+    still_being_proved = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
+    contradicted = list(
+        # Held before the first event is recorded: whoever holds one may wait to record another.
+        Deletion.objects.select_for_update(no_key=True)
+        .filter(
+            site=site,
+            connection_id__in=listed,
+            state=State.SETTLED,
+            outcome__in=GONE_OUTCOMES,
+            settled_at__lte=started_at,
+            contradicted_at=None,
+        )
+        .exclude(still_being_proved)
+        .order_by("pk")
+    )
+    for deletion in contradicted:
+        mark(deletion=deletion, at=started_at, seen_by=seen_by, actor=actor)
+    return contradicted
+
+
+def mark(*, deletion: Deletion, at: datetime, seen_by: str, actor: Actor) -> None:
+    """Set `contradicted_at` once, with its event. Call it inside a transaction."""
+    marked = Deletion.objects.filter(pk=deletion.pk, contradicted_at=None).update(
+        contradicted_at=at, looked_at=at, looked_present=True
+    )
+    if marked:
+        audit.record(
+            code=audit.Code.DELETION_CONTRADICTED,
+            actor=actor,
+            subject=deletion,
+            # Which credential is for those who may see it: mails and pages of others say this too.
+            sentence=f"Datadog still lists {describe(deletion)}.",
+            details={"seen_by": seen_by, "outcome": deletion.outcome},
+        )

@@ -1,0 +1,75 @@
+"""Ending a deletion by a person's decision: taking it back, or closing it without knowing."""
+
+from connections import policies
+from connections.actors import Actor
+from connections.models import Deletion, Outcome, State
+from connections.services.deletions import transitions
+from connections.services.deletions.transitions import Next, Note, describe
+from connections.services.errors import ConflictError, InvalidInputError, has_words
+from connections.services.record import audit, erasable
+
+
+def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> Deletion:
+    """Take it back before anything may have been carried out.
+
+    Raises PermissionDenied, and ConflictError when it is too late.
+    """
+    policies.require(policies.can_withdraw(actor, deletion=deletion), "withdraw this deletion")
+    if not can_be_withdrawn(deletion):
+        raise ConflictError("It is too late to withdraw it: look at its state.")
+    sentence = (
+        f"{erasable.name(actor)} took back the deletion of {describe(deletion)}. Nothing is sent."
+    )
+    return _settle_by_person(
+        deletion=deletion,
+        actor=actor,
+        outcome=Outcome.WITHDRAWN,
+        reason=reason,
+        note=Note(code=audit.Code.DELETION_WITHDRAWN, sentence=sentence),
+    )
+
+
+def can_be_withdrawn(deletion: Deletion) -> bool:
+    """Whether it can still be taken back: nothing sent that may have been carried out."""
+    states = {State.REQUESTED, State.APPROVED, State.WAITING}
+    return deletion.state in states and not deletion.has_ambiguous_attempt
+
+
+def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:
+    """End an unknown, or one still present, without knowing; never counted as deleted.
+
+    Raises PermissionDenied, InvalidInputError without a reason, ConflictError in other states.
+    """
+    policies.require(
+        policies.can_use(actor, credential_id=deletion.credential_id), "close a deletion"
+    )
+    if deletion.state not in {State.UNKNOWN, State.STILL_PRESENT}:
+        raise ConflictError("Only an unknown or still present deletion can be closed.")
+    if not has_words(reason):
+        raise InvalidInputError({"reason": "Say why it is closed without knowing."})
+    sentence = (
+        f"{erasable.name(actor)} closed the deletion of {describe(deletion)} without knowing."
+    )
+    return _settle_by_person(
+        deletion=deletion,
+        actor=actor,
+        outcome=Outcome.UNRESOLVED,
+        reason=reason,
+        note=Note(code=audit.Code.DELETION_SETTLED, sentence=sentence),
+    )
+
+
+def _settle_by_person(
+    *, deletion: Deletion, actor: Actor, outcome: Outcome, reason: str, note: Note
+) -> Deletion:
+    reason = reason.strip()
+    moved = transitions.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State.SETTLED, outcome=outcome),
+        notes=[Note(code=note.code, sentence=note.sentence, details={"reason": reason})],
+        settled_reason=reason,
+    )
+    if not moved:
+        raise ConflictError("It has just moved on. Look at its state and decide again.")
+    return deletion

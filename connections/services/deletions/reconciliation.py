@@ -1,0 +1,252 @@
+"""Finding out by listing what became of a deletion. Nothing here ever sends a DELETE."""
+
+from datetime import datetime, timedelta
+
+from connections import clock, policies
+from connections.actors import Actor
+from connections.models import (
+    Cause,
+    Credential,
+    Deletion,
+    OrgConnectionSnapshot,
+    Outcome,
+    State,
+)
+from connections.services.deletions import contradictions, looks, transitions
+from connections.services.deletions.transitions import Next, Note, describe
+from connections.services.errors import ConflictError
+from connections.services.org_connections import org_connections, readings
+from connections.services.org_connections.readings import Fetched
+from connections.services.record import audit
+
+
+def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
+    """Look at Datadog's list now and settle what it proves: the "Check with Datadog" act.
+
+    A sending whose process recorded no answer within 60 s becomes unknown first. Raises
+    PermissionDenied, and ConflictError when a listing could prove nothing about this deletion.
+    """
+    policies.require(
+        policies.can_use(actor, credential_id=deletion.credential_id),
+        "check a deletion with Datadog",
+    )
+    if deletion.state == State.SENDING:
+        give_up_lost_claim(deletion=deletion, actor=actor)
+    if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
+        look(deletion=deletion, actor=actor)
+    elif deletion.outcome in {Outcome.DELETED, Outcome.ALREADY_ABSENT, Outcome.GONE_UNATTRIBUTED}:
+        prove(deletion=deletion, actor=actor)
+    elif deletion.state == State.SENDING:
+        raise ConflictError("It is being sent right now. Wait for the answer.")
+    else:
+        raise ConflictError("Nothing was sent, so there is nothing to check with Datadog.")
+    return deletion
+
+
+def give_up_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
+    """Turn a claim that recorded no answer within 60 s into an unknown; True when it did."""
+    now = clock.now()
+    started = deletion.sending_at
+    if deletion.state != State.SENDING or not started:
+        return False
+    if now - started < transitions.CLAIM_TIMEOUT:
+        return False
+    sentence = f"No answer was recorded within 60 s: we do not know about {describe(deletion)}."
+    return transitions.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State.UNKNOWN, cause=Cause.ANSWER_LOST),
+        notes=[Note(code=audit.Code.DELETION_UNKNOWN, sentence=sentence)],
+        due_at=transitions.next_look(sending_at=started, now=now),
+    )
+
+
+def look(*, deletion: Deletion, actor: Actor) -> None:
+    """One look at an unknown, or at one that is still present.
+
+    Two complete listings that agree decide: the first at least 35 s after the sending began, the
+    second at least 60 s after the first. Anything less leaves the deletion as it is.
+    """
+    reading = looks.read_with_any(deletion=deletion, actor=actor)
+    now = clock.now()
+    sending_at = deletion.sending_at or now
+    seen_at = reading.started_at or now
+    present = looks.presence(deletion=deletion, reading=reading)
+    counts = present is not None and seen_at - sending_at >= transitions.FIRST_LOOK_AFTER
+    decided = (
+        counts
+        and deletion.looked_at is not None
+        and deletion.looked_present == present
+        and seen_at - deletion.looked_at >= transitions.SECOND_LOOK_AFTER
+    )
+    values: dict[str, object] = {"due_at": transitions.next_look(sending_at=sending_at, now=now)}
+    if counts and (deletion.looked_present != present or decided):
+        values |= {"looked_at": seen_at, "looked_present": present}
+    to = _after_look(deletion=deletion, present=present, counts=counts, decided=decided)
+    _move_after_look(deletion=deletion, actor=actor, to=to, reading=reading, values=values)
+
+
+def _after_look(*, deletion: Deletion, present: bool | None, counts: bool, decided: bool) -> Next:
+    if deletion.state == State.STILL_PRESENT and counts and not present:
+        return _gone(Cause.LATER_LISTING)
+    if deletion.state == State.UNKNOWN and decided:
+        if present:
+            return Next(state=State.STILL_PRESENT, cause=Cause.LISTINGS_AGREE)
+        return _gone(Cause.LISTINGS_AGREE)
+    return Next(state=State(deletion.state), cause=deletion.cause)
+
+
+def _gone(cause: Cause) -> Next:
+    return Next(state=State.SETTLED, outcome=Outcome.GONE_UNATTRIBUTED, cause=cause)
+
+
+def _move_after_look(
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    to: Next,
+    reading: Fetched,
+    values: dict[str, object],
+) -> None:
+    looked = looks.looked_note(deletion=deletion, reading=reading)
+    if to.state == deletion.state:
+        kept = deletion.cause_details | {"last_look": looked.details}
+        transitions.move(
+            deletion=deletion,
+            actor=actor,
+            to=to,
+            notes=[looked],
+            **values | {"cause_details": kept},
+        )
+        return
+    code = audit.Code.DELETION_STILL_PRESENT
+    sentence = f"Two listings agree: {describe(deletion)} is still there."
+    if to.state == State.SETTLED:
+        code = audit.Code.DELETION_SETTLED
+        sentence = f"{describe(deletion)} is gone; whether we did it cannot be proved."
+        values.pop("due_at")
+    transitions.move(
+        deletion=deletion,
+        actor=actor,
+        to=to,
+        notes=[looked, Note(code=code, sentence=sentence)],
+        **values,
+    )
+
+
+def prove(*, deletion: Deletion, actor: Actor) -> None:
+    """Look whether a connection settled as gone is gone from the list: the proof of effect.
+
+    Absent from a complete listing sets `verified_at`. Still listed 5 minutes or more after the
+    answer sets `contradicted_at`, and whoever has seen it lists again, so that the inventory shows
+    it too. The outcome is never rewritten.
+    """
+    reading = looks.read_with_any(deletion=deletion, actor=actor)
+    now = clock.now()
+    seen_at = reading.started_at or now
+    settled_at = deletion.settled_at or now
+    present = looks.presence(deletion=deletion, reading=reading)
+    was_contradicted = deletion.contradicted_at is not None
+    with audit.act():
+        rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
+        if present is not False:
+            looked = looks.looked_note(deletion=deletion, reading=reading)
+            audit.record(
+                code=looked.code,
+                actor=actor,
+                subject=deletion,
+                sentence=looked.sentence,
+                details=looked.details,
+            )
+            rows.update(cause_details={"last_look": looked.details})
+        if present is None:
+            rows.update(due_at=_next_proof_of(deletion=deletion, settled_at=settled_at, now=now))
+        elif present:
+            _note_still_listed(deletion=deletion, actor=actor, at=seen_at, seen_by=reading.seen_by)
+        else:
+            _note_verified(deletion=deletion, actor=actor, at=seen_at)
+    deletion.refresh_from_db()
+    if deletion.contradicted_at and not was_contradicted:
+        ask_everyone(deletion=deletion, actor=actor)
+
+
+def _next_proof_of(*, deletion: Deletion, settled_at: datetime, now: datetime) -> datetime | None:
+    if deletion.outcome != Outcome.DELETED or deletion.verified_at:
+        return None
+    return transitions.next_proof(settled_at=settled_at, now=now)
+
+
+def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
+    readings.lock_snapshots(site=deletion.site)
+    rows = Deletion.objects.filter(pk=deletion.pk)
+    is_first = deletion.verified_at is None or deletion.looked_present
+    verified: dict[str, object] = {"verified_at": at} if is_first else {}
+    rows.update(looked_at=at, looked_present=False, due_at=None, **verified)
+    OrgConnectionSnapshot.objects.filter(
+        site=deletion.site,
+        connection_id=deletion.connection_id,
+        is_current=True,
+        last_seen_at__lt=at,
+    ).update(is_current=False)
+    if is_first:
+        audit.record(
+            code=audit.Code.DELETION_VERIFIED,
+            actor=actor,
+            subject=deletion,
+            sentence=f"A complete listing lacks {describe(deletion)}.",
+            details={"at": at.isoformat()},
+        )
+
+
+def _note_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_by: str) -> None:
+    settled_at = deletion.settled_at or at
+    due_at = _next_proof_of(deletion=deletion, settled_at=settled_at, now=at)
+    waited = at - settled_at >= transitions.CONTRADICTED_AFTER
+    if waited or deletion.outcome != Outcome.DELETED or deletion.verified_at:
+        due_at = None
+        contradictions.mark(deletion=deletion, at=at, seen_by=seen_by, actor=actor)
+    Deletion.objects.filter(pk=deletion.pk).update(looked_at=at, looked_present=True, due_at=due_at)
+
+
+def ask_everyone(*, deletion: Deletion, actor: Actor) -> None:
+    """Every credential that has seen the connection lists again: after a 404 or a contradiction.
+
+    One that still lists it contradicts a 404, which storing its listing notices.
+    """
+    seen_by = OrgConnectionSnapshot.objects.filter(
+        site=deletion.site, connection_id=deletion.connection_id
+    ).values("credential")
+    credentials = Credential.objects.filter(retired_at=None, pk__in=seen_by)
+    org_connections.refresh_credentials(credentials=list(credentials), actor=actor)
+    deletion.refresh_from_db()
+
+
+def expire(*, deletion: Deletion, actor: Actor) -> bool:
+    """End what nobody approved, confirmed or could send in time; True when it did."""
+    now = clock.now()
+    if deletion.expires_at is None or now < deletion.expires_at:
+        return False
+    if deletion.state == State.WAITING:
+        to = transitions.give_up(cause=Cause.TOO_LATE, was_ambiguous=deletion.has_ambiguous_attempt)
+    elif deletion.state == State.APPROVED:
+        to = _expired(Cause.NOT_CONFIRMED_IN_TIME)
+    elif deletion.state == State.REQUESTED:
+        needs_approval = transitions.approvals_needed(deletion) > 0
+        to = _expired(Cause.NOT_APPROVED_IN_TIME if needs_approval else Cause.NOT_CONFIRMED_IN_TIME)
+    else:
+        return False
+    is_unknown = to.state == State.UNKNOWN
+    code = audit.Code.DELETION_UNKNOWN if is_unknown else audit.Code.DELETION_SETTLED
+    sentence = f"Too late to send {describe(deletion)}: {to.cause.replace('_', ' ')}."
+    due_at = {"due_at": now + timedelta(seconds=60)} if is_unknown else {}
+    return transitions.move(
+        deletion=deletion,
+        actor=actor,
+        to=to,
+        notes=[Note(code=code, sentence=sentence)],
+        **due_at,
+    )
+
+
+def _expired(cause: Cause) -> Next:
+    return Next(state=State.SETTLED, outcome=Outcome.EXPIRED, cause=cause)

@@ -1,0 +1,102 @@
+"""What a reading just before sending says: as reviewed, changed, gone, or not readable."""
+
+from datetime import timedelta
+
+from connections import clock
+from connections.actors import Actor
+from connections.models import (
+    Cause,
+    Deletion,
+    Outcome,
+    State,
+    snapshot_digest,
+)
+from connections.services.deletions import transitions
+from connections.services.deletions.transitions import Next, Note, describe
+from connections.services.org_connections import readings
+from connections.services.org_connections.readings import Fetched
+from connections.services.record import audit
+
+
+def is_as_reviewed(*, deletion: Deletion, reading: Fetched, actor: Actor) -> bool:
+    """Whether to send, by what Datadog says now; settles or notes the deletion where not."""
+    item = reading.find(deletion.connection_id)
+    if item is None and reading.is_complete:
+        _settle_absent(deletion=deletion, actor=actor)
+        return False
+    if item is None:
+        if not deletion.is_reviewed:
+            return True
+        note_not_read(deletion=deletion, reading=reading, actor=actor)
+        return False
+    fields = readings.fields_from(item)
+    digest = snapshot_digest(
+        site=deletion.site, connection_id=str(deletion.connection_id), fields=fields
+    )
+    if digest == deletion.digest:
+        return True
+    now_says: dict[str, object] = {
+        "source_org_name": fields.source_org_name,
+        "sink_org_name": fields.sink_org_name,
+        "connection_types": list(fields.connection_types),
+    }
+    _settle_stale(deletion=deletion, actor=actor, now_says=now_says)
+    return False
+
+
+def _settle_absent(*, deletion: Deletion, actor: Actor) -> None:
+    outcome = (
+        Outcome.GONE_UNATTRIBUTED if deletion.has_ambiguous_attempt else Outcome.ALREADY_ABSENT
+    )
+    sentence = f"Nothing was sent: a complete listing lacks {describe(deletion)}."
+    transitions.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State.SETTLED, outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
+        notes=[Note(code=audit.Code.DELETION_SETTLED, sentence=sentence)],
+    )
+
+
+def _settle_stale(*, deletion: Deletion, actor: Actor, now_says: dict[str, object]) -> None:
+    """End it: what would be deleted is not what was reviewed.
+
+    After an attempt that may yet be carried out it is unknown, since stale says that we did
+    nothing.
+    """
+    is_unknown = deletion.has_ambiguous_attempt
+    to = Next(state=State.SETTLED, outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ)
+    later: dict[str, object] = {}
+    if is_unknown:
+        to = Next(state=State.UNKNOWN, cause=Cause.CHANGED_WHEN_READ)
+        later["due_at"] = clock.now() + transitions.SECOND_LOOK_AFTER
+    code = audit.Code.DELETION_UNKNOWN if is_unknown else audit.Code.DELETION_SETTLED
+    sentence = f"Nothing was sent: {describe(deletion)} changed since it was reviewed."
+    transitions.move(
+        deletion=deletion,
+        actor=actor,
+        to=to,
+        notes=[Note(code=code, sentence=sentence, details={"now_says": now_says})],
+        cause_details={"now_says": now_says},
+        **later,
+    )
+
+
+def note_not_read(*, deletion: Deletion, reading: Fetched, actor: Actor) -> None:
+    """The connection could not be read again: nothing is sent and the state stays."""
+    details = {
+        "cause": reading.cause,
+        "http_status": reading.http_status,
+        "errors": list(reading.errors),
+    }
+    sentence = f"Nothing was sent: {describe(deletion)} could not be read again."
+    later: dict[str, object] = {}
+    if deletion.state == State.WAITING:
+        later["due_at"] = clock.now() + timedelta(seconds=60)
+    transitions.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State(deletion.state), cause=Cause.LISTING_FAILED),
+        notes=[Note(code=audit.Code.DELETION_NOT_READ, sentence=sentence, details=details)],
+        cause_details=details,
+        **later,
+    )

@@ -1,0 +1,1 @@
+"""Finding past deletions, and telling how many there were."""

@@ -1,0 +1,105 @@
+"""What is due by itself. The row is the queue and its claim the lock: any number may run this."""
+
+from datetime import datetime
+
+from django.db import connection
+from django.db.models import Q
+
+from connections import clock
+from connections.actors import Actor
+from connections.models import AMBIGUOUS, Deletion, Outcome, State
+from connections.services.deletions import reconciliation, rereading, sending, transitions
+from connections.services.deletions.transitions import Note, describe
+from connections.services.errors import BlockedError, UnavailableError
+from connections.services.org_connections.readings import Fetched
+from connections.services.record import audit
+
+BATCH = 20
+
+
+def due_deletions(*, now: datetime, limit: int = BATCH) -> list[Deletion]:
+    """Deletions whose time has come, longest due first."""
+    due = Deletion.objects.filter(due_at__lte=now).order_by("due_at")
+    return list(due.select_related("credential")[:limit])
+
+
+def work_off(*, actor: Actor, limit: int = BATCH) -> list[Deletion]:
+    """Do once what is due: expire, send waiting ones, give up lost claims, look, prove.
+
+    Takes at most `limit`, so that a worker can stop in between. Returns the deletions touched.
+    Never sleeps. Nothing is sent again after an ambiguous attempt, but for one that a person
+    looked at and confirmed anew.
+    """
+    touched = []
+    for deletion in due_deletions(now=clock.now(), limit=limit):
+        if _take(deletion):
+            work_on(deletion=deletion, actor=actor)
+            touched.append(deletion)
+    return touched
+
+
+def reconcile_all(*, actor: Actor) -> list[Deletion]:
+    """Look once at everything whose effect is not known or not proved, due or not.
+
+    Never sends a DELETE and never sleeps. Returns the deletions looked at.
+    """
+    unclear = Q(state__in=[State.SENDING, State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
+    unproved = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
+    looked_at = list(Deletion.objects.filter(unclear | unproved).select_related("credential"))
+    for deletion in looked_at:
+        if deletion.state == State.SENDING:
+            reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
+        if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
+            reconciliation.look(deletion=deletion, actor=actor)
+        elif deletion.outcome == Outcome.DELETED:
+            reconciliation.prove(deletion=deletion, actor=actor)
+    return looked_at
+
+
+def _take(deletion: Deletion) -> bool:
+    """Push the due time ahead, so that other workers leave this row alone meanwhile."""
+    now = clock.now()
+    with audit.act():
+        rows = Deletion.objects.filter(pk=deletion.pk, due_at=deletion.due_at)
+        if connection.features.has_select_for_update_skip_locked:
+            rows = Deletion.objects.filter(
+                pk__in=rows.select_for_update(skip_locked=True, no_key=True).values("pk")
+            )
+        taken = rows.update(due_at=now + transitions.CLAIM_TIMEOUT)
+    deletion.refresh_from_db()
+    return bool(taken)
+
+
+def work_on(*, deletion: Deletion, actor: Actor) -> None:
+    """Do the one thing that is due for this deletion."""
+    if deletion.state == State.SENDING:
+        reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
+    elif reconciliation.expire(deletion=deletion, actor=actor):
+        return
+    elif deletion.state == State.WAITING:
+        _send_waiting(deletion=deletion, actor=actor)
+    elif deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
+        reconciliation.look(deletion=deletion, actor=actor)
+    elif deletion.outcome == Outcome.DELETED:
+        reconciliation.prove(deletion=deletion, actor=actor)
+
+
+def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
+    try:
+        sending.send_deletion(deletion=deletion, actor=actor)
+    except UnavailableError as error:
+        rereading.note_not_read(deletion=deletion, reading=Fetched(cause=error.cause), actor=actor)
+    except BlockedError as blocked:
+        to = transitions.give_up(
+            cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()
+        )
+        is_unknown = to.state == State.UNKNOWN
+        why = blocked.cause.replace("_", " ")
+        code = audit.Code.DELETION_UNKNOWN if is_unknown else audit.Code.DELETION_SETTLED
+        transitions.move(
+            deletion=deletion,
+            actor=actor,
+            to=to,
+            # Not in the words of `blocked`, which may name a person.
+            notes=[Note(code=code, sentence=f"Nothing was sent for {describe(deletion)}: {why}.")],
+        )
