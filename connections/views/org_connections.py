@@ -30,9 +30,9 @@ from connections.services.org_connections.inventory import (
     Inventory,
     InventoryRow,
     open_deletions_of,
-    prepare_export,
     take_inventory,
 )
+from connections.services.org_connections.inventory_exports import prepare_export
 from connections.services.people import people
 from connections.views import org_connection_rows as shown
 from connections.views.ages import age_words

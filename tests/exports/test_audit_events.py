@@ -12,9 +12,9 @@ from django.test import Client
 
 from connections import chain
 from connections.models import AuditEvent, AuditHead, Person
-from connections.services import exports
 from connections.services.record import audit_trail, erasable
 from connections.services.record.audit import Code
+from connections.services.record.event_rows import EVENT_COLUMNS
 from tests.audit_page.support import add_event
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -43,7 +43,7 @@ def test_an_unfiltered_export_is_the_chain_itself(
     assert rows[0]["sentence"] == "Ada did 0."
     # It ends with its own beginning; its end is not in it.
     assert rows[-1]["code"] == "export.started"
-    assert set(exports.EVENT_COLUMNS) == set(rows[0])
+    assert set(EVENT_COLUMNS) == set(rows[0])
 
 
 def test_a_csv_is_exactly_the_filtered_set_and_safe_to_open(

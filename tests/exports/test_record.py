@@ -99,7 +99,7 @@ def test_an_error_midway_is_named_and_passed_on(
     def fail(deletion: Deletion) -> exports.Row:
         raise ZeroDivisionError(str(deletion))
 
-    monkeypatch.setattr(exports, "deletion_row", fail)
+    monkeypatch.setattr(history, "deletion_row", fail)
     response = client_of(edith).get(URLS[0])
     with pytest.raises(ZeroDivisionError):
         response.getvalue()

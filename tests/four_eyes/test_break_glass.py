@@ -23,9 +23,9 @@ from connections.models import (
     Role,
     State,
 )
-from connections.services import exports
 from connections.services.deletions import break_glass
 from connections.services.errors import BlockedError, ConflictError, InvalidInputError
+from connections.services.history.deletion_rows import DELETION_COLUMNS, deletion_row
 from connections.services.record import erasure
 from sandbox import faults
 from sandbox.entities import Connection
@@ -373,10 +373,10 @@ def test_who_may_not_break_it_is_not_shown_how(
 
 
 def test_an_export_names_it_last(asked: Deletion, breaker: Person, linus: Person) -> None:
-    assert exports.deletion_row(asked)["broke_glass"] is None
+    assert deletion_row(asked)["broke_glass"] is None
     reviewed(broken(asked, breaker), linus)
-    row = exports.deletion_row(Deletion.objects.get())
-    assert list(row)[-1] == exports.DELETION_COLUMNS[-1] == "broke_glass"
+    row = deletion_row(Deletion.objects.get())
+    assert list(row)[-1] == DELETION_COLUMNS[-1] == "broke_glass"
     assert row["broke_glass"] == {
         "name": "Grace",
         "at": "2026-03-02T14:03:23+00:00",

@@ -8,7 +8,7 @@ import pytest
 
 from connections.evidence import verify
 from connections.models import AuditEvent, Deletion, Person, with_values
-from connections.services import exports
+from connections.services.history.deletion_rows import deletion_row
 from tests.four_eyes.conftest import approve, confirm
 from tests.four_eyes.test_break_glass import FOUND, WHY, breaker, broken, reviewed
 
@@ -27,7 +27,7 @@ def told(deletion: Deletion) -> tuple[dict[str, Any], list[verify.Event]]:
         for row in with_values(rows)
     ]
     deletion = Deletion.objects.get(pk=deletion.pk)
-    return json.loads(json.dumps(exports.deletion_row(deletion))), events
+    return json.loads(json.dumps(deletion_row(deletion))), events
 
 
 def test_an_approved_deletion_says_what_its_events_say(

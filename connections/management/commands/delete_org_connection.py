@@ -12,7 +12,6 @@ from connections.actors import command_actor
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.models import Cause as OurCause
 from connections.models import Credential, Deletion, Listing, Outcome, Person, Policy, State
-from connections.services import exports
 from connections.services.deletions import (
     deletion_rules,
     deletions,
@@ -23,6 +22,7 @@ from connections.services.deletions import (
 )
 from connections.services.deletions.reviews import Review
 from connections.services.errors import Kept, SentError
+from connections.services.history.deletion_rows import deletion_row
 from connections.services.org_connections import org_connections
 
 STILL_LISTED = 9
@@ -181,7 +181,7 @@ class Command(OrgAdminCommand):
             raise SentError(deletion_id=deletion.pk, said=said, kept=Kept.IN_DATABASE) from error
         is_being_read = transitions.is_being_read(deletion, now=clock.now())
         words = wording.word(deletion, is_being_read=is_being_read)
-        document = exports.deletion_row(deletion) | {
+        document = deletion_row(deletion) | {
             "url": f"/deletions/{deletion.pk}/",
             "headline": words.headline,
             "is_existing": is_existing,

@@ -13,6 +13,7 @@ from connections.services.org_connections.inventory import (
     InventoryRow,
     take_inventory,
 )
+from connections.services.org_connections.inventory_exports import connection_row
 from connections.services.org_connections.trouble import words_for
 
 COLUMNS = (
@@ -75,7 +76,7 @@ class Command(OrgAdminCommand):
 
 
 def _document(row: InventoryRow) -> dict[str, Any]:
-    values = exports.connection_row(row)
+    values = connection_row(row)
     return {name: values[name] for name in COLUMNS}
 
 

@@ -6,7 +6,7 @@ from connections import wording
 from connections.actors import command_actor
 from connections.management.base import OrgAdminCommand
 from connections.models import Deletion, State
-from connections.services import exports
+from connections.services.history.deletion_rows import deletion_row
 from connections.services.operations import due, spool
 
 UNKNOWN = 6
@@ -29,8 +29,7 @@ class Command(OrgAdminCommand):
         unknown = Deletion.objects.filter(state__in=[State.UNKNOWN, State.SENDING]).count()
         document = {
             "deletions": [
-                exports.deletion_row(deletion) | {"url": f"/deletions/{deletion.pk}/"}
-                for deletion in rows
+                deletion_row(deletion) | {"url": f"/deletions/{deletion.pk}/"} for deletion in rows
             ],
             "unknown": unknown,
         }

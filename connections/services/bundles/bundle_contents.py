@@ -13,6 +13,7 @@ from connections.services import exports
 from connections.services.bundles.bundle_files import Part
 from connections.services.bundles.bundle_proofs import HashTree
 from connections.services.history import history
+from connections.services.history.deletion_rows import deletion_row
 from connections.services.history.filters import filter_words
 from connections.services.history.history import HistoryFilter
 
@@ -103,7 +104,7 @@ def _events_of(
 
 def _row(deletion: Deletion, events: list[verify.Event]) -> tuple[exports.Row, str]:
     """A row as every export has it, and its text."""
-    row = exports.deletion_row(deletion)
+    row = deletion_row(deletion)
     settled = next((one for one in events if one.details.get("state") == "settled"), None)
     if settled is not None and settled.is_actor_erased:
         # The plain copy of a name that others bear too is left when a person is erased.

@@ -16,9 +16,10 @@ from django.db.models.expressions import RawSQL
 from connections import policies
 from connections.actors import Actor
 from connections.models import OPEN_STATES, Credential, Deletion, Person
-from connections.services import exports, reach
+from connections.services import reach
 from connections.services.days import Days, by_day, grouped_newest
 from connections.services.exporting import Export
+from connections.services.history.deletion_rows import DELETION_COLUMNS, deletion_row
 from connections.services.history.kinds import kind_of
 
 PAGE_SIZE = 50
@@ -243,8 +244,8 @@ def prepare_export(
         words="deletions",
         file_format=file_format,
         asked_for=asked_for,
-        rows=lambda: map(exports.deletion_row, every_deletion(actor=actor, only=only)),
-        columns=exports.DELETION_COLUMNS,
+        rows=lambda: map(deletion_row, every_deletion(actor=actor, only=only)),
+        columns=DELETION_COLUMNS,
     )
 
 

@@ -15,8 +15,7 @@ from connections.models import (
     OrgConnectionSnapshot,
     Protection,
 )
-from connections.services import exports, reach
-from connections.services.exporting import Export
+from connections.services import reach
 from connections.services.org_connections import protections
 from connections.services.org_connections.org_connections import (
     credentials_in_use,
@@ -210,25 +209,6 @@ def _coverage(
         unknown_orgs=sorted(name or org_id for org_id, name in ends.items() if org_id not in ours),
         oldest_at=min((listing.started_at for listing in newest.values()), default=None),
         is_stale=any(is_stale(newest.get(each.pk), now=now) for each in pinned),
-    )
-
-
-def prepare_export(
-    *, actor: Actor, only: InventoryFilter, file_format: str, asked_for: str
-) -> Export:
-    """Every connection that passes the filter, to be exported.
-
-    `asked_for` is the filter in the asker's own words. Raises PermissionDenied.
-    """
-    policies.require(policies.can_export(actor), "export org connections")
-    return Export(
-        actor=actor,
-        what="org_connections",
-        words="org connections",
-        file_format=file_format,
-        asked_for=asked_for,
-        rows=lambda: map(exports.connection_row, take_inventory(actor=actor, only=only).rows),
-        columns=exports.CONNECTION_COLUMNS,
     )
 
 

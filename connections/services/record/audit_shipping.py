@@ -6,9 +6,9 @@ from itertools import islice
 from connections import policies
 from connections.actors import Actor
 from connections.models import AuditEvent, AuditHead, with_values
-from connections.services import exports
 from connections.services.errors import InvalidInputError
 from connections.services.exporting import Export
+from connections.services.record.event_rows import EVENT_COLUMNS, event_row
 
 WHAT = "audit_shipment"
 BATCH = 500
@@ -45,8 +45,8 @@ def prepare_shipment(
         file_format=file_format,
         asked_for=f"since={since}" + (f"&limit={limit}" if limit is not None else ""),
         # Up to what there was before this shipment's own first event.
-        rows=lambda: map(exports.event_row, islice(_events(since=since, upto=size), limit)),
-        columns=exports.EVENT_COLUMNS,
+        rows=lambda: map(event_row, islice(_events(since=since, upto=size), limit)),
+        columns=EVENT_COLUMNS,
     )
 
 

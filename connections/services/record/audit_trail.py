@@ -9,11 +9,11 @@ from connections import policies
 from connections.actors import Actor
 from connections.chain import NO_HASH
 from connections.models import AuditEvent, AuditHead, Checkpoint, with_values
-from connections.services import exports
 from connections.services.days import Days, UtcDay, by_day
 from connections.services.exporting import Export
 from connections.services.record.audit import Code
 from connections.services.record.audit_search import EventFilter, numbers_passing
+from connections.services.record.event_rows import EVENT_COLUMNS, event_row
 
 PAGE_SIZE = 100
 EXACT_TO = 1000
@@ -117,8 +117,8 @@ def prepare_export(*, actor: Actor, only: EventFilter, file_format: str, asked_f
         words="the record of acts",
         file_format=file_format,
         asked_for=asked_for,
-        rows=lambda: map(exports.event_row, _in_batches(only)),
-        columns=exports.EVENT_COLUMNS,
+        rows=lambda: map(event_row, _in_batches(only)),
+        columns=EVENT_COLUMNS,
     )
 
 
