@@ -20,7 +20,7 @@ from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 
-from connections import encryption
+from connections import encryption, step_up
 from connections.accounts import REFUSAL_EVENT_EVERY, client_address
 from connections.encrypted_columns import NEW_SECOND_FACTOR_PLACE
 from connections.models import Person
@@ -69,6 +69,15 @@ class AuthenticateKeyForm(_RecordingMixin, keys.AuthenticateWebAuthnForm):  # ty
     def clean_credential(self) -> Any:
         """Check the answer of the key, within the limits."""
         return self.refuse_on_record(super().clean_credential)
+
+
+class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]
+    """A passkey in the place of the password: alone, so it must have checked its owner."""
+
+    def clean_credential(self) -> Any:
+        """Check the answer of the key."""
+        step_up.require_checked_owner(self.cleaned_data["credential"])
+        return super().clean_credential()
 
 
 class SetUpAppForm(ActivateTOTPForm):  # type: ignore[misc]

@@ -148,7 +148,7 @@ def prove_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> Non
     person = _person(request)
     _count(request, person=person)
     try:
-        webauthn.parse_authentication_response(credential)
+        require_checked_owner(credential)
         authenticator = webauthn.complete_authentication(person, credential)
     except ValidationError:
         raise _refused(request, person=person, message=WRONG_PASSKEY) from None
@@ -158,6 +158,17 @@ def prove_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> Non
     ratelimit.clear(request, action=_ACTION, user=person)
     authenticator.record_usage()
     mark(request, method=Method.PASSKEY)
+
+
+def require_checked_owner(credential: dict[str, Any]) -> None:
+    """Raise ValidationError unless the key says, in what it signs, that it checked its owner.
+
+    Asking for it is not enough: allauth keeps one challenge for all its forms, and one of a
+    second factor or of a new key asks for less.
+    """
+    answer = webauthn.parse_authentication_response(credential)
+    if not answer.response.authenticator_data.is_user_verified():
+        raise ValidationError(WRONG_PASSKEY)
 
 
 def _person(request: HttpRequest) -> Person:

@@ -31,6 +31,7 @@ MFA_ADAPTER = "connections.accounts.MFAAdapter"
 MFA_FORMS = {
     "authenticate": "connections.second_factors.AuthenticateForm",
     "authenticate_webauthn": "connections.second_factors.AuthenticateKeyForm",
+    "login_webauthn": "connections.second_factors.LoginKeyForm",
     "activate_totp": "connections.second_factors.SetUpAppForm",
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]

@@ -14,6 +14,7 @@ from connections.actors import command_actor
 from connections.encryption import DecryptionError, check_key_ring_opens_everything
 from connections.models import AuditEvent, Person
 from connections.services.operations.keys import rotate_encryption_key
+from tests.support.passkeys import SoftKey
 from tests.support.people import PASSWORD
 
 LOGIN = "/accounts/login/"
@@ -156,3 +157,30 @@ def test_only_trusted_proxies_say_where_a_request_came_from(
     settings.TRUSTED_PROXIES = trusted
     request = RequestFactory().get("/", REMOTE_ADDR=remote, headers={"X-Forwarded-For": forwarded})
     assert client_address(request) == address
+
+
+PASSKEY = "/accounts/2fa/webauthn/login/"
+
+
+def test_a_passkey_that_checked_its_owner_signs_in_alone(client: Client, ada: Person) -> None:
+    key = SoftKey(ada)
+    options = client.get(PASSKEY, headers={"X-Requested-With": "XMLHttpRequest"}).json()
+    asked = options["request_options"]["publicKey"]["challenge"]
+    client.post(PASSKEY, {"credential": key.answer(asked)})
+    assert client.session["_auth_user_id"] == str(ada.pk)
+
+
+def test_one_merely_touched_does_not_even_for_the_challenge_of_somebodys_second_factor(
+    client: Client, ada: Person, grace: Person
+) -> None:
+    key = SoftKey(ada)
+    TOTP.activate(grace, "JBSWY3DPEHPK3PXP")
+    sign_in(client, "grace")
+    page = client.get("/accounts/2fa/authenticate/")
+    asked = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
+    # Grace's sign-in runs out, and its challenge does not.
+    session = client.session
+    session["account_login"] = session["account_login"] | {"initiated_at": 1.0}
+    session.save()
+    client.post(PASSKEY, {"credential": key.answer(asked, is_verified=False)})
+    assert "_auth_user_id" not in client.session

@@ -10,6 +10,7 @@ from pytest_django import Settings
 from connections import step_up
 from connections.models import AuditEvent, Person
 from tests.support.passkeys import SoftKey
+from tests.support.people import let_proof_age
 
 ClientOf = Callable[[Person], Client]
 ASK, OPTIONS, ANSWER = (
@@ -60,6 +61,16 @@ def assert_refused(client: Client, answer: str) -> None:
 def test_a_key_that_was_merely_touched_is_none(ada: Person, late_client_of: ClientOf) -> None:
     client, key = late_client_of(ada), SoftKey(ada)
     assert_refused(client, key.answer(challenge(client), is_verified=False))
+
+
+def test_a_touch_is_none_for_a_challenge_that_asked_for_no_more(
+    ada: Person, client_of: ClientOf
+) -> None:
+    client, key = client_of(ada), SoftKey(ada)
+    page = client.get("/accounts/2fa/webauthn/add/")
+    asked = page.context["js_data"]["creation_options"]["publicKey"]["challenge"]
+    let_proof_age(client)
+    assert_refused(client, key.answer(asked, is_verified=False))
 
 
 def test_the_key_of_another_person_is_none(

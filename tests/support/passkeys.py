@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any
 
+from allauth.account.utils import user_pk_to_url_str
 from allauth.mfa.models import Authenticator
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -44,6 +45,7 @@ class SoftKey:
             "clientDataJSON": websafe_encode(client),
             "authenticatorData": websafe_encode(bytes(data)),
             "signature": websafe_encode(signed),
+            "userHandle": websafe_encode(user_pk_to_url_str(self.person).encode()),
         }
         return json.dumps(self._said(response))
 
