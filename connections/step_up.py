@@ -103,8 +103,8 @@ def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> 
 
 def _is_proof(record: dict[str, Any]) -> bool:
     is_password = record["method"] == "password" or record.get("chose_password")
-    is_passkey = record.get("type") == Authenticator.Type.WEBAUTHN
-    return bool(is_password or is_passkey)
+    # As a second factor it was perhaps merely touched: only alone must it have checked its owner.
+    return bool(is_password or record.get("passwordless"))
 
 
 def ways_of(person: Person) -> frozenset[Method]:

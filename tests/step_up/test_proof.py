@@ -10,14 +10,19 @@ from allauth.mfa.totp.internal.auth import TOTP
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client, RequestFactory
+from django.utils import timezone
 
 from connections import step_up
+from connections.actors import command_actor
 from connections.models import AuditEvent, Person
+from connections.services.people import people
 from tests.support.clock import SettableClock
+from tests.support.passkeys import SoftKey
 from tests.support.people import PASSWORD, code_of
 
 ClientOf = Callable[[Person], Client]
 LOGIN, ASK = "/accounts/login/", "/accounts/reauthenticate/"
+SECOND_FACTOR = "/accounts/2fa/authenticate/"
 
 
 def is_recent(client: Client, person: Person) -> bool:
@@ -126,6 +131,20 @@ def test_a_code_of_an_app_or_from_paper_alone_is_no_proof(
     assert not is_recent(client, ada)
 
 
+@pytest.mark.parametrize("is_verified", [True, False])
+def test_a_key_as_the_second_factor_of_a_link_is_no_proof(
+    client: Client, ada: Person, is_verified: bool
+) -> None:
+    key = SoftKey(ada)
+    link = people.make_sign_in_link(actor=command_actor(), person=ada, now=timezone.now())
+    client.post("/sign-in/", {"token": link.partition("#")[2]})
+    page = client.get(SECOND_FACTOR)
+    asked = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
+    client.post(SECOND_FACTOR, {"credential": key.answer(asked, is_verified=is_verified)})
+    assert client.session["_auth_user_id"] == str(ada.pk)
+    assert not is_recent(client, ada)
+
+
 def test_after_the_second_factor_the_password_is_as_old_as_it_is(
     client: Client, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +155,7 @@ def test_after_the_second_factor_the_password_is_as_old_as_it_is(
     for record in session["account_authentication_methods"]:
         record["at"] -= timedelta(minutes=6).total_seconds()
     session.save()
-    client.post("/accounts/2fa/authenticate/", {"code": code_of(secret)})
+    client.post(SECOND_FACTOR, {"code": code_of(secret)})
     assert client.session["_auth_user_id"] == str(ada.pk)
     assert not is_recent(client, ada)
 
