@@ -6,7 +6,17 @@ from uuid import UUID, uuid4
 import pytest
 
 from connections.actors import WORKER, Actor, person_actor
-from connections.models import Attempt, Credential, Deletion, Outcome, Person, Policy, State
+from connections.models import (
+    Attempt,
+    Credential,
+    Deletion,
+    Outcome,
+    Person,
+    Policy,
+    Role,
+    State,
+)
+from connections.services.credentials import retirement
 from connections.services.deletions import (
     approvals,
     deletions,
@@ -139,6 +149,33 @@ def test_an_end_that_was_never_listed_asks_for_its_second_person_too(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
     store_credential(sandbox, "Group SOC", policy=Policy.ONE, is_read=False)
+    shown = reviews.review(
+        actor=person_actor(person=ada), credential=credential, connection_id=wanted
+    )
+    assert shown.policy == Policy.ONE
+
+
+def retired(credential: Credential) -> None:
+    """Retire it, as whoever keeps credentials does."""
+    keeper = person_actor(person=make_person("keeper", Role.CREDENTIAL_MANAGER))
+    retirement.retire_credential(actor=keeper, credential=credential, confirmation=credential.name)
+
+
+def test_retiring_the_stricter_end_does_not_take_a_second_person_away(
+    ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
+) -> None:
+    retired(store_credential(sandbox, "Group SOC", policy=Policy.TWO))
+    shown = reviews.review(
+        actor=person_actor(person=ada), credential=credential, connection_id=wanted
+    )
+    assert shown.policy == Policy.TWO
+
+
+def test_what_an_administrator_lowered_after_a_rotation_by_retiring_counts(
+    ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
+) -> None:
+    retired(store_credential(sandbox, "Group SOC", policy=Policy.TWO))
+    store_credential(sandbox, "Group SOC", policy=Policy.ONE)
     shown = reviews.review(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )

@@ -123,9 +123,23 @@ def _policy(
     *, credential: Credential, others: list[Credential], snapshot: OrgConnectionSnapshot | None
 ) -> Policy:
     ends = {snapshot.source_org_id, snapshot.sink_org_id} - {""} if snapshot else set()
-    of_ends = Credential.objects.filter(site=credential.site, retired_at=None, org_id__in=ends)
     seeing = [credential.policy, *(other.policy for other in others)]
-    return Policy.strictest([*seeing, *of_ends.values_list("policy", flat=True)])
+    return Policy.strictest([*seeing, *_policies_of_orgs(site=credential.site, org_ids=ends)])
+
+
+def _policies_of_orgs(*, site: str, org_ids: set[str]) -> list[str]:
+    """Of their credentials in use; of an org that has none left, of its retired ones.
+
+    Whoever keeps credentials takes no second person away by retiring one.
+    """
+    of_orgs = Credential.objects.filter(site=site, org_id__in=org_ids)
+    rows = list(of_orgs.values_list("org_id", "policy", "retired_at"))
+    with_one = {org_id for org_id, _, retired_at in rows if retired_at is None}
+    return [
+        policy
+        for org_id, policy, retired_at in rows
+        if retired_at is None or org_id not in with_one
+    ]
 
 
 def _digest(
