@@ -148,6 +148,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "connections.middleware.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "connections.middleware.HeadersMiddleware",
     "connections.foreign_text.TurningCharactersMiddleware",
@@ -159,7 +160,6 @@ MIDDLEWARE = [
     "connections.sessions.SessionUseMiddleware",
     "connections.middleware.SignInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "connections.middleware.ReadOnlyMiddleware",

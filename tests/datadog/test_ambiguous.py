@@ -7,7 +7,6 @@ import pytest
 
 from connections.datadog.errors import Cause, Verdict
 from tests.datadog.acts import delete, delete_against
-from tests.datadog.conftest import Certificate
 from tests.datadog.servers import (
     ScriptedServer,
     answer,
@@ -18,6 +17,7 @@ from tests.datadog.servers import (
     say_and_reset,
     say_and_wait,
 )
+from tests.support.certificates import Certificate
 
 
 def test_a_reset_before_reading_is_ambiguous() -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from connections.datadog.errors import Cause, Verdict
 from tests.datadog.acts import delete, free_port
-from tests.datadog.conftest import Certificate
 from tests.datadog.servers import (
     Play,
     ScriptedServer,
@@ -18,6 +17,7 @@ from tests.datadog.servers import (
     say_and_drip,
     say_and_reset,
 )
+from tests.support.certificates import Certificate
 
 
 def test_a_closed_port_is_not_sent() -> None:

@@ -11,7 +11,6 @@ from connections.datadog import lanes
 from connections.datadog.client import DatadogClient
 from connections.datadog.errors import Cause, Verdict
 from connections.secret import Secret
-from tests.datadog.conftest import Certificate
 from tests.datadog.servers import (
     API_KEY,
     APPLICATION_KEY,
@@ -23,6 +22,7 @@ from tests.datadog.servers import (
     say_and_wait,
     secrets,
 )
+from tests.support.certificates import Certificate
 
 
 def make_client(server: ScriptedServer, *, ca_bundle: str | None = None) -> DatadogClient:
