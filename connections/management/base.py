@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import sys
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from django.core.exceptions import PermissionDenied
@@ -21,6 +23,8 @@ USAGE = 2
 UNKNOWN = 6
 # What a shell says of a program that ended since nobody read its output any more.
 UNREAD = 141
+# What bytes that are no UTF-8 arrive as, and what nothing can store or print.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class OrgAdminCommand(BaseCommand):
@@ -39,9 +43,9 @@ class OrgAdminCommand(BaseCommand):
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """A parser whose usage errors are one document too, where `--json` was asked for."""
+        """A parser of text, whose usage errors are one document too with `--json`."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
-        complain = parser.error
+        complain, parse = parser.error, parser.parse_args
 
         def tell(message: str) -> None:
             self.as_json = "--json" in sys.argv
@@ -49,7 +53,13 @@ class OrgAdminCommand(BaseCommand):
                 self.emit({"error": message}, "")
             complain(message)
 
+        def parse_text(args: Sequence[str], namespace: Any = None) -> Any:
+            if any(_SURROGATE.search(argument) for argument in args):
+                parser.error("An argument is no text in UTF-8.")
+            return parse(args, namespace)
+
         parser.error = tell  # type: ignore[method-assign]
+        parser.parse_args = parse_text  # type: ignore[assignment]
         return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -70,7 +70,8 @@ class Command(OrgAdminCommand):
             self.emit({"verifier_sha256": digest}, f"{digest}  verify.py")
             return
         output: Path = options["output"].absolute()
-        if output.exists():
+        # Not Path.exists, which raises for a name that no file can have.
+        if os.path.exists(output):
             self.usage_error(f"{output} is there already. Nothing was changed.")
         asked = {name: options[name] for name in FILTERS if options[name]}
         actor = command_actor()

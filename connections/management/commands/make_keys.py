@@ -1,6 +1,7 @@
 """Make the key files on purpose, for installations that do not make them by themselves."""
 
 import json
+import os
 import secrets
 from argparse import ArgumentParser
 from pathlib import Path
@@ -57,7 +58,8 @@ def make_keys(directory: Path) -> dict[str, str]:
         directory / name for name in names
     )
     for path in files:
-        if path.exists():
+        # Not Path.exists, which raises for a name that no file can have.
+        if os.path.exists(path):
             raise PrivateFileError(
                 f"{path} exists already and is not overwritten. Name a directory without it."
             )
