@@ -183,6 +183,17 @@ SIGNED_IN_OF_ALLAUTH = {
 
 
 CLOSED_OF_ALLAUTH = {"account_email"}
+ARGUMENTS_OF_ALLAUTH: dict[str, dict[str, Any]] = {
+    "account_confirm_email": {"key": "abc"},
+    "account_reset_password_from_key": {"uidb36": "abc", "key": "def"},
+    "mfa_remove_webauthn": {"pk": 1},
+    "mfa_edit_webauthn": {"pk": 1},
+}
+
+
+def address_of_allauth(name: str) -> str:
+    """The address of one of django-allauth's pages."""
+    return reverse(name, kwargs=ARGUMENTS_OF_ALLAUTH.get(name))
 
 
 def url_names(patterns: list[Any]) -> Iterator[str]:
@@ -280,15 +291,26 @@ def test_each_role_reaches_what_the_matrix_gives_it_and_nothing_else(
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE"])
+@pytest.mark.parametrize("who", CAST)
 def test_no_address_knows_any_other_method(
+    who: str,
     method: str,
-    root: Person,
+    request: pytest.FixtureRequest,
     addresses: dict[str, str],
     client_of: Callable[[Person], Client],
 ) -> None:
-    client = client_of(root)
+    client = client_of(request.getfixturevalue(who))
     statuses = {name: client.generic(method, url).status_code for name, url in addresses.items()}
     assert {name: status for name, status in statuses.items() if status != 405} == {}
+
+
+def test_no_form_counts_without_its_token(addresses: dict[str, str], root: Person) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(root)
+    posting = [addresses[name] for name, (_, may_post) in MATRIX.items() if may_post is not None]
+    posting += [address_of_allauth(name) for name in PUBLIC_OF_ALLAUTH | SIGNED_IN_OF_ALLAUTH]
+    counted = [url for url in posting if "The form was too old" not in client.post(url).text]
+    assert counted == []
 
 
 @pytest.mark.parametrize("act", ["deletion-approve", "deletion-decline"])
@@ -319,8 +341,7 @@ def test_nobody_reaches_anything_without_signing_in(method: str, addresses: dict
 
 @pytest.mark.parametrize("name", sorted(SIGNED_IN_OF_ALLAUTH))
 def test_account_pages_ask_to_sign_in(name: str) -> None:
-    kwargs = {"pk": 1} if name in {"mfa_remove_webauthn", "mfa_edit_webauthn"} else None
-    response = Client().get(reverse(name, kwargs=kwargs))
+    response = Client().get(address_of_allauth(name))
     assert response.status_code == 302
     assert response["Location"].startswith("/accounts/login/")
 
