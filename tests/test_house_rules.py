@@ -153,3 +153,20 @@ def test_acts_take_the_locks_in_one_order(path: Path) -> None:
 def test_documents_name_only_tests_that_there_are(path: Path) -> None:
     named = set(re.findall(r"`(tests/[\w./]+?)(?:::\w+)?`", path.read_text()))
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_documents_lead_to_headings_that_there_are(path: Path) -> None:
+    def anchors(of: Path) -> set[str]:
+        headings = re.findall(r"^#+ (.+)$", of.read_text(), re.MULTILINE)
+        return {re.sub(r"[^\w\- ]", "", one).strip().lower().replace(" ", "-") for one in headings}
+
+    wrong = []
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text()):
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file) if file else path
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            wrong.append(target)
+    assert wrong == []
