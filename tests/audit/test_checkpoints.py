@@ -57,7 +57,9 @@ def test_an_hour_with_news_ends_with_a_checkpoint(clock: SettableClock) -> None:
     assert sizes() == [1, 2]
 
 
-@pytest.mark.parametrize("code", [Code.DELETION_SETTLED, Code.DELETION_WITHDRAWN])
+@pytest.mark.parametrize(
+    "code", [Code.DELETION_SETTLED, Code.DELETION_WITHDRAWN, Code.DELETION_DECLINED]
+)
 def test_a_settled_deletion_is_seen_at_once(code: Code) -> None:
     act()
     act(code)
@@ -73,6 +75,7 @@ def test_a_settled_deletion_and_its_checkpoint_are_undone_together() -> None:
 
 
 def test_every_thousandth_event_is_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert signing.EVERY_EVENTS == 1000
     monkeypatch.setattr(signing, "EVERY_EVENTS", 3)
     for _ in range(7):
         act()

@@ -1,6 +1,7 @@
 """What costs much cannot be asked for without end, by whatever process answers."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from django.test import Client
@@ -10,11 +11,18 @@ from connections.views import limits
 
 pytestmark = pytest.mark.django_db
 
-# Views that share a count stand together: what was asked of one is gone for the other.
+# Views of one noun share a count: what was asked of one is gone for the other.
 EXPENSIVE = {
-    "exports": (30, "GET", "/deletions/export/?format=csv"),
+    "exports of deletions": (30, "GET", "/deletions/export/?format=csv"),
+    "exports of connections": (30, "GET", "/connections/export/?format=csv"),
+    "exports of events": (30, "GET", "/audit/export/?format=csv"),
     "refreshes": (20, "POST", "/connections/refresh/"),
     "verifications": (10, "POST", "/evidence/verify/"),
+    "bundles": (10, "POST", "/evidence/bundle/"),
+    "tests of a destination": (10, "POST", "/notices/test/"),
+    # Nothing of this id is there, which is found out after it was counted.
+    "checks with Datadog": (30, "POST", f"/deletions/{UUID(int=1)}/reconcile/"),
+    "checks of keys": (20, "POST", f"/credentials/{UUID(int=1)}/verify/"),
 }
 
 

@@ -75,8 +75,19 @@ def test_asking_and_approving_in_the_pages_tells_the_other_side(
     assert told() == {"linus", "ada"}
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        audit.Code.DELETION_APPROVED,
+        audit.Code.DELETION_DECLINED,
+        audit.Code.DELETION_WITHDRAWN,
+        audit.Code.DELETION_SETTLED,
+        audit.Code.DELETION_UNKNOWN,
+        audit.Code.DELETION_STILL_PRESENT,
+    ],
+)
 def test_whoever_asked_and_whoever_approved_are_told_what_became_of_it(
-    tell: Tell, deletion: Deletion, ada: Person, linus: Person, root: Person
+    tell: Tell, deletion: Deletion, ada: Person, linus: Person, root: Person, code: audit.Code
 ) -> None:
     Approval.objects.create(
         deletion=deletion,
@@ -85,8 +96,9 @@ def test_whoever_asked_and_whoever_approved_are_told_what_became_of_it(
         decision=Approval.Decision.APPROVED,
         decided_at="2026-03-02T14:10:00Z",
     )
-    tell(audit.Code.DELETION_SETTLED)
+    tell(code)
     assert told() == {"ada", "linus"}
+    assert Notice.objects.filter(code=code, channel=Notice.Channel.WEBHOOK).exists()
 
 
 def test_nobody_is_told_of_what_they_have_just_done_themselves(tell: Tell, ada: Person) -> None:
@@ -95,7 +107,12 @@ def test_nobody_is_told_of_what_they_have_just_done_themselves(tell: Tell, ada: 
 
 
 @pytest.mark.parametrize(
-    "code", [audit.Code.DELETION_CONTRADICTED, audit.Code.DELETION_ANSWERED_LATE]
+    "code",
+    [
+        audit.Code.DELETION_CONTRADICTED,
+        audit.Code.DELETION_ANSWERED_LATE,
+        audit.Code.DELETION_STILL_UNKNOWN,
+    ],
 )
 def test_administrators_hear_an_alarm(
     tell: Tell, code: audit.Code, ada: Person, root: Person, linus: Person
