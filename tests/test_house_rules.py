@@ -10,6 +10,10 @@ from pathlib import Path
 from types import FunctionType
 
 import pytest
+from django import forms
+
+from connections.forms.deletions import CommentForm, DeletionForm
+from connections.forms.protections import LiftingForm, ProtectionForm
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICE_FILES = sorted((ROOT / "connections/services").rglob("[a-z]*.py"))
@@ -80,6 +84,26 @@ def test_templates_need_nothing_that_the_content_policy_refuses(path: Path) -> N
 def test_every_button_says_what_kind_it_is(path: Path) -> None:
     buttons = re.findall(r"<button\b[^>]*>", path.read_text())
     assert [button for button in buttons if "type=" not in button] == []
+
+
+# What a person writes stays when somebody is erased, so the field says so.
+FREE_TEXT = {"reason", "glass_reason", "note", "text"}
+IT_STAYS = re.compile("when a person is erased[.:] name nobody here", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_field_for_free_text_says_that_it_outlives_an_erased_person(path: Path) -> None:
+    fields = re.findall(r'<div class="field">.*?</div>', path.read_text(), re.DOTALL)
+    free = [field for field in fields if FREE_TEXT & set(re.findall(r'name="(\w+)"', field))]
+    assert [field for field in free if not IT_STAYS.search(field)] == []
+
+
+@pytest.mark.parametrize("form", [CommentForm, DeletionForm, LiftingForm, ProtectionForm])
+def test_a_form_with_free_text_says_that_it_outlives_an_erased_person(
+    form: type[forms.Form],
+) -> None:
+    [name] = FREE_TEXT & set(form.base_fields)
+    assert IT_STAYS.search(str(form.base_fields[name].help_text))
 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
