@@ -41,5 +41,26 @@ def test_a_page_of_a_new_service_is_fit_to_show(
     assert_fit_to_show(open_listed(open_fresh_as, listed))
 
 
+def test_the_chart_of_one_day_leaves_room_for_the_list(open_demo_as: Callable[..., Page]) -> None:
+    page = open_demo_as("auditor")
+    page.goto("/deletions/?q=contract")
+    chart = page.locator("svg.bars")
+    assert len(chart.locator("title").all()) == 1
+    box = chart.bounding_box()
+    assert box
+    assert box["height"] < 100
+
+
+def test_what_a_chip_asks_for_is_shown_whole(open_demo_as: Callable[..., Page]) -> None:
+    page = open_demo_as("auditor")
+    page.goto("/deletions/")
+    page.get_by_text("More", exact=True).click()
+    chips = page.locator(".chip input[type=text]:visible")
+    assert chips.count() > 4
+    for chip in chips.all():
+        chip.fill(chip.get_attribute("placeholder") or "")
+        assert chip.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+
+
 def test_no_address_is_forgotten() -> None:
     assert names_of_addresses() - {one.name for one in PAGES} - set(NOT_PAGES) == set()
