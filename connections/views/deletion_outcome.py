@@ -158,8 +158,14 @@ def _may(step: Step, *, deletion: Deletion, actor: Actor, now: datetime) -> bool
                 actor, deletion=deletion
             ) and transitions.awaits_approval(deletion)
         case Step.WITHDRAW:
-            return policies.can_withdraw(actor, deletion=deletion) and endings.can_be_withdrawn(
-                deletion
+            # Whoever may still decide declines, and says why: no button beside Approve ends it.
+            is_to_decide = transitions.awaits_approval(deletion) and _may(
+                Step.DECLINE, deletion=deletion, actor=actor, now=now
+            )
+            return (
+                not is_to_decide
+                and policies.can_withdraw(actor, deletion=deletion)
+                and endings.can_be_withdrawn(deletion)
             )
         case Step.CHECK if deletion.state == State.SENDING:
             started = deletion.sending_at or now

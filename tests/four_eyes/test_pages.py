@@ -50,6 +50,19 @@ def test_the_approver_sees_everything_at_a_glance(
     assert page.has_form_to("/approve/")
 
 
+def test_who_is_to_decide_declines_with_a_reason_and_is_not_offered_to_withdraw(
+    asked: Deletion, ada: Person, linus: Person, client_of: ClientOf
+) -> None:
+    page = record(client_of(linus), asked)
+    assert page.has_form_to("/decline/")
+    assert not page.has_form_to("/withdraw/")
+    assert record(client_of(ada), asked).has_form_to("/withdraw/")
+
+    approve(asked, linus)
+
+    assert record(client_of(linus), asked).has_form_to("/withdraw/")
+
+
 @pytest.mark.parametrize(
     ("change", "row"),
     [
