@@ -89,7 +89,9 @@ def _sentences(deletion: Deletion) -> dict[str, str]:
     types = deletion.connection_types
     is_undecided = deletion.state in {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
     return {
-        "sentence": wording.sentence_words(source=source, sink=sink, types=types),
+        "sentence": wording.sentence_words(
+            source=source, sink=sink, types=types, is_past=deletion.is_settled
+        ),
         "effect": wording.effect_words(source=source, sink=sink, types=types)
         if is_undecided
         else "",

@@ -27,10 +27,10 @@ def effect_words(*, source: str, sink: str, types: Sequence[str]) -> str:
     return f"After this, {sink or '?'} can no longer query {source or '?'}’s {what}."
 
 
-def sentence_words(*, source: str, sink: str, types: Sequence[str]) -> str:
-    """What the connection is, as a sentence: "Payments EU lets Group SOC read logs"."""
+def sentence_words(*, source: str, sink: str, types: Sequence[str], is_past: bool) -> str:
+    """What the connection is, or was, as a sentence: "Payments EU lets Group SOC read logs."."""
     what = names_in_words([_NOUNS.get(kind, kind) for kind in types]) or "its data"
-    return f"{source or '?'} lets {sink or '?'} read {what}."
+    return f"{source or '?'} {'let' if is_past else 'lets'} {sink or '?'} read {what}."
 
 
 def effect_of_type(kind: str, *, source: str, sink: str) -> tuple[str, bool]:

@@ -6,9 +6,10 @@ import pytest
 from playwright.sync_api import expect
 
 from connections.actors import person_actor
-from connections.models import Credential, Policy, Role
+from connections.models import Credential, Deletion, Policy, Role, State
 from connections.services.deletions import approvals
 from connections.views import deletion_watch
+from tests.browser.conftest import OpenAs
 from tests.browser.desk import REASON, Desk
 from tests.support.people import make_person
 
@@ -62,3 +63,14 @@ def test_a_page_that_finds_nothing_new_leaves_what_is_typed_alone(
         pass
     assert looked.value.status == 204
     expect(field).to_have_value("Paym")
+
+
+@pytest.mark.parametrize("java_script", [True, False], ids=["with JavaScript", "without"])
+def test_only_a_page_that_looks_for_news_by_itself_says_so(
+    java_script: bool, open_demo_as: OpenAs
+) -> None:
+    page = open_demo_as("approver", java_script_enabled=java_script)
+    waiting = Deletion.objects.filter(state=State.REQUESTED).earliest("requested_at")
+    page.goto(f"/deletions/{waiting.pk}/")
+    expect(page.get_by_role("link", name="Look now")).to_be_visible()
+    expect(page.get_by_text("Looks for news by itself")).to_be_visible(visible=java_script)

@@ -118,6 +118,11 @@ def test_a_wrong_confirmation_of_an_approved_one_keeps_what_was_typed(
     assert page.form_to("/execute/").fields["confirmation"] == "Payments"
 
 
+def test_a_settled_record_says_what_the_connection_was(desk: Desk) -> None:
+    desk.delete()
+    assert "Payments US let Group SOC read logs and metrics." in record(desk).text
+
+
 def test_a_waiting_deletion_can_be_withdrawn(desk: Desk, sandbox: SandboxServer) -> None:
     sandbox.world.set_fault(fault=faults.rate_limited(), connection_id=desk.connection.id)
     page = desk.delete()
