@@ -62,7 +62,14 @@ RULES = (
 
 
 def sqlite(table: str, insert: str, update: str | None) -> list[str]:
-    allowed = {"INSERT": insert, "UPDATE": (update or "0").format(same="IS"), "DELETE": "0"}
+    # A row's hidden number is a key too, and REPLACE removes the row that had it.
+    new_rowid = f"NOT EXISTS (SELECT 1 FROM {table} WHERE rowid = NEW.rowid)"
+    update = (update or "0").format(same="IS")
+    allowed = {
+        "INSERT": f"{insert} AND {new_rowid}",
+        "UPDATE": f"{update} AND NEW.rowid = OLD.rowid",
+        "DELETE": "0",
+    }
     return [
         f"CREATE TRIGGER {table}_{act.lower()} BEFORE {act} ON {table} "
         f"WHEN COALESCE(NOT ({condition}), 1) "

@@ -33,7 +33,8 @@ EQUAL_REVIEW = (
     f"EXISTS (SELECT 1 FROM {DELETION} WHERE id = NEW.deletion_id"
     " AND glass_broken_by_id = NEW.breaker_id AND requested_by_id = NEW.requester_id)"
 )
-# SQLite's INSERT OR REPLACE removes the old row without any DELETE trigger.
+# SQLite's INSERT OR REPLACE removes the old row without any DELETE trigger; its hidden number is a
+# key too.
 NEW_ROWS = {
     DELETION: f"NOT EXISTS (SELECT 1 FROM {DELETION} WHERE id = NEW.id"
     " OR request_id = NEW.request_id) AND (NEW.state = 'settled' OR NOT EXISTS (SELECT 1 FROM"
@@ -62,6 +63,7 @@ def rules(word: str) -> tuple[tuple[str, str, str, str], ...]:
     )
     return (
         (DELETION, "UPDATE", same(ASKED, word), "A deletion stays what was asked for"),
+        (DELETION, "DELETE", "1 = 0", "A deletion stays what was asked for"),
         (DELETION, "UPDATE", may_break, "Broken glass stays broken"),
         (DELETION, "UPDATE", has_approvals, "Other people must approve it first"),
         (APPROVAL, "INSERT", EQUAL_APPROVAL, "An approval is of one deletion as it was asked for"),
@@ -75,7 +77,12 @@ def rules(word: str) -> tuple[tuple[str, str, str, str], ...]:
 
 def sqlite() -> list[str]:
     replaced = [
-        (table, "INSERT", condition, "There is one already") for table, condition in NEW_ROWS.items()
+        (table, act, condition, "There is one already")
+        for table, new in NEW_ROWS.items()
+        for act, condition in (
+            ("INSERT", f"{new} AND NOT EXISTS (SELECT 1 FROM {table} WHERE rowid = NEW.rowid)"),
+            ("UPDATE", "NEW.rowid = OLD.rowid"),
+        )
     ]
     return [
         f"CREATE TRIGGER {table}_four_eyes_{number} BEFORE {act} ON {table} "

@@ -17,13 +17,16 @@ from connections.services.record.erasable import name
 
 pytestmark = pytest.mark.database
 
+REST = (
+    "text, previous, hash, at, code, actor_kind, actor_id, actor, request_id, subject_type, "
+    "subject_id, sentence"
+)
 # The first event, put in once more.
-AGAIN = """
+AGAIN = f"""
     INSERT INTO connections_auditevent
-    SELECT {seq}, text, previous, hash, at, code, actor_kind, actor_id, actor, request_id,
-           subject_type, subject_id, sentence
+    SELECT {{seq}}, {REST}
     FROM connections_auditevent WHERE seq = 1
-"""
+"""  # noqa: S608 - our own words
 REFUSED = {
     "edit": "UPDATE connections_auditevent SET text = 'x'",
     "edit a copied column": "UPDATE connections_auditevent SET sentence = 'x' WHERE seq = 1",
@@ -46,6 +49,13 @@ REFUSED = {
 }
 SQLITE = {
     "replace": AGAIN.format(seq="seq").replace("INSERT", "INSERT OR REPLACE"),
+    "replace by the hidden number": AGAIN.format(seq="seq + 2").replace(
+        "INSERT INTO connections_auditevent\n    SELECT",
+        f"INSERT OR REPLACE INTO connections_auditevent (rowid, seq, {REST})\n    SELECT rowid,",
+    ),
+    "erase a name and replace another by the hidden number": "UPDATE OR REPLACE "
+    "connections_erasablevalue SET value = '', salt = '', erased_at = CURRENT_TIMESTAMP, "
+    "rowid = 9 WHERE number = 1",
     "replace a checkpoint": "INSERT OR REPLACE INTO connections_checkpoint "
     "SELECT * FROM connections_checkpoint",
     "update or replace": "UPDATE OR REPLACE connections_auditevent SET seq = 1",

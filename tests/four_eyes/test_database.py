@@ -123,6 +123,11 @@ def test_a_deletion_stays_what_was_asked_for(asked: Deletion, what: str) -> None
         sql(f"UPDATE connections_deletion SET {ASKED[what]}")  # noqa: S608 - our own words
 
 
+def test_a_deletion_cannot_be_removed_and_asked_for_otherwise(asked: Deletion) -> None:
+    with pytest.raises(DatabaseError, match="A deletion stays what was asked for"):
+        sql("DELETE FROM connections_deletion")
+
+
 @pytest.mark.parametrize("state", ["approved", "sending"])
 @pytest.mark.parametrize(("policy", "given"), [(Policy.ONE, 0), (Policy.TWO, 0), (Policy.TWO, 1)])
 def test_nothing_is_approved_or_sent_with_fewer_people_than_it_needs(
@@ -153,6 +158,23 @@ def test_sqlite_replaces_nothing(asked: Deletion, linus: Person, what: str) -> N
     approve(asked, linus)
     with pytest.raises(IntegrityError, match=r"There is one already|An approval is of one"):
         sql(REPLACING[what])
+
+
+MOVED = {
+    "a decision": "UPDATE OR REPLACE connections_approval SET rowid = rowid + 1",
+    "a deletion": "UPDATE OR REPLACE connections_deletion SET rowid = rowid + 1",
+}
+
+
+@pytest.mark.parametrize("what", MOVED)
+def test_sqlite_puts_no_row_in_the_place_of_another(
+    asked: Deletion, linus: Person, what: str
+) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("SQLite's own words")
+    approve(asked, linus)
+    with pytest.raises(IntegrityError, match=r"There is one already|A decision stays"):
+        sql(MOVED[what])
 
 
 def test_postgresql_empties_no_decisions(asked: Deletion, linus: Person) -> None:
