@@ -91,6 +91,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 )
             raise
 
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        """Count by what was typed alone: allauth's own key holds the Host header, which has a port
+        and a case at the guesser's choice. Folded as far as any database folds it."""
+        del request
+        login: str = credentials.get("email") or credentials.get("username") or ""
+        return login.upper()
+
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         """Record a wrong name or password."""
         sign_ins.record_failed_sign_in(

@@ -46,6 +46,16 @@ def test_a_limit_stands_in_the_database(client: Client, ada: Person) -> None:
     assert len(another.get(key)) == 1
 
 
+# A dotless i, which PostgreSQL takes for an i.
+@pytest.mark.parametrize("login", ["linus", "LINUS", "lınus"])
+def test_neither_the_host_nor_the_case_makes_a_person_another(linus: Person, login: str) -> None:
+    for number in range(5):
+        guesser = Client(REMOTE_ADDR=f"192.0.2.{number}", headers={"host": f"testserver:{number}"})
+        guesser.post("/accounts/login/", {"login": login, "password": "wrong"})
+    refused = Client().post("/accounts/login/", {"login": "linus", "password": PASSWORD})
+    assert "Too many" in refused.text
+
+
 @pytest.mark.parametrize("path", ["/sign-in/", "/setup/"])
 def test_links_cannot_be_tried_without_end(db: None, path: str) -> None:
     statuses = [Client().post(path, {"token": "guess"}).status_code for _ in range(21)]
