@@ -4,6 +4,7 @@ import ipaddress
 import logging
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records
@@ -106,6 +107,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             request_id=request_id_of(request),
             agent=request.headers.get("User-Agent", ""),
         )
+
+    def get_reset_password_from_key_url(self, key: str) -> str:
+        """The link in the mail: where people open it, not where a stranger's Host header says."""
+        url: str = super().get_reset_password_from_key_url(key)
+        return f"{settings.BASE_URL}{urlsplit(url).path}" if settings.BASE_URL else url
 
     def send_password_reset_mail(self, user: Person, email: str, context: dict[str, Any]) -> None:
         """Mail the link, once it is recorded; a mail server that fails tells a stranger nothing."""

@@ -69,6 +69,14 @@ def test_a_reset_ends_every_session_there_is(
     assert elsewhere.get("/").status_code == 302
 
 
+def test_the_link_leads_where_people_open_it_whatever_host_a_stranger_names(
+    client: Client, ada: Person, settings: Settings
+) -> None:
+    settings.BASE_URL = "http://testserver"
+    client.post(RESET, {"email": "ada@example.com"}, headers={"host": "testserver:666"})
+    assert client.get(mailed_link()).status_code == 302
+
+
 def test_a_link_to_reset_works_once(client: Client, ada: Person) -> None:
     reset_password(client)
     assert "no longer valid" in Client().get(mailed_link()).text
