@@ -558,9 +558,9 @@ STEP_UP = (
     _mutant(
         "a passkey checks its owner",
         "connections/step_up.py",
-        "        user_verification=UserVerificationRequirement.REQUIRED,\n",
-        "        user_verification=UserVerificationRequirement.PREFERRED,\n",
-        "tests/step_up/test_passkey.py::test_a_key_that_was_merely_touched_is_none",
+        "    if not answer.response.authenticator_data.is_user_verified():\n",
+        "    if False:\n",
+        "tests/step_up/test_passkey.py::test_a_touch_is_none_for_a_challenge_that_asked_for_no_more",
     ),
     _mutant(
         "allauth asks everybody",
@@ -579,7 +579,7 @@ STEP_UP = (
     _mutant(
         "a sign-in link alone is no proof",
         "connections/step_up.py",
-        "    return bool(is_password or is_passkey)\n",
+        '    return bool(is_password or record.get("passwordless"))\n',
         "    return True\n",
         f"{PAGES}::test_a_sign_in_link_counts_only_with_the_password_that_is_chosen_by_it",
     ),
@@ -717,6 +717,21 @@ SIGN_IN = (
         f"{PROVIDER}/test_step_up.py::test_a_provider_that_does_not_ask_again_proves_nothing",
     ),
     _mutant(
+        "a passkey alone checks its owner",
+        "connections/second_factors.py",
+        '        step_up.require_checked_owner(self.cleaned_data["credential"])\n',
+        "",
+        "tests/people/test_sign_in.py::test_one_merely_touched_does_not_even_for_the_challenge_of_"
+        "somebodys_second_factor",
+    ),
+    _mutant(
+        "the Host header counts no password anew",
+        "connections/accounts.py",
+        "    def _get_login_attempts_cache_key(",
+        "    def _unused(",
+        "tests/people/test_limits.py::test_neither_the_host_nor_the_case_makes_a_person_another",
+    ),
+    _mutant(
         "wrong codes are on record",
         "connections/second_factors.py",
         "        return self.refuse_on_record(super().clean_code)\n",
@@ -774,6 +789,28 @@ FOUR_EYES = (
         '(DELETION, "UPDATE", same(ASKED, word), ',
         '(DELETION, "UPDATE", "1 = 1", ',
         f"{BY_THE_DATABASE}::test_a_deletion_stays_what_was_asked_for",
+    ),
+    _mutant(
+        "a trigger that keeps deletions",
+        TRIGGERS,
+        '(DELETION, "DELETE", "1 = 0", ',
+        '(DELETION, "DELETE", "1 = 1", ',
+        f"{BY_THE_DATABASE}::test_a_deletion_cannot_be_removed_and_asked_for_otherwise",
+    ),
+    _mutant(
+        "a trigger that keeps rows by their hidden number",
+        "connections/migrations/0004_append_only.py",
+        '        "INSERT": f"{insert} AND {new_rowid}",\n',
+        '        "INSERT": insert,\n',
+        "tests/audit/test_append_only.py::test_sqlite_refuses_to",
+    ),
+    _mutant(
+        "a retired credential's policy counts on",
+        "connections/services/deletions/reviews.py",
+        "        if retired_at is None or org_id not in with_one\n",
+        "        if retired_at is None\n",
+        "tests/deletions/test_choices.py"
+        "::test_retiring_the_stricter_end_does_not_take_a_second_person_away",
     ),
     _mutant(
         "a trigger that counts approvals",
