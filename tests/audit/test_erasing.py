@@ -15,7 +15,13 @@ from connections.actors import Actor, command_actor
 from connections.models import AuditEvent, ErasableValue, Person
 from connections.services.errors import ConflictError
 from connections.services.people import sign_ins
-from connections.services.record import audit, audit_verification, checkpoints, erasure
+from connections.services.record import (
+    audit,
+    audit_verification,
+    checkpoints,
+    erasable,
+    erasure,
+)
 from connections.services.record.audit import Code
 from tests.flows.support import read
 
@@ -71,6 +77,19 @@ def test_the_record_is_whole_afterwards_and_shows_a_number(
     assert who in page.text
     assert "Grace" in page.text
     assert "Ada" not in page.text
+
+
+def test_what_was_still_being_done_does_not_bring_the_name_back(
+    acts_of_ada: Person, actor_for: Callable[[Person], Actor]
+) -> None:
+    before = actor_for(Person.objects.get(pk=acts_of_ada.pk))
+    done = erasure.erase_person(actor=command_actor(), person=acts_of_ada)
+    audit.record(
+        code=Code.EXPORT_FINISHED, actor=before, sentence=f"{erasable.name(before)} finished."
+    )
+    assert AuditEvent.objects.latest("seq").sentence == f"erased person no. {done.number} finished."
+    assert "Ada" not in everything_stored()
+    assert audit_verification.verify_record().fault is None
 
 
 def test_an_erased_person_cannot_sign_in_and_has_no_role(acts_of_ada: Person) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Max, Min, Q
 
-from connections import chain
+from connections import chain, clock
 from connections.actors import Actor
 from connections.models import AuditHead, ErasableValue, Person
 
@@ -119,12 +119,20 @@ def _store(value: Value) -> ErasableValue:
     )
     number = (numbers["last"] or 0) + 1
     salt = secrets.token_bytes(32)
+    is_erased = _is_erased(value.person_id)
     return ErasableValue.objects.create(
         number=number,
         person_number=(numbers["first"] if value.person_id else None) or number,
         person_id=value.person_id,
         kind=value.kind,
-        value=value.text,
-        salt=salt.hex(),
+        value="" if is_erased else value.text,
+        salt="" if is_erased else salt.hex(),
+        erased_at=clock.now() if is_erased else None,
         commitment=chain.commitment(salt=salt, kind=value.kind, value=value.text),
     )
+
+
+def _is_erased(person_id: UUID | None) -> bool:
+    """Whether the person was erased: what they were still doing then brings no name back."""
+    erased = ErasableValue.objects.filter(person_id=person_id, erased_at__isnull=False)
+    return person_id is not None and erased.exists()
