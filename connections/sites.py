@@ -61,7 +61,9 @@ _EXTRA_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", re.ASCII)
 _EXTRA_NAME_MAX_LENGTH = 40
 _HOST = re.compile(r"[A-Za-z0-9.:-]+", re.ASCII)
 _TAKEN = frozenset(
-    word.casefold() for site in DATADOG_SITES for word in (site.name, site.site, site.api_host)
+    word.casefold()
+    for site in DATADOG_SITES
+    for word in (site.name, site.site, site.ui_host, site.api_host)
 )
 
 
@@ -88,8 +90,8 @@ def parse_extra_sites(text: str) -> dict[str, str]:
     """Name → base URL from the text of ORGADMIN_EXTRA_SITES ("name=https://host,…").
 
     Raises ValueError with a sentence that says what to change. Names may not be taken for one
-    of Datadog's own sites, and a site's host may not be one of Datadog's: the same org
-    connection under two site names could be deleted twice.
+    of Datadog's own sites, and a site's host may not be one of Datadog's or another site's: what
+    protects an org connection under one name would not protect it under the other.
     """
     sites: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -97,7 +99,10 @@ def parse_extra_sites(text: str) -> dict[str, str]:
         if not equals:
             raise _refused(part, 'is not of the form "name=https://host"')
         _check_extra_name(name, taken=sites)
-        sites[name] = _checked_base_url(name, url)
+        base_url = _checked_base_url(name, url)
+        if base_url in sites.values():
+            raise _refused(name, "has the address of another one: one name is enough")
+        sites[name] = base_url
     return sites
 
 

@@ -126,6 +126,9 @@ def test_extra_sites_are_read_from_text(text: str, sites: dict[str, str]) -> Non
         ("a=https://a.example?x=1", "nothing more"),
         ("a=https://a.example#x", "nothing more"),
         ("a=https://api.datadoghq.eu", "choose that site instead"),
+        # What people open in a browser answers the same requests.
+        ("a=https://app.datadoghq.eu", "choose that site instead"),
+        ("a=https://one.example,b=https://ONE.example", "one name is enough"),
         ("a=https://API.datadoghq.eu:443", "choose that site instead"),
         ("a=https://api.datadoghq.eu.", "choose that site instead"),
     ],
