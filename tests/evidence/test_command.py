@@ -64,6 +64,7 @@ def test_what_fails_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.Mo
     ("arguments", "said"),
     [
         (("--from", "soon"), "--from: "),
+        (("--from", "2020-01-02", "--to", "2020-01-01"), "The period ends before it begins."),
         (("--status", "nonsense"), "--status: "),
         (("--checkpoint", "nowhere.txt"), "nowhere.txt cannot be read"),
         (("--seed", "x" * 300), "A seed is one line"),

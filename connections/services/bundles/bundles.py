@@ -97,7 +97,7 @@ def make_bundle(
     # That it cannot be read is said before anything is begun.
     load_signing_key()
     now = clock.now()
-    only = replace(only, until=min(only.until or now, now))
+    only = _checked_period(only, now=now)
     asked = {"filter": asked_for, "seed": seed, **_period_of(only)}
     started = _record(actor, audit.Code.EVIDENCE_BUNDLE_STARTED, "was begun", asked)
     order = _Order(
@@ -128,6 +128,13 @@ def _checked_seed(seed: str) -> str:
             {"seed": f"A seed is one line of at most {LONGEST_SEED} letters, digits and signs."}
         )
     return seed or secrets.token_hex(16)
+
+
+def _checked_period(only: HistoryFilter, *, now: datetime) -> HistoryFilter:
+    until = min(only.until or now, now)
+    if only.since and only.since >= until:
+        raise InvalidInputError({"since": "The period ends before it begins."})
+    return replace(only, until=until)
 
 
 def _make(
