@@ -12,7 +12,7 @@ from connections.models import AuditEvent, Person, SignInLink
 from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.people import people
 from tests.support.clock import SettableClock
-from tests.support.people import PASSWORD
+from tests.support.people import PASSWORD, make_person
 
 NEW_PASSWORD = "quite another pass phrase"
 
@@ -195,6 +195,17 @@ def test_the_set_up_page_says_what_is_wrong_and_keeps_what_was_typed(
 
 def test_the_set_up_page_is_closed_once_there_is_a_person(client: Client, ada: Person) -> None:
     assert client.get("/setup/")["Location"] == "/"
+
+
+def test_who_signs_in_where_nobody_has_an_account_is_told_of_the_set_up_link(
+    client: Client, db: None
+) -> None:
+    said = "printed a link to make the first administrator"
+    assert said in client.get("/accounts/login/").text
+    make_person("ada")
+    page = client.get("/accounts/login/").text
+    assert said not in page
+    assert "Ask an administrator for a sign-in link." in page
 
 
 def test_the_page_of_a_link_takes_the_whole_link_too(
