@@ -13,6 +13,7 @@ from pytest_django import Settings
 from connections.actors import command_actor
 from connections.models import AuditEvent, Person
 from connections.services.operations.keys import rotate_encryption_key
+from tests.support.passkeys import SoftKey
 from tests.support.people import PASSWORD, code_of, just_signed_in
 
 ClientOf = Callable[[Person], Client]
@@ -85,6 +86,13 @@ def test_a_code_is_asked_for_after_the_password_and_the_record_says_so(ada: Pers
         last_event().sentence
         == "Ada signed in with password and authenticator app, from 127.0.0.1."
     )
+
+
+def test_only_who_has_a_passkey_is_offered_to_use_it(ada: Person) -> None:
+    TOTP.activate(ada, SECRET)
+    assert "Use a passkey" not in ask_for_code(ada).get(CODE).text
+    SoftKey(ada)
+    assert "Use a passkey" in ask_for_code(ada).get(CODE).text
 
 
 def test_a_code_is_good_for_one_sign_in(ada: Person) -> None:
