@@ -273,11 +273,15 @@
     const record = asked?.closest("[data-record-url]") ?? $("#outcome[data-record-url]");
     /* A look that failed is no act: the next one comes by itself. */
     if (!isAct(event.detail) && asked?.hasAttribute("data-quiet")) return;
+    /* Only a form that asks for the confirmation sends anything to Datadog. */
+    const sending = isAct(event.detail) && asked?.closest("[data-confirm]");
     const refused = status >= 400 && status < 500 && status !== 408;
     const unsent = status === 401 || status === 403;
     if (unsent) tokenIsOld = true;
-    const kind = unsent ? "refused-unsent" : status === 429 ? "too-often" : refused ? "refused" : record && isAct(event.detail) && !asked?.closest("[data-sends-nothing]") ? "no-answer-deletion" : "no-answer";
+    const kind = unsent ? "refused-unsent" : status === 429 ? "too-often" : refused ? "refused" : record && sending ? "no-answer-deletion" : "no-answer";
     const box = document.getElementById(kind).content.firstElementChild.cloneNode(true);
+    /* What may have been sent cannot be left with “nothing is sent”. */
+    if (kind === "no-answer-deletion") $("[data-cancel]", sending)?.remove();
     const statusPlace = $("[data-status]", box);
     if (statusPlace) statusPlace.textContent = String(status);
     const link = $("[data-record]", box);

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, Route, expect
 
-from connections.models import Credential, Deletion, Person
+from connections.models import Credential, Deletion, Person, Policy
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.browser.desk import REASON, Desk
@@ -199,10 +199,29 @@ def test_a_lost_answer_leads_to_the_record(desk: Desk, watch: Watch) -> None:
     )
     expect(notice).to_be_focused()
     expect(desk.page.get_by_text("Do not start again: open its record.")).to_be_visible()
+    expect(desk.page.get_by_text("nothing is sent")).to_have_count(0)
     desk.page.get_by_role("link", name="Open record").click()
     expect(desk.page).to_have_url(RECORD)
     expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
     assert_deleted_once(desk)
+
+
+def test_a_lost_answer_to_what_sends_nothing_does_not_speak_of_sending(
+    desk: Desk, watch: Watch
+) -> None:
+    expect_a_lost_answer(watch)
+    Credential.objects.update(policy=Policy.ONE)
+    desk.page.goto(desk.review_path)
+    desk.page.get_by_label("Why?").fill(REASON)
+    lose_answers(desk.page, is_let_through=True)
+    desk.page.get_by_role("button", name="Ask for approval").click()
+
+    expect(desk.page.get_by_role("heading", name="Org Admin did not answer.")).to_be_focused()
+    expect(desk.page.get_by_text("may have been sent")).to_have_count(0)
+    desk.page.get_by_role("link", name="Reload the page").click()
+    expect(
+        desk.page.get_by_role("heading", name="A deletion of this connection is open already.")
+    ).to_be_visible()
 
 
 def test_a_question_that_never_arrived_leads_back_to_the_form(desk: Desk, watch: Watch) -> None:
