@@ -22,7 +22,7 @@ from connections.services.people import people
 from sandbox.demo_world import connection_id_between, demo_key_pairs
 
 # Of the demo alone, which listens on the loopback address and is gone afterwards.
-PASSWORD = "try-org-admin-1"  # noqa: S105
+PASSWORD = "just-having-a-look"  # noqa: S105
 
 _PEOPLE = (
     ("operator", "Ada", "Osei", Role.OPERATOR),

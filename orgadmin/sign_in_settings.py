@@ -10,6 +10,8 @@ AUTH_PASSWORD_VALIDATORS = [
     },
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {"NAME": "connections.passwords.ContextWordsValidator"},
 ]
 ACCOUNT_ADAPTER = "connections.accounts.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}

@@ -94,6 +94,40 @@ def test_changing_a_password_ends_the_other_sessions_and_keeps_this_one(
     assert elsewhere.get("/").status_code == 302
 
 
+@pytest.mark.parametrize(
+    ("password", "why"),
+    [
+        ("short-of-12", "at least 12 characters"),
+        ("qwertyuiop123", "too common"),
+        ("ada@example.com", "too similar"),
+        ("123456789012", "entirely numeric"),
+        ("Datadog-Admin-2026!", "least 8 more characters"),
+        ("contoso-orgadmin-7", "least 8 more characters"),
+    ],
+)
+def test_a_password_that_is_soon_guessed_is_refused_and_it_says_why(
+    ada: Person, client_of: ClientOf, settings: Settings, password: str, why: str
+) -> None:
+    settings.ALLOWED_HOSTS = ["testserver", "orgadmin.contoso.example"]
+    answer = client_of(ada).post(
+        "/accounts/password/change/",
+        {"oldpassword": PASSWORD, "password1": password, "password2": password},
+    )
+    assert why in answer.content.decode()
+    ada.refresh_from_db()
+    assert ada.check_password(PASSWORD)
+
+
+def test_a_phrase_may_hold_words_of_this_service(ada: Person, client_of: ClientOf) -> None:
+    phrase = "our datadog eats green apples"
+    client_of(ada).post(
+        "/accounts/password/change/",
+        {"oldpassword": PASSWORD, "password1": phrase, "password2": phrase},
+    )
+    ada.refresh_from_db()
+    assert ada.check_password(phrase)
+
+
 @pytest.mark.parametrize("address", ["nobody@example.com", "victor@example.com"])
 def test_an_unknown_or_disabled_address_gets_the_same_answer_and_no_mail(
     client: Client, ada: Person, victor: Person, address: str
