@@ -5,13 +5,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.urls.converters import IntConverter
 from django.utils import timezone
 
 from connections.models import Credential, Deletion, Notice, Person, Policy
 from connections.services.record.checkpoints import make_checkpoint
+from connections.urls import urlpatterns
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, store_credential
@@ -196,6 +199,10 @@ def address_of_allauth(name: str) -> str:
     return reverse(name, kwargs=ARGUMENTS_OF_ALLAUTH.get(name))
 
 
+# Numbered one after the other, and read by those alone who read all of it.
+NUMBERED = {"audit-detail", "checkpoint-download"}
+
+
 def url_names(patterns: list[Any]) -> Iterator[str]:
     for pattern in patterns:
         if isinstance(pattern, URLResolver):
@@ -207,6 +214,26 @@ def url_names(patterns: list[Any]) -> Iterator[str]:
 def test_every_address_stands_in_the_matrix() -> None:
     known = set(MATRIX) | PUBLIC_OF_ALLAUTH | SIGNED_IN_OF_ALLAUTH | CLOSED_OF_ALLAUTH
     assert set(url_names(get_resolver().url_patterns)) == known
+
+
+def test_no_other_address_is_found_by_counting() -> None:
+    counted = {
+        pattern.name
+        for pattern in urlpatterns
+        if any(isinstance(one, IntConverter) for one in pattern.pattern.converters.values())
+    }
+    assert counted == NUMBERED
+
+
+@pytest.mark.parametrize("name", ["mfa_remove_webauthn", "mfa_edit_webauthn"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_passkey_of_somebody_else_is_not_found(
+    name: str, method: str, ada: Person, root: Person, client_of: Callable[[Person], Client]
+) -> None:
+    key = Authenticator.objects.create(user=ada, type=Authenticator.Type.WEBAUTHN, data={})
+    url = reverse(name, kwargs={"pk": key.pk})
+    assert answer(client_of(root), method, url) == 404
+    assert Authenticator.objects.get() == key
 
 
 def test_every_address_was_thought_of_for_what_is_out_of_reach() -> None:

@@ -3,6 +3,7 @@
 import ast
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from connections.evidence import verify
+from connections.services.record.audit import Code
 from tests.evidence.support import Made, complaint, files_of, packed, run_verifier
 
 pytestmark = pytest.mark.database
@@ -68,6 +70,15 @@ def test_the_verifier_is_of_python_3_9_and_imports_nothing_else() -> None:
 
 def test_the_verifier_in_the_bundle_is_the_one_that_is_read_here(made: Made) -> None:
     assert files_of(made.data)["verify.py"] == Path(verify.__file__).read_bytes()
+
+
+def test_its_readme_names_every_file_and_only_acts_that_there_are(made: Made) -> None:
+    text = files_of(made.data)["README.txt"].decode()
+    assert [name for name in verify.NAMES if f"\n  {name} " not in text] == []
+    codes = set(re.findall(r"\bdeletion\.[a-z_]+", text))
+    assert codes <= set(Code)
+    assert {Code.DELETION_REQUESTED, Code.DELETION_APPROVED, Code.DELETION_SENDING} <= codes
+    assert {Code.DELETION_ANSWERED, Code.DELETION_VERIFIED} <= codes
 
 
 def test_the_key_that_was_named_is_followed_over_its_rotation(made: Made, tmp_path: Path) -> None:
