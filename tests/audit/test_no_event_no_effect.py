@@ -1,0 +1,100 @@
+"""Whatever a page does, it does not when its event cannot be appended."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.management import call_command
+from django.db import OperationalError
+from django.test import Client
+
+from connections.models import Deletion, Person
+from connections.services.record import audit
+from tests.flows.support import REASON, Page
+from tests.hardening.test_fuzz import filled, form_for, pages
+from tests.test_access import MATRIX, addresses
+
+__all__ = ["addresses", "pages"]
+
+pytestmark = pytest.mark.django_db
+
+# What makes of a form, filled in as it comes, one that changes something.
+CHANGED = {
+    "credential-new": {"site": "sandbox-us1"},
+    "credential-rename": {"name": "Another name"},
+    "credential-policy": {"policy": "two"},
+    "org-connection-protect": {
+        "site": "sandbox-us1",
+        "connection_id": str(UUID(int=7)),
+        "reason": REASON,
+    },
+    "person-roles": {"roles": "Auditor"},
+    "person-email": {"email": "other@example.com"},
+    "person-break-glass": {"allow": "yes"},
+    "credential-access": {"see": "role:Viewer"},
+}
+# What Datadog lists is stored as it is read, and what a verification found stands by itself.
+READING = {"org-connection-refresh", "deletion-new", "evidence-verify"}
+# The others do nothing here: they want a deletion in another state, a link, or somebody else.
+ACTING = {
+    "bundle-new",
+    "credential-access",
+    "credential-new",
+    "credential-policy",
+    "credential-rename",
+    "credential-rotate",
+    "credential-verify",
+    "deletion-comment",
+    "deletion-new",
+    "deletion-withdraw",
+    "evidence-verify",
+    "notice-retry",
+    "org-connection-protect",
+    "person-break-glass",
+    "person-disable",
+    "person-email",
+    "person-link",
+    "person-new",
+    "person-roles",
+    "session-end",
+}
+
+
+def everything_stored() -> str:
+    """All rows but sessions and cache."""
+    out = io.StringIO()
+    call_command("dumpdata", exclude=["connections.personsession"], stdout=out)
+    return out.getvalue()
+
+
+def test_no_page_acts_without_its_event(
+    addresses: dict[str, str],
+    pages: list[Page],
+    root: Person,
+    client_of: Callable[[Person], Client],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[str] = []
+
+    def refuse(told: list[Any]) -> list[Any]:
+        if told:
+            tried.append(name)
+            raise OperationalError("disk is full")
+        return []
+
+    monkeypatch.setattr(audit, "_append", refuse)
+    client = client_of(root)
+    client.raise_request_exception = False
+    before, changed = everything_stored(), set()
+    for name in (name for name, (_, may_post) in MATRIX.items() if may_post):
+        typed = filled(form_for(addresses[name], pages)) | CHANGED.get(name, {})
+        client.post(addresses[name], typed)
+        after = everything_stored()
+        if after != before:
+            changed.add(name)
+        before = after
+    assert changed == READING
+    assert Deletion.objects.count() == 1
+    assert set(tried) == ACTING
