@@ -28,7 +28,7 @@ from connections.provider_sign_in import gave_second_factor
 from connections.services.errors import SentError
 from connections.services.record import audit
 from connections.views.sent import sent_page
-from connections.views.support import signed_in_person
+from connections.views.support import sign_in_url_after_sending, signed_in_person
 
 logger = logging.getLogger(__name__)
 
@@ -181,6 +181,8 @@ class SignInMiddleware(LoginRequiredMiddleware):
         """Redirect, or answer htmx with 401: nothing was done."""
         if "HX-Request" in request.headers:
             return HttpResponse(status=401)
+        if request.method not in READING_METHODS:
+            return redirect(sign_in_url_after_sending(request))
         return super().handle_no_permission(request, view_func)
 
 

@@ -214,6 +214,22 @@ def test_whoever_is_not_signed_in_is_led_to_the_sign_in(client: Client, db: None
         assert answer["Location"].startswith("/accounts/login/"), pattern_text
 
 
+@pytest.mark.parametrize(
+    ("sent_from", "leads_to"),
+    [
+        ("http://testserver/people/?page=2", "http://testserver/people/?page=2"),
+        ("https://elsewhere.example/", "/"),
+        ("", "/"),
+    ],
+)
+def test_who_sent_something_while_signed_out_is_told_and_led_back_to_where_it_was_sent_from(
+    client: Client, db: None, sent_from: str, leads_to: str
+) -> None:
+    answer = client.post("/connections/refresh/", headers={"Referer": sent_from}, follow=True)
+    assert "You were signed out, so nothing was done." in answer.text
+    assert f'name="next" value="{leads_to}"' in answer.text
+
+
 @with_test_views
 def test_a_fault_of_ours_shows_nothing_of_itself(client: Client, db: None) -> None:
     client.raise_request_exception = False

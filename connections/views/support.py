@@ -1,10 +1,12 @@
 """What every view needs and no noun owns."""
 
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from connections.actors import Actor, person_actor
@@ -50,3 +52,15 @@ def is_local_url(request: HttpRequest, url: str) -> bool:
     return url_has_allowed_host_and_scheme(
         url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
+
+
+def sign_in_url_after_sending(request: HttpRequest) -> str:
+    """The sign-in for who sent something while signed out, which was not done.
+
+    It leads back to the page that it was sent from: the address that it was sent to may answer
+    nothing but a form.
+    """
+    page = request.headers.get("Referer", "")
+    if not is_local_url(request, page):
+        page = reverse("overview")
+    return f"{reverse('account_login')}?{urlencode({'next': page, 'undone': 1})}"
