@@ -10,7 +10,7 @@ _ROLE_HELP = {
     Role.OPERATOR: "asks for deletions and confirms them",
     Role.APPROVER: "approves or declines what others ask for, lifts their protections",
     Role.CREDENTIAL_MANAGER: "adds, verifies, rotates and retires credentials",
-    Role.AUDITOR: "reads audit events and evidence too, exports, changes nothing",
+    Role.AUDITOR: "reads audit events and evidence too, exports, comments on deletions",
 }
 
 

@@ -19,7 +19,7 @@ class Role(models.TextChoices):
     OPERATOR = "Operator"  # asks for deletions and confirms them
     APPROVER = "Approver"  # approves or declines what another person asked
     CREDENTIAL_MANAGER = "Credential manager"  # adds, verifies, rotates and retires credentials
-    AUDITOR = "Auditor"  # reads and exports everything, changes nothing
+    AUDITOR = "Auditor"  # reads, exports and comments; changes nothing
 
 
 class Person(AbstractUser):
