@@ -13,6 +13,14 @@ from tests.browser.conftest import OpenAs
 from tests.browser.desk import REASON, Desk
 from tests.support.people import make_person
 
+# Keeps all that is announced to whoever listens.
+LISTEN = """() => {
+  window.spoken = [];
+  const live = document.querySelector("#live");
+  const keep = () => live.textContent && window.spoken.push(live.textContent);
+  new MutationObserver(keep).observe(live, { childList: true });
+}"""
+
 
 def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
@@ -21,9 +29,11 @@ def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=Policy.ONE)
     desk.page.goto(desk.review_path)
+    desk.page.evaluate(LISTEN)
     desk.page.get_by_label("Why?").fill(REASON)
     desk.page.get_by_role("button", name="Ask for approval").click()
     expect(desk.headline).to_have_text("Waiting for a second person. Nothing has been sent.")
+    expect(desk.headline).to_be_focused()
 
     deletion = desk.deletion()
     approvals.approve_deletion(
@@ -39,6 +49,8 @@ def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
     expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
     expect(desk.page.locator("#watch")).to_have_count(0)
     assert desk.sent() == 1
+    # Of one's own asking nothing was announced: the focus was on its heading.
+    assert desk.page.evaluate("spoken[0]") == "Approved by Linus. Nothing has been sent."
 
 
 def test_a_page_that_finds_nothing_new_leaves_what_is_typed_alone(

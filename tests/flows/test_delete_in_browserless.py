@@ -266,3 +266,24 @@ def test_the_record_shows_who_why_when_and_what_was_answered(desk: Desk) -> None
         assert shown in page.text
     deletion = Deletion.objects.get()
     assert deletion.attempts.get().body_sha256 in page.text
+
+
+def test_what_is_to_know_of_it_can_be_copied_as_text(desk: Desk) -> None:
+    page = desk.delete(ticket="SEC-212")
+
+    summary = page.html.partition('id="summary"')[2].partition("</pre>")[0]
+    deletion = Deletion.objects.get()
+    for line in (
+        "Deleted, and gone from Datadog’s list.",
+        "Connection: Payments US → Group SOC (",
+        f"Id: {deletion.connection_id} on ",
+        "Credential: Payments US, fingerprint ",
+        f"Reason: {REASON}",
+        "Ticket: SEC-212",
+        "Asked by: Ada, ",
+        "Confirmed by: Ada, ",
+        "Second person: No second person was required",
+        "Attempt 1: 200 in ",
+        f"Record: {deletion.pk}",
+    ):
+        assert f"\n{line}" in summary.replace(">", "\n", 1)
