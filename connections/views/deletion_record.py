@@ -9,7 +9,15 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from connections import clock, wording
-from connections.models import Approval, Attempt, AuditEvent, Deletion, Policy, State
+from connections.models import (
+    GONE_OUTCOMES,
+    Approval,
+    Attempt,
+    AuditEvent,
+    Deletion,
+    Policy,
+    State,
+)
 from connections.services.deletions import transitions
 from connections.services.deletions.tickets import ticket_url
 from connections.services.record import audit
@@ -87,11 +95,10 @@ def _sentences(deletion: Deletion) -> dict[str, str]:
         return {"sentence": "", "effect": ""}
     source, sink = deletion.source_org_name, deletion.sink_org_name
     types = deletion.connection_types
+    is_gone = deletion.outcome in GONE_OUTCOMES and not deletion.contradicted_at
     is_undecided = deletion.state in {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
     return {
-        "sentence": wording.sentence_words(
-            source=source, sink=sink, types=types, is_past=deletion.is_settled
-        ),
+        "sentence": wording.sentence_words(source=source, sink=sink, types=types, is_past=is_gone),
         "effect": wording.effect_words(source=source, sink=sink, types=types)
         if is_undecided
         else "",

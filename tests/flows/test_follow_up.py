@@ -118,9 +118,22 @@ def test_a_wrong_confirmation_of_an_approved_one_keeps_what_was_typed(
     assert page.form_to("/execute/").fields["confirmation"] == "Payments"
 
 
-def test_a_settled_record_says_what_the_connection_was(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (None, "Payments US let Group SOC read logs and metrics."),
+        (faults.ANSWERS_403, "Payments US lets Group SOC read logs and metrics."),
+        (faults.ANSWERS_404, "Payments US lets Group SOC read logs and metrics."),
+    ],
+    ids=["deleted", "refused", "not found but listed"],
+)
+def test_the_record_tells_of_the_connection_in_the_past_only_when_it_is_gone(
+    desk: Desk, sandbox: SandboxServer, fault: faults.Fault | None, said: str
+) -> None:
+    if fault:
+        sandbox.world.set_fault(connection_id=desk.connection.id, fault=fault)
     desk.delete()
-    assert "Payments US let Group SOC read logs and metrics." in record(desk).text
+    assert said in record(desk).text
 
 
 def test_a_waiting_deletion_can_be_withdrawn(desk: Desk, sandbox: SandboxServer) -> None:
