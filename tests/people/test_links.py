@@ -200,7 +200,7 @@ def test_the_set_up_page_is_closed_once_there_is_a_person(client: Client, ada: P
 def test_who_signs_in_where_nobody_has_an_account_is_told_of_the_set_up_link(
     client: Client, db: None
 ) -> None:
-    said = "printed a link to make the first administrator"
+    said = "prints a link to make the first administrator"
     assert said in client.get("/accounts/login/").text
     make_person("ada")
     page = client.get("/accounts/login/").text
