@@ -38,6 +38,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "role_names": SimpleLazyObject(lambda: _role_names(signed_in_person(request))),
         "step_up_question": SimpleLazyObject(lambda: question_of(request)),
         "is_demo": settings.IS_DEMO,
+        "has_mail": settings.HAS_MAIL,
         "is_unclaimed": SimpleLazyObject(lambda: not Person.objects.exists()),
         "provider_name": provider_sign_in.provider_name() if provider_sign_in.is_on() else "",
         "provider_account": SimpleLazyObject(lambda: _provider_account(signed_in_person(request))),

@@ -39,6 +39,16 @@ def reset_password(client: Client) -> None:
     client.post(form["Location"], {"password1": NEW, "password2": NEW})
 
 
+@pytest.mark.parametrize("has_mail", [True, False])
+def test_a_link_by_mail_is_offered_only_where_mail_is_sent(
+    client: Client, db: None, settings: Settings, has_mail: bool
+) -> None:
+    settings.HAS_MAIL = has_mail
+    page = client.get(RESET).text
+    assert ("Send the link" in page) is has_mail
+    assert ("Ask an administrator for a sign-in link." in page) is not has_mail
+
+
 def test_a_reset_neither_passes_nor_removes_the_second_factor(client: Client, ada: Person) -> None:
     TOTP.activate(ada, "JBSWY3DPEHPK3PXP")
     reset_password(client)
