@@ -135,6 +135,20 @@ def test_a_name_is_stored_once_for_each_person(
     assert value.commitment == chain.commitment(salt=salt, kind="name", value="Ada")
 
 
+def test_the_same_name_of_two_people_is_committed_to_in_two_ways(
+    ada: Person, grace: Person, actor_for: Callable[[Person], Actor]
+) -> None:
+    """Else a commitment would tell, by trying names, whom it stands for once they are erased."""
+    grace.first_name = ada.first_name
+    for person in (ada, grace):
+        audit.record(code=Code.EXPORT_STARTED, actor=actor_for(person), sentence="Exported.")
+    one, other = ErasableValue.objects.order_by("number")
+    assert one.value == other.value
+    assert one.commitment != other.commitment
+    assert len({one.salt, other.salt}) == 2
+    assert len(bytes.fromhex(one.salt)) == 32
+
+
 def test_an_event_that_is_undone_leaves_no_gap(db: None) -> None:
     with transaction.atomic():
         audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
