@@ -224,6 +224,22 @@ RECORD = (
         f"{SAFEGUARDS}::test_without_its_event_nothing_moves",
     ),
     _mutant(
+        "a salt for each erasable value",
+        "connections/services/record/erasable.py",
+        "secrets.token_bytes(32)",
+        "bytes(32)",
+        "tests/audit/test_append_only.py::"
+        "test_the_same_name_of_two_people_is_committed_to_in_two_ways",
+    ),
+    _mutant(
+        "who asked hears of a decline",
+        "connections/services/notices/notices.py",
+        '    "deletion.declined": _INVOLVED,\n',
+        "",
+        "tests/notices/test_outbox.py::"
+        "test_whoever_asked_and_whoever_approved_are_told_what_became_of_it[deletion.declined]",
+    ),
+    _mutant(
         "only a complete listing says absent",
         "connections/services/deletions/looks.py",
         "    return False if reading.is_complete else None\n",
