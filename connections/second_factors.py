@@ -75,9 +75,17 @@ class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]
     """A passkey in the place of the password: alone, so it must have checked its owner."""
 
     def clean_credential(self) -> Any:
-        """Check the answer of the key."""
-        step_up.require_checked_owner(self.cleaned_data["credential"])
-        return super().clean_credential()
+        """Check the answer of the key; one that is refused is on record."""
+        try:
+            step_up.require_checked_owner(self.cleaned_data["credential"])
+            return super().clean_credential()
+        except ValidationError:
+            sign_ins.record_failed_passkey(
+                address=client_address(context.request),
+                request_id=request_id_of(context.request),
+                agent=context.request.headers.get("User-Agent", ""),
+            )
+            raise
 
 
 class SetUpAppForm(ActivateTOTPForm):  # type: ignore[misc]

@@ -735,7 +735,7 @@ SIGN_IN = (
     _mutant(
         "a passkey alone checks its owner",
         "connections/second_factors.py",
-        '        step_up.require_checked_owner(self.cleaned_data["credential"])\n',
+        '            step_up.require_checked_owner(self.cleaned_data["credential"])\n',
         "",
         "tests/people/test_sign_in.py::test_one_merely_touched_does_not_even_for_the_challenge_of_"
         "somebodys_second_factor",

@@ -170,6 +170,14 @@ def test_a_passkey_that_checked_its_owner_signs_in_alone(client: Client, ada: Pe
     assert client.session["_auth_user_id"] == str(ada.pk)
 
 
+def test_a_passkey_that_is_refused_is_on_record(client: Client, ada: Person) -> None:
+    client.post(PASSKEY, {"credential": SoftKey(ada).answer("made-up")})
+    assert "_auth_user_id" not in client.session
+    event = AuditEvent.objects.get()
+    assert event.code == "person.sign_in_failed"
+    assert event.sentence == "Signing in with a passkey failed, from 127.0.0.1."
+
+
 def test_one_merely_touched_does_not_even_for_the_challenge_of_somebodys_second_factor(
     client: Client, ada: Person, grace: Person
 ) -> None:

@@ -72,6 +72,16 @@ def record_failed_sign_in(*, login: str, address: str, request_id: str, agent: s
 
 
 @audit.act()
+def record_failed_passkey(*, address: str, request_id: str, agent: str = "") -> None:
+    """Record that a passkey alone let nobody in. Whose it was said to be proves nothing."""
+    audit.record(
+        code=Code.SIGN_IN_FAILED,
+        actor=_somebody(request_id),
+        sentence=f"Signing in with a passkey failed{_whence(address, agent, of=None)}.",
+    )
+
+
+@audit.act()
 def record_sign_ins_refused(*, address: str, request_id: str) -> None:
     """Record that sign-ins are refused unread for now, because too many failed."""
     audit.record(
