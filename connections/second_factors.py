@@ -68,7 +68,11 @@ class AuthenticateKeyForm(_RecordingMixin, keys.AuthenticateWebAuthnForm):  # ty
 
     def clean_credential(self) -> Any:
         """Check the answer of the key, within the limits."""
-        return self.refuse_on_record(super().clean_credential)
+        return self.refuse_on_record(self._checked)
+
+    def _checked(self) -> Any:
+        step_up.answer_of(self.cleaned_data["credential"])
+        return super().clean_credential()
 
 
 class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]

@@ -21,7 +21,7 @@ from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
-from fido2.webauthn import UserVerificationRequirement
+from fido2.webauthn import AuthenticationResponse, UserVerificationRequirement
 
 from connections import clock
 from connections.models import Person
@@ -166,9 +166,19 @@ def require_checked_owner(credential: dict[str, Any]) -> None:
     Asking for it is not enough: allauth keeps one challenge for all its forms, and one of a
     second factor or of a new key asks for less.
     """
-    answer = webauthn.parse_authentication_response(credential)
+    answer = answer_of(credential)
     if not answer.response.authenticator_data.is_user_verified():
         raise ValidationError(WRONG_PASSKEY)
+
+
+def answer_of(credential: dict[str, Any]) -> AuthenticationResponse:
+    """What the browser said of a key, read. Raises ValidationError when that is no such answer."""
+    try:
+        answer: AuthenticationResponse = webauthn.parse_authentication_response(credential)
+    except KeyError:
+        # An id without a raw id, which allauth does not reckon with.
+        raise ValidationError(WRONG_PASSKEY) from None
+    return answer
 
 
 def _person(request: HttpRequest) -> Person:

@@ -187,3 +187,10 @@ def test_whoever_must_set_one_up_can_do_so_or_sign_out(ada: Person, settings: Se
     other = just_signed_in(Person.objects.get(pk=ada.pk))
     other.post("/accounts/logout/")
     assert not is_signed_in(other)
+
+
+def test_what_is_no_answer_of_a_key_is_refused_on_record(ada: Person) -> None:
+    SoftKey(ada)
+    client = ask_for_code(ada)
+    assert client.post(CODE, {"credential": '{"id": "AA"}'}).status_code == 200
+    assert last_event().code == "person.second_factor_refused"

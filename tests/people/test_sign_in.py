@@ -170,8 +170,9 @@ def test_a_passkey_that_checked_its_owner_signs_in_alone(client: Client, ada: Pe
     assert client.session["_auth_user_id"] == str(ada.pk)
 
 
-def test_a_passkey_that_is_refused_is_on_record(client: Client, ada: Person) -> None:
-    client.post(PASSKEY, {"credential": SoftKey(ada).answer("made-up")})
+@pytest.mark.parametrize("answer", ["", '{"id": "AA"}'])
+def test_a_passkey_that_is_refused_is_on_record(client: Client, ada: Person, answer: str) -> None:
+    client.post(PASSKEY, {"credential": answer or SoftKey(ada).answer("made-up")})
     assert "_auth_user_id" not in client.session
     event = AuditEvent.objects.get()
     assert event.code == "person.sign_in_failed"

@@ -113,6 +113,7 @@ def test_an_answer_is_good_once(ada: Person, late_client_of: ClientOf) -> None:
         '"text"',
         "null",
         "{}",
+        '{"id": "AA"}',
         json.dumps({"id": "x", "rawId": "x", "type": "public-key", "response": {}}),
         json.dumps({"id": 1, "rawId": [], "type": {}, "response": "x"}),
         json.dumps(
