@@ -1,6 +1,7 @@
 """The table of contents, in the order a person walks."""
 
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
 
 from connections.views import (
     accounts,
@@ -25,6 +26,15 @@ from connections.views import (
     sessions,
     step_up,
 )
+
+
+class SiteConverter(StringConverter):
+    """What may be the name of a site; PostgreSQL could not even be asked for anything else."""
+
+    regex = "[A-Za-z0-9._-]+"
+
+
+register_converter(SiteConverter, "site")
 
 urlpatterns = [
     path("", overview.overview_detail, name="overview"),
@@ -70,12 +80,12 @@ urlpatterns = [
     ),
     path("connections/protect/", protections.org_connection_protect, name="org-connection-protect"),
     path(
-        "connections/<str:site>/<uuid:connection_id>/",
+        "connections/<site:site>/<uuid:connection_id>/",
         org_connections.org_connection_detail,
         name="org-connection-detail",
     ),
     path(
-        "connections/<str:site>/<uuid:connection_id>/lift/",
+        "connections/<site:site>/<uuid:connection_id>/lift/",
         protections.org_connection_lift,
         name="org-connection-lift",
     ),

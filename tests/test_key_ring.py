@@ -44,7 +44,11 @@ RACE = """
 import os, sys
 import django
 django.setup()
+from django.db import connection
 from connections.encryption import load_key_ring
+# SQLite does not wait for others when a file that was just made turns to its write-ahead log.
+connection.ensure_connection()
+connection.close()
 start, go = os.pipe()
 children = []
 for _ in range(8):

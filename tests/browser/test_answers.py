@@ -10,6 +10,7 @@ from connections.services.deletions import sending
 from sandbox import faults
 from sandbox.faults import Fault
 from tests.browser.desk import REASON, Desk
+from tests.support.sandbox import seconds_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ def test_an_answer_of_datadog_is_shown_inline_and_stored(
     name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = CASES[name]
-    monkeypatch.setattr(sending, "DELETE_SECONDS", 0.5 if name == "time-out" else 20)
+    monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(case.fault))
     if case.fault:
         desk.world.set_fault(fault=case.fault, connection_id=desk.connection.id)
 

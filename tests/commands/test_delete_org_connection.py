@@ -17,7 +17,7 @@ from sandbox.entities import Connection
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
-from tests.support.sandbox import connection_between
+from tests.support.sandbox import connection_between, seconds_for
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ CASES = {
 def test_each_answer_has_its_exit_code(
     case: Case, sandbox: SandboxServer, target: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "DELETE_SECONDS", 0.3)
+    monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(case.fault))
     sandbox.world.set_fault(fault=case.fault, connection_id=target.id)
 
     ended = run(target.id, "--yes")

@@ -18,7 +18,7 @@ from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
 from tests.support.clock import SettableClock
-from tests.support.sandbox import connection_between
+from tests.support.sandbox import connection_between, seconds_for
 
 Lose = Callable[[Fault], Connection]
 
@@ -28,11 +28,11 @@ def lose(
     db: None, sandbox: SandboxServer, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> Lose:
     """Send one DELETE to which a fault is bound."""
-    monkeypatch.setattr(sending, "DELETE_SECONDS", 0.3)
     credential = store_credential(sandbox, "Payments US")
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
 
     def send(fault: Fault) -> Connection:
+        monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(fault))
         sandbox.world.set_fault(fault=fault, connection_id=connection.id)
         actor = command_actor()
         connection_id = reviews.parse_connection_id(connection.id)

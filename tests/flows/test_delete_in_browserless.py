@@ -12,6 +12,7 @@ from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.flows.support import REASON, Desk
+from tests.support.sandbox import seconds_for
 
 
 def test_a_deletion_is_reviewed_confirmed_and_proved(desk: Desk, sandbox: SandboxServer) -> None:
@@ -35,7 +36,7 @@ def test_a_confirmed_deletion_asks_the_database_little_and_commits_five_times(
 ) -> None:
     typed = desk.typed()
 
-    with django_assert_max_num_queries(101) as captured:
+    with django_assert_max_num_queries(102) as captured:
         desk.client.post("/deletions/new/", typed)
 
     # Asked for; claimed; answered; listed; verified.
@@ -140,7 +141,7 @@ CASES = {
 def test_what_datadog_answers_is_said_stored_and_never_sent_twice(
     case: Case, desk: Desk, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "DELETE_SECONDS", 0.3)
+    monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(case.fault))
     sandbox.world.set_fault(fault=case.fault, connection_id=desk.connection.id)
 
     page = desk.delete()

@@ -12,6 +12,7 @@ from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, Page, read
 from tests.support.clock import SettableClock
+from tests.support.sandbox import seconds_for
 
 Browser = Callable[[Person], Client]
 
@@ -163,11 +164,12 @@ def lost(
     desk: Desk, sandbox: SandboxServer, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[faults.Fault], Page]:
     """Send one whose answer is lost, at a time that stands still."""
-    monkeypatch.setattr(sending, "DELETE_SECONDS", 0.3)
 
     def send(fault: faults.Fault) -> Page:
         sandbox.world.set_fault(fault=fault, connection_id=desk.connection.id)
-        return desk.delete()
+        with monkeypatch.context() as patch:
+            patch.setattr(sending, "DELETE_SECONDS", seconds_for(fault))
+            return desk.delete()
 
     return send
 

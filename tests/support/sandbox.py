@@ -5,11 +5,18 @@ from datetime import UTC, datetime
 
 import pytest
 
+from sandbox.faults import Fault, Wire
 from sandbox.server import SandboxServer
 from sandbox.world import Connection, KeyPair, Org, World, make_user
 
 US = "sandbox-us1"
 EU = "sandbox-eu1"
+
+
+def seconds_for(fault: Fault | None) -> float:
+    """How long to wait for the answer to a DELETE: soon over where none comes, else longer than any
+    machine is busy."""
+    return 0.5 if fault and fault.wire is Wire.SILENCE else 20
 
 
 def make_world() -> World:
