@@ -15,7 +15,7 @@ NO_DEADLINE = {
     ("connections/services/operations/restoring.py", "datetime.now"),
 }
 FILES = sorted(
-    path for part in ("services", "datadog") for path in (ROOT / "connections" / part).glob("*.py")
+    path for part in ("services", "datadog") for path in (ROOT / "connections" / part).rglob("*.py")
 )
 
 
