@@ -145,7 +145,7 @@ def test_going_back_and_sending_the_form_again_deletes_nothing_more(
     desk.delete()
     expect(desk.page).to_have_url(RECORD)
     desk.page.go_back()
-    expect(desk.page.get_by_role("heading", level=1)).to_have_text("Delete this org connection?")
+    expect(desk.page.get_by_role("heading", level=1)).to_have_text("This org connection")
     expect(desk.page.get_by_role("link", name="Open the record")).to_be_visible()
     expect(desk.delete_button).not_to_be_visible()
     desk.page.get_by_text("Ask for another deletion of it").click()
