@@ -27,6 +27,8 @@ from sandbox.server import SandboxServer
 from tests.flows.support import Page, read, store_credential
 from tests.support.sandbox import key_pair_of
 
+pytestmark = pytest.mark.database
+
 ClientOf = Callable[[Person], Client]
 
 

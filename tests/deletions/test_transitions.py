@@ -10,6 +10,8 @@ from connections.models import Cause, Deletion, Outcome, Policy, State
 from connections.services.deletions import transitions
 from connections.services.deletions.transitions import Next, next_after_answer
 
+pytestmark = pytest.mark.database
+
 THEN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 

@@ -28,7 +28,7 @@ from connections.signed_notes import parse
 from tests.history.conftest import Make
 from tests.support.processes import until
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 ClientOf = Callable[[Person], Client]
 URLS = ("/deletions/export/?format=ndjson", "/connections/export/?format=json")
 

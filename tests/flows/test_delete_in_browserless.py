@@ -14,6 +14,8 @@ from sandbox.server import SandboxServer
 from tests.flows.support import REASON, Desk
 from tests.support.sandbox import seconds_for
 
+pytestmark = pytest.mark.database
+
 
 def test_a_deletion_is_reviewed_confirmed_and_proved(desk: Desk, sandbox: SandboxServer) -> None:
     page = desk.delete(ticket="SEC-212")

@@ -19,7 +19,7 @@ from connections.services.history.deletion_rows import DELETION_COLUMNS
 from connections.services.record import audit
 from tests.history.conftest import Make
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 ClientOf = Callable[[Person], Client]
 
 

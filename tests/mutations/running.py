@@ -117,10 +117,3 @@ def try_all(mutants: tuple[Mutant, ...] = MUTANTS, *, processes: int = 2) -> Ite
 
         with ThreadPoolExecutor(processes) as pool:
             yield from pool.map(work, mutants)
-
-
-def unmutated(mutants: tuple[Mutant, ...] = MUTANTS) -> tuple[int, str]:
-    """Run every named test on the tree as it is: they must pass there."""
-    with TemporaryDirectory(prefix="orgadmin-mutations-") as name:
-        tests = tuple(sorted({test for mutant in mutants for test in mutant.tests}))
-        return run_tests(tests, root=copy_tree(Path(name) / "0"))

@@ -1,9 +1,11 @@
 """The list of safeguards is true to the code; `python -m tests.mutations` removes them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.mutations.hashes import hash_of
 from tests.mutations.mutants import MUTANTS, Edit, Mutant
 from tests.mutations.running import ROOT, copy_tree, misplaced, try_mutant
 
@@ -24,6 +26,23 @@ def test_every_named_test_exists() -> None:
         if name and f"def {name.partition('[')[0]}(" not in (ROOT / path).read_text():
             missing.append(test)
     assert missing == []
+
+
+def test_a_safeguard_is_removed_again_when_its_file_or_its_test_changes(tmp_path: Path) -> None:
+    mutant = Mutant(
+        name="x",
+        edits=(Edit(path="code.py", old="a", new="b"),),
+        tests=("tests/test_code.py::test_a",),
+    )
+    code, test = tmp_path / "code.py", tmp_path / "tests/test_code.py"
+    test.parent.mkdir()
+    seen = set()
+    for code_text, test_text in (("a", "t"), ("a ", "t"), ("a", "t "), ("a", "t")):
+        code.write_text(code_text)
+        test.write_text(test_text)
+        seen.add(hash_of(mutant, root=tmp_path))
+    assert len(seen) == 3
+    assert hash_of(replace(mutant, tests=("tests/test_code.py",)), root=tmp_path) not in seen
 
 
 def test_no_two_safeguards_have_one_name() -> None:

@@ -30,6 +30,8 @@ from tests.flows.support import Page, read, store_credential
 from tests.org_connections.support import link_called, links_in, rows_in
 from tests.support.sandbox import connection_between, key_pair_of, org_named
 
+pytestmark = pytest.mark.database
+
 ClientOf = Callable[[Person], Client]
 
 URL = "/connections/"

@@ -10,8 +10,6 @@ from tests.faults.concurrency.support import PEOPLE, add_connections, run_crowd
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 
-pytestmark = pytest.mark.database
-
 
 def plans(
     kind: str, connections: list[tuple[str, str]], *, is_same_form: bool

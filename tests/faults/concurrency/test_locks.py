@@ -14,8 +14,6 @@ from tests.faults.concurrency.support import PEOPLE, add_connections, crowd, run
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 
-pytestmark = pytest.mark.database
-
 HANG = 1.6  # seconds; each of the three requests of a deletion hangs so long
 SAMPLE_EVERY = 0.1
 LONGEST_IDLE = 1.0

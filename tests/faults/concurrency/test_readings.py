@@ -1,14 +1,10 @@
 """Six processes read the same orgs at once, and what two orgs both see is kept once."""
 
-import pytest
-
 from sandbox.server import SandboxServer
 from tests.faults.concurrency.support import run_crowd
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 from tests.support.sandbox import org_named
-
-pytestmark = pytest.mark.database
 
 
 def test_readings_of_both_ends_at_once_neither_fail_nor_wait_for_each_other_for_ever(

@@ -13,7 +13,7 @@ from tests.flows.support import read
 from tests.support.clock import SettableClock
 
 __all__ = ["credential"]
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 NOBODY = "No worker is running."
 ClientOf = Callable[[Person], Client]

@@ -18,7 +18,7 @@ from tests.deletions.conftest import Ask, ask, credential
 from tests.support.clock import SettableClock
 
 __all__ = ["ask", "credential"]
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = pytest.mark.django_db
 
 Lose = Callable[[], Deletion]
 

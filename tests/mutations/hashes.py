@@ -1,0 +1,37 @@
+"""Which safeguards need to be removed again: those whose file or tests changed.
+
+proven.json holds a hash for each safeguard, as it was when all of them were last shown to be
+needed. It is committed, so that the build server removes only what changed since.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from tests.mutations.mutants import MUTANTS, Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+PROVEN = Path(__file__).with_name("proven.json")
+
+
+def hash_of(mutant: Mutant, *, root: Path = ROOT) -> str:
+    """SHA-256 over the removal itself, the files it edits and the files of its tests."""
+    paths = {edit.path for edit in mutant.edits} | {
+        test.partition("::")[0] for test in mutant.tests
+    }
+    digest = hashlib.sha256(repr(mutant).encode())
+    for path in sorted(paths):
+        digest.update(b"\0" + (root / path).read_bytes())
+    return digest.hexdigest()
+
+
+def changed_since_full_run() -> tuple[Mutant, ...]:
+    """The safeguards that are new or changed since `record_full_run`."""
+    proven: dict[str, str] = json.loads(PROVEN.read_text()) if PROVEN.exists() else {}
+    return tuple(mutant for mutant in MUTANTS if proven.get(mutant.name) != hash_of(mutant))
+
+
+def record_full_run() -> None:
+    """Store the hash of every safeguard; call it when a test failed without each of them."""
+    hashes = {mutant.name: hash_of(mutant) for mutant in MUTANTS}
+    PROVEN.write_text(json.dumps(hashes, indent=1, sort_keys=True) + "\n")
