@@ -25,7 +25,10 @@ if "ORGADMIN_TEST_DATABASE_URL" in os.environ:
 # Live-server tests in a browser run Django's synchronous code under Playwright's event loop.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
-from orgadmin.settings import *  # noqa: E402, F403
+from orgadmin import settings as product  # noqa: E402
+
+# Every setting of the product; what stands below replaces some of them.
+globals().update({name: value for name, value in vars(product).items() if name.isupper()})
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}

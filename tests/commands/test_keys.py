@@ -284,7 +284,7 @@ def test_no_secret_is_lost_while_the_service_goes_on(migrated: Path) -> None:
 def test_a_start_with_the_wrong_ring_exits_with_one_and_names_the_key(
     migrated: Path, tmp_path: Path
 ) -> None:
-    store = "import django; django.setup(); from tests.support.key_rings import *; "
+    store = "import django; django.setup(); from tests.support.key_rings import stored_credential; "
     storing = run_python("-c", store + "stored_credential()", data=migrated)
     assert (storing.returncode, storing.stderr) == (0, "")
     command = ("manage.py", "check", "--deploy", "--tag", "keys")

@@ -5,8 +5,10 @@ file that says what is to happen (see tests/faults/crashes/plan.py).
 """
 
 from orgadmin import settings as product
-from orgadmin.settings import *  # noqa: F403 - all of the product's own
 from tests.faults.crashes.plan import read_plan
+
+# Every setting of the product; what stands below replaces some of them.
+globals().update({name: value for name, value in vars(product).items() if name.isupper()})
 
 INSTALLED_APPS = [*product.INSTALLED_APPS, "tests.faults.crashes.apps.CrashesConfig"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
