@@ -12,7 +12,6 @@ from allauth.mfa.base import forms as codes
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.views import GenerateRecoveryCodesView
 from allauth.mfa.totp.forms import ActivateTOTPForm
-from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY, generate_totp_secret
 from allauth.mfa.totp.views import ActivateTOTPView, DeactivateTOTPView
 from allauth.mfa.webauthn import forms as keys
 from allauth.mfa.webauthn.views import AddWebAuthnView, RemoveWebAuthnView
@@ -22,6 +21,7 @@ from django.http import HttpRequest, HttpResponse
 
 from connections import encryption, step_up
 from connections.accounts import REFUSAL_EVENT_EVERY, client_address
+from connections.allauth_internals import SECRET_SESSION_KEY, generate_totp_secret
 from connections.encrypted_columns import NEW_SECOND_FACTOR_PLACE
 from connections.models import Person
 from connections.secret import Secret

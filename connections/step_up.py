@@ -15,7 +15,6 @@ from allauth.account.adapter import get_adapter
 from allauth.account.authentication import get_authentication_records
 from allauth.core import ratelimit
 from allauth.mfa.models import Authenticator
-from allauth.mfa.webauthn.internal import auth as webauthn
 from django.contrib.auth.hashers import check_password
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
@@ -23,7 +22,7 @@ from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
 from fido2.webauthn import AuthenticationResponse, UserVerificationRequirement
 
-from connections import clock
+from connections import allauth_internals, clock
 from connections.models import Person
 from connections.secret import Secret
 from connections.services.people import sign_ins
@@ -135,11 +134,11 @@ def passkey_challenge(request: HttpRequest) -> dict[str, Any]:
     They ask for a key that checks its owner (by PIN, finger or face): one that is merely touched
     proves that somebody sits there.
     """
-    options, state = webauthn.get_server().authenticate_begin(
-        credentials=webauthn.get_credentials(_person(request)),
+    options, state = allauth_internals.get_server().authenticate_begin(
+        credentials=allauth_internals.get_credentials(_person(request)),
         user_verification=UserVerificationRequirement.REQUIRED,
     )
-    webauthn.set_state(state)
+    allauth_internals.set_state(state)
     return dict(options)
 
 
@@ -149,12 +148,12 @@ def prove_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> Non
     _count(request, person=person)
     try:
         require_checked_owner(credential)
-        authenticator = webauthn.complete_authentication(person, credential)
+        authenticator = allauth_internals.complete_authentication(person, credential)
     except ValidationError:
         raise _refused(request, person=person, message=WRONG_PASSKEY) from None
     finally:
         # A challenge is for one answer.
-        webauthn.clear_state()
+        allauth_internals.clear_state()
     ratelimit.clear(request, action=_ACTION, user=person)
     authenticator.record_usage()
     mark(request, method=Method.PASSKEY)
@@ -174,7 +173,7 @@ def require_checked_owner(credential: dict[str, Any]) -> None:
 def answer_of(credential: dict[str, Any]) -> AuthenticationResponse:
     """What the browser said of a key, read. Raises ValidationError when that is no such answer."""
     try:
-        answer: AuthenticationResponse = webauthn.parse_authentication_response(credential)
+        answer: AuthenticationResponse = allauth_internals.parse_authentication_response(credential)
     except KeyError:
         # An id without a raw id, which allauth does not reckon with.
         raise ValidationError(WRONG_PASSKEY) from None

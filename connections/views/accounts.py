@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from allauth.account.internal.flows.login import record_authentication
 from allauth.account.utils import perform_login
 from allauth.core import ratelimit
 from allauth.core.ratelimit import respond_429
@@ -13,6 +12,7 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
+from connections.allauth_internals import record_authentication
 from connections.context_processors import THEMES
 from connections.forms.people import SetUpForm, SignInLinkForm
 from connections.models import Person

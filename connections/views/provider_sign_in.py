@@ -4,9 +4,7 @@ import logging
 from collections.abc import Callable
 
 from allauth.account.adapter import get_adapter
-from allauth.account.internal.flows.login import record_authentication
 from allauth.account.utils import perform_login
-from allauth.core.internal import ratelimit
 from allauth.core.ratelimit import respond_429
 from django.conf import settings
 from django.contrib import messages
@@ -18,6 +16,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from connections import provider_sign_in, step_up
+from connections.allauth_internals import consume_rate_limit, record_authentication
 from connections.models import Person
 from connections.oidc.errors import ProviderError, Reason
 from connections.oidc.tokens import Identity
@@ -58,7 +57,7 @@ def _starts(purpose: Purpose) -> Callable[[HttpRequest], HttpResponse]:
         # A page of another site could otherwise begin it in somebody's name.
         if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
             return redirect("overview")
-        if not ratelimit.consume(
+        if not consume_rate_limit(
             request, app="allauth.account", action=USE_OF_PROVIDER, limit_get=True
         ):
             response: HttpResponse = respond_429(request)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from allauth.mfa.models import Authenticator
-from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
-from allauth.mfa.totp.internal.auth import TOTP
 
 from connections import clock
 from connections.actors import WORKER, Actor, command_actor, person_actor
@@ -32,6 +30,7 @@ from orgadmin import demo_history
 from orgadmin.demo_cast import PASSWORD
 from sandbox.demo_world import connection_id_between
 from sandbox.world import World
+from tests.support.second_factors import set_up_app, set_up_recovery_codes
 
 LONG_REASON = (
     "The contract with the partner ended on the last day of the quarter, their people have left, "
@@ -176,8 +175,8 @@ class _Builder:
             people.set_password(actor=person_actor(person=person), person=person, password=PASSWORD)
         people.disable_person(actor=self.administrator, person=Person.objects.get(username="left"))
         approver = Person.objects.get(username="approver")
-        TOTP.activate(approver, "JBSWY3DPEHPK3PXP")
-        RecoveryCodes.activate(approver)
+        set_up_app(approver, "JBSWY3DPEHPK3PXP")
+        set_up_recovery_codes(approver)
         # It has a name and cannot sign in, so it is of somebody whose sign-in nobody tries.
         Authenticator.objects.create(
             user=Person.objects.get(username="auditor"),

@@ -6,7 +6,6 @@ from copy import deepcopy
 from urllib.parse import quote
 
 import pytest
-from allauth.mfa.totp.internal.auth import TOTP
 from django.test import Client
 
 from connections import clock
@@ -16,6 +15,7 @@ from connections.services.people import people
 from tests.flows.support import read
 from tests.hardening.test_fuzz import HOSTILE, REQUESTS, SEED, ask, filled, form_for, mutated
 from tests.support.people import PASSWORD
+from tests.support.second_factors import set_up_app
 from tests.test_access import (
     PUBLIC_OF_ALLAUTH,
     SIGNED_IN_OF_ALLAUTH,
@@ -54,7 +54,7 @@ def test_no_hostile_value_of_a_stranger_meets_a_fault(url: str, ada: Person) -> 
 
 
 def test_no_hostile_code_meets_a_fault(ada: Person) -> None:
-    TOTP.activate(ada, "JBSWY3DPEHPK3PXP")
+    set_up_app(ada, "JBSWY3DPEHPK3PXP")
     client = Client()
     answer = client.post("/accounts/login/", {"login": ada.username, "password": PASSWORD})
     assert faults_of(client, answer["Location"]) == []

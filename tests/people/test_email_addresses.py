@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-from allauth.mfa.totp.internal.auth import TOTP
 from django.core import mail
 from django.core.exceptions import PermissionDenied
 from django.test import Client
@@ -15,6 +14,7 @@ from connections.services.errors import InvalidInputError
 from connections.services.people.email_addresses import change_email
 from tests.people.test_passwords import RESET, mailed_link
 from tests.support.people import PASSWORD, just_signed_in
+from tests.support.second_factors import set_up_app
 
 ClientOf = Callable[[Person], Client]
 NEW = "ada.lovelace@example.com"
@@ -34,7 +34,7 @@ def test_an_administrator_changes_it_and_it_is_recorded_without_the_address(
 def test_it_neither_passes_nor_removes_the_second_factor_nor_ends_a_session(
     client: Client, ada: Person, client_of: ClientOf
 ) -> None:
-    TOTP.activate(ada, "JBSWY3DPEHPK3PXP")
+    set_up_app(ada, "JBSWY3DPEHPK3PXP")
     here = client_of(ada)
     change_email(actor=command_actor(), person=ada, email=NEW)
     answer = client.post("/accounts/login/", {"login": NEW, "password": PASSWORD})

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.internal.auth import TOTP
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.core import mail
 from django.test import Client
@@ -15,6 +14,7 @@ from pytest_django import Settings
 
 from connections.models import AuditEvent, Person
 from tests.support.people import PASSWORD
+from tests.support.second_factors import set_up_app
 
 ClientOf = Callable[[Person], Client]
 RESET = "/accounts/password/reset/"
@@ -50,7 +50,7 @@ def test_a_link_by_mail_is_offered_only_where_mail_is_sent(
 
 
 def test_a_reset_neither_passes_nor_removes_the_second_factor(client: Client, ada: Person) -> None:
-    TOTP.activate(ada, "JBSWY3DPEHPK3PXP")
+    set_up_app(ada, "JBSWY3DPEHPK3PXP")
     reset_password(client)
     assert "_auth_user_id" not in client.session
     answer = client.post("/accounts/login/", {"login": "ada", "password": NEW})

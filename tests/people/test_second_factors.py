@@ -5,16 +5,21 @@ from collections.abc import Callable
 
 import pytest
 from allauth.mfa.models import Authenticator
-from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
-from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY, TOTP
 from django.test import Client
 from pytest_django import Settings
 
 from connections.actors import command_actor
+from connections.allauth_internals import SECRET_SESSION_KEY
 from connections.models import AuditEvent, Person
 from connections.services.operations.keys import rotate_encryption_key
 from tests.support.passkeys import SoftKey
-from tests.support.people import PASSWORD, code_of, just_signed_in
+from tests.support.people import PASSWORD, just_signed_in
+from tests.support.second_factors import (
+    code_of,
+    recovery_codes_of,
+    set_up_app,
+    set_up_recovery_codes,
+)
 
 ClientOf = Callable[[Person], Client]
 SET_UP = "/accounts/2fa/totp/activate/"
@@ -78,7 +83,7 @@ def test_a_key_dropped_while_an_app_is_set_up_means_scanning_again(ada: Person) 
 
 
 def test_a_code_is_asked_for_after_the_password_and_the_record_says_so(ada: Person) -> None:
-    TOTP.activate(ada, SECRET)
+    set_up_app(ada, SECRET)
     client = ask_for_code(ada)
     client.post(CODE, {"code": code_of(SECRET)})
     assert is_signed_in(client)
@@ -89,14 +94,14 @@ def test_a_code_is_asked_for_after_the_password_and_the_record_says_so(ada: Pers
 
 
 def test_only_who_has_a_passkey_is_offered_to_use_it(ada: Person) -> None:
-    TOTP.activate(ada, SECRET)
+    set_up_app(ada, SECRET)
     assert "Use a passkey" not in ask_for_code(ada).get(CODE).text
     SoftKey(ada)
     assert "Use a passkey" in ask_for_code(ada).get(CODE).text
 
 
 def test_a_code_is_good_for_one_sign_in(ada: Person) -> None:
-    TOTP.activate(ada, SECRET)
+    set_up_app(ada, SECRET)
     code = code_of(SECRET)
     first, second = ask_for_code(ada), ask_for_code(ada)
     first.post(CODE, {"code": code})
@@ -105,8 +110,8 @@ def test_a_code_is_good_for_one_sign_in(ada: Person) -> None:
 
 
 def test_a_recovery_code_signs_in_once(ada: Person) -> None:
-    TOTP.activate(ada, SECRET)
-    code = RecoveryCodes.activate(ada).get_unused_codes()[0]
+    set_up_app(ada, SECRET)
+    code = set_up_recovery_codes(ada)[0]
     client = ask_for_code(ada)
     client.post(CODE, {"code": code})
     assert is_signed_in(client)
@@ -119,8 +124,8 @@ def test_a_recovery_code_signs_in_once(ada: Person) -> None:
 def test_wrong_codes_are_recorded_and_after_five_even_the_right_one_is_refused(
     ada: Person,
 ) -> None:
-    TOTP.activate(ada, SECRET)
-    recovery = RecoveryCodes.activate(ada).get_unused_codes()[0]
+    set_up_app(ada, SECRET)
+    recovery = set_up_recovery_codes(ada)[0]
     client = ask_for_code(ada)
     for _ in range(5):
         client.post(CODE, {"code": "000000"})
@@ -140,7 +145,7 @@ def test_turning_it_off_is_recorded_and_leads_back_to_setting_one_up(
     ada: Person, settings: Settings
 ) -> None:
     settings.REQUIRE_MFA = True
-    TOTP.activate(ada, SECRET)
+    set_up_app(ada, SECRET)
     client = just_signed_in(ada)
     client.post("/accounts/2fa/totp/deactivate/")
     assert last_event().sentence == "Ada removed an authenticator app of theirs."
@@ -148,11 +153,11 @@ def test_turning_it_off_is_recorded_and_leads_back_to_setting_one_up(
 
 
 def test_making_new_recovery_codes_is_recorded(ada: Person) -> None:
-    TOTP.activate(ada, SECRET)
-    old = RecoveryCodes.activate(ada).get_unused_codes()
+    set_up_app(ada, SECRET)
+    old = set_up_recovery_codes(ada)
     just_signed_in(ada).post("/accounts/2fa/recovery-codes/generate/")
     assert last_event().sentence == "Ada set up new recovery codes."
-    assert not set(old) & set(RecoveryCodes.activate(ada).get_unused_codes())
+    assert not set(old) & set(recovery_codes_of(ada))
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 import pytest
 from allauth.mfa.models import Authenticator
-from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
-from allauth.mfa.totp.internal.auth import TOTP
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
@@ -15,7 +13,13 @@ from connections.encryption import DecryptionError, check_key_ring_opens_everyth
 from connections.models import AuditEvent, Person
 from connections.services.operations.keys import rotate_encryption_key
 from tests.support.passkeys import SoftKey
-from tests.support.people import PASSWORD
+from tests.support.people import PASSWORD, just_signed_in
+from tests.support.second_factors import (
+    code_of,
+    recovery_codes_of,
+    set_up_app,
+    set_up_recovery_codes,
+)
 
 LOGIN = "/accounts/login/"
 
@@ -117,25 +121,28 @@ def test_changing_the_password_is_recorded(
 
 
 def test_the_secret_of_a_second_factor_is_encrypted(ada: Person) -> None:
-    TOTP.activate(ada, "JBSWY3DPEHPK3PXP")
-    stored = Authenticator.objects.get().data["secret"]
-    assert "JBSWY3DPEHPK3PXP" not in stored
-    assert MFAAdapter().decrypt(stored) == "JBSWY3DPEHPK3PXP"
+    client = just_signed_in(ada)
+    page = "/accounts/2fa/totp/activate/"
+    secret = client.get(page).context["form"].secret
+    client.post(page, {"code": code_of(secret)})
+    stored = Authenticator.objects.get(type=Authenticator.Type.TOTP).data["secret"]
+    assert secret not in stored
+    assert MFAAdapter().decrypt(stored) == secret
     with pytest.raises(DecryptionError):
-        MFAAdapter().decrypt("JBSWY3DPEHPK3PXP")
+        MFAAdapter().decrypt(secret)
 
 
 def test_second_factors_outlive_the_rotation_of_the_encryption_key(ada: Person) -> None:
-    app = TOTP.activate(ada, "JBSWY3DPEHPK3PXP")
-    codes_before = RecoveryCodes.activate(ada).generate_codes()
-    before = app.instance.data["secret"]
+    app = set_up_app(ada, "JBSWY3DPEHPK3PXP")
+    codes_before = set_up_recovery_codes(ada)
+    before = app.data["secret"]
     # The key that was primary goes with the second rotation at the earliest.
     for _ in range(2):
         rotate_encryption_key(actor=command_actor(), drop_unused=True)
     stored = Authenticator.objects.get(type=Authenticator.Type.TOTP).data["secret"]
     assert stored != before
     assert MFAAdapter().decrypt(stored) == "JBSWY3DPEHPK3PXP"
-    assert RecoveryCodes.activate(ada).generate_codes() == codes_before
+    assert recovery_codes_of(ada) == codes_before
     check_key_ring_opens_everything()
 
 
@@ -183,7 +190,7 @@ def test_one_merely_touched_does_not_even_for_the_challenge_of_somebodys_second_
     client: Client, ada: Person, grace: Person
 ) -> None:
     key = SoftKey(ada)
-    TOTP.activate(grace, "JBSWY3DPEHPK3PXP")
+    set_up_app(grace, "JBSWY3DPEHPK3PXP")
     sign_in(client, "grace")
     page = client.get("/accounts/2fa/authenticate/")
     asked = page.context["js_data"]["request_options"]["publicKey"]["challenge"]

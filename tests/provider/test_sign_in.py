@@ -3,7 +3,6 @@
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from allauth.mfa.totp.internal.auth import TOTP
 from django.test import Client
 from pytest_django import Settings
 
@@ -13,6 +12,7 @@ from tests.provider.support import START, connect, is_signed_in, last_event, wal
 from tests.support.clock import SettableClock
 from tests.support.people import person_as_administrator
 from tests.support.provider import TestProvider
+from tests.support.second_factors import set_up_app
 
 
 def test_a_connected_person_signs_in_and_the_record_says_how(
@@ -106,7 +106,7 @@ def test_a_second_factor_that_is_set_up_here_is_still_asked_for(
     settings.OIDC_MFA_VALUES = ["mfa"]
     provider.extra = {"amr": ["pwd", "mfa"]}
     connect(ada, provider)
-    TOTP.activate(ada, "JBSWY3DPEHPK3PXP")
+    set_up_app(ada, "JBSWY3DPEHPK3PXP")
     assert walk(client)["Location"] == "/accounts/2fa/authenticate/"
     assert "_auth_user_id" not in client.session
 

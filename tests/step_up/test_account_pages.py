@@ -5,15 +5,14 @@ from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
-from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
-from allauth.mfa.totp.internal.auth import TOTP
 from django.test import Client
 from django.urls import reverse
 
 from connections import clock
 from connections.models import AuditEvent, Person
 from connections.services.people import people
-from tests.support.people import PASSWORD, code_of, let_proof_age
+from tests.support.people import PASSWORD, let_proof_age
+from tests.support.second_factors import code_of, set_up_app, set_up_recovery_codes
 from tests.test_access import SIGNED_IN_OF_ALLAUTH
 
 ClientOf = Callable[[Person], Client]
@@ -45,7 +44,7 @@ TYPED = {
 @pytest.fixture
 def grown(ada: Person) -> Person:
     """Ada, with everything that these pages are about."""
-    RecoveryCodes.activate(ada)
+    set_up_recovery_codes(ada)
     Authenticator.objects.create(
         user=ada, type=Authenticator.Type.WEBAUTHN, data={"name": "Key", "credential": {}}
     )
@@ -56,7 +55,7 @@ def address(name: str, person: Person) -> str:
     if name == "mfa_activate_totp":
         Authenticator.objects.filter(type=Authenticator.Type.TOTP).delete()
     else:
-        TOTP.activate(person, SECRET)
+        set_up_app(person, SECRET)
     needs_key = name in {"mfa_remove_webauthn", "mfa_edit_webauthn"}
     key = Authenticator.objects.get(type=Authenticator.Type.WEBAUTHN).pk
     return reverse(name, kwargs={"pk": key} if needs_key else None)

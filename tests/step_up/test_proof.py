@@ -5,8 +5,6 @@ from datetime import timedelta
 
 import pytest
 from allauth.mfa.models import Authenticator
-from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
-from allauth.mfa.totp.internal.auth import TOTP
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client, RequestFactory
@@ -18,7 +16,8 @@ from connections.models import AuditEvent, Person
 from connections.services.people import people
 from tests.support.clock import SettableClock
 from tests.support.passkeys import SoftKey
-from tests.support.people import PASSWORD, code_of
+from tests.support.people import PASSWORD
+from tests.support.second_factors import code_of, set_up_app, set_up_recovery_codes
 
 ClientOf = Callable[[Person], Client]
 LOGIN, ASK = "/accounts/login/", "/accounts/reauthenticate/"
@@ -121,8 +120,8 @@ def test_a_code_of_an_app_or_from_paper_alone_is_no_proof(
     client_of: ClientOf, ada: Person, clock: SettableClock
 ) -> None:
     secret = "JBSWY3DPEHPK3PXP"
-    TOTP.activate(ada, secret)
-    paper = RecoveryCodes.activate(ada).generate_codes()[0]
+    set_up_app(ada, secret)
+    paper = set_up_recovery_codes(ada)[0]
     client = client_of(ada)
     clock.advance(minutes=6)
     for code in (code_of(secret), paper):
@@ -149,7 +148,7 @@ def test_after_the_second_factor_the_password_is_as_old_as_it_is(
     client: Client, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = "JBSWY3DPEHPK3PXP"
-    TOTP.activate(ada, secret)
+    set_up_app(ada, secret)
     client.post(LOGIN, {"login": "ada", "password": PASSWORD})
     session = client.session
     for record in session["account_authentication_methods"]:

@@ -1,11 +1,8 @@
 """The cast: people with one role each, and a stranger who has none."""
 
-import time
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from allauth.mfa import app_settings
-from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.contrib.auth.models import Group
 from django.contrib.sessions.backends.base import SessionBase
 from django.test import Client
@@ -42,13 +39,6 @@ def just_signed_in(person: Person) -> Client:
 def person_as_administrator() -> Actor:
     """The actor of a new administrator."""
     return person_actor(person=make_person(f"admin-{uuid4().hex[:8]}", is_administrator=True))
-
-
-def code_of(secret: str) -> str:
-    """What an authenticator app with this secret shows now."""
-    counter = int(time.time()) // app_settings.TOTP_PERIOD
-    code: str = format_hotp_value(hotp_value(secret, counter))
-    return code
 
 
 def let_proof_age(client: Client, *, minutes: float = 6) -> None:
