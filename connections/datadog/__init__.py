@@ -1,3 +1,1 @@
 """Datadog and HTTP, and nothing of Django: the only package that talks to the network."""
-
-VERSION = "0.1.0"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from connections.datadog import VERSION
+from connections import __version__
 from connections.datadog.answers import Answer, read_answer, read_json
 from connections.datadog.errors import (
     Cause,
@@ -33,7 +33,7 @@ CONNECT_SECONDS = 5.0
 MAX_DELETE_BODY = 64 * 1024
 # 1,000 connections are about 1 MB.
 MAX_READ_BODY = 16 * 1024 * 1024
-USER_AGENT = f"org-admin/{VERSION}"
+USER_AGENT = f"org-admin/{__version__}"
 
 _KEY = re.compile(r"[!-~]+")
 _LOOPBACK_HOSTS = {"127.0.0.1", "::1"}

@@ -1,17 +1,12 @@
-"""The pure pieces: ids, verdicts, names and the version."""
+"""The pure pieces: ids, verdicts, and names."""
 
 import threading
-import tomllib
-from pathlib import Path
 
 import pytest
 
-from connections.datadog import VERSION
 from connections.datadog.errors import Cause, Verdict, cause_of_status, verdict_of_status
 from connections.datadog.payloads import canonical_connection_id, error_texts
 from connections.datadog.resolver import Address, resolve
-
-PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +101,3 @@ def test_hanging_lookups_do_not_gather_without_end() -> None:
     for thread in hanging:
         thread.join(timeout=5)
     assert resolve(host="127.0.0.1", port=443, timeout_seconds=5)
-
-
-def test_the_version_is_the_projects() -> None:
-    assert tomllib.loads(PROJECT.read_text())["project"]["version"] == VERSION

@@ -23,13 +23,12 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.utils import load_backend
 
-from connections import clock
+from connections import __version__, clock
 from connections.actors import Actor
 from connections.encrypted_columns import key_ids_in_use
 from connections.secret import Secret
 from connections.services.errors import ActError
 from connections.services.record import audit, erasable
-from orgadmin import __version__
 from orgadmin.private_files import create_private_text
 
 FORMAT = "orgadmin backup 1"
