@@ -136,7 +136,7 @@ def test_services_take_their_locks_in_one_order() -> None:
     assert wrong == []
 
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_documents_name_only_tests_that_exist() -> None:
