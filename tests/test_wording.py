@@ -241,9 +241,12 @@ def test_an_approver_is_told_who_asks() -> None:
 
 
 def test_an_unknown_after_a_refusal_says_which_request_is_not_known() -> None:
-    words = wording.word(deletion_in(State.UNKNOWN, cause="forbidden"))
+    refused = attempt(number=2, verdict=Verdict.REFUSED, http_status=403)
+    words = wording.word(
+        deletion_in(State.UNKNOWN, cause="forbidden", attempts=[attempt(), refused])
+    )
 
-    assert words.lines[0] == "An earlier request was sent and its answer was lost."
+    assert words.lines[0] == "Attempt 1 might have worked. Attempt 2 returned 403."
 
 
 @pytest.mark.parametrize("code", [code for code in audit.Code if code.startswith("deletion.")])

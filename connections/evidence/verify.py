@@ -693,15 +693,52 @@ tr{break-inside:avoid}thead{display:table-header-group}a{color:inherit;text-deco
 OUTCOMES = {
     "": "Not settled yet",
     "deleted": "Deleted: Datadog answered 200",
-    "already_absent": "Already absent: not deleted by us",
-    "gone_unattributed": "Gone; whether we did it cannot be proved",
+    "already_absent": "Already absent",
+    "gone_unattributed": "Gone; the outcome proves no deletion by this request",
     "refused": "Refused by Datadog",
-    "not_sent": "Not sent",
-    "stale": "Not sent: it had changed since the review",
-    "declined": "Declined by an approver; not sent",
-    "withdrawn": "Withdrawn; not sent",
-    "expired": "Expired; not sent",
+    "not_sent": "Gave up",
+    "stale": "Changed since the review",
+    "declined": "Declined by an approver",
+    "withdrawn": "Withdrawn",
+    "expired": "Expired",
     "unresolved": "Closed without knowing what became of it",
+}
+# Outcomes that come with a word on what the attempts did; of the others, the outcome tells it.
+_ENDED = ("already_absent", "not_sent", "stale", "declined", "withdrawn", "expired", "unresolved")
+_NOTHING, _REFUSED, _UNCERTAIN, _DELETED = range(4)
+_OF_VERDICT = {
+    "not_sent": _NOTHING,
+    "rate_limited": _REFUSED,
+    "refused": _REFUSED,
+    "not_found": _REFUSED,
+    "deleted": _DELETED,
+}
+
+
+def sent_by(attempts: Iterable[dict[str, Any]]) -> int:
+    """What came of the attempts of a row together, by the rules of docs/EVIDENCE.md."""
+    return max((_OF_VERDICT.get(str(one["verdict"]), _UNCERTAIN) for one in attempts), default=0)
+
+
+def outcome_words(row: dict[str, Any]) -> str:
+    """The outcome of a row, and what its attempts did where the outcome does not tell."""
+    outcome = row["outcome"] or ""
+    label = str(OUTCOMES.get(outcome, outcome))
+    if not outcome:
+        return f"{label} ({row['state'].replace('_', ' ')})"
+    late = [one for one in row["attempts"] if one["is_late"] and one["verdict"] == "deleted"]
+    if late and outcome in ("deleted", "gone_unattributed"):
+        return f"{label}. The 200 to attempt {late[-1]['number']} came late"
+    if outcome not in _ENDED:
+        return label
+    return f"{label}. {_ATTEMPTED[sent_by(row['attempts'])]}"
+
+
+_ATTEMPTED = {
+    _NOTHING: "Nothing was sent",
+    _REFUSED: "Nothing was deleted: Datadog carried out none of the attempts",
+    _UNCERTAIN: "An attempt might have worked",
+    _DELETED: "Datadog answered 200 to an attempt",
 }
 
 
@@ -768,7 +805,7 @@ def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
         ("Approved by", _by(approved, row["approved_at"])),
         ("Confirmed by", _by(row["confirmed_by"], row["confirmed_at"])),
         ("Glass broken by", _text(_glass_words(row["broke_glass"]))),
-        ("Sent", _when(row["sent_at"])),
+        ("Last attempt at", _when(row["sent_at"])),
         *((f"Attempt {one['number']}", _attempt_words(one)) for one in row["attempts"]),
         ("Settled by", _by(row["settled_by"], row["settled_at"])),
         ("Said when settled", _text(row["settled_reason"] or "–")),
@@ -780,14 +817,11 @@ def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
         f'<td class="who">{_text(one.actor)}</td><td>{_text(one.sentence)}</td></tr>\n'
         for one in events
     )
-    outcome = OUTCOMES.get(row["outcome"] or "", row["outcome"])
-    if not row["outcome"]:
-        outcome = f"{outcome} ({row['state'].replace('_', ' ')})"
     return (
         f'<section id="{html.escape(row["id"])}">\n'
         f"<h2>{_text(source['name'] or '?')} → {_text(sink['name'] or '?')}</h2>\n"
         f'<p class="id">Deletion {html.escape(row["id"])}</p>\n'
-        f'<p class="outcome">{_text(outcome)}</p>\n{_facts(facts)}'
+        f'<p class="outcome">{_text(outcome_words(row))}</p>\n{_facts(facts)}'
         "<table>\n<thead><tr><th>Event</th><th>Time</th><th>Who</th><th>What</th></tr></thead>\n"
         f"<tbody>\n{lines}</tbody>\n</table>\n</section>\n"
     )
@@ -812,7 +846,7 @@ def _attempt_words(one: dict[str, Any]) -> str:
     else:
         answer = f"Datadog answered {one['http_status']} in {one['duration_ms']} ms"
     said = "; ".join(str(each) for each in one["errors"])
-    late = ", too late to count" if one["is_late"] else ""
+    late = ", late" if one["is_late"] else ""
     return f"{_when(one['sent_at'])}: {_text(answer + late)} {_text(said)}".strip()
 
 

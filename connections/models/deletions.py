@@ -27,11 +27,11 @@ class State(models.TextChoices):
 class Outcome(models.TextChoices):
     """What became of it in the world. Empty while open."""
 
-    DELETED = "deleted"  # Datadog answered 200
+    DELETED = "deleted"  # Datadog answered 200, in time or late
     ALREADY_ABSENT = "already_absent"  # it was gone before we sent, or Datadog answered 404
-    GONE_UNATTRIBUTED = "gone_unattributed"  # gone after a sending whose answer was lost
+    GONE_UNATTRIBUTED = "gone_unattributed"  # gone after an attempt without a usable response
     REFUSED = "refused"  # Datadog answered 400, 401 or 403; never refused by us
-    NOT_SENT = "not_sent"  # we gave up before anything left
+    NOT_SENT = "not_sent"  # gave up; nothing left, or Datadog refused whatever did
     STALE = "stale"  # it changed between the review and the sending
     DECLINED = "declined"  # an approver said no
     WITHDRAWN = "withdrawn"  # the requester or an approver took it back
@@ -261,7 +261,8 @@ class Attempt(models.Model):
     verdict = models.CharField(max_length=12, blank=True)
     cause = models.CharField(max_length=40, blank=True)
     answered_at = models.DateTimeField(null=True)
-    # True when the answer came after the deletion had moved on; it changed no state.
+    # True when the answer came after the deletion had moved on. It changes no state itself; a 200
+    # lets the next complete listing without the connection settle it as deleted.
     is_late = models.BooleanField(default=False)
     duration_ms = models.PositiveIntegerField(null=True)
     http_status = models.PositiveSmallIntegerField(null=True)

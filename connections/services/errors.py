@@ -57,13 +57,14 @@ class Kept(StrEnum):
 
 
 class SentError(Exception):
-    """The DELETE was sent, and the database did not take or show what came back.
+    """An attempt was made, and the database did not take or show what came back.
 
-    No ActError: it never means that nothing was sent. `said` is what came back, in words.
+    No ActError: it never means that nothing was sent. `said` is what came back, in words; it may
+    be that the request could not leave.
     """
 
     def __init__(self, *, deletion_id: UUID, said: str, kept: Kept) -> None:
-        super().__init__(f"Deletion {deletion_id} was sent. {said}. Kept: {kept}.")
+        super().__init__(f"Deletion {deletion_id} was attempted. {said}. Kept: {kept}.")
         self.deletion_id = deletion_id
         self.said = said
         self.kept = kept

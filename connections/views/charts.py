@@ -23,7 +23,7 @@ KINDS = (
     Series(key=Kind.DELETED, label="Deleted", tone="ok"),
     Series(key=Kind.GONE, label="Gone or not found", tone="info"),
     Series(key=Kind.REFUSED, label="Refused", tone="danger"),
-    Series(key=Kind.NOTHING_SENT, label="Nothing sent", tone="muted"),
+    Series(key=Kind.NOTHING_SENT, label="Ended early", tone="muted"),
     Series(key=Kind.UNKNOWN, label="Unknown", tone="unknown"),
     Series(key=Kind.OPEN, label="Still open", tone="warn"),
 )

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from connections import policies
+from connections import attempt_facts, policies
 from connections.actors import Actor
 from connections.forms.deletions import CommentForm
 from connections.models import Deletion
@@ -35,12 +35,16 @@ def require_valid(form: forms.Form) -> None:
         raise InvalidInputError({name: str(texts[0]) for name, texts in form.errors.items()})
 
 
-def refusal_of(error: ActError) -> tuple[int, str]:
-    """The status for an act that did not happen, and what to say over the form."""
+def refusal_of(error: ActError, *, deletion: Deletion | None = None) -> tuple[int, str]:
+    """The status for an act that did not happen, and what to say over the form.
+
+    `deletion`: the one that the act was about; None for a request for a new one.
+    """
     if isinstance(error, InvalidInputError):
         return 422, error.fields.get("request_id", error.fields.get("credential", ""))
     if isinstance(error, UnavailableError):
-        return 503, f"Nothing was sent. {unavailable_words(cause=error.cause, why=str(error))}"
+        nothing = attempt_facts.nothing_new_of(deletion) if deletion else "Nothing was sent."
+        return 503, f"{nothing} {unavailable_words(cause=error.cause, why=str(error))}"
     return 409, str(error)
 
 
@@ -113,7 +117,7 @@ def do_act(
             require_valid(form)
         deletion = act(deletion, actor, form.cleaned_data if form else {})
     except ActError as error:
-        status, notice = refusal_of(error)
+        status, notice = refusal_of(error, deletion=deletion)
         typed = Typed(
             values=request.POST.dict(),
             errors=error.fields if isinstance(error, InvalidInputError) else {},

@@ -14,7 +14,13 @@ from connections.wording.effects import (
     names_in_words,
     sentence_words,
 )
-from connections.wording.events import EventWords, brief_sentence, event_words, next_words
+from connections.wording.events import (
+    EVENT_TITLES,
+    EventWords,
+    brief_sentence,
+    event_words,
+    next_words,
+)
 from connections.wording.notices import (
     LONGEST_NAME,
     label_of_notice,
@@ -31,6 +37,7 @@ from connections.wording.words import Wording, word
 from connections.wording.workers import no_worker_words
 
 __all__ = [
+    "EVENT_TITLES",
     "LONGEST_NAME",
     "Badge",
     "EventWords",

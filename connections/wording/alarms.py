@@ -9,16 +9,16 @@ from connections.wording.times import at_words
 
 
 def late_answers(attempts: Iterable[Attempt]) -> tuple[str, ...]:
-    """A sentence for each answer that came when its attempt had been given up."""
+    """A sentence for each response that came after Org Admin stopped waiting for it."""
     return tuple(_late(attempt) for attempt in attempts if attempt.is_late)
 
 
 def _late(attempt: Attempt) -> str:
-    when = f"A late answer to attempt {attempt.number}, at {at_words(attempt.answered_at)}"
+    when = f"A late response to attempt {attempt.number}, at {at_words(attempt.answered_at)}"
     if attempt.http_status is not None:
         said = f"Datadog answered {attempt.http_status}."
     elif attempt.verdict == Verdict.NOT_SENT:
         said = f"The request did not leave. {cause_words(attempt.cause)}"
     else:
         said = cause_words(attempt.cause)
-    return f"{when}. {said} It had been given up by then, so this changed nothing."
+    return f"{when}. {said} Org Admin had stopped waiting for it."

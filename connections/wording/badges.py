@@ -32,7 +32,8 @@ _OF_OUTCOME = {
     Outcome.ALREADY_ABSENT: _badge("Not found", "muted", "minus"),
     Outcome.GONE_UNATTRIBUTED: _badge("Gone", "muted", "minus"),
     Outcome.REFUSED: _badge("Refused", "danger", "cross"),
-    Outcome.NOT_SENT: _badge("Not sent", "muted", "minus"),
+    # Datadog may have refused an attempt before; only the row tells.
+    Outcome.NOT_SENT: _badge("Gave up", "muted", "minus"),
     Outcome.STALE: _badge("Changed", "warn", "warning"),
     Outcome.DECLINED: _badge("Declined", "muted", "cross"),
     Outcome.WITHDRAWN: _badge("Withdrawn", "muted", "minus"),
@@ -42,6 +43,8 @@ _OF_OUTCOME = {
 NOT_CONFIRMED = _badge("Not confirmed", "warn", "clock")
 # Read again just now, or by a process that died meanwhile: the row alone does not tell.
 CONFIRMED = _badge("Confirmed, not sent", "info", "clock")
+CONFIRMED_AGAIN = _badge("Confirmed", "info", "clock")
+NEVER_SENT = _badge("Not sent", "muted", "minus")
 READING = _badge("Reading again", "info", "clock")
 NOT_READ = _badge("Could not be read", "warn", "warning")
 CHECKING = _badge("Deleted, checking", "ok", "check")
@@ -57,7 +60,10 @@ REFUSED_STATUS = {
 
 
 def badge(deletion: Deletion) -> Badge:
-    """The badge of one deletion, from its own row alone."""
+    """The badge of one deletion, from its own row alone.
+
+    An epoch says that there were attempts, but not what came of them.
+    """
     if deletion.contradicted_at:
         return WAS_LISTED if deletion.looked_present is False else STILL_LISTED
     if not deletion.is_settled:
@@ -67,6 +73,8 @@ def badge(deletion: Deletion) -> Badge:
         return CHECKING if deletion.due_at else NOT_CHECKED
     if outcome == Outcome.ALREADY_ABSENT and deletion.cause == Cause.ABSENT_WHEN_READ:
         return ALREADY_GONE
+    if outcome == Outcome.NOT_SENT and not deletion.epoch:
+        return NEVER_SENT
     if outcome == Outcome.REFUSED and deletion.cause in REFUSED_STATUS:
         return _badge(
             f"Refused ({REFUSED_STATUS[DatadogCause(deletion.cause)]})", "danger", "cross"
@@ -79,7 +87,7 @@ def _open_badge(deletion: Deletion) -> Badge:
         if deletion.cause == Cause.LISTING_FAILED:
             return NOT_READ
         if deletion.confirmed_at and not deletion.cause:
-            return CONFIRMED
+            return CONFIRMED_AGAIN if deletion.epoch else CONFIRMED
         if deletion.state == State.REQUESTED and not deletion.needs_approval:
             return NOT_CONFIRMED
     return _OF_STATE[State(deletion.state)]

@@ -38,13 +38,13 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "org_connection.protected": ("Protected", "info", "lock"),
     "org_connection.protection_lifted": ("Protection lifted", "muted", "minus"),
     "deletion.requested": ("Asked for", "info", "person"),
-    "deletion.approved": ("Approved; nothing was sent", "info", "check"),
+    "deletion.approved": ("Approved", "info", "check"),
     "deletion.declined": ("Declined", "muted", "cross"),
-    "deletion.glass_broken": ("Glass broken: sent without approval", "danger", "warning"),
+    "deletion.glass_broken": ("Glass broken: confirmed without approval", "danger", "warning"),
     "deletion.glass_reviewed": ("The broken glass was reviewed", "info", "eye"),
-    "deletion.withdrawn": ("Withdrawn; nothing is sent", "muted", "minus"),
+    "deletion.withdrawn": ("Withdrawn", "muted", "minus"),
     "deletion.confirmed": ("Confirmed", "info", "check"),
-    "deletion.not_read": ("Could not be read again; nothing was sent", "warn", "warning"),
+    "deletion.not_read": ("Could not be read again", "warn", "warning"),
     "deletion.unknown": ("Outcome unknown", "unknown", "question"),
     "deletion.still_unknown": ("Still unknown after an hour", "unknown", "question"),
     "deletion.still_present": ("Still there", "warn", "warning"),
@@ -52,6 +52,10 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "deletion.commented": ("Comment", "muted", "person"),
     "deletion.contradicted": ("Listed by Datadog all the same", "danger", "warning"),
 }
+
+
+# Titles that are the same whatever happened before: they claim nothing about attempts.
+EVENT_TITLES = {code: title for code, (title, _, _) in _FIXED.items()}
 
 
 def brief_sentence(event: AuditEvent) -> str:
@@ -116,8 +120,11 @@ def _kept(details: dict[str, Any]) -> str:
 
 
 def _answered_late(details: dict[str, Any]) -> EventWords:
-    title = f"A late answer to attempt {details.get('attempt', '?')}; it changed nothing"
-    return EventWords(title=title, tone="warn", icon="warning", detail=_kept(details))
+    title = f"A late response to attempt {details.get('attempt', '?')}"
+    status = details.get("http_status")
+    said = f"Datadog returned {status}." if status else cause_words(details.get("cause") or "")
+    detail = f"{said} {_kept(details)}".strip()
+    return EventWords(title=title, tone="warn", icon="warning", detail=detail)
 
 
 def _waiting(details: dict[str, Any]) -> EventWords:

@@ -16,7 +16,7 @@ _TITLES = {
     "deletion.still_unknown": "Still unknown after an hour",
     "deletion.still_present": "Still there",
     "deletion.contradicted": "Still listed by Datadog",
-    "deletion.answered_late": "A late answer",
+    "deletion.answered_late": "A late response",
     "deletion.glass_broken": "Glass broken",
     "credential.policy_changed": "A policy was changed",
     "credential.access_changed": "An allow-list was changed",

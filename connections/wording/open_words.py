@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from connections import attempt_facts
+from connections.attempt_facts import Sent
 from connections.datadog.errors import Cause as DatadogCause
 from connections.datadog.errors import Verdict
 from connections.models import Approval, Attempt, Cause, Deletion, Policy, State
@@ -23,15 +25,17 @@ def say(
 ) -> Said:
     """The words for an open deletion."""
     if deletion.state == State.REQUESTED and deletion.needs_approval:
-        return _needs_approval(deletion, approvers=approvers, may_approve=may_approve)
+        return _needs_approval(deletion, attempts, approvers=approvers, may_approve=may_approve)
     return _SAY[State(deletion.state)](deletion, attempts)
 
 
-def say_being_read() -> Said:
+def say_being_read(attempts: list[Attempt]) -> Said:
     """The words between the confirmation and the sending; nobody has anything to do meanwhile."""
+    earlier = attempt_facts.earlier_attempts(attempts)
+    what = "a new DELETE" if earlier else "anything"
     return Said(
-        headline="It is read again before anything is sent.",
-        lines=("The record is already written; you may close this page.",),
+        headline=f"It is read again before {what} is sent.",
+        lines=(earlier, "The record is already written; you may close this page."),
     )
 
 
@@ -41,13 +45,17 @@ def _approved_by(deletion: Deletion) -> list[str]:
 
 
 def _needs_approval(
-    deletion: Deletion, *, approvers: tuple[str, ...] | None, may_approve: bool
+    deletion: Deletion,
+    attempts: list[Attempt],
+    *,
+    approvers: tuple[str, ...] | None,
+    may_approve: bool,
 ) -> Said:
     given = _approved_by(deletion)
     needed = Policy(deletion.policy).approvals_needed
-    headline = "Waiting for a second person. Nothing has been sent."
-    if given:
-        headline = "Waiting for another person. Nothing has been sent."
+    whom = "another" if given else "a second"
+    nothing_new = attempt_facts.nothing_new(attempts, so_far=True)
+    headline = f"Waiting for {whom} person. {nothing_new}"
     if may_approve:
         headline = f"{deletion.requested_by_name} asks to delete an org connection."
     who = ""
@@ -58,6 +66,7 @@ def _needs_approval(
         lines=(
             f"Asked by {deletion.requested_by_name} at {at_words(deletion.requested_at)}; "
             f"expires at {at_words(deletion.expires_at)}.",
+            attempt_facts.earlier_attempts(attempts),
             f"{len(given)} of {needed} approvals: {names_in_words(given)}." if given else "",
             who,
         ),
@@ -72,12 +81,13 @@ def _can_approve(names: Sequence[str]) -> str:
 
 
 def _not_confirmed(deletion: Deletion, attempts: list[Attempt]) -> Said:
-    del attempts
     if deletion.cause == Cause.LISTING_FAILED:
-        return _not_read(deletion, headline="It could not be read again. Nothing was sent.")
+        return _not_read(deletion, attempts, headline="It could not be read again.")
+    nothing_new = attempt_facts.nothing_new(attempts, so_far=True)
     return Said(
-        headline="It waits to be confirmed. Nothing has been sent.",
+        headline=f"It waits to be confirmed. {nothing_new}",
         lines=(
+            attempt_facts.earlier_attempts(attempts),
             f"Asked by {deletion.requested_by_name} at {at_words(deletion.requested_at)}; "
             f"expires at {at_words(deletion.expires_at)}.",
         ),
@@ -85,12 +95,13 @@ def _not_confirmed(deletion: Deletion, attempts: list[Attempt]) -> Said:
     )
 
 
-def _not_read(deletion: Deletion, *, headline: str) -> Said:
+def _not_read(deletion: Deletion, attempts: list[Attempt], *, headline: str) -> Said:
     details = deletion.cause_details
     return Said(
-        headline=headline,
+        headline=f"{headline} {attempt_facts.nothing_new(attempts)}",
         lines=(
             cause_words(str(details.get("cause") or Cause.LISTING_FAILED)),
+            attempt_facts.earlier_attempts(attempts),
             "Confirm again to read it once more and send it, or send it without reading it.",
             f"It expires at {at_words(deletion.expires_at)}.",
         ),
@@ -100,14 +111,16 @@ def _not_read(deletion: Deletion, *, headline: str) -> Said:
 
 
 def _approved(deletion: Deletion, attempts: list[Attempt]) -> Said:
-    del attempts
     if deletion.cause == Cause.LISTING_FAILED:
-        headline = "Approved, but it could not be read again. Nothing was sent."
-        return _not_read(deletion, headline=headline)
+        headline = "Approved, but it could not be read again."
+        return _not_read(deletion, attempts, headline=headline)
     by = names_in_words(_approved_by(deletion)) or "another person"
     return Said(
-        headline=f"Approved by {by}. Nothing has been sent.",
-        lines=(f"{deletion.requested_by_name} confirms before {at_words(deletion.expires_at)}.",),
+        headline=f"Approved by {by}. {attempt_facts.nothing_new(attempts, so_far=True)}",
+        lines=(
+            attempt_facts.earlier_attempts(attempts),
+            f"{deletion.requested_by_name} confirms before {at_words(deletion.expires_at)}.",
+        ),
         steps=(Step.CONFIRM, Step.WITHDRAW),
     )
 
@@ -118,7 +131,7 @@ def _sending(deletion: Deletion, attempts: list[Attempt]) -> Said:
         headline="Sending to Datadog.",
         lines=(
             "The record is already written; you may close this page.",
-            f"Sent since {at_words(deletion.sending_at)}.",
+            f"Started at {at_words(deletion.sending_at)}.",
         ),
         # Sixty seconds after the claim, the check ends a sending whose process was killed.
         steps=(Step.CHECK,),
@@ -133,53 +146,54 @@ def _waiting(deletion: Deletion, attempts: list[Attempt]) -> Said:
     )
     if deletion.due_at == deletion.expires_at:
         later = (
-            "The wait is longer than the 15 minutes from confirming, so it will not be sent; "
+            "The wait is longer than the 15 minutes from confirming, so it is not sent again; "
             f"it ends at {at_words(deletion.expires_at)}."
         )
     steps = (Step.WITHDRAW,)
+    earlier = attempt_facts.earlier_attempts(attempts)
+    nothing_deleted = attempt_facts.nothing_deleted(attempts)
     if deletion.cause == DatadogCause.RATE_LIMITED:
-        headline = "Datadog asked us to wait (429). Nothing was deleted."
-        return Said(headline=headline, lines=(later,), quotes=quotes_of(last), steps=steps)
+        return Said(
+            headline=f"Datadog asked us to wait (429). {nothing_deleted}".strip(),
+            lines=("" if nothing_deleted else earlier, later),
+            quotes=quotes_of(last),
+            steps=steps,
+        )
+    nothing_new = attempt_facts.nothing_new(attempts)
     if deletion.cause == Cause.LISTING_FAILED:
         because = cause_words(str(deletion.cause_details.get("cause") or ""))
-        headline = "It could not be read again. Nothing was sent."
-        return Said(headline=headline, lines=(because, later), steps=steps)
+        headline = f"It could not be read again. {nothing_new}"
+        return Said(headline=headline, lines=(because, earlier, later), steps=steps)
     tries = sum(1 for one in attempts if one.verdict == Verdict.NOT_SENT)
     return Said(
-        headline="Datadog could not be reached. Nothing was sent.",
+        headline=f"Datadog could not be reached. {nothing_new}",
         lines=(
             cause_words(deletion.cause),
+            earlier,
             f"Try {min(tries + 1, MOST_TRIES)} of {MOST_TRIES} at {at_words(deletion.due_at)}.",
         ),
         steps=steps,
     )
 
 
-_SURE_CAUSES = {
-    DatadogCause.BAD_REQUEST,
-    DatadogCause.UNAUTHORIZED,
-    DatadogCause.FORBIDDEN,
-    Cause.TOO_MANY_TRIES,
-    Cause.TOO_LATE,
-    Cause.PERSON_LOST_RIGHT,
-    Cause.CREDENTIAL_RETIRED,
+_UNKNOWN = {
+    Sent.DELETED: "Datadog returned 200; its list must confirm that it is gone.",
+    Sent.UNCERTAIN: "We do not know whether it was deleted.",
 }
 
 
 def _unknown(deletion: Deletion, attempts: list[Attempt]) -> Said:
     last = attempts[-1] if attempts else None
-    if deletion.cause in _SURE_CAUSES:
-        # What is known is about the last step; an earlier attempt is what is not known.
-        lost = "An earlier request was sent and its answer was lost."
-    else:
-        lost = "The request was sent and may have been carried out."
+    sent = attempt_facts.sent_by(attempts) if attempts else Sent.UNCERTAIN
+    # Only a late response can say so while it is unknown.
+    nothing_deleted = "No response says that it was deleted; Datadog’s list must confirm that."
     look = "We never send again by ourselves"
     if deletion.due_at:
         look += f"; we look at Datadog’s list at {at_words(deletion.due_at)}"
     return Said(
-        headline="We do not know whether it was deleted.",
+        headline=_UNKNOWN.get(sent, nothing_deleted),
         lines=(
-            lost,
+            attempt_facts.earlier_attempts(attempts),
             cause_words(deletion.cause),
             attempt_words(last) if last and last.http_status is not None else "",
             f"{look}.",
@@ -205,10 +219,13 @@ def _last_look(deletion: Deletion) -> str:
 
 
 def _still_present(deletion: Deletion, attempts: list[Attempt]) -> Said:
-    del attempts
+    is_deleted = attempt_facts.sent_by(attempts) == Sent.DELETED
     return Said(
-        headline="It is still there. The request had no effect so far.",
+        headline="It is still there, although Datadog returned 200."
+        if is_deleted
+        else "It is still there. The request had no effect so far.",
         lines=(
+            attempt_facts.earlier_attempts(attempts),
             f"Two complete listings show it, the last at {at_words(deletion.looked_at)}.",
             "Confirm again to read it and send it once more, or close it.",
             cause_words(deletion.cause) if deletion.cause != Cause.LISTINGS_AGREE else "",

@@ -24,10 +24,14 @@ def quotes_of(last: Attempt | None) -> tuple[str, ...]:
 
 
 def attempt_words(last: Attempt | None) -> str:
-    """ "Datadog answered 200 in 143 ms at …, attempt 1." or what came instead of an answer."""
+    """ "Datadog answered 200 in 143 ms at …, attempt 1." or what came instead of an answer.
+
+    An answer that came late is called so.
+    """
     if last is None or last.answered_at is None:
         return ""
-    when = f"at {at_words(last.answered_at)}, attempt {last.number}."
+    late = ", late" if last.is_late else ""
+    when = f"at {at_words(last.answered_at)}, attempt {last.number}{late}."
     if last.http_status is not None:
         return f"Datadog answered {last.http_status} in {last.duration_ms} ms {when}"
     return f"{cause_words(last.cause).rstrip('.')}, after {last.duration_ms} ms {when}"

@@ -1,4 +1,4 @@
-"""What is said when the DELETE was sent and the database then failed."""
+"""What is said when an attempt was made and the database then failed."""
 
 from dataclasses import dataclass
 
@@ -32,9 +32,9 @@ _SAY = {
     Kept.NOWHERE: (
         "danger",
         "warning",
-        "It was sent, and what came back could not be recorded.",
-        "Neither the database nor a file took it. Note it down: the record will only say that "
-        "something was sent, and then find out by Datadog’s list.",
+        "The result could not be recorded.",
+        "Neither the database nor a file took it. Copy it now: the record holds the attempt, but "
+        "not its result. Org Admin will check Datadog’s list.",
     ),
 }
 

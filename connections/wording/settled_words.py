@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from connections import attempt_facts
+from connections.attempt_facts import Sent
 from connections.datadog.errors import Cause as DatadogCause
+from connections.datadog.errors import Verdict
 from connections.models import Attempt, Cause, Deletion, Outcome
 from connections.wording.badges import REFUSED_STATUS
 from connections.wording.causes import cause_words
@@ -13,11 +16,17 @@ from connections.wording.steps import Step
 from connections.wording.times import at_words
 
 
-def say(*, deletion: Deletion, last: Attempt | None, seen_by: str) -> Said:
+def say(*, deletion: Deletion, attempts: list[Attempt], seen_by: str) -> Said:
     """The words for a settled deletion."""
     if deletion.contradicted_at:
-        return _contradicted(deletion, last=last, seen_by=seen_by)
-    return _SAY[Outcome(deletion.outcome)](deletion, last)
+        return _contradicted(deletion, last=_telling(attempts), seen_by=seen_by)
+    return _SAY[Outcome(deletion.outcome)](deletion, attempts)
+
+
+def _telling(attempts: list[Attempt]) -> Attempt | None:
+    """The attempt whose response decided it: the last one, or one to which Datadog returned 200."""
+    deleted = [attempt for attempt in attempts if attempt.verdict == Verdict.DELETED]
+    return _last(deleted or attempts)
 
 
 _CONTRADICTED = {
@@ -52,8 +61,8 @@ def _contradicted(deletion: Deletion, *, last: Attempt | None, seen_by: str) -> 
     )
 
 
-def _deleted(deletion: Deletion, last: Attempt | None) -> Said:
-    answered = attempt_words(last)
+def _deleted(deletion: Deletion, attempts: list[Attempt]) -> Said:
+    answered = attempt_words(_telling(attempts))
     if deletion.verified_at:
         return Said(
             headline="Deleted, and gone from Datadog’s list.",
@@ -80,60 +89,78 @@ def _last_look(deletion: Deletion) -> str:
     return f"The last look could not tell. {cause_words(look.get('cause') or '')}".strip()
 
 
-def _already_absent(deletion: Deletion, last: Attempt | None) -> Said:
+def _already_absent(deletion: Deletion, attempts: list[Attempt]) -> Said:
+    earlier = attempt_facts.earlier_attempts(attempts)
+    nothing_new = attempt_facts.nothing_new(attempts)
     if deletion.cause == Cause.ABSENT_WHEN_READ and not deletion.is_reviewed:
         return Said(
-            headline="It is not in Datadog’s list. Nothing was sent.",
+            headline=f"It is not in Datadog’s list. {nothing_new}",
             lines=(
                 f"A complete list of {deletion.credential_name} does not hold this id. It is gone, "
                 "or it is not one of that org’s connections.",
+                earlier,
             ),
             steps=(Step.SEE_CONNECTION,),
         )
     if deletion.cause == Cause.ABSENT_WHEN_READ:
         seen = f"Last seen at {at_words(deletion.snapshot_at)}." if deletion.snapshot_at else ""
         return Said(
-            headline="It was already gone. Nothing was sent.",
-            lines=(cause_words(deletion.cause), seen),
+            headline=f"{'It is gone.' if earlier else 'It was already gone.'} {nothing_new}",
+            lines=(cause_words(deletion.cause), earlier, seen),
             steps=(Step.SEE_CONNECTION,),
         )
     return Said(
         headline="Datadog found no such connection (404).",
         lines=(
-            "Not deleted by this request. It was gone already, or it is not a connection of "
-            f"{deletion.credential_name}.",
-            attempt_words(last),
+            _not_by_this_request(deletion, attempts),
+            attempt_words(_last(attempts)),
         ),
-        quotes=quotes_of(last),
+        quotes=quotes_of(_last(attempts)),
         steps=(Step.SEE_CONNECTION,),
     )
 
 
-def _gone(deletion: Deletion, last: Attempt | None) -> Said:
-    del last
+def _not_by_this_request(deletion: Deletion, attempts: list[Attempt]) -> str:
+    if attempt_facts.sent_by(attempts) > Sent.REFUSED:
+        return attempt_facts.earlier_attempts(attempts)
+    return (
+        "Not deleted by this request. It was gone already, or it is not a connection of "
+        f"{deletion.credential_name}."
+    )
+
+
+def _last(attempts: list[Attempt]) -> Attempt | None:
+    return attempts[-1] if attempts else None
+
+
+_GONE = {
+    Sent.DELETED: "It is gone, and Datadog returned 200.",
+    Sent.UNCERTAIN: "It is gone, and we cannot prove that we did it.",
+}
+
+
+def _gone(deletion: Deletion, attempts: list[Attempt]) -> Said:
+    nothing_recorded = "It is gone. No recorded attempt shows that this request deleted it."
     return Said(
-        headline="It is gone, and we cannot prove that we did it.",
-        lines=(
-            "Our request was probably carried out; its answer was lost.",
-            cause_words(deletion.cause),
-        ),
+        headline=_GONE.get(attempt_facts.sent_by(attempts), nothing_recorded),
+        lines=(attempt_facts.earlier_attempts(attempts), cause_words(deletion.cause)),
         steps=(Step.SEE_CONNECTION,),
     )
 
 
 _REFUSED = {
     DatadogCause.BAD_REQUEST: (
-        "Datadog refused the request (400). Nothing was deleted.",
+        "Datadog refused the request (400).",
         "Datadog calls the request malformed. Its own words say why.",
         (Step.TRY_AGAIN,),
     ),
     DatadogCause.UNAUTHORIZED: (
-        "Datadog does not accept this key pair (401). Nothing was deleted.",
+        "Datadog does not accept this key pair (401).",
         "A key was mistyped, revoked, or its owner disabled.",
         (Step.OPEN_CREDENTIAL, Step.TRY_AGAIN),
     ),
     DatadogCause.FORBIDDEN: (
-        "This key pair may not delete it (403). Nothing was deleted.",
+        "This key pair may not delete it (403).",
         "It needs org_connections_write in the role and in the key’s scopes; a restriction on "
         "the connection, or a key of another site, gives the same answer.",
         (Step.OPEN_CREDENTIAL, Step.TRY_AGAIN),
@@ -141,30 +168,38 @@ _REFUSED = {
 }
 
 
-def _refused(deletion: Deletion, last: Attempt | None) -> Said:
+def _refused(deletion: Deletion, attempts: list[Attempt]) -> Said:
+    last = _last(attempts)
     if deletion.cause in REFUSED_STATUS:
         headline, meaning, steps = _REFUSED[DatadogCause(deletion.cause)]
     else:
-        headline, meaning = "Datadog refused the request. Nothing was deleted.", ""
+        headline, meaning = "Datadog refused the request.", ""
         steps = (Step.TRY_AGAIN,)
+    nothing_deleted = attempt_facts.nothing_deleted(attempts)
+    uncertain = "" if nothing_deleted else attempt_facts.earlier_attempts(attempts)
     return Said(
-        headline=headline,
-        lines=(meaning, attempt_words(last)),
+        headline=f"{headline} {nothing_deleted}".strip(),
+        lines=(uncertain, meaning, attempt_words(last)),
         quotes=quotes_of(last),
         steps=steps,
     )
 
 
-def _not_sent(deletion: Deletion, last: Attempt | None) -> Said:
+def _not_sent(deletion: Deletion, attempts: list[Attempt]) -> Said:
+    sent = attempt_facts.sent_by(attempts)
+    deleted = " Nothing was deleted." if sent == Sent.REFUSED else ""
     return Said(
-        headline="Nothing was sent.",
-        lines=(cause_words(deletion.cause), attempt_words(last)),
+        headline=f"{attempt_facts.nothing_new(attempts)}{deleted}",
+        lines=(
+            cause_words(deletion.cause),
+            attempt_facts.earlier_attempts(attempts),
+            attempt_words(_last(attempts)),
+        ),
         steps=(Step.ASK_AGAIN,),
     )
 
 
-def _stale(deletion: Deletion, last: Attempt | None) -> Said:
-    del last
+def _stale(deletion: Deletion, attempts: list[Attempt]) -> Said:
     was = _connection_words(
         deletion.source_org_name, deletion.sink_org_name, deletion.connection_types
     )
@@ -175,8 +210,9 @@ def _stale(deletion: Deletion, last: Attempt | None) -> Said:
             now["source_org_name"], now["sink_org_name"], now["connection_types"]
         )
         lines.append(f"Now: {says}.")
+    lines.append(attempt_facts.earlier_attempts(attempts))
     return Said(
-        headline="It changed since you looked. Nothing was sent.",
+        headline=f"It changed since you looked. {attempt_facts.nothing_new(attempts)}",
         lines=tuple(lines),
         steps=(Step.REVIEW_AGAIN,),
     )
@@ -188,45 +224,51 @@ def _connection_words(source: str, sink: str, types: list[str]) -> str:
     return f"{source or '?'} → {sink or '?'}: {names_in_words(types) or 'no types'}"
 
 
-def _by_person(deletion: Deletion, *, act: str, then: str, steps: tuple[Step, ...]) -> Said:
+def _by_person(
+    deletion: Deletion, attempts: list[Attempt], *, act: str, then: str, steps: tuple[Step, ...]
+) -> Said:
     reason = f"“{deletion.settled_reason}”" if deletion.settled_reason else ""
     by = deletion.settled_by_name or "a person"
     return Said(
         headline=f"{act} by {by}{then}",
-        lines=(reason, cause_words(deletion.cause), f"At {at_words(deletion.settled_at)}."),
+        lines=(
+            reason,
+            cause_words(deletion.cause),
+            attempt_facts.earlier_attempts(attempts),
+            f"At {at_words(deletion.settled_at)}.",
+        ),
         steps=steps,
     )
 
 
-def _declined(deletion: Deletion, last: Attempt | None) -> Said:
-    del last
-    then = ". Nothing was sent."
-    return _by_person(deletion, act="Declined", then=then, steps=(Step.ASK_AGAIN,))
+def _declined(deletion: Deletion, attempts: list[Attempt]) -> Said:
+    then = f". {attempt_facts.at_the_end(attempts)}"
+    return _by_person(deletion, attempts, act="Declined", then=then, steps=(Step.ASK_AGAIN,))
 
 
-def _withdrawn(deletion: Deletion, last: Attempt | None) -> Said:
-    # A 429 or a failed connection may have come before it: nothing was deleted by any of them.
-    then = ". Nothing was deleted." if last else ". Nothing was sent."
-    return _by_person(deletion, act="Withdrawn", then=then, steps=(Step.ASK_AGAIN,))
+def _withdrawn(deletion: Deletion, attempts: list[Attempt]) -> Said:
+    then = f". {attempt_facts.at_the_end(attempts)}"
+    return _by_person(deletion, attempts, act="Withdrawn", then=then, steps=(Step.ASK_AGAIN,))
 
 
-def _expired(deletion: Deletion, last: Attempt | None) -> Said:
-    del last
+def _expired(deletion: Deletion, attempts: list[Attempt]) -> Said:
     return Said(
-        headline="It expired. Nothing was sent.",
-        lines=(cause_words(deletion.cause), f"At {at_words(deletion.settled_at)}."),
+        headline=f"It expired. {attempt_facts.at_the_end(attempts)}",
+        lines=(
+            cause_words(deletion.cause),
+            attempt_facts.earlier_attempts(attempts),
+            f"At {at_words(deletion.settled_at)}.",
+        ),
         steps=(Step.ASK_AGAIN,),
     )
 
 
-def _unresolved(deletion: Deletion, last: Attempt | None) -> Said:
-    del last
-    return _by_person(
-        deletion, act="Closed", then=" without knowing.", steps=(Step.SEE_CONNECTION,)
-    )
+def _unresolved(deletion: Deletion, attempts: list[Attempt]) -> Said:
+    then = " without knowing."
+    return _by_person(deletion, attempts, act="Closed", then=then, steps=(Step.SEE_CONNECTION,))
 
 
-_SAY: dict[Outcome, Callable[[Deletion, Attempt | None], Said]] = {
+_SAY: dict[Outcome, Callable[[Deletion, list[Attempt]], Said]] = {
     Outcome.DELETED: _deleted,
     Outcome.ALREADY_ABSENT: _already_absent,
     Outcome.GONE_UNATTRIBUTED: _gone,

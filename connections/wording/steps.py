@@ -21,7 +21,7 @@ class Step(StrEnum):
     CLOSE = "close"
     # A new review with the same reason, because what was reviewed is no longer so.
     REVIEW_AGAIN = "review_again"
-    # A new request with the same reason, because nothing was sent.
+    # A new request with the same reason, because this one ended without deleting.
     ASK_AGAIN = "ask_again"
     # A new request after the key pair was mended.
     TRY_AGAIN = "try_again"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from connections.models import Attempt, Deletion
+from connections.models import Deletion
 from connections.wording import open_words, settled_words
 from connections.wording.alarms import late_answers
 from connections.wording.badges import READING, badge
@@ -46,11 +46,10 @@ def word(
     """
     short = READING if is_being_read else badge(deletion)
     attempts = list(deletion.attempts.all())
-    last: Attempt | None = attempts[-1] if attempts else None
     if is_being_read:
-        said = open_words.say_being_read()
+        said = open_words.say_being_read(attempts)
     elif deletion.is_settled:
-        said = settled_words.say(deletion=deletion, last=last, seen_by=seen_by)
+        said = settled_words.say(deletion=deletion, attempts=attempts, seen_by=seen_by)
     else:
         said = open_words.say(
             deletion=deletion, attempts=attempts, approvers=approvers, may_approve=may_approve

@@ -110,7 +110,7 @@ def test_whoever_is_signed_out_signs_in_elsewhere_and_presses_again(
     desk.page.context.clear_cookies(name=None if lost == "every cookie" else "sessionid")
     watch.expect("(status of|Code) 40[13]")
     desk.delete_button.click()
-    refusal = desk.page.get_by_role("heading", name="Nothing was sent.")
+    refusal = desk.page.get_by_role("heading", name="No new DELETE was sent.")
     expect(refusal).to_be_focused()
     link = desk.page.get_by_role("link", name="Sign in in a new tab")
     expect(link).to_have_attribute("href", "/accounts/login/")

@@ -208,4 +208,4 @@ def test_a_sending_whose_process_was_killed_can_be_checked_after_a_minute(
     page = desk.press(desk.open(url), "/reconcile/")
 
     assert "We do not know whether it was deleted." in page.text
-    assert "The process that sent it recorded no answer within 60 s." in page.text
+    assert "No response was recorded within 60 s of starting the attempt." in page.text

@@ -333,7 +333,7 @@ def test_the_page_breaks_it_keeps_what_was_typed_and_is_loud_ever_after(
     assert "Glass was broken by Grace." in page.text
     assert WHY in page.text
     assert "Nobody has looked back at it yet" in page.text
-    assert "Glass broken: sent without approval" in page.text
+    assert "Glass broken: confirmed without approval" in page.text
     assert not page.has_form_to("/review-glass/")
     for address in ("/", "/deletions/", "/deletions/?status=glass_broken"):
         assert "Glass broken" in read(client.get(address)).text

@@ -879,6 +879,35 @@ FOUR_EYES = (
     ),
 )
 
+FACTS = "connections/attempt_facts.py"
+EARLIER_ATTEMPTS = "tests/deletions/test_earlier_attempts.py"
+FACTS_TESTS = "tests/test_attempt_facts.py"
+
+TRUE_SENTENCES = (
+    _mutant(
+        "nothing was sent only when no attempt left",
+        FACTS,
+        "    if sent_by(attempts) == Sent.NOTHING:\n        return f",
+        "    if True:\n        return f",
+        f"{EARLIER_ATTEMPTS}::test_after_a_429_nothing_says_that_nothing_was_sent",
+    ),
+    _mutant(
+        "an attempt without a usable response might have worked",
+        FACTS,
+        "Verdict.AMBIGUOUS), Sent.UNCERTAIN)",
+        "Verdict.AMBIGUOUS), Sent.NOTHING)",
+        f"{EARLIER_ATTEMPTS}::test_after_a_lost_response_nothing_says_that_nothing_was_sent",
+        f"{FACTS_TESTS}::test_an_unknown_verdict_might_have_worked",
+    ),
+    _mutant(
+        "a bundle tells what might have worked",
+        VERIFIER,
+        'str(one["verdict"]), _UNCERTAIN)',
+        'str(one["verdict"]), _NOTHING)',
+        f"{FACTS_TESTS}::test_the_verifier_tells_the_same_facts_from_the_rows",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -891,4 +920,5 @@ MUTANTS = (
     *BUNDLES,
     *SIGN_IN,
     *FOUR_EYES,
+    *TRUE_SENTENCES,
 )

@@ -128,7 +128,7 @@ def test_what_was_declined_or_withdrawn_stands_there_with_its_reason(
         "Asked for",
         "Declined",
         "Asked for",
-        "Withdrawn; nothing is sent",
+        "Withdrawn",
         "Listed",
     )
     assert "“Still needed by the SOC.”" in page.text
@@ -298,4 +298,4 @@ def test_many_deletions_cost_no_further_query(
     assert Deletion.objects.filter(connection_id=UUID(connection.id)).count() == 4
     with django_assert_max_num_queries(10):
         page = open_life(desk.client, connection)
-    assert life_in(page).count("Withdrawn; nothing is sent") == 4
+    assert life_in(page).count("Withdrawn") == 4

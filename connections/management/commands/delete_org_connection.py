@@ -176,7 +176,7 @@ class Command(OrgAdminCommand):
         except DatabaseError as error:
             if deletion.sending_at is None:
                 raise
-            # It was sent, and recorded before; only "nothing was sent" must not be said.
+            # It was attempted, and recorded before; only "nothing was sent" must not be said.
             said = "Its record cannot be read now"
             raise SentError(deletion_id=deletion.pk, said=said, kept=Kept.IN_DATABASE) from error
         is_being_read = transitions.is_being_read(deletion, now=clock.now())
@@ -188,7 +188,9 @@ class Command(OrgAdminCommand):
         }
         lines = [words.headline, *words.lines, *(f"Datadog says: {q}" for q in words.quotes)]
         if is_existing:
-            lines.insert(0, "A deletion of this connection is open already; nothing was sent.")
+            lines.insert(
+                0, "A deletion of this connection is already open. No new DELETE was sent."
+            )
         self.emit(document, "\n".join([*lines, f"Record: /deletions/{deletion.pk}/"]))
         raise SystemExit(exit_code_of(deletion))
 

@@ -3,7 +3,7 @@
 import copy
 from datetime import datetime
 
-from connections import clock, policies
+from connections import attempt_facts, clock, policies
 from connections.actors import Actor
 from connections.models import Cause, Credential, Deletion, Outcome, State
 from connections.services.credentials import credential_rules as rules
@@ -73,7 +73,10 @@ def _refuse_if_blocked(credential: Credential) -> None:
 
 
 def _withdraw(*, deletion: Deletion, credential: Credential, actor: Actor) -> str:
-    sentence = f"{credential.name} is retired: {describe(deletion)} was not deleted by us."
+    sentence = (
+        f"{credential.name} is retired, so the deletion of {describe(deletion)} is withdrawn. "
+        f"{attempt_facts.in_full_of(deletion)}"
+    )
     moved = transitions.move(
         deletion=deletion,
         actor=actor,

@@ -3,12 +3,12 @@
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from connections import clock, failpoints
+from connections import attempt_facts, clock, failpoints
 from connections.actors import Actor
 from connections.datadog.client import Answer
 from connections.datadog.errors import Verdict
 from connections.failpoints import Point
-from connections.models import AMBIGUOUS, Attempt, Credential, Deletion, State
+from connections.models import AMBIGUOUS, Attempt, Credential, Deletion, Outcome, State
 from connections.services.deletions import transitions
 from connections.services.deletions.transitions import Next, Note, describe
 from connections.services.record import audit
@@ -20,7 +20,8 @@ def record_answer(
     """Write what came back and move the deletion, if this claim still stands.
 
     An answer that comes after the deletion moved on is stored as late, with an alarm; it changes
-    no state. `kept_at`: since when it waited in a file for the database, by this machine's clock.
+    no state, but a 200 makes the next look due. `kept_at`: since when it waited in a file for the
+    database, by this machine's clock.
     Returns False, having changed nothing, when the attempt has its answer already.
     """
     with audit.act(durable=True):
@@ -119,14 +120,24 @@ def _move_on(
         sentence=f"{in_words(answer)} ({describe(deletion)}).",
         details=_details(answer, kept_at=kept_at),
     )
-    become = to.outcome or to.state
-    sentence = f"{describe(deletion)}: {become.replace('_', ' ')}."
+    sentence = _became(deletion, to=to)
     return transitions.move(
         deletion=deletion,
         actor=actor,
         to=to,
         notes=[answered, Note(code=code, sentence=sentence)],
         **values,
+    )
+
+
+def _became(deletion: Deletion, *, to: Next) -> str:
+    """What became of it, for the record. Its attempts are stored already, this one included."""
+    if to.outcome != Outcome.NOT_SENT:
+        become = to.outcome or to.state
+        return f"{describe(deletion)}: {become.replace('_', ' ')}."
+    return (
+        f"{describe(deletion)}: gave up, {to.cause.replace('_', ' ')}. "
+        f"{attempt_facts.in_full_of(deletion)}"
     )
 
 

@@ -3,7 +3,7 @@
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 
-from connections import clock, policies
+from connections import attempt_facts, clock, policies
 from connections.actors import Actor
 from connections.models import Approval, Deletion, Outcome, State
 from connections.services.deletions import fresh_looks, rereading, transitions
@@ -35,7 +35,8 @@ def approve_deletion(*, deletion: Deletion, actor: Actor, digest: str) -> Deleti
     look, reading = fresh_looks.look_and_keep(deletion=deletion, actor=actor)
     if not look.may_be_approved:
         rereading.is_as_reviewed(deletion=deletion, reading=reading, actor=actor)
-        raise ConflictError(_NOT_WHAT_WAS_ASKED[look.found])
+        nothing_new = attempt_facts.nothing_new_of(deletion)
+        raise ConflictError(f"{_NOT_WHAT_WAS_ASKED[look.found]} {nothing_new}")
     with audit.act():
         _lock(deletion)
         _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
@@ -50,8 +51,8 @@ def approve_deletion(*, deletion: Deletion, actor: Actor, digest: str) -> Deleti
 
 
 _NOT_WHAT_WAS_ASKED = {
-    Found.CHANGED: "It changed since it was asked for, so it cannot be approved. Nothing was sent.",
-    Found.ABSENT: "Datadog no longer lists it, so there is nothing to approve. Nothing was sent.",
+    Found.CHANGED: "It changed since it was asked for, so it cannot be approved.",
+    Found.ABSENT: "Datadog no longer lists it, so there is nothing to approve.",
 }
 
 
@@ -65,7 +66,7 @@ def _note_approval(*, deletion: Deletion, actor: Actor, missing: int, look: Fres
     note = Note(
         code=audit.Code.DELETION_APPROVED,
         sentence=f"{erasable.name(actor)} approved the deletion of {describe(deletion)}. "
-        "Nothing was sent.",
+        f"{attempt_facts.nothing_new_of(deletion)}",
         details={
             "digest": deletion.approval_digest,
             "missing": missing,
@@ -125,7 +126,7 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
                 Note(
                     code=audit.Code.DELETION_DECLINED,
                     sentence=f"{erasable.name(actor)} declined the deletion of "
-                    f"{describe(deletion)}.",
+                    f"{describe(deletion)}. {attempt_facts.in_full_of(deletion)}",
                     details={"reason": reason.strip()},
                 )
             ],

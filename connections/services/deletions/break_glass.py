@@ -5,7 +5,7 @@ import copy
 from django.db import IntegrityError
 from django.db.models import QuerySet
 
-from connections import clock, policies
+from connections import attempt_facts, clock, policies
 from connections.actors import Actor
 from connections.models import Approval, Deletion, GlassReview, Person, State
 from connections.services import reach
@@ -52,17 +52,18 @@ def _check_is_missing_approvals(deletion: Deletion) -> None:
 
 def _check_typed(deletion: Deletion, *, reason: str, confirmation: str) -> None:
     fields: dict[str, str] = {}
+    nothing_new = attempt_facts.nothing_new_of(deletion)
     reason = reason.strip()
     if not has_words(reason) or len(reason) < SHORTEST_REASON:
         fields["glass_reason"] = (
             f"Say in at least {SHORTEST_REASON} characters why nobody can be waited for. "
-            "Nothing was sent."
+            f"{nothing_new}"
         )
     elif len(reason) > LONGEST_REASON:
         fields["glass_reason"] = f"A reason has at most {LONGEST_REASON} characters."
     expected = reviews.confirmation_text(deletion)
     if not reviews.confirmation_matches(typed=confirmation, expected=expected):
-        fields["confirmation"] = f"Type “{expected}” to confirm. Nothing was sent."
+        fields["confirmation"] = f"Type “{expected}” to confirm. {nothing_new}"
     if fields:
         raise InvalidInputError(fields)
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import IntegrityError
 
-from connections import clock, policies
+from connections import attempt_facts, clock, policies
 from connections.actors import Actor
 from connections.models import (
     Cause,
@@ -224,7 +224,9 @@ def execute_deletion(
     )
     if not awaits_confirmation(deletion):
         if deletion.state == State.REQUESTED:
-            raise ConflictError("It still needs approval. Nothing was sent.")
+            raise ConflictError(
+                f"It still needs approval. {attempt_facts.nothing_new_of(deletion)}"
+            )
         return deletion
     if not is_confirmed_by(deletion=deletion, person=actor.person):
         raise ConflictError(f"Only {deletion.requested_by_name}, who asked, can confirm it.")
@@ -234,10 +236,14 @@ def execute_deletion(
     expected = reviews.confirmation_text(deletion)
     if not reviews.confirmation_matches(typed=confirmation, expected=expected):
         raise InvalidInputError(
-            {"confirmation": f"Type “{expected}” to confirm. Nothing was sent."}
+            {
+                "confirmation": f"Type “{expected}” to confirm. "
+                f"{attempt_facts.nothing_new_of(deletion)}"
+            }
         )
     if deletion.expires_at and now >= deletion.expires_at:
-        raise ConflictError("It has expired. Nothing was sent. Ask again.")
+        nothing_new = attempt_facts.nothing_new_of(deletion)
+        raise ConflictError(f"It has expired. {nothing_new} Ask again.")
     # Only what a failed reading holds back may be sent without another one.
     without_reading = without_reading and deletion.cause == Cause.LISTING_FAILED
     # What keeps it from being read again must show before it counts as confirmed.

@@ -1,6 +1,6 @@
 """Ending a deletion by a person's decision: taking it back, or closing it without knowing."""
 
-from connections import policies
+from connections import attempt_facts, policies
 from connections.actors import Actor
 from connections.models import Deletion, Outcome, State
 from connections.services.deletions import transitions
@@ -18,7 +18,8 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
     if not can_be_withdrawn(deletion):
         raise ConflictError("It is too late to withdraw it: look at its state.")
     sentence = (
-        f"{erasable.name(actor)} took back the deletion of {describe(deletion)}. Nothing is sent."
+        f"{erasable.name(actor)} took back the deletion of {describe(deletion)}. "
+        f"{attempt_facts.in_full_of(deletion)}"
     )
     return _settle_by_person(
         deletion=deletion,
@@ -48,7 +49,8 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
     if not has_words(reason):
         raise InvalidInputError({"reason": "Say why it is closed without knowing."})
     sentence = (
-        f"{erasable.name(actor)} closed the deletion of {describe(deletion)} without knowing."
+        f"{erasable.name(actor)} closed the deletion of {describe(deletion)} without knowing. "
+        f"{attempt_facts.earlier_attempts(attempt_facts.attempts_of(deletion))}".strip()
     )
     return _settle_by_person(
         deletion=deletion,

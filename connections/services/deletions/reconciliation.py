@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from connections import clock, policies
+from connections import attempt_facts, clock, policies
 from connections.actors import Actor
 from connections.models import (
     Cause,
@@ -39,7 +39,7 @@ def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
     elif deletion.state == State.SENDING:
         raise ConflictError("It is being sent right now. Wait for the answer.")
     else:
-        raise ConflictError("Nothing was sent, so there is nothing to check with Datadog.")
+        raise ConflictError("In this state there is nothing to check with Datadog.")
     return deletion
 
 
@@ -51,7 +51,9 @@ def give_up_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
         return False
     if now - started < transitions.CLAIM_TIMEOUT:
         return False
-    sentence = f"No answer was recorded within 60 s: we do not know about {describe(deletion)}."
+    sentence = (
+        f"No response was recorded within 60 s. {describe(deletion)} might have been deleted."
+    )
     return transitions.move(
         deletion=deletion,
         actor=actor,
@@ -64,8 +66,9 @@ def give_up_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
 def look(*, deletion: Deletion, actor: Actor) -> None:
     """One look at an unknown, or at one that is still present.
 
-    Two complete listings that agree decide: the first at least 35 s after the sending began, the
-    second at least 60 s after the first. Anything less leaves the deletion as it is.
+    After a late 200 one complete listing without the connection is enough. Otherwise two complete
+    listings that agree decide: the first at least 35 s after the sending began, the second at
+    least 60 s after the first. Anything less leaves the deletion as it is.
     """
     reading = looks.read_with_any(deletion=deletion, actor=actor)
     now = clock.now()
@@ -123,7 +126,11 @@ def _move_after_look(
     sentence = f"Two listings agree: {describe(deletion)} is still there."
     if to.state == State.SETTLED:
         code = audit.Code.DELETION_SETTLED
-        sentence = f"{describe(deletion)} is gone; whether we did it cannot be proved."
+        attempts = attempt_facts.attempts_of(deletion)
+        sentence = (
+            f"{describe(deletion)} is no longer listed. This does not prove that this request "
+            f"deleted it. {attempt_facts.earlier_attempts(attempts)}".strip()
+        )
         values.pop("due_at")
     transitions.move(
         deletion=deletion,
@@ -237,7 +244,10 @@ def expire(*, deletion: Deletion, actor: Actor) -> bool:
         return False
     is_unknown = to.state == State.UNKNOWN
     code = audit.Code.DELETION_UNKNOWN if is_unknown else audit.Code.DELETION_SETTLED
-    sentence = f"Too late to send {describe(deletion)}: {to.cause.replace('_', ' ')}."
+    sentence = (
+        f"The time for {describe(deletion)} ran out: {to.cause.replace('_', ' ')}. "
+        f"{attempt_facts.in_full_of(deletion)}"
+    )
     due_at = {"due_at": now + timedelta(seconds=60)} if is_unknown else {}
     return transitions.move(
         deletion=deletion,

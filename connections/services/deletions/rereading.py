@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from connections import clock
+from connections import attempt_facts, clock
 from connections.actors import Actor
 from connections.models import (
     Cause,
@@ -48,7 +48,7 @@ def _settle_absent(*, deletion: Deletion, actor: Actor) -> None:
     outcome = (
         Outcome.GONE_UNATTRIBUTED if deletion.has_ambiguous_attempt else Outcome.ALREADY_ABSENT
     )
-    sentence = f"Nothing was sent: a complete listing lacks {describe(deletion)}."
+    sentence = f"{describe(deletion)} is no longer listed. {attempt_facts.in_full_of(deletion)}"
     transitions.move(
         deletion=deletion,
         actor=actor,
@@ -58,26 +58,17 @@ def _settle_absent(*, deletion: Deletion, actor: Actor) -> None:
 
 
 def _settle_stale(*, deletion: Deletion, actor: Actor, now_says: dict[str, object]) -> None:
-    """End it: what would be deleted is not what was reviewed.
-
-    After an attempt that may yet be carried out it is unknown, since stale says that we did
-    nothing.
-    """
-    is_unknown = deletion.has_ambiguous_attempt
-    to = Next(state=State.SETTLED, outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ)
-    later: dict[str, object] = {}
-    if is_unknown:
-        to = Next(state=State.UNKNOWN, cause=Cause.CHANGED_WHEN_READ)
-        later["due_at"] = clock.now() + transitions.SECOND_LOOK_AFTER
-    code = audit.Code.DELETION_UNKNOWN if is_unknown else audit.Code.DELETION_SETTLED
-    sentence = f"Nothing was sent: {describe(deletion)} changed since it was reviewed."
+    """End it: what would be deleted is not what was reviewed."""
+    sentence = (
+        f"{describe(deletion)} changed since it was reviewed. {attempt_facts.in_full_of(deletion)}"
+    )
+    note = Note(code=audit.Code.DELETION_SETTLED, sentence=sentence, details={"now_says": now_says})
     transitions.move(
         deletion=deletion,
         actor=actor,
-        to=to,
-        notes=[Note(code=code, sentence=sentence, details={"now_says": now_says})],
+        to=Next(state=State.SETTLED, outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ),
+        notes=[note],
         cause_details={"now_says": now_says},
-        **later,
     )
 
 
@@ -88,7 +79,7 @@ def note_not_read(*, deletion: Deletion, reading: Fetched, actor: Actor) -> None
         "http_status": reading.http_status,
         "errors": list(reading.errors),
     }
-    sentence = f"Nothing was sent: {describe(deletion)} could not be read again."
+    sentence = f"{describe(deletion)} could not be read again. {attempt_facts.in_full_of(deletion)}"
     later: dict[str, object] = {}
     if deletion.state == State.WAITING:
         later["due_at"] = clock.now() + timedelta(seconds=60)

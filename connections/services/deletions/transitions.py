@@ -78,7 +78,7 @@ def next_after_answer(
 
 
 def give_up(*, cause: str, was_ambiguous: bool) -> Next:
-    """Stop trying: nothing was sent, unless an earlier attempt may have been carried out."""
+    """Stop trying: `not_sent`, unless an earlier attempt may have been carried out."""
     if was_ambiguous:
         return Next(state=State.UNKNOWN, cause=cause)
     return Next(state=State.SETTLED, outcome=Outcome.NOT_SENT, cause=cause)

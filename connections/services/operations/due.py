@@ -5,7 +5,7 @@ from datetime import datetime
 from django.db import connection
 from django.db.models import Q
 
-from connections import clock
+from connections import attempt_facts, clock
 from connections.actors import Actor
 from connections.models import AMBIGUOUS, Deletion, Outcome, State
 from connections.services.deletions import reconciliation, rereading, sending, transitions
@@ -101,5 +101,11 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
             actor=actor,
             to=to,
             # Not in the words of `blocked`, which may name a person.
-            notes=[Note(code=code, sentence=f"Nothing was sent for {describe(deletion)}: {why}.")],
+            notes=[
+                Note(
+                    code=code,
+                    sentence=f"{describe(deletion)} can no longer be sent: {why}. "
+                    f"{attempt_facts.in_full_of(deletion)}",
+                )
+            ],
         )

@@ -185,7 +185,8 @@ def is_being_sent(key: OrgConnectionKey) -> bool:
 def what_protects(protection: Protection) -> str:
     """Who protects a connection, when, why, and what to do, as a refusal tells it."""
     return (
-        f"This connection is protected, so nothing was sent. {protection.protected_by} said at "
+        "This connection is protected, so no new DELETE was sent. "
+        f"{protection.protected_by} said at "
         f"{at_words(protection.protected_at)} that it must stay: “{protection.reason}”. Another "
         "person can lift that on the connection’s page."
     )

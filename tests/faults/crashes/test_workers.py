@@ -101,7 +101,7 @@ def test_a_worker_frozen_while_datadog_answers_overwrites_nothing(
         violations=int(is_overwritten),
     )
     assert not is_overwritten
-    assert "A late answer to attempt 1" in page.text
+    assert "A late response to attempt 1" in page.text
     assert "Datadog answered 200. It had been given up by then" in page.text
     assert 'role="alert"' in page.html
 

@@ -145,7 +145,7 @@ def test_two_looks_within_60_s_decide_nothing(ask: Ask, watch: Watch) -> None:
     assert watch.look_after(deletion, seconds=1).outcome == Outcome.GONE_UNATTRIBUTED
 
 
-def test_what_changed_after_a_lost_answer_is_not_called_stale(
+def test_what_changed_after_a_lost_answer_is_stale_and_the_attempt_is_not_denied(
     ask: Ask, watch: Watch, sandbox: SandboxServer, ada: Person
 ) -> None:
     deletion = ask(faults.CUT_AFTER_READING)
@@ -157,10 +157,12 @@ def test_what_changed_after_a_lost_answer_is_not_called_stale(
     text = reviews.confirmation_text(deletion)
     actor = person_actor(person=ada)
     deletions.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
-    # Stale says that we deleted nothing, and the lost one may still come about.
-    assert (deletion.state, deletion.cause) == (State.UNKNOWN, "changed_when_read")
+    assert (deletion.outcome, deletion.cause) == (Outcome.STALE, "changed_when_read")
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
-    assert watch.page(deletion).outcome["data-state"] == "unknown"
+    page = watch.page(deletion)
+    assert page.outcome["data-outcome"] == "stale"
+    assert "No new DELETE was sent." in page.text
+    assert "Attempt 1 might have worked." in page.text
 
 
 def test_what_may_have_been_carried_out_cannot_be_withdrawn(

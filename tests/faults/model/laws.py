@@ -18,11 +18,10 @@ STEPS: dict[str, set[str]] = {
     State.STILL_PRESENT: {State.SENDING, State.UNKNOWN, State.SETTLED},
     State.SETTLED: set(),
 }
-# Outcomes that say: we deleted nothing.
+# Outcomes that say: we deleted nothing. Stale says only what was found before sending again.
 NOTHING_DONE = {
     Outcome.REFUSED,
     Outcome.NOT_SENT,
-    Outcome.STALE,
     Outcome.DECLINED,
     Outcome.WITHDRAWN,
     Outcome.EXPIRED,
@@ -93,8 +92,9 @@ class Laws:
         """The outcome claims no more than what happened, and hides nothing that did."""
         sendings = self.ledger.of(deletion.pk)
         told = self.ledger.told_in_time(deletion.pk)
-        if deletion.outcome == Outcome.DELETED:
-            assert 200 in told
+        if deletion.outcome == Outcome.DELETED and 200 not in told:
+            assert 200 in self.ledger.told_late(deletion.pk)
+            assert deletion.verified_at
         if deletion.outcome in NOTHING_DONE:
             assert not any(one.executed for one in sendings), deletion.outcome
             # Nor may it have been, or yet be: nobody could say so then.
@@ -133,6 +133,11 @@ class Laws:
         assert (state, outcome, epoch) == (deletion.state, deletion.outcome, deletion.epoch)
         assert codes["deletion.contradicted"] == int(deletion.contradicted_at is not None)
         assert codes["deletion.answered_late"] == late
+        if outcome == Outcome.GONE_UNATTRIBUTED:
+            # A 200 recorded before, in time or not, is a definite answer.
+            settled = next(event for event in events if event.code == "deletion.settled")
+            before = [event for event in events if event.seq < settled.seq]
+            assert not any(event.details.get("verdict") == "deleted" for event in before)
 
     def _check_memory(self, deletion: Deletion, *, events: int) -> None:
         """Nothing leaves settled, an alarm is never taken back, and the epoch only grows."""
@@ -157,5 +162,5 @@ def check_rest(*, present: set[str], ledger: Ledger) -> None:
         if deletion.state == State.STILL_PRESENT:
             assert is_there
         if any(one.executed for one in ledger.of(deletion.pk)):
-            told = {Outcome.DELETED, Outcome.GONE_UNATTRIBUTED, Outcome.UNRESOLVED}
+            told = {Outcome.DELETED, Outcome.GONE_UNATTRIBUTED, Outcome.UNRESOLVED, Outcome.STALE}
             assert deletion.outcome in told

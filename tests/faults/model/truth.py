@@ -90,6 +90,11 @@ class Ledger:
         sendings = self.of(deletion)
         return [one.said.http_status for one in sendings if one.said and not one.is_late]
 
+    def told_late(self, deletion: UUID) -> list[int | None]:
+        """The statuses that were recorded when their sending had been given up."""
+        sendings = self.of(deletion)
+        return [one.said.http_status for one in sendings if one.said and one.is_late]
+
     def of(self, deletion: UUID) -> list[Sending]:
         """The DELETEs of one deletion."""
         return [one for one in self.sendings if one.deletion == deletion]

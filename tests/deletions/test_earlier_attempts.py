@@ -1,0 +1,248 @@
+"""What the record and the pages say of a deletion whose earlier attempts reached Datadog."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+
+from connections import wording
+from connections.actors import person_actor
+from connections.evidence import verify
+from connections.models import (
+    Credential,
+    Deletion,
+    OrgConnectionKey,
+    Outcome,
+    Person,
+    State,
+    with_values,
+)
+from connections.services.deletions import deletions, reviews
+from connections.services.errors import ActError
+from connections.services.history.deletion_rows import deletion_row
+from connections.services.notices import messages
+from connections.services.org_connections import protections
+from connections.services.record import audit
+from sandbox.faults import CUT_AFTER_READING, rate_limited
+from sandbox.server import SandboxServer
+from tests.deletions.conftest import Ask
+from tests.faults.lies.conftest import Watch, watch
+from tests.flows.support import Page, read
+from tests.support.clock import SettableClock
+from tests.test_attempt_facts import CLAIMS_NOTHING_DELETED, CLAIMS_NOTHING_SENT
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+__all__ = ["watch"]
+
+type Happen = Callable[[Deletion], object]
+
+
+@pytest.fixture
+def page_of(client_of: Callable[[Person], Client], linus: Person) -> Callable[[Deletion], Page]:
+    """The page of a deletion in the browser of somebody who keeps the right to see it."""
+    client = client_of(linus)
+    return lambda deletion: read(client.get(f"/deletions/{deletion.pk}/"))
+
+
+@pytest.fixture
+def happen(
+    sandbox: SandboxServer, credential: Credential, clock: SettableClock, ada: Person, linus: Person
+) -> dict[str, Happen]:
+    """What can keep a deletion from being sent again."""
+
+    def key(deletion: Deletion) -> OrgConnectionKey:
+        return OrgConnectionKey(site=deletion.site, connection_id=deletion.connection_id)
+
+    return {
+        "changed": lambda deletion: sandbox.world.change_connection(
+            connection_id=str(deletion.connection_id), connection_types=("audit",)
+        ),
+        "removed": lambda deletion: sandbox.world.remove_connection(
+            connection_id=str(deletion.connection_id)
+        ),
+        "unreadable": lambda _: sandbox.world.set_fault(
+            fault=CUT_AFTER_READING, site=credential.site, method="GET"
+        ),
+        "protected": lambda deletion: protections.protect_connection(
+            actor=person_actor(person=linus), key=key(deletion), reason="needed by the audit"
+        ),
+        "right lost": lambda _: ada.groups.clear(),
+        "15 minutes": lambda _: clock.advance(minutes=15),
+        "100 minutes": lambda _: clock.advance(minutes=100),
+    }
+
+
+def documents_of(deletion: Deletion) -> list[verify.Event]:
+    """Its events as a bundle holds them, read out."""
+    return [
+        verify.Event(
+            json.loads(one.text), {str(key): text for key, text in one.shown_values.items()}
+        )
+        for one in with_values(audit.events_of(subject=deletion))
+    ]
+
+
+def said_since_sending(deletion: Deletion, page: str) -> list[str]:
+    """Every sentence of the record from the first attempt on, wherever it is shown; the page."""
+    events = audit.events_of(subject=deletion)
+    first = next(n for n, one in enumerate(events) if one.code == audit.Code.DELETION_SENDING)
+    texts = [page, verify.page_section(deletion_row(deletion), documents_of(deletion)[first:])]
+    for event in events[first:]:
+        words = wording.event_words(event)
+        message = messages._of_event(event.seq, reader=None)
+        texts += [event.sentence, words.title, words.detail, message.subject, message.as_text()]
+    return texts
+
+
+def last_sentence(deletion: Deletion) -> str:
+    """What the record says last of this deletion."""
+    return audit.events_of(subject=deletion)[-1].sentence
+
+
+def outcome_of(page: str) -> str:
+    """The part of a page that says what became of it."""
+    return page.partition('id="outcome"')[2].partition("</section>")[0]
+
+
+def confirm(deletion: Deletion, person: Person) -> None:
+    """The person confirms once more; a refusal is as good as an answer."""
+    text = reviews.confirmation_text(deletion)
+    try:
+        deletions.execute_deletion(
+            deletion=deletion, actor=person_actor(person=person), confirmation=text
+        )
+    except ActError:
+        deletion.refresh_from_db()
+
+
+@pytest.mark.parametrize(
+    ("what", "state", "outcome"),
+    [
+        ("changed", State.SETTLED, Outcome.STALE),
+        ("removed", State.SETTLED, Outcome.ALREADY_ABSENT),
+        ("unreadable", State.WAITING, ""),
+        ("protected", State.SETTLED, Outcome.NOT_SENT),
+        ("right lost", State.SETTLED, Outcome.NOT_SENT),
+        ("15 minutes", State.SETTLED, Outcome.NOT_SENT),
+    ],
+)
+def test_after_a_429_nothing_says_that_nothing_was_sent(
+    what: str,
+    state: State,
+    outcome: str,
+    ask: Ask,
+    watch: Watch,
+    sandbox: SandboxServer,
+    happen: dict[str, Happen],
+    page_of: Callable[[Deletion], Page],
+) -> None:
+    deletion = ask(rate_limited(reset="7"))
+    sandbox.world.clear_faults()
+    happen[what](deletion)
+    watch.work_after(deletion, seconds=8)
+    assert (deletion.state, deletion.outcome) == (state, outcome)
+    page = page_of(deletion)
+    for text in said_since_sending(deletion, outcome_of(page.html)):
+        assert not CLAIMS_NOTHING_SENT.search(text), text
+    assert "No new DELETE was sent. Attempt 1 returned 429." in last_sentence(deletion)
+    assert "Attempt 1 returned 429." in page.text
+    assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
+    assert verify.outcome_words(deletion_row(deletion)) != "Not sent"
+
+
+@pytest.mark.parametrize(
+    ("what", "state", "outcome"),
+    [
+        ("changed", State.SETTLED, Outcome.STALE),
+        ("removed", State.SETTLED, Outcome.GONE_UNATTRIBUTED),
+        ("unreadable", State.STILL_PRESENT, ""),
+    ],
+)
+def test_after_a_lost_response_nothing_says_that_nothing_was_sent(
+    what: str,
+    state: State,
+    outcome: str,
+    ask: Ask,
+    ada: Person,
+    watch: Watch,
+    sandbox: SandboxServer,
+    happen: dict[str, Happen],
+    page_of: Callable[[Deletion], Page],
+) -> None:
+    deletion = ask(CUT_AFTER_READING)
+    sandbox.world.clear_faults()
+    for seconds in (36, 61):
+        watch.look_after(deletion, seconds=seconds)
+    assert deletion.state == State.STILL_PRESENT
+    happen[what](deletion)
+    confirm(deletion, ada)
+    assert (deletion.state, deletion.outcome) == (state, outcome)
+    page = page_of(deletion)
+    for text in said_since_sending(deletion, outcome_of(page.html)):
+        assert not CLAIMS_NOTHING_SENT.search(text), text
+        assert not CLAIMS_NOTHING_DELETED.search(text), text
+    assert "No new DELETE was sent. Attempt 1 might have worked." in last_sentence(deletion)
+    assert "Attempt 1 might have worked." in page.text
+    assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "state", "outcome"),
+    [
+        ("changed", State.SETTLED, Outcome.STALE),
+        ("removed", State.SETTLED, Outcome.GONE_UNATTRIBUTED),
+        ("unreadable", State.WAITING, ""),
+        ("protected", State.UNKNOWN, ""),
+        ("right lost", State.UNKNOWN, ""),
+        ("15 minutes", State.UNKNOWN, ""),
+    ],
+)
+def test_after_a_lost_response_and_a_429_both_attempts_are_named(
+    what: str,
+    state: State,
+    outcome: str,
+    ask: Ask,
+    ada: Person,
+    watch: Watch,
+    sandbox: SandboxServer,
+    happen: dict[str, Happen],
+    page_of: Callable[[Deletion], Page],
+) -> None:
+    deletion = ask(CUT_AFTER_READING)
+    sandbox.world.clear_faults()
+    for seconds in (36, 61):
+        watch.look_after(deletion, seconds=seconds)
+    sandbox.world.set_fault(fault=rate_limited(reset="7"), operation="delete")
+    confirm(deletion, ada)
+    assert deletion.state == State.WAITING
+    sandbox.world.clear_faults()
+    happen[what](deletion)
+    watch.work_after(deletion, seconds=8)
+    assert (deletion.state, deletion.outcome) == (state, outcome)
+    page = page_of(deletion)
+    for text in said_since_sending(deletion, outcome_of(page.html)):
+        assert not CLAIMS_NOTHING_SENT.search(text), text
+        assert not CLAIMS_NOTHING_DELETED.search(text), text
+    told = "Attempt 1 might have worked. Attempt 2 returned 429."
+    assert f"No new DELETE was sent. {told}" in last_sentence(deletion)
+    assert told in page.text
+
+
+def test_a_wrong_confirmation_of_what_was_sent_before_sends_no_new_delete(
+    ask: Ask,
+    watch: Watch,
+    sandbox: SandboxServer,
+    client_of: Callable[[Person], Client],
+    ada: Person,
+) -> None:
+    deletion = ask(CUT_AFTER_READING)
+    sandbox.world.clear_faults()
+    for seconds in (36, 61):
+        watch.look_after(deletion, seconds=seconds)
+    answer = client_of(ada).post(f"/deletions/{deletion.pk}/execute/", {"confirmation": "wrong"})
+    outcome = outcome_of(answer.content.decode())
+    assert answer.status_code == 422
+    assert "No new DELETE was sent." in outcome
+    assert "Nothing was sent" not in outcome
