@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from connections.datadog.errors import Verdict
 from connections.models.credentials import Credential, Policy
 from connections.models.org_connections import SnapshotFields
 
@@ -238,6 +239,11 @@ class Deletion(SnapshotFields):
     def has_ambiguous_attempt(self) -> bool:
         """Whether some sending may have been carried out without our knowing."""
         return self.attempts.filter(AMBIGUOUS).exists()
+
+    @property
+    def has_late_success(self) -> bool:
+        """Whether Datadog returned 200 to an attempt after Org Admin stopped waiting for it."""
+        return self.attempts.filter(is_late=True, verdict=Verdict.DELETED).exists()
 
     @property
     def needs_approval(self) -> bool:

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from django.test import Client
 
 from connections import wording
-from connections.actors import person_actor
+from connections.actors import WORKER, person_actor
+from connections.datadog.client import Answer
 from connections.evidence import verify
 from connections.models import (
+    Attempt,
     Credential,
     Deletion,
     OrgConnectionKey,
@@ -18,13 +21,14 @@ from connections.models import (
     State,
     with_values,
 )
-from connections.services.deletions import deletions, reviews
+from connections.services.deletions import deletions, reconciliation, reviews, sending
 from connections.services.errors import ActError
 from connections.services.history.deletion_rows import deletion_row
 from connections.services.notices import messages
+from connections.services.operations import due
 from connections.services.org_connections import protections
 from connections.services.record import audit
-from sandbox.faults import CUT_AFTER_READING, rate_limited
+from sandbox.faults import ANSWERS_404, CUT_AFTER_READING, DELETE_THEN_CUT, rate_limited
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
 from tests.faults.lies.conftest import Watch, watch
@@ -246,3 +250,161 @@ def test_a_wrong_confirmation_of_what_was_sent_before_sends_no_new_delete(
     assert answer.status_code == 422
     assert "No new DELETE was sent." in outcome
     assert "Nothing was sent" not in outcome
+
+
+# --- A response that came late
+
+
+@pytest.fixture
+def freeze(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Callable[[], None]:
+    """From now on the sender stops for longer than a claim holds and wakes up with its answer."""
+    send = sending._send
+
+    def frozen(**arguments: object) -> Answer:
+        answer = send(**arguments)  # type: ignore[arg-type]
+        clock.advance(seconds=90)
+        [deletion] = Deletion.objects.filter(state=State.SENDING)
+        reconciliation.give_up_lost_claim(deletion=deletion, actor=WORKER)
+        return answer
+
+    return lambda: monkeypatch.setattr(sending, "_send", frozen)
+
+
+def late_attempt(deletion: Deletion) -> Attempt:
+    """The one attempt whose response was late."""
+    return deletion.attempts.get(is_late=True)
+
+
+def test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted(
+    ask: Ask, watch: Watch, sandbox: SandboxServer, freeze: Callable[[], None]
+) -> None:
+    deletion = ask(rate_limited(reset="7"))
+    sandbox.world.clear_faults()
+    freeze()
+    watch.work_after(deletion, seconds=8)
+    assert (deletion.state, late_attempt(deletion).http_status) == (State.UNKNOWN, 200)
+    page = watch.page(deletion)
+    assert "Datadog returned 200; its list must confirm that it is gone." in page.text
+    assert "was lost" not in page.text
+    watch.work_after(deletion, seconds=1)
+    assert (deletion.state, deletion.outcome) == (State.SETTLED, Outcome.DELETED)
+    assert deletion.verified_at
+    assert (deletion.due_at, deletion.looked_present) == (None, False)
+    events = {event.code: event for event in audit.events_of(subject=deletion)}
+    assert "Attempt 2 returned 200 late." in events["deletion.settled"].sentence
+    assert "deletion.verified" in events
+    page = watch.page(deletion)
+    assert page.outcome["data-outcome"] == "deleted"
+    assert "Deleted, and gone from Datadog’s list." in page.text
+    assert "attempt 2, late" in page.text
+    assert "A late response to attempt 2" in page.text
+    assert "was lost" not in page.text
+    assert sandbox.world.deletes_executed(str(deletion.connection_id)) == 1
+
+
+def test_a_bundle_agrees_with_what_a_late_200_settled(
+    ask: Ask, watch: Watch, sandbox: SandboxServer, freeze: Callable[[], None]
+) -> None:
+    freeze()
+    deletion = ask()
+    watch.work_after(deletion, seconds=1)
+    row = json.loads(json.dumps(deletion_row(deletion)))
+    events = documents_of(deletion)
+    assert verify.differences(row, events) == []
+    assert verify.outcome_words(row).endswith("The 200 to attempt 1 came late")
+
+
+def test_a_late_200_settles_nothing_while_the_list_cannot_be_read(
+    ask: Ask,
+    watch: Watch,
+    sandbox: SandboxServer,
+    freeze: Callable[[], None],
+    happen: dict[str, Happen],
+) -> None:
+    freeze()
+    deletion = ask()
+    happen["unreadable"](deletion)
+    assert watch.work_after(deletion, seconds=1).state == State.UNKNOWN
+    sandbox.world.clear_faults()
+    assert watch.look_after(deletion, seconds=1).outcome == Outcome.DELETED
+
+
+def test_a_late_200_of_what_is_still_listed_is_deleted_once_it_is_gone(
+    ask: Ask,
+    ada: Person,
+    watch: Watch,
+    sandbox: SandboxServer,
+    credential: Credential,
+    freeze: Callable[[], None],
+) -> None:
+    freeze()
+    there = sandbox.world.connections()
+    deletion = ask()
+    [lost] = [one for one in there if UUID(one.id) == deletion.connection_id]
+    sandbox.world.add_connection(source_org=lost.source_org, sink_org=lost.sink_org, id=lost.id)
+    for seconds in (1, 61, 61):
+        watch.look_after(deletion, seconds=seconds)
+    assert deletion.state == State.STILL_PRESENT
+    assert "It is still there, although Datadog returned 200." in watch.page(deletion).text
+    sandbox.world.remove_connection(connection_id=lost.id)
+    # The listing before a new attempt counts as much as any other.
+    confirm(deletion, ada)
+    assert (deletion.outcome, deletion.cause) == (Outcome.DELETED, "absent_when_read")
+    assert deletion.verified_at
+    assert "Attempt 1 returned 200 late." in next(
+        event.sentence
+        for event in audit.events_of(subject=deletion)
+        if event.code == audit.Code.DELETION_SETTLED
+    )
+    assert sandbox.world.deletes_received(lost.id) == 1
+
+
+def test_a_404_after_a_late_200_leaves_the_list_to_settle_it_as_deleted(
+    ask: Ask,
+    ada: Person,
+    watch: Watch,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+    freeze: Callable[[], None],
+) -> None:
+    freeze()
+    there = sandbox.world.connections()
+    deletion = ask()
+    [lost] = [one for one in there if UUID(one.id) == deletion.connection_id]
+    sandbox.world.add_connection(
+        source_org=lost.source_org,
+        sink_org=lost.sink_org,
+        id=lost.id,
+        created_at=lost.created_at,
+        created_by=lost.created_by,
+        connection_types=lost.connection_types,
+    )
+    for seconds in (1, 61, 61):
+        watch.look_after(deletion, seconds=seconds)
+    monkeypatch.undo()
+    sandbox.world.set_fault(fault=ANSWERS_404, operation="delete")
+    confirm(deletion, ada)
+    assert (deletion.state, deletion.cause) == (State.UNKNOWN, "not_found")
+    sandbox.world.remove_connection(connection_id=lost.id)
+    assert watch.look_after(deletion, seconds=1).outcome == Outcome.DELETED
+
+
+def test_without_any_response_two_listings_still_leave_it_unattributed(
+    ask: Ask, watch: Watch
+) -> None:
+    deletion = ask(DELETE_THEN_CUT)
+    for seconds in (36, 61):
+        watch.look_after(deletion, seconds=seconds)
+    assert deletion.outcome == Outcome.GONE_UNATTRIBUTED
+    sentence = last_sentence(deletion)
+    assert "Attempt 1 might have worked." in sentence
+    assert "This does not prove that this request deleted it." in sentence
+
+
+def test_a_late_200_makes_the_next_look_due_at_once(
+    ask: Ask, clock: SettableClock, freeze: Callable[[], None]
+) -> None:
+    freeze()
+    deletion = ask()
+    assert deletion.due_at == clock.at
+    assert due.due_deletions(now=clock.at) == [deletion]

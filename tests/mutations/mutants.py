@@ -906,6 +906,41 @@ TRUE_SENTENCES = (
         'str(one["verdict"]), _NOTHING)',
         f"{FACTS_TESTS}::test_the_verifier_tells_the_same_facts_from_the_rows",
     ),
+    _mutant(
+        "a late 200 and a complete listing settle as deleted",
+        "connections/services/deletions/reconciliation.py",
+        "    if present is False and deletion.has_late_success:\n",
+        "    if False:\n",
+        f"{EARLIER_ATTEMPTS}::test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted",
+    ),
+    _mutant(
+        "a late 200 settles only what a complete listing lacks",
+        "connections/services/deletions/reconciliation.py",
+        "    if present is False and deletion.has_late_success:\n",
+        "    if not present and deletion.has_late_success:\n",
+        f"{EARLIER_ATTEMPTS}::test_a_late_200_settles_nothing_while_the_list_cannot_be_read",
+    ),
+    _mutant(
+        "a late 200 counts before another sending",
+        "connections/services/deletions/rereading.py",
+        "    if deletion.has_late_success:\n",
+        "    if False:\n",
+        f"{EARLIER_ATTEMPTS}::test_a_late_200_of_what_is_still_listed_is_deleted_once_it_is_gone",
+    ),
+    _mutant(
+        "a 404 after a late 200 does not hide it",
+        TRANSITIONS,
+        "        case Verdict.NOT_FOUND if had_late_success:\n",
+        "        case Verdict.NOT_FOUND if False:\n",
+        f"{EARLIER_ATTEMPTS}::test_a_404_after_a_late_200_leaves_the_list_to_settle_it_as_deleted",
+    ),
+    _mutant(
+        "a late 200 is looked after at once",
+        "connections/services/deletions/answers.py",
+        "    if answer.verdict == Verdict.DELETED:\n",
+        "    if False:\n",
+        f"{EARLIER_ATTEMPTS}::test_a_late_200_makes_the_next_look_due_at_once",
+    ),
 )
 
 MUTANTS = (

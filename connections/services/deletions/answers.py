@@ -49,6 +49,7 @@ def record_answer(
             )
         if attempt.is_late:
             attempt.save(update_fields=["is_late"])
+            _look_soon(deletion=deletion, answer=answer, now=now)
             audit.record(
                 code=audit.Code.DELETION_ANSWERED_LATE,
                 actor=actor,
@@ -58,6 +59,13 @@ def record_answer(
             )
         failpoints.reach(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
     return True
+
+
+def _look_soon(*, deletion: Deletion, answer: Answer, now: datetime) -> None:
+    """After a late 200 one complete listing can settle it, so that is not left for an hour."""
+    if answer.verdict == Verdict.DELETED:
+        in_doubt = [State.UNKNOWN, State.STILL_PRESENT]
+        Deletion.objects.filter(pk=deletion.pk, state__in=in_doubt).update(due_at=now)
 
 
 def _details(answer: Answer, *, kept_at: datetime | None) -> dict[str, object]:
@@ -77,6 +85,7 @@ def _next(*, deletion: Deletion, answer: Answer, was_ambiguous: bool) -> Next:
         cause=answer.cause or "",
         retry_after_seconds=answer.retry_after_seconds,
         was_ambiguous=was_ambiguous,
+        had_late_success=answer.verdict == Verdict.NOT_FOUND and deletion.has_late_success,
         times_not_sent=_times_not_sent(deletion) if answer.verdict == Verdict.NOT_SENT else 0,
     )
 

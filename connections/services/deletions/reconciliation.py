@@ -1,5 +1,6 @@
 """Finding out by listing what became of a deletion. Nothing here ever sends a DELETE."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from connections import attempt_facts, clock, policies
@@ -85,6 +86,15 @@ def look(*, deletion: Deletion, actor: Actor) -> None:
     values: dict[str, object] = {"due_at": transitions.next_look(sending_at=sending_at, now=now)}
     if counts and (deletion.looked_present != present or decided):
         values |= {"looked_at": seen_at, "looked_present": present}
+    if present is False and deletion.has_late_success:
+        settle_late_success(
+            deletion=deletion,
+            actor=actor,
+            cause=Cause.LATER_LISTING,
+            seen_at=seen_at,
+            looked=[looks.looked_note(deletion=deletion, reading=reading)],
+        )
+        return
     to = _after_look(deletion=deletion, present=present, counts=counts, decided=decided)
     _move_after_look(deletion=deletion, actor=actor, to=to, reading=reading, values=values)
 
@@ -139,6 +149,37 @@ def _move_after_look(
         notes=[looked, Note(code=code, sentence=sentence)],
         **values,
     )
+
+
+def settle_late_success(
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    cause: Cause,
+    seen_at: datetime,
+    looked: Sequence[Note] = (),
+) -> None:
+    """Settle as deleted: Datadog returned 200 late, and a complete listing lacks the connection.
+
+    That listing, begun at `seen_at`, verifies it too.
+    """
+    attempts = attempt_facts.attempts_of(deletion)
+    sentence = (
+        f"{describe(deletion)}: deleted. {attempt_facts.earlier_attempts(attempts)} "
+        "A complete listing no longer shows the connection."
+    )
+    with audit.act():
+        # Before the deletion's own row, as wherever both are held.
+        readings.lock_snapshots(site=deletion.site)
+        settled = transitions.move(
+            deletion=deletion,
+            actor=actor,
+            to=Next(state=State.SETTLED, outcome=Outcome.DELETED, cause=cause),
+            notes=[*looked, Note(code=audit.Code.DELETION_SETTLED, sentence=sentence)],
+        )
+        if settled:
+            _note_verified(deletion=deletion, actor=actor, at=seen_at)
+    deletion.refresh_from_db()
 
 
 def prove(*, deletion: Deletion, actor: Actor) -> None:

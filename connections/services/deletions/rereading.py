@@ -11,7 +11,7 @@ from connections.models import (
     State,
     snapshot_digest,
 )
-from connections.services.deletions import transitions
+from connections.services.deletions import reconciliation, transitions
 from connections.services.deletions.transitions import Next, Note, describe
 from connections.services.org_connections import readings
 from connections.services.org_connections.readings import Fetched
@@ -22,7 +22,7 @@ def is_as_reviewed(*, deletion: Deletion, reading: Fetched, actor: Actor) -> boo
     """Whether to send, by what Datadog says now; settles or notes the deletion where not."""
     item = reading.find(deletion.connection_id)
     if item is None and reading.is_complete:
-        _settle_absent(deletion=deletion, actor=actor)
+        _settle_absent(deletion=deletion, reading=reading, actor=actor)
         return False
     if item is None:
         if not deletion.is_reviewed:
@@ -44,7 +44,15 @@ def is_as_reviewed(*, deletion: Deletion, reading: Fetched, actor: Actor) -> boo
     return False
 
 
-def _settle_absent(*, deletion: Deletion, actor: Actor) -> None:
+def _settle_absent(*, deletion: Deletion, reading: Fetched, actor: Actor) -> None:
+    if deletion.has_late_success:
+        reconciliation.settle_late_success(
+            deletion=deletion,
+            actor=actor,
+            cause=Cause.ABSENT_WHEN_READ,
+            seen_at=reading.started_at or clock.now(),
+        )
+        return
     outcome = (
         Outcome.GONE_UNATTRIBUTED if deletion.has_ambiguous_attempt else Outcome.ALREADY_ABSENT
     )

@@ -50,15 +50,19 @@ def next_after_answer(
     retry_after_seconds: int | None,
     was_ambiguous: bool,
     times_not_sent: int,
+    had_late_success: bool = False,
 ) -> Next:
     """The row of the life's table for what came back from one sending.
 
     `was_ambiguous`: an earlier attempt may have been carried out. `times_not_sent`: how often,
-    this time included, the request could not leave since it was confirmed.
+    this time included, the request could not leave since it was confirmed. `had_late_success`:
+    Datadog returned 200 late to an earlier one, so that a listing can settle it as deleted.
     """
     match verdict:
         case Verdict.DELETED:
             return Next(state=State.SETTLED, outcome=Outcome.DELETED)
+        case Verdict.NOT_FOUND if had_late_success:
+            return Next(state=State.UNKNOWN, cause=cause)
         case Verdict.NOT_FOUND:
             outcome = Outcome.GONE_UNATTRIBUTED if was_ambiguous else Outcome.ALREADY_ABSENT
             return Next(state=State.SETTLED, outcome=outcome, cause=cause)
