@@ -27,6 +27,7 @@ from connections.models import PersonSession
 from connections.provider_sign_in import gave_second_factor
 from connections.services.errors import SentError
 from connections.services.record import audit
+from connections.views.routing import access_of
 from connections.views.sent import sent_page
 from connections.views.support import sign_in_url_after_sending, signed_in_person
 
@@ -125,8 +126,7 @@ class HeadersMiddleware:
 class SecondFactorMiddleware:
     """Where a second factor is required, leads whoever has none to setting one up.
 
-    Only our own views that need signing in are behind it: the pages on which a factor is set up,
-    and signing out, stay in reach, so that it locks nobody out.
+    The pages on which a factor is set up, and signing out, stay open, so that it locks nobody out.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -140,13 +140,11 @@ class SecondFactorMiddleware:
     ) -> HttpResponseBase | None:
         """Redirect before the view runs, so that nothing is shown and nothing done."""
         del args, kwargs
-        is_guarded = (
-            view.__module__.startswith("connections.views")
-            and getattr(view, "login_required", True)
-            and getattr(view, "second_factor_required", True)
-        )
+        access = access_of(request, view)
         person = signed_in_person(request)
-        if not settings.REQUIRE_MFA or not is_guarded or person is None:
+        if not settings.REQUIRE_MFA or person is None:
+            return None
+        if not (access.needs_sign_in and access.needs_mfa):
             return None
         if not policies.needs_second_factor(person):
             return None
@@ -169,11 +167,13 @@ class SignInMiddleware(LoginRequiredMiddleware):
     def process_view(
         self, request: HttpRequest, view_func: Callable[..., Any], args: Any, kwargs: Any
     ) -> HttpResponseBase | None:
-        """Let through what is signed in, and a view that looks at a token itself."""
-        if getattr(view_func, "takes_token", False) and "Authorization" in request.headers:
+        """Let through who is signed in, and a token that the view checks itself."""
+        access = access_of(request, view_func)
+        if access.takes_token and "Authorization" in request.headers:
             return None
-        answer: HttpResponseBase | None = super().process_view(request, view_func, args, kwargs)
-        return answer
+        if not access.needs_sign_in or request.user.is_authenticated:
+            return None
+        return self.handle_no_permission(request, view_func)
 
     def handle_no_permission(  # type: ignore[override]
         self, request: HttpRequest, view_func: Callable[..., Any]
@@ -208,12 +208,10 @@ class WriteInReadError(Exception):
 
 
 class ReadOnlyMiddleware:
-    """Lets no GET, HEAD or OPTIONS of our own views write.
+    """Lets no GET, HEAD or OPTIONS write to the database where the URL is read-only.
 
-    Sessions and the cache may be written, and so may an event by the audit service's own door
-    (an export, a refused look). django-allauth's views are outside it: several of them keep
-    their place in tables of their own. One view of ours is, too: that to which a provider sends the
-    browser back, and which signs somebody in (`writes_on_get`).
+    Sessions and the cache can be written, and so can an event by the audit service (an export, a
+    refusal). views/routing.py says which URLs are not read-only.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -236,11 +234,9 @@ class ReadOnlyMiddleware:
     ) -> None:
         """Arm the guard when the request only reads and the view is ours."""
         del args, kwargs
-        is_ours = view.__module__.startswith("connections.views")
+        is_read_only = access_of(request, view).is_read_only
         request._write_guard.is_armed = (  # type: ignore[attr-defined]
-            is_ours
-            and request.method in READING_METHODS
-            and not getattr(view, "writes_on_get", False)
+            is_read_only and request.method in READING_METHODS
         )
 
 

@@ -5,6 +5,8 @@ roles and policies. Commands and the worker are trusted with what their process 
 but never approve.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
@@ -115,6 +117,11 @@ def people_who_can_approve(*, deletion: Deletion) -> QuerySet[Person]:
     )
 
 
+def can_break_glass_any(actor: Actor) -> bool:
+    """Use break glass on some deletion: an Operator with the permission, which no role includes."""
+    return actor.person is not None and actor.person.may_break_glass and can_delete(actor)
+
+
 def can_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
     """Do without the approvals that are missing: an Operator with a permission of its own.
 
@@ -132,6 +139,11 @@ def can_review_glass(actor: Actor, *, deletion: Deletion) -> bool:
     if deletion.credential_id in reach_of(actor).unapprovable:
         return False
     return actor.person.pk not in {deletion.glass_broken_by_id, deletion.requested_by_id}
+
+
+def can_withdraw_any(actor: Actor) -> bool:
+    """Withdraw some deletion: one's own, or as an approver."""
+    return actor.person is not None and _holds(actor, Role.OPERATOR, Role.APPROVER)
 
 
 def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
@@ -204,3 +216,31 @@ def require(is_allowed: bool, what: str) -> None:
     """Raise PermissionDenied naming the act, unless it is allowed."""
     if not is_allowed:
         raise PermissionDenied(f"Your roles do not allow you to {what}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permission:
+    """One of the questions above as a rule of a URL. `action` completes "allow you to …"."""
+
+    is_held_by: Callable[[Actor], bool]
+    action: str
+
+    def require(self, actor: Actor) -> None:
+        """Raise PermissionDenied unless the actor holds it."""
+        require(self.is_held_by(actor), self.action)
+
+
+SEE = Permission(is_held_by=can_see, action="see this")
+SEE_EVERYTHING = Permission(is_held_by=can_see_everything, action="see the metrics")
+SYNC = Permission(is_held_by=can_refresh, action="sync the inventory")
+DELETE = Permission(is_held_by=can_delete, action="delete connections")
+WITHDRAW = Permission(is_held_by=can_withdraw_any, action="withdraw deletions")
+APPROVE = Permission(is_held_by=can_approve_any, action="approve or decline deletions")
+BREAK_GLASS = Permission(is_held_by=can_break_glass_any, action="break glass")
+COMMENT = Permission(is_held_by=can_comment, action="comment on deletions")
+PROTECT = Permission(is_held_by=can_protect, action="protect connections")
+UNPROTECT = Permission(is_held_by=can_lift_any, action="lift protections")
+EXPORT = Permission(is_held_by=can_export, action="export this")
+MANAGE_CREDENTIALS = Permission(is_held_by=can_manage_credentials, action="manage credentials")
+AUDIT = Permission(is_held_by=can_audit, action="read the audit log")
+ADMINISTER = Permission(is_held_by=can_administer, action="administer Org Admin")

@@ -1,8 +1,9 @@
 """All addresses: ours, and django-allauth's under /accounts/."""
 
-from django.http import Http404
-from django.urls import include, path
-from django.views import defaults
+from typing import NoReturn
+
+from django.http import Http404, HttpRequest
+from django.urls import URLPattern, include, path
 from django.views.generic import RedirectView
 
 from connections.second_factors import (
@@ -12,34 +13,53 @@ from connections.second_factors import (
     SetUpAppView,
     TurnOffAppView,
 )
+from connections.views.routing import View, Visitors, form_page
+
+
+def closed(request: HttpRequest) -> NoReturn:
+    """404 for a page of django-allauth's that Org Admin does not offer."""
+    raise Http404
+
+
+def _own(route: str, view: View, *, name: str) -> URLPattern:
+    # The same page as allauth's, with what it changes on record. allauth keeps its place in tables
+    # of its own, so a GET writes.
+    return form_page(
+        f"accounts/{route}",
+        view,
+        name=name,
+        who=Visitors.SIGNED_IN,
+        needs_mfa=False,
+        is_read_only=False,
+    )
+
+
+def _to_reauthentication(route: str, *, name: str) -> URLPattern:
+    # A code from an authenticator app or from paper alone is not enough: our own page asks.
+    return form_page(
+        f"accounts/{route}",
+        RedirectView.as_view(pattern_name="step-up", query_string=True),
+        name=name,
+        who=Visitors.SIGNED_IN,
+        needs_mfa=False,
+    )
+
 
 urlpatterns = [
     path("", include("connections.urls")),
-    # Sign-in links and second factors hang on it, so a person's own session may not change it.
-    path("accounts/email/", defaults.page_not_found, {"exception": Http404()}),
-    # The same pages as allauth's, with what they change on record.
-    path("accounts/2fa/totp/activate/", SetUpAppView.as_view(), name="mfa_activate_totp"),
-    path("accounts/2fa/totp/deactivate/", TurnOffAppView.as_view(), name="mfa_deactivate_totp"),
-    path("accounts/2fa/webauthn/add/", AddKeyView.as_view(), name="mfa_add_webauthn"),
-    path(
-        "accounts/2fa/webauthn/keys/<int:pk>/remove/",
-        RemoveKeyView.as_view(),
-        name="mfa_remove_webauthn",
-    ),
-    path(
-        "accounts/2fa/recovery-codes/generate/",
+    # Sign-in links and MFA depend on the address, so a person's own session can't change it.
+    form_page("accounts/email/", closed, name="account_email", who=Visitors.SIGNED_IN),
+    _own("2fa/totp/activate/", SetUpAppView.as_view(), name="mfa_activate_totp"),
+    _own("2fa/totp/deactivate/", TurnOffAppView.as_view(), name="mfa_deactivate_totp"),
+    _own("2fa/webauthn/add/", AddKeyView.as_view(), name="mfa_add_webauthn"),
+    _own("2fa/webauthn/keys/<int:pk>/remove/", RemoveKeyView.as_view(), name="mfa_remove_webauthn"),
+    _own(
+        "2fa/recovery-codes/generate/",
         MakeRecoveryCodesView.as_view(),
         name="mfa_generate_recovery_codes",
     ),
-    # A code of an authenticator app or from paper alone is no proof: the question is our own.
-    path(
-        "accounts/2fa/reauthenticate/",
-        RedirectView.as_view(pattern_name="step-up", query_string=True),
-    ),
-    path(
-        "accounts/2fa/webauthn/reauthenticate/",
-        RedirectView.as_view(pattern_name="step-up", query_string=True),
-    ),
+    _to_reauthentication("2fa/reauthenticate/", name="mfa_reauthenticate"),
+    _to_reauthentication("2fa/webauthn/reauthenticate/", name="mfa_reauthenticate_webauthn"),
     path("accounts/", include("allauth.urls")),
 ]
 

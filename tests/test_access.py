@@ -15,6 +15,7 @@ from django.utils import timezone
 from connections.models import Credential, Deletion, Notice, Person, Policy
 from connections.services.record.checkpoints import make_checkpoint
 from connections.urls import urlpatterns
+from connections.views.routing import ALLAUTH, Access
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, store_credential
@@ -184,7 +185,16 @@ SIGNED_IN_OF_ALLAUTH = {
     "mfa_edit_webauthn",
 }
 
-
+# Registered by ourselves in the place of allauth's.
+OWN_OF_ALLAUTH = {
+    "mfa_activate_totp",
+    "mfa_deactivate_totp",
+    "mfa_add_webauthn",
+    "mfa_remove_webauthn",
+    "mfa_generate_recovery_codes",
+    "mfa_reauthenticate",
+    "mfa_reauthenticate_webauthn",
+}
 CLOSED_OF_ALLAUTH = {"account_email"}
 ARGUMENTS_OF_ALLAUTH: dict[str, dict[str, Any]] = {
     "account_confirm_email": {"key": "abc"},
@@ -238,6 +248,35 @@ def test_the_passkey_of_somebody_else_is_not_found(
 
 def test_every_address_was_thought_of_for_what_is_out_of_reach() -> None:
     assert set(MATRIX) == set(OF_ONE) | set(OF_MANY) | FREE
+
+
+def patterns(of: list[Any]) -> Iterator[URLPattern]:
+    for pattern in of:
+        if isinstance(pattern, URLResolver):
+            yield from patterns(pattern.url_patterns)
+        else:
+            yield pattern
+
+
+def test_every_url_declares_its_access_rules_or_is_one_of_allauths() -> None:
+    declared: set[str | None] = set()
+    named: set[str | None] = set()
+    for pattern in patterns(get_resolver().url_patterns):
+        has_rules = isinstance(getattr(pattern.callback, "access", None), Access)
+        (declared if has_rules else named).add(pattern.name)
+    assert declared == set(MATRIX) | OWN_OF_ALLAUTH | CLOSED_OF_ALLAUTH
+    # Behind a URL of our own with the same name and path, allauth's view is never reached.
+    assert named - declared == set(ALLAUTH)
+
+
+def test_reauthentication_is_declared_where_the_table_wants_it() -> None:
+    declared = {one.name for one in patterns(get_resolver().url_patterns) if needs_proof(one)}
+    assert declared == STEP_UP | STEP_UP_ELSEWHERE | {"provider-account"}
+
+
+def needs_proof(pattern: URLPattern) -> bool:
+    access = getattr(pattern.callback, "access", None)
+    return isinstance(access, Access) and access.reauthenticate
 
 
 def test_every_address_that_takes_a_post_needs_a_proof_or_says_why_not() -> None:

@@ -1,47 +1,40 @@
 """Health answers, headers, error pages, and the guard that keeps a GET from writing."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
-from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory
-from django.urls import path
+from django.urls import URLPattern, path
 from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from connections.actors import WORKER
 from connections.middleware import ReadOnlyMiddleware, WriteInReadError
 from connections.models import AuditEvent, Person
+from connections.policies import APPROVE
 from connections.services.record import audit
 from connections.services.record.audit import Code
 from connections.urls import urlpatterns as own_urlpatterns
+from connections.views import approvals
+from connections.views.routing import Access, View, Visitors, action, enforce
 from orgadmin import urls as project_urls
 
 
-def ours(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a view of a test pass for one of the product's own."""
-    view.__module__ = "connections.views.of_a_test"
-    return view
-
-
-@ours
 def writing(request: HttpRequest) -> HttpResponse:
     Person.objects.create(username="written")
     return HttpResponse("written")
 
 
-@ours
 def writing_by_hand(request: HttpRequest) -> HttpResponse:
     with connection.cursor() as cursor:
         cursor.execute(request.GET["sql"])
     return HttpResponse("done")
 
 
-@ours
 def streaming(request: HttpRequest) -> StreamingHttpResponse:
     def body() -> Iterator[bytes]:
         yield b"first,"
@@ -51,26 +44,33 @@ def streaming(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(body())
 
 
-@ours
 def recording(request: HttpRequest) -> HttpResponse:
     audit.record(code=Code.EXPORT_STARTED, actor=WORKER, sentence="Exported.")
     request.session["seen"] = "yes"
     return HttpResponse("recorded")
 
 
-@ours
-@login_not_required
 def failing(request: HttpRequest) -> HttpResponse:
     secret_looking = "do-not-show-this"
     raise RuntimeError(secret_looking)
 
 
+def unregistered(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("reached")
+
+
+def registered(name: str, view: View, who: Visitors = Visitors.SIGNED_IN) -> URLPattern:
+    access = Access(methods=frozenset({"GET", "HEAD", "OPTIONS", "POST"}), who=who)
+    return path(f"of-a-test/{name}/", enforce(view, access=access))
+
+
 urlpatterns = [
-    path("of-a-test/writing/", writing),
-    path("of-a-test/by-hand/", writing_by_hand),
-    path("of-a-test/streaming/", streaming),
-    path("of-a-test/recording/", recording),
-    path("of-a-test/failing/", failing),
+    registered("writing", writing),
+    registered("by-hand", writing_by_hand),
+    registered("streaming", streaming),
+    registered("recording", recording),
+    registered("failing", failing, Visitors.ANYONE),
+    path("of-a-test/unregistered/", unregistered),
     *project_urls.urlpatterns,
 ]
 handler500 = project_urls.handler500
@@ -81,6 +81,25 @@ with_test_views = pytest.mark.urls(__name__)
 @pytest.fixture
 def reader(victor: Person, client_of: Callable[[Person], Client]) -> Client:
     return client_of(victor)
+
+
+@with_test_views
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_view_without_access_rules_never_runs(
+    reader: Client, client: Client, method: str
+) -> None:
+    for visitor in (reader, client):
+        with pytest.raises(ImproperlyConfigured, match="no access rules"):
+            visitor.generic(method, "/of-a-test/unregistered/")
+
+
+def test_a_url_with_reauthentication_needs_a_view_that_asks_for_it() -> None:
+    guarded = approvals.deletion_approve
+    action("approve/", guarded, name="approve", who=APPROVE, reauthenticate=True)
+    with pytest.raises(ImproperlyConfigured, match="reauthenticate"):
+        action("approve/", guarded, name="approve", who=APPROVE)
+    with pytest.raises(ImproperlyConfigured, match="reauthenticate"):
+        action("write/", writing, name="write", who=APPROVE, reauthenticate=True)
 
 
 @with_test_views

@@ -74,8 +74,11 @@ def allow(credential: Credential, root: Person, **wanted: list[str]) -> None:
 
 @pytest.fixture
 def grace(db: None) -> Person:
-    """Somebody with every role but Auditor."""
-    return make_person("grace", *LIMITED)
+    """A person with every role but Auditor, and the permission to break glass."""
+    grace = make_person("grace", *LIMITED)
+    grace.may_break_glass = True
+    grace.save(update_fields=["may_break_glass"])
+    return grace
 
 
 @pytest.fixture

@@ -5,12 +5,10 @@ from typing import Any
 from allauth.account.utils import perform_login
 from allauth.core import ratelimit
 from allauth.core.ratelimit import respond_429
-from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST
 
 from connections.allauth_internals import record_authentication
 from connections.context_processors import THEMES
@@ -25,9 +23,7 @@ USE_OF_LINKS = "use_of_links"
 THEME_AGE = 365 * 24 * 60 * 60
 
 
-@login_not_required
 @sensitive_post_parameters("token", "password")
-@require_http_methods(["GET", "HEAD", "POST"])
 def setup(request: HttpRequest) -> HttpResponse:
     """The page of the set-up link: makes the first administrator and signs them in."""
     if Person.objects.exists():
@@ -49,9 +45,7 @@ def setup(request: HttpRequest) -> HttpResponse:
     return _form_page(request, "connections/setup.html", form)
 
 
-@login_not_required
 @sensitive_post_parameters("token", "password")
-@require_http_methods(["GET", "HEAD", "POST"])
 def sign_in_link(request: HttpRequest) -> HttpResponse:
     """The page of a sign-in link: sets a password when one is typed, and signs the person in."""
     if not ratelimit.consume(request, action=USE_OF_LINKS):
@@ -70,8 +64,6 @@ def sign_in_link(request: HttpRequest) -> HttpResponse:
     return _form_page(request, "connections/sign_in_link.html", form)
 
 
-@login_not_required
-@require_POST
 def theme_set(request: HttpRequest) -> HttpResponse:
     """Keep the theme in a cookie and go back to where the switch was."""
     theme = request.POST.get("theme", "")

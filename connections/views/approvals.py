@@ -3,7 +3,6 @@
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_POST
 
 from connections import policies
 from connections.forms.deletions import ApprovalForm, ReasonForm
@@ -12,7 +11,6 @@ from connections.views.deletion_answers import back_to_page, do_act
 from connections.views.step_up import guarded
 
 
-@require_POST
 @guarded(
     comes_back=back_to_page(
         lambda actor, deletion: policies.can_approve(actor, deletion=deletion),
@@ -31,7 +29,6 @@ def deletion_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
 
 
-@require_POST
 def deletion_decline(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Say no, with a reason."""
     return do_act(

@@ -8,7 +8,6 @@ from django.core.exceptions import BadRequest
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
-from django.views.decorators.http import require_safe
 
 from connections import clock, wording
 from connections.forms.audit import EventForm
@@ -39,7 +38,6 @@ _SERIES = (
 _LOOKED_FOR_BY = {"q": "text", "actor": "actor"}
 
 
-@require_safe
 def audit_list(request: HttpRequest) -> HttpResponse:
     """Every act that was recorded, newest first."""
     form = EventForm(request.GET)
@@ -107,7 +105,6 @@ def _code_words(code: str) -> str:
     return f"{noun}: {act or 'all'}".replace("_", " ")
 
 
-@require_safe
 def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
     """One event, whatever came later, and what it can be checked by."""
     found = audit_trail.read_event(actor=actor_of(request), seq=seq)
@@ -125,7 +122,6 @@ def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
     return render(request, "connections/audit_detail.html", context)
 
 
-@require_safe
 @limited("export", per_minute=30)
 def audit_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Exactly the filtered events, oldest first, as a file that is written while it is read."""

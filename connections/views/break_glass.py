@@ -3,7 +3,6 @@
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_POST
 
 from connections import policies
 from connections.forms.deletions import BreakGlassForm, GlassReviewForm
@@ -12,7 +11,6 @@ from connections.views.deletion_answers import back_to_page, do_act
 from connections.views.step_up import guarded
 
 
-@require_POST
 @guarded(
     comes_back=back_to_page(
         lambda actor, deletion: policies.can_break_glass(actor, deletion=deletion), "break glass"
@@ -30,7 +28,6 @@ def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
 
 
-@require_POST
 @guarded(
     comes_back=back_to_page(
         lambda actor, deletion: policies.can_review_glass(actor, deletion=deletion),

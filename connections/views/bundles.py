@@ -6,7 +6,6 @@ from django.contrib import messages
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
-from django.views.decorators.http import require_http_methods
 
 from connections import clock, policies
 from connections.forms.bundles import BundleForm, initial_of
@@ -21,7 +20,6 @@ from connections.views.support import actor_of
 from connections.wording import counted
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
 def bundle_new(request: HttpRequest) -> HttpResponseBase:
     """Choose deletions and take them away with their proofs."""
     actor = actor_of(request)

@@ -7,7 +7,6 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods
 
 from connections import policies
 from connections.forms.credential_access import AccessForm
@@ -68,7 +67,6 @@ def _access_asked_again(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _access_page(request, _find(request, pk), status=422)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
 @guarded(comes_back=_access_asked_again, asks_first=True)
 def access_set(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The lists of one credential; a POST puts what is ticked in their place."""

@@ -6,7 +6,6 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_http_methods
 
 from connections import policies
 from connections.encryption import EncryptionError
@@ -43,7 +42,6 @@ def _rotate_page(
 
 
 @takes_keys
-@require_http_methods(["GET", "HEAD", "POST"])
 @guarded(comes_back=_rotate_page, asks_first=True)
 def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Paste a new pair, which is verified beside the old one before it takes its place."""
@@ -89,7 +87,6 @@ def _retire_page(
     return render(request, "connections/credential_retire.html", context, status=status)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
 @guarded(comes_back=_retire_page, asks_first=True)
 def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What retiring it means, and the name to type; a POST wipes the keys."""

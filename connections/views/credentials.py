@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from connections import policies
 from connections.actors import Actor
@@ -38,7 +37,6 @@ def find(actor: Actor, pk: UUID) -> Credential:
     return reading.find_credential(actor=actor, pk=pk)
 
 
-@require_safe
 def credential_list(request: HttpRequest) -> HttpResponse:
     """Every credential, and the form itself when there is none yet."""
     actor = actor_of(request)
@@ -74,7 +72,6 @@ def _new_page(request: HttpRequest, form: CredentialForm | None = None) -> HttpR
 
 
 @takes_keys
-@require_http_methods(["GET", "HEAD", "POST"])
 @guarded(comes_back=_new_page, asks_first=True)
 def credential_new(request: HttpRequest) -> HttpResponse:
     """The form to add one; a POST stores it, verifies it and leads to its page."""
@@ -112,7 +109,6 @@ def see_other(credential: Credential) -> HttpResponse:
     return SeeOther(reverse("credential-detail", args=[credential.pk]))
 
 
-@require_safe
 def credential_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One credential: the ladder, what it was used for, and the acts on it."""
     actor = actor_of(request)
@@ -171,7 +167,6 @@ def _again(
     return comes_back
 
 
-@require_POST
 @limited("verify", per_minute=20)
 @guarded(comes_back=_again(policies.can_manage_credentials, "verify credentials"))
 def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -186,7 +181,6 @@ def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     return to_page(request, credential, done="was tried")
 
 
-@require_POST
 @guarded(
     comes_back=_again(policies.can_manage_credentials, "rename credentials", rename=RenameForm)
 )
@@ -212,7 +206,6 @@ def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _detail(request, credential=credential, rename=form)
 
 
-@require_POST
 @guarded(
     comes_back=_again(
         policies.can_administer, "change the policy of a credential", policy=PolicyForm

@@ -5,7 +5,6 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_POST
 
 from connections import policies
 from connections.forms.deletions import CommentForm, show_errors
@@ -43,7 +42,6 @@ def _too_many(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _form_page(request, pk, error=InvalidInputError({"text": TOO_MANY}), status=429)
 
 
-@require_POST
 @limited("comments", per_minute=30, over=_too_many)
 def deletion_comment(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Add a comment; for htmx the form alone, empty again or with what is wrong."""

@@ -6,7 +6,6 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseStopPolling
 
 from connections import clock, policies
@@ -64,7 +63,6 @@ def _not_yet_asked(request: HttpRequest) -> HttpResponse:
     return review_page(request, review=review, form=form, notice="", status=422)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
 # Without a confirmation nothing can be sent, whatever the policy is.
 @guarded(comes_back=_not_yet_asked, applies=lambda request: bool(request.POST.get("confirmation")))
 def deletion_new(request: HttpRequest) -> HttpResponse:
@@ -184,7 +182,6 @@ def _not_asked(
     return review_page(request, review=review, form=form, notice=notice, status=status)
 
 
-@require_safe
 def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One deletion: what became of it, what may come next, and its record."""
     actor = actor_of(request)
@@ -217,7 +214,6 @@ def _watched(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpR
     return render(request, f"{DETAIL}#watch", {"outcome": watch, "deletion": deletion})
 
 
-@require_POST
 @guarded(comes_back=back_to_page(lambda actor, _: policies.can_delete(actor), "delete connections"))
 def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Confirm by the typed text, and send."""
@@ -231,7 +227,6 @@ def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
 
 
-@require_POST
 def deletion_withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Take it back before anything may have been carried out."""
     return do_act(
@@ -244,7 +239,6 @@ def deletion_withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
 
 
-@require_POST
 @limited("reconcile", per_minute=30)
 def deletion_reconcile(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Look at Datadog's list now: "Check with Datadog"."""
@@ -257,7 +251,6 @@ def deletion_reconcile(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
 
 
-@require_POST
 def deletion_close(request: HttpRequest, pk: UUID) -> HttpResponse:
     """End an unknown, or one still present, without knowing."""
     return do_act(

@@ -7,7 +7,6 @@ from django.core.exceptions import BadRequest
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
 
 from connections.services.record import evidence, verifications
 from connections.services.record.audit_verification import CannotCheckError
@@ -17,7 +16,6 @@ from connections.views.support import SeeOther, actor_of
 from connections.wording import counted, record_badge, record_words
 
 
-@require_safe
 def evidence_detail(request: HttpRequest) -> HttpResponse:
     """What an auditor compares or takes away."""
     below = _below(request.GET.get("below", ""))
@@ -43,7 +41,6 @@ def _below(text: str) -> int | None:
     return int(text)
 
 
-@require_POST
 @limited("evidence", per_minute=10)
 def evidence_verify(request: HttpRequest) -> HttpResponse:
     """Verify the record now, or have the worker do it."""
@@ -62,7 +59,6 @@ def evidence_verify(request: HttpRequest) -> HttpResponse:
     return SeeOther(reverse("evidence-detail"))
 
 
-@require_safe
 def checkpoint_download(request: HttpRequest, pk: int) -> HttpResponse:
     """One checkpoint as a text file, byte for byte as it was signed."""
     checkpoint = evidence.checkpoint_of(actor=actor_of(request), pk=pk)

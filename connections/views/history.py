@@ -6,7 +6,6 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_safe
 
 from connections import clock, policies
 from connections.actors import Actor
@@ -23,7 +22,6 @@ from connections.views.support import actor_of
 from connections.wording import badge, label_of_outcome, label_of_state
 
 
-@require_safe
 def deletion_list(request: HttpRequest) -> HttpResponse:
     """Every deletion ever asked for here, newest first."""
     actor = actor_of(request)
@@ -92,7 +90,6 @@ def _address(request: HttpRequest, *, after: str = "") -> str:
     return f"{reverse('deletion-list')}?{text}" if text else reverse("deletion-list")
 
 
-@require_safe
 @limited("export", per_minute=30)
 def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Exactly the filtered set, as a file that is written while it is read."""

@@ -10,7 +10,6 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
 
 from connections import wording
 from connections.models import Notice
@@ -40,13 +39,11 @@ class Row:
     to: str
 
 
-@require_safe
 def notice_list(request: HttpRequest) -> HttpResponse:
     """Destinations and the log of what was delivered to them."""
     return _page(request)
 
 
-@require_POST
 @limited("notices", per_minute=10)
 def notice_test(request: HttpRequest) -> HttpResponse:
     """Send a test to one destination and say what came of it."""
@@ -58,7 +55,6 @@ def notice_test(request: HttpRequest) -> HttpResponse:
     return _page(request, tested=notice, tested_badge=wording.notice_badge(notice))
 
 
-@require_POST
 def notice_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Try again what was given up for one destination."""
     actor = actor_of(request)

@@ -16,7 +16,6 @@ from django.http import (
 )
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
 from connections import clock, policies
@@ -50,7 +49,6 @@ PAGE_SIZE = 500
 EXPORT_FORMATS = ("csv", "json")
 
 
-@require_safe
 def org_connection_list(request: HttpRequest) -> HttpResponse:
     """Every org connection that the newest stored snapshots show."""
     actor = actor_of(request)
@@ -158,7 +156,6 @@ def _has_no_credential(inventory: Inventory) -> bool:
     return not (coverage.listed or coverage.failed or coverage.never_listed)
 
 
-@require_POST
 @limited("refresh", per_minute=20)
 def org_connection_refresh(request: HttpRequest) -> HttpResponse:
     """Ask Datadog again, then back to where the person was, with the same filters.
@@ -190,7 +187,6 @@ def _tell(request: HttpRequest, listings: list[Listing]) -> None:
     messages.add_message(request, level, shown.reading_words(listings))
 
 
-@require_safe
 @limited("export", per_minute=30)
 def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Exactly the filtered inventory as CSV or JSON; each row says as of when."""
@@ -207,7 +203,6 @@ def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpR
     return download(request, export=export, name=f"org-connections-{clock.now():%Y-%m-%d}")
 
 
-@require_safe
 def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
     """One connection: what it is, who sees it, how it changed, what was asked of it."""
     actor = actor_of(request)

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_safe
 
 from connections import policies
 from connections.forms.credentials import CredentialForm
@@ -17,7 +16,6 @@ from connections.views.support import actor_of
 from connections.wording import badge, no_worker_words, record_badge
 
 
-@require_safe
 def overview_detail(request: HttpRequest) -> HttpResponse:
     """The overview; with no credential yet, the way to the first one."""
     actor = actor_of(request)

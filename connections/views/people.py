@@ -11,7 +11,6 @@ from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from connections import clock, policies, provider_sign_in, wording
 from connections.actors import Actor
@@ -36,7 +35,6 @@ def _administrator(request: HttpRequest) -> Actor:
     return actor
 
 
-@require_safe
 def person_list(request: HttpRequest) -> HttpResponse:
     """Everyone who may or might sign in."""
     _administrator(request)
@@ -55,7 +53,6 @@ def _new_page(request: HttpRequest, form: PersonForm | None = None) -> HttpRespo
     return render(request, "connections/person_new.html", {"form": form}, status=status)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
 @guarded(comes_back=_new_page, asks_first=True)
 def person_new(request: HttpRequest) -> HttpResponse:
     """Add a person; the answer shows their sign-in link, once."""
@@ -71,7 +68,6 @@ def person_new(request: HttpRequest) -> HttpResponse:
     return _new_page(request, form)
 
 
-@require_safe
 def person_detail(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """One person: roles, whether they may sign in, what they did last."""
     _administrator(request)
@@ -90,7 +86,6 @@ def _again(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, uuid.UUID],
     return comes_back
 
 
-@require_POST
 @guarded(comes_back=_again(roles_form=RolesForm))
 def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give exactly the roles that were ticked."""
@@ -107,7 +102,6 @@ def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@require_POST
 @guarded(comes_back=_again())
 def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give the permission to break glass, or take it away."""
@@ -123,7 +117,6 @@ def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@require_POST
 @guarded(comes_back=_again())
 def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Shut a person out."""
@@ -137,7 +130,6 @@ def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@require_POST
 @guarded(comes_back=_again())
 def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Let a disabled person sign in again."""
@@ -148,7 +140,6 @@ def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@require_POST
 @guarded(comes_back=_again(link_form=MakeLinkForm))
 def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Make a sign-in link and show it, once."""
@@ -163,7 +154,6 @@ def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         return _detail(request, person, status=409, problem=str(error))
 
 
-@require_POST
 @guarded(comes_back=_again())
 def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """End one session of somebody, or (without `session`) all of them."""
@@ -172,7 +162,6 @@ def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return end(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
 
 
-@require_POST
 @guarded(comes_back=_again(email_form=EmailForm))
 def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give a person another e-mail address."""
@@ -190,7 +179,6 @@ def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return _detail(request, person, status=422, email_form=form)
 
 
-@require_POST
 @guarded(comes_back=_again(account_form=ProviderAccountForm))
 def person_provider(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Connect the account at the provider whose subject was typed, or disconnect the one there."""

@@ -5,7 +5,6 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_http_methods
 
 from connections import policies
 from connections.actors import Actor
@@ -19,7 +18,6 @@ from connections.views.step_up import guarded
 from connections.views.support import SeeOther, actor_of
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
 def org_connection_protect(request: HttpRequest) -> HttpResponse:
     """Which connection must stay, seen here before or not, and why."""
     actor = actor_of(request)
@@ -82,7 +80,6 @@ def _lift_asked_again(request: HttpRequest, site: str, connection_id: UUID) -> H
     return _lift_page(request, protection=protection, form=form, status=422)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
 @guarded(comes_back=_lift_asked_again, asks_first=True)
 def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
     """Why it may be deleted again; somebody else's protection only."""

@@ -8,12 +8,10 @@ from allauth.account.utils import perform_login
 from allauth.core.ratelimit import respond_429
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_safe
 
 from connections import provider_sign_in, step_up
 from connections.allauth_internals import consume_rate_limit, record_authentication
@@ -39,17 +37,8 @@ logger = logging.getLogger(__name__)
 USE_OF_PROVIDER = "use_of_provider"
 _SHOWN = "provider_account_shown"
 
-type View = Callable[[HttpRequest], HttpResponse]
-
-
-def _before_second_factor(view: View) -> View:
-    # What proves who somebody is, and where a factor of the provider may stand for one of ours.
-    view.second_factor_required = False  # type: ignore[attr-defined]
-    return view
-
 
 def _starts(purpose: Purpose) -> Callable[[HttpRequest], HttpResponse]:
-    @require_safe
     def start(request: HttpRequest) -> HttpResponse:
         _require_provider()
         wanted = request.GET.get("next", "")
@@ -68,7 +57,7 @@ def _starts(purpose: Purpose) -> Callable[[HttpRequest], HttpResponse]:
             return _refused(request, error.reason, text=str(error))
         return HttpResponseRedirect(url)
 
-    return _before_second_factor(start)
+    return start
 
 
 _sign_in = _starts(Purpose.SIGN_IN)
@@ -76,25 +65,17 @@ provider_step_up = _starts(Purpose.STEP_UP)
 _connect = _starts(Purpose.CONNECT)
 
 
-@login_not_required
-@_before_second_factor
-@require_safe
 def provider_start(request: HttpRequest) -> HttpResponse:
     """To the provider, to sign in."""
     return redirect("overview") if signed_in_person(request) else _sign_in(request)
 
 
-@_before_second_factor
-@require_safe
 def provider_connect_start(request: HttpRequest) -> HttpResponse:
     """To the provider, to show which account there is one's own."""
     _require_provider()
     return _connect(request) if step_up.is_recent(request) else to_question(request)
 
 
-@login_not_required
-@_before_second_factor
-@require_safe
 def provider_answer(request: HttpRequest) -> HttpResponse:
     """Back from the provider. What it says is checked before anything else."""
     _require_provider()
@@ -117,10 +98,6 @@ def provider_answer(request: HttpRequest) -> HttpResponse:
         }
         return redirect("provider-account")
     return _stepped_up(request, answer, person)
-
-
-# It comes as a GET, since that is how a provider sends browsers back, and it signs in.
-provider_answer.writes_on_get = True  # type: ignore[attr-defined]
 
 
 def _let_in(request: HttpRequest, answer: Answer) -> HttpResponse:
@@ -148,8 +125,6 @@ def _stepped_up(request: HttpRequest, answer: Answer, person: Person) -> HttpRes
     return HttpResponseRedirect(answer.to)
 
 
-@_before_second_factor
-@require_http_methods(["GET", "HEAD", "POST"])
 @guarded(comes_back=lambda request: _account_page(request))
 def provider_account(request: HttpRequest) -> HttpResponse:
     """One's own account at the provider; a POST connects the one that was just shown."""

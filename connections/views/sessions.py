@@ -8,7 +8,6 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
 
 from connections.models import Person, PersonSession
 from connections.services.people import sessions
@@ -43,14 +42,12 @@ def session_rows(request: HttpRequest, person: Person) -> list[SessionRow]:
     return sorted(rows, key=lambda row: not row.is_current)
 
 
-@require_safe
 def session_list(request: HttpRequest) -> HttpResponse:
     """One's own sessions."""
     rows = session_rows(request, _self(request))
     return render(request, "connections/session_list.html", {"sessions": rows})
 
 
-@require_POST
 def session_end(request: HttpRequest) -> HttpResponse:
     """End one of one's own sessions, or (without `session`) all but this one."""
     person = _self(request)
@@ -79,8 +76,3 @@ def _self(request: HttpRequest) -> Person:
 
 def _current(request: HttpRequest) -> str:
     return PersonSession(session_key=request.session.session_key or "").public_id
-
-
-# Whoever must still set up a second factor may see and end their sessions.
-for _view in (session_list, session_end):
-    _view.second_factor_required = False  # type: ignore[attr-defined]

@@ -17,7 +17,6 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import Resolver404, resolve, reverse
 from django.utils.http import urlencode
-from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
 from connections import provider_sign_in, step_up
@@ -127,6 +126,8 @@ def guarded(
             is_asked = asks_first and response.status_code == 200 and not step_up.is_recent(request)
             return to_question(request) if is_asked else response
 
+        # The URL of the view declares the same: routing.py holds the two together.
+        asking.reauthenticates = True  # type: ignore[attr-defined]
         return asking
 
     return decorate
@@ -171,14 +172,6 @@ def to_question(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(url)
 
 
-def _before_second_factor[**P, R: HttpResponseBase](view: Callable[P, R]) -> Callable[P, R]:
-    # Whoever must still set one up is asked here first.
-    view.second_factor_required = False  # type: ignore[attr-defined]
-    return view
-
-
-@_before_second_factor
-@require_http_methods(["GET", "HEAD", "POST"])
 def step_up_page(request: HttpRequest) -> HttpResponse:
     """Ask who it is, then lead to where the person was going."""
     wanted = request.POST.get("next") or request.GET.get("next", "")
@@ -192,8 +185,6 @@ def step_up_page(request: HttpRequest) -> HttpResponse:
     return render(request, "connections/step_up.html", context, status=status)
 
 
-@_before_second_factor
-@require_POST
 def step_up_passkey(request: HttpRequest) -> HttpResponseBase:
     """What the browser needs to ask for a passkey; replaces the challenge before it."""
     return JsonResponse(step_up.passkey_challenge(request))

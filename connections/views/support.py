@@ -1,11 +1,9 @@
 """What every view needs and no noun owns."""
 
-from collections.abc import Callable
 from urllib.parse import urlencode
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseRedirect
-from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
@@ -17,12 +15,6 @@ class SeeOther(HttpResponseRedirect):
     """303: it was done; look there, with a GET."""
 
     status_code = 303
-
-
-def takes_token[View: Callable[..., HttpResponseBase]](view: View) -> View:
-    """Mark a view that looks at an Authorization header itself, instead of who is signed in."""
-    view.takes_token = True  # type: ignore[attr-defined]
-    return view
 
 
 def request_id_of(request: HttpRequest) -> str:

@@ -943,6 +943,39 @@ TRUE_SENTENCES = (
     ),
 )
 
+ROUTING = "connections/views/routing.py"
+
+ACCESS = (
+    _mutant(
+        "a view without access rules never runs",
+        ROUTING,
+        "    access = access or ALLAUTH.get(name)\n",
+        "    access = access or ALLAUTH.get(name, _OPEN)\n",
+        "tests/test_middleware.py::test_a_view_without_access_rules_never_runs",
+    ),
+    _mutant(
+        "a URL's permission is asked for",
+        ROUTING,
+        "            access.who.require(actor_of(request))\n",
+        "            pass\n",
+        "tests/test_access.py::test_each_role_reaches_what_the_matrix_gives_it_and_nothing_else",
+    ),
+    _mutant(
+        "a URL's methods are all it answers",
+        ROUTING,
+        "        if request.method not in access.methods:\n",
+        "        if False:\n",
+        "tests/test_access.py::test_no_address_knows_any_other_method",
+    ),
+    _mutant(
+        "declared reauthentication has its guard",
+        ROUTING,
+        '    if access.reauthenticate != getattr(view, "reauthenticates", False):\n',
+        "    if False:\n",
+        "tests/test_middleware.py::test_a_url_with_reauthentication_needs_a_view_that_asks_for_it",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -956,4 +989,5 @@ MUTANTS = (
     *SIGN_IN,
     *FOUR_EYES,
     *TRUE_SENTENCES,
+    *ACCESS,
 )

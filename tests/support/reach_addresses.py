@@ -9,8 +9,6 @@ OF_ONE = {
     "credential-verify": ("POST",),
     "credential-rename": ("POST",),
     "credential-rotate": ("GET", "POST"),
-    "credential-policy": ("POST",),
-    "credential-access": ("GET", "POST"),
     "credential-retire": ("GET", "POST"),
     "org-connection-detail": ("GET",),
     "org-connection-lift": ("GET", "POST"),
@@ -42,6 +40,8 @@ OF_MANY: dict[str, tuple[str, ...]] = {
 # What holds nothing of a credential, or is for those who see all.
 FREE = {
     "bundle-new",
+    "credential-access",
+    "credential-policy",
     "setup",
     "sign-in-link",
     "theme-set",
