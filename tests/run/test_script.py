@@ -1,7 +1,9 @@
 """The script itself, in a checkout of its own whose commands only say that they were called."""
 
+import functools
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -124,12 +126,56 @@ def test_the_second_start_installs_nothing_and_takes_less_than_a_second(installe
     assert done.stderr == ""
 
 
-def test_standard_output_holds_what_the_command_wrote_and_nothing_else(installed: Path) -> None:
-    (installed / "requirements.txt").write_text("# changed\n")
-    done = run(installed / "run", "manage", "list", "--json")
+def test_standard_output_holds_what_the_command_wrote_and_nothing_else(tmp_path: Path) -> None:
+    checkout = make_checkout(tmp_path / "checkout", has_system_python=True)
+    path = make_path(tmp_path / "bin")
+    done = run(checkout / "run", "manage", "list", "--json", path=path)
     assert "run: installing requirements.txt" in done.stderr
     assert done.stdout.startswith("['list', '--json']")
     assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "manage"])
+@pytest.mark.parametrize("changed", ["requirements.txt", "requirements-postgres.txt"])
+def test_what_serves_asks_for_an_install_and_downloads_nothing(
+    installed: Path, command: str, changed: str
+) -> None:
+    run(installed / "run", "install", DATABASE_URL="postgres:///orgadmin")
+    before = (installed / changed).read_text()
+    with socket.create_server(("127.0.0.1", 0)) as index:
+        index.setblocking(False)
+        address = f"http://127.0.0.1:{index.getsockname()[1]}/simple/"
+        start = functools.partial(
+            run,
+            installed / "run",
+            command,
+            DATABASE_URL="postgres:///orgadmin",
+            PIP_INDEX_URL=address,
+            PIP_RETRIES="0",
+            PIP_TIMEOUT="1",
+        )
+        (installed / changed).write_text(f"new==1 --hash=sha256:{'0' * 64}\n")
+        done = start()
+        (installed / changed).write_text(before)
+        again = start()
+        with pytest.raises(BlockingIOError):
+            index.accept()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "run: This version needs packages that are not installed. Run ./run install (the running "
+        "service is not touched), then start again.\n"
+    )
+    # As after going back to the version before.
+    assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_an_install_that_fails_leaves_the_version_before_usable(installed: Path) -> None:
+    before = (installed / "requirements.txt").read_text()
+    run(installed / "run", "install")
+    (installed / "requirements.txt").write_text("new\n")  # no version, no hash
+    assert run(installed / "run", "install").returncode == 1
+    (installed / "requirements.txt").write_text(before)
+    assert run(installed / "run", "manage", "hello").returncode == 0
 
 
 def test_it_works_from_anywhere_and_through_symbolic_links(installed: Path, tmp_path: Path) -> None:
@@ -146,12 +192,12 @@ def test_it_works_when_its_directory_is_entered(installed: Path) -> None:
     assert done.stdout.startswith("['hello']")
 
 
-def test_a_postgresql_address_brings_its_driver(installed: Path) -> None:
+def test_installing_with_a_postgresql_address_brings_its_driver(installed: Path) -> None:
     (installed / ".venv" / "installed-requirements-postgres.txt").unlink(missing_ok=True)
-    done = run(installed / "run", "manage", "hello", DATABASE_URL="postgres:///orgadmin")
-    assert done.stderr.splitlines() == ["run: installing requirements-postgres.txt"]
+    done = run(installed / "run", "install", DATABASE_URL="postgres:///orgadmin")
+    assert "run: installing requirements-postgres.txt" in done.stderr.splitlines()
     again = run(installed / "run", "manage", "hello", DATABASE_URL="postgres:///orgadmin")
-    assert again.stderr == ""
+    assert (again.returncode, again.stderr) == (0, "")
 
 
 def test_only_testing_and_checking_bring_the_tools_for_them(installed: Path) -> None:
@@ -173,13 +219,19 @@ def test_nothing_is_started_when_installing_fails(tmp_path: Path) -> None:
     assert again.returncode == 1
 
 
-def test_a_venv_that_lost_its_python_is_made_again(tmp_path: Path) -> None:
+def test_installing_makes_a_venv_that_lost_its_python_again_and_serving_does_not(
+    tmp_path: Path,
+) -> None:
     checkout = make_checkout(tmp_path / "checkout", has_system_python=True)
     python = checkout / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to("/nowhere/python3")
-    done = run(checkout / "run", "manage", "hello", path=make_path(tmp_path / "bin"))
-    assert done.returncode == 0, done.stderr
+    path = make_path(tmp_path / "bin")
+    refused = run(checkout / "run", "serve", path=path)
+    assert refused.returncode == 1
+    assert "Run ./run install" in refused.stderr
+    assert run(checkout / "run", "install", path=path).returncode == 0
+    done = run(checkout / "run", "manage", "hello", path=path)
     assert done.stdout.startswith("['hello']")
 
 
