@@ -10,7 +10,8 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from connections.models import Person, PersonSession
+from connections.models import Person
+from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.services.people import sessions
 from connections.views.support import SeeOther, actor_of, signed_in_person
 from connections.wording.browsers import browser_words
@@ -78,7 +79,7 @@ def _self(request: HttpRequest) -> Person:
 
 
 def _current(request: HttpRequest) -> str:
-    return PersonSession(session_key=request.session.session_key or "").public_id
+    return public_id_of(hash_of_session_key(request.session.session_key or ""))
 
 
 # Whoever must still set up a second factor may see and end their sessions.
