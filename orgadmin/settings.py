@@ -160,6 +160,7 @@ MIDDLEWARE = [
     "connections.sessions.SessionUseMiddleware",
     "connections.middleware.SignInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "connections.content_types.CharsetMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "connections.middleware.ReadOnlyMiddleware",

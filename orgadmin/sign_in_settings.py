@@ -34,6 +34,7 @@ MFA_FORMS = {
     "authenticate": "connections.second_factors.AuthenticateForm",
     "authenticate_webauthn": "connections.second_factors.AuthenticateKeyForm",
     "login_webauthn": "connections.second_factors.LoginKeyForm",
+    "add_webauthn": "connections.second_factors.AddKeyForm",
     "activate_totp": "connections.second_factors.SetUpAppForm",
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
