@@ -64,8 +64,8 @@ def test_the_review_says_that_it_is_being_sent_and_offers_no_way_out(desk: Desk)
     expect(desk.page.get_by_text(SENTENCE)).to_have_count(0)
 
 
-def test_breaking_glass_does_so_too(desk: Desk, operator: Person) -> None:
-    hold(desk)
+def fill_break_glass(desk: Desk, operator: Person) -> Locator:
+    """Ask for an approval, and fill the form that does without; the button that sends."""
     Credential.objects.update(policy=Policy.ONE)
     Person.objects.filter(pk=operator.pk).update(may_break_glass=True)
     desk.page.goto(desk.review_path)
@@ -76,7 +76,12 @@ def test_breaking_glass_does_so_too(desk: Desk, operator: Person) -> None:
         "Card data leaks and nobody else is awake."
     )
     desk.page.get_by_label("To confirm, type").last.fill(SOURCE)
-    desk.page.get_by_role("button", name="Break glass and delete").click()
+    return desk.page.get_by_role("button", name="Break glass and delete")
+
+
+def test_breaking_glass_does_so_too(desk: Desk, operator: Person) -> None:
+    hold(desk)
+    fill_break_glass(desk, operator).click()
 
     assert desk.world.wait_until(lambda: desk.sent() == 1)
     expect_sending(desk.page)
@@ -128,6 +133,20 @@ def test_an_answer_that_may_come_after_sending_does_not(
     expect(desk.page.get_by_role("link", name="Open record")).to_be_visible()
     expect(form_of(desk.page).get_by_role("link", name="Cancel")).to_have_count(0)
     expect(form_of(desk.page).get_by_text(SENTENCE)).to_be_hidden()
+
+
+def test_what_says_that_nothing_was_sent_stays_hidden_after_a_lost_answer(
+    desk: Desk, operator: Person, watch: Watch
+) -> None:
+    watch.expect("(status of|Code) 500")
+    button = fill_break_glass(desk, operator)
+    claim = desk.outcome.get_by_text("Nothing has been sent.")
+    expect(claim).to_be_visible()
+    answer_posts(desk.page, status=500)
+    button.click()
+
+    expect(desk.page.get_by_role("link", name="Open record")).to_be_visible()
+    expect(claim).to_be_hidden()
 
 
 def answer_posts(page: Page, *, status: int) -> None:
