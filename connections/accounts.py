@@ -13,10 +13,10 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from connections import encryption, step_up
+from connections import encryption, known_devices, step_up
 from connections.actors import person_actor
 from connections.encrypted_columns import SECOND_FACTOR_PLACE
 from connections.models import Person
@@ -53,9 +53,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def get_client_ip(self, request: HttpRequest) -> str:
         """The address whose failed sign-ins are counted together.
 
-        X-Forwarded-For is believed only as far as ORGADMIN_TRUSTED_PROXIES wrote it.
+        X-Forwarded-For is believed only as far as ORGADMIN_TRUSTED_PROXIES wrote it. A browser in
+        which somebody signed in before is counted by itself, whoever else shares its address.
         """
-        return client_address(request)
+        return known_devices.device_signing_in(request) or client_address(request)
 
     def login(self, request: HttpRequest, user: Person) -> None:
         """Sign in, and record it or do neither."""
@@ -72,6 +73,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 address=client_address(request),
                 agent=request.headers.get("User-Agent", ""),
             )
+
+    def post_login(self, request: HttpRequest, user: Person, **kwargs: Any) -> HttpResponse:
+        """Lead on, and remember that the person signed in in this browser."""
+        response: HttpResponse = super().post_login(request, user, **kwargs)
+        known_devices.remember_device(request, response, person=user)
+        return response
 
     def logout(self, request: HttpRequest) -> None:
         """Record who signs out, and sign out."""
@@ -94,10 +101,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
         """Count by what was typed alone: allauth's own key holds the Host header, which has a port
-        and a case at the guesser's choice. Folded as far as any database folds it."""
-        del request
+        and a case at the guesser's choice. Folded as far as any database folds it. A browser in
+        which that person signed in before has a limit of its own."""
         login: str = credentials.get("email") or credentials.get("username") or ""
-        return login.upper()
+        return known_devices.device_for(request, login=login) or login.upper()
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         """Record a wrong name or password."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
 from connections.oidc.client import is_usable_issuer
@@ -33,6 +33,25 @@ def check_key_ring(
             )
         ]
     return []
+
+
+@register(KEYS, Tags.security, deploy=True)
+def check_passkey_origin(
+    *, app_configs: Sequence[AppConfig] | None, **kwargs: object
+) -> list[CheckMessage]:
+    """connections.W001: no exact host is known, so no passkey is accepted."""
+    del app_configs, kwargs
+    patterns = [host for host in settings.ALLOWED_HOSTS if host.startswith((".", "*"))]
+    if not patterns or settings.BASE_URL:
+        return []
+    return [
+        Warning(
+            f"ALLOWED_HOSTS holds a pattern ({', '.join(patterns)}) and ORGADMIN_BASE_URL is not "
+            "set. Passkeys and security keys work only on hosts that ALLOWED_HOSTS names exactly.",
+            hint="Set ORGADMIN_BASE_URL to the address at which people open Org Admin.",
+            id="connections.W001",
+        )
+    ]
 
 
 @register(KEYS, Tags.security, deploy=True)

@@ -15,15 +15,24 @@ from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.totp.views import ActivateTOTPView, DeactivateTOTPView
 from allauth.mfa.webauthn import forms as keys
 from allauth.mfa.webauthn.views import AddWebAuthnView, RemoveWebAuthnView
+from django import forms
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
+from fido2.cose import UnsupportedKey
+from fido2.webauthn import AttestedCredentialData, RegistrationResponse
 
 from connections import encryption, step_up
 from connections.accounts import REFUSAL_EVENT_EVERY, client_address
 from connections.allauth_internals import SECRET_SESSION_KEY, generate_totp_secret
 from connections.encrypted_columns import NEW_SECOND_FACTOR_PLACE
 from connections.models import Person
+from connections.passkeys import (
+    WRONG_PASSKEY,
+    PasskeyField,
+    refusing_malformed,
+    require_own_origin,
+)
 from connections.secret import Secret
 from connections.services.people import second_factors, sign_ins
 from connections.services.record import audit
@@ -66,23 +75,29 @@ class AuthenticateForm(_RecordingMixin, codes.AuthenticateForm):  # type: ignore
 class AuthenticateKeyForm(_RecordingMixin, keys.AuthenticateWebAuthnForm):  # type: ignore[misc]
     """A security key while signing in."""
 
+    credential = PasskeyField(widget=forms.HiddenInput)
+
     def clean_credential(self) -> Any:
         """Check the answer of the key, within the limits."""
         return self.refuse_on_record(self._checked)
 
     def _checked(self) -> Any:
-        step_up.answer_of(self.cleaned_data["credential"])
-        return super().clean_credential()
+        step_up.answer_of(self.cleaned_data["credential"], request=context.request)
+        with refusing_malformed():
+            return super().clean_credential()
 
 
 class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]
     """A passkey in the place of the password: alone, so it must have checked its owner."""
 
+    credential = PasskeyField(widget=forms.HiddenInput)
+
     def clean_credential(self) -> Any:
         """Check the answer of the key; one that is refused is on record."""
         try:
-            step_up.require_checked_owner(self.cleaned_data["credential"])
-            return super().clean_credential()
+            step_up.require_checked_owner(self.cleaned_data["credential"], request=context.request)
+            with refusing_malformed():
+                return super().clean_credential()
         except ValidationError:
             sign_ins.record_failed_passkey(
                 address=client_address(context.request),
@@ -90,6 +105,29 @@ class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]
                 agent=context.request.headers.get("User-Agent", ""),
             )
             raise
+
+
+class AddKeyForm(keys.AddWebAuthnForm):  # type: ignore[misc]
+    """Adding a passkey or security key."""
+
+    credential = PasskeyField(widget=forms.HiddenInput)
+
+    def clean(self) -> Any:
+        """Check the answer of the key, and that what is stored of it can be used."""
+        with refusing_malformed():
+            if credential := self.cleaned_data.get("credential"):
+                said = RegistrationResponse.from_dict(credential).response
+                require_own_origin(said.client_data, context.request)
+                _require_usable(credential, said.attestation_object.auth_data.credential_data)
+            return super().clean()
+
+
+def _require_usable(credential: dict[str, Any], data: AttestedCredentialData | None) -> None:
+    """Raise ValidationError for a key of no known kind, or extensions that no page could show."""
+    extensions = credential.get("clientExtensionResults", {})
+    is_readable = isinstance(extensions, dict) and isinstance(extensions.get("credProps", {}), dict)
+    if data is None or isinstance(data.public_key, UnsupportedKey) or not is_readable:
+        raise ValidationError(WRONG_PASSKEY)
 
 
 class SetUpAppForm(ActivateTOTPForm):  # type: ignore[misc]

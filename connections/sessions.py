@@ -1,5 +1,8 @@
 """Where sessions are kept: Django's own way, with whose each one is beside it.
 
+The cookie holds a random key and the table only a keyed hash of it, so nobody can sign in with what
+the database or a backup holds. Another SECRET_KEY gives other hashes: it ends every session.
+
 The row is the session itself, so that nothing of it is left once it ends: not the network address,
 not the browser. It ends when nobody used it for SESSION_IDLE, and at the latest SESSION_COOKIE_AGE
 after signing in.
@@ -13,11 +16,13 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import db
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
 from connections.models import PersonSession
+from connections.models.sessions import hash_of_session_key
 
 # When it ends, however much it is used; each signing in begins anew.
 ENDS_AT = "ends_at"
@@ -35,20 +40,34 @@ class SessionStore(db.SessionStore):
 
     _expires_at: datetime | None = None
 
+    # Django's own methods would look the key itself up in the table, or store it there.
+
     def _get_session_from_db(self) -> PersonSession | None:
-        row: PersonSession | None = super()._get_session_from_db()  # type: ignore[misc]
+        row = _rows_with(self.session_key).filter(expire_date__gt=timezone.now()).first()
+        if row is None:
+            self._session_key = None
         self._expires_at = row.expire_date if row else None
         return row
+
+    def exists(self, session_key: str) -> bool:
+        """Whether there is a session with this key."""
+        return _rows_with(session_key).exists()
+
+    def delete(self, session_key: str | None = None) -> None:
+        """End the session with this key, or this one."""
+        _rows_with(session_key or self.session_key).delete()
 
     def create_model_instance(self, data: dict[str, Any]) -> PersonSession:
         """The row for what is in the session now."""
         if SESSION_KEY in data:
             ends_at = timezone.now() + timedelta(seconds=settings.SESSION_COOKIE_AGE)
             data.setdefault(ENDS_AT, ends_at.isoformat())
-        row: PersonSession = super().create_model_instance(data)  # type: ignore[assignment]
-        row.person_id = UUID(data[SESSION_KEY]) if SESSION_KEY in data else None
-        row.expire_date = _expiry(data)
-        return row
+        return PersonSession(
+            key_hash=hash_of_session_key(self._get_or_create_session_key()),  # type: ignore[attr-defined]
+            session_data=self.encode(data),
+            expire_date=_expiry(data),
+            person_id=UUID(data[SESSION_KEY]) if SESSION_KEY in data else None,
+        )
 
     def note_use(self) -> None:
         """Let it last on from now; writes at most once a minute."""
@@ -57,7 +76,13 @@ class SessionStore(db.SessionStore):
         expires_at = _expiry(dict(self.items()))
         if expires_at - self._expires_at >= _NOTED_EVERY:
             # One that was ended meanwhile stays so.
-            PersonSession.objects.filter(pk=self.session_key).update(expire_date=expires_at)
+            _rows_with(self.session_key).update(expire_date=expires_at)
+
+
+def _rows_with(session_key: str | None) -> QuerySet[PersonSession]:
+    """The row of this key, if there is one; none without a key."""
+    key_hash = hash_of_session_key(session_key) if session_key else ""
+    return PersonSession.objects.filter(pk=key_hash)
 
 
 def _expiry(data: dict[str, Any]) -> datetime:

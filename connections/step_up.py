@@ -24,13 +24,14 @@ from fido2.webauthn import AuthenticationResponse, UserVerificationRequirement
 
 from connections import allauth_internals, clock
 from connections.models import Person
+from connections.passkeys import WRONG_PASSKEY as WRONG_PASSKEY
+from connections.passkeys import refusing_malformed, require_own_origin
 from connections.secret import Secret
 from connections.services.people import sign_ins
 from connections.views.support import request_id_of, signed_in_person
 
 WINDOW = timedelta(minutes=5)
 WRONG_PASSWORD = "That is not your password."  # noqa: S105 - a message
-WRONG_PASSKEY = "That passkey was not accepted. Try again, or use your password."
 TOO_MANY = "Too many wrong answers. Wait five minutes, then try again."
 # Over the limit, one event in so many seconds.
 REFUSAL_EVENT_EVERY = 60
@@ -147,8 +148,9 @@ def prove_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> Non
     person = _person(request)
     _count(request, person=person)
     try:
-        require_checked_owner(credential)
-        authenticator = allauth_internals.complete_authentication(person, credential)
+        require_checked_owner(credential, request=request)
+        with refusing_malformed():
+            authenticator = allauth_internals.complete_authentication(person, credential)
     except ValidationError:
         raise _refused(request, person=person, message=WRONG_PASSKEY) from None
     finally:
@@ -159,24 +161,25 @@ def prove_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> Non
     mark(request, method=Method.PASSKEY)
 
 
-def require_checked_owner(credential: dict[str, Any]) -> None:
+def require_checked_owner(credential: dict[str, Any], *, request: HttpRequest) -> None:
     """Raise ValidationError unless the key says, in what it signs, that it checked its owner.
 
     Asking for it is not enough: allauth keeps one challenge for all its forms, and one of a
     second factor or of a new key asks for less.
     """
-    answer = answer_of(credential)
+    answer = answer_of(credential, request=request)
     if not answer.response.authenticator_data.is_user_verified():
         raise ValidationError(WRONG_PASSKEY)
 
 
-def answer_of(credential: dict[str, Any]) -> AuthenticationResponse:
-    """What the browser said of a key, read. Raises ValidationError when that is no such answer."""
-    try:
+def answer_of(credential: dict[str, Any], *, request: HttpRequest) -> AuthenticationResponse:
+    """What the browser said of a key, read.
+
+    Raises ValidationError when that is no such answer, or one given to another origin.
+    """
+    with refusing_malformed():
         answer: AuthenticationResponse = allauth_internals.parse_authentication_response(credential)
-    except KeyError:
-        # An id without a raw id, which allauth does not reckon with.
-        raise ValidationError(WRONG_PASSKEY) from None
+        require_own_origin(answer.response.client_data, request)
     return answer
 
 

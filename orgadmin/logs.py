@@ -15,6 +15,8 @@ def logging_of(*, level: str) -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": level or "WARNING"},
         "loggers": {
             "connections": {"level": level or "INFO"},
+            # Django's own handlers would write each record a second time while DEBUG is on.
+            "django": {"handlers": []},
             # It would log the path of a webhook, which may be a secret of its own.
             "urllib3": {"level": "INFO"},
             # At INFO it would log paths; whether requests wait for a thread, it says at WARNING.

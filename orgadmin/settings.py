@@ -159,6 +159,7 @@ MIDDLEWARE = [
     "connections.sessions.SessionUseMiddleware",
     "connections.middleware.SignInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "connections.content_types.CharsetMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "connections.middleware.ReadOnlyMiddleware",
@@ -247,6 +248,7 @@ MFA_FORMS = {
     "authenticate": "connections.second_factors.AuthenticateForm",
     "authenticate_webauthn": "connections.second_factors.AuthenticateKeyForm",
     "login_webauthn": "connections.second_factors.LoginKeyForm",
+    "add_webauthn": "connections.second_factors.AddKeyForm",
     "activate_totp": "connections.second_factors.SetUpAppForm",
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]

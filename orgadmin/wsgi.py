@@ -2,8 +2,20 @@
 
 import os
 
-from django.core.wsgi import get_wsgi_application
+import django
+from django.core.handlers.wsgi import WSGIHandler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgadmin.settings")
+django.setup(set_prefix=False)
 
-application = get_wsgi_application()
+# Needs the settings.
+from connections.content_types import Request  # noqa: E402
+
+
+class Application(WSGIHandler):
+    """Django's own application, whose requests can be made whatever their Content-Type says."""
+
+    request_class = Request
+
+
+application = Application()

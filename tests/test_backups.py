@@ -19,6 +19,7 @@ from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
+from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker, Settings
 
@@ -29,6 +30,7 @@ from connections.models import (
     Credential,
     Deletion,
     Person,
+    PersonSession,
     Policy,
     SignInLink,
     State,
@@ -457,7 +459,7 @@ def test_sessions_links_and_workers_of_the_past_stay_in_the_past(
     at = timezone.now()
     session = connections[DEFAULT_DB_ALIAS].cursor()
     session.execute(
-        "INSERT INTO connections_personsession (session_key, session_data, expire_date) "
+        "INSERT INTO connections_personsession (key_hash, session_data, expire_date) "
         "VALUES ('key', 'data', '2099-01-01')"
     )
     SignInLink.objects.create(
@@ -531,3 +533,34 @@ def test_a_manifest_with_other_fields_is_none(tmp_path: Path) -> None:
     )
     with pytest.raises(BackupError, match="is no manifest"):
         read_manifest(tmp_path)
+
+
+def test_a_copy_holds_nothing_of_a_session(database: Path, tmp_path: Path) -> None:
+    client = Client()
+    client.force_login(make_person("ada"))
+    key = client.cookies[django_settings.SESSION_COOKIE_NAME].value
+    row = PersonSession.objects.get()
+    back_up(tmp_path / "backup")
+    before_migrating = copy_before_migrating(now=timezone.now())
+    assert before_migrating
+
+    stored = [one for one in database.parent.iterdir() if one.is_file()]
+    assert not [one.name for one in stored if key.encode() in one.read_bytes()]
+    for copy in (tmp_path / "backup/orgadmin.sqlite3", before_migrating):
+        held = copy.read_bytes()
+        for secret in (key, row.key_hash, row.session_data):
+            assert secret.encode() not in held
+    # The people who are signed in stay so.
+    assert PersonSession.objects.get() == row
+
+
+def test_sessions_end_when_their_keys_give_way_to_hashes(tmp_path: Path) -> None:
+    path = empty_database(tmp_path / "old.sqlite3", "connections", "0005")
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute(
+            "INSERT INTO connections_personsession (session_key, session_data, expire_date) "
+            "VALUES ('key', 'data', '2099-01-01')"
+        )
+    with working_on(path):
+        call_command("migrate", interactive=False, verbosity=0)
+        assert not PersonSession.objects.exists()

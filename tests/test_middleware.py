@@ -140,7 +140,7 @@ def test_no_statement_that_writes_passes_the_guard(reader: Client, sql: str) -> 
     [
         "SELECT 1",
         "WITH one AS (SELECT 1) SELECT * FROM one",
-        "DELETE FROM connections_personsession WHERE session_key = 'none'",
+        "DELETE FROM connections_personsession WHERE key_hash = 'none'",
         "DELETE FROM orgadmin_cache WHERE cache_key = 'none'",
     ],
 )

@@ -19,6 +19,8 @@ from connections.models import (
     AuditEvent,
     Credential,
     Deletion,
+    OrgConnectionKey,
+    OrgConnectionSnapshot,
     Person,
     Policy,
     Protection,
@@ -26,6 +28,7 @@ from connections.models import (
 )
 from connections.services.credentials import credential_access
 from connections.services.deletions import contradictions
+from connections.services.org_connections import protections
 from connections.services.record import audit
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
@@ -249,6 +252,47 @@ def test_protecting_what_is_out_of_reach_is_refused(
     }
     assert client_of(grace).post("/connections/protect/", typed).status_code == 404
     assert not Protection.objects.exists()
+
+
+def test_protecting_tells_nobody_whether_a_connection_is_there(
+    estate: Estate, grace: Person, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    """Hidden, never seen, hidden and protected, hidden and being deleted: all alike."""
+    client = client_of(grace)
+
+    def answer(connection_id: UUID) -> tuple[int, str]:
+        typed = {
+            "site": estate.hidden.site,
+            "connection_id": str(connection_id),
+            "reason": "It must stay.",
+        }
+        response = client.post("/connections/protect/", typed)
+        return response.status_code, without_tokens(response.content)
+
+    hidden, unused = answer(estate.connection_id), answer(uuid4())
+    assert hidden == unused
+    assert hidden[0] == 404
+    assert "No connection with this ID is visible to you." in hidden[1]
+    assert AuditEvent.objects.filter(code="access.refused").count() == 2
+    key = OrgConnectionKey(site=estate.hidden.site, connection_id=estate.connection_id)
+    protections.protect_connection(actor=person_actor(person=ada), key=key, reason="It must stay.")
+    assert answer(estate.connection_id) == unused
+    assert Protection.objects.count() == 1
+
+
+def test_who_is_limited_protects_what_they_see_and_others_any_id(
+    estate: Estate, grace: Person, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    seen = OrgConnectionSnapshot.objects.filter(credential=estate.own).latest("pk")
+    for person, connection_id in ((grace, seen.connection_id), (ada, uuid4())):
+        typed = {
+            "site": estate.own.site,
+            "connection_id": str(connection_id),
+            "reason": "It must stay.",
+        }
+        answer = client_of(person).post("/connections/protect/", typed)
+        assert answer.status_code == 303
+    assert Protection.objects.count() == 2
 
 
 def test_numbers_of_everything_are_for_who_sees_everything(

@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
+from connections.passkeys import PasskeyField
 from connections.secret import Secret
 
 
@@ -23,7 +24,7 @@ class StepUpForm(forms.Form):
     """A password, or what the browser says for a passkey; never rendered with a value."""
 
     password = PasswordField(required=False, strip=False)
-    passkey = forms.JSONField(required=False)
+    passkey = PasskeyField(required=False)
 
     def __init__(self, posted: QueryDict) -> None:
         super().__init__(posted, prefix="step_up")

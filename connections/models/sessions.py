@@ -7,9 +7,20 @@ from django.db import models
 from django.utils.crypto import salted_hmac
 
 
+def hash_of_session_key(session_key: str) -> str:
+    """What is stored in place of a session key, the value of the browser's cookie.
+
+    Keyed with SECRET_KEY: whoever reads the table, or a copy of it, can't sign in with it.
+    """
+    return salted_hmac("connections.session_key", session_key, algorithm="sha256").hexdigest()
+
+
 class PersonSession(AbstractBaseSession):
     """One browser's session; nobody's until somebody signs in."""
 
+    # The key itself, which AbstractBaseSession would store, is in the browser's cookie alone.
+    session_key = None  # type: ignore[assignment]
+    key_hash = models.CharField(max_length=64, primary_key=True)
     # No foreign key: a session from a backup may name somebody who is not there.
     person_id = models.UUIDField(null=True, db_index=True)
 
@@ -18,8 +29,8 @@ class PersonSession(AbstractBaseSession):
 
     @property
     def public_id(self) -> str:
-        """What stands for it in a page: its key would let in whoever reads it."""
-        return public_id_of(self.session_key)
+        """What stands for it in a page, which need not show the hash either."""
+        return public_id_of(self.key_hash)
 
     @classmethod
     def get_session_store_class(cls) -> Any:
@@ -30,8 +41,6 @@ class PersonSession(AbstractBaseSession):
         return SessionStore
 
 
-def public_id_of(session_key: str) -> str:
-    """An id from which the session's key cannot be found."""
-    return salted_hmac("connections.PersonSession", session_key, algorithm="sha256").hexdigest()[
-        :32
-    ]
+def public_id_of(key_hash: str) -> str:
+    """An id from which the stored hash cannot be found."""
+    return salted_hmac("connections.PersonSession", key_hash, algorithm="sha256").hexdigest()[:32]

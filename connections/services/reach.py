@@ -93,6 +93,22 @@ def require_connection(key: OrgConnectionKey, *, actor: Actor) -> None:
         refuse(actor=actor, subject=key)
 
 
+def require_visible_connection(key: OrgConnectionKey, *, actor: Actor) -> None:
+    """Raise OutOfReachError unless the actor can see this connection.
+
+    Stricter than `require_connection`: while anything is out of the actor's reach, an id that
+    nobody ever saw is refused like one that is hidden, by the same queries and on record. Else
+    the two could be told apart.
+    """
+    if not reach_of(actor).unseen:
+        return
+    of_it = {"site": key.site, "connection_id": key.connection_id}
+    snapshots = within(OrgConnectionSnapshot.objects.filter(**of_it), actor=actor)
+    deletions = within(Deletion.objects.filter(**of_it), actor=actor)
+    if not snapshots.exists() and not deletions.exists():
+        refuse(actor=actor, subject=key)
+
+
 def hidden_connections(keys: list[OrgConnectionKey], *, actor: Actor) -> set[OrgConnectionKey]:
     """Of these connections those that only credentials out of reach ever saw."""
     unseen = reach_of(actor).unseen

@@ -1,12 +1,15 @@
 """What is shown when something is refused, missing or broken."""
 
 import logging
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
+from django.core.signals import got_request_exception
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.template import Context, TemplateDoesNotExist, TemplateSyntaxError
+from django.template import Context
 from django.template.loader import get_template
 from django.views.decorators.csrf import requires_csrf_token
 
@@ -19,14 +22,42 @@ logger = logging.getLogger(__name__)
 NO_ROLE = "You are signed in, but you have no role yet, so there is nothing you may see here."
 
 
-@requires_csrf_token
+type _ErrorView = Callable[..., HttpResponse]
+
+
+def _error_page(view: _ErrorView) -> _ErrorView:
+    """Make an error handler safe to call whatever is wrong with the request.
+
+    It never reads the body, which may be what was refused. A fault of its own is answered with
+    the 500 page and logged here, where Django would log nothing or only what was refused.
+    """
+    view = requires_csrf_token(view)
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not hasattr(request, "_post"):
+            request._mark_post_parse_error()  # type: ignore[attr-defined]
+        try:
+            return view(request, *args, **kwargs)
+        except Exception:
+            logger.exception("The page for an error failed: %s", request.path)
+            got_request_exception.send(sender=None, request=request)
+            response = server_error(request)
+            # Else Django would log what was refused as the cause of this 500.
+            response._has_been_logged = True  # type: ignore[attr-defined]
+            return response
+
+    return answer
+
+
+@_error_page
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """400: the request makes no sense; what was wrong with it is only logged."""
     del exception
     return render(request, "400.html", {"request_id": request_id_of(request)}, status=400)
 
 
-@requires_csrf_token
+@_error_page
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403: which act is refused, and who can change that; on record."""
     person = signed_in_person(request)
@@ -53,7 +84,7 @@ def _record_denial(request: HttpRequest) -> None:
         logger.exception("A refusal could not be recorded.")
 
 
-@requires_csrf_token
+@_error_page
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404: nothing is at this address. The exception's text may name the database: not shown."""
     del exception
@@ -66,13 +97,14 @@ def server_error(request: HttpRequest) -> HttpResponse:
     context = {"request_id": request_id, "theme": "system", "messages": ()}
     try:
         body = get_template("500.html").template.render(Context(context))  # type: ignore[attr-defined]
-    except (TemplateDoesNotExist, TemplateSyntaxError):
+    except Exception:
+        logger.exception("The page for a fault of ours failed.")
         body = f"Org Admin failed. Its log holds more under the request id {request_id}."
         return HttpResponse(body, status=500, content_type="text/plain")
     return HttpResponse(body, status=500)
 
 
-@requires_csrf_token
+@_error_page
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """403 for a form whose token is missing or old: nothing was done, and how to go on."""
     del reason

@@ -24,17 +24,19 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
     policies.require(policies.can_protect(actor), "protect connections")
     data = request.POST if request.method == "POST" else None
     form = ProtectionForm(data, initial=request.GET.dict())
-    conflict = ""
+    conflict, is_visible = "", True
     if form.is_valid():
         typed = form.cleaned_data
         key = OrgConnectionKey(site=typed["site"], connection_id=typed["connection_id"])
         try:
-            reach.require_connection(key, actor=actor)
             protections.protect_connection(actor=actor, key=key, reason=typed["reason"])
         except InvalidInputError as error:
             form.add_service_errors(error)
         except ConflictError as error:
             conflict = str(error)
+        except reach.OutOfReachError:
+            is_visible = False
+            form.add_error("connection_id", protections.NOT_VISIBLE)
         else:
             if protections.is_being_sent(key):
                 messages.warning(request, "It is protected, but a DELETE is on its way just now.")
@@ -42,7 +44,7 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
                 messages.success(request, "It is protected: nobody can delete it here.")
             return SeeOther(connection_url(key))
     context = {"form": form, "conflict": conflict}
-    status = 409 if conflict else 422 if form.is_bound else 200
+    status = 409 if conflict else 404 if not is_visible else 422 if form.is_bound else 200
     return render(request, "connections/org_connection_protect.html", context, status=status)
 
 

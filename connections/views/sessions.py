@@ -9,7 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from connections.models import Person, PersonSession
+from connections.models import Person
+from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.services.people import sessions
 from connections.views.support import SeeOther, actor_of, signed_in_person
 from connections.wording.browsers import browser_words
@@ -75,4 +76,4 @@ def _self(request: HttpRequest) -> Person:
 
 
 def _current(request: HttpRequest) -> str:
-    return PersonSession(session_key=request.session.session_key or "").public_id
+    return public_id_of(hash_of_session_key(request.session.session_key or ""))

@@ -53,12 +53,45 @@
         submitter.dataset.word = submitter.textContent;
         submitter.textContent = word;
       }
+      if (!byHtmx(form)) lock(form);
     }, 0);
+    showInFlight(form);
+  }
+
+  /* From here to the answer nobody can know whether anything was sent: no way out says that nothing was. */
+  function showInFlight(form) {
+    for (const claim of unsentClaims(form)) claim.hidden = true;
+    for (const sentence of form.querySelectorAll("[data-in-flight-text]")) {
+      sentence.hidden = false;
+      announce(sentence.textContent.trim());
+    }
+  }
+
+  const unsentClaims = (form) => form.hasAttribute("data-confirm")
+    ? document.querySelectorAll("[data-cancel], [data-unsent]")
+    : form.querySelectorAll("[data-cancel]");
+  /* htmx reads the form only when it sends, which may be after asking for a new token. */
+  const byHtmx = (form) => "htmx" in window && form.hasAttribute("hx-post");
+
+  function lock(form) {
+    for (const control of form.elements) {
+      if (control.disabled || control.type === "hidden") continue;
+      control.disabled = true;
+      control.dataset.locked = "";
+    }
   }
 
   function markIdle(form) {
     delete form.dataset.inFlight;
     form.removeAttribute("aria-busy");
+    for (const sentence of form.querySelectorAll("[data-in-flight-text]")) {
+      sentence.hidden = true;
+      announce("");
+    }
+    for (const control of form.querySelectorAll("[data-locked]")) {
+      control.disabled = false;
+      delete control.dataset.locked;
+    }
     $("#progress")?.classList.remove("is-busy");
     for (const button of submitButtons(form)) {
       button.disabled = false;
@@ -213,6 +246,8 @@
 
   /* htmx */
   const isAct = (detail) => detail.requestConfig?.verb !== "get";
+  /* Our server did not do what was asked, and said so. 408 is a proxy that gave up waiting for it. */
+  const isRefusal = (status) => status >= 400 && status < 500 && status !== 408;
   const outcomeHeading = () => $("#outcome :is(h1, h2, h3)");
   let spoken = "";
 
@@ -228,10 +263,17 @@
     }
   });
 
+  document.addEventListener("htmx:beforeSend", (event) => {
+    const form = event.detail.requestConfig?.elt;
+    if (form?.matches?.("form[data-in-flight]")) lock(form);
+  });
+
   document.addEventListener("htmx:afterRequest", (event) => {
     /* A form that its answer replaced speaks through a parent; the request still knows it. */
     const form = event.detail.requestConfig?.elt?.closest?.("form");
-    if (form) markIdle(form);
+    if (!form) return;
+    markIdle(form);
+    if (isRefusal(event.detail.xhr.status)) for (const claim of unsentClaims(form)) claim.hidden = false;
   });
 
   document.addEventListener("htmx:afterSettle", (event) => {
@@ -275,7 +317,7 @@
     if (!isAct(event.detail) && asked?.hasAttribute("data-quiet")) return;
     /* Only a form that asks for the confirmation sends anything to Datadog. */
     const sending = isAct(event.detail) && asked?.closest("[data-confirm]");
-    const refused = status >= 400 && status < 500 && status !== 408;
+    const refused = isRefusal(status);
     const unsent = status === 401 || status === 403;
     if (unsent) tokenIsOld = true;
     const kind = unsent ? "refused-unsent" : status === 429 ? "too-often" : refused ? "refused" : record && sending ? "no-answer-deletion" : "no-answer";

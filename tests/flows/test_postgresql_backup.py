@@ -14,8 +14,13 @@ from tests.support.postgres import find_programs, throw_away_postgresql
 from tests.support.processes import ROOT, clean_environment, manage
 
 STORE = """
+from connections.sessions import SessionStore
 from tests.support.key_rings import stored_credential
 stored_credential()
+session = SessionStore()
+session["of whom"] = "somebody"
+session.create()
+print(session.session_key)
 """
 OPEN = """
 from connections.models import Credential
@@ -57,6 +62,7 @@ def env(server: str, tmp_path: Path) -> dict[str, str]:
     for arguments in (("migrate", "--verbosity=0"), ("shell", "--no-imports", "-c", STORE)):
         done = manage(*arguments, env=values)
         assert done.returncode == 0, done.stderr
+    values["SESSION_KEY"] = done.stdout.strip()
     psql = ["psql", "--command=CREATE DATABASE restored", server]
     subprocess.run(psql, env=values, check=True, capture_output=True)
     return values
@@ -82,6 +88,12 @@ def test_the_documented_commands_bring_a_database_back_that_its_key_ring_opens(
         ["sh", "-eu", "-c", script], env=env, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+    as_sql = ["pg_restore", "--file=-", str(tmp_path / "orgadmin.dump")]
+    dumped = subprocess.run(as_sql, env=env, check=True, capture_output=True, text=True).stdout
+    _, _, rows = dumped.partition("COPY public.connections_credential ")
+    assert rows
+    assert "COPY public.connections_personsession " not in dumped
+    assert env["SESSION_KEY"] not in dumped
     restored = env | {"DATABASE_URL": env["NEW_DATABASE_URL"]}
     opened = manage("shell", "--no-imports", "-c", OPEN, env=restored)
     assert (opened.returncode, opened.stderr) == (0, "")

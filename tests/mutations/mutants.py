@@ -735,8 +735,8 @@ SIGN_IN = (
     _mutant(
         "a passkey alone checks its owner",
         "connections/second_factors.py",
-        '            step_up.require_checked_owner(self.cleaned_data["credential"])\n',
-        "",
+        "step_up.require_checked_owner(self",
+        "step_up.answer_of(self",
         "tests/people/test_sign_in.py::test_one_merely_touched_does_not_even_for_the_challenge_of_"
         "somebodys_second_factor",
     ),
@@ -1046,6 +1046,181 @@ AVAILABILITY = (
     ),
 )
 
+SESSION_TESTS = "tests/people/test_sessions.py"
+
+UNREADABLE = "tests/hardening/test_unreadable.py"
+
+ORIGINS = "tests/people/test_passkey_origins.py"
+
+IN_FLIGHT = "tests/browser/test_in_flight.py"
+
+KNOWN_DEVICES = "tests/people/test_known_devices.py"
+
+APP_JS = "static/connections/app.js"
+
+PAGES_AND_INPUTS = (
+    _mutant(
+        "sessions are stored by a hash of their key",
+        "connections/models/sessions.py",
+        'salted_hmac("connections.session_key", session_key, algorithm="sha256").hexdigest()',
+        "session_key",
+        f"{SESSION_TESTS}::test_no_table_holds_the_value_of_the_cookie",
+        f"{SESSION_TESTS}::test_nothing_stored_of_a_session_signs_anybody_in_as_its_cookie",
+    ),
+    _mutant(
+        "copies of the database hold no sessions",
+        "connections/services/operations/backups.py",
+        "        _remove_sessions(target)\n",
+        "",
+        "tests/test_backups.py::test_a_copy_holds_nothing_of_a_session",
+    ),
+    _mutant(
+        "deleted sessions leave nothing in a copy's free pages",
+        "connections/services/operations/backups.py",
+        '        opened.execute("PRAGMA secure_delete = ON")\n',
+        '        opened.execute("PRAGMA secure_delete = OFF")\n',
+        "tests/test_backups.py::test_a_copy_holds_nothing_of_a_session",
+    ),
+    _mutant(
+        "sessions end when their keys give way to hashes",
+        "connections/migrations/0050_session_key_hashes.py",
+        """            sql="DELETE FROM connections_personsession",
+            reverse_sql=migrations.RunSQL.noop,
+""",
+        """            sql=migrations.RunSQL.noop,
+            reverse_sql=migrations.RunSQL.noop,
+""",
+        "tests/test_backups.py::test_sessions_end_when_their_keys_give_way_to_hashes",
+    ),
+    _mutant(
+        "Cancel is hidden while a DELETE is in flight",
+        APP_JS,
+        "    for (const claim of unsentClaims(form)) claim.hidden = true;\n",
+        "",
+        f"{IN_FLIGHT}::test_the_review_says_that_it_is_being_sent_and_offers_no_way_out",
+    ),
+    _mutant(
+        "the fields of a form are disabled while it is in flight",
+        APP_JS,
+        '    if (form?.matches?.("form[data-in-flight]")) lock(form);\n',
+        "",
+        f"{IN_FLIGHT}::test_the_review_says_that_it_is_being_sent_and_offers_no_way_out",
+    ),
+    _mutant(
+        "Cancel returns only with an answer that refuses",
+        APP_JS,
+        "    if (isRefusal(event.detail.xhr.status)) for",
+        "    for",
+        f"{IN_FLIGHT}::test_what_says_that_nothing_was_sent_stays_hidden_after_a_lost_answer",
+    ),
+    _mutant(
+        "error pages never read the body",
+        "connections/views/errors.py",
+        '        if not hasattr(request, "_post"):\n',
+        "        if False:\n",
+        f"{UNREADABLE}::test_too_many_fields_end_in_a_page_without_being_read_again",
+    ),
+    _mutant(
+        "an error page that fails logs its traceback",
+        "connections/views/errors.py",
+        '            logger.exception("The page for an error failed: %s", request.path)\n',
+        "",
+        f"{UNREADABLE}::test_a_fault_of_an_error_page_logs_its_traceback_once",
+    ),
+    _mutant(
+        "a fault is logged once",
+        "connections/views/errors.py",
+        "            response._has_been_logged = True  # type: ignore[attr-defined]\n",
+        "",
+        f"{UNREADABLE}::test_a_fault_of_the_page_for_a_bad_request_logs_its_traceback_once",
+    ),
+    _mutant(
+        "one handler writes Django's records",
+        "orgadmin/logs.py",
+        '            "django": {"handlers": []},\n',
+        "",
+        f"{UNREADABLE}::test_a_record_of_djangos_is_written_by_one_handler",
+    ),
+    _mutant(
+        "a charset other than UTF-8 is refused",
+        "connections/content_types.py",
+        '        if charset.lower() != "utf-8":\n',
+        "        if False:\n",
+        f"{UNREADABLE}::test_a_charset_other_than_utf_8_gets_a_400_page",
+    ),
+    _mutant(
+        "a request can be made whatever its Content-Type says",
+        "orgadmin/wsgi.py",
+        "    request_class = Request\n",
+        "    kind = Request\n",
+        f"{UNREADABLE}::test_the_charset_of_a_get_is_refused_before_its_query_is_read",
+        f"{UNREADABLE}::test_a_content_type_that_cannot_be_parsed_gets_a_400_page",
+    ),
+    _mutant(
+        "malformed passkeys are refused",
+        "connections/passkeys.py",
+        "    except _MALFORMED:\n",
+        "    except ZeroDivisionError:\n",
+        f"{UNREADABLE}::test_whatever_is_sent_for_a_key_is_refused_without_a_fault",
+    ),
+    _mutant(
+        "a passkey counts at our own origin alone",
+        "connections/passkeys.py",
+        "    if client_data.origin not in own_origins(request):\n",
+        "    if False:\n",
+        f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is",
+    ),
+    _mutant(
+        "a passkey is added at our own origin alone",
+        "connections/second_factors.py",
+        "                require_own_origin(said.client_data, context.request)\n",
+        "",
+        f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is",
+    ),
+    _mutant(
+        "a pattern of ALLOWED_HOSTS makes no origin",
+        "connections/passkeys.py",
+        "not in _exact_hosts():\n",
+        "in ():\n",
+        f"{ORIGINS}::test_a_host_that_only_a_pattern_allows_takes_no_passkey",
+    ),
+    _mutant(
+        "hidden and unused IDs are protected alike: not at all",
+        "connections/services/org_connections/protections.py",
+        "    reach.require_visible_connection(key, actor=actor)\n",
+        "    reach.require_connection(key, actor=actor)\n",
+        "tests/test_reach.py::test_protecting_tells_nobody_whether_a_connection_is_there",
+    ),
+    _mutant(
+        "strangers do not lock out a known browser",
+        "connections/accounts.py",
+        "return known_devices.device_for(request, login=login) or login.upper()",
+        "return login.upper()",
+        f"{KNOWN_DEVICES}::test_a_known_browser_signs_in_while_strangers_are_locked_out",
+    ),
+    _mutant(
+        "strangers at the same address do not either",
+        "connections/accounts.py",
+        "return known_devices.device_signing_in(request) or client_address(request)",
+        "return client_address(request)",
+        f"{KNOWN_DEVICES}::test_a_known_browser_signs_in_while_strangers_are_locked_out",
+    ),
+    _mutant(
+        "a browser is known for those alone who signed in in it",
+        "connections/known_devices.py",
+        "if login.upper() in names else",
+        "if names else",
+        f"{KNOWN_DEVICES}::test_it_is_known_for_those_alone_who_signed_in_in_it",
+    ),
+    _mutant(
+        "a new password makes a browser unknown",
+        "connections/known_devices.py",
+        "        if constant_time_compare(fingerprints[str(person.pk)], _fingerprint(person))\n",
+        "",
+        f"{KNOWN_DEVICES}::test_a_new_password_ends_it",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -1061,4 +1236,5 @@ MUTANTS = (
     *TRUE_SENTENCES,
     *ACCESS,
     *AVAILABILITY,
+    *PAGES_AND_INPUTS,
 )

@@ -5,13 +5,17 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
 
 from connections import clock as now
 from connections.actors import Actor, command_actor, person_actor
 from connections.models import AuditEvent, Person, PersonSession
+from connections.models.sessions import hash_of_session_key
 from connections.services.people import people, sessions
 from connections.wording.browsers import browser_words
 from tests.support.people import PASSWORD
@@ -32,6 +36,14 @@ def signed_in(person: Person, *, address: str = "127.0.0.1", agent: str = FIREFO
     return client
 
 
+def key_in(client: Client) -> str:
+    return client.cookies[settings.SESSION_COOKIE_NAME].value
+
+
+def hash_in(client: Client) -> str:
+    return hash_of_session_key(key_in(client))
+
+
 def is_signed_in(client: Client) -> bool:
     return client.get("/sessions/").status_code == 200
 
@@ -49,12 +61,38 @@ def test_the_page_shows_where_one_is_signed_in_and_which_session_is_this(ada: Pe
     assert len(shown_ids(page)) == 1
 
 
-def test_no_page_shows_the_key_of_a_session(ada: Person, root: Person) -> None:
-    here = signed_in(ada)
+def test_no_page_shows_the_key_of_a_session_or_its_hash(ada: Person, root: Person) -> None:
+    clients = [signed_in(ada), signed_in(ada), signed_in(root)]
+    page = clients[0].get("/sessions/").text
+    page += clients[2].get(reverse("person-detail", kwargs={"pk": ada.pk})).text
+    secrets = [secret for one in clients for secret in (hash_in(one), key_in(one))]
+    assert [secret for secret in secrets if secret in page] == []
+
+
+def test_no_table_holds_the_value_of_the_cookie(ada: Person) -> None:
+    client = signed_in(ada)
+    assert is_signed_in(client)
+    assert len(key_in(client)) == 32
+    tables = connection.introspection.table_names()
+    with connection.cursor() as cursor:
+        for table in tables:
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")  # noqa: S608
+            assert key_in(client) not in str(cursor.fetchall()), table
+
+
+def test_nothing_stored_of_a_session_signs_anybody_in_as_its_cookie(ada: Person) -> None:
     signed_in(ada)
-    page = here.get("/sessions/").text
-    page += signed_in(root).get(reverse("person-detail", kwargs={"pk": ada.pk})).text
-    assert [key for key in PersonSession.objects.values_list("pk", flat=True) if key in page] == []
+    row = PersonSession.objects.get()
+    for stored in (row.key_hash, row.public_id, row.session_data):
+        thief = Client()
+        thief.cookies[settings.SESSION_COOKIE_NAME] = stored
+        assert thief.get("/sessions/").status_code == 302
+
+
+def test_a_new_secret_key_ends_every_session(ada: Person, settings: Settings) -> None:
+    client = signed_in(ada)
+    settings.SECRET_KEY = "another secret key " * 3
+    assert client.get("/sessions/").status_code == 302
 
 
 def test_ending_one_signs_that_browser_out_and_is_recorded(ada: Person) -> None:
@@ -135,12 +173,12 @@ def test_signing_out_forgets_where_one_was(ada: Person) -> None:
 
 def test_sessions_that_ran_out_are_forgotten_and_open_ones_stay(ada: Person) -> None:
     old, new = signed_in(ada), signed_in(ada)
-    PersonSession.objects.filter(pk=old.session.session_key).update(
+    PersonSession.objects.filter(pk=hash_in(old)).update(
         expire_date=now.now() - timedelta(seconds=1)
     )
     assert len(sessions.sessions_of(person=ada)) == 1
     sessions.forget_ended()
-    assert list(PersonSession.objects.values_list("pk", flat=True)) == [new.session.session_key]
+    assert list(PersonSession.objects.values_list("pk", flat=True)) == [hash_in(new)]
 
 
 @pytest.mark.parametrize(

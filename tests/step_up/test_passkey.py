@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 from django.test import Client
-from pytest_django import Settings
 
 from connections import step_up
 from connections.models import AuditEvent, Person
@@ -81,10 +80,7 @@ def test_the_key_of_another_person_is_none(
     assert_refused(client, other.answer(challenge(client)))
 
 
-def test_an_answer_for_another_address_is_none(
-    ada: Person, late_client_of: ClientOf, settings: Settings
-) -> None:
-    settings.MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = False
+def test_an_answer_for_another_address_is_none(ada: Person, late_client_of: ClientOf) -> None:
     client, key = late_client_of(ada), SoftKey(ada)
     assert_refused(client, key.answer(challenge(client), origin="https://evil.example"))
 

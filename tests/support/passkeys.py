@@ -28,7 +28,7 @@ class SoftKey:
         Authenticator.objects.create(
             user=person,
             type=Authenticator.Type.WEBAUTHN,
-            data={"name": "Key", "credential": self._registration()},
+            data={"name": "Key", "credential": self.registration(websafe_encode(b"c" * 32))},
         )
 
     def answer(
@@ -53,16 +53,15 @@ class SoftKey:
     def _rp_id_hash(self) -> bytes:
         return hashlib.sha256(self._host.encode()).digest()
 
-    def _registration(self) -> dict[str, Any]:
+    def registration(self, challenge: str, *, origin: str = "https://testserver") -> dict[str, Any]:
+        """What the browser says when the key is added."""
         public = ES256.from_cryptography_key(self._key.public_key())  # type: ignore[no-untyped-call]
         credential = AttestedCredentialData.create(b"\0" * 16, self._id, public)
         data = AuthenticatorData.create(
             self._rp_id_hash, Flag.UP | Flag.UV | Flag.AT, 0, bytes(credential)
         )
         attestation = AttestationObject.create("none", data, {})
-        client = self._client_data(
-            "webauthn.create", websafe_encode(b"c" * 32), "https://testserver"
-        )
+        client = self._client_data("webauthn.create", challenge, origin)
         return self._said(
             {
                 "clientDataJSON": websafe_encode(client),

@@ -1,8 +1,9 @@
 """Backups of an SQLite database: made while the service writes, checked before they count.
 
 A backup is a directory with two files of mode 0600: the database, and a manifest that says what
-it is. The key ring is never in it, because the two together open every stored key. The manifest
-finds damage, not forgery: it is not signed.
+it is. The key ring is never in it, because the two together open every stored key. Sessions are
+not in it either: `restore` ends them anyway, and they say where people were signed in. The
+manifest finds damage, not forgery: it is not signed.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ from django.db.utils import load_backend
 from connections import __version__, clock
 from connections.actors import Actor
 from connections.encrypted_columns import key_ids_in_use
+from connections.models import PersonSession
 from connections.secret import Secret
 from connections.services.errors import ActError
 from connections.services.record import audit, erasable
@@ -212,16 +214,26 @@ def uri_of(file: Path) -> str:
 def copy_database(*, source: Path, target: Path) -> None:
     """Copy an SQLite file that others may be writing to a new file of mode 0600, and check it.
 
-    Raises OSError (also when there is a file at `target`), sqlite3.Error, and BackupError when
-    the copy is damaged; no copy is left then.
+    The copy holds no sessions. Raises OSError (also when there is a file at `target`),
+    sqlite3.Error, and BackupError when the copy is damaged; no copy is left then.
     """
     with closing(sqlite3.connect(f"{uri_of(source)}?mode=rw", uri=True)) as old:
         copy_from(old, target=target)
     try:
         check_integrity(target)
+        _remove_sessions(target)
     except BaseException:
         target.unlink()
         raise
+
+
+def _remove_sessions(copy: Path) -> None:
+    table = PersonSession._meta.db_table
+    with closing(sqlite3.connect(copy)) as opened, opened:
+        # Else the rows would stay readable in the file's free pages.
+        opened.execute("PRAGMA secure_delete = ON")
+        if opened.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table]).fetchone():
+            opened.execute(f"DELETE FROM {table}")  # noqa: S608 - the table's own name
 
 
 def copy_from(old: sqlite3.Connection, *, target: Path) -> None:

@@ -21,6 +21,7 @@ from connections.models import (
     Role,
     State,
 )
+from connections.services import reach
 from connections.services.errors import (
     BlockedError,
     ConflictError,
@@ -34,6 +35,7 @@ from connections.wording.times import at_words
 
 LONGEST_REASON = 4000
 NO_REASON_TO_PROTECT = "Say why it must stay."
+NOT_VISIBLE = "No connection with this ID is visible to you. Ask an administrator to protect it."
 NO_REASON_TO_LIFT = "Say why it may be deleted again."
 
 
@@ -41,12 +43,14 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
     """Say that nobody may delete this connection, from now on, until another person lifts it.
 
     What is being sent at this moment cannot be called back; the event says so. Raises
-    PermissionDenied, InvalidInputError, and ConflictError when it is protected already.
+    PermissionDenied, InvalidInputError, ConflictError when it is protected already, and
+    OutOfReachError, alike for a hidden connection and an id that nobody ever saw.
     """
     policies.require(policies.can_protect(actor), "protect connections")
     person = _person(actor)
     reason = _checked_reason(reason, missing=NO_REASON_TO_PROTECT)
     _check_site(key.site)
+    reach.require_visible_connection(key, actor=actor)
     try:
         with audit.act():
             # What `sending.claim` locks too: of a claim and a protection one comes first, and

@@ -50,8 +50,8 @@ def end_session(*, actor: Actor, person: Person, public_id: str) -> bool:
     A person ends their own, an administrator anybody's. Raises PermissionDenied.
     """
     _require(actor, person)
-    keys = [row.session_key for row, _ in _rows_of(person) if row.public_id == public_id]
-    return _end(keys, actor=actor, person=person) > 0
+    hashes = [row.pk for row, _ in _rows_of(person) if row.public_id == public_id]
+    return _end(hashes, actor=actor, person=person) > 0
 
 
 @audit.act()
@@ -61,8 +61,8 @@ def end_sessions(*, actor: Actor, person: Person, but: str = "") -> int:
     A person ends their own, an administrator anybody's. Raises PermissionDenied.
     """
     _require(actor, person)
-    keys = [row.session_key for row, _ in _rows_of(person) if row.public_id != but]
-    return _end(keys, actor=actor, person=person)
+    hashes = [row.pk for row, _ in _rows_of(person) if row.public_id != but]
+    return _end(hashes, actor=actor, person=person)
 
 
 def forget_ended() -> None:
@@ -81,8 +81,8 @@ def _require(actor: Actor, person: Person) -> None:
     policies.require(is_own or policies.can_administer(actor), "end sessions of others")
 
 
-def _end(keys: list[str], *, actor: Actor, person: Person) -> int:
-    count: int = PersonSession.objects.filter(pk__in=keys).delete()[0]
+def _end(hashes: list[str], *, actor: Actor, person: Person) -> int:
+    count: int = PersonSession.objects.filter(pk__in=hashes).delete()[0]
     if count:
         what = "A session" if count == 1 else f"{count} sessions"
         audit.record(

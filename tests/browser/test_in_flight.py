@@ -1,0 +1,205 @@
+"""While a DELETE is in flight no way out of the form says that nothing is sent."""
+
+import re
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from connections.models import Credential, Person, Policy, Role
+from sandbox import faults
+from sandbox.server import SandboxServer
+from tests.browser.desk import REASON, SOURCE, Desk
+from tests.browser.watch import Watch
+from tests.support.people import make_person
+
+SENTENCE = "Sending… Leaving this page doesn’t stop it; the result is recorded."
+# As long as it takes to look at the page.
+HELD_SECONDS = 3
+
+
+def form_of(page: Page) -> Locator:
+    return page.locator("form[data-confirm]:visible")
+
+
+def usable(form: Locator) -> list[str]:
+    """The names of the controls that can still be used."""
+    script = """form => [...form.elements].filter(one => one.type !== "hidden" && !one.disabled)
+        .map(one => one.name || one.textContent.trim())"""
+    return cast(list[str], form.evaluate(script))
+
+
+def hold(desk: Desk) -> None:
+    """Let Datadog keep the DELETE for a while before it answers."""
+    fault = faults.delayed(seconds=HELD_SECONDS)
+    desk.world.set_fault(fault=fault, connection_id=desk.connection.id)
+
+
+def expect_sending(page: Page) -> None:
+    form = form_of(page)
+    expect(form.get_by_text(SENTENCE)).to_be_visible()
+    expect(form.get_by_role("link", name="Cancel")).to_be_hidden()
+    assert usable(form) == []
+    # What the timeline says of earlier steps stays true.
+    claims = page.get_by_text(re.compile(r"^Nothing|\. Nothing|^No DELETE|[—;] nothing is sent"))
+    expect(claims.filter(visible=True)).to_have_count(0)
+    expect(page.locator("#live")).to_have_text(SENTENCE)
+
+
+def test_the_review_says_that_it_is_being_sent_and_offers_no_way_out(desk: Desk) -> None:
+    hold(desk)
+    desk.fill()
+    form = form_of(desk.page)
+    expect(form.get_by_role("link", name="Cancel")).to_be_visible()
+    expect(form.get_by_text(SENTENCE)).to_be_hidden()
+    desk.delete_button.click()
+
+    expect_sending(desk.page)
+    assert desk.world.wait_until(lambda: desk.sent() == 1)
+    expect_sending(desk.page)
+    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    # What was typed was sent, although its fields were disabled.
+    assert desk.deletion().reason == REASON
+    expect(desk.page.get_by_text(SENTENCE)).to_have_count(0)
+
+
+def fill_break_glass(desk: Desk, operator: Person) -> Locator:
+    """Ask for an approval, and fill the form that does without; the button that sends."""
+    Credential.objects.update(policy=Policy.ONE)
+    Person.objects.filter(pk=operator.pk).update(may_break_glass=True)
+    desk.page.goto(desk.review_path)
+    desk.page.get_by_label("Why?").fill(REASON)
+    desk.page.get_by_role("button", name="Ask for approval").click()
+    desk.page.get_by_text("Break glass", exact=False).first.click()
+    desk.page.get_by_label("Why can nobody be waited for?").fill(
+        "Card data leaks and nobody else is awake."
+    )
+    desk.page.get_by_label("To confirm, type").last.fill(SOURCE)
+    return desk.page.get_by_role("button", name="Break glass and delete")
+
+
+def test_breaking_glass_does_so_too(desk: Desk, operator: Person) -> None:
+    hold(desk)
+    fill_break_glass(desk, operator).click()
+
+    assert desk.world.wait_until(lambda: desk.sent() == 1)
+    expect_sending(desk.page)
+    expect(desk.outcome).to_have_attribute("data-state", "settled")
+
+
+def test_the_way_out_returns_with_an_answer_that_says_nothing_was_sent(
+    desk: Desk, watch: Watch
+) -> None:
+    desk.fill()
+    desk.page.get_by_label("To confirm, type").fill("something else")
+    watch.expect("status of 422")
+    desk.delete_button.click()
+
+    expect(desk.page.get_by_text("Nothing was sent. Please correct:")).to_be_visible()
+    form = form_of(desk.page)
+    expect(form.get_by_role("link", name="Cancel")).to_be_visible()
+    expect(form.get_by_text(SENTENCE)).to_be_hidden()
+    assert {"reason", "confirmation", "Delete connection"} <= set(usable(form))
+    assert desk.sent() == 0
+
+
+@pytest.mark.parametrize("status", [401, 403, 429])
+def test_a_refusal_that_leaves_the_form_in_place_gives_the_way_out_back(
+    desk: Desk, watch: Watch, status: int
+) -> None:
+    watch.expect(f"(status of|Code) {status}")
+    desk.fill()
+    answer_posts(desk.page, status=status)
+    desk.delete_button.click()
+
+    expect(desk.page.locator("[data-silent] h2")).to_be_focused()
+    form = form_of(desk.page)
+    expect(form.get_by_role("link", name="Cancel")).to_be_visible()
+    expect(form.get_by_text(SENTENCE)).to_be_hidden()
+    assert {"reason", "confirmation", "Delete connection"} <= set(usable(form))
+    expect(desk.page.get_by_label("Why?")).to_have_value(REASON)
+
+
+@pytest.mark.parametrize("status", [408, 500, 502])
+def test_an_answer_that_may_come_after_sending_does_not(
+    desk: Desk, watch: Watch, status: int
+) -> None:
+    watch.expect(f"(status of|Code) {status}")
+    desk.fill()
+    answer_posts(desk.page, status=status)
+    desk.delete_button.click()
+
+    expect(desk.page.get_by_role("link", name="Open record")).to_be_visible()
+    expect(form_of(desk.page).get_by_role("link", name="Cancel")).to_have_count(0)
+    expect(form_of(desk.page).get_by_text(SENTENCE)).to_be_hidden()
+
+
+def test_what_says_that_nothing_was_sent_stays_hidden_after_a_lost_answer(
+    desk: Desk, operator: Person, watch: Watch
+) -> None:
+    watch.expect("(status of|Code) 500")
+    button = fill_break_glass(desk, operator)
+    claim = desk.outcome.get_by_text("Nothing has been sent.")
+    expect(claim).to_be_visible()
+    answer_posts(desk.page, status=500)
+    button.click()
+
+    expect(desk.page.get_by_role("link", name="Open record")).to_be_visible()
+    expect(claim).to_be_hidden()
+
+
+def answer_posts(page: Page, *, status: int) -> None:
+    """Answer a POST before it reaches the server."""
+
+    def handle(route: Route) -> None:
+        if route.request.method == "POST":
+            route.fulfill(status=status, body="no", content_type="text/plain")
+        else:
+            route.continue_()
+
+    page.route("**/deletions/**", handle)
+
+
+def test_without_javascript_the_way_out_makes_no_claim(
+    operator: Person, sandbox: SandboxServer, open_as: Callable[..., Page]
+) -> None:
+    desk = Desk.at(sandbox=sandbox, page=open_as(operator, java_script_enabled=False))
+    desk.fill()
+
+    link = form_of(desk.page).get_by_role("link", name="Cancel")
+    assert link.text_content() == "Cancel"
+    expect(desk.page.get_by_text(SENTENCE)).to_be_hidden()
+
+
+def test_confirming_what_was_approved_does_so_too(desk: Desk, open_as: Callable[..., Page]) -> None:
+    hold(desk)
+    Credential.objects.update(policy=Policy.ONE)
+    desk.page.goto(desk.review_path)
+    desk.page.get_by_label("Why?").fill(REASON)
+    desk.page.get_by_role("button", name="Ask for approval").click()
+    expect(desk.outcome).to_have_attribute("data-state", "requested")
+    other = open_as(make_person("grace", Role.APPROVER))
+    other.goto(desk.page.url)
+    other.get_by_role("button", name="Approve").click()
+    expect(other.locator("#outcome")).to_have_attribute("data-state", "approved")
+    desk.page.reload()
+    expect(desk.page.get_by_text("Nothing has been sent.").first).to_be_visible()
+    desk.page.get_by_label("To confirm, type").fill(SOURCE)
+    desk.delete_button.click()
+
+    expect_sending(desk.page)
+    expect(desk.outcome).to_have_attribute("data-state", "settled")
+
+
+def test_a_request_says_what_it_does_and_offers_no_way_out(desk: Desk) -> None:
+    Credential.objects.update(policy=Policy.ONE)
+    desk.page.goto(desk.review_path)
+    desk.page.get_by_label("Why?").fill(REASON)
+    cancel = desk.page.get_by_role("link", name="Cancel")
+    expect(cancel).to_have_text("Cancel")
+    # The request leaves, and its answer never comes.
+    desk.page.evaluate("XMLHttpRequest.prototype.send = function () {}")
+    desk.page.get_by_role("button", name="Ask for approval").click()
+    expect(desk.page.get_by_text("Requesting… Leaving this page doesn’t stop it.")).to_be_visible()
+    expect(cancel).to_be_hidden()

@@ -1,0 +1,149 @@
+"""Failed sign-ins of strangers lock nobody out of a browser in which they signed in before."""
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from connections import known_devices
+from connections.actors import command_actor
+from connections.models import Person
+from connections.services.people import people
+from tests.support.passkeys import SoftKey
+from tests.support.people import PASSWORD
+from tests.support.second_factors import code_of, set_up_app
+
+pytestmark = pytest.mark.django_db
+LOGIN = "/accounts/login/"
+SECRET = "JBSWY3DPEHPK3PXP"
+COOKIE = "known-device"
+
+
+def signs_in(client: Client, login: str = "ada", password: str = PASSWORD) -> bool:
+    client.post(LOGIN, {"login": login, "password": password})
+    return "_auth_user_id" in client.session
+
+
+def known_browser(login: str = "ada", *, address: str = "127.0.0.1") -> Client:
+    """One in which the person signed in and out again."""
+    client = Client(REMOTE_ADDR=address)
+    assert signs_in(client, login)
+    client.post("/accounts/logout/")
+    return client
+
+
+def fail_as_strangers(login: str = "ada", *, times: int = 40, address: str = "127.0.0.1") -> None:
+    for _ in range(times):
+        assert not signs_in(Client(REMOTE_ADDR=address), login, "wrong")
+
+
+@pytest.mark.parametrize("login", ["ada", "ADA@example.com"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.7"])
+def test_a_known_browser_signs_in_while_strangers_are_locked_out(
+    ada: Person, address: str, login: str
+) -> None:
+    client = known_browser()
+    fail_as_strangers(login, address=address)
+    assert signs_in(client, login)
+    assert not signs_in(Client(REMOTE_ADDR="192.0.2.99"), login)
+
+
+def test_its_second_factor_is_taken_too(ada: Person) -> None:
+    client = known_browser()
+    set_up_app(ada, SECRET)
+    fail_as_strangers()
+    assert not signs_in(client)
+    client.post("/accounts/2fa/authenticate/", {"code": code_of(SECRET)})
+    assert "_auth_user_id" in client.session
+
+
+def test_its_passkey_is_taken_too(ada: Person) -> None:
+    client, key = known_browser(), SoftKey(ada)
+    address = "/accounts/2fa/webauthn/login/"
+    for _ in range(40):
+        Client().post(address, {"credential": "{}"})
+    headers = {"X-Requested-With": "XMLHttpRequest"}
+    options = client.get(address, headers=headers).json()["request_options"]
+    client.post(address, {"credential": key.answer(options["publicKey"]["challenge"])})
+    assert "_auth_user_id" in client.session
+
+
+def test_a_known_browser_has_the_same_limit_of_its_own(ada: Person, grace: Person) -> None:
+    client, other = known_browser(), known_browser()
+    for _ in range(5):
+        assert not signs_in(client, password="wrong")
+    assert not signs_in(client)
+    assert signs_in(other)
+    assert signs_in(Client(REMOTE_ADDR="192.0.2.99"))
+
+
+def test_it_is_known_for_those_alone_who_signed_in_in_it(ada: Person, grace: Person) -> None:
+    client = known_browser("grace")
+    fail_as_strangers()
+    assert not signs_in(client, "ada")
+
+
+def test_it_is_known_for_each_of_several(ada: Person, grace: Person) -> None:
+    client = known_browser("grace")
+    assert signs_in(client, "ada")
+    client.post("/accounts/logout/")
+    fail_as_strangers("ada")
+    fail_as_strangers("grace", address="192.0.2.7")
+    assert signs_in(client, "grace")
+    client.post("/accounts/logout/")
+    assert signs_in(client, "ada")
+
+
+def test_it_remembers_the_last_few_only(root: Person) -> None:
+    client = Client()
+    for number in range(8):
+        people.add_person(
+            actor=command_actor(),
+            username=f"person{number}",
+            email=f"person{number}@example.com",
+            roles=[],
+        )
+    for person in Person.objects.filter(username__startswith="person"):
+        person.set_password(PASSWORD)
+        person.save()
+        assert signs_in(client, person.username)
+        client.post("/accounts/logout/")
+    assert len(client.cookies[COOKIE].value) < 1000
+
+
+@pytest.mark.parametrize("change", ["password", "disabled"])
+def test_a_new_password_ends_it(ada: Person, change: str) -> None:
+    client = known_browser()
+    password = "quite another pass phrase"
+    if change == "password":
+        people.set_password(actor=command_actor(), person=ada, password=password)
+    else:
+        people.disable_person(actor=command_actor(), person=ada)
+        people.enable_person(actor=command_actor(), person=Person.objects.get(pk=ada.pk))
+        password = PASSWORD
+    fail_as_strangers(address="192.0.2.7")
+    assert not signs_in(client, password=password)
+
+
+@pytest.mark.parametrize("forged", ["{}x", "x{}", "", "a:b:c"])
+def test_a_cookie_that_is_not_ours_counts_for_nothing(ada: Person, forged: str) -> None:
+    client = known_browser()
+    client.cookies[COOKIE] = forged.format(client.cookies[COOKIE].value)
+    fail_as_strangers()
+    assert not signs_in(client)
+
+
+def test_the_cookie_is_for_the_server_alone_and_opens_nothing(
+    ada: Person, settings: Settings
+) -> None:
+    client = known_browser()
+    cookie = client.cookies[COOKIE]
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/")
+    assert not cookie["secure"]
+    assert cookie["max-age"] == known_devices.MAX_AGE.total_seconds()
+    thief = Client()
+    thief.cookies[COOKIE] = cookie.value
+    assert thief.get("/sessions/").status_code == 302
+    settings.SESSION_COOKIE_SECURE = True
+    client = Client()
+    client.post(LOGIN, {"login": "ada", "password": PASSWORD}, secure=True)
+    assert client.cookies["__Host-known-device"]["secure"]
