@@ -17,6 +17,9 @@ def logging_of(*, level: str) -> dict[str, Any]:
             "connections": {"level": level or "INFO"},
             # It would log the path of a webhook, which may be a secret of its own.
             "urllib3": {"level": "INFO"},
+            # At INFO it would log paths; whether requests wait for a thread, it says at WARNING.
+            "waitress": {"level": "WARNING"},
+            "waitress.queue": {"level": "ERROR"},
             "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         },
     }

@@ -1,5 +1,6 @@
 """What has to be right before the service answers: its port, its database, its static files."""
 
+import ipaddress
 import os
 import socket
 import sys
@@ -48,12 +49,24 @@ def address_of(listener: socket.socket, *, host: str) -> str:
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
-def gunicorn_arguments(listener: socket.socket) -> list[str]:
-    """The command line of the web server; orgadmin/gunicorn_conf.py holds the rest."""
-    return [
-        *(sys.executable, "-m", "gunicorn", "orgadmin.wsgi:application"),
-        *("--config", "python:orgadmin.gunicorn_conf", "--bind", f"fd://{listener.fileno()}"),
-    ]
+def web_server_arguments(listener: socket.socket) -> list[str]:
+    """The command line of a web server on this socket, which it inherits."""
+    return [sys.executable, "-m", "orgadmin.web_server", str(listener.fileno())]
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def trusted_networks() -> list[Network]:
+    """The networks of ORGADMIN_TRUSTED_PROXIES. Raises ValueError, which says what is wrong."""
+    everything = ["0.0.0.0/0", "::/0"]
+    names = everything if "*" in settings.TRUSTED_PROXIES else settings.TRUSTED_PROXIES
+    return [ipaddress.ip_network(name) for name in names]
+
+
+def is_within(address: str, networks: list[Network]) -> bool:
+    """Whether the address belongs to one of the networks."""
+    return any(ipaddress.ip_address(address) in network for network in networks)
 
 
 def has_pending_migrations() -> bool:

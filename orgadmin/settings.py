@@ -207,6 +207,10 @@ USE_I18N = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
 DATA_UPLOAD_MAX_NUMBER_FILES = 0
+# For the web server. It reads more than the limit above, so that a page can say what is wrong.
+WEB_MAX_BODY_SIZE = 4 * DATA_UPLOAD_MAX_MEMORY_SIZE
+WEB_REQUEST_SECONDS = 30  # for a request to arrive, and between two moves of a slow reader
+WEB_CONNECTIONS = 1000  # of each process
 
 # --- Signing in ---------------------------------------------------------------------------------
 
@@ -265,8 +269,8 @@ if not IS_LOCAL:
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_SECURE = True
     CSRF_COOKIE_NAME = "__Host-csrftoken"
-    # No SECURE_PROXY_SSL_HEADER, which would believe X-Forwarded-Proto from anybody: gunicorn
-    # (orgadmin/gunicorn_conf.py) sets the scheme where one of TRUSTED_PROXIES says so.
+    # No SECURE_PROXY_SSL_HEADER, which would believe X-Forwarded-Proto from anybody:
+    # orgadmin/web_server.py sets the scheme where one of TRUSTED_PROXIES says so.
 DEFAULT_EXCEPTION_REPORTER_FILTER = "connections.error_reports.HideKeysFilter"
 # Preload and includeSubDomains bind a whole domain, which is not this service's to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]

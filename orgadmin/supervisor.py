@@ -1,20 +1,21 @@
 """Child processes that live together and end together. It knows nothing of Django."""
 
 import ctypes
+import functools
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import Self
 
-# gunicorn lets its requests end for 60 s, since a DELETE to Datadog may take 30.
+# The web server lets its requests end for 60 s, since a DELETE to Datadog may take 30.
 GRACE_SECONDS = 65.0
 _LAST_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -27,10 +28,17 @@ class StopRequestedError(BaseException):
 
 @dataclass(frozen=True, kw_only=True)
 class Child:
-    """A process and what to call it."""
+    """A process, what to call it, and how to start it again if it may be started again."""
 
     name: str
     process: subprocess.Popen[bytes]
+    start_again: Callable[[], object] | None = None
+
+    @property
+    def end(self) -> str:
+        """How it ended, as the end of a sentence."""
+        code = self.process.returncode
+        return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
 
 
 class Together:
@@ -71,8 +79,12 @@ class Together:
         cwd: Path,
         pass_fds: Sequence[int] = (),
         stdout: int | None = None,
+        replace_when_killed: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start a process; `stdout` is as for Popen. Raises OSError when that is impossible.
+
+        With `replace_when_killed`, one that a signal ended is started again instead of being
+        reported by `wait`.
 
         It gets a process group of its own: Ctrl-C in a terminal reaches a whole group, and a
         web server that takes it at once would cut a deletion short.
@@ -86,14 +98,32 @@ class Together:
             stdout=stdout,
             process_group=0,
         )
-        child = Child(name=name, process=process)
+        start_again = functools.partial(
+            self.start,
+            name,
+            arguments,
+            env=env,
+            cwd=cwd,
+            pass_fds=pass_fds,
+            stdout=stdout,
+            replace_when_killed=True,
+        )
+        child = Child(
+            name=name, process=process, start_again=start_again if replace_when_killed else None
+        )
         self._children.append(child)
         threading.Thread(target=self._watch, args=(child,), daemon=True).start()
         return process
 
     def wait(self) -> Child:
         """Wait until one of the processes ends, and say which; the others are still running."""
-        return self._ended.get()
+        while True:
+            child = self._ended.get()
+            if child.start_again is None or child.process.returncode >= 0:
+                return child
+            _say(f"{child.name} was ended {child.end}: starting it again.")
+            self._children.remove(child)
+            child.start_again()
 
     def _watch(self, child: Child) -> None:
         child.process.wait()
@@ -121,7 +151,7 @@ class Together:
     def _signal_all(self, number: signal.Signals) -> None:
         for child in self._children:
             if child.process.poll() is None:
-                # The whole group, so that no web process outlives a killed gunicorn.
+                # The whole group, so that nothing that a killed child started outlives it.
                 target = os.killpg if number == signal.SIGKILL else os.kill
                 target(child.process.pid, number)
 
@@ -145,7 +175,9 @@ def end_with_parent(parent: int) -> None:
 def run_until_one_ends(together: Together) -> int:
     """Wait for a process that ends by itself, say so in a line, and give the exit code 1."""
     child = together.wait()
-    code = child.process.returncode
-    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-    print(f"{child.name} ended by itself {how}: stopping the rest.", file=sys.stderr)  # noqa: T201 - also where logging is not set up
+    _say(f"{child.name} ended by itself {child.end}: stopping the rest.")
     return 1
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - also where logging is not set up

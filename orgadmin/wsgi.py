@@ -1,4 +1,4 @@
-"""The WSGI entry that gunicorn serves."""
+"""The WSGI entry that orgadmin/web_server.py serves."""
 
 import os
 

@@ -97,6 +97,27 @@ def test_it_fails_when_one_of_its_processes_dies(tmp_path: Path) -> None:
         assert process.wait_for_line("The worker ended by itself by SIGKILL")
 
 
+def test_a_web_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    with serving_process(tmp_path) as process:
+        port = port_of(process)
+        get(port, "/healthz")
+        web_server = process.children()[0]
+        os.kill(web_server, signal.SIGKILL)
+        assert process.wait_for_line("The web server was ended by SIGKILL: starting it again.")
+        assert get(port, "/healthz") == (200, "ok\n")
+        assert len(process.children()) == 2
+        assert process.end() == 0
+
+
+@pytest.mark.parametrize("proxies", ["proxy.example.org", "10.0.0.1/8"])
+def test_a_trusted_proxy_that_is_no_address_is_one_clear_line(tmp_path: Path, proxies: str) -> None:
+    env = clean_environment(data_dir=tmp_path, PORT="0", ORGADMIN_TRUSTED_PROXIES=proxies)
+    done = manage("serve", env=env)
+    assert done.returncode == 1
+    assert done.stderr.startswith("CommandError: ORGADMIN_TRUSTED_PROXIES: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_port_in_use_is_one_clear_line_and_makes_no_database(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -49,15 +49,12 @@ def served(folder: Path, certificate: Certificate) -> Iterator[tuple[str, str]]:
             ORGADMIN_EXTRA_SITES=",".join(f"{words[1]}={words[-1]}" for words in sites),
             ORGADMIN_REQUIRE_MFA="false",
         )
-        command = [sys.executable, "-m", "gunicorn", "orgadmin.wsgi:application", "--threads=8"]
-        command += [f"--certfile={certificate.bundle}", f"--keyfile={certificate.key}"]
-        command += [f"--bind=127.0.0.1:{port}", "--no-control-socket"]
+        command = [sys.executable, "-m", "tests.hardening.https_server", str(port)]
+        command += [str(certificate.bundle), str(certificate.key)]
         with Running(command, env=strict) as server:
-            server.wait_for_line("Listening at")
+            server.wait_for_line("Listening")
             password = demo.wait_for_line("the password is").split()[-3]
             yield f"https://127.0.0.1:{port}", password
-            # Its workers hold its output open, and outlive it when it is killed.
-            server.end()
 
 
 def signed_in(address: str, *, username: str, password: str, trust: Path) -> str:

@@ -36,6 +36,10 @@ class Command(OrgAdminCommand):
             end_with_parent(options["end_with_parent"])
         if not settings.STATIC_IS_COLLECTED:
             _start_again_with_collected_static_files()
+        try:
+            serving.trusted_networks()
+        except ValueError as error:
+            raise CommandError(f"ORGADMIN_TRUSTED_PROXIES: {error}.") from None
         host, port = os.environ.get("ORGADMIN_BIND", "127.0.0.1"), _port()
         try:
             listener = serving.listen(host=host, port=port)
@@ -45,16 +49,19 @@ class Command(OrgAdminCommand):
         own_address = serving.address_of(listener, host=host)
         code = 0
         env = os.environ | {"ORGADMIN_SUPERVISOR": str(os.getpid())}
-        with Together() as together:
-            together.start(
-                "The web server",
-                serving.gunicorn_arguments(listener),
-                env=env,
-                cwd=settings.BASE_DIR,
-                pass_fds=[listener.fileno()],
-            )
-            # Kept open here, a dead web server's port would still take connections.
-            listener.close()
+        # The port closes here when the service is told to stop, and a web server's copy when that
+        # has nothing left to do.
+        with Together() as together, listener:
+            # With SQLite one process writes, so that its writers wait for each other in one place.
+            for _ in range(1 if settings.DATABASE_IS_SQLITE else 2):
+                together.start(
+                    "The web server",
+                    serving.web_server_arguments(listener),
+                    env=env,
+                    cwd=settings.BASE_DIR,
+                    pass_fds=[listener.fileno()],
+                    replace_when_killed=True,
+                )
             together.start(
                 "The worker",
                 [sys.executable, "manage.py", "worker", "--end-with-parent", str(os.getpid())],
