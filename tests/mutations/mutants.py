@@ -879,6 +879,74 @@ FOUR_EYES = (
     ),
 )
 
+WEB_SERVER = "orgadmin/web_server.py"
+SERVING = "tests/run/test_web_server.py"
+AVAILABILITY = (
+    _mutant(
+        "a request has a limited time to arrive",
+        WEB_SERVER,
+        "            self.handle_close()\n",
+        "            pass\n",
+        f"{SERVING}::test_a_request_that_takes_too_long_to_arrive_is_cut",
+    ),
+    _mutant(
+        "more bytes give a request no more time",
+        WEB_SERVER,
+        "        if not self._has_begun:\n",
+        "        if True:\n",
+        f"{SERVING}::test_a_request_that_takes_too_long_to_arrive_is_cut",
+    ),
+    _mutant(
+        "a client that stops reading is cut",
+        WEB_SERVER,
+        "        if not self.total_outbufs_len:\n",
+        "        if True:\n",
+        f"{SERVING}::test_a_stream_is_made_no_faster_than_it_is_read_and_ends_when_nobody_reads",
+    ),
+    _mutant(
+        "connections that wait give way to new ones",
+        WEB_SERVER,
+        "                min(waiting, key=lambda one: one.waiting_since).will_close = True\n",
+        "                pass\n",
+        f"{SERVING}::test_when_all_connections_are_taken_those_that_wait_give_way",
+    ),
+    _mutant(
+        "the web server ends after its requests",
+        WEB_SERVER,
+        "        return bool(self.requests) or self.total_outbufs_len > 0\n",
+        "        return self.total_outbufs_len > 0\n",
+        f"{SERVING}::test_when_stopping_a_request_ends_though_its_client_has_left",
+    ),
+    _mutant(
+        "the page after a request is served when stopping",
+        WEB_SERVER,
+        "                followed_at = time.monotonic() + FOLLOW_SECONDS\n",
+        "                followed_at = time.monotonic()\n",
+        f"{SERVING}::test_when_stopping_a_running_request_ends_and_the_page_after_it_is_served",
+    ),
+    _mutant(
+        "nothing is begun when stopping",
+        WEB_SERVER,
+        "            if self.is_stopping and ",
+        "            if False and ",
+        f"{SERVING}::test_when_stopping_a_running_request_ends_and_the_page_after_it_is_served",
+    ),
+    _mutant(
+        "only a trusted proxy names the scheme",
+        WEB_SERVER,
+        'serving.is_within(environ["REMOTE_ADDR"], networks) and ',
+        "",
+        f"{SERVING}::test_the_scheme_is_what_a_trusted_proxy_says_and_the_address_is_the_peers",
+    ),
+    _mutant(
+        "starting downloads nothing",
+        "run",
+        '    if [ ! -e "$venv" ]; then\n',
+        "    if true; then\n",
+        "tests/run/test_script.py::test_what_serves_asks_for_an_install_and_downloads_nothing",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -891,4 +959,5 @@ MUTANTS = (
     *BUNDLES,
     *SIGN_IN,
     *FOUR_EYES,
+    *AVAILABILITY,
 )
