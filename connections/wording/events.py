@@ -40,6 +40,7 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "deletion.requested": ("Asked for", "info", "person"),
     "deletion.approved": ("Approved; nothing was sent", "info", "check"),
     "deletion.declined": ("Declined", "muted", "cross"),
+    "deletion.approvals_lapsed": ("Approvals lapsed; no new DELETE was sent", "muted", "clock"),
     "deletion.glass_broken": ("Glass broken: sent without approval", "danger", "warning"),
     "deletion.glass_reviewed": ("The broken glass was reviewed", "info", "eye"),
     "deletion.withdrawn": ("Withdrawn; nothing is sent", "muted", "minus"),
@@ -172,5 +173,7 @@ def next_words(deletion: Deletion, *, is_being_read: bool = False) -> EventWords
         return EventWords(title="Read again, then sent", tone="muted", icon="eye")
     if deletion.state == State.REQUESTED and deletion.needs_approval:
         return EventWords(title="Another person approves", tone="muted", icon="people")
+    if deletion.state == State.STILL_PRESENT and deletion.lacks_approvals:
+        return EventWords(title="Approve again, or close", tone="muted", icon="people")
     title, icon = _NEXT[State(deletion.state)]
     return EventWords(title=title, tone="muted", icon=icon)

@@ -1,10 +1,11 @@
 """What is said of a deletion that is still open."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from connections.datadog.errors import Cause as DatadogCause
 from connections.datadog.errors import Verdict
-from connections.models import Approval, Attempt, Cause, Deletion, Policy, State
+from connections.models import Attempt, Cause, Deletion, Policy, State
 from connections.wording.causes import cause_words
 from connections.wording.effects import names_in_words
 from connections.wording.said import Said, attempt_words, quotes_of
@@ -24,6 +25,10 @@ def say(
     """The words for an open deletion."""
     if deletion.state == State.REQUESTED and deletion.needs_approval:
         return _needs_approval(deletion, approvers=approvers, may_approve=may_approve)
+    if deletion.state == State.STILL_PRESENT and deletion.policy != Policy.NONE:
+        return _still_present_with_approval(
+            deletion, approvers=None if may_approve else approvers, attempts=attempts
+        )
     return _SAY[State(deletion.state)](deletion, attempts)
 
 
@@ -36,8 +41,7 @@ def say_being_read() -> Said:
 
 
 def _approved_by(deletion: Deletion) -> list[str]:
-    decided = deletion.approvals.all()
-    return [one.approver_name for one in decided if one.decision == Approval.Decision.APPROVED]
+    return [one.approver_name for one in deletion.current_approvals]
 
 
 def _needs_approval(
@@ -220,6 +224,33 @@ def _still_present(deletion: Deletion, attempts: list[Attempt]) -> Said:
             Step.CHECK,
             Step.CLOSE,
         ),
+    )
+
+
+def _still_present_with_approval(
+    deletion: Deletion, *, approvers: tuple[str, ...] | None, attempts: list[Attempt]
+) -> Said:
+    """What another DELETE needs: approvals of its own, then the requester's confirmation."""
+    said = _still_present(deletion, attempts)
+    given, until = _approved_by(deletion), at_words(deletion.expires_at)
+    shows_it = said.lines[0]
+    if not deletion.lacks_approvals:
+        by = names_in_words(given) or deletion.glass_broken_by_name
+        counts = f" This counts until {until}." if deletion.expires_at else ""
+        approved = f"{by} approved another DELETE." if given else f"{by} used break glass."
+        return replace(said, lines=(shows_it, f"{approved}{counts}", *said.lines[1:]))
+    needed = Policy(deletion.policy).approvals_needed
+    so_far = f": {names_in_words(given)}" if given else ""
+    return replace(
+        said,
+        lines=(
+            shows_it,
+            "Another DELETE needs approval again: an approval covers one sending.",
+            f"{len(given)} of {needed} approvals{so_far}.",
+            f"Approvals lapse at {until}." if given and deletion.expires_at else "",
+            "" if approvers is None else _can_approve(approvers),
+        ),
+        steps=(Step.APPROVE, Step.DECLINE, Step.BREAK_GLASS, Step.CHECK, Step.CLOSE),
     )
 
 
