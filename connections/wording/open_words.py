@@ -238,7 +238,9 @@ def _still_present_with_approval(
         by = names_in_words(given) or deletion.glass_broken_by_name
         counts = f" This counts until {until}." if deletion.expires_at else ""
         approved = f"{by} approved another DELETE." if given else f"{by} used break glass."
-        return replace(said, lines=(shows_it, f"{approved}{counts}", *said.lines[1:]))
+        # Whoever has not decided may still object.
+        steps = (*said.steps, Step.DECLINE) if given else said.steps
+        return replace(said, lines=(shows_it, f"{approved}{counts}", *said.lines[1:]), steps=steps)
     needed = Policy(deletion.policy).approvals_needed
     so_far = f": {names_in_words(given)}" if given else ""
     return replace(

@@ -49,6 +49,7 @@ def approve_deletion(
         raise ConflictError(f"{_NOT_WHAT_WAS_ASKED[look.found]} {transitions.not_sent(deletion)}")
     with audit.act():
         _lock(deletion)
+        _check_awaits_approval(deletion)
         _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
         given = transitions.approvals_given(deletion).count()
         _note_approval(
@@ -113,7 +114,6 @@ def _lock(deletion: Deletion) -> None:
     """One decision at a time: of two approvers at once the second must count the first."""
     Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
     deletion.refresh_from_db()
-    _check_awaits_approval(deletion)
 
 
 def who_can_approve(*, deletion: Deletion) -> list[str]:
@@ -136,9 +136,10 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
     if not has_words(reason):
         raise InvalidInputError({"reason": "Say why you decline it."})
     reconciliation.lapse_approvals(deletion=deletion, actor=actor)
-    _check_awaits_approval(deletion)
+    _check_can_be_declined(deletion)
     with audit.act():
         _lock(deletion)
+        _check_can_be_declined(deletion)
         _decide(
             deletion=deletion,
             actor=actor,
@@ -183,6 +184,13 @@ def _check_awaits_approval(deletion: Deletion) -> None:
     )
     if is_over or not transitions.awaits_approval(deletion):
         raise ConflictError("It does not wait for approval any more. Look at its state.")
+
+
+def _check_can_be_declined(deletion: Deletion) -> None:
+    # What is still present cannot be withdrawn, so it can be declined after enough approvals too.
+    if deletion.state == State.STILL_PRESENT and deletion.needs_approval:
+        return
+    _check_awaits_approval(deletion)
 
 
 def _decide(
