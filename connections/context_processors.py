@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Exists, F, OuterRef, Q
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
 from connections import policies, provider_sign_in
 from connections.actors import Actor
-from connections.models import Deletion, Person, ProviderAccount, State
+from connections.models import Approval, Deletion, Person, Policy, ProviderAccount, State
 from connections.services.people import provider_accounts
 from connections.views.step_up import question_of
 from connections.views.support import actor_of, signed_in_person
@@ -80,11 +81,20 @@ def _is_current(request: HttpRequest, url: str) -> bool:
 def _waiting_for(actor: Actor) -> int:
     """How many deletions wait for this person's yes or no: asked by others, not yet decided."""
     person, beyond = actor.person, policies.reach_of(actor).unapprovable
-    waiting = Deletion.objects.filter(state=State.REQUESTED, settled_at=None, glass_broken_at=None)
-    waiting = waiting.exclude(policy="none")
+    this_round = Approval.objects.filter(deletion=OuterRef("pk"), round=OuterRef("approval_round"))
+    given = this_round.filter(decision=Approval.Decision.APPROVED).order_by()
+    waiting = Deletion.objects.filter(
+        # After a sending without effect, for as long as this round lacks approvals.
+        Q(state=State.REQUESTED)
+        | Q(state=State.STILL_PRESENT, policy=Policy.ONE) & ~Exists(given)
+        | Q(state=State.STILL_PRESENT, policy=Policy.TWO) & ~Exists(given[1:2]),
+        settled_at=None,
+    )
+    waiting = waiting.exclude(policy=Policy.NONE).exclude(glass_round=F("approval_round"))
     if beyond:
         waiting = waiting.exclude(credential__in=beyond)
-    return waiting.exclude(requested_by=person).exclude(approvals__approver=person).count()
+    decided = this_round.filter(approver=person)
+    return waiting.exclude(requested_by=person).exclude(Exists(decided)).count()
 
 
 def _provider_account(person: Person | None) -> ProviderAccount | None:

@@ -96,7 +96,7 @@ def database(db: None, migrated: Path, tmp_path: Path, settings: Settings) -> It
     connections[DEFAULT_DB_ALIAS] = tests_own
 
 
-def stored_deletion(state: State = State.REQUESTED) -> Deletion:
+def stored_deletion(state: State = State.REQUESTED, *, policy: Policy = Policy.NONE) -> Deletion:
     credential = Credential.objects.first() or stored_credential()
     return Deletion.objects.create(
         request_id=uuid4(),
@@ -106,7 +106,7 @@ def stored_deletion(state: State = State.REQUESTED) -> Deletion:
         credential_name=credential.name,
         is_reviewed=True,
         reason="no longer needed",
-        policy=Policy.NONE,
+        policy=policy,
         state=state,
         requested_at=timezone.now(),
         requested_by_name="Ada",
@@ -451,6 +451,21 @@ def test_what_could_have_been_sent_since_is_closed_without_knowing(
     assert found == expected
     closed = Deletion.objects.filter(outcome="unresolved")
     assert all("restored from a backup" in deletion.settled_reason for deletion in closed)
+
+
+def test_approvals_that_may_have_been_used_since_do_not_count(
+    database: Path, migrated: Path, tmp_path: Path
+) -> None:
+    held = {stored_deletion(State.STILL_PRESENT, policy=one).pk: one for one in Policy}
+    back_up(tmp_path / "backup")
+    start_anew(database, migrated)
+
+    restore(tmp_path / "backup")
+
+    for deletion in Deletion.objects.all():
+        needs_approval = held[deletion.pk] != Policy.NONE
+        assert deletion.approval_round == (2 if needs_approval else 1)
+        assert deletion.state == State.STILL_PRESENT
 
 
 def test_sessions_links_and_workers_of_the_past_stay_in_the_past(

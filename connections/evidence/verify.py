@@ -516,12 +516,16 @@ def _asking(row: dict[str, Any], asked: Event) -> list[str]:
 
 def _people(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     wrong = []
-    approved = [one for one in events if one.code == "deletion.approved"]
+    # Of what was sent last; before anything is sent, those so far.
+    approved = approvals_of(_last(events, "deletion.sending"), events)
     if sorted(row.get("approved_by") or []) != sorted(one.actor for one in approved):
         wrong.append("approved_by")
-    enough = [one for one in approved if one.details.get("state") == "approved"]
+    enough = [one for one in approved if one.details.get("missing") == 0]
     if not _is_near(row.get("approved_at"), enough[-1] if enough else None):
         wrong.append("approved_at")
+    rounds = rounds_of(events)
+    if any(one.details.get("approval_round", n) != n for one, n in zip(events, rounds)):
+        wrong.append("approval_round")
     confirmed = _last(events, "deletion.confirmed")
     if (row.get("confirmed_by") or "") != (confirmed.actor if confirmed else ""):
         wrong.append("confirmed_by")
@@ -598,6 +602,11 @@ def _attempts(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     if [one.get("number") for one in rows] != list(sent):
         return ["its attempts are not those that the events tell of"]
     wrong = [str(one["number"]) for one in rows if not _is_told(one, sent, answered)]
+    for one, sending in zip(rows, sent.values()):
+        names = sorted(each.actor for each in approvals_of(sending, events))
+        # A bundle that was made before attempts named their approvers has none to compare.
+        if sorted(one.get("approved_by", names)) != names:
+            wrong.append(str(one["number"]))
     last = rows[-1] if rows else {"http_status": None, "errors": []}
     if any(row.get(key) != last.get(key) for key in ("http_status", "errors")):
         wrong.append(str(last.get("number")))
@@ -623,17 +632,69 @@ def _is_told(one: dict[str, Any], sent: dict[Any, Event], answered: dict[Any, Ev
     )
 
 
-def had_its_approvals(events: Sequence[Event]) -> bool | None:
-    """Whether enough other people approved before it was sent; None when that was not needed."""
+def rounds_of(events: Sequence[Event]) -> list[int]:
+    """The round of approvals that each event is in, counted from 1.
+
+    A round ends when it is unknown what a sending did, and when its approvals were declined or
+    lapsed after that. It is told by what happened, whatever number an event names.
+    """
+    rounds, number, state = [], 1, "requested"
+    for event in events:
+        rounds.append(number)
+        before, state = state, str(event.details.get("state", state))
+        is_declined = event.code == "deletion.declined" and state == "still_present"
+        if (
+            event.code == "deletion.approvals_lapsed"
+            or is_declined
+            or (state == "unknown" and before != "unknown")
+        ):
+            number += 1
+    return rounds
+
+
+def approvals_of(sending: Event | None, events: Sequence[Event]) -> list[Event]:
+    """The approvals in the round of a sending and before it; with None those of the first round."""
+    rounds = dict(zip((one.seq for one in events), rounds_of(events)))
+    number = rounds[sending.seq] if sending else 1
+    approved = [one for one in events if one.code == "deletion.approved"]
+    return [
+        one
+        for one in approved
+        if rounds[one.seq] == number and (sending is None or one.seq < sending.seq)
+    ]
+
+
+def sent_without_approvals(events: Sequence[Event]) -> list[Event] | None:
+    """Each sending before which too few other people approved it, in its own round.
+
+    None when nothing was sent, or no approval was needed.
+    """
     asked = events[0].details
     needed = _NEEDED.get(str(asked.get("policy")), 0)
-    approvers: set[Any] = set()
-    for event in events:
-        if event.code == "deletion.approved" and event.actor_id != asked.get("requested_by"):
-            approvers.add(event.actor_id)
-        if event.code == "deletion.sending" and needed:
-            return len(approvers) >= needed
-    return None
+    sent = [one for one in events if one.code == "deletion.sending"]
+    if not needed or not sent:
+        return None
+    lacking = []
+    for sending in sent:
+        approvers = {one.actor_id for one in approvals_of(sending, events)}
+        if len(approvers - {asked.get("requested_by")}) < needed:
+            lacking.append(sending)
+    return lacking
+
+
+def had_its_approvals(events: Sequence[Event]) -> bool | None:
+    """Whether enough other people approved each sending; None when that was not needed."""
+    lacking = sent_without_approvals(events)
+    return None if lacking is None else not lacking
+
+
+def broken_glass_for(sending: Event, events: Sequence[Event]) -> Event | None:
+    """The breaking of glass that replaced the approvals of a sending, if there was one."""
+    rounds = dict(zip((one.seq for one in events), rounds_of(events)))
+    broken = _last(events, "deletion.glass_broken")
+    if broken is None or broken.seq > sending.seq:
+        return None
+    return broken if rounds[broken.seq] == rounds[sending.seq] else None
 
 
 def _last(events: Sequence[Event], code: str) -> Event | None:
@@ -1135,13 +1196,16 @@ class Verification:
             page.meet(page_section(row, events))
             found = differences(row, events)
             require(not found, f"Deletion {name} does not say what its events say: {found[:3]}.")
-            approved = had_its_approvals(events)
-            self.under_four_eyes += approved is not None
-            self.four_eyes += bool(approved)
-            if approved is False:
-                broken = _last(events, "deletion.glass_broken")
+            lacking = sent_without_approvals(events)
+            self.under_four_eyes += lacking is not None
+            self.four_eyes += lacking == []
+            for sending in lacking or []:
+                broken = broken_glass_for(sending, events)
                 why = f": glass was broken by {broken.actor}" if broken else ""
-                self.unsure.append(f"Deletion {name} was sent without enough approvals{why}.")
+                number = sending.details.get("attempt")
+                self.unsure.append(
+                    f"Deletion {name}, attempt {number}, was sent without enough approvals{why}."
+                )
             outcome = row["outcome"] or ""
             self.count, self.counts[outcome] = self.count + 1, self.counts.get(outcome, 0) + 1
             yield name

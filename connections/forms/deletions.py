@@ -126,6 +126,11 @@ class GlassReviewForm(forms.Form):
 
 
 class ApprovalForm(forms.Form):
-    """Which text was approved, by its digest."""
+    """Which text was approved, by its digest, and for which sending, by the round."""
 
     digest = forms.CharField(required=False)
+    approval_round = forms.IntegerField(required=False)
+
+    def clean_approval_round(self) -> int:
+        """The round that the page showed; a form without one is of the first."""
+        return self.cleaned_data["approval_round"] or 1

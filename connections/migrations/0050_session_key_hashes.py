@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("connections", "0005_four_eyes")]
+    dependencies = [("connections", "0020_approval_rounds")]
     operations = [
         # Also backwards, where hashes would stand in the place of keys.
         migrations.RunSQL(

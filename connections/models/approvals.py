@@ -1,7 +1,7 @@
 """What other people decide about a deletion: yes or no before it, and a look back after it.
 
-Triggers of the database (migration 0005) hold the copies to the deletion's own values, and refuse
-to change or remove a decision.
+Triggers of the database (migrations 0005 and 0020) hold the copies to the deletion's own values,
+and refuse to change or remove a decision.
 """
 
 from django.conf import settings
@@ -16,7 +16,7 @@ class Approval(models.Model):
 
     class Decision(models.TextChoices):
         APPROVED = "approved"  # agrees to what the digest stands for
-        DECLINED = "declined"  # ends the deletion, with a reason
+        DECLINED = "declined"  # ends the deletion or, after a sending, the round; with a reason
 
     deletion = models.ForeignKey(Deletion, on_delete=models.PROTECT, related_name="approvals")
     approver = models.ForeignKey(
@@ -27,6 +27,8 @@ class Approval(models.Model):
     requester = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
     )
+    # The deletion's round when it was decided; an approval counts in no other.
+    round = models.PositiveIntegerField(db_default=1)
     decision = models.CharField(max_length=10, choices=Decision)
     digest = models.CharField(max_length=64)
     reason = models.TextField(blank=True)
@@ -35,7 +37,9 @@ class Approval(models.Model):
     class Meta:
         ordering = ("decided_at", "id")
         constraints = [
-            models.UniqueConstraint(fields=["deletion", "approver"], name="one_decision_each"),
+            models.UniqueConstraint(
+                fields=["deletion", "approver", "round"], name="one_decision_each_round"
+            ),
             models.CheckConstraint(
                 condition=~Q(approver=F("requester")), name="nobody_approves_their_own"
             ),
@@ -46,6 +50,14 @@ class Approval(models.Model):
 
     def __str__(self) -> str:
         return f"{self.decision} by {self.approver_name}"
+
+    def counts_for(self, deletion: Deletion) -> bool:
+        """Whether it is one of the approvals that the deletion's next sending needs."""
+        return (
+            self.decision == self.Decision.APPROVED
+            and self.round == deletion.approval_round
+            and self.digest == deletion.approval_digest
+        )
 
 
 class GlassReview(models.Model):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import uuid
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import models
@@ -11,6 +12,10 @@ from django.db.models import Q
 from connections.datadog.errors import Verdict
 from connections.models.credentials import Credential, Policy
 from connections.models.org_connections import SnapshotFields
+
+if TYPE_CHECKING:
+    from connections.models.approvals import Approval
+    from connections.models.people import Person
 
 
 class State(models.TextChoices):
@@ -133,6 +138,10 @@ class Deletion(SnapshotFields):
     )
     confirmed_by_name = models.CharField(max_length=200, blank=True)
     approved_at = models.DateTimeField(null=True)
+    # Approvals count for one round: the confirmed sending they were given for, with its automatic
+    # retries. A sending whose result is unknown ends the round, so that another one needs
+    # approval again.
+    approval_round = models.PositiveIntegerField(db_default=1)
     # Set where somebody did without the approvals that were missing.
     glass_broken_at = models.DateTimeField(null=True)
     glass_broken_by = models.ForeignKey(
@@ -140,6 +149,8 @@ class Deletion(SnapshotFields):
     )
     glass_broken_by_name = models.CharField(max_length=200, blank=True)
     glass_reason = models.TextField(blank=True)
+    # The one round for which breaking glass replaces the approvals.
+    glass_round = models.PositiveIntegerField(null=True)
     sending_at = models.DateTimeField(null=True)
     settled_at = models.DateTimeField(null=True)
     settled_by_name = models.CharField(max_length=200, blank=True)
@@ -246,9 +257,39 @@ class Deletion(SnapshotFields):
         return self.attempts.filter(is_late=True, verdict=Verdict.DELETED).exists()
 
     @property
+    def break_glass_applies(self) -> bool:
+        """Whether breaking glass replaces the approvals of the current round."""
+        return self.glass_broken_at is not None and self.glass_round == self.approval_round
+
+    @property
     def needs_approval(self) -> bool:
-        """Whether it is sent only after other people's approval: for as long as no glass broke."""
-        return self.policy != Policy.NONE and self.glass_broken_at is None
+        """Whether the next sending needs other people's approvals, given or not."""
+        return self.policy != Policy.NONE and not self.break_glass_applies
+
+    @property
+    def current_approvals(self) -> "list[Approval]":
+        """The approvals of the current round, oldest first; uses what was prefetched."""
+        return [one for one in self.approvals.all() if one.counts_for(self)]
+
+    def is_decided_by(self, person: "Person | None") -> bool:
+        """Whether this person decided in the current round; uses what was prefetched."""
+        return person is not None and any(
+            one.approver_id == person.pk and one.round == self.approval_round
+            for one in self.approvals.all()
+        )
+
+    @property
+    def confirming_ids(self) -> "set[uuid.UUID]":
+        """Who confirms it: the requester and, while break glass applies, whoever broke it."""
+        breaker = self.glass_broken_by_id if self.break_glass_applies else None
+        return {pk for pk in (self.requested_by_id, breaker) if pk is not None}
+
+    @property
+    def lacks_approvals(self) -> bool:
+        """Whether more people must approve before the next sending."""
+        if not self.needs_approval:
+            return False
+        return len(self.current_approvals) < Policy(self.policy).approvals_needed
 
 
 class Attempt(models.Model):
@@ -257,6 +298,8 @@ class Attempt(models.Model):
     deletion = models.ForeignKey(Deletion, on_delete=models.PROTECT, related_name="attempts")
     number = models.PositiveSmallIntegerField()
     epoch = models.PositiveIntegerField()
+    # The round whose approvals it was sent under.
+    approval_round = models.PositiveIntegerField(db_default=1)
     credential_name = models.CharField(max_length=100)
     credential_fingerprint = models.CharField(max_length=12)
     # Whether the connection was read again, and found unchanged, just before.

@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from connections import policies
 from connections.actors import Actor
 from connections.models import (
-    Approval,
     Credential,
     Deletion,
     OrgConnectionSnapshot,
     Outcome,
+    Policy,
     State,
 )
 from connections.services import reach
@@ -71,7 +71,7 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
     never_verified = every.filter(
         outcome=Outcome.DELETED, verified_at=None, contradicted_at=None, due_at=None
     )
-    asked = _not_sent_yet(every)
+    asked = _awaiting_a_decision(every)
     keeps_credentials = policies.can_manage_credentials(actor)
     return Pending(
         in_doubt=_to_check(in_doubt, actor=actor),
@@ -119,24 +119,26 @@ def _oldest(deletions: QuerySet[Deletion]) -> list[Deletion]:
     return list(deletions.order_by("requested_at", "id")[: SHOWN + 1])
 
 
-def _not_sent_yet(every: QuerySet[Deletion]) -> list[Deletion]:
-    """Asked for or approved, oldest first: few, since none of them lasts longer than two days.
+def _awaiting_a_decision(every: QuerySet[Deletion]) -> list[Deletion]:
+    """What other people approve or a person confirms before it is sent, oldest first: few.
 
-    Whose they are is sorted out here: the database would rather read all that a person ever asked.
+    Asked for or approved, which lasts two days at most, and still present under four eyes. Whose
+    they are is sorted out here: the database would rather read all that a person ever asked.
     """
-    asked = every.filter(state__in=[State.REQUESTED, State.APPROVED], settled_at=None)
-    return list(asked.order_by("requested_at", "id"))
+    asked = Q(state__in=[State.REQUESTED, State.APPROVED])
+    again = Q(state=State.STILL_PRESENT) & ~Q(policy=Policy.NONE)
+    waiting = every.filter(asked | again, settled_at=None).prefetch_related("approvals")
+    return list(waiting.order_by("requested_at", "id"))
 
 
 def _to_approve(asked: list[Deletion], *, actor: Actor) -> Parted[Deletion]:
     awaited = [deletion for deletion in asked if transitions.awaits_approval(deletion)]
-    decided = Approval.objects.filter(approver=actor.person, deletion__in=awaited)
-    done = set(decided.values_list("deletion_id", flat=True))
     return _shown(
         _parted(
             awaited,
             lambda deletion: (
-                policies.can_approve(actor, deletion=deletion) and deletion.pk not in done
+                policies.can_approve(actor, deletion=deletion)
+                and not deletion.is_decided_by(actor.person)
             ),
         )
     )
@@ -155,7 +157,7 @@ def _to_confirm(asked: list[Deletion], *, actor: Actor, now: datetime) -> Parted
             lambda deletion: (
                 policies.can_use(actor, credential_id=deletion.credential_id)
                 and actor.person is not None
-                and actor.person.pk in {deletion.requested_by_id, deletion.glass_broken_by_id}
+                and actor.person.pk in deletion.confirming_ids
             ),
         )
     )

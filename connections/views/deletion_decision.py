@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from connections import wording
-from connections.models import Approval, Deletion
+from connections.models import Deletion, State
 from connections.services.deletions import fresh_looks, transitions
 from connections.services.deletions.fresh_looks import Change, Found, FreshLook
 from connections.views.ages import age_words
@@ -50,6 +50,8 @@ def decision_on(deletion: Deletion, *, now: datetime) -> Decision:
 def _note(deletion: Deletion, *, look: FreshLook) -> tuple[str, str, str]:
     who, read = deletion.requested_by_name, f"Read again at {wording.at_words(look.at)}"
     ask_anew = f"It cannot be approved any more: decline it, and {who} asks anew."
+    if deletion.state == State.STILL_PRESENT:
+        ask_anew = f"It cannot be approved any more: {who} closes it and requests a new deletion."
     match look.found:
         case Found.SAME:
             return f"{read}: nothing has changed since {who} asked.", "ok", "check"
@@ -69,11 +71,7 @@ def _note(deletion: Deletion, *, look: FreshLook) -> tuple[str, str, str]:
 def _rows(deletion: Deletion, *, now: datetime) -> list[tuple[str, Any]]:
     source, sink = deletion.source_org_name, deletion.sink_org_name
     needed = transitions.approvals_needed(deletion)
-    given = [
-        one.approver_name
-        for one in deletion.approvals.all()
-        if one.decision == Approval.Decision.APPROVED
-    ]
+    given = [one.approver_name for one in deletion.current_approvals]
     by = f" ({', '.join(given)})" if given else ""
     asked = age_words(deletion.requested_at, now=now)
     return [

@@ -150,13 +150,16 @@ def _may(step: Step, *, deletion: Deletion, actor: Actor, now: datetime) -> bool
         case Step.CONFIRM | Step.CONFIRM_WITHOUT_READING:
             return may_use and deletions.is_confirmed_by(deletion=deletion, person=actor.person)
         case Step.APPROVE | Step.DECLINE:
-            return policies.can_approve(actor, deletion=deletion) and not _has_decided(
-                deletion, actor=actor
+            return policies.can_approve(actor, deletion=deletion) and not deletion.is_decided_by(
+                actor.person
             )
         case Step.BREAK_GLASS:
-            return policies.can_break_glass(
-                actor, deletion=deletion
-            ) and transitions.awaits_approval(deletion)
+            return (
+                policies.can_break_glass(actor, deletion=deletion)
+                and transitions.awaits_approval(deletion)
+                # Once in the life of a deletion.
+                and deletion.glass_broken_at is None
+            )
         case Step.WITHDRAW:
             # Whoever may still decide declines, and says why: no button beside Approve ends it.
             is_to_decide = transitions.awaits_approval(deletion) and _may(
@@ -174,10 +177,3 @@ def _may(step: Step, *, deletion: Deletion, actor: Actor, now: datetime) -> bool
             return may_use
         case Step.OPEN_CREDENTIAL | Step.SEE_CONNECTION | Step.SEE_HISTORY:
             return policies.can_see(actor)
-
-
-def _has_decided(deletion: Deletion, *, actor: Actor) -> bool:
-    person = actor.person
-    return person is not None and any(
-        one.approver_id == person.pk for one in deletion.approvals.all()
-    )

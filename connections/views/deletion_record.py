@@ -181,6 +181,8 @@ def _people(deletion: Deletion) -> list[tuple[str, str]]:
     rows = [("Asked by", asked)]
     for one in deletion.approvals.all():
         said = "Approved by" if one.decision == Approval.Decision.APPROVED else "Declined by"
+        if one.round < deletion.approval_round:
+            said = f"{said} (round {one.round})"
         rows.append((said, f"{one.approver_name}, {wording.at_words(one.decided_at)}"))
     if deletion.confirmed_at:
         confirmed = f"{deletion.confirmed_by_name}, {wording.at_words(deletion.confirmed_at)}"

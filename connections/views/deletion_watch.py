@@ -54,6 +54,7 @@ def version_of(deletion: Deletion, *, now: datetime) -> str:
         deletion.contradicted_at,
         [attempt.number for attempt in deletion.attempts.all() if attempt.is_late],
         [approval.pk for approval in deletion.approvals.all()],
+        deletion.approval_round,
         deletion.glass_broken_at,
         getattr(deletion, "glass_review", None) is not None,
         _is_moving(deletion, now=now),

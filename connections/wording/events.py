@@ -41,6 +41,7 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "deletion.approved": ("Approved", "info", "check"),
     "deletion.declined": ("Declined", "muted", "cross"),
     "deletion.glass_broken": ("Glass broken: confirmed without approval", "danger", "warning"),
+    "deletion.approvals_lapsed": ("Approvals lapsed", "muted", "clock"),
     "deletion.glass_reviewed": ("The broken glass was reviewed", "info", "eye"),
     "deletion.withdrawn": ("Withdrawn", "muted", "minus"),
     "deletion.confirmed": ("Confirmed", "info", "check"),
@@ -179,5 +180,7 @@ def next_words(deletion: Deletion, *, is_being_read: bool = False) -> EventWords
         return EventWords(title="Read again, then sent", tone="muted", icon="eye")
     if deletion.state == State.REQUESTED and deletion.needs_approval:
         return EventWords(title="Another person approves", tone="muted", icon="people")
+    if deletion.state == State.STILL_PRESENT and deletion.lacks_approvals:
+        return EventWords(title="Approve again, or close", tone="muted", icon="people")
     title, icon = _NEXT[State(deletion.state)]
     return EventWords(title=title, tone="muted", icon=icon)

@@ -10,6 +10,7 @@ _TITLES = {
     "deletion.requested": "Asked for",
     "deletion.approved": "Approved",
     "deletion.declined": "Declined",
+    "deletion.approvals_lapsed": "Approvals lapsed",
     "deletion.withdrawn": "Withdrawn",
     "deletion.settled": "Settled",
     "deletion.unknown": "Outcome unknown",
@@ -42,6 +43,8 @@ def notice_title(code: str, *, details: Mapping[str, Any], needs_approval: bool 
     """What happened, in a few words; the code itself for one that has none."""
     if code == "deletion.requested" and needs_approval:
         return "Needs a second person"
+    if code == "deletion.still_present" and needs_approval:
+        return "Still there: approval needed again"
     if code == "deletion.settled" and details.get("outcome") in set(Outcome):
         return label_of_outcome(str(details["outcome"]))
     return _TITLES.get(code, code)

@@ -1,12 +1,13 @@
 """What is said of a deletion that is still open."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from connections import attempt_facts
 from connections.attempt_facts import Sent
 from connections.datadog.errors import Cause as DatadogCause
 from connections.datadog.errors import Verdict
-from connections.models import Approval, Attempt, Cause, Deletion, Policy, State
+from connections.models import Attempt, Cause, Deletion, Policy, State
 from connections.wording.causes import cause_words
 from connections.wording.effects import names_in_words
 from connections.wording.said import Said, attempt_words, quotes_of
@@ -26,6 +27,10 @@ def say(
     """The words for an open deletion."""
     if deletion.state == State.REQUESTED and deletion.needs_approval:
         return _needs_approval(deletion, attempts, approvers=approvers, may_approve=may_approve)
+    if deletion.state == State.STILL_PRESENT and deletion.policy != Policy.NONE:
+        return _still_present_with_approval(
+            deletion, approvers=None if may_approve else approvers, attempts=attempts
+        )
     return _SAY[State(deletion.state)](deletion, attempts)
 
 
@@ -40,8 +45,7 @@ def say_being_read(attempts: list[Attempt]) -> Said:
 
 
 def _approved_by(deletion: Deletion) -> list[str]:
-    decided = deletion.approvals.all()
-    return [one.approver_name for one in decided if one.decision == Approval.Decision.APPROVED]
+    return [one.approver_name for one in deletion.current_approvals]
 
 
 def _needs_approval(
@@ -237,6 +241,35 @@ def _still_present(deletion: Deletion, attempts: list[Attempt]) -> Said:
             Step.CHECK,
             Step.CLOSE,
         ),
+    )
+
+
+def _still_present_with_approval(
+    deletion: Deletion, *, approvers: tuple[str, ...] | None, attempts: list[Attempt]
+) -> Said:
+    """What another DELETE needs: approvals of its own, then the requester's confirmation."""
+    said = _still_present(deletion, attempts)
+    given, until = _approved_by(deletion), at_words(deletion.expires_at)
+    earlier_and_now, rest = said.lines[:2], said.lines[2:]
+    if not deletion.lacks_approvals:
+        by = names_in_words(given) or deletion.glass_broken_by_name
+        counts = f" This counts until {until}." if deletion.expires_at else ""
+        approved = f"{by} approved another DELETE." if given else f"{by} used break glass."
+        # Whoever has not decided may still object.
+        steps = (*said.steps, Step.DECLINE) if given else said.steps
+        return replace(said, lines=(*earlier_and_now, f"{approved}{counts}", *rest), steps=steps)
+    needed = Policy(deletion.policy).approvals_needed
+    so_far = f": {names_in_words(given)}" if given else ""
+    return replace(
+        said,
+        lines=(
+            *earlier_and_now,
+            "Another DELETE needs approval again: an approval covers one sending.",
+            f"{len(given)} of {needed} approvals{so_far}.",
+            f"Approvals lapse at {until}." if given and deletion.expires_at else "",
+            "" if approvers is None else _can_approve(approvers),
+        ),
+        steps=(Step.APPROVE, Step.DECLINE, Step.BREAK_GLASS, Step.CHECK, Step.CLOSE),
     )
 
 

@@ -285,7 +285,12 @@ def test_a_name_left_out_as_if_it_were_erased_holds_and_is_named_among_what_is_n
     lines = "".join(f"{canonical_text(value)}\n" for value in values)
     forger.files["values.ndjson"] = lines.encode()
     shown = verify.shown_as(approver)
-    forger.edit_rows(lambda rows: settled(rows).update(approved_by=[shown]))
+
+    def leave_out(rows: Rows) -> None:
+        for each in (settled(rows), *settled(rows)["attempts"]):
+            each["approved_by"] = [shown]
+
+    forger.edit_rows(leave_out)
     verdict = run_verifier(forger.signed(), tmp_path / "x")
     assert (verdict.code, "shown as erased: 1" in verdict.text) == (0, True)
     assert "  - That a name shown as erased was erased: whoever made the bundle" in verdict.text

@@ -74,7 +74,10 @@ def asked(ask_for: AskFor) -> Deletion:
 def approve(deletion: Deletion, person: Person) -> Deletion:
     """The person approves what is asked."""
     return approvals.approve_deletion(
-        deletion=deletion, actor=person_actor(person=person), digest=deletion.approval_digest
+        deletion=deletion,
+        actor=person_actor(person=person),
+        digest=deletion.approval_digest,
+        approval_round=deletion.approval_round,
     )
 
 

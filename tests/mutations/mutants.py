@@ -41,6 +41,7 @@ SENDING = "connections/services/deletions/sending.py"
 MOVE = "filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)"
 TRANSITIONS = "connections/services/deletions/transitions.py"
 DELETIONS = "connections/services/deletions/deletions.py"
+ROUND_TRIGGERS = "connections/migrations/0020_approval_rounds.py"
 VERIFIER = "connections/evidence/verify.py"
 
 NETWORK = (
@@ -313,8 +314,8 @@ REVIEW = (
         DELETIONS,
         "    policies.require(\n"
         "        policies.can_use(actor, credential_id=deletion.credential_id), "
-        '"delete connections with it"\n    )\n    if not awaits',
-        "    if not awaits",
+        '"delete connections with it"\n    )\n    reconciliation.lapse',
+        "    reconciliation.lapse",
         f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[execute]",
     ),
     _without_permission(
@@ -767,8 +768,8 @@ FOUR_EYES = (
     _mutant(
         "an approval is of what was shown",
         "connections/services/deletions/approvals.py",
-        "    if digest != deletion.approval_digest:\n",
-        "    if False:\n",
+        "    if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):\n",
+        "    if shown_round != deletion.approval_round:\n",
         f"{APPROVING}::test_an_approval_is_of_all_that_was_shown",
     ),
     _mutant(
@@ -794,7 +795,7 @@ FOUR_EYES = (
     ),
     _mutant(
         "a trigger against unequal copies",
-        TRIGGERS,
+        ROUND_TRIGGERS,
         '    " AND requested_by_id = NEW.requester_id AND approval_digest = NEW.digest"\n',
         "",
         f"{BY_THE_DATABASE}::test_an_approval_bears_the_deletions_own_values",
@@ -830,16 +831,16 @@ FOUR_EYES = (
     ),
     _mutant(
         "a trigger that counts approvals",
-        TRIGGERS,
-        '(DELETION, "UPDATE", has_approvals, ',
-        '(DELETION, "UPDATE", "1 = 1", ',
+        ROUND_TRIGGERS,
+        "(HAS_APPROVALS, has_approvals),",
+        '(HAS_APPROVALS, "1 = 1"),',
         f"{BY_THE_DATABASE}::test_nothing_is_approved_or_sent_with_fewer_people_than_it_needs",
     ),
     _mutant(
         "a trigger that keeps decisions",
-        TRIGGERS,
-        '(APPROVAL, "UPDATE", same(DECIDED.split(", "), word), ',
-        '(APPROVAL, "UPDATE", "1 = 1", ',
+        ROUND_TRIGGERS,
+        "(APPROVAL_STAYS, same(DECIDED, word)),",
+        '(APPROVAL_STAYS, "1 = 1"),',
         f"{BY_THE_DATABASE}::test_a_decision_stays_as_it_was_given",
     ),
     _mutant(
@@ -1221,6 +1222,137 @@ PAGES_AND_INPUTS = (
     ),
 )
 
+
+APPROVALS = "connections/services/deletions/approvals.py"
+
+ROUNDS = "tests/four_eyes/test_rounds.py"
+
+APPROVAL_ROUNDS = (
+    _mutant(
+        "a sending that ends unknown ends the round of its approvals",
+        TRANSITIONS,
+        '        fields["approval_round"] = deletion.approval_round + 1\n',
+        "        pass\n",
+        f"{ROUNDS}::test_the_approvals_of_an_earlier_sending_send_nothing_more",
+    ),
+    _mutant(
+        "a confirmation counts the approvals of this round only",
+        "connections/models/approvals.py",
+        "            and self.round == deletion.approval_round\n",
+        "",
+        f"{ROUNDS}::test_the_confirming_form_answers_409_and_sends_nothing",
+    ),
+    _mutant(
+        "a sending counts the approvals of this round only",
+        TRANSITIONS,
+        "        round=deletion.approval_round,\n",
+        "",
+        f"{ROUNDS}::test_a_sending_counts_the_approvals_of_its_round_by_itself",
+    ),
+    _mutant(
+        "what needs approval again is not confirmed",
+        DELETIONS,
+        "    if transitions.awaits_approval(deletion):\n",
+        "    if False:\n",
+        f"{ROUNDS}::test_the_approvals_of_an_earlier_sending_send_nothing_more",
+    ),
+    _mutant(
+        "a page of an earlier round approves nothing",
+        APPROVALS,
+        "    if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):\n",
+        "    if digest != deletion.approval_digest:\n",
+        f"{ROUNDS}::test_a_page_opened_before_the_first_sending_approves_no_second_one",
+    ),
+    _mutant(
+        "approvals lapse after 24 hours",
+        "connections/services/deletions/reconciliation.py",
+        "    if not is_still_present or deletion.expires_at is None or ",
+        "    if is_still_present or ",
+        f"{ROUNDS}::test_approvals_that_nobody_confirms_lapse_and_the_same_people_approve_anew",
+        f"{ROUNDS}::test_approvals_lapse_without_a_worker_too",
+    ),
+    _mutant(
+        "a decline takes approvals away",
+        APPROVALS,
+        "        values = transitions.next_round(deletion)\n",
+        "        values = {}\n",
+        f"{ROUNDS}::test_a_decline_takes_the_approval_of_somebody_else_away",
+    ),
+    _mutant(
+        "nobody acts on a round that is over",
+        TRANSITIONS,
+        "            .filter(approval_round=deletion.approval_round)\n",
+        "",
+        f"{ROUNDS}::test_a_confirmation_that_lost_a_race_with_a_new_round_sends_nothing",
+    ),
+    _mutant(
+        "broken glass covers one sending",
+        "connections/models/deletions.py",
+        "        return self.glass_broken_at is not None and "
+        "self.glass_round == self.approval_round\n",
+        "        return self.glass_broken_at is not None\n",
+        f"{ROUNDS}::test_broken_glass_covers_one_sending",
+    ),
+    _mutant(
+        "a restored backup counts no approvals that may have been used since",
+        "connections/services/operations/restoring.py",
+        ".filter(state=State.STILL_PRESENT).exclude(policy=Policy.NONE)",
+        ".none()",
+        "tests/test_backups.py::test_approvals_that_may_have_been_used_since_do_not_count",
+    ),
+    _mutant(
+        "a trigger that counts approvals of this round",
+        ROUND_TRIGGERS,
+        '    " AND round = NEW.approval_round)"\n',
+        '    ")"\n',
+        f"{ROUNDS}::test_the_database_sends_nothing_on_the_approvals_of_an_earlier_round",
+    ),
+    _mutant(
+        "a trigger that ends a round with its sending",
+        ROUND_TRIGGERS,
+        "(ROUND_ENDS, ROUND),",
+        '(ROUND_ENDS, "1 = 1"),',
+        f"{ROUNDS}::test_the_database_ends_a_round_with_its_sending",
+        f"{ROUNDS}::test_the_database_lets_a_round_neither_return_nor_be_skipped",
+    ),
+    _mutant(
+        "a trigger against approvals for another round",
+        ROUND_TRIGGERS,
+        """    " AND policy <> 'none' AND approval_round = NEW.round"\n""",
+        """    " AND policy <> 'none'"\n""",
+        f"{ROUNDS}::test_the_database_takes_no_approval_for_another_round",
+    ),
+    _mutant(
+        "a trigger that binds broken glass to its round",
+        ROUND_TRIGGERS,
+        'f" OR NEW.glass_round {word} NEW.approval_round OR',
+        'f" OR NEW.glass_round IS NOT NULL OR',
+        f"{ROUNDS}::test_the_database_uses_broken_glass_for_its_round_only",
+    ),
+    _mutant(
+        "a trigger that binds an attempt to its round",
+        ROUND_TRIGGERS,
+        "(ATTEMPT_EQUAL, EQUAL_ATTEMPT),",
+        '(ATTEMPT_EQUAL, "1 = 1"),',
+        f"{ROUNDS}::test_the_database_takes_no_attempt_under_another_round",
+    ),
+    _mutant(
+        "what is in doubt when rounds begin needs approval again",
+        ROUND_TRIGGERS,
+        "        \"approval_round = 2 WHERE state IN ('unknown', 'still_present')\",\n",
+        "",
+        "tests/four_eyes/test_rounds_migration.py"
+        "::test_what_is_in_doubt_needs_approval_again_and_no_trigger_is_lost",
+    ),
+    _mutant(
+        "a verifier that counts approvals for each sending",
+        VERIFIER,
+        '            or (state == "unknown" and before != "unknown")\n',
+        "",
+        "tests/four_eyes/test_evidence.py::test_a_second_sending_on_the_first_approval_is_found",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -1237,4 +1369,5 @@ MUTANTS = (
     *ACCESS,
     *AVAILABILITY,
     *PAGES_AND_INPUTS,
+    *APPROVAL_ROUNDS,
 )

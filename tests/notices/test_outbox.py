@@ -83,7 +83,7 @@ def test_asking_and_approving_in_the_pages_tells_the_other_side(
         audit.Code.DELETION_WITHDRAWN,
         audit.Code.DELETION_SETTLED,
         audit.Code.DELETION_UNKNOWN,
-        audit.Code.DELETION_STILL_PRESENT,
+        audit.Code.DELETION_APPROVALS_LAPSED,
     ],
 )
 def test_whoever_asked_and_whoever_approved_are_told_what_became_of_it(
@@ -99,6 +99,21 @@ def test_whoever_asked_and_whoever_approved_are_told_what_became_of_it(
     tell(code)
     assert told() == {"ada", "linus"}
     assert Notice.objects.filter(code=code, channel=Notice.Channel.WEBHOOK).exists()
+
+
+def test_what_is_still_there_is_told_to_whoever_must_approve_it_again(
+    tell: Tell, deletion: Deletion, linus: Person, root: Person
+) -> None:
+    tell(audit.Code.DELETION_STILL_PRESENT)
+    assert told() == {"ada", "linus", "root"}
+
+
+@pytest.mark.parametrize("deletion", [{"policy": Policy.NONE}], indirect=True)
+def test_what_is_still_there_concerns_no_approver_where_none_is_needed(
+    tell: Tell, deletion: Deletion, linus: Person, root: Person
+) -> None:
+    tell(audit.Code.DELETION_STILL_PRESENT)
+    assert told() == {"ada"}
 
 
 def test_nobody_is_told_of_what_they_have_just_done_themselves(tell: Tell, ada: Person) -> None:

@@ -1,4 +1,8 @@
-"""A second person's yes or no to exactly what will be sent. Approving sends nothing."""
+"""A second person's yes or no to exactly what will be sent. Approving sends nothing.
+
+An approval covers one confirmed sending. When nobody knows what a sending did, the round of its
+approvals is over: once the connection proves to be still present, the same people decide anew.
+"""
 
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
@@ -6,7 +10,7 @@ from django.db import IntegrityError
 from connections import attempt_facts, clock, policies
 from connections.actors import Actor
 from connections.models import Approval, Deletion, Outcome, State
-from connections.services.deletions import fresh_looks, rereading, transitions
+from connections.services.deletions import fresh_looks, reconciliation, rereading, transitions
 from connections.services.deletions.fresh_looks import Found, FreshLook
 from connections.services.deletions.transitions import Next, Note, describe
 from connections.services.errors import ConflictError, InvalidInputError, has_words
@@ -16,10 +20,13 @@ from connections.services.record import audit, erasable
 _MOVED_ON = "It has just moved on. Look at its state."
 
 
-def approve_deletion(*, deletion: Deletion, actor: Actor, digest: str) -> Deletion:
+def approve_deletion(
+    *, deletion: Deletion, actor: Actor, digest: str, approval_round: int = 1
+) -> Deletion:
     """Agree to what the digest stands for; when enough people have, the requester may confirm.
 
-    `digest` is the one the approver's page showed. Datadog is read once more: what changed, or
+    `digest` and `approval_round` are those the approver's page showed: a page opened before an
+    earlier sending approves no later one. Datadog is read once more: what changed, or
     is gone, settles the deletion instead; where it cannot be read, the stored view was approved,
     and it is read again before anything is sent.
 
@@ -27,9 +34,13 @@ def approve_deletion(*, deletion: Deletion, actor: Actor, digest: str) -> Deleti
     approval, shows something else or is protected.
     """
     _check_may_decide(deletion=deletion, actor=actor)
+    shown_round = approval_round
+    if reconciliation.lapse_approvals(deletion=deletion, actor=actor):
+        # What was shown is the round that has just lapsed; nothing was sent since.
+        shown_round += 1
     _check_awaits_approval(deletion)
     protections.require_unprotected(protections.protection_against(deletion))
-    if digest != deletion.approval_digest:
+    if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):
         raise ConflictError("What you were shown is not what would be sent. Look again.")
     _check_is_undecided(deletion=deletion, actor=actor)
     look, reading = fresh_looks.look_and_keep(deletion=deletion, actor=actor)
@@ -39,8 +50,9 @@ def approve_deletion(*, deletion: Deletion, actor: Actor, digest: str) -> Deleti
         raise ConflictError(f"{_NOT_WHAT_WAS_ASKED[look.found]} {nothing_new}")
     with audit.act():
         _lock(deletion)
+        _check_awaits_approval(deletion)
         _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
-        given = deletion.approvals.filter(decision=Approval.Decision.APPROVED).count()
+        given = transitions.approvals_given(deletion).count()
         _note_approval(
             deletion=deletion,
             actor=actor,
@@ -57,46 +69,58 @@ _NOT_WHAT_WAS_ASKED = {
 
 
 def _note_approval(*, deletion: Deletion, actor: Actor, missing: int, look: FreshLook) -> None:
-    now = clock.now()
-    window: dict[str, object] = {
-        "approved_at": now,
-        "expires_at": now + transitions.CONFIRMING_WINDOW,
-        "due_at": now + transitions.CONFIRMING_WINDOW,
-    }
     note = Note(
         code=audit.Code.DELETION_APPROVED,
         sentence=f"{erasable.name(actor)} approved the deletion of {describe(deletion)}. "
         f"{attempt_facts.nothing_new_of(deletion)}",
         details={
             "digest": deletion.approval_digest,
+            "approval_round": deletion.approval_round,
             "missing": missing,
             "was_read": look.found == Found.SAME,
             "not_read_because": look.cause,
         },
     )
-    moved = transitions.move(
-        deletion=deletion,
-        actor=actor,
-        to=Next(state=State.REQUESTED if missing else State.APPROVED),
-        notes=[note],
-        **({} if missing else window),
-    )
+    if deletion.state == State.STILL_PRESENT:
+        to, values = _stays_present(deletion), _window_of_still_present(deletion, missing=missing)
+    else:
+        to, values = Next(state=State.REQUESTED if missing else State.APPROVED), {}
+        if not missing:
+            now = clock.now()
+            until = now + transitions.CONFIRMING_WINDOW
+            values = {"approved_at": now, "expires_at": until, "due_at": until}
+    moved = transitions.move(deletion=deletion, actor=actor, to=to, notes=[note], **values)
     if not moved:
         # Raised inside the transaction, so that the approval itself is undone too.
         raise ConflictError(_MOVED_ON)
+
+
+def _stays_present(deletion: Deletion) -> Next:
+    return Next(state=State.STILL_PRESENT, cause=deletion.cause)
+
+
+def _window_of_still_present(deletion: Deletion, *, missing: int) -> dict[str, object]:
+    """Until when the approvals count; the looks at Datadog's list go on meanwhile."""
+    now = clock.now()
+    values: dict[str, object] = {"cause_details": deletion.cause_details}
+    if not missing:
+        values |= {"approved_at": now, "expires_at": now + transitions.CONFIRMING_WINDOW}
+    elif deletion.expires_at is None:
+        # The first approval after the others lapsed or were declined.
+        values["expires_at"] = now + transitions.APPROVAL_WINDOW
+    return values
 
 
 def _lock(deletion: Deletion) -> None:
     """One decision at a time: of two approvers at once the second must count the first."""
     Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
     deletion.refresh_from_db()
-    _check_awaits_approval(deletion)
 
 
 def who_can_approve(*, deletion: Deletion) -> list[str]:
     """Names of the people who could approve this one now and have not, in order."""
     undecided = policies.people_who_can_approve(deletion=deletion).exclude(
-        pk__in=deletion.approvals.values("approver")
+        pk__in=deletion.approvals.filter(round=deletion.approval_round).values("approver")
     )
     return [person.display_name for person in undecided.order_by("username")]
 
@@ -104,37 +128,45 @@ def who_can_approve(*, deletion: Deletion) -> list[str]:
 def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:
     """Say no, with a reason, which ends the deletion.
 
+    One that is still present after a sending stays open: the round ends, so that the approvals
+    given in it no longer count.
+
     Raises PermissionDenied, InvalidInputError without a reason, ConflictError when too late.
     """
     _check_may_decide(deletion=deletion, actor=actor)
     if not has_words(reason):
         raise InvalidInputError({"reason": "Say why you decline it."})
-    _check_awaits_approval(deletion)
+    reconciliation.lapse_approvals(deletion=deletion, actor=actor)
+    _check_can_be_declined(deletion)
     with audit.act():
         _lock(deletion)
+        _check_can_be_declined(deletion)
         _decide(
             deletion=deletion,
             actor=actor,
             decision=Approval.Decision.DECLINED,
             reason=reason.strip(),
         )
-        moved = transitions.move(
-            deletion=deletion,
-            actor=actor,
-            to=Next(state=State.SETTLED, outcome=Outcome.DECLINED),
-            notes=[
-                Note(
-                    code=audit.Code.DELETION_DECLINED,
-                    sentence=f"{erasable.name(actor)} declined the deletion of "
-                    f"{describe(deletion)}. {attempt_facts.in_full_of(deletion)}",
-                    details={"reason": reason.strip()},
-                )
-            ],
-            settled_reason=reason.strip(),
-        )
-        if not moved:
+        if not _move_declined(deletion=deletion, actor=actor, reason=reason.strip()):
             raise ConflictError(_MOVED_ON)
     return deletion
+
+
+def _move_declined(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
+    what = "the deletion of"
+    to = Next(state=State.SETTLED, outcome=Outcome.DECLINED)
+    values: dict[str, object] = {"settled_reason": reason}
+    if deletion.state == State.STILL_PRESENT:
+        what = "another DELETE for"
+        to = _stays_present(deletion)
+        values = transitions.next_round(deletion)
+    note = Note(
+        code=audit.Code.DELETION_DECLINED,
+        sentence=f"{erasable.name(actor)} declined {what} {describe(deletion)}. "
+        f"{attempt_facts.in_full_of(deletion)}",
+        details={"reason": reason, "approval_round": deletion.approval_round},
+    )
+    return transitions.move(deletion=deletion, actor=actor, to=to, notes=[note], **values)
 
 
 def _check_may_decide(*, deletion: Deletion, actor: Actor) -> None:
@@ -146,9 +178,21 @@ def _check_may_decide(*, deletion: Deletion, actor: Actor) -> None:
 
 
 def _check_awaits_approval(deletion: Deletion) -> None:
-    expired = deletion.expires_at is not None and clock.now() >= deletion.expires_at
-    if expired or not transitions.awaits_approval(deletion):
+    # One that is still present never expires; its window has been renewed by now.
+    is_over = (
+        deletion.state == State.REQUESTED
+        and deletion.expires_at is not None
+        and clock.now() >= deletion.expires_at
+    )
+    if is_over or not transitions.awaits_approval(deletion):
         raise ConflictError("It does not wait for approval any more. Look at its state.")
+
+
+def _check_can_be_declined(deletion: Deletion) -> None:
+    # What is still present cannot be withdrawn, so it can be declined after enough approvals too.
+    if deletion.state == State.STILL_PRESENT and deletion.needs_approval:
+        return
+    _check_awaits_approval(deletion)
 
 
 def _decide(
@@ -164,6 +208,7 @@ def _decide(
                 approver=person,
                 approver_name=person.display_name,
                 requester=deletion.requested_by,
+                round=deletion.approval_round,
                 decision=decision,
                 digest=deletion.approval_digest,
                 reason=reason,
@@ -175,5 +220,6 @@ def _decide(
 
 
 def _check_is_undecided(*, deletion: Deletion, actor: Actor) -> None:
-    if deletion.approvals.filter(approver=actor.person).exists():
+    decided = deletion.approvals.filter(approver=actor.person, round=deletion.approval_round)
+    if decided.exists():
         raise ConflictError("You have decided on this one already.")

@@ -7,9 +7,9 @@ from django.db.models import QuerySet
 
 from connections import attempt_facts, clock, policies
 from connections.actors import Actor
-from connections.models import Approval, Deletion, GlassReview, Person, State
+from connections.models import Deletion, GlassReview, Person, State
 from connections.services import reach
-from connections.services.deletions import reviews, sending, transitions
+from connections.services.deletions import reconciliation, reviews, sending, transitions
 from connections.services.deletions.deletion_rules import LONGEST_REASON
 from connections.services.deletions.transitions import Next, Note, describe
 from connections.services.errors import ConflictError, InvalidInputError, has_words
@@ -26,18 +26,22 @@ def break_glass(
 ) -> Deletion:
     """Confirm and send a deletion without the approvals that it still needs.
 
-    It is read again before it is sent, as every other. A second click is returned what the first
-    one did. Raises PermissionDenied, InvalidInputError for a short reason or a wrong confirmation,
-    ConflictError when it does not wait for approval, and UnavailableError; each with nothing sent.
+    It is read again before it is sent, as every other. It covers one sending, once in the life of
+    a deletion: where the result of that one is unknown, another needs approval. A second click is
+    returned what the first one did. Raises PermissionDenied, InvalidInputError for a short reason
+    or a wrong confirmation, ConflictError when it does not wait for approval or glass was broken
+    for an earlier sending, and UnavailableError; each with nothing sent.
     """
     policies.require(policies.can_break_glass(actor, deletion=deletion), "break glass")
-    if deletion.glass_broken_at:
+    reconciliation.lapse_approvals(deletion=deletion, actor=actor)
+    if deletion.glass_broken_at and not transitions.awaits_approval(deletion):
         return deletion
     _check_is_missing_approvals(deletion)
     _check_typed(deletion, reason=glass_reason, confirmation=confirmation)
     # What keeps it from being sent all the same must show before the glass is broken for it.
     as_if = copy.copy(deletion)
     as_if.glass_broken_at, as_if.glass_broken_by = clock.now(), actor.person
+    as_if.glass_round = deletion.approval_round
     sending.require_sendable(deletion=as_if, confirmed_by=actor.person)
     if not _record(deletion=deletion, actor=actor, reason=glass_reason.strip()):
         raise ConflictError("It has just moved on. Look at its state.")
@@ -45,6 +49,12 @@ def break_glass(
 
 
 def _check_is_missing_approvals(deletion: Deletion) -> None:
+    if deletion.glass_broken_at:
+        raise ConflictError(
+            "Break glass was already used for this deletion and covers one sending. "
+            f"{attempt_facts.nothing_new_of(deletion)} Wait for approval, or close it and request "
+            "another."
+        )
     is_expired = deletion.expires_at is not None and clock.now() >= deletion.expires_at
     if is_expired or not transitions.awaits_approval(deletion):
         raise ConflictError("It does not wait for approval, so there is no glass to break.")
@@ -70,7 +80,7 @@ def _check_typed(deletion: Deletion, *, reason: str, confirmation: str) -> None:
 
 def _record(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
     now = clock.now()
-    given = deletion.approvals.filter(decision=Approval.Decision.APPROVED).count()
+    given = transitions.approvals_given(deletion).count()
     who, what = erasable.name(actor), describe(deletion)
     broken = Note(
         code=Code.DELETION_GLASS_BROKEN,
@@ -80,10 +90,13 @@ def _record(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
             "policy": deletion.policy,
             "approvals_needed": transitions.approvals_needed(deletion),
             "approvals_given": given,
+            "approval_round": deletion.approval_round,
         },
     )
     confirmed = Note(
-        code=Code.DELETION_CONFIRMED, sentence=f"{who} confirmed to delete {what}, glass broken."
+        code=Code.DELETION_CONFIRMED,
+        sentence=f"{who} confirmed to delete {what}, glass broken.",
+        details={"approval_round": deletion.approval_round},
     )
     return transitions.move(
         deletion=deletion,
@@ -94,6 +107,7 @@ def _record(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
         glass_broken_by=actor.person,
         glass_broken_by_name=actor.name,
         glass_reason=reason,
+        glass_round=deletion.approval_round,
         confirmed_at=now,
         confirmed_by=actor.person,
         confirmed_by_name=actor.name,

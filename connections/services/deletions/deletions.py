@@ -25,7 +25,7 @@ from connections.models import (
 )
 from connections.services import reach
 from connections.services.deletions import deletion_rules as rules
-from connections.services.deletions import reviews, sending, transitions
+from connections.services.deletions import reconciliation, reviews, sending, transitions
 from connections.services.deletions.reviews import Review, ReviewChangedError
 from connections.services.deletions.transitions import Next, Note, describe
 from connections.services.errors import ConflictError, InvalidInputError
@@ -216,17 +216,18 @@ def execute_deletion(
     """Confirm a deletion by its typed text and send it.
 
     A deletion that is on its way already, or settled, is returned as it is: a second click does
-    nothing. Raises PermissionDenied, InvalidInputError, ConflictError and UnavailableError with
-    nothing sent.
+    nothing. One that is still present and needs approval is refused until it is approved again.
+    Raises PermissionDenied, InvalidInputError, ConflictError and UnavailableError with nothing
+    sent.
     """
     policies.require(
         policies.can_use(actor, credential_id=deletion.credential_id), "delete connections with it"
     )
+    reconciliation.lapse_approvals(deletion=deletion, actor=actor)
+    if transitions.awaits_approval(deletion):
+        again = "needs approval again" if deletion.epoch else "still needs approval"
+        raise ConflictError(f"It {again}. {attempt_facts.nothing_new_of(deletion)}")
     if not awaits_confirmation(deletion):
-        if deletion.state == State.REQUESTED:
-            raise ConflictError(
-                f"It still needs approval. {attempt_facts.nothing_new_of(deletion)}"
-            )
         return deletion
     if not is_confirmed_by(deletion=deletion, person=actor.person):
         raise ConflictError(f"Only {deletion.requested_by_name}, who asked, can confirm it.")
@@ -268,23 +269,24 @@ def _confirmed_note(deletion: Deletion, *, actor: Actor, without_reading: bool) 
     return Note(
         code=audit.Code.DELETION_CONFIRMED,
         sentence=f"{erasable.name(actor)} confirmed to delete {describe(deletion)}{how}.{alone}",
-        details={"without_reading": without_reading},
+        details={
+            "without_reading": without_reading,
+            "approval_round": deletion.approval_round,
+        },
     )
 
 
 def awaits_confirmation(deletion: Deletion) -> bool:
     """Whether the next step is a person typing the confirmation."""
-    if deletion.state == State.REQUESTED:
-        return not deletion.needs_approval
-    return deletion.state in {State.APPROVED, State.STILL_PRESENT}
+    states = {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
+    return deletion.state in states and not transitions.awaits_approval(deletion)
 
 
 def is_confirmed_by(*, deletion: Deletion, person: Person | None) -> bool:
     """Whether this person's confirmation counts: the asker's, unless one alone may delete.
 
-    Where glass was broken, also that of whoever broke it.
+    Where break glass applies, also that of whoever broke it.
     """
     if deletion.policy == Policy.NONE:
         return True
-    confirming = {deletion.requested_by_id, deletion.glass_broken_by_id} - {None}
-    return person is not None and person.pk in confirming
+    return person is not None and person.pk in deletion.confirming_ids

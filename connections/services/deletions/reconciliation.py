@@ -83,7 +83,10 @@ def look(*, deletion: Deletion, actor: Actor) -> None:
         and deletion.looked_present == present
         and seen_at - deletion.looked_at >= transitions.SECOND_LOOK_AFTER
     )
-    values: dict[str, object] = {"due_at": transitions.next_look(sending_at=sending_at, now=now)}
+    due_at = transitions.next_look(sending_at=sending_at, now=now)
+    if deletion.expires_at:
+        due_at = min(due_at, deletion.expires_at)
+    values: dict[str, object] = {"due_at": due_at}
     if counts and (deletion.looked_present != present or decided):
         values |= {"looked_at": seen_at, "looked_present": present}
     if present is False and deletion.has_late_success:
@@ -267,6 +270,36 @@ def ask_everyone(*, deletion: Deletion, actor: Actor) -> None:
     credentials = Credential.objects.filter(retired_at=None, pk__in=seen_by)
     org_connections.refresh_credentials(credentials=list(credentials), actor=actor)
     deletion.refresh_from_db()
+
+
+def lapse_approvals(*, deletion: Deletion, actor: Actor) -> bool:
+    """Begin a new round for one still present whose window has passed; True when it did.
+
+    It stays still present: the same people may approve again.
+    """
+    now = clock.now()
+    is_still_present = deletion.state == State.STILL_PRESENT
+    if not is_still_present or deletion.expires_at is None or now < deletion.expires_at:
+        return False
+    return end_round(deletion=deletion, actor=actor, why="were not confirmed within 24 h")
+
+
+def end_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
+    """Let the approvals of one still present no longer count; `why` completes the sentence."""
+    given = transitions.approvals_given(deletion).count()
+    note = Note(
+        code=audit.Code.DELETION_APPROVALS_LAPSED,
+        sentence=f"Approvals for another DELETE of {describe(deletion)} {why}. "
+        "They no longer count; no new DELETE was sent.",
+        details={"approval_round": deletion.approval_round, "approvals_given": given},
+    )
+    return transitions.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State.STILL_PRESENT, cause=deletion.cause),
+        notes=[note],
+        **transitions.next_round(deletion),
+    )
 
 
 def expire(*, deletion: Deletion, actor: Actor) -> bool:

@@ -17,7 +17,6 @@ from connections.actors import Actor, person_actor
 from connections.datadog.client import Answer, DatadogClient
 from connections.failpoints import Point
 from connections.models import (
-    Approval,
     Attempt,
     Cause,
     Credential,
@@ -126,15 +125,12 @@ def _what_blocks(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[C
 
 def _what_lacks_approval(deletion: Deletion) -> tuple[Cause, str] | None:
     """Why the approvals that were given, or the glass that was broken, do not count any more."""
-    breaker = deletion.glass_broken_by
+    breaker = deletion.glass_broken_by if deletion.break_glass_applies else None
     if breaker and not policies.can_break_glass(person_actor(person=breaker), deletion=deletion):
         return Cause.PERSON_LOST_RIGHT, f"{breaker} may not break glass any more."
     if not deletion.needs_approval:
         return None
-    given = deletion.approvals.filter(
-        decision=Approval.Decision.APPROVED, digest=deletion.approval_digest
-    )
-    approvals = list(given.select_related("approver"))
+    approvals = list(transitions.approvals_given(deletion).select_related("approver"))
     for approval in approvals:
         if not policies.can_approve(person_actor(person=approval.approver), deletion=deletion):
             sentence = f"{approval.approver_name} may not approve deletions any more."
@@ -150,6 +146,7 @@ def _next_attempt(*, deletion: Deletion, was_read_before: bool) -> Attempt:
         deletion=deletion,
         number=last + 1,
         epoch=deletion.epoch + 1,
+        approval_round=deletion.approval_round,
         credential_name=deletion.credential.name,
         credential_fingerprint=deletion.credential.fingerprint,
         was_read_before=was_read_before,
@@ -164,6 +161,7 @@ def _sending_note(attempt: Attempt) -> Note:
         details={
             "attempt": attempt.number,
             "epoch": attempt.epoch,
+            "approval_round": attempt.approval_round,
             "credential": attempt.credential_name,
             "fingerprint": attempt.credential_fingerprint,
             "was_read_before": attempt.was_read_before,

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import QuerySet
+
 from connections import clock
 from connections.actors import Actor
 from connections.datadog.errors import Verdict
-from connections.models import Cause, Deletion, Outcome, Policy, State
+from connections.models import Approval, Cause, Deletion, Outcome, Policy, State
 from connections.services.record import audit
 
 # The longest that anything stays open without an act of a person.
@@ -108,8 +110,10 @@ def move(*, deletion: Deletion, actor: Actor, to: Next, notes: list[Note], **val
             Deletion.objects.filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)
             # Of two confirmations at once only the first passes, and nothing leaves settled.
             .filter(confirmed_at=deletion.confirmed_at)
+            # Nobody acts on approvals that were declined or lapsed a moment ago.
+            .filter(approval_round=deletion.approval_round)
             .exclude(state=State.SETTLED)
-        ).update(**_fields_of(to, actor=actor) | values)
+        ).update(**_fields_of(deletion, to=to, actor=actor) | values)
         if moved:
             for note in notes:
                 audit.record(
@@ -125,7 +129,7 @@ def move(*, deletion: Deletion, actor: Actor, to: Next, notes: list[Note], **val
     return bool(moved)
 
 
-def _fields_of(to: Next, *, actor: Actor) -> dict[str, Any]:
+def _fields_of(deletion: Deletion, *, to: Next, actor: Actor) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "state": to.state,
         "outcome": to.outcome or "",
@@ -141,8 +145,14 @@ def _fields_of(to: Next, *, actor: Actor) -> dict[str, Any]:
             if to.outcome == Outcome.DELETED
             else None,
         }
-    if to.state in {State.SETTLED, State.UNKNOWN, State.STILL_PRESENT}:
+    if to.state in {State.SETTLED, State.UNKNOWN}:
         fields["expires_at"] = None
+    if to.state == State.UNKNOWN and deletion.state != State.UNKNOWN:
+        # The approvals were for the sending that ended like this.
+        fields["approval_round"] = deletion.approval_round + 1
+    if to.state == State.STILL_PRESENT and deletion.state != State.STILL_PRESENT:
+        needs_approval = deletion.policy != Policy.NONE
+        fields["expires_at"] = clock.now() + APPROVAL_WINDOW if needs_approval else None
     return fields
 
 
@@ -183,10 +193,33 @@ def describe(deletion: Deletion) -> str:
 
 
 def approvals_needed(deletion: Deletion) -> int:
-    """How many other people must approve first; none where glass was broken."""
+    """How many other people must approve the next sending; none where break glass applies."""
     return Policy(deletion.policy).approvals_needed if deletion.needs_approval else 0
+
+
+def next_round(deletion: Deletion) -> dict[str, Any]:
+    """The fields of one still present whose approvals no longer count: a round without a window.
+
+    The first approval of the new round begins its window.
+    """
+    return {
+        "approval_round": deletion.approval_round + 1,
+        "expires_at": None,
+        "cause_details": deletion.cause_details,
+    }
+
+
+def approvals_given(deletion: Deletion) -> QuerySet[Approval]:
+    """The approvals that count for the next sending, read from the database at each use."""
+    return deletion.approvals.filter(
+        decision=Approval.Decision.APPROVED,
+        digest=deletion.approval_digest,
+        round=deletion.approval_round,
+    )
 
 
 def awaits_approval(deletion: Deletion) -> bool:
     """Whether the next step is another person's yes or no."""
+    if deletion.state == State.STILL_PRESENT:
+        return deletion.lacks_approvals
     return deletion.state == State.REQUESTED and deletion.needs_approval

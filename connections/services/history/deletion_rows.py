@@ -1,6 +1,6 @@
 """One deletion as a row of an export."""
 
-from connections.models import Approval, Attempt, Deletion, GlassReview
+from connections.models import Approval, Attempt, Deletion, GlassReview, Policy
 from connections.services.exports import Row, as_time
 
 DELETION_COLUMNS = (
@@ -41,10 +41,14 @@ DELETION_COLUMNS = (
 
 
 def deletion_row(deletion: Deletion) -> Row:
-    """One deletion with its attempts, as every export gives it. Times are ISO 8601 in UTC."""
+    """One deletion with its attempts, as every export gives it. Times are ISO 8601 in UTC.
+
+    `approved_by` names who approved what was sent last; before that, who has approved so far.
+    """
     attempts = list(deletion.attempts.all())
     last = attempts[-1] if attempts else None
-    approved = [a for a in deletion.approvals.all() if a.decision == Approval.Decision.APPROVED]
+    approved = _approved(deletion, approval_round=last.approval_round if last else 1)
+    is_enough = len(approved) >= (Policy(deletion.policy).approvals_needed or 1)
     return {
         "id": str(deletion.id),
         "site": deletion.site,
@@ -68,7 +72,7 @@ def deletion_row(deletion: Deletion) -> Row:
         "confirmed_by": deletion.confirmed_by_name or None,
         "confirmed_at": as_time(deletion.confirmed_at),
         "approved_by": [approval.approver_name for approval in approved],
-        "approved_at": as_time(deletion.approved_at),
+        "approved_at": as_time(approved[-1].decided_at if is_enough else None),
         "sent_at": as_time(deletion.sending_at),
         "settled_by": deletion.settled_by_name or None,
         "settled_at": as_time(deletion.settled_at),
@@ -77,7 +81,7 @@ def deletion_row(deletion: Deletion) -> Row:
         "contradicted_at": as_time(deletion.contradicted_at),
         "http_status": last.http_status if last else None,
         "errors": last.errors if last else [],
-        "attempts": [_attempt_row(attempt) for attempt in attempts],
+        "attempts": [_attempt_row(deletion, attempt) for attempt in attempts],
         "broke_glass": _glass_row(deletion) if deletion.glass_broken_at else None,
     }
 
@@ -94,12 +98,23 @@ def _glass_row(deletion: Deletion) -> Row:
     }
 
 
-def _attempt_row(attempt: Attempt) -> Row:
+def _approved(deletion: Deletion, *, approval_round: int) -> list[Approval]:
+    """The approvals of one round. Nothing is sent before the first one ends."""
+    return [
+        one
+        for one in deletion.approvals.all()
+        if one.decision == Approval.Decision.APPROVED and one.round == approval_round
+    ]
+
+
+def _attempt_row(deletion: Deletion, attempt: Attempt) -> Row:
+    approved = _approved(deletion, approval_round=attempt.approval_round)
     return {
         "number": attempt.number,
         "credential": attempt.credential_name,
         "credential_fingerprint": attempt.credential_fingerprint,
         "was_read_before": attempt.was_read_before,
+        "approved_by": [approval.approver_name for approval in approved],
         "sent_at": as_time(attempt.claimed_at),
         "answered_at": as_time(attempt.answered_at),
         "verdict": attempt.verdict or None,

@@ -59,7 +59,9 @@ WHO_IS_TOLD: dict[str, tuple[Audience, ...]] = {
     "deletion.settled": _INVOLVED,
     "deletion.unknown": _INVOLVED,
     "deletion.still_unknown": _ALARM,
-    "deletion.still_present": _INVOLVED,
+    # Under four eyes another sending needs approval again.
+    "deletion.still_present": (Audience.INVOLVED, Audience.CAN_APPROVE),
+    "deletion.approvals_lapsed": _INVOLVED,
     "deletion.contradicted": _ALARM,
     "deletion.answered_late": _ALARM,
     "deletion.glass_broken": (*_ALARM, Audience.APPROVERS),

@@ -72,6 +72,7 @@ def _take(deletion: Deletion) -> bool:
 
 def work_on(*, deletion: Deletion, actor: Actor) -> None:
     """Do the one thing that is due for this deletion."""
+    reconciliation.lapse_approvals(deletion=deletion, actor=actor)
     if deletion.state == State.SENDING:
         reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
     elif reconciliation.expire(deletion=deletion, actor=actor):

@@ -22,11 +22,12 @@ from connections.models import (
     Deletion,
     Outcome,
     PersonSession,
+    Policy,
     SignInLink,
     State,
     WorkerHeartbeat,
 )
-from connections.services.deletions import transitions
+from connections.services.deletions import reconciliation, transitions
 from connections.services.deletions.transitions import Next, Note
 from connections.services.operations.backups import (
     DATABASE_NAME,
@@ -221,6 +222,11 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
         could_be_sent = Deletion.objects.filter(
             state__in=[State.REQUESTED, State.APPROVED, State.WAITING]
         )
+        for held in Deletion.objects.filter(state=State.STILL_PRESENT).exclude(policy=Policy.NONE):
+            # Its approvals may have been used since the backup.
+            reconciliation.end_round(
+                deletion=held, actor=actor, why=f"were restored from a backup of {made_at}"
+            )
         reason = f"The database was restored from a backup of {made_at}."
         return sum(_close(one, actor=actor, reason=reason) for one in could_be_sent)
 

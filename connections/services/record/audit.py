@@ -70,6 +70,7 @@ class Code(StrEnum):
     DELETION_REQUESTED = "deletion.requested"
     DELETION_APPROVED = "deletion.approved"
     DELETION_DECLINED = "deletion.declined"
+    DELETION_APPROVALS_LAPSED = "deletion.approvals_lapsed"
     DELETION_GLASS_BROKEN = "deletion.glass_broken"
     DELETION_GLASS_REVIEWED = "deletion.glass_reviewed"
     DELETION_WITHDRAWN = "deletion.withdrawn"

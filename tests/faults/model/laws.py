@@ -34,6 +34,7 @@ class Remembered:
     """What was true of one deletion when it was last looked at."""
 
     epoch: int = 0
+    approval_round: int = 1
     settled: tuple[Any, ...] = ()
     contradicted_at: Any = None
     events: int = 0
@@ -117,7 +118,7 @@ class Laws:
 
     def _check_events(self, deletion: Deletion, events: list[AuditEvent], *, late: int) -> None:
         """The events alone tell the same story as the row."""
-        state, outcome, epoch = str(State.REQUESTED), "", 0
+        state, outcome, epoch, approval_round = str(State.REQUESTED), "", 0, 1
         codes = Counter(event.code for event in events)
         assert events[0].code == "deletion.requested"
         for event in events:
@@ -127,10 +128,16 @@ class Laws:
             if "state" not in event.details:
                 continue
             to = event.details["state"]
+            # An approval covers one sending: a new round begins when nobody knows what it did.
+            is_over = to == State.UNKNOWN != state
+            is_declined = event.code == "deletion.declined" and to == State.STILL_PRESENT
+            is_lapsed = event.code == "deletion.approvals_lapsed"
+            approval_round += int(is_over or is_declined or is_lapsed)
             assert to == state or to in STEPS[state], (state, to, event.code)
             assert not outcome or to == state
             state, outcome = to, event.details["outcome"]
         assert (state, outcome, epoch) == (deletion.state, deletion.outcome, deletion.epoch)
+        assert approval_round == deletion.approval_round
         assert codes["deletion.contradicted"] == int(deletion.contradicted_at is not None)
         assert codes["deletion.answered_late"] == late
         if outcome == Outcome.GONE_UNATTRIBUTED:
@@ -143,6 +150,7 @@ class Laws:
         """Nothing leaves settled, an alarm is never taken back, and the epoch only grows."""
         known = self.remembered.setdefault(deletion.pk, Remembered())
         assert deletion.epoch >= known.epoch
+        assert deletion.approval_round >= known.approval_round
         assert events >= known.events
         settled = (deletion.outcome, deletion.cause, deletion.settled_at)
         if known.settled:
@@ -150,6 +158,7 @@ class Laws:
         if known.contradicted_at:
             assert deletion.contradicted_at == known.contradicted_at
         known.epoch, known.events = deletion.epoch, events
+        known.approval_round = deletion.approval_round
         known.contradicted_at = deletion.contradicted_at
         known.settled = settled if deletion.state == State.SETTLED else ()
 

@@ -79,10 +79,12 @@ class Lives(Player):
             )
 
     @precondition(lambda self: State.STILL_PRESENT in self.laws.states)
-    @rule(answer=answers, trouble=troubles)
-    def confirm_what_had_no_effect(self, answer: str, trouble: str) -> None:
-        deletion = Deletion.objects.filter(state=State.STILL_PRESENT).first()
-        self.copies = [deletion] if deletion else []
+    @rule(approvers=st.integers(min_value=0, max_value=2), answer=answers, trouble=troubles)
+    def confirm_what_had_no_effect(self, approvers: int, answer: str, trouble: str) -> None:
+        for who in (False, True)[:approvers]:
+            self.copies = list(Deletion.objects.filter(state=State.STILL_PRESENT)[:1])
+            self.decide(which=0, who=who, stale=True, agrees=1)
+        self.copies = list(Deletion.objects.filter(state=State.STILL_PRESENT)[:1])
         self.confirm(which=0, stale=True, unread=False, answer=answer, trouble=trouble)
 
     @precondition(lambda self: self.laws.states & {State.UNKNOWN, State.SENDING})
@@ -103,7 +105,10 @@ class Lives(Player):
         with suppress(ActError):
             if agrees:
                 approvals.approve_deletion(
-                    deletion=deletion, actor=actor, digest=deletion.approval_digest
+                    deletion=deletion,
+                    actor=actor,
+                    digest=deletion.approval_digest,
+                    approval_round=deletion.approval_round,
                 )
             else:
                 approvals.decline_deletion(deletion=deletion, actor=actor, reason="no")

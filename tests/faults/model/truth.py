@@ -8,7 +8,7 @@ from uuid import UUID
 
 from connections.datadog.client import Answer
 from connections.datadog.payloads import Listing
-from connections.models import Approval, Attempt, Deletion, Policy, State
+from connections.models import Attempt, Deletion, Policy, State
 from connections.services.record import audit
 from sandbox.entities import Connection, KeyPair, Org
 from sandbox.world import World
@@ -186,9 +186,7 @@ class ModelDatadog(FakeDatadog):
         [deletion] = Deletion.objects.filter(connection_id=connection_id, state=State.SENDING)
         attempt = Attempt.objects.get(deletion=deletion, epoch=deletion.epoch)
         assert (attempt.verdict, attempt.answered_at) == ("", None)
-        approvers = deletion.approvals.filter(decision=Approval.Decision.APPROVED)
-        names = set(approvers.values_list("approver__username", flat=True)) - {"ada"}
-        assert len(names) >= Policy(deletion.policy).approvals_needed
+        assert len(approvers_since_last_doubt(deletion)) >= Policy(deletion.policy).approvals_needed
         confirmations = confirmations_of(deletion)
         earlier = [one for one in self.ledger.of(deletion.pk) if one.is_ambiguous]
         # A person confirmed anew after each DELETE that may have been carried out.
@@ -196,6 +194,22 @@ class ModelDatadog(FakeDatadog):
         sending = Sending(deletion=deletion.pk, attempt=attempt.pk, confirmations=confirmations)
         self.ledger.sendings.append(sending)
         return sending
+
+
+def approvers_since_last_doubt(deletion: Deletion) -> set[str]:
+    """Who approved it since it was last unknown, declined or lapsed, by the record alone."""
+    names: set[str] = set()
+    for event in audit.events_of(subject=deletion):
+        ends = {
+            audit.Code.DELETION_UNKNOWN,
+            audit.Code.DELETION_DECLINED,
+            audit.Code.DELETION_APPROVALS_LAPSED,
+        }
+        if event.code in ends:
+            names = set()
+        elif event.code == audit.Code.DELETION_APPROVED:
+            names.add(event.actor_name)
+    return names - {"Ada"}
 
 
 def confirmations_of(deletion: Deletion) -> int:
