@@ -63,7 +63,7 @@
     for (const claim of unsentClaims(form)) claim.hidden = true;
     for (const sentence of form.querySelectorAll("[data-in-flight-text]")) {
       sentence.hidden = false;
-      announce(sentence.textContent.trim());
+      if (form.hasAttribute("data-confirm")) announce(sentence.textContent.trim());
     }
   }
 
@@ -86,7 +86,7 @@
     form.removeAttribute("aria-busy");
     for (const sentence of form.querySelectorAll("[data-in-flight-text]")) {
       sentence.hidden = true;
-      announce("");
+      if (form.hasAttribute("data-confirm")) announce("");
     }
     for (const control of form.querySelectorAll("[data-locked]")) {
       control.disabled = false;
