@@ -487,6 +487,13 @@ _ASKED = (
     "ticket",
 )
 _ANSWERED = ("verdict", "http_status", "errors", "body_sha256", "duration_ms")
+# Key of an attempt's row → key of the event that tells of its response. Records that were begun
+# with an earlier version have events without them.
+_ANSWERED_SINCE = {
+    "cause": "response_cause",
+    "headers": "headers",
+    "body_is_complete": "body_is_complete",
+}
 _NEEDED = {"none": 0, "one": 1, "two": 2}
 # What ends a deletion. Others that stand beside it, a look or an answer, have causes of their own.
 _SETTLING = ("deletion.settled", "deletion.declined", "deletion.withdrawn")
@@ -509,7 +516,7 @@ def _asking(row: dict[str, Any], asked: Event) -> list[str]:
     wrong = [key for key in _ASKED if row.get(key) != asked.details.get(key)]
     if not asked.sentence.startswith(f"{row.get('requested_by')} asked to delete "):
         wrong.append("requested_by")
-    if not _is_near(row.get("requested_at"), asked):
+    if not _is_at(row.get("requested_at"), asked, "requested_at"):
         wrong.append("requested_at")
     return [f"“{key}” is not what the event that asked says" for key in wrong]
 
@@ -521,7 +528,7 @@ def _people(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     if sorted(row.get("approved_by") or []) != sorted(one.actor for one in approved):
         wrong.append("approved_by")
     enough = [one for one in approved if one.details.get("missing") == 0]
-    if not _is_near(row.get("approved_at"), enough[-1] if enough else None):
+    if not _is_at(row.get("approved_at"), enough[-1] if enough else None, "approved_at"):
         wrong.append("approved_at")
     rounds = rounds_of(events)
     if any(one.details.get("approval_round", n) != n for one, n in zip(events, rounds)):
@@ -529,7 +536,7 @@ def _people(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     confirmed = _last(events, "deletion.confirmed")
     if (row.get("confirmed_by") or "") != (confirmed.actor if confirmed else ""):
         wrong.append("confirmed_by")
-    if not _is_near(row.get("confirmed_at"), confirmed):
+    if not _is_at(row.get("confirmed_at"), confirmed, "confirmed_at"):
         wrong.append("confirmed_at")
     return [f"“{key}” is not what the events say" for key in wrong]
 
@@ -543,7 +550,7 @@ def _glass(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
         is_so = (
             told.get("name") == broken.actor
             and told.get("reason") == broken.details.get("reason")
-            and _is_near(told.get("at"), broken)
+            and _is_at(told.get("at"), broken, "glass_broken_at")
             and (told.get("reviewed_by") or "") == (reviewed.actor if reviewed else "")
             and (told.get("review_note") or "") == (reviewed.details["reason"] if reviewed else "")
             and _is_near(told.get("reviewed_at"), reviewed)
@@ -559,11 +566,12 @@ def _glass_words(told: dict[str, Any] | None) -> str:
 
 
 def _ending(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
-    state, outcome = "requested", ""
+    state, outcome, cause = "requested", "", ""
     settled: Event | None = None
     for event in events:
         if type(event.details.get("state")) is str:
             state, outcome = event.details["state"], event.details.get("outcome", "")
+            cause = _cause_after(event, cause)
             if state == "settled" and event.code in _SETTLING:
                 settled = settled or event
     verified, contradicted = (
@@ -572,17 +580,33 @@ def _ending(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     is_told = {
         "state": row.get("state") == state,
         "outcome": (row.get("outcome") or "") == outcome,
-        "settled_at": _is_near(row.get("settled_at"), settled),
+        "settled_at": _is_at(row.get("settled_at"), settled, "settled_at"),
         "settled_by": (row.get("settled_by") or "") == (settled.actor if settled else ""),
         "settled_reason": row.get("settled_reason")
         == (settled.details.get("reason", "") if settled else ""),
-        "cause": settled is None or (row.get("cause") or "") == settled.details.get("cause"),
-        "sent_at": _is_near(row.get("sent_at"), _last(events, "deletion.sending")),
+        "cause": (row.get("cause") or "") == (settled.details.get("cause") if settled else cause),
+        "sent_at": _is_at(row.get("sent_at"), _last(events, "deletion.sending"), "sending_at"),
         "verified_at": _time(row.get("verified_at"))
         == _time(verified.details.get("at") if verified else None),
-        "contradicted_at": (row.get("contradicted_at") is None) == (contradicted is None),
+        "contradicted_at": _is_contradicted_so(row.get("contradicted_at"), contradicted),
     }
     return [f"“{key}” is not what the events say" for key, is_so in is_told.items() if not is_so]
+
+
+def _cause_after(event: Event, cause: str) -> str:
+    """The deletion's cause after an event that moved it or noted something about it."""
+    if event.code == "deletion.looked":
+        # Its own cause is why the listing told nothing; the deletion keeps the one it had.
+        return cause
+    if event.code == "deletion.not_read":
+        return "listing_failed"
+    return str(event.details.get("cause", ""))
+
+
+def _is_contradicted_so(text: Any, contradicted: Event | None) -> bool:
+    if contradicted is None or contradicted.details.get("at") is None:
+        return (text is None) == (contradicted is None)
+    return _time(text) == _time(contradicted.details["at"])
 
 
 def _attempts(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
@@ -601,6 +625,8 @@ def _attempts(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     rows = attempts if type(attempts) is list else []
     if [one.get("number") for one in rows] != list(sent):
         return ["its attempts are not those that the events tell of"]
+    if not answered.keys() <= sent.keys():
+        return ["an event tells of a response to an attempt that was never made"]
     wrong = [str(one["number"]) for one in rows if not _is_told(one, sent, answered)]
     for one, sending in zip(rows, sent.values()):
         names = sorted(each.actor for each in approvals_of(sending, events))
@@ -620,15 +646,24 @@ def _is_told(one: dict[str, Any], sent: dict[Any, Event], answered: dict[Any, Ev
         one.get("credential") == sending.details.get("credential")
         and one.get("credential_fingerprint") == sending.details.get("fingerprint")
         and one.get("was_read_before") == sending.details.get("was_read_before")
-        and _is_near(one.get("sent_at"), sending)
+        and one.get("epoch", sending.details.get("epoch")) == sending.details.get("epoch")
+        and _is_at(one.get("sent_at"), sending, "sending_at")
     )
-    if answer is None or not is_sent_so:
-        return is_sent_so and one.get("answered_at") is None
+    if answer is None:
+        responses = ("answered_at", "is_late", *_ANSWERED, *_ANSWERED_SINCE)
+        return is_sent_so and not any(one.get(key) for key in responses)
+    details = answer.details
     return (
-        _is_near(one.get("answered_at"), answer)
+        is_sent_so
+        and _is_at(one.get("answered_at"), answer, "answered_at")
         and one.get("is_late") == (answer.code == "deletion.answered_late")
         # "" and nothing are the same here.
-        and all((one.get(key) or None) == (answer.details.get(key) or None) for key in _ANSWERED)
+        and all((one.get(key) or None) == (details.get(key) or None) for key in _ANSWERED)
+        and all(
+            (one.get(key) or None) == (details.get(told) or None)
+            for key, told in _ANSWERED_SINCE.items()
+            if told in details
+        )
     )
 
 
@@ -711,6 +746,12 @@ def _time(text: Any) -> datetime | None:
     if at is None or at.tzinfo is None:
         raise BrokenError("A time in the bundle cannot be read.")
     return at
+
+
+def _is_at(text: Any, event: Event | None, key: str) -> bool:
+    """Whether this is the event's time: to the microsecond where the event says it under `key`."""
+    exact = event.details.get(key) if event else None
+    return _is_near(text, event) if exact is None else _time(text) == _time(exact)
 
 
 def _is_near(text: Any, event: Event | None) -> bool:

@@ -1,6 +1,6 @@
 """What other people decide about a deletion: yes or no before it, and a look back after it.
 
-Triggers of the database (migrations 0005 and 0020) hold the copies to the deletion's own values,
+Triggers of the database (migrations 0005 and 0006) hold the copies to the deletion's own values,
 and refuse to change or remove a decision.
 """
 

@@ -26,6 +26,8 @@ def record_words(last: AuditVerification | None) -> str:
     """What the newest verification found, in a sentence or two."""
     if last is None:
         return "A worker verifies it once a day."
+    if last.fault and last.first_bad_seq is None:
+        return last.message
     if last.fault:
         return f"First event that cannot be relied on: {last.first_bad_seq}. {last.message}"
     return f"The first {counted(last.size, 'event')} and every checkpoint were found whole."

@@ -1,8 +1,10 @@
 """The service's own role on PostgreSQL, made as docs/OPERATIONS.md says, cannot drop a trigger."""
 
+import json
 import re
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -10,6 +12,7 @@ import pytest
 from psycopg import sql
 
 from connections.key_ring import new_key_ring_text
+from connections.trigger_functions import functions_without_search_path
 from orgadmin.private_files import create_private_text
 from tests.support.databases import SharedDatabase, _administer, _url_of
 from tests.support.processes import manage
@@ -19,7 +22,9 @@ OPERATIONS = Path(__file__).parents[2] / "docs/OPERATIONS.md"
 
 def statements() -> str:
     [block] = re.findall(
-        r"```sql\n(CREATE ROLE orgadmin_app.*?)```", OPERATIONS.read_text(), re.DOTALL
+        r"```sql\n(DO (?:(?!```).)*CREATE ROLE orgadmin_app.*?)```",
+        OPERATIONS.read_text(),
+        re.DOTALL,
     )
     return str(block)
 
@@ -31,7 +36,9 @@ def database(postgresql_url: str, postgresql_template: str) -> Iterator[tuple[st
     _administer(postgresql_url, "CREATE DATABASE {n} TEMPLATE {t}", n=name, t=postgresql_template)
     url = _url_of(postgresql_url, name)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL(statements().replace("orgadmin_app", role)))
+        for _ in range(2):
+            # After each migration it is run again.
+            connection.execute(sql.SQL(statements().replace("orgadmin_app", role)))
     yield url, role
     _administer(postgresql_url, "DROP DATABASE {n} WITH (FORCE)", n=name)
     _administer(postgresql_url, "DROP ROLE {r}", r=role)
@@ -49,6 +56,10 @@ def database(postgresql_url: str, postgresql_template: str) -> Iterator[tuple[st
         "SET session_replication_role = replica",
         "CREATE OR REPLACE FUNCTION connections_auditevent_append_only() RETURNS trigger "
         "LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$",
+        "DELETE FROM connections_attempt",
+        "DELETE FROM connections_deletion",
+        "CREATE TEMPORARY TABLE connections_approval (id bigint)",
+        "CREATE TABLE connections_other (id bigint)",
     ],
 )
 def test_the_role_cannot(database: tuple[str, str], statement: str) -> None:
@@ -70,3 +81,147 @@ def test_the_role_can_do_what_the_service_does(database: tuple[str, str], tmp_pa
         assert done.returncode == 0, done.stderr
     verified = manage("verify_audit", env=environment)
     assert (verified.returncode, "2 events" in verified.stdout) == (0, True)
+
+
+# --- Temporary tables, which PostgreSQL looks in before all others --------------------------------
+
+DELETION, ASKER, OTHER = (uuid.UUID(int=number) for number in (1, 2, 3))
+# What each makes up, and what the trigger would then believe.
+APPROVED_BY_NOBODY = (
+    "CREATE TEMPORARY TABLE connections_approval AS SELECT d.id AS deletion_id,"
+    " 'approved' AS decision, d.approval_digest AS digest, d.requested_by_id AS requester_id"
+    " FROM public.connections_deletion AS d",
+    "UPDATE public.connections_deletion SET state = 'approved'",
+    "Other people must approve it first",
+)
+APPROVED_BY_THE_ASKER = (
+    "CREATE TEMPORARY TABLE connections_deletion AS SELECT id, 'requested' AS state,"  # noqa: S608
+    f" '{OTHER}'::uuid AS requested_by_id, approval_digest, 'one' AS policy,"
+    " NULL::timestamptz AS glass_broken_at FROM public.connections_deletion",
+    "INSERT INTO public.connections_approval (deletion_id, approver_id, approver_name,"  # noqa: S608
+    " requester_id, decision, digest, reason, decided_at)"
+    f" SELECT id, '{ASKER}', 'ada', '{OTHER}', 'approved', approval_digest, '', now()"
+    " FROM public.connections_deletion",
+    "An approval is of one deletion",
+)
+A_GAP_IN_THE_RECORD = (
+    "CREATE TEMPORARY TABLE connections_auditevent AS SELECT 41 AS seq",
+    "INSERT INTO public.connections_auditevent (seq, text, previous, hash, at, code, actor_kind,"
+    " actor, request_id, subject_type, subject_id, sentence)"
+    " VALUES (42, '{}', '', '', now(), 'x', 'worker', '', '', '', '', '')",
+    "append-only",
+)
+
+
+@pytest.mark.parametrize("has_temporary_tables", [False, True])
+@pytest.mark.parametrize("attack", [APPROVED_BY_NOBODY, APPROVED_BY_THE_ASKER, A_GAP_IN_THE_RECORD])
+def test_no_temporary_table_stands_in_for_ours(
+    database: tuple[str, str], attack: tuple[str, str, str], has_temporary_tables: bool
+) -> None:
+    """Even where an older role may still make one: it is not what the triggers read."""
+    url, role = database
+    made_up, change, refused = attack
+    with psycopg.connect(url) as connection:
+        store_a_request(connection)
+        name = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("GRANT TEMPORARY ON DATABASE {} TO PUBLIC").format(name))
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+        if has_temporary_tables:
+            connection.execute(made_up)
+        with pytest.raises(psycopg.errors.RestrictViolation, match=refused):
+            connection.execute(change)
+
+
+def store_a_request(connection: psycopg.Connection) -> None:
+    """A deletion that one other person must approve, straight into the tables."""
+    insert(connection, "connections_person", id=ASKER, username="ada")
+    insert(connection, "connections_person", id=OTHER, username="eve")
+    insert(connection, "connections_credential", id=DELETION, name="Payments")
+    insert(
+        connection,
+        "connections_deletion",
+        id=DELETION,
+        credential_id=DELETION,
+        requested_by_id=ASKER,
+        policy="one",
+        state="requested",
+        request_id=DELETION,
+    )
+
+
+def insert(connection: psycopg.Connection, table: str, **values: object) -> None:
+    """A row whose other columns that must hold something hold nothing much."""
+    columns = connection.execute(
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s"
+        " AND is_nullable = 'NO' AND column_default IS NULL AND is_identity = 'NO'",
+        [table],
+    )
+    empty = {name: EMPTY[kind] for name, kind in columns if name not in values}
+    row = empty | values
+    connection.execute(
+        sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+            sql.Identifier(table),
+            sql.SQL(", ").join(map(sql.Identifier, row)),
+            sql.SQL(", ").join(sql.Placeholder() * len(row)),
+        ),
+        list(row.values()),
+    )
+
+
+EMPTY: dict[str, object] = {
+    "boolean": False,
+    "bytea": b"",
+    "character varying": "",
+    "integer": 0,
+    "jsonb": "{}",
+    "smallint": 0,
+    "text": "",
+    "timestamp with time zone": datetime(2026, 1, 1, tzinfo=UTC),
+    "uuid": DELETION,
+}
+
+
+def test_every_trigger_function_names_its_own_search_path(database: tuple[str, str]) -> None:
+    url, _ = database
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        assert functions_without_search_path(cursor) == []
+        cursor.execute(
+            "SELECT DISTINCT unnest(proconfig) FROM pg_proc JOIN pg_trigger ON tgfoid = pg_proc.oid"
+            " WHERE NOT tgisinternal"
+        )
+        assert cursor.fetchall() == [("search_path=pg_catalog, public, pg_temp",)]
+
+
+def test_the_doctor_finds_nothing_wrong_with_the_role(
+    database: tuple[str, str], tmp_path: Path
+) -> None:
+    url, role = database
+    found = doctor(url, role=role, data_dir=tmp_path)
+    assert (found["database role"]["level"], found["triggers"]["level"]) == ("ok", "ok")
+
+
+def test_the_doctor_warns_of_a_role_that_could_get_past_the_triggers(
+    database: tuple[str, str], tmp_path: Path
+) -> None:
+    url, role = database
+    with psycopg.connect(url, autocommit=True) as connection:
+        who = {"r": sql.Identifier(role), "d": sql.Identifier(connection.info.dbname)}
+        for grant in (
+            "GRANT TEMPORARY ON DATABASE {d} TO {r}",
+            "GRANT CREATE ON SCHEMA public TO {r}",
+            "ALTER TABLE connections_attempt OWNER TO {r}",
+        ):
+            connection.execute(sql.SQL(grant).format(**who))
+    found = doctor(url, role=role, data_dir=tmp_path)["database role"]
+    assert found["level"] == "warning"
+    for told in ("create temporary tables", "create tables", "change or drop tables"):
+        assert told in found["message"]
+
+
+def doctor(url: str, *, role: str, data_dir: Path) -> dict[str, dict[str, str]]:
+    """What the doctor says to this role, by what was looked at."""
+    create_private_text(data_dir / "keyring.json", new_key_ring_text())
+    as_role = f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}"
+    environment = SharedDatabase(url=as_role, data_dir=data_dir).environment()
+    done = manage("doctor", "--json", env=environment)
+    return {each["check"]: each for each in json.loads(done.stdout)["findings"]}

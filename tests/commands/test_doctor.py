@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.test import override_settings
 from pytest_django import Settings
 
 from connections import clock
 from connections.findings import Finding, Level
 from connections.models import Deletion, Policy
-from connections.services.operations import diagnosis
+from connections.services.operations import database_guards, diagnosis
 from sandbox.server import SandboxServer
 from tests.credentials.support import added
 from tests.support.processes import clean_environment, manage
@@ -157,3 +158,38 @@ def test_an_empty_database_is_told_how_to_be_migrated(tmp_path: Path) -> None:
     done = manage("doctor", env=clean_environment(data_dir=tmp_path))
     assert done.returncode == 1
     assert "./run manage migrate" in done.stdout
+
+
+@pytest.mark.django_db
+@pytest.mark.database
+def test_it_knows_every_trigger_that_the_migrations_leave() -> None:
+    known = {
+        f"{database_guards.PREFIX}{name}" for name in database_guards.TRIGGERS[connection.vendor]
+    }
+    assert database_guards.present_triggers() == dict.fromkeys(known, True)
+    assert levels("triggers") == {Level.OK}
+
+
+@pytest.mark.django_db
+@pytest.mark.database
+def test_a_missing_trigger_is_an_error() -> None:
+    name = "connections_attempt_frozen_3"
+    where = " ON connections_attempt" if connection.vendor == "postgresql" else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TRIGGER {name}{where}")
+    [finding] = [one for one in diagnosis.diagnose() if one.check == "triggers"]
+    assert (finding.level, "1 missing" in finding.message) == (Level.ERROR, True)
+    assert name in finding.message
+
+
+@pytest.mark.django_db
+@pytest.mark.database
+def test_a_disabled_trigger_is_an_error() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite disables no triggers")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE connections_attempt DISABLE TRIGGER connections_attempt_frozen_3"
+        )
+    [finding] = [one for one in diagnosis.diagnose() if one.check == "triggers"]
+    assert (finding.level, "1 disabled" in finding.message) == (Level.ERROR, True)

@@ -41,7 +41,7 @@ SENDING = "connections/services/deletions/sending.py"
 MOVE = "filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)"
 TRANSITIONS = "connections/services/deletions/transitions.py"
 DELETIONS = "connections/services/deletions/deletions.py"
-ROUND_TRIGGERS = "connections/migrations/0020_approval_rounds.py"
+ROUND_TRIGGERS = "connections/migrations/0006_approval_rounds.py"
 VERIFIER = "connections/evidence/verify.py"
 
 NETWORK = (
@@ -1084,7 +1084,7 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "sessions end when their keys give way to hashes",
-        "connections/migrations/0050_session_key_hashes.py",
+        "connections/migrations/0009_session_key_hashes.py",
         """            sql="DELETE FROM connections_personsession",
             reverse_sql=migrations.RunSQL.noop,
 """,
@@ -1353,6 +1353,170 @@ APPROVAL_ROUNDS = (
     ),
 )
 
+FREEZING = "connections/migrations/0007_frozen_results.py"
+
+VERIFICATION = "connections/services/record/audit_verification.py"
+
+COMPARISON = "connections/services/record/comparison.py"
+
+RESULTS = "tests/audit/test_frozen_results.py"
+
+DATABASE_ROLE = "tests/audit/test_postgresql_role.py"
+
+DATABASE_GUARDS = "connections/services/operations/database_guards.py"
+
+FROZEN_RESULTS = (
+    _mutant(
+        "a trigger that keeps settled deletions",
+        FREEZING,
+        """f"OLD.state <> 'settled' OR {' AND '.join(settled)}",""",
+        '"1 = 1",',
+        f"{RESULTS}::test_a_settled_deletion_cannot_be_changed",
+    ),
+    _mutant(
+        "a trigger that keeps verifications",
+        FREEZING,
+        "        VERIFIED.format(same=word),\n",
+        "",
+        f"{RESULTS}::test_what_was_found_out_later_is_not_taken_back",
+    ),
+    _mutant(
+        "a trigger that keeps contradictions",
+        FREEZING,
+        "        CONTRADICTED.format(same=word),\n",
+        "",
+        f"{RESULTS}::test_a_contradiction_stays",
+    ),
+    _mutant(
+        "a trigger that keeps the names of people",
+        FREEZING,
+        "        *(ERASED.format(name=name) for name in NAMES),\n",
+        "",
+        f"{RESULTS}::test_a_settled_deletion_cannot_be_changed[who settled it]",
+    ),
+    _mutant(
+        "a trigger that keeps the credential of a deletion",
+        FREEZING,
+        '(DELETION, "UPDATE", same(COPIED, word), ',
+        '(DELETION, "UPDATE", "1 = 1", ',
+        f"{RESULTS}::test_a_settled_deletion_cannot_be_changed[name of the credential]",
+    ),
+    _mutant(
+        "a trigger that keeps claims",
+        FREEZING,
+        '(ATTEMPT, "UPDATE", same(CLAIMED, word), ',
+        '(ATTEMPT, "UPDATE", "1 = 1", ',
+        f"{RESULTS}::test_a_claimed_attempt_cannot_be_changed",
+    ),
+    _mutant(
+        "a trigger that keeps responses",
+        FREEZING,
+        '(ATTEMPT, "UPDATE", recorded, ',
+        '(ATTEMPT, "UPDATE", "1 = 1", ',
+        f"{RESULTS}::test_an_attempt_with_its_response_cannot_be_changed",
+    ),
+    _mutant(
+        "a trigger that keeps attempts",
+        FREEZING,
+        '(ATTEMPT, "DELETE", "1 = 0", ',
+        '(ATTEMPT, "DELETE", "1 = 1", ',
+        f"{RESULTS}::test_neither_is_removed_nor_replaced",
+    ),
+    _mutant(
+        "a trigger that keeps attempts from being replaced",
+        FREEZING,
+        '        (ATTEMPT, "INSERT", NEW_ATTEMPT, "An attempt is kept"),\n',
+        "",
+        f"{RESULTS}::test_neither_is_removed_nor_replaced",
+    ),
+    _mutant(
+        "two processes do not verify a deletion twice",
+        "connections/services/deletions/reconciliation.py",
+        "    unverified = rows.filter(Q(verified_at=None) | ",
+        "    unverified = rows if deletion.verified_at is None else rows.filter(",
+        f"{RESULTS}::test_of_two_processes_that_verify_it_at_once_one_does",
+    ),
+    _mutant(
+        "a verification compares every deletion",
+        VERIFICATION,
+        "        yield from compare_all(state.differing)\n",
+        "",
+        f"{RESULTS}::test_a_changed_deletion_is_named",
+        f"{RESULTS}::test_a_changed_attempt_is_named_by_its_deletion",
+    ),
+    _mutant(
+        "a verification misses removed deletions",
+        VERIFICATION,
+        "            state.differing.add_missing(missing_deletions(_deletions_in(rows)))\n",
+        "",
+        f"{RESULTS}::test_a_removed_attempt_and_a_removed_deletion_are_named",
+    ),
+    _mutant(
+        "what differs is read once more",
+        COMPARISON,
+        "                suspects = _differing(list(suspects))\n",
+        "                pass\n",
+        f"{RESULTS}::test_what_is_written_while_it_runs_raises_no_alarm",
+    ),
+    _mutant(
+        "one unreadable row hides no other",
+        COMPARISON,
+        "        return _read_and_compare(ids)\n    except _UNREADABLE:\n",
+        "        return _read_and_compare(ids)\n    except LookupError:\n",
+        f"{RESULTS}::test_a_column_that_cannot_be_read_is_named",
+    ),
+    _mutant(
+        "a stored body is compared with its SHA-256",
+        COMPARISON,
+        ", *_bodies(deletion)]",
+        "]",
+        f"{RESULTS}::test_a_changed_attempt_is_named_by_its_deletion[body]",
+    ),
+    _mutant(
+        "times are compared exactly",
+        VERIFIER,
+        "    exact = event.details.get(key) if event else None\n",
+        "    exact = None\n",
+        f"{RESULTS}::test_a_changed_deletion_is_named[time of settling by a second]",
+    ),
+    _mutant(
+        "the cause of an open deletion is compared",
+        VERIFIER,
+        '(settled.details.get("cause") if settled else cause),\n',
+        '(settled.details.get("cause") if settled else row.get("cause") or ""),\n',
+        f"{RESULTS}::test_an_open_deletion_is_compared_too",
+    ),
+    _mutant(
+        "an attempt without a response holds none",
+        VERIFIER,
+        "        return is_sent_so and not any(one.get(key) for key in responses)\n",
+        '        return is_sent_so and one.get("answered_at") is None\n',
+        f"{RESULTS}::test_a_response_made_up_for_an_attempt_that_has_none_is_named",
+    ),
+    _mutant(
+        "trigger functions look in temporary tables last",
+        "connections/migrations/0008_search_path.py",
+        "migrations.RunPython(fix_search_path)",
+        "migrations.RunPython(migrations.RunPython.noop)",
+        f"{DATABASE_ROLE}::test_no_temporary_table_stands_in_for_ours",
+        f"{DATABASE_ROLE}::test_every_trigger_function_names_its_own_search_path",
+    ),
+    _mutant(
+        "the doctor misses a trigger",
+        DATABASE_GUARDS,
+        '(expected - present.keys(), "missing")',
+        '(set[str](), "missing")',
+        "tests/commands/test_doctor.py::test_a_missing_trigger_is_an_error",
+    ),
+    _mutant(
+        "the doctor looks at the database role",
+        DATABASE_GUARDS,
+        '"create temporary tables": may_make_temporary,',
+        '"create temporary tables": False,',
+        f"{DATABASE_ROLE}::test_the_doctor_warns_of_a_role_that_could_get_past_the_triggers",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -1370,4 +1534,5 @@ MUTANTS = (
     *AVAILABILITY,
     *PAGES_AND_INPUTS,
     *APPROVAL_ROUNDS,
+    *FROZEN_RESULTS,
 )

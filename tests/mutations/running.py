@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from tests.mutations.mutants import MUTANTS, Edit, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("connections", "orgadmin", "sandbox", "templates", "static", "tests")
+NEEDED = ("connections", "orgadmin", "sandbox", "templates", "static", "tests", "docs")
 NEEDED_FILES = ("manage.py", "pyproject.toml", "run")
 FAILED = 1  # pytest's exit code for "tests ran and some failed"
 LONGEST = 120.0  # seconds for the tests of one mutant

@@ -13,7 +13,8 @@ from django.test import TransactionTestCase
 migration = import_module("connections.migrations.0004_append_only")
 SEARCH = "connections_auditevent_search"
 four_eyes = import_module("connections.migrations.0005_four_eyes")
-TABLES = [*(table for table, _, _ in migration.RULES), *four_eyes.TABLES]
+frozen = import_module("connections.migrations.0007_frozen_results")
+TABLES = [*(table for table, _, _ in migration.RULES), *four_eyes.TABLES, *frozen.TABLES]
 
 
 @contextmanager

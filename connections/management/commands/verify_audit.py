@@ -18,10 +18,11 @@ COULD_NOT_CHECK = 2
 
 
 class Command(OrgAdminCommand):
-    """Reads every event once; changes nothing."""
+    """Reads every event once and compares every deletion with its own; changes nothing."""
 
     help = (
-        "Verify the record of acts and name the first event that cannot be relied on. "
+        "Verify the record of acts and name the first event that cannot be relied on, or the "
+        "deletions that do not match their events. "
         "Exit code 0: whole; 1: broken; 2: could not check."
     )
 
@@ -73,6 +74,8 @@ def _document(report: Report) -> dict[str, Any]:
         "fault": report.fault,
         "first_bad_seq": report.first_bad_seq,
         "first_bad_at_latest": report.at_latest,
+        "differing": report.differing,
+        "deletions": list(report.deletions),
         "message": report.message,
     }
 
@@ -81,6 +84,8 @@ def _text(report: Report) -> str:
     counts = f"{counted(report.size, 'event')}, {counted(report.checkpoints, 'checkpoint')}"
     if report.fault is None:
         return f"{report.message} {counts}."
+    if report.first_bad_seq is None:
+        return f"BROKEN ({report.fault}). {report.message} {counts}."
     where = f"event {report.first_bad_seq}"
     if report.at_latest != report.first_bad_seq:
         where = f"an event between {report.first_bad_seq} and {report.at_latest}"

@@ -13,9 +13,9 @@ from connections.services import exports
 from connections.services.bundles.bundle_files import Part
 from connections.services.bundles.bundle_proofs import HashTree
 from connections.services.history import history
-from connections.services.history.deletion_rows import deletion_row
 from connections.services.history.filters import filter_words
 from connections.services.history.history import HistoryFilter
+from connections.services.record.comparison import compare, value_row
 
 # Made once: a hundred thousand lines are written with it.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -59,15 +59,7 @@ def write_events(*, contents: Contents, rows: Iterable[tuple[int, str]]) -> list
 def _read_values(contents: Contents, numbers: set[int]) -> None:
     unread = numbers - contents.values.keys()
     for one in ErasableValue.objects.filter(number__in=unread) if unread else ():
-        is_kept = one.erased_at is None
-        row = {
-            "commitment": one.commitment,
-            "kind": one.kind,
-            "number": one.number,
-            "person_number": one.person_number,
-            "salt": one.salt if is_kept else None,
-            "value": one.value if is_kept else None,
-        }
+        row = value_row(one)
         contents.values[one.number] = canonical_text(row)
         contents.shown[str(one.number)] = verify.shown_as(row)
 
@@ -80,11 +72,11 @@ def write_deletions(*, contents: Contents, deletions: Iterator[Deletion]) -> Ite
         events = _events_of(contents, batch)
         for deletion in batch:
             own = write_events(contents=contents, rows=events.get(str(deletion.pk), ()))
-            row, text = _row(deletion, own)
-            listed.write((",\n" if contents.deletions else "\n") + text)
-            contents.files["body"].write(verify.page_section(row, own))
-            _count(contents, row, verify.differences(row, own))
-            yield row["id"]
+            compared = compare(deletion=deletion, events=own)
+            listed.write((",\n" if contents.deletions else "\n") + compared.text)
+            contents.files["body"].write(verify.page_section(compared.row, own))
+            _count(contents, compared.row, compared.differences)
+            yield compared.row["id"]
     listed.write("\n]\n")
 
 
@@ -100,18 +92,6 @@ def _events_of(
     for subject, seq, text in rows.order_by("seq").values_list("subject_id", "seq", "text"):
         found.setdefault(subject, []).append((seq, text))
     return found
-
-
-def _row(deletion: Deletion, events: list[verify.Event]) -> tuple[exports.Row, str]:
-    """A row as every export has it, and its text."""
-    row = deletion_row(deletion)
-    settled = next((one for one in events if one.details.get("state") == "settled"), None)
-    if settled is not None and settled.is_actor_erased:
-        # The plain copy of a name that others bear too is left when a person is erased.
-        row["settled_by"] = settled.actor
-    text = canonical_text(row)
-    # Read back: what no encoding can hold is replaced in it, as it is in the events.
-    return json.loads(text), text
 
 
 def _count(contents: Contents, row: exports.Row, found: list[str]) -> None:

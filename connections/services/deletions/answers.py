@@ -38,7 +38,6 @@ def record_answer(
         _fill_in(attempt=attempt, answer=answer)
         attempt.answered_at = now
         attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING
-        attempt.save()
         Credential.objects.filter(pk=deletion.credential_id).update(
             last_used_at=now, last_error=_error_of(answer, at=now.isoformat())
         )
@@ -47,15 +46,16 @@ def record_answer(
             attempt.is_late = not _move_on(
                 deletion=deletion, answer=answer, to=to, actor=actor, now=now, kept_at=kept_at
             )
+        # Once, when all of it is known: the database lets nobody change it afterwards.
+        attempt.save()
         if attempt.is_late:
-            attempt.save(update_fields=["is_late"])
             _look_soon(deletion=deletion, answer=answer, now=now)
             audit.record(
                 code=audit.Code.DELETION_ANSWERED_LATE,
                 actor=actor,
                 subject=deletion,
                 sentence=f"A late answer to attempt {attempt.number}: {in_words(answer)}.",
-                details=_details(answer, kept_at=kept_at) | {"attempt": attempt.number},
+                details=_details(answer, at=now, kept_at=kept_at) | {"attempt": attempt.number},
             )
         failpoints.reach(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
     return True
@@ -68,13 +68,18 @@ def _look_soon(*, deletion: Deletion, answer: Answer, now: datetime) -> None:
         Deletion.objects.filter(pk=deletion.pk, state__in=in_doubt).update(due_at=now)
 
 
-def _details(answer: Answer, *, kept_at: datetime | None) -> dict[str, object]:
+def _details(answer: Answer, *, at: datetime, kept_at: datetime | None) -> dict[str, object]:
     details: dict[str, object] = {
         "verdict": answer.verdict,
         "http_status": answer.http_status,
         "errors": list(answer.errors),
         "duration_ms": answer.duration_ms,
         "body_sha256": answer.body_sha256,
+        "body_is_complete": answer.body_complete,
+        "headers": answer.headers,
+        # Not "cause", which is the deletion's.
+        "response_cause": answer.cause or "",
+        "answered_at": at.isoformat(),
     }
     return details | ({"kept_at": kept_at.isoformat()} if kept_at else {})
 
@@ -91,7 +96,7 @@ def _next(*, deletion: Deletion, answer: Answer, was_ambiguous: bool) -> Next:
 
 
 def _times_not_sent(deletion: Deletion) -> int:
-    """How often the request could not leave since a person confirmed it.
+    """How often the request could not leave since a person confirmed it, this time included.
 
     Told by the order of the record and not by times, for a clock may be set back.
     """
@@ -99,7 +104,8 @@ def _times_not_sent(deletion: Deletion) -> int:
     newest_first = takewhile(lambda code: code != audit.Code.DELETION_CONFIRMED, reversed(codes))
     tries = sum(code == audit.Code.DELETION_SENDING for code in newest_first)
     since = deletion.attempts.filter(epoch__gt=deletion.epoch - tries)
-    return since.filter(verdict=Verdict.NOT_SENT).count()
+    # This time's verdict is stored only when what follows from it is known.
+    return since.filter(verdict=Verdict.NOT_SENT).count() + 1
 
 
 def _move_on(
@@ -127,7 +133,7 @@ def _move_on(
     answered = Note(
         code=audit.Code.DELETION_ANSWERED,
         sentence=f"{in_words(answer)} ({describe(deletion)}).",
-        details=_details(answer, kept_at=kept_at),
+        details=_details(answer, at=now, kept_at=kept_at),
     )
     sentence = _became(deletion, to=to)
     return transitions.move(

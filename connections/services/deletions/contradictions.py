@@ -53,5 +53,5 @@ def mark(*, deletion: Deletion, at: datetime, seen_by: str, actor: Actor) -> Non
             subject=deletion,
             # Which credential is for those who may see it: mails and pages of others say this too.
             sentence=f"Datadog still lists {describe(deletion)}.",
-            details={"seen_by": seen_by, "outcome": deletion.outcome},
+            details={"seen_by": seen_by, "outcome": deletion.outcome, "at": at.isoformat()},
         )

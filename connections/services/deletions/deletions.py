@@ -185,6 +185,7 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
             "sink_org": {"id": deletion.sink_org_id, "name": deletion.sink_org_name},
             # The person asked for, whom a command names beside itself.
             "requested_by": str(deletion.requested_by_id) if deletion.requested_by_id else None,
+            "requested_at": deletion.requested_at.isoformat(),
         },
     )
     if deletion.confirmed_at:
@@ -194,6 +195,7 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
             subject=deletion,
             sentence=f"{erasable.name(actor)} confirmed to delete {describe(deletion)}. "
             "No second person was required.",
+            details={"confirmed_at": deletion.confirmed_at.isoformat()},
         )
 
 

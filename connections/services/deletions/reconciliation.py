@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from django.db.models import Q
+
 from connections import attempt_facts, clock, policies
 from connections.actors import Actor
 from connections.models import (
@@ -230,9 +232,13 @@ def _next_proof_of(*, deletion: Deletion, settled_at: datetime, now: datetime) -
 def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
     readings.lock_snapshots(site=deletion.site)
     rows = Deletion.objects.filter(pk=deletion.pk)
-    is_first = deletion.verified_at is None or deletion.looked_present
-    verified: dict[str, object] = {"verified_at": at} if is_first else {}
-    rows.update(looked_at=at, looked_present=False, due_at=None, **verified)
+    looked: dict[str, object] = {"looked_at": at, "looked_present": False, "due_at": None}
+    # By what is stored now: another process may have verified it meanwhile. After a clock was set
+    # back, what a later listing verified stands.
+    unverified = rows.filter(Q(verified_at=None) | Q(looked_present=True, verified_at__lt=at))
+    is_first = bool(unverified.update(verified_at=at, **looked))
+    if not is_first:
+        rows.update(**looked)
     OrgConnectionSnapshot.objects.filter(
         site=deletion.site,
         connection_id=deletion.connection_id,

@@ -33,6 +33,9 @@ NOT_SENT_DELAYS = (5, 15, 60, 300)
 # look contradicts the answer, the later ones only serve a listing that failed.
 PROOF_AT = tuple(timedelta(seconds=seconds) for seconds in (60, 300, 900, 3600, 6 * 3600, 86400))
 CONTRADICTED_AFTER = timedelta(minutes=5)
+# Each event repeats those of these times that are set with it, so that a verification can compare
+# them to the microsecond.
+_TIMES = ("confirmed_at", "approved_at", "sending_at", "settled_at", "glass_broken_at")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,8 @@ def move(*, deletion: Deletion, actor: Actor, to: Next, notes: list[Note], **val
     Returns False, having changed nothing but the object, when somebody else moved it first.
     `values` are further fields to set in the same statement.
     """
+    fields = _fields_of(deletion, to=to, actor=actor) | values
+    times = {name: fields[name].isoformat() for name in _TIMES if fields.get(name)}
     with audit.act():
         moved = (
             Deletion.objects.filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)
@@ -113,7 +118,7 @@ def move(*, deletion: Deletion, actor: Actor, to: Next, notes: list[Note], **val
             # Nobody acts on approvals that were declined or lapsed a moment ago.
             .filter(approval_round=deletion.approval_round)
             .exclude(state=State.SETTLED)
-        ).update(**_fields_of(deletion, to=to, actor=actor) | values)
+        ).update(**fields)
         if moved:
             for note in notes:
                 audit.record(
@@ -123,6 +128,7 @@ def move(*, deletion: Deletion, actor: Actor, to: Next, notes: list[Note], **val
                     subject=deletion,
                     # A note about a reading names its own cause; the deletion's must not hide it.
                     details={"state": to.state, "outcome": to.outcome or "", "cause": to.cause}
+                    | times
                     | note.details,
                 )
     deletion.refresh_from_db()

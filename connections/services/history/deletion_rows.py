@@ -111,6 +111,7 @@ def _attempt_row(deletion: Deletion, attempt: Attempt) -> Row:
     approved = _approved(deletion, approval_round=attempt.approval_round)
     return {
         "number": attempt.number,
+        "epoch": attempt.epoch,
         "credential": attempt.credential_name,
         "credential_fingerprint": attempt.credential_fingerprint,
         "was_read_before": attempt.was_read_before,
@@ -122,6 +123,8 @@ def _attempt_row(deletion: Deletion, attempt: Attempt) -> Row:
         "is_late": attempt.is_late,
         "duration_ms": attempt.duration_ms,
         "http_status": attempt.http_status,
+        "headers": attempt.headers,
         "errors": attempt.errors,
         "body_sha256": attempt.body_sha256 or None,
+        "body_is_complete": attempt.body_is_complete,
     }

@@ -23,7 +23,7 @@ from connections.findings import warning as _warning
 from connections.models import Checkpoint, Credential, Deletion, Person
 from connections.services.deletions import four_eyes
 from connections.services.notices import outward
-from connections.services.operations import heartbeats, spool
+from connections.services.operations import database_guards, heartbeats, spool
 from connections.services.record.verifications import last_verification
 from connections.signing_key import SigningKeyError, read_signing_key
 from connections.wording import counted
@@ -40,6 +40,7 @@ def diagnose() -> list[Finding]:
         schema = list(_migrations())
         findings += schema
         if all(finding.level == Level.OK for finding in schema):
+            findings += [*database_guards.check_triggers(), *database_guards.check_role()]
             findings += [*_people(), *_four_eyes(), *_worker(), *_record()]
             findings += _unusable_answers(spool.check_kept)
     except DatabaseError as error:

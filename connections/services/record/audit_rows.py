@@ -42,6 +42,7 @@ class Fault(StrEnum):
     CHECKPOINT = "checkpoint"  # a stored checkpoint is not what was signed
     COLUMN = "column"  # a column says something else than the event's text
     VALUE = "value"  # a name or an address is not the one that the events were written with
+    DELETION = "differing_deletion"  # a deletion or an attempt is not what its events say
     HEAD = "head"  # the end of the chain is not where the head row says
 
 

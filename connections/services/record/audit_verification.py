@@ -1,7 +1,8 @@
 """Verifying the record: every text, hash and copied column, every checkpoint and every key.
 
-It reads in pieces and keeps one hash and one frontier, so its memory does not grow with the
-record. Events that are appended while it runs are left to the next time.
+Once the chain holds, every deletion and its attempts are compared with what their events say. It
+reads in pieces and keeps one hash and one frontier, so its memory does not grow with the record.
+Events that are appended while it runs are left to the next time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from connections.services.record.audit_rows import (
     pieces,
     values_kept,
 )
+from connections.services.record.comparison import Differing, compare_all, missing_deletions
 from connections.signed_notes import Note, NoteError, parse
 
 ROTATED = "signing_key.rotated"
@@ -39,7 +41,9 @@ class CannotCheckError(Exception):
 class Report:
     """What was found. `first_bad_seq` is the first event that cannot be relied on.
 
-    Where only a stretch is known, the first bad event stands between it and `at_latest`.
+    Where only a stretch is known, the first bad event stands between it and `at_latest`. Where the
+    events hold and deletions differ from them, `differing` counts these, and `deletions` holds the
+    ids of the first of them.
     """
 
     size: int
@@ -48,6 +52,8 @@ class Report:
     first_bad_seq: int | None = None
     at_latest: int | None = None
     message: str = "The record is whole."
+    differing: int = 0
+    deletions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +89,7 @@ class _State:
     # The newest size at which a checkpoint was met and held, and how many were.
     proved: int = 0
     met: int = 0
+    differing: Differing = field(default_factory=Differing)
 
 
 def verify_record(*, notes: Sequence[tuple[str, str]] = ()) -> Report:
@@ -108,8 +115,11 @@ def verify_in_pieces(*, notes: Sequence[tuple[str, str]] = ()) -> Iterator[Repor
         for rows in pieces(upto=head.size):
             marks = _marks(rows, newest=before.checkpoints, given=given)
             _check_rows(rows, state, head, marks=marks)
+            state.differing.add_missing(missing_deletions(_deletions_in(rows)))
             yield None
         _check_end(state, head, before=before, given=given)
+        yield from compare_all(state.differing)
+        report = _with_differing(report, state.differing)
     except BrokenError as broken:
         report = replace(
             report,
@@ -121,6 +131,23 @@ def verify_in_pieces(*, notes: Sequence[tuple[str, str]] = ()) -> Iterator[Repor
     except NoKeysError as error:
         raise CannotCheckError(str(error)) from None
     yield replace(report, checkpoints=state.met)
+
+
+def _deletions_in(rows: list[Row]) -> set[str]:
+    """The ids of the deletions that these events are about."""
+    return {row[11] for row in rows if row[10] == "deletion"}
+
+
+def _with_differing(report: Report, differing: Differing) -> Report:
+    if not differing.count:
+        return report
+    return replace(
+        report,
+        fault=Fault.DELETION,
+        message=differing.message,
+        differing=differing.count,
+        deletions=tuple(differing.ids),
+    )
 
 
 # --- Checkpoints --------------------------------------------------------------------------------

@@ -8,15 +8,17 @@ from django.db import Error as DatabaseError
 
 from connections import clock, policies
 from connections.actors import WORKER, Actor
-from connections.models import AuditEvent, AuditHead, AuditVerification
+from connections.models import AuditEvent, AuditHead, AuditVerification, Deletion
 from connections.services.notices import notices
 from connections.services.record import audit
 from connections.services.record.audit_verification import Report, verify_in_pieces
 
 logger = logging.getLogger(__name__)
 
-# As many events are read while somebody waits for the page: well under a second.
+# As much is read while somebody waits for the page, in about a second: events, and deletions
+# that are compared with theirs.
 AT_ONCE = 20_000
+DELETIONS_AT_ONCE = 1_000
 
 
 def last_verification() -> AuditVerification | None:
@@ -81,7 +83,7 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
     """
     policies.require(policies.can_audit(actor), "verify the record of acts")
     size = AuditHead.objects.values_list("size", flat=True).get()
-    if size <= AT_ONCE:
+    if size <= AT_ONCE and Deletion.objects.count() <= DELETIONS_AT_ONCE:
         [stored] = [done for done in verify_and_store(actor=actor) if done is not None]
         return stored
     audit.record(

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from connections.models import GONE_OUTCOMES, Attempt, AuditEvent, Deletion, Outcome, State
+from connections.services.record.comparison import Differing, compare_all
 from tests.faults.model.truth import Ledger
 
 # From each state, where one step may lead; a step may also stay where it is, but for settled.
@@ -76,6 +77,9 @@ class Laws:
             self._check_outcome(deletion)
             self._check_events(deletion, told, late=sum(one.is_late for one in tried))
             self._check_memory(deletion, events=len(told))
+        differing = Differing()
+        list(compare_all(differing))
+        assert not differing.count, differing.message
 
     def _check_attempts(self, deletion: Deletion, attempts: list[Attempt]) -> None:
         """Each DELETE has its attempt, and the other way round."""

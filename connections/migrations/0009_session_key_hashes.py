@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("connections", "0020_approval_rounds")]
+    dependencies = [("connections", "0008_search_path")]
     operations = [
         # Also backwards, where hashes would stand in the place of keys.
         migrations.RunSQL(

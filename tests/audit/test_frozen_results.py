@@ -1,0 +1,387 @@
+"""The database keeps results as they were recorded, and a verification names those that differ."""
+
+import json
+import uuid
+from collections.abc import Callable
+from importlib import import_module
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import Error as DatabaseError
+from django.db import connection, transaction
+from django.test import Client
+
+from connections import clock
+from connections.actors import command_actor, person_actor
+from connections.evidence import verify
+from connections.models import Attempt, AuditVerification, Deletion, Person
+from connections.services.deletions import comments, contradictions, reconciliation, sending
+from connections.services.record import audit, comparison, erasure
+from connections.services.record.audit_rows import Fault
+from connections.services.record.audit_verification import verify_record
+from sandbox.server import SandboxServer
+from tests.audit.results import ATTEMPT, DELETION, SET_ONCE, words
+from tests.evidence.support import live
+from tests.support.append_only import triggers_off
+
+pytestmark = pytest.mark.database
+
+four_eyes = import_module("connections.migrations.0005_four_eyes")
+frozen = import_module("connections.migrations.0007_frozen_results")
+REFUSED = "A settled deletion|A deletion stays|An attempt|The response"
+
+
+@pytest.fixture
+def history(transactional_db: None, sandbox: SandboxServer, ada: Person, linus: Person) -> None:
+    """Deleted, refused, lost, approved and deleted; every one of them with an attempt."""
+    live(sandbox, ada=ada, linus=linus, many=0)
+
+
+def sql(statement: str) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def one_of(*, outcome: str) -> Deletion:
+    return Deletion.objects.filter(outcome=outcome).latest("requested_at")
+
+
+def raw_id(deletion: Deletion) -> str:
+    return str(deletion.pk) if connection.vendor == "postgresql" else deletion.pk.hex
+
+
+def change_of_deletion(what: str, deletion: Deletion) -> str:
+    change = words(DELETION[what], vendor=connection.vendor)
+    return f"UPDATE connections_deletion SET {change} WHERE id = '{raw_id(deletion)}'"  # noqa: S608 - our own words
+
+
+def change_of_attempt(what: str, attempt: Attempt) -> str:
+    change = words(ATTEMPT[what], vendor=connection.vendor)
+    return f"UPDATE connections_attempt SET {change} WHERE id = {attempt.pk}"  # noqa: S608 - our own words
+
+
+def verified() -> tuple[int, dict[str, Any]]:
+    """The exit code and the document of the command."""
+    out, code = StringIO(), 0
+    try:
+        call_command("verify_audit", "--json", stdout=out)
+    except SystemExit as ended:
+        code = int(str(ended.code))
+    document: dict[str, Any] = json.loads(out.getvalue())
+    return code, document
+
+
+def assert_whole() -> None:
+    code, document = verified()
+    assert (code, document["deletions"], document["message"]) == (0, [], "The record is whole.")
+
+
+def assert_named(*deletions: Deletion) -> None:
+    code, document = verified()
+    ids = {str(one.pk) for one in deletions}
+    assert (code, document["fault"], set(document["deletions"])) == (1, Fault.DELETION, ids)
+    assert all(each in document["message"] for each in ids)
+
+
+# --- What the database refuses --------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("what", sorted(DELETION.keys() - SET_ONCE))
+def test_a_settled_deletion_cannot_be_changed(what: str) -> None:
+    with pytest.raises(DatabaseError, match=REFUSED):
+        sql(change_of_deletion(what, one_of(outcome="refused")))
+    assert_whole()
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("what", ATTEMPT)
+def test_an_attempt_with_its_response_cannot_be_changed(what: str) -> None:
+    with pytest.raises(DatabaseError, match=REFUSED):
+        sql(change_of_attempt(what, one_of(outcome="refused").attempts.get()))
+
+
+TAKEN_BACK = {
+    "verification": "verified_at = NULL",
+    "earlier verification": "verified_at = '2020-01-01 00:00:00+00:00'",
+    "later verification": "verified_at = '2099-01-01 00:00:00+00:00'",
+    "what was found before the sending": """cause_details = '{"now_says": {}}'""",
+}
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("what", TAKEN_BACK)
+def test_what_was_found_out_later_is_not_taken_back(what: str) -> None:
+    deletion = one_of(outcome="deleted")
+    assert deletion.verified_at
+    with pytest.raises(DatabaseError, match=REFUSED):
+        sql(
+            f"UPDATE connections_deletion SET {TAKEN_BACK[what]} "  # noqa: S608 - our own words
+            f"WHERE id = '{raw_id(deletion)}'"
+        )
+
+
+@pytest.mark.usefixtures("history")
+def test_a_contradiction_stays() -> None:
+    deletion = one_of(outcome="deleted")
+    sql(change_of_deletion("a contradiction", deletion))
+    with pytest.raises(DatabaseError, match=REFUSED):
+        Deletion.objects.filter(pk=deletion.pk).update(contradicted_at=None)
+
+
+CLAIM = (
+    "number = 9",
+    "epoch = 9",
+    "credential_name = 'Another'",
+    "credential_fingerprint = 'ffffffffffff'",
+    "claimed_at = '2026-01-01 00:00:00+00:00'",
+    "was_read_before = NOT was_read_before",
+    # A response is recorded as a whole.
+    "http_status = 200",
+    "verdict = 'deleted'",
+    "answered_at = '2026-01-01 00:00:00+00:00'",
+)
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("change", CLAIM)
+def test_a_claimed_attempt_cannot_be_changed(change: str) -> None:
+    deletion = one_of(outcome="refused")
+    claimed = Attempt.objects.create(
+        deletion=deletion,
+        number=2,
+        epoch=2,
+        credential_name="Payments US",
+        credential_fingerprint="0123456789ab",
+        was_read_before=True,
+        claimed_at=deletion.requested_at,
+    )
+    with pytest.raises(DatabaseError, match=REFUSED):
+        sql(f"UPDATE connections_attempt SET {change} WHERE id = {claimed.pk}")  # noqa: S608 - our own words
+
+
+REMOVED = {
+    "sqlite": (
+        "DELETE FROM connections_attempt",
+        "DELETE FROM connections_deletion",
+        "INSERT OR REPLACE INTO connections_attempt SELECT * FROM connections_attempt",
+        "UPDATE OR REPLACE connections_attempt SET rowid = rowid + 1",
+    ),
+    "postgresql": (
+        "DELETE FROM connections_attempt",
+        "DELETE FROM connections_deletion",
+        "TRUNCATE connections_attempt",
+        "TRUNCATE connections_deletion CASCADE",
+    ),
+}
+
+
+@pytest.mark.usefixtures("history")
+def test_neither_is_removed_nor_replaced() -> None:
+    for statement in REMOVED[connection.vendor]:
+        with pytest.raises(DatabaseError, match=REFUSED):
+            sql(statement)
+    assert_whole()
+
+
+def test_every_column_is_frozen_or_named_as_one_that_may_change() -> None:
+    glass = [*four_eyes.GLASS]
+    ruled = [*frozen.COPIED, *frozen.SETTLED, *frozen.NAMES, *frozen.FREE, *frozen.RULED]
+    of_deletion = [*four_eyes.ASKED, *glass, *ruled]
+    for model, names in ((Deletion, of_deletion), (Attempt, [*frozen.CLAIMED, *frozen.RESPONSE])):
+        columns = {one.column for one in model._meta.local_concrete_fields}
+        assert (set(names), len(names)) == (columns, len(columns))
+
+
+# --- What the product still does ------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("history")
+def test_a_settled_deletion_is_commented_on_checked_again_and_its_people_erased(
+    ada: Person, linus: Person
+) -> None:
+    deletion = one_of(outcome="deleted")
+    comments.comment_on_deletion(
+        deletion=deletion, actor=person_actor(person=ada), text="Agreed with the owner."
+    )
+    reconciliation.check_deletion(deletion=deletion, actor=person_actor(person=ada))
+    for person in (ada, linus):
+        erasure.erase_person(actor=command_actor(), person=person)
+    deletion.refresh_from_db()
+    assert deletion.requested_by_name == deletion.confirmed_by_name == deletion.settled_by_name
+    assert deletion.requested_by_name.startswith("erased person no. ")
+    assert_whole()
+
+
+@pytest.mark.usefixtures("history")
+def test_of_two_processes_that_verify_it_at_once_one_does() -> None:
+    deletion = one_of(outcome="deleted")
+    verified_at = deletion.verified_at
+    # As the other process still has it.
+    deletion.verified_at = None
+    reconciliation.prove(deletion=deletion, actor=command_actor())
+    assert deletion.verified_at == verified_at
+    assert_whole()
+
+
+@pytest.mark.usefixtures("history")
+def test_the_name_of_an_erased_person_is_not_given_to_others(ada: Person) -> None:
+    erasure.erase_person(actor=command_actor(), person=ada)
+    with pytest.raises(DatabaseError, match=REFUSED):
+        sql("UPDATE connections_deletion SET requested_by_name = 'erased person no. 77'")
+
+
+# --- What a verification finds --------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("what", DELETION)
+def test_a_changed_deletion_is_named(what: str) -> None:
+    deletion = one_of(outcome="refused")
+    with triggers_off():
+        sql(change_of_deletion(what, deletion))
+    assert_named(deletion)
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("what", ATTEMPT)
+def test_a_changed_attempt_is_named_by_its_deletion(what: str) -> None:
+    deletion = one_of(outcome="refused")
+    with triggers_off():
+        sql(change_of_attempt(what, deletion.attempts.get()))
+    assert_named(deletion)
+
+
+@pytest.mark.usefixtures("history")
+def test_an_attempt_that_no_event_tells_of_is_named() -> None:
+    deletion = one_of(outcome="refused")
+    Attempt.objects.create(
+        deletion=deletion,
+        number=2,
+        epoch=2,
+        credential_name=deletion.credential_name,
+        credential_fingerprint=deletion.credential_fingerprint,
+        was_read_before=True,
+        claimed_at=deletion.requested_at,
+    )
+    assert_named(deletion)
+
+
+@pytest.mark.usefixtures("history")
+def test_a_response_made_up_for_an_attempt_that_has_none_is_named() -> None:
+    [unknown] = Deletion.objects.filter(state="unknown")
+    attempt = sending.claim(deletion=unknown, actor=command_actor(), was_read_before=True)
+    assert attempt
+    assert_whole()
+    now = clock.now()
+    Attempt.objects.filter(pk=attempt.pk).update(verdict="deleted", answered_at=now)
+    assert_named(unknown)
+    with triggers_off():
+        Attempt.objects.filter(pk=attempt.pk).update(answered_at=None)
+    assert_named(unknown)
+
+
+@pytest.mark.usefixtures("history")
+def test_an_open_deletion_is_compared_too() -> None:
+    [unknown] = Deletion.objects.filter(state="unknown")
+    Deletion.objects.filter(pk=unknown.pk).update(cause="too_late")
+    assert_named(unknown)
+
+
+@pytest.mark.usefixtures("history")
+def test_a_removed_attempt_and_a_removed_deletion_are_named() -> None:
+    refused, deleted = one_of(outcome="refused"), one_of(outcome="deleted")
+    with triggers_off(), connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM connections_attempt WHERE deletion_id = '{raw_id(refused)}'")  # noqa: S608 - our own words
+        for table, key in (("attempt", "deletion_id"), ("approval", "deletion_id")):
+            cursor.execute(f"DELETE FROM connections_{table} WHERE {key} = '{raw_id(deleted)}'")  # noqa: S608 - our own words
+        cursor.execute(f"DELETE FROM connections_deletion WHERE id = '{raw_id(deleted)}'")  # noqa: S608 - our own words
+    assert_named(refused, deleted)
+
+
+@pytest.mark.usefixtures("history")
+def test_an_invented_deletion_is_named() -> None:
+    invented = one_of(outcome="deleted")
+    invented.pk, invented.request_id = uuid.uuid4(), uuid.uuid4()
+    invented.save(force_insert=True)
+    assert_named(invented)
+
+
+@pytest.mark.usefixtures("history")
+def test_more_than_can_be_told_one_by_one_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "_TOLD", 1)
+    monkeypatch.setattr(comparison, "_BATCH", 2)
+    with triggers_off():
+        Deletion.objects.update(reason="something else")
+    report = verify_record()
+    assert (report.differing, len(report.deletions)) == (Deletion.objects.count(), 1)
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("change", ["settled_at = 'soon'", "request_id = 'nonsense'"])
+def test_a_column_that_cannot_be_read_is_named(change: str) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite stores what is no time and no UUID")
+    deletion = one_of(outcome="refused")
+    with triggers_off():
+        sql(
+            f"UPDATE connections_deletion SET {change} "  # noqa: S608 - our own words
+            f"WHERE id = '{raw_id(deletion)}'"
+        )
+    assert_named(deletion)
+
+
+@pytest.mark.usefixtures("history")
+def test_what_is_written_while_it_runs_raises_no_alarm(
+    monkeypatch: pytest.MonkeyPatch, ada: Person
+) -> None:
+    """A comparison that read the row before and the events after a change reads both once more."""
+    deletion = one_of(outcome="deleted")
+    read_events = comparison._events_of
+    changes = [lambda: _contradict(deletion)]
+
+    def change_in_between(rows: list[Deletion]) -> Any:
+        if changes:
+            changes.pop()()
+        return read_events(rows)
+
+    monkeypatch.setattr(comparison, "_events_of", change_in_between)
+    assert_whole()
+    assert not changes
+
+
+def _contradict(deletion: Deletion) -> None:
+    with audit.act():
+        contradictions.mark(
+            deletion=deletion, at=clock.now(), seen_by="Group SOC", actor=command_actor()
+        )
+
+
+@pytest.mark.usefixtures("history")
+def test_events_of_an_earlier_version_are_compared_as_far_as_they_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They hold no exact times, no headers and no cause of a response."""
+    since = {"settled_at", "confirmed_at", "sending_at", "requested_at", "answered_at"}
+    since |= {"headers", "response_cause", "body_is_complete"}
+    init = verify.Event.__init__
+
+    def as_before(self: Any, *arguments: Any) -> None:
+        init(self, *arguments)
+        self.details = {key: each for key, each in self.details.items() if key not in since}
+
+    monkeypatch.setattr(verify.Event, "__init__", as_before)
+    assert_whole()
+
+
+@pytest.mark.usefixtures("history")
+def test_the_evidence_page_names_it(edith: Person, client_of: Callable[[Person], Client]) -> None:
+    deletion = one_of(outcome="refused")
+    with triggers_off():
+        sql(change_of_deletion("outcome", deletion))
+    client = client_of(edith)
+    client.post("/evidence/verify/")
+    assert str(deletion.pk) in client.get("/evidence/").content.decode()
+    assert AuditVerification.objects.latest("pk").fault == Fault.DELETION
