@@ -4,6 +4,8 @@ An approval covers one confirmed sending. When nobody knows what a sending did, 
 approvals is over: once the connection proves to be still present, the same people decide anew.
 """
 
+from datetime import datetime
+
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 
@@ -51,13 +53,14 @@ def approve_deletion(
     with audit.act():
         _lock(deletion)
         _check_awaits_approval(deletion)
-        _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
+        decided_at = _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
         given = transitions.approvals_given(deletion).count()
         _note_approval(
             deletion=deletion,
             actor=actor,
             missing=max(0, transitions.approvals_needed(deletion) - given),
             look=look,
+            decided_at=decided_at,
         )
     return deletion
 
@@ -68,7 +71,9 @@ _NOT_WHAT_WAS_ASKED = {
 }
 
 
-def _note_approval(*, deletion: Deletion, actor: Actor, missing: int, look: FreshLook) -> None:
+def _note_approval(
+    *, deletion: Deletion, actor: Actor, missing: int, look: FreshLook, decided_at: datetime
+) -> None:
     note = Note(
         code=audit.Code.DELETION_APPROVED,
         sentence=f"{erasable.name(actor)} approved the deletion of {describe(deletion)}. "
@@ -82,13 +87,15 @@ def _note_approval(*, deletion: Deletion, actor: Actor, missing: int, look: Fres
         },
     )
     if deletion.state == State.STILL_PRESENT:
-        to, values = _stays_present(deletion), _window_of_still_present(deletion, missing=missing)
+        to, values = (
+            _stays_present(deletion),
+            _window_of_still_present(deletion, missing=missing, now=decided_at),
+        )
     else:
         to, values = Next(state=State.REQUESTED if missing else State.APPROVED), {}
         if not missing:
-            now = clock.now()
-            until = now + transitions.CONFIRMING_WINDOW
-            values = {"approved_at": now, "expires_at": until, "due_at": until}
+            until = decided_at + transitions.CONFIRMING_WINDOW
+            values = {"approved_at": decided_at, "expires_at": until, "due_at": until}
     moved = transitions.move(deletion=deletion, actor=actor, to=to, notes=[note], **values)
     if not moved:
         # Raised inside the transaction, so that the approval itself is undone too.
@@ -99,9 +106,10 @@ def _stays_present(deletion: Deletion) -> Next:
     return Next(state=State.STILL_PRESENT, cause=deletion.cause)
 
 
-def _window_of_still_present(deletion: Deletion, *, missing: int) -> dict[str, object]:
+def _window_of_still_present(
+    deletion: Deletion, *, missing: int, now: datetime
+) -> dict[str, object]:
     """Until when the approvals count; the looks at Datadog's list go on meanwhile."""
-    now = clock.now()
     values: dict[str, object] = {"cause_details": deletion.cause_details}
     if not missing:
         values |= {"approved_at": now, "expires_at": now + transitions.CONFIRMING_WINDOW}
@@ -197,10 +205,12 @@ def _check_can_be_declined(deletion: Deletion) -> None:
 
 def _decide(
     *, deletion: Deletion, actor: Actor, decision: Approval.Decision, reason: str = ""
-) -> None:
+) -> datetime:
+    """Store the decision, and return its time."""
     person = actor.person
     if person is None:
         raise ConflictError("Only a person can approve or decline.")
+    now = clock.now()
     try:
         with audit.act():
             Approval.objects.create(
@@ -212,11 +222,12 @@ def _decide(
                 decision=decision,
                 digest=deletion.approval_digest,
                 reason=reason,
-                decided_at=clock.now(),
+                decided_at=now,
             )
     except IntegrityError:
         _check_is_undecided(deletion=deletion, actor=actor)
         raise ConflictError(_MOVED_ON) from None
+    return now
 
 
 def _check_is_undecided(*, deletion: Deletion, actor: Actor) -> None:

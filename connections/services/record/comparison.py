@@ -90,8 +90,22 @@ def compare(*, deletion: Deletion, events: Sequence[verify.Event]) -> Compared:
     # Read back: what no encoding can hold is replaced in it, as it is in the events.
     row = json.loads(text)
     return Compared(
-        row=row, text=text, differences=[*verify.differences(row, events), *_bodies(deletion)]
+        row=row,
+        text=text,
+        differences=[
+            *verify.differences(row, events),
+            *_bodies(deletion),
+            *_approved_at(deletion, events),
+        ],
     )
+
+
+def _approved_at(deletion: Deletion, events: Sequence[verify.Event]) -> Iterator[str]:
+    """The column, which a row shows only for the sending that its approvals covered."""
+    times = [one.details["approved_at"] for one in events if one.details.get("approved_at")]
+    stored = deletion.approved_at.isoformat() if deletion.approved_at else None
+    if times and stored != times[-1]:
+        yield "its time of approval is not the last one that the events tell of"
 
 
 def _bodies(deletion: Deletion) -> Iterator[str]:
