@@ -9,6 +9,7 @@ DELETION = {
     "time of settling by a second": "settled_at = {second_later}",
     "reason for settling": "settled_reason = 'never mind'",
     "time of confirming": "confirmed_at = '2026-01-01 00:00:00+00:00'",
+    "time of approval": "approved_at = '2026-01-01 00:00:00+00:00'",
     "time of sending": "sending_at = '2026-01-01 00:00:00+00:00'",
     "name of the credential": "credential_name = 'Another'",
     "fingerprint of the credential": "credential_fingerprint = 'ffffffffffff'",

@@ -102,9 +102,12 @@ def compare(*, deletion: Deletion, events: Sequence[verify.Event]) -> Compared:
 
 def _approved_at(deletion: Deletion, events: Sequence[verify.Event]) -> Iterator[str]:
     """The column, which a row shows only for the sending that its approvals covered."""
-    times = [one.details["approved_at"] for one in events if one.details.get("approved_at")]
+    approved = [one for one in events if one.code == "deletion.approved"]
+    times = [one.details["approved_at"] for one in approved if one.details.get("approved_at")]
     stored = deletion.approved_at.isoformat() if deletion.approved_at else None
-    if times and stored != times[-1]:
+    # Events of an earlier version held no time.
+    is_known = bool(times) or not approved
+    if is_known and stored != (times[-1] if times else None):
         yield "its time of approval is not the last one that the events tell of"
 
 
