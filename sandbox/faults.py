@@ -45,6 +45,16 @@ class Alteration(StrEnum):
     ANOTHER_ORG = "another_org"  # as if the keys belonged to another org of the site
     TRUNCATED_JSON = "truncated_json"  # stops in the middle
     NOT_AN_OBJECT = "not_an_object"  # JSON of another shape
+    # Of a listing only. Each hides connections and would pass for a whole list but for one
+    # contradiction in it.
+    ERRORS_LIST = "errors_list"  # an empty list, and `errors`
+    ERRORS_TEXT = "errors_text"
+    ERRORS_OBJECT = "errors_object"
+    COUNTS_DIFFER = "counts_differ"  # an empty list; only the filtered count is zero
+    NOT_A_NUMBER = "not_a_number"  # an empty list, and NaN
+    INFINITE_NUMBER = "infinite_number"
+    REPEATED_NAMES = "repeated_names"  # the whole list, then `data` and `meta` again, empty
+    TWO_CONTENTS = "two_contents"  # the last connection twice, with other types; counted once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +146,26 @@ SHIFTING_TOTAL = Fault(name="shifting_total", executes=True, alters=Alteration.S
 ANOTHER_ORG = Fault(name="another_org", executes=True, alters=Alteration.ANOTHER_ORG)
 TRUNCATED_JSON = Fault(name="truncated_json", executes=True, alters=Alteration.TRUNCATED_JSON)
 NOT_AN_OBJECT = Fault(name="not_an_object", executes=True, alters=Alteration.NOT_AN_OBJECT)
+ERRORS_LIST = Fault(name="errors_list", executes=True, alters=Alteration.ERRORS_LIST)
+ERRORS_TEXT = Fault(name="errors_text", executes=True, alters=Alteration.ERRORS_TEXT)
+ERRORS_OBJECT = Fault(name="errors_object", executes=True, alters=Alteration.ERRORS_OBJECT)
+COUNTS_DIFFER = Fault(name="counts_differ", executes=True, alters=Alteration.COUNTS_DIFFER)
+NOT_A_NUMBER = Fault(name="not_a_number", executes=True, alters=Alteration.NOT_A_NUMBER)
+INFINITE_NUMBER = Fault(name="infinite_number", executes=True, alters=Alteration.INFINITE_NUMBER)
+REPEATED_NAMES = Fault(name="repeated_names", executes=True, alters=Alteration.REPEATED_NAMES)
+TWO_CONTENTS = Fault(name="two_contents", executes=True, alters=Alteration.TWO_CONTENTS)
+
+CONTRADICTIONS = (
+    ERRORS_LIST,
+    ERRORS_TEXT,
+    ERRORS_OBJECT,
+    COUNTS_DIFFER,
+    NOT_A_NUMBER,
+    INFINITE_NUMBER,
+    REPEATED_NAMES,
+    TWO_CONTENTS,
+)
+"""Listings that hide what is there behind a contradiction."""
 
 
 def rate_limited(*, reset: str | None = "7", html: bool = False) -> Fault:

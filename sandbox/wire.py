@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from http import HTTPStatus
+from typing import Any
 
 from sandbox.answers import Answer, Request, answer_to, error_answer, route_of
 from sandbox.faults import HTML, Alteration, Fault, Wire
@@ -103,9 +104,36 @@ def _altered(*, answer: Answer, fault: Fault, request: Request) -> Answer:
         return answer
     elif fault.alters is Alteration.HALF_A_PAGE:
         payload["data"] = payload["data"][: len(payload["data"]) // 2]
+    elif fault.alters is Alteration.SHIFTING_TOTAL:
+        for name in payload["meta"]["page"]:
+            payload["meta"]["page"][name] += 1 + int(request.query.get("offset", 0))
     else:
-        payload["meta"]["page"]["total_filtered_count"] += 1 + int(request.query.get("offset", 0))
+        return replace(answer, body=_contradicting(payload, how=fault.alters).encode() + b"\n")
     return replace(answer, body=json.dumps(payload).encode() + b"\n")
+
+
+def _contradicting(payload: dict[str, Any], *, how: Alteration) -> str:
+    """A listing that would pass for a complete one but for one contradiction."""
+    if how is Alteration.TWO_CONTENTS:
+        last = payload["data"][-1:]
+        other = json.loads(json.dumps(last))
+        for one in other:
+            one["attributes"]["connection_types"] = ["traces"]
+        return json.dumps(_listing(data=last + other, count=len(last)))
+    empty = json.dumps(_listing(data=[], count=0))
+    if how is Alteration.COUNTS_DIFFER:
+        empty = json.dumps(_listing(data=[], count=0, total_count=1))
+    elif how is Alteration.REPEATED_NAMES:
+        return f"{json.dumps(payload)[:-1]}, {empty[1:]}"
+    return f"{empty[:-1]}{_ADDED.get(how, '')}}}"
+
+
+def _listing(*, data: list[Any], count: int, total_count: int | None = None) -> dict[str, Any]:
+    counts = {
+        "total_count": count if total_count is None else total_count,
+        "total_filtered_count": count,
+    }
+    return {"data": data, "meta": {"page": counts}}
 
 
 def _head(answer: Answer) -> bytes:
@@ -196,6 +224,13 @@ def _drip(*, line: Line, answer: Answer, fault: Fault) -> bool:
     return True
 
 
+_ADDED = {
+    Alteration.ERRORS_LIST: ', "errors": ["Service degraded"]',
+    Alteration.ERRORS_TEXT: ', "errors": "Service degraded"',
+    Alteration.ERRORS_OBJECT: ', "errors": {"detail": "Service degraded"}',
+    Alteration.NOT_A_NUMBER: ', "share": NaN',
+    Alteration.INFINITE_NUMBER: ', "share": Infinity',
+}
 _DRIPS = (Wire.DRIP_HEADERS, Wire.DRIP_BODY)
 _SENDERS: dict[Wire, Callable[[Line, Answer], bool]] = {
     Wire.ANSWER: _whole,

@@ -16,6 +16,7 @@ from connections.datadog.payloads import (
     PayloadError,
     bounded_text,
     error_texts,
+    errors_of,
     find_errors,
     parse_json,
 )
@@ -88,6 +89,14 @@ def read_json(reply: Reply) -> object:
         return parse_json(reply.body)
     except PayloadError:
         return DatadogError(cause=Cause.MALFORMED_JSON, http_status=reply.status)
+
+
+def reported_errors(document: object) -> DatadogError | None:
+    """The error to raise for a 200 that reports `errors`: it proves nothing. None: it has none."""
+    errors = errors_of(document)
+    if not errors:
+        return None
+    return DatadogError(cause=Cause.ERRORS_IN_RESPONSE, http_status=200, errors=error_texts(errors))
 
 
 def cause_of(reply: Reply, *, errors: list[Any] | None) -> Cause | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from connections import __version__
-from connections.datadog.answers import Answer, read_answer, read_json
+from connections.datadog.answers import Answer, read_answer, read_json, reported_errors
 from connections.datadog.errors import (
     Cause,
     DatadogError,
@@ -136,8 +136,9 @@ class DatadogClient:
     ) -> object:
         reply = self._send(path=path, deadline_seconds=deadline_seconds, keys=keys)
         document = read_json(reply)
-        if isinstance(document, DatadogError):
-            raise document
+        error = document if isinstance(document, DatadogError) else reported_errors(document)
+        if error is not None:
+            raise error
         return document
 
     def _send(

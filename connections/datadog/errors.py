@@ -84,10 +84,12 @@ class Cause(StrEnum):
     BODY_UNDECODABLE = "body_undecodable"
     # The body is longer than we read.
     BODY_TOO_LONG = "body_too_long"
-    # The body is no JSON.
+    # The body is not strict JSON: malformed, NaN or Infinity, or a name twice in one object.
     MALFORMED_JSON = "malformed_json"
     # JSON, of another form than Datadog documents.
     WRONG_TYPE = "wrong_type"
+    # 200, and `errors` beside or in place of what was asked for.
+    ERRORS_IN_RESPONSE = "errors_in_response"
     # 200, but Datadog does not call the key valid.
     KEY_NOT_VALID = "key_not_valid"
 
@@ -96,6 +98,10 @@ class Cause(StrEnum):
     MALFORMED_ELEMENT = "malformed_element"
     # `total_filtered_count` is missing.
     COUNT_MISSING = "count_missing"
+    # `total_count` is not `total_filtered_count`, although nothing was filtered.
+    COUNTS_DIFFER = "counts_differ"
+    # One id came with two different contents; nothing is kept of it.
+    CONTRADICTORY_ELEMENTS = "contradictory_elements"
     # `total_filtered_count` differs between pages.
     COUNT_CHANGED = "count_changed"
     # Fewer distinct ids came than were counted.

@@ -1,5 +1,6 @@
 """Put the pages of a listing together, and tell whether nothing is missing."""
 
+from connections.datadog.answers import reported_errors
 from connections.datadog.errors import Cause, DatadogError
 from connections.datadog.payloads import Listing, OrgConnection, Page, PayloadError, parse_page
 
@@ -11,7 +12,8 @@ class ListingReader:
 
     def __init__(self) -> None:
         self.next_offset: int | None = 0
-        self._found: dict[str, OrgConnection] = {}
+        # None: the id came with two contents, of which neither is kept.
+        self._found: dict[str, OrgConnection | None] = {}
         self._pages = 0
         self._total: int | None = None
         self._cause: Cause | None = None
@@ -35,7 +37,7 @@ class ListingReader:
         """What all pages said together."""
         cause = self._cause or self._compare_with_total()
         return Listing(
-            org_connections=tuple(self._found.values()),
+            org_connections=tuple(each for each in self._found.values() if each is not None),
             is_complete=cause is None,
             cause=cause,
             total=self._total,
@@ -44,19 +46,31 @@ class ListingReader:
         )
 
     def _add(self, page: Page) -> None:
+        if page.has_errors:
+            self._note(Cause.ERRORS_IN_RESPONSE)
+            self._errors = self._errors or page.errors
+        self._compare_counts(page)
+        if len(page.org_connections) < page.count:
+            self._note(Cause.MALFORMED_ELEMENT)
+        if page.is_contradictory:
+            self._note(Cause.CONTRADICTORY_ELEMENTS)
+        known = len(self._found)
+        for org_connection in page.org_connections:
+            if self._found.setdefault(org_connection.id, org_connection) != org_connection:
+                self._found[org_connection.id] = None
+                self._note(Cause.CONTRADICTORY_ELEMENTS)
+        self._pages += 1
+        self._go_on(page, is_news=len(self._found) > known)
+
+    def _compare_counts(self, page: Page) -> None:
         if self._pages == 0:
             self._total = page.total
         elif page.total is not None and page.total != self._total:
             self._note(Cause.COUNT_CHANGED)
         if page.total is None:
             self._note(Cause.COUNT_MISSING)
-        if len(page.org_connections) < page.count:
-            self._note(Cause.MALFORMED_ELEMENT)
-        known = len(self._found)
-        for org_connection in page.org_connections:
-            self._found.setdefault(org_connection.id, org_connection)
-        self._pages += 1
-        self._go_on(page, is_news=len(self._found) > known)
+        elif page.do_counts_differ:
+            self._note(Cause.COUNTS_DIFFER)
 
     def _go_on(self, page: Page, *, is_news: bool) -> None:
         """Move by what came, not by what was asked for: the server may cap the page.
@@ -90,4 +104,4 @@ def _page_or_error(document: object) -> Page | DatadogError:
     try:
         return parse_page(document)
     except PayloadError:
-        return DatadogError(cause=Cause.WRONG_TYPE, http_status=200)
+        return reported_errors(document) or DatadogError(cause=Cause.WRONG_TYPE, http_status=200)

@@ -6,6 +6,7 @@ right type and a bounded length, or the element that holds it counts as malforme
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -61,8 +62,9 @@ class OrgConnection:
 class Listing:
     """Every org connection that one credential sees.
 
-    Complete means: every page was 200 with well-formed JSON, `total_filtered_count` was the
-    same on every page, and as many distinct ids came. Only a complete listing says "absent".
+    Complete means: every page was 200 with strict JSON and no `errors`, `total_filtered_count`
+    was the same on every page and equal to `total_count`, as many distinct ids came, and no id
+    came with two contents. Only a complete listing says "absent".
     `cause`, `http_status` and `errors` say why it is not complete; `total` is Datadog's count.
     """
 
@@ -90,11 +92,20 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """One page of a listing. `count` is the number of elements that came, readable or not."""
+    """One page of a listing. `count` is the number of elements that came, readable or not.
+
+    `total` is `total_filtered_count`. `has_errors`: Datadog reports errors beside the data;
+    `errors` are those that have a text. `do_counts_differ`: `total_count` is another number.
+    `is_contradictory`: `included` describes one org or person in two ways.
+    """
 
     org_connections: tuple[OrgConnection, ...]
     count: int
     total: int | None
+    has_errors: bool
+    errors: tuple[str, ...]
+    do_counts_differ: bool
+    is_contradictory: bool
 
 
 class PayloadError(ValueError):
@@ -117,12 +128,40 @@ def canonical_connection_id(text: str) -> str:
 
 
 def parse_json(body: bytes) -> object:
-    """The JSON document in `body`. Raises PayloadError, also for absurd nesting."""
+    """The JSON document in `body`: the one parser for everything that Datadog sends.
+
+    Strict where Python's own is lenient: UTF-8 only, no NaN and no Infinity (also not as a
+    number too large for a float), and no name twice in one object, of which readers would
+    pick different ones. Raises PayloadError, also for absurd nesting and endless numbers.
+    """
     try:
-        document: object = json.loads(body)
+        document: object = json.loads(
+            body.decode(),
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            object_pairs_hook=_object_of_unique_names,
+        )
     except (ValueError, RecursionError):
-        raise PayloadError("This is no JSON.") from None
+        raise PayloadError("This is not strict JSON.") from None
     return document
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON.")
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("The number is too large.")
+    return number
+
+
+def _object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("A name appears twice in one object.")
+    return members
 
 
 def find_errors(body: bytes) -> list[Any] | None:
@@ -135,10 +174,19 @@ def find_errors(body: bytes) -> list[Any] | None:
     return errors if isinstance(errors, list) else None
 
 
-def error_texts(errors: list[Any] | None) -> tuple[str, ...]:
-    """Datadog's own words, bounded. An error object gives its detail, else its title."""
-    texts = (_error_text(error) for error in (errors or [])[:MAX_ERRORS])
+def error_texts(errors: object) -> tuple[str, ...]:
+    """Datadog's own words, bounded. An error object gives its detail, else its title.
+
+    `errors` is a list where Datadog keeps to its form; a single text or object counts as well.
+    """
+    each = errors if isinstance(errors, list) else [errors]
+    texts = (_error_text(error) for error in each[:MAX_ERRORS])
     return tuple(text for text in texts if text)
+
+
+def errors_of(document: object) -> object:
+    """What a document reports as `errors`, in whatever form; falsy when it reports none."""
+    return _mapping(document).get("errors")
 
 
 def parse_page(document: object) -> Page:
@@ -151,7 +199,9 @@ def parse_page(document: object) -> Page:
     data = _mapping(document).get("data")
     if not isinstance(data, list):
         raise PayloadError("The answer holds no list of org connections.")
-    included = _index_included(_mapping(document))
+    included, is_contradictory = _index_included(_mapping(document))
+    errors = errors_of(document)
+    total = _find_count(_mapping(document), name="total_filtered_count")
     found = []
     for element in data:
         try:
@@ -161,18 +211,22 @@ def parse_page(document: object) -> Page:
     return Page(
         org_connections=tuple(found),
         count=len(data),
-        total=_find_total(_mapping(document)),
+        total=total,
+        has_errors=bool(errors),
+        errors=error_texts(errors),
+        do_counts_differ=_has_another_total(_mapping(document), total=total),
+        is_contradictory=is_contradictory,
     )
 
 
 def parse_identity(document: object) -> Identity:
-    """GET /api/v2/current_user. Raises PayloadError when it names no org."""
+    """GET /api/v2/current_user. Raises PayloadError when it names no org, or one in two ways."""
     data = _mapping(document).get("data")
     user = _attributes(data)
-    included = _index_included(_mapping(document))
+    included, is_contradictory = _index_included(_mapping(document))
     org_id = _text(_relation(data, "org").get("id"))
     org = included.get(("orgs", org_id))
-    if not org_id or org is None:
+    if not org_id or org is None or is_contradictory:
         raise PayloadError("The answer names no org.")
     return Identity(
         org=Org(id=org_id, name=_text(org.get("name"))),
@@ -246,19 +300,35 @@ def _parse_time(value: object) -> datetime | None:
         return None
 
 
-def _index_included(document: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    return {
-        (_text(item.get("type")), _text(item.get("id"))): _attributes(item)
-        for item in _mappings(document.get("included"))
-    }
+def _index_included(
+    document: Mapping[str, Any],
+) -> tuple[dict[tuple[str, str], Mapping[str, Any]], bool]:
+    """The attributes of what is included, and whether one thing came with two contents."""
+    index: dict[tuple[str, str], Mapping[str, Any]] = {}
+    is_contradictory = False
+    for item in _mappings(document.get("included")):
+        key, attributes = (_text(item.get("type")), _text(item.get("id"))), _attributes(item)
+        if index.setdefault(key, attributes) != attributes and key[1]:
+            is_contradictory = True
+    return index, is_contradictory
 
 
-def _find_total(document: Mapping[str, Any]) -> int | None:
-    page = _mapping(_mapping(document.get("meta")).get("page"))
-    total = page.get("total_filtered_count")
-    if isinstance(total, int) and not isinstance(total, bool) and total >= 0:
-        return total
+def _page_counts(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _mapping(_mapping(document.get("meta")).get("page"))
+
+
+def _find_count(document: Mapping[str, Any], *, name: str) -> int | None:
+    count = _page_counts(document).get(name)
+    if isinstance(count, int) and not isinstance(count, bool) and count >= 0:
+        return count
     return None
+
+
+def _has_another_total(document: Mapping[str, Any], *, total: int | None) -> bool:
+    """Whether `total_count` is given and is not `total`; only the latter is always documented."""
+    if _page_counts(document).get("total_count") is None:
+        return False
+    return _find_count(document, name="total_count") != total
 
 
 def _error_text(error: object) -> str:

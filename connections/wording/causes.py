@@ -59,12 +59,17 @@ _WORDS: dict[str, str] = {
     DatadogCause.BODY_CUT: "The answer was cut before its end.",
     DatadogCause.BODY_UNDECODABLE: "The answer cannot be decompressed.",
     DatadogCause.BODY_TOO_LONG: "The answer is longer than we read.",
-    DatadogCause.MALFORMED_JSON: "The answer is not well-formed JSON.",
+    DatadogCause.MALFORMED_JSON: "Datadog’s response is not valid JSON, or repeats a name.",
     DatadogCause.WRONG_TYPE: "The answer is not of the form that Datadog documents.",
+    DatadogCause.ERRORS_IN_RESPONSE: (
+        "Datadog returned 200 but reports a failure in the same response."
+    ),
     DatadogCause.KEY_NOT_VALID: "Datadog does not call the API key valid.",
     # A listing that is not complete.
     DatadogCause.MALFORMED_ELEMENT: "One connection in the list could not be understood.",
     DatadogCause.COUNT_MISSING: "The list does not say how many connections there are.",
+    DatadogCause.COUNTS_DIFFER: "Datadog’s two counts of the connections differ.",
+    DatadogCause.CONTRADICTORY_ELEMENTS: "Datadog’s list gives two different contents for one ID.",
     DatadogCause.COUNT_CHANGED: "The list changed while it was being read.",
     DatadogCause.TOO_FEW: "The list holds fewer connections than it says.",
     DatadogCause.TOO_MANY: "The list holds more connections than it says.",

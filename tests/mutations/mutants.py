@@ -1517,6 +1517,59 @@ FROZEN_RESULTS = (
     ),
 )
 
+CONTRADICTIONS = "tests/datadog/test_contradictions.py"
+
+PAYLOADS = "connections/datadog/payloads.py"
+
+LISTING = "connections/datadog/listing.py"
+
+PEERS = (
+    _mutant(
+        "NaN and Infinity are refused",
+        PAYLOADS,
+        "            parse_constant=_refuse_constant,\n",
+        "",
+        f"{CONTRADICTIONS}::test_a_listing_that_contradicts_itself_is_not_complete",
+    ),
+    _mutant(
+        "a name twice in one object is refused",
+        PAYLOADS,
+        "            object_pairs_hook=_object_of_unique_names,\n",
+        "",
+        f"{CONTRADICTIONS}::test_a_404_that_is_not_strict_json_does_not_say_that_it_is_absent",
+    ),
+    _mutant(
+        "a listing with errors is incomplete",
+        LISTING,
+        "        if page.has_errors:\n",
+        "        if False:\n",
+        "tests/faults/lies/test_settled.py"
+        "::test_a_200_is_not_verified_by_a_listing_that_says_nothing",
+    ),
+    _mutant(
+        "two counts that differ make a listing incomplete",
+        LISTING,
+        "        elif page.do_counts_differ:\n",
+        "        elif False:\n",
+        "tests/faults/lies/test_settled.py"
+        "::test_a_listing_that_contradicts_itself_settles_nothing_as_absent",
+    ),
+    _mutant(
+        "one id with two contents makes a listing incomplete",
+        LISTING,
+        "self._found.setdefault(org_connection.id, org_connection) != org_connection:\n",
+        "self._found.setdefault(org_connection.id, org_connection) is None:\n",
+        f"{CONTRADICTIONS}::test_two_contents_on_two_pages_contradict_each_other_too",
+    ),
+    _mutant(
+        "a 200 with errors vouches for no key",
+        "connections/datadog/client.py",
+        " else reported_errors(document)\n",
+        " else None\n",
+        f"{CONTRADICTIONS}::test_every_reader_is_as_strict",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -1535,4 +1588,5 @@ MUTANTS = (
     *PAGES_AND_INPUTS,
     *APPROVAL_ROUNDS,
     *FROZEN_RESULTS,
+    *PEERS,
 )

@@ -238,6 +238,17 @@ def test_an_object_is_expected_and_a_list_comes(sandbox: SandboxServer) -> None:
     assert isinstance(listing_under(sandbox, faults.NOT_AN_OBJECT).json(), list)
 
 
+@pytest.mark.parametrize("fault", faults.CONTRADICTIONS, ids=lambda fault: fault.name)
+def test_a_contradiction_looks_complete_to_a_lenient_reader_and_hides_a_connection(
+    sandbox: SandboxServer, fault: Fault
+) -> None:
+    _, connection_id = to_payments(sandbox)
+    page = listing_under(sandbox, fault).json()
+    ids = {one["id"] for one in page["data"]}
+    assert page["meta"]["page"]["total_filtered_count"] == len(ids)
+    assert connection_id not in ids
+
+
 def test_keys_of_another_org_list_that_orgs_connections(sandbox: SandboxServer) -> None:
     world = sandbox.world
     labs = key_pair_of(world, "Labs EU")

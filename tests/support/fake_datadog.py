@@ -8,7 +8,7 @@ test as the client against the sandbox (tests/faults/model/test_contract.py).
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
-from connections.datadog.answers import Answer, read_answer, read_json
+from connections.datadog.answers import Answer, read_answer, read_json, reported_errors
 from connections.datadog.errors import Cause, DatadogError
 from connections.datadog.listing import ListingReader
 from connections.datadog.payloads import (
@@ -69,8 +69,9 @@ class FakeDatadog:
     def whoami(self, *, deadline_seconds: float = 10) -> Identity:
         """As the client's."""
         document = read_json(self._ask("GET", "/api/v2/current_user"))
-        if isinstance(document, DatadogError):
-            raise document
+        error = document if isinstance(document, DatadogError) else reported_errors(document)
+        if error is not None:
+            raise error
         return parse_identity(document)
 
     def _ask(self, method: str, path: str) -> Reply:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from connections.models import Credential, Deletion, Outcome
+from connections.models import Cause, Credential, Deletion, Listing, Outcome, State
 from connections.services.record import audit
+from connections.wording.causes import cause_words
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.faults import Fault, rate_limited
@@ -163,7 +164,13 @@ def test_an_alarm_stays_on_the_page_when_it_disappears_again(
 
 @pytest.mark.parametrize(
     "fault",
-    [faults.HALF_A_PAGE, faults.SHIFTING_TOTAL, faults.TRUNCATED_JSON, faults.ANSWERS_403],
+    [
+        faults.HALF_A_PAGE,
+        faults.SHIFTING_TOTAL,
+        faults.TRUNCATED_JSON,
+        faults.ANSWERS_403,
+        *faults.CONTRADICTIONS,
+    ],
     ids=lambda fault: fault.name,
 )
 def test_a_200_is_not_verified_by_a_listing_that_says_nothing(
@@ -176,3 +183,17 @@ def test_a_200_is_not_verified_by_a_listing_that_says_nothing(
     sandbox.world.clear_faults()
     assert watch.work_after(deletion, seconds=300).verified_at == watch.clock.at
     assert deletion.contradicted_at is None
+
+
+@pytest.mark.parametrize("fault", faults.CONTRADICTIONS, ids=lambda fault: fault.name)
+def test_a_listing_that_contradicts_itself_settles_nothing_as_absent(
+    ask: Ask, watch: Watch, sandbox: SandboxServer, there: Connection, fault: Fault
+) -> None:
+    sandbox.world.set_fault(fault=fault, operation="list")
+    deletion = ask()
+    assert (deletion.state, deletion.outcome) == (State.REQUESTED, "")
+    assert deletion.cause == Cause.LISTING_FAILED
+    assert sandbox.world.deletes_received(there.id) == 0
+    newest = Listing.objects.latest("started_at")
+    assert not newest.is_complete
+    assert cause_words(newest.cause) in watch.client.get("/connections/").text

@@ -28,6 +28,7 @@ WORTHLESS = [
     faults.NOT_AN_OBJECT,
     faults.CUT_BODY,
     faults.ANSWERS_500,
+    *faults.CONTRADICTIONS,
 ]
 
 
@@ -123,7 +124,12 @@ def test_the_same_connection_listed_twice_makes_a_listing_worthless(
     )
     # Two entries, one id: as many came as were counted, and one is missing.
     sandbox.world.add_connection(
-        source_org=other.source_org, sink_org=other.sink_org, id=other.id.upper()
+        source_org=other.source_org,
+        sink_org=other.sink_org,
+        id=other.id.upper(),
+        connection_types=other.connection_types,
+        created_by=other.created_by,
+        created_at=other.created_at,
     )
     for _ in range(3):
         assert look_twice(watch, deletion).state == State.UNKNOWN

@@ -57,6 +57,7 @@ LISTING_FAULTS = [
     faults.ANOTHER_ORG,
     faults.CUT_BODY,
     faults.DELETE_THEN_CUT,
+    *faults.CONTRADICTIONS,
 ]
 
 

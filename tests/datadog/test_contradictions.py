@@ -1,0 +1,246 @@
+"""Listings that contradict themselves or are not strict JSON: none of them is complete."""
+
+import json
+from typing import Any
+
+import pytest
+
+from connections.datadog.client import DatadogClient
+from connections.datadog.errors import Cause, DatadogError, Verdict
+from connections.datadog.payloads import Listing, PayloadError, parse_json
+from tests.datadog.acts import delete_against
+from tests.datadog.servers import ScriptedServer, answer, json_answer, say, secrets
+from tests.datadog.test_identity import USER, ask
+from tests.datadog.test_listing import INCLUDED, element, page
+
+COUNTS = '{"page":{"total_count":0,"total_filtered_count":0}}'
+ONE_LISTED = json.dumps(page([1], total=1))[1:-1]
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+def with_errors(errors: Any) -> str:
+    return json.dumps(page([], total=0, errors=errors))
+
+
+def with_counts(total_count: Any, total_filtered_count: int) -> str:
+    counts = {"total_count": total_count, "total_filtered_count": total_filtered_count}
+    return json.dumps({"data": [], "meta": {"page": counts}})
+
+
+def with_value(text: str) -> str:
+    return f'{{"data":[],"meta":{COUNTS},"more":{text}}}'
+
+
+def with_two_contents(**attributes: Any) -> str:
+    document = page([1], total=1)
+    document["data"].append(element(1, **attributes))
+    return json.dumps(document)
+
+
+def with_two_names() -> str:
+    document = page([1, 1], total=1)
+    document["data"][1]["relationships"]["source_org"]["data"]["name"] = "Another"
+    return json.dumps(document)
+
+
+def with_id_twice() -> str:
+    one = json.dumps(element(1)).replace('"id": "0000', f'"id": "{element(2)["id"]}", "id": "0000')
+    return f'{{"data":[{one}],"meta":{COUNTS.replace("0", "1")}}}'
+
+
+def list_against(body: str | bytes) -> Listing | DatadogError:
+    """What comes of listing from a server that answers 200 with this body every time."""
+    data = body if isinstance(body, bytes) else body.encode()
+    with ScriptedServer([say(answer(body=data))]) as server:
+        client = DatadogClient(base_url=server.url, **secrets())
+        try:
+            return client.list_org_connections(page_size=1000, deadline_seconds=5)
+        except DatadogError as error:
+            return error
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        pytest.param(with_errors(["Forbidden"]), Cause.ERRORS_IN_RESPONSE, id="errors, a list"),
+        pytest.param(with_errors("Forbidden"), Cause.ERRORS_IN_RESPONSE, id="errors, a text"),
+        pytest.param(
+            with_errors({"detail": "Forbidden"}), Cause.ERRORS_IN_RESPONSE, id="errors, an object"
+        ),
+        pytest.param(with_errors([None]), Cause.ERRORS_IN_RESPONSE, id="errors without a text"),
+        pytest.param(with_counts(1, 0), Cause.COUNTS_DIFFER, id="more in total"),
+        pytest.param(with_counts("0", 0), Cause.COUNTS_DIFFER, id="a total in words"),
+        pytest.param(with_value("NaN"), Cause.MALFORMED_JSON, id="NaN"),
+        pytest.param(with_value("Infinity"), Cause.MALFORMED_JSON, id="Infinity"),
+        pytest.param(with_value("-Infinity"), Cause.MALFORMED_JSON, id="-Infinity"),
+        pytest.param(
+            f'{{{ONE_LISTED},"data":[],"meta":{COUNTS}}}', Cause.MALFORMED_JSON, id="data twice"
+        ),
+        pytest.param(with_id_twice(), Cause.MALFORMED_JSON, id="id twice"),
+        pytest.param(
+            f'{{"data":[],"meta":{{"page":{{"total_filtered_count":1}}}},"meta":{COUNTS}}}',
+            Cause.MALFORMED_JSON,
+            id="meta twice",
+        ),
+        pytest.param(
+            '{"data":[],"meta":{"page":{"total_filtered_count":1,"total_filtered_count":0}}}',
+            Cause.MALFORMED_JSON,
+            id="a count twice",
+        ),
+        pytest.param(
+            f'{{{ONE_LISTED},"\\u0064ata":[],"m\\u0065ta":{COUNTS}}}',
+            Cause.MALFORMED_JSON,
+            id="data twice, once escaped",
+        ),
+        pytest.param(
+            with_two_contents(connection_types=["audit"]),
+            Cause.CONTRADICTORY_ELEMENTS,
+            id="one id with two lists of types",
+        ),
+        pytest.param(
+            with_two_names(), Cause.CONTRADICTORY_ELEMENTS, id="one id with two names of an org"
+        ),
+        pytest.param(
+            with_two_contents(created_at="2026-01-01T00:00:00Z"),
+            Cause.CONTRADICTORY_ELEMENTS,
+            id="one id created twice",
+        ),
+    ],
+)
+def test_a_listing_that_contradicts_itself_is_not_complete(body: str, cause: Cause) -> None:
+    said = list_against(body)
+    assert said.cause == cause
+    assert said.http_status == 200
+    if isinstance(said, Listing):
+        assert not said.is_complete
+        assert said.org_connections == ()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(with_value("1e999"), id="a number that only Infinity can hold"),
+        pytest.param(with_value("1" * 5_000), id="a number of 5,000 digits"),
+        pytest.param(with_value(DEEP), id="lists in lists"),
+        pytest.param(with_value('{"a":' * 100_000 + "1" + "}" * 100_000), id="objects in objects"),
+        pytest.param(with_value("1").encode("utf-16"), id="UTF-16"),
+        pytest.param(with_value('"\xff"').encode("latin-1"), id="no UTF-8"),
+        pytest.param(b'{"data":[],"x":"\xed\xa0\x80"}', id="half a character"),
+        pytest.param(with_value("1") + "{}", id="two documents"),
+    ],
+)
+def test_what_is_not_strict_json_ends_in_a_cause(body: str | bytes) -> None:
+    said = list_against(body)
+    assert isinstance(said, DatadogError)
+    assert said.cause is Cause.MALFORMED_JSON
+
+
+@pytest.mark.parametrize("total", [10**4_000, -1, 1.0, True])
+def test_a_count_that_is_no_usable_number_leaves_the_listing_incomplete(total: Any) -> None:
+    document = page([1], total=1)
+    document["meta"]["page"] = {"total_count": total, "total_filtered_count": total}
+    said = list_against(json.dumps(document))
+    assert isinstance(said, Listing)
+    assert not said.is_complete
+
+
+@pytest.mark.parametrize("errors", [[], "", {}, None])
+def test_empty_errors_contradict_nothing(errors: Any) -> None:
+    said = list_against(json.dumps(page([1], total=1, errors=errors)))
+    assert isinstance(said, Listing)
+    assert said.is_complete
+
+
+def test_a_missing_total_count_contradicts_nothing() -> None:
+    document = page([1], total=1)
+    del document["meta"]["page"]["total_count"]
+    said = list_against(json.dumps(document))
+    assert isinstance(said, Listing)
+    assert said.is_complete
+
+
+def test_the_same_content_twice_under_one_id_is_one_connection() -> None:
+    said = list_against(json.dumps(page([1, 1], total=1)))
+    assert isinstance(said, Listing)
+    assert said.is_complete
+
+
+def test_errors_on_a_later_page_are_kept_with_what_came() -> None:
+    pages = [page([1], total=2), page([2], total=2, errors=[{"title": "Partial result"}])]
+    with ScriptedServer([say(json_answer(each)) for each in pages]) as server:
+        client = DatadogClient(base_url=server.url, **secrets())
+        listing = client.list_org_connections(page_size=1)
+    assert (listing.is_complete, listing.cause) == (False, Cause.ERRORS_IN_RESPONSE)
+    assert listing.errors == ("Partial result",)
+    assert len(listing.org_connections) == 2
+
+
+def test_two_contents_on_two_pages_contradict_each_other_too() -> None:
+    pages = [page([1], total=2), page([], total=2)]
+    pages[1]["data"] = [element(1, connection_types=["audit"])]
+    with ScriptedServer([say(json_answer(each)) for each in pages]) as server:
+        client = DatadogClient(base_url=server.url, **secrets())
+        listing = client.list_org_connections(page_size=1)
+    assert (listing.is_complete, listing.cause) == (False, Cause.CONTRADICTORY_ELEMENTS)
+
+
+def test_errors_in_place_of_the_list_are_named_as_such() -> None:
+    said = list_against('{"errors":["Service degraded"]}')
+    assert isinstance(said, DatadogError)
+    assert (said.cause, said.errors) == (Cause.ERRORS_IN_RESPONSE, ("Service degraded",))
+
+
+def test_an_org_that_is_included_with_two_names_is_a_contradiction() -> None:
+    another = {"type": "orgs", "id": "org-2", "attributes": {"name": "Another"}}
+    said = list_against(json.dumps(page([1], total=1, included=[*INCLUDED, another])))
+    assert isinstance(said, Listing)
+    assert said.cause is Cause.CONTRADICTORY_ELEMENTS
+    with pytest.raises(DatadogError) as caught:
+        ask("whoami", json_answer({**USER, "included": [*USER["included"], org_1_again()]}))
+    assert caught.value.cause is Cause.WRONG_TYPE
+
+
+def org_1_again() -> dict[str, Any]:
+    return {"type": "orgs", "id": "org-1", "attributes": {"name": "Another"}}
+
+
+@pytest.mark.parametrize(
+    ("call", "document"),
+    [
+        ("whoami", USER),
+        ("validate_api_key", {"valid": True}),
+        ("validate_key_pair", {"status": "ok"}),
+    ],
+)
+def test_every_reader_is_as_strict(call: str, document: dict[str, Any]) -> None:
+    whole = json.dumps(document)
+    first = json.dumps(next(iter(document)))
+    for body, cause in (
+        (f"{{{first}:0,{whole[1:]}", Cause.MALFORMED_JSON),
+        (whole[:-1] + ',"x":NaN}', Cause.MALFORMED_JSON),
+        (whole[:-1] + ',"errors":["Forbidden"]}', Cause.ERRORS_IN_RESPONSE),
+    ):
+        with pytest.raises(DatadogError) as caught:
+            ask(call, answer(body=body.encode()))
+        assert caught.value.cause is cause
+
+
+@pytest.mark.parametrize(
+    "body", ['{"errors":[],"errors":["x"]}', '{"errors":["x"],"x":NaN}', f'{{"errors":{DEEP}}}']
+)
+def test_a_404_that_is_not_strict_json_does_not_say_that_it_is_absent(body: str) -> None:
+    said = delete_against(say(answer("404 Not Found", body.encode())))
+    assert (said.verdict, said.cause) == (Verdict.AMBIGUOUS, Cause.WRONG_404)
+
+
+def test_a_200_to_a_delete_counts_whatever_its_body_holds() -> None:
+    said = delete_against(say(answer(body=b'{"x":' + b"1" * 5_000 + b"}")))
+    assert said.verdict is Verdict.DELETED
+
+
+def test_the_parser_takes_what_datadog_sends() -> None:
+    assert parse_json('{"a": [1, 2.5, null, true, "ü\\ud83d\\ude00"]}'.encode()) == {
+        "a": [1, 2.5, None, True, "ü😀"]
+    }
+    with pytest.raises(PayloadError):
+        parse_json(b"")
