@@ -145,7 +145,7 @@ def _check_may_decide(*, deletion: Deletion, actor: Actor) -> None:
 
 
 def _check_awaits_approval(deletion: Deletion) -> None:
-    expired = deletion.expires_at is not None and clock.now() >= deletion.expires_at
+    expired = transitions.has_expired(deletion, now=clock.now())
     if expired or not transitions.awaits_approval(deletion):
         raise ConflictError("It does not wait for approval any more. Look at its state.")
 

@@ -45,7 +45,7 @@ def break_glass(
 
 
 def _check_is_missing_approvals(deletion: Deletion) -> None:
-    is_expired = deletion.expires_at is not None and clock.now() >= deletion.expires_at
+    is_expired = transitions.has_expired(deletion, now=clock.now())
     if is_expired or not transitions.awaits_approval(deletion):
         raise ConflictError("It does not wait for approval, so there is no glass to break.")
 

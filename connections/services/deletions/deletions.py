@@ -236,7 +236,7 @@ def execute_deletion(
         raise InvalidInputError(
             {"confirmation": f"Type “{expected}” to confirm. Nothing was sent."}
         )
-    if deletion.expires_at and now >= deletion.expires_at:
+    if transitions.has_expired(deletion, now=now):
         raise ConflictError("It has expired. Nothing was sent. Ask again.")
     # Only what a failed reading holds back may be sent without another one.
     without_reading = without_reading and deletion.cause == Cause.LISTING_FAILED
