@@ -93,7 +93,7 @@ def finish(request: HttpRequest) -> Answer:
     request.session[_BEGUN] = under_way
     now = clock.now()
     begun = _begun(request.GET["state"], kept)
-    if now - begun.at > WITHIN:
+    if clock.elapsed_since(begun.at, now=now) > WITHIN:
         raise ProviderError(Reason.STALE, "The sign-in took too long.")
     identity = client.identity_of(
         provider=_provider(),

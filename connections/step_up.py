@@ -7,7 +7,7 @@ person in anew. connections/views/step_up.py guards views with it.
 """
 
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -67,8 +67,12 @@ def _is_stamp_fresh(request: HttpRequest) -> bool:
     person, stamp = signed_in_person(request), request.session.get(_STAMP)
     if person is None or not isinstance(stamp, dict) or stamp.get("person") != str(person.pk):
         return False
-    # A clock that was set back makes a proof older, never younger.
-    return abs(clock.now() - datetime.fromisoformat(stamp["at"])) < WINDOW
+    at = datetime.fromisoformat(stamp["at"])
+    if clock.elapsed_since(at, now=clock.now()) < WINDOW:
+        return True
+    # Removed, so that a clock that is set back later can't make it recent again.
+    del request.session[_STAMP]
+    return False
 
 
 def mark(request: HttpRequest, *, method: Method) -> None:
@@ -97,8 +101,11 @@ def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> 
         return
     given = [one["at"] for one in get_authentication_records(request, user) if _is_proof(one)]
     if given:
-        age = timedelta(seconds=max(0.0, time.time() - max(given)))
-        _stamp(request, person=user, age=age)
+        # By this process's clock, which also wrote when it was given.
+        now = datetime.fromtimestamp(time.time(), UTC)
+        age = clock.elapsed_since(datetime.fromtimestamp(max(given), UTC), now=now)
+        if age < WINDOW:
+            _stamp(request, person=user, age=age)
 
 
 def _is_proof(record: dict[str, Any]) -> bool:

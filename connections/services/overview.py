@@ -28,7 +28,7 @@ from connections.services.deletions import four_eyes
 from connections.services.history import history
 from connections.services.history.kinds import Kind, kind_of
 from connections.services.notices import notice_log
-from connections.services.operations import heartbeats
+from connections.services.operations import heartbeats, recorded_times
 from connections.services.org_connections import protections
 from connections.services.org_connections.org_connections import (
     credentials_in_use,
@@ -81,6 +81,8 @@ class Overview:
     worker_seen_at: datetime | None
     # Notices that could not be delivered; 0 for whoever can do nothing about it.
     given_up: int
+    # The newest recorded time, when it lies in the future: a clock is wrong or was.
+    time_ahead: datetime | None
     # The newest verification of the record of acts.
     verification: AuditVerification | None
 
@@ -107,6 +109,7 @@ def overview(*, actor: Actor) -> Overview:
         has_worker=heartbeats.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
         given_up=notice_log.count_given_up(actor=actor, now=now),
+        time_ahead=recorded_times.find_time_ahead(now=now),
         verification=last_verification(),
     )
 

@@ -172,7 +172,7 @@ def _may(step: Step, *, deletion: Deletion, actor: Actor, now: datetime) -> bool
             )
         case Step.CHECK if deletion.state == State.SENDING:
             started = deletion.sending_at or now
-            return may_use and now - started >= transitions.CLAIM_TIMEOUT
+            return may_use and clock.elapsed_since(started, now=now) >= transitions.CLAIM_TIMEOUT
         case Step.CHECK | Step.CLOSE | Step.REVIEW_AGAIN | Step.ASK_AGAIN | Step.TRY_AGAIN:
             return may_use
         case Step.OPEN_CREDENTIAL | Step.SEE_CONNECTION | Step.SEE_HISTORY:

@@ -13,7 +13,7 @@ from connections.views.ages import age_words
 from connections.views.charts import KINDS, chart
 from connections.views.overview_todo import todos
 from connections.views.support import actor_of
-from connections.wording import badge, no_worker_words, record_badge
+from connections.wording import badge, clock_ahead_words, no_worker_words, record_badge
 
 
 def overview_detail(request: HttpRequest) -> HttpResponse:
@@ -33,6 +33,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         else "",
         "can_audit": policies.can_audit(actor),
         "no_worker": "" if page.has_worker else no_worker_words(page.worker_seen_at),
+        "clock": clock_ahead_words(page.time_ahead, now=page.at) if page.time_ahead else "",
         "latest": [(deletion, badge(deletion)) for deletion in page.latest],
         "chart": _chart(page.weeks),
         "can_refresh": policies.can_refresh(actor),

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from connections import clock
 from connections.models import AuditVerification
 from connections.wording.badges import Badge
 from connections.wording.counts import counted
@@ -16,7 +17,7 @@ def record_badge(last: AuditVerification | None, *, now: datetime) -> Badge:
         return Badge(word="Not verified yet", tone="muted", icon="clock")
     if last.fault:
         return Badge(word="Broken", tone="danger", icon="warning")
-    if now - last.checked_at > STALE_AFTER:
+    if clock.elapsed_since(last.checked_at, now=now) > STALE_AFTER:
         day = f"{last.checked_at.day} {last.checked_at:%b %Y}"
         return Badge(word=f"Not verified since {day}", tone="warn", icon="clock")
     return Badge(word="Whole", tone="ok", icon="check")

@@ -1,4 +1,4 @@
-"""What is said when no worker is alive."""
+"""What is said when no worker is alive, or when a clock is wrong."""
 
 from datetime import datetime
 
@@ -11,4 +11,14 @@ def no_worker_words(seen_at: datetime | None) -> str:
     return (
         f"{last}Until one runs, nothing that waits is sent and nothing unknown is looked at; what "
         "you confirm yourself is still sent at once. Start one: ./run worker."
+    )
+
+
+def clock_ahead_words(ahead: datetime, *, now: datetime) -> str:
+    """What it means that the newest recorded time, `ahead`, lies in the future."""
+    return (
+        f"The newest recorded time is {at_words(ahead)}; the database server's clock says "
+        f"{at_words(now)}. Check that clock. Recorded times in the future count as past: sessions, "
+        "links, approvals and identity checks from then no longer hold, and a deletion that was "
+        "being sent becomes unknown."
     )

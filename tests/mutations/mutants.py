@@ -1468,8 +1468,8 @@ FROZEN_RESULTS = (
     _mutant(
         "a stored body is compared with its SHA-256",
         COMPARISON,
-        ", *_bodies(deletion)]",
-        "]",
+        "            *_bodies(deletion),\n",
+        "",
         f"{RESULTS}::test_a_changed_attempt_is_named_by_its_deletion[body]",
     ),
     _mutant(

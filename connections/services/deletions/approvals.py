@@ -187,10 +187,8 @@ def _check_may_decide(*, deletion: Deletion, actor: Actor) -> None:
 
 def _check_awaits_approval(deletion: Deletion) -> None:
     # One that is still present never expires; its window has been renewed by now.
-    is_over = (
-        deletion.state == State.REQUESTED
-        and deletion.expires_at is not None
-        and clock.now() >= deletion.expires_at
+    is_over = deletion.state == State.REQUESTED and transitions.has_expired(
+        deletion, now=clock.now()
     )
     if is_over or not transitions.awaits_approval(deletion):
         raise ConflictError("It does not wait for approval any more. Look at its state.")

@@ -55,7 +55,7 @@ def _check_is_missing_approvals(deletion: Deletion) -> None:
             f"{attempt_facts.nothing_new_of(deletion)} Wait for approval, or close it and request "
             "another."
         )
-    is_expired = deletion.expires_at is not None and clock.now() >= deletion.expires_at
+    is_expired = transitions.has_expired(deletion, now=clock.now())
     if is_expired or not transitions.awaits_approval(deletion):
         raise ConflictError("It does not wait for approval, so there is no glass to break.")
 

@@ -244,7 +244,7 @@ def execute_deletion(
                 f"{attempt_facts.nothing_new_of(deletion)}"
             }
         )
-    if deletion.expires_at and now >= deletion.expires_at:
+    if transitions.has_expired(deletion, now=now):
         nothing_new = attempt_facts.nothing_new_of(deletion)
         raise ConflictError(f"It has expired. {nothing_new} Ask again.")
     # Only what a failed reading holds back may be sent without another one.

@@ -52,7 +52,7 @@ def give_up_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
     started = deletion.sending_at
     if deletion.state != State.SENDING or not started:
         return False
-    if now - started < transitions.CLAIM_TIMEOUT:
+    if clock.elapsed_since(started, now=now) < transitions.CLAIM_TIMEOUT:
         return False
     sentence = (
         f"No response was recorded within 60 s. {describe(deletion)} might have been deleted."
@@ -75,13 +75,15 @@ def look(*, deletion: Deletion, actor: Actor) -> None:
     """
     reading = looks.read_with_any(deletion=deletion, actor=actor)
     now = clock.now()
-    sending_at = deletion.sending_at or now
+    sending_at = _sending_began(deletion, now=now)
     seen_at = reading.started_at or now
     present = looks.presence(deletion=deletion, reading=reading)
     counts = present is not None and seen_at - sending_at >= transitions.FIRST_LOOK_AFTER
+    looked_ahead = deletion.looked_at is not None and clock.is_ahead(deletion.looked_at, now=now)
     decided = (
         counts
         and deletion.looked_at is not None
+        and not looked_ahead
         and deletion.looked_present == present
         and seen_at - deletion.looked_at >= transitions.SECOND_LOOK_AFTER
     )
@@ -89,7 +91,7 @@ def look(*, deletion: Deletion, actor: Actor) -> None:
     if deletion.expires_at:
         due_at = min(due_at, deletion.expires_at)
     values: dict[str, object] = {"due_at": due_at}
-    if counts and (deletion.looked_present != present or decided):
+    if counts and (deletion.looked_present != present or looked_ahead or decided):
         values |= {"looked_at": seen_at, "looked_present": present}
     if present is False and deletion.has_late_success:
         settle_late_success(
@@ -102,6 +104,23 @@ def look(*, deletion: Deletion, actor: Actor) -> None:
         return
     to = _after_look(deletion=deletion, present=present, counts=counts, decided=decided)
     _move_after_look(deletion=deletion, actor=actor, to=to, reading=reading, values=values)
+
+
+def _sending_began(deletion: Deletion, *, now: datetime) -> datetime:
+    """When the sending had certainly begun, by the clock as it runs now.
+
+    When `sending_at` lies in the future, that is the time of the first event recorded after it by
+    a clock that is not ahead; `now` when there is none yet.
+    """
+    sending_at = deletion.sending_at or now
+    if not clock.is_ahead(sending_at, now=now):
+        return sending_at
+    began_at = now
+    for event in reversed(audit.events_of(subject=deletion)):
+        if event.code == audit.Code.DELETION_SENDING or clock.is_ahead(event.at, now=now):
+            break
+        began_at = event.at
+    return began_at
 
 
 def _after_look(*, deletion: Deletion, present: bool | None, counts: bool, decided: bool) -> Next:
@@ -258,7 +277,7 @@ def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
 def _note_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_by: str) -> None:
     settled_at = deletion.settled_at or at
     due_at = _next_proof_of(deletion=deletion, settled_at=settled_at, now=at)
-    waited = at - settled_at >= transitions.CONTRADICTED_AFTER
+    waited = clock.elapsed_since(settled_at, now=at) >= transitions.CONTRADICTED_AFTER
     if waited or deletion.outcome != Outcome.DELETED or deletion.verified_at:
         due_at = None
         contradictions.mark(deletion=deletion, at=at, seen_by=seen_by, actor=actor)
@@ -311,7 +330,7 @@ def end_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
 def expire(*, deletion: Deletion, actor: Actor) -> bool:
     """End what nobody approved, confirmed or could send in time; True when it did."""
     now = clock.now()
-    if deletion.expires_at is None or now < deletion.expires_at:
+    if not transitions.has_expired(deletion, now=now):
         return False
     if deletion.state == State.WAITING:
         to = transitions.give_up(cause=Cause.TOO_LATE, was_ambiguous=deletion.has_ambiguous_attempt)

@@ -20,6 +20,12 @@ from connections.services.record import audit
 APPROVAL_WINDOW = timedelta(hours=24)
 CONFIRMING_WINDOW = timedelta(hours=24)
 SENDING_WINDOW = timedelta(minutes=15)
+# The window that `expires_at` ends, by state.
+EXPIRES_WITHIN = {
+    State.REQUESTED: APPROVAL_WINDOW,
+    State.APPROVED: CONFIRMING_WINDOW,
+    State.WAITING: SENDING_WINDOW,
+}
 # A claim without an answer is lost after this; the DELETE's own deadline is 30 s.
 CLAIM_TIMEOUT = timedelta(seconds=60)
 # The reading before a sending is over by then, in whatever process it runs, or that process died.
@@ -36,6 +42,13 @@ CONTRADICTED_AFTER = timedelta(minutes=5)
 # Each event repeats those of these times that are set with it, so that a verification can compare
 # them to the microsecond.
 _TIMES = ("confirmed_at", "approved_at", "sending_at", "settled_at", "glass_broken_at")
+# The furthest ahead that `due_at` is ever set where nothing expires, by state.
+DUE_WITHIN = {
+    State.SENDING: CLAIM_TIMEOUT,
+    State.UNKNOWN: timedelta(hours=1),
+    State.STILL_PRESENT: timedelta(hours=1),
+    State.SETTLED: PROOF_AT[-1],
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,11 +177,15 @@ def _fields_of(deletion: Deletion, *, to: Next, actor: Actor) -> dict[str, Any]:
 
 def next_proof(*, settled_at: datetime, now: datetime) -> datetime | None:
     """When to list again for a 200 that no listing has borne out yet; None after the last."""
-    return next((settled_at + after for after in PROOF_AT if settled_at + after > now), None)
+    due_at = next((settled_at + after for after in PROOF_AT if settled_at + after > now), None)
+    # Settled by a clock that was ahead, it must not wait until then.
+    return min(due_at, now + PROOF_AT[-1]) if due_at else None
 
 
 def next_look(*, sending_at: datetime, now: datetime) -> datetime:
     """When to look at an unknown again: soon at first, hourly after the first hour."""
+    if clock.is_ahead(sending_at, now=now):
+        return now + FIRST_LOOK_AFTER
     first = sending_at + FIRST_LOOK_AFTER
     if now < first:
         return first
@@ -188,7 +205,15 @@ def is_being_read(deletion: Deletion, *, now: datetime) -> bool:
     )
     if not is_confirmable or deletion.cause or deletion.confirmed_at is None:
         return False
-    return now - deletion.confirmed_at < READING_WINDOW
+    return clock.elapsed_since(deletion.confirmed_at, now=now) < READING_WINDOW
+
+
+def has_expired(deletion: Deletion, *, now: datetime) -> bool:
+    """Whether the time for approving, confirming or sending it is over."""
+    window = EXPIRES_WITHIN.get(State(deletion.state), timedelta())
+    return deletion.expires_at is not None and clock.has_passed(
+        deletion.expires_at, within=window, now=now
+    )
 
 
 def describe(deletion: Deletion) -> str:

@@ -7,11 +7,11 @@ leaves a row that is due again, and the far end may hear of it twice, with the s
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import connection
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from connections import clock, policies
 from connections.actors import WORKER, Actor
@@ -52,7 +52,7 @@ def work_off(*, channel: Notice.Channel, is_over: Callable[[], bool] = lambda: F
 def claim_next(*, channel: Notice.Channel) -> Notice | None:
     """Take the notice that is due longest, so that other workers leave it alone meanwhile."""
     with audit.act():
-        due = Notice.objects.filter(channel=channel, due_at__lte=clock.now()).order_by("due_at")
+        due = Notice.objects.filter(_is_due(clock.now()), channel=channel).order_by("due_at")
         if connection.features.has_select_for_update_skip_locked:
             due = due.select_for_update(skip_locked=True, no_key=True)
         notice = due.first()
@@ -60,6 +60,11 @@ def claim_next(*, channel: Notice.Channel) -> Notice | None:
             return None
     notice.refresh_from_db()
     return notice
+
+
+def _is_due(now: datetime) -> Q:
+    """That its time has come, or that a clock which was ahead put it too far off."""
+    return Q(due_at__lte=now) | Q(due_at__gt=now + LONGEST_RETRY_AFTER + clock.TOLERANCE)
 
 
 def _claim(notice: Notice) -> bool:
@@ -123,8 +128,11 @@ def _tell_of(notice: Notice, result: Result) -> None:
     """Record that a destination cannot be told, unless that is known or was the news itself."""
     if notice.code in {audit.Code.NOTICE_GIVEN_UP, audit.Code.NOTICE_TESTED}:
         return
+    now = clock.now()
     known = same_destination(notice).filter(
-        state=State.GIVEN_UP, answered_at__gt=clock.now() - TOLD_ONCE_IN
+        state=State.GIVEN_UP,
+        answered_at__gt=now - TOLD_ONCE_IN,
+        answered_at__lte=now + clock.TOLERANCE,
     )
     if known.exclude(pk=notice.pk).exclude(code=audit.Code.NOTICE_TESTED).exists():
         return

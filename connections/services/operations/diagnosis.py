@@ -23,7 +23,7 @@ from connections.findings import warning as _warning
 from connections.models import Checkpoint, Credential, Deletion, Person
 from connections.services.deletions import four_eyes
 from connections.services.notices import outward
-from connections.services.operations import database_guards, heartbeats, spool
+from connections.services.operations import database_guards, heartbeats, recorded_times, spool
 from connections.services.record.verifications import last_verification
 from connections.signing_key import SigningKeyError, read_signing_key
 from connections.wording import counted
@@ -41,7 +41,7 @@ def diagnose() -> list[Finding]:
         findings += schema
         if all(finding.level == Level.OK for finding in schema):
             findings += [*database_guards.check_triggers(), *database_guards.check_role()]
-            findings += [*_people(), *_four_eyes(), *_worker(), *_record()]
+            findings += [*_people(), *_four_eyes(), *_worker(), *_clock(), *_record()]
             findings += _unusable_answers(spool.check_kept)
     except DatabaseError as error:
         findings.append(
@@ -194,6 +194,20 @@ def _record() -> Iterator[Finding]:
         yield _error("record", last.message, "Run: ./run manage verify_audit")
     else:
         yield _ok("record", f"Found whole at {last.checked_at:%Y-%m-%d %H:%M} UTC.")
+
+
+def _clock() -> Iterator[Finding]:
+    now = clock.now()
+    ahead = recorded_times.find_time_ahead(now=now)
+    if ahead is None:
+        yield _ok("clock", f"No recorded time is later than the database's clock, {now:%H:%M:%S}.")
+        return
+    yield _warning(
+        "clock",
+        f"The newest recorded time is {ahead:%Y-%m-%d %H:%M:%S} UTC, but the database server's "
+        f"clock says {now:%Y-%m-%d %H:%M:%S} UTC.",
+        "Check that clock; docs/OPERATIONS.md, “A wrong clock”, says what it affects.",
+    )
 
 
 def _people() -> Iterator[Finding]:

@@ -18,9 +18,19 @@ BATCH = 20
 
 
 def due_deletions(*, now: datetime, limit: int = BATCH) -> list[Deletion]:
-    """Deletions whose time has come, longest due first."""
-    due = Deletion.objects.filter(due_at__lte=now).order_by("due_at")
-    return list(due.select_related("credential")[:limit])
+    """Deletions whose time has come, longest due first, then those a wrong clock put too far off."""
+    due = Deletion.objects.filter(due_at__isnull=False).order_by("due_at")
+    return list(due.filter(_is_due(now)).select_related("credential")[:limit])
+
+
+def _is_due(now: datetime) -> Q:
+    """That `due_at` has come, or that a clock which was ahead set it or the deadline."""
+    is_due = Q(due_at__lte=now)
+    for state, window in transitions.DUE_WITHIN.items():
+        is_due |= Q(state=state, due_at__gt=now + window + clock.TOLERANCE)
+    for state, window in transitions.EXPIRES_WITHIN.items():
+        is_due |= Q(state=state, expires_at__gt=now + window + clock.TOLERANCE)
+    return is_due
 
 
 def work_off(*, actor: Actor, limit: int = BATCH) -> list[Deletion]:

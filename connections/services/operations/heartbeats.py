@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+from django.db.models import Q
+
 from connections import clock
 from connections.models import WorkerHeartbeat
 
@@ -17,7 +19,10 @@ def beat(*, name: str, host: str, process_id: int) -> None:
     now = clock.now()
     if WorkerHeartbeat.objects.filter(name=name).update(seen_at=now):
         return
-    WorkerHeartbeat.objects.filter(seen_at__lt=now - FORGOTTEN_AFTER).delete()
+    is_old = Q(seen_at__lt=now - FORGOTTEN_AFTER)
+    # A living worker renews such a row within seconds; a dead one's would hide all the others.
+    is_ahead = Q(seen_at__gt=now + clock.TOLERANCE)
+    WorkerHeartbeat.objects.filter(is_old | is_ahead).delete()
     WorkerHeartbeat.objects.create(
         name=name, host=host, process_id=process_id, started_at=now, seen_at=now
     )
@@ -35,4 +40,4 @@ def last_seen_at() -> datetime | None:
 
 def is_alive(seen_at: datetime | None, *, now: datetime) -> bool:
     """Whether a worker heard of at that time counts as running."""
-    return seen_at is not None and now - seen_at <= ALIVE_WITHIN
+    return seen_at is not None and clock.elapsed_since(seen_at, now=now) <= ALIVE_WITHIN

@@ -46,7 +46,7 @@ def refresh(
 
 def is_stale(listing: Listing | None, *, now: datetime) -> bool:
     """Whether an org should be read again: never read, or more than 5 minutes ago."""
-    return listing is None or listing.started_at < now - STALE_AFTER
+    return listing is None or clock.elapsed_since(listing.started_at, now=now) > STALE_AFTER
 
 
 def refresh_credentials(*, credentials: list[Credential], actor: Actor) -> list[Listing]:

@@ -1,7 +1,7 @@
 """Acts on people: adding them, their roles, letting them in, shutting them out."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
@@ -16,8 +16,8 @@ from connections.services.people import person_rules as rules
 from connections.services.record import audit, erasable
 from connections.services.record.audit import Code
 
-SET_UP_LINK_LIFETIME = timedelta(hours=1)
-SIGN_IN_LINK_LIFETIME = timedelta(hours=24)
+SET_UP_LINK_LIFETIME = rules.LIFETIMES[SignInLink.Purpose.SET_UP]
+SIGN_IN_LINK_LIFETIME = rules.LIFETIMES[SignInLink.Purpose.SIGN_IN]
 
 
 def names_of_administrators() -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 from allauth.mfa.models import Authenticator
@@ -19,6 +20,11 @@ from connections.services.errors import ConflictError, InvalidInputError
 from connections.services.record import audit, erasable
 from connections.services.record.audit import Code
 
+# How long an unused link holds.
+LIFETIMES = {
+    SignInLink.Purpose.SET_UP: timedelta(hours=1),
+    SignInLink.Purpose.SIGN_IN: timedelta(hours=24),
+}
 TAKEN = "Somebody else signs in with this already."
 DEAD_LINK = (
     "This link was used before, is too old, or a newer one replaced it. "
@@ -134,7 +140,12 @@ def spend_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
         )
     now = clock.now()
     usable = SignInLink.objects.filter(
-        token_hash=_hash_of(token), purpose=purpose, used_at__isnull=True, expires_at__gt=now
+        token_hash=_hash_of(token),
+        purpose=purpose,
+        used_at__isnull=True,
+        expires_at__gt=now,
+        # One further ahead was made by a clock that was ahead.
+        expires_at__lte=now + LIFETIMES[purpose] + clock.TOLERANCE,
     )
     # One statement decides, so that of two that come at once only one succeeds.
     if usable.update(used_at=now) != 1:

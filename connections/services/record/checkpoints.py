@@ -89,10 +89,14 @@ def is_due(*, now: datetime) -> bool:
     newest = latest()
     if newest is None or size <= newest.size:
         return size > 0 and newest is None
-    if size - newest.size >= signing.EVERY_EVENTS or now - newest.made_at >= EVERY:
+    if size - newest.size >= signing.EVERY_EVENTS or _is_old(newest, now=now):
         return True
     # One that could not be signed when it was recorded.
     return AuditEvent.objects.filter(seq__gt=newest.size, code__in=audit.SETTLING).exists()
+
+
+def _is_old(checkpoint: Checkpoint, *, now: datetime) -> bool:
+    return clock.elapsed_since(checkpoint.made_at, now=now) >= EVERY
 
 
 def make_if_due() -> Checkpoint | None:

@@ -48,7 +48,8 @@ class RecordKeeper:
 
     def _begin_if_due(self) -> Iterator[AuditVerification | None] | None:
         last = last_verification()
-        is_fresh = last is not None and clock.now() - last.checked_at < VERIFY_EVERY
+        now = clock.now()
+        is_fresh = last is not None and clock.elapsed_since(last.checked_at, now=now) < VERIFY_EVERY
         return None if is_fresh and asked_for_at() is None else verify_and_store()
 
 
