@@ -304,7 +304,7 @@ def lapse_approvals(*, deletion: Deletion, actor: Actor) -> bool:
     """
     now = clock.now()
     is_still_present = deletion.state == State.STILL_PRESENT
-    if not is_still_present or deletion.expires_at is None or now < deletion.expires_at:
+    if not is_still_present or not transitions.has_expired(deletion, now=now):
         return False
     return end_round(deletion=deletion, actor=actor, why="were not confirmed within 24 h")
 

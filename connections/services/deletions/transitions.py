@@ -25,6 +25,7 @@ EXPIRES_WITHIN = {
     State.REQUESTED: APPROVAL_WINDOW,
     State.APPROVED: CONFIRMING_WINDOW,
     State.WAITING: SENDING_WINDOW,
+    State.STILL_PRESENT: APPROVAL_WINDOW,
 }
 # A claim without an answer is lost after this; the DELETE's own deadline is 30 s.
 CLAIM_TIMEOUT = timedelta(seconds=60)
@@ -210,7 +211,7 @@ def is_being_read(deletion: Deletion, *, now: datetime) -> bool:
 
 def has_expired(deletion: Deletion, *, now: datetime) -> bool:
     """Whether the time for approving, confirming or sending it is over."""
-    window = EXPIRES_WITHIN.get(State(deletion.state), timedelta())
+    window = EXPIRES_WITHIN.get(State(deletion.state), APPROVAL_WINDOW)
     return deletion.expires_at is not None and clock.has_passed(
         deletion.expires_at, within=window, now=now
     )

@@ -18,7 +18,7 @@ BATCH = 20
 
 
 def due_deletions(*, now: datetime, limit: int = BATCH) -> list[Deletion]:
-    """Deletions whose time has come, longest due first, then those a wrong clock put too far off."""
+    """Deletions whose time has come, longest due first; last, those a wrong clock put off."""
     due = Deletion.objects.filter(due_at__isnull=False).order_by("due_at")
     return list(due.filter(_is_due(now)).select_related("credential")[:limit])
 
