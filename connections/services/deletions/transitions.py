@@ -217,6 +217,35 @@ def has_expired(deletion: Deletion, *, now: datetime) -> bool:
     )
 
 
+def sending_began(deletion: Deletion, *, now: datetime) -> datetime:
+    """When the sending had certainly begun, by the clock as it runs now."""
+    return _happened_by(deletion, at=deletion.sending_at, code=audit.Code.DELETION_SENDING, now=now)
+
+
+def settling_happened(deletion: Deletion, *, now: datetime) -> datetime:
+    """When it had certainly settled, by the clock as it runs now."""
+    return _happened_by(deletion, at=deletion.settled_at, code=audit.Code.DELETION_SETTLED, now=now)
+
+
+def _happened_by(
+    deletion: Deletion, *, at: datetime | None, code: audit.Code, now: datetime
+) -> datetime:
+    """`at`, unless it lies in the future.
+
+    Then it is the time of the first event recorded after `code` by a clock that is not ahead, or
+    `now` when there is none yet: never earlier than it really happened.
+    """
+    at = at or now
+    if not clock.is_ahead(at, now=now):
+        return at
+    happened_by = now
+    for event in reversed(audit.events_of(subject=deletion)):
+        if event.code == code or clock.is_ahead(event.at, now=now):
+            break
+        happened_by = event.at
+    return happened_by
+
+
 def describe(deletion: Deletion) -> str:
     """A connection in words, for the sentences of events: names, id and site."""
     names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
