@@ -125,6 +125,16 @@ def test_nothing_is_sent_again(
     assert (deletion.state, deletion.outcome) == ends_as
 
 
+def test_a_200_is_checked_at_once_and_then_in_its_own_time(
+    ask: Ask, clock: SettableClock, sandbox: SandboxServer
+) -> None:
+    deletion = ask(faults.ANSWERS_200_WITHOUT_DELETING)
+    set_back(clock)
+    assert work_off(deletion).looked_at == clock.at
+    assert deletion.due_at == clock.at + transitions.PROOF_AT[0]
+    assert due.work_off(actor=WORKER) == []
+
+
 def test_a_few_seconds_back_end_nothing_that_waits(
     ask: Ask, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
