@@ -1266,8 +1266,8 @@ APPROVAL_ROUNDS = (
     _mutant(
         "approvals lapse after 24 hours",
         "connections/services/deletions/reconciliation.py",
-        "    if not is_still_present or deletion.expires_at is None or ",
-        "    if is_still_present or ",
+        "    if not is_still_present or not transitions.has_expired(",
+        "    if is_still_present or not transitions.has_expired(",
         f"{ROUNDS}::test_approvals_that_nobody_confirms_lapse_and_the_same_people_approve_anew",
         f"{ROUNDS}::test_approvals_lapse_without_a_worker_too",
     ),
