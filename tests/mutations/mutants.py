@@ -1589,7 +1589,7 @@ WRONG_CLOCK = (
         CLOCK,
         "    return at > now + TOLERANCE\n",
         "    return at > now\n",
-        f"{SET_BACK}::test_a_claim_is_kept_when_the_clock_goes_back_by_a_few_seconds",
+        f"{AHEAD}::test_what_happened_so_long_ago",
     ),
     _mutant(
         "a deadline too far ahead has passed",
