@@ -122,7 +122,7 @@ def first_week(now: datetime) -> datetime:
 
 def _estate(*, actor: Actor, credentials: list[Credential], now: datetime) -> Estate:
     within = {credential.pk for credential in credentials}
-    listings = {pk: each for pk, each in newest_listings().items() if pk in within}
+    listings = {pk: each for pk, each in newest_listings(now=now).items() if pk in within}
     current = reach.within(
         OrgConnectionSnapshot.objects.filter(is_current=True, credential__retired_at=None),
         actor=actor,

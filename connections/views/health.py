@@ -54,7 +54,10 @@ def _settled_counts() -> list[tuple[str, int]]:
 def _listing_lines() -> Iterator[str]:
     yield "# HELP orgadmin_listing_age_seconds Time since the last complete listing."
     yield "# TYPE orgadmin_listing_age_seconds gauge"
-    newest = Listing.objects.filter(credential=OuterRef("pk"), is_complete=True)
+    now = clock.now()
+    newest = Listing.objects.filter(
+        credential=OuterRef("pk"), is_complete=True, started_at__lte=now + clock.TOLERANCE
+    )
     credentials = (
         Credential.objects.filter(retired_at__isnull=True)
         .annotate(
@@ -62,7 +65,6 @@ def _listing_lines() -> Iterator[str]:
         )
         .order_by("pk")
     )
-    now = clock.now()
     for pk, listed_at in credentials.values_list("pk", "listed_at"):
         if listed_at is not None:
             age = (now - listed_at).total_seconds()

@@ -34,7 +34,7 @@ from connections.wording.sent import SentWords, sent_words
 from connections.wording.steps import Step
 from connections.wording.times import at_words
 from connections.wording.words import Wording, word
-from connections.wording.workers import no_worker_words
+from connections.wording.workers import clock_ahead_words, no_worker_words
 
 __all__ = [
     "EVENT_TITLES",
@@ -49,6 +49,7 @@ __all__ = [
     "badge",
     "brief_sentence",
     "cause_words",
+    "clock_ahead_words",
     "counted",
     "effect_of_type",
     "effect_words",

@@ -101,6 +101,45 @@ def codes_of(deletion: Deletion) -> list[str]:
     return list(events.values_list("code", flat=True))
 
 
+def test_approvals_given_by_a_clock_that_was_ahead_lapse_when_it_is_set_back(
+    present: Deletion,
+    ada: Person,
+    linus: Person,
+    sent: Callable[[], int],
+    clock: SettableClock,
+) -> None:
+    approve(present, linus)
+    clock.advance(hours=-1)
+    with pytest.raises(ConflictError, match="needs approval again"):
+        confirm(present, ada)
+    assert (present.approval_round, present.expires_at) == (3, None)
+    approve(present, linus)
+    assert confirm(present, ada).outcome == Outcome.DELETED
+    assert sent() == 2
+
+
+def test_the_worker_lapses_them_too(present: Deletion, linus: Person, clock: SettableClock) -> None:
+    approve(present, linus)
+    clock.advance(hours=-1)
+    due.work_off(actor=WORKER)
+    present.refresh_from_db()
+    assert (present.state, present.approval_round) == (State.STILL_PRESENT, 3)
+
+
+@pytest.mark.parametrize("is_approved", [False, True])
+def test_a_request_by_a_clock_that_was_ahead_expires_when_it_is_set_back(
+    asked: Deletion, ada: Person, linus: Person, clock: SettableClock, is_approved: bool
+) -> None:
+    if is_approved:
+        approve(asked, linus)
+    clock.advance(hours=-1)
+    with pytest.raises(ConflictError):
+        confirm(asked, ada) if is_approved else approve(asked, linus)
+    due.work_off(actor=WORKER)
+    asked.refresh_from_db()
+    assert asked.outcome == Outcome.EXPIRED
+
+
 @pytest.mark.parametrize("days", [0, 30])
 def test_the_approvals_of_an_earlier_sending_send_nothing_more(
     present: Deletion, ada: Person, sent: Callable[[], int], clock: SettableClock, days: int

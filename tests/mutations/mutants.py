@@ -1266,8 +1266,8 @@ APPROVAL_ROUNDS = (
     _mutant(
         "approvals lapse after 24 hours",
         "connections/services/deletions/reconciliation.py",
-        "    if not is_still_present or deletion.expires_at is None or ",
-        "    if is_still_present or ",
+        "    if not is_still_present or not transitions.has_expired(",
+        "    if is_still_present or not transitions.has_expired(",
         f"{ROUNDS}::test_approvals_that_nobody_confirms_lapse_and_the_same_people_approve_anew",
         f"{ROUNDS}::test_approvals_lapse_without_a_worker_too",
     ),
@@ -1570,6 +1570,174 @@ PEERS = (
     ),
 )
 
+CLOCK = "connections/clock.py"
+SET_BACK = "tests/faults/clock/test_set_back.py"
+AHEAD = "tests/faults/clock/test_ahead.py"
+PROOF = "tests/step_up/test_proof.py"
+
+WRONG_CLOCK = (
+    _mutant(
+        "a time in the future is never recent",
+        CLOCK,
+        "    return timedelta.max if is_ahead(at, now=now) else max(now - at, timedelta())\n",
+        "    return max(now - at, timedelta())\n",
+        f"{PROOF}::test_a_clock_that_was_set_back_makes_no_proof_younger",
+        f"{SET_BACK}::test_a_claim_from_the_future_is_lost_at_once",
+    ),
+    _mutant(
+        "a few seconds between two clocks end nothing",
+        CLOCK,
+        "    return at > now + TOLERANCE\n",
+        "    return at > now\n",
+        f"{AHEAD}::test_what_happened_so_long_ago",
+    ),
+    _mutant(
+        "a deadline too far ahead has passed",
+        CLOCK,
+        " or is_ahead(deadline - within, now=now)\n",
+        "\n",
+        f"{AHEAD}::test_a_deadline_further_ahead_than_it_is_ever_set_has_passed",
+        f"{AHEAD}::test_a_session_last_used_in_the_future_is_over",
+    ),
+    _mutant(
+        "a claim from the future is lost",
+        "connections/services/deletions/reconciliation.py",
+        "    if clock.elapsed_since(started, now=now) < transitions.CLAIM_TIMEOUT:\n",
+        "    if now - started < transitions.CLAIM_TIMEOUT:\n",
+        f"{SET_BACK}::test_a_claim_from_the_future_is_lost_at_once",
+    ),
+    _mutant(
+        "a due time too far ahead is due",
+        "connections/services/operations/due.py",
+        "        is_due |= Q(state=state, due_at__gt=now + window + clock.TOLERANCE)\n",
+        "        del state, window\n",
+        f"{SET_BACK}::test_a_claim_from_the_future_is_lost_at_once",
+    ),
+    _mutant(
+        "a window too far ahead is due",
+        "connections/services/operations/due.py",
+        "        is_due |= Q(state=state, expires_at__gt=now + window + clock.TOLERANCE)\n",
+        "        del state, window\n",
+        f"{ROUNDS}::test_the_worker_lapses_them_too",
+        f"{ROUNDS}::test_a_request_by_a_clock_that_was_ahead_expires_when_it_is_set_back",
+    ),
+    _mutant(
+        "what a wrong clock put off is looked at",
+        "connections/services/operations/due.py",
+        "    due += [deletion for deletion in put_off if",
+        "    due += [deletion for deletion in () if",
+        f"{SET_BACK}::test_a_200_is_checked_at_once_and_then_in_its_own_time",
+    ),
+    _mutant(
+        "what was put off is looked at once",
+        "connections/services/operations/due.py",
+        " if _is_newest_event_ahead(deletion, now=now)]\n",
+        "]\n",
+        f"{SET_BACK}::test_listings_after_it_count_from_the_first_event_that_was_recorded_after_it",
+        f"{SET_BACK}::test_a_200_is_checked_at_once_and_then_in_its_own_time",
+    ),
+    _mutant(
+        "approvals from the future lapse",
+        "connections/services/deletions/reconciliation.py",
+        "    if not is_still_present or not transitions.has_expired(deletion, now=now):\n",
+        "    if not is_still_present or not deletion.expires_at or now < deletion.expires_at:\n",
+        f"{ROUNDS}::test_approvals_given_by_a_clock_that_was_ahead_lapse_when_it_is_set_back",
+    ),
+    _mutant(
+        "a listing from the future is not the first of two",
+        "connections/services/deletions/reconciliation.py",
+        "present != present or looked_ahead or decided):",
+        "present != present or decided):",
+        f"{SET_BACK}::test_a_listing_from_before_is_not_the_first_of_two",
+    ),
+    _mutant(
+        "a listing counts 35 s after the first event of the present clock",
+        "connections/services/deletions/transitions.py",
+        "        happened_by = event.at\n    return happened_by\n",
+        "        happened_by = event.at\n    return now - timedelta(days=1)\n",
+        f"{SET_BACK}::test_listings_after_it_count_from_the_first_event_that_was_recorded_after_it",
+        f"{SET_BACK}::test_a_connection_that_is_still_listed_contradicts_nothing_within_five_minutes",
+    ),
+    _mutant(
+        "an unknown from the future raises its alarm",
+        "connections/services/operations/alarms.py",
+        " | Q(sending_at__gt=now + clock.TOLERANCE)\n",
+        "\n",
+        f"{SET_BACK}::test_an_unknown_from_the_future_raises_the_alarm_an_hour_after_it_was_seen",
+    ),
+    _mutant(
+        "a listing from the future hides no newer one",
+        "connections/services/org_connections/org_connections.py",
+        ", started_at__lte=now + clock.TOLERANCE\n",
+        "\n",
+        f"{SET_BACK}::test_the_inventory_shows_what_was_read_after_it",
+    ),
+    _mutant(
+        "an identity check that was too old is removed",
+        "connections/step_up.py",
+        "    del request.session[_STAMP]\n",
+        "",
+        f"{PROOF}::test_a_proof_refused_as_too_old_does_not_count_after_the_clock_was_set_back",
+    ),
+    _mutant(
+        "a session last used in the future is over",
+        "connections/sessions.py",
+        "            row = None\n        if row is None:\n",
+        "            pass\n        if row is None:\n",
+        f"{AHEAD}::test_a_session_last_used_in_the_future_is_over",
+    ),
+    _mutant(
+        "a link from the future no longer holds",
+        "connections/services/people/person_rules.py",
+        "        expires_at__lte=now + LIFETIMES[purpose] + clock.TOLERANCE,\n",
+        "",
+        f"{AHEAD}::test_a_link_made_in_the_future_no_longer_holds",
+    ),
+    _mutant(
+        "a notice put off too far is due",
+        "connections/services/notices/deliveries.py",
+        " | Q(due_at__gt=now + LONGEST_RETRY_AFTER + clock.TOLERANCE)\n",
+        "\n",
+        f"{AHEAD}::test_a_notice_put_off_by_a_clock_that_was_ahead_is_due",
+    ),
+    _mutant(
+        "a dead worker of the future hides nobody",
+        "connections/services/operations/heartbeats.py",
+        "(is_old | is_ahead)",
+        "(is_old)",
+        f"{AHEAD}::test_a_worker_heard_of_in_the_future_counts_as_dead",
+    ),
+    _mutant(
+        "the newest verification is the one kept last",
+        "connections/services/record/verifications.py",
+        'AuditVerification.objects.order_by("-id")',
+        'AuditVerification.objects.order_by("-checked_at", "-id")',
+        f"{AHEAD}::test_a_verification_from_the_future_is_made_anew_once",
+    ),
+    _mutant(
+        "a verification that covers its request answers it",
+        "connections/services/record/verifications.py",
+        "last.size >= newest.seq or (\n        last.size == newest.seq - 1",
+        "(\n        last.size >= newest.seq - 1",
+        f"{AHEAD}::test_one_asked_for_in_the_future_is_made_once",
+    ),
+    _mutant(
+        "a checkpoint from the future counts as old",
+        "connections/services/record/checkpoints.py",
+        "    return clock.elapsed_since(checkpoint.made_at, now=now) >= EVERY\n",
+        "    return now - checkpoint.made_at >= EVERY\n",
+        f"{AHEAD}::test_a_checkpoint_from_the_future_is_followed_by_one_from_now",
+    ),
+    _mutant(
+        "a recorded time in the future is named",
+        "connections/services/operations/recorded_times.py",
+        "newest if newest and clock.is_ahead(newest, now=now) else None",
+        "None",
+        f"{AHEAD}::test_the_doctor_warns_when_the_newest_recorded_time_lies_in_the_future",
+        f"{AHEAD}::test_the_overview_warns_when_the_newest_recorded_time_lies_in_the_future",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -1589,4 +1757,5 @@ MUTANTS = (
     *APPROVAL_ROUNDS,
     *FROZEN_RESULTS,
     *PEERS,
+    *WRONG_CLOCK,
 )

@@ -234,7 +234,7 @@ def test_nothing_that_came_too_late_reaches_a_session_a_table_or_a_log(
     person = {"username": "typed-user-zq", "email": "typed-zq@example.com"}
     late_client_of(root).post("/people/new/", person | {ANSWER: answer})
     found = rows_of_every_table() + caplog.text + repr(vars(cache))
-    assert "stepped_up" in found, "no session was read, so this would prove nothing"
+    assert "ends_at" in found, "no session was read, so this would prove nothing"
     looked_for = [keys["api_key"], keys["application_key"], "typed-name", "typed-user", "typed-zq"]
     looked_for += [answer] if answer else []
     assert [text for text in looked_for if text in found] == []

@@ -49,8 +49,22 @@ def test_a_clock_that_was_set_back_makes_no_proof_younger(
     client_of: ClientOf, ada: Person, clock: SettableClock
 ) -> None:
     client = client_of(ada)
-    clock.advance(hours=-1)
+    clock.advance(seconds=-150)
     assert not is_recent(client, ada)
+
+
+def test_a_proof_refused_as_too_old_does_not_count_after_the_clock_was_set_back(
+    client_of: ClientOf, ada: Person, clock: SettableClock
+) -> None:
+    client = client_of(ada)
+    clock.advance(minutes=6)
+    asked = client.get("/accounts/2fa/totp/activate/")
+    assert asked["Location"].startswith("/accounts/reauthenticate/")
+    assert "stepped_up" not in client.session
+    clock.advance(minutes=-4)
+    assert not is_recent(client, ada)
+    asked = client.get("/accounts/2fa/totp/activate/")
+    assert asked["Location"].startswith("/accounts/reauthenticate/")
 
 
 def test_the_proof_of_one_person_is_none_of_another(

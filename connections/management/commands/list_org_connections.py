@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from connections import clock
 from connections.actors import command_actor
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.models import Credential, Listing
@@ -91,7 +92,7 @@ def _line(row: InventoryRow) -> str:
 
 def _failures(credentials: list[Credential]) -> list[dict[str, Any]]:
     """Each of these credentials whose newest listing is missing or not complete."""
-    newest = org_connections.newest_listings()
+    newest = org_connections.newest_listings(now=clock.now())
     return [
         _failure(credential, listing)
         for credential in credentials

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
+from connections import clock
 from connections.actors import Actor
 from connections.models import GONE_OUTCOMES, Deletion, Outcome, State
 from connections.services.deletions.transitions import describe
@@ -17,20 +18,24 @@ def note(
 ) -> list[Deletion]:
     """Mark every settled deletion that a listing contradicts; the outcome is not rewritten.
 
-    Only listings that began when it was settled, or later, count. A 200 whose proof is still
-    being looked for is left to that: Datadog's list may be a little behind.
-    Call it inside a transaction.
+    Only listings that began when it was settled, or later, count; one settled in the future was
+    settled before the clock was set back. A 200 whose proof is still being looked for is left to
+    that: Datadog's list may be a little behind. Call it inside a transaction.
     """
+    now = clock.now()
+    is_settled_before = Q(settled_at__lte=started_at)
+    if not clock.is_ahead(started_at, now=now):
+        is_settled_before |= Q(settled_at__gt=now + clock.TOLERANCE)
     still_being_proved = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
     contradicted = list(
         # Held before the first event is recorded: whoever holds one may wait to record another.
         Deletion.objects.select_for_update(no_key=True)
         .filter(
+            is_settled_before,
             site=site,
             connection_id__in=listed,
             state=State.SETTLED,
             outcome__in=GONE_OUTCOMES,
-            settled_at__lte=started_at,
             contradicted_at=None,
         )
         .exclude(still_being_proved)

@@ -75,7 +75,7 @@ def look(*, deletion: Deletion, actor: Actor) -> None:
     """
     reading = looks.read_with_any(deletion=deletion, actor=actor)
     now = clock.now()
-    sending_at = _sending_began(deletion, now=now)
+    sending_at = transitions.sending_began(deletion, now=now)
     seen_at = reading.started_at or now
     present = looks.presence(deletion=deletion, reading=reading)
     counts = present is not None and seen_at - sending_at >= transitions.FIRST_LOOK_AFTER
@@ -104,23 +104,6 @@ def look(*, deletion: Deletion, actor: Actor) -> None:
         return
     to = _after_look(deletion=deletion, present=present, counts=counts, decided=decided)
     _move_after_look(deletion=deletion, actor=actor, to=to, reading=reading, values=values)
-
-
-def _sending_began(deletion: Deletion, *, now: datetime) -> datetime:
-    """When the sending had certainly begun, by the clock as it runs now.
-
-    When `sending_at` lies in the future, that is the time of the first event recorded after it by
-    a clock that is not ahead; `now` when there is none yet.
-    """
-    sending_at = deletion.sending_at or now
-    if not clock.is_ahead(sending_at, now=now):
-        return sending_at
-    began_at = now
-    for event in reversed(audit.events_of(subject=deletion)):
-        if event.code == audit.Code.DELETION_SENDING or clock.is_ahead(event.at, now=now):
-            break
-        began_at = event.at
-    return began_at
 
 
 def _after_look(*, deletion: Deletion, present: bool | None, counts: bool, decided: bool) -> Next:
@@ -216,7 +199,7 @@ def prove(*, deletion: Deletion, actor: Actor) -> None:
     reading = looks.read_with_any(deletion=deletion, actor=actor)
     now = clock.now()
     seen_at = reading.started_at or now
-    settled_at = deletion.settled_at or now
+    settled_at = transitions.settling_happened(deletion, now=now)
     present = looks.presence(deletion=deletion, reading=reading)
     was_contradicted = deletion.contradicted_at is not None
     with audit.act():
@@ -275,9 +258,9 @@ def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
 
 
 def _note_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_by: str) -> None:
-    settled_at = deletion.settled_at or at
+    settled_at = transitions.settling_happened(deletion, now=at)
     due_at = _next_proof_of(deletion=deletion, settled_at=settled_at, now=at)
-    waited = clock.elapsed_since(settled_at, now=at) >= transitions.CONTRADICTED_AFTER
+    waited = at - settled_at >= transitions.CONTRADICTED_AFTER
     if waited or deletion.outcome != Outcome.DELETED or deletion.verified_at:
         due_at = None
         contradictions.mark(deletion=deletion, at=at, seen_by=seen_by, actor=actor)
@@ -304,7 +287,7 @@ def lapse_approvals(*, deletion: Deletion, actor: Actor) -> bool:
     """
     now = clock.now()
     is_still_present = deletion.state == State.STILL_PRESENT
-    if not is_still_present or deletion.expires_at is None or now < deletion.expires_at:
+    if not is_still_present or not transitions.has_expired(deletion, now=now):
         return False
     return end_round(deletion=deletion, actor=actor, why="were not confirmed within 24 h")
 

@@ -25,6 +25,7 @@ EXPIRES_WITHIN = {
     State.REQUESTED: APPROVAL_WINDOW,
     State.APPROVED: CONFIRMING_WINDOW,
     State.WAITING: SENDING_WINDOW,
+    State.STILL_PRESENT: APPROVAL_WINDOW,
 }
 # A claim without an answer is lost after this; the DELETE's own deadline is 30 s.
 CLAIM_TIMEOUT = timedelta(seconds=60)
@@ -210,10 +211,39 @@ def is_being_read(deletion: Deletion, *, now: datetime) -> bool:
 
 def has_expired(deletion: Deletion, *, now: datetime) -> bool:
     """Whether the time for approving, confirming or sending it is over."""
-    window = EXPIRES_WITHIN.get(State(deletion.state), timedelta())
+    window = EXPIRES_WITHIN.get(State(deletion.state), APPROVAL_WINDOW)
     return deletion.expires_at is not None and clock.has_passed(
         deletion.expires_at, within=window, now=now
     )
+
+
+def sending_began(deletion: Deletion, *, now: datetime) -> datetime:
+    """When the sending had certainly begun, by the clock as it runs now."""
+    return _happened_by(deletion, at=deletion.sending_at, code=audit.Code.DELETION_SENDING, now=now)
+
+
+def settling_happened(deletion: Deletion, *, now: datetime) -> datetime:
+    """When it had certainly settled, by the clock as it runs now."""
+    return _happened_by(deletion, at=deletion.settled_at, code=audit.Code.DELETION_SETTLED, now=now)
+
+
+def _happened_by(
+    deletion: Deletion, *, at: datetime | None, code: audit.Code, now: datetime
+) -> datetime:
+    """`at`, unless it lies in the future.
+
+    Then it is the time of the first event recorded after `code` by a clock that is not ahead, or
+    `now` when there is none yet: never earlier than it really happened.
+    """
+    at = at or now
+    if not clock.is_ahead(at, now=now):
+        return at
+    happened_by = now
+    for event in reversed(audit.events_of(subject=deletion)):
+        if event.code == code or clock.is_ahead(event.at, now=now):
+            break
+        happened_by = event.at
+    return happened_by
 
 
 def describe(deletion: Deletion) -> str:

@@ -2,9 +2,12 @@
 
 from datetime import timedelta
 
+from django.db.models import Q
+
 from connections import clock
 from connections.actors import Actor
 from connections.models import Deletion, State
+from connections.services.deletions import transitions
 from connections.services.deletions.transitions import describe
 from connections.services.record import audit
 
@@ -17,9 +20,16 @@ def raise_overdue(*, actor: Actor) -> list[Deletion]:
 
     Raises what the database raises.
     """
-    since = clock.now() - UNKNOWN_FOR
-    unknown = Deletion.objects.filter(state=State.UNKNOWN, settled_at=None, sending_at__lte=since)
-    return [deletion for deletion in unknown if _raise_once(deletion, actor=actor)]
+    now = clock.now()
+    # One from the future was sent before the clock was set back.
+    may_be_old = Q(sending_at__lte=now - UNKNOWN_FOR) | Q(sending_at__gt=now + clock.TOLERANCE)
+    unknown = Deletion.objects.filter(may_be_old, state=State.UNKNOWN, settled_at=None)
+    return [
+        deletion
+        for deletion in unknown
+        if now - transitions.sending_began(deletion, now=now) >= UNKNOWN_FOR
+        and _raise_once(deletion, actor=actor)
+    ]
 
 
 def _raise_once(deletion: Deletion, *, actor: Actor) -> bool:

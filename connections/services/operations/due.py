@@ -18,19 +18,41 @@ BATCH = 20
 
 
 def due_deletions(*, now: datetime, limit: int = BATCH) -> list[Deletion]:
-    """Deletions whose time has come, longest due first, then those a wrong clock put too far off."""
-    due = Deletion.objects.filter(due_at__isnull=False).order_by("due_at")
-    return list(due.filter(_is_due(now)).select_related("credential")[:limit])
+    """Deletions whose time has come, longest due first; last, those a wrong clock put off."""
+    rows = Deletion.objects.filter(due_at__isnull=False).order_by("due_at")
+    rows = rows.select_related("credential")
+    due = list(rows.filter(_is_due(now))[:limit])
+    if len(due) == limit:
+        return due
+    put_off = rows.filter(_may_be_put_off(now)).exclude(pk__in=[deletion.pk for deletion in due])
+    due += [deletion for deletion in put_off if _is_newest_event_ahead(deletion, now=now)]
+    return due[:limit]
 
 
 def _is_due(now: datetime) -> Q:
-    """That `due_at` has come, or that a clock which was ahead set it or the deadline."""
+    """That `due_at` has come, or lies further ahead than it is ever set, or `expires_at` does."""
     is_due = Q(due_at__lte=now)
     for state, window in transitions.DUE_WITHIN.items():
         is_due |= Q(state=state, due_at__gt=now + window + clock.TOLERANCE)
     for state, window in transitions.EXPIRES_WITHIN.items():
         is_due |= Q(state=state, expires_at__gt=now + window + clock.TOLERANCE)
     return is_due
+
+
+def _may_be_put_off(now: datetime) -> Q:
+    """That a listing is awaited by a row with times in the future, and none is under way."""
+    ahead = now + clock.TOLERANCE
+    return Q(
+        Q(sending_at__gt=ahead) | Q(settled_at__gt=ahead),
+        state__in=[State.UNKNOWN, State.STILL_PRESENT, State.SETTLED],
+        due_at__gt=ahead + transitions.CLAIM_TIMEOUT,
+    )
+
+
+def _is_newest_event_ahead(deletion: Deletion, *, now: datetime) -> bool:
+    """Whether nothing was recorded of it since the clock was set back, so neither was `due_at`."""
+    events = audit.events_of(subject=deletion)
+    return bool(events) and clock.is_ahead(events[-1].at, now=now)
 
 
 def work_off(*, actor: Actor, limit: int = BATCH) -> list[Deletion]:

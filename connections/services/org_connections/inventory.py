@@ -143,7 +143,7 @@ def take_inventory(*, actor: Actor, only: InventoryFilter) -> Inventory:
     policies.require(policies.can_see(actor), "see org connections")
     now = clock.now()
     in_use = {credential.pk: credential for credential in credentials_in_use(actor=actor)}
-    newest = {pk: each for pk, each in newest_listings().items() if pk in in_use}
+    newest = {pk: each for pk, each in newest_listings(now=now).items() if pk in in_use}
     for listing in newest.values():
         listing.credential = in_use[listing.credential_id]
     held = reach.protections_within(protections.protections_held(), actor=actor)
@@ -204,7 +204,7 @@ def _coverage(
     return Coverage(
         listed=[listing for listing in newest.values() if listing.is_complete],
         failed=failed,
-        last_complete=newest_listings(complete_only=True) if failed else {},
+        last_complete=newest_listings(now=now, complete_only=True) if failed else {},
         never_listed=[credential for credential in in_use.values() if credential.pk not in newest],
         unknown_orgs=sorted(name or org_id for org_id, name in ends.items() if org_id not in ours),
         oldest_at=min((listing.started_at for listing in newest.values()), default=None),

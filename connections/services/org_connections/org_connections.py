@@ -39,7 +39,8 @@ def refresh(
     chosen = credentials_in_use(actor=actor) if credentials is None else credentials
     chosen = [credential for credential in chosen if credential.org_id]
     if only_stale:
-        newest, now = newest_listings(), clock.now()
+        now = clock.now()
+        newest = newest_listings(now=now)
         chosen = [each for each in chosen if is_stale(newest.get(each.pk), now=now)]
     return refresh_credentials(credentials=chosen, actor=actor)
 
@@ -74,9 +75,12 @@ def refresh_credentials(*, credentials: list[Credential], actor: Actor) -> list[
         ]
 
 
-def newest_listings(*, complete_only: bool = False) -> dict[UUID, Listing]:
+def newest_listings(*, now: datetime, complete_only: bool = False) -> dict[UUID, Listing]:
     """The newest listing of each credential in use, complete or not unless asked."""
-    listings = Listing.objects.filter(credential=OuterRef("pk"))
+    # One from the future was stored before the clock was set back; it must not hide newer ones.
+    listings = Listing.objects.filter(
+        credential=OuterRef("pk"), started_at__lte=now + clock.TOLERANCE
+    )
     if complete_only:
         listings = listings.filter(is_complete=True)
     newest = Subquery(listings.order_by("-started_at", "-id").values("pk")[:1])

@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.test import Client
 
-from connections.actors import WORKER
-from connections.models import Deletion, Outcome, Person, State
-from connections.services.operations import due
+from connections.actors import WORKER, person_actor
+from connections.datadog.client import Answer
+from connections.models import Credential, Deletion, Outcome, Person, State
+from connections.services.deletions import sending, transitions
+from connections.services.operations import alarms, due
+from connections.services.org_connections import org_connections
 from connections.services.record import audit
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -97,10 +101,20 @@ def test_the_history_is_ordered_by_when_was_asked_by_the_shared_clock(
 
 
 @pytest.mark.parametrize(
-    "fault", [faults.rate_limited(reset="7"), faults.DELETE_THEN_CUT], ids=lambda fault: fault.name
+    ("fault", "ends_as"),
+    [
+        # Its 15 minutes were counted by a clock that was ahead.
+        (faults.rate_limited(reset="7"), (State.SETTLED, Outcome.NOT_SENT)),
+        (faults.DELETE_THEN_CUT, (State.SETTLED, Outcome.GONE_UNATTRIBUTED)),
+    ],
+    ids=["answers_429", "delete_then_cut"],
 )
-def test_nothing_is_sent_again_before_the_clock_has_caught_up(
-    ask: Ask, clock: SettableClock, sandbox: SandboxServer, fault: faults.Fault
+def test_nothing_is_sent_again(
+    ask: Ask,
+    clock: SettableClock,
+    sandbox: SandboxServer,
+    fault: faults.Fault,
+    ends_as: tuple[State, Outcome],
 ) -> None:
     deletion = ask(fault)
     set_back(clock)
@@ -108,46 +122,172 @@ def test_nothing_is_sent_again_before_the_clock_has_caught_up(
         clock.advance(seconds=61)
         work_off(deletion)
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
-    assert deletion.state in {State.WAITING, State.UNKNOWN}
+    assert (deletion.state, deletion.outcome) == ends_as
 
 
-def test_a_look_that_seems_older_than_the_sending_decides_nothing(
+def test_a_200_is_checked_at_once_and_then_in_its_own_time(
+    ask: Ask, clock: SettableClock, sandbox: SandboxServer
+) -> None:
+    deletion = ask(faults.ANSWERS_200_WITHOUT_DELETING)
+    set_back(clock)
+    assert work_off(deletion).looked_at == clock.at
+    assert deletion.due_at == clock.at + transitions.PROOF_AT[0]
+    assert due.work_off(actor=WORKER) == []
+
+
+def test_a_few_seconds_back_end_nothing_that_waits(
+    ask: Ask, clock: SettableClock, sandbox: SandboxServer
+) -> None:
+    deletion = ask(faults.rate_limited(reset="7"))
+    sandbox.world.clear_faults()
+    clock.advance(seconds=-5)
+    assert work_off(deletion).state == State.WAITING
+    clock.advance(seconds=13)
+    assert work_off(deletion).outcome == Outcome.DELETED
+
+
+def test_listings_after_it_count_from_the_first_event_that_was_recorded_after_it(
     ask: Ask, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
     deletion = ask(faults.DELETE_THEN_CUT)
-    clock.advance(seconds=36)
-    assert work_off(deletion).state == State.UNKNOWN
     set_back(clock)
-    for _ in range(3):
-        clock.advance(seconds=61)
-        due.reconcile_all(actor=WORKER)
+    # Nothing says yet how long ago it was sent, so this listing decides nothing.
+    assert work_off(deletion).looked_at is None
+    # 34 s after that one it still might have been under way.
+    clock.advance(seconds=34)
+    due.reconcile_all(actor=WORKER)
     deletion.refresh_from_db()
-    assert deletion.state == State.UNKNOWN
-    clock.advance(hours=1)
+    assert deletion.looked_at is None
+    clock.advance(seconds=2)
+    due.reconcile_all(actor=WORKER)
+    deletion.refresh_from_db()
+    assert deletion.looked_at == clock.at
+    clock.advance(seconds=60)
     due.reconcile_all(actor=WORKER)
     deletion.refresh_from_db()
     assert deletion.outcome == Outcome.GONE_UNATTRIBUTED
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
-def test_a_claim_made_before_it_was_set_back_is_still_given_up(
-    ask: Ask, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+def test_a_listing_from_before_is_not_the_first_of_two(
+    ask: Ask, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
+    deletion = ask(faults.DELETE_THEN_CUT)
+    clock.advance(seconds=36)
+    assert work_off(deletion).looked_at == clock.at
+    set_back(clock)
+    due.reconcile_all(actor=WORKER)
+    clock.advance(seconds=36)
+    due.reconcile_all(actor=WORKER)
+    deletion.refresh_from_db()
+    assert (deletion.state, deletion.looked_at) == (State.UNKNOWN, clock.at)
+    clock.advance(seconds=60)
+    due.reconcile_all(actor=WORKER)
+    deletion.refresh_from_db()
+    assert deletion.outcome == Outcome.GONE_UNATTRIBUTED
+
+
+@pytest.fixture
+def killed(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Deletion:
+    """One whose process died while Datadog had the request."""
+
     class KilledError(Exception):
         """Stands for the process being gone."""
 
     def die(**_: object) -> None:
         raise KilledError
 
-    monkeypatch.setattr("connections.services.deletions.sending._send", die)
-    with pytest.raises(KilledError):
-        ask()
-    deletion = Deletion.objects.get()
+    with monkeypatch.context() as patched:
+        patched.setattr("connections.services.deletions.sending._send", die)
+        with pytest.raises(KilledError):
+            ask()
+    return Deletion.objects.get(state=State.SENDING)
+
+
+def test_a_claim_from_the_future_is_lost_at_once(killed: Deletion, clock: SettableClock) -> None:
     set_back(clock)
-    clock.advance(seconds=61)
-    assert work_off(deletion).state == State.SENDING
-    clock.advance(hours=1)
-    assert work_off(deletion).state == State.UNKNOWN
+    assert work_off(killed).state == State.UNKNOWN
+    # And looked at 35 s later, not in an hour.
+    assert killed.due_at == clock.at + transitions.FIRST_LOOK_AFTER
+
+
+def test_a_person_can_check_a_claim_from_the_future_at_once(
+    killed: Deletion, clock: SettableClock, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    url = f"/deletions/{killed.pk}/"
+    client = client_of(ada)
+    assert not read(client.get(url)).has_form_to(f"{url}reconcile/")
+    set_back(clock)
+    client = client_of(ada)
+    assert read(client.get(url)).has_form_to(f"{url}reconcile/")
+    client.post(f"{url}reconcile/")
+    killed.refresh_from_db()
+    assert killed.state == State.UNKNOWN
+
+
+def test_a_claim_is_kept_when_the_clock_goes_back_by_a_few_seconds(
+    killed: Deletion, clock: SettableClock
+) -> None:
+    clock.advance(seconds=-5)
+    assert work_off(killed).state == State.SENDING
+    clock.advance(seconds=65)
+    assert work_off(killed).state == State.UNKNOWN
+
+
+def test_a_clock_that_goes_forward_leaves_a_claim_unknown_and_a_late_answer_settles_it(
+    ask: Ask, clock: SettableClock, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = sending._send
+
+    def jump_meanwhile(**values: Any) -> Answer:
+        answer = send(**values)
+        clock.advance(hours=1)
+        due.work_off(actor=WORKER)
+        return answer
+
+    monkeypatch.setattr("connections.services.deletions.sending._send", jump_meanwhile)
+    deletion = ask()
+    deletion.refresh_from_db()
+    assert deletion.state == State.UNKNOWN
+    assert work_off(deletion).outcome == Outcome.DELETED
+    assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
+
+
+def test_a_connection_that_is_still_listed_contradicts_nothing_within_five_minutes(
+    ask: Ask, clock: SettableClock
+) -> None:
+    deletion = ask(faults.ANSWERS_200_WITHOUT_DELETING)
+    assert deletion.outcome == Outcome.DELETED
+    set_back(clock)
+    due.reconcile_all(actor=WORKER)
+    clock.advance(minutes=4, seconds=59)
+    due.reconcile_all(actor=WORKER)
+    deletion.refresh_from_db()
+    assert deletion.contradicted_at is None
+    clock.advance(seconds=2)
+    assert work_off(deletion).contradicted_at == clock.at
+
+
+def test_an_unknown_from_the_future_raises_the_alarm_an_hour_after_it_was_seen(
+    ask: Ask, clock: SettableClock
+) -> None:
+    deletion = ask(faults.ANSWERS_500)
+    # A year ahead, the clock was.
+    clock.advance(hours=-365 * 24)
+    due.reconcile_all(actor=WORKER)
+    assert alarms.raise_overdue(actor=WORKER) == []
+    clock.advance(minutes=61)
+    assert alarms.raise_overdue(actor=WORKER) == [deletion]
+
+
+def test_the_inventory_shows_what_was_read_after_it(
+    ask: Ask, clock: SettableClock, credential: Credential, ada: Person
+) -> None:
+    set_back(clock)
+    listing, *_ = org_connections.refresh(actor=person_actor(person=ada))
+    newest = org_connections.newest_listings(now=clock.at)
+    assert newest == {credential.pk: listing}
+    assert not org_connections.is_stale(listing, now=clock.at)
 
 
 def test_the_fifth_request_that_could_not_leave_is_the_last_though_the_clock_went_back(
@@ -157,7 +297,8 @@ def test_the_fifth_request_that_could_not_leave_is_the_last_though_the_clock_wen
     sandbox.world.clear_faults()
     # A deadline that has passed before anything was begun: proof that nothing left.
     monkeypatch.setattr("connections.services.deletions.sending.DELETE_SECONDS", -1.0)
-    set_back(clock)
+    # By so little that its 15 minutes still count.
+    clock.advance(seconds=-5)
     for _ in range(5):
         assert deletion.state == State.WAITING
         deletion.due_at = clock.at

@@ -1,0 +1,195 @@
+"""Times that a clock wrote while it was ahead count as past once it is right again."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from django.conf import settings as django_settings
+from django.test import Client
+from django.utils import timezone
+
+from connections import clock as clocks
+from connections.actors import command_actor
+from connections.findings import Finding, Level
+from connections.models import (
+    AuditVerification,
+    Deletion,
+    Notice,
+    Person,
+    PersonSession,
+    SignInLink,
+    State,
+    WorkerHeartbeat,
+)
+from connections.services.deletions import transitions
+from connections.services.errors import ConflictError
+from connections.services.notices import deliveries
+from connections.services.operations import diagnosis, heartbeats
+from connections.services.people import people
+from connections.services.people import person_rules as rules
+from connections.services.record import audit, checkpoints, verifications
+from connections.services.record.record_keeping import RecordKeeper
+from connections.wording import record_badge
+from tests.flows.support import read
+from tests.people.test_sessions import is_signed_in, signed_in
+from tests.support.clock import SettableClock
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+ClientOf = Callable[[Person], Client]
+BEHIND = "The clock is behind the recorded times."
+NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=timezone.get_default_timezone())
+HOUR = timedelta(hours=1)
+
+
+def act() -> None:
+    audit.record(code=audit.Code.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
+
+
+def clock_finding() -> Finding:
+    [finding] = [each for each in diagnosis.diagnose() if each.check == "clock"]
+    return finding
+
+
+@pytest.mark.parametrize(
+    ("ahead", "expected"),
+    [(-HOUR, HOUR), (timedelta(), timedelta()), (timedelta(seconds=5), timedelta())],
+)
+def test_what_happened_so_long_ago(ahead: timedelta, expected: timedelta) -> None:
+    assert clocks.elapsed_since(NOW + ahead, now=NOW) == expected
+
+
+def test_nobody_knows_how_long_ago_something_in_the_future_happened() -> None:
+    assert clocks.elapsed_since(NOW + timedelta(seconds=6), now=NOW) == timedelta.max
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_over"), [(-1, True), (0, True), (1, False), (3605, False), (3606, True)]
+)
+def test_a_deadline_further_ahead_than_it_is_ever_set_has_passed(
+    seconds: int, is_over: bool
+) -> None:
+    deadline = NOW + timedelta(seconds=seconds)
+    assert clocks.has_passed(deadline, within=HOUR, now=NOW) == is_over
+
+
+def test_the_doctor_warns_when_the_newest_recorded_time_lies_in_the_future(
+    clock: SettableClock,
+) -> None:
+    act()
+    clock.advance(seconds=-5)
+    assert clock_finding().level == Level.OK
+    clock.advance(hours=-1)
+    finding = clock_finding()
+    assert finding.level == Level.WARNING
+    assert "2026-03-02 14:03:22 UTC" in finding.message
+    assert "2026-03-02 13:03:17 UTC" in finding.message
+
+
+def test_the_overview_warns_when_the_newest_recorded_time_lies_in_the_future(
+    clock: SettableClock, victor: Person, client_of: ClientOf
+) -> None:
+    act()
+    assert BEHIND not in read(client_of(victor).get("/")).text
+    clock.advance(hours=-1)
+    text = read(client_of(victor).get("/")).text
+    assert BEHIND in text
+    assert "Check that clock." in text
+
+
+@pytest.mark.parametrize(
+    ("ahead", "is_in"), [(timedelta(seconds=4), True), (timedelta(minutes=2), False)]
+)
+def test_a_session_last_used_in_the_future_is_over(
+    ada: Person, ahead: timedelta, is_in: bool
+) -> None:
+    client = signed_in(ada)
+    expires_at = timezone.now() + django_settings.SESSION_IDLE + ahead
+    PersonSession.objects.update(expire_date=expires_at)
+    assert is_signed_in(client) == is_in
+
+
+@pytest.mark.parametrize(
+    ("seconds", "holds"), [(-4, True), (-3600, False)], ids=["a few seconds", "an hour"]
+)
+def test_a_link_made_in_the_future_no_longer_holds(
+    ada: Person, clock: SettableClock, seconds: int, holds: bool
+) -> None:
+    link = people.make_sign_in_link(actor=command_actor(), person=ada, now=clock.now())
+    token = link.partition("#")[2]
+    clock.advance(seconds=seconds)
+    if holds:
+        assert rules.spend_link(token=token, purpose=SignInLink.Purpose.SIGN_IN).person == ada
+        return
+    with pytest.raises(ConflictError):
+        rules.spend_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
+
+
+def test_a_worker_heard_of_in_the_future_counts_as_dead(clock: SettableClock) -> None:
+    heartbeats.beat(name="killed", host="here", process_id=1)
+    clock.advance(hours=-1)
+    assert not heartbeats.is_alive(heartbeats.last_seen_at(), now=clock.at)
+    heartbeats.beat(name="next", host="here", process_id=2)
+    assert [one.name for one in WorkerHeartbeat.objects.all()] == ["next"]
+    assert heartbeats.is_alive(heartbeats.last_seen_at(), now=clock.at)
+
+
+def verify() -> AuditVerification:
+    *_, last = verifications.verify_and_store()
+    assert last
+    return last
+
+
+def test_a_verification_from_the_future_is_made_anew_once(clock: SettableClock) -> None:
+    act()
+    verify()
+    clock.advance(hours=-1)
+    keeper = RecordKeeper()
+    last = verifications.last_verification()
+    assert last
+    assert record_badge(last, now=clock.at).tone == "warn"
+    assert keeper._begin_if_due() is not None
+    again = verify()
+    assert verifications.last_verification() == again
+    assert record_badge(again, now=clock.at).tone == "ok"
+    assert keeper._begin_if_due() is None
+
+
+def test_one_asked_for_in_the_future_is_made_once(clock: SettableClock, root: Person) -> None:
+    act()
+    verify()
+    audit.record(
+        code=audit.Code.RECORD_VERIFICATION_REQUESTED, actor=command_actor(), sentence="Asked."
+    )
+    clock.advance(hours=-1)
+    assert verifications.asked_for_at()
+    verify()
+    assert verifications.asked_for_at() is None
+
+
+def test_a_checkpoint_from_the_future_is_followed_by_one_from_now(clock: SettableClock) -> None:
+    act()
+    assert checkpoints.make_if_due()
+    act()
+    assert not checkpoints.is_due(now=clock.at)
+    clock.advance(minutes=-1)
+    assert checkpoints.is_due(now=clock.at)
+
+
+def test_a_notice_put_off_by_a_clock_that_was_ahead_is_due(clock: SettableClock) -> None:
+    def put_off(seconds: float) -> Notice | None:
+        Notice.objects.update(due_at=clock.at + timedelta(seconds=seconds))
+        return deliveries.claim_next(channel=Notice.Channel.MAIL)
+
+    Notice.objects.create(
+        code=audit.Code.NOTICE_TESTED, channel=Notice.Channel.MAIL, created_at=clock.at
+    )
+    longest = deliveries.LONGEST_RETRY_AFTER.total_seconds()
+    assert put_off(longest) is None
+    assert put_off(longest + 6) is not None
+
+
+def test_one_confirmed_in_the_future_is_not_being_read() -> None:
+    deletion = Deletion(state=State.APPROVED, confirmed_at=NOW)
+    assert transitions.is_being_read(deletion, now=NOW)
+    assert not transitions.is_being_read(deletion, now=NOW - HOUR)
