@@ -513,7 +513,7 @@ KEEPING = (
     _mutant(
         "no formula in a CSV",
         "connections/services/exports.py",
-        """return "'" + text if text.lstrip(" ").startswith(FORMULA_STARTS) else text""",
+        """return "'" + text if _starts_like_a_formula(text) else text""",
         "return text",
         "tests/org_connections/test_list.py::test_no_cell_of_an_export_is_a_formula",
     ),
@@ -1570,6 +1570,69 @@ PEERS = (
     ),
 )
 
+TICKET_PATTERNS = "connections/ticket_patterns.py"
+
+TICKET_TESTS = "tests/test_ticket_patterns.py"
+
+INPUTS_AND_FILES = (
+    _mutant(
+        "no full-width formula in a CSV",
+        "connections/services/exports.py",
+        'unicodedata.normalize("NFKC", first).startswith(FORMULA_STARTS)',
+        "first.startswith(FORMULA_STARTS)",
+        "tests/history/test_pages.py::test_a_full_width_sign_does_not_start_a_formula_either",
+    ),
+    _mutant(
+        "the verifier waits for no pipe",
+        VERIFIER,
+        'flags | getattr(os, "O_NONBLOCK", 0)',
+        "flags",
+        "tests/evidence/test_bundle.py::test_only_regular_files_are_read[pipe]",
+    ),
+    _mutant(
+        "the verifier reads regular files only",
+        VERIFIER,
+        "    if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):\n",
+        "    if False:\n",
+        "tests/evidence/test_bundle.py::test_only_regular_files_are_read[device]",
+    ),
+    _mutant(
+        "a ticket pattern that could take very long is refused",
+        TICKET_PATTERNS,
+        "        if _ways(tree, following=frozenset()) > MOST_WAYS:\n",
+        "        if _ways(tree, following=frozenset()) < 0:\n",
+        f"{TICKET_TESTS}::test_a_pattern_that_could_take_very_long_is_refused",
+    ),
+    _mutant(
+        "what a repeat repeats may be read in several ways",
+        TICKET_PATTERNS,
+        "        total += ways**count\n",
+        "        total += 1\n",
+        f"{TICKET_TESTS}::test_a_pattern_that_could_take_very_long_is_refused",
+    ),
+    _mutant(
+        "alternatives that begin alike are both tried",
+        TICKET_PATTERNS,
+        "            return sum(ways)\n",
+        "            return max(ways)\n",
+        f"{TICKET_TESTS}::test_a_pattern_that_could_take_very_long_is_refused",
+    ),
+    _mutant(
+        "no ticket pattern looks around or back",
+        TICKET_PATTERNS,
+        "    raise ValueError(_TOO_RICH)\n",
+        "    return 1\n",
+        f"{TICKET_TESTS}::test_a_pattern_that_is_not_plain_is_refused",
+    ),
+    _mutant(
+        "the ticket pattern is checked when starting",
+        "orgadmin/settings.py",
+        "    check_ticket_pattern(TICKET_PATTERN)\n",
+        "    pass\n",
+        "tests/test_settings.py::test_a_setting_that_cannot_be_used_is_one_line",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -1589,4 +1652,5 @@ MUTANTS = (
     *APPROVAL_ROUNDS,
     *FROZEN_RESULTS,
     *PEERS,
+    *INPUTS_AND_FILES,
 )
