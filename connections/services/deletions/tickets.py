@@ -11,7 +11,7 @@ from connections.ticket_patterns import LONGEST_TICKET
 def check_ticket(ticket: str) -> str:
     """What is wrong with a ticket, as a sentence; empty when nothing is.
 
-    The length comes first: for tickets of that length, settings.py checked that the pattern is fast.
+    The length comes first: settings.py checked that the pattern is fast up to that length.
     """
     if len(ticket) > LONGEST_TICKET:
         return f"A ticket has at most {LONGEST_TICKET} characters."
