@@ -1,7 +1,6 @@
 """Settings, all of them from the environment; README.md lists the variables."""
 
 import ipaddress
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from django.utils.csp import CSP
 from environs import Env
 
 from connections.sites import parse_extra_sites
+from connections.ticket_patterns import check_ticket_pattern
 from connections.webhook_urls import check_webhook_url
 from orgadmin.logs import logging_of
 from orgadmin.mailers import mailers_of
@@ -121,11 +121,9 @@ if FOUR_EYES not in {"none", "one", "two"}:
     raise ImproperlyConfigured("ORGADMIN_FOUR_EYES must be none, one or two.")
 TICKET_PATTERN: str = env.str("ORGADMIN_TICKET_PATTERN", "")
 try:
-    re.compile(TICKET_PATTERN)
-except re.error as error:
-    raise ImproperlyConfigured(
-        f"ORGADMIN_TICKET_PATTERN is no regular expression: {error}."
-    ) from None
+    check_ticket_pattern(TICKET_PATTERN)
+except ValueError as error:
+    raise ImproperlyConfigured(f"ORGADMIN_TICKET_PATTERN {error}.") from None
 TICKET_URL: str = env.str("ORGADMIN_TICKET_URL", "")
 if TICKET_URL and "{ticket}" not in TICKET_URL:
     raise ImproperlyConfigured("ORGADMIN_TICKET_URL must hold {ticket} where the ticket goes.")

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Check an evidence bundle of Org Admin, offline.
 
-    python3 verify.py bundle.zip [--fingerprint HEX] [--checkpoint FILE]
+    python3 -I verify.py bundle.zip [--fingerprint HEX] [--checkpoint FILE]
 
 One file, Python 3.9 or newer, the standard library alone; it opens no connection and writes
-nothing. docs/EVIDENCE.md of the product describes every format that is read here, so that anybody
-can write another verifier. Get this file and the key's fingerprint by another way than the bundle:
-a bundle that was forged as a whole brings a verifier that says yes.
+nothing. With -I, Python imports no module that somebody put beside this file. docs/EVIDENCE.md of
+the product describes every format that is read here, so that anybody can write another verifier.
+Get this file and the key's fingerprint by another way than the bundle: a bundle that was forged as
+a whole brings a verifier that says yes.
 
 Exit code 0: everything that was checked holds. 1: something does not. 2: it could not be checked.
 """
@@ -20,7 +21,9 @@ import hashlib
 import heapq
 import html
 import json
+import os
 import re
+import stat
 import struct
 import sys
 import zlib
@@ -66,6 +69,20 @@ class UncheckedError(Exception):
 def counted(number: int, noun: str) -> str:
     """So many of them, in words."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open a regular file for reading. Reading a pipe or a device could go on for ever."""
+    handle = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
+    if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+        handle.close()
+        raise UncheckedError(f"{path} is not a regular file. Save it as one, and give that.")
+    return handle
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # Windows has no O_NONBLOCK, and no pipes in its file system.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def require(holds: object, complaint: str) -> None:
@@ -326,7 +343,7 @@ class Archive:
         self.path = path
         # Name → (offset, size, SHA-256).
         self.files: dict[str, tuple[int, int, str]] = {}
-        with open(path, "rb") as handle:
+        with open_regular(path) as handle:
             self.length = handle.seek(0, 2)
             self._walk(handle)
 
@@ -361,14 +378,14 @@ class Archive:
         """A small file as a whole."""
         start, size, _ = self.files[name]
         require(size <= LONGEST_LINE, f"{name} is larger than it can be.")
-        with open(self.path, "rb") as handle:
+        with open_regular(self.path) as handle:
             handle.seek(start)
             return handle.read(size)
 
     def lines(self, name: str) -> Iterator[bytes]:
         """The lines of a file without their ends; each, the last too, ends in U+000A."""
         start, left, _ = self.files[name]
-        with open(self.path, "rb") as handle:
+        with open_regular(self.path) as handle:
             handle.seek(start)
             while left:
                 line = handle.readline(min(left, LONGEST_LINE))
@@ -1156,7 +1173,7 @@ class Verification:
     def _kept_checkpoint(self) -> tuple[int, bytes] | None:
         if not self.kept:
             return None
-        with open(self.kept, "rb") as handle:
+        with open_regular(self.kept) as handle:
             data = handle.read(PIECE).replace(b"\r\n", b"\n").strip(b"\n") + b"\n"
         try:
             return read_checkpoint(data, self.origin, self.keys, "Your checkpoint")
@@ -1171,7 +1188,7 @@ class Verification:
         self._check_population(population)
         told = get(sample, "sample", list, "sample-25.json")
         ids = [get(each, "id", str, "sample-25.json") for each in told]
-        with open(self.path, "rb") as handle:
+        with open_regular(self.path) as handle:
             page = Comparer(self.archive, "deletions.html", handle)
             page.meet(page_start(population, ids))
             drawn = draw(self.manifest["seed"], self._each_deletion(page))

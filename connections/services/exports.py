@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,8 @@ CONTENT_TYPES = {
 }
 # A spreadsheet takes a cell that begins with one of these for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# Spaces that a spreadsheet may ignore before a formula.
+SPACES = " \u00a0\u3000"
 
 
 def write(*, rows: Iterable[Row], columns: tuple[str, ...], file_format: str) -> Iterator[str]:
@@ -67,7 +70,13 @@ def as_cell(value: Any) -> str:
         simple = all(isinstance(item, str) for item in value)
         value = "; ".join(value) if simple else json.dumps(value, ensure_ascii=False)
     text = str(value)
-    return "'" + text if text.lstrip(" ").startswith(FORMULA_STARTS) else text
+    return "'" + text if _starts_like_a_formula(text) else text
+
+
+def _starts_like_a_formula(text: str) -> bool:
+    """NFKC, because East Asian spreadsheets read the full-width ＝ as =, and so on."""
+    first = text.lstrip(SPACES)[:1]
+    return unicodedata.normalize("NFKC", first).startswith(FORMULA_STARTS)
 
 
 def as_time(at: datetime | None) -> str | None:

@@ -9,6 +9,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from connections.models import AuditEvent, Credential, Listing
+from connections.wording.causes import cause_words
+from sandbox import faults
+from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
 from tests.support.sandbox import connection_between, key_pair_of
@@ -79,6 +82,17 @@ def test_an_org_that_cannot_be_listed_is_a_failure_and_hides_no_other(
     assert len(document["org_connections"]) == 2
     assert (failure["credential"], failure["http_status"]) == ("Labs EU", 403)
     assert failure["errors"] == ["Forbidden"]
+
+
+@pytest.mark.parametrize("fault", faults.CONTRADICTIONS, ids=lambda fault: fault.name)
+def test_a_listing_that_contradicts_itself_is_a_failure(
+    sandbox: SandboxServer, payments: Credential, fault: Fault
+) -> None:
+    sandbox.world.set_fault(fault=fault, operation="list")
+    code, document = run_json()
+    assert code == 1
+    [failure] = document["failures"]
+    assert failure["message"] == cause_words(Listing.objects.get().cause)
 
 
 def test_stored_asks_datadog_nothing(payments: Credential, sandbox: SandboxServer) -> None:

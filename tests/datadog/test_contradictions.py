@@ -1,10 +1,13 @@
 """Listings that contradict themselves or are not strict JSON: none of them is complete."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from connections import datadog
 from connections.datadog.client import DatadogClient
 from connections.datadog.errors import Cause, DatadogError, Verdict
 from connections.datadog.payloads import Listing, PayloadError, parse_json
@@ -236,6 +239,35 @@ def test_a_404_that_is_not_strict_json_does_not_say_that_it_is_absent(body: str)
 def test_a_200_to_a_delete_counts_whatever_its_body_holds() -> None:
     said = delete_against(say(answer(body=b'{"x":' + b"1" * 5_000 + b"}")))
     assert said.verdict is Verdict.DELETED
+
+
+RECORDED = (
+    '{"data":[{"type":"org_connection","id":"5f1a0c3e-8b7d-4c2a-9e6f-0123456789ab",'
+    '"attributes":{"connection_types":["logs"],"created_at":"2025-08-26T20:19:35.554634+00:00"},'
+    '"relationships":{"source_org":{"data":{"type":"orgs","id":"org-1","name":"Parent"}},'
+    '"sink_org":{"data":{"type":"orgs","id":"org-2","name":"Child"}},'
+    '"created_by":{"data":{"type":"users","id":"user-1","name":"Dana"}}}}],'
+    '"included":[{"type":"orgs","id":"org-1","attributes":{"name":"Parent"}},'
+    '{"type":"orgs","id":"org-2","attributes":{"name":"Child"}}],'
+    '"meta":{"page":{"total_count":1,"total_filtered_count":1}}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "count"), [(RECORDED, 1), (f'{{"data":[],"meta":{COUNTS}}}\n', 0)], ids=["one", "none"]
+)
+def test_a_list_of_the_recorded_form_is_complete(body: str, count: int) -> None:
+    said = list_against(body)
+    assert isinstance(said, Listing)
+    assert (said.is_complete, said.cause, len(said.org_connections)) == (True, None, count)
+
+
+def test_only_the_strict_parser_reads_json() -> None:
+    """`json`, and `.json()` of requests, are used in payloads.py alone."""
+    package = Path(datadog.__file__).parent
+    lenient = re.compile(r"^\s*(?:import|from) \w*json\b|\.json\(", re.MULTILINE)
+    found = [path.name for path in package.rglob("*.py") if lenient.search(path.read_text())]
+    assert found == ["payloads.py"]
 
 
 def test_the_parser_takes_what_datadog_sends() -> None:

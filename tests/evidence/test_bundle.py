@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import random
 import re
 import shutil
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.database
 # What Python 3.9 has of the standard library.
 STANDARD = {
     "__future__", "argparse", "base64", "binascii", "collections", "datetime", "hashlib", "heapq",
-    "html", "json", "re", "struct", "sys", "typing", "zlib",
+    "html", "json", "os", "re", "stat", "struct", "sys", "typing", "zlib",
 }  # fmt: skip
 
 
@@ -121,6 +122,42 @@ def test_a_checkpoint_of_another_record_is_refused(made: Made, tmp_path: Path) -
 def test_what_cannot_be_read_is_not_called_forged(made: Made, tmp_path: Path) -> None:
     assert run_verifier(made.data, tmp_path / "x", "--checkpoint", "nowhere.txt").code == 2
     assert run_verifier(made.data, tmp_path / "x", "--no-such-option").code == 2
+
+
+def test_a_module_beside_the_verifier_is_not_imported(made: Made, tmp_path: Path) -> None:
+    for name in ("hashlib", "json", "re", "zlib"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')\n")
+    assert run_verifier(made.data, tmp_path).code == 0
+
+
+@pytest.mark.parametrize("document", ["README.txt", "verify.py"])
+def test_the_bundle_itself_says_to_run_the_verifier_isolated(made: Made, document: str) -> None:
+    text = files_of(made.data)[document].decode()
+    assert "    python3 -I verify.py bundle.zip " in text
+    assert "python3 verify.py" not in text
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
+def test_only_regular_files_are_read(made: Made, tmp_path: Path, kind: str) -> None:
+    path, bundle = tmp_path / "other", tmp_path / "bundle.zip"
+    bundle.write_bytes(made.data)
+    make = {
+        "pipe": os.mkfifo,
+        "device": lambda at: at.symlink_to("/dev/zero"),
+        "directory": os.mkdir,
+    }
+    make[kind](path)
+    for arguments in ([path], [bundle, "--checkpoint", path]):
+        done = subprocess.run(
+            [sys.executable, "-I", verify.__file__, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        )
+        assert (done.returncode, done.stderr) == (2, "")
+        assert done.stdout.startswith("COULD NOT CHECK: ")
+        assert str(path) in done.stdout
 
 
 # --- Every bit counts -----------------------------------------------------------------------------

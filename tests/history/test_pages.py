@@ -141,6 +141,26 @@ def test_no_cell_is_taken_for_a_formula(text: str) -> None:
     assert exports.as_cell(text).startswith("'")
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param("\uff1d", id="full-width equals sign"),
+        pytest.param("\uff0b", id="full-width plus sign"),
+        pytest.param("\uff0d", id="full-width minus sign"),
+        pytest.param("\uff20", id="full-width at sign"),
+        pytest.param("\ufe66", id="small equals sign"),
+        pytest.param("\u3000\uff1d", id="full-width space first"),
+        pytest.param("\u00a0=", id="no-break space first"),
+    ],
+)
+def test_a_full_width_sign_does_not_start_a_formula_either(start: str) -> None:
+    assert exports.as_cell(f"{start}1+1") == f"'{start}1+1"
+
+
+def test_other_full_width_text_is_exported_as_it_is() -> None:
+    assert exports.as_cell("\uff21\uff23\uff2d\uff25\uff1d") == "\uff21\uff23\uff2d\uff25\uff1d"
+
+
 def test_an_export_is_recorded_before_its_first_byte(
     client_of: ClientOf, edith: Person, make: Make
 ) -> None:

@@ -513,7 +513,7 @@ KEEPING = (
     _mutant(
         "no formula in a CSV",
         "connections/services/exports.py",
-        """return "'" + text if text.lstrip(" ").startswith(FORMULA_STARTS) else text""",
+        """return "'" + text if _starts_like_a_formula(text) else text""",
         "return text",
         "tests/org_connections/test_list.py::test_no_cell_of_an_export_is_a_formula",
     ),
@@ -1738,6 +1738,118 @@ WRONG_CLOCK = (
     ),
 )
 
+TICKET_PATTERNS = "connections/ticket_patterns.py"
+
+TICKET_TESTS = "tests/test_ticket_patterns.py"
+
+INPUTS_AND_FILES = (
+    _mutant(
+        "no full-width formula in a CSV",
+        "connections/services/exports.py",
+        'unicodedata.normalize("NFKC", first).startswith(FORMULA_STARTS)',
+        "first.startswith(FORMULA_STARTS)",
+        "tests/history/test_pages.py::test_a_full_width_sign_does_not_start_a_formula_either",
+    ),
+    _mutant(
+        "the verifier waits for no pipe",
+        VERIFIER,
+        'flags | getattr(os, "O_NONBLOCK", 0)',
+        "flags",
+        "tests/evidence/test_bundle.py::test_only_regular_files_are_read[pipe]",
+    ),
+    _mutant(
+        "the verifier reads regular files only",
+        VERIFIER,
+        "    if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):\n",
+        "    if False:\n",
+        "tests/evidence/test_bundle.py::test_only_regular_files_are_read[device]",
+    ),
+    _mutant(
+        "a ticket pattern that could take very long is refused",
+        TICKET_PATTERNS,
+        "        if _ways(tree, following=frozenset()) > MOST_WAYS:\n",
+        "        if _ways(tree, following=frozenset()) < 0:\n",
+        f"{TICKET_TESTS}::test_a_pattern_that_could_take_very_long_is_refused",
+    ),
+    _mutant(
+        "what a repeat repeats may be read in several ways",
+        TICKET_PATTERNS,
+        "        total += ways**count\n",
+        "        total += 1\n",
+        f"{TICKET_TESTS}::test_a_pattern_that_could_take_very_long_is_refused",
+    ),
+    _mutant(
+        "alternatives that begin alike are both tried",
+        TICKET_PATTERNS,
+        "            return sum(ways)\n",
+        "            return max(ways)\n",
+        f"{TICKET_TESTS}::test_a_pattern_that_could_take_very_long_is_refused",
+    ),
+    _mutant(
+        "no ticket pattern looks around or back",
+        TICKET_PATTERNS,
+        "    raise ValueError(_TOO_RICH)\n",
+        "    return 1\n",
+        f"{TICKET_TESTS}::test_a_pattern_that_is_not_plain_is_refused",
+    ),
+    _mutant(
+        "a number too large for a float is refused",
+        PAYLOADS,
+        "            parse_float=_finite_float,\n",
+        "",
+        f"{CONTRADICTIONS}::test_what_is_not_strict_json_ends_in_a_cause",
+    ),
+    _mutant(
+        "JSON is UTF-8",
+        PAYLOADS,
+        "            body.decode(),\n",
+        "            body,\n",
+        f"{CONTRADICTIONS}::test_what_is_not_strict_json_ends_in_a_cause",
+    ),
+    _mutant(
+        "deep nesting is refused in words",
+        PAYLOADS,
+        "    except (ValueError, RecursionError):\n",
+        "    except ValueError:\n",
+        f"{CONTRADICTIONS}::test_what_is_not_strict_json_ends_in_a_cause",
+    ),
+    _mutant(
+        "neither of two contents is kept",
+        LISTING,
+        "                self._found[org_connection.id] = None\n",
+        "                self._found[org_connection.id] = org_connection\n",
+        f"{CONTRADICTIONS}::test_a_listing_that_contradicts_itself_is_not_complete",
+    ),
+    _mutant(
+        "an org with two names makes a listing incomplete",
+        LISTING,
+        "        if page.is_contradictory:\n",
+        "        if False:\n",
+        f"{CONTRADICTIONS}::test_an_org_that_is_included_with_two_names_is_a_contradiction",
+    ),
+    _mutant(
+        "an org with two names identifies no key",
+        PAYLOADS,
+        " or org is None or is_contradictory:\n",
+        " or org is None:\n",
+        f"{CONTRADICTIONS}::test_an_org_that_is_included_with_two_names_is_a_contradiction",
+    ),
+    _mutant(
+        "errors in place of the list have their own cause",
+        LISTING,
+        "        return reported_errors(document) or DatadogError(",
+        "        return DatadogError(",
+        f"{CONTRADICTIONS}::test_errors_in_place_of_the_list_are_named_as_such",
+    ),
+    _mutant(
+        "the ticket pattern is checked when starting",
+        "orgadmin/settings.py",
+        "    check_ticket_pattern(TICKET_PATTERN)\n",
+        "    pass\n",
+        "tests/test_settings.py::test_a_setting_that_cannot_be_used_is_one_line",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -1758,4 +1870,5 @@ MUTANTS = (
     *FROZEN_RESULTS,
     *PEERS,
     *WRONG_CLOCK,
+    *INPUTS_AND_FILES,
 )

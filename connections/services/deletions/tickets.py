@@ -5,11 +5,14 @@ import re
 from django.conf import settings
 from django.utils.http import urlencode
 
-LONGEST_TICKET = 200
+from connections.ticket_patterns import LONGEST_TICKET
 
 
 def check_ticket(ticket: str) -> str:
-    """What is wrong with a ticket, as a sentence; empty when nothing is."""
+    """What is wrong with a ticket, as a sentence; empty when nothing is.
+
+    The length comes first: settings.py checked that the pattern is fast up to that length.
+    """
     if len(ticket) > LONGEST_TICKET:
         return f"A ticket has at most {LONGEST_TICKET} characters."
     if ticket and settings.TICKET_PATTERN and not re.fullmatch(settings.TICKET_PATTERN, ticket):
