@@ -170,9 +170,9 @@ def test_a_client_secret_in_the_form_is_in_no_text_of_the_call() -> None:
 
 @contextmanager
 def two_that_wait(issuer: str) -> Iterator[None]:
-    """As many sign-ins at the provider as may wait there at once."""
+    """Two sign-ins at the provider, as many as may wait there at once."""
     with ExitStack() as stack:
-        for _ in range(exchange.MAX_WAITING):
+        for _ in range(2):
             stack.enter_context(open_exchange(provider_at(issuer)))
         yield
 
@@ -182,7 +182,7 @@ def test_while_two_wait_for_a_silent_provider_a_third_is_refused_at_once(
 ) -> None:
     """The two really wait, each in a thread of its own, until the provider hangs up."""
     may_end = threading.Event()
-    have_asked = threading.Barrier(exchange.MAX_WAITING + 1)
+    have_asked = threading.Barrier(3)
     reasons = []
 
     def silent(connection: socket.socket, is_over: threading.Event) -> None:
