@@ -1610,7 +1610,7 @@ SLOW_PROVIDER = (
         "connections/provider_sign_in.py",
         "    now = clock.now()\n    begun = _begun(",
         "    request.session[_BEGUN] = under_way\n    now = clock.now()\n    begun = _begun(",
-        f"{SLOW_PROVIDER_TESTS}::test_whoever_comes_back_while_two_wait_loses_nothing",
+        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_found_no_place_is_still_under_way",
     ),
     _mutant(
         "metadata is strict JSON",

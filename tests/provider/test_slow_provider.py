@@ -9,9 +9,10 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 import pytest
-from django.test import Client
+from django.test import Client, RequestFactory
 from pytest_django import Settings
 
+from connections import provider_sign_in
 from connections.models import AuditEvent, Person
 from connections.oidc import client as oidc
 from connections.oidc import exchange
@@ -225,6 +226,18 @@ def test_whoever_comes_back_while_two_wait_loses_nothing(
     assert not is_signed_in(client, ada)
     client.get(back)
     assert is_signed_in(client, ada)
+
+
+def test_a_sign_in_that_found_no_place_is_still_under_way(
+    client: Client, db: None, provider: TestProvider
+) -> None:
+    """Django stores no session with a 5xx response; this holds whatever the page's status is."""
+    request = RequestFactory().get(way_back(client))
+    request.session = client.session
+    with two_that_wait(provider.issuer), pytest.raises(ProviderError) as failure:
+        provider_sign_in.finish(request)
+    assert failure.value.reason == Reason.BUSY
+    assert provider_sign_in.is_under_way(request)
 
 
 def test_a_sign_in_that_fails_gives_its_place_back(
