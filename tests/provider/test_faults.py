@@ -26,6 +26,17 @@ from tests.support.provider import (
 Change = Callable[[TestProvider], None]
 
 
+NO_LISTS_OF_STRINGS: list[object] = [
+    5,
+    5.5,
+    True,
+    "client_secret_post",
+    {"client_secret_post": 1},
+    [5],
+    [[]],
+]
+
+
 def claims(**changed: object) -> Change:
     """Send an ID token with these claims; None leaves one out."""
 
@@ -198,7 +209,7 @@ def test_nobody_is_sent_to_a_provider_that_describes_itself_wrongly(
         pytest.param(metadata(issuer=["https://sso.example.com"]), id="a list of issuers"),
         *(
             pytest.param(metadata(token_endpoint_auth_methods_supported=value), id=f"{value!r}")
-            for value in (5, 5.5, True, "client_secret_post", {"client_secret_post": 1}, [5], [[]])
+            for value in NO_LISTS_OF_STRINGS
         ),
         *(
             pytest.param(metadata(authorization_response_iss_parameter_supported=value), id=text)

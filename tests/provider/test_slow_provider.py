@@ -113,7 +113,11 @@ def test_three_slow_answers_share_one_deadline() -> None:
     plays: list[Play] = []
     each = DEADLINE_SECONDS * 0.45
     with ScriptedServer(plays) as server:
-        said = (metadata_of(server.url), {"id_token": "a.b.c"}, {"keys": []})
+        said: list[dict[str, object]] = [
+            metadata_of(server.url),
+            {"id_token": "a.b.c"},
+            {"keys": []},
+        ]
         plays += [after(each, answer(body=json.dumps(document).encode())) for document in said]
         with ends_in_time(), open_exchange(provider_at(server.url)) as asked:
             oidc.identity_of(
