@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
-from connections.oidc.client import is_usable_issuer
+from connections.oidc.addresses import is_usable_issuer
 from orgadmin.private_files import PrivateFileError, read_private_text
 
 KEYS = "keys"

@@ -12,14 +12,13 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
-from connections import clock
+from connections import clock, provider_settings
 from connections.oidc import client
-from connections.oidc.client import Begun, Provider
+from connections.oidc.client import Begun
 from connections.oidc.errors import ProviderError, Reason
+from connections.oidc.exchange import open_exchange
 from connections.oidc.tokens import Identity
-from connections.secret import Secret
 from connections.views.support import signed_in_person
-from orgadmin.private_files import PrivateFileError, read_private_text
 
 # How long a sign-in may take there, and how many may be under way in one browser.
 WITHIN = timedelta(minutes=10)
@@ -62,8 +61,9 @@ def begin(request: HttpRequest, *, purpose: Purpose, to: str) -> str:
 
     Raises ProviderError.
     """
-    provider = _provider()
-    metadata = client.fetch_metadata(provider)
+    provider = provider_settings.load_provider()
+    with open_exchange(provider) as exchange:
+        metadata = client.fetch_metadata(exchange)
     begun = client.begin(is_anew=purpose == Purpose.STEP_UP, now=clock.now())
     person = signed_in_person(request)
     under_way = dict(list(_under_way(request).items())[-(AT_ONCE - 1) :])
@@ -84,24 +84,26 @@ def begin(request: HttpRequest, *, purpose: Purpose, to: str) -> str:
 def finish(request: HttpRequest) -> Answer:
     """What the provider says of a sign-in begun in this browser, which is over with this.
 
-    Raises ProviderError.
+    Raises ProviderError; after Reason.BUSY the same answer is still good.
     """
     under_way = _under_way(request)
     kept = under_way.pop(request.GET.get("state", ""), None)
     if kept is None:
         raise ProviderError(Reason.STALE, "No such sign-in was begun in this browser.")
-    request.session[_BEGUN] = under_way
     now = clock.now()
     begun = _begun(request.GET["state"], kept)
     if clock.elapsed_since(begun.at, now=now) > WITHIN:
         raise ProviderError(Reason.STALE, "The sign-in took too long.")
-    identity = client.identity_of(
-        provider=_provider(),
-        begun=begun,
-        redirect_uri=_redirect_uri(request),
-        answer={name: request.GET[name] for name in request.GET},
-        now=now,
-    )
+    with open_exchange(provider_settings.load_provider()) as exchange:
+        # Over from here on. Whoever was told to try again has not come this far.
+        request.session[_BEGUN] = under_way
+        identity = client.identity_of(
+            exchange,
+            begun=begun,
+            redirect_uri=_redirect_uri(request),
+            answer={name: request.GET[name] for name in request.GET},
+            now=now,
+        )
     return Answer(
         identity=identity, purpose=Purpose(kept["purpose"]), to=kept["to"], person_id=kept["person"]
     )
@@ -136,19 +138,6 @@ def _begun(state: str, kept: dict[str, Any]) -> Begun:
         verifier=kept["verifier"],
         is_anew=kept["purpose"] == Purpose.STEP_UP,
         at=datetime.fromisoformat(kept["at"]),
-    )
-
-
-def _provider() -> Provider:
-    try:
-        secret = Secret(read_private_text(settings.OIDC_SECRET_FILE).strip())
-    except PrivateFileError as error:
-        raise ProviderError(Reason.UNREACHABLE, str(error)) from None
-    return Provider(
-        issuer=settings.OIDC_ISSUER,
-        client_id=settings.OIDC_CLIENT_ID,
-        client_secret=secret,
-        ca_bundle=settings.DATADOG_CA_BUNDLE,
     )
 
 

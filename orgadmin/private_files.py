@@ -139,9 +139,13 @@ def _read_checked(path: Path) -> bytes:
             f"Cannot read {path} ({error.strerror}). Check that it exists and that the user that "
             "runs Org Admin may read it."
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
-        _refuse_what_others_can_read(path, os.fstat(file.fileno()))
-        data = file.read(MAX_BYTES + 1)
+    try:
+        # First of all: a directory in the place of the file cannot even be opened as one.
+        _refuse_what_others_can_read(path, os.fstat(descriptor))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_BYTES:
         del data
         raise PrivateFileError(f"{path} is larger than {MAX_BYTES} bytes: it is no key file.")

@@ -22,7 +22,8 @@ _READ_SIZE = 16_384
 class Call:
     """A request to send. `keys` maps header names to keys, revealed only while it leaves.
 
-    `headers` and `body` are what a webhook has beside; a request to Datadog has neither.
+    `headers` and `body` are what a webhook or a sign-in has beside; a request to Datadog has
+    neither. A body may hold the client secret of a sign-in, so it is never shown.
     """
 
     method: str
@@ -33,7 +34,7 @@ class Call:
     connect_seconds: float
     max_body: int
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ class Reason(StrEnum):
     """One reason each; connections/wording/providers.py says them to people."""
 
     UNREACHABLE = "unreachable"  # it did not answer, or not as OpenID Connect says
+    BUSY = "busy"  # it was not asked: as many sign-ins as allowed wait for it already
     CANCELLED = "cancelled"  # the person did not go through with it
     REFUSED = "refused"  # the provider itself refused
     STALE = "stale"  # no sign-in was begun in this browser, or it is over

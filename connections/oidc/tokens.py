@@ -89,11 +89,27 @@ def verify(id_token: str, *, keys: dict[str, Any], expected: Expected, now: date
 
 def _key_of(id_token: str, keys: dict[str, Any]) -> jwt.PyJWK:
     key_id = jwt.get_unverified_header(id_token).get("kid")
-    usable = [key for key in jwt.PyJWKSet.from_dict(keys).keys if key.public_key_use != "enc"]
+    published = keys.get("keys")
+    if not isinstance(published, list):
+        raise jwt.InvalidKeyError("The provider publishes no list of keys.")
+    usable = jwt.PyJWKSet([key for key in published if _may_have_signed(key)]).keys
     fitting = [key for key in usable if key.key_id == key_id] if key_id else usable
     if len(fitting) != 1:
         raise jwt.InvalidKeyError("The provider publishes no such key.")
     return fitting[0]
+
+
+def _may_have_signed(key: object) -> bool:
+    """Whether it is a public key for signatures that we accept.
+
+    PyJWT sees no others: some that are malformed or symmetric make it raise errors of other kinds.
+    """
+    return (
+        isinstance(key, dict)
+        and key.get("kty") in ("RSA", "EC", "OKP")
+        and key.get("alg") in (None, *ALGORITHMS)
+        and key.get("use") != "enc"
+    )
 
 
 def _check_addressee(claims: dict[str, Any], expected: Expected) -> None:

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 # Its limit stands in ACCOUNT_RATE_LIMITS.
 USE_OF_PROVIDER = "use_of_provider"
 _SHOWN = "provider_account_shown"
+_STATUSES: dict[Reason | Refusal, int] = {Reason.UNREACHABLE: 502, Reason.BUSY: 503}
 
 
 def _starts(purpose: Purpose) -> Callable[[HttpRequest], HttpResponse]:
@@ -185,7 +186,8 @@ def _refused(
     words = refusal_words(reason)
     if text:
         logger.warning("A sign-in at the provider was refused. %s", text)
-    if is_recorded:
+    # Where the provider was too busy to be asked, nothing was refused.
+    if is_recorded and reason != Reason.BUSY:
         sign_ins.record_provider_refused(
             person=person,
             reason=reason,
@@ -193,6 +195,9 @@ def _refused(
             address=get_adapter(request).get_client_ip(request),
             request_id=request_id_of(request),
         )
-    status = 502 if reason == Reason.UNREACHABLE else 403
     context = {"words": words, "identity": identity}
-    return render(request, "connections/provider_refused.html", context, status=status)
+    response = render(request, "connections/provider_refused.html", context)
+    response.status_code = _STATUSES.get(reason, 403)
+    if reason == Reason.BUSY:
+        response.headers["Retry-After"] = "60"
+    return response

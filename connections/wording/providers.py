@@ -32,6 +32,12 @@ _WORDS: dict[str, RefusalWords] = {
         headline="The provider does not answer",
         body="Try again in a minute, or sign in with a password.",
     ),
+    Reason.BUSY: RefusalWords(
+        told="too many sign-ins were waiting for the identity provider",
+        headline="Try again in a minute",
+        body="The identity provider is slow, and other sign-ins are waiting for it. Nothing was "
+        "lost: reload this page in a minute, or sign in with a password.",
+    ),
     Reason.CANCELLED: RefusalWords(
         told="it was cancelled there",
         headline="You did not sign in there",

@@ -1850,6 +1850,103 @@ INPUTS_AND_FILES = (
     ),
 )
 
+PROVIDER_EXCHANGE = "connections/oidc/exchange.py"
+
+SLOW_PROVIDER_TESTS = f"{PROVIDER}/test_slow_provider.py"
+
+PROVIDER_FAULTS = f"{PROVIDER}/test_faults.py"
+
+MALFORMED_METADATA = (
+    f"{PROVIDER_FAULTS}::test_malformed_metadata_ends_in_a_page_and_sends_the_browser_nowhere"
+)
+
+SLOW_PROVIDER = (
+    _mutant(
+        "all requests of a sign-in share one deadline",
+        PROVIDER_EXCHANGE,
+        "        remaining = self._deadline - time.monotonic()\n",
+        "        remaining = self.provider.deadline_seconds\n",
+        f"{SLOW_PROVIDER_TESTS}::test_three_slow_answers_share_one_deadline",
+    ),
+    _mutant(
+        "a sign-in ends at its deadline",
+        PROVIDER_EXCHANGE,
+        "                deadline_seconds=remaining,\n",
+        "                deadline_seconds=3.0,\n",
+        f"{SLOW_PROVIDER_TESTS}::test_a_dripping_answer_ends_at_the_deadline",
+    ),
+    _mutant(
+        "two sign-ins wait at once for the identity provider",
+        PROVIDER_EXCHANGE,
+        "MAX_WAITING = 2\n",
+        "MAX_WAITING = 8\n",
+        f"{SLOW_PROVIDER_TESTS}::test_while_two_wait_for_a_silent_provider_a_third_is_refused_at_once",
+    ),
+    _mutant(
+        "a sign-in gives its place back when it fails",
+        PROVIDER_EXCHANGE,
+        "    finally:\n        _slots.release()\n",
+        "    finally:\n        pass\n",
+        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_fails_gives_its_place_back",
+    ),
+    _mutant(
+        "whoever is told to try again keeps their sign-in",
+        "connections/provider_sign_in.py",
+        "    now = clock.now()\n    begun = _begun(",
+        "    request.session[_BEGUN] = under_way\n    now = clock.now()\n    begun = _begun(",
+        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_found_no_place_is_still_under_way",
+    ),
+    _mutant(
+        "metadata is strict JSON",
+        PROVIDER_EXCHANGE,
+        "parse_json(reply.body)\n",
+        '__import__("json").loads(reply.body)\n',
+        f"{PROVIDER_FAULTS}::test_metadata_that_is_not_strict_json_is_refused",
+    ),
+    _mutant(
+        "metadata holds lists of strings",
+        "connections/oidc/client.py",
+        "    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):\n",
+        "    if False:\n",
+        MALFORMED_METADATA,
+    ),
+    _mutant(
+        "an endpoint has a valid host and port",
+        "connections/oidc/addresses.py",
+        "_is_host(parts.hostname) and parts.port != 0\n",
+        "bool(parts.hostname)\n",
+        MALFORMED_METADATA,
+    ),
+    _mutant(
+        "PyJWT sees only keys of its own kinds",
+        "connections/oidc/tokens.py",
+        '        and key.get("alg") in (None, *ALGORITHMS)\n',
+        "",
+        f"{PROVIDER_FAULTS}::test_keys_of_no_use_open_nothing",
+    ),
+    _mutant(
+        "an issuer that can't be trusted is not asked",
+        "connections/oidc/client.py",
+        "    if not is_usable_issuer(issuer):\n",
+        "    if False:\n",
+        f"{PROVIDER_FAULTS}::test_an_issuer_of_no_form_is_not_asked",
+    ),
+    _mutant(
+        "a form with the client secret is never shown",
+        "connections/datadog/transport.py",
+        "field(default=None, repr=False)\n",
+        "None\n",
+        f"{SLOW_PROVIDER_TESTS}::test_a_client_secret_in_the_form_is_in_no_text_of_the_call",
+    ),
+    _mutant(
+        "doctor looks at the identity provider",
+        "connections/services/operations/diagnosis.py",
+        ", *identity_provider.check_issuer()]",
+        "]",
+        f"{PROVIDER}/test_configuration.py::test_doctor_looks_at_the_identity_provider",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -1871,4 +1968,5 @@ MUTANTS = (
     *PEERS,
     *WRONG_CLOCK,
     *INPUTS_AND_FILES,
+    *SLOW_PROVIDER,
 )

@@ -6,6 +6,8 @@ import pytest
 from django.core.checks import run_checks
 from pytest_django import Settings
 
+from connections.findings import Finding, Level
+from connections.services.operations import diagnosis, identity_provider
 from tests.support.provider import TestProvider
 
 
@@ -28,7 +30,15 @@ def test_half_of_one_is_an_error(settings: Settings, provider: TestProvider, mis
 
 @pytest.mark.parametrize(
     "issuer",
-    ["http://sso.example.com", "sso.example.com", "https://", "https://sso.example.com/?a=b"],
+    [
+        "http://sso.example.com",
+        "sso.example.com",
+        "https://",
+        "https://sso.example.com/?a=b",
+        "https://sso.example.com:99999",
+        "https://sso.example.com:port",
+        "https://[::1",
+    ],
 )
 def test_an_issuer_in_clear_or_of_no_form_is_an_error(
     settings: Settings, provider: TestProvider, issuer: str
@@ -47,3 +57,54 @@ def test_a_secret_that_others_can_read_is_an_error(
     assert found() == ["connections.E004"]
     settings.OIDC_SECRET_FILE = str(tmp_path / "nowhere")
     assert found() == ["connections.E004"]
+    settings.OIDC_SECRET_FILE = str(tmp_path)
+    assert found() == ["connections.E004"]
+
+
+def finding() -> Finding:
+    """What doctor says of the identity provider."""
+    [only] = identity_provider.check_issuer()
+    return only
+
+
+def test_doctor_says_that_the_metadata_can_be_fetched_and_used(provider: TestProvider) -> None:
+    assert finding().level == Level.OK
+    assert provider.issuer in finding().message
+
+
+def test_doctor_says_nothing_without_an_issuer(settings: Settings) -> None:
+    settings.OIDC_ISSUER = ""
+    assert list(identity_provider.check_issuer()) == []
+
+
+def test_doctor_reports_an_issuer_that_does_not_answer(
+    settings: Settings, provider: TestProvider
+) -> None:
+    settings.OIDC_ISSUER = "http://127.0.0.1:9"
+    assert finding().level == Level.ERROR
+    assert "connection refused" in finding().message
+
+
+def test_doctor_reports_metadata_that_cannot_be_used(provider: TestProvider) -> None:
+    provider.change_metadata = lambda said: said | {"token_endpoint": "https://sso:99999/"}
+    assert finding().level == Level.ERROR
+    assert "no usable token_endpoint" in finding().message
+
+
+def test_doctor_reports_an_issuer_that_no_request_can_be_made_to(
+    settings: Settings, provider: TestProvider
+) -> None:
+    settings.OIDC_ISSUER = "https://sso.example.com:99999"
+    assert finding().level == Level.ERROR
+
+
+def test_doctor_reports_a_secret_that_cannot_be_read(
+    settings: Settings, provider: TestProvider
+) -> None:
+    settings.OIDC_SECRET_FILE = ""
+    assert finding().level == Level.ERROR
+
+
+@pytest.mark.django_db
+def test_doctor_looks_at_the_identity_provider(provider: TestProvider) -> None:
+    assert "identity provider" in {each.check for each in diagnosis.diagnose()}

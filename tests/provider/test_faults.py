@@ -26,6 +26,17 @@ from tests.support.provider import (
 Change = Callable[[TestProvider], None]
 
 
+NO_LISTS_OF_STRINGS: list[object] = [
+    5,
+    5.5,
+    True,
+    "client_secret_post",
+    {"client_secret_post": 1},
+    [5],
+    [[]],
+]
+
+
 def claims(**changed: object) -> Change:
     """Send an ID token with these claims; None leaves one out."""
 
@@ -124,6 +135,9 @@ def test_it_lets_nobody_in_and_says_why_on_record(
     [
         {},
         {"keys": "x"},
+        {"keys": {"0": public_key(0)}},
+        {"keys": [public_key(0) | {"alg": ["RS256"]}]},
+        {"keys": [{"kty": "oct", "kid": "0"}]},
         {"keys": [None]},
         {"keys": [{"kty": 7, "kid": "0"}]},
         {"keys": [{"kty": "RSA", "kid": "0", "n": 1, "e": 2}]},
@@ -187,6 +201,110 @@ def test_nobody_is_sent_to_a_provider_that_describes_itself_wrongly(
 ) -> None:
     change(provider)
     assert client.get(START).status_code in {403, 502}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(metadata(issuer=["https://sso.example.com"]), id="a list of issuers"),
+        *(
+            pytest.param(metadata(token_endpoint_auth_methods_supported=value), id=f"{value!r}")
+            for value in NO_LISTS_OF_STRINGS
+        ),
+        *(
+            pytest.param(metadata(authorization_response_iss_parameter_supported=value), id=text)
+            for value, text in ((1, "one for true"), ("false", "a word for false"), ([], "a list"))
+        ),
+        *(
+            pytest.param(metadata(**{name: address}), id=f"{name} {address!r}")
+            for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")
+            for address in (
+                "https://sso.example.com:99999/",
+                "https://sso.example.com:0/",
+                "https://sso.example.com:port/",
+                "https://sso.example.com:-1/",
+                "https://:443/",
+                "https:///path",
+                "https:sso.example.com",
+                "https://a..b/",
+                "https://.example.com/",
+                "https://[::1/",
+                "https://[::g]/",
+                "https://sso.example.com\\@evil.example/",
+                "https://sso@evil.example/",
+                "https://sso.example.com/#fragment",
+                "https://sso.example.com/\n",
+                " https://sso.example.com/",
+                "https://sso.example.com/a b",
+                "//sso.example.com/",
+                "ftp://127.0.0.1/",
+                {"url": "https://sso.example.com/"},
+            )
+        ),
+    ],
+)
+def test_malformed_metadata_ends_in_a_page_and_sends_the_browser_nowhere(
+    client: Client, db: None, provider: TestProvider, change: Change
+) -> None:
+    change(provider)
+    page = client.get(START)
+    assert page.status_code in {403, 502}
+    assert "Not signed in" in page.text
+    assert "Location" not in page
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"issuer": "ISSUER", "more": NaN, REST}',
+        '{"issuer": "ISSUER", "more": -Infinity, REST}',
+        '{"issuer": "https://evil.example", "issuer": "ISSUER", REST}',
+        '["ISSUER"]',
+        '"ISSUER"',
+        "null",
+        "",
+        '{"issuer": "ISSUER"',
+        "[" * 100_000,
+        '{"issuer": "ISSUER", "more": ' + "9" * 5_000 + ", REST}",
+        '{"issuer": "ISSUER", "more": "\xff", REST}',
+    ],
+    ids=range(11),
+)
+def test_metadata_that_is_not_strict_json_is_refused(
+    client: Client, db: None, provider: TestProvider, text: str
+) -> None:
+    rest = json.dumps({**provider.metadata()} | {"issuer": None}).removeprefix('{"issuer": null, ')
+    text = text.replace("REST}", rest).replace("ISSUER", provider.issuer)
+    provider.metadata_text = text.encode("latin-1")
+    assert client.get(START).status_code == 502
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        metadata(token_endpoint_auth_methods_supported=[]),
+        metadata(token_endpoint_auth_methods_supported=None),
+        metadata(token_endpoint_auth_methods_supported=["client_secret_basic", "none"]),
+        metadata(authorization_endpoint="https://login.example.com:8443/authorize?tenant=1"),
+        metadata(authorization_endpoint="https://[2001:db8::1]:8443/authorize"),
+        metadata(authorization_endpoint="https://xn--bcher-kva.example./a%20b"),
+        metadata(authorization_endpoint="https://sso_test.example.com"),
+    ],
+    ids=range(7),
+)
+def test_metadata_in_order_is_taken(
+    client: Client, db: None, provider: TestProvider, change: Change
+) -> None:
+    change(provider)
+    assert client.get(START).status_code == 302
+
+
+def test_an_issuer_of_no_form_is_not_asked(
+    client: Client, db: None, provider: TestProvider, settings: Settings
+) -> None:
+    for issuer in ("http://[", "sso.example.com", f"{provider.issuer}#", "http://192.0.2.1"):
+        settings.OIDC_ISSUER = issuer
+        assert client.get(START).status_code == 502
 
 
 def test_a_provider_that_is_away_is_named_and_passwords_still_work(

@@ -56,6 +56,8 @@ class TestProvider:
     change_metadata: Callable[[Claims], Claims] = lambda metadata: metadata
     sign: Callable[[Claims], str] = lambda claims: signed(claims)
     refuses_with: str = ""
+    # Sent in place of the metadata.
+    metadata_text: bytes | None = None
     keys: Claims = field(default_factory=lambda: {"keys": [public_key(0)]})
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     requests: list[dict[str, str]] = field(default_factory=list)
@@ -175,7 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = dict(parse_qsl(parts.query))
         if parts.path == "/.well-known/openid-configuration":
-            self._send_json(self.at.metadata())
+            text = self.at.metadata_text
+            self._send(200, json.dumps(self.at.metadata()).encode() if text is None else text, {})
         elif parts.path == "/keys":
             self._send_json(self.at.keys)
         elif parts.path == "/authorize" and (not self.at.shows_page or query.get("go")):

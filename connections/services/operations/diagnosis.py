@@ -23,7 +23,13 @@ from connections.findings import warning as _warning
 from connections.models import Checkpoint, Credential, Deletion, Person
 from connections.services.deletions import four_eyes
 from connections.services.notices import outward
-from connections.services.operations import database_guards, heartbeats, recorded_times, spool
+from connections.services.operations import (
+    database_guards,
+    heartbeats,
+    identity_provider,
+    recorded_times,
+    spool,
+)
 from connections.services.record.verifications import last_verification
 from connections.signing_key import SigningKeyError, read_signing_key
 from connections.wording import counted
@@ -34,7 +40,8 @@ OVERDUE_AFTER = timedelta(minutes=5)
 
 def diagnose() -> list[Finding]:
     """Look at everything and change nothing. A database that does not answer is a finding."""
-    findings = [*_settings(), *outward.look(), *_kept_answers()]
+    findings = [*_settings(), *outward.look(), *identity_provider.check_issuer()]
+    findings += _kept_answers()
     try:
         findings += [*_database(), *_keys()]
         schema = list(_migrations())
