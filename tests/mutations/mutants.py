@@ -1633,7 +1633,6 @@ WRONG_CLOCK = (
         "connections/services/operations/due.py",
         " if _is_newest_event_ahead(deletion, now=now)]\n",
         "]\n",
-        f"{SET_BACK}::test_listings_after_it_count_from_the_first_event_that_was_recorded_after_it",
         f"{SET_BACK}::test_a_200_is_checked_at_once_and_then_in_its_own_time",
     ),
     _mutant(

@@ -133,6 +133,9 @@ def test_a_200_is_checked_at_once_and_then_in_its_own_time(
     assert work_off(deletion).looked_at == clock.at
     assert deletion.due_at == clock.at + transitions.PROOF_AT[0]
     assert due.work_off(actor=WORKER) == []
+    clock.advance(seconds=60)
+    assert work_off(deletion).due_at == clock.at + transitions.PROOF_AT[1] - transitions.PROOF_AT[0]
+    assert due.work_off(actor=WORKER) == []
 
 
 def test_a_few_seconds_back_end_nothing_that_waits(
