@@ -60,11 +60,13 @@ _installed: Stop | None = None
 
 def install(stop: Stop) -> None:
     """Handle SIGTERM, SIGINT and SIGHUP by it from now on; one that is ignored stays ignored."""
-    global _installed  # noqa: PLW0603 - signal handlers are the process's own, too
+    global _installed
     _installed = stop
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stop.request)
+    # manage.py holds back those that arrive while Django is loaded.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def ignore_signals() -> None:

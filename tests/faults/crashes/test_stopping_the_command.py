@@ -1,15 +1,20 @@
-"""`delete_org_connection` gets a signal: it says truthfully what was sent, and what became of it."""
+"""`delete_org_connection` gets a signal: it says what was sent and what became of it."""
 
 import json
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
 
 import pytest
 
+from connections import stopping
 from connections.failpoints import Point
+from connections.stopping import Stop
+from orgadmin.supervisor import StopRequestedError
 from sandbox import faults
 from sandbox.journal import ReceivedRequest
 from tests.faults.crashes.conftest import MakeStack
@@ -30,7 +35,9 @@ def stack(make_stack: MakeStack) -> Stack:
 
 
 @contextmanager
-def running(stack: Stack, *more: str) -> Iterator[subprocess.Popen[str]]:
+def running(
+    stack: Stack, *more: str, stdout: int | IO[str] = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
     """The command, deleting the one connection."""
     [connection_id] = stack.connection_ids
     process = subprocess.Popen(
@@ -43,7 +50,7 @@ def running(stack: Stack, *more: str) -> Iterator[subprocess.Popen[str]]:
         env=stack.environment(),
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -125,6 +132,21 @@ def test_once_the_claim_is_committed_the_outcome_is_printed(stack: Stack, point:
     assert stack.world.deletes_received(connection_id) == 1
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_while_django_is_loaded_nothing_is_sent(stack: Stack, name: str) -> None:
+    [connection_id] = stack.connection_ids
+    stack.plan.signal_at_start = name
+    with running(stack, "--json") as process:
+        output, errors = process.communicate(timeout=PATIENCE)
+    stack.plan.signal_at_start = ""
+
+    assert process.returncode == 1
+    assert json.loads(output) == {"error": "Stopped. Nothing was sent."}
+    assert errors == "CommandError: Stopped. Nothing was sent.\n"
+    assert stack.stored() == {}
+    assert stack.world.deletes_received(connection_id) == 0
+
+
 @pytest.mark.parametrize("point", BEFORE)
 def test_until_the_claim_is_committed_nothing_is_sent(stack: Stack, point: Point) -> None:
     [connection_id] = stack.connection_ids
@@ -175,7 +197,8 @@ def test_while_it_verifies_the_recorded_outcome_is_printed(stack: Stack) -> None
         output, errors = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 0, errors
-    assert json.loads(output)["outcome"] == "deleted"
+    document = json.loads(output)
+    assert (document["outcome"], document["verified_at"]) == ("deleted", None)
     assert errors == ""
 
 
@@ -219,3 +242,25 @@ def test_a_second_hangup_of_the_same_terminal_does_not_count(stack: Stack) -> No
 
     assert process.returncode == 0, errors
     assert "Record: /deletions/" in output
+
+
+def test_the_exit_code_is_the_outcome_also_where_the_result_cannot_be_printed(
+    stack: Stack,
+) -> None:
+    with Path("/dev/full").open("w") as full, running(stack, stdout=full) as process:
+        _, errors = process.communicate(timeout=PATIENCE)
+
+    assert (process.returncode, errors) == (0, "")
+    assert only_deletion(stack)["outcome"] == "deleted"
+
+
+def test_a_claim_is_not_committed_after_a_signal_that_did_not_stop_the_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop = Stop(when_noted=lambda: None, end_at_once=lambda: None, is_requested=True)
+    monkeypatch.setattr(stopping, "_installed", stop)
+
+    with pytest.raises(StopRequestedError):
+        stopping.begin_sending(deletion_id=uuid4())
+
+    assert stop.deletion_id is None
