@@ -79,6 +79,16 @@ def listings(stack: Stack) -> list[ReceivedRequest]:
     return [one for one in received if one.path.endswith("/org_connections")]
 
 
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Its standard output and error once it has ended.
+
+    Without the log line that no signing key is there, which PostgreSQL needs made by hand.
+    """
+    output, errors = process.communicate(timeout=PATIENCE)
+    lines = errors.splitlines(keepends=True)
+    return output, "".join(line for line in lines if "record.signing: " not in line)
+
+
 def only_deletion(stack: Stack) -> dict[str, Any]:
     [deletion] = stack.stored().values()
     return deletion
@@ -93,7 +103,7 @@ def test_during_the_delete_it_records_and_prints_the_outcome(
     with running(stack, "--json") as process:
         wait_for_delete(stack, connection_id)
         process.send_signal(number)
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = finish(process)
 
     assert process.returncode == 0, errors
     document = json.loads(output)
@@ -110,7 +120,7 @@ def test_the_exit_code_is_that_of_any_outcome(stack: Stack) -> None:
     stack.plan.signal = "SIGINT"
     stack.world.set_fault(fault=faults.ANSWERS_403, connection_id=connection_id)
     with running(stack) as process:
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = finish(process)
 
     assert process.returncode == 4, errors
     assert "Datadog says:" in output
@@ -123,7 +133,7 @@ def test_once_the_claim_is_committed_the_outcome_is_printed(stack: Stack, point:
     stack.plan.strikes = {connection_id: point}
     stack.plan.signal = "SIGINT"
     with running(stack, "--json") as process:
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = finish(process)
 
     assert process.returncode == 0, errors
     assert json.loads(output)["outcome"] == "deleted"
@@ -137,7 +147,7 @@ def test_while_django_is_loaded_nothing_is_sent(stack: Stack, name: str) -> None
     [connection_id] = stack.connection_ids
     stack.plan.signal_at_start = name
     with running(stack, "--json") as process:
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = finish(process)
     stack.plan.signal_at_start = ""
 
     assert process.returncode == 1
@@ -153,7 +163,7 @@ def test_until_the_claim_is_committed_nothing_is_sent(stack: Stack, point: Point
     stack.plan.strikes = {connection_id: point}
     stack.plan.signal = "SIGINT"
     with running(stack, "--json") as process:
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = finish(process)
 
     deletion = only_deletion(stack)
     text = f"Stopped. Nothing was sent. Record: /deletions/{deletion['id']}/"
@@ -176,7 +186,7 @@ def test_while_it_lists_nothing_is_recorded_and_nothing_is_sent(
     with running(stack, "--json") as process:
         wait_for_listings(stack, more_than=so_far)
         process.send_signal(number)
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = finish(process)
 
     assert process.returncode == 1
     assert json.loads(output) == {"error": "Stopped. Nothing was sent."}
@@ -194,7 +204,7 @@ def test_while_it_verifies_the_recorded_outcome_is_printed(stack: Stack) -> None
         wait_for_delete(stack, connection_id)
         wait_for_listings(stack, more_than=so_far + 2)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = finish(process)
 
     assert process.returncode == 0, errors
     document = json.loads(output)
@@ -214,7 +224,7 @@ def test_a_second_signal_ends_it_at_once_and_names_the_record(
         process.send_signal(number)
         assert process.stderr.readline().startswith("Waiting up to ")
         process.send_signal(number)
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = finish(process)
 
     deletion = only_deletion(stack)
     text = (
@@ -238,7 +248,7 @@ def test_a_second_hangup_of_the_same_terminal_does_not_count(stack: Stack) -> No
         process.send_signal(signal.SIGHUP)
         assert process.stderr.readline().startswith("Waiting up to ")
         process.send_signal(signal.SIGHUP)
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = finish(process)
 
     assert process.returncode == 0, errors
     assert "Record: /deletions/" in output
@@ -248,7 +258,7 @@ def test_the_exit_code_is_the_outcome_also_where_the_result_cannot_be_printed(
     stack: Stack,
 ) -> None:
     with Path("/dev/full").open("w") as full, running(stack, stdout=full) as process:
-        _, errors = process.communicate(timeout=PATIENCE)
+        _, errors = finish(process)
 
     assert (process.returncode, errors) == (0, "")
     assert only_deletion(stack)["outcome"] == "deleted"
