@@ -3,11 +3,14 @@
 
 import os
 import secrets
+import signal
 import sys
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 from environs import EnvError
+
+from orgadmin.supervisor import STOP_SIGNALS
 
 
 def main() -> None:
@@ -18,6 +21,9 @@ def main() -> None:
     if sys.argv[1:2] == ["make_keys"]:
         # It makes the secret key that all others need, and needs none that lasts.
         os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
+    if sys.argv[1:2] == ["delete_org_connection"]:
+        # They wait until the command handles them (connections/stopping.py).
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         execute_from_command_line(sys.argv)
     except (ImproperlyConfigured, EnvError) as error:

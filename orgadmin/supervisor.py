@@ -19,7 +19,7 @@ from typing import Self
 GRACE_SECONDS = 65.0
 _LAST_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequestedError(BaseException):
@@ -54,7 +54,7 @@ class Together:
         self._ended: SimpleQueue[Child] = SimpleQueue()
 
     def __enter__(self) -> Self:
-        self._handlers = {number: signal.signal(number, _raise_stop) for number in _SIGNALS}
+        self._handlers = {number: signal.signal(number, _raise_stop) for number in STOP_SIGNALS}
         return self
 
     def __exit__(

@@ -1946,6 +1946,73 @@ SLOW_PROVIDER = (
     ),
 )
 
+STOPPING = "connections/stopping.py"
+
+DELETE_COMMAND = "connections/management/commands/delete_org_connection.py"
+
+STOPPED = "tests/faults/crashes/test_stopping_the_command.py"
+
+SIGNALS = (
+    _mutant(
+        "a signal does not cut a DELETE short",
+        STOPPING,
+        "    stop.is_held = True\n",
+        "",
+        f"{STOPPED}::test_during_the_delete_it_records_and_prints_the_outcome[sqlite-2]",
+    ),
+    _mutant(
+        "no claim commits after a signal",
+        STOPPING,
+        "    if stop.is_requested:\n",
+        "    if False:\n",
+        f"{STOPPED}::test_a_claim_is_not_committed_after_a_signal_that_did_not_stop_the_code",
+    ),
+    _mutant(
+        "a signal before the claim stops the command",
+        STOPPING,
+        "        if not self.is_held:\n",
+        "        if False:\n",
+        f"{STOPPED}::test_while_it_lists_nothing_is_recorded_and_nothing_is_sent[sqlite-2]",
+        f"{STOPPED}::test_while_it_verifies_the_recorded_outcome_is_printed[sqlite]",
+    ),
+    _mutant(
+        "a second signal ends the command",
+        STOPPING,
+        "                self.end_at_once()\n",
+        "                pass\n",
+        f"{STOPPED}::test_a_second_signal_ends_it_at_once_and_names_the_record[sqlite-2]",
+    ),
+    _mutant(
+        "a terminal that hangs up twice does not end a DELETE",
+        STOPPING,
+        "            if number != signal.SIGHUP or not is_same:\n",
+        "            if True:\n",
+        f"{STOPPED}::test_a_second_hangup_of_the_same_terminal_does_not_count[sqlite]",
+    ),
+    _mutant(
+        "a signal while Django is loaded waits",
+        "manage.py",
+        "        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)\n",
+        "        pass\n",
+        f"{STOPPED}::test_while_django_is_loaded_nothing_is_sent[sqlite-SIGINT]",
+    ),
+    _mutant(
+        "a deletion stopped before sending is withdrawn",
+        DELETE_COMMAND,
+        "        if deletion.state != State.REQUESTED or deletion.policy != Policy.NONE:\n",
+        "        if True:\n",
+        f"{STOPPED}::test_until_the_claim_is_committed_nothing_is_sent[sqlite-before_claim]",
+    ),
+    _mutant(
+        "a result that cannot be printed does not change the exit code",
+        DELETE_COMMAND,
+        "        except OSError:\n",
+        "        except NotImplementedError:\n",
+        f"{STOPPED}::test_the_exit_code_is_the_outcome_also_where_the_result_cannot_be_printed"
+        "[sqlite]",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -1968,4 +2035,5 @@ MUTANTS = (
     *WRONG_CLOCK,
     *INPUTS_AND_FILES,
     *SLOW_PROVIDER,
+    *SIGNALS,
 )

@@ -1,15 +1,20 @@
 """Delete one org connection from the command line."""
 
+import contextlib
+import json
+import os
+import signal
+import sys
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
-from connections import clock, wording
+from connections import clock, stopping, wording
 from connections.actors import command_actor
-from connections.management.base import FAILED, OrgAdminCommand
+from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
 from connections.models import Cause as OurCause
 from connections.models import Credential, Deletion, Listing, Outcome, Person, Policy, State
 from connections.services.deletions import (
@@ -17,6 +22,7 @@ from connections.services.deletions import (
     deletions,
     endings,
     reviews,
+    sending,
     tickets,
     transitions,
 )
@@ -24,6 +30,7 @@ from connections.services.deletions.reviews import Review
 from connections.services.errors import Kept, SentError
 from connections.services.history.deletion_rows import deletion_row
 from connections.services.org_connections import org_connections
+from orgadmin.supervisor import STOP_SIGNALS, StopRequestedError
 
 STILL_LISTED = 9
 _OF_OUTCOME = {
@@ -60,7 +67,11 @@ def exit_code_of(deletion: Deletion) -> int:
 
 
 class Command(OrgAdminCommand):
-    """Asks and confirms in one go; waits for no rate limit and no reconciliation."""
+    """Asks and confirms in one go; waits for no rate limit and no reconciliation.
+
+    SIGTERM, SIGINT or SIGHUP ends it with nothing sent until the claim is committed; after that
+    it records Datadog's response first and exits with the outcome's code.
+    """
 
     help = (
         "Delete one org connection. Exit codes: 0 deleted, 1 our own failure with nothing sent, "
@@ -68,6 +79,42 @@ class Command(OrgAdminCommand):
         "7 needs approval, 8 stale or still present, 9 answered 200 but still listed."
     )
     needs_keys = True
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._request_id = uuid4()
+        self._is_result_written = False
+        self._stop = stopping.Stop(
+            when_noted=self._say_what_is_awaited, end_at_once=self._end_at_once
+        )
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run in a process of its own, whose signals are handled from here to its end."""
+        stopping.install(self._stop)
+        try:
+            super().run_from_argv(argv)
+        finally:
+            self._stop.is_held = True
+            stopping.ignore_signals()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Act, and end properly when a signal asks for it."""
+        try:
+            try:
+                self._stop.release()
+                super().handle(*args, **options)
+            finally:
+                self._stop.is_held = True
+        except StopRequestedError:
+            self._end_stopped()
+
+    def emit(self, document: Any, text: str) -> None:
+        """Write the result. Where the terminal is gone, the exit code tells all the same."""
+        self._is_result_written = True
+        try:
+            super().emit(document, text)
+        except OSError:
+            self.drop_output()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -105,7 +152,7 @@ class Command(OrgAdminCommand):
             connection_id=connection_id,
             reason=options["reason"],
             ticket=options["ticket"],
-            request_id=uuid4(),
+            request_id=self._request_id,
             digest=review.digest,
             confirmation=review.text_to_type,
             requester=requester,
@@ -167,8 +214,9 @@ class Command(OrgAdminCommand):
             reason="It could not be read again before sending.",
         )
 
-    def _end(self, deletion: Deletion, *, is_existing: bool = False) -> None:
+    def _end(self, deletion: Deletion, *, is_existing: bool = False) -> NoReturn:
         """Say what became of it and end with its exit code."""
+        self._stop.is_held = True
         try:
             deletion = Deletion.objects.prefetch_related("attempts", "approvals").get(
                 pk=deletion.pk
@@ -193,6 +241,62 @@ class Command(OrgAdminCommand):
             )
         self.emit(document, "\n".join([*lines, f"Record: /deletions/{deletion.pk}/"]))
         raise SystemExit(exit_code_of(deletion))
+
+    def _end_stopped(self) -> NoReturn:
+        """Say what became of it when a signal came, and leave nothing half done."""
+        # The signal may have interrupted a query on it.
+        connection.close()
+        deletion = Deletion.objects.filter(request_id=self._request_id).first()
+        if deletion is None:
+            raise CommandError(_STOPPED, returncode=FAILED)
+        if deletion.state != State.REQUESTED or deletion.policy != Policy.NONE:
+            self._end(deletion)
+        endings.withdraw_deletion(
+            deletion=deletion,
+            actor=command_actor(),
+            reason="The command was stopped before sending.",
+        )
+        raise CommandError(f"{_STOPPED} Record: /deletions/{deletion.pk}/", returncode=FAILED)
+
+    def _say_what_is_awaited(self) -> None:
+        if self._stop.deletion_id and not self._stop.is_response_recorded:
+            _write(
+                sys.stderr.fileno(),
+                f"Waiting up to {sending.DELETE_SECONDS:.0f} s for Datadog’s response. "
+                "A second signal stops at once.",
+            )
+
+    def _end_at_once(self) -> NoReturn:
+        """End the process from within a signal handler, whatever it is doing."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        text = self._what_is_left()
+        if "--json" in sys.argv and not self._is_result_written:
+            _write(sys.stdout.fileno(), json.dumps({"error": text}, ensure_ascii=False))
+        _write(sys.stderr.fileno(), text)
+        os._exit(UNKNOWN if self._stop.deletion_id else FAILED)
+
+    def _what_is_left(self) -> str:
+        if self._stop.deletion_id is None:
+            return _STOPPED
+        if self._stop.is_response_recorded:
+            then = "Datadog’s response is recorded."
+        else:
+            then = (
+                "The DELETE might have been sent and might have worked. Don’t delete again: "
+                "a worker or reconcile_deletions checks Datadog’s list."
+            )
+        return f"Stopped. {then} Record: /deletions/{self._stop.deletion_id}/"
+
+
+_STOPPED = "Stopped. Nothing was sent."
+
+
+def _write(descriptor: int, text: str) -> None:
+    """Write a line past Python's buffers, which a signal handler must not touch."""
+    # Nobody may be there to read it.
+    with contextlib.suppress(OSError):
+        os.write(descriptor, f"{text}\n".encode())
 
 
 def _not_listed(listing: Listing) -> str:

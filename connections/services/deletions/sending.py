@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.db.models import Max
 
-from connections import clock, failpoints, policies
+from connections import clock, failpoints, policies, stopping
 from connections.actors import Actor, person_actor
 from connections.datadog.client import Answer, DatadogClient
 from connections.failpoints import Point
@@ -74,6 +74,7 @@ def send_deletion(
     failpoints.reach(Point.AFTER_ANSWER, deletion_id=deletion.pk)
     spool.record(attempt=attempt, answer=answer, actor=actor)
     failpoints.reach(Point.AFTER_RESULT, deletion_id=deletion.pk)
+    stopping.end_sending()
     _look_after(deletion=deletion, actor=actor, answer=answer)
     return deletion
 
@@ -196,6 +197,7 @@ def claim(*, deletion: Deletion, actor: Actor, was_read_before: bool) -> Attempt
             return None
         attempt.save(force_insert=True)
         failpoints.reach(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
+        stopping.begin_sending(deletion_id=deletion.pk)
     return attempt
 
 

@@ -24,6 +24,8 @@ class CrashesConfig(AppConfig):
         plan = read_plan()
         _shorten(plan)
         failpoints.reach = _Striker(plan).reach
+        if plan.signal_at_start:
+            os.kill(os.getpid(), signal.Signals[plan.signal_at_start])
 
 
 def _shorten(plan: Plan) -> None:

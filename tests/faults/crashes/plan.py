@@ -21,6 +21,8 @@ class Plan:
     strikes: dict[str, str] = field(default_factory=dict)
     # SIGKILL, or SIGSTOP for a process that freezes there.
     signal: str = "SIGKILL"
+    # What a process sends itself while Django is loaded; "" for nothing.
+    signal_at_start: str = ""
     delete_seconds: float = 1.0
     claim_seconds: float = 2.5
     first_look_seconds: float = 2.0

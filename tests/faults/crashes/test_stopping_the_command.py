@@ -1,0 +1,276 @@
+"""`delete_org_connection` gets a signal: it says what was sent and what became of it."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+import pytest
+
+from connections import stopping
+from connections.failpoints import Point
+from connections.stopping import Stop
+from orgadmin.supervisor import StopRequestedError
+from sandbox import faults
+from sandbox.journal import ReceivedRequest
+from tests.faults.crashes.conftest import MakeStack
+from tests.faults.crashes.stack import MANAGE, Stack
+from tests.support.processes import PATIENCE, ROOT
+
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+HELD_SECONDS = 1.0
+BEFORE = [Point.BEFORE_CLAIM, Point.INSIDE_CLAIM]
+AFTER = [Point.AFTER_CLAIM, Point.AFTER_ANSWER, Point.INSIDE_RESULT, Point.AFTER_RESULT]
+
+
+@pytest.fixture
+def stack(make_stack: MakeStack) -> Stack:
+    one = make_stack(connections=1, delete_seconds=20.0, claim_seconds=30.0)
+    one.prepare(waiting=[])
+    return one
+
+
+@contextmanager
+def running(
+    stack: Stack, *more: str, stdout: int | IO[str] = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
+    """The command, deleting the one connection."""
+    [connection_id] = stack.connection_ids
+    process = subprocess.Popen(
+        [
+            *MANAGE,
+            "delete_org_connection",
+            *("--credential", "Payments", "--connection-id", connection_id),
+            *("--reason", "contract ended", "--yes", *more),
+        ],
+        env=stack.environment(),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for_listings(stack: Stack, *, more_than: int) -> None:
+    """Wait until Datadog was asked for another list of connections."""
+    assert stack.world.wait_until(lambda: len(listings(stack)) > more_than, seconds=PATIENCE)
+
+
+def wait_for_delete(stack: Stack, connection_id: str) -> None:
+    """Wait until Datadog has received the DELETE."""
+    assert stack.world.wait_until(
+        lambda: stack.world.deletes_received(connection_id) == 1, seconds=PATIENCE
+    )
+
+
+def listings(stack: Stack) -> list[ReceivedRequest]:
+    """Every request for a list of connections so far."""
+    received = stack.world.requests(method="GET")
+    return [one for one in received if one.path.endswith("/org_connections")]
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Its standard output and error once it has ended.
+
+    Without the log line that no signing key is there, which PostgreSQL needs made by hand.
+    """
+    output, errors = process.communicate(timeout=PATIENCE)
+    lines = errors.splitlines(keepends=True)
+    return output, "".join(line for line in lines if "record.signing: " not in line)
+
+
+def only_deletion(stack: Stack) -> dict[str, Any]:
+    [deletion] = stack.stored().values()
+    return deletion
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_during_the_delete_it_records_and_prints_the_outcome(
+    stack: Stack, number: signal.Signals
+) -> None:
+    [connection_id] = stack.connection_ids
+    stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), connection_id=connection_id)
+    with running(stack, "--json") as process:
+        wait_for_delete(stack, connection_id)
+        process.send_signal(number)
+        output, errors = finish(process)
+
+    assert process.returncode == 0, errors
+    document = json.loads(output)
+    assert (document["state"], document["outcome"]) == ("settled", "deleted")
+    assert errors == ("Waiting up to 20 s for Datadog’s response. A second signal stops at once.\n")
+    deletion = only_deletion(stack)
+    assert [one["http_status"] for one in deletion["attempts"]] == [200]
+    assert stack.world.deletes_received(connection_id) == 1
+
+
+def test_the_exit_code_is_that_of_any_outcome(stack: Stack) -> None:
+    [connection_id] = stack.connection_ids
+    stack.plan.strikes = {connection_id: Point.AFTER_CLAIM}
+    stack.plan.signal = "SIGINT"
+    stack.world.set_fault(fault=faults.ANSWERS_403, connection_id=connection_id)
+    with running(stack) as process:
+        output, errors = finish(process)
+
+    assert process.returncode == 4, errors
+    assert "Datadog says:" in output
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("point", AFTER)
+def test_once_the_claim_is_committed_the_outcome_is_printed(stack: Stack, point: Point) -> None:
+    [connection_id] = stack.connection_ids
+    stack.plan.strikes = {connection_id: point}
+    stack.plan.signal = "SIGINT"
+    with running(stack, "--json") as process:
+        output, errors = finish(process)
+
+    assert process.returncode == 0, errors
+    assert json.loads(output)["outcome"] == "deleted"
+    assert "Traceback" not in errors
+    assert only_deletion(stack)["outcome"] == "deleted"
+    assert stack.world.deletes_received(connection_id) == 1
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_while_django_is_loaded_nothing_is_sent(stack: Stack, name: str) -> None:
+    [connection_id] = stack.connection_ids
+    stack.plan.signal_at_start = name
+    with running(stack, "--json") as process:
+        output, errors = finish(process)
+    stack.plan.signal_at_start = ""
+
+    assert process.returncode == 1
+    assert json.loads(output) == {"error": "Stopped. Nothing was sent."}
+    assert errors == "CommandError: Stopped. Nothing was sent.\n"
+    assert stack.stored() == {}
+    assert stack.world.deletes_received(connection_id) == 0
+
+
+@pytest.mark.parametrize("point", BEFORE)
+def test_until_the_claim_is_committed_nothing_is_sent(stack: Stack, point: Point) -> None:
+    [connection_id] = stack.connection_ids
+    stack.plan.strikes = {connection_id: point}
+    stack.plan.signal = "SIGINT"
+    with running(stack, "--json") as process:
+        output, errors = finish(process)
+
+    deletion = only_deletion(stack)
+    text = f"Stopped. Nothing was sent. Record: /deletions/{deletion['id']}/"
+    assert process.returncode == 1
+    assert json.loads(output) == {"error": text}
+    assert errors == f"CommandError: {text}\n"
+    # Neither left open nor sent by a worker later.
+    assert (deletion["state"], deletion["outcome"]) == ("settled", "withdrawn")
+    assert deletion["attempts"] == []
+    assert stack.world.deletes_received(connection_id) == 0
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_while_it_lists_nothing_is_recorded_and_nothing_is_sent(
+    stack: Stack, number: signal.Signals
+) -> None:
+    [connection_id] = stack.connection_ids
+    stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), operation="list")
+    so_far = len(listings(stack))
+    with running(stack, "--json") as process:
+        wait_for_listings(stack, more_than=so_far)
+        process.send_signal(number)
+        output, errors = finish(process)
+
+    assert process.returncode == 1
+    assert json.loads(output) == {"error": "Stopped. Nothing was sent."}
+    assert errors == "CommandError: Stopped. Nothing was sent.\n"
+    assert stack.stored() == {}
+    assert stack.world.deletes_received(connection_id) == 0
+
+
+def test_while_it_verifies_the_recorded_outcome_is_printed(stack: Stack) -> None:
+    [connection_id] = stack.connection_ids
+    # The review and the check before sending pass; the look afterwards is held.
+    stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), operation="list", after=2)
+    so_far = len(listings(stack))
+    with running(stack, "--json") as process:
+        wait_for_delete(stack, connection_id)
+        wait_for_listings(stack, more_than=so_far + 2)
+        process.send_signal(signal.SIGINT)
+        output, errors = finish(process)
+
+    assert process.returncode == 0, errors
+    document = json.loads(output)
+    assert (document["outcome"], document["verified_at"]) == ("deleted", None)
+    assert errors == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once_and_names_the_record(
+    stack: Stack, number: signal.Signals
+) -> None:
+    [connection_id] = stack.connection_ids
+    stack.world.set_fault(fault=faults.SILENCE, connection_id=connection_id)
+    with running(stack, "--json") as process:
+        assert process.stderr
+        wait_for_delete(stack, connection_id)
+        process.send_signal(number)
+        assert process.stderr.readline().startswith("Waiting up to ")
+        process.send_signal(number)
+        output, errors = finish(process)
+
+    deletion = only_deletion(stack)
+    text = (
+        "Stopped. The DELETE might have been sent and might have worked. Don’t delete again: a "
+        "worker or reconcile_deletions checks Datadog’s list. "
+        f"Record: /deletions/{deletion['id']}/"
+    )
+    assert process.returncode == 6
+    assert errors == f"{text}\n"
+    assert json.loads(output) == {"error": text}
+    assert deletion["state"] == "sending"
+    assert [one["is_answered"] for one in deletion["attempts"]] == [False]
+
+
+def test_a_second_hangup_of_the_same_terminal_does_not_count(stack: Stack) -> None:
+    [connection_id] = stack.connection_ids
+    stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), connection_id=connection_id)
+    with running(stack) as process:
+        assert process.stderr
+        wait_for_delete(stack, connection_id)
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr.readline().startswith("Waiting up to ")
+        process.send_signal(signal.SIGHUP)
+        output, errors = finish(process)
+
+    assert process.returncode == 0, errors
+    assert "Record: /deletions/" in output
+
+
+def test_the_exit_code_is_the_outcome_also_where_the_result_cannot_be_printed(
+    stack: Stack,
+) -> None:
+    with Path("/dev/full").open("w") as full, running(stack, stdout=full) as process:
+        _, errors = finish(process)
+
+    assert (process.returncode, errors) == (0, "")
+    assert only_deletion(stack)["outcome"] == "deleted"
+
+
+def test_a_claim_is_not_committed_after_a_signal_that_did_not_stop_the_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop = Stop(when_noted=lambda: None, end_at_once=lambda: None, is_requested=True)
+    monkeypatch.setattr(stopping, "_installed", stop)
+
+    with pytest.raises(StopRequestedError):
+        stopping.begin_sending(deletion_id=uuid4())
+
+    assert stop.deletion_id is None
