@@ -26,6 +26,17 @@ def means_no_writes(error: BaseException | None) -> bool:
     return _is_of_sqlite(error.__cause__) or _sqlstate(error.__cause__) in _SQLSTATES
 
 
+def cause_words(error: BaseException | None) -> str:
+    """Why the database takes no writes, in a sentence; empty where the error doesn't say."""
+    cause = error.__cause__ if error else None
+    code, state = _sqlite_code(cause) & 0xFF, _sqlstate(cause)
+    if code == sqlite3.SQLITE_FULL or state == "53100":
+        return "Its disk is full."
+    if code == sqlite3.SQLITE_READONLY or state == "25006":
+        return "The database is read-only."
+    return ""
+
+
 def means_no_files(error: OSError) -> bool:
     """Whether this error says that no file can be written there now."""
     return error.errno in _ERRNOS

@@ -37,7 +37,7 @@ class WriteProblem:
 def find_write_problem() -> WriteProblem | None:
     """Write to the database, leave nothing behind, and look at the free space."""
     try:
-        _write_nothing()
+        write_nothing()
     except DatabaseError as error:
         return WriteProblem(
             summary="the database can't be written",
@@ -47,7 +47,8 @@ def find_write_problem() -> WriteProblem | None:
     return _find_lack_of_space()
 
 
-def _write_nothing() -> None:
+def write_nothing() -> None:
+    """Write to the database without changing it. Raises the DatabaseError that it gives."""
     if connection.vendor == "sqlite":
         _write_to_sqlite()
     else:
