@@ -1,6 +1,5 @@
 """Which database errors mean that the database takes no writes: read-only, full or failing disk."""
 
-import errno
 import sqlite3
 
 from django.db import Error as DatabaseError
@@ -16,7 +15,6 @@ _SQLITE_CODES = {
 _SQLITE_FAILED_TO_READ = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
 # PostgreSQL: read_only_sql_transaction and disk_full.
 _SQLSTATES = {"25006", "53100"}
-_ERRNOS = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
 def means_no_writes(error: BaseException | None) -> bool:
@@ -35,11 +33,6 @@ def cause_words(error: BaseException | None) -> str:
     if code == sqlite3.SQLITE_READONLY or state == "25006":
         return "The database is read-only."
     return ""
-
-
-def means_no_files(error: OSError) -> bool:
-    """Whether this error says that no file can be written there now."""
-    return error.errno in _ERRNOS
 
 
 def is_busy(error: DatabaseError) -> bool:

@@ -14,6 +14,12 @@ from pytest_django import Settings
 
 from connections.management.commands import serve
 from orgadmin import serving
+from tests.support.no_writes import (
+    manage_hindered,
+    modes_apply,
+    no_space,
+    read_only_directory,
+)
 from tests.support.processes import (
     ROOT,
     Running,
@@ -208,3 +214,31 @@ def test_only_a_trusted_proxy_can_say_that_a_request_came_by_https(
     with serving_process(tmp_path, **public) as process:
         headers = {"Host": "orgs.example.org", "X-Forwarded-Proto": "https"}
         assert get(port_of(process), "/accounts/login/", headers=headers)[0] == status
+
+
+def prepared(data_dir: Path) -> dict[str, str]:
+    """The environment of a data directory that was served before."""
+    env = clean_environment(data_dir=data_dir, PORT="0")
+    assert manage("migrate", "--verbosity=0", env=env).returncode == 0
+    return env
+
+
+@pytest.mark.parametrize("name", ["", "static"])
+def test_a_read_only_data_directory_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    env = prepared(tmp_path)
+    with read_only_directory(tmp_path / name):
+        done = manage_hindered(modes_apply, "serve", env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert "can't" in line
+    assert "writable" in line
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
+    env = prepared(tmp_path)
+    done = manage_hindered(no_space, "serve", env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        f"CommandError: Org Admin can't write to {tmp_path}: File too large. Make it writable for "
+        "this user, or free space, then start again."
+    ]

@@ -66,3 +66,13 @@ def grown_log(database: Path) -> Iterator[None]:
 def modes_apply() -> None:
     """Let root too respect what chmod forbids."""
     ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, 0, 0, 0)
+
+
+@contextmanager
+def read_only_directory(directory: Path) -> Iterator[None]:
+    """Nobody can write in it who respects modes; see `modes_apply`."""
+    directory.chmod(0o500)
+    try:
+        yield
+    finally:
+        directory.chmod(0o700)

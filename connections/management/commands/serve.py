@@ -1,6 +1,7 @@
 """Run the service: the web server and a worker beside it."""
 
 import os
+import sqlite3
 import sys
 from argparse import ArgumentParser
 from typing import Any
@@ -45,7 +46,13 @@ class Command(OrgAdminCommand):
             listener = serving.listen(host=host, port=port)
         except serving.CannotListenError as error:
             raise CommandError(str(error)) from None
-        self._prepare()
+        try:
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise CommandError(
+                f"Org Admin can't write to {settings.DATA_DIR}: {_reason_of(error)}. Make it "
+                "writable for this user, or free space, then start again."
+            ) from None
         own_address = serving.address_of(listener, host=host)
         code = 0
         env = os.environ | {"ORGADMIN_SUPERVISOR": str(os.getpid())}
@@ -100,6 +107,12 @@ class Command(OrgAdminCommand):
             ]
         self.stdout.write("\n".join(lines))
         self.stdout.flush()
+
+
+def _reason_of(error: Exception) -> str:
+    name = getattr(error, "filename", None)
+    reason = getattr(error, "strerror", None) or str(error)
+    return f"{reason} ({name})" if name else reason
 
 
 def _port() -> int:
