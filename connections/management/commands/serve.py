@@ -4,11 +4,13 @@ import os
 import sqlite3
 import sys
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connection
 
 from connections import clock
 from connections.actors import command_actor
@@ -31,6 +33,17 @@ class Command(OrgAdminCommand):
         parser.add_argument(
             "--end-with-parent", type=int, metavar="PID", help="End when that process has ended."
         )
+
+        parser.add_argument(
+            "--new",
+            action="store_true",
+            help="Start a new record although there are keys of an earlier one.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Look for the database before anything connects to it, which would make its file."""
+        _require_expected_database(starts_new=options["new"])
+        super().handle(*args, **options)
 
     def act(self, **options: Any) -> None:
         if options["end_with_parent"]:
@@ -107,6 +120,33 @@ class Command(OrgAdminCommand):
             ]
         self.stdout.write("\n".join(lines))
         self.stdout.flush()
+
+
+def _require_expected_database(*, starts_new: bool) -> None:
+    """Raise CommandError where the database was lost, or `--new` would have no meaning.
+
+    The signing key is made once there is something to sign, so with it and the key ring there was a
+    database. Only SQLite's can go missing by itself.
+    """
+    has_database = not settings.DATABASE_IS_SQLITE or _has_tables(backups.database_file())
+    if starts_new and has_database:
+        raise CommandError(
+            "--new starts a new record, and there is a database already. Start without --new."
+        )
+    keys = [Path(settings.KEYRING_FILE), Path(settings.SIGNING_KEY_FILE)]
+    if has_database or starts_new or not all(key.exists() for key in keys):
+        return
+    raise CommandError(
+        f"There is no database at {backups.database_file()}, but its key ring and signing key are "
+        "there, so it was probably lost. Restore it: ./run manage restore --from DIR with a "
+        f"backup, or put back a copy from {settings.DATA_DIR / 'backups'}. To start a new record "
+        "on purpose: ./run serve --new."
+    )
+
+
+def _has_tables(database: Path) -> bool:
+    # One that another command made and left empty holds no record either.
+    return database.exists() and bool(connection.introspection.table_names())
 
 
 def _reason_of(error: Exception) -> str:
