@@ -6,6 +6,7 @@ import pytest
 from django.db import Error as DatabaseError
 from django.db import OperationalError, connection
 from django.db.models import F
+from django.http import HttpResponse
 from django.test import Client
 
 from connections.models import Person, PersonSession
@@ -26,19 +27,21 @@ def visitor(root: Person) -> Client:
     return client
 
 
-def add_person(visitor: Client) -> tuple[int, str]:
-    response = visitor.post("/people/new/", {"username": "new", "email": "new@example.org"})
-    return response.status_code, response.text
+def add_person(visitor: Client) -> HttpResponse:
+    form = {"username": "new", "email": "new@example.org"}
+    return visitor.post("/people/new/", form)  # type: ignore[return-value]
 
 
-def test_an_act_on_a_read_only_database_ends_in_a_page_that_says_so(visitor: Client) -> None:
+def test_an_act_on_a_read_only_database_ends_in_a_page_that_says_so(
+    visitor: Client, caplog: pytest.LogCaptureFixture
+) -> None:
     with read_only_database():
-        status, text = add_person(visitor)
-    assert status == 503
-    assert TITLE in text
-    assert "The database is read-only." in text
-    assert CLAUSE in text
-    assert add_person(visitor)[0] == 200
+        response = add_person(visitor)
+    assert response.status_code == 503
+    for text in (TITLE, "The database is read-only.", CLAUSE, response["X-Request-ID"]):
+        assert text in response.text
+    assert response["X-Request-ID"] in caplog.text
+    assert add_person(visitor).status_code == 200
     assert Person.objects.filter(username="new").exists()
 
 

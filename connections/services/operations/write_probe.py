@@ -73,7 +73,7 @@ def _write_to_sqlite() -> None:
 
 
 def _write_to_postgresql() -> None:
-    table = connection.ops.quote_name(settings.CACHES["default"]["LOCATION"])
+    table = connection.ops.quote_name(str(settings.CACHES["default"]["LOCATION"]))
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {table} (cache_key, value, expires) VALUES (%s, '', now())",  # noqa: S608 - the name is from settings
