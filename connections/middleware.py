@@ -26,6 +26,7 @@ from connections.encryption import EncryptionError, check_key_ring_opens_everyth
 from connections.models import PersonSession
 from connections.provider_sign_in import gave_second_factor
 from connections.services.errors import SentError
+from connections.services.operations.write_probe import find_write_problem, write_nothing
 from connections.services.record import audit
 from connections.views.routing import access_of
 from connections.views.sent import sent_page
@@ -41,8 +42,8 @@ class HealthMiddleware:
     """Answers /healthz and /readyz before anything that could redirect or refuse them.
 
     /healthz says that the process answers. /readyz says that it can work: the database is
-    reachable, every migration is applied, the key ring opens what is stored. Whoever asks need
-    not be signed in, so the answer names what is wrong and the log says how.
+    reachable and can be written, every migration is applied, the key ring opens what is stored.
+    Whoever asks need not be signed in, so the answer names what is wrong and the log says how.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -73,12 +74,16 @@ def _what_is_not_ready() -> str:
         if not _migrations_on_disk() <= applied:
             return "migrations are not applied"
         check_key_ring_opens_everything()
+        problem = find_write_problem()
     except DatabaseError:
         logger.warning("Not ready: the database does not answer.", exc_info=True)
         return "the database does not answer"
     except EncryptionError as error:
         logger.warning("Not ready: %s", error)
         return "the key ring cannot be used"
+    if problem:
+        logger.warning("Not ready: %s", problem.detail)
+        return problem.summary
     return ""
 
 
@@ -184,6 +189,28 @@ class SignInMiddleware(LoginRequiredMiddleware):
         if request.method not in READING_METHODS:
             return redirect(sign_in_url_after_sending(request))
         return super().handle_no_permission(request, view_func)
+
+
+class WritableSignInMiddleware:
+    """Refuses attempts to sign in or to confirm who one is while the database takes no writes.
+
+    Such attempts are counted in the cache. Without the count they would be answered with "too many
+    requests", which isn't why they fail.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> None:
+        """Raise the database's own error before the view runs."""
+        del args, kwargs
+        if request.method not in READING_METHODS and not access_of(request, view).needs_mfa:
+            write_nothing()
 
 
 class SentMiddleware:

@@ -8,6 +8,7 @@ not the browser. It ends when nobody used it for SESSION_IDLE, and at the latest
 after signing in.
 """
 
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import db
+from django.db import Error as DatabaseError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -24,6 +26,9 @@ from django.utils import timezone
 from connections import clock
 from connections.models import PersonSession
 from connections.models.sessions import hash_of_session_key
+from connections.write_errors import means_no_writes
+
+logger = logging.getLogger(__name__)
 
 # When it ends, however much it is used; each signing in begins anew.
 ENDS_AT = "ends_at"
@@ -75,14 +80,16 @@ class SessionStore(db.SessionStore):
             person_id=UUID(data[SESSION_KEY]) if SESSION_KEY in data else None,
         )
 
-    def note_use(self) -> None:
-        """Let it last on from now; writes at most once a minute."""
+    def note_use(self) -> bool:
+        """Let it last on from now; writes at most once a minute. Whether it wrote."""
         if self.session_key is None or ENDS_AT not in self or self._expires_at is None:
-            return
+            return False
         expires_at = _expiry(dict(self.items()))
-        if expires_at - self._expires_at >= _NOTED_EVERY:
-            # One that was ended meanwhile stays so.
-            _rows_with(self.session_key).update(expire_date=expires_at)
+        if expires_at - self._expires_at < _NOTED_EVERY:
+            return False
+        # One that was ended meanwhile stays so.
+        _rows_with(self.session_key).update(expire_date=expires_at)
+        return True
 
 
 def _rows_with(session_key: str | None) -> QuerySet[PersonSession]:
@@ -104,8 +111,22 @@ class SessionUseMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
+        self._failed_last = False
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.method != "GET" or "HX-Request" not in request.headers:
-            request.session.note_use()  # type: ignore[attr-defined]
+            self._note_use(request)
         return self.get_response(request)
+
+    def _note_use(self, request: HttpRequest) -> None:
+        """Note it; a page can be shown without that where the database takes no writes."""
+        try:
+            if request.session.note_use():  # type: ignore[attr-defined]
+                self._failed_last = False
+        except DatabaseError as error:
+            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):
+                raise
+            # Once until it works again: the log may be on the same full disk.
+            if not self._failed_last:
+                logger.warning("The use of a session can't be noted: %s", error)
+            self._failed_last = True

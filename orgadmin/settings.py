@@ -161,6 +161,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "connections.middleware.ReadOnlyMiddleware",
+    "connections.middleware.WritableSignInMiddleware",
     "connections.middleware.SentMiddleware",
     "connections.accounts.StepUpMiddleware",
     "connections.middleware.SecondFactorMiddleware",

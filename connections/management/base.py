@@ -17,6 +17,7 @@ from connections import wording
 from connections.encryption import EncryptionError, check_key_ring_opens_everything
 from connections.services.errors import ActError, InvalidInputError, SentError
 from connections.signing_key import SigningKeyError
+from connections.write_errors import means_no_writes
 
 FAILED = 1
 USAGE = 2
@@ -85,7 +86,7 @@ class OrgAdminCommand(BaseCommand):
             text = " ".join([words.headline, *words.lines])
             message, code = f"{text} Record: /deletions/{error.deletion_id}/", UNKNOWN
         except DatabaseError as error:
-            message, code = f"The database refused: {error}. Is it reachable and migrated?", FAILED
+            message, code = _refusal_words(error), FAILED
         except CommandError as error:
             message, code = str(error), error.returncode
         if self.as_json:
@@ -128,3 +129,12 @@ class OrgAdminCommand(BaseCommand):
     def usage_error(self, message: str) -> NoReturn:
         """End with exit code 2: what was asked for cannot be meant."""
         raise CommandError(message, returncode=USAGE)
+
+
+def _refusal_words(error: DatabaseError) -> str:
+    if means_no_writes(error):
+        return (
+            f"The database can't be written: {error}. Make the database and its directory "
+            "writable for this user, or free space, then try again."
+        )
+    return f"The database refused: {error}. Is it reachable and migrated?"

@@ -1,6 +1,7 @@
 """What is shown when something is refused, missing or broken."""
 
 import logging
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -15,7 +16,9 @@ from django.views.decorators.csrf import requires_csrf_token
 
 from connections.services import reach
 from connections.services.people import people
+from connections.views.routing import READ, access_of
 from connections.views.support import actor_of, request_id_of, signed_in_person
+from connections.write_errors import cause_words, means_no_writes
 
 logger = logging.getLogger(__name__)
 
@@ -92,16 +95,43 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500: a fault of ours. Asks neither the database nor the session, since they may be it."""
+    """500: a fault of ours; 503 where the database takes no writes.
+
+    Asks neither the database nor the session, since they may be it. Django calls this while it
+    handles the exception.
+    """
+    error = sys.exception()
+    if means_no_writes(error):
+        logger.error("Request %s: the database takes no writes: %s", request_id_of(request), error)
+        context = {"cause": cause_words(error), "might_have_sent": _might_have_sent(request)}
+        return _stand_alone_page(request, "503_no_writes.html", status=503, context=context)
+    return _stand_alone_page(request, "500.html", status=500, context={})
+
+
+def _might_have_sent(request: HttpRequest) -> bool:
+    """Whether a DELETE might have left before this request failed.
+
+    None did where the request only reads, failed before its view was found, or can be made
+    without signing in.
+    """
+    match = request.resolver_match
+    if request.method in READ or match is None:
+        return False
+    return access_of(request, match.func).needs_sign_in
+
+
+def _stand_alone_page(
+    request: HttpRequest, name: str, *, status: int, context: dict[str, Any]
+) -> HttpResponse:
     request_id = request_id_of(request)
-    context = {"request_id": request_id, "theme": "system", "messages": ()}
+    context |= {"request_id": request_id, "theme": "system", "messages": ()}
     try:
-        body = get_template("500.html").template.render(Context(context))  # type: ignore[attr-defined]
+        body = get_template(name).template.render(Context(context))  # type: ignore[attr-defined]
     except Exception:
         logger.exception("The page for a fault of ours failed.")
         body = f"Org Admin failed. Its log holds more under the request id {request_id}."
-        return HttpResponse(body, status=500, content_type="text/plain")
-    return HttpResponse(body, status=500)
+        return HttpResponse(body, status=status, content_type="text/plain")
+    return HttpResponse(body, status=status)
 
 
 @_error_page

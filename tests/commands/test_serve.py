@@ -14,6 +14,12 @@ from pytest_django import Settings
 
 from connections.management.commands import serve
 from orgadmin import serving
+from tests.support.no_writes import (
+    manage_hindered,
+    modes_apply,
+    no_space,
+    read_only_directory,
+)
 from tests.support.processes import (
     ROOT,
     Running,
@@ -208,3 +214,77 @@ def test_only_a_trusted_proxy_can_say_that_a_request_came_by_https(
     with serving_process(tmp_path, **public) as process:
         headers = {"Host": "orgs.example.org", "X-Forwarded-Proto": "https"}
         assert get(port_of(process), "/accounts/login/", headers=headers)[0] == status
+
+
+def prepared(data_dir: Path) -> dict[str, str]:
+    """The environment of a data directory that was served before."""
+    env = clean_environment(data_dir=data_dir, PORT="0")
+    assert manage("migrate", "--verbosity=0", env=env).returncode == 0
+    return env
+
+
+@pytest.mark.parametrize("name", ["", "static"])
+def test_a_read_only_data_directory_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    env = prepared(tmp_path)
+    with read_only_directory(tmp_path / name):
+        done = manage_hindered(modes_apply, "serve", env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert "can't" in line
+    assert "writable" in line
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
+    env = prepared(tmp_path)
+    done = manage_hindered(no_space, "serve", env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        f"CommandError: Org Admin can't write to {tmp_path}: File too large. Make it writable for "
+        "this user, or free space, then start again."
+    ]
+
+
+def lost(data_dir: Path) -> Path:
+    """The keys of a database that is gone, and where it was."""
+    env = clean_environment(data_dir=data_dir / "made")
+    assert manage("make_keys", "--output", str(data_dir), env=env).returncode == 0
+    return data_dir / "orgadmin.sqlite3"
+
+
+@pytest.mark.parametrize("is_left_empty", [False, True])
+def test_keys_without_their_database_are_no_first_start(
+    tmp_path: Path, *, is_left_empty: bool
+) -> None:
+    database = lost(tmp_path)
+    if is_left_empty:
+        database.touch()
+    done = manage("serve", env=clean_environment(data_dir=tmp_path, PORT="0"))
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    for text in (str(database), str(tmp_path / "backups"), "./run manage restore", "--new"):
+        assert text in line
+    assert database.exists() == is_left_empty
+
+
+@pytest.mark.parametrize("missing", ["keyring.json", "signing_key.json"])
+def test_one_of_the_two_keys_alone_is_a_first_start(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    database = lost(tmp_path)
+    (tmp_path / missing).unlink()
+    settings.KEYRING_FILE = tmp_path / "keyring.json"
+    settings.SIGNING_KEY_FILE = tmp_path / "signing_key.json"
+    monkeypatch.setattr("connections.services.operations.backups.database_file", lambda: database)
+    serve._require_expected_database(starts_new=False)
+
+
+def test_a_new_record_is_started_on_purpose(tmp_path: Path) -> None:
+    lost(tmp_path)
+    arguments = [*SERVE, "--new"]
+    env = clean_environment(data_dir=tmp_path, PORT="0")
+    with Running(arguments, env=env) as process:
+        assert process.wait_for_line("There is nobody yet")
+        process.end()
+    done = manage("serve", "--new", env=env)
+    assert done.returncode == 1
+    assert "Start without --new" in done.stderr

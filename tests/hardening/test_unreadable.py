@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from allauth.mfa.models import Authenticator
 from django.conf import settings as django_settings
-from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
@@ -18,6 +17,7 @@ from pytest_django import Settings
 
 from connections.models import AuditEvent, Person
 from connections.views import errors
+from connections.views.routing import Access, Visitors, enforce
 from orgadmin import urls
 from orgadmin.wsgi import Application
 from tests.support.passkeys import SoftKey
@@ -200,22 +200,21 @@ def test_whatever_is_sent_for_a_key_is_refused_without_a_fault(
 # --- What is logged ----------------------------------------------------------------------------
 
 
-@login_not_required
 def broken(request: HttpRequest) -> HttpResponse:
     """A view with a fault, which has read what was posted."""
     assert request.POST.get("application_key", CANARY)
     raise RuntimeError("the view broke")
 
 
-@login_not_required
 def missing(request: HttpRequest) -> HttpResponse:
     """A view that finds nothing."""
     raise Http404
 
 
+OPEN = Access(methods=frozenset({"GET", "HEAD", "POST"}), who=Visitors.ANYONE)
 urlpatterns = [
-    path("of-a-test/broken/", broken),
-    path("of-a-test/missing/", missing),
+    path("of-a-test/broken/", enforce(broken, access=OPEN)),
+    path("of-a-test/missing/", enforce(missing, access=OPEN)),
     *urls.urlpatterns,
 ]
 handler400, handler403 = errors.bad_request, errors.permission_denied

@@ -2013,6 +2013,104 @@ SIGNALS = (
     ),
 )
 
+WRITE_PROBE = "connections/services/operations/write_probe.py"
+
+WRITE_PROBE_TESTS = "tests/test_write_probe.py"
+
+NO_WRITES_TESTS = "tests/test_no_writes.py"
+
+SERVE = "connections/management/commands/serve.py"
+
+SERVE_TESTS = "tests/commands/test_serve.py"
+
+NO_WRITES = (
+    _mutant(
+        "a read-only database is not ready",
+        "connections/middleware.py",
+        "        problem = find_write_problem()\n",
+        "        problem = None\n",
+        f"{WRITE_PROBE_TESTS}::test_a_read_only_database_is_not_ready",
+    ),
+    _mutant(
+        "the write probe reaches the file",
+        WRITE_PROBE,
+        '                cursor.execute(f"PRAGMA user_version = {version:d}")\n',
+        '                cursor.execute(f"PRAGMA user_version = {version:d}")\n'
+        "                transaction.set_rollback(True)\n",
+        f"{WRITE_PROBE_TESTS}::test_doctor_notices_a_disk_that_takes_no_more",
+    ),
+    _mutant(
+        "a database that is being written can be written",
+        WRITE_PROBE,
+        "            if not is_busy(error):\n                raise\n",
+        "            raise\n",
+        f"{WRITE_PROBE_TESTS}::test_a_writer_at_work_is_no_problem",
+    ),
+    _mutant(
+        "free space is part of being ready",
+        WRITE_PROBE,
+        "        if free < MIN_FREE_BYTES:\n",
+        "        if False:\n",
+        f"{WRITE_PROBE_TESTS}::test_too_little_free_space_is_not_ready",
+    ),
+    _mutant(
+        "a page says that the database takes no writes",
+        "connections/views/errors.py",
+        "    if means_no_writes(error):\n",
+        "    if False:\n",
+        f"{NO_WRITES_TESTS}::test_an_act_on_a_read_only_database_ends_in_a_page_that_says_so",
+    ),
+    _mutant(
+        "after an act that failed the page leads to Deletions",
+        "connections/views/errors.py",
+        "    return access_of(request, match.func).needs_sign_in\n",
+        "    return False\n",
+        f"{NO_WRITES_TESTS}::test_an_act_on_a_read_only_database_ends_in_a_page_that_says_so",
+    ),
+    _mutant(
+        "signing in says that the database takes no writes",
+        "connections/middleware.py",
+        "            write_nothing()\n",
+        "            pass\n",
+        f"{NO_WRITES_TESTS}::test_signing_in_to_a_read_only_database_says_why_it_fails",
+    ),
+    _mutant(
+        "a page needs no note of the session's use",
+        "connections/sessions.py",
+        '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
+        "            if True:\n",
+        f"{NO_WRITES_TESTS}::test_a_page_is_shown_although_the_use_of_the_session_cannot_be_noted",
+    ),
+    _mutant(
+        "another fault in noting the session's use is raised",
+        "connections/sessions.py",
+        '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
+        "            if False:\n",
+        f"{NO_WRITES_TESTS}::test_another_fault_in_noting_the_use_of_a_session_is_not_hidden",
+    ),
+    _mutant(
+        "serve says that it can't write",
+        SERVE,
+        "        except (OSError, sqlite3.Error) as error:\n",
+        "        except ZeroDivisionError as error:\n",
+        f"{SERVE_TESTS}::test_a_read_only_data_directory_is_one_clear_line",
+    ),
+    _mutant(
+        "a lost database is no first start",
+        SERVE,
+        '        _require_expected_database(starts_new=options["new"])\n',
+        "        pass\n",
+        f"{SERVE_TESTS}::test_keys_without_their_database_are_no_first_start",
+    ),
+    _mutant(
+        "--new starts no second record",
+        SERVE,
+        "    if starts_new and has_database:\n",
+        "    if False:\n",
+        f"{SERVE_TESTS}::test_a_new_record_is_started_on_purpose",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -2036,4 +2134,5 @@ MUTANTS = (
     *INPUTS_AND_FILES,
     *SLOW_PROVIDER,
     *SIGNALS,
+    *NO_WRITES,
 )

@@ -1,13 +1,16 @@
 """Run the service: the web server and a worker beside it."""
 
 import os
+import sqlite3
 import sys
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connection
 
 from connections import clock
 from connections.actors import command_actor
@@ -31,6 +34,17 @@ class Command(OrgAdminCommand):
             "--end-with-parent", type=int, metavar="PID", help="End when that process has ended."
         )
 
+        parser.add_argument(
+            "--new",
+            action="store_true",
+            help="Start a new record although there are keys of an earlier one.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Look for the database before anything connects to it, which would make its file."""
+        _require_expected_database(starts_new=options["new"])
+        super().handle(*args, **options)
+
     def act(self, **options: Any) -> None:
         if options["end_with_parent"]:
             end_with_parent(options["end_with_parent"])
@@ -45,7 +59,13 @@ class Command(OrgAdminCommand):
             listener = serving.listen(host=host, port=port)
         except serving.CannotListenError as error:
             raise CommandError(str(error)) from None
-        self._prepare()
+        try:
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise CommandError(
+                f"Org Admin can't write to {settings.DATA_DIR}: {_reason_of(error)}. Make it "
+                "writable for this user, or free space, then start again."
+            ) from None
         own_address = serving.address_of(listener, host=host)
         code = 0
         env = os.environ | {"ORGADMIN_SUPERVISOR": str(os.getpid())}
@@ -100,6 +120,39 @@ class Command(OrgAdminCommand):
             ]
         self.stdout.write("\n".join(lines))
         self.stdout.flush()
+
+
+def _require_expected_database(*, starts_new: bool) -> None:
+    """Raise CommandError where the database was lost, or `--new` would have no meaning.
+
+    The signing key is made once there is something to sign, so with it and the key ring there was a
+    database. Only SQLite's can go missing by itself.
+    """
+    has_database = not settings.DATABASE_IS_SQLITE or _has_tables(backups.database_file())
+    if starts_new and has_database:
+        raise CommandError(
+            "--new starts a new record, and there is a database already. Start without --new."
+        )
+    keys = [Path(settings.KEYRING_FILE), Path(settings.SIGNING_KEY_FILE)]
+    if has_database or starts_new or not all(key.exists() for key in keys):
+        return
+    raise CommandError(
+        f"There is no database at {backups.database_file()}, but its key ring and signing key are "
+        "there, so it was probably lost. Restore it: ./run manage restore --from DIR with a "
+        f"backup, or put back a copy from {settings.DATA_DIR / 'backups'}. To start a new record "
+        "on purpose: ./run serve --new."
+    )
+
+
+def _has_tables(database: Path) -> bool:
+    # One that another command made and left empty holds no record either.
+    return database.exists() and bool(connection.introspection.table_names())
+
+
+def _reason_of(error: Exception) -> str:
+    name = getattr(error, "filename", None)
+    reason = getattr(error, "strerror", None) or str(error)
+    return f"{reason} ({name})" if name else reason
 
 
 def _port() -> int:

@@ -30,6 +30,7 @@ from connections.services.operations import (
     recorded_times,
     spool,
 )
+from connections.services.operations.write_probe import find_write_problem
 from connections.services.record.verifications import last_verification
 from connections.signing_key import SigningKeyError, read_signing_key
 from connections.wording import counted
@@ -48,6 +49,7 @@ def diagnose() -> list[Finding]:
         findings += schema
         if all(finding.level == Level.OK for finding in schema):
             findings += [*database_guards.check_triggers(), *database_guards.check_role()]
+            findings += _writing()
             findings += [*_people(), *_four_eyes(), *_worker(), *_clock(), *_record()]
             findings += _unusable_answers(spool.check_kept)
     except DatabaseError as error:
@@ -153,6 +155,14 @@ def _database() -> Iterator[Finding]:
             yield _error("database", f"The file is damaged: {said}", "Restore it from a copy.")
             return
     yield _ok("database", f"{name} answers.")
+
+
+def _writing() -> Iterator[Finding]:
+    problem = find_write_problem()
+    if problem:
+        yield _error("database", problem.detail, problem.hint)
+    else:
+        yield _ok("database", "It can be written, and there is space for more.")
 
 
 def _migrations() -> Iterator[Finding]:

@@ -1,0 +1,53 @@
+"""Which database errors mean that the database takes no writes: read-only, full or failing disk."""
+
+import sqlite3
+
+from django.db import Error as DatabaseError
+
+# SQLite's primary result codes; the extended ones add more above the lowest eight bits.
+_SQLITE_CODES = {
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+}
+# Says that reading failed, which is another fault.
+_SQLITE_FAILED_TO_READ = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
+# PostgreSQL: read_only_sql_transaction and disk_full.
+_SQLSTATES = {"25006", "53100"}
+
+
+def means_no_writes(error: BaseException | None) -> bool:
+    """Whether this error says that the database can't be written now, whatever is written."""
+    if not isinstance(error, DatabaseError):
+        return False
+    return _is_of_sqlite(error.__cause__) or _sqlstate(error.__cause__) in _SQLSTATES
+
+
+def cause_words(error: BaseException | None) -> str:
+    """Why the database takes no writes, in a sentence; empty where the error doesn't say."""
+    cause = error.__cause__ if error else None
+    code, state = _sqlite_code(cause) & 0xFF, _sqlstate(cause)
+    if code == sqlite3.SQLITE_FULL or state == "53100":
+        return "Its disk is full."
+    if code == sqlite3.SQLITE_READONLY or state == "25006":
+        return "The database is read-only."
+    return ""
+
+
+def is_busy(error: DatabaseError) -> bool:
+    """Whether SQLite gave up waiting because another connection is writing."""
+    return _sqlite_code(error.__cause__) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _is_of_sqlite(cause: BaseException | None) -> bool:
+    code = _sqlite_code(cause)
+    return code & 0xFF in _SQLITE_CODES and code not in _SQLITE_FAILED_TO_READ
+
+
+def _sqlite_code(cause: BaseException | None) -> int:
+    return getattr(cause, "sqlite_errorcode", 0) if isinstance(cause, sqlite3.Error) else 0
+
+
+def _sqlstate(cause: BaseException | None) -> str:
+    return getattr(cause, "sqlstate", None) or ""

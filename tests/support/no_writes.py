@@ -1,0 +1,78 @@
+"""A database that takes no writes, for real: the database itself refuses them."""
+
+import ctypes
+import resource
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from django.db import connection
+
+from tests.support.processes import PATIENCE, ROOT
+
+_PR_CAPBSET_DROP = 24
+_CAP_DAC_OVERRIDE = 1
+
+
+@contextmanager
+def read_only_database() -> Iterator[None]:
+    """This connection refuses every write; needs a test with real transactions."""
+    is_sqlite = connection.vendor == "sqlite"
+    switch = "PRAGMA query_only = {}" if is_sqlite else "SET default_transaction_read_only = {}"
+    with connection.cursor() as cursor:
+        cursor.execute(switch.format("on"))
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(switch.format("off"))
+
+
+def manage_hindered(
+    hindrance: Callable[[], None], *arguments: str, env: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run one command of manage.py in a process that calls `hindrance` before it starts."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "manage.py"), *arguments],
+        env=dict(env),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        preexec_fn=hindrance,
+    )
+
+
+def no_space() -> None:
+    """No file of the process can grow beyond 32 KiB, which SQLite's shared memory needs."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (32 * 1024, 32 * 1024))
+
+
+@contextmanager
+def grown_log(database: Path) -> Iterator[None]:
+    """Let the write-ahead log be longer than 32 KiB, so that the next write makes it longer."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE padding (text)")
+        writer.execute("INSERT INTO padding VALUES (zeroblob(65536))")
+        writer.execute("DROP TABLE padding")
+        yield
+
+
+def modes_apply() -> None:
+    """Let root too respect what chmod forbids."""
+    ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, 0, 0, 0)
+
+
+@contextmanager
+def read_only_directory(directory: Path) -> Iterator[None]:
+    """Nobody can write in it who respects modes; see `modes_apply`."""
+    directory.chmod(0o500)
+    try:
+        yield
+    finally:
+        directory.chmod(0o700)
