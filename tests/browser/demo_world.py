@@ -98,9 +98,10 @@ class _Builder:
             fault=faults.rate_limited(reset="300"), connection_id=connection_id, times=1
         )
         with clock.shifted(-timedelta(hours=5)):
-            self.ask(sender="Retail US", source=source, sink=sink)
+            asked = self.ask(sender="Retail US", source=source, sink=sink)
         with clock.shifted(-timedelta(hours=4)):
-            due.work_off(actor=WORKER)
+            # This one alone: to the clock of then, what was requested today lies in the future.
+            due.work_on(deletion=asked, actor=WORKER)
 
     def _stale(self) -> None:
         source, sink = "Payments EU", "Data Lake EU"

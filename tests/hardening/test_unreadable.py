@@ -39,7 +39,7 @@ CHARSETS = (
 
 
 class Browser:
-    """Sends requests to the application that gunicorn serves, as they stand."""
+    """Sends requests to the application that the web server runs, as they stand."""
 
     def __init__(self, client: Client) -> None:
         self._application = Application()
