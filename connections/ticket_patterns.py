@@ -126,7 +126,9 @@ def _firsts_of_item(tree: Any, name: str, argument: Any, *, following: _Characte
         for branch in argument[1]:
             every = _either(every, _firsts(branch, following=following))
         return every
-    return _firsts(argument[3], following=following)
+    if name == "SUBPATTERN" and argument[1:3] == (0, 0):
+        return _firsts(argument[3], following=following)
+    raise ValueError(_TOO_RICH)
 
 
 def _characters(name: str, argument: Any) -> _Characters:

@@ -3,6 +3,8 @@
 import re
 from urllib.parse import SplitResult, urlsplit
 
+# Characters. It goes into a Location header, which servers and browsers bound.
+LONGEST_ADDRESS = 2000
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 # urlsplit drops line ends and tabs in silence, and a browser reads a backslash as a slash.
 _ALLOWED = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
@@ -29,7 +31,9 @@ def origin_of(address: str) -> str:
 
 def _split(address: object) -> SplitResult | None:
     """The parts of a safe address that is valid as a whole; None for anything else."""
-    if not isinstance(address, str) or not _ALLOWED.fullmatch(address):
+    if not isinstance(address, str) or len(address) > LONGEST_ADDRESS:
+        return None
+    if not _ALLOWED.fullmatch(address):
         return None
     try:
         parts = urlsplit(address)

@@ -220,6 +220,7 @@ def test_nobody_is_sent_to_a_provider_that_describes_itself_wrongly(
             for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")
             for address in (
                 "https://sso.example.com:99999/",
+                "https://sso.example.com/" + "a" * 2000,
                 "https://sso.example.com:0/",
                 "https://sso.example.com:port/",
                 "https://sso.example.com:-1/",

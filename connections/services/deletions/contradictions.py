@@ -14,7 +14,13 @@ from connections.services.record import audit
 
 
 def note(
-    *, site: str, listed: Collection[UUID], started_at: datetime, seen_by: str, actor: Actor
+    *,
+    site: str,
+    listed: Collection[UUID],
+    started_at: datetime,
+    now: datetime,
+    seen_by: str,
+    actor: Actor,
 ) -> list[Deletion]:
     """Mark every settled deletion that a listing contradicts; the outcome is not rewritten.
 
@@ -22,7 +28,6 @@ def note(
     settled before the clock was set back. A 200 whose proof is still being looked for is left to
     that: Datadog's list may be a little behind. Call it inside a transaction.
     """
-    now = clock.now()
     is_settled_before = Q(settled_at__lte=started_at)
     if not clock.is_ahead(started_at, now=now):
         is_settled_before |= Q(settled_at__gt=now + clock.TOLERANCE)

@@ -197,6 +197,7 @@ def store(
             site=credential.site,
             listed={UUID(item.id) for item in fetched.org_connections},
             started_at=started_at,
+            now=now,
             seen_by=credential.name,
             actor=actor,
         )
