@@ -569,6 +569,27 @@ def test_a_copy_holds_nothing_of_a_session(database: Path, tmp_path: Path) -> No
     assert PersonSession.objects.get() == row
 
 
+def test_a_copy_holds_nothing_of_what_was_deleted_before_it(database: Path, tmp_path: Path) -> None:
+    key = "an-old-session-key-in-clear-text"
+    with closing(sqlite3.connect(database)) as opened:
+        opened.execute("PRAGMA secure_delete = OFF")
+        with opened:
+            opened.executemany(
+                "INSERT INTO connections_personsession (key_hash, session_data, expire_date) "
+                "VALUES (?, ?, '2099-01-01')",
+                [(f"{key}-{number}", "data" * 500) for number in range(20)],
+            )
+        with opened:
+            opened.execute("DELETE FROM connections_personsession")
+        opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert key.encode() in database.read_bytes()
+    back_up(tmp_path / "backup")
+    before_migrating = copy_before_migrating(now=timezone.now())
+    assert before_migrating
+    for copy in (tmp_path / "backup/orgadmin.sqlite3", before_migrating):
+        assert key.encode() not in copy.read_bytes()
+
+
 def test_sessions_end_when_their_keys_give_way_to_hashes(tmp_path: Path) -> None:
     path = empty_database(tmp_path / "old.sqlite3", "connections", "0005")
     with closing(sqlite3.connect(path)) as old, old:

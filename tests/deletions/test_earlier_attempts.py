@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from connections import wording
-from connections.actors import WORKER, person_actor
+from connections.actors import WORKER, Actor, person_actor
 from connections.datadog.client import Answer
 from connections.evidence import verify
 from connections.models import (
@@ -21,14 +24,28 @@ from connections.models import (
     State,
     with_values,
 )
-from connections.services.deletions import deletions, reconciliation, reviews, sending
+from connections.services.deletions import (
+    answers,
+    deletions,
+    looks,
+    reconciliation,
+    rereading,
+    reviews,
+    sending,
+)
 from connections.services.errors import ActError
 from connections.services.history.deletion_rows import deletion_row
 from connections.services.notices import messages
 from connections.services.operations import due
 from connections.services.org_connections import protections
 from connections.services.record import audit
-from sandbox.faults import ANSWERS_404, CUT_AFTER_READING, DELETE_THEN_CUT, rate_limited
+from sandbox.faults import (
+    ANSWERS_200_WITHOUT_DELETING,
+    ANSWERS_404,
+    CUT_AFTER_READING,
+    DELETE_THEN_CUT,
+    rate_limited,
+)
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
 from tests.faults.lies.conftest import Watch, watch
@@ -270,6 +287,56 @@ def freeze(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Callable[[]
     return lambda: monkeypatch.setattr(sending, "_send", frozen)
 
 
+@pytest.fixture
+def unrecorded(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Callable[[], object]]:
+    """The first claim is lost although Datadog answered; calling the one item records that."""
+    waiting: list[Callable[[], object]] = []
+    record_answer = answers.record_answer
+
+    def keep(*, attempt: Attempt, answer: Answer, actor: Actor) -> bool:
+        waiting.append(lambda: record_answer(attempt=attempt, answer=answer, actor=actor))
+        clock.advance(seconds=60)
+        reconciliation.give_up_lost_claim(
+            deletion=Deletion.objects.get(pk=attempt.deletion_id), actor=WORKER
+        )
+        monkeypatch.setattr(answers, "record_answer", record_answer)
+        return True
+
+    monkeypatch.setattr(answers, "record_answer", keep)
+    return waiting
+
+
+@pytest.fixture
+def recorded_late(
+    monkeypatch: pytest.MonkeyPatch, unrecorded: list[Callable[[], object]]
+) -> Callable[[], None]:
+    """From now on that response is recorded just before what a complete listing means is."""
+    act = audit.act
+    read_with_any, is_as_reviewed = looks.read_with_any, rereading.is_as_reviewed
+    is_read: list[bool] = []
+
+    def note_after(**named: Any) -> Any:
+        reading = read_with_any(**named)
+        is_read.append(True)
+        return reading
+
+    def note_before(**named: Any) -> bool:
+        is_read.append(True)
+        return is_as_reviewed(**named)
+
+    def act_after_response(*, durable: bool = False) -> Any:
+        if is_read and unrecorded:
+            unrecorded.pop()()
+        return act(durable=durable)
+
+    def begin() -> None:
+        monkeypatch.setattr(looks, "read_with_any", note_after)
+        monkeypatch.setattr(rereading, "is_as_reviewed", note_before)
+        monkeypatch.setattr(audit, "act", act_after_response)
+
+    return begin
+
+
 def late_attempt(deletion: Deletion) -> Attempt:
     """The one attempt whose response was late."""
     return deletion.attempts.get(is_late=True)
@@ -408,3 +475,66 @@ def test_a_late_200_makes_the_next_look_due_at_once(
     deletion = ask()
     assert deletion.due_at == clock.at
     assert due.due_deletions(now=clock.at) == [deletion]
+
+
+def test_a_200_recorded_between_the_look_and_its_outcome_counts(
+    ask: Ask, watch: Watch, recorded_late: Callable[[], None]
+) -> None:
+    deletion = ask()
+    watch.look_after(deletion, seconds=36)
+    recorded_late()
+    watch.look_after(deletion, seconds=61)
+    assert (deletion.state, deletion.outcome) == (State.SETTLED, Outcome.DELETED)
+    assert late_attempt(deletion).http_status == 200
+
+
+def test_a_200_recorded_between_the_look_and_its_outcome_counts_for_one_still_present(
+    ask: Ask, watch: Watch, sandbox: SandboxServer, recorded_late: Callable[[], None]
+) -> None:
+    deletion = ask(ANSWERS_200_WITHOUT_DELETING)
+    for seconds in (36, 61):
+        watch.look_after(deletion, seconds=seconds)
+    assert deletion.state == State.STILL_PRESENT
+    sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
+    recorded_late()
+    watch.look_after(deletion, seconds=1)
+    assert deletion.outcome == Outcome.DELETED
+
+
+def test_a_200_recorded_after_the_reading_before_another_delete_counts(
+    ask: Ask, watch: Watch, sandbox: SandboxServer, ada: Person, recorded_late: Callable[[], None]
+) -> None:
+    deletion = ask(ANSWERS_200_WITHOUT_DELETING)
+    for seconds in (36, 61):
+        watch.look_after(deletion, seconds=seconds)
+    sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
+    recorded_late()
+    confirm(deletion, ada)
+    deletion.refresh_from_db()
+    assert deletion.outcome == Outcome.DELETED
+    assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer")
+@pytest.mark.parametrize("is_response", [True, False])
+def test_a_response_and_an_outcome_wait_for_each_other(
+    is_response: bool, ask: Ask, watch: Watch, unrecorded: list[Callable[[], object]]
+) -> None:
+    deletion = ask()
+    watch.look_after(deletion, seconds=36)
+    with CaptureQueriesContext(connection) as captured:
+        if is_response:
+            unrecorded[0]()
+        else:
+            watch.look_after(deletion, seconds=61)
+    statements = [query["sql"] for query in captured]
+    attempts_read = max(
+        number
+        for number, text in enumerate(statements)
+        if text.startswith("SELECT 1 ") and 'FROM "connections_attempt"' in text
+    )
+    before = [text for text in statements[:attempts_read] if "SAVEPOINT" not in text]
+    credential_locked, deletion_locked = before[-2:]
+    assert '"connections_credential"' in credential_locked
+    assert 'FROM "connections_deletion"' in deletion_locked
+    assert deletion_locked.endswith("FOR NO KEY UPDATE")

@@ -1078,9 +1078,10 @@ PAGES_AND_INPUTS = (
     _mutant(
         "deleted sessions leave nothing in a copy's free pages",
         "connections/services/operations/backups.py",
-        '        opened.execute("PRAGMA secure_delete = ON")\n',
-        '        opened.execute("PRAGMA secure_delete = OFF")\n',
+        '        opened.execute("VACUUM")\n',
+        "        pass\n",
         "tests/test_backups.py::test_a_copy_holds_nothing_of_a_session",
+        "tests/test_backups.py::test_a_copy_holds_nothing_of_what_was_deleted_before_it",
     ),
     _mutant(
         "sessions end when their keys give way to hashes",
@@ -1624,15 +1625,15 @@ WRONG_CLOCK = (
     _mutant(
         "what a wrong clock put off is looked at",
         "connections/services/operations/due.py",
-        "    due += [deletion for deletion in put_off if",
-        "    due += [deletion for deletion in () if",
+        "    return due + list(islice(_put_off(put_off, now=now), limit - len(due)))\n",
+        "    return due\n",
         f"{SET_BACK}::test_a_200_is_checked_at_once_and_then_in_its_own_time",
     ),
     _mutant(
         "what was put off is looked at once",
         "connections/services/operations/due.py",
-        " if _is_newest_event_ahead(deletion, now=now)]\n",
-        "]\n",
+        "            if at and clock.is_ahead(at, now=now):\n",
+        "            if at:\n",
         f"{SET_BACK}::test_a_200_is_checked_at_once_and_then_in_its_own_time",
     ),
     _mutant(
@@ -2111,6 +2112,64 @@ NO_WRITES = (
     ),
 )
 
+RACES = (
+    _mutant(
+        "attempts are read inside the act that settles by a look",
+        "connections/services/deletions/reconciliation.py",
+        "    with responses_locked(deletion=deletion):\n"
+        "        if present is False and deletion.has_late_success:\n",
+        "    had_late_success = deletion.has_late_success\n"
+        "    with responses_locked(deletion=deletion):\n"
+        "        if present is False and had_late_success:\n",
+        f"{EARLIER_ATTEMPTS}::test_a_200_recorded_between_the_look_and_its_outcome_counts",
+    ),
+    _mutant(
+        "attempts are read inside the act that settles before another DELETE",
+        "connections/services/deletions/rereading.py",
+        "    with reconciliation.responses_locked(deletion=deletion):\n"
+        "        if deletion.has_late_success:\n",
+        "    had_late_success = deletion.has_late_success\n"
+        "    with reconciliation.responses_locked(deletion=deletion):\n"
+        "        if had_late_success:\n",
+        f"{EARLIER_ATTEMPTS}::test_a_200_recorded_after_the_reading_before_another_delete_counts",
+    ),
+    _mutant(
+        "a poll stops at its limit of what was put off",
+        "connections/services/operations/due.py",
+        "    return due + list(islice(_put_off(put_off, now=now), limit - len(due)))\n",
+        "    return due + list(_put_off(put_off, now=now))\n",
+        f"{SET_BACK}::test_many_that_a_wrong_clock_put_off_cost_few_queries",
+    ),
+    _mutant(
+        "newest events are read many at a time",
+        "connections/services/operations/due.py",
+        "CHUNK = 200\n",
+        "CHUNK = 1\n",
+        f"{SET_BACK}::test_many_that_a_wrong_clock_put_off_cost_few_queries",
+    ),
+    _mutant(
+        "a second passes before a killed web server is started again",
+        "orgadmin/supervisor.py",
+        "            self._sleep(_RESTART_AFTER_SECONDS)\n",
+        "",
+        "tests/run/test_supervisor.py::test_the_fifth_kill_within_a_minute_ends_the_service",
+    ),
+    _mutant(
+        "a web server that is killed again and again ends the service",
+        "orgadmin/supervisor.py",
+        "            if self._is_killed_too_often():\n",
+        "            if self._is_killed_too_often() and False:\n",
+        "tests/run/test_supervisor.py::test_the_fifth_kill_within_a_minute_ends_the_service",
+    ),
+    _mutant(
+        "kills far apart are not counted together",
+        "orgadmin/supervisor.py",
+        "        return is_full and now - self._killed_at[0] < _KILLED_WITHIN_SECONDS\n",
+        "        return is_full\n",
+        "tests/run/test_supervisor.py::test_kills_far_apart_are_not_counted_together",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -2135,4 +2194,5 @@ MUTANTS = (
     *SLOW_PROVIDER,
     *SIGNALS,
     *NO_WRITES,
+    *RACES,
 )

@@ -32,15 +32,17 @@ def record_answer(
         stored_attempt = stored.get(pk=attempt.pk)
         if stored_attempt.answered_at:
             return False
-        deletion = stored_attempt.deletion
         now = clock.now()
+        Credential.objects.filter(pk=stored_attempt.deletion.credential_id).update(
+            last_used_at=now, last_error=_error_of(answer, at=now.isoformat())
+        )
+        # After its credential, as wherever both are locked. Whoever settles it from its attempts
+        # holds this lock too, so either sees this response or has settled before it is recorded.
+        deletion = Deletion.objects.select_for_update(no_key=True).get(pk=attempt.deletion_id)
         was_ambiguous = deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
         _fill_in(attempt=attempt, answer=answer)
         attempt.answered_at = now
         attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING
-        Credential.objects.filter(pk=deletion.credential_id).update(
-            last_used_at=now, last_error=_error_of(answer, at=now.isoformat())
-        )
         if not attempt.is_late:
             to = _next(deletion=deletion, answer=answer, was_ambiguous=was_ambiguous)
             attempt.is_late = not _move_on(

@@ -1,6 +1,7 @@
 """Finding out by listing what became of a deletion. Nothing here ever sends a DELETE."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from django.db.models import Q
@@ -93,17 +94,18 @@ def look(*, deletion: Deletion, actor: Actor) -> None:
     values: dict[str, object] = {"due_at": due_at}
     if counts and (deletion.looked_present != present or looked_ahead or decided):
         values |= {"looked_at": seen_at, "looked_present": present}
-    if present is False and deletion.has_late_success:
-        settle_late_success(
-            deletion=deletion,
-            actor=actor,
-            cause=Cause.LATER_LISTING,
-            seen_at=seen_at,
-            looked=[looks.looked_note(deletion=deletion, reading=reading)],
-        )
-        return
-    to = _after_look(deletion=deletion, present=present, counts=counts, decided=decided)
-    _move_after_look(deletion=deletion, actor=actor, to=to, reading=reading, values=values)
+    with responses_locked(deletion=deletion):
+        if present is False and deletion.has_late_success:
+            settle_late_success(
+                deletion=deletion,
+                actor=actor,
+                cause=Cause.LATER_LISTING,
+                seen_at=seen_at,
+                looked=[looks.looked_note(deletion=deletion, reading=reading)],
+            )
+            return
+        to = _after_look(deletion=deletion, present=present, counts=counts, decided=decided)
+        _move_after_look(deletion=deletion, actor=actor, to=to, reading=reading, values=values)
 
 
 def _after_look(*, deletion: Deletion, present: bool | None, counts: bool, decided: bool) -> Next:
@@ -156,6 +158,20 @@ def _move_after_look(
         notes=[looked, Note(code=code, sentence=sentence)],
         **values,
     )
+
+
+@contextmanager
+def responses_locked(*, deletion: Deletion) -> Iterator[None]:
+    """One act during which no response to the deletion's attempts can be recorded.
+
+    What is decided from its attempts inside is still true at the commit. `record_answer` locks the
+    same row; without that, a 200 recorded after they were read would go unnoticed.
+    """
+    with audit.act():
+        # Credentials before the deletion, as wherever both are locked.
+        readings.lock_snapshots(site=deletion.site)
+        Deletion.objects.select_for_update(no_key=True).values_list("pk").get(pk=deletion.pk)
+        yield
 
 
 def settle_late_success(

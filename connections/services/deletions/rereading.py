@@ -45,24 +45,25 @@ def is_as_reviewed(*, deletion: Deletion, reading: Fetched, actor: Actor) -> boo
 
 
 def _settle_absent(*, deletion: Deletion, reading: Fetched, actor: Actor) -> None:
-    if deletion.has_late_success:
-        reconciliation.settle_late_success(
+    with reconciliation.responses_locked(deletion=deletion):
+        if deletion.has_late_success:
+            reconciliation.settle_late_success(
+                deletion=deletion,
+                actor=actor,
+                cause=Cause.ABSENT_WHEN_READ,
+                seen_at=reading.started_at or clock.now(),
+            )
+            return
+        outcome = (
+            Outcome.GONE_UNATTRIBUTED if deletion.has_ambiguous_attempt else Outcome.ALREADY_ABSENT
+        )
+        sentence = f"{describe(deletion)} is no longer listed. {attempt_facts.in_full_of(deletion)}"
+        transitions.move(
             deletion=deletion,
             actor=actor,
-            cause=Cause.ABSENT_WHEN_READ,
-            seen_at=reading.started_at or clock.now(),
+            to=Next(state=State.SETTLED, outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
+            notes=[Note(code=audit.Code.DELETION_SETTLED, sentence=sentence)],
         )
-        return
-    outcome = (
-        Outcome.GONE_UNATTRIBUTED if deletion.has_ambiguous_attempt else Outcome.ALREADY_ABSENT
-    )
-    sentence = f"{describe(deletion)} is no longer listed. {attempt_facts.in_full_of(deletion)}"
-    transitions.move(
-        deletion=deletion,
-        actor=actor,
-        to=Next(state=State.SETTLED, outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
-        notes=[Note(code=audit.Code.DELETION_SETTLED, sentence=sentence)],
-    )
 
 
 def _settle_stale(*, deletion: Deletion, actor: Actor, now_says: dict[str, object]) -> None:

@@ -214,8 +214,9 @@ def uri_of(file: Path) -> str:
 def copy_database(*, source: Path, target: Path) -> None:
     """Copy an SQLite file that others may be writing to a new file of mode 0600, and check it.
 
-    The copy holds no sessions. Raises OSError (also when there is a file at `target`),
-    sqlite3.Error, and BackupError when the copy is damaged; no copy is left then.
+    The copy holds no sessions, and its free space nothing that was deleted. Raises OSError (also
+    when there is a file at `target`), sqlite3.Error, and BackupError when the copy is damaged; no
+    copy is left then.
     """
     with closing(sqlite3.connect(f"{uri_of(source)}?mode=rw", uri=True)) as old:
         copy_from(old, target=target)
@@ -229,11 +230,12 @@ def copy_database(*, source: Path, target: Path) -> None:
 
 def _remove_sessions(copy: Path) -> None:
     table = PersonSession._meta.db_table
-    with closing(sqlite3.connect(copy)) as opened, opened:
-        # Else the rows would stay readable in the file's free pages.
-        opened.execute("PRAGMA secure_delete = ON")
+    with closing(sqlite3.connect(copy)) as opened:
         if opened.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table]).fetchone():
             opened.execute(f"DELETE FROM {table}")  # noqa: S608 - the table's own name
+            opened.commit()
+        # Free space still holds these rows, and those deleted long before the copy.
+        opened.execute("VACUUM")
 
 
 def copy_from(old: sqlite3.Connection, *, target: Path) -> None:

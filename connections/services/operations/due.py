@@ -1,9 +1,11 @@
 """What is due by itself. The row is the queue and its claim the lock: any number may run this."""
 
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import batched, islice
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from connections import attempt_facts, clock
 from connections.actors import Actor
@@ -15,6 +17,8 @@ from connections.services.org_connections.readings import Fetched
 from connections.services.record import audit
 
 BATCH = 20
+# So many rows that may be put off share one query for their newest events.
+CHUNK = 200
 
 
 def due_deletions(*, now: datetime, limit: int = BATCH) -> list[Deletion]:
@@ -25,8 +29,7 @@ def due_deletions(*, now: datetime, limit: int = BATCH) -> list[Deletion]:
     if len(due) == limit:
         return due
     put_off = rows.filter(_may_be_put_off(now)).exclude(pk__in=[deletion.pk for deletion in due])
-    due += [deletion for deletion in put_off if _is_newest_event_ahead(deletion, now=now)]
-    return due[:limit]
+    return due + list(islice(_put_off(put_off, now=now), limit - len(due)))
 
 
 def _is_due(now: datetime) -> Q:
@@ -49,10 +52,14 @@ def _may_be_put_off(now: datetime) -> Q:
     )
 
 
-def _is_newest_event_ahead(deletion: Deletion, *, now: datetime) -> bool:
-    """Whether nothing was recorded of it since the clock was set back, so neither was `due_at`."""
-    events = audit.events_of(subject=deletion)
-    return bool(events) and clock.is_ahead(events[-1].at, now=now)
+def _put_off(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Deletion]:
+    """Those of which nothing was recorded since the clock was set back, so neither was `due_at`."""
+    for some in batched(rows.iterator(chunk_size=CHUNK), CHUNK):
+        newest_at = audit.newest_at(deletions=some)
+        for deletion in some:
+            at = newest_at.get(deletion.pk)
+            if at and clock.is_ahead(at, now=now):
+                yield deletion
 
 
 def work_off(*, actor: Actor, limit: int = BATCH) -> list[Deletion]:

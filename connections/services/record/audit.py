@@ -1,7 +1,7 @@
 """The one door to the record of acts: every act appends its event in its own transaction."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Max
 
 from connections import chain, clock
 from connections.actors import Actor
@@ -286,6 +287,15 @@ def copied_columns(document: dict[str, Any]) -> dict[str, Any]:
         "subject_id": subject["id"],
         "stored_sentence": document["sentence"],
     }
+
+
+def newest_at(*, deletions: Sequence[Deletion]) -> dict[UUID, datetime]:
+    """When the newest event about each of some deletions was recorded."""
+    about = {reference(deletion)["id"]: deletion.pk for deletion in deletions}
+    events = AuditEvent.objects.filter(subject_type="deletion", subject_id__in=about)
+    newest = events.order_by().values("subject_id").annotate(newest=Max("seq")).values("newest")
+    rows = AuditEvent.objects.filter(seq__in=newest).values_list("subject_id", "at")
+    return {about[subject_id]: at for subject_id, at in rows}
 
 
 def events_of(*, subject: Subject) -> list[AuditEvent]:

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
+from pytest_django import DjangoAssertNumQueries
 
 from connections.actors import WORKER, person_actor
 from connections.datadog.client import Answer
@@ -136,6 +138,39 @@ def test_a_200_is_checked_at_once_and_then_in_its_own_time(
     clock.advance(seconds=60)
     assert work_off(deletion).due_at == clock.at + transitions.PROOF_AT[1] - transitions.PROOF_AT[0]
     assert due.work_off(actor=WORKER) == []
+
+
+def test_many_that_a_wrong_clock_put_off_cost_few_queries(
+    ask: Ask, clock: SettableClock, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    deletion = ask(faults.DELETE_THEN_CUT)
+    values = {
+        field.attname: getattr(deletion, field.attname)
+        for field in Deletion._meta.concrete_fields
+        if field.name != "id"
+    }
+    others = Deletion.objects.bulk_create(
+        [Deletion(**values | {"connection_id": uuid4(), "request_id": uuid4()}) for _ in range(450)]
+    )
+    looked_at_since = others[:420]
+
+    def note_looks(some: list[Deletion]) -> None:
+        with audit.act():
+            for one in some:
+                audit.record(
+                    code=audit.Code.DELETION_LOOKED, actor=WORKER, sentence="Looked.", subject=one
+                )
+
+    note_looks(others)
+    clock.advance(minutes=-30)
+    note_looks(looked_at_since)
+    # What is due, and for each 200 rows one for the newest event of each.
+    with django_assert_max_num_queries(5):
+        found = due.due_deletions(now=clock.at)
+    assert len(found) == due.BATCH
+    assert not set(found) & set(looked_at_since)
+    with django_assert_max_num_queries(5):
+        assert len(due.due_deletions(now=clock.at, limit=100)) == 31
 
 
 def test_a_few_seconds_back_end_nothing_that_waits(
