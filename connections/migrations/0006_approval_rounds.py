@@ -141,7 +141,7 @@ def carry_over(apps: Any, schema_editor: Any) -> None:
     for deletion_id in several.order_by("subject_id").distinct():
         own = events.filter(subject_id=deletion_id).order_by("seq").values_list("code", "text")
         current = 1
-        for number, attempt, current in rounds_of(own.iterator()):
+        for number, attempt, current in rounds_of(own):
             if attempt is not None and number > 1:
                 attempts.filter(deletion_id=deletion_id, number=attempt).update(
                     approval_round=number
