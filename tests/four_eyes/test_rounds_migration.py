@@ -243,7 +243,12 @@ class History:
         if state == "settled":
             row.outcome, row.settled_at, row.settled_by_name = "deleted", THEN, WORKER.name
         self.change(state=state)
-        answered = {"verdict": verdict, "http_status": status, "errors": [], "body_sha256": ""}
+        answered: dict[str, Any] = {
+            "verdict": verdict,
+            "http_status": status,
+            "errors": [],
+            "body_sha256": "",
+        }
         self.record("answered", **answered, duration_ms=None, answered_at=THEN.isoformat())
         self.record(state, **({"settled_at": THEN.isoformat()} if state == "settled" else {}))
 
