@@ -2130,8 +2130,8 @@ ROUNDS_OF_BEFORE = (
     _mutant(
         "a trigger against sending again while a sending may still work",
         ROUND_TRIGGERS,
-        '        f" OR NOT {IN_DOUBT}))"\n',
-        '        " OR 1 = 1))"\n',
+        '    f" OR NOT {IN_DOUBT}))"\n',
+        '    " OR 1 = 1))"\n',
         f"{ROUNDS}::test_the_database_sends_nothing_more_in_a_round_whose_sending_may_still_work",
         f"{ROUNDS}::test_the_database_begins_no_sending_within_another",
     ),
