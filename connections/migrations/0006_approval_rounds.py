@@ -4,6 +4,8 @@ The triggers of 0005 that count approvals are replaced by ones that count the cu
 and another one holds the round itself.
 """
 
+import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.db import migrations, models
@@ -35,11 +37,20 @@ EQUAL_ATTEMPT = (
     f"EXISTS (SELECT 1 FROM {DELETION} WHERE id = NEW.deletion_id"
     " AND approval_round = NEW.approval_round)"
 )
+# An attempt that Datadog may have carried out ends its round, so the round has no other after it.
+# Looked at when the next one begins: an answer is stored only after its deletion has moved.
+IN_DOUBT = (
+    f"EXISTS (SELECT 1 FROM {ATTEMPT} WHERE deletion_id = NEW.id"
+    " AND approval_round = NEW.approval_round"
+    " AND (verdict IN ('', 'ambiguous') OR is_late))"
+)
 # After a sending, a round ends unless the result is known or the same sending is tried again.
 ROUND = (
     "NEW.approval_round = OLD.approval_round AND (NEW.policy = 'none'"
-    " OR OLD.state NOT IN ('sending', 'waiting')"
+    " OR (OLD.state NOT IN ('sending', 'waiting')"
     " OR NEW.state IN ('sending', 'waiting', 'settled'))"
+    " AND (NEW.state <> 'sending' OR OLD.state = 'sending' AND NEW.epoch = OLD.epoch"
+    f" OR NOT {IN_DOUBT}))"
     " OR NEW.approval_round = OLD.approval_round + 1"
     " AND (NEW.state = 'unknown' OR OLD.state = 'still_present' AND NEW.state = 'still_present')"
 )
@@ -112,12 +123,46 @@ def let_go(apps: Any, schema_editor: Any) -> None:
 
 
 def carry_over(apps: Any, schema_editor: Any) -> None:
-    """What is in doubt was sent under the approvals it has, so that they are used up."""
-    for change in (
-        "glass_round = 1 WHERE glass_broken_at IS NOT NULL",
-        "approval_round = 2 WHERE state IN ('unknown', 'still_present')",
-    ):
-        schema_editor.execute(f"UPDATE {DELETION} SET {change}", params=None)
+    """Put what happened before rounds were kept into the rounds that its events tell of.
+
+    What is in doubt was sent under the approvals it has, so that they are used up. All approvals
+    and all broken glass are of the first round: both were possible only before the first sending.
+    """
+    schema_editor.execute(
+        f"UPDATE {DELETION} SET glass_round = 1 WHERE glass_broken_at IS NOT NULL", params=None
+    )
+    events = apps.get_model("connections", "AuditEvent").objects.filter(subject_type="deletion")
+    attempts = apps.get_model("connections", "Attempt").objects
+    deletions = apps.get_model("connections", "Deletion").objects
+    in_doubt = ("unknown", "still_present")
+    deletions.filter(state__in=in_doubt).update(approval_round=2)
+    # Only of these can a round have ended.
+    several = events.filter(text__contains="unknown").values_list("subject_id", flat=True)
+    for deletion_id in several.order_by("subject_id").distinct():
+        own = events.filter(subject_id=deletion_id).order_by("seq").values_list("code", "text")
+        current = 1
+        for number, attempt, current in rounds_of(own):
+            if attempt is not None and number > 1:
+                attempts.filter(deletion_id=deletion_id, number=attempt).update(
+                    approval_round=number
+                )
+        if current > 1:
+            deletions.filter(pk=deletion_id).update(approval_round=current)
+
+
+def rounds_of(events: Iterable[tuple[str, str]]) -> Iterator[tuple[int, int | None, int]]:
+    """Of each event: its round, the attempt that it begins, and the round after it.
+
+    The rule is that of connections/evidence/verify.py, which a record is compared by.
+    """
+    number, state = 1, "requested"
+    for code, text in events:
+        details = json.loads(text)["details"]
+        before, state, own = state, details.get("state", state), number
+        is_declined = code == "deletion.declined" and state == "still_present"
+        is_over = state == "unknown" != before
+        number += code == "deletion.approvals_lapsed" or is_declined or is_over
+        yield own, details.get("attempt") if code == "deletion.sending" else None, number
 
 
 def sqlite() -> list[str]:
@@ -141,8 +186,7 @@ def postgresql() -> list[str]:
         name = name_of(trigger)
         statements.append(
             f"""
-            CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql
-            SET search_path = pg_catalog, public, pg_temp AS $$
+            CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
                 IF ({condition}) THEN RETURN NEW; END IF;
                 RAISE EXCEPTION '{trigger[3].replace("'", "''")}'

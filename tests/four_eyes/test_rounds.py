@@ -14,6 +14,7 @@ from connections import wording
 from connections.actors import WORKER, person_actor
 from connections.models import (
     Approval,
+    Attempt,
     AuditEvent,
     Cause,
     Deletion,
@@ -535,6 +536,46 @@ def test_the_database_ends_a_round_with_its_sending(
         Deletion.objects.update(state=state)
     if state == State.UNKNOWN:
         Deletion.objects.update(state=state, approval_round=2)
+
+
+@pytest.fixture
+def in_doubt(asked: Deletion, linus: Person, lose_answer: Lose, clock: SettableClock) -> Deletion:
+    """Set back to waiting while its last sending may still work: nothing of ours does that."""
+    deletion = approve(lose_answer(approve(asked, linus)), linus)
+    Deletion.objects.update(state=State.SENDING, epoch=2)
+    Attempt.objects.create(
+        deletion=deletion,
+        number=2,
+        epoch=2,
+        approval_round=2,
+        was_read_before=True,
+        claimed_at=clock.at,
+    )
+    Deletion.objects.update(state=State.WAITING)
+    deletion.refresh_from_db()
+    return deletion
+
+
+def test_the_database_sends_nothing_more_in_a_round_whose_sending_may_still_work(
+    in_doubt: Deletion,
+) -> None:
+    with refused("An approval covers one sending"):
+        Deletion.objects.update(state=State.SENDING, epoch=3)
+
+
+def test_the_database_begins_no_sending_within_another(asked: Deletion, linus: Person) -> None:
+    approve(asked, linus)
+    attempt = sending.claim(deletion=asked, actor=WORKER, was_read_before=True)
+    assert attempt is not None
+    with refused("An approval covers one sending"):
+        Deletion.objects.update(epoch=2)
+
+
+def test_nothing_more_is_claimed_in_a_round_whose_sending_may_still_work(
+    in_doubt: Deletion,
+) -> None:
+    with pytest.raises(BlockedError, match="may have worked"):
+        sending.claim(deletion=in_doubt, actor=WORKER, was_read_before=True)
 
 
 @pytest.mark.parametrize("number", [1, 4])

@@ -1340,10 +1340,9 @@ APPROVAL_ROUNDS = (
     _mutant(
         "what is in doubt when rounds begin needs approval again",
         ROUND_TRIGGERS,
-        "        \"approval_round = 2 WHERE state IN ('unknown', 'still_present')\",\n",
-        "",
-        "tests/four_eyes/test_rounds_migration.py"
-        "::test_what_is_in_doubt_needs_approval_again_and_no_trigger_is_lost",
+        "    deletions.filter(state__in=in_doubt).update(approval_round=2)\n",
+        "    del in_doubt\n",
+        f"{ROUNDS_MIGRATION}::test_what_is_in_doubt_needs_approval_again_and_no_trigger_is_lost",
     ),
     _mutant(
         "a verifier that counts approvals for each sending",
@@ -2170,6 +2169,56 @@ RACES = (
     ),
 )
 
+ROUNDS_MIGRATION = "tests/four_eyes/test_rounds_migration.py"
+
+IN_ROUNDS_OF_EVENTS = "test_what_was_sent_before_is_in_the_rounds_that_its_events_tell_of"
+
+ROUNDS_OF_BEFORE = (
+    _mutant(
+        "a deletion from before is in the round that its events tell of",
+        ROUND_TRIGGERS,
+        "        if current > 1:\n",
+        "        if False:\n",
+        f"{ROUNDS_MIGRATION}::{IN_ROUNDS_OF_EVENTS}",
+    ),
+    _mutant(
+        "an attempt from before is in the round that its events tell of",
+        ROUND_TRIGGERS,
+        "            if attempt is not None and number > 1:\n",
+        "            if False:\n",
+        f"{ROUNDS_MIGRATION}::{IN_ROUNDS_OF_EVENTS}",
+    ),
+    _mutant(
+        "a trigger against sending again while a sending may still work",
+        ROUND_TRIGGERS,
+        '    f" OR NOT {IN_DOUBT}))"\n',
+        '    " OR 1 = 1))"\n',
+        f"{ROUNDS}::test_the_database_sends_nothing_more_in_a_round_whose_sending_may_still_work",
+        f"{ROUNDS}::test_the_database_begins_no_sending_within_another",
+    ),
+    _mutant(
+        "a trigger against a sending within another",
+        ROUND_TRIGGERS,
+        "OLD.state = 'sending' AND NEW.epoch = OLD.epoch",
+        "OLD.state = 'sending'",
+        f"{ROUNDS}::test_the_database_begins_no_sending_within_another",
+    ),
+    _mutant(
+        "no approval covers a sending after one that may have worked",
+        SENDING,
+        "    if deletion.policy != Policy.NONE and tried.filter(AMBIGUOUS).exists():\n",
+        "    if False:\n",
+        f"{ROUNDS}::test_nothing_more_is_claimed_in_a_round_whose_sending_may_still_work",
+    ),
+    _mutant(
+        "migration 0006 leaves the search path to the one after it",
+        ROUND_TRIGGERS,
+        "LANGUAGE plpgsql AS $$",
+        "LANGUAGE plpgsql SET search_path = pg_catalog, elsewhere, pg_temp AS $$",
+        f"{DATABASE_ROLE}::test_every_trigger_function_names_its_own_search_path",
+    ),
+)
+
 MUTANTS = (
     *NETWORK,
     *RECORD,
@@ -2195,4 +2244,5 @@ MUTANTS = (
     *SIGNALS,
     *NO_WRITES,
     *RACES,
+    *ROUNDS_OF_BEFORE,
 )

@@ -17,12 +17,14 @@ from connections.actors import Actor, person_actor
 from connections.datadog.client import Answer, DatadogClient
 from connections.failpoints import Point
 from connections.models import (
+    AMBIGUOUS,
     Attempt,
     Cause,
     Credential,
     Deletion,
     Outcome,
     Person,
+    Policy,
     State,
 )
 from connections.services.deletions import answers, reconciliation, rereading, transitions
@@ -126,6 +128,9 @@ def _what_blocks(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[C
 
 def _what_lacks_approval(deletion: Deletion) -> tuple[Cause, str] | None:
     """Why the approvals that were given, or the glass that was broken, do not count any more."""
+    tried = deletion.attempts.filter(approval_round=deletion.approval_round)
+    if deletion.policy != Policy.NONE and tried.filter(AMBIGUOUS).exists():
+        return Cause.APPROVALS_MISSING, "An attempt under its approvals may have worked."
     breaker = deletion.glass_broken_by if deletion.break_glass_applies else None
     if breaker and not policies.can_break_glass(person_actor(person=breaker), deletion=deletion):
         return Cause.PERSON_LOST_RIGHT, f"{breaker} may not break glass any more."
