@@ -310,6 +310,25 @@ def test_an_invented_deletion_is_named() -> None:
 
 
 @pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("form", ["UPPER(id)", "SUBSTR(id, 1, 8) || '-' || SUBSTR(id, 9)"])
+def test_a_deletion_whose_id_is_not_as_the_product_writes_it_is_named(form: str) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite stores an ID in another form")
+    copied = one_of(outcome="refused")
+    names = [field.column for field in Deletion._meta.fields]
+    instead = {"id": form, "request_id": f"'{uuid.uuid4().hex}'"}
+    columns = ", ".join(f'"{name}"' for name in names)
+    values = ", ".join(instead.get(str(name), f'"{name}"') for name in names)
+    sql(
+        f"INSERT INTO connections_deletion ({columns}) SELECT {values} "  # noqa: S608 - our own words
+        f"FROM connections_deletion WHERE id = '{raw_id(copied)}'"
+    )
+    code, document = verified()
+    assert (code, document["differing"]) == (1, 1)
+    assert "found by its ID" in document["message"]
+
+
+@pytest.mark.usefixtures("history")
 def test_more_than_can_be_told_one_by_one_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "_TOLD", 1)
     monkeypatch.setattr(comparison, "_BATCH", 2)

@@ -42,6 +42,7 @@ MOVE = "filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)"
 TRANSITIONS = "connections/services/deletions/transitions.py"
 DELETIONS = "connections/services/deletions/deletions.py"
 ROUND_TRIGGERS = "connections/migrations/0006_approval_rounds.py"
+ROUNDS_MIGRATION = "tests/four_eyes/test_rounds_migration.py"
 VERIFIER = "connections/evidence/verify.py"
 
 NETWORK = (
@@ -1466,6 +1467,13 @@ FROZEN_RESULTS = (
         f"{RESULTS}::test_a_column_that_cannot_be_read_is_named",
     ),
     _mutant(
+        "a deletion that isn't found by its ID is named",
+        COMPARISON,
+        "for each in ids if each not in stored",
+        "for each in ids if False",
+        f"{RESULTS}::test_a_deletion_whose_id_is_not_as_the_product_writes_it_is_named",
+    ),
+    _mutant(
         "a stored body is compared with its SHA-256",
         COMPARISON,
         "            *_bodies(deletion),\n",
@@ -2169,7 +2177,6 @@ RACES = (
     ),
 )
 
-ROUNDS_MIGRATION = "tests/four_eyes/test_rounds_migration.py"
 
 IN_ROUNDS_OF_EVENTS = "test_what_was_sent_before_is_in_the_rounds_that_its_events_tell_of"
 
