@@ -48,12 +48,28 @@ def check_ticket_pattern(pattern: str) -> None:
     try:
         re.compile(pattern)
         tree = _parser.parse(pattern)
+        _require_plain(tree)
         if _ways(tree, following=frozenset()) > MOST_WAYS:
             raise ValueError(_TOO_SLOW)
     except (re.error, OverflowError) as error:
         raise ValueError(f"is no regular expression: {error}") from None
     except RecursionError:
         raise ValueError("is nested too deeply") from None
+
+
+def _require_plain(tree: Any) -> None:
+    """Raise ValueError for anything whose ways of reading a ticket aren't counted below."""
+    for operation, argument in tree:
+        name = str(operation)
+        if name in _REPEAT:
+            _require_plain(argument[2])
+        elif name == "BRANCH":
+            for branch in argument[1]:
+                _require_plain(branch)
+        elif name == "SUBPATTERN" and argument[1:3] == (0, 0):
+            _require_plain(argument[3])
+        elif name not in _CHARACTER and name != _ANCHOR:
+            raise ValueError(_TOO_RICH)
 
 
 def _ways(tree: Any, *, following: _Characters) -> int:
@@ -73,9 +89,7 @@ def _ways_of_item(name: str, argument: Any, *, following: _Characters) -> int:
         return _ways_of_repeat(*argument, following=following)
     if name == "BRANCH":
         return _ways_of_branch(argument[1], following=following)
-    if name == "SUBPATTERN" and argument[1:3] == (0, 0):
-        return _ways(argument[3], following=following)
-    raise ValueError(_TOO_RICH)
+    return _ways(argument[3], following=following)
 
 
 def _ways_of_repeat(least: int, most: int, body: Any, *, following: _Characters) -> int:
@@ -126,9 +140,7 @@ def _firsts_of_item(tree: Any, name: str, argument: Any, *, following: _Characte
         for branch in argument[1]:
             every = _either(every, _firsts(branch, following=following))
         return every
-    if name == "SUBPATTERN" and argument[1:3] == (0, 0):
-        return _firsts(argument[3], following=following)
-    raise ValueError(_TOO_RICH)
+    return _firsts(argument[3], following=following)
 
 
 def _characters(name: str, argument: Any) -> _Characters:
