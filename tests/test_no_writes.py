@@ -85,8 +85,11 @@ def fill_disk() -> None:
             return
         cursor.execute("PRAGMA page_count")
         cursor.execute(f"PRAGMA max_page_count = {cursor.fetchone()[0]:d}")
+        # More than fits into pages that an earlier test left free.
+        cursor.execute("PRAGMA freelist_count")
+        size = (cursor.fetchone()[0] + 250) * 4096
         try:
-            cursor.execute("CREATE TABLE too_much AS SELECT zeroblob(1000000)")
+            cursor.execute(f"CREATE TABLE too_much AS SELECT zeroblob({size:d})")
         finally:
             cursor.execute("PRAGMA max_page_count = 1073741823")
 

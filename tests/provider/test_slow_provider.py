@@ -111,14 +111,18 @@ def test_a_provider_that_accepts_and_says_nothing_ends_at_the_deadline() -> None
 
 def test_three_slow_answers_share_one_deadline() -> None:
     plays: list[Play] = []
-    each = DEADLINE_SECONDS * 0.45
+    # Each alone is in time; two leave room for a busy machine, and three are too much.
+    delays = [DEADLINE_SECONDS * share for share in (0.2, 0.2, 0.9)]
     with ScriptedServer(plays) as server:
         said: list[dict[str, object]] = [
             metadata_of(server.url),
             {"id_token": "a.b.c"},
             {"keys": []},
         ]
-        plays += [after(each, answer(body=json.dumps(document).encode())) for document in said]
+        plays += [
+            after(delay, answer(body=json.dumps(document).encode()))
+            for delay, document in zip(delays, said, strict=True)
+        ]
         with ends_in_time(), open_exchange(provider_at(server.url)) as asked:
             oidc.identity_of(
                 asked,

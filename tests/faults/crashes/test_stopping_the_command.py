@@ -14,7 +14,7 @@ import pytest
 from connections import stopping
 from connections.failpoints import Point
 from connections.stopping import Stop
-from orgadmin.supervisor import StopRequestedError
+from orgadmin.supervisor import STOP_SIGNALS, StopRequestedError
 from sandbox import faults
 from sandbox.journal import ReceivedRequest
 from tests.faults.crashes.conftest import MakeStack
@@ -32,6 +32,15 @@ def stack(make_stack: MakeStack) -> Stack:
     one = make_stack(connections=1, delete_seconds=20.0, claim_seconds=30.0)
     one.prepare(waiting=[])
     return one
+
+
+def heed_signals() -> None:
+    """Undo what the tests were started with: nohup ignores SIGHUP, `&` in a script SIGINT.
+
+    The command rightly keeps ignoring what it was started to ignore.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
@@ -53,6 +62,7 @@ def running(
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_signals,
     )
     try:
         yield process
