@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,6 @@ from typing import Self
 # The web server lets its requests end for 60 s, since a DELETE to Datadog may take 30.
 GRACE_SECONDS = 65.0
 _LAST_SECONDS = 5.0
-_RESTART_AFTER_SECONDS = 1.0
-# So many killed within so many seconds: starting again doesn't help.
-_MAX_KILLED = 5
-_KILLED_WITHIN_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -53,18 +48,8 @@ class Together:
     while the processes are ending kills them.
     """
 
-    def __init__(
-        self,
-        *,
-        grace_seconds: float = GRACE_SECONDS,
-        sleep: Callable[[float], None] = time.sleep,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, *, grace_seconds: float = GRACE_SECONDS) -> None:
         self._grace_seconds = grace_seconds
-        self._sleep = sleep
-        self._monotonic = monotonic
-        # When the last few processes that may be started again were killed.
-        self._killed_at: deque[float] = deque(maxlen=_MAX_KILLED)
         self._children: list[Child] = []
         self._ended: SimpleQueue[Child] = SimpleQueue()
 
@@ -98,8 +83,8 @@ class Together:
     ) -> subprocess.Popen[bytes]:
         """Start a process; `stdout` is as for Popen. Raises OSError when that is impossible.
 
-        With `replace_when_killed`, one that a signal ended is started again a second later instead
-        of being reported by `wait`; the fifth within a minute is reported.
+        With `replace_when_killed`, one that a signal ended is started again instead of being
+        reported by `wait`.
 
         It gets a process group of its own: Ctrl-C in a terminal reaches a whole group, and a
         web server that takes it at once would cut a deletion short.
@@ -136,19 +121,9 @@ class Together:
             child = self._ended.get()
             if child.start_again is None or child.process.returncode >= 0:
                 return child
-            if self._is_killed_too_often():
-                return child
             _say(f"{child.name} was ended {child.end}: starting it again.")
             self._children.remove(child)
-            self._sleep(_RESTART_AFTER_SECONDS)
             child.start_again()
-
-    def _is_killed_too_often(self) -> bool:
-        """Count one more process that was killed; whether these are too many within a minute."""
-        now = self._monotonic()
-        self._killed_at.append(now)
-        is_full = len(self._killed_at) == _MAX_KILLED
-        return is_full and now - self._killed_at[0] < _KILLED_WITHIN_SECONDS
 
     def _watch(self, child: Child) -> None:
         child.process.wait()

@@ -2154,27 +2154,6 @@ RACES = (
         "CHUNK = 1\n",
         f"{SET_BACK}::test_many_that_a_wrong_clock_put_off_cost_few_queries",
     ),
-    _mutant(
-        "a second passes before a killed web server is started again",
-        "orgadmin/supervisor.py",
-        "            self._sleep(_RESTART_AFTER_SECONDS)\n",
-        "",
-        "tests/run/test_supervisor.py::test_the_fifth_kill_within_a_minute_ends_the_service",
-    ),
-    _mutant(
-        "a web server that is killed again and again ends the service",
-        "orgadmin/supervisor.py",
-        "            if self._is_killed_too_often():\n",
-        "            if self._is_killed_too_often() and False:\n",
-        "tests/run/test_supervisor.py::test_the_fifth_kill_within_a_minute_ends_the_service",
-    ),
-    _mutant(
-        "kills far apart are not counted together",
-        "orgadmin/supervisor.py",
-        "        return is_full and now - self._killed_at[0] < _KILLED_WITHIN_SECONDS\n",
-        "        return is_full\n",
-        "tests/run/test_supervisor.py::test_kills_far_apart_are_not_counted_together",
-    ),
 )
 
 

@@ -213,9 +213,7 @@ def prove(*, deletion: Deletion, actor: Actor) -> None:
     it too. The outcome is never rewritten.
     """
     reading = looks.read_with_any(deletion=deletion, actor=actor)
-    now = clock.now()
-    seen_at = reading.started_at or now
-    settled_at = transitions.settling_happened(deletion, now=now)
+    seen_at = reading.started_at or clock.now()
     present = looks.presence(deletion=deletion, reading=reading)
     was_contradicted = deletion.contradicted_at is not None
     with audit.act():
@@ -231,6 +229,8 @@ def prove(*, deletion: Deletion, actor: Actor) -> None:
             )
             rows.update(cause_details={"last_look": looked.details})
         if present is None:
+            now = clock.now()
+            settled_at = transitions.settling_happened(deletion, now=now)
             rows.update(due_at=_next_proof_of(deletion=deletion, settled_at=settled_at, now=now))
         elif present:
             _note_still_listed(deletion=deletion, actor=actor, at=seen_at, seen_by=reading.seen_by)
