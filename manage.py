@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 from environs import EnvError
 
-from orgadmin.supervisor import STOP_SIGNALS
+from connections.operations.supervisor import STOP_SIGNALS
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
         # It makes the secret key that all others need, and needs none that lasts.
         os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
     if sys.argv[1:2] == ["delete_org_connection"]:
-        # They wait until the command handles them (connections/stopping.py).
+        # They wait until the command handles them (connections/deletions/stopping.py).
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         execute_from_command_line(sys.argv)

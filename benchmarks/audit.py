@@ -24,10 +24,11 @@ django.setup()
 from django.core.management import call_command  # noqa: E402 - needs the set-up
 from django.db import transaction  # noqa: E402
 
-from connections.actors import Actor, command_actor, person_actor  # noqa: E402
+from connections import audit  # noqa: E402
+from connections.access.actor import Actor, command_actor, person_actor  # noqa: E402
+from connections.audit import checkpoints, personal_data  # noqa: E402
+from connections.audit.verification import verify_record  # noqa: E402
 from connections.models import Person  # noqa: E402
-from connections.services.record import audit, checkpoints, erasable  # noqa: E402
-from connections.services.record.audit_verification import verify_record  # noqa: E402
 
 MOST_SECONDS = 2.0
 MOST_GROWTH_MB = 32.0
@@ -58,7 +59,7 @@ def look(actor: Actor, *, person: Person, number: int) -> None:
         code=audit.Code.DELETION_LOOKED,
         actor=actor,
         subject=person,
-        sentence=f"{erasable.name(actor)} looked at Payments EU → Group SOC.",
+        sentence=f"{personal_data.name(actor)} looked at Payments EU → Group SOC.",
         details={"found": "not listed", "number": number, "state": "unknown"},
     )
 

@@ -27,16 +27,19 @@ def fill(events: int) -> None:
     """Append events of fifty people, one every minute, and a few rare ones among them."""
     from django.db import transaction
 
-    from connections.actors import person_actor
+    from connections import audit
+    from connections.access.actor import person_actor
+    from connections.audit import personal_data
     from connections.models import AuditEvent, AuditHead, Person
-    from connections.services.record import audit, erasable
 
     people = [Person.objects.create(username=f"p{n}", first_name=f"Person{n}") for n in range(50)]
     with transaction.atomic():
         for person in people:
             actor = person_actor(person=person)
             audit.record(
-                code=audit.Code.SIGNED_IN, actor=actor, sentence=f"{erasable.name(actor)} came."
+                code=audit.Code.SIGNED_IN,
+                actor=actor,
+                sentence=f"{personal_data.name(actor)} came.",
             )
     first = AuditHead.objects.get().size + 1
     for start in range(first, events + 1, BATCH):
@@ -101,9 +104,9 @@ def questions(events: int) -> dict[str, dict[str, Any]]:
 
 def measure(events: int) -> dict[str, float]:
     """The best of three times (ms) for each first page, and for a page in the middle."""
-    from connections.actors import command_actor
-    from connections.services.record import audit_trail
-    from connections.services.record.audit_search import EventFilter
+    from connections.access.actor import command_actor
+    from connections.audit import trail
+    from connections.audit.search import EventFilter
 
     found: dict[str, float] = {}
     asked: list[tuple[str, dict[str, Any], int | None]] = [
@@ -115,7 +118,7 @@ def measure(events: int) -> dict[str, float]:
         times = []
         for _ in range(3):
             started = time.perf_counter()
-            audit_trail.event_page(actor=command_actor(), only=EventFilter(**values), below=below)
+            trail.event_page(actor=command_actor(), only=EventFilter(**values), below=below)
             times.append(time.perf_counter() - started)
         found[name] = round(min(times) * 1000, 1)
     return found

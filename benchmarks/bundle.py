@@ -41,9 +41,9 @@ finally:
 
 def fill(deletions: int) -> None:
     """Store deletions that were asked for, confirmed, sent, answered and settled, with events."""
-    from connections import clock
+    from connections import audit
+    from connections.core import clock
     from connections.models import Credential, Person
-    from connections.services.record import audit
 
     now = clock.now()
     person = Person.objects.create(username="ada", first_name="Ada", last_name="Lovelace")
@@ -67,7 +67,7 @@ def fill(deletions: int) -> None:
 
 
 def _store(numbers: range, *, person: Any, credential: Any, at: datetime) -> None:
-    from connections.actors import person_actor
+    from connections.access.actor import person_actor
     from connections.models import Attempt, Deletion
 
     made = [
@@ -129,11 +129,12 @@ def _store(numbers: range, *, person: Any, credential: Any, at: datetime) -> Non
 
 
 def _record(deletion: Any, *, actor: Any) -> None:
-    from connections.services.deletions import deletions
-    from connections.services.deletions.transitions import describe
-    from connections.services.record import audit, erasable
+    from connections import audit
+    from connections.audit import personal_data
+    from connections.deletions import lifecycle as deletion_lifecycle
+    from connections.deletions.states import describe
 
-    deletions.record_request(deletion, actor=actor)
+    deletion_lifecycle.record_request(deletion, actor=actor)
     settled = {"state": "settled", "outcome": "deleted", "cause": ""}
     answer = {"verdict": "deleted", "http_status": 200, "errors": [], "duration_ms": 180}
     answer["body_sha256"] = hashlib.sha256(BODY).hexdigest()
@@ -153,7 +154,7 @@ def _record(deletion: Any, *, actor: Any) -> None:
             code=code,
             actor=actor,
             subject=deletion,
-            sentence=f"{erasable.name(actor)}: {describe(deletion)}.",
+            sentence=f"{personal_data.name(actor)}: {describe(deletion)}.",
             details=details,
         )
 
@@ -165,10 +166,10 @@ def memory() -> float:
 
 def measure(directory: Path) -> dict[str, Any]:
     """Make one bundle of everything and verify it in a process of its own."""
-    from connections.actors import command_actor
-    from connections.evidence import verify
-    from connections.services.bundles.bundles import make_bundle
-    from connections.services.history.history import HistoryFilter
+    from connections.access.actor import command_actor
+    from connections.deletions.history import HistoryFilter
+    from connections.evidence.bundles import make_bundle
+    from connections.verifier import verify
 
     whole = _verify_whole()
     path = directory / "bundle.zip"
@@ -200,9 +201,9 @@ def measure(directory: Path) -> dict[str, Any]:
 
 def _verify_whole() -> dict[str, Any]:
     """Verify the record: its events, and every deletion against its own."""
+    from connections.audit.comparison import Differing, compare_all
+    from connections.audit.verification import verify_record
     from connections.models import Deletion
-    from connections.services.record.audit_verification import verify_record
-    from connections.services.record.comparison import Differing, compare_all
 
     before, busy, started = memory(), time.process_time(), time.perf_counter()
     report = verify_record()

@@ -155,8 +155,8 @@ def _add_connection(world: Any) -> str:
 def _store_credential(world: Any) -> Any:
     from django.utils import timezone
 
+    from connections.core.secret import Secret
     from connections.models import Credential, KeyPair
-    from connections.secret import Secret
 
     pair = next(iter(world.key_pairs()))
     now = timezone.now()
@@ -179,9 +179,9 @@ def _store_credential(world: Any) -> Any:
 
 def _form(*, credential: Any, connection_id: str) -> dict[str, str]:
     """The review's form of a connection that was just read, filled in."""
-    from connections.actors import command_actor
-    from connections.services.deletions import reviews
-    from connections.services.org_connections import org_connections
+    from connections.access.actor import command_actor
+    from connections.deletions import reviews
+    from connections.inventory import org_connections
 
     org_connections.refresh_credentials(credentials=[credential], actor=command_actor())
     shown = reviews.review(

@@ -72,8 +72,8 @@ def _say(line: str) -> None:
 
 def _pages(cast: Any) -> list[Page]:
     from benchmarks.rows import COMMON_WORD, RARE_WORD
+    from connections.deletions.history import Cursor
     from connections.models import Deletion
-    from connections.services.history.history import Cursor
 
     ordered = Deletion.objects.order_by("-requested_at", "-id")
     oldest_at = Deletion.objects.order_by("requested_at", "id")[0].requested_at

@@ -12,6 +12,8 @@ from django.contrib.auth.models import Group
 from django.db import connection
 from django.utils import timezone
 
+from connections.core.sites import all_sites
+from connections.deletions.history import search_text_of
 from connections.models import (
     AccessKind,
     Attempt,
@@ -21,8 +23,6 @@ from connections.models import (
     Person,
     Role,
 )
-from connections.services.history.history import search_text_of
-from connections.sites import all_sites
 
 YEARS = 5
 # Five rows in a million hold this word, three in ten the other.

@@ -12,7 +12,7 @@ class ConnectionsConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib.auth.signals import user_logged_in
 
-        from connections import checks  # noqa: F401 - registers the system checks
+        from connections.operations import checks  # noqa: F401 - registers the system checks
 
         # No act of ours: the session keeps when its person signed in, however they did.
         user_logged_in.connect(_stamp_sign_in, dispatch_uid="step-up")
@@ -20,6 +20,6 @@ class ConnectionsConfig(AppConfig):
 
 def _stamp_sign_in(**sign_in: Any) -> None:
     # Imported here, since the libraries of passkeys would slow the start of every command.
-    from connections.step_up import stamp_sign_in
+    from connections.web.reauthentication import stamp_sign_in
 
     stamp_sign_in(**sign_in)

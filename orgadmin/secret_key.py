@@ -5,7 +5,11 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from orgadmin.private_files import PrivateFileError, create_private_text_once, read_private_text
+from connections.core.private_files import (
+    PrivateFileError,
+    create_private_text_once,
+    read_private_text,
+)
 
 
 def load_secret_key(*, given: str, named: str, make_at: Path | None) -> str:

@@ -9,9 +9,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 from environs import Env
 
-from connections.sites import parse_extra_sites
-from connections.ticket_patterns import check_ticket_pattern
-from connections.webhook_urls import check_webhook_url
+from connections.core.sites import parse_extra_sites
+from connections.deletions.ticket_patterns import check_ticket_pattern
+from connections.net.urls import check_webhook_url
 from orgadmin.logs import logging_of
 from orgadmin.mailers import mailers_of
 from orgadmin.secret_key import load_secret_key
@@ -85,7 +85,7 @@ CACHES = {
         "OPTIONS": {"MAX_ENTRIES": 100_000},
     }
 }
-SESSION_ENGINE = "connections.sessions"
+SESSION_ENGINE = "connections.models.session_store"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_IDLE = timedelta(minutes=env.int("ORGADMIN_SESSION_IDLE_MINUTES", 60))
 if timedelta(minutes=5) > SESSION_IDLE:
@@ -143,28 +143,28 @@ INSTALLED_APPS = [
     "allauth.mfa",
 ]
 MIDDLEWARE = [
-    "connections.middleware.HealthMiddleware",
+    "connections.web.middleware.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "connections.middleware.HeadersMiddleware",
-    "connections.foreign_text.TurningCharactersMiddleware",
+    "connections.web.middleware.HeadersMiddleware",
+    "connections.web.foreign_text.TurningCharactersMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "connections.sessions.SessionUseMiddleware",
-    "connections.middleware.SignInMiddleware",
+    "connections.models.session_store.SessionUseMiddleware",
+    "connections.web.middleware.SignInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "connections.content_types.CharsetMiddleware",
+    "connections.web.content_types.CharsetMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "connections.middleware.ReadOnlyMiddleware",
-    "connections.middleware.WritableSignInMiddleware",
-    "connections.middleware.SentMiddleware",
-    "connections.accounts.StepUpMiddleware",
-    "connections.middleware.SecondFactorMiddleware",
+    "connections.web.middleware.ReadOnlyMiddleware",
+    "connections.web.middleware.WritableSignInMiddleware",
+    "connections.web.middleware.SentMiddleware",
+    "connections.web.people.accounts.StepUpMiddleware",
+    "connections.web.middleware.SecondFactorMiddleware",
 ]
 ROOT_URLCONF = "orgadmin.urls"
 WSGI_APPLICATION = "orgadmin.wsgi.application"
@@ -178,7 +178,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "connections.context_processors.frame",
+                "connections.web.context.frame",
             ],
             "builtins": ["django.templatetags.static"],
         },
@@ -224,9 +224,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
-    {"NAME": "connections.passwords.ContextWordsValidator"},
+    {"NAME": "connections.people.passwords.ContextWordsValidator"},
 ]
-ACCOUNT_ADAPTER = "connections.accounts.AccountAdapter"
+ACCOUNT_ADAPTER = "connections.web.people.accounts.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
@@ -236,19 +236,19 @@ ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = False
 # Beside allauth's own: five wrong passwords or codes of one person in five minutes, ten of one
 # address in a minute, five mails to reset a password a minute. Whoever is signed in may fail five
-# times in five minutes to prove again who they are: see connections/step_up.py.
+# times in five minutes to prove again who they are: see connections/web/reauthentication.py.
 ACCOUNT_RATE_LIMITS = {
     "use_of_provider": "30/m/ip",
     "use_of_links": "20/m/ip",
     "reauthenticate": "5/5m/user",
 }
-MFA_ADAPTER = "connections.accounts.MFAAdapter"
+MFA_ADAPTER = "connections.web.people.accounts.MFAAdapter"
 MFA_FORMS = {
-    "authenticate": "connections.second_factors.AuthenticateForm",
-    "authenticate_webauthn": "connections.second_factors.AuthenticateKeyForm",
-    "login_webauthn": "connections.second_factors.LoginKeyForm",
-    "add_webauthn": "connections.second_factors.AddKeyForm",
-    "activate_totp": "connections.second_factors.SetUpAppForm",
+    "authenticate": "connections.web.people.second_factors.AuthenticateForm",
+    "authenticate_webauthn": "connections.web.people.second_factors.AuthenticateKeyForm",
+    "login_webauthn": "connections.web.people.second_factors.LoginKeyForm",
+    "add_webauthn": "connections.web.people.second_factors.AddKeyForm",
+    "activate_totp": "connections.web.people.second_factors.SetUpAppForm",
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
@@ -257,7 +257,7 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = IS_LOCAL
 MFA_TOTP_ISSUER = "Org Admin"
 REQUIRE_MFA = env.bool("ORGADMIN_REQUIRE_MFA", not IS_LOCAL)
 
-# An OpenID Connect provider, where one is configured; connections/checks.py says what is missing.
+# An OpenID Connect provider, where one is configured; operations/checks.py says what is missing.
 OIDC_ISSUER = env.str("ORGADMIN_OIDC_ISSUER", "")
 OIDC_CLIENT_ID = env.str("ORGADMIN_OIDC_CLIENT_ID", "")
 OIDC_SECRET_FILE = env.str("ORGADMIN_OIDC_CLIENT_SECRET_FILE", "")
@@ -301,7 +301,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
-CSRF_FAILURE_VIEW = "connections.views.errors.csrf_failure"
+CSRF_FAILURE_VIEW = "connections.web.errors.csrf_failure"
 if not IS_LOCAL:
     SECURE_SSL_REDIRECT = True
     SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
@@ -311,7 +311,7 @@ if not IS_LOCAL:
     CSRF_COOKIE_NAME = "__Host-csrftoken"
     # No SECURE_PROXY_SSL_HEADER, which would believe X-Forwarded-Proto from anybody:
     # orgadmin/web_server.py sets the scheme where one of TRUSTED_PROXIES says so.
-DEFAULT_EXCEPTION_REPORTER_FILTER = "connections.error_reports.HideKeysFilter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "connections.web.error_reports.HideKeysFilter"
 # Preload and includeSubDomains bind a whole domain, which is not this service's to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if not HAS_MAIL:

@@ -6,14 +6,14 @@ from django.http import Http404, HttpRequest
 from django.urls import URLPattern, include, path
 from django.views.generic import RedirectView
 
-from connections.second_factors import (
+from connections.web.people.second_factors import (
     AddKeyView,
     MakeRecoveryCodesView,
     RemoveKeyView,
     SetUpAppView,
     TurnOffAppView,
 )
-from connections.views.routing import View, Visitors, form_page
+from connections.web.routing import View, Visitors, form_page
 
 
 def closed(request: HttpRequest) -> NoReturn:
@@ -63,7 +63,7 @@ urlpatterns = [
     path("accounts/", include("allauth.urls")),
 ]
 
-handler400 = "connections.views.errors.bad_request"
-handler403 = "connections.views.errors.permission_denied"
-handler404 = "connections.views.errors.page_not_found"
-handler500 = "connections.views.errors.server_error"
+handler400 = "connections.web.errors.bad_request"
+handler403 = "connections.web.errors.permission_denied"
+handler404 = "connections.web.errors.page_not_found"
+handler500 = "connections.web.errors.server_error"

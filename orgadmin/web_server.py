@@ -26,8 +26,8 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 
-from orgadmin import serving
-from orgadmin.supervisor import end_with_parent
+from connections.operations import serving
+from connections.operations.supervisor import end_with_parent
 
 logger = logging.getLogger(__name__)
 

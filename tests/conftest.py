@@ -9,11 +9,11 @@ from django.core.cache import cache
 from django.test import Client
 from pytest_django import Settings
 
-from connections.actors import Actor, person_actor
-from connections.key_ring import new_key_ring_text
+from connections.access.actor import Actor, person_actor
+from connections.audit.signing_key import new_signing_key_text
+from connections.core.private_files import create_private_text
+from connections.crypto.key_ring import new_key_ring_text
 from connections.models import Person, Role
-from connections.signing_key import new_signing_key_text
-from orgadmin.private_files import create_private_text
 from sandbox.server import SandboxServer
 from tests.support.append_only import _let_tests_empty_tables
 from tests.support.clock import SettableClock
@@ -63,7 +63,7 @@ def sandbox(bare_sandbox: SandboxServer, settings: Settings) -> SandboxServer:
 def clock(monkeypatch: pytest.MonkeyPatch) -> SettableClock:
     """The database's clock, standing still until `clock.advance(seconds=…)`."""
     settable = SettableClock()
-    monkeypatch.setattr("connections.clock.now", settable.now)
+    monkeypatch.setattr("connections.core.clock.now", settable.now)
     return settable
 
 

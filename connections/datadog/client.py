@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from connections import __version__
-from connections.datadog.answers import Answer, read_answer, read_json, reported_errors
+from connections.core.secret import Secret
 from connections.datadog.errors import (
     Cause,
     DatadogError,
 )
-from connections.datadog.lanes import POOL, Route
 from connections.datadog.listing import ListingReader
 from connections.datadog.payloads import (
     Identity,
@@ -24,8 +23,9 @@ from connections.datadog.payloads import (
     canonical_connection_id,
     parse_identity,
 )
-from connections.datadog.transport import Call, Reply, send
-from connections.secret import Secret
+from connections.datadog.responses import Answer, read_answer, read_json, reported_errors
+from connections.net.http import Call, Reply, send
+from connections.net.lanes import POOL, Route
 
 __all__ = ["Answer", "DatadogClient", "close_connections"]
 

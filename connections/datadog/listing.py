@@ -1,8 +1,8 @@
 """Put the pages of a listing together, and tell whether nothing is missing."""
 
-from connections.datadog.answers import reported_errors
 from connections.datadog.errors import Cause, DatadogError
 from connections.datadog.payloads import Listing, OrgConnection, Page, PayloadError, parse_page
+from connections.datadog.responses import reported_errors
 
 MAX_PAGES = 100
 

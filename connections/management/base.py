@@ -14,10 +14,10 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
 
 from connections import wording
-from connections.encryption import EncryptionError, check_key_ring_opens_everything
-from connections.services.errors import ActError, InvalidInputError, SentError
-from connections.signing_key import SigningKeyError
-from connections.write_errors import means_no_writes
+from connections.audit.signing_key import SigningKeyError
+from connections.core.errors import ActError, InvalidInputError, SentError
+from connections.core.write_errors import means_no_writes
+from connections.crypto.encryption import EncryptionError, check_key_ring_opens_everything
 
 FAILED = 1
 USAGE = 2

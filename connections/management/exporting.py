@@ -6,8 +6,8 @@ from pathlib import Path
 
 from django.core.management.base import CommandError
 
+from connections.audit.exporting import Export, begin_export
 from connections.management.base import FAILED, UNREAD, OrgAdminCommand
-from connections.services.exporting import Export, begin_export
 
 
 class ExportCommand(OrgAdminCommand):

@@ -153,7 +153,7 @@ def carry_over(apps: Any, schema_editor: Any) -> None:
 def rounds_of(events: Iterable[tuple[str, str]]) -> Iterator[tuple[int, int | None, int]]:
     """Of each event: its round, the attempt that it begins, and the round after it.
 
-    The rule is that of connections/evidence/verify.py, which a record is compared by.
+    The rule is that of connections/verifier/verify.py, which a record is compared by.
     """
     number, state = 1, "requested"
     for code, text in events:

@@ -143,7 +143,7 @@ class AuditHead(models.Model):
     origin = models.CharField(max_length=40)
     size = models.BigIntegerField(default=0)
     hash = models.CharField(max_length=64)
-    # The roots of the tree's full subtrees: connections.chain.
+    # The roots of the tree's full subtrees: connections.audit.chain.
     frontier = models.TextField(blank=True)
 
     def __str__(self) -> str:

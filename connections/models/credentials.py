@@ -9,8 +9,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Lower
 
-from connections import encryption
-from connections.secret import Secret
+from connections.core.secret import Secret
+from connections.crypto import encryption
 
 PURPOSE = "credential"
 

@@ -36,7 +36,7 @@ class PersonSession(AbstractBaseSession):
     def get_session_store_class(cls) -> Any:
         """The store that reads and writes it."""
         # The store imports this model.
-        from connections.sessions import SessionStore
+        from connections.models.session_store import SessionStore
 
         return SessionStore
 

@@ -4,10 +4,11 @@ No template and no view decides on such a word by itself. `badge` asks the datab
 `word` looks at the attempts and approvals of the one deletion it is given.
 """
 
+from connections.core.counts import counted
+from connections.core.times import at_words
 from connections.wording.badges import Badge, badge, label_of_outcome, label_of_state
 from connections.wording.broken_glass import GlassWords, glass_words
 from connections.wording.causes import cause_words, unavailable_words
-from connections.wording.counts import counted
 from connections.wording.effects import (
     effect_of_type,
     effect_words,
@@ -32,7 +33,6 @@ from connections.wording.notices import (
 from connections.wording.record import record_badge, record_words
 from connections.wording.sent import SentWords, sent_words
 from connections.wording.steps import Step
-from connections.wording.times import at_words
 from connections.wording.words import Wording, word
 from connections.wording.workers import clock_ahead_words, no_worker_words
 

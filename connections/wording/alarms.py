@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
+from connections.core.times import at_words
 from connections.datadog.errors import Verdict
 from connections.models import Attempt
 from connections.wording.causes import cause_words
-from connections.wording.times import at_words
 
 
 def late_answers(attempts: Iterable[Attempt]) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from connections.core.times import at_words
 from connections.models import Deletion, GlassReview, Policy
-from connections.wording.times import at_words
 
 
 @dataclass(frozen=True, kw_only=True)

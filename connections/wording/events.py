@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from connections.core.times import at_words
 from connections.models import AuditEvent, Deletion, Outcome, State, told
 from connections.wording.badges import label_of_outcome
 from connections.wording.browsers import browser_words
 from connections.wording.causes import cause_words
-from connections.wording.times import at_words
 
 # What says of itself no more than this is shown as it is: “curl/8.14.1”.
 _SHORT_AGENT = 40

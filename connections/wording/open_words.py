@@ -3,16 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from connections import attempt_facts
-from connections.attempt_facts import Sent
+from connections.core.times import at_words
 from connections.datadog.errors import Cause as DatadogCause
 from connections.datadog.errors import Verdict
 from connections.models import Attempt, Cause, Deletion, Policy, State
+from connections.wording import attempt_facts
+from connections.wording.attempt_facts import Sent
 from connections.wording.causes import cause_words
 from connections.wording.effects import names_in_words
 from connections.wording.said import Said, attempt_words, quotes_of
 from connections.wording.steps import Step
-from connections.wording.times import at_words
 
 MOST_TRIES = 5
 

@@ -2,10 +2,10 @@
 
 from datetime import datetime, timedelta
 
-from connections import clock
+from connections.core import clock
+from connections.core.counts import counted
 from connections.models import AuditVerification
 from connections.wording.badges import Badge
-from connections.wording.counts import counted
 
 # It is verified daily; one day may be missed by a restart.
 STALE_AFTER = timedelta(hours=48)

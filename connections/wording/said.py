@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from connections.core.times import at_words
 from connections.models import Attempt
 from connections.wording.causes import cause_words
 from connections.wording.steps import Step
-from connections.wording.times import at_words
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from connections.services.errors import Kept, SentError
+from connections.core.errors import Kept, SentError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-from connections import attempt_facts
-from connections.attempt_facts import Sent
+from connections.core.times import at_words
 from connections.datadog.errors import Cause as DatadogCause
 from connections.datadog.errors import Verdict
 from connections.models import Attempt, Cause, Deletion, Outcome
+from connections.wording import attempt_facts
+from connections.wording.attempt_facts import Sent
 from connections.wording.badges import REFUSED_STATUS
 from connections.wording.causes import cause_words
 from connections.wording.effects import names_in_words
 from connections.wording.said import Said, attempt_words, quotes_of
 from connections.wording.steps import Step
-from connections.wording.times import at_words
 
 
 def say(*, deletion: Deletion, attempts: list[Attempt], seen_by: str) -> Said:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from connections.wording.times import at_words
+from connections.core.times import at_words
 
 
 def no_worker_words(seen_at: datetime | None) -> str:

@@ -15,14 +15,14 @@ import pytest
 from django.db import connection, connections, transaction
 from django.db.utils import load_backend
 
-from connections import chain
-from connections.actors import command_actor, person_actor
+from connections import audit
+from connections.access.actor import command_actor, person_actor
+from connections.audit import chain, checkpoints, events
+from connections.audit.signed_notes import sign
+from connections.audit.signing_key import SigningKey, new_signing_key_text
+from connections.audit.verification import Report, verify_record
+from connections.core.private_files import create_private_text
 from connections.models import AuditEvent, AuditHead, Checkpoint
-from connections.services.record import audit, checkpoints
-from connections.services.record.audit_verification import Report, verify_record
-from connections.signed_notes import sign
-from connections.signing_key import SigningKey, new_signing_key_text
-from orgadmin.private_files import create_private_text
 from tests.support.append_only import TABLES
 from tests.support.people import make_person
 
@@ -109,7 +109,7 @@ class Copy:
             previous=previous.hex(),
             hash=last.hex(),
             at=datetime.fromisoformat(document["at"]),
-            **audit.copied_columns(document),
+            **events.copied_columns(document),
         )
         return last
 

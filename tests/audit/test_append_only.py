@@ -8,12 +8,12 @@ from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
-from connections import chain
-from connections.actors import Actor, command_actor
+from connections import audit
+from connections.access.actor import Actor, command_actor
+from connections.audit import chain, checkpoints, verification, verifications
+from connections.audit.events import Code
+from connections.audit.personal_data import name
 from connections.models import AuditEvent, AuditHead, ErasableValue, Person
-from connections.services.record import audit, audit_verification, checkpoints, verifications
-from connections.services.record.audit import Code
-from connections.services.record.erasable import name
 
 pytestmark = pytest.mark.database
 
@@ -86,7 +86,7 @@ def refuses(statement: str) -> None:
         connection.cursor() as cursor,
     ):
         cursor.execute(statement)
-    assert audit_verification.verify_record().fault is None
+    assert verification.verify_record().fault is None
 
 
 @pytest.mark.parametrize("how", REFUSED)

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from connections import chain
-from connections.signed_notes import NoteError, key_id, parse, sign
-from connections.signing_key import new_signing_key_text, signing_key_of
+from connections.audit import chain
+from connections.audit.signed_notes import NoteError, key_id, parse, sign
+from connections.audit.signing_key import new_signing_key_text, signing_key_of
 
 
 def sha(data: bytes) -> bytes:

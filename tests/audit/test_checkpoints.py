@@ -13,15 +13,16 @@ from django.db import transaction
 from django.test import Client
 from pytest_django import Settings
 
-from connections import clock as database_clock
-from connections.actors import command_actor
+from connections import audit
+from connections.access.actor import command_actor
+from connections.audit import checkpoints, maintenance, signing
+from connections.audit.events import Code
+from connections.audit.maintenance import RecordKeeper
+from connections.audit.signed_notes import parse
+from connections.audit.signing_key import SigningKeyError, load_signing_key, rotation_statement
+from connections.audit.verification import verify_record
+from connections.core import clock as database_clock
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
-from connections.services.record import audit, checkpoints, record_keeping, signing
-from connections.services.record.audit import Code
-from connections.services.record.audit_verification import verify_record
-from connections.services.record.record_keeping import RecordKeeper
-from connections.signed_notes import parse
-from connections.signing_key import SigningKeyError, load_signing_key, rotation_statement
 from tests.flows.support import read
 from tests.support.clock import SettableClock
 
@@ -142,7 +143,7 @@ def test_the_command_rotates_the_key() -> None:
 def test_the_worker_verifies_once_a_day(
     clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_keeping, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(maintenance, "LOOK_EVERY", 0.0)
     act()
     keeper = RecordKeeper()
     for _ in range(3):

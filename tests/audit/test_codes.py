@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from connections import wording
-from connections.actors import command_actor
+from connections import audit, wording
+from connections.access.actor import command_actor
+from connections.audit.events import Code
 from connections.models import AuditEvent, Person
-from connections.services.record import audit
-from connections.services.record.audit import Code
 from tests.flows.support import read
 
 SERVICES = Path(__file__).parents[2] / "connections"

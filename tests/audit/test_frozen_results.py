@@ -13,14 +13,17 @@ from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.test import Client
 
-from connections import clock
-from connections.actors import command_actor, person_actor
-from connections.evidence import verify
+from connections import audit
+from connections.access.actor import command_actor, person_actor
+from connections.audit import comparison
+from connections.audit.rows import Fault
+from connections.audit.verification import verify_record
+from connections.core import clock
+from connections.deletions import comments, reconciliation, sending
+from connections.inventory import contradictions
 from connections.models import Attempt, AuditVerification, Deletion, Person
-from connections.services.deletions import comments, contradictions, reconciliation, sending
-from connections.services.record import audit, comparison, erasure
-from connections.services.record.audit_rows import Fault
-from connections.services.record.audit_verification import verify_record
+from connections.people import erasure
+from connections.verifier import verify
 from sandbox.server import SandboxServer
 from tests.audit.results import ATTEMPT, DELETION, SET_ONCE, words
 from tests.evidence.support import live

@@ -10,11 +10,11 @@ from django.core.management import call_command
 from django.db import OperationalError
 from django.test import Client
 
+from connections import audit
 from connections.models import Deletion, Person
-from connections.services.record import audit
 from tests.flows.support import REASON, Page
-from tests.hardening.test_fuzz import filled, form_for, pages
-from tests.test_access import MATRIX, addresses
+from tests.web.hardening.test_fuzz import filled, form_for, pages
+from tests.web.test_access import MATRIX, addresses
 
 __all__ = ["addresses", "pages"]
 

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from connections.key_ring import new_key_ring_text
+from connections.core.private_files import create_private_text
+from connections.crypto.key_ring import new_key_ring_text
 from connections.trigger_functions import functions_without_search_path
-from orgadmin.private_files import create_private_text
 from tests.support.databases import SharedDatabase, _administer, _url_of
 from tests.support.processes import manage
 

@@ -8,12 +8,13 @@ import pytest
 from django.db import transaction
 from pytest_django import Settings
 
-from connections.actors import command_actor
+from connections import audit
+from connections.access.actor import command_actor
+from connections.audit import checkpoints
+from connections.audit.events import Code
+from connections.audit.signing_key import SigningKeyError, load_signing_key, stage_signing_key
+from connections.audit.verification import verify_record
 from connections.models import AuditEvent, AuditHead, Checkpoint
-from connections.services.record import audit, checkpoints
-from connections.services.record.audit import Code
-from connections.services.record.audit_verification import verify_record
-from connections.signing_key import SigningKeyError, load_signing_key, stage_signing_key
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 

@@ -13,19 +13,20 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import DjangoDbBlocker, Settings
 
-from connections.actors import command_actor
-from connections.models import Person
-from connections.services.record import checkpoints, erasure, verifications
-from connections.services.record.audit_rows import Fault
-from connections.services.record.audit_verification import CannotCheckError, Report
-from connections.signed_notes import sign
-from connections.signing_key import (
+from connections.access.actor import command_actor
+from connections.audit import checkpoints, verifications
+from connections.audit.rows import Fault
+from connections.audit.signed_notes import sign
+from connections.audit.signing_key import (
     SigningKey,
     new_signing_key_text,
     read_signing_key,
     rotation_statement,
     signing_key_of,
 )
+from connections.audit.verification import CannotCheckError, Report
+from connections.models import Person
+from connections.people import erasure
 from tests.audit.copies import EVENTS, ROTATED, SEEN, Copy, build, copied
 from tests.support.databases import _administer, _url_of
 

@@ -6,8 +6,17 @@ from datetime import timedelta
 
 from allauth.mfa.models import Authenticator
 
-from connections import clock
-from connections.actors import WORKER, Actor, command_actor, person_actor
+from connections import audit
+from connections.access.actor import WORKER, Actor, command_actor, person_actor
+from connections.audit import checkpoints, verifications
+from connections.core import clock
+from connections.core.secret import Secret
+from connections.credentials import lifecycle as credential_lifecycle
+from connections.credentials import retirement
+from connections.deletions import approvals, break_glass, reviews
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions.sending import claim
+from connections.inventory import org_connections
 from connections.models import (
     AuditEvent,
     Credential,
@@ -18,16 +27,10 @@ from connections.models import (
     Policy,
     Role,
 )
-from connections.secret import Secret
-from connections.services.credentials import credentials, retirement
-from connections.services.deletions import approvals, break_glass, deletions, reviews
-from connections.services.deletions.sending import claim
-from connections.services.operations import due
-from connections.services.org_connections import org_connections
-from connections.services.people import people
-from connections.services.record import audit, checkpoints, verifications
-from orgadmin import demo_history
-from orgadmin.demo_cast import PASSWORD
+from connections.operations import due
+from connections.people import people
+from orgadmin.demo import history
+from orgadmin.demo.cast import PASSWORD
 from sandbox.demo_world import connection_id_between
 from sandbox.world import World
 from tests.support.second_factors import set_up_app, set_up_recovery_codes
@@ -63,7 +66,7 @@ class _Builder:
         shown = reviews.review(
             actor=self.operator, credential=credential, connection_id=connection_id
         )
-        return deletions.request_deletion(
+        return deletion_lifecycle.request_deletion(
             actor=self.operator,
             credential=credential,
             connection_id=connection_id,
@@ -114,12 +117,12 @@ class _Builder:
     def _sending(self) -> None:
         """A deletion whose process is at it, or was killed."""
         credential = Credential.objects.get(name="Payments EU")
-        credentials.change_policy(
+        credential_lifecycle.change_policy(
             actor=self.administrator, credential=credential, policy=Policy.ONE
         )
         asked = self.ask(sender="Payments EU", source="Data Lake EU", sink="Payments EU")
         credential.refresh_from_db()
-        credentials.change_policy(
+        credential_lifecycle.change_policy(
             actor=self.administrator, credential=credential, policy=Policy.NONE
         )
         approver = person_actor(person=Person.objects.get(username="approver"))
@@ -142,7 +145,7 @@ class _Builder:
         """One that never worked, one that is retired, one that fails since today."""
         manager = person_actor(person=Person.objects.get(username="credentials"))
         site = Credential.objects.get(name="Labs").site
-        credentials.add_credential(
+        credential_lifecycle.add_credential(
             actor=manager,
             name="ML Platform",
             site=site,
@@ -150,7 +153,7 @@ class _Builder:
         )
         org = next(one for one in self.world.orgs.values() if one.name == "Mobile")
         pair = self.world.add_key_pair(org=org)
-        retired = credentials.add_credential(
+        retired = credential_lifecycle.add_credential(
             actor=manager,
             name="Mobile (before the move)",
             site=site,
@@ -222,7 +225,7 @@ class _Builder:
 
 def build(world: World) -> None:
     """Fill the empty database; the sandbox that serves `world` must answer."""
-    demo_history.seed()
+    history.seed()
     builder = _Builder(world)
     builder.deletions()
     builder.credentials()

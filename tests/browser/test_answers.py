@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import expect
 
+from connections.deletions import sending
 from connections.models import Outcome, State
-from connections.services.deletions import sending
 from sandbox import faults
 from sandbox.faults import Fault
 from tests.browser.desk import REASON, Desk

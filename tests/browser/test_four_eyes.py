@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import expect
 
-from connections.actors import person_actor
+from connections.access.actor import person_actor
+from connections.deletions import approvals
 from connections.models import Credential, Deletion, Policy, Role, State
-from connections.services.deletions import approvals
-from connections.views import deletion_watch
+from connections.web.deletions import polling
 from tests.browser.conftest import OpenAs
 from tests.browser.desk import REASON, Desk
 from tests.support.people import make_person
@@ -25,7 +25,7 @@ LISTEN = """() => {
 def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletion_watch, "BACK_OFF", ((timedelta.max, 1),))
+    monkeypatch.setattr(polling, "BACK_OFF", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=Policy.ONE)
     desk.page.goto(desk.review_path)
@@ -56,7 +56,7 @@ def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
 def test_a_page_that_finds_nothing_new_leaves_what_is_typed_alone(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletion_watch, "BACK_OFF", ((timedelta.max, 1),))
+    monkeypatch.setattr(polling, "BACK_OFF", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=Policy.ONE)
     desk.page.goto(desk.review_path)

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from connections.actors import command_actor
-from connections.services.people import people
-from orgadmin.demo_cast import PASSWORD
+from connections.access.actor import command_actor
+from connections.people import people
+from orgadmin.demo.cast import PASSWORD
 from tests.browser.fitness import assert_fit_to_show
 
 

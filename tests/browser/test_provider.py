@@ -7,8 +7,8 @@ from playwright.sync_api import Page, expect
 
 from connections.models import Person
 from tests.browser.fitness import assert_fit_to_show
-from tests.provider.conftest import provider as provider_fixture
-from tests.provider.support import connect
+from tests.people.oidc.conftest import provider as provider_fixture
+from tests.people.oidc.support import connect
 from tests.support.provider import TestProvider
 
 provider = provider_fixture

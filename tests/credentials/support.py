@@ -4,10 +4,10 @@ import uuid
 
 from django.utils import timezone
 
-from connections.actors import Actor, command_actor
+from connections.access.actor import Actor, command_actor
+from connections.core.secret import Secret
+from connections.credentials import lifecycle as credential_lifecycle
 from connections.models import AuditEvent, Credential, Deletion, KeyPair, Policy, State
-from connections.secret import Secret
-from connections.services.credentials import credentials
 from sandbox.entities import KeyPair as SandboxPair
 from sandbox.server import SandboxServer
 from tests.support.sandbox import key_pair_of, org_named
@@ -37,7 +37,7 @@ def added(
     sandbox: SandboxServer, org_name: str, *, name: str = "", actor: Actor | None = None
 ) -> Credential:
     """A credential of an org of the sandbox, added as a command does."""
-    return credentials.add_credential(
+    return credential_lifecycle.add_credential(
         actor=actor or command_actor(),
         name=name,
         site=org_named(sandbox.world, org_name).site.name,

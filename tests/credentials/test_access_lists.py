@@ -8,8 +8,14 @@ from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.test import Client
 
-from connections import failpoints, policies
-from connections.actors import WORKER, Actor, person_actor
+from connections.access import permissions, visibility
+from connections.access.actor import WORKER, Actor, person_actor
+from connections.audit.outbox import Audience, people_told
+from connections.core.errors import BlockedError
+from connections.credentials import access_lists
+from connections.deletions import approvals, failpoints, history, reviews
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions.history import HistoryFilter
 from connections.models import (
     AccessKind,
     AuditEvent,
@@ -22,18 +28,11 @@ from connections.models import (
     Policy,
     State,
 )
-from connections.services import reach
-from connections.services.credentials import credential_access
-from connections.services.deletions import approvals, deletions, reviews
-from connections.services.errors import BlockedError
-from connections.services.history import history
-from connections.services.history.history import HistoryFilter
-from connections.services.notices.notices import Audience, people_told
-from connections.services.operations import due
+from connections.operations import due
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
-from tests.commands.test_delete_org_connection import run
 from tests.flows.support import Desk, read, store_credential
+from tests.management.test_delete_org_connection import run
 from tests.support.clock import SettableClock
 from tests.support.people import make_person
 from tests.support.sandbox import connection_between
@@ -61,7 +60,7 @@ def fresh(person: Person) -> Actor:
 
 
 def allow(credential: Credential, root: Person, **wanted: list[str]) -> None:
-    credential_access.change_access(
+    access_lists.change_access(
         actor=fresh(root),
         credential=credential,
         wanted={kind: wanted.get(kind.value, []) for kind in AccessKind},
@@ -74,7 +73,7 @@ def person(someone: Person) -> str:
 
 def ask(credential: Credential, wanted: UUID, *, actor: Actor) -> Deletion:
     shown = reviews.review(actor=actor, credential=credential, connection_id=wanted)
-    return deletions.request_deletion(
+    return deletion_lifecycle.request_deletion(
         actor=actor,
         credential=credential,
         connection_id=wanted,
@@ -181,7 +180,9 @@ def test_who_left_the_list_while_it_is_read_again_has_nothing_sent(
 
     monkeypatch.setattr(failpoints, "reach", leave)
     with pytest.raises(BlockedError):
-        deletions.execute_deletion(deletion=deletion, actor=fresh(ada), confirmation="Payments US")
+        deletion_lifecycle.execute_deletion(
+            deletion=deletion, actor=fresh(ada), confirmation="Payments US"
+        )
     assert sandbox.world.deletes_received(str(wanted)) == 0
 
 
@@ -225,7 +226,9 @@ def test_an_approval_by_who_left_the_list_counts_no_more(
     )
     allow(credential, root, approve=[person(root)])
     with pytest.raises(BlockedError):
-        deletions.execute_deletion(deletion=deletion, actor=fresh(ada), confirmation="Payments US")
+        deletion_lifecycle.execute_deletion(
+            deletion=deletion, actor=fresh(ada), confirmation="Payments US"
+        )
     assert sandbox.world.deletes_received(str(wanted)) == 0
 
 
@@ -333,7 +336,7 @@ def test_both_ways_to_read_the_history_find_the_same(
     ask(credential, wanted, actor=fresh(ada))
     Desk(client=client_of(ada), credential=hidden, connection=other).delete()
     allow(hidden, root, see=[person(ada)])
-    monkeypatch.setattr(reach, "MOST_PARTS", most_parts)
+    monkeypatch.setattr(visibility, "MOST_PARTS", most_parts)
     for only in (HistoryFilter(), HistoryFilter(org="Payments US"), HistoryFilter(text="x")):
         page = history.history_page(actor=fresh(grace), only=only)
         assert [each.connection_id for each in page.deletions] == [wanted]
@@ -367,7 +370,7 @@ def test_asked_the_other_way_it_is_the_same_people(
     credential: Credential, ada: Person, grace: Person, linus: Person, edith: Person, root: Person
 ) -> None:
     allow(credential, root, see=[person(ada)], approve=["role:Approver"])
-    seen_by = set(policies.people_who_see(credential_id=credential.pk))
+    seen_by = set(permissions.people_who_see(credential_id=credential.pk))
     assert seen_by == {ada, linus, edith, root}
     for someone in (ada, grace, linus, edith, root):
         unseen = Person.objects.get(pk=someone.pk).reach.unseen

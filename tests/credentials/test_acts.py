@@ -5,8 +5,14 @@ from collections.abc import Callable
 import pytest
 from django.core.exceptions import PermissionDenied
 
-from connections.actors import Actor, command_actor
-from connections.encryption import DecryptionError
+from connections.access.actor import Actor, command_actor
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.credentials import lifecycle as credential_lifecycle
+from connections.credentials.lifecycle import RotationRefusedError
+from connections.credentials.retirement import retire_credential
+from connections.credentials.rules import approval_warning
+from connections.crypto.encryption import DecryptionError
+from connections.inventory.inventory import InventoryFilter, take_inventory
 from connections.models import (
     AuditEvent,
     Cause,
@@ -18,12 +24,6 @@ from connections.models import (
     Role,
     State,
 )
-from connections.services.credentials import credentials
-from connections.services.credentials.credential_rules import approval_warning
-from connections.services.credentials.credentials import RotationRefusedError
-from connections.services.credentials.retirement import retire_credential
-from connections.services.errors import ConflictError, InvalidInputError
-from connections.services.org_connections.inventory import InventoryFilter, take_inventory
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.credentials.support import (
@@ -52,7 +52,9 @@ def credential(sandbox: SandboxServer) -> Credential:
 
 
 def test_renaming_is_recorded_with_both_names(credential: Credential) -> None:
-    credentials.rename_credential(actor=command_actor(), credential=credential, name=" Pay  1 ")
+    credential_lifecycle.rename_credential(
+        actor=command_actor(), credential=credential, name=" Pay  1 "
+    )
 
     credential.refresh_from_db()
     assert credential.name == "Pay 1"
@@ -62,7 +64,9 @@ def test_renaming_is_recorded_with_both_names(credential: Credential) -> None:
 
 
 def test_the_case_of_its_own_name_may_change(credential: Credential) -> None:
-    credentials.rename_credential(actor=command_actor(), credential=credential, name="PAYMENTS us")
+    credential_lifecycle.rename_credential(
+        actor=command_actor(), credential=credential, name="PAYMENTS us"
+    )
     credential.refresh_from_db()
     assert credential.name == "PAYMENTS us"
 
@@ -73,15 +77,19 @@ def test_a_name_that_is_taken_empty_or_too_long_is_refused(
 ) -> None:
     added(sandbox, "Group SOC")
     with pytest.raises(InvalidInputError):
-        credentials.rename_credential(actor=command_actor(), credential=credential, name=name)
+        credential_lifecycle.rename_credential(
+            actor=command_actor(), credential=credential, name=name
+        )
 
 
 def test_of_two_who_rename_at_once_the_second_is_told(credential: Credential) -> None:
     seen_by_other = Credential.objects.get()
-    credentials.rename_credential(actor=command_actor(), credential=credential, name="First")
+    credential_lifecycle.rename_credential(
+        actor=command_actor(), credential=credential, name="First"
+    )
 
     with pytest.raises(ConflictError):
-        credentials.rename_credential(
+        credential_lifecycle.rename_credential(
             actor=command_actor(), credential=seen_by_other, name="Second"
         )
     assert Credential.objects.get().name == "First"
@@ -94,7 +102,7 @@ def test_rotating_swaps_in_a_verified_pair_of_the_same_org(
     sandbox: SandboxServer, credential: Credential, margaret: Person, actor_for: ActorFor
 ) -> None:
     before, pair = credential.fingerprint, second_pair(sandbox, "Payments US")
-    rotated = credentials.rotate_credential(
+    rotated = credential_lifecycle.rotate_credential(
         actor=actor_for(margaret), credential=credential, keys=keys_of(pair)
     )
 
@@ -115,7 +123,7 @@ def test_a_pair_of_another_org_is_refused_loudly_and_nothing_changes(
     before = stored_values(credential)
     pair = key_pair_of(sandbox.world, "Group SOC")
     with pytest.raises(RotationRefusedError, match=r"another org: Group SOC.* stays in use"):
-        credentials.rotate_credential(
+        credential_lifecycle.rotate_credential(
             actor=command_actor(), credential=credential, keys=keys_of(pair)
         )
 
@@ -127,7 +135,7 @@ def test_a_pair_of_another_org_is_refused_loudly_and_nothing_changes(
 def test_a_pair_that_datadog_refuses_is_not_swapped_in(credential: Credential) -> None:
     before = stored_values(credential)
     with pytest.raises(RotationRefusedError) as refused:
-        credentials.rotate_credential(
+        credential_lifecycle.rotate_credential(
             actor=command_actor(), credential=credential, keys=pasted("canary0" * 5)
         )
 
@@ -143,7 +151,7 @@ def test_a_pair_that_cannot_list_does_not_replace_one_that_can(
     pair = second_pair(sandbox, "Payments US")
     sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
     with pytest.raises(RotationRefusedError, match="refuses to list"):
-        credentials.rotate_credential(
+        credential_lifecycle.rotate_credential(
             actor=command_actor(), credential=credential, keys=keys_of(pair)
         )
 
@@ -154,7 +162,7 @@ def test_a_pair_that_cannot_list_replaces_one_that_could_not_either(
     sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
     credential = added(sandbox, "Payments US")
     pair = second_pair(sandbox, "Payments US")
-    rotated = credentials.rotate_credential(
+    rotated = credential_lifecycle.rotate_credential(
         actor=command_actor(), credential=credential, keys=keys_of(pair)
     )
 
@@ -164,10 +172,10 @@ def test_a_pair_that_cannot_list_replaces_one_that_could_not_either(
 
 def test_a_first_pair_that_was_wrong_is_mended_by_rotating(sandbox: SandboxServer) -> None:
     site = key_pair_of(sandbox.world, "Payments US").org.site.name
-    credential = credentials.add_credential(
+    credential = credential_lifecycle.add_credential(
         actor=command_actor(), name="Pay", site=site, keys=pasted("0" * 32)
     )
-    rotated = credentials.rotate_credential(
+    rotated = credential_lifecycle.rotate_credential(
         actor=command_actor(),
         credential=credential,
         keys=keys_of(key_pair_of(sandbox.world, "Payments US")),
@@ -180,7 +188,7 @@ def test_the_pair_that_is_stored_is_no_rotation(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     with pytest.raises(InvalidInputError, match="stored now"):
-        credentials.rotate_credential(
+        credential_lifecycle.rotate_credential(
             actor=command_actor(),
             credential=credential,
             keys=keys_of(key_pair_of(sandbox.world, "Payments US")),
@@ -192,7 +200,7 @@ def test_a_pair_of_another_credential_is_refused_by_its_name(
 ) -> None:
     added(sandbox, "Group SOC")
     with pytest.raises(InvalidInputError, match="“Group SOC”"):
-        credentials.rotate_credential(
+        credential_lifecycle.rotate_credential(
             actor=command_actor(),
             credential=credential,
             keys=keys_of(key_pair_of(sandbox.world, "Group SOC")),
@@ -204,7 +212,7 @@ def test_rotating_is_allowed_while_a_deletion_is_sending(
 ) -> None:
     deletion = deletion_of(credential, State.SENDING)
     before = credential.fingerprint
-    credentials.rotate_credential(
+    credential_lifecycle.rotate_credential(
         actor=command_actor(),
         credential=credential,
         keys=keys_of(second_pair(sandbox, "Payments US")),
@@ -219,10 +227,12 @@ def test_of_two_who_rotate_at_once_the_second_changes_nothing(
 ) -> None:
     seen_by_other = Credential.objects.get()
     first = second_pair(sandbox, "Payments US")
-    credentials.rotate_credential(actor=command_actor(), credential=credential, keys=keys_of(first))
+    credential_lifecycle.rotate_credential(
+        actor=command_actor(), credential=credential, keys=keys_of(first)
+    )
 
     with pytest.raises(ConflictError, match="is not stored"):
-        credentials.rotate_credential(
+        credential_lifecycle.rotate_credential(
             actor=command_actor(),
             credential=seen_by_other,
             keys=keys_of(second_pair(sandbox, "Payments US")),
@@ -235,7 +245,7 @@ def test_a_verification_of_keys_that_were_rotated_meanwhile_is_dropped(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     seen_by_other = Credential.objects.get()
-    credentials.rotate_credential(
+    credential_lifecycle.rotate_credential(
         actor=command_actor(),
         credential=credential,
         keys=keys_of(second_pair(sandbox, "Payments US")),
@@ -243,7 +253,7 @@ def test_a_verification_of_keys_that_were_rotated_meanwhile_is_dropped(
     sandbox.world.revoke(key_pair_of(sandbox.world, "Payments US"))
 
     with pytest.raises(ConflictError, match="Verify it again"):
-        credentials.verify_credential(actor=command_actor(), credential=seen_by_other)
+        credential_lifecycle.verify_credential(actor=command_actor(), credential=seen_by_other)
     assert Credential.objects.get().is_verified
 
 
@@ -253,7 +263,9 @@ def test_a_verification_of_keys_that_were_rotated_meanwhile_is_dropped(
 def test_an_administrator_changes_the_policy_and_it_is_recorded(
     credential: Credential, root: Person, actor_for: ActorFor
 ) -> None:
-    credentials.change_policy(actor=actor_for(root), credential=credential, policy=Policy.TWO)
+    credential_lifecycle.change_policy(
+        actor=actor_for(root), credential=credential, policy=Policy.TWO
+    )
 
     assert Credential.objects.get().policy == Policy.TWO
     event = last_event()
@@ -265,7 +277,9 @@ def test_the_same_policy_again_is_no_event(
     credential: Credential, root: Person, actor_for: ActorFor
 ) -> None:
     before = codes()
-    credentials.change_policy(actor=actor_for(root), credential=credential, policy=Policy.NONE)
+    credential_lifecycle.change_policy(
+        actor=actor_for(root), credential=credential, policy=Policy.NONE
+    )
     assert codes() == before
 
 
@@ -381,14 +395,14 @@ def test_nothing_more_can_be_done_with_a_retired_one(credential: Credential, act
     retired = retire(credential)
     actor = command_actor()
     acts: dict[str, Callable[[], object]] = {
-        "verify": lambda: credentials.verify_credential(actor=actor, credential=retired),
-        "rename": lambda: credentials.rename_credential(
+        "verify": lambda: credential_lifecycle.verify_credential(actor=actor, credential=retired),
+        "rename": lambda: credential_lifecycle.rename_credential(
             actor=actor, credential=retired, name="Another"
         ),
-        "rotate": lambda: credentials.rotate_credential(
+        "rotate": lambda: credential_lifecycle.rotate_credential(
             actor=actor, credential=retired, keys=pasted("0" * 32)
         ),
-        "policy": lambda: credentials.change_policy(
+        "policy": lambda: credential_lifecycle.change_policy(
             actor=actor, credential=retired, policy=Policy.ONE
         ),
         "retire": lambda: retire(retired, retired.name),
@@ -413,7 +427,7 @@ def test_a_rotation_that_began_before_retiring_stores_no_keys(
     retire(credential)
 
     with pytest.raises(ConflictError):
-        credentials.rotate_credential(
+        credential_lifecycle.rotate_credential(
             actor=command_actor(),
             credential=seen_by_other,
             keys=keys_of(second_pair(sandbox, "Payments US")),
@@ -437,14 +451,16 @@ def test_others_may_only_look(
     actor = actor_for(request.getfixturevalue(who))
     before = stored_values(credential), codes(), len(sandbox.world.requests())
     acts: dict[str, Callable[[], object]] = {
-        "verify": lambda: credentials.verify_credential(actor=actor, credential=credential),
-        "rename": lambda: credentials.rename_credential(
+        "verify": lambda: credential_lifecycle.verify_credential(
+            actor=actor, credential=credential
+        ),
+        "rename": lambda: credential_lifecycle.rename_credential(
             actor=actor, credential=credential, name="Another"
         ),
-        "rotate": lambda: credentials.rotate_credential(
+        "rotate": lambda: credential_lifecycle.rotate_credential(
             actor=actor, credential=credential, keys=pasted("0" * 32)
         ),
-        "policy": lambda: credentials.change_policy(
+        "policy": lambda: credential_lifecycle.change_policy(
             actor=actor, credential=credential, policy=Policy.ONE
         ),
         "retire": lambda: retire_credential(
@@ -460,6 +476,6 @@ def test_a_credential_manager_may_not_change_the_policy(
     credential: Credential, margaret: Person, actor_for: ActorFor
 ) -> None:
     with pytest.raises(PermissionDenied):
-        credentials.change_policy(
+        credential_lifecycle.change_policy(
             actor=actor_for(margaret), credential=credential, policy=Policy.ONE
         )

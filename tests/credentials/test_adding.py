@@ -9,11 +9,12 @@ from django.core.exceptions import PermissionDenied
 from django.db import connection
 from pytest_django import Settings
 
-from connections.actors import Actor, command_actor
+from connections.access.actor import Actor, command_actor
+from connections.core.errors import InvalidInputError
+from connections.credentials import key_checks
+from connections.credentials import lifecycle as credential_lifecycle
+from connections.credentials.rules import cleaned_keys
 from connections.models import Credential, OrgConnectionSnapshot, Person, Policy
-from connections.services.credentials import credentials, verification
-from connections.services.credentials.credential_rules import cleaned_keys
-from connections.services.errors import InvalidInputError
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, codes, keys_of, pasted, rungs
 from tests.support.key_rings import told_by
@@ -65,7 +66,7 @@ def test_the_orgs_own_name_is_made_unique(sandbox: SandboxServer) -> None:
 
 
 def test_a_pair_that_fails_is_kept_and_says_why(sandbox: SandboxServer) -> None:
-    credential = credentials.add_credential(
+    credential = credential_lifecycle.add_credential(
         actor=command_actor(), name="", site=US, keys=pasted("0123456789abcdef0123456789abcdef")
     )
 
@@ -79,7 +80,7 @@ def test_a_pair_that_fails_is_kept_and_says_why(sandbox: SandboxServer) -> None:
 
 
 def test_keys_of_another_site_are_sent_to_the_chosen_site_alone(sandbox: SandboxServer) -> None:
-    credential = credentials.add_credential(
+    credential = credential_lifecycle.add_credential(
         actor=command_actor(),
         name="",
         site=EU,
@@ -94,7 +95,7 @@ def test_keys_of_another_site_are_sent_to_the_chosen_site_alone(sandbox: Sandbox
 
 def test_white_space_around_a_key_is_dropped(sandbox: SandboxServer) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
-    credential = credentials.add_credential(
+    credential = credential_lifecycle.add_credential(
         actor=command_actor(),
         name="",
         site=US,
@@ -127,7 +128,7 @@ def test_a_key_that_no_key_can_be_is_refused_without_repeating_it(
 ) -> None:
     keys = pasted(text) if field == "api_key" else pasted("a" * 32, text)
     with pytest.raises(InvalidInputError) as refused:
-        credentials.add_credential(actor=command_actor(), name="", site=US, keys=keys)
+        credential_lifecycle.add_credential(actor=command_actor(), name="", site=US, keys=keys)
 
     assert list(refused.value.fields) == [field]
     assert "canary" not in told_by(refused.value, leave_out=__file__)
@@ -167,7 +168,7 @@ def test_a_name_that_cannot_be_shown_is_refused(sandbox: SandboxServer, name: st
 def test_a_host_is_never_made_from_a_typed_site(sandbox: SandboxServer) -> None:
     keys = keys_of(key_pair_of(sandbox.world, "Payments US"))
     with pytest.raises(InvalidInputError) as refused:
-        credentials.add_credential(
+        credential_lifecycle.add_credential(
             actor=command_actor(), name="", site="evil.example.com", keys=keys
         )
     assert list(refused.value.fields) == ["site"]
@@ -196,7 +197,7 @@ def test_only_credential_managers_add(
 def test_an_org_whose_name_cannot_be_read_leaves_the_first_name(sandbox: SandboxServer) -> None:
     org = sandbox.world.add_org(name="\u202e\u200b", site=US)
     pair = sandbox.world.add_key_pair(org=org)
-    credential = credentials.add_credential(
+    credential = credential_lifecycle.add_credential(
         actor=command_actor(), name="", site=US, keys=keys_of(pair)
     )
 
@@ -208,12 +209,12 @@ def test_datadog_is_asked_outside_any_transaction(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside: list[bool] = []
-    really = verification.ask_all
+    really = key_checks.ask_all
 
     def ask_all(*args: Any) -> Any:
         inside.append(connection.in_atomic_block)
         return really(*args)
 
-    monkeypatch.setattr(verification, "ask_all", ask_all)
+    monkeypatch.setattr(key_checks, "ask_all", ask_all)
     added(sandbox, "Payments US")
     assert inside == [False]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
+from connections.core.errors import UnavailableError
+from connections.credentials import lifecycle as credential_lifecycle
 from connections.models import AuditEvent, Credential, Listing, OrgConnectionSnapshot
-from connections.services.credentials import credentials
-from connections.services.errors import UnavailableError
 from sandbox import faults
 from sandbox.entities import READ, WRITE
 from sandbox.faults import Fault
@@ -81,7 +81,9 @@ def test_a_listing_that_fails_still_pins_the_org(sandbox: SandboxServer) -> None
 def test_an_unreachable_site_says_nothing_about_the_keys(sandbox: SandboxServer) -> None:
     pair = keys_of(key_pair_of(sandbox.world, "Payments US"))
     sandbox.stop()
-    credential = credentials.add_credential(actor=command_actor(), name="", site=US, keys=pair)
+    credential = credential_lifecycle.add_credential(
+        actor=command_actor(), name="", site=US, keys=pair
+    )
 
     assert credential.verification_cause == "connection_refused"
     assert "says nothing about the keys" in credential.verification[0]["words"]
@@ -99,7 +101,7 @@ def test_the_role_is_told_and_write_scope_never_claimed(
 ) -> None:
     org = org_named(sandbox.world, "Payments US")
     pair = sandbox.world.add_key_pair(org=org, permissions=permissions)
-    credential = credentials.add_credential(
+    credential = credential_lifecycle.add_credential(
         actor=command_actor(), name="", site=US, keys=keys_of(pair)
     )
 
@@ -111,7 +113,7 @@ def test_the_role_is_told_and_write_scope_never_claimed(
 def test_a_pair_without_read_permission_is_not_verified(sandbox: SandboxServer) -> None:
     org = org_named(sandbox.world, "Payments US")
     pair = sandbox.world.add_key_pair(org=org, permissions=())
-    credential = credentials.add_credential(
+    credential = credential_lifecycle.add_credential(
         actor=command_actor(), name="", site=US, keys=keys_of(pair)
     )
 
@@ -126,7 +128,9 @@ def test_a_pair_that_answers_for_another_org_is_not_verified_and_shows_nothing(
     sandbox.world.set_fault(fault=faults.ANOTHER_ORG, operation="current_user")
     sandbox.world.set_fault(fault=faults.ANOTHER_ORG, operation="list")
     before = set(OrgConnectionSnapshot.objects.values_list("pk", flat=True))
-    credential = credentials.verify_credential(actor=command_actor(), credential=credential)
+    credential = credential_lifecycle.verify_credential(
+        actor=command_actor(), credential=credential
+    )
 
     assert credential.verification_cause == "another_org"
     assert credential.org_id == org_named(sandbox.world, "Payments US").id
@@ -142,7 +146,7 @@ def test_verifying_again_refreshes_the_inventory(sandbox: SandboxServer) -> None
         source_org=org_named(sandbox.world, "Payments US"),
         sink_org=sandbox.world.add_org(name="New", site=US),
     )
-    credentials.verify_credential(actor=command_actor(), credential=credential)
+    credential_lifecycle.verify_credential(actor=command_actor(), credential=credential)
 
     assert credential.snapshots.filter(is_current=True).count() == 3
 
@@ -151,7 +155,9 @@ def test_a_verification_that_succeeds_clears_the_last_error(sandbox: SandboxServ
     sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="validate")
     credential = added(sandbox, "Payments US")
     sandbox.world.clear_faults()
-    credential = credentials.verify_credential(actor=command_actor(), credential=credential)
+    credential = credential_lifecycle.verify_credential(
+        actor=command_actor(), credential=credential
+    )
 
     assert credential.is_verified
     assert credential.last_error is None
@@ -166,7 +172,9 @@ def test_keys_that_cannot_be_decrypted_are_a_rung_and_nothing_is_asked(
     Credential.objects.filter(pk=credential.pk).update(api_key_envelope=other.api_key_envelope)
     asked = len(sandbox.world.requests())
     credential.refresh_from_db()
-    credential = credentials.verify_credential(actor=command_actor(), credential=credential)
+    credential = credential_lifecycle.verify_credential(
+        actor=command_actor(), credential=credential
+    )
 
     assert rungs(credential)["stored"] is False
     assert credential.verification_cause == "not_opened"
@@ -176,7 +184,7 @@ def test_keys_that_cannot_be_decrypted_are_a_rung_and_nothing_is_asked(
 def test_many_are_verified_and_one_failure_hides_nothing(sandbox: SandboxServer) -> None:
     stored = [added(sandbox, name) for name in ("Payments US", "Group SOC", "Labs EU")]
     sandbox.world.revoke(key_pair_of(sandbox.world, "Group SOC"))
-    verified = credentials.verify_credentials(actor=command_actor(), credentials=stored)
+    verified = credential_lifecycle.verify_credentials(actor=command_actor(), credentials=stored)
 
     assert [one.is_verified for one in verified] == [True, False, True]
 
@@ -188,4 +196,4 @@ def test_a_credential_whose_site_is_gone_says_so(
     settings.EXTRA_SITES = {}  # type: ignore[attr-defined]
 
     with pytest.raises(UnavailableError, match=US):
-        credentials.verify_credential(actor=command_actor(), credential=credential)
+        credential_lifecycle.verify_credential(actor=command_actor(), credential=credential)

@@ -8,12 +8,12 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
+from connections.core.errors import ActError
+from connections.credentials import lifecycle as credential_lifecycle
+from connections.credentials.retirement import retire_credential
+from connections.deletions import sending
 from connections.models import Credential, Deletion, State
-from connections.services.credentials import credentials
-from connections.services.credentials.retirement import retire_credential
-from connections.services.deletions import sending
-from connections.services.errors import ActError
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, codes, deletion_of, keys_of, second_pair
 
@@ -55,7 +55,7 @@ def test_two_rotations_at_once_leave_one_new_pair(sandbox: SandboxServer) -> Non
     seen = [Credential.objects.get(), Credential.objects.get()]
 
     def rotate(number: int) -> None:
-        credentials.rotate_credential(
+        credential_lifecycle.rotate_credential(
             actor=command_actor(), credential=seen[number], keys=keys_of(pairs[number])
         )
 
@@ -71,7 +71,7 @@ def test_two_renames_to_one_name_leave_one(sandbox: SandboxServer) -> None:
     stored = [added(sandbox, "Payments US"), added(sandbox, "Group SOC")]
 
     def rename(number: int) -> None:
-        credentials.rename_credential(
+        credential_lifecycle.rename_credential(
             actor=command_actor(), credential=stored[number], name="The one"
         )
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
+from connections.credentials import lifecycle as credential_lifecycle
 from connections.datadog.client import close_connections
-from connections.services.credentials import credentials
-from connections.services.org_connections import readings
+from connections.inventory import sync
 from tests.credentials.intercept import Interceptor
 from tests.credentials.support import pasted
 
@@ -44,10 +44,10 @@ def datadog(tmp_path: Path, settings: Settings) -> Iterator[Interceptor]:
 def test_every_request_goes_to_the_sites_own_host_with_its_headers(
     datadog: Interceptor, site: str
 ) -> None:
-    credential = credentials.add_credential(
+    credential = credential_lifecycle.add_credential(
         actor=command_actor(), name="", site=site, keys=pasted(API_KEY, APPLICATION_KEY)
     )
-    client = readings.open_client(credential=credential)
+    client = sync.open_client(credential=credential)
     client.delete_org_connection(connection_id=CONNECTION_ID)
 
     assert credential.is_verified

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TypedDict
 
-from connections.secret import Secret
+from connections.core.secret import Secret
 
 API_KEY = "canary0api0key0" + "a1" * 9
 APPLICATION_KEY = "canary0application0key0" + "b2" * 9

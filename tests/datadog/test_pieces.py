@@ -6,7 +6,7 @@ import pytest
 
 from connections.datadog.errors import Cause, Verdict, cause_of_status, verdict_of_status
 from connections.datadog.payloads import canonical_connection_id, error_texts
-from connections.datadog.resolver import Address, resolve
+from connections.net.resolver import Address, resolve
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from connections.datadog import lanes
+from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
 from connections.datadog.errors import Cause, Verdict
-from connections.secret import Secret
+from connections.net import lanes
 from tests.datadog.servers import (
     API_KEY,
     APPLICATION_KEY,

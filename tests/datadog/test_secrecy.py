@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from connections.datadog import lanes
+from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
 from connections.datadog.errors import DatadogError
-from connections.secret import Secret
+from connections.net import lanes
 from tests.datadog.servers import (
     API_KEY,
     APPLICATION_KEY,

@@ -5,9 +5,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connections.actors import person_actor
+from connections.access.actor import person_actor
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions import reviews
 from connections.models import Credential, Deletion, Person
-from connections.services.deletions import deletions, reviews
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
@@ -35,7 +36,7 @@ def ask(ada: Person, credential: Credential, sandbox: SandboxServer) -> Ask:
             sandbox.world.set_fault(fault=fault, connection_id=str(wanted), method="DELETE")
         actor = person_actor(person=ada)
         shown = reviews.review(actor=actor, credential=credential, connection_id=wanted)
-        return deletions.request_deletion(
+        return deletion_lifecycle.request_deletion(
             actor=actor,
             credential=credential,
             connection_id=wanted,

@@ -5,7 +5,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connections.actors import WORKER, Actor, person_actor
+from connections.access.actor import WORKER, Actor, person_actor
+from connections.core.errors import BlockedError, ConflictError, InvalidInputError
+from connections.credentials import retirement
+from connections.deletions import approvals, reconciliation, reviews, sending, states
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions.states import Next
+from connections.inventory import org_connections, sync
 from connections.models import (
     Attempt,
     Credential,
@@ -16,18 +22,6 @@ from connections.models import (
     Role,
     State,
 )
-from connections.services.credentials import retirement
-from connections.services.deletions import (
-    approvals,
-    deletions,
-    reconciliation,
-    reviews,
-    sending,
-    transitions,
-)
-from connections.services.deletions.transitions import Next
-from connections.services.errors import BlockedError, ConflictError, InvalidInputError
-from connections.services.org_connections import org_connections, readings
 from sandbox.faults import ANSWERS_200_WITHOUT_DELETING, ANSWERS_404
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
@@ -43,7 +37,7 @@ def asked(
     *, actor: Actor, credential: Credential, connection_id: UUID, reason: str = "x"
 ) -> Deletion:
     shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
-    return deletions.request_deletion(
+    return deletion_lifecycle.request_deletion(
         actor=actor,
         credential=credential,
         connection_id=connection_id,
@@ -74,7 +68,7 @@ def approved(ada: Person, linus: Person, credential: Credential, wanted: UUID) -
 
 
 def confirmed(deletion: Deletion, person: Person, *, without_reading: bool = False) -> Deletion:
-    return deletions.execute_deletion(
+    return deletion_lifecycle.execute_deletion(
         deletion=deletion,
         actor=person_actor(person=person),
         confirmation="Payments US",
@@ -95,16 +89,14 @@ def test_a_reading_cannot_be_skipped_at_will(
 def test_a_right_lost_while_it_is_read_again_sends_nothing(
     approved: Deletion, ada: Person, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch: Callable[..., object] = readings.fetch
+    fetch: Callable[..., object] = sync.fetch
 
     def fetch_and_lose_the_right(**arguments: object) -> object:
         fetched = fetch(**arguments)
         ada.groups.clear()
         return fetched
 
-    monkeypatch.setattr(
-        "connections.services.org_connections.readings.fetch", fetch_and_lose_the_right
-    )
+    monkeypatch.setattr("connections.inventory.sync.fetch", fetch_and_lose_the_right)
     with pytest.raises(BlockedError):
         confirmed(approved, ada)
     assert not Attempt.objects.exists()
@@ -123,7 +115,7 @@ def test_of_two_confirmations_at_once_one_passes(
 def test_nothing_leaves_settled(ask: Ask) -> None:
     deletion = ask()
     assert deletion.outcome == Outcome.DELETED
-    assert not transitions.move(
+    assert not states.move(
         deletion=deletion,
         actor=WORKER,
         to=Next(state=State.SETTLED, outcome=Outcome.REFUSED),
@@ -236,7 +228,7 @@ def test_a_reason_that_nobody_could_read_is_none(
 def test_a_look_that_fails_after_sending_does_not_say_that_nothing_was_sent(
     ask: Ask, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent = "connections.services.deletions.sending._send"
+    sent = "connections.deletions.sending._send"
     send: Callable[..., object] = sending._send
 
     def send_and_lose_the_ring(**arguments: object) -> object:

@@ -5,15 +5,15 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from connections.actors import command_actor, person_actor
+from connections import audit
+from connections.access.actor import command_actor, person_actor
+from connections.deletions import comments, history
+from connections.deletions.history import HistoryFilter
 from connections.models import AuditEvent, Deletion, Outcome, Person
-from connections.services.deletions import comments
-from connections.services.history import history
-from connections.services.history.history import HistoryFilter
-from connections.services.record import audit, erasure
-from connections.views import limits
+from connections.people import erasure
+from connections.web import rate_limits
+from tests.deletions.history.conftest import Make, credential, make
 from tests.flows.support import HTMX, post_htmx, read
-from tests.history.conftest import Make, credential, make
 
 __all__ = ["credential", "make"]
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
@@ -107,7 +107,7 @@ def test_too_many_in_a_minute_are_refused_and_kept_in_the_form(
     headers: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "_present_minute", lambda: 1)
+    monkeypatch.setattr(rate_limits, "_present_minute", lambda: 1)
     client, url = client_of(edith), f"/deletions/{deletion.pk}/comment/"
     for number in range(30):
         assert client.post(url, {"text": f"No. {number}"}).status_code == 303

@@ -2,10 +2,10 @@
 
 import pytest
 
-from connections.actors import WORKER
+from connections import audit
+from connections.access.actor import WORKER
 from connections.models import Credential, Deletion, Outcome, Person, State
-from connections.services.operations import due
-from connections.services.record import audit
+from connections.operations import due
 from sandbox.faults import (
     ANSWERS_200_WITHOUT_DELETING,
     CUT_AFTER_READING,
@@ -138,7 +138,7 @@ def test_a_claim_without_an_answer_is_unknown_after_60_s(
     def die(**_: object) -> None:
         raise KilledError
 
-    monkeypatch.setattr("connections.services.deletions.sending._send", die)
+    monkeypatch.setattr("connections.deletions.sending._send", die)
     with pytest.raises(KilledError):
         ask()
     deletion = Deletion.objects.get()

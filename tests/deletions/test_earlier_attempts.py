@@ -10,10 +10,14 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from connections import wording
-from connections.actors import WORKER, Actor, person_actor
+from connections import audit, wording
+from connections.access.actor import WORKER, Actor, person_actor
+from connections.core.errors import ActError
 from connections.datadog.client import Answer
-from connections.evidence import verify
+from connections.deletions import answers, looks, reconciliation, rereading, reviews, sending
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions.export import deletion_row
+from connections.inventory import protections
 from connections.models import (
     Attempt,
     Credential,
@@ -24,21 +28,9 @@ from connections.models import (
     State,
     with_values,
 )
-from connections.services.deletions import (
-    answers,
-    deletions,
-    looks,
-    reconciliation,
-    rereading,
-    reviews,
-    sending,
-)
-from connections.services.errors import ActError
-from connections.services.history.deletion_rows import deletion_row
-from connections.services.notices import messages
-from connections.services.operations import due
-from connections.services.org_connections import protections
-from connections.services.record import audit
+from connections.notifications import messages
+from connections.operations import due
+from connections.verifier import verify
 from sandbox.faults import (
     ANSWERS_200_WITHOUT_DELETING,
     ANSWERS_404,
@@ -51,7 +43,7 @@ from tests.deletions.conftest import Ask
 from tests.faults.lies.conftest import Watch, watch
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
-from tests.test_attempt_facts import CLAIMS_NOTHING_DELETED, CLAIMS_NOTHING_SENT
+from tests.wording.test_attempt_facts import CLAIMS_NOTHING_DELETED, CLAIMS_NOTHING_SENT
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
@@ -131,7 +123,7 @@ def confirm(deletion: Deletion, person: Person) -> None:
     """The person confirms once more; a refusal is as good as an answer."""
     text = reviews.confirmation_text(deletion)
     try:
-        deletions.execute_deletion(
+        deletion_lifecycle.execute_deletion(
             deletion=deletion, actor=person_actor(person=person), confirmation=text
         )
     except ActError:

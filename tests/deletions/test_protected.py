@@ -10,8 +10,11 @@ from django.core.exceptions import PermissionDenied
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, connection, transaction
 
-from connections import failpoints
-from connections.actors import WORKER, Actor, command_actor, person_actor
+from connections.access.actor import WORKER, Actor, command_actor, person_actor
+from connections.core.errors import BlockedError, ConflictError, InvalidInputError
+from connections.deletions import approvals, failpoints, reviews, sending
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.inventory import org_connections, protections
 from connections.models import (
     Attempt,
     AuditEvent,
@@ -26,11 +29,8 @@ from connections.models import (
     Role,
     State,
 )
-from connections.services.deletions import approvals, deletions, reviews, sending
-from connections.services.errors import BlockedError, ConflictError, InvalidInputError
-from connections.services.operations import due
-from connections.services.org_connections import org_connections, protections
-from connections.services.record.erasure import erase_person
+from connections.operations import due
+from connections.people.erasure import erase_person
 from sandbox.faults import CUT_AFTER_READING, rate_limited
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
@@ -61,7 +61,7 @@ def lift(protection: Protection, person: Person) -> ProtectionLifting:
 
 def asked(*, actor: Actor, credential: Credential, key: OrgConnectionKey) -> Deletion:
     shown = reviews.review(actor=actor, credential=credential, connection_id=key.connection_id)
-    return deletions.request_deletion(
+    return deletion_lifecycle.request_deletion(
         actor=actor,
         credential=credential,
         connection_id=key.connection_id,
@@ -84,7 +84,7 @@ def approved(ada: Person, linus: Person, credential: Credential, key: OrgConnect
 
 
 def confirmed(deletion: Deletion, person: Person) -> Deletion:
-    return deletions.execute_deletion(
+    return deletion_lifecycle.execute_deletion(
         deletion=deletion, actor=person_actor(person=person), confirmation="Payments US"
     )
 

@@ -6,7 +6,11 @@ from uuid import uuid4
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from connections.actors import WORKER, person_actor
+from connections import audit
+from connections.access.actor import WORKER, person_actor
+from connections.core.errors import BlockedError
+from connections.deletions import reconciliation, sending
+from connections.inventory import org_connections
 from connections.models import (
     Attempt,
     AuditEvent,
@@ -16,10 +20,6 @@ from connections.models import (
     Person,
     State,
 )
-from connections.services.deletions import reconciliation, sending
-from connections.services.errors import BlockedError
-from connections.services.org_connections import org_connections
-from connections.services.record import audit
 from sandbox.faults import (
     ANSWERS_404,
     CUT_AFTER_READING,
@@ -47,7 +47,7 @@ def test_the_attempt_and_its_event_are_committed_before_the_request_leaves(
         assert attempt.deletion.state == State.SENDING
         return send(**arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("connections.services.deletions.sending._send", spy)
+    monkeypatch.setattr("connections.deletions.sending._send", spy)
     ask()
     [(verdict, codes)] = seen
     assert verdict == ""
@@ -64,7 +64,7 @@ def test_no_transaction_is_open_while_datadog_answers(
         depths.append(len(connection.savepoint_ids))
         return send(**arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("connections.services.deletions.sending._send", spy)
+    monkeypatch.setattr("connections.deletions.sending._send", spy)
     before = len(connection.savepoint_ids)
     ask()
     assert depths == [before]
@@ -74,7 +74,7 @@ def test_no_event_no_effect(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise IntegrityError("the record cannot be written")
 
-    monkeypatch.setattr("connections.services.record.audit.record", refuse)
+    monkeypatch.setattr("connections.audit.record", refuse)
     with pytest.raises(Exception, match=r"record cannot be written|just ended"):
         ask()
     assert Deletion.objects.count() == 0
@@ -92,7 +92,7 @@ def test_a_late_answer_is_kept_and_changes_no_state(
         reconciliation.give_up_lost_claim(deletion=Deletion.objects.get(), actor=WORKER)
         return answer
 
-    monkeypatch.setattr("connections.services.deletions.sending._send", frozen)
+    monkeypatch.setattr("connections.deletions.sending._send", frozen)
     deletion = ask()
     attempt = deletion.attempts.get()
     assert deletion.state == State.UNKNOWN
@@ -159,7 +159,7 @@ def test_a_retired_credential_sends_nothing(
 def test_no_answer_within_the_deadline_is_unknown(
     ask: Ask, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connections.services.deletions.sending.DELETE_SECONDS", 0.3)
+    monkeypatch.setattr("connections.deletions.sending.DELETE_SECONDS", 0.3)
     deletion = ask(EXECUTES_THEN_SILENCE)
     assert (deletion.state, deletion.cause) == (State.UNKNOWN, "no_answer_in_time")
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from connections.datadog.errors import Verdict
+from connections.deletions import states
+from connections.deletions.states import Next, next_after_answer
 from connections.models import Cause, Deletion, Outcome, Policy, State
-from connections.services.deletions import transitions
-from connections.services.deletions.transitions import Next, next_after_answer
 
 pytestmark = pytest.mark.database
 
@@ -91,35 +91,35 @@ def test_every_verdict_has_a_row() -> None:
 
 
 def test_the_proof_is_looked_for_after_60_s_and_after_5_min() -> None:
-    first = transitions.next_proof(settled_at=THEN, now=THEN)
+    first = states.next_proof(settled_at=THEN, now=THEN)
     assert first == THEN + timedelta(seconds=60)
-    assert transitions.next_proof(settled_at=THEN, now=first) == THEN + timedelta(minutes=5)
+    assert states.next_proof(settled_at=THEN, now=first) == THEN + timedelta(minutes=5)
 
 
 def test_the_proof_is_not_looked_for_for_ever() -> None:
-    assert transitions.next_proof(settled_at=THEN, now=THEN + timedelta(days=2)) is None
+    assert states.next_proof(settled_at=THEN, now=THEN + timedelta(days=2)) is None
 
 
 def test_an_unknown_is_first_looked_at_when_the_delete_cannot_be_on_its_way_any_more() -> None:
-    due = transitions.next_look(sending_at=THEN, now=THEN + timedelta(seconds=1))
+    due = states.next_look(sending_at=THEN, now=THEN + timedelta(seconds=1))
     assert due == THEN + timedelta(seconds=35)
 
 
 def test_the_second_look_follows_60_s_after_the_first() -> None:
     now = THEN + timedelta(seconds=36)
-    assert transitions.next_look(sending_at=THEN, now=now) == now + timedelta(seconds=60)
+    assert states.next_look(sending_at=THEN, now=now) == now + timedelta(seconds=60)
 
 
 def test_an_old_unknown_is_looked_at_hourly() -> None:
     now = THEN + timedelta(hours=3)
-    assert transitions.next_look(sending_at=THEN, now=now) == now + timedelta(hours=1)
+    assert states.next_look(sending_at=THEN, now=now) == now + timedelta(hours=1)
 
 
 @pytest.mark.parametrize("state", [State.REQUESTED, State.APPROVED, State.STILL_PRESENT])
 def test_a_reading_lasts_45_seconds_from_the_confirmation(state: State) -> None:
     deletion = Deletion(state=state, policy=Policy.NONE, confirmed_at=THEN)
-    assert transitions.is_being_read(deletion, now=THEN + timedelta(seconds=44))
-    assert not transitions.is_being_read(deletion, now=THEN + timedelta(seconds=45))
+    assert states.is_being_read(deletion, now=THEN + timedelta(seconds=44))
+    assert not states.is_being_read(deletion, now=THEN + timedelta(seconds=45))
 
 
 @pytest.mark.parametrize(
@@ -136,4 +136,4 @@ def test_a_reading_lasts_45_seconds_from_the_confirmation(state: State) -> None:
 )
 def test_nothing_else_is_being_read(values: dict[str, Any]) -> None:
     deletion = Deletion(**{"policy": Policy.NONE, "confirmed_at": THEN} | values)
-    assert not transitions.is_being_read(deletion, now=THEN)
+    assert not states.is_being_read(deletion, now=THEN)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from connections.audit import checkpoints
+from connections.audit.signing_key import load_signing_key
 from connections.models import Checkpoint, Person
-from connections.services.record import checkpoints
-from connections.signing_key import load_signing_key
 from sandbox.server import SandboxServer
 from tests.evidence.support import Made, live, make, rotate
 

@@ -20,16 +20,16 @@ django.setup()
 from django.conf import settings  # noqa: E402 - needs the set-up
 from django.db import connection  # noqa: E402
 
-from connections import clock  # noqa: E402
-from connections.actors import command_actor  # noqa: E402
-from connections.evidence import verify  # noqa: E402
+from connections import audit  # noqa: E402
+from connections.access.actor import command_actor  # noqa: E402
+from connections.audit.signing_key import new_signing_key_text  # noqa: E402
+from connections.core import clock  # noqa: E402
+from connections.core.private_files import create_private_text  # noqa: E402
+from connections.deletions.history import HistoryFilter  # noqa: E402
+from connections.evidence import bundles  # noqa: E402
+from connections.evidence.proofs import HashTree, tree_of_record  # noqa: E402
 from connections.models import AuditEvent, AuditHead, Credential, Deletion  # noqa: E402
-from connections.services.bundles import bundles  # noqa: E402
-from connections.services.bundles.bundle_proofs import HashTree, tree_of_record  # noqa: E402
-from connections.services.history.history import HistoryFilter  # noqa: E402
-from connections.services.record import audit  # noqa: E402
-from connections.signing_key import new_signing_key_text  # noqa: E402
-from orgadmin.private_files import create_private_text  # noqa: E402
+from connections.verifier import verify  # noqa: E402
 
 WAITED: list[float] = []
 

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from connections.actors import Actor, command_actor, person_actor
-from connections.evidence import verify
+from connections.access.actor import Actor, command_actor, person_actor
+from connections.audit import checkpoints
+from connections.audit.signed_notes import signature_line
+from connections.audit.signing_key import SigningKey, load_signing_key
+from connections.deletions import approvals, reviews
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions.history import HistoryFilter
+from connections.evidence import bundles
+from connections.evidence.contents import as_document
+from connections.inventory import org_connections
 from connections.models import Credential, Deletion, Person, Policy
-from connections.services.bundles import bundles
-from connections.services.bundles.bundle_contents import as_document
-from connections.services.deletions import approvals, deletions, reviews
-from connections.services.history.history import HistoryFilter
-from connections.services.org_connections import org_connections
-from connections.services.record import checkpoints
-from connections.signed_notes import signature_line
-from connections.signing_key import SigningKey, load_signing_key
+from connections.verifier import verify
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import REASON, store_credential
@@ -87,7 +88,7 @@ def request(
 ) -> Deletion:
     """Ask for a deletion, have it approved, and confirm it, as the credential's policy wants it."""
     shown = reviews.review(actor=actor, credential=credential, connection_id=UUID(connection_id))
-    deletion = deletions.request_deletion(
+    deletion = deletion_lifecycle.request_deletion(
         actor=actor,
         credential=credential,
         connection_id=UUID(connection_id),
@@ -103,7 +104,7 @@ def request(
         approvals.approve_deletion(deletion=deletion, actor=second, digest=deletion.approval_digest)
         deletion.refresh_from_db()
         text = reviews.confirmation_text(deletion)
-        deletions.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
+        deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
     return deletion
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from connections.evidence import verify
-from connections.services.record.audit import Code
+from connections.audit.events import Code
+from connections.verifier import verify
 from tests.evidence.support import Made, complaint, files_of, packed, run_verifier
 
 pytestmark = pytest.mark.database

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from connections.evidence import verify
+from connections.evidence import bundles
 from connections.models import AuditEvent, Deletion
-from connections.services.bundles import bundles
+from connections.verifier import verify
 from tests.evidence.support import complaint, run_verifier
 from tests.support.append_only import triggers_off
 

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from connections.actors import WORKER, Actor
-from connections.evidence import verify
+from connections import audit
+from connections.access.actor import WORKER, Actor
+from connections.audit.rows import Fault
 from connections.models import (
     AuditEvent,
     Credential,
@@ -18,8 +19,7 @@ from connections.models import (
     OrgConnectionKey,
     Person,
 )
-from connections.services.record import audit
-from connections.services.record.audit_rows import Fault
+from connections.verifier import verify
 from tests.evidence.support import Made, files_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from connections.chain import canonical_text
-from connections.evidence import verify
-from connections.signing_key import SigningKey
+from connections.audit.chain import canonical_text
+from connections.audit.signing_key import SigningKey
+from connections.verifier import verify
 from tests.evidence.support import Forger, Made, complaint, run_verifier
 
 pytestmark = pytest.mark.database

@@ -12,17 +12,19 @@ from django.core.exceptions import PermissionDenied
 from django.db import connection
 from pytest_django import Settings
 
-from connections import clock
-from connections.actors import Actor, command_actor, person_actor
+from connections import audit
+from connections.access.actor import Actor, command_actor, person_actor
+from connections.audit import verification
+from connections.audit.events import Code
+from connections.audit.signing_key import SigningKeyError
+from connections.core import clock
+from connections.core.errors import InvalidInputError
+from connections.deletions import reconciliation
+from connections.deletions.history import HistoryFilter
+from connections.evidence import bundles
+from connections.evidence.files import BundleError
 from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
-from connections.services.bundles import bundles
-from connections.services.bundles.bundle_files import BundleError
-from connections.services.deletions import reconciliation
-from connections.services.errors import InvalidInputError
-from connections.services.history.history import HistoryFilter
-from connections.services.record import audit, audit_verification, erasure
-from connections.services.record.audit import Code
-from connections.signing_key import SigningKeyError
+from connections.people import erasure
 from sandbox.server import SandboxServer
 from tests.evidence.support import ASKED, ONLY, complaint, files_of, make, read_all, request
 from tests.support.append_only import triggers_off
@@ -58,7 +60,7 @@ def test_its_making_is_recorded_before_and_after(edith: Person, tmp_path: Path) 
     assert files_of(made.data)["checkpoint.txt"].decode() == stored.note
     assert stored.size >= started.seq
     assert complaint(made.data, tmp_path) == ""
-    assert audit_verification.verify_record().fault is None
+    assert verification.verify_record().fault is None
 
 
 @pytest.mark.parametrize("who", ["ada", "linus", "margaret", "victor", "stranger"])

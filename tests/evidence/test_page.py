@@ -12,9 +12,9 @@ from django.http.response import HttpResponseBase
 from django.test import Client
 from pytest_django import Settings
 
+from connections.deletions.history import HistoryFilter
+from connections.deletions.history_filter import filter_words
 from connections.models import AuditEvent, Deletion, Person
-from connections.services.history.filters import filter_words
-from connections.services.history.history import HistoryFilter
 from tests.evidence.support import complaint, files_of, make
 from tests.flows.support import read
 from tests.support.append_only import triggers_off

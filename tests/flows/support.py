@@ -11,10 +11,10 @@ from django.http.response import HttpResponseBase
 from django.test import Client
 from django.utils import timezone
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
+from connections.core.secret import Secret
+from connections.inventory import org_connections
 from connections.models import Credential, Deletion, KeyPair, Policy
-from connections.secret import Secret
-from connections.services.org_connections import org_connections
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
 from tests.support.sandbox import key_pair_of, org_named

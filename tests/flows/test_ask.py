@@ -7,8 +7,8 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from connections.core.sites import get_site
 from connections.models import Credential, Deletion, Person
-from connections.sites import get_site
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, read, store_credential

@@ -6,8 +6,8 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from connections.datadog.client import close_connections
+from connections.deletions import sending
 from connections.models import Deletion
-from connections.services.deletions import sending
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer

@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from connections.deletions import sending
 from connections.models import Credential, Person, Policy
-from connections.services.deletions import sending
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, Page, read

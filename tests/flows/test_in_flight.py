@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from connections import audit
+from connections.deletions import sending
+from connections.inventory import sync
 from connections.models import Credential, Deletion
-from connections.services.deletions import sending
-from connections.services.org_connections import readings
-from connections.services.record import audit
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, Page, read
@@ -42,14 +42,14 @@ def while_reading(monkeypatch: pytest.MonkeyPatch) -> While:
 
     def arrange(act: Callable[[], Page]) -> list[Page]:
         seen: list[Page] = []
-        read_again = readings.read
+        read_again = sync.read
 
         def read_later(**given: Any) -> Any:
             if not seen:
                 seen.append(act())
             return read_again(**given)
 
-        monkeypatch.setattr(readings, "read", read_later)
+        monkeypatch.setattr(sync, "read", read_later)
         return seen
 
     return arrange
@@ -106,7 +106,7 @@ def test_a_reading_whose_process_was_killed_can_be_confirmed_again_after_45_seco
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(readings, "read", killed)
+        patched.setattr(sync, "read", killed)
         with pytest.raises(KeyboardInterrupt):
             desk.delete()
     url = f"/deletions/{desk.deletion().pk}/"

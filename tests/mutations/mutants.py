@@ -31,19 +31,19 @@ def _mutant(name: str, path: str, old: str, new: str, *tests: str) -> Mutant:
 
 def _without_permission(path: str, old: str, act: str) -> Mutant:
     test = f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[{act}]"
-    return _mutant(f"permission to {act}", f"connections/services/{path}", old, "    pass\n", test)
+    return _mutant(f"permission to {act}", path, old, "    pass\n", test)
 
 
-SAFEGUARDS = "tests/test_safeguards.py"
-TRANSPORT = "connections/datadog/transport.py"
-LANES = "connections/datadog/lanes.py"
-SENDING = "connections/services/deletions/sending.py"
+SAFEGUARDS = "tests/repository/test_safeguards.py"
+TRANSPORT = "connections/net/http.py"
+LANES = "connections/net/lanes.py"
+SENDING = "connections/deletions/sending.py"
 MOVE = "filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)"
-TRANSITIONS = "connections/services/deletions/transitions.py"
-DELETIONS = "connections/services/deletions/deletions.py"
+TRANSITIONS = "connections/deletions/states.py"
+DELETIONS = "connections/deletions/lifecycle.py"
 ROUND_TRIGGERS = "connections/migrations/0006_approval_rounds.py"
-ROUNDS_MIGRATION = "tests/four_eyes/test_rounds_migration.py"
-VERIFIER = "connections/evidence/verify.py"
+ROUNDS_MIGRATION = "tests/deletions/approvals/test_rounds_migration.py"
+VERIFIER = "connections/verifier/verify.py"
 
 NETWORK = (
     _mutant(
@@ -77,7 +77,7 @@ NETWORK = (
     ),
     _mutant(
         "the deadline",
-        "connections/datadog/exchange.py",
+        "connections/net/exchange.py",
         "        self._timer.start()\n",
         "        pass\n",
         "tests/datadog/test_ambiguous.py::test_a_dripped_body_ends_at_the_deadline",
@@ -206,14 +206,14 @@ RECORD = (
     ),
     _mutant(
         "earlier ambiguous attempts are looked up",
-        "connections/services/deletions/answers.py",
+        "connections/deletions/answers.py",
         "deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()",
         "False",
         f"{SAFEGUARDS}::test_a_404_after_a_lost_answer_is_not_called_absent_before",
     ),
     _mutant(
         "a late answer changes no state",
-        "connections/services/deletions/answers.py",
+        "connections/deletions/answers.py",
         "attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING",
         "attempt.is_late = False",
         "tests/deletions/test_record.py::test_a_late_answer_is_kept_and_changes_no_state",
@@ -227,7 +227,7 @@ RECORD = (
     ),
     _mutant(
         "a salt for each erasable value",
-        "connections/services/record/erasable.py",
+        "connections/audit/personal_data.py",
         "secrets.token_bytes(32)",
         "bytes(32)",
         "tests/audit/test_append_only.py::"
@@ -235,15 +235,15 @@ RECORD = (
     ),
     _mutant(
         "who asked hears of a decline",
-        "connections/services/notices/notices.py",
+        "connections/audit/outbox.py",
         '    "deletion.declined": _INVOLVED,\n',
         "",
-        "tests/notices/test_outbox.py::"
+        "tests/notifications/test_outbox.py::"
         "test_whoever_asked_and_whoever_approved_are_told_what_became_of_it[deletion.declined]",
     ),
     _mutant(
         "only a complete listing says absent",
-        "connections/services/deletions/looks.py",
+        "connections/deletions/looks.py",
         "    return False if reading.is_complete else None\n",
         "    return False\n",
         "tests/flows/test_follow_up.py::test_a_look_that_fails_leaves_it_unknown_and_says_why",
@@ -253,7 +253,7 @@ RECORD = (
 REVIEW = (
     _mutant(
         "the digest before sending",
-        "connections/services/deletions/rereading.py",
+        "connections/deletions/rereading.py",
         "    if digest == deletion.digest:\n",
         "    if digest:\n",
         "tests/flows/test_delete_in_browserless.py::test_what_changed_since_the_review_is_not_sent",
@@ -267,7 +267,7 @@ REVIEW = (
     ),
     _mutant(
         "the confirmation when asking",
-        "connections/services/deletions/deletion_rules.py",
+        "connections/deletions/rules.py",
         "    if not shown.needs_approval and not reviews.confirmation_matches(\n",
         "    if False and not reviews.confirmation_matches(\n",
         "tests/flows/test_ask.py::test_what_is_wrong_is_said_and_everything_typed_is_still_there",
@@ -306,64 +306,64 @@ REVIEW = (
     _mutant(
         "permission to request",
         DELETIONS,
-        '    policies.require(policies.can_delete(actor), "delete connections")\n    repeated',
+        '    permissions.require(permissions.can_delete(actor), "delete connections")\n    repeated',
         "    repeated",
         f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[request]",
     ),
     _mutant(
         "permission to execute",
         DELETIONS,
-        "    policies.require(\n"
-        "        policies.can_use(actor, credential_id=deletion.credential_id), "
-        '"delete connections with it"\n    )\n    reconciliation.lapse',
+        "    permissions.require(\n"
+        "        permissions.can_use(actor, credential_id=deletion.credential_id),\n"
+        '        "delete connections with it",\n    )\n    reconciliation.lapse',
         "    reconciliation.lapse",
         f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[execute]",
     ),
     _without_permission(
-        "deletions/reconciliation.py",
-        "    policies.require(\n"
-        "        policies.can_use(actor, credential_id=deletion.credential_id),\n"
+        "connections/deletions/reconciliation.py",
+        "    permissions.require(\n"
+        "        permissions.can_use(actor, credential_id=deletion.credential_id),\n"
         '        "check a deletion with Datadog",\n    )',
         "check",
     ),
     _without_permission(
-        "deletions/endings.py",
-        "    policies.require(\n"
-        "        policies.can_use(actor, credential_id=deletion.credential_id), "
+        "connections/deletions/closing.py",
+        "    permissions.require(\n"
+        "        permissions.can_use(actor, credential_id=deletion.credential_id), "
         '"close a deletion"\n    )',
         "close",
     ),
     _without_permission(
-        "deletions/endings.py",
-        "    policies.require(policies.can_withdraw(actor, deletion=deletion), "
-        '"withdraw this deletion")',
+        "connections/deletions/closing.py",
+        "    permissions.require(\n"
+        '        permissions.can_withdraw(actor, deletion=deletion), "withdraw this deletion"\n    )',
         "withdraw",
     ),
     _without_permission(
-        "deletions/approvals.py",
-        "    policies.require(\n"
-        "        policies.can_approve(actor, deletion=deletion), "
+        "connections/deletions/approvals.py",
+        "    permissions.require(\n"
+        "        permissions.can_approve(actor, deletion=deletion), "
         '"approve or decline this deletion"\n    )\n',
         "approve",
     ),
     _without_permission(
-        "history/history.py",
-        '    policies.require(policies.can_see(actor), "see the history")',
+        "connections/deletions/history.py",
+        '    permissions.require(permissions.can_see(actor), "see the history")',
         "look",
     ),
     _without_permission(
-        "history/history.py",
-        '    policies.require(policies.can_export(actor), "export deletions")',
+        "connections/deletions/history.py",
+        '    permissions.require(permissions.can_export(actor), "export deletions")',
         "export",
     ),
     _without_permission(
-        "deletions/comments.py",
-        '    policies.require(policies.can_comment(actor), "comment on deletions")',
+        "connections/deletions/comments.py",
+        '    permissions.require(permissions.can_comment(actor), "comment on deletions")',
         "comment",
     ),
     _without_permission(
-        "bundles/bundles.py",
-        '    policies.require(policies.can_audit(actor), "make an evidence bundle")',
+        "connections/evidence/bundles.py",
+        '    permissions.require(permissions.can_audit(actor), "make an evidence bundle")',
         "bundle",
     ),
 )
@@ -407,7 +407,7 @@ BUNDLES = (
     ),
     _mutant(
         "bundle: read at one moment",
-        "connections/services/bundles/bundles.py",
+        "connections/evidence/bundles.py",
         "        with parts() as files, one_moment():\n",
         "        with parts() as files:\n",
         "tests/evidence/test_meanwhile.py::test_nobody_waits_and_what_comes_meanwhile_is_not_in_it",
@@ -416,7 +416,7 @@ BUNDLES = (
 
 PROTECTED = "tests/deletions/test_protected.py"
 LISTS = "tests/credentials/test_access_lists.py"
-REACH = "tests/test_reach.py"
+REACH = "tests/access/test_visibility.py"
 WITHIN = (
     _mutant(
         "a protected connection is not asked for",
@@ -427,7 +427,7 @@ WITHIN = (
     ),
     _mutant(
         "a protected connection is not approved",
-        "connections/services/deletions/approvals.py",
+        "connections/deletions/approvals.py",
         "    protections.require_unprotected(protections.protection_against(deletion))\n",
         "",
         f"{PROTECTED}::test_approving_is_refused",
@@ -442,22 +442,22 @@ WITHIN = (
     ),
     _mutant(
         "nobody lifts their own protection",
-        "connections/services/org_connections/protections.py",
-        "    check_not_own(protection, actor=actor)\n    policies.require(",
-        "    policies.require(",
+        "connections/inventory/protections.py",
+        "    check_not_own(protection, actor=actor)\n    permissions.require(",
+        "    permissions.require(",
         f"{PROTECTED}::test_nobody_lifts_their_own_not_even_an_administrator",
     ),
     _mutant(
         "the allow-list at the sending",
         SENDING,
-        "if not policies.can_use(person_actor(person=person), credential_id=credential.pk):",
-        "if not policies.can_delete(person_actor(person=person)):",
+        "if not permissions.can_use(person_actor(person=person), credential_id=credential.pk):",
+        "if not permissions.can_delete(person_actor(person=person)):",
         f"{LISTS}::test_who_left_the_list_before_the_worker_sends_has_nothing_sent[use]",
         f"{LISTS}::test_who_left_the_list_while_it_is_read_again_has_nothing_sent",
     ),
     _mutant(
         "the allow-list of who approves",
-        "connections/policies.py",
+        "connections/access/permissions.py",
         "        and deletion.credential_id not in reach_of(actor).unapprovable\n",
         "",
         f"{LISTS}::test_an_approver_who_is_not_listed_neither_approves_nor_declines",
@@ -465,7 +465,7 @@ WITHIN = (
     ),
     _mutant(
         "the one scope of what is seen",
-        "connections/services/reach.py",
+        "connections/access/visibility.py",
         '    return rows.exclude(**{f"{by}__in": unseen}) if unseen else rows\n',
         "    return rows\n",
         f"{REACH}::test_an_object_out_of_reach_is_not_found_and_that_is_recorded",
@@ -476,173 +476,176 @@ WITHIN = (
 KEEPING = (
     _mutant(
         "shipping the record wakes no shipper",
-        "connections/services/record/audit_shipping.py",
+        "connections/audit/shipping.py",
         'event.details.get("what") != WHAT',
         "True",
-        "tests/exports/test_audit_events.py::test_two_shippers_do_not_keep_each_other_awake",
+        "tests/audit/test_export.py::test_two_shippers_do_not_keep_each_other_awake",
     ),
     _mutant(
         "an export that breaks off is recorded",
-        "connections/services/exporting.py",
+        "connections/audit/exporting.py",
         "        if not self._is_over:\n            self._is_over = True\n",
         "        if self._is_over:\n",
-        "tests/exports/test_record.py::test_whoever_goes_away_midway_leaves_an_aborted_export",
+        "tests/audit/test_recorded_exports.py::test_whoever_goes_away_midway_leaves_an_aborted_export",
     ),
     Mutant(
         name="associated data",
         edits=(
             Edit(
-                path="connections/encryption.py",
+                path="connections/crypto/encryption.py",
                 old="        place.associated_data(key_id=key_id),\n",
                 new="        None,\n",
             ),
             Edit(
-                path="connections/encryption.py",
+                path="connections/crypto/encryption.py",
                 old="                place.associated_data(key_id=envelope.key_id),\n",
                 new="                None,\n",
             ),
         ),
-        tests=("tests/test_encryption.py::test_a_secret_that_was_moved_does_not_open",),
+        tests=("tests/crypto/test_encryption.py::test_a_secret_that_was_moved_does_not_open",),
     ),
     _mutant(
         "a GET cannot write",
-        "connections/middleware.py",
+        "connections/web/middleware.py",
         "        if self.is_armed and not _may_run(sql):\n",
         "        if False:\n",
-        "tests/test_middleware.py::test_a_view_that_writes_while_it_should_read_raises",
+        "tests/web/test_middleware.py::test_a_view_that_writes_while_it_should_read_raises",
     ),
     _mutant(
         "no formula in a CSV",
-        "connections/services/exports.py",
+        "connections/core/tabular.py",
         """return "'" + text if _starts_like_a_formula(text) else text""",
         "return text",
-        "tests/org_connections/test_list.py::test_no_cell_of_an_export_is_a_formula",
+        "tests/inventory/test_list.py::test_no_cell_of_an_export_is_a_formula",
     ),
     _mutant(
         "no backup beside the key ring",
-        "connections/services/operations/backups.py",
+        "connections/operations/backup.py",
         "    if Path(settings.KEYRING_FILE).resolve().is_relative_to(directory.resolve()):\n",
         "    if False:\n",
-        "tests/test_backups.py::test_no_backup_is_put_beside_the_key_ring",
+        "tests/operations/test_backup.py::test_no_backup_is_put_beside_the_key_ring",
     ),
     _mutant(
         "the digest of a backup",
-        "connections/services/operations/restoring.py",
+        "connections/operations/restore.py",
         "        if (digest.hexdigest(), size) != (manifest.sha256, manifest.size):\n",
         "        if False:\n",
-        "tests/test_backups.py::test_a_backup_that_is_not_whole_is_refused",
+        "tests/operations/test_backup.py::test_a_backup_that_is_not_whole_is_refused",
     ),
     _mutant(
         "a restore asks before it replaces",
-        "connections/services/operations/restoring.py",
+        "connections/operations/restore.py",
         "    if aside is None:\n",
         "    if False:\n",
-        "tests/test_backups.py::test_a_database_that_holds_something_is_not_overwritten",
+        "tests/operations/test_backup.py::test_a_database_that_holds_something_is_not_overwritten",
     ),
 )
 
-GUARDS, PAGES = "tests/step_up/test_guards.py", "tests/step_up/test_account_pages.py"
+GUARDS, PAGES = (
+    "tests/web/reauthentication/test_guards.py",
+    "tests/web/reauthentication/test_account_pages.py",
+)
 
 STEP_UP = (
     _mutant(
         "a POST without a proof is not acted on",
-        "connections/views/step_up.py",
+        "connections/web/reauthentication_views.py",
         "                if _is_proven(request) or not applies(request):\n",
         "                if _is_proven(request) or True:\n",
         f"{GUARDS}::test_a_guarded_post_without_a_proof_does_nothing_and_comes_back_with_the_question",
     ),
     _mutant(
         "what proves it is kept from everything after",
-        "connections/views/step_up.py",
+        "connections/web/reauthentication_views.py",
         "    request.POST = form.the_rest  # type: ignore[assignment]\n",
         "    request.session.update(request.POST.dict())\n",
-        "tests/step_up/test_late.py::test_a_right_password_is_kept_nowhere_either",
+        "tests/web/reauthentication/test_late.py::test_a_right_password_is_kept_nowhere_either",
     ),
     _mutant(
         "a proof is good for five minutes",
-        "connections/step_up.py",
+        "connections/web/reauthentication.py",
         "WINDOW = timedelta(minutes=5)",
         "WINDOW = timedelta(minutes=50)",
-        "tests/step_up/test_proof.py::test_signing_in_with_the_password_counts_for_five_minutes",
+        "tests/web/reauthentication/test_proof.py::test_signing_in_with_the_password_counts_for_five_minutes",
     ),
     _mutant(
         "wrong passwords are limited",
-        "connections/step_up.py",
+        "connections/web/reauthentication.py",
         "    if ratelimit.consume(request, action=_ACTION, user=person):\n",
         "    if True:\n",
-        "tests/step_up/test_proof.py::test_after_five_wrong_answers_even_the_right_one_is_refused"
+        "tests/web/reauthentication/test_proof.py::test_after_five_wrong_answers_even_the_right_one_is_refused"
         "_and_one_event_says_so",
     ),
     _mutant(
         "a passkey checks its owner",
-        "connections/step_up.py",
+        "connections/web/reauthentication.py",
         "    if not answer.response.authenticator_data.is_user_verified():\n",
         "    if False:\n",
-        "tests/step_up/test_passkey.py::test_a_touch_is_none_for_a_challenge_that_asked_for_no_more",
+        "tests/web/reauthentication/test_passkey.py::test_a_touch_is_none_for_a_challenge_that_asked_for_no_more",
     ),
     _mutant(
         "allauth asks everybody",
-        "connections/accounts.py",
+        "connections/web/people/accounts.py",
         "        raise ReauthenticationRequired\n",
         "        return True\n",
         f"{PAGES}::test_whoever_has_neither_password_nor_factor_sets_none_up_unasked",
     ),
     _mutant(
         "allauth stores and replays no POST",
-        "connections/accounts.py",
+        "connections/web/people/accounts.py",
         "return to_question(request) if isinstance(error, ReauthenticationRequired) else None",
         "return None",
         f"{PAGES}::test_a_page_that_changes_how_one_signs_in_asks_first_and_replays_nothing",
     ),
     _mutant(
         "a sign-in link alone is no proof",
-        "connections/step_up.py",
+        "connections/web/reauthentication.py",
         '    return bool(is_password or record.get("passwordless"))\n',
         "    return True\n",
         f"{PAGES}::test_a_sign_in_link_counts_only_with_the_password_that_is_chosen_by_it",
     ),
 )
 
-DELIVERING = "tests/notices/test_deliveries.py"
+DELIVERING = "tests/notifications/test_deliveries.py"
 NOTICES = (
     _mutant(
         "no act without its notices",
-        "connections/services/record/audit.py",
-        "        notices.announce(events=events)\n",
+        "connections/audit/events.py",
+        "        outbox.announce(events=events)\n",
         "",
-        "tests/notices/test_outbox.py::test_asking_and_approving_in_the_pages_tells_the_other_side",
+        "tests/notifications/test_outbox.py::test_asking_and_approving_in_the_pages_tells_the_other_side",
     ),
     _mutant(
         "a notice is claimed before it is sent",
-        "connections/services/notices/deliveries.py",
+        "connections/notifications/delivery.py",
         "due.update(due_at=clock.now() + CLAIM_TIMEOUT, tries",
         "due.update(tries",
         f"{DELIVERING}::test_what_was_sent_and_not_written_down_is_sent_again_with_the_same_id",
     ),
     _mutant(
         "a frozen courier overwrites nothing",
-        "connections/services/notices/deliveries.py",
+        "connections/notifications/delivery.py",
         "state=State.WAITING, tries=notice.tries)",
         "tries__gte=0)",
         f"{DELIVERING}::test_a_frozen_worker_does_not_overwrite_what_another_wrote",
     ),
     _mutant(
         "a webhook is signed",
-        "connections/webhooks.py",
+        "connections/notifications/webhooks.py",
         '        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),\n',
         '        "webhook-signature": "v1,",\n',
         f"{DELIVERING}::test_a_webhook_is_signed_so_that_its_receiver_can_verify_it",
     ),
     _mutant(
         "a link in the place of a witness's file",
-        "connections/checkpoint_file.py",
+        "connections/notifications/checkpoint_file.py",
         " | os.O_NOFOLLOW",
         "",
-        "tests/notices/test_page.py::test_a_link_in_the_place_of_the_file_is_not_followed",
+        "tests/notifications/test_page.py::test_a_link_in_the_place_of_the_file_is_not_followed",
     ),
     _mutant(
         "mail ends in time",
-        "connections/mail.py",
+        "connections/net/smtp.py",
         "        self._timer.start()\n",
         "",
         f"{DELIVERING}::test_what_a_mail_server_does_not_take_is_tried_again[drip-SMTPConnectError"
@@ -650,17 +653,17 @@ NOTICES = (
     ),
     _mutant(
         "a mail server's refusal holds no address",
-        "connections/services/notices/channels.py",
+        "connections/notifications/channels.py",
         '_ADDRESS.sub("…", said.replace(address, "…"))',
         "said",
         f"{DELIVERING}::test_what_a_mail_server_does_not_take_is_tried_again",
     ),
     _mutant(
         "only the token opens the metrics",
-        "connections/metrics_token.py",
+        "connections/operations/metrics_token.py",
         "    return secrets.compare_digest(given.strip().encode(), token.reveal().encode())\n",
         "    return True\n",
-        "tests/notices/test_metrics.py::test_anything_else_is_refused",
+        "tests/notifications/test_metrics.py::test_anything_else_is_refused",
     ),
 )
 
@@ -668,28 +671,28 @@ TAMPERING = "tests/audit/test_tampering.py"
 EVIDENCE = (
     _mutant(
         "each event names the hash it was chained to",
-        "connections/services/record/audit_rows.py",
+        "connections/audit/rows.py",
         "    if chained_to != previous:\n",
         "    if False:\n",
         f"{TAMPERING}::test_an_edited_event_whose_hash_was_made_anew_is_named_and_not_the_next",
     ),
     _mutant(
         "the former key signs a rotation",
-        "connections/services/record/audit_keys.py",
+        "connections/audit/keys.py",
         "        and old.has_made(told[2], of=statement)\n",
         "",
         f"{TAMPERING}::test_a_rotation_that_the_former_key_did_not_sign_is_named",
     ),
     _mutant(
         "a checkpoint is signed by the key in force",
-        "connections/services/record/audit_keys.py",
+        "connections/audit/keys.py",
         "        if known[self._now].has_signed(note):\n",
         "        if self.check_any(note):\n",
         f"{TAMPERING}::test_a_checkpoint_signed_with_a_key_before_its_time_is_named",
     ),
     _mutant(
         "an old key file signs nothing",
-        "connections/signing_key.py",
+        "connections/audit/signing_key.py",
         "    if key.public_key != announced:\n",
         "    if False:\n",
         "tests/audit/test_signing_key.py"
@@ -697,61 +700,61 @@ EVIDENCE = (
     ),
     _mutant(
         "an event behind the end is noticed",
-        "connections/services/record/audit_verification.py",
+        "connections/audit/verification.py",
         "    if before.events > size:\n",
         "    if False:\n",
         f"{TAMPERING}::test_an_event_put_behind_the_end_is_named",
     ),
 )
 
-PROVIDER = "tests/provider"
+PROVIDER = "tests/people/oidc"
 SIGN_IN = (
     _mutant(
         "the ID token answers this very sign-in",
-        "connections/oidc/tokens.py",
+        "connections/people/oidc/tokens.py",
         "    _check_addressee(claims, expected)\n",
         "",
         f"{PROVIDER}/test_faults.py::test_it_lets_nobody_in_and_says_why_on_record[another nonce]",
     ),
     _mutant(
         "an answer of the provider is good once",
-        "connections/provider_sign_in.py",
+        "connections/web/people/single_sign_on.py",
         "under_way.pop(",
         "under_way.get(",
         f"{PROVIDER}/test_sign_in.py::test_an_answer_is_good_once",
     ),
     _mutant(
         "the issuer counts, not the subject alone",
-        "connections/services/people/provider_accounts.py",
+        "connections/people/provider_accounts.py",
         "filter(issuer=issuer, subject=subject)",
         "filter(subject=subject)",
         f"{PROVIDER}/test_sign_in.py::test_the_same_subject_at_another_issuer_is_somebody_else",
     ),
     _mutant(
         "signed in anew, not an hour ago",
-        "connections/oidc/tokens.py",
+        "connections/people/oidc/tokens.py",
         "    if not since - LEEWAY <= signed_in_at <= now + LEEWAY:\n",
         "    if False:\n",
         f"{PROVIDER}/test_step_up.py::test_a_provider_that_does_not_ask_again_proves_nothing",
     ),
     _mutant(
         "a passkey alone checks its owner",
-        "connections/second_factors.py",
-        "step_up.require_checked_owner(self",
-        "step_up.answer_of(self",
+        "connections/web/people/second_factors.py",
+        "reauthentication.require_checked_owner(\n                self",
+        "reauthentication.answer_of(self",
         "tests/people/test_sign_in.py::test_one_merely_touched_does_not_even_for_the_challenge_of_"
         "somebodys_second_factor",
     ),
     _mutant(
         "the Host header counts no password anew",
-        "connections/accounts.py",
+        "connections/web/people/accounts.py",
         "    def _get_login_attempts_cache_key(",
         "    def _unused(",
         "tests/people/test_limits.py::test_neither_the_host_nor_the_case_makes_a_person_another",
     ),
     _mutant(
         "wrong codes are on record",
-        "connections/second_factors.py",
+        "connections/web/people/second_factors.py",
         "        return self.refuse_on_record(super().clean_code)\n",
         "        return super().clean_code()\n",
         "tests/people/test_second_factors.py"
@@ -759,16 +762,16 @@ SIGN_IN = (
     ),
 )
 
-APPROVING = "tests/four_eyes/test_approving.py"
-BY_THE_DATABASE = "tests/four_eyes/test_database.py"
-BREAKING = "tests/four_eyes/test_break_glass.py"
-BREAK_GLASS = "connections/services/deletions/break_glass.py"
+APPROVING = "tests/deletions/approvals/test_approving.py"
+BY_THE_DATABASE = "tests/deletions/approvals/test_database.py"
+BREAKING = "tests/deletions/approvals/test_break_glass.py"
+BREAK_GLASS = "connections/deletions/break_glass.py"
 TRIGGERS = "connections/migrations/0005_four_eyes.py"
 
 FOUR_EYES = (
     _mutant(
         "an approval is of what was shown",
-        "connections/services/deletions/approvals.py",
+        "connections/deletions/approvals.py",
         "    if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):\n",
         "    if shown_round != deletion.approval_round:\n",
         f"{APPROVING}::test_an_approval_is_of_all_that_was_shown",
@@ -782,7 +785,7 @@ FOUR_EYES = (
     ),
     _mutant(
         "what changed is not approved",
-        "connections/services/deletions/approvals.py",
+        "connections/deletions/approvals.py",
         "    if not look.may_be_approved:\n",
         "    if False:\n",
         f"{APPROVING}::test_what_changed_meanwhile_is_settled_and_cannot_be_approved",
@@ -790,7 +793,7 @@ FOUR_EYES = (
     _mutant(
         "approvals are counted at the sending",
         SENDING,
-        "    if len(approvals) < transitions.approvals_needed(deletion):\n",
+        "    if len(approvals) < states.approvals_needed(deletion):\n",
         "    if False:\n",
         f"{APPROVING}::test_a_sending_counts_the_approvals_by_itself",
     ),
@@ -824,7 +827,7 @@ FOUR_EYES = (
     ),
     _mutant(
         "a retired credential's policy counts on",
-        "connections/services/deletions/reviews.py",
+        "connections/deletions/reviews.py",
         "        if retired_at is None or org_id not in with_one\n",
         "        if retired_at is None\n",
         "tests/deletions/test_choices.py"
@@ -846,14 +849,14 @@ FOUR_EYES = (
     ),
     _mutant(
         "breaking glass is a permission of its own",
-        "connections/policies.py",
+        "connections/access/permissions.py",
         "    may = actor.person is not None and actor.person.may_break_glass\n",
         "    may = actor.person is not None\n",
         f"{BREAKING}::test_neither_the_role_nor_being_administrator_is_enough",
     ),
     _mutant(
         "breaking glass is for Operators",
-        "connections/policies.py",
+        "connections/access/permissions.py",
         "    return may and can_use(actor, credential_id=deletion.credential_id)\n",
         "    return may\n",
         f"{BREAKING}::test_the_permission_counts_for_an_operator_only",
@@ -874,16 +877,16 @@ FOUR_EYES = (
     ),
     _mutant(
         "nobody reviews their own broken glass",
-        "connections/policies.py",
+        "connections/access/permissions.py",
         "actor.person.pk not in {deletion.glass_broken_by_id, deletion.requested_by_id}\n",
         "True\n",
         f"{BREAKING}::test_whoever_broke_it_or_asked_for_it_does_not_review_it",
     ),
 )
 
-FACTS = "connections/attempt_facts.py"
+FACTS = "connections/wording/attempt_facts.py"
 EARLIER_ATTEMPTS = "tests/deletions/test_earlier_attempts.py"
-FACTS_TESTS = "tests/test_attempt_facts.py"
+FACTS_TESTS = "tests/wording/test_attempt_facts.py"
 
 TRUE_SENTENCES = (
     _mutant(
@@ -910,21 +913,21 @@ TRUE_SENTENCES = (
     ),
     _mutant(
         "a late 200 and a complete listing settle as deleted",
-        "connections/services/deletions/reconciliation.py",
+        "connections/deletions/reconciliation.py",
         "    if present is False and deletion.has_late_success:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted",
     ),
     _mutant(
         "a late 200 settles only what a complete listing lacks",
-        "connections/services/deletions/reconciliation.py",
+        "connections/deletions/reconciliation.py",
         "    if present is False and deletion.has_late_success:\n",
         "    if not present and deletion.has_late_success:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_settles_nothing_while_the_list_cannot_be_read",
     ),
     _mutant(
         "a late 200 counts before another sending",
-        "connections/services/deletions/rereading.py",
+        "connections/deletions/rereading.py",
         "    if deletion.has_late_success:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_of_what_is_still_listed_is_deleted_once_it_is_gone",
@@ -938,14 +941,14 @@ TRUE_SENTENCES = (
     ),
     _mutant(
         "a late 200 is looked after at once",
-        "connections/services/deletions/answers.py",
+        "connections/deletions/answers.py",
         "    if answer.verdict == Verdict.DELETED:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_makes_the_next_look_due_at_once",
     ),
 )
 
-ROUTING = "connections/views/routing.py"
+ROUTING = "connections/web/routing.py"
 
 ACCESS = (
     _mutant(
@@ -953,34 +956,34 @@ ACCESS = (
         ROUTING,
         "    access = access or ALLAUTH.get(name)\n",
         "    access = access or ALLAUTH.get(name, _OPEN)\n",
-        "tests/test_middleware.py::test_a_view_without_access_rules_never_runs",
+        "tests/web/test_middleware.py::test_a_view_without_access_rules_never_runs",
     ),
     _mutant(
         "a URL's permission is asked for",
         ROUTING,
         "            access.who.require(actor_of(request))\n",
         "            pass\n",
-        "tests/test_access.py::test_each_role_reaches_what_the_matrix_gives_it_and_nothing_else",
+        "tests/web/test_access.py::test_each_role_reaches_what_the_matrix_gives_it_and_nothing_else",
     ),
     _mutant(
         "a URL's methods are all it answers",
         ROUTING,
         "        if request.method not in access.methods:\n",
         "        if False:\n",
-        "tests/test_access.py::test_no_address_knows_any_other_method",
+        "tests/web/test_access.py::test_no_address_knows_any_other_method",
     ),
     _mutant(
         "declared reauthentication has its guard",
         ROUTING,
         '    if access.reauthenticate != getattr(view, "reauthenticates", False):\n',
         "    if False:\n",
-        "tests/test_middleware.py::test_a_url_with_reauthentication_needs_a_view_that_asks_for_it",
+        "tests/web/test_middleware.py::test_a_url_with_reauthentication_needs_a_view_that_asks_for_it",
     ),
 )
 
 WEB_SERVER = "orgadmin/web_server.py"
 
-SERVING = "tests/run/test_web_server.py"
+SERVING = "tests/orgadmin/test_web_server.py"
 
 AVAILABILITY = (
     _mutant(
@@ -1044,13 +1047,13 @@ AVAILABILITY = (
         "run",
         '    if [ ! -e "$venv" ]; then\n',
         "    if true; then\n",
-        "tests/run/test_script.py::test_what_serves_asks_for_an_install_and_downloads_nothing",
+        "tests/orgadmin/test_script.py::test_what_serves_asks_for_an_install_and_downloads_nothing",
     ),
 )
 
 SESSION_TESTS = "tests/people/test_sessions.py"
 
-UNREADABLE = "tests/hardening/test_unreadable.py"
+UNREADABLE = "tests/web/hardening/test_unreadable.py"
 
 ORIGINS = "tests/people/test_passkey_origins.py"
 
@@ -1071,18 +1074,18 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "copies of the database hold no sessions",
-        "connections/services/operations/backups.py",
+        "connections/operations/backup.py",
         "        _remove_sessions(target)\n",
         "",
-        "tests/test_backups.py::test_a_copy_holds_nothing_of_a_session",
+        "tests/operations/test_backup.py::test_a_copy_holds_nothing_of_a_session",
     ),
     _mutant(
         "deleted sessions leave nothing in a copy's free pages",
-        "connections/services/operations/backups.py",
+        "connections/operations/backup.py",
         '        opened.execute("VACUUM")\n',
         "        pass\n",
-        "tests/test_backups.py::test_a_copy_holds_nothing_of_a_session",
-        "tests/test_backups.py::test_a_copy_holds_nothing_of_what_was_deleted_before_it",
+        "tests/operations/test_backup.py::test_a_copy_holds_nothing_of_a_session",
+        "tests/operations/test_backup.py::test_a_copy_holds_nothing_of_what_was_deleted_before_it",
     ),
     _mutant(
         "sessions end when their keys give way to hashes",
@@ -1093,7 +1096,7 @@ PAGES_AND_INPUTS = (
         """            sql=migrations.RunSQL.noop,
             reverse_sql=migrations.RunSQL.noop,
 """,
-        "tests/test_backups.py::test_sessions_end_when_their_keys_give_way_to_hashes",
+        "tests/operations/test_backup.py::test_sessions_end_when_their_keys_give_way_to_hashes",
     ),
     _mutant(
         "Cancel is hidden while a DELETE is in flight",
@@ -1118,21 +1121,21 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "error pages never read the body",
-        "connections/views/errors.py",
+        "connections/web/errors.py",
         '        if not hasattr(request, "_post"):\n',
         "        if False:\n",
         f"{UNREADABLE}::test_too_many_fields_end_in_a_page_without_being_read_again",
     ),
     _mutant(
         "an error page that fails logs its traceback",
-        "connections/views/errors.py",
+        "connections/web/errors.py",
         '            logger.exception("The page for an error failed: %s", request.path)\n',
         "",
         f"{UNREADABLE}::test_a_fault_of_an_error_page_logs_its_traceback_once",
     ),
     _mutant(
         "a fault is logged once",
-        "connections/views/errors.py",
+        "connections/web/errors.py",
         "            response._has_been_logged = True  # type: ignore[attr-defined]\n",
         "",
         f"{UNREADABLE}::test_a_fault_of_the_page_for_a_bad_request_logs_its_traceback_once",
@@ -1146,7 +1149,7 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "a charset other than UTF-8 is refused",
-        "connections/content_types.py",
+        "connections/web/content_types.py",
         '        if charset.lower() != "utf-8":\n',
         "        if False:\n",
         f"{UNREADABLE}::test_a_charset_other_than_utf_8_gets_a_400_page",
@@ -1161,63 +1164,63 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "malformed passkeys are refused",
-        "connections/passkeys.py",
+        "connections/web/people/passkeys.py",
         "    except _MALFORMED:\n",
         "    except ZeroDivisionError:\n",
         f"{UNREADABLE}::test_whatever_is_sent_for_a_key_is_refused_without_a_fault",
     ),
     _mutant(
         "a passkey counts at our own origin alone",
-        "connections/passkeys.py",
+        "connections/web/people/passkeys.py",
         "    if client_data.origin not in own_origins(request):\n",
         "    if False:\n",
         f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is",
     ),
     _mutant(
         "a passkey is added at our own origin alone",
-        "connections/second_factors.py",
+        "connections/web/people/second_factors.py",
         "                require_own_origin(said.client_data, context.request)\n",
         "",
         f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is",
     ),
     _mutant(
         "a pattern of ALLOWED_HOSTS makes no origin",
-        "connections/passkeys.py",
+        "connections/web/people/passkeys.py",
         "not in _exact_hosts():\n",
         "in ():\n",
         f"{ORIGINS}::test_a_host_that_only_a_pattern_allows_takes_no_passkey",
     ),
     _mutant(
         "hidden and unused IDs are protected alike: not at all",
-        "connections/services/org_connections/protections.py",
-        "    reach.require_visible_connection(key, actor=actor)\n",
-        "    reach.require_connection(key, actor=actor)\n",
-        "tests/test_reach.py::test_protecting_tells_nobody_whether_a_connection_is_there",
+        "connections/inventory/protections.py",
+        "    visibility.require_visible_connection(key, actor=actor)\n",
+        "    visibility.require_connection(key, actor=actor)\n",
+        "tests/access/test_visibility.py::test_protecting_tells_nobody_whether_a_connection_is_there",
     ),
     _mutant(
         "strangers do not lock out a known browser",
-        "connections/accounts.py",
+        "connections/web/people/accounts.py",
         "return known_devices.device_for(request, login=login) or login.upper()",
         "return login.upper()",
         f"{KNOWN_DEVICES}::test_a_known_browser_signs_in_while_strangers_are_locked_out",
     ),
     _mutant(
         "strangers at the same address do not either",
-        "connections/accounts.py",
+        "connections/web/people/accounts.py",
         "return known_devices.device_signing_in(request) or client_address(request)",
         "return client_address(request)",
         f"{KNOWN_DEVICES}::test_a_known_browser_signs_in_while_strangers_are_locked_out",
     ),
     _mutant(
         "a browser is known for those alone who signed in in it",
-        "connections/known_devices.py",
+        "connections/web/people/known_devices.py",
         "if login.upper() in names else",
         "if names else",
         f"{KNOWN_DEVICES}::test_it_is_known_for_those_alone_who_signed_in_in_it",
     ),
     _mutant(
         "a new password makes a browser unknown",
-        "connections/known_devices.py",
+        "connections/web/people/known_devices.py",
         "        if constant_time_compare(fingerprints[str(person.pk)], _fingerprint(person))\n",
         "",
         f"{KNOWN_DEVICES}::test_a_new_password_ends_it",
@@ -1225,9 +1228,9 @@ PAGES_AND_INPUTS = (
 )
 
 
-APPROVALS = "connections/services/deletions/approvals.py"
+APPROVALS = "connections/deletions/approvals.py"
 
-ROUNDS = "tests/four_eyes/test_rounds.py"
+ROUNDS = "tests/deletions/approvals/test_rounds.py"
 
 APPROVAL_ROUNDS = (
     _mutant(
@@ -1254,7 +1257,7 @@ APPROVAL_ROUNDS = (
     _mutant(
         "what needs approval again is not confirmed",
         DELETIONS,
-        "    if transitions.awaits_approval(deletion):\n",
+        "    if deletion_states.awaits_approval(deletion):\n",
         "    if False:\n",
         f"{ROUNDS}::test_the_approvals_of_an_earlier_sending_send_nothing_more",
     ),
@@ -1267,16 +1270,16 @@ APPROVAL_ROUNDS = (
     ),
     _mutant(
         "approvals lapse after 24 hours",
-        "connections/services/deletions/reconciliation.py",
-        "    if not is_still_present or not transitions.has_expired(",
-        "    if is_still_present or not transitions.has_expired(",
+        "connections/deletions/reconciliation.py",
+        "    if not is_still_present or not states.has_expired(",
+        "    if is_still_present or not states.has_expired(",
         f"{ROUNDS}::test_approvals_that_nobody_confirms_lapse_and_the_same_people_approve_anew",
         f"{ROUNDS}::test_approvals_lapse_without_a_worker_too",
     ),
     _mutant(
         "a decline takes approvals away",
         APPROVALS,
-        "        values = transitions.next_round(deletion)\n",
+        "        values = states.next_round(deletion)\n",
         "        values = {}\n",
         f"{ROUNDS}::test_a_decline_takes_the_approval_of_somebody_else_away",
     ),
@@ -1297,10 +1300,10 @@ APPROVAL_ROUNDS = (
     ),
     _mutant(
         "a restored backup counts no approvals that may have been used since",
-        "connections/services/operations/restoring.py",
+        "connections/operations/restore.py",
         ".filter(state=State.STILL_PRESENT).exclude(policy=Policy.NONE)",
         ".none()",
-        "tests/test_backups.py::test_approvals_that_may_have_been_used_since_do_not_count",
+        "tests/operations/test_backup.py::test_approvals_that_may_have_been_used_since_do_not_count",
     ),
     _mutant(
         "a trigger that counts approvals of this round",
@@ -1350,21 +1353,21 @@ APPROVAL_ROUNDS = (
         VERIFIER,
         '            or (state == "unknown" and before != "unknown")\n',
         "",
-        "tests/four_eyes/test_evidence.py::test_a_second_sending_on_the_first_approval_is_found",
+        "tests/deletions/approvals/test_evidence.py::test_a_second_sending_on_the_first_approval_is_found",
     ),
 )
 
 FREEZING = "connections/migrations/0007_frozen_results.py"
 
-VERIFICATION = "connections/services/record/audit_verification.py"
+VERIFICATION = "connections/audit/verification.py"
 
-COMPARISON = "connections/services/record/comparison.py"
+COMPARISON = "connections/audit/comparison.py"
 
 RESULTS = "tests/audit/test_frozen_results.py"
 
 DATABASE_ROLE = "tests/audit/test_postgresql_role.py"
 
-DATABASE_GUARDS = "connections/services/operations/database_guards.py"
+DATABASE_GUARDS = "connections/operations/database_guards.py"
 
 FROZEN_RESULTS = (
     _mutant(
@@ -1432,7 +1435,7 @@ FROZEN_RESULTS = (
     ),
     _mutant(
         "two processes do not verify a deletion twice",
-        "connections/services/deletions/reconciliation.py",
+        "connections/deletions/reconciliation.py",
         "    unverified = rows.filter(Q(verified_at=None) | ",
         "    unverified = rows if deletion.verified_at is None else rows.filter(",
         f"{RESULTS}::test_of_two_processes_that_verify_it_at_once_one_does",
@@ -1514,7 +1517,7 @@ FROZEN_RESULTS = (
         DATABASE_GUARDS,
         '(expected - present.keys(), "missing")',
         '(set[str](), "missing")',
-        "tests/commands/test_doctor.py::test_a_missing_trigger_is_an_error",
+        "tests/management/test_doctor.py::test_a_missing_trigger_is_an_error",
     ),
     _mutant(
         "the doctor looks at the database role",
@@ -1578,10 +1581,10 @@ PEERS = (
     ),
 )
 
-CLOCK = "connections/clock.py"
+CLOCK = "connections/core/clock.py"
 SET_BACK = "tests/faults/clock/test_set_back.py"
 AHEAD = "tests/faults/clock/test_ahead.py"
-PROOF = "tests/step_up/test_proof.py"
+PROOF = "tests/web/reauthentication/test_proof.py"
 
 WRONG_CLOCK = (
     _mutant(
@@ -1609,21 +1612,21 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "a claim from the future is lost",
-        "connections/services/deletions/reconciliation.py",
-        "    if clock.elapsed_since(started, now=now) < transitions.CLAIM_TIMEOUT:\n",
-        "    if now - started < transitions.CLAIM_TIMEOUT:\n",
+        "connections/deletions/reconciliation.py",
+        "    if clock.elapsed_since(started, now=now) < states.CLAIM_TIMEOUT:\n",
+        "    if now - started < states.CLAIM_TIMEOUT:\n",
         f"{SET_BACK}::test_a_claim_from_the_future_is_lost_at_once",
     ),
     _mutant(
         "a due time too far ahead is due",
-        "connections/services/operations/due.py",
+        "connections/operations/due.py",
         "        is_due |= Q(state=state, due_at__gt=now + window + clock.TOLERANCE)\n",
         "        del state, window\n",
         f"{SET_BACK}::test_a_claim_from_the_future_is_lost_at_once",
     ),
     _mutant(
         "a window too far ahead is due",
-        "connections/services/operations/due.py",
+        "connections/operations/due.py",
         "        is_due |= Q(state=state, expires_at__gt=now + window + clock.TOLERANCE)\n",
         "        del state, window\n",
         f"{ROUNDS}::test_the_worker_lapses_them_too",
@@ -1631,35 +1634,35 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "what a wrong clock put off is looked at",
-        "connections/services/operations/due.py",
+        "connections/operations/due.py",
         "    return due + list(islice(_put_off(put_off, now=now), limit - len(due)))\n",
         "    return due\n",
         f"{SET_BACK}::test_a_200_is_checked_at_once_and_then_in_its_own_time",
     ),
     _mutant(
         "what was put off is looked at once",
-        "connections/services/operations/due.py",
+        "connections/operations/due.py",
         "            if at and clock.is_ahead(at, now=now):\n",
         "            if at:\n",
         f"{SET_BACK}::test_a_200_is_checked_at_once_and_then_in_its_own_time",
     ),
     _mutant(
         "approvals from the future lapse",
-        "connections/services/deletions/reconciliation.py",
-        "    if not is_still_present or not transitions.has_expired(deletion, now=now):\n",
+        "connections/deletions/reconciliation.py",
+        "    if not is_still_present or not states.has_expired(deletion, now=now):\n",
         "    if not is_still_present or not deletion.expires_at or now < deletion.expires_at:\n",
         f"{ROUNDS}::test_approvals_given_by_a_clock_that_was_ahead_lapse_when_it_is_set_back",
     ),
     _mutant(
         "a listing from the future is not the first of two",
-        "connections/services/deletions/reconciliation.py",
+        "connections/deletions/reconciliation.py",
         "present != present or looked_ahead or decided):",
         "present != present or decided):",
         f"{SET_BACK}::test_a_listing_from_before_is_not_the_first_of_two",
     ),
     _mutant(
         "a listing counts 35 s after the first event of the present clock",
-        "connections/services/deletions/transitions.py",
+        "connections/deletions/states.py",
         "        happened_by = event.at\n    return happened_by\n",
         "        happened_by = event.at\n    return now - timedelta(days=1)\n",
         f"{SET_BACK}::test_listings_after_it_count_from_the_first_event_that_was_recorded_after_it",
@@ -1667,77 +1670,77 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "an unknown from the future raises its alarm",
-        "connections/services/operations/alarms.py",
+        "connections/operations/alarms.py",
         " | Q(sending_at__gt=now + clock.TOLERANCE)\n",
         "\n",
         f"{SET_BACK}::test_an_unknown_from_the_future_raises_the_alarm_an_hour_after_it_was_seen",
     ),
     _mutant(
         "a listing from the future hides no newer one",
-        "connections/services/org_connections/org_connections.py",
+        "connections/inventory/org_connections.py",
         ", started_at__lte=now + clock.TOLERANCE\n",
         "\n",
         f"{SET_BACK}::test_the_inventory_shows_what_was_read_after_it",
     ),
     _mutant(
         "an identity check that was too old is removed",
-        "connections/step_up.py",
+        "connections/web/reauthentication.py",
         "    del request.session[_STAMP]\n",
         "",
         f"{PROOF}::test_a_proof_refused_as_too_old_does_not_count_after_the_clock_was_set_back",
     ),
     _mutant(
         "a session last used in the future is over",
-        "connections/sessions.py",
+        "connections/models/session_store.py",
         "            row = None\n        if row is None:\n",
         "            pass\n        if row is None:\n",
         f"{AHEAD}::test_a_session_last_used_in_the_future_is_over",
     ),
     _mutant(
         "a link from the future no longer holds",
-        "connections/services/people/person_rules.py",
+        "connections/people/rules.py",
         "        expires_at__lte=now + LIFETIMES[purpose] + clock.TOLERANCE,\n",
         "",
         f"{AHEAD}::test_a_link_made_in_the_future_no_longer_holds",
     ),
     _mutant(
         "a notice put off too far is due",
-        "connections/services/notices/deliveries.py",
+        "connections/notifications/delivery.py",
         " | Q(due_at__gt=now + LONGEST_RETRY_AFTER + clock.TOLERANCE)\n",
         "\n",
         f"{AHEAD}::test_a_notice_put_off_by_a_clock_that_was_ahead_is_due",
     ),
     _mutant(
         "a dead worker of the future hides nobody",
-        "connections/services/operations/heartbeats.py",
+        "connections/operations/heartbeats.py",
         "(is_old | is_ahead)",
         "(is_old)",
         f"{AHEAD}::test_a_worker_heard_of_in_the_future_counts_as_dead",
     ),
     _mutant(
         "the newest verification is the one kept last",
-        "connections/services/record/verifications.py",
+        "connections/audit/verifications.py",
         'AuditVerification.objects.order_by("-id")',
         'AuditVerification.objects.order_by("-checked_at", "-id")',
         f"{AHEAD}::test_a_verification_from_the_future_is_made_anew_once",
     ),
     _mutant(
         "a verification that covers its request answers it",
-        "connections/services/record/verifications.py",
+        "connections/audit/verifications.py",
         "last.size >= newest.seq or (\n        last.size == newest.seq - 1",
         "(\n        last.size >= newest.seq - 1",
         f"{AHEAD}::test_one_asked_for_in_the_future_is_made_once",
     ),
     _mutant(
         "a checkpoint from the future counts as old",
-        "connections/services/record/checkpoints.py",
+        "connections/audit/checkpoints.py",
         "    return clock.elapsed_since(checkpoint.made_at, now=now) >= EVERY\n",
         "    return now - checkpoint.made_at >= EVERY\n",
         f"{AHEAD}::test_a_checkpoint_from_the_future_is_followed_by_one_from_now",
     ),
     _mutant(
         "a recorded time in the future is named",
-        "connections/services/operations/recorded_times.py",
+        "connections/operations/recorded_times.py",
         "newest if newest and clock.is_ahead(newest, now=now) else None",
         "None",
         f"{AHEAD}::test_the_doctor_warns_when_the_newest_recorded_time_lies_in_the_future",
@@ -1745,17 +1748,17 @@ WRONG_CLOCK = (
     ),
 )
 
-TICKET_PATTERNS = "connections/ticket_patterns.py"
+TICKET_PATTERNS = "connections/deletions/ticket_patterns.py"
 
-TICKET_TESTS = "tests/test_ticket_patterns.py"
+TICKET_TESTS = "tests/deletions/test_ticket_patterns.py"
 
 INPUTS_AND_FILES = (
     _mutant(
         "no full-width formula in a CSV",
-        "connections/services/exports.py",
+        "connections/core/tabular.py",
         'unicodedata.normalize("NFKC", first).startswith(FORMULA_STARTS)',
         "first.startswith(FORMULA_STARTS)",
-        "tests/history/test_pages.py::test_a_full_width_sign_does_not_start_a_formula_either",
+        "tests/deletions/history/test_pages.py::test_a_full_width_sign_does_not_start_a_formula_either",
     ),
     _mutant(
         "the verifier waits for no pipe",
@@ -1853,11 +1856,11 @@ INPUTS_AND_FILES = (
         "orgadmin/settings.py",
         "    check_ticket_pattern(TICKET_PATTERN)\n",
         "    pass\n",
-        "tests/test_settings.py::test_a_setting_that_cannot_be_used_is_one_line",
+        "tests/orgadmin/test_settings.py::test_a_setting_that_cannot_be_used_is_one_line",
     ),
 )
 
-PROVIDER_EXCHANGE = "connections/oidc/exchange.py"
+PROVIDER_EXCHANGE = "connections/people/oidc/exchange.py"
 
 SLOW_PROVIDER_TESTS = f"{PROVIDER}/test_slow_provider.py"
 
@@ -1898,7 +1901,7 @@ SLOW_PROVIDER = (
     ),
     _mutant(
         "whoever is told to try again keeps their sign-in",
-        "connections/provider_sign_in.py",
+        "connections/web/people/single_sign_on.py",
         "    now = clock.now()\n    begun = _begun(",
         "    request.session[_BEGUN] = under_way\n    now = clock.now()\n    begun = _begun(",
         f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_found_no_place_is_still_under_way",
@@ -1912,49 +1915,49 @@ SLOW_PROVIDER = (
     ),
     _mutant(
         "metadata holds lists of strings",
-        "connections/oidc/client.py",
+        "connections/people/oidc/client.py",
         "    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):\n",
         "    if False:\n",
         MALFORMED_METADATA,
     ),
     _mutant(
         "an endpoint has a valid host and port",
-        "connections/oidc/addresses.py",
+        "connections/people/oidc/addresses.py",
         "_is_host(parts.hostname) and parts.port != 0\n",
         "bool(parts.hostname)\n",
         MALFORMED_METADATA,
     ),
     _mutant(
         "PyJWT sees only keys of its own kinds",
-        "connections/oidc/tokens.py",
+        "connections/people/oidc/tokens.py",
         '        and key.get("alg") in (None, *ALGORITHMS)\n',
         "",
         f"{PROVIDER_FAULTS}::test_keys_of_no_use_open_nothing",
     ),
     _mutant(
         "an issuer that can't be trusted is not asked",
-        "connections/oidc/client.py",
+        "connections/people/oidc/client.py",
         "    if not is_usable_issuer(issuer):\n",
         "    if False:\n",
         f"{PROVIDER_FAULTS}::test_an_issuer_of_no_form_is_not_asked",
     ),
     _mutant(
         "a form with the client secret is never shown",
-        "connections/datadog/transport.py",
+        "connections/net/http.py",
         "field(default=None, repr=False)\n",
         "None\n",
         f"{SLOW_PROVIDER_TESTS}::test_a_client_secret_in_the_form_is_in_no_text_of_the_call",
     ),
     _mutant(
         "doctor looks at the identity provider",
-        "connections/services/operations/diagnosis.py",
+        "connections/operations/doctor.py",
         ", *identity_provider.check_issuer()]",
         "]",
         f"{PROVIDER}/test_configuration.py::test_doctor_looks_at_the_identity_provider",
     ),
 )
 
-STOPPING = "connections/stopping.py"
+STOPPING = "connections/deletions/stopping.py"
 
 DELETE_COMMAND = "connections/management/commands/delete_org_connection.py"
 
@@ -2021,20 +2024,20 @@ SIGNALS = (
     ),
 )
 
-WRITE_PROBE = "connections/services/operations/write_probe.py"
+WRITE_PROBE = "connections/operations/write_probe.py"
 
-WRITE_PROBE_TESTS = "tests/test_write_probe.py"
+WRITE_PROBE_TESTS = "tests/operations/test_write_probe.py"
 
-NO_WRITES_TESTS = "tests/test_no_writes.py"
+NO_WRITES_TESTS = "tests/web/test_no_writes.py"
 
 SERVE = "connections/management/commands/serve.py"
 
-SERVE_TESTS = "tests/commands/test_serve.py"
+SERVE_TESTS = "tests/management/test_serve.py"
 
 NO_WRITES = (
     _mutant(
         "a read-only database is not ready",
-        "connections/middleware.py",
+        "connections/web/middleware.py",
         "        problem = find_write_problem()\n",
         "        problem = None\n",
         f"{WRITE_PROBE_TESTS}::test_a_read_only_database_is_not_ready",
@@ -2063,35 +2066,35 @@ NO_WRITES = (
     ),
     _mutant(
         "a page says that the database takes no writes",
-        "connections/views/errors.py",
+        "connections/web/errors.py",
         "    if means_no_writes(error):\n",
         "    if False:\n",
         f"{NO_WRITES_TESTS}::test_an_act_on_a_read_only_database_ends_in_a_page_that_says_so",
     ),
     _mutant(
         "after an act that failed the page leads to Deletions",
-        "connections/views/errors.py",
+        "connections/web/errors.py",
         "    return access_of(request, match.func).needs_sign_in\n",
         "    return False\n",
         f"{NO_WRITES_TESTS}::test_an_act_on_a_read_only_database_ends_in_a_page_that_says_so",
     ),
     _mutant(
         "signing in says that the database takes no writes",
-        "connections/middleware.py",
+        "connections/web/middleware.py",
         "            write_nothing()\n",
         "            pass\n",
         f"{NO_WRITES_TESTS}::test_signing_in_to_a_read_only_database_says_why_it_fails",
     ),
     _mutant(
         "a page needs no note of the session's use",
-        "connections/sessions.py",
+        "connections/models/session_store.py",
         '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
         "            if True:\n",
         f"{NO_WRITES_TESTS}::test_a_page_is_shown_although_the_use_of_the_session_cannot_be_noted",
     ),
     _mutant(
         "another fault in noting the session's use is raised",
-        "connections/sessions.py",
+        "connections/models/session_store.py",
         '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
         "            if False:\n",
         f"{NO_WRITES_TESTS}::test_another_fault_in_noting_the_use_of_a_session_is_not_hidden",
@@ -2122,7 +2125,7 @@ NO_WRITES = (
 RACES = (
     _mutant(
         "attempts are read inside the act that settles by a look",
-        "connections/services/deletions/reconciliation.py",
+        "connections/deletions/reconciliation.py",
         "    with responses_locked(deletion=deletion):\n"
         "        if present is False and deletion.has_late_success:\n",
         "    had_late_success = deletion.has_late_success\n"
@@ -2132,7 +2135,7 @@ RACES = (
     ),
     _mutant(
         "attempts are read inside the act that settles before another DELETE",
-        "connections/services/deletions/rereading.py",
+        "connections/deletions/rereading.py",
         "    with reconciliation.responses_locked(deletion=deletion):\n"
         "        if deletion.has_late_success:\n",
         "    had_late_success = deletion.has_late_success\n"
@@ -2142,14 +2145,14 @@ RACES = (
     ),
     _mutant(
         "a poll stops at its limit of what was put off",
-        "connections/services/operations/due.py",
+        "connections/operations/due.py",
         "    return due + list(islice(_put_off(put_off, now=now), limit - len(due)))\n",
         "    return due + list(_put_off(put_off, now=now))\n",
         f"{SET_BACK}::test_many_that_a_wrong_clock_put_off_cost_few_queries",
     ),
     _mutant(
         "newest events are read many at a time",
-        "connections/services/operations/due.py",
+        "connections/operations/due.py",
         "CHUNK = 200\n",
         "CHUNK = 1\n",
         f"{SET_BACK}::test_many_that_a_wrong_clock_put_off_cost_few_queries",

@@ -10,7 +10,7 @@ from tests.mutations.mutants import MUTANTS, Edit, Mutant
 from tests.mutations.running import ROOT, copy_tree, misplaced, try_mutant
 
 A_QUICK_TEST = "tests/deletions/test_transitions.py::test_a_refusal_settles"
-TRANSITIONS = "connections/services/deletions/transitions.py"
+TRANSITIONS = "connections/deletions/states.py"
 
 
 def test_every_safeguard_stands_where_the_list_says() -> None:

@@ -7,10 +7,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
 from connections.models import Person, PersonSession
-from connections.services.people import people
-from connections.sessions import ENDS_AT
+from connections.models.session_store import ENDS_AT
+from connections.people import people
 from tests.flows.support import HTMX
 from tests.people.test_sessions import is_signed_in, signed_in
 

@@ -4,10 +4,10 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from connections import known_devices
-from connections.actors import command_actor
+from connections.access.actor import command_actor
 from connections.models import Person
-from connections.services.people import people
+from connections.people import people
+from connections.web.people import known_devices
 from tests.support.passkeys import SoftKey
 from tests.support.people import PASSWORD
 from tests.support.second_factors import code_of, set_up_app

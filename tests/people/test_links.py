@@ -7,10 +7,10 @@ from django.core.exceptions import PermissionDenied
 from django.test import Client
 from pytest_django import Settings
 
-from connections.actors import command_actor, person_actor
+from connections.access.actor import command_actor, person_actor
+from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import AuditEvent, Person, SignInLink
-from connections.services.errors import ConflictError, InvalidInputError
-from connections.services.people import people
+from connections.people import people
 from tests.support.clock import SettableClock
 from tests.support.people import PASSWORD, make_person
 

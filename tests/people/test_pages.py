@@ -8,7 +8,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from connections.models import AuditEvent, Person, Role, SignInLink
-from connections.services.people import people
+from connections.people import people
 from tests.support.people import make_person
 
 ClientOf = Callable[[Person], Client]
@@ -216,7 +216,7 @@ def test_metrics_count_deletions_for_whoever_has_a_role(
 
 
 def test_the_events_of_a_command_name_the_os_user(db: None, root: Person) -> None:
-    from connections.actors import command_actor
+    from connections.access.actor import command_actor
 
     people.disable_person(actor=command_actor(), person=make_person("hedy"))
     assert AuditEvent.objects.get().actor_name.startswith("command: ")

@@ -8,11 +8,11 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from connections import clock
-from connections.actors import command_actor
+from connections.access.actor import command_actor
+from connections.core import clock
+from connections.core.errors import ConflictError
 from connections.models import Person
-from connections.services.errors import ConflictError
-from connections.services.people import people
+from connections.people import people
 from tests.support.people import make_person
 
 pytestmark = [

@@ -8,10 +8,10 @@ from allauth.mfa.models import Authenticator
 from django.test import Client
 from pytest_django import Settings
 
-from connections.actors import command_actor
-from connections.allauth_internals import SECRET_SESSION_KEY
+from connections.access.actor import command_actor
 from connections.models import AuditEvent, Person
-from connections.services.operations.keys import rotate_encryption_key
+from connections.operations.key_rotation import rotate_encryption_key
+from connections.web.people.allauth_internals import SECRET_SESSION_KEY
 from tests.support.passkeys import SoftKey
 from tests.support.people import PASSWORD, just_signed_in
 from tests.support.second_factors import (

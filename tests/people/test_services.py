@@ -8,10 +8,10 @@ from django.core.exceptions import PermissionDenied
 from django.test import Client
 from django.urls import reverse
 
-from connections.actors import WORKER, command_actor, person_actor
+from connections.access.actor import WORKER, command_actor, person_actor
+from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import AuditEvent, Person, Role
-from connections.services.errors import ConflictError, InvalidInputError
-from connections.services.people import people
+from connections.people import people
 from tests.support.people import make_person
 
 
@@ -141,7 +141,7 @@ def test_without_its_record_an_act_does_not_happen(
     def fail(**values: object) -> None:
         raise RuntimeError("no record")
 
-    monkeypatch.setattr("connections.services.record.audit.record", fail)
+    monkeypatch.setattr("connections.audit.record", fail)
     with pytest.raises(RuntimeError):
         people.disable_person(actor=person_actor(person=root), person=ada)
     ada.refresh_from_db()

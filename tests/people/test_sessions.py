@@ -12,11 +12,11 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from connections import clock as now
-from connections.actors import Actor, command_actor, person_actor
+from connections.access.actor import Actor, command_actor, person_actor
+from connections.core import clock as now
 from connections.models import AuditEvent, Person, PersonSession
 from connections.models.sessions import hash_of_session_key
-from connections.services.people import people, sessions
+from connections.people import people, sessions
 from connections.wording.browsers import browser_words
 from tests.support.people import PASSWORD
 

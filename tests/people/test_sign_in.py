@@ -7,11 +7,11 @@ from allauth.mfa.models import Authenticator
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
-from connections.accounts import MFAAdapter, client_address
-from connections.actors import command_actor
-from connections.encryption import DecryptionError, check_key_ring_opens_everything
+from connections.access.actor import command_actor
+from connections.crypto.encryption import DecryptionError, check_key_ring_opens_everything
 from connections.models import AuditEvent, Person
-from connections.services.operations.keys import rotate_encryption_key
+from connections.operations.key_rotation import rotate_encryption_key
+from connections.web.people.accounts import MFAAdapter, client_address
 from tests.support.passkeys import SoftKey
 from tests.support.people import PASSWORD, just_signed_in
 from tests.support.second_factors import (

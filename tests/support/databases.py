@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from connections.key_ring import new_key_ring_text
-from orgadmin.private_files import create_private_text
+from connections.core.private_files import create_private_text
+from connections.crypto.key_ring import new_key_ring_text
 from tests.support.postgres import find_programs, throw_away_postgresql
 from tests.support.processes import clean_environment, manage
 

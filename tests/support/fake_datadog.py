@@ -8,7 +8,6 @@ test as the client against the sandbox (tests/faults/model/test_contract.py).
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
-from connections.datadog.answers import Answer, read_answer, read_json, reported_errors
 from connections.datadog.errors import Cause, DatadogError
 from connections.datadog.listing import ListingReader
 from connections.datadog.payloads import (
@@ -17,7 +16,8 @@ from connections.datadog.payloads import (
     canonical_connection_id,
     parse_identity,
 )
-from connections.datadog.transport import Reply
+from connections.datadog.responses import Answer, read_answer, read_json, reported_errors
+from connections.net.http import Reply
 from sandbox import wire
 from sandbox.answers import Answer as Sent
 from sandbox.answers import Request, route_of

@@ -8,9 +8,9 @@ from django.contrib.auth.models import Group
 from django.contrib.sessions.backends.base import SessionBase
 from django.test import Client
 
-from connections.actors import Actor, person_actor
+from connections.access.actor import Actor, person_actor
 from connections.models import Person, PersonSession, Role
-from connections.sessions import SessionStore
+from connections.models.session_store import SessionStore
 
 PASSWORD = "a long enough pass phrase"
 

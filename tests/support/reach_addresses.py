@@ -1,6 +1,8 @@
-"""Which addresses could show what is out of a person's reach: tests/test_reach.py visits them all.
+"""Which addresses could show what is out of a person's reach.
 
-A new address stands in one of these tables, or tests/test_access.py fails.
+tests/access/test_visibility.py visits them all.
+
+A new address stands in one of these tables, or tests/web/test_access.py fails.
 """
 
 # Addresses of one object. Each must answer what is out of reach as it answers what is not there.

@@ -12,9 +12,9 @@ django.setup()
 
 from django.db import connection, transaction  # noqa: E402 - needs the set-up
 
-from connections.actors import command_actor  # noqa: E402
+from connections.access.actor import command_actor  # noqa: E402
 from connections.models import Credential  # noqa: E402
-from connections.services.operations.keys import rotate_encryption_key  # noqa: E402
+from connections.operations.key_rotation import rotate_encryption_key  # noqa: E402
 from tests.support.key_rings import API_KEY, stored_credential  # noqa: E402
 
 ROTATIONS = 3

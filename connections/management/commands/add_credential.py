@@ -9,14 +9,14 @@ from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
+from connections.core.secret import Secret
+from connections.core.sites import all_sites
+from connections.credentials import lifecycle as credential_lifecycle
+from connections.credentials.reading import connection_count
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.credential_documents import credential_document, credential_text
 from connections.models import KeyPair
-from connections.secret import Secret
-from connections.services.credentials import credentials
-from connections.services.credentials.credential_reading import connection_count
-from connections.sites import all_sites
 
 
 class Command(OrgAdminCommand):
@@ -39,7 +39,7 @@ class Command(OrgAdminCommand):
         parser.add_argument("--application-key-file", type=Path, metavar="FILE")
 
     def act(self, **options: Any) -> None:
-        credential = credentials.add_credential(
+        credential = credential_lifecycle.add_credential(
             actor=command_actor(),
             name=options["name"],
             site=self._site(options["site"]),

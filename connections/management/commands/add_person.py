@@ -3,10 +3,10 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
 from connections.management.base import OrgAdminCommand
 from connections.models import Role
-from connections.services.people import people
+from connections.people import people
 
 
 class Command(OrgAdminCommand):

@@ -9,10 +9,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
+from connections.core.private_files import PrivateFileError
 from connections.management.base import OrgAdminCommand
-from connections.services.operations.backups import DATABASE_NAME, make_backup
-from orgadmin.private_files import PrivateFileError
+from connections.operations.backup import DATABASE_NAME, make_backup
 
 
 class Command(OrgAdminCommand):

@@ -3,11 +3,11 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
+from connections.deletions import break_glass
 from connections.management.base import OrgAdminCommand
 from connections.models import Person, Role
-from connections.services.deletions import break_glass
-from connections.services.people import people
+from connections.people import people
 
 
 class Command(OrgAdminCommand):

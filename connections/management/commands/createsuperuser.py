@@ -6,9 +6,9 @@ from typing import Any
 from django.contrib.auth.management.commands.createsuperuser import Command as DjangoCommand
 from django.db import transaction
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
 from connections.models import Person
-from connections.services.people import people
+from connections.people import people
 
 
 class Command(DjangoCommand):

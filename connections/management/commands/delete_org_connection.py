@@ -12,25 +12,20 @@ from uuid import UUID, uuid4
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 
-from connections import clock, stopping, wording
-from connections.actors import command_actor
+from connections import wording
+from connections.access.actor import command_actor
+from connections.core import clock
+from connections.core.errors import Kept, SentError
+from connections.deletions import closing, reviews, sending, states, stopping, tickets
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions import rules as deletion_rules
+from connections.deletions.export import deletion_row
+from connections.deletions.reviews import Review
+from connections.inventory import org_connections
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
 from connections.models import Cause as OurCause
 from connections.models import Credential, Deletion, Listing, Outcome, Person, Policy, State
-from connections.services.deletions import (
-    deletion_rules,
-    deletions,
-    endings,
-    reviews,
-    sending,
-    tickets,
-    transitions,
-)
-from connections.services.deletions.reviews import Review
-from connections.services.errors import Kept, SentError
-from connections.services.history.deletion_rows import deletion_row
-from connections.services.org_connections import org_connections
-from orgadmin.supervisor import STOP_SIGNALS, StopRequestedError
+from connections.operations.supervisor import STOP_SIGNALS, StopRequestedError
 
 STILL_LISTED = 9
 _OF_OUTCOME = {
@@ -146,7 +141,7 @@ class Command(OrgAdminCommand):
             connection_id=connection_id,
             may_be_unreviewed=options["unreviewed"],
         )
-        deletion = deletions.request_deletion(
+        deletion = deletion_lifecycle.request_deletion(
             actor=command_actor(),
             credential=credential,
             connection_id=connection_id,
@@ -202,13 +197,13 @@ class Command(OrgAdminCommand):
         if not is_not_read or deletion.policy != Policy.NONE:
             return deletion
         if may_be_unreviewed:
-            return deletions.execute_deletion(
+            return deletion_lifecycle.execute_deletion(
                 deletion=deletion,
                 actor=command_actor(),
                 confirmation=reviews.confirmation_text(deletion),
                 without_reading=True,
             )
-        return endings.withdraw_deletion(
+        return closing.withdraw_deletion(
             deletion=deletion,
             actor=command_actor(),
             reason="It could not be read again before sending.",
@@ -227,7 +222,7 @@ class Command(OrgAdminCommand):
             # It was attempted, and recorded before; only "nothing was sent" must not be said.
             said = "Its record cannot be read now"
             raise SentError(deletion_id=deletion.pk, said=said, kept=Kept.IN_DATABASE) from error
-        is_being_read = transitions.is_being_read(deletion, now=clock.now())
+        is_being_read = states.is_being_read(deletion, now=clock.now())
         words = wording.word(deletion, is_being_read=is_being_read)
         document = deletion_row(deletion) | {
             "url": f"/deletions/{deletion.pk}/",
@@ -251,7 +246,7 @@ class Command(OrgAdminCommand):
             raise CommandError(_STOPPED, returncode=FAILED)
         if deletion.state != State.REQUESTED or deletion.policy != Policy.NONE:
             self._end(deletion)
-        endings.withdraw_deletion(
+        closing.withdraw_deletion(
             deletion=deletion,
             actor=command_actor(),
             reason="The command was stopped before sending.",

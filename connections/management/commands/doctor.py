@@ -3,9 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-from connections.findings import Level
 from connections.management.base import FAILED, OrgAdminCommand
-from connections.services.operations.diagnosis import diagnose
+from connections.operations.doctor import diagnose
+from connections.operations.findings import Level
 
 _MARKS = {Level.OK: "ok     ", Level.WARNING: "warning", Level.ERROR: "ERROR  "}
 

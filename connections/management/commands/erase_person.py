@@ -3,10 +3,10 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
 from connections.management.base import OrgAdminCommand
 from connections.models import Person
-from connections.services.record.erasure import erase_person
+from connections.people.erasure import erase_person
 
 
 class Command(OrgAdminCommand):

@@ -3,9 +3,9 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
+from connections.audit import shipping
 from connections.management.exporting import ExportCommand
-from connections.services.record import audit_shipping
 
 
 class Command(ExportCommand):
@@ -34,7 +34,7 @@ class Command(ExportCommand):
 
     def act(self, **options: Any) -> None:
         """Write line by line, so that memory stays flat."""
-        export = audit_shipping.prepare_shipment(
+        export = shipping.prepare_shipment(
             actor=command_actor(),
             since=options["since"],
             limit=options["limit"],

@@ -3,12 +3,11 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from connections import clock
-from connections.actors import command_actor
-from connections.forms.history import HistoryForm
+from connections.access.actor import command_actor
+from connections.core import clock, tabular
+from connections.deletions import history
 from connections.management.exporting import ExportCommand
-from connections.services import exports
-from connections.services.history import history
+from connections.web.deletions.history_form import HistoryForm
 
 FILTERS = {
     "since": ("DATE", "Asked on this day (2026-01-31, UTC) or later."),
@@ -31,7 +30,7 @@ class Command(ExportCommand):
         """Add the format and the history's filters."""
         super().add_arguments(parser)
         parser.add_argument(
-            "--format", choices=tuple(exports.CONTENT_TYPES), help="Default: json with --json."
+            "--format", choices=tuple(tabular.CONTENT_TYPES), help="Default: json with --json."
         )
         for name, (metavar, text) in FILTERS.items():
             flag = "--text" if name == "q" else f"--{name.replace('_', '-')}"

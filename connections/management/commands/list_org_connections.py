@@ -3,19 +3,14 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from connections import clock
-from connections.actors import command_actor
+from connections.access.actor import command_actor
+from connections.core import clock, tabular
+from connections.inventory import org_connections
+from connections.inventory.export import connection_row
+from connections.inventory.inventory import InventoryFilter, InventoryRow, take_inventory
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.models import Credential, Listing
-from connections.services import exports
-from connections.services.org_connections import org_connections
-from connections.services.org_connections.inventory import (
-    InventoryFilter,
-    InventoryRow,
-    take_inventory,
-)
-from connections.services.org_connections.inventory_exports import connection_row
-from connections.services.org_connections.trouble import words_for
+from connections.wording.trouble import words_for
 
 COLUMNS = (
     "id",
@@ -112,5 +107,5 @@ def _failure(credential: Credential, listing: Listing | None) -> dict[str, Any]:
         "message": words_for(cause=listing.cause, http_status=listing.http_status)
         if listing
         else never,
-        "at": exports.as_time(listing.started_at) if listing else None,
+        "at": tabular.as_time(listing.started_at) if listing else None,
     }

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
-from connections.key_ring import new_key_ring_text, ring_of
-from connections.secret import Secret
-from connections.signing_key import new_signing_key_text, signing_key_of
-from connections.webhooks import new_secret_text
-from orgadmin.private_files import PrivateFileError, create_private_text
+from connections.audit.signing_key import new_signing_key_text, signing_key_of
+from connections.core.private_files import PrivateFileError, create_private_text
+from connections.core.secret import Secret
+from connections.crypto.key_ring import new_key_ring_text, ring_of
+from connections.notifications.webhooks import new_secret_text
 
 
 class Command(BaseCommand):

@@ -3,11 +3,12 @@
 from typing import Any
 
 from connections import wording
-from connections.actors import command_actor
+from connections.access.actor import command_actor
+from connections.deletions import spool
+from connections.deletions.export import deletion_row
 from connections.management.base import OrgAdminCommand
 from connections.models import Deletion, State
-from connections.services.history.deletion_rows import deletion_row
-from connections.services.operations import due, spool
+from connections.operations import due
 
 UNKNOWN = 6
 

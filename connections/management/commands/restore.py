@@ -9,9 +9,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
 from connections.management.base import OrgAdminCommand
-from connections.services.operations.restoring import Restored, restore_backup
+from connections.operations.restore import Restored, restore_backup
 
 
 class Command(OrgAdminCommand):

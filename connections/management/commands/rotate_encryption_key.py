@@ -6,9 +6,9 @@ from argparse import ArgumentParser
 
 from django.core.management.base import BaseCommand, CommandError
 
-from connections.actors import command_actor
-from connections.encryption import EncryptionError, check_key_ring_opens_everything
-from connections.services.operations.keys import (
+from connections.access.actor import command_actor
+from connections.crypto.encryption import EncryptionError, check_key_ring_opens_everything
+from connections.operations.key_rotation import (
     KeyRotation,
     rotate_encryption_key,
     stage_encryption_key,

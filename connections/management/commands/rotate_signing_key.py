@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
+from connections.audit.checkpoints import rotate_signing_key
 from connections.management.base import OrgAdminCommand
-from connections.services.record.checkpoints import rotate_signing_key
 
 
 class Command(OrgAdminCommand):

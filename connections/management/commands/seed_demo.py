@@ -4,8 +4,8 @@ from typing import Any
 
 from django.conf import settings
 
+from connections.core.errors import ConflictError
 from connections.management.base import OrgAdminCommand
-from connections.services.errors import ConflictError
 
 
 class Command(OrgAdminCommand):
@@ -15,10 +15,10 @@ class Command(OrgAdminCommand):
 
     def act(self, **options: Any) -> None:
         # The history needs the sandbox, which no installation that is served has to load.
-        from orgadmin import demo_history
+        from orgadmin.demo import history
 
         if not settings.IS_DEMO:
             raise ConflictError("This is only for ./run demo, which starts it by itself.")
-        seeded = demo_history.seed()
+        seeded = history.seed()
         names = ", ".join(one["username"] for one in seeded["people"])
         self.emit(seeded, f"Seeded. People: {names}. Password: {seeded['password']}")

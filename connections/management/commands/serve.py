@@ -12,15 +12,14 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 
-from connections import clock
-from connections.actors import command_actor
-from connections.encryption import load_key_ring
+from connections.access.actor import command_actor
+from connections.core import clock
+from connections.crypto.encryption import load_key_ring
 from connections.management.base import OrgAdminCommand
 from connections.models import Person
-from connections.services.operations import backups
-from connections.services.people import people
-from orgadmin import serving
-from orgadmin.supervisor import Together, end_with_parent, run_until_one_ends
+from connections.operations import backup, serving
+from connections.operations.supervisor import Together, end_with_parent, run_until_one_ends
+from connections.people import people
 
 
 class Command(OrgAdminCommand):
@@ -100,7 +99,7 @@ class Command(OrgAdminCommand):
                     "The database is older than this version. Run `./run manage migrate` once, "
                     "then start every process again."
                 )
-            copy = backups.copy_before_migrating(now=clock.now())
+            copy = backup.copy_before_migrating(now=clock.now())
             if copy:
                 self.stderr.write(f"The database was copied to {copy}.", self.style.NOTICE)
             call_command("migrate", interactive=False, verbosity=0)
@@ -128,7 +127,7 @@ def _require_expected_database(*, starts_new: bool) -> None:
     The signing key is made once there is something to sign, so with it and the key ring there was a
     database. Only SQLite's can go missing by itself.
     """
-    has_database = not settings.DATABASE_IS_SQLITE or _has_tables(backups.database_file())
+    has_database = not settings.DATABASE_IS_SQLITE or _has_tables(backup.database_file())
     if starts_new and has_database:
         raise CommandError(
             "--new starts a new record, and there is a database already. Start without --new."
@@ -137,7 +136,7 @@ def _require_expected_database(*, starts_new: bool) -> None:
     if has_database or starts_new or not all(key.exists() for key in keys):
         return
     raise CommandError(
-        f"There is no database at {backups.database_file()}, but its key ring and signing key are "
+        f"There is no database at {backup.database_file()}, but its key ring and signing key are "
         "there, so it was probably lost. Restore it: ./run manage restore --from DIR with a "
         f"backup, or put back a copy from {settings.DATA_DIR / 'backups'}. To start a new record "
         "on purpose: ./run serve --new."

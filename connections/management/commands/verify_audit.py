@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 from django.core.management.base import CommandError
 from django.db import Error as DatabaseError
 
+from connections.audit.signed_notes import split
+from connections.audit.verification import CannotCheckError, Report, verify_record
 from connections.management.base import OrgAdminCommand
 from connections.models import AuditHead
-from connections.services.record.audit_verification import CannotCheckError, Report, verify_record
-from connections.signed_notes import split
 from connections.wording import counted
 
 BROKEN = 1

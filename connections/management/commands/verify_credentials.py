@@ -3,12 +3,12 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from connections.actors import command_actor
+from connections.access.actor import command_actor
+from connections.credentials import lifecycle as credential_lifecycle
+from connections.inventory.org_connections import credentials_in_use
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.credential_documents import credential_document, credential_text
 from connections.models import Credential
-from connections.services.credentials import credentials
-from connections.services.org_connections.org_connections import credentials_in_use
 
 
 class Command(OrgAdminCommand):
@@ -26,7 +26,9 @@ class Command(OrgAdminCommand):
 
     def act(self, **options: Any) -> None:
         chosen = self._chosen(options["credential"])
-        verified = credentials.verify_credentials(actor=command_actor(), credentials=chosen)
+        verified = credential_lifecycle.verify_credentials(
+            actor=command_actor(), credentials=chosen
+        )
         text = "\n".join(map(credential_text, verified)) or "There is no credential yet."
         self.emit({"credentials": [credential_document(one) for one in verified]}, text)
         if not all(credential.is_verified for credential in verified):

@@ -6,13 +6,13 @@ from argparse import ArgumentParser
 from types import FrameType
 from typing import Any
 
-from connections import couriers
 from connections.management.base import OrgAdminCommand
 from connections.models import Notice
-from connections.services.notices import deliveries
+from connections.notifications import delivery
+from connections.operations import delivery_threads
+from connections.operations.supervisor import end_with_parent
+from connections.operations.worker import Worker
 from connections.wording import counted
-from connections.worker import Worker
-from orgadmin.supervisor import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Command(OrgAdminCommand):
         if options["once"]:
             self.check_keys()
             count = worker.work_once()
-            told = sum(deliveries.work_off(channel=channel) for channel in Notice.Channel)
+            told = sum(delivery.work_off(channel=channel) for channel in Notice.Channel)
             self.emit(
                 {"deletions": count, "notices": told},
                 f"Worked on {counted(count, 'deletion')} and {counted(told, 'notice')}.",
@@ -51,6 +51,6 @@ class Command(OrgAdminCommand):
         # Not where every command checks them: a database that is away is waited for.
         worker.wait_for_database(self.check_keys)
         logger.info("The worker has started.")
-        with couriers.at_work():
+        with delivery_threads.at_work():
             worker.run()
         logger.info("The worker has ended.")

@@ -8,9 +8,13 @@ from django.conf import settings as django_settings
 from django.test import Client
 from django.utils import timezone
 
-from connections import clock as clocks
-from connections.actors import command_actor
-from connections.findings import Finding, Level
+from connections import audit
+from connections.access.actor import command_actor
+from connections.audit import checkpoints, verifications
+from connections.audit.maintenance import RecordKeeper
+from connections.core import clock as clocks
+from connections.core.errors import ConflictError
+from connections.deletions import states
 from connections.models import (
     AuditVerification,
     Deletion,
@@ -21,14 +25,10 @@ from connections.models import (
     State,
     WorkerHeartbeat,
 )
-from connections.services.deletions import transitions
-from connections.services.errors import ConflictError
-from connections.services.notices import deliveries
-from connections.services.operations import diagnosis, heartbeats
-from connections.services.people import people
-from connections.services.people import person_rules as rules
-from connections.services.record import audit, checkpoints, verifications
-from connections.services.record.record_keeping import RecordKeeper
+from connections.notifications import delivery
+from connections.operations import doctor, heartbeats
+from connections.operations.findings import Finding, Level
+from connections.people import people, rules
 from connections.wording import record_badge
 from tests.flows.support import read
 from tests.people.test_sessions import is_signed_in, signed_in
@@ -47,7 +47,7 @@ def act() -> None:
 
 
 def clock_finding() -> Finding:
-    [finding] = [each for each in diagnosis.diagnose() if each.check == "clock"]
+    [finding] = [each for each in doctor.diagnose() if each.check == "clock"]
     return finding
 
 
@@ -179,17 +179,17 @@ def test_a_checkpoint_from_the_future_is_followed_by_one_from_now(clock: Settabl
 def test_a_notice_put_off_by_a_clock_that_was_ahead_is_due(clock: SettableClock) -> None:
     def put_off(seconds: float) -> Notice | None:
         Notice.objects.update(due_at=clock.at + timedelta(seconds=seconds))
-        return deliveries.claim_next(channel=Notice.Channel.MAIL)
+        return delivery.claim_next(channel=Notice.Channel.MAIL)
 
     Notice.objects.create(
         code=audit.Code.NOTICE_TESTED, channel=Notice.Channel.MAIL, created_at=clock.at
     )
-    longest = deliveries.LONGEST_RETRY_AFTER.total_seconds()
+    longest = delivery.LONGEST_RETRY_AFTER.total_seconds()
     assert put_off(longest) is None
     assert put_off(longest + 6) is not None
 
 
 def test_one_confirmed_in_the_future_is_not_being_read() -> None:
     deletion = Deletion(state=State.APPROVED, confirmed_at=NOW)
-    assert transitions.is_being_read(deletion, now=NOW)
-    assert not transitions.is_being_read(deletion, now=NOW - HOUR)
+    assert states.is_being_read(deletion, now=NOW)
+    assert not states.is_being_read(deletion, now=NOW - HOUR)

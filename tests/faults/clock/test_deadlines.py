@@ -7,12 +7,12 @@ import pytest
 
 from tests.support.processes import ROOT
 
-# How the time of day is asked for; the record asks `connections.clock`.
+# How the time of day is asked for; the record asks `connections.core.clock`.
 TIME_OF_DAY = {("time", "time"), ("datetime", "now"), ("datetime", "utcnow"), ("timezone", "now")}
 # What is no deadline: when this machine wrote a file.
 NO_DEADLINE = {
-    ("connections/services/operations/spool.py", "datetime.now"),
-    ("connections/services/operations/restoring.py", "datetime.now"),
+    ("connections/deletions/spool.py", "datetime.now"),
+    ("connections/operations/restore.py", "datetime.now"),
 }
 FILES = sorted(
     path for part in ("services", "datadog") for path in (ROOT / "connections" / part).rglob("*.py")

@@ -9,13 +9,13 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from connections.actors import WORKER, person_actor
+from connections import audit
+from connections.access.actor import WORKER, person_actor
 from connections.datadog.client import Answer
+from connections.deletions import sending, states
+from connections.inventory import org_connections
 from connections.models import Credential, Deletion, Outcome, Person, State
-from connections.services.deletions import sending, transitions
-from connections.services.operations import alarms, due
-from connections.services.org_connections import org_connections
-from connections.services.record import audit
+from connections.operations import alarms, due
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
@@ -133,10 +133,10 @@ def test_a_200_is_checked_at_once_and_then_in_its_own_time(
     deletion = ask(faults.ANSWERS_200_WITHOUT_DELETING)
     set_back(clock)
     assert work_off(deletion).looked_at == clock.at
-    assert deletion.due_at == clock.at + transitions.PROOF_AT[0]
+    assert deletion.due_at == clock.at + states.PROOF_AT[0]
     assert due.work_off(actor=WORKER) == []
     clock.advance(seconds=60)
-    assert work_off(deletion).due_at == clock.at + transitions.PROOF_AT[1] - transitions.PROOF_AT[0]
+    assert work_off(deletion).due_at == clock.at + states.PROOF_AT[1] - states.PROOF_AT[0]
     assert due.work_off(actor=WORKER) == []
 
 
@@ -236,7 +236,7 @@ def killed(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Deletion:
         raise KilledError
 
     with monkeypatch.context() as patched:
-        patched.setattr("connections.services.deletions.sending._send", die)
+        patched.setattr("connections.deletions.sending._send", die)
         with pytest.raises(KilledError):
             ask()
     return Deletion.objects.get(state=State.SENDING)
@@ -246,7 +246,7 @@ def test_a_claim_from_the_future_is_lost_at_once(killed: Deletion, clock: Settab
     set_back(clock)
     assert work_off(killed).state == State.UNKNOWN
     # And looked at 35 s later, not in an hour.
-    assert killed.due_at == clock.at + transitions.FIRST_LOOK_AFTER
+    assert killed.due_at == clock.at + states.FIRST_LOOK_AFTER
 
 
 def test_a_person_can_check_a_claim_from_the_future_at_once(
@@ -283,7 +283,7 @@ def test_a_clock_that_goes_forward_leaves_a_claim_unknown_and_a_late_answer_sett
         due.work_off(actor=WORKER)
         return answer
 
-    monkeypatch.setattr("connections.services.deletions.sending._send", jump_meanwhile)
+    monkeypatch.setattr("connections.deletions.sending._send", jump_meanwhile)
     deletion = ask()
     deletion.refresh_from_db()
     assert deletion.state == State.UNKNOWN
@@ -334,7 +334,7 @@ def test_the_fifth_request_that_could_not_leave_is_the_last_though_the_clock_wen
     deletion = ask(faults.rate_limited(reset="1"))
     sandbox.world.clear_faults()
     # A deadline that has passed before anything was begun: proof that nothing left.
-    monkeypatch.setattr("connections.services.deletions.sending.DELETE_SECONDS", -1.0)
+    monkeypatch.setattr("connections.deletions.sending.DELETE_SECONDS", -1.0)
     # By so little that its 15 minutes still count.
     clock.advance(seconds=-5)
     for _ in range(5):

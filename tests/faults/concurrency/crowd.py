@@ -20,15 +20,16 @@ django.setup()
 
 from django.test import Client  # noqa: E402
 
-from connections.actors import WORKER, command_actor, person_actor  # noqa: E402
+from connections import audit  # noqa: E402
+from connections.access.actor import WORKER, command_actor, person_actor  # noqa: E402
+from connections.core.errors import ActError  # noqa: E402
+from connections.core.secret import Secret  # noqa: E402
+from connections.credentials import lifecycle as credential_lifecycle  # noqa: E402
+from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
+from connections.deletions import reviews, sending  # noqa: E402
+from connections.inventory import org_connections  # noqa: E402
 from connections.models import Credential, Deletion, KeyPair, Person, Role, State  # noqa: E402
-from connections.secret import Secret  # noqa: E402
-from connections.services.credentials import credentials  # noqa: E402
-from connections.services.deletions import deletions, reviews, sending  # noqa: E402
-from connections.services.errors import ActError  # noqa: E402
-from connections.services.operations import due  # noqa: E402
-from connections.services.org_connections import org_connections  # noqa: E402
-from connections.services.record import audit  # noqa: E402
+from connections.operations import due  # noqa: E402
 from tests.faults.concurrency.deciding import decide, guard  # noqa: E402
 from tests.flows.support import REASON, read  # noqa: E402
 from tests.support.people import make_person  # noqa: E402
@@ -50,7 +51,7 @@ def seed(plan: Plan) -> Work:
             keys = KeyPair(
                 api_key=Secret(pair["api_key"]), application_key=Secret(pair["application_key"])
             )
-            credentials.add_credential(
+            credential_lifecycle.add_credential(
                 actor=command_actor(), name=pair["name"], site=pair["site"], keys=keys
             )
         return []
@@ -72,7 +73,7 @@ def ask(plan: Plan) -> Work:
     def delete(review: reviews.Review) -> dict[str, str]:
         same_form = uuid5(NAMESPACE_URL, str(review.connection_id))
         try:
-            deletion = deletions.request_deletion(
+            deletion = deletion_lifecycle.request_deletion(
                 actor=actor,
                 credential=review.credential,
                 connection_id=review.connection_id,

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
-from connections.actors import person_actor
+from connections.access.actor import person_actor
+from connections.core.errors import ActError
+from connections.deletions import approvals, break_glass, closing, reviews
+from connections.deletions import lifecycle as deletion_lifecycle
 from connections.models import Credential, Deletion, Person, Policy, Role, State
-from connections.services.deletions import approvals, break_glass, deletions, endings, reviews
-from connections.services.errors import ActError
 from tests.flows.support import REASON
 from tests.support.people import make_person
 
@@ -39,7 +40,7 @@ def _ask(*, person: str, credential: str, connection_id: UUID) -> None:
     actor = person_actor(person=Person.objects.get(username=person))
     sender = Credential.objects.get(name=credential)
     shown = reviews.review(actor=actor, credential=sender, connection_id=connection_id)
-    deletions.request_deletion(
+    deletion_lifecycle.request_deletion(
         actor=actor,
         credential=sender,
         connection_id=connection_id,
@@ -62,7 +63,7 @@ def decide(plan: Plan) -> Work:
         "decline": lambda deletion: approvals.decline_deletion(
             deletion=deletion, actor=actor, reason=REASON
         ),
-        "withdraw": lambda deletion: endings.withdraw_deletion(deletion=deletion, actor=actor),
+        "withdraw": lambda deletion: closing.withdraw_deletion(deletion=deletion, actor=actor),
         "break": lambda deletion: break_glass.break_glass(
             deletion=deletion,
             actor=actor,

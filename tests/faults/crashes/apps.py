@@ -11,7 +11,7 @@ from uuid import UUID
 import requests
 from django.apps import AppConfig
 
-from connections import failpoints
+from connections.deletions import failpoints
 from tests.faults.crashes.plan import WHILE_SENDING, Plan, read_plan
 
 
@@ -29,16 +29,16 @@ class CrashesConfig(AppConfig):
 
 
 def _shorten(plan: Plan) -> None:
-    from connections import worker
-    from connections.services.deletions import sending, transitions
+    from connections.deletions import sending, states
+    from connections.operations import worker
 
     sending.DELETE_SECONDS = plan.delete_seconds
-    transitions.CLAIM_TIMEOUT = timedelta(seconds=plan.claim_seconds)
-    transitions.FIRST_LOOK_AFTER = timedelta(seconds=plan.first_look_seconds)
-    transitions.SECOND_LOOK_AFTER = timedelta(seconds=plan.second_look_seconds)
-    transitions.NOT_SENT_DELAYS = (1, 1, 1, 1)
-    transitions.PROOF_AT = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 3, 5, 8))
-    transitions.CONTRADICTED_AFTER = timedelta(seconds=2)
+    states.CLAIM_TIMEOUT = timedelta(seconds=plan.claim_seconds)
+    states.FIRST_LOOK_AFTER = timedelta(seconds=plan.first_look_seconds)
+    states.SECOND_LOOK_AFTER = timedelta(seconds=plan.second_look_seconds)
+    states.NOT_SENT_DELAYS = (1, 1, 1, 1)
+    states.PROOF_AT = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 3, 5, 8))
+    states.CONTRADICTED_AFTER = timedelta(seconds=2)
     worker.SHORTEST_SLEEP, worker.LONGEST_SLEEP = 0.1, 0.3
     worker.FIRST_PAUSE, worker.LONGEST_PAUSE = 0.2, 1.0
 

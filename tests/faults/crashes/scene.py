@@ -18,8 +18,13 @@ django.setup()
 
 from django.db.models import Q  # noqa: E402 - needs the set-up
 
-from connections import clock  # noqa: E402
-from connections.actors import command_actor, person_actor  # noqa: E402
+from connections.access.actor import command_actor, person_actor  # noqa: E402
+from connections.core import clock  # noqa: E402
+from connections.core.secret import Secret  # noqa: E402
+from connections.credentials import lifecycle as credential_lifecycle  # noqa: E402
+from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
+from connections.deletions import reviews, states  # noqa: E402
+from connections.inventory import org_connections  # noqa: E402
 from connections.models import (  # noqa: E402
     AuditEvent,
     Credential,
@@ -30,17 +35,13 @@ from connections.models import (  # noqa: E402
     Role,
     State,
 )
-from connections.secret import Secret  # noqa: E402
-from connections.services.credentials import credentials  # noqa: E402
-from connections.services.deletions import deletions, reviews, transitions  # noqa: E402
-from connections.services.org_connections import org_connections  # noqa: E402
 from tests.support.people import make_person  # noqa: E402
 
 
 def prepare(given: dict[str, Any]) -> str:
     """One operator, one credential, and a waiting deletion for each connection named."""
     person = make_person("ada", Role.OPERATOR)
-    credential = credentials.add_credential(
+    credential = credential_lifecycle.add_credential(
         actor=command_actor(),
         name="Payments",
         site=given["site"],
@@ -57,7 +58,7 @@ def prepare(given: dict[str, Any]) -> str:
 def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> None:
     actor = person_actor(person=person)
     shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
-    deletion = deletions._create(
+    deletion = deletion_lifecycle._create(
         actor=actor,
         shown=shown,
         reason="contract ended",
@@ -68,7 +69,7 @@ def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> Non
     # As a 429 would have left it.
     now = clock.now()
     Deletion.objects.filter(pk=deletion.pk).update(
-        state=State.WAITING, due_at=now, expires_at=now + transitions.SENDING_WINDOW
+        state=State.WAITING, due_at=now, expires_at=now + states.SENDING_WINDOW
     )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from connections import failpoints
-from connections.failpoints import Point
+from connections.deletions import failpoints
+from connections.deletions.failpoints import Point
 from tests.faults.crashes.plan import VARIABLE, Plan
 from tests.support.processes import clean_environment, manage
 
@@ -32,14 +32,14 @@ def test_under_the_products_settings_a_plan_changes_nothing(tmp_path: Path) -> N
     env = clean_environment(data_dir=tmp_path, **{VARIABLE: str(plan)})
     done = manage("shell", "--no-imports", "-c", LOOK, env=env)
     assert json.loads(done.stdout) == [
-        "connections.failpoints",
+        "connections.deletions.failpoints",
         inspect.getsource(failpoints.reach),
     ]
 
 
 @pytest.mark.parametrize("folder", ["connections", "orgadmin", "sandbox"])
 def test_the_product_neither_names_the_plan_nor_replaces_the_function(folder: str) -> None:
-    root = Path(failpoints.__file__).resolve().parents[1]
+    root = Path(failpoints.__file__).resolve().parents[2]
     named = [
         path
         for path in (root / folder).rglob("*.py")

@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 
 from connections.models import Credential, Person, WorkerHeartbeat
-from connections.services.operations import heartbeats
-from connections.worker import Worker
+from connections.operations import heartbeats
+from connections.operations.worker import Worker
 from tests.deletions.conftest import credential
 from tests.flows.support import read
 from tests.support.clock import SettableClock

@@ -7,13 +7,13 @@ import pytest
 from django.db import OperationalError
 from pytest_django import Settings
 
-from connections.actors import WORKER
-from connections.findings import Level
+from connections import audit
+from connections.access.actor import WORKER
+from connections.core.errors import Kept, SentError
+from connections.deletions import answers, reconciliation, spool
 from connections.models import Deletion, Outcome, State
-from connections.services.deletions import answers, reconciliation
-from connections.services.errors import Kept, SentError
-from connections.services.operations import diagnosis, spool
-from connections.services.record import audit
+from connections.operations import doctor
+from connections.operations.findings import Level
 from tests.deletions.conftest import Ask, ask, credential
 from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
@@ -53,7 +53,7 @@ def problems() -> list[str]:
     """What the doctor says against kept answers."""
     return [
         finding.message
-        for finding in diagnosis.diagnose()
+        for finding in doctor.diagnose()
         if (finding.check, finding.level) == ("kept answers", Level.ERROR)
     ]
 

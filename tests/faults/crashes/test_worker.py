@@ -2,7 +2,7 @@
 
 import signal
 
-from connections.failpoints import Point
+from connections.deletions.failpoints import Point
 from tests.faults.conftest import Tally
 from tests.faults.crashes.cases import DATADOG, POINTS
 from tests.faults.crashes.conftest import MakeStack

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
-from connections.failpoints import Point
+from connections.deletions.failpoints import Point
 from sandbox.faults import delayed
 from tests.faults.conftest import Tally
 from tests.faults.crashes.conftest import MakeStack

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pytest
 from django.test import Client
 
-from connections.actors import WORKER
+from connections.access.actor import WORKER
+from connections.inventory import org_connections
 from connections.models import Credential, Deletion, Person
-from connections.services.operations import due
-from connections.services.org_connections import org_connections
+from connections.operations import due
 from tests.deletions.conftest import ask, credential
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock

@@ -4,11 +4,12 @@ from uuid import UUID
 
 import pytest
 
-from connections.actors import person_actor
+from connections import audit
+from connections.access.actor import person_actor
+from connections.core.errors import ConflictError
+from connections.deletions import closing, reviews
+from connections.deletions import lifecycle as deletion_lifecycle
 from connections.models import Deletion, Outcome, Person, State
-from connections.services.deletions import deletions, endings, reviews
-from connections.services.errors import ConflictError
-from connections.services.record import audit
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
@@ -162,7 +163,7 @@ def test_what_changed_after_a_lost_answer_is_stale_and_the_attempt_is_not_denied
     )
     text = reviews.confirmation_text(deletion)
     actor = person_actor(person=ada)
-    deletions.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
+    deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
     assert (deletion.outcome, deletion.cause) == (Outcome.STALE, "changed_when_read")
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
     page = watch.page(deletion)
@@ -179,7 +180,7 @@ def test_what_may_have_been_carried_out_cannot_be_withdrawn(
     assert look_twice(watch, deletion).state == State.STILL_PRESENT
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), site=US)
     text, actor = reviews.confirmation_text(deletion), person_actor(person=ada)
-    deletions.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
+    deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
     assert deletion.state == State.WAITING
     with pytest.raises(ConflictError):
-        endings.withdraw_deletion(deletion=deletion, actor=actor)
+        closing.withdraw_deletion(deletion=deletion, actor=actor)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from connections.audit.comparison import Differing, compare_all
 from connections.models import GONE_OUTCOMES, Attempt, AuditEvent, Deletion, Outcome, State
-from connections.services.record.comparison import Differing, compare_all
 from tests.faults.model.truth import Ledger
 
 # From each state, where one step may lead; a step may also stay where it is, but for settled.

@@ -6,12 +6,13 @@ from uuid import uuid4
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from connections.actors import WORKER
+from connections.access.actor import WORKER
+from connections.core.errors import ActError
+from connections.deletions import approvals, closing, reconciliation, reviews, spool
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.inventory import org_connections
 from connections.models import Deletion, State
-from connections.services.deletions import approvals, deletions, endings, reconciliation, reviews
-from connections.services.errors import ActError
-from connections.services.operations import due, spool
-from connections.services.org_connections import org_connections
+from connections.operations import due
 from tests.faults.model.player import ANSWERS, LISTINGS, PAUSES, TROUBLES, Player
 
 answers = st.sampled_from(sorted(ANSWERS))
@@ -41,7 +42,7 @@ class Lives(Player):
         wanted = stage.connection_ids[which % len(stage.connection_ids)]
         shown = reviews.review(actor=stage.ada, credential=chosen, connection_id=wanted)
         self.play(
-            lambda: deletions.request_deletion(
+            lambda: deletion_lifecycle.request_deletion(
                 actor=stage.ada,
                 credential=chosen,
                 connection_id=wanted,
@@ -68,7 +69,7 @@ class Lives(Player):
         if deletion:
             text = reviews.confirmation_text(deletion)
             self.play(
-                lambda: deletions.execute_deletion(
+                lambda: deletion_lifecycle.execute_deletion(
                     deletion=deletion,
                     actor=self.stage.ada,
                     confirmation=text,
@@ -119,7 +120,7 @@ class Lives(Player):
         deletion = self.pick(which, stale=stale)
         if not deletion:
             return
-        act = endings.close_deletion if ends else endings.withdraw_deletion
+        act = closing.close_deletion if ends else closing.withdraw_deletion
         with suppress(ActError):
             act(deletion=deletion, actor=self.stage.ada, reason="enough")
 

@@ -10,12 +10,12 @@ from uuid import UUID
 from django.db import transaction
 from hypothesis.stateful import RuleBasedStateMachine
 
-from connections.actors import WORKER, Actor
+from connections import audit
+from connections.access.actor import WORKER, Actor
+from connections.core.errors import ActError
 from connections.datadog.client import Answer
 from connections.models import Attempt, AuditEvent, Credential, Deletion
-from connections.services.errors import ActError
-from connections.services.operations import due
-from connections.services.record import audit
+from connections.operations import due
 from sandbox import faults
 from sandbox.entities import Connection, KeyPair
 from sandbox.faults import Fault

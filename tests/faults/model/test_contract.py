@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from connections.core.secret import Secret
 from connections.datadog.client import Answer, DatadogClient
 from connections.datadog.errors import DatadogError, Verdict
-from connections.secret import Secret
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer

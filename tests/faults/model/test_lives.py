@@ -14,10 +14,10 @@ from django.utils import timezone
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from connections.actors import Actor, command_actor
+from connections.access.actor import Actor, command_actor
+from connections.core.secret import Secret
+from connections.inventory import org_connections
 from connections.models import Credential, KeyPair, Person, Policy, Role
-from connections.secret import Secret
-from connections.services.org_connections import org_connections
 from sandbox.entities import make_user
 from tests.faults.model.machine import Lives
 from tests.faults.model.player import Stage
@@ -100,7 +100,7 @@ def stage(
         made.credentials.append(credential)
         made.pairs[credential.pk] = pair
     monkeypatch.setattr(
-        "connections.services.org_connections.readings.open_client",
+        "connections.inventory.sync.open_client",
         lambda *, credential: made.open_client(credential),
     )
     monkeypatch.setattr(Lives, "stage", made, raising=False)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from connections import audit
 from connections.datadog.client import Answer
 from connections.datadog.payloads import Listing
 from connections.models import Attempt, Deletion, Policy, State
-from connections.services.record import audit
 from sandbox.entities import Connection, KeyPair, Org
 from sandbox.world import World
 from tests.support.clock import SettableClock

@@ -1,0 +1,62 @@
+"""What the worker does for the record: checkpoints, and a verification each day or when asked."""
+
+import logging
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+from connections.audit import checkpoints
+from connections.audit.verification import CannotCheckError
+from connections.audit.verifications import asked_for_at, last_verification, verify_and_store
+from connections.core import clock
+from connections.models import AuditVerification
+
+logger = logging.getLogger(__name__)
+
+VERIFY_EVERY = timedelta(hours=24)
+# Between two looks at what is due, and how long one look may verify (s): deletions wait meanwhile.
+LOOK_EVERY = 10.0
+AT_ONCE = 2.0
+
+
+class RecordKeeper:
+    """Keeps one process's place in a verification, so that a large record is read bit by bit."""
+
+    def __init__(self) -> None:
+        self._next_look = time.monotonic()
+        self._running: Iterator[AuditVerification | None] | None = None
+
+    def tend(self) -> None:
+        """Do what is due now, for a few seconds at most. Raises what the database raises."""
+        if self._running is None and time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_EVERY
+        checkpoints.make_if_due()
+        running, self._running = self._running or self._begin_if_due(), None
+        if running is None:
+            return
+        try:
+            if not _read_on(running):
+                self._running = running
+        except CannotCheckError as error:
+            logger.warning("The record could not be verified. %s", error)
+            self._next_look = time.monotonic() + checkpoints.EVERY.total_seconds()
+
+    def _begin_if_due(self) -> Iterator[AuditVerification | None] | None:
+        last = last_verification()
+        now = clock.now()
+        is_fresh = last is not None and clock.elapsed_since(last.checked_at, now=now) < VERIFY_EVERY
+        return None if is_fresh and asked_for_at() is None else verify_and_store()
+
+
+def _read_on(running: Iterator[AuditVerification | None]) -> bool:
+    """Whether it came to its end."""
+    stop_at = time.monotonic() + AT_ONCE
+    for result in running:
+        if result is not None:
+            if result.fault:
+                logger.error("The record of acts is broken. %s", result.message)
+            return True
+        if time.monotonic() >= stop_at:
+            return False
+    return True

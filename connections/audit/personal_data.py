@@ -1,0 +1,139 @@
+"""Names and addresses in the record: sentences name them, and the stored text only refers.
+
+A service writes `f"{erasable.name(actor)} did it."`. What stands there until `audit.record` has
+stored the event is a mark that only this process can make, so no text from outside passes for one.
+"""
+
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Max, Min, Q
+
+from connections.access.actor import Actor
+from connections.audit import chain
+from connections.core import clock
+from connections.models import AuditHead, ErasableValue, Person
+
+Kind = ErasableValue.Kind
+
+_OURS = secrets.token_hex(8)
+_MARK = re.compile(rf"\ufdd0{_OURS}:(name|address|agent):([0-9a-f-]*):(.*?)\ufdd1", re.DOTALL)
+_MAX_LENGTH = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """Something about a person that can be erased; nobody's when `person_id` is None."""
+
+    kind: Kind
+    person_id: UUID | None
+    text: str
+
+
+def name(whom: Actor | Person) -> str:
+    """The mark for a person's name; the plain name of a command or the worker."""
+    if isinstance(whom, Person):
+        return _mark(Value(kind=Kind.NAME, person_id=whom.pk, text=whom.display_name))
+    if whom.person is None:
+        return whom.name
+    return _mark(Value(kind=Kind.NAME, person_id=whom.person.pk, text=whom.name))
+
+
+def address(text: str, *, of: Person | None) -> str:
+    """The mark for a network address from which somebody came."""
+    return _mark(Value(kind=Kind.ADDRESS, person_id=of.pk if of else None, text=text))
+
+
+def agent(text: str, *, of: Person | None) -> str:
+    """The mark for what somebody's browser said of itself."""
+    return _mark(Value(kind=Kind.AGENT, person_id=of.pk if of else None, text=text))
+
+
+def person_number(person: Person) -> int:
+    """The number by which an erased person is still told apart from others.
+
+    Stores the present name when the record does not know it yet.
+    """
+    with transaction.atomic():
+        AuditHead.objects.select_for_update().get()
+        refer(name(person))
+    known = ErasableValue.objects.filter(person_id=person.pk)
+    number: int = known.earliest("person_number").person_number
+    return number
+
+
+def _mark(value: Value) -> str:
+    text = chain.clean(value.text)[:_MAX_LENGTH].replace("\ufdd1", "\ufffd")
+    return f"\ufdd0{_OURS}:{value.kind}:{value.person_id or ''}:{text}\ufdd1"
+
+
+def refer(*texts: str) -> tuple[list[str], dict[str, str]]:
+    """The texts as they are stored, and the commitment of each value by its number.
+
+    Stores what was never referred to before; call it while the chain's head is locked, which
+    keeps the numbers in order. Raises what the database raises.
+    """
+    pieces = [_pieces(text) for text in texts]
+    wanted = {piece for each in pieces for piece in each if isinstance(piece, Value)}
+    rows = _rows_for(wanted) if wanted else {}
+    told = ["".join(_told(piece, rows) for piece in each) for each in pieces]
+    return told, {str(row.number): row.commitment for row in rows.values()}
+
+
+def _pieces(text: str) -> list[str | Value]:
+    pieces: list[str | Value] = []
+    end = 0
+    for match in _MARK.finditer(text):
+        person_id = UUID(match[2]) if match[2] else None
+        value = Value(kind=Kind(match[1]), person_id=person_id, text=match[3])
+        pieces += [text[end : match.start()], value]
+        end = match.end()
+    return [*pieces, text[end:]]
+
+
+def _told(piece: str | Value, rows: dict[Value, ErasableValue]) -> str:
+    if isinstance(piece, Value):
+        return f"{{{piece.kind}:{rows[piece].number}}}"
+    return chain.clean(piece).replace("{", "{{").replace("}", "}}")
+
+
+def _rows_for(wanted: Iterable[Value]) -> dict[Value, ErasableValue]:
+    any_of = Q()
+    for value in wanted:
+        any_of |= Q(value=value.text, kind=value.kind, person_id=value.person_id)
+    rows = {
+        Value(kind=Kind(row.kind), person_id=row.person_id, text=row.value): row
+        for row in ErasableValue.objects.filter(any_of, erased_at=None)
+    }
+    for value in sorted(set(wanted) - set(rows), key=lambda one: (one.kind, one.text)):
+        rows[value] = _store(value)
+    return rows
+
+
+def _store(value: Value) -> ErasableValue:
+    numbers = ErasableValue.objects.aggregate(
+        last=Max("number"), first=Min("person_number", filter=Q(person_id=value.person_id))
+    )
+    number = (numbers["last"] or 0) + 1
+    salt = secrets.token_bytes(32)
+    is_erased = _is_erased(value.person_id)
+    return ErasableValue.objects.create(
+        number=number,
+        person_number=(numbers["first"] if value.person_id else None) or number,
+        person_id=value.person_id,
+        kind=value.kind,
+        value="" if is_erased else value.text,
+        salt="" if is_erased else salt.hex(),
+        erased_at=clock.now() if is_erased else None,
+        commitment=chain.commitment(salt=salt, kind=value.kind, value=value.text),
+    )
+
+
+def _is_erased(person_id: UUID | None) -> bool:
+    """Whether the person was erased: what they were still doing then brings no name back."""
+    erased = ErasableValue.objects.filter(person_id=person_id, erased_at__isnull=False)
+    return person_id is not None and erased.exists()

@@ -1,0 +1,258 @@
+"""Reading the stored events one after the other, and naming the first that is not in order."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from connections.audit import chain
+from connections.models import AuditEvent, ErasableValue
+
+PIECE = 2000
+PERSON_ERASED = "person.erased"
+# The time as a text: a driver's own conversion takes longer than all the hashing.
+_TIMES = {"sqlite": "CAST(at AS TEXT)", "postgresql": "to_char(at AT TIME ZONE 'UTC', '{}')"}
+_TIME_FORMAT = "YYYY-MM-DD HH24:MI:SS.US"
+_COLUMNS = (
+    "seq, previous, hash, text, {}, code, actor_kind, actor_id, actor, request_id, subject_type, "
+    "subject_id, sentence"
+)
+
+_decode = json.JSONDecoder().raw_decode
+
+# One event, in the order of the columns.
+type Row = tuple[Any, ...]
+
+
+class Fault(StrEnum):
+    """What is wrong with a record."""
+
+    EDITED = "edited"  # the text of an event, or a hash, was changed
+    DELETED = "deleted"  # an event is missing
+    INSERTED = "inserted"  # an event stands where none was
+    REORDERED = "reordered"  # events changed places
+    REHASHED = "re-hashed"  # whole in itself, and not what was chained or signed
+    TRUNCATED = "truncated"  # shorter than something has seen it
+    OTHER_KEY = "other_key"  # a checkpoint is signed with a key that is not ours
+    ROTATION = "rotation"  # a key took another's place without both having signed it
+    CHECKPOINT = "checkpoint"  # a stored checkpoint is not what was signed
+    COLUMN = "column"  # a column says something else than the event's text
+    VALUE = "value"  # a name or an address is not the one that the events were written with
+    DELETION = "differing_deletion"  # a deletion or an attempt is not what its events say
+    HEAD = "head"  # the end of the chain is not where the head row says
+
+
+class BrokenError(Exception):
+    """The first fault that was met, and the first event that cannot be relied on.
+
+    Where only a stretch is known, `seq` is its first event and `at_latest` its last: the first
+    bad one is among them.
+    """
+
+    def __init__(
+        self, fault: Fault, seq: int, message: str, *, at_latest: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.fault, self.seq, self.message = fault, seq, message
+        self.at_latest = seq if at_latest is None else at_latest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """The erasable values by their number, as a text refers to them."""
+
+    # What each gives now; "" for one that is not as it was stored.
+    commitments: dict[str, str]
+    # Whose it is; None for an address of nobody known.
+    person_ids: dict[str, str | None]
+
+
+def pieces(*, upto: int) -> Iterator[list[Row]]:
+    """The events up to this number, some thousand at a time."""
+    seq = 0
+    columns = _COLUMNS.format(_TIMES[connection.vendor].format(_TIME_FORMAT))
+    query = (
+        f"SELECT {columns} FROM connections_auditevent "  # noqa: S608 - our own column names
+        "WHERE seq > %s AND seq <= %s ORDER BY seq LIMIT %s"
+    )
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(query, [seq, upto, PIECE])
+            rows = cursor.fetchall()
+        if not rows:
+            return
+        yield rows
+        seq = rows[-1][0]
+
+
+def check_row(
+    row: Row, *, expected: int, previous: str, proved: int, values: Values
+) -> tuple[dict[str, Any], bytes]:
+    """The document of the event that must stand here, and its leaf. Raises BrokenError.
+
+    `previous` is the hash of the one before, in hex; up to `proved` a checkpoint held.
+    """
+    seq, chained_to, _, text = row[:4]
+    if seq != expected:
+        raise BrokenError(Fault.DELETED, expected, f"Event {expected} is missing.")
+    data = text.encode()
+    document = _document(text)
+    if document is None or document.get("seq") != seq or not _is_hash(row, data):
+        _name_fault(seq, document)
+    if chained_to != previous and seq == 1:
+        raise BrokenError(Fault.EDITED, 1, "Event 1 is chained to something before it.")
+    if chained_to != previous:
+        # It is as it was written, so it is the one before that is not what it was then.
+        raise BrokenError(
+            Fault.REHASHED,
+            seq - 1,
+            f"Event {seq} was chained to another event than the one that stands before it now: "
+            f"{seq - 1} was changed and its hash made anew, and perhaps others after {proved}.",
+        )
+    _check_copies(row, document, values)
+    return document or {}, chain.leaf_hash(data)
+
+
+def _is_hash(row: Row, data: bytes) -> bool:
+    try:
+        previous = bytes.fromhex(row[1])
+    except ValueError:
+        return False
+    stored: str = row[2]
+    return chain.event_hash(previous, data).hex() == stored
+
+
+def _document(text: str) -> dict[str, Any] | None:
+    try:
+        # Not `json.loads`, which spends as long on looking for white space around it.
+        document, end = _decode(text)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) and end == len(text) else None
+
+
+def _name_fault(seq: int, document: dict[str, Any] | None) -> None:
+    says = document.get("seq") if document else None
+    if not isinstance(says, int) or says == seq:
+        raise BrokenError(Fault.EDITED, seq, f"Event {seq} was edited, or its hash was.")
+    if says == seq - 1:
+        raise BrokenError(
+            Fault.INSERTED, says, f"Event {says} was put in: the one after it bears its number."
+        )
+    if says > seq and not _is_anywhere(seq):
+        raise BrokenError(
+            Fault.DELETED, seq, f"Event {seq} is missing, and later ones bear other numbers."
+        )
+    raise BrokenError(
+        Fault.REORDERED, seq, f"Event {says} stands in the place of {seq}: they were reordered."
+    )
+
+
+def _is_anywhere(seq: int) -> bool:
+    """Whether some row holds the text of this event."""
+    for rows in pieces(upto=2**63 - 1):
+        for row in rows:
+            document = _document(row[3])
+            if document is not None and document.get("seq") == seq:
+                return True
+    return False
+
+
+def _check_copies(row: Row, document: Any, values: Values) -> None:
+    seq = row[0]
+    try:
+        is_same = _has_same_columns(row, document)
+        refs = document["refs"].items()
+        actor_id, actor_name = document["actor"]["id"], document["actor"]["name"]
+    except (KeyError, TypeError, AttributeError):
+        raise BrokenError(
+            Fault.EDITED, seq, f"Event {seq} is not of the form that events have."
+        ) from None
+    if not is_same:
+        raise BrokenError(
+            Fault.COLUMN,
+            seq,
+            f"A column of event {seq} does not say what its text says; the text is whole.",
+        )
+    for number, commitment in refs:
+        is_the_same = values.commitments.get(number) == commitment
+        if is_the_same and actor_id and actor_name == f"{{name:{number}}}":
+            is_the_same = values.person_ids.get(number) == actor_id
+        if not is_the_same:
+            raise BrokenError(
+                Fault.VALUE,
+                seq,
+                f"Erasable value {number} is not the one that event {seq} was written with, or was "
+                "emptied without an event that tells of the person's erasure.",
+            )
+
+
+def _has_same_columns(row: Row, document: dict[str, Any]) -> bool:
+    actor, subject = document["actor"], document["subject"]
+    is_same: bool = (
+        row[5] == document["code"]
+        and row[6] == actor["kind"]
+        and row[8] == actor["name"]
+        and row[9] == document["request_id"]
+        and row[10] == (subject["type"] if subject else "")
+        and row[11] == (subject["id"] if subject else "")
+        and row[12] == document["sentence"]
+        and _uuid_text(row[7]) == actor["id"]
+        and _is_time(row[4], document["at"])
+    )
+    return is_same
+
+
+def values_kept() -> Values:
+    """Every erasable value; of one that is not erased it is checked that it gives its commitment,
+    of an erased one that an event tells of the person's erasure.
+
+    One that was changed gets another commitment than the events hold, so that the first event
+    that refers to it is named.
+    """
+    values = Values(commitments={}, person_ids={})
+    first_of: dict[UUID, int] = {}
+    emptied: dict[str, str | None] = {}
+    for one in ErasableValue.objects.order_by("number").iterator():
+        first = one.number
+        if one.person_id is not None:
+            first = first_of.setdefault(one.person_id, one.number)
+        is_as_stored = one.person_number == first and _gives_commitment(one)
+        number = str(one.number)
+        values.commitments[number] = one.commitment if is_as_stored else ""
+        values.person_ids[number] = str(one.person_id) if one.person_id else None
+        if one.erased_at is not None:
+            emptied[number] = values.person_ids[number]
+    # Looked up afterwards: an erasure meanwhile brings its event along.
+    told = AuditEvent.objects.filter(code=PERSON_ERASED, subject_type="person")
+    erased = set(told.values_list("subject_id", flat=True)) if emptied else set()
+    silent = {each: "" for each, whose in emptied.items() if whose not in erased}
+    values.commitments.update(silent)
+    return values
+
+
+def _gives_commitment(one: ErasableValue) -> bool:
+    if one.erased_at is not None:
+        return True
+    try:
+        salt = bytes.fromhex(one.salt)
+    except ValueError:
+        return False
+    return chain.commitment(salt=salt, kind=one.kind, value=one.value) == one.commitment
+
+
+def _uuid_text(value: Any) -> str | None:
+    """A UUID as the text has it; SQLite keeps 32 digits."""
+    if isinstance(value, str) and len(value) == 32:
+        return f"{value[:8]}-{value[8:12]}-{value[12:16]}-{value[16:20]}-{value[20:]}"
+    return None if value is None else str(value)
+
+
+def _is_time(stored: str, told: str) -> bool:
+    """Whether a stored time is the one of the text; SQLite leaves out a fraction of nothing."""
+    day, clock = told[:10], told[11:26]
+    return stored == f"{day} {clock}" or stored == f"{day} {clock.removesuffix('.000000')}"

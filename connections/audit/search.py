@@ -1,0 +1,237 @@
+"""Finding events among millions: their numbers, read off an index in the order of the record.
+
+The narrowest filter leads and the others are looked at on the way. Where a filter means several
+values (all codes of a noun, all people called so), each is read by itself and no more of it than
+asked for, because one query for all of them would sort everything they ever did.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Count, Max, Min, Q, QuerySet
+
+from connections.audit.events import Code
+from connections.audit.personal_data import Kind
+from connections.core.errors import InvalidInputError
+from connections.models import AuditEvent, ErasableValue
+
+# A word that more names and addresses hold is no search for one of them.
+MOST_VALUES = 20
+# The text index holds nothing shorter.
+SHORTEST_WORD = 3
+SEARCH = "connections_auditevent_search"
+# What commands, the worker and strangers are called, without reading what they did.
+OTHER_ACTORS = """
+    WITH RECURSIVE other (actor) AS (
+        SELECT MIN(actor) FROM connections_auditevent WHERE actor_id IS NULL
+        UNION ALL
+        SELECT (SELECT MIN(event.actor) FROM connections_auditevent AS event
+                WHERE event.actor_id IS NULL AND event.actor > other.actor)
+        FROM other WHERE other.actor IS NOT NULL
+    )
+    SELECT actor FROM other WHERE actor IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventFilter:
+    """What to show of the record; an empty field filters nothing. Times are UTC."""
+
+    since: datetime | None = None
+    # Exclusive.
+    until: datetime | None = None
+    # A person's id, or part of any actor's name.
+    actor: str = ""
+    # How the code begins: "deletion." or "credential.retired".
+    code: str = ""
+    subject_id: str = ""
+    deletion: UUID | None = None
+    request_id: str = ""
+    # Words that the sentence holds, in any order.
+    text: str = ""
+
+
+def numbers_passing(
+    *,
+    only: EventFilter,
+    limit: int,
+    below: int | None = None,
+    above: int | None = None,
+    is_oldest_first: bool = False,
+) -> list[int]:
+    """The numbers of the first events that pass, newest first unless asked otherwise.
+
+    Raises InvalidInputError for a text or an actor that cannot be looked for.
+    """
+    rows = _in_time(AuditEvent.objects.all(), only)
+    if rows is None:
+        return []
+    if below is not None:
+        rows = rows.filter(seq__lt=below)
+    if above is not None:
+        rows = rows.filter(seq__gt=above)
+    if only.request_id:
+        rows = rows.filter(request_id=only.request_id)
+    if only.subject_id:
+        rows = rows.filter(subject_id=only.subject_id)
+    if only.deletion:
+        rows = rows.filter(subject_type="deletion", subject_id=str(only.deletion))
+    words = _words(only.text)
+    is_indexed = [connection.vendor == "sqlite" and word.is_long for word in words]
+    for word, is_in_index in zip(words, is_indexed, strict=True):
+        rows = rows if is_in_index else rows.filter(word.condition)
+    if any(is_indexed):
+        bounds = [("<", below), (">", above)]
+        indexed = [word for word in words if word.is_long]
+        return _by_text_index(rows.filter(_any_of(only)), indexed, bounds, limit, is_oldest_first)
+    is_led = bool(words or only.request_id or only.subject_id or only.deletion)
+    parts = [_any_of(only)] if is_led else _one_by_one(only)
+    return _merged([rows.filter(part) for part in parts], limit, is_oldest_first)
+
+
+def _in_time(rows: QuerySet[AuditEvent], only: EventFilter) -> QuerySet[AuditEvent] | None:
+    """The rows of the period, by their numbers; None when there are none."""
+    period = Q()
+    if only.since:
+        period &= Q(at__gte=only.since)
+    if only.until:
+        period &= Q(at__lt=only.until)
+    if not period:
+        return rows
+    found = AuditEvent.objects.filter(period).aggregate(
+        first=Min("seq"), last=Max("seq"), count=Count("*")
+    )
+    if not found["count"]:
+        return None
+    rows = rows.filter(seq__gte=found["first"], seq__lte=found["last"])
+    # The clock may have been set back meanwhile: then the numbers alone do not say it.
+    is_unbroken = found["count"] == found["last"] - found["first"] + 1
+    return rows if is_unbroken else rows.filter(period)
+
+
+def _one_by_one(only: EventFilter) -> list[Q]:
+    if only.actor:
+        codes = _codes(only)
+        return [part & codes for part in _actors(only.actor)]
+    if only.code:
+        return [Q(code=code) for code in codes_with(only.code)]
+    return [Q()]
+
+
+def _any_of(only: EventFilter) -> Q:
+    found = _codes(only)
+    if only.actor:
+        people = Q(pk__in=[])
+        for part in _actors(only.actor):
+            people |= part
+        found &= people
+    return found
+
+
+def _codes(only: EventFilter) -> Q:
+    return Q(code__in=codes_with(only.code)) if only.code else Q()
+
+
+def codes_with(prefix: str) -> list[str]:
+    """The codes that begin so."""
+    return [code.value for code in Code if code.startswith(prefix)]
+
+
+def _actors(text: str) -> list[Q]:
+    """A condition for each actor who is meant."""
+    try:
+        return [Q(actor_id=UUID(text))]
+    except ValueError:
+        people = {
+            one.person_id for one in _values_like(text, field="actor") if one.kind == Kind.NAME
+        }
+    with connection.cursor() as cursor:
+        cursor.execute(OTHER_ACTORS)
+        others = [name for (name,) in cursor.fetchall() if text.casefold() in name.casefold()]
+    parts = [Q(actor_id=None, stored_actor=name) for name in others]
+    return parts + [Q(actor_id=person) for person in sorted(people - {None}, key=str)]
+
+
+def _values_like(text: str, *, field: str) -> list[ErasableValue]:
+    """The names and addresses that hold this text; what is erased is not found any more."""
+    values = list(ErasableValue.objects.filter(value__icontains=text)[: MOST_VALUES + 1])
+    if len(values) > MOST_VALUES:
+        message = f"More than {MOST_VALUES} names and addresses hold “{text}”. Type more of it."
+        raise InvalidInputError({field: message})
+    return values
+
+
+def _words(text: str) -> list["_Word"]:
+    words = text.split()
+    if words and max(map(len, words)) < SHORTEST_WORD:
+        message = f"Search for a word of {SHORTEST_WORD} characters or more."
+        raise InvalidInputError({"q": message})
+    return [_Word(word) for word in words]
+
+
+class _Word:
+    """A word to be found in a sentence, as it stands there or by the names that hold it."""
+
+    def __init__(self, word: str) -> None:
+        self.word, self.values = word, _values_like(word, field="q")
+        self.is_long = len(word) >= SHORTEST_WORD
+
+    @property
+    def condition(self) -> Q:
+        """In the words of PostgreSQL's index, which holds sentences in capital letters."""
+        found = Q(stored_sentence__icontains=self.word)
+        for one in self.values:
+            found |= Q(stored_sentence__icontains=f"{{{one.kind}:{one.number}}}")
+        return found
+
+    @property
+    def match(self) -> str:
+        """In the words of SQLite's index, where a reference is shortened to its number.
+
+        Somebody may have written such a thing: then one event too many is found, never too few.
+        """
+        texts = [self.word, *(f"{{{one.number}}}" for one in self.values)]
+        phrases = ['"' + text.replace('"', '""') + '"' for text in texts]
+        return f"({' OR '.join(phrases)})"
+
+
+def _by_text_index(
+    rows: QuerySet[AuditEvent],
+    words: list[_Word],
+    bounds: list[tuple[str, int | None]],
+    limit: int,
+    is_oldest_first: bool,
+) -> list[int]:
+    # The index knows the numbers and gives them in order: a common word is read no further than
+    # the page needs, and a rare one at once.
+    rows = rows.extra(  # noqa: S610 - our own text; what is searched for is a parameter
+        tables=[SEARCH],
+        where=[f"{SEARCH}.rowid = connections_auditevent.seq", f"{SEARCH} MATCH %s"],
+        params=[" AND ".join(word.match for word in words)],
+        order_by=[f"{SEARCH}.rowid" if is_oldest_first else f"-{SEARCH}.rowid"],
+    )
+    for sign, number in bounds:
+        if number is not None:
+            rows = rows.extra(where=[f"{SEARCH}.rowid {sign} %s"], params=[number])  # noqa: S610 - as above
+    return list(rows.values_list("seq", flat=True)[:limit])
+
+
+def _merged(parts: list[QuerySet[AuditEvent]], limit: int, is_oldest_first: bool) -> list[int]:
+    """The first numbers of all parts together, each of which is read in order."""
+    order = "seq" if is_oldest_first else "-seq"
+    ordered = [part.order_by(order).values_list("seq", flat=True)[:limit] for part in parts]
+    if len(ordered) <= 1:
+        return [number for part in ordered for number in part]
+    pieces: list[str] = []
+    values: list[Any] = []
+    for number, part in enumerate(ordered):
+        sql, given = part.query.sql_with_params()
+        pieces.append(f"SELECT * FROM ({sql}) AS part{number}")  # noqa: S608 - Django's own text
+        values += given
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(pieces), values)
+        numbers = [number for (number,) in cursor.fetchall()]
+    return sorted(numbers, reverse=not is_oldest_first)[:limit]

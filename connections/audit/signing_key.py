@@ -1,0 +1,270 @@
+"""The key that checkpoints of the record are signed with, in a file of its own.
+
+docs/EVIDENCE.md describes the file. It is kept apart from the key ring: who can read one of the
+two can open stored keys, who can read the other can sign a record. The public keys in it, the
+newest and the ones before, are what this installation trusts when it verifies its own record.
+"""
+
+import base64
+import binascii
+import datetime
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, SupportsIndex
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from django.conf import settings
+
+from connections.core.private_files import (
+    PrivateFileError,
+    create_private_text_once,
+    read_private_text,
+    update_private_text,
+)
+from connections.core.secret import Secret
+from connections.models import AuditEvent, Checkpoint
+
+FORMAT = "orgadmin signing key 1"
+
+
+class SigningKeyError(Exception):
+    """The signing key is missing, damaged or readable by others. The text never holds it."""
+
+
+class SigningKey:
+    """The key that signs, and the public halves of those before it, oldest first.
+
+    `next_key` waits in the file until the event that puts it in place is committed.
+    """
+
+    __slots__ = ("_private_key", "next_key", "previous_public_keys", "public_key")
+
+    def __init__(
+        self,
+        *,
+        private_key: Ed25519PrivateKey,
+        previous_public_keys: tuple[bytes, ...],
+        next_private_key: Ed25519PrivateKey | None = None,
+    ) -> None:
+        self._private_key = private_key
+        self.public_key = _public_bytes(private_key)
+        self.previous_public_keys = previous_public_keys
+        self.next_key: SigningKey | None = None
+        if next_private_key is not None:
+            self.next_key = SigningKey(
+                private_key=next_private_key,
+                previous_public_keys=(*previous_public_keys, self.public_key),
+            )
+
+    @property
+    def public_keys(self) -> tuple[bytes, ...]:
+        """Every public key that this installation signed with, the oldest first."""
+        return (*self.previous_public_keys, self.public_key)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the public key, in hex."""
+        return fingerprint_of(self.public_key)
+
+    def sign(self, data: bytes) -> bytes:
+        """The 64 bytes of an Ed25519 signature."""
+        return self._private_key.sign(data)
+
+    def __repr__(self) -> str:
+        return f"SigningKey(fingerprint={self.fingerprint!r})"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("A SigningKey cannot be serialized.")
+
+
+def fingerprint_of(public_key: bytes) -> str:
+    """SHA-256 of a public key's 32 bytes, in hex: what people compare by another way."""
+    return hashlib.sha256(public_key).hexdigest()
+
+
+def load_signing_key() -> SigningKey:
+    """The key that is in force; made now when there is none and none was ever used.
+
+    It is made with SQLite alone, where this machine is the only one, and only while there is no
+    checkpoint: a new key would hide that the old one is missing. A key whose event was committed
+    before its file was finished is put in place. Raises SigningKeyError, also for a file that the
+    record has gone on from.
+    """
+    path = Path(settings.SIGNING_KEY_FILE)
+    if not path.exists():
+        require_may_be_made(path)
+        try:
+            create_private_text_once(path, lambda: new_signing_key_text().reveal())
+        except PrivateFileError as error:
+            raise SigningKeyError(str(error)) from None
+    key = read_signing_key(path)
+    announced = _announced_key() or key.public_keys[0]
+    if key.next_key is not None and key.next_key.public_key == announced:
+        _update(lambda text: _with_next_in_place(text, public_key=announced))
+        key = read_signing_key(path)
+    if key.public_key != announced:
+        raise SigningKeyError(
+            f"The record says that the key {fingerprint_of(announced)} signs it, and {path} holds "
+            f"{key.fingerprint}. Put the newest file there, or the one that belongs to a database "
+            "that was restored."
+        )
+    return key
+
+
+def _announced_key() -> bytes | None:
+    """The public key that the newest rotation put in place."""
+    rotations = AuditEvent.objects.filter(code="signing_key.rotated").order_by("-seq")
+    newest = rotations.first()
+    try:
+        return _decode(newest.details["public_key"]) if newest else None
+    except (KeyError, TypeError, ValueError):
+        raise SigningKeyError(
+            f"Event {newest} does not say which key signs. Run: ./run manage verify_audit"
+        ) from None
+
+
+def stage_signing_key() -> SigningKey:
+    """Draw a key and let it wait in the file; it takes the other's place when its event stands.
+
+    Call it while the record's end is locked. Raises SigningKeyError; the old key stands then.
+    """
+    _update(_with_next_key)
+    staged = read_signing_key(Path(settings.SIGNING_KEY_FILE)).next_key
+    if staged is None:
+        raise SigningKeyError("The signing key was not changed: its file was changed meanwhile.")
+    return staged
+
+
+def require_may_be_made(path: Path) -> None:
+    """Raises SigningKeyError, which says what to do, where no key may be made by itself."""
+    # Looked at before the file once more: another process may be making both.
+    if Checkpoint.objects.exists() and not path.exists():
+        raise SigningKeyError(
+            f"There is no signing key at {path}, and this record holds checkpoints. Put the file "
+            "back from its backup; nothing was changed."
+        )
+    if not settings.DATABASE_IS_SQLITE:
+        raise SigningKeyError(
+            f"There is no signing key at {path}. With PostgreSQL none is made by itself, because "
+            "every process must share one: run `./run manage make_keys --output DIR` once and "
+            "name its signing_key.json in ORGADMIN_SIGNING_KEY_FILE."
+        )
+
+
+def read_signing_key(path: Path) -> SigningKey:
+    """The key in the file at `path`. Raises SigningKeyError."""
+    try:
+        text = Secret(read_private_text(path))
+    except PrivateFileError as error:
+        raise SigningKeyError(f"The signing key cannot be used. {error}") from None
+    return signing_key_of(text)
+
+
+def signing_key_of(text: Secret) -> SigningKey:
+    """The key in `text`. Raises SigningKeyError."""
+    key = _parse(text)
+    if isinstance(key, str):
+        raise SigningKeyError(
+            f"The signing key {settings.SIGNING_KEY_FILE} {key}. Put it back from its backup."
+        )
+    return key
+
+
+def rotation_statement(*, origin: str, size: int, previous: bytes, new: bytes) -> bytes:
+    """What both keys sign when one takes the place of the other: docs/EVIDENCE.md."""
+    keys = [base64.b64encode(key).decode() for key in (previous, new)]
+    lines = ["orgadmin signing key rotation 1", origin, str(size), *keys]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _update(change: Callable[[Secret], Secret]) -> None:
+    """Replace the text of SIGNING_KEY_FILE by `change(text)`, all or nothing."""
+    try:
+        update_private_text(Path(settings.SIGNING_KEY_FILE), change)
+    except PrivateFileError as error:
+        raise SigningKeyError(f"The signing key was not changed. {error}") from None
+
+
+def new_signing_key_text() -> Secret:
+    """The text of a file with one key, drawn now."""
+    return _as_text({"format": FORMAT, **_drawn(), "previous": []})
+
+
+def _with_next_key(text: Secret) -> Secret:
+    return _as_text(json.loads(text.reveal()) | {"next": _drawn()})
+
+
+def _with_next_in_place(text: Secret, *, public_key: bytes) -> Secret:
+    """The text with the waiting key in place; as it is when another process was quicker."""
+    document = json.loads(text.reveal())
+    staged = document.pop("next", None)
+    if staged is None or _decode(staged["public_key"]) != public_key:
+        return text
+    replaced = {"public_key": document["public_key"], "replaced_at": _now()}
+    return _as_text(document | staged | {"previous": [*document["previous"], replaced]})
+
+
+def _drawn() -> dict[str, str]:
+    private_key = Ed25519PrivateKey.generate()
+    seed = private_key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    return {
+        "key": base64.b64encode(seed).decode(),
+        "public_key": base64.b64encode(_public_bytes(private_key)).decode(),
+        "created_at": _now(),
+    }
+
+
+def _as_text(document: dict[str, Any]) -> Secret:
+    return Secret(json.dumps(document, indent=2) + "\n")
+
+
+def _parse(text: Secret) -> SigningKey | str:
+    """The key, or what is wrong with it.
+
+    It returns instead of raising so that no traceback keeps a frame of this function alive.
+    """
+    try:
+        document: dict[str, Any] = json.loads(text.reveal())
+        file_format = document["format"]
+        staged = document.get("next")
+        pairs = [_pair(each) for each in (document, staged) if each is not None]
+        previous = tuple(_decode(each["public_key"]) for each in document["previous"])
+    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+        return "is not a whole signing key document"
+    if file_format != FORMAT:
+        return f"is not of the form {FORMAT!r}"
+    if any(_public_bytes(private_key) != public_key for private_key, public_key in pairs):
+        return "holds a key that was altered"
+    return SigningKey(
+        private_key=pairs[0][0],
+        previous_public_keys=previous,
+        next_private_key=pairs[1][0] if staged else None,
+    )
+
+
+def _pair(document: dict[str, Any]) -> tuple[Ed25519PrivateKey, bytes]:
+    private_key = Ed25519PrivateKey.from_private_bytes(_decode(document["key"]))
+    return private_key, _decode(document["public_key"])
+
+
+def _decode(text: str) -> bytes:
+    data = base64.b64decode(text, validate=True)
+    if len(data) != 32:
+        raise ValueError("An Ed25519 key has 32 bytes.")
+    return data
+
+
+def _public_bytes(key: Ed25519PrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

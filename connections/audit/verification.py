@@ -1,0 +1,269 @@
+"""Verifying the record: every text, hash and copied column, every checkpoint and every key.
+
+Once the chain holds, every deletion and its attempts are compared with what their events say. It
+reads in pieces and keeps one hash and one frontier, so its memory does not grow with the record.
+Events that are appended while it runs are left to the next time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from django.db.models import Max
+
+from connections.audit import chain
+from connections.audit.comparison import Differing, compare_all, missing_deletions
+from connections.audit.keys import KeyPath, NoKeysError
+from connections.audit.rows import BrokenError, Fault, Row, Values, check_row, pieces, values_kept
+from connections.audit.signed_notes import Note, NoteError, parse
+from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint
+
+ROTATED = "signing_key.rotated"
+
+# What somebody has seen of the record: where that is known from, and the checkpoint.
+type Seen = tuple[str, Note]
+# One of either kind; a stored one is read where it is met.
+type Mark = Seen | Checkpoint
+
+
+class CannotCheckError(Exception):
+    """It could not be found out whether the record is whole; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was found. `first_bad_seq` is the first event that cannot be relied on.
+
+    Where only a stretch is known, the first bad event stands between it and `at_latest`. Where the
+    events hold and deletions differ from them, `differing` counts these, and `deletions` holds the
+    ids of the first of them.
+    """
+
+    size: int
+    checkpoints: int
+    fault: Fault | None = None
+    first_bad_seq: int | None = None
+    at_latest: int | None = None
+    message: str = "The record is whole."
+    differing: int = 0
+    deletions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Before:
+    """What was there before the head was looked at, which can only be further then."""
+
+    events: int
+    checkpoints: int
+    verified: int
+
+    @classmethod
+    def read(cls) -> "_Before":
+        def newest(model: type[AuditEvent | Checkpoint | AuditVerification], field: str) -> int:
+            found: int | None = model.objects.aggregate(newest=Max(field))["newest"]
+            return found or 0
+
+        return cls(
+            events=newest(AuditEvent, "seq"),
+            checkpoints=newest(Checkpoint, "pk"),
+            verified=newest(AuditVerification, "size"),
+        )
+
+
+@dataclass
+class _State:
+    """How far it has come."""
+
+    values: Values
+    keys: KeyPath
+    seq: int = 0
+    hash: str = chain.NO_HASH.hex()
+    frontier: list[bytes] = field(default_factory=list)
+    # The newest size at which a checkpoint was met and held, and how many were.
+    proved: int = 0
+    met: int = 0
+    differing: Differing = field(default_factory=Differing)
+
+
+def verify_record(*, notes: Sequence[tuple[str, str]] = ()) -> Report:
+    """Read the whole record once, and check it against every checkpoint stored here and given.
+
+    `notes` are checkpoints kept elsewhere, each with a name for it. Raises CannotCheckError for
+    a note that is none or of another record, or without the public keys; and what the database
+    raises.
+    """
+    found = [report for report in verify_in_pieces(notes=notes) if report is not None]
+    return found[0]
+
+
+def verify_in_pieces(*, notes: Sequence[tuple[str, str]] = ()) -> Iterator[Report | None]:
+    """As `verify_record`; gives None after each piece of some thousand events, then the report."""
+    before = _Before.read()
+    head = AuditHead.objects.get()
+    given = [(name, _given(name, text, origin=head.origin)) for name, text in notes]
+    state = _State(values=values_kept(), keys=KeyPath(origin=head.origin))
+    report = Report(size=head.size, checkpoints=0)
+    try:
+        _meet(state, head, marks=[seen for seen in given if seen[1].size == 0])
+        for rows in pieces(upto=head.size):
+            marks = _marks(rows, newest=before.checkpoints, given=given)
+            _check_rows(rows, state, head, marks=marks)
+            state.differing.add_missing(missing_deletions(_deletions_in(rows)))
+            yield None
+        _check_end(state, head, before=before, given=given)
+        yield from compare_all(state.differing)
+        report = _with_differing(report, state.differing)
+    except BrokenError as broken:
+        report = replace(
+            report,
+            fault=broken.fault,
+            first_bad_seq=broken.seq,
+            at_latest=broken.at_latest,
+            message=broken.message,
+        )
+    except NoKeysError as error:
+        raise CannotCheckError(str(error)) from None
+    yield replace(report, checkpoints=state.met)
+
+
+def _deletions_in(rows: list[Row]) -> set[str]:
+    """The ids of the deletions that these events are about."""
+    return {row[11] for row in rows if row[10] == "deletion"}
+
+
+def _with_differing(report: Report, differing: Differing) -> Report:
+    if not differing.count:
+        return report
+    return replace(
+        report,
+        fault=Fault.DELETION,
+        message=differing.message,
+        differing=differing.count,
+        deletions=tuple(differing.ids),
+    )
+
+
+# --- Checkpoints --------------------------------------------------------------------------------
+
+
+def _given(name: str, text: str, *, origin: str) -> Note:
+    try:
+        note = parse(text)
+    except NoteError as error:
+        raise CannotCheckError(f"{name} cannot be read. {error}") from None
+    if note.origin != origin:
+        raise CannotCheckError(f"{name} is of another record: {note.origin}, not {origin}.")
+    return note
+
+
+def _marks(rows: list[Row], *, newest: int, given: list[Seen]) -> dict[int, list[Mark]]:
+    """The checkpoints that were made at the sizes of these events, by size."""
+    first, last = rows[0][0], rows[-1][0]
+    marks: dict[int, list[Mark]] = {}
+    stored = Checkpoint.objects.filter(size__gte=first, size__lte=last, pk__lte=newest)
+    for one in stored.order_by("size", "pk"):
+        marks.setdefault(one.size, []).append(one)
+    for seen in given:
+        marks.setdefault(seen[1].size, []).append(seen)
+    return marks
+
+
+def _as_seen(stored: Checkpoint, *, head: AuditHead, proved: int) -> Seen:
+    name = f"the stored checkpoint at {stored.size}"
+    try:
+        note = parse(stored.note)
+    except NoteError:
+        note = None
+    told = (head.origin, stored.size, stored.root)
+    if note is None or (note.origin, note.size, note.root.hex()) != told:
+        raise BrokenError(
+            Fault.CHECKPOINT,
+            proved + 1,
+            f"What was signed is not what stands in {name}: it shows nothing of the events after "
+            f"{proved}.",
+            at_latest=max(stored.size, proved + 1),
+        )
+    return name, note
+
+
+def _meet(state: _State, head: AuditHead, *, marks: Sequence[Mark]) -> None:
+    """Compare what was signed at this size with the tree so far."""
+    for mark in marks:
+        if isinstance(mark, Checkpoint):
+            mark = _as_seen(mark, head=head, proved=state.proved)
+        name, note = mark
+        state.keys.check(name, note, proved=state.proved)
+        if chain.root_of(state.frontier) != note.root:
+            raise BrokenError(
+                Fault.REHASHED,
+                state.proved + 1,
+                f"The record is not what it was when {name} was signed: the first {note.size} "
+                f"events give another root. The chain was made anew from an event between "
+                f"{state.proved + 1} and {note.size} on.",
+                at_latest=max(note.size, state.proved + 1),
+            )
+        state.proved = note.size
+        state.met += 1
+
+
+# --- Events -------------------------------------------------------------------------------------
+
+
+def _check_rows(
+    rows: list[Row], state: _State, head: AuditHead, *, marks: dict[int, list[Mark]]
+) -> None:
+    for row in rows:
+        event, leaf = check_row(
+            row,
+            expected=state.seq + 1,
+            previous=state.hash,
+            proved=state.proved,
+            values=state.values,
+        )
+        chain.extend(state.frontier, size=state.seq, leaf=leaf)
+        state.seq += 1
+        state.hash = row[2]
+        if event["code"] == ROTATED:
+            state.keys.follow(event)
+        if state.seq in marks:
+            _meet(state, head, marks=marks[state.seq])
+
+
+def _check_end(state: _State, head: AuditHead, *, before: _Before, given: list[Seen]) -> None:
+    size = head.size
+    if state.seq < size:
+        seq = state.seq + 1
+        raise BrokenError(
+            Fault.DELETED, seq, f"Event {seq} and all after it are missing, up to {size}."
+        )
+    if before.events > size:
+        seq = size + 1
+        raise BrokenError(
+            Fault.INSERTED, seq, f"Event {seq} stands after the end of the record: it was put in."
+        )
+    for name, seen in _further(state, head, before=before, given=given):
+        raise BrokenError(
+            Fault.TRUNCATED,
+            size + 1,
+            f"The record ends at {size}, and {name} has seen {seen} events: those from {size + 1} "
+            "on were removed.",
+        )
+    is_same_end = head.hash == state.hash
+    if not is_same_end or head.frontier != chain.frontier_as_text(state.frontier):
+        raise BrokenError(
+            Fault.HEAD, size, "The head row does not hold the hash of the last event."
+        )
+    state.keys.check_end(size=size, proved=state.proved)
+
+
+def _further(
+    state: _State, head: AuditHead, *, before: _Before, given: list[Seen]
+) -> Iterator[tuple[str, int]]:
+    """Whatever has seen more events than there are, and how many."""
+    stored = Checkpoint.objects.filter(size__gt=head.size, pk__lte=before.checkpoints)
+    seen = [_as_seen(one, head=head, proved=state.proved) for one in stored.order_by("size")[:1]]
+    for name, note in [*seen, *(each for each in given if each[1].size > head.size)]:
+        if not state.keys.check_any(note):
+            state.keys.check(name, note, proved=state.proved)
+        yield name, note.size
+    if before.verified > head.size:
+        yield "a verification", before.verified

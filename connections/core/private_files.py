@@ -1,0 +1,190 @@
+"""Files that hold keys: readable by their owner alone, and whole or not there at all.
+
+Text to be written is a Secret, because a traceback keeps the local variables of its functions.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from connections.core.secret import Secret
+
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 1024 * 1024
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class PrivateFileError(Exception):
+    """A private file cannot be used as it is; the text names the path and what to do."""
+
+
+def read_private_text(path: str | os.PathLike[str]) -> str:
+    """The UTF-8 text of the private file at `path`.
+
+    A file that we own and that its group or others can touch is refused. One that somebody
+    else owns (a secret mounted by an orchestrator, whose mode we cannot set) is only warned
+    of, through the log.
+
+    Raises PrivateFileError; its text never holds anything of the file.
+    """
+    path = Path(path)
+    data = _read_checked(path)
+    # The error of a failed decoding holds the bytes, so it must not become our error's context.
+    with contextlib.suppress(UnicodeDecodeError):
+        return data.decode()
+    del data
+    raise PrivateFileError(f"{path} is not UTF-8 text. Put the file back from its backup.")
+
+
+def create_private_text_once(path: str | os.PathLike[str], make: Callable[[], str]) -> str:
+    """The text of the file at `path`, made with `make()` (mode 0600) when there is none yet.
+
+    However many processes call this at once, one text is kept and all of them return it.
+    A missing parent directory is made with mode 0700.
+
+    Raises PrivateFileError.
+    """
+    path = Path(path)
+    if not path.exists():
+        _create(path, Secret(make()))
+    return read_private_text(path)
+
+
+def create_private_text(path: str | os.PathLike[str], text: Secret) -> None:
+    """Write `text` to a new file at `path` with mode 0600; see `create_private_text_once`.
+
+    Raises PrivateFileError, also when there is something at `path` already.
+    """
+    path = Path(path)
+    if not _create(path, text):
+        raise PrivateFileError(
+            f"{path} exists already and is not overwritten. Name a directory without it."
+        )
+
+
+def update_private_text(path: str | os.PathLike[str], change: Callable[[Secret], Secret]) -> None:
+    """Replace the text of the file at `path` by `change(text)`, in one step and with mode 0600.
+
+    A reader sees the old text or the new one, never a part. One process at a time may change
+    it; the lock is a file beside it, named `<name>.lock`, which stays. A symbolic link stays one.
+
+    Raises PrivateFileError, also when another process holds the lock, and what `change` raises;
+    the old text stands then.
+    """
+    path = Path(os.path.realpath(path))
+    with _locked(path):
+        text = change(Secret(read_private_text(path)))
+        try:
+            with _written_beside(path, text) as temporary:
+                temporary.replace(path)
+            _sync_directory(path.parent)
+        except OSError as error:
+            raise PrivateFileError(
+                f"Cannot replace {path} ({error.strerror}). Run this as the user that owns the "
+                "file, where its directory is writable."
+            ) from None
+
+
+def _create(path: Path, text: Secret) -> bool:
+    """Whether `path` is now ours; False when something was there. Whole, or not there at all."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _written_beside(path, text) as temporary:
+            os.link(temporary, path)
+        _sync_directory(path.parent)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise PrivateFileError(
+            f"Cannot make {path} ({error.strerror}). Make its directory writable for the "
+            "user that runs Org Admin, on a file system with hard links."
+        ) from None
+    return True
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    name = path.with_name(f"{path.name}.lock")
+    try:
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise PrivateFileError(
+            f"Cannot lock {path} with {name} ({error.strerror}). Run this as the user that owns "
+            "the file, where its directory is writable."
+        ) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PrivateFileError(
+                f"Another process is changing {path}. Wait until it has ended, then run this again."
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _read_checked(path: Path) -> bytes:
+    try:
+        # Not blocking, so that a named pipe in the place of the file is refused, not waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise PrivateFileError(
+            f"Cannot read {path} ({error.strerror}). Check that it exists and that the user that "
+            "runs Org Admin may read it."
+        ) from None
+    try:
+        # First of all: a directory in the place of the file cannot even be opened as one.
+        _refuse_what_others_can_read(path, os.fstat(descriptor))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > MAX_BYTES:
+        del data
+        raise PrivateFileError(f"{path} is larger than {MAX_BYTES} bytes: it is no key file.")
+    return data
+
+
+def _refuse_what_others_can_read(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise PrivateFileError(f"{path} is not a regular file. Name the key file itself.")
+    if not status.st_mode & _OTHERS:
+        return
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid == os.geteuid():
+        raise PrivateFileError(
+            f"{path} is open to other users of this machine (mode {mode:04o}). "
+            f"Run: chmod 600 {path}"
+        )
+    logger.warning(
+        "%s belongs to user %d and is open to others (mode %04o).", path, status.st_uid, mode
+    )
+
+
+@contextlib.contextmanager
+def _written_beside(path: Path, text: Secret) -> Iterator[Path]:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.reveal().encode())
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

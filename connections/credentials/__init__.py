@@ -1,0 +1,1 @@
+"""Key pairs of Datadog orgs: storing, checking, and who can use them."""

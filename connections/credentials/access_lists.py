@@ -1,0 +1,94 @@
+"""A credential's allow-lists: who may see it, use it, approve with it. Administrators keep them."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.contrib.auth.models import Group
+from django.db.models import Q
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit import personal_data
+from connections.core.errors import InvalidInputError
+from connections.credentials import rules
+from connections.models import AccessKind, Credential, CredentialAccess, Person, Policy, Role
+
+# An entry as forms and events name it: "role:Operator" or "person:<id>".
+Entries = dict[AccessKind, list[str]]
+
+
+def access_of(credential: Credential) -> Entries:
+    """Every entry by its list, roles first; a list without any admits everybody with the role."""
+    entries: Entries = {kind: [] for kind in AccessKind}
+    stored = credential.access.select_related("group").order_by("group__name", "person_id")
+    for entry in stored:
+        name = f"role:{entry.group.name}" if entry.group else f"person:{entry.person_id}"
+        entries[AccessKind(entry.kind)].append(name)
+    return {kind: sorted(names, reverse=True) for kind, names in entries.items()}
+
+
+def possible_entries(*, also: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """What can be listed, with its words: each role, and each active person; `also` those named."""
+    named = [UUID(name.removeprefix("person:")) for name in also if name.startswith("person:")]
+    people = Person.objects.filter(Q(is_active=True) | Q(pk__in=named)).order_by("username")
+    return [
+        *((f"role:{role.value}", role.value) for role in Role),
+        *((f"person:{person.pk}", person.display_name) for person in people),
+    ]
+
+
+def change_access(*, actor: Actor, credential: Credential, wanted: Entries) -> None:
+    """Put these entries in the place of the stored ones. Deletions that were asked for obey too.
+
+    Raises PermissionDenied, and InvalidInputError for an entry that names nobody.
+    """
+    permissions.require(permissions.can_administer(actor), "change who may use a credential")
+    rows = _rows_of(credential=credential, wanted=wanted)
+    with audit.act():
+        # What `sending.claim` locks too: a claim sees this change, or came before it.
+        Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
+        before = access_of(credential)
+        credential.access.all().delete()
+        CredentialAccess.objects.bulk_create(rows)
+        after = access_of(credential)
+        if before == after:
+            return
+        audit.record(
+            code=audit.Code.CREDENTIAL_ACCESS_CHANGED,
+            actor=actor,
+            subject=credential,
+            sentence=f"{personal_data.name(actor)} changed who may see and use {credential.name}.",
+            details={
+                "before": {kind.value: names for kind, names in before.items()},
+                "after": {kind.value: names for kind, names in after.items()},
+            },
+        )
+
+
+def _rows_of(*, credential: Credential, wanted: Entries) -> list[CredentialAccess]:
+    groups = {f"role:{group.name}": group for group in Group.objects.all()}
+    people = {f"person:{person.pk}": person for person in Person.objects.all()}
+    rows = []
+    for kind, names in wanted.items():
+        for name in sorted(set(names)):
+            group, person = groups.get(name), people.get(name)
+            if group is None and person is None:
+                raise InvalidInputError({kind.value: f"{name} names nobody."})
+            rows.append(
+                CredentialAccess(credential=credential, kind=kind, group=group, person=person)
+            )
+    return rows
+
+
+def warnings_of(credential: Credential) -> list[str]:
+    """What would not go any more because nobody is admitted to it."""
+    may = Q(is_superuser=True) | Q(groups__name=Role.OPERATOR.value)
+    users = permissions.admitted(
+        Person.objects.filter(may, is_active=True), credential_id=credential.pk, kind=AccessKind.USE
+    )
+    found = []
+    if not users.exists():
+        found.append("Nobody can ask for a deletion with it: no active Operator is admitted.")
+    approval = rules.approval_warning(Policy(credential.policy), credential=credential)
+    return [*found, approval] if approval else found

@@ -1,0 +1,273 @@
+"""The acts on credentials: add, verify, rename, rotate, change the policy, retire."""
+
+import copy
+import uuid
+from dataclasses import replace
+
+from django.conf import settings
+from django.db import IntegrityError
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit.events import Code
+from connections.core import clock
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.sites import UnknownSiteError, get_site
+from connections.credentials import key_checks, rules
+from connections.credentials.key_checks import unchanged
+from connections.credentials.ladder import Ladder
+from connections.models import Credential, KeyPair, Policy
+
+
+class RotationRefusedError(ConflictError):
+    """The new pair may not take the old one's place; `ladder` says why. Nothing changed."""
+
+    def __init__(self, message: str, *, ladder: Ladder) -> None:
+        super().__init__(message)
+        self.ladder = ladder
+
+
+def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Credential:
+    """Store the key pair of one org, then verify it and list its org connections.
+
+    A pair that fails is kept as not verified, so that nothing need be pasted twice. An empty
+    `name` takes the org's own once Datadog has told it.
+
+    Raises PermissionDenied, InvalidInputError (which never repeats a key), and
+    encryption.EncryptionError when nothing can be encrypted; nothing is stored then.
+    """
+    permissions.require(permissions.can_manage_credentials(actor), "add credentials")
+    name = rules.cleaned_name(name)
+    credential = _new_credential(actor=actor, name=name, site=site, keys=rules.cleaned_keys(keys))
+    try:
+        _store_new(credential=credential, actor=actor)
+    except IntegrityError:
+        # Somebody stored the name or the pair between our look and our insert.
+        rules.check_name_is_free(credential.name, actor=actor)
+        rules.check_pair_is_new(
+            actor=actor, site=credential.site, fingerprint=credential.fingerprint
+        )
+        raise
+    [found] = key_checks.ask_all([credential])
+    if key_checks.keep(verification=found, actor=actor) and not name:
+        _name_after_org(credential=credential, actor=actor)
+    credential.refresh_from_db()
+    return credential
+
+
+def _new_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Credential:
+    try:
+        known = get_site(site)
+    except UnknownSiteError:
+        raise InvalidInputError({"site": "Choose one of the sites."}) from None
+    now = clock.now()
+    credential = Credential(
+        id=uuid.uuid4(),
+        name=name,
+        site=known.site,
+        policy=Policy(settings.FOUR_EYES),
+        keys_set_at=now,
+        keys_set_by_name=actor.name,
+        created_at=now,
+        created_by=actor.person,
+        created_by_name=actor.name,
+    )
+    credential.seal_keys(keys)
+    if not name:
+        end = credential.api_key_last_four or credential.fingerprint[:4]
+        credential.name = rules.free_name(f"{known.name} …{end}")
+    return credential
+
+
+@audit.act()
+def _store_new(*, credential: Credential, actor: Actor) -> None:
+    rules.check_name_is_free(credential.name, actor=actor)
+    rules.check_pair_is_new(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
+    credential.save(force_insert=True)
+    audit.record(
+        code=Code.CREDENTIAL_ADDED,
+        actor=actor,
+        subject=credential,
+        sentence=f"{credential.name} was added on {get_site(credential.site).label}.",
+        details={
+            "site": credential.site,
+            "fingerprint": credential.fingerprint,
+            "policy": credential.policy,
+        },
+    )
+
+
+def _name_after_org(*, credential: Credential, actor: Actor) -> None:
+    credential.refresh_from_db()
+    wanted = rules.name_from_org(credential.org_name)
+    if not wanted:
+        return
+    try:
+        _change_name(credential=credential, actor=actor, name=rules.free_name(wanted))
+    except (IntegrityError, ConflictError):
+        # Another act took or gave a name in this moment. The name it has serves as well, and
+        # can be changed on its page.
+        return
+
+
+def verify_credential(*, actor: Actor, credential: Credential) -> Credential:
+    """Climb the ladder with the stored pair, keep what it says and refresh the inventory of it.
+
+    Never raises for Datadog's trouble: that is what it finds out. Raises PermissionDenied, and
+    ConflictError when it is retired, its site is gone, or it was changed meanwhile.
+    """
+    permissions.require(permissions.can_manage_credentials(actor), "verify credentials")
+    _require_in_use(credential)
+    [found] = key_checks.ask_all([credential])
+    if not key_checks.keep(verification=found, actor=actor):
+        raise ConflictError("Its keys were changed while they were verified. Verify it again.")
+    credential.refresh_from_db()
+    return credential
+
+
+def verify_credentials(*, actor: Actor, credentials: list[Credential]) -> list[Credential]:
+    """Verify many in parallel and give them as they are stored afterwards, in the same order.
+
+    One that was rotated or retired meanwhile is left as that made it. Raises PermissionDenied,
+    and ConflictError for one that is retired.
+    """
+    permissions.require(permissions.can_manage_credentials(actor), "verify credentials")
+    for credential in credentials:
+        _require_in_use(credential)
+    for found in key_checks.ask_all(credentials):
+        key_checks.keep(verification=found, actor=actor)
+        found.credential.refresh_from_db()
+    return credentials
+
+
+def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Credential:
+    """Give it another name. Past deletions keep the one they were made with.
+
+    Raises PermissionDenied, InvalidInputError, and ConflictError when it is retired or was
+    renamed meanwhile.
+    """
+    permissions.require(permissions.can_manage_credentials(actor), "rename credentials")
+    _require_in_use(credential)
+    name = rules.cleaned_name(name)
+    if not name:
+        raise InvalidInputError({"name": "Give it a name."})
+    if name == credential.name:
+        return credential
+    rules.check_name_is_free(name, actor=actor, besides=credential)
+    try:
+        _change_name(credential=credential, actor=actor, name=name)
+    except IntegrityError:
+        rules.check_name_is_free(name, actor=actor, besides=credential)
+        raise
+    return credential
+
+
+@audit.act()
+def _change_name(*, credential: Credential, actor: Actor, name: str) -> None:
+    previous = credential.name
+    if not unchanged(credential, name=previous).update(name=name):
+        raise ConflictError("Somebody else has just changed it. Look at it again.")
+    credential.name = name
+    audit.record(
+        code=Code.CREDENTIAL_RENAMED,
+        actor=actor,
+        subject=credential,
+        sentence=f"{previous} is now called {name}.",
+        details={"previous_name": previous, "name": name},
+    )
+
+
+def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) -> Credential:
+    """Put a new pair in the place of the stored one, once it is verified for the same org.
+
+    It may be done while a deletion is being sent: each attempt keeps the fingerprint it was
+    sent with. Raises PermissionDenied, InvalidInputError (which never repeats a key),
+    RotationRefusedError when the new pair does not do what the old one did, and ConflictError
+    when the credential is retired or was rotated meanwhile; nothing is changed then.
+    """
+    permissions.require(permissions.can_manage_credentials(actor), "rotate credentials")
+    _require_in_use(credential)
+    # The new pair beside the old one: a copy that is never saved.
+    candidate = copy.copy(credential)
+    candidate.seal_keys(rules.cleaned_keys(keys))
+    rules.check_pair_is_new(
+        actor=actor, site=credential.site, fingerprint=candidate.fingerprint, besides=credential
+    )
+    [found] = key_checks.ask_all([candidate])
+    ladder = found.ladder
+    refusal = _why_not_to_swap(credential=credential, ladder=ladder)
+    if refusal:
+        _record_refusal(credential=credential, candidate=candidate, ladder=ladder, actor=actor)
+        raise RotationRefusedError(f"{refusal} The stored pair stays in use.", ladder=ladder)
+    found = replace(found, credential=credential)
+    try:
+        kept = key_checks.keep(verification=found, actor=actor, swapped_to=candidate)
+    except IntegrityError:
+        # The same pair was stored elsewhere in this moment.
+        rules.check_pair_is_new(
+            actor=actor, site=credential.site, fingerprint=candidate.fingerprint
+        )
+        raise
+    if not kept:
+        raise ConflictError("Somebody else has just changed it. The pair you pasted is not stored.")
+    credential.refresh_from_db()
+    return credential
+
+
+def _why_not_to_swap(*, credential: Credential, ladder: Ladder) -> str:
+    failure = ladder.failure
+    if failure is None:
+        return ""
+    # A pair that could not list before loses nothing by one that cannot list either.
+    if ladder.knows_org and not credential.is_verified:
+        return ""
+    return failure.words
+
+
+@audit.act()
+def _record_refusal(
+    *, credential: Credential, candidate: Credential, ladder: Ladder, actor: Actor
+) -> None:
+    audit.record(
+        code=Code.CREDENTIAL_ROTATION_REFUSED,
+        actor=actor,
+        subject=credential,
+        sentence=f"A new key pair for {credential.name} was refused; the stored one stays.",
+        details={
+            "fingerprint": credential.fingerprint,
+            "refused_fingerprint": candidate.fingerprint,
+            "cause": ladder.failure.cause if ladder.failure else "",
+            "answered_for_org": ladder.identity.org.id if ladder.identity else "",
+        },
+    )
+
+
+@audit.act()
+def change_policy(*, actor: Actor, credential: Credential, policy: Policy) -> Credential:
+    """Say how many other people must approve what is asked for from now on.
+
+    Raises PermissionDenied, and ConflictError when it is retired or was changed meanwhile.
+    """
+    permissions.require(permissions.can_administer(actor), "change the policy of a credential")
+    _require_in_use(credential)
+    previous = Policy(credential.policy)
+    if policy == previous:
+        return credential
+    if not unchanged(credential, policy=previous).update(policy=policy):
+        raise ConflictError("Somebody else has just changed it. Look at it again.")
+    credential.policy = policy
+    audit.record(
+        code=Code.CREDENTIAL_POLICY_CHANGED,
+        actor=actor,
+        subject=credential,
+        sentence=f"The policy of {credential.name} was changed from “{previous.label}” to "
+        f"“{policy.label}”.",
+        details={"previous_policy": previous, "policy": policy},
+    )
+    return credential
+
+
+def _require_in_use(credential: Credential) -> None:
+    if credential.is_retired:
+        raise ConflictError(f"{credential.name} is retired: its keys are wiped.")

@@ -1,0 +1,117 @@
+"""Retiring a credential: its keys are wiped, its row and its past stay."""
+
+import copy
+from datetime import datetime
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit.events import Code
+from connections.core import clock
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.credentials import rules
+from connections.credentials.key_checks import unchanged
+from connections.deletions import states
+from connections.deletions.states import Next, Note, describe
+from connections.models import Cause, Credential, Deletion, Outcome, State
+from connections.wording import attempt_facts
+
+# Datadog may be carrying one of these out, or the worker will send it again.
+_BLOCKING = (State.SENDING, State.WAITING, State.UNKNOWN)
+_NOT_SENT_YET = (State.REQUESTED, State.APPROVED)
+_JUST_CHANGED = "Something of it has just changed. Look at it again; it is not retired."
+
+
+def what_blocks(credential: Credential) -> list[Deletion]:
+    """The deletions because of which it cannot be retired now."""
+    return list(credential.deletions.filter(state__in=_BLOCKING))
+
+
+def what_is_withdrawn(credential: Credential) -> list[Deletion]:
+    """The deletions that were asked for, of which nothing was sent: retiring withdraws them."""
+    return list(credential.deletions.filter(state__in=_NOT_SENT_YET))
+
+
+def retire_credential(*, actor: Actor, credential: Credential, confirmation: str) -> Credential:
+    """Wipe the keys for good and take its part out of the inventory.
+
+    `confirmation` is the credential's name, typed. What was asked for and not sent is
+    withdrawn. The name is marked, so that a successor may bear it.
+
+    Raises PermissionDenied, InvalidInputError for a wrong confirmation, and ConflictError while
+    one of its deletions is sending, waiting or unknown, when it is retired already, or when
+    something of it changes in this moment; nothing is changed then.
+    """
+    permissions.require(permissions.can_manage_credentials(actor), "retire credentials")
+    if credential.is_retired:
+        raise ConflictError(f"{credential.name} is retired already.")
+    if not rules.is_same_name(confirmation, credential.name):
+        raise InvalidInputError({"confirmation": f"Type {credential.name} to confirm."})
+    with audit.act():
+        # Held, so that it is not rotated or renamed while this looks at its deletions.
+        Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
+        # Every row before the record's own lock, which the first withdrawal takes: whoever holds
+        # one of them may be waiting for it.
+        not_sent = credential.deletions.filter(state__in=_NOT_SENT_YET).order_by("pk")
+        list(not_sent.select_for_update(no_key=True))
+        _refuse_if_blocked(credential)
+        withdrawn = [
+            _withdraw(deletion=deletion, credential=credential, actor=actor)
+            for deletion in what_is_withdrawn(credential)
+        ]
+        _wipe(credential=credential, actor=actor, now=clock.now(), withdrawn=withdrawn)
+    credential.refresh_from_db()
+    return credential
+
+
+def _refuse_if_blocked(credential: Credential) -> None:
+    blocking = what_blocks(credential)
+    if blocking:
+        told = ", ".join(f"{describe(deletion)} is {deletion.state}" for deletion in blocking[:3])
+        raise ConflictError(
+            f"{credential.name} cannot be retired yet: {told}. Settle it first: what became of a "
+            "deletion is found out with this credential."
+        )
+
+
+def _withdraw(*, deletion: Deletion, credential: Credential, actor: Actor) -> str:
+    sentence = (
+        f"{credential.name} is retired, so the deletion of {describe(deletion)} is withdrawn. "
+        f"{attempt_facts.in_full_of(deletion)}"
+    )
+    moved = states.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State.SETTLED, outcome=Outcome.WITHDRAWN, cause=Cause.CREDENTIAL_RETIRED),
+        notes=[Note(code=Code.DELETION_WITHDRAWN, sentence=sentence)],
+    )
+    if not moved:
+        raise ConflictError(_JUST_CHANGED)
+    return str(deletion.pk)
+
+
+def _wipe(*, credential: Credential, actor: Actor, now: datetime, withdrawn: list[str]) -> None:
+    former_name = credential.name
+    row = unchanged(credential, name=former_name, secret_version=credential.secret_version)
+    wiped = copy.copy(credential)
+    wiped.wipe_keys()
+    is_wiped = row.update(
+        name=rules.free_name(former_name, mark=f" (retired {now:%Y-%m-%d})"),
+        api_key_envelope=wiped.api_key_envelope,
+        application_key_envelope=wiped.application_key_envelope,
+        retired_at=now,
+        retired_by_name=actor.name,
+    )
+    if not is_wiped:
+        raise ConflictError(_JUST_CHANGED)
+    audit.record(
+        code=Code.CREDENTIAL_RETIRED,
+        actor=actor,
+        subject=credential,
+        sentence=f"{former_name} was retired and its keys were wiped.",
+        details={
+            "name": former_name,
+            "fingerprint": credential.fingerprint,
+            "withdrawn_deletions": withdrawn,
+        },
+    )

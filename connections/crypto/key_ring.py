@@ -1,0 +1,259 @@
+"""The key ring: the file of keys that secrets in the database are encrypted with.
+
+A JSON document in a file of mode 0600:
+
+    {"format": "orgadmin key ring 1",
+     "primary": "<id>",
+     "staged": "<id>",
+     "keys": {"<id>": {"key": "<base64 of 32 bytes>", "created_at": "<UTC, ISO 8601>"}}}
+
+New secrets are encrypted with the primary key; the others open older ones. A staged key (there
+need be none) is the next primary one, made ahead so that every machine can be given it before
+any secret needs it. An id is derived from its key, so an altered key is noticed on reading.
+Text with keys in it is kept inside a Secret, because error pages show local variables.
+"""
+
+import base64
+import binascii
+import datetime
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping, Set
+from pathlib import Path
+from typing import Any, NoReturn, SupportsIndex
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.conf import settings
+
+from connections.core.private_files import (
+    PrivateFileError,
+    create_private_text_once,
+    read_private_text,
+    update_private_text,
+)
+from connections.core.secret import Secret
+from connections.crypto.encrypted_columns import key_ids_in_use
+from connections.crypto.envelopes import KEY_ID_LENGTH
+
+FORMAT = "orgadmin key ring 1"
+KEY_LENGTH = 32
+
+
+class EncryptionError(Exception):
+    """A secret could not be encrypted or decrypted. The text names keys by id, never by value."""
+
+
+class KeyRingError(EncryptionError):
+    """The key ring is missing, damaged, readable by others, or lacks a key that is needed."""
+
+
+class KeyRing:
+    """Keys by id, one of them primary. It tells ids and ciphers, never the keys."""
+
+    __slots__ = ("_ciphers", "primary_id", "staged_id")
+
+    def __init__(
+        self, *, ciphers: Mapping[str, AESGCM], primary_id: str, staged_id: str | None
+    ) -> None:
+        self._ciphers = dict(ciphers)
+        self.primary_id = primary_id
+        self.staged_id = staged_id
+
+    @property
+    def key_ids(self) -> frozenset[str]:
+        """The ids of all keys on the ring."""
+        return frozenset(self._ciphers)
+
+    def cipher(self, key_id: str) -> AESGCM:
+        """The cipher of one key. Raises KeyRingError, which names the id, when it is absent."""
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            raise KeyRingError(
+                f"The key ring {settings.KEYRING_FILE} has no key {key_id}, which stored secrets "
+                f"need (it has {', '.join(sorted(self._ciphers))}). Put back the key ring that "
+                "belongs to this database; nothing was changed."
+            )
+        return cipher
+
+    def __repr__(self) -> str:
+        return f"KeyRing(primary_id={self.primary_id!r}, keys={len(self._ciphers)})"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("A KeyRing cannot be serialized.")
+
+
+type _Stamp = tuple[int, ...]
+_loaded: tuple[str, _Stamp, KeyRing] | None = None
+
+
+def load_key_ring() -> KeyRing:
+    """The ring of KEYRING_FILE, read again whenever that file has changed.
+
+    A missing ring is made when `make_key_ring_if_allowed` allows it.
+
+    Raises KeyRingError.
+    """
+    global _loaded
+    path = Path(settings.KEYRING_FILE)
+    stamp = _stamp_of(path)
+    if stamp is None:
+        return make_key_ring_if_allowed()
+    loaded = _loaded
+    if loaded is not None and loaded[:2] == (str(path), stamp):
+        return loaded[2]
+    ring = read_key_ring(path)
+    _loaded = (str(path), stamp, ring)
+    return ring
+
+
+def make_key_ring_if_allowed() -> KeyRing:
+    """The ring of KEYRING_FILE, made now if there is none; of eight processes one makes it.
+
+    It is made only with SQLite, where this machine is the only one, and only while the database
+    holds no secret: a new ring could open none of them and would hide that the old is missing.
+
+    Raises KeyRingError.
+    """
+    path = Path(settings.KEYRING_FILE)
+    in_use = key_ids_in_use()
+    # Looked at after the query: another process may have made the ring and stored a secret.
+    if not path.exists():
+        if in_use:
+            raise KeyRingError(
+                f"There is no key ring at {path}, and this database holds secrets encrypted with "
+                f"key {', '.join(sorted(in_use))}. Put the key ring back from its backup; nothing "
+                "was changed."
+            )
+        if not settings.DATABASE_IS_SQLITE:
+            raise KeyRingError(
+                f"There is no key ring at {path}. With PostgreSQL none is made by itself, because "
+                "every process must share one: run `./run manage make_keys --output DIR` once and "
+                "name its keyring.json in ORGADMIN_KEYRING_FILE."
+            )
+    try:
+        create_private_text_once(path, lambda: new_key_ring_text().reveal())
+    except PrivateFileError as error:
+        raise KeyRingError(str(error)) from None
+    return read_key_ring(path)
+
+
+def read_key_ring(path: Path) -> KeyRing:
+    """The ring in the file at `path`. Raises KeyRingError."""
+    try:
+        text = Secret(read_private_text(path))
+    except PrivateFileError as error:
+        raise KeyRingError(f"The key ring cannot be used. {error}") from None
+    return ring_of(text)
+
+
+def update_key_ring(change: Callable[[Secret], Secret]) -> None:
+    """Replace the text of the ring of KEYRING_FILE by `change(text)`, all or nothing.
+
+    Raises KeyRingError and what `change` raises; the old ring stands then.
+    """
+
+    def change_whole_ring(text: Secret) -> Secret:
+        ring_of(text)
+        return change(text)
+
+    try:
+        update_private_text(Path(settings.KEYRING_FILE), change_whole_ring)
+    except PrivateFileError as error:
+        raise KeyRingError(f"The key ring was not changed. {error}") from None
+
+
+def ring_of(text: Secret) -> KeyRing:
+    """The ring in `text`. Raises KeyRingError."""
+    ring = _parse(text)
+    if isinstance(ring, str):
+        raise KeyRingError(
+            f"The key ring {settings.KEYRING_FILE} {ring}. Put it back from its backup."
+        )
+    return ring
+
+
+def new_key_ring_text() -> Secret:
+    """The text of a new ring with one key."""
+    return with_new_primary(Secret(json.dumps({"format": FORMAT, "keys": {}})))
+
+
+def with_new_primary(text: Secret) -> Secret:
+    """The text of a ring whose primary key is the staged one, or a new one when none is."""
+    staged = with_staged_key(text)
+    document = json.loads(staged.reveal())
+    document["primary"] = document.pop("staged")
+    return _as_text(document)
+
+
+def with_staged_key(text: Secret) -> Secret:
+    """The text of a ring with a key that is to be primary next; one staged already stays."""
+    document = json.loads(text.reveal())
+    if "staged" not in document:
+        key = secrets.token_bytes(KEY_LENGTH)
+        document["staged"] = _key_id_of(key)
+        document["keys"][document["staged"]] = {
+            "key": base64.b64encode(key).decode(),
+            "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+    return _as_text(document)
+
+
+def without_keys(text: Secret, key_ids: Set[str]) -> Secret:
+    """The text of a ring without the keys of these ids, the primary one not among them."""
+    document = json.loads(text.reveal())
+    document["keys"] = {
+        key_id: entry for key_id, entry in document["keys"].items() if key_id not in key_ids
+    }
+    return _as_text(document)
+
+
+def _as_text(document: dict[str, Any]) -> Secret:
+    return Secret(json.dumps(document, indent=2) + "\n")
+
+
+def _parse(text: Secret) -> KeyRing | str:
+    """The ring, or what is wrong with it.
+
+    It returns instead of raising so that no traceback keeps a frame of this function alive.
+    """
+    try:
+        document = json.loads(text.reveal())
+        entries = document["keys"].items()
+        file_format, primary_id = document["format"], str(document["primary"])
+        staged_id = str(document["staged"]) if "staged" in document else None
+        keys = {key_id: base64.b64decode(entry["key"], validate=True) for key_id, entry in entries}
+    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+        return "is not a whole key ring document"
+    if file_format != FORMAT:
+        return f"is not of the form {FORMAT!r}"
+    for key_id, key in keys.items():
+        if len(key) != KEY_LENGTH or _key_id_of(key) != key_id:
+            return f"holds a key {key_id} that was altered"
+    for needed_id in filter(None, (primary_id, staged_id)):
+        if needed_id not in keys:
+            return f"lacks its key {needed_id}"
+    ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
+    return KeyRing(ciphers=ciphers, primary_id=primary_id, staged_id=staged_id)
+
+
+def _key_id_of(key: bytes) -> str:
+    return hmac.digest(key, b"orgadmin key id", "sha256").hex()[:KEY_ID_LENGTH]
+
+
+def _stamp_of(path: Path) -> _Stamp | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise KeyRingError(f"Cannot look at the key ring {path} ({error.strerror}).") from None
+    # The change time too: `chmod` alone can turn a private file into one that is refused.
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )

@@ -1,0 +1,1 @@
+"""Deletions, from request to outcome, and their history."""

@@ -1,0 +1,235 @@
+"""A second person's yes or no to exactly what will be sent. Approving sends nothing.
+
+An approval covers one confirmed sending. When nobody knows what a sending did, the round of its
+approvals is over: once the connection proves to be still present, the same people decide anew.
+"""
+
+from datetime import datetime
+
+from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit import personal_data
+from connections.core import clock
+from connections.core.errors import ConflictError, InvalidInputError, has_words
+from connections.deletions import reconciliation, rereading, states, verification
+from connections.deletions.states import Next, Note, describe
+from connections.deletions.verification import Found, FreshLook
+from connections.inventory import protections
+from connections.models import Approval, Deletion, Outcome, State
+from connections.wording import attempt_facts
+
+_MOVED_ON = "It has just moved on. Look at its state."
+
+
+def approve_deletion(
+    *, deletion: Deletion, actor: Actor, digest: str, approval_round: int = 1
+) -> Deletion:
+    """Agree to what the digest stands for; when enough people have, the requester may confirm.
+
+    `digest` and `approval_round` are those the approver's page showed: a page opened before an
+    earlier sending approves no later one. Datadog is read once more: what changed, or
+    is gone, settles the deletion instead; where it cannot be read, the stored view was approved,
+    and it is read again before anything is sent.
+
+    Raises PermissionDenied (one's own included) and ConflictError when it no longer waits for
+    approval, shows something else or is protected.
+    """
+    _check_may_decide(deletion=deletion, actor=actor)
+    shown_round = approval_round
+    if reconciliation.lapse_approvals(deletion=deletion, actor=actor):
+        # What was shown is the round that has just lapsed; nothing was sent since.
+        shown_round += 1
+    _check_awaits_approval(deletion)
+    protections.require_unprotected(protections.protection_against(deletion))
+    if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):
+        raise ConflictError("What you were shown is not what would be sent. Look again.")
+    _check_is_undecided(deletion=deletion, actor=actor)
+    look, reading = verification.look_and_keep(deletion=deletion, actor=actor)
+    if not look.may_be_approved:
+        rereading.is_as_reviewed(deletion=deletion, reading=reading, actor=actor)
+        nothing_new = attempt_facts.nothing_new_of(deletion)
+        raise ConflictError(f"{_NOT_WHAT_WAS_ASKED[look.found]} {nothing_new}")
+    with audit.act():
+        _lock(deletion)
+        _check_awaits_approval(deletion)
+        decided_at = _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
+        given = states.approvals_given(deletion).count()
+        _note_approval(
+            deletion=deletion,
+            actor=actor,
+            missing=max(0, states.approvals_needed(deletion) - given),
+            look=look,
+            decided_at=decided_at,
+        )
+    return deletion
+
+
+_NOT_WHAT_WAS_ASKED = {
+    Found.CHANGED: "It changed since it was asked for, so it cannot be approved.",
+    Found.ABSENT: "Datadog no longer lists it, so there is nothing to approve.",
+}
+
+
+def _note_approval(
+    *, deletion: Deletion, actor: Actor, missing: int, look: FreshLook, decided_at: datetime
+) -> None:
+    note = Note(
+        code=audit.Code.DELETION_APPROVED,
+        sentence=f"{personal_data.name(actor)} approved the deletion of {describe(deletion)}. "
+        f"{attempt_facts.nothing_new_of(deletion)}",
+        details={
+            "digest": deletion.approval_digest,
+            "approval_round": deletion.approval_round,
+            "missing": missing,
+            "was_read": look.found == Found.SAME,
+            "not_read_because": look.cause,
+        },
+    )
+    if deletion.state == State.STILL_PRESENT:
+        to, values = (
+            _stays_present(deletion),
+            _window_of_still_present(deletion, missing=missing, now=decided_at),
+        )
+    else:
+        to, values = Next(state=State.REQUESTED if missing else State.APPROVED), {}
+        if not missing:
+            until = decided_at + states.CONFIRMING_WINDOW
+            values = {"approved_at": decided_at, "expires_at": until, "due_at": until}
+    moved = states.move(deletion=deletion, actor=actor, to=to, notes=[note], **values)
+    if not moved:
+        # Raised inside the transaction, so that the approval itself is undone too.
+        raise ConflictError(_MOVED_ON)
+
+
+def _stays_present(deletion: Deletion) -> Next:
+    return Next(state=State.STILL_PRESENT, cause=deletion.cause)
+
+
+def _window_of_still_present(
+    deletion: Deletion, *, missing: int, now: datetime
+) -> dict[str, object]:
+    """Until when the approvals count; the looks at Datadog's list go on meanwhile."""
+    values: dict[str, object] = {"cause_details": deletion.cause_details}
+    if not missing:
+        values |= {"approved_at": now, "expires_at": now + states.CONFIRMING_WINDOW}
+    elif deletion.expires_at is None:
+        # The first approval after the others lapsed or were declined.
+        values["expires_at"] = now + states.APPROVAL_WINDOW
+    return values
+
+
+def _lock(deletion: Deletion) -> None:
+    """One decision at a time: of two approvers at once the second must count the first."""
+    Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
+    deletion.refresh_from_db()
+
+
+def who_can_approve(*, deletion: Deletion) -> list[str]:
+    """Names of the people who could approve this one now and have not, in order."""
+    undecided = permissions.people_who_can_approve(deletion=deletion).exclude(
+        pk__in=deletion.approvals.filter(round=deletion.approval_round).values("approver")
+    )
+    return [person.display_name for person in undecided.order_by("username")]
+
+
+def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:
+    """Say no, with a reason, which ends the deletion.
+
+    One that is still present after a sending stays open: the round ends, so that the approvals
+    given in it no longer count.
+
+    Raises PermissionDenied, InvalidInputError without a reason, ConflictError when too late.
+    """
+    _check_may_decide(deletion=deletion, actor=actor)
+    if not has_words(reason):
+        raise InvalidInputError({"reason": "Say why you decline it."})
+    reconciliation.lapse_approvals(deletion=deletion, actor=actor)
+    _check_can_be_declined(deletion)
+    with audit.act():
+        _lock(deletion)
+        _check_can_be_declined(deletion)
+        _decide(
+            deletion=deletion,
+            actor=actor,
+            decision=Approval.Decision.DECLINED,
+            reason=reason.strip(),
+        )
+        if not _move_declined(deletion=deletion, actor=actor, reason=reason.strip()):
+            raise ConflictError(_MOVED_ON)
+    return deletion
+
+
+def _move_declined(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
+    what = "the deletion of"
+    to = Next(state=State.SETTLED, outcome=Outcome.DECLINED)
+    values: dict[str, object] = {"settled_reason": reason}
+    if deletion.state == State.STILL_PRESENT:
+        what = "another DELETE for"
+        to = _stays_present(deletion)
+        values = states.next_round(deletion)
+    note = Note(
+        code=audit.Code.DELETION_DECLINED,
+        sentence=f"{personal_data.name(actor)} declined {what} {describe(deletion)}. "
+        f"{attempt_facts.in_full_of(deletion)}",
+        details={"reason": reason, "approval_round": deletion.approval_round},
+    )
+    return states.move(deletion=deletion, actor=actor, to=to, notes=[note], **values)
+
+
+def _check_may_decide(*, deletion: Deletion, actor: Actor) -> None:
+    if actor.person and deletion.requested_by_id == actor.person.pk:
+        raise PermissionDenied("You asked for this; someone else must approve.")
+    permissions.require(
+        permissions.can_approve(actor, deletion=deletion), "approve or decline this deletion"
+    )
+
+
+def _check_awaits_approval(deletion: Deletion) -> None:
+    # One that is still present never expires; its window has been renewed by now.
+    is_over = deletion.state == State.REQUESTED and states.has_expired(deletion, now=clock.now())
+    if is_over or not states.awaits_approval(deletion):
+        raise ConflictError("It does not wait for approval any more. Look at its state.")
+
+
+def _check_can_be_declined(deletion: Deletion) -> None:
+    # What is still present cannot be withdrawn, so it can be declined after enough approvals too.
+    if deletion.state == State.STILL_PRESENT and deletion.needs_approval:
+        return
+    _check_awaits_approval(deletion)
+
+
+def _decide(
+    *, deletion: Deletion, actor: Actor, decision: Approval.Decision, reason: str = ""
+) -> datetime:
+    """Store the decision, and return its time."""
+    person = actor.person
+    if person is None:
+        raise ConflictError("Only a person can approve or decline.")
+    now = clock.now()
+    try:
+        with audit.act():
+            Approval.objects.create(
+                deletion=deletion,
+                approver=person,
+                approver_name=person.display_name,
+                requester=deletion.requested_by,
+                round=deletion.approval_round,
+                decision=decision,
+                digest=deletion.approval_digest,
+                reason=reason,
+                decided_at=now,
+            )
+    except IntegrityError:
+        _check_is_undecided(deletion=deletion, actor=actor)
+        raise ConflictError(_MOVED_ON) from None
+    return now
+
+
+def _check_is_undecided(*, deletion: Deletion, actor: Actor) -> None:
+    decided = deletion.approvals.filter(approver=actor.person, round=deletion.approval_round)
+    if decided.exists():
+        raise ConflictError("You have decided on this one already.")

@@ -1,0 +1,195 @@
+"""Doing without the approvals that are missing, for one deletion, and the look back at it."""
+
+import copy
+
+from django.db import IntegrityError
+from django.db.models import QuerySet
+
+from connections import audit
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.audit import personal_data
+from connections.audit.events import Code
+from connections.core import clock
+from connections.core.errors import ConflictError, InvalidInputError, has_words
+from connections.deletions import reconciliation, reviews, sending, states
+from connections.deletions.rules import LONGEST_REASON
+from connections.deletions.states import Next, Note, describe
+from connections.models import Deletion, GlassReview, Person, State
+from connections.people import rules
+from connections.wording import attempt_facts
+
+# Characters: more than a word, since it is read by everybody who is told.
+SHORTEST_REASON = 30
+
+
+def break_glass(
+    *, deletion: Deletion, actor: Actor, glass_reason: str, confirmation: str
+) -> Deletion:
+    """Confirm and send a deletion without the approvals that it still needs.
+
+    It is read again before it is sent, as every other. It covers one sending, once in the life of
+    a deletion: where the result of that one is unknown, another needs approval. A second click is
+    returned what the first one did. Raises PermissionDenied, InvalidInputError for a short reason
+    or a wrong confirmation, ConflictError when it does not wait for approval or glass was broken
+    for an earlier sending, and UnavailableError; each with nothing sent.
+    """
+    permissions.require(permissions.can_break_glass(actor, deletion=deletion), "break glass")
+    reconciliation.lapse_approvals(deletion=deletion, actor=actor)
+    if deletion.glass_broken_at and not states.awaits_approval(deletion):
+        return deletion
+    _check_is_missing_approvals(deletion)
+    _check_typed(deletion, reason=glass_reason, confirmation=confirmation)
+    # What keeps it from being sent all the same must show before the glass is broken for it.
+    as_if = copy.copy(deletion)
+    as_if.glass_broken_at, as_if.glass_broken_by = clock.now(), actor.person
+    as_if.glass_round = deletion.approval_round
+    sending.require_sendable(deletion=as_if, confirmed_by=actor.person)
+    if not _record(deletion=deletion, actor=actor, reason=glass_reason.strip()):
+        raise ConflictError("It has just moved on. Look at its state.")
+    return sending.send_deletion(deletion=deletion, actor=actor)
+
+
+def _check_is_missing_approvals(deletion: Deletion) -> None:
+    if deletion.glass_broken_at:
+        raise ConflictError(
+            "Break glass was already used for this deletion and covers one sending. "
+            f"{attempt_facts.nothing_new_of(deletion)} Wait for approval, or close it and request "
+            "another."
+        )
+    is_expired = states.has_expired(deletion, now=clock.now())
+    if is_expired or not states.awaits_approval(deletion):
+        raise ConflictError("It does not wait for approval, so there is no glass to break.")
+
+
+def _check_typed(deletion: Deletion, *, reason: str, confirmation: str) -> None:
+    fields: dict[str, str] = {}
+    nothing_new = attempt_facts.nothing_new_of(deletion)
+    reason = reason.strip()
+    if not has_words(reason) or len(reason) < SHORTEST_REASON:
+        fields["glass_reason"] = (
+            f"Say in at least {SHORTEST_REASON} characters why nobody can be waited for. "
+            f"{nothing_new}"
+        )
+    elif len(reason) > LONGEST_REASON:
+        fields["glass_reason"] = f"A reason has at most {LONGEST_REASON} characters."
+    expected = reviews.confirmation_text(deletion)
+    if not reviews.confirmation_matches(typed=confirmation, expected=expected):
+        fields["confirmation"] = f"Type “{expected}” to confirm. {nothing_new}"
+    if fields:
+        raise InvalidInputError(fields)
+
+
+def _record(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
+    now = clock.now()
+    given = states.approvals_given(deletion).count()
+    who, what = personal_data.name(actor), describe(deletion)
+    broken = Note(
+        code=Code.DELETION_GLASS_BROKEN,
+        sentence=f"{who} broke the glass to delete {what} without the approvals it needs.",
+        details={
+            "reason": reason,
+            "policy": deletion.policy,
+            "approvals_needed": states.approvals_needed(deletion),
+            "approvals_given": given,
+            "approval_round": deletion.approval_round,
+        },
+    )
+    confirmed = Note(
+        code=Code.DELETION_CONFIRMED,
+        sentence=f"{who} confirmed to delete {what}, glass broken.",
+        details={"approval_round": deletion.approval_round},
+    )
+    return states.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State(deletion.state)),
+        notes=[broken, confirmed],
+        glass_broken_at=now,
+        glass_broken_by=actor.person,
+        glass_broken_by_name=actor.name,
+        glass_reason=reason,
+        glass_round=deletion.approval_round,
+        confirmed_at=now,
+        confirmed_by=actor.person,
+        confirmed_by_name=actor.name,
+    )
+
+
+def review_broken_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deletion:
+    """Look back at a deletion whose glass was broken, with a note; ends its alarm.
+
+    Raises PermissionDenied (whoever broke it or asked for it included), InvalidInputError without
+    a note, and ConflictError when there is nothing to review, or somebody has.
+    """
+    permissions.require(
+        permissions.can_review_glass(actor, deletion=deletion), "review this broken glass"
+    )
+    person = actor.person
+    if person is None or deletion.glass_broken_by is None:
+        raise ConflictError("No glass was broken for it.")
+    if not has_words(note):
+        raise InvalidInputError({"note": "Say what you found when you looked into it."})
+    if len(note.strip()) > LONGEST_REASON:
+        raise InvalidInputError({"note": f"A note has at most {LONGEST_REASON} characters."})
+    try:
+        with audit.act():
+            GlassReview.objects.create(
+                deletion=deletion,
+                reviewer=person,
+                reviewer_name=person.display_name,
+                breaker=deletion.glass_broken_by,
+                requester=deletion.requested_by,
+                note=note.strip(),
+                reviewed_at=clock.now(),
+            )
+            audit.record(
+                code=Code.DELETION_GLASS_REVIEWED,
+                actor=actor,
+                subject=deletion,
+                sentence=f"{personal_data.name(actor)} reviewed the breaking of glass for "
+                f"{describe(deletion)}.",
+                details={"reason": note.strip()},
+            )
+    except IntegrityError:
+        raise ConflictError("Somebody has reviewed it already.") from None
+    return deletion
+
+
+def awaits_review(deletion: Deletion) -> bool:
+    """Whether its glass was broken and nobody has looked back at it."""
+    return deletion.glass_broken_at is not None and getattr(deletion, "glass_review", None) is None
+
+
+def unreviewed(*, actor: Actor) -> QuerySet[Deletion]:
+    """Of those within reach, whose glass was broken and that nobody has looked back at."""
+    broken = Deletion.objects.filter(glass_broken_at__isnull=False, glass_review=None)
+    return visibility.within(broken, actor=actor)
+
+
+def allow_breaking_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person:
+    """Give a person the permission to break glass, or take it away.
+
+    It is part of no role. Nobody gives it to themselves: another administrator does, or a command.
+    Raises PermissionDenied and ConflictError.
+    """
+    permissions.require(permissions.can_administer(actor), "say who may break glass")
+    if is_allowed and actor.person and actor.person.pk == person.pk:
+        raise ConflictError(
+            "Nobody gives it to themselves. Another administrator does, or whoever runs the "
+            "server: change_person --break-glass."
+        )
+    with audit.act():
+        person = rules.locked(person)
+        if person.may_break_glass == is_allowed:
+            return person
+        person.may_break_glass = is_allowed
+        person.save(update_fields=["may_break_glass"])
+        may = "may now break glass" if is_allowed else "may no longer break glass"
+        audit.record(
+            code=Code.PERSON_GLASS_ALLOWED if is_allowed else Code.PERSON_GLASS_FORBIDDEN,
+            actor=actor,
+            subject=person,
+            sentence=f"{personal_data.name(person)} {may}.",
+        )
+    return person

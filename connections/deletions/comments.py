@@ -1,0 +1,68 @@
+"""Comments on a deletion: events of the record, so they stay as they were written."""
+
+from collections.abc import Iterable
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit import personal_data
+from connections.core.errors import InvalidInputError, has_words
+from connections.deletions import history
+from connections.deletions.states import describe
+from connections.models import AuditEvent, Deletion
+
+LONGEST_COMMENT = 4000
+
+
+def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
+    """Add a comment, whatever became of the deletion; its state stays as it is.
+
+    The same comment sent twice in a row by the same person is one. Raises PermissionDenied, and
+    InvalidInputError for a text that says nothing or too much.
+    """
+    permissions.require(permissions.can_comment(actor), "comment on deletions")
+    text = text.strip().replace("\r\n", "\n")
+    if not has_words(text):
+        raise InvalidInputError({"text": "Write something: it stands in the record for ever."})
+    if len(text) > LONGEST_COMMENT:
+        raise InvalidInputError({"text": f"At most {LONGEST_COMMENT:,} characters."})
+    with audit.act():
+        locked = Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
+        before = _comment_events(locked)
+        if before and _is_same(before[-1], actor=actor, text=text):
+            return
+        comments = [*_texts(before), text]
+        locked.search_text = history.search_text_of(locked, comments=comments)
+        locked.save(update_fields=["search_text"])
+        words = " ".join(text.split())
+        audit.record(
+            code=audit.Code.DELETION_COMMENTED,
+            actor=actor,
+            subject=locked,
+            sentence=f"{personal_data.name(actor)} commented on the deletion of "
+            f"{describe(locked)}: “{words}”",
+            details={"text": text},
+        )
+
+
+def comments_on(deletion: Deletion) -> list[str]:
+    """What was written about it, oldest first."""
+    return list(_texts(_comment_events(deletion)))
+
+
+def _comment_events(deletion: Deletion) -> list[AuditEvent]:
+    events = AuditEvent.objects.filter(
+        subject_type="deletion",
+        subject_id=str(deletion.pk),
+        code=audit.Code.DELETION_COMMENTED,
+    )
+    return list(events.order_by("seq"))
+
+
+def _texts(events: Iterable[AuditEvent]) -> Iterable[str]:
+    return (str(event.details["text"]) for event in events)
+
+
+def _is_same(event: AuditEvent, *, actor: Actor, text: str) -> bool:
+    person_id = actor.person.pk if actor.person else None
+    return event.actor_id == person_id and event.details["text"] == text

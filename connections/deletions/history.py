@@ -1,0 +1,292 @@
+"""Finding past deletions: filters, pages by key, bounded counts, exports at flat memory.
+
+Built for millions of rows: a page starts at a key and never at an offset, and nothing counts
+beyond 1,000.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Q, QuerySet, prefetch_related_objects
+from django.db.models.expressions import RawSQL
+
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.audit.exporting import Export
+from connections.core.days import Days, by_day, grouped_newest
+from connections.deletions.export import DELETION_COLUMNS, deletion_row
+from connections.deletions.kinds import kind_of
+from connections.models import OPEN_STATES, Credential, Deletion, Person
+
+PAGE_SIZE = 50
+EXPORT_BATCH = 500
+EXACT_TO = 1000
+SHORTEST_INDEXED = 3
+# From so many rows on, reading newest first finds a page sooner than the text index does.
+COMMON_FROM = 10_000
+SQLITE_MATCHES = "SELECT 1 FROM connections_deletion_search WHERE search_text MATCH %s LIMIT %s"
+SQLITE_SEARCH = "SELECT deletion_id FROM connections_deletion_search WHERE search_text MATCH %s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryFilter:
+    """What to show of the history; an empty field filters nothing. Times are UTC."""
+
+    since: datetime | None = None
+    # Exclusive: everything asked before this moment.
+    until: datetime | None = None
+    person: UUID | None = None
+    credential: UUID | None = None
+    site: str = ""
+    # Id or exact name of the source or the destination org.
+    org: str = ""
+    state: str = ""
+    outcome: str = ""
+    ticket: str = ""
+    connection_id: UUID | None = None
+    text: str = ""
+    is_contradicted: bool = False
+    is_glass_broken: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cursor:
+    """The key of a row: the page after it holds what was asked before it."""
+
+    requested_at: datetime
+    id: UUID
+
+    def __str__(self) -> str:
+        return f"{self.requested_at.isoformat()}~{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """Read `str(cursor)` back. Raises ValueError for anything else."""
+        at, separator, pk = text.partition("~")
+        requested_at = datetime.fromisoformat(at)
+        if not separator or requested_at.tzinfo is None:
+            raise ValueError("This is not a place in the history.")
+        try:
+            requested_at = requested_at.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("This is not a place in the history.") from None
+        return cls(requested_at=requested_at, id=UUID(pk))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryPage:
+    """One page, newest first, the key of the next older one, and how many pass the filter."""
+
+    deletions: list[Deletion]
+    older: Cursor | None
+    # Exact up to 1,000; None when there are more.
+    count: int | None
+    # Of the newest 1,000 that pass; None where only reading through all would tell.
+    days: Days | None
+
+
+def history_page(
+    *, actor: Actor, only: HistoryFilter, after: Cursor | None = None, size: int = PAGE_SIZE
+) -> HistoryPage:
+    """The deletions that pass the filter, newest first. Raises PermissionDenied."""
+    permissions.require(permissions.can_see(actor), "see the history")
+    parts = _parts(only, actor=actor)
+    is_uncounted = permissions.can_see_everything(actor) and _is_common_alone(only)
+    days = None if is_uncounted else _newest_days(parts)
+    page = _rows_after(parts, after, limit=size + 1)
+    older = None
+    if len(page) > size:
+        page = page[:size]
+        older = Cursor(requested_at=page[-1].requested_at, id=page[-1].id)
+    is_counted = days is not None and days.looked_at <= EXACT_TO
+    return HistoryPage(
+        deletions=page,
+        older=older,
+        count=days.looked_at if days and is_counted else None,
+        days=days,
+    )
+
+
+def _newest_days(parts: list[QuerySet[Deletion]]) -> Days:
+    """What became of the newest that pass, by the day they were asked for: 1,001 at most."""
+    limit = EXACT_TO + 1
+    rows = grouped_newest(parts, time="requested_at", kinds=("state", "outcome"), limit=limit)
+    found = ((day, kind_of(state=state, outcome=out), count) for day, state, out, count in rows)
+    return by_day(found, limit=limit)
+
+
+def _rows_after(
+    parts: list[QuerySet[Deletion]], cursor: Cursor | None, *, limit: int
+) -> list[Deletion]:
+    """The first rows of all parts after the cursor, newest first."""
+    found = {row.pk: row for rows in parts for row in _after(rows, cursor)[:limit]}
+    newest_first = sorted(found.values(), key=lambda row: (row.requested_at, row.pk), reverse=True)
+    return newest_first[:limit]
+
+
+def _parts(only: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
+    """Queries that together find the rows within reach that pass the filter, each newest first.
+
+    Where not all credentials are within reach, each that is has its own part, read off its own
+    index: those out of reach may hold all but a few of the rows.
+    """
+    parts = _parts_by_org(only)
+    if only.org or only.credential:
+        return [visibility.within(part, actor=actor) for part in parts]
+    return visibility.in_parts(parts[0], actor=actor)
+
+
+def _parts_by_org(only: HistoryFilter) -> list[QuerySet[Deletion]]:
+    """Queries that together find the rows that pass the filter, each newest first.
+
+    An org may stand at either end, by id or by name. Asked for at once that would be sorted as a
+    whole; asked for one by one, each part is read off an index in its order.
+    """
+    rows = _rows(only)
+    if not only.org:
+        return [rows]
+    ends = ("source_org_id", "sink_org_id", "source_org_name", "sink_org_name")
+    return [rows.filter(**{end: only.org}) for end in ends]
+
+
+def newest_deletions(*, actor: Actor, limit: int) -> list[Deletion]:
+    """The newest deletions within reach. Raises PermissionDenied."""
+    permissions.require(permissions.can_see(actor), "see deletions")
+    return _rows_after(_parts(HistoryFilter(), actor=actor), None, limit=limit)
+
+
+def _rows(only: HistoryFilter) -> QuerySet[Deletion]:
+    """The rows that pass every filter but the org's, newest first."""
+    rows = Deletion.objects.order_by("-requested_at", "-id")
+    exact = {
+        "requested_at__gte": only.since,
+        "requested_at__lt": only.until,
+        "requested_by": only.person,
+        "credential": only.credential,
+        "site": only.site,
+        "state": only.state,
+        "outcome": only.outcome,
+        "ticket": only.ticket,
+        "connection_id": only.connection_id,
+    }
+    rows = rows.filter(**{name: value for name, value in exact.items() if value})
+    if only.state in OPEN_STATES:
+        # Says the same once more, in the words of the index of those that are open.
+        rows = rows.filter(settled_at=None)
+    if only.is_contradicted:
+        rows = rows.filter(contradicted_at__isnull=False)
+    if only.is_glass_broken:
+        rows = rows.filter(glass_broken_at__isnull=False)
+    for word in _words(only.text):
+        rows = rows.filter(_contains(word))
+    return rows
+
+
+def _words(text: str) -> list[str]:
+    return text.casefold().split()
+
+
+def _contains(word: str) -> Q:
+    """A text search for one word, by the trigram index where that helps.
+
+    PostgreSQL's index serves LIKE by itself. SQLite's is a table of its own: it finds a rare word
+    at once, but a common one only by gathering and sorting all its rows, where reading them newest
+    first soon has a page together. It holds nothing shorter than three characters.
+    """
+    if connection.vendor == "sqlite" and len(word) >= SHORTEST_INDEXED and not _is_common(word):
+        return Q(pk__in=RawSQL(SQLITE_SEARCH, [_phrase(word)]))  # noqa: S611 - the word is a parameter
+    return Q(search_text__contains=word)
+
+
+def _is_common_alone(only: HistoryFilter) -> bool:
+    """Whether one word that more rows hold than are ever counted is all that is asked for."""
+    words = _words(only.text)
+    if connection.vendor != "sqlite" or only != HistoryFilter(text=only.text) or len(words) != 1:
+        return False
+    return len(words[0]) >= SHORTEST_INDEXED and _is_common(words[0])
+
+
+def _is_common(word: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT COUNT(*) FROM ({SQLITE_MATCHES})", [_phrase(word), COMMON_FROM])  # noqa: S608 - our own text
+        return bool(cursor.fetchone()[0] == COMMON_FROM)
+
+
+def _phrase(word: str) -> str:
+    return '"' + word.replace('"', '""') + '"'
+
+
+def _after(rows: QuerySet[Deletion], cursor: Cursor | None) -> QuerySet[Deletion]:
+    if cursor is None:
+        return rows
+    # The first condition lets the index seek; the second settles equal times.
+    return rows.filter(requested_at__lte=cursor.requested_at).filter(
+        Q(requested_at__lt=cursor.requested_at) | Q(id__lt=cursor.id)
+    )
+
+
+def prepare_export(
+    *, actor: Actor, only: HistoryFilter, file_format: str, asked_for: str
+) -> Export:
+    """Every deletion that passes the filter, newest first, to be exported.
+
+    Rows come in batches of flat memory, with their attempts and approvals. `asked_for` is the
+    filter in the asker's own words. Raises PermissionDenied.
+    """
+    permissions.require(permissions.can_export(actor), "export deletions")
+    return Export(
+        actor=actor,
+        what="deletions",
+        words="deletions",
+        file_format=file_format,
+        asked_for=asked_for,
+        rows=lambda: map(deletion_row, every_deletion(actor=actor, only=only)),
+        columns=DELETION_COLUMNS,
+    )
+
+
+def every_deletion(*, actor: Actor, only: HistoryFilter) -> Iterator[Deletion]:
+    """Every deletion within reach that passes the filter, newest first, with its attempts."""
+    # All of them are read anyway: in one order, whatever is left out.
+    parts = [visibility.within(part, actor=actor) for part in _parts_by_org(only)]
+    cursor: Cursor | None = None
+    while batch := _rows_after(parts, cursor, limit=EXPORT_BATCH):
+        prefetch_related_objects(batch, "attempts", "approvals", "glass_review")
+        yield from batch
+        cursor = Cursor(requested_at=batch[-1].requested_at, id=batch[-1].id)
+
+
+def count_in_period(*, since: datetime | None, until: datetime | None) -> int:
+    """How many deletions were asked for in a period, exactly, whatever else is true of them."""
+    return _rows(HistoryFilter(since=since, until=until)).count()
+
+
+def search_text_of(deletion: Deletion, *, comments: Iterable[str] = ()) -> str:
+    """The words that a text search finds this deletion by, folded."""
+    words = (
+        deletion.reason,
+        deletion.ticket,
+        deletion.source_org_name,
+        deletion.sink_org_name,
+        deletion.credential_name,
+        deletion.requested_by_name,
+        str(deletion.connection_id),
+        str(deletion.id),
+        *deletion.connection_types,
+        *comments,
+    )
+    return "\n".join(word for word in words if word).casefold()
+
+
+def credentials_to_choose(*, actor: Actor) -> QuerySet[Credential]:
+    """Every credential within reach that may stand in the credential filter, by name."""
+    within = visibility.within(Credential.objects.all(), actor=actor, by="pk")
+    return within.only("id", "name").order_by("name")
+
+
+def people_who_asked() -> list[Person]:
+    """Everyone who may stand in the person filter, by name."""
+    return list(Person.objects.order_by("username"))

@@ -1,0 +1,297 @@
+"""Asking for a deletion and confirming it. Read this first.
+
+The path of a deletion, in this package: reviews.py shows what it is → `request_deletion` records
+who asks and why → `execute_deletion` takes the typed confirmation → sending.py reads once more,
+records the attempt, sends it → answers.py records what came back → reconciliation.py looks whether
+it is gone. approvals.py holds the second person's yes or no, endings.py taking it back or closing
+it without knowing.
+"""
+
+from uuid import UUID
+
+from django.db import IntegrityError
+
+from connections import audit
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.audit import personal_data
+from connections.core import clock
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.deletions import history, reconciliation, reviews, rules, sending
+from connections.deletions import states as deletion_states
+from connections.deletions.reviews import Review, ReviewChangedError
+from connections.deletions.states import Next, Note, describe
+from connections.inventory import protections, sync
+from connections.inventory.sync import Fetched
+from connections.models import (
+    Cause,
+    Credential,
+    Deletion,
+    OrgConnectionSnapshot,
+    Person,
+    Policy,
+    State,
+    approval_digest_of,
+)
+from connections.wording import attempt_facts
+
+
+def request_deletion(
+    *,
+    actor: Actor,
+    credential: Credential,
+    connection_id: UUID,
+    reason: str,
+    ticket: str,
+    request_id: UUID,
+    digest: str,
+    confirmation: str | None,
+    requester: Person | None = None,
+) -> Deletion:
+    """Ask for a deletion; under policy `none` also confirm and send it, in one act.
+
+    `digest` is the review's, so that what is asked is what was shown. `requester` is who a command
+    asks for. The same `request_id` again returns the same deletion; an open deletion of the same
+    connection is returned instead of a second one.
+
+    Raises PermissionDenied; InvalidInputError naming the fields; ReviewChangedError when Datadog
+    now says something else; UnavailableError when it cannot even be asked; each with nothing
+    stored and nothing sent.
+    """
+    permissions.require(permissions.can_delete(actor), "delete connections")
+    repeated = Deletion.objects.filter(request_id=request_id).first()
+    if repeated:
+        return _same_request(repeated, actor=actor)
+    rules.check_credential(credential=credential, requester=requester or actor.person)
+    shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    if shown.open_deletion:
+        return shown.open_deletion
+    protections.require_unprotected(shown.protection)
+    rules.check_requester(shown, requester=requester or actor.person)
+    rules.check_nobody_else_sees_it(shown, actor=actor)
+    if digest and digest != shown.digest:
+        # Before the rest is looked at: what must be typed may have changed with it.
+        raise _changed(shown)
+    rules.check_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
+    if not digest:
+        raise ReviewChangedError(rules.OUT_OF_DATE, review=shown)
+    reading = None if shown.is_reviewed else _read_unlisted(shown, actor=actor)
+    if not shown.needs_approval:
+        # A pair that cannot be opened must show before anything is asked for in the record.
+        sync.open_client(credential=credential)
+    try:
+        deletion = _create(
+            actor=actor,
+            shown=shown,
+            reason=reason.strip(),
+            ticket=ticket.strip(),
+            request_id=request_id,
+            requester=requester or actor.person,
+        )
+    except IntegrityError:
+        return _lost_race(request_id=request_id, shown=shown, actor=actor)
+    if shown.needs_approval:
+        return deletion
+    return sending.send_deletion(deletion=deletion, actor=actor, reading=reading)
+
+
+def _read_unlisted(shown: Review, *, actor: Actor) -> Fetched:
+    """Read for a connection that no snapshot shows. Found now, it is to be reviewed first."""
+    reading = sync.read(credential=shown.credential, actor=actor)
+    if reading.find(shown.connection_id):
+        raise ReviewChangedError(
+            "Datadog lists this connection now. Nothing was sent. Review it first.",
+            review=reviews.review(
+                actor=actor, credential=shown.credential, connection_id=shown.connection_id
+            ),
+        )
+    return reading
+
+
+def _changed(shown: Review) -> ReviewChangedError:
+    return ReviewChangedError(
+        "It changed since you opened this page. Nothing was sent. Look again.", review=shown
+    )
+
+
+def _same_request(deletion: Deletion, *, actor: Actor) -> Deletion:
+    if actor.person and deletion.requested_by_id != actor.person.pk:
+        raise ConflictError("This form belongs to another person. Open the review again.")
+    return deletion
+
+
+def _create(
+    *,
+    actor: Actor,
+    shown: Review,
+    reason: str,
+    ticket: str,
+    request_id: UUID,
+    requester: Person | None,
+) -> Deletion:
+    now = clock.now()
+    snapshot = shown.snapshot or OrgConnectionSnapshot()
+    deletion = Deletion(
+        request_id=request_id,
+        site=shown.credential.site,
+        connection_id=shown.connection_id,
+        credential=shown.credential,
+        credential_name=shown.credential.name,
+        credential_fingerprint=shown.credential.fingerprint,
+        is_reviewed=shown.is_reviewed,
+        digest=shown.digest,
+        snapshot_at=shown.snapshot.last_seen_at if shown.snapshot else None,
+        reason=reason,
+        ticket=ticket,
+        policy=shown.policy,
+        approval_digest=approval_digest_of(digest=shown.digest, reason=reason, ticket=ticket),
+        requested_at=now,
+        requested_by=requester,
+        requested_by_name=requester.display_name if requester else actor.name,
+        **snapshot.snapshot_values(),
+    )
+    deletion.expires_at = deletion.due_at = now + deletion_states.APPROVAL_WINDOW
+    if not shown.needs_approval:
+        deletion.confirmed_at = now
+        deletion.confirmed_by = actor.person
+        deletion.confirmed_by_name = actor.name
+    deletion.search_text = history.search_text_of(deletion)
+    with audit.act(durable=True):
+        deletion.save(force_insert=True)
+        record_request(deletion, actor=actor)
+    return deletion
+
+
+def record_request(deletion: Deletion, *, actor: Actor) -> None:
+    """Record what is asked for, by whom and why; and that it was confirmed in the same act."""
+    audit.record(
+        code=audit.Code.DELETION_REQUESTED,
+        actor=actor,
+        subject=deletion,
+        sentence=f"{personal_data.name(deletion.requested_by or actor)} asked to delete "
+        f"{describe(deletion)}.",
+        details={
+            "reason": deletion.reason,
+            "ticket": deletion.ticket,
+            "digest": deletion.digest,
+            "is_reviewed": deletion.is_reviewed,
+            "policy": deletion.policy,
+            "approval_digest": deletion.approval_digest,
+            "connection_types": deletion.connection_types,
+            "site": deletion.site,
+            "connection_id": str(deletion.connection_id),
+            "credential": deletion.credential_name,
+            "credential_fingerprint": deletion.credential_fingerprint,
+            "source_org": {"id": deletion.source_org_id, "name": deletion.source_org_name},
+            "sink_org": {"id": deletion.sink_org_id, "name": deletion.sink_org_name},
+            # The person asked for, whom a command names beside itself.
+            "requested_by": str(deletion.requested_by_id) if deletion.requested_by_id else None,
+            "requested_at": deletion.requested_at.isoformat(),
+        },
+    )
+    if deletion.confirmed_at:
+        audit.record(
+            code=audit.Code.DELETION_CONFIRMED,
+            actor=actor,
+            subject=deletion,
+            sentence=f"{personal_data.name(actor)} confirmed to delete {describe(deletion)}. "
+            "No second person was required.",
+            details={"confirmed_at": deletion.confirmed_at.isoformat()},
+        )
+
+
+def _lost_race(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
+    """Somebody was quicker: the same form posted twice at once, or another open deletion."""
+    repeated = Deletion.objects.filter(request_id=request_id).first()
+    if repeated:
+        return _same_request(repeated, actor=actor)
+    existing = reviews.open_deletion(site=shown.credential.site, connection_id=shown.connection_id)
+    if existing and not visibility.is_within(existing, actor=actor):
+        raise ConflictError(rules.OUT_OF_REACH)
+    if existing:
+        return existing
+    raise ConflictError("Another deletion of it has just ended. Open the review again.")
+
+
+def execute_deletion(
+    *, deletion: Deletion, actor: Actor, confirmation: str, without_reading: bool = False
+) -> Deletion:
+    """Confirm a deletion by its typed text and send it.
+
+    A deletion that is on its way already, or settled, is returned as it is: a second click does
+    nothing. One that is still present and needs approval is refused until it is approved again.
+    Raises PermissionDenied, InvalidInputError, ConflictError and UnavailableError with nothing
+    sent.
+    """
+    permissions.require(
+        permissions.can_use(actor, credential_id=deletion.credential_id),
+        "delete connections with it",
+    )
+    reconciliation.lapse_approvals(deletion=deletion, actor=actor)
+    if deletion_states.awaits_approval(deletion):
+        again = "needs approval again" if deletion.epoch else "still needs approval"
+        raise ConflictError(f"It {again}. {attempt_facts.nothing_new_of(deletion)}")
+    if not awaits_confirmation(deletion):
+        return deletion
+    if not is_confirmed_by(deletion=deletion, person=actor.person):
+        raise ConflictError(f"Only {deletion.requested_by_name}, who asked, can confirm it.")
+    now = clock.now()
+    if deletion_states.is_being_read(deletion, now=now):
+        return deletion
+    expected = reviews.confirmation_text(deletion)
+    if not reviews.confirmation_matches(typed=confirmation, expected=expected):
+        raise InvalidInputError(
+            {
+                "confirmation": f"Type “{expected}” to confirm. "
+                f"{attempt_facts.nothing_new_of(deletion)}"
+            }
+        )
+    if deletion_states.has_expired(deletion, now=now):
+        nothing_new = attempt_facts.nothing_new_of(deletion)
+        raise ConflictError(f"It has expired. {nothing_new} Ask again.")
+    # Only what a failed reading holds back may be sent without another one.
+    without_reading = without_reading and deletion.cause == Cause.LISTING_FAILED
+    # What keeps it from being read again must show before it counts as confirmed.
+    sending.require_sendable(deletion=deletion, confirmed_by=actor.person)
+    confirmed = deletion_states.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State(deletion.state)),
+        notes=[_confirmed_note(deletion, actor=actor, without_reading=without_reading)],
+        confirmed_at=now,
+        confirmed_by=actor.person,
+        confirmed_by_name=actor.name,
+    )
+    if not confirmed:
+        return deletion
+    return sending.send_deletion(deletion=deletion, actor=actor, without_reading=without_reading)
+
+
+def _confirmed_note(deletion: Deletion, *, actor: Actor, without_reading: bool) -> Note:
+    how = " without reading it again" if without_reading else ""
+    alone = " No second person was required." if deletion.policy == Policy.NONE else ""
+    return Note(
+        code=audit.Code.DELETION_CONFIRMED,
+        sentence=f"{personal_data.name(actor)} confirmed to delete {describe(deletion)}"
+        f"{how}.{alone}",
+        details={
+            "without_reading": without_reading,
+            "approval_round": deletion.approval_round,
+        },
+    )
+
+
+def awaits_confirmation(deletion: Deletion) -> bool:
+    """Whether the next step is a person typing the confirmation."""
+    states = {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
+    return deletion.state in states and not deletion_states.awaits_approval(deletion)
+
+
+def is_confirmed_by(*, deletion: Deletion, person: Person | None) -> bool:
+    """Whether this person's confirmation counts: the asker's, unless one alone may delete.
+
+    Where break glass applies, also that of whoever broke it.
+    """
+    if deletion.policy == Policy.NONE:
+        return True
+    return person is not None and person.pk in deletion.confirming_ids

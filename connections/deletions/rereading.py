@@ -1,0 +1,103 @@
+"""What a reading just before sending says: as reviewed, changed, gone, or not readable."""
+
+from datetime import timedelta
+
+from connections import audit
+from connections.access.actor import Actor
+from connections.core import clock
+from connections.deletions import reconciliation, states
+from connections.deletions.states import Next, Note, describe
+from connections.inventory import sync
+from connections.inventory.sync import Fetched
+from connections.models import (
+    Cause,
+    Deletion,
+    Outcome,
+    State,
+    snapshot_digest,
+)
+from connections.wording import attempt_facts
+
+
+def is_as_reviewed(*, deletion: Deletion, reading: Fetched, actor: Actor) -> bool:
+    """Whether to send, by what Datadog says now; settles or notes the deletion where not."""
+    item = reading.find(deletion.connection_id)
+    if item is None and reading.is_complete:
+        _settle_absent(deletion=deletion, reading=reading, actor=actor)
+        return False
+    if item is None:
+        if not deletion.is_reviewed:
+            return True
+        note_not_read(deletion=deletion, reading=reading, actor=actor)
+        return False
+    fields = sync.fields_from(item)
+    digest = snapshot_digest(
+        site=deletion.site, connection_id=str(deletion.connection_id), fields=fields
+    )
+    if digest == deletion.digest:
+        return True
+    now_says: dict[str, object] = {
+        "source_org_name": fields.source_org_name,
+        "sink_org_name": fields.sink_org_name,
+        "connection_types": list(fields.connection_types),
+    }
+    _settle_stale(deletion=deletion, actor=actor, now_says=now_says)
+    return False
+
+
+def _settle_absent(*, deletion: Deletion, reading: Fetched, actor: Actor) -> None:
+    with reconciliation.responses_locked(deletion=deletion):
+        if deletion.has_late_success:
+            reconciliation.settle_late_success(
+                deletion=deletion,
+                actor=actor,
+                cause=Cause.ABSENT_WHEN_READ,
+                seen_at=reading.started_at or clock.now(),
+            )
+            return
+        outcome = (
+            Outcome.GONE_UNATTRIBUTED if deletion.has_ambiguous_attempt else Outcome.ALREADY_ABSENT
+        )
+        sentence = f"{describe(deletion)} is no longer listed. {attempt_facts.in_full_of(deletion)}"
+        states.move(
+            deletion=deletion,
+            actor=actor,
+            to=Next(state=State.SETTLED, outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
+            notes=[Note(code=audit.Code.DELETION_SETTLED, sentence=sentence)],
+        )
+
+
+def _settle_stale(*, deletion: Deletion, actor: Actor, now_says: dict[str, object]) -> None:
+    """End it: what would be deleted is not what was reviewed."""
+    sentence = (
+        f"{describe(deletion)} changed since it was reviewed. {attempt_facts.in_full_of(deletion)}"
+    )
+    note = Note(code=audit.Code.DELETION_SETTLED, sentence=sentence, details={"now_says": now_says})
+    states.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State.SETTLED, outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ),
+        notes=[note],
+        cause_details={"now_says": now_says},
+    )
+
+
+def note_not_read(*, deletion: Deletion, reading: Fetched, actor: Actor) -> None:
+    """The connection could not be read again: nothing is sent and the state stays."""
+    details = {
+        "cause": reading.cause,
+        "http_status": reading.http_status,
+        "errors": list(reading.errors),
+    }
+    sentence = f"{describe(deletion)} could not be read again. {attempt_facts.in_full_of(deletion)}"
+    later: dict[str, object] = {}
+    if deletion.state == State.WAITING:
+        later["due_at"] = clock.now() + timedelta(seconds=60)
+    states.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State(deletion.state), cause=Cause.LISTING_FAILED),
+        notes=[Note(code=audit.Code.DELETION_NOT_READ, sentence=sentence, details=details)],
+        cause_details=details,
+        **later,
+    )

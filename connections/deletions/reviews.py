@@ -1,0 +1,206 @@
+"""What a person is shown before deciding, and what they must type. Nothing here stores anything."""
+
+import unicodedata
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import Q
+
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.datadog.payloads import canonical_connection_id
+from connections.inventory import org_connections, protections
+from connections.models import (
+    GONE_OUTCOMES,
+    OPEN_STATES,
+    Credential,
+    Deletion,
+    Listing,
+    OrgConnectionKey,
+    OrgConnectionSnapshot,
+    Outcome,
+    Policy,
+    Protection,
+    snapshot_digest,
+)
+
+LONGEST_NAME_TO_TYPE = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """Everything a person decides on, from the newest snapshot. Nothing is stored by it."""
+
+    credential: Credential
+    connection_id: UUID
+    snapshot: OrgConnectionSnapshot | None
+    digest: str
+    text_to_type: str
+    # Which end of the connection the credential's org is: "source", "sink" or "" unknown.
+    end: str
+    other_credentials: list[Credential]
+    # The strictest of all credentials of either end: which end sends takes no second person away.
+    policy: Policy
+    last_listing: Listing | None
+    open_deletion: Deletion | None
+    # A credential that the person may not use has an open deletion of it, or alone can show it.
+    is_out_of_reach: bool
+    # What keeps it from being deleted, if anything does.
+    protection: Protection | None
+
+    @property
+    def is_reviewed(self) -> bool:
+        return self.snapshot is not None
+
+    @property
+    def needs_approval(self) -> bool:
+        return self.policy != Policy.NONE
+
+
+class ReviewChangedError(ConflictError):
+    """What Datadog says is no longer what the page showed; `review` is what it says now."""
+
+    def __init__(self, message: str, *, review: Review) -> None:
+        super().__init__(message)
+        self.review = review
+
+
+def parse_connection_id(text: str) -> UUID:
+    """The id of an org connection as it was pasted, in its canonical form.
+
+    Raises InvalidInputError for `connection_id`: anything but five groups of hex digits.
+    """
+    try:
+        return UUID(canonical_connection_id(text))
+    except ValueError as error:
+        raise InvalidInputError({"connection_id": str(error)}) from None
+
+
+def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Review:
+    """What deleting this connection with this credential would mean, from stored snapshots.
+
+    Raises PermissionDenied.
+    """
+    permissions.require(
+        permissions.can_use(actor, credential_id=credential.pk), "delete connections with it"
+    )
+    snapshot = org_connections.current_snapshot(credential=credential, connection_id=connection_id)
+    sights = OrgConnectionSnapshot.objects.filter(
+        site=credential.site,
+        connection_id=connection_id,
+        is_current=True,
+        credential__retired_at=None,
+    ).exclude(credential=credential)
+    others = [sight.credential for sight in sights.select_related("credential")]
+    usable = [other for other in others if permissions.can_use(actor, credential_id=other.pk)]
+    is_open = open_deletion(site=credential.site, connection_id=connection_id)
+    is_beyond = is_open is not None and not visibility.is_within(is_open, actor=actor)
+    return Review(
+        credential=credential,
+        connection_id=connection_id,
+        snapshot=snapshot,
+        digest=_digest(credential=credential, connection_id=connection_id, snapshot=snapshot),
+        text_to_type=text_to_type(
+            source_org_name=snapshot.source_org_name if snapshot else "",
+            connection_id=connection_id,
+            is_reviewed=snapshot is not None,
+        ),
+        end=_end(credential=credential, snapshot=snapshot),
+        other_credentials=usable,
+        policy=_policy(credential=credential, others=others, snapshot=snapshot),
+        last_listing=credential.listings.first(),
+        open_deletion=None if is_beyond else is_open,
+        is_out_of_reach=is_beyond or (snapshot is None and bool(others) and not usable),
+        protection=protections.protection_of(
+            OrgConnectionKey(site=credential.site, connection_id=connection_id)
+        ),
+    )
+
+
+def _policy(
+    *, credential: Credential, others: list[Credential], snapshot: OrgConnectionSnapshot | None
+) -> Policy:
+    ends = {snapshot.source_org_id, snapshot.sink_org_id} - {""} if snapshot else set()
+    seeing = [credential.policy, *(other.policy for other in others)]
+    return Policy.strictest([*seeing, *_policies_of_orgs(site=credential.site, org_ids=ends)])
+
+
+def _policies_of_orgs(*, site: str, org_ids: set[str]) -> list[str]:
+    """Of their credentials in use; of an org that has none left, of its retired ones.
+
+    Whoever keeps credentials takes no second person away by retiring one.
+    """
+    of_orgs = Credential.objects.filter(site=site, org_id__in=org_ids)
+    rows = list(of_orgs.values_list("org_id", "policy", "retired_at"))
+    with_one = {org_id for org_id, _, retired_at in rows if retired_at is None}
+    return [
+        policy
+        for org_id, policy, retired_at in rows
+        if retired_at is None or org_id not in with_one
+    ]
+
+
+def _digest(
+    *, credential: Credential, connection_id: UUID, snapshot: OrgConnectionSnapshot | None
+) -> str:
+    return snapshot_digest(
+        site=credential.site,
+        connection_id=str(connection_id),
+        fields=snapshot or OrgConnectionSnapshot(),
+    )
+
+
+def _end(*, credential: Credential, snapshot: OrgConnectionSnapshot | None) -> str:
+    if snapshot is None or not credential.org_id:
+        return ""
+    ends = {snapshot.source_org_id: "source", snapshot.sink_org_id: "sink"}
+    return ends.get(credential.org_id, "")
+
+
+def text_to_type(*, source_org_name: str, connection_id: UUID, is_reviewed: bool) -> str:
+    """What a person types to confirm: the source org's name, or the id's last 8 characters.
+
+    The id stands in when nobody could be shown the connection, or the name cannot be typed.
+    """
+    name = " ".join(source_org_name.split())
+    is_typable = name.isprintable() and 0 < len(name) <= LONGEST_NAME_TO_TYPE
+    return name if is_reviewed and is_typable else str(connection_id)[-8:]
+
+
+def confirmation_matches(*, typed: str, expected: str) -> bool:
+    """Whether the typed text is the expected one; white space is folded and case forgiven."""
+    return _folded(typed) == _folded(expected)
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
+
+
+def open_deletion(*, site: str, connection_id: UUID) -> Deletion | None:
+    """The one open deletion of a connection, if there is one."""
+    return Deletion.objects.filter(
+        site=site, connection_id=connection_id, state__in=OPEN_STATES
+    ).first()
+
+
+def ended_by(*, actor: Actor, credential: Credential, connection_id: UUID) -> Deletion | None:
+    """The newest deletion within reach after which it is gone: no listing has shown it since."""
+    gone = Deletion.objects.filter(
+        site=credential.site,
+        connection_id=connection_id,
+        outcome__in=GONE_OUTCOMES,
+        contradicted_at=None,
+    )
+    # What one key pair did not find may be a connection of another's org.
+    elsewhere = Q(outcome=Outcome.ALREADY_ABSENT) & ~Q(credential=credential)
+    return visibility.within(gone.exclude(elsewhere), actor=actor).first()
+
+
+def confirmation_text(deletion: Deletion) -> str:
+    """What to type to confirm this deletion."""
+    return text_to_type(
+        source_org_name=deletion.source_org_name,
+        connection_id=deletion.connection_id,
+        is_reviewed=deletion.is_reviewed,
+    )

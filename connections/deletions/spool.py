@@ -1,0 +1,249 @@
+"""Answers that the database could not take: kept in a file of their own until it can.
+
+Each file holds what came back from one attempt and never a key: it is written whole, synced, and
+readable by its owner alone. It is recorded once, by the same function as any other answer, so
+that one which comes too late stays late. A file that cannot be recorded is kept and reported.
+"""
+
+import base64
+import binascii
+import contextlib
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DataError, IntegrityError, connection
+
+from connections.access.actor import Actor
+from connections.core.errors import Kept, SentError
+from connections.core.private_files import PrivateFileError, create_private_text, read_private_text
+from connections.core.secret import Secret
+from connections.datadog.client import Answer
+from connections.datadog.errors import Cause, Verdict
+from connections.deletions import answers
+from connections.models import Attempt, Person
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+# Named once in the log of each process; the doctor names them for as long as they are there.
+_named: set[Path] = set()
+
+
+class UnusableFileError(Exception):
+    """A kept answer that cannot be recorded; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptAnswer:
+    """What one file says."""
+
+    deletion_id: UUID
+    epoch: int
+    kept_at: datetime
+    actor_kind: Any
+    actor_name: str
+    person_id: str | None
+    request_id: str
+    answer: Answer
+
+
+def directory() -> Path:
+    """Where the files lie; it is made with the first of them."""
+    return Path(settings.DATA_DIR) / "spool"
+
+
+def record(*, attempt: Attempt, answer: Answer, actor: Actor) -> None:
+    """Record what came back, or keep it in a file when the database does not take it.
+
+    Raises SentError where it is not in the database: the request was sent all the same.
+    """
+    before = connection.connection
+    failure = _try_to_record(attempt=attempt, answer=answer, actor=actor)
+    if failure and _was_cut_off(before):
+        # A connection that went idle while Datadog answered says nothing about the database.
+        failure = _try_to_record(attempt=attempt, answer=answer, actor=actor)
+    if failure is None:
+        return
+    said = answers.in_words(answer)
+    try:
+        path = _keep(attempt=attempt, answer=answer, actor=actor)
+    except PrivateFileError as error:
+        logger.critical(
+            "The outcome of deletion %s could not be recorded anywhere (%s): %s.",
+            *(attempt.deletion_id, error, said),
+        )
+        raise SentError(deletion_id=attempt.deletion_id, said=said, kept=Kept.NOWHERE) from failure
+    logger.error("The database did not take the outcome of a deletion. It is kept in %s.", path)
+    raise SentError(deletion_id=attempt.deletion_id, said=said, kept=Kept.LOCALLY) from failure
+
+
+def _try_to_record(*, attempt: Attempt, answer: Answer, actor: Actor) -> Exception | None:
+    try:
+        answers.record_answer(attempt=attempt, answer=answer, actor=actor)
+    except Exception as error:  # noqa: BLE001 - whatever failed, what came back must be kept
+        return error
+    return None
+
+
+def _was_cut_off(before: object) -> bool:
+    # Django drops a broken connection, and may have made another while it rolled back.
+    connection.close_if_unusable_or_obsolete()
+    return connection.connection is not before
+
+
+def _keep(*, attempt: Attempt, answer: Answer, actor: Actor) -> Path:
+    document = {
+        "version": VERSION,
+        "deletion": str(attempt.deletion_id),
+        "epoch": attempt.epoch,
+        # This machine's clock: the database's cannot be asked.
+        "kept_at": datetime.now(UTC).isoformat(),
+        "actor": {
+            "kind": actor.kind,
+            "name": actor.name,
+            "person": str(actor.person.pk) if actor.person else None,
+            "request_id": actor.request_id,
+        },
+        "answer": {
+            "verdict": answer.verdict,
+            "cause": answer.cause,
+            "http_status": answer.http_status,
+            "headers": answer.headers,
+            "body": base64.b64encode(answer.body).decode(),
+            "body_sha256": answer.body_sha256,
+            "body_complete": answer.body_complete,
+            "errors": list(answer.errors),
+            "retry_after_seconds": answer.retry_after_seconds,
+            "duration_ms": answer.duration_ms,
+        },
+    }
+    path = directory() / f"{attempt.deletion_id}-{attempt.epoch}.json"
+    create_private_text(path, Secret(json.dumps(document)))
+    return path
+
+
+def replay() -> int:
+    """Record every kept answer that can be; gives how many. One process at a time does it.
+
+    Raises what the database raises when it does not answer; the files stay then.
+    """
+    recorded = 0
+    if not kept_files():
+        return recorded
+    with _alone() as is_alone:
+        for path in kept_files() if is_alone else []:
+            try:
+                recorded += _replay_one(path)
+            except UnusableFileError as error:
+                if path not in _named:
+                    _named.add(path)
+                    logger.error("A kept answer cannot be recorded and stays: %s", error)  # noqa: TRY400
+    return recorded
+
+
+def kept_files() -> list[Path]:
+    """The files that wait to be recorded."""
+    return sorted(path for path in directory().glob("*.json") if path.is_file())
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[bool]:
+    descriptor = os.open(directory() / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _replay_one(path: Path) -> bool:
+    """Whether it was recorded now; a file whose answer is recorded already only goes."""
+    kept, attempt = check_kept(path)
+    try:
+        is_new = answers.record_answer(
+            attempt=attempt, answer=kept.answer, actor=_actor(kept), kept_at=kept.kept_at
+        )
+    except (DataError, IntegrityError) as error:
+        raise UnusableFileError(f"{path}: the database refuses it: {error}") from error
+    path.unlink()
+    return is_new
+
+
+def _actor(kept: KeptAnswer) -> Actor:
+    person = Person.objects.filter(pk=kept.person_id).first() if kept.person_id else None
+    return Actor(
+        kind=kept.actor_kind, name=kept.actor_name, person=person, request_id=kept.request_id
+    )
+
+
+def _says_the_same(attempt: Attempt, answer: Answer) -> bool:
+    stored = (attempt.verdict, attempt.http_status, attempt.body_sha256, attempt.duration_ms)
+    return stored == (answer.verdict, answer.http_status, answer.body_sha256, answer.duration_ms)
+
+
+def check_kept(path: Path) -> tuple[KeptAnswer, Attempt]:
+    """What a file says, and the attempt it belongs to.
+
+    Raises UnusableFileError when this database cannot take it, and what the database raises.
+    """
+    kept = read_kept(path)
+    attempt = Attempt.objects.filter(deletion_id=kept.deletion_id, epoch=kept.epoch).first()
+    if attempt is None:
+        raise UnusableFileError(f"{path}: this database holds no such attempt.")
+    if attempt.answered_at and not _says_the_same(attempt, kept.answer):
+        raise UnusableFileError(f"{path}: another answer to this attempt is recorded already.")
+    return kept, attempt
+
+
+def read_kept(path: Path) -> KeptAnswer:
+    """What a file says. Raises UnusableFileError when it cannot be read or understood."""
+    try:
+        document = json.loads(read_private_text(path))
+        return _understand(document)
+    except PrivateFileError as error:
+        raise UnusableFileError(str(error)) from None
+    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+        raise UnusableFileError(
+            f"{path}: it is not a kept answer of this version ({type(error).__name__})."
+        ) from None
+
+
+def _understand(document: dict[str, Any]) -> KeptAnswer:
+    if document["version"] != VERSION:
+        raise ValueError("another version")
+    actor, said = document["actor"], document["answer"]
+    cause = said["cause"]
+    return KeptAnswer(
+        deletion_id=UUID(document["deletion"]),
+        epoch=int(document["epoch"]),
+        kept_at=datetime.fromisoformat(document["kept_at"]),
+        actor_kind=actor["kind"],
+        actor_name=actor["name"],
+        person_id=actor["person"],
+        request_id=actor["request_id"],
+        answer=Answer(
+            verdict=Verdict(said["verdict"]),
+            cause=Cause(cause) if cause else None,
+            http_status=said["http_status"],
+            headers=dict(said["headers"]),
+            body=base64.b64decode(said["body"], validate=True),
+            body_sha256=said["body_sha256"],
+            body_complete=said["body_complete"],
+            errors=tuple(said["errors"]),
+            retry_after_seconds=said["retry_after_seconds"],
+            duration_ms=said["duration_ms"],
+        ),
+    )

@@ -1,0 +1,98 @@
+"""Signals to a command that deletes: it stops while nothing was sent, else it finishes first.
+
+Only `delete_org_connection` installs this. The web server and the worker end after what they are
+doing and install nothing, so for them `begin_sending` and `end_sending` do nothing.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+from uuid import UUID
+
+from connections.operations.supervisor import STOP_SIGNALS, StopRequestedError
+
+# A terminal that closes sends SIGHUP twice, and systemd can send it right after SIGTERM (s).
+_SAME_HANGUP = 1.0
+
+
+@dataclass(kw_only=True)
+class Stop:
+    """What signals have asked of this process, and what it has sent so far.
+
+    While `is_held` the first signal is only noted; otherwise it raises StopRequestedError.
+    `is_held` is a plain attribute, so that no signal handler can run while it is being set.
+    """
+
+    when_noted: Callable[[], None]
+    # Called for a second signal; it ends the process.
+    end_at_once: Callable[[], None]
+    is_held: bool = True
+    is_requested: bool = False
+    # The deletion whose DELETE may have been sent.
+    deletion_id: UUID | None = None
+    is_response_recorded: bool = False
+    _requested_at: float = field(default=0.0, init=False)
+
+    def request(self, number: int, frame: FrameType | None) -> None:
+        """Handle one signal."""
+        del frame
+        if self.is_requested:
+            is_same = time.monotonic() - self._requested_at < _SAME_HANGUP
+            if number != signal.SIGHUP or not is_same:
+                self.end_at_once()
+            return
+        self.is_requested, self._requested_at = True, time.monotonic()
+        if not self.is_held:
+            raise StopRequestedError(signal.Signals(number).name)
+        self.when_noted()
+
+    def release(self) -> None:
+        """From here on a signal raises StopRequestedError; so does one that came before."""
+        self.is_held = False
+        if self.is_requested:
+            raise StopRequestedError
+
+
+_installed: Stop | None = None
+
+
+def install(stop: Stop) -> None:
+    """Handle SIGTERM, SIGINT and SIGHUP by it from now on; one that is ignored stays ignored."""
+    global _installed
+    _installed = stop
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop.request)
+    # manage.py holds back those that arrive while Django is loaded.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def ignore_signals() -> None:
+    """The process is ending with its exit code: a signal must not change that any more."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def begin_sending(*, deletion_id: UUID) -> None:
+    """The last step before the claim commits: from here on the sending is finished.
+
+    Raises StopRequestedError if a signal came before, so that the claim is rolled back.
+    """
+    stop = _installed
+    if stop is None:
+        return
+    stop.is_held = True
+    if stop.is_requested:
+        raise StopRequestedError
+    stop.deletion_id = deletion_id
+
+
+def end_sending() -> None:
+    """The response is recorded. Raises StopRequestedError if a signal came meanwhile."""
+    stop = _installed
+    if stop is None:
+        return
+    stop.is_response_recorded = True
+    stop.release()

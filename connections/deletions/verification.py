@@ -1,0 +1,113 @@
+"""What Datadog says now of a deletion that waits for a decision, beside what was asked for."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from connections.access.actor import Actor
+from connections.core import clock
+from connections.core.errors import UnavailableError
+from connections.inventory import sync
+from connections.inventory.sync import Fetched
+from connections.models import Deletion, SnapshotFields, snapshot_digest
+
+# A person waits for the page meanwhile.
+PAGE_SECONDS = 4.0
+
+
+class Found(StrEnum):
+    """What one look found."""
+
+    SAME = "same"
+    CHANGED = "changed"
+    ABSENT = "absent"  # a complete listing lacks it
+    UNREADABLE = "unreadable"  # nothing can be said; the stored view is all there is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One field that is no longer what it was. `binds`: the approval is about it."""
+
+    field: str
+    was: str
+    now: str
+    binds: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreshLook:
+    """What was found, when the look began, and what stood in its way."""
+
+    found: Found
+    at: datetime
+    changes: tuple[Change, ...] = ()
+    cause: str = ""
+
+    @property
+    def may_be_approved(self) -> bool:
+        """Whether what was asked for is still what would be deleted, as far as is known."""
+        return self.found in {Found.SAME, Found.UNREADABLE}
+
+
+def look(*, deletion: Deletion) -> FreshLook:
+    """Ask Datadog for the page of somebody who decides; bounded, and writes nothing."""
+    at = clock.now()
+    try:
+        client = sync.open_client(credential=deletion.credential)
+    except UnavailableError as error:
+        return compare(deletion=deletion, reading=Fetched(cause=error.cause), at=at)
+    reading = sync.fetch(
+        client=client,
+        org_id=deletion.credential.org_id,
+        deadline_seconds=PAGE_SECONDS,
+        find=deletion.connection_id,
+    )
+    return compare(deletion=deletion, reading=reading, at=at)
+
+
+def look_and_keep(*, deletion: Deletion, actor: Actor) -> tuple[FreshLook, Fetched]:
+    """Ask Datadog for the decision itself and keep what it said, so that a review shows it too."""
+    at = clock.now()
+    try:
+        reading = sync.read(credential=deletion.credential, actor=actor)
+    except UnavailableError as error:
+        reading = Fetched(cause=error.cause)
+    return compare(deletion=deletion, reading=reading, at=at), reading
+
+
+def compare(*, deletion: Deletion, reading: Fetched, at: datetime) -> FreshLook:
+    """What one reading, begun at `at`, says beside what was asked for."""
+    item = reading.find(deletion.connection_id)
+    if item is None:
+        found = Found.ABSENT if reading.is_complete else Found.UNREADABLE
+        return FreshLook(found=found, at=at, cause=reading.cause)
+    fields = sync.fields_from(item)
+    digest = snapshot_digest(
+        site=deletion.site, connection_id=str(deletion.connection_id), fields=fields
+    )
+    found = Found.SAME if digest == deletion.digest else Found.CHANGED
+    return FreshLook(found=found, at=at, changes=changes_of(deletion, now=fields))
+
+
+def changes_of(deletion: Deletion, *, now: SnapshotFields) -> tuple[Change, ...]:
+    """Field by field, what is no longer as it was when it was asked for."""
+    told = [
+        Change(field=field, was=was, now=is_now, binds=binds)
+        for (field, was, binds), (_, is_now, _) in zip(_told(deletion), _told(now), strict=True)
+        if was != is_now
+    ]
+    return tuple(told)
+
+
+def _told(fields: SnapshotFields) -> list[tuple[str, str, bool]]:
+    """Each field in words; the creator changes nothing of what a deletion does."""
+    disabled = {True: "disabled", False: "active", None: ""}[fields.creator_is_disabled]
+    return [
+        ("Source org", fields.source_org_name, True),
+        ("Source org id", fields.source_org_id, True),
+        ("Destination org", fields.sink_org_name, True),
+        ("Destination org id", fields.sink_org_id, True),
+        ("Types", ", ".join(sorted(fields.connection_types)), True),
+        ("Created by", fields.creator_name, False),
+        ("Its creator is", disabled, False),
+    ]

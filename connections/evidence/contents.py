@@ -1,0 +1,153 @@
+"""What stands in an evidence bundle: deletions, their events with proofs, names, the sample."""
+
+import json
+from binascii import b2a_base64
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import batched, chain
+
+from connections.audit.chain import canonical_text
+from connections.audit.comparison import compare, value_row
+from connections.core import tabular
+from connections.deletions import history
+from connections.deletions.history import HistoryFilter
+from connections.deletions.history_filter import filter_words
+from connections.evidence.files import Part
+from connections.evidence.proofs import HashTree
+from connections.models import AuditEvent, Deletion, ErasableValue
+from connections.verifier import verify
+
+# Made once: a hundred thousand lines are written with it.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+# So many deletions are read with their events at a time.
+_BATCH = 500
+# Of so many deletions that differ from their events the first lines are told.
+_TOLD = 20
+
+
+@dataclass(kw_only=True)
+class Contents:
+    """What was written so far, and counted."""
+
+    files: dict[str, Part]
+    tree: HashTree
+    # What each erasable value is shown as, by its number as text, and its line in the bundle.
+    shown: dict[str, str] = field(default_factory=dict)
+    values: dict[int, str] = field(default_factory=dict)
+    deletions: int = 0
+    events: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    # Of how many deletions the row differs from its events, and the first of these, in words.
+    differing: int = 0
+    differences: list[str] = field(default_factory=list)
+
+
+def write_events(*, contents: Contents, rows: Iterable[tuple[int, str]]) -> list[verify.Event]:
+    """Write events (number, text) with their proofs; gives them read out."""
+    rows = list(rows)
+    documents = [json.loads(text) for _, text in rows]
+    _read_values(contents, {int(number) for each in documents for number in each["refs"]})
+    for seq, text in rows:
+        nodes = contents.tree.path(index=seq - 1)
+        path = [b2a_base64(node, newline=False).decode() for node in nodes]
+        line = _encode({"path": path, "seq": seq, "text": text})
+        contents.files["events.ndjson"].write(line + "\n")
+    contents.events += len(rows)
+    return [verify.Event(each, contents.shown) for each in documents]
+
+
+def _read_values(contents: Contents, numbers: set[int]) -> None:
+    unread = numbers - contents.values.keys()
+    for one in ErasableValue.objects.filter(number__in=unread) if unread else ():
+        row = value_row(one)
+        contents.values[one.number] = canonical_text(row)
+        contents.shown[str(one.number)] = verify.shown_as(row)
+
+
+def write_deletions(*, contents: Contents, deletions: Iterator[Deletion]) -> Iterator[str]:
+    """Write these deletions and their events; gives the ids."""
+    listed = contents.files["deletions.json"]
+    listed.write("[")
+    for batch in batched(deletions, _BATCH):
+        events = _events_of(contents, batch)
+        for deletion in batch:
+            own = write_events(contents=contents, rows=events.get(str(deletion.pk), ()))
+            compared = compare(deletion=deletion, events=own)
+            listed.write((",\n" if contents.deletions else "\n") + compared.text)
+            contents.files["body"].write(verify.page_section(compared.row, own))
+            _count(contents, compared.row, compared.differences)
+            yield compared.row["id"]
+    listed.write("\n]\n")
+
+
+def _events_of(
+    contents: Contents, deletions: Iterable[Deletion]
+) -> dict[str, list[tuple[int, str]]]:
+    rows = AuditEvent.objects.filter(
+        subject_type="deletion",
+        subject_id__in=[str(one.pk) for one in deletions],
+        seq__lte=contents.tree.size,
+    )
+    found: dict[str, list[tuple[int, str]]] = {}
+    for subject, seq, text in rows.order_by("seq").values_list("subject_id", "seq", "text"):
+        found.setdefault(subject, []).append((seq, text))
+    return found
+
+
+def _count(contents: Contents, row: tabular.Row, found: list[str]) -> None:
+    outcome = row["outcome"] or ""
+    contents.counts[outcome] = contents.counts.get(outcome, 0) + 1
+    contents.deletions += 1
+    contents.differing += bool(found)
+    if found and len(contents.differences) < _TOLD:
+        contents.differences.append(f"Deletion {row['id']}: {found[0]}.")
+
+
+def write_facts(*, contents: Contents, only: HistoryFilter, core: dict[str, object]) -> None:
+    """Write population.json. `core` holds what the manifest says too, and the filter."""
+    facts = {
+        **core,
+        "counts": contents.counts,
+        "filter_in_words": filter_words(only),
+        "in_period": history.count_in_period(since=only.since, until=only.until),
+        "selected": contents.deletions,
+    }
+    contents.files["population.json"].write(as_document(facts))
+
+
+def write_sample(
+    *, contents: Contents, drawn: list[tuple[str, str]], core: dict[str, object]
+) -> None:
+    """Write sample-25.json."""
+    document = {
+        **core,
+        "how": (
+            "The score of a deletion is SHA-256, in hex, over three lines in UTF-8, each with its "
+            "line feed: “orgadmin sample 1”, the seed, the deletion's id. The "
+            f"{verify.SAMPLE_SIZE} deletions of deletions.json with the lowest scores are the "
+            "sample, lowest first; all of them when there are no more."
+        ),
+        "population": contents.deletions,
+        "sample": [{"id": each, "score": score} for score, each in drawn],
+    }
+    contents.files["sample-25.json"].write(as_document(document))
+
+
+def write_page(*, contents: Contents, sample: list[str]) -> None:
+    """Write deletions.html, once everything that stands above the deletions is known."""
+    facts = json.loads(b"".join(contents.files["population.json"].pieces()))
+    page = contents.files["deletions.html"]
+    page.write(verify.page_start(facts, sample))
+    page.add(contents.files["body"])
+    page.write(verify.page_end())
+
+
+def write_values(*, contents: Contents) -> None:
+    """Write values.ndjson, in the order of the numbers."""
+    lines = chain.from_iterable((contents.values[n], "\n") for n in sorted(contents.values))
+    contents.files["values.ndjson"].write("".join(lines))
+
+
+def as_document(document: dict[str, object]) -> str:
+    """A document for people and programs: JSON with a line for each key."""
+    return json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,1 @@
+"""Org connections: syncs, the inventory, timelines and protections."""

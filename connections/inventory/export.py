@@ -1,0 +1,69 @@
+"""The inventory as it is exported: each org connection as a row."""
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit.exporting import Export
+from connections.core.tabular import Row, as_time
+from connections.inventory.inventory import InventoryFilter, InventoryRow, take_inventory
+
+CONNECTION_COLUMNS = (
+    "id",
+    "site",
+    "source_org",
+    "source_org_id",
+    "sink_org",
+    "sink_org_id",
+    "connection_types",
+    "created_at",
+    "created_by",
+    "created_by_disabled",
+    "created_by_service_account",
+    "seen_by",
+    "as_of",
+    "protected",
+)
+
+
+def connection_row(row: InventoryRow) -> Row:
+    """One org connection as listed; `as_of` is when the newest of its credentials was read."""
+    snapshot = row.snapshot
+    return {
+        "id": str(snapshot.connection_id),
+        "site": snapshot.site,
+        "source_org": {"id": snapshot.source_org_id, "name": snapshot.source_org_name},
+        "source_org_id": snapshot.source_org_id,
+        "sink_org": {"id": snapshot.sink_org_id, "name": snapshot.sink_org_name},
+        "sink_org_id": snapshot.sink_org_id,
+        "connection_types": snapshot.connection_types,
+        "created_at": as_time(snapshot.connection_created_at),
+        "created_by": {
+            "id": snapshot.creator_id,
+            "name": snapshot.creator_name,
+            "disabled": snapshot.creator_is_disabled,
+            "service_account": snapshot.creator_is_service_account,
+        },
+        "created_by_disabled": snapshot.creator_is_disabled,
+        "created_by_service_account": snapshot.creator_is_service_account,
+        "seen_by": [credential.name for credential in row.seen_by],
+        "as_of": as_time(snapshot.last_seen_at),
+        "protected": row.protection is not None,
+    }
+
+
+def prepare_export(
+    *, actor: Actor, only: InventoryFilter, file_format: str, asked_for: str
+) -> Export:
+    """Every connection that passes the filter, to be exported.
+
+    `asked_for` is the filter in the asker's own words. Raises PermissionDenied.
+    """
+    permissions.require(permissions.can_export(actor), "export org connections")
+    return Export(
+        actor=actor,
+        what="org_connections",
+        words="org connections",
+        file_format=file_format,
+        asked_for=asked_for,
+        rows=lambda: map(connection_row, take_inventory(actor=actor, only=only).rows),
+        columns=CONNECTION_COLUMNS,
+    )

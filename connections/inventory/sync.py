@@ -1,0 +1,295 @@
+"""Reading org connections from Datadog and keeping what was said.
+
+Fetching touches the network and never the database, so that many fetches run in threads and none
+holds a lock; storing touches the database and never the network.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+
+from connections import audit
+from connections.access.actor import Actor
+from connections.core import clock
+from connections.core.errors import UnavailableError
+from connections.core.sites import UnknownSiteError, get_site
+from connections.crypto.encryption import EncryptionError, KeyRingError
+from connections.datadog.client import DatadogClient
+from connections.datadog.errors import DatadogError
+from connections.datadog.payloads import Identity, OrgConnection
+from connections.inventory import contradictions
+from connections.models import (
+    Cause,
+    Credential,
+    Listing,
+    OrgConnectionSnapshot,
+    SnapshotFields,
+    snapshot_digest,
+)
+
+LISTING_SECONDS = 10.0
+
+
+def open_client(*, credential: Credential) -> DatadogClient:
+    """A client with the credential's keys, which are decrypted here and nowhere else.
+
+    Raises UnavailableError, before anything is sent, when the keys cannot be decrypted or the
+    site or proxy is not configured rightly.
+    """
+    try:
+        keys = credential.open_keys()
+        return DatadogClient(
+            base_url=get_site(credential.site).base_url,
+            api_key=keys.api_key,
+            application_key=keys.application_key,
+            proxy_url=settings.DATADOG_PROXY or None,
+            ca_bundle=settings.DATADOG_CA_BUNDLE or None,
+        )
+    except KeyRingError as error:
+        problem = UnavailableError(str(error), cause=Cause.KEY_RING_UNUSABLE)
+    except EncryptionError as error:
+        problem = UnavailableError(str(error), cause=Cause.KEYS_NOT_OPENED)
+    except (UnknownSiteError, ValueError) as error:
+        problem = UnavailableError(str(error), cause=Cause.CANNOT_BE_ASKED)
+    # Raised out here, so that no exception from the keys' own code hangs on it.
+    raise problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """What one reading said. Only a complete one says that a connection is absent."""
+
+    org_connections: tuple[OrgConnection, ...] = ()
+    is_complete: bool = False
+    cause: str = ""
+    http_status: int | None = None
+    errors: tuple[str, ...] = ()
+    identity: Identity | None = None
+    # The credential that read it; set once it was.
+    seen_by: str = ""
+    # When the reading began, by the database's clock; set once it is kept.
+    started_at: datetime | None = None
+
+    def find(self, connection_id: UUID) -> OrgConnection | None:
+        """The connection with this id, if it was listed."""
+        wanted = str(connection_id)
+        return next((item for item in self.org_connections if item.id == wanted), None)
+
+
+def fetch(
+    *,
+    client: DatadogClient,
+    org_id: str,
+    deadline_seconds: float | None = None,
+    find: UUID | None = None,
+) -> Fetched:
+    """List the connections, and ask which org answered; never raises for Datadog's trouble.
+
+    `org_id` is the org the credential is pinned to; another one answering makes the listing
+    incomplete. With `find`, the second question is left out when the connection is listed:
+    what is listed is there, whoever answers; only absence needs the proof.
+    """
+    if deadline_seconds is None:
+        deadline_seconds = LISTING_SECONDS
+    deadline = time.monotonic() + deadline_seconds
+    try:
+        listing = client.list_org_connections(deadline_seconds=deadline_seconds)
+        found = Fetched(
+            org_connections=listing.org_connections,
+            is_complete=listing.is_complete,
+            cause=listing.cause or "",
+            http_status=listing.http_status,
+            errors=listing.errors,
+        )
+        if not found.is_complete or (find and found.find(find)):
+            return found
+        identity = client.whoami(deadline_seconds=max(0.1, deadline - time.monotonic()))
+    except DatadogError as error:
+        return Fetched(cause=error.cause, http_status=error.http_status, errors=error.errors)
+    if identity.org.id != org_id:
+        return Fetched(cause=Cause.ANOTHER_ORG, http_status=200, identity=identity)
+    return Fetched(
+        org_connections=found.org_connections,
+        is_complete=True,
+        http_status=found.http_status,
+        identity=identity,
+    )
+
+
+def client_or_failure(*, credential: Credential) -> DatadogClient | Fetched:
+    """A client, or why this one credential cannot be used: that is its own org's failure.
+
+    Raises UnavailableError when no key pair at all can be opened.
+    """
+    try:
+        return open_client(credential=credential)
+    except UnavailableError as error:
+        if error.cause == Cause.KEY_RING_UNUSABLE:
+            raise
+        return Fetched(cause=error.cause)
+
+
+def fetch_with(client: DatadogClient | Fetched, *, credential: Credential) -> Fetched:
+    """`fetch` for a pool of threads: a failure to make the client stays that failure."""
+    if isinstance(client, Fetched):
+        return client
+    return fetch(client=client, org_id=credential.org_id)
+
+
+def read(
+    *,
+    credential: Credential,
+    actor: Actor,
+    find: UUID | None = None,
+    deadline_seconds: float | None = None,
+) -> Fetched:
+    """Fetch with one credential and keep what was said.
+
+    With `find`, a listing that shows that connection was not checked for completeness, so it is
+    only looked at and not kept. `deadline_seconds` shortens the usual one.
+    """
+    client = open_client(credential=credential)
+    started_at = clock.now()
+    fetched = fetch(
+        client=client, org_id=credential.org_id, find=find, deadline_seconds=deadline_seconds
+    )
+    if not (find and fetched.find(find)):
+        store(credential=credential, fetched=fetched, started_at=started_at, actor=actor)
+    return replace(fetched, started_at=started_at, seen_by=credential.name)
+
+
+def store(
+    *, credential: Credential, fetched: Fetched, started_at: datetime, actor: Actor
+) -> Listing:
+    """Keep one reading: the listing, a snapshot of each connection, and what it contradicts.
+
+    A reading that began before one that is stored already changes no snapshot: what it says is
+    older than what is known.
+    """
+    with audit.act():
+        lock_snapshots(site=credential.site)
+        now = clock.now()
+        newer = Listing.objects.filter(
+            credential=credential,
+            is_complete=True,
+            started_at__gt=started_at,
+            # One from the future was stored before the clock was set back.
+            finished_at__lte=now,
+        )
+        is_outdated = newer.exists()
+        listing = Listing.objects.create(
+            credential=credential,
+            started_at=started_at,
+            finished_at=now,
+            is_complete=fetched.is_complete,
+            count=len(fetched.org_connections),
+            cause=fetched.cause,
+            http_status=fetched.http_status,
+            errors=list(fetched.errors),
+        )
+        if not is_outdated:
+            _store_snapshots(credential=credential, fetched=fetched, seen_at=started_at)
+        _store_use(credential=credential, fetched=fetched, now=now)
+        contradictions.note(
+            site=credential.site,
+            listed={UUID(item.id) for item in fetched.org_connections},
+            started_at=started_at,
+            now=now,
+            seen_by=credential.name,
+            actor=actor,
+        )
+    return listing
+
+
+def lock_snapshots(*, site: str) -> None:
+    """Let one transaction at a time change what is known of a site's connections.
+
+    Both ends see the same connection, so two orgs' listings change the same rows, and in no
+    common order: without this they would wait for each other for ever. SQLite has one writer
+    anyway. Nothing that holds it waits for the network.
+    """
+    in_order = Credential.objects.filter(site=site).order_by("pk")
+    list(in_order.select_for_update(no_key=True).values_list("pk"))
+
+
+def _store_snapshots(*, credential: Credential, fetched: Fetched, seen_at: datetime) -> None:
+    current = {
+        snapshot.connection_id: snapshot
+        for snapshot in OrgConnectionSnapshot.objects.filter(credential=credential, is_current=True)
+    }
+    same: list[int] = []
+    new: list[OrgConnectionSnapshot] = []
+    replaced: list[int] = []
+    for item in fetched.org_connections:
+        snapshot = snapshot_of(credential=credential, item=item, seen_at=seen_at)
+        known = current.pop(snapshot.connection_id, None)
+        if known and known.snapshot_values() == snapshot.snapshot_values():
+            same.append(known.pk)
+            continue
+        if known:
+            replaced.append(known.pk)
+        new.append(snapshot)
+    gone = list(current) if fetched.is_complete else []
+    not_current = replaced + [current[connection_id].pk for connection_id in gone]
+    OrgConnectionSnapshot.objects.filter(pk__in=not_current).update(is_current=False)
+    OrgConnectionSnapshot.objects.filter(pk__in=same).update(last_seen_at=seen_at)
+    OrgConnectionSnapshot.objects.bulk_create(new)
+    _forget_at_other_end(credential=credential, gone=gone, seen_at=seen_at)
+
+
+def _forget_at_other_end(*, credential: Credential, gone: list[UUID], seen_at: datetime) -> None:
+    # Both ends see the same connection: what a newer complete listing of one end lacks is gone,
+    # though the other end has not been read since.
+    OrgConnectionSnapshot.objects.filter(
+        site=credential.site,
+        connection_id__in=gone,
+        is_current=True,
+        last_seen_at__lt=seen_at,
+    ).update(is_current=False)
+
+
+def _store_use(*, credential: Credential, fetched: Fetched, now: datetime) -> None:
+    error = None
+    if not fetched.is_complete:
+        error = {
+            "at": now.isoformat(),
+            "cause": fetched.cause,
+            "http_status": fetched.http_status,
+            "errors": list(fetched.errors),
+        }
+    Credential.objects.filter(pk=credential.pk).update(last_used_at=now, last_error=error)
+
+
+def fields_from(item: OrgConnection) -> SnapshotFields:
+    """Datadog's words about one connection as snapshot fields."""
+    return OrgConnectionSnapshot(
+        source_org_id=item.source_org.id,
+        source_org_name=item.source_org.name,
+        sink_org_id=item.sink_org.id,
+        sink_org_name=item.sink_org.name,
+        connection_types=list(item.connection_types),
+        connection_created_at=item.created_at,
+        creator_id=item.created_by.id,
+        creator_name=item.created_by.name,
+        creator_is_disabled=item.created_by.disabled,
+        creator_is_service_account=item.created_by.service_account,
+    )
+
+
+def snapshot_of(
+    *, credential: Credential, item: OrgConnection, seen_at: datetime
+) -> OrgConnectionSnapshot:
+    """An unsaved snapshot of one listed connection."""
+    fields = fields_from(item)
+    return OrgConnectionSnapshot(
+        credential=credential,
+        site=credential.site,
+        connection_id=UUID(item.id),
+        digest=snapshot_digest(site=credential.site, connection_id=item.id, fields=fields),
+        first_seen_at=seen_at,
+        last_seen_at=seen_at,
+        **fields.snapshot_values(),
+    )

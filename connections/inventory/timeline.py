@@ -1,0 +1,169 @@
+"""One org connection over time: which credential saw it, from when to when, and what changed."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.inventory import lives
+from connections.inventory.lives import Alike, Return
+from connections.models import AuditEvent, Credential, Deletion, OrgConnectionSnapshot
+
+MOST_DELETIONS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """From when to when one credential saw the connection; current while its listings show it."""
+
+    credential: Credential
+    first_seen_at: datetime
+    last_seen_at: datetime
+    is_current: bool
+    # Which end the credential's org is: "source", "sink", or "" when it is neither.
+    end: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """What Datadog said from some time on; the names of the fields that differ from before."""
+
+    snapshot: OrgConnectionSnapshot
+    first_seen_at: datetime
+    seen_by: str
+    changed: tuple[str, ...]
+    before: OrgConnectionSnapshot | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionSeen:
+    """Everything stored about one org connection.
+
+    `snapshot` is the newest sight of it. Where nobody ever saw it, it is the newest deletion that
+    was asked for all the same.
+    """
+
+    snapshot: OrgConnectionSnapshot | Deletion
+    sights: list[Sight]
+    versions: list[Version]
+    # Newest first, the newest 50.
+    deletions: list[Deletion]
+    # What was done about it, oldest first.
+    events: list[AuditEvent]
+    returns: list[Return]
+    # Other connections of the same two orgs: the last that was gone before this one began, and
+    # the first that began when this one was gone.
+    predecessor: Alike | None
+    successor: Alike | None
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the newest listings of some credential in use show it."""
+        return any(sight.is_current for sight in self.sights)
+
+    @property
+    def open_deletion(self) -> Deletion | None:
+        """The deletion that has no outcome yet, if there is one."""
+        return next((each for each in self.deletions if not each.is_settled), None)
+
+
+def connection_seen(*, actor: Actor, site: str, connection_id: UUID) -> ConnectionSeen | None:
+    """What is stored about a connection, within reach; None when that is nothing.
+
+    That is: no credential within reach ever saw it, and nobody asked with one to delete it.
+
+    Raises PermissionDenied.
+    """
+    permissions.require(permissions.can_see(actor), "see org connections")
+    every = OrgConnectionSnapshot.objects.filter(site=site, connection_id=connection_id)
+    snapshots = list(
+        visibility.within(every, actor=actor)
+        .select_related("credential")
+        .order_by("first_seen_at", "id")
+    )
+    asked = visibility.within(
+        Deletion.objects.filter(site=site, connection_id=connection_id), actor=actor
+    )
+    deletions = list(asked.order_by("-requested_at", "-id")[:MOST_DELETIONS])
+    if not snapshots and not deletions:
+        return None
+    newest = max(
+        snapshots, key=lambda each: (each.is_current, each.last_seen_at, each.pk), default=None
+    )
+    sights = _sights(snapshots, newest=newest) if newest else []
+    predecessor, successor = _neighbours(snapshots, sights=sights, newest=newest, actor=actor)
+    return ConnectionSeen(
+        snapshot=newest or deletions[0],
+        sights=sights,
+        versions=_versions(snapshots),
+        deletions=deletions,
+        events=lives.events_about(site=site, connection_id=connection_id, deletions=deletions),
+        returns=lives.returns_of(snapshots, deletions=deletions),
+        predecessor=predecessor,
+        successor=successor,
+    )
+
+
+def _neighbours(
+    snapshots: list[OrgConnectionSnapshot],
+    *,
+    sights: list[Sight],
+    newest: OrgConnectionSnapshot | None,
+    actor: Actor,
+) -> tuple[Alike | None, Alike | None]:
+    if newest is None:
+        return None, None
+    others = lives.alike(newest=newest, actor=actor)
+    began_at = newest.connection_created_at or min(each.first_seen_at for each in snapshots)
+    ended_at = max(each.last_seen_at for each in sights)
+    before = [each for each in others if each.last_seen_at <= began_at]
+    after = [each for each in others if each.began_at >= ended_at]
+    is_listed = any(sight.is_current for sight in sights)
+    predecessor = max(before, key=lambda each: each.last_seen_at, default=None)
+    return predecessor, None if is_listed or not after else after[0]
+
+
+def _sights(
+    snapshots: list[OrgConnectionSnapshot], *, newest: OrgConnectionSnapshot
+) -> list[Sight]:
+    ends = {newest.sink_org_id: "sink", newest.source_org_id: "source"}
+    by_credential: dict[UUID, list[OrgConnectionSnapshot]] = {}
+    for snapshot in snapshots:
+        by_credential.setdefault(snapshot.credential_id, []).append(snapshot)
+    sights = [
+        Sight(
+            credential=seen[0].credential,
+            first_seen_at=seen[0].first_seen_at,
+            last_seen_at=max(each.last_seen_at for each in seen),
+            is_current=any(each.is_current for each in seen) and not seen[0].credential.is_retired,
+            end=ends.get(seen[0].credential.org_id, ""),
+        )
+        for seen in by_credential.values()
+    ]
+    # The source end first: it is the one that sends unless the person picks another.
+    return sorted(sights, key=lambda each: (each.end != "source", each.credential.name.casefold()))
+
+
+def _versions(snapshots: list[OrgConnectionSnapshot]) -> list[Version]:
+    """Oldest first; what several credentials saw alike is one version."""
+    versions: list[Version] = []
+    before: OrgConnectionSnapshot | None = None
+    for snapshot in snapshots:
+        changed: tuple[str, ...] = ()
+        if before is not None:
+            old, new = before.snapshot_values(), snapshot.snapshot_values()
+            changed = tuple(name for name in new if new[name] != old[name])
+            if not changed:
+                continue
+        versions.append(
+            Version(
+                snapshot=snapshot,
+                first_seen_at=snapshot.first_seen_at,
+                seen_by=snapshot.credential.name,
+                changed=changed,
+                before=before,
+            )
+        )
+        before = snapshot
+    return versions

@@ -1,0 +1,1 @@
+"""HTTP and SMTP with a deadline for each request. Nothing else opens a connection."""

@@ -1,0 +1,1 @@
+"""Delivers notifications by mail, webhook and file."""

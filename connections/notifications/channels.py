@@ -1,0 +1,199 @@
+"""One sending of one notice, by mail, webhook or file. Nothing here writes to the database."""
+
+import re
+import smtplib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.mail import EmailMessage, mailers
+from django.core.validators import validate_email
+
+from connections import wording
+from connections.audit import outbox
+from connections.core import clock
+from connections.models import Notice
+from connections.notifications import checkpoint_file, webhooks
+from connections.notifications.messages import Message
+
+_HTTP_OK = range(200, 300)
+_GONE = 410
+_ADDRESS = re.compile(r"\S*@\S*")
+
+
+class Verdict(StrEnum):
+    """What one sending came to."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"  # to be tried again
+    REFUSED = "refused"  # it asks not to be told any more
+    NOBODY = "nobody"  # there is nobody to tell any more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What came back. `words` hold no address, no key and nothing of a webhook's answer."""
+
+    verdict: Verdict
+    words: str
+    status: int | None = None
+    # When the far end asked to be tried again (s), if it did.
+    retry_after_seconds: int | None = None
+
+
+def send(*, notice: Notice, message: Message) -> Result:
+    """Send it once, within a deadline. Never raises for trouble of the network."""
+    match Notice.Channel(notice.channel):
+        case Notice.Channel.MAIL:
+            return _mail(notice, message)
+        case Notice.Channel.WEBHOOK:
+            return _post(notice, message)
+        case Notice.Channel.FILE:
+            return _append(message)
+
+
+def address_of(notice: Notice) -> str:
+    """Where its mail goes now; "" when there is nobody any more."""
+    if notice.person is not None:
+        return notice.person.email if notice.person.is_active else ""
+    kept = {outbox.address_key(address): address for address in settings.CHECKPOINT_EMAILS}
+    return kept.get(notice.address_key, "")
+
+
+# --- Mail ---------------------------------------------------------------------------------------
+
+
+def _mail(notice: Notice, message: Message) -> Result:
+    address = address_of(notice)
+    if not settings.HAS_MAIL or not address:
+        return Result(verdict=Verdict.NOBODY, words="There is nobody to tell any more.")
+    mail = EmailMessage(
+        subject=message.subject,
+        body=message.as_text(),
+        to=[address],
+        headers={
+            # The same for each try, so that a mail program shows it once.
+            "Message-ID": f"<{notice.pk}@{_own_name()}>",
+            "Auto-Submitted": "auto-generated",
+        },
+    )
+    if "note" in message.data:
+        mail.attach(f"checkpoint-{message.data['size']}.txt", message.data["note"], "text/plain")
+    try:
+        validate_email(address)
+        with mailers.default as connection:
+            connection.send_messages([mail])
+    except (OSError, ValueError) as error:
+        return _mail_failed(error, address=address)
+    return Result(verdict=Verdict.DELIVERED, words="The mail server took it.", status=250)
+
+
+def _own_name() -> str:
+    return urlsplit(settings.BASE_URL).hostname or "orgadmin.invalid"
+
+
+def _mail_failed(error: Exception, *, address: str) -> Result:
+    status, said = None, ""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        [(status, said_bytes)] = list(error.recipients.values())[:1]
+        said = said_bytes.decode(errors="replace")
+    elif isinstance(error, smtplib.SMTPAuthenticationError):
+        # Nothing of what it says: some servers repeat what they were given.
+        status = error.smtp_code
+    elif isinstance(error, smtplib.SMTPResponseException):
+        status, raw = error.smtp_code, error.smtp_error
+        said = raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw)
+    words = _MAIL_WORDS.get(type(error), f"The mail could not be sent: {type(error).__name__}.")
+    if said:
+        said = wording.one_line(_ADDRESS.sub("…", said.replace(address, "…")), limit=120)
+        words = f"{words} It says: “{said}”"
+    # A code that is no refusal is what was left of an answer that was cut.
+    status = status if status in range(400, 600) else None
+    return Result(verdict=Verdict.FAILED, words=words, status=status)
+
+
+_MAIL_WORDS: dict[type[Exception], str] = {
+    smtplib.SMTPRecipientsRefused: "The mail server refuses this address.",
+    smtplib.SMTPAuthenticationError: "The mail server does not accept the user name or password.",
+    smtplib.SMTPServerDisconnected: "The mail server hung up, or did not answer in time.",
+    ConnectionRefusedError: "The mail server’s port is closed.",
+    TimeoutError: "The mail server did not answer in time.",
+}
+
+
+# --- Webhook ------------------------------------------------------------------------------------
+
+
+def webhook() -> webhooks.Webhook:
+    """The webhook of the settings; ask only where there is one."""
+    return webhooks.Webhook(
+        url=settings.WEBHOOK_URL,
+        proxy_url=settings.DATADOG_PROXY,
+        ca_bundle=settings.DATADOG_CA_BUNDLE,
+    )
+
+
+def _post(notice: Notice, message: Message) -> Result:
+    if not settings.WEBHOOK_URL:
+        return Result(verdict=Verdict.NOBODY, words="No webhook is set any more.")
+    try:
+        keys = webhooks.load_secrets(
+            Path(settings.WEBHOOK_SECRET_FILE), make=settings.DATABASE_IS_SQLITE
+        )
+    except webhooks.WebhookSecretError:
+        return Result(
+            verdict=Verdict.FAILED,
+            words="The file of ORGADMIN_WEBHOOK_SECRET_FILE cannot be used; `doctor` says why.",
+        )
+    reply = webhooks.post(
+        webhook=webhook(),
+        message_id=str(notice.pk),
+        timestamp=int(clock.now().timestamp()),
+        body=message.as_json(),
+        keys=keys,
+    )
+    if reply.status is None:
+        cause = str(reply.cause).replace("_", " ")
+        return Result(verdict=Verdict.FAILED, words=f"No answer: {cause}.")
+    return Result(
+        verdict=_verdict_of(reply.status),
+        words=_webhook_words(reply.status),
+        status=reply.status,
+        retry_after_seconds=_seconds(reply.headers.get("retry-after", "")),
+    )
+
+
+def _verdict_of(status: int) -> Verdict:
+    if status in _HTTP_OK:
+        return Verdict.DELIVERED
+    return Verdict.REFUSED if status == _GONE else Verdict.FAILED
+
+
+def _webhook_words(status: int) -> str:
+    if status in _HTTP_OK:
+        return f"The receiver took it ({status})."
+    if status == _GONE:
+        return "The receiver wants to be told no more (410)."
+    if status in range(300, 400):
+        return f"The receiver leads elsewhere ({status}), where we do not follow."
+    return f"The receiver answered {status}."
+
+
+def _seconds(text: str) -> int | None:
+    # Only the form in seconds; of a date we keep to our own times.
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else None
+
+
+# --- File ---------------------------------------------------------------------------------------
+
+
+def _append(message: Message) -> Result:
+    if not settings.CHECKPOINT_FILE:
+        return Result(verdict=Verdict.NOBODY, words="No file is set any more.")
+    try:
+        checkpoint_file.append(Path(settings.CHECKPOINT_FILE), message.data["note"])
+    except checkpoint_file.CheckpointFileError as error:
+        return Result(verdict=Verdict.FAILED, words=str(error)[:200])
+    return Result(verdict=Verdict.DELIVERED, words="It was appended and is on the disk.")

@@ -1,0 +1,180 @@
+"""Delivering notices: claim, send, write down what came of it.
+
+The row is the queue and its claim the lock, so any number of workers may run. The claim is
+committed before anything is sent and holds no lock meanwhile; a process that dies in between
+leaves a row that is due again, and the far end may hear of it twice, with the same id.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import connection
+from django.db.models import F, Q, QuerySet
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import WORKER, Actor
+from connections.core import clock
+from connections.core.errors import ConflictError
+from connections.models import Notice
+from connections.notifications import channels
+from connections.notifications.channels import Result, Verdict
+from connections.notifications.messages import message_of
+
+logger = logging.getLogger(__name__)
+
+# After the first try, the second, …; after the last one it is given up.
+RETRY_AFTER = tuple(timedelta(seconds=seconds) for seconds in (10, 60, 300, 1800, 7200))
+LONGEST_RETRY_AFTER = timedelta(hours=2)
+# A claim without a result is lost after this: longer than any one sending may take.
+CLAIM_TIMEOUT = timedelta(minutes=2)
+# The log of what came to its end is kept this long; it is not the record.
+KEPT_FOR = timedelta(days=90)
+# One event says that a destination cannot be told, however many notices are given up there.
+TOLD_ONCE_IN = timedelta(hours=24)
+
+State = Notice.State
+
+
+def work_off(*, channel: Notice.Channel, is_over: Callable[[], bool] = lambda: False) -> int:
+    """Deliver what is due by this channel, until `is_over`; gives how many were tried.
+
+    Call it outside any transaction. Raises what the database raises.
+    """
+    count = 0
+    while not is_over() and (notice := claim_next(channel=channel)):
+        deliver(notice=notice)
+        count += 1
+    return count
+
+
+def claim_next(*, channel: Notice.Channel) -> Notice | None:
+    """Take the notice that is due longest, so that other workers leave it alone meanwhile."""
+    with audit.act():
+        due = Notice.objects.filter(_is_due(clock.now()), channel=channel).order_by("due_at")
+        if connection.features.has_select_for_update_skip_locked:
+            due = due.select_for_update(skip_locked=True, no_key=True)
+        notice = due.first()
+        if notice is None or not _claim(notice):
+            return None
+    notice.refresh_from_db()
+    return notice
+
+
+def _is_due(now: datetime) -> Q:
+    """That its time has come, or that a clock which was ahead put it too far off."""
+    return Q(due_at__lte=now) | Q(due_at__gt=now + LONGEST_RETRY_AFTER + clock.TOLERANCE)
+
+
+def _claim(notice: Notice) -> bool:
+    due = Notice.objects.filter(pk=notice.pk, state=State.WAITING, due_at=notice.due_at)
+    return bool(due.update(due_at=clock.now() + CLAIM_TIMEOUT, tries=F("tries") + 1))
+
+
+def deliver(*, notice: Notice) -> Notice:
+    """Send a claimed notice once and write down what came of it.
+
+    Raises what the database raises; it is then tried again.
+    """
+    _note(notice, _send(notice))
+    notice.refresh_from_db()
+    return notice
+
+
+def _send(notice: Notice) -> Result:
+    if notice.tries > len(RETRY_AFTER) + 1:
+        # Each process that had it died, or failed in a way of its own.
+        return Result(verdict=Verdict.FAILED, words="No try came to a result.")
+    try:
+        message = message_of(notice)
+    except ObjectDoesNotExist:
+        return Result(verdict=Verdict.NOBODY, words="What it tells of is not in the database.")
+    return channels.send(notice=notice, message=message)
+
+
+def _note(notice: Notice, result: Result) -> None:
+    now = clock.now()
+    state, due_at = _next(notice, result)
+    with audit.act():
+        # A claim that was lost to another worker meanwhile has another number of tries.
+        stands = Notice.objects.filter(pk=notice.pk, state=State.WAITING, tries=notice.tries)
+        noted = stands.update(
+            state=state,
+            due_at=now + due_at if due_at else None,
+            answered_at=now,
+            status=result.status,
+            answer=result.words[:200],
+        )
+        if noted and state == State.GIVEN_UP:
+            _tell_of(notice, result)
+    if state == State.GIVEN_UP:
+        logger.warning("Notice %s (%s) was given up. %s", notice.pk, notice, result.words)
+
+
+def _next(notice: Notice, result: Result) -> tuple[State, timedelta | None]:
+    if result.verdict == Verdict.DELIVERED:
+        return State.DELIVERED, None
+    if result.verdict == Verdict.NOBODY:
+        return State.DROPPED, None
+    is_last = notice.tries > len(RETRY_AFTER) or notice.code == audit.Code.NOTICE_TESTED
+    if result.verdict == Verdict.REFUSED or is_last:
+        return State.GIVEN_UP, None
+    asked = timedelta(seconds=result.retry_after_seconds or 0)
+    return State.WAITING, max(RETRY_AFTER[notice.tries - 1], min(asked, LONGEST_RETRY_AFTER))
+
+
+def _tell_of(notice: Notice, result: Result) -> None:
+    """Record that a destination cannot be told, unless that is known or was the news itself."""
+    if notice.code in {audit.Code.NOTICE_GIVEN_UP, audit.Code.NOTICE_TESTED}:
+        return
+    now = clock.now()
+    known = same_destination(notice).filter(
+        state=State.GIVEN_UP,
+        answered_at__gt=now - TOLD_ONCE_IN,
+        answered_at__lte=now + clock.TOLERANCE,
+    )
+    if known.exclude(pk=notice.pk).exclude(code=audit.Code.NOTICE_TESTED).exists():
+        return
+    audit.record(
+        code=audit.Code.NOTICE_GIVEN_UP,
+        actor=WORKER,
+        sentence=f"A notice ({notice.code}) could not be delivered by {notice.channel} and was "
+        f"given up after {notice.tries} tries.",
+        details={"notice": str(notice.pk), "status": result.status, "channel": notice.channel},
+    )
+
+
+def same_destination(notice: Notice) -> QuerySet[Notice]:
+    """All notices that go where this one goes."""
+    return Notice.objects.filter(
+        channel=notice.channel, person=notice.person_id, address_key=notice.address_key
+    )
+
+
+def retry(*, actor: Actor, notice: Notice) -> int:
+    """Try everything again that was given up for this one's destination; gives how many.
+
+    Raises PermissionDenied, and ConflictError when nothing is given up there.
+    """
+    permissions.require(permissions.can_administer(actor), "try notices again")
+    with audit.act():
+        given_up = same_destination(notice).filter(state=State.GIVEN_UP)
+        count = given_up.update(state=State.WAITING, due_at=clock.now(), tries=0)
+        if not count:
+            raise ConflictError("Nothing is given up for this destination any more.")
+        audit.record(
+            code=audit.Code.NOTICE_RETRIED,
+            actor=actor,
+            sentence=f"{count} given-up notices by {notice.channel} are tried again.",
+            details={"channel": notice.channel, "count": count},
+        )
+    return count
+
+
+def prune() -> int:
+    """Remove what came to its end long ago; gives how many."""
+    ended = Notice.objects.filter(due_at=None, created_at__lt=clock.now() - KEPT_FOR)
+    count, _ = ended.delete()
+    return count

@@ -1,0 +1,192 @@
+"""Where notices go by the settings, what became of them, and a test of each destination."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Count, Q
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit import checkpoints, outbox, personal_data
+from connections.core import clock
+from connections.core.errors import ConflictError
+from connections.models import AuditEvent, Checkpoint, Notice, with_values
+from connections.net.urls import origin_of
+from connections.notifications import delivery
+
+PAGE_SIZE = 50
+# A notice given up is shown on the overview so long, unless it is tried again.
+ALARM_FOR = timedelta(days=7)
+
+Channel = Notice.Channel
+State = Notice.State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """One place that is told; `key` names it in a form, `where` shows no secret."""
+
+    key: str
+    label: str
+    where: str
+    tells: str
+    # Of the notices that are kept.
+    waiting: int = 0
+    given_up: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logged:
+    """One notice and the event that it tells of, if that is what it tells of."""
+
+    notice: Notice
+    event: AuditEvent | None
+    # The address where it is for one that keeps checkpoints; may be set no more.
+    address: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogPage:
+    """One page, newest first; `older` is the notice after which the next one starts."""
+
+    rows: list[Logged]
+    older: UUID | None
+
+
+def log_page(*, actor: Actor, state: str = "", after: UUID | None = None) -> LogPage:
+    """Notices, newest first. Raises PermissionDenied, and Notice.DoesNotExist for `after`."""
+    permissions.require(permissions.can_administer(actor), "see notices")
+    rows = Notice.objects.select_related("person").order_by("-created_at", "-id")
+    if state:
+        rows = rows.filter(state=state)
+    if after is not None:
+        last = Notice.objects.get(pk=after)
+        rows = rows.filter(created_at__lte=last.created_at).filter(
+            Q(created_at__lt=last.created_at) | Q(id__lt=last.pk)
+        )
+    found = list(rows[: PAGE_SIZE + 1])
+    older = found[PAGE_SIZE - 1].pk if len(found) > PAGE_SIZE else None
+    return LogPage(rows=_logged(found[:PAGE_SIZE]), older=older)
+
+
+def _logged(rows: Iterable[Notice]) -> list[Logged]:
+    rows = list(rows)
+    numbers = [row.event_seq for row in rows if row.event_seq is not None]
+    events = {event.seq: event for event in with_values(AuditEvent.objects.filter(pk__in=numbers))}
+    kept = {outbox.address_key(address): address for address in settings.CHECKPOINT_EMAILS}
+    return [
+        Logged(
+            notice=row,
+            event=events.get(row.event_seq or 0),
+            address=kept.get(row.address_key, ""),
+        )
+        for row in rows
+    ]
+
+
+def destinations(*, actor: Actor) -> list[Destination]:
+    """Every destination that is set. Raises PermissionDenied."""
+    permissions.require(permissions.can_administer(actor), "see notices")
+    counts = _counts()
+    return [
+        Destination(
+            key=f"{channel}:{key}",
+            label=label,
+            where=where,
+            tells=tells,
+            waiting=counts[channel, key, State.WAITING],
+            given_up=counts[channel, key, State.GIVEN_UP],
+        )
+        for channel, key, label, where, tells in _set()
+    ]
+
+
+def _counts() -> Counter[tuple[str, str, str]]:
+    unsettled = Notice.objects.filter(state__in=[State.WAITING, State.GIVEN_UP]).order_by()
+    grouped = unsettled.values_list("channel", "address_key", "state").annotate(n=Count("pk"))
+    return Counter({(channel, key, state): count for channel, key, state, count in grouped})
+
+
+_TELLS_PEOPLE = (
+    "Deletions to approve and what became of them, changes of policies and rights, alarms: "
+    "each to whom it concerns"
+)
+_TELLS_ALL = "Every such act, alarms, and each checkpoint"
+_TELLS_CHECKPOINTS = "Each checkpoint of the record"
+
+
+def _set() -> list[tuple[Channel, str, str, str, str]]:
+    found = []
+    if settings.HAS_MAIL:
+        sender = f"as {settings.DEFAULT_FROM_EMAIL}"
+        found.append((Channel.MAIL, "", "Mail to people", sender, _TELLS_PEOPLE))
+        found += [
+            (Channel.MAIL, outbox.address_key(each), "Mail to a witness", each, _TELLS_CHECKPOINTS)
+            for each in settings.CHECKPOINT_EMAILS
+        ]
+    if settings.WEBHOOK_URL:
+        host = origin_of(settings.WEBHOOK_URL)
+        found.append((Channel.WEBHOOK, "", "Webhook", host, _TELLS_ALL))
+    if settings.CHECKPOINT_FILE:
+        path = settings.CHECKPOINT_FILE
+        found.append((Channel.FILE, "", "File of checkpoints", path, _TELLS_CHECKPOINTS))
+    return found
+
+
+def send_test(*, actor: Actor, key: str) -> Notice:
+    """Send a test to a destination now and give the notice with what came of it.
+
+    A witness and the file get the newest checkpoint once more; mail to people goes to the actor
+    alone. Call it outside any transaction. Raises PermissionDenied, and ConflictError with
+    nothing sent.
+    """
+    permissions.require(permissions.can_administer(actor), "send a test")
+    channel, _, address_key = key.partition(":")
+    if key not in {destination.key for destination in destinations(actor=actor)}:
+        raise ConflictError("This destination is not set any more.")
+    is_witness = channel == Channel.FILE or bool(address_key)
+    person = actor.person if channel == Channel.MAIL and not is_witness else None
+    if person is not None and not person.email:
+        raise ConflictError("You have no e-mail address here, so the test has nowhere to go.")
+    checkpoint = _newest_checkpoint() if is_witness else None
+    with audit.act():
+        audit.record(
+            code=audit.Code.NOTICE_TESTED,
+            actor=actor,
+            sentence=f"{personal_data.name(actor)} sent a test by {channel}.",
+            details={"channel": channel},
+        )
+        now = clock.now()
+        notice = Notice.objects.create(
+            code=audit.Code.NOTICE_TESTED,
+            subject_type="checkpoint" if checkpoint else "",
+            subject_id=str(checkpoint.pk) if checkpoint else "",
+            channel=channel,
+            person=person,
+            address_key=address_key,
+            created_at=now,
+            # Claimed from the start, so that no worker sends it beside us.
+            due_at=now + delivery.CLAIM_TIMEOUT,
+            tries=1,
+        )
+    return delivery.deliver(notice=notice)
+
+
+def _newest_checkpoint() -> Checkpoint:
+    newest = checkpoints.latest() or checkpoints.make_if_due()
+    if newest is None:
+        raise ConflictError("There is no checkpoint yet, so there is nothing to keep.")
+    return newest
+
+
+def count_given_up(*, actor: Actor, now: datetime) -> int:
+    """How many notices were given up lately, for those who can do something about it."""
+    if not permissions.can_administer(actor):
+        return 0
+    given_up = Notice.objects.filter(state=State.GIVEN_UP, created_at__gt=now - ALARM_FOR)
+    return given_up.exclude(code=audit.Code.NOTICE_TESTED).count()

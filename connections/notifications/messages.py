@@ -1,0 +1,219 @@
+"""What a notice says, read from the record when it is sent: as mail, and as a document."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.urls import reverse
+
+from connections import wording
+from connections.audit.outbox import Subject, subject_of
+from connections.models import (
+    AuditEvent,
+    AuditVerification,
+    Checkpoint,
+    Credential,
+    Deletion,
+    Notice,
+    Person,
+    Policy,
+    with_values,
+)
+
+LONGEST_REASON = 1000
+LONGEST_SENTENCE = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """The news of one notice; foreign text in it is not made harmless yet."""
+
+    code: str
+    title: str
+    # What it is about, for the subject of a mail; may be empty.
+    about: str
+    # When it happened: ISO 8601, UTC.
+    at: str
+    sentence: str
+    # The path of the page that shows it.
+    path: str
+    seq: int | None = None
+    # Who did it; empty where nobody did.
+    by: str = ""
+    reason: str = ""
+    # What a program wants to know beside.
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where to look; only a path without ORGADMIN_BASE_URL."""
+        return f"{settings.BASE_URL}{self.path}"
+
+    @property
+    def subject(self) -> str:
+        """One line, whatever the names in it are made of."""
+        parts = ("Org Admin", self.title, wording.one_line(self.about, limit=140))
+        return ": ".join(part for part in parts if part)
+
+    def as_text(self) -> str:
+        """The body of a mail."""
+        lines = [wording.some_lines(self.sentence, limit=LONGEST_SENTENCE)]
+        if self.reason:
+            reason = wording.some_lines(self.reason, limit=LONGEST_REASON)
+            lines += ["", "Reason given:", *(f"> {line}" for line in reason.splitlines())]
+        lines += ["", f"Look: {self.url}", f"Time: {self.at}"]
+        if self.by:
+            lines.append(f"By: {wording.one_line(self.by, limit=wording.LONGEST_NAME)}")
+        if self.seq is not None:
+            lines.append(f"Number in the record of acts: {self.seq}")
+        if "note" in self.data:
+            # Alone between its lines, so that it can be cut out as it is.
+            lines += ["", _KEEP_IT, "", self.data["note"]]
+        return "\n".join(lines) + "\n"
+
+    def as_json(self) -> bytes:
+        """The body of a webhook's message."""
+        document = {
+            "type": self.code,
+            "timestamp": self.at,
+            "data": {"sentence": self.sentence, "url": self.url} | self.data,
+        }
+        return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+_KEEP_IT = (
+    "Keep this mail: the four lines below prove what the record of acts was at this moment. "
+    "docs/EVIDENCE.md says how to compare them."
+)
+
+
+def message_of(notice: Notice) -> Message:
+    """What the notice says now. Raises DoesNotExist when the database lost what it is about."""
+    if notice.event_seq is not None:
+        return _of_event(notice.event_seq, reader=notice.person)
+    if notice.subject_type == "checkpoint":
+        return _of_checkpoint(Checkpoint.objects.get(pk=notice.subject_id))
+    if notice.subject_type != "verification":
+        return _test(notice)
+    return _of_verification(AuditVerification.objects.get(pk=notice.subject_id))
+
+
+# Of an event's details what a program wants to know.
+_DETAILS = (
+    *("state", "outcome", "cause", "reason", "ticket"),
+    *("policy", "previous_policy", "before", "after"),
+    *("roles", "previous_roles", "is_administrator", "was_administrator"),
+    "removes_second_factor",
+)
+
+
+def _of_event(seq: int, *, reader: Person | None) -> Message:
+    [event] = with_values([AuditEvent.objects.get(pk=seq)])
+    subject = subject_of(event)
+    details = event.details
+    needs_approval = isinstance(subject, Deletion) and subject.needs_approval
+    data: dict[str, Any] = {
+        "event": event.seq,
+        "by": event.actor_name,
+        "subject": {"type": event.subject_type, "id": event.subject_id},
+    }
+    data |= {name: details[name] for name in _DETAILS if details.get(name) not in (None, "")}
+    return Message(
+        code=event.code,
+        title=wording.notice_title(event.code, details=details, needs_approval=needs_approval),
+        about=_about(subject),
+        at=f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
+        sentence=event.sentence,
+        path=_path(subject, reader=reader),
+        seq=event.seq,
+        by=event.actor_name,
+        reason=str(details.get("reason") or ""),
+        data=data | _facts(subject),
+    )
+
+
+def _about(subject: Subject | None) -> str:
+    limit = wording.LONGEST_NAME
+    match subject:
+        case Credential():
+            return wording.one_line(subject.name, limit=limit)
+        case Person():
+            return wording.one_line(subject.display_name, limit=limit)
+        case Deletion(is_reviewed=False):
+            return f"…{str(subject.connection_id)[-8:]}, not reviewed"
+        case Deletion():
+            names = (subject.source_org_name or "?", subject.sink_org_name or "?")
+            return " → ".join(wording.one_line(name, limit=limit) for name in names)
+    return ""
+
+
+def _path(subject: Subject | None, *, reader: Person | None) -> str:
+    match subject:
+        case Deletion():
+            return reverse("deletion-detail", args=[subject.pk])
+        case Credential():
+            return reverse("credential-detail", args=[subject.pk])
+        case Person() if reader and not reader.is_superuser:
+            # The page of a person is for administrators.
+            return reverse("session-list")
+        case Person():
+            return reverse("person-detail", args=[subject.pk])
+    return reverse("notice-list")
+
+
+def _facts(subject: Subject | None) -> dict[str, Any]:
+    match subject:
+        case Credential():
+            return {"site": subject.site, "credential": subject.name}
+        case Deletion():
+            return {
+                "site": subject.site,
+                "connection_id": str(subject.connection_id),
+                "source_org": subject.source_org_name,
+                "sink_org": subject.sink_org_name,
+                "credential": subject.credential_name,
+                "approvals_needed": Policy(subject.policy).approvals_needed,
+            }
+    return {}
+
+
+def _of_checkpoint(checkpoint: Checkpoint) -> Message:
+    held = wording.counted(checkpoint.size, "event")
+    return Message(
+        code="checkpoint.made",
+        title=wording.notice_title("checkpoint.made", details={}),
+        about=held,
+        at=f"{checkpoint.made_at:%Y-%m-%dT%H:%M:%SZ}",
+        sentence=f"The record of acts held {held}. Signed with key {checkpoint.fingerprint}.",
+        path=reverse("audit-list"),
+        data={
+            "size": checkpoint.size,
+            "root": checkpoint.root,
+            "fingerprint": checkpoint.fingerprint,
+            "note": checkpoint.note,
+        },
+    )
+
+
+def _of_verification(verification: AuditVerification) -> Message:
+    return Message(
+        code="record.broken",
+        title=wording.notice_title("record.broken", details={}),
+        about="",
+        at=f"{verification.checked_at:%Y-%m-%dT%H:%M:%SZ}",
+        sentence=verification.message,
+        path=reverse("audit-list"),
+        data={"fault": verification.fault, "first_bad_seq": verification.first_bad_seq},
+    )
+
+
+def _test(notice: Notice) -> Message:
+    return Message(
+        code=notice.code,
+        title=wording.notice_title(notice.code, details={}),
+        about="",
+        at=f"{notice.created_at:%Y-%m-%dT%H:%M:%SZ}",
+        sentence="An administrator wanted to know whether this arrives. Nothing else happened.",
+        path=reverse("notice-list"),
+    )

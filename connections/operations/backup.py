@@ -1,0 +1,286 @@
+"""Backups of an SQLite database: made while the service writes, checked before they count.
+
+A backup is a directory with two files of mode 0600: the database, and a manifest that says what
+it is. The key ring is never in it, because the two together open every stored key. Sessions are
+not in it either: `restore` ends them anyway, and they say where people were signed in. The
+manifest finds damage, not forgery: it is not signed.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from django.apps import apps
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db.migrations.loader import MigrationLoader
+from django.db.utils import load_backend
+
+from connections import __version__, audit
+from connections.access.actor import Actor
+from connections.audit import personal_data
+from connections.core import clock
+from connections.core.errors import ActError
+from connections.core.private_files import create_private_text
+from connections.core.secret import Secret
+from connections.crypto.encrypted_columns import key_ids_in_use
+from connections.models import PersonSession
+
+FORMAT = "orgadmin backup 1"
+DATABASE_NAME = "orgadmin.sqlite3"
+MANIFEST_NAME = "manifest.json"
+KEPT_COPIES = 5
+COUNTED = {
+    "people": "connections.Person",
+    "credentials": "connections.Credential",
+    "deletions": "connections.Deletion",
+    "attempts": "connections.Attempt",
+    "audit_events": "connections.AuditEvent",
+}
+
+
+class BackupError(ActError):
+    """No backup was made, or none was restored; the text says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a backup holds. Counts and key ids are read from the copy itself."""
+
+    made_at: str
+    version: str
+    sha256: str
+    # Bytes.
+    size: int
+    # App → its newest migration.
+    schema: dict[str, str]
+    key_ids: list[str]
+    counts: dict[str, int]
+
+
+def require_sqlite() -> None:
+    """Raise BackupError with PostgreSQL, which has tools of its own for this."""
+    if connection.vendor != "sqlite":
+        raise BackupError(
+            "This is for SQLite. With PostgreSQL use pg_dump and pg_restore: "
+            "docs/OPERATIONS.md, “Backups”, says how. Nothing was done."
+        )
+
+
+def database_file() -> Path:
+    """The SQLite file that this process uses."""
+    return Path(connection.settings_dict["NAME"])
+
+
+def make_backup(*, directory: Path, actor: Actor) -> Manifest:
+    """Copy the database into a new or empty directory, check the copy, and record it.
+
+    Others may write meanwhile: the copy is the database as it was at one moment. The record is
+    made afterwards, so it stands in the database and not in the copy; a database that is older
+    than this version gets none.
+
+    Raises BackupError, OSError and sqlite3.Error, with no backup left behind, and
+    PrivateFileError.
+    """
+    require_sqlite()
+    if not connection.introspection.table_names():
+        raise BackupError("There is no database yet, so there is nothing to back up.")
+    _check_directory(directory)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copy = directory / DATABASE_NAME
+    copy_database(source=database_file(), target=copy)
+    try:
+        manifest = _describe(copy)
+        document = {"format": FORMAT, "database": DATABASE_NAME} | asdict(manifest)
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        create_private_text(directory / MANIFEST_NAME, Secret(text))
+    except BaseException:
+        copy.unlink()
+        raise
+    pending, _ = schema_differences()
+    if not pending:
+        audit.record(
+            code=audit.Code.DATABASE_BACKED_UP,
+            actor=actor,
+            sentence=f"{personal_data.name(actor)} backed up the database.",
+            details={"sha256": manifest.sha256, "size": manifest.size, "counts": manifest.counts},
+        )
+    return manifest
+
+
+def _check_directory(directory: Path) -> None:
+    if Path(settings.KEYRING_FILE).resolve().is_relative_to(directory.resolve()):
+        raise BackupError(
+            f"The key ring {settings.KEYRING_FILE} lies in {directory}. The two together open "
+            "every stored key, so a backup is never put beside it. Name another directory."
+        )
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise BackupError(f"{directory} is not empty. Name a new directory for each backup.")
+
+
+def _describe(copy: Path) -> Manifest:
+    with copy.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    with looking_into(copy):
+        tables = set(connection.introspection.table_names())
+        models = {name: apps.get_model(label) for name, label in COUNTED.items()}
+        return Manifest(
+            made_at=clock.now().isoformat(timespec="seconds"),
+            version=__version__,
+            sha256=sha256,
+            size=copy.stat().st_size,
+            schema=_newest_migrations(),
+            key_ids=sorted(key_ids_in_use()),
+            counts={
+                name: model._base_manager.count()
+                for name, model in models.items()
+                if model._meta.db_table in tables
+            },
+        )
+
+
+def _newest_migrations() -> dict[str, str]:
+    applied = MigrationLoader(connection).applied_migrations
+    return {app: max(name for a, name in applied if a == app) for app, _ in sorted(applied)}
+
+
+def schema_differences() -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+    """Migrations that the database lacks, and those it has that this version does not know."""
+    loader = MigrationLoader(connection)
+    known, applied = set(loader.disk_migrations or {}), set(loader.applied_migrations)
+    return known - applied, applied - known
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of the backup in a directory. Raises BackupError."""
+    path = directory / MANIFEST_NAME
+    try:
+        document: dict[str, Any] = json.loads(path.read_bytes())
+        is_ours = (document.pop("format"), document.pop("database")) == (FORMAT, DATABASE_NAME)
+        manifest = Manifest(**document)
+    except OSError as error:
+        raise BackupError(f"Cannot read {path} ({error.strerror}). Nothing was changed.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        is_ours = False
+    if not is_ours:
+        raise BackupError(f"{path} is no manifest of a backup. Nothing was changed.")
+    return manifest
+
+
+@contextmanager
+def looking_into(file: Path) -> Iterator[None]:
+    """Let the models read another SQLite file, which nobody writes, within this thread."""
+    # Immutable: without it SQLite would put lock files beside a backup.
+    with _in_place_of_database(f"{uri_of(file)}?immutable=1"):
+        yield
+
+
+@contextmanager
+def working_on(file: Path) -> Iterator[None]:
+    """Let the models read and write another SQLite file within this thread."""
+    with _in_place_of_database(f"{uri_of(file)}?mode=rw"):
+        yield
+
+
+@contextmanager
+def _in_place_of_database(uri: str) -> Iterator[None]:
+    own = connections[DEFAULT_DB_ALIAS]
+    backend = load_backend(own.settings_dict["ENGINE"])
+    options = {"transaction_mode": "IMMEDIATE"}
+    other = backend.DatabaseWrapper(own.settings_dict | {"NAME": uri, "OPTIONS": options})
+    connections[DEFAULT_DB_ALIAS] = other
+    try:
+        yield
+    finally:
+        other.close()
+        connections[DEFAULT_DB_ALIAS] = own
+
+
+def uri_of(file: Path) -> str:
+    """The address of a file as SQLite takes it, to be followed by `?` and parameters."""
+    return f"file:{quote(str(file.resolve()))}"
+
+
+# --- Copying --------------------------------------------------------------------------------
+
+
+def copy_database(*, source: Path, target: Path) -> None:
+    """Copy an SQLite file that others may be writing to a new file of mode 0600, and check it.
+
+    The copy holds no sessions, and its free space nothing that was deleted. Raises OSError (also
+    when there is a file at `target`), sqlite3.Error, and BackupError when the copy is damaged; no
+    copy is left then.
+    """
+    with closing(sqlite3.connect(f"{uri_of(source)}?mode=rw", uri=True)) as old:
+        copy_from(old, target=target)
+    try:
+        check_integrity(target)
+        _remove_sessions(target)
+    except BaseException:
+        target.unlink()
+        raise
+
+
+def _remove_sessions(copy: Path) -> None:
+    table = PersonSession._meta.db_table
+    with closing(sqlite3.connect(copy)) as opened:
+        if opened.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table]).fetchone():
+            opened.execute(f"DELETE FROM {table}")  # noqa: S608 - the table's own name
+            opened.commit()
+        # Free space still holds these rows, and those deleted long before the copy.
+        opened.execute("VACUUM")
+
+
+def copy_from(old: sqlite3.Connection, *, target: Path) -> None:
+    """Copy what a connection sees to a new file of mode 0600, as it is, damage included."""
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        with closing(sqlite3.connect(target)) as new:
+            old.backup(new)
+            # One plain file, which needs no log beside it to be whole.
+            new.execute("PRAGMA journal_mode = DELETE")
+    except BaseException:
+        target.unlink()
+        raise
+
+
+def check_integrity(file: Path) -> None:
+    """Let SQLite look through a whole file. Raises BackupError when anything is wrong in it."""
+    try:
+        with closing(sqlite3.connect(f"{uri_of(file)}?immutable=1", uri=True)) as opened:
+            problems = [row[0] for row in opened.execute("PRAGMA integrity_check(5)")]
+            orphans = opened.execute("PRAGMA foreign_key_check").fetchmany(5)
+    except sqlite3.DatabaseError as error:
+        raise BackupError(f"{file} is no whole SQLite database: {error}.") from None
+    if problems != ["ok"] or orphans:
+        said = "; ".join(problems if problems != ["ok"] else map(str, orphans))
+        raise BackupError(f"{file} is damaged, as SQLite says: {said}.")
+
+
+def copy_before_migrating(*, now: datetime) -> Path | None:
+    """Copy the SQLite file into `backups` of the data directory; None while it is empty.
+
+    The last five of these copies are kept. Raises what `copy_database` raises.
+    """
+    if not connection.introspection.table_names():
+        return None
+    copy = place_for_copy(name="orgadmin", now=now)
+    copy_database(source=database_file(), target=copy)
+    for outdated in sorted(copy.parent.glob("orgadmin-*.sqlite3"))[:-KEPT_COPIES]:
+        outdated.unlink()
+    return copy
+
+
+def place_for_copy(*, name: str, now: datetime) -> Path:
+    """A path for a copy in `backups` of the data directory, which is made."""
+    directory: Path = settings.DATA_DIR / "backups"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory / f"{name}-{now:%Y%m%dT%H%M%S%f}Z.sqlite3"

@@ -1,0 +1,160 @@
+"""Rotating the keys that secrets in the database are encrypted with, while it is in use."""
+
+from dataclasses import dataclass
+
+from connections import audit
+from connections.access.actor import Actor
+from connections.access.permissions import can_administer, require
+from connections.core.secret import Secret
+from connections.crypto.encrypted_columns import ENCRYPTED_COLUMNS, Column, key_ids_in_use
+from connections.crypto.encryption import EncryptionError, decrypt_in_place, encrypt_in_place
+from connections.crypto.key_ring import (
+    load_key_ring,
+    ring_of,
+    update_key_ring,
+    with_new_primary,
+    with_staged_key,
+    without_keys,
+)
+
+# Enough for writers that hold an older reading of a row; each pass sees only what is left.
+_MAX_PASSES = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyRotation:
+    """What a rotation did. `left` names the secrets that still need another key, and why."""
+
+    previous_key_id: str
+    primary_key_id: str
+    reencrypted: int
+    dropped_key_ids: tuple[str, ...]
+    other_key_ids: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+def rotate_encryption_key(
+    *, actor: Actor, make_key: bool = True, drop_unused: bool = False
+) -> KeyRotation:
+    """Give the ring a new primary key, the staged one if any, and encrypt every secret with it.
+
+    The service may go on meanwhile: each row is replaced only if it still holds what was read,
+    and other processes read the ring again when its file changes. Without `make_key` the
+    primary key stays, and what an interrupted rotation left is finished.
+
+    With `drop_unused`, keys that no stored secret needs leave the ring, but never the one that
+    was primary when this began: a process may be about to store a secret made with it, which
+    the dropping would destroy. The next rotation, or one without `make_key`, drops it.
+
+    Raises PermissionDenied, and KeyRingError after which no stored secret is lost.
+    """
+    require(can_administer(actor), "rotate the encryption key")
+    previous_id = load_key_ring().primary_id
+    if make_key:
+        _add_primary_key(actor=actor, previous_id=previous_id)
+    reencrypted, left = _encrypt_all_with_primary_key()
+    dropped = _drop_unused_keys(actor=actor, keep_id=previous_id) if drop_unused else ()
+    ring = load_key_ring()
+    return KeyRotation(
+        previous_key_id=previous_id,
+        primary_key_id=ring.primary_id,
+        reencrypted=reencrypted,
+        dropped_key_ids=dropped,
+        other_key_ids=tuple(sorted(ring.key_ids - {ring.primary_id})),
+        left=left,
+    )
+
+
+def stage_encryption_key(*, actor: Actor) -> str:
+    """Put a key on the ring that nothing uses until the next rotation, and return its id.
+
+    Where each machine has a copy of the ring, every copy can be replaced in between, and no
+    machine ever meets a secret that it cannot open. One that is staged already stays.
+
+    Raises PermissionDenied and KeyRingError.
+    """
+    require(can_administer(actor), "rotate the encryption key")
+
+    def change(text: Secret) -> Secret:
+        changed = with_staged_key(text)
+        key_id = ring_of(changed).staged_id
+        audit.record(
+            code=audit.Code.ENCRYPTION_KEY_STAGED,
+            actor=actor,
+            sentence=f"Encryption key {key_id} was made, to be used from the next rotation on.",
+            details={"key_id": key_id},
+        )
+        return changed
+
+    with audit.act():
+        staged_id = load_key_ring().staged_id
+        if staged_id is None:
+            update_key_ring(change)
+            staged_id = load_key_ring().staged_id
+    return str(staged_id)
+
+
+def _add_primary_key(*, actor: Actor, previous_id: str) -> None:
+    def change(text: Secret) -> Secret:
+        changed = with_new_primary(text)
+        key_id = ring_of(changed).primary_id
+        # Before the file is replaced, and undone with the transaction when that fails.
+        audit.record(
+            code=audit.Code.ENCRYPTION_KEY_ROTATED,
+            actor=actor,
+            sentence=f"Encryption key {key_id} took the place of {previous_id}.",
+            details={"key_id": key_id, "previous_key_id": previous_id},
+        )
+        return changed
+
+    with audit.act():
+        update_key_ring(change)
+
+
+def _encrypt_all_with_primary_key() -> tuple[int, tuple[str, ...]]:
+    reencrypted = 0
+    left: list[str] = []
+    for _ in range(_MAX_PASSES):
+        left = []
+        for column in ENCRYPTED_COLUMNS:
+            done, undone = _encrypt_column(column)
+            reencrypted += done
+            left += undone
+        if not left:
+            break
+    return reencrypted, tuple(left)
+
+
+def _encrypt_column(column: Column) -> tuple[int, list[str]]:
+    """How many secrets were encrypted again, and the sentences about those that were not."""
+    done, undone = 0, []
+    # A list, because SQLite would hold the reading open while the rows are written.
+    for stored in list(column.secrets_to_rotate(primary_id=load_key_ring().primary_id)):
+        try:
+            secret = decrypt_in_place(stored.envelope, place=stored.place)
+        except EncryptionError as error:
+            undone.append(str(error))
+            continue
+        envelope = encrypt_in_place(secret, place=stored.place)
+        if column.replace(stored, envelope=envelope):
+            done += 1
+        else:
+            undone.append(f"The secret of {stored.place} was changed meanwhile.")
+    return done, undone
+
+
+def _drop_unused_keys(*, actor: Actor, keep_id: str) -> tuple[str, ...]:
+    # On SQLite this transaction also keeps every other writer out until the ring is replaced.
+    with audit.act():
+        ring = load_key_ring()
+        kept = {ring.primary_id, ring.staged_id, keep_id}
+        unused = tuple(sorted(ring.key_ids - key_ids_in_use() - kept))
+        if unused:
+            audit.record(
+                code=audit.Code.ENCRYPTION_KEY_DROPPED,
+                actor=actor,
+                sentence=f"Encryption keys that nothing needs were dropped: {', '.join(unused)}.",
+                details={"key_ids": list(unused)},
+            )
+            update_key_ring(lambda text: without_keys(text, frozenset(unused)))
+    return unused

@@ -1,0 +1,103 @@
+"""Whether the database takes a write now, for /readyz and `doctor`.
+
+On SQLite a write that is rolled back proves nothing: its pages never leave memory. So the probe
+commits one that changes nothing, the database's `user_version` set to what it is, which writes
+and syncs one page of the write-ahead log. That log reuses its space, so a full disk can take
+small writes for a while: free space is looked at as well. On PostgreSQL, whose server alone knows
+its disk, a row of the cache is inserted and rolled back.
+"""
+
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection, transaction
+
+from connections.core.write_errors import is_busy
+from connections.operations.backup import database_file
+
+# Room for the responses and events of deletions in progress; said in docs/OPERATIONS.md.
+MIN_FREE_BYTES = 16 * 1024 * 1024
+# Milliseconds. Waiting longer would hold up who asks, and a writer at work proves enough.
+_BUSY_TIMEOUT = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteProblem:
+    """What keeps the database from being written; `detail` is for who operates it."""
+
+    summary: str
+    detail: str
+    hint: str
+
+
+def find_write_problem() -> WriteProblem | None:
+    """Write to the database, leave nothing behind, and look at the free space."""
+    try:
+        write_nothing()
+    except DatabaseError as error:
+        return WriteProblem(
+            summary="the database can't be written",
+            detail=f"It can't be written: {error}".strip(),
+            hint="Free space, or make the database and its directory writable.",
+        )
+    return _find_lack_of_space()
+
+
+def write_nothing() -> None:
+    """Write to the database without changing it. Raises the DatabaseError that it gives."""
+    if connection.vendor == "sqlite":
+        _write_to_sqlite()
+    else:
+        _write_to_postgresql()
+
+
+def _write_to_sqlite() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout")
+        [patience] = cursor.fetchone()
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT}")
+        try:
+            with transaction.atomic():
+                cursor.execute("PRAGMA user_version")
+                [version] = cursor.fetchone()
+                cursor.execute(f"PRAGMA user_version = {version:d}")
+        except DatabaseError as error:
+            if not is_busy(error):
+                raise
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {patience:d}")
+
+
+def _write_to_postgresql() -> None:
+    table = connection.ops.quote_name(str(settings.CACHES["default"]["LOCATION"]))
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} (cache_key, value, expires) VALUES (%s, '', now())",  # noqa: S608 - the name is from settings
+            [f"write-probe-{uuid.uuid4()}"],
+        )
+        transaction.set_rollback(True)
+
+
+def _find_lack_of_space() -> WriteProblem | None:
+    for directory in _directories():
+        free = shutil.disk_usage(directory).free
+        if free < MIN_FREE_BYTES:
+            mib = MIN_FREE_BYTES // (1024 * 1024)
+            return WriteProblem(
+                summary=f"less than {mib} MiB are free for the data",
+                detail=f"{directory} has {free // 1024} KiB free; at least {mib} MiB are needed.",
+                hint="Free space on that disk, or make it larger.",
+            )
+    return None
+
+
+def _directories() -> list[Path]:
+    """Where this machine keeps the database's file, and responses that it didn't take."""
+    directories = [Path(settings.DATA_DIR)]
+    if connection.vendor == "sqlite":
+        directories.append(database_file().parent)
+    return [directory for directory in dict.fromkeys(directories) if directory.is_dir()]

@@ -1,0 +1,123 @@
+"""Requests to the identity provider: one deadline for all that one sign-in makes, two at a time.
+
+They go by the transport of the Datadog client: it enforces the deadline while connecting and
+while head and body arrive, bounds the body, follows no redirect and reads no proxy or .netrc from
+the environment.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import BoundedSemaphore
+from typing import Any
+from urllib.parse import urlencode
+
+from connections.core.secret import Secret
+from connections.datadog.payloads import PayloadError, parse_json
+from connections.net.http import Call, Reply, send
+from connections.net.lanes import Route
+from connections.people.oidc.addresses import origin_of
+from connections.people.oidc.errors import ProviderError, Reason
+
+DEADLINE_SECONDS = 30.0
+CONNECT_SECONDS = 5.0
+MAX_BODY = 512 * 1024
+USER_AGENT = "OrgAdmin-SignIn/1"
+# Each waiting sign-in holds one of its process's threads, and these are what must not run out.
+# Other processes have threads of their own, so a limit for each process is enough.
+MAX_WAITING = 2
+_slots = BoundedSemaphore(MAX_WAITING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """Where people sign in, and who we are there. `ca_bundle`: a path, or "" for the built in."""
+
+    issuer: str
+    client_id: str
+    client_secret: Secret
+    ca_bundle: str = ""
+    deadline_seconds: float = DEADLINE_SECONDS
+
+
+class ProviderExchange:
+    """The requests of one sign-in. Made by `open_exchange`, from which its deadline runs."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.provider = provider
+        self._deadline = time.monotonic() + provider.deadline_seconds
+
+    def get(self, url: str) -> dict[str, Any]:
+        """The JSON object at the address. Raises ProviderError."""
+        return self._ask("GET", url, keys={}, headers={}, body=None)
+
+    def post(
+        self, url: str, *, form: Mapping[str, str], keys: Mapping[str, Secret]
+    ) -> dict[str, Any]:
+        """The JSON object that answers a form; `keys` are headers. Raises ProviderError."""
+        return self._ask(
+            "POST",
+            url,
+            keys=keys,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            body=urlencode(form).encode(),
+        )
+
+    def _ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        keys: Mapping[str, Secret],
+        headers: Mapping[str, str],
+        body: bytes | None,
+    ) -> dict[str, Any]:
+        # Once it is used up, the transport sends nothing.
+        remaining = self._deadline - time.monotonic()
+        reply = send(
+            route=Route(
+                base_url=origin_of(url),
+                proxy_url=None,
+                ca_bundle=self.provider.ca_bundle or None,
+            ),
+            call=Call(
+                method=method,
+                url=url,
+                keys=keys,
+                headers=headers,
+                body=body,
+                user_agent=USER_AGENT,
+                deadline_seconds=remaining,
+                connect_seconds=CONNECT_SECONDS,
+                max_body=MAX_BODY,
+            ),
+        )
+        return _read(reply, url=url)
+
+
+@contextmanager
+def open_exchange(provider: Provider) -> Iterator[ProviderExchange]:
+    """Take one of the places at the provider. Raises ProviderError when all are taken."""
+    if not _slots.acquire(blocking=False):
+        raise ProviderError(Reason.BUSY, f"{MAX_WAITING} sign-ins wait for the provider already.")
+    try:
+        yield ProviderExchange(provider)
+    finally:
+        _slots.release()
+
+
+def _read(reply: Reply, *, url: str) -> dict[str, Any]:
+    # 400 is how a token endpoint says that a code is spent or not ours.
+    if reply.status == 400:
+        raise ProviderError(Reason.REFUSED, f"{url} refused (400).")
+    if reply.status != 200 or not reply.is_body_complete:
+        why = str(reply.cause or f"status {reply.status}").replace("_", " ")
+        raise ProviderError(Reason.UNREACHABLE, f"{url} gave no usable response: {why}.")
+    try:
+        document = parse_json(reply.body)
+    except PayloadError as error:
+        raise ProviderError(Reason.UNREACHABLE, f"{url}: {error}") from None
+    if not isinstance(document, dict):
+        raise ProviderError(Reason.UNREACHABLE, f"{url} gave no JSON object.")
+    return document

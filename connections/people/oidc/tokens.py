@@ -1,0 +1,147 @@
+"""ID tokens: whether one is the provider's answer to this very sign-in.
+
+OpenID Connect Core 1.0, section 3.1.3.7.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+
+from connections.people.oidc.errors import ProviderError, Reason
+
+# Signatures that only the provider can make. "none" and those with a shared key are not among them.
+ALGORITHMS = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+)
+# By how much the clocks of two machines may differ.
+LEEWAY = timedelta(seconds=60)
+MAX_SUBJECT = 255
+
+_REASONS: tuple[tuple[type[jwt.PyJWTError], Reason], ...] = (
+    (jwt.InvalidIssuerError, Reason.WRONG_ISSUER),
+    (jwt.InvalidAudienceError, Reason.WRONG_AUDIENCE),
+    (jwt.ExpiredSignatureError, Reason.EXPIRED),
+    (jwt.ImmatureSignatureError, Reason.EXPIRED),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What the token must say. `anew_since`: since when the person must have signed in, if so."""
+
+    issuer: str
+    client_id: str
+    nonce: str
+    anew_since: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who signed in, and how. `methods` are the values of `amr` and `acr` (RFC 8176)."""
+
+    issuer: str
+    subject: str
+    methods: frozenset[str]
+
+
+def is_subject(text: str) -> bool:
+    """Whether that can be a subject: up to 255 printable ASCII characters."""
+    return 0 < len(text) <= MAX_SUBJECT and text.isascii() and text.isprintable()
+
+
+def verify(id_token: str, *, keys: dict[str, Any], expected: Expected, now: datetime) -> Identity:
+    """Who the token speaks of. `keys` is the provider's JWK set. Raises ProviderError."""
+    try:
+        claims = jwt.decode(
+            id_token,
+            key=_key_of(id_token, keys),
+            algorithms=list(ALGORITHMS),
+            audience=expected.client_id,
+            issuer=expected.issuer,
+            leeway=LEEWAY,
+            options={
+                "require": ["iss", "sub", "aud", "exp", "iat"],
+                "enforce_minimum_key_length": True,
+            },
+        )
+    except jwt.PyJWTError as error:
+        reason = next((to for kind, to in _REASONS if isinstance(error, kind)), Reason.BAD_TOKEN)
+        raise ProviderError(reason, f"The ID token is refused: {type(error).__name__}.") from None
+    _check_addressee(claims, expected)
+    if expected.anew_since is not None:
+        _check_anew(claims, since=expected.anew_since, now=now)
+    return Identity(
+        issuer=expected.issuer, subject=_subject_of(claims), methods=_methods_of(claims)
+    )
+
+
+def _key_of(id_token: str, keys: dict[str, Any]) -> jwt.PyJWK:
+    key_id = jwt.get_unverified_header(id_token).get("kid")
+    published = keys.get("keys")
+    if not isinstance(published, list):
+        raise jwt.InvalidKeyError("The provider publishes no list of keys.")
+    usable = jwt.PyJWKSet([key for key in published if _may_have_signed(key)]).keys
+    fitting = [key for key in usable if key.key_id == key_id] if key_id else usable
+    if len(fitting) != 1:
+        raise jwt.InvalidKeyError("The provider publishes no such key.")
+    return fitting[0]
+
+
+def _may_have_signed(key: object) -> bool:
+    """Whether it is a public key for signatures that we accept.
+
+    PyJWT sees no others: some that are malformed or symmetric make it raise errors of other kinds.
+    """
+    return (
+        isinstance(key, dict)
+        and key.get("kty") in ("RSA", "EC", "OKP")
+        and key.get("alg") in (None, *ALGORITHMS)
+        and key.get("use") != "enc"
+    )
+
+
+def _check_addressee(claims: dict[str, Any], expected: Expected) -> None:
+    nonce = claims.get("nonce")
+    if not isinstance(nonce, str) or not nonce.isascii():
+        nonce = ""
+    if not secrets.compare_digest(nonce, expected.nonce):
+        raise ProviderError(Reason.WRONG_NONCE, "The ID token answers another sign-in.")
+    audience = claims["aud"]
+    is_for_several = isinstance(audience, list) and len(audience) > 1
+    if (is_for_several or "azp" in claims) and claims.get("azp") != expected.client_id:
+        raise ProviderError(Reason.WRONG_AUDIENCE, "The ID token was given to another client.")
+
+
+def _check_anew(claims: dict[str, Any], *, since: datetime, now: datetime) -> None:
+    at = claims.get("auth_time")
+    if not isinstance(at, int) or isinstance(at, bool) or not 0 <= at < 2**40:
+        raise ProviderError(Reason.NOT_ANEW, "The ID token does not say when.")
+    signed_in_at = datetime.fromtimestamp(at, UTC)
+    # auth_time is in whole seconds.
+    if not since - LEEWAY <= signed_in_at <= now + LEEWAY:
+        raise ProviderError(Reason.NOT_ANEW, "The person did not sign in anew.")
+
+
+def _subject_of(claims: dict[str, Any]) -> str:
+    subject = claims["sub"]
+    if not isinstance(subject, str) or not is_subject(subject):
+        raise ProviderError(Reason.BAD_TOKEN, "The ID token names no usable subject.")
+    return subject
+
+
+def _methods_of(claims: dict[str, Any]) -> frozenset[str]:
+    methods = claims.get("amr")
+    said = [*methods] if isinstance(methods, list) else []
+    return frozenset(one for one in [*said, claims.get("acr")] if isinstance(one, str))

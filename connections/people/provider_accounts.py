@@ -1,0 +1,90 @@
+"""Accounts at the provider: whose each one is. Issuer and subject say so, and nothing else does."""
+
+from django.db import IntegrityError
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit import personal_data
+from connections.audit.events import Code
+from connections.core import clock
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.models import Person, ProviderAccount
+from connections.people import rules
+from connections.people.oidc.tokens import is_subject
+
+
+def person_of(*, issuer: str, subject: str) -> Person | None:
+    """Whose account that is, also when they are disabled; None when nobody's."""
+    account = (
+        ProviderAccount.objects.filter(issuer=issuer, subject=subject)
+        .select_related("person")
+        .first()
+    )
+    return account.person if account else None
+
+
+def account_of(*, person: Person, issuer: str) -> ProviderAccount | None:
+    """The person's account at this issuer."""
+    return ProviderAccount.objects.filter(person=person, issuer=issuer).first()
+
+
+@audit.act()
+def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) -> ProviderAccount:
+    """Let whoever signs in at `issuer` as `subject` in as this person.
+
+    A person connects their own, an administrator anybody's. Raises PermissionDenied,
+    InvalidInputError for a subject that is none, and ConflictError when the account is somebody
+    else's or the person has another one there.
+    """
+    is_own = actor.person is not None and actor.person.pk == person.pk
+    permissions.require(is_own or permissions.can_administer(actor), "connect accounts of others")
+    if not is_subject(subject):
+        raise InvalidInputError(
+            {"subject": "That is no subject: 1 to 255 ASCII characters, to the letter."}
+        )
+    person = rules.locked(person)
+    account = ProviderAccount(person=person, issuer=issuer, subject=subject, created_at=clock.now())
+    try:
+        with audit.act():
+            account.save(force_insert=True)
+    except IntegrityError:
+        raise ConflictError(
+            "That account is connected to somebody, or this person has one there already. "
+            "Disconnect it first."
+        ) from None
+    audit.record(
+        code=Code.PROVIDER_ACCOUNT_CONNECTED,
+        actor=actor,
+        subject=person,
+        sentence=f"The account {personal_data.address(subject, of=person)} at {issuer} "
+        f"was connected to {personal_data.name(person)}.",
+        details={"issuer": issuer},
+    )
+    return account
+
+
+@audit.act()
+def disconnect_account(*, actor: Actor, person: Person, issuer: str) -> bool:
+    """Let nobody in as this person by signing in at `issuer`, and end their sessions.
+
+    Whether there was such an account. Raises PermissionDenied: only administrators do this, so
+    that nobody shuts themselves out.
+    """
+    permissions.require(permissions.can_administer(actor), "disconnect accounts")
+    person = rules.locked(person)
+    account = account_of(person=person, issuer=issuer)
+    if account is None:
+        return False
+    account.delete()
+    person.session_epoch += 1
+    person.save(update_fields=["session_epoch"])
+    audit.record(
+        code=Code.PROVIDER_ACCOUNT_DISCONNECTED,
+        actor=actor,
+        subject=person,
+        sentence=f"The account {personal_data.address(account.subject, of=person)} at {issuer} was "
+        f"disconnected from {personal_data.name(person)}, who was signed out everywhere.",
+        details={"issuer": issuer},
+    )
+    return True

@@ -1,0 +1,120 @@
+"""Sessions that people have open: where from, since when, and ending them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth import HASH_SESSION_KEY
+from django.utils.crypto import constant_time_compare
+
+from connections import audit
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit import personal_data
+from connections.audit.events import Code
+from connections.core import clock
+from connections.models import Person, PersonSession
+
+# Where a session says how it began.
+BEGINNING = "signed_in"
+_MAX_AGENT = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenSession:
+    """One session in which a person is signed in.
+
+    `at`, `address` and `agent` (the browser's own words) are unknown for one that was not begun
+    by signing in here.
+    """
+
+    public_id: str
+    at: datetime | None
+    address: str
+    agent: str
+
+
+def beginning(*, address: str, agent: str) -> dict[str, str]:
+    """What a new session keeps under BEGINNING: from where and by which browser it was begun."""
+    return {"at": clock.now().isoformat(), "address": address, "agent": agent[:_MAX_AGENT]}
+
+
+def sessions_of(*, person: Person) -> list[OpenSession]:
+    """The sessions in which the person is signed in now, newest first."""
+    found = [_opened(row, data) for row, data in _rows_of(person)]
+    return sorted(found, key=lambda one: one.at.isoformat() if one.at else "", reverse=True)
+
+
+@audit.act()
+def end_session(*, actor: Actor, person: Person, public_id: str) -> bool:
+    """End one session of the person; whether there was such a one.
+
+    A person ends their own, an administrator anybody's. Raises PermissionDenied.
+    """
+    _require(actor, person)
+    hashes = [row.pk for row, _ in _rows_of(person) if row.public_id == public_id]
+    return _end(hashes, actor=actor, person=person) > 0
+
+
+@audit.act()
+def end_sessions(*, actor: Actor, person: Person, but: str = "") -> int:
+    """End every session of the person but the one with this public id; gives how many.
+
+    A person ends their own, an administrator anybody's. Raises PermissionDenied.
+    """
+    _require(actor, person)
+    hashes = [row.pk for row, _ in _rows_of(person) if row.public_id != but]
+    return _end(hashes, actor=actor, person=person)
+
+
+def forget_ended() -> None:
+    """Delete what is left of sessions that ran out, or that a new password, a role lost or being
+    disabled ended: where somebody was signed in is not kept for longer.
+    """
+    PersonSession.objects.filter(expire_date__lt=clock.now()).delete()
+    named = PersonSession.objects.exclude(person_id=None).order_by().values_list("person_id")
+    for person in Person.objects.filter(pk__in=named):
+        open_now = [row.pk for row, _ in _rows_of(person)]
+        PersonSession.objects.filter(person_id=person.pk).exclude(pk__in=open_now).delete()
+
+
+def _require(actor: Actor, person: Person) -> None:
+    is_own = actor.person is not None and actor.person.pk == person.pk
+    permissions.require(is_own or permissions.can_administer(actor), "end sessions of others")
+
+
+def _end(hashes: list[str], *, actor: Actor, person: Person) -> int:
+    count: int = PersonSession.objects.filter(pk__in=hashes).delete()[0]
+    if count:
+        what = "A session" if count == 1 else f"{count} sessions"
+        audit.record(
+            code=Code.SESSION_ENDED,
+            actor=actor,
+            subject=person,
+            sentence=f"{what} of {personal_data.name(person)} {'was' if count == 1 else 'were'} "
+            f"ended by {personal_data.name(actor)}.",
+            details={"count": count},
+        )
+    return count
+
+
+def _rows_of(person: Person) -> list[tuple[PersonSession, dict[str, Any]]]:
+    rows = PersonSession.objects.filter(person_id=person.pk, expire_date__gt=clock.now())
+    # A password chosen since, a role lost or being disabled ended a session whose row is left.
+    now = person.get_session_auth_hash()
+    opened = [(row, row.get_decoded()) for row in rows]
+    return [
+        (row, data)
+        for row, data in opened
+        if constant_time_compare(data.get(HASH_SESSION_KEY, ""), now)
+    ]
+
+
+def _opened(row: PersonSession, data: dict[str, Any]) -> OpenSession:
+    began = data.get(BEGINNING) or {}
+    return OpenSession(
+        public_id=row.public_id,
+        at=datetime.fromisoformat(began["at"]) if "at" in began else None,
+        address=began.get("address", ""),
+        agent=began.get("agent", ""),
+    )

@@ -1,1 +1,0 @@
-"""Evidence bundles: what an auditor takes away and checks without us."""

@@ -1,1 +1,0 @@
-"""Finding past deletions, and telling how many there were."""

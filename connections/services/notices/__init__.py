@@ -1,1 +1,0 @@
-"""Telling people and systems outside of what happened."""

@@ -1,1 +1,0 @@
-"""Keeping the service itself well: what is due, backups, keys, and what is wrong."""

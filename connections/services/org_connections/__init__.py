@@ -1,1 +1,0 @@
-"""What Datadog says there is, what was seen of it over time, and what is protected."""

@@ -1,1 +1,0 @@
-"""People, their roles, how they sign in, and what they have open."""

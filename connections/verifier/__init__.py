@@ -1,0 +1,1 @@
+"""The reference verifier of evidence bundles: one file, standard library only."""

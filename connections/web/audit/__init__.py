@@ -1,0 +1,1 @@
+"""Pages about the audit log and its evidence."""

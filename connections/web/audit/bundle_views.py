@@ -1,0 +1,83 @@
+"""Making an evidence bundle in the browser: a form whose answer is the file."""
+
+import tempfile
+
+from django.contrib import messages
+from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+
+from connections.access import permissions
+from connections.audit.signing_key import SigningKeyError
+from connections.core import clock
+from connections.core.errors import InvalidInputError
+from connections.deletions import history
+from connections.evidence.bundles import Bundle, make_bundle
+from connections.evidence.files import BundleError
+from connections.web.audit.bundle_forms import BundleForm, initial_of
+from connections.web.deletions.history_form import HistoryForm
+from connections.web.rate_limits import limited
+from connections.web.support import actor_of
+from connections.wording import counted
+
+
+def bundle_new(request: HttpRequest) -> HttpResponseBase:
+    """Choose deletions and take them away with their proofs."""
+    actor = actor_of(request)
+    permissions.require(permissions.can_audit(actor), "make an evidence bundle")
+    if request.method == "POST":
+        return _make(request)
+    credentials = history.credentials_to_choose(actor=actor)
+    asked = HistoryForm(request.GET, credentials=credentials)
+    initial = initial_of(asked, today=clock.now().date())
+    return _show(request, BundleForm(credentials=credentials, initial=initial))
+
+
+@limited("evidence", per_minute=10)
+def _make(request: HttpRequest) -> HttpResponseBase:
+    actor = actor_of(request)
+    form = BundleForm(request.POST, credentials=history.credentials_to_choose(actor=actor))
+    if not form.is_valid():
+        return _show(request, form, status=422)
+    kept = form.cleaned_data["checkpoint"]
+    # Whole before the first byte leaves: what fails is a page, never half a file.
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
+    try:
+        bundle = make_bundle(
+            actor=actor,
+            only=form.history_filter(now=clock.now()),
+            asked_for=form.asked_for(),
+            output=file,
+            seed=form.cleaned_data["seed"],
+            notes=[("The checkpoint", kept)] if kept else [],
+        )
+    except BaseException as error:
+        file.close()
+        if isinstance(error, InvalidInputError):
+            form.add_service_errors(error)
+            return _show(request, form, status=422)
+        if isinstance(error, BundleError | SigningKeyError):
+            form.add_error(None, str(error))
+            return _show(request, form, status=409)
+        raise
+    _tell(request, bundle)
+    file.seek(0)
+    name = f"evidence-{bundle.until:%Y%m%dT%H%M%SZ}-cp{bundle.checkpoint_size}.zip"
+    return FileResponse(file, as_attachment=True, filename=name, content_type="application/zip")
+
+
+def _tell(request: HttpRequest, bundle: Bundle) -> None:
+    """Say on the next page what was made: the answer itself is the file."""
+    counts = f"{counted(bundle.deletions, 'deletion')}, SHA-256 {bundle.sha256}"
+    if bundle.differing:
+        messages.error(
+            request,
+            f"The bundle that was made ({counts}) does not verify: {bundle.differing} of its "
+            f"deletions do not say what their events say. {bundle.differences[0]}",
+        )
+    else:
+        messages.success(request, f"An evidence bundle was made: {counts}.")
+
+
+def _show(request: HttpRequest, form: BundleForm, *, status: int = 200) -> HttpResponse:
+    return render(request, "connections/bundle_new.html", {"form": form}, status=status)

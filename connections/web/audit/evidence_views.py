@@ -1,0 +1,72 @@
+"""Evidence, for auditors: the newest checkpoint, the keys, and what verifying found."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import BadRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from connections.audit import evidence, verifications
+from connections.audit.verification import CannotCheckError
+from connections.core.ages import age_words
+from connections.web.rate_limits import limited
+from connections.web.support import SeeOther, actor_of
+from connections.wording import counted, record_badge, record_words
+
+
+def evidence_detail(request: HttpRequest) -> HttpResponse:
+    """What an auditor compares or takes away."""
+    below = _below(request.GET.get("below", ""))
+    page = evidence.evidence(actor=actor_of(request), below=below)
+    last = page.verification
+    url = reverse("evidence-detail")
+    context: dict[str, Any] = {
+        "page": page,
+        "badge": record_badge(last, now=page.at),
+        "found": record_words(last),
+        "age": age_words(last.checked_at, now=page.at) if last else "",
+        "newest_url": f"{url}#checkpoints" if below is not None else "",
+        "older_url": f"{url}?below={page.older}#checkpoints" if page.older else "",
+    }
+    return render(request, "connections/evidence_detail.html", context)
+
+
+def _below(text: str) -> int | None:
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise BadRequest("This is not a place in the list of checkpoints.")
+    return int(text)
+
+
+@limited("evidence", per_minute=10)
+def evidence_verify(request: HttpRequest) -> HttpResponse:
+    """Verify the record now, or have the worker do it."""
+    try:
+        done = verifications.verify_now(actor=actor_of(request))
+    except CannotCheckError as error:
+        messages.error(request, f"It could not be verified. {error}")
+        return SeeOther(reverse("evidence-detail"))
+    if done is None:
+        messages.info(request, "The worker verifies it now; the result will stand here.")
+    elif done.fault:
+        messages.error(request, f"The record is broken. {done.message}")
+    else:
+        verified = counted(done.size, "event")
+        messages.success(request, f"The record is whole: {verified} verified.")
+    return SeeOther(reverse("evidence-detail"))
+
+
+def checkpoint_download(request: HttpRequest, pk: int) -> HttpResponse:
+    """One checkpoint as a text file, byte for byte as it was signed."""
+    checkpoint = evidence.checkpoint_of(actor=actor_of(request), pk=pk)
+    if checkpoint is None:
+        raise Http404("There is no such checkpoint.")
+    name = f"checkpoint-{checkpoint.size}.txt"
+    return HttpResponse(
+        checkpoint.note,
+        content_type="text/plain; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )

@@ -1,0 +1,144 @@
+"""The record of acts, for auditors: a list with filters in the address, one event, an export."""
+
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlencode
+
+from django.core.exceptions import BadRequest
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.urls import NoReverseMatch, reverse
+
+from connections import wording
+from connections.audit import trail
+from connections.audit.trail import EventPage
+from connections.core import clock
+from connections.core.errors import InvalidInputError
+from connections.core.tabular import CONTENT_TYPES
+from connections.models import AuditEvent
+from connections.web.audit.forms import EventForm
+from connections.web.charts import Series, day_chart
+from connections.web.downloads import download
+from connections.web.rate_limits import limited
+from connections.web.support import actor_of
+
+_PAGES = {
+    "deletion": "deletion-detail",
+    "credential": "credential-detail",
+    "person": "person-detail",
+    "org_connection": "org-connection-detail",
+}
+
+_SERIES = (
+    Series(key="deletion", label="Deletions", tone="accent"),
+    Series(key="person", label="People", tone="info"),
+    Series(key="credential", label="Credentials", tone="ok"),
+    Series(key="other", label="Others", tone="muted"),
+)
+# The form's fields that the service may refuse, and what it calls them.
+_LOOKED_FOR_BY = {"q": "text", "actor": "actor"}
+
+
+def audit_list(request: HttpRequest) -> HttpResponse:
+    """Every act that was recorded, newest first."""
+    form = EventForm(request.GET)
+    form.full_clean()
+    if "below" in form.errors:
+        raise BadRequest("This is not a place in the record.")
+    below: int | None = form.cleaned_data["below"]
+    page = _page(request, form=form, below=below)
+    values = form.values()
+    context: dict[str, Any] = {
+        "form": form,
+        "rows": [
+            (event, wording.brief_sentence(event), _subject_url(event)) for event in page.events
+        ],
+        "count": page.count,
+        "exact_to": trail.EXACT_TO,
+        "chart": day_chart(page.days, what="Acts", series=_SERIES),
+        "values": values,
+        "codes": _code_options(values.get("code", "")),
+        "clear_url": reverse("audit-list") if values else "",
+        "export_query": urlencode(values),
+        "is_first_page": below is None,
+        "newest_url": _address(values) if below is not None else "",
+        "older_url": _address({**values, "below": str(page.older)}) if page.older else "",
+    }
+    return render(request, "connections/audit_list.html", context)
+
+
+def _page(request: HttpRequest, *, form: EventForm, below: int | None) -> EventPage:
+    """The page; a filter that nothing can be looked for by is named and left out."""
+    actor, only = actor_of(request), form.event_filter()
+    while True:
+        try:
+            return trail.event_page(actor=actor, only=only, below=below)
+        except InvalidInputError as error:
+            for name, message in error.fields.items():
+                form.add_error(name, message)
+                left_out: dict[str, Any] = {_LOOKED_FOR_BY[name]: ""}
+                only = replace(only, **left_out)
+
+
+def _address(values: dict[str, str]) -> str:
+    url = reverse("audit-list")
+    return f"{url}?{urlencode(values)}" if values else url
+
+
+def _subject_url(event: AuditEvent) -> str:
+    name = _PAGES.get(event.subject_type)
+    site = [event.details.get("site", "")] if event.subject_type == "org_connection" else []
+    try:
+        return reverse(name, args=[*site, event.subject_id]) if name else ""
+    except NoReverseMatch:
+        return ""
+
+
+def _code_options(chosen: str) -> list[tuple[str, str]]:
+    options = trail.code_choices()
+    if chosen and chosen not in options:
+        options.append(chosen)
+    return [(code, _code_words(code)) for code in options]
+
+
+def _code_words(code: str) -> str:
+    noun, _, act = code.partition(".")
+    return f"{noun}: {act or 'all'}".replace("_", " ")
+
+
+def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
+    """One event, whatever came later, and what it can be checked by."""
+    found = trail.read_event(actor=actor_of(request), seq=seq)
+    if found is None:
+        raise Http404("The record has no event of this number.")
+    event = found.event
+    context = {
+        "found": found,
+        "event": event,
+        "subject_url": _subject_url(event),
+        "request_url": _address({"request": event.request_id}) if event.request_id else "",
+        "of_subject_url": _address({"subject": event.subject_id}) if event.subject_id else "",
+        "of_actor_url": _address({"actor": str(event.actor_id)}) if event.actor_id else "",
+    }
+    return render(request, "connections/audit_detail.html", context)
+
+
+@limited("export", per_minute=30)
+def audit_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    """Exactly the filtered events, oldest first, as a file that is written while it is read."""
+    file_format = request.GET.get("format", "ndjson")
+    form = EventForm(request.GET)
+    if file_format not in CONTENT_TYPES:
+        raise BadRequest("The format of an export is ndjson, csv or json.")
+    if not form.is_valid():
+        raise BadRequest("A filter in this address cannot be read. Set it on the audit page.")
+    try:
+        export = trail.prepare_export(
+            actor=actor_of(request),
+            only=form.event_filter(),
+            file_format=file_format,
+            asked_for=urlencode(form.values()),
+        )
+    except InvalidInputError as error:
+        raise BadRequest(str(error)) from None
+    return download(request, export=export, name=f"audit-{clock.now():%Y%m%dT%H%M%SZ}")

@@ -1,0 +1,81 @@
+"""Numbers for the chart component: bars in a few colours, and the same in tables."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from connections.core.days import Days
+from connections.deletions.kinds import Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One colour of a chart."""
+
+    key: str
+    label: str
+    tone: str
+
+
+KINDS = (
+    Series(key=Kind.DELETED, label="Deleted", tone="ok"),
+    Series(key=Kind.GONE, label="Gone or not found", tone="info"),
+    Series(key=Kind.REFUSED, label="Refused", tone="danger"),
+    Series(key=Kind.NOTHING_SENT, label="Ended early", tone="muted"),
+    Series(key=Kind.UNKNOWN, label="Unknown", tone="unknown"),
+    Series(key=Kind.OPEN, label="Still open", tone="warn"),
+)
+
+
+def chart(
+    *,
+    label: str,
+    first_column: str,
+    series: tuple[Series, ...],
+    rows: Iterable[tuple[date, str, Counter[Any]]],
+) -> dict[str, Any]:
+    """What components/chart.html shows; a row is a day, its words in a bar's title, its counts."""
+    rows = list(rows)
+    totals = {one.key: sum(counts[one.key] for _, _, counts in rows) for one in series}
+    used = [one for one in series if totals[one.key]]
+    return {
+        "label": label,
+        "first_column": first_column,
+        "max": max((counts.total() for _, _, counts in rows), default=0) or 1,
+        "bars": [_bar(words, counts, series) for _, words, counts in rows],
+        "total": sum(totals.values()),
+        "series": [(one, totals[one.key]) for one in used],
+        "rows": [(at, [counts[one.key] for one in used], counts.total()) for at, _, counts in rows],
+    }
+
+
+def _bar(words: str, counts: Counter[Any], series: tuple[Series, ...]) -> dict[str, Any]:
+    parts, start = [], 0
+    for one in series:
+        value = counts[one.key]
+        if value:
+            parts.append({"tone": one.tone, "start": start, "value": value})
+            start += value
+    return {"title": f"{words}: {start}", "parts": parts}
+
+
+def day_chart(days: Days | None, *, what: str, series: tuple[Series, ...]) -> dict[str, Any] | None:
+    """The chart of some days, which says which ones it shows; None when there is nothing in it."""
+    if days is None or not days.days:
+        return None
+    first, last = days.days[0].date, days.days[-1].date
+    period = _day(last) if first == last else f"{_day(first)} to {_day(last)}"
+    made = chart(
+        label=f"{what} a day, {period}, UTC",
+        first_column="Day",
+        series=series,
+        rows=((day.date, _day(day.date), day.counts) for day in days.days),
+    )
+    made["note"] = "Older ones pass the filter too and are not drawn." if days.has_older else ""
+    return made
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%b %Y}"

@@ -1,0 +1,112 @@
+"""What the frame around every page shows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Exists, F, OuterRef, Q
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import SimpleLazyObject
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.models import Approval, Deletion, Person, Policy, ProviderAccount, State
+from connections.people import provider_accounts
+from connections.web.people import single_sign_on
+from connections.web.reauthentication_views import question_of
+from connections.web.support import actor_of, signed_in_person
+
+THEMES = ("system", "light", "dark")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NavItem:
+    """One entry of the navigation; `count` is how much waits there for this person."""
+
+    label: str
+    url: str
+    current: bool
+    count: int | None = None
+
+
+def frame(request: HttpRequest) -> dict[str, Any]:
+    """Navigation, person and theme. Nothing asks the database until a template uses it."""
+    theme = request.COOKIES.get("theme", "")
+    return {
+        "nav": SimpleLazyObject(lambda: _nav(request)),
+        "theme": theme if theme in THEMES else "system",
+        "signed_in_person": SimpleLazyObject(lambda: signed_in_person(request)),
+        "role_names": SimpleLazyObject(lambda: _role_names(signed_in_person(request))),
+        "step_up_question": SimpleLazyObject(lambda: question_of(request)),
+        "is_demo": settings.IS_DEMO,
+        "has_mail": settings.HAS_MAIL,
+        "is_unclaimed": SimpleLazyObject(lambda: not Person.objects.exists()),
+        "provider_name": single_sign_on.provider_name() if single_sign_on.is_on() else "",
+        "provider_account": SimpleLazyObject(lambda: _provider_account(signed_in_person(request))),
+    }
+
+
+def _nav(request: HttpRequest) -> list[NavItem]:
+    if signed_in_person(request) is None:
+        return []
+    actor = actor_of(request)
+    if not permissions.can_see(actor):
+        return []
+    entries = [
+        ("Overview", "overview"),
+        ("Connections", "org-connection-list"),
+        ("Deletions", "deletion-list"),
+        ("Credentials", "credential-list"),
+    ]
+    if permissions.can_audit(actor):
+        entries += [("Audit", "audit-list"), ("Evidence", "evidence-detail")]
+    if permissions.can_administer(actor):
+        entries += [("People", "person-list"), ("Notices", "notice-list")]
+    waiting = _waiting_for(actor) if permissions.can_approve_any(actor) else 0
+    return [
+        NavItem(
+            label=label,
+            url=reverse(name),
+            current=_is_current(request, reverse(name)),
+            count=waiting or None if name == "deletion-list" else None,
+        )
+        for label, name in entries
+    ]
+
+
+def _is_current(request: HttpRequest, url: str) -> bool:
+    return request.path == url if url == reverse("overview") else request.path.startswith(url)
+
+
+def _waiting_for(actor: Actor) -> int:
+    """How many deletions wait for this person's yes or no: asked by others, not yet decided."""
+    person, beyond = actor.person, permissions.reach_of(actor).unapprovable
+    this_round = Approval.objects.filter(deletion=OuterRef("pk"), round=OuterRef("approval_round"))
+    given = this_round.filter(decision=Approval.Decision.APPROVED).order_by()
+    waiting = Deletion.objects.filter(
+        # After a sending without effect, for as long as this round lacks approvals.
+        Q(state=State.REQUESTED)
+        | Q(state=State.STILL_PRESENT, policy=Policy.ONE) & ~Exists(given)
+        | Q(state=State.STILL_PRESENT, policy=Policy.TWO) & ~Exists(given[1:2]),
+        settled_at=None,
+    )
+    waiting = waiting.exclude(policy=Policy.NONE).exclude(glass_round=F("approval_round"))
+    if beyond:
+        waiting = waiting.exclude(credential__in=beyond)
+    decided = this_round.filter(approver=person)
+    return waiting.exclude(requested_by=person).exclude(Exists(decided)).count()
+
+
+def _provider_account(person: Person | None) -> ProviderAccount | None:
+    if person is None:
+        return None
+    return provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER)
+
+
+def _role_names(person: Person | None) -> str:
+    if person is None:
+        return ""
+    if person.is_superuser:
+        return "Administrator"
+    return ", ".join(sorted(role.value for role in person.roles)) or "No role yet"

@@ -1,0 +1,95 @@
+"""Forms about credentials. Whatever is typed as a key leaves them only as a Secret."""
+
+from typing import Any
+
+from django import forms
+
+from connections.core.secret import Secret
+from connections.core.sites import all_sites
+from connections.models import KeyPair, Policy
+
+
+class KeyField(forms.Field):
+    """A key: written once, never shown again. What is wrong with it, the service says."""
+
+    def __init__(self, *, label: str) -> None:
+        attributes = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
+        widget = forms.PasswordInput(attrs=attributes, render_value=False)
+        super().__init__(label=label, widget=widget)
+
+    def to_python(self, value: Any) -> Secret:
+        """The key as it was pasted; an empty one is a Secret too."""
+        return Secret(value or "")
+
+
+def site_choices() -> list[tuple[str, str]]:
+    """An empty choice, so that nobody sends a key to a site they did not choose, then all."""
+    return [("", "Choose the site"), *((site.site, site.label) for site in all_sites())]
+
+
+class RotateForm(forms.Form):
+    """A new key pair for a credential."""
+
+    api_key = KeyField(label="API key")
+    application_key = KeyField(label="Application key")
+
+    @property
+    def keys(self) -> KeyPair:
+        """The pair that was pasted; only after `is_valid()`."""
+        return KeyPair(
+            api_key=self.cleaned_data["api_key"],
+            application_key=self.cleaned_data["application_key"],
+        )
+
+    def add_errors(self, fields: dict[str, str]) -> None:
+        """Put what a service says about each field beside that field."""
+        for name, message in fields.items():
+            self.add_error(name if name in self.fields else None, message)
+
+
+class CredentialForm(RotateForm):
+    """The key pair of one org on one site."""
+
+    name = forms.CharField(
+        required=False,
+        max_length=100,
+        help_text="Left empty, it is called as Datadog calls the org.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    site = forms.ChoiceField(
+        choices=site_choices, help_text="The keys are sent to this site and to no other."
+    )
+
+    field_order = ("name", "site", "api_key", "application_key")
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a key pasted as the name, which would be stored and shown in plain text."""
+        cleaned = super().clean() or self.cleaned_data
+        if _holds_a_key(cleaned):
+            self.data = {"site": self.data.get("site", "")}
+            self.add_error("name", "A key was pasted here. Type a name, or leave it empty.")
+        return cleaned
+
+
+def _holds_a_key(cleaned: dict[str, Any]) -> bool:
+    name: str = cleaned.get("name", "")
+    secrets = (cleaned.get("api_key"), cleaned.get("application_key"))
+    keys = (secret.reveal().strip() for secret in secrets if secret)
+    return any(len(key) >= 16 and key in name for key in keys)
+
+
+class RenameForm(forms.Form):
+    """Another name for a credential."""
+
+    name = forms.CharField(max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+
+
+class PolicyForm(forms.Form):
+    """How many other people must approve."""
+
+    policy = forms.TypedChoiceField(
+        label="A deletion with this credential needs",
+        choices=Policy.choices,
+        coerce=Policy,
+        help_text="Deletions that were asked for already keep theirs.",
+    )

@@ -1,0 +1,175 @@
+"""What the pages about credentials show, in the one place that gives it words and colours."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.urls import reverse
+from django.utils.dateparse import parse_datetime
+
+from connections.credentials.ladder import Rung, Step
+from connections.models import Credential
+from connections.wording.trouble import words_for
+
+_REFUSED = {"unauthorized", "forbidden", "key_not_valid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CredentialState:
+    """How a credential stands: a badge, and a headline for its page."""
+
+    tone: str
+    icon: str
+    word: str
+    headline: str
+
+
+def state_of(credential: Credential) -> CredentialState:
+    """The one state that matters most."""
+    cause = credential.verification_cause
+    if credential.is_retired:
+        return CredentialState(
+            tone="muted", icon="minus", word="Retired", headline="Retired. Its keys are wiped."
+        )
+    if credential.is_verified and credential.last_error:
+        return CredentialState(
+            tone="warn",
+            icon="warning",
+            word="Failing",
+            headline="Verified, but it failed when it was last used.",
+        )
+    if credential.is_verified:
+        org = credential.org_name or credential.org_id
+        return CredentialState(
+            tone="ok", icon="check", word="Verified", headline=f"Verified. It answers for {org}."
+        )
+    if cause == "another_org":
+        return CredentialState(
+            tone="danger",
+            icon="cross",
+            word="Another org",
+            headline="Not verified: the keys answer for another org.",
+        )
+    if cause in _REFUSED:
+        return CredentialState(
+            tone="danger",
+            icon="cross",
+            word="Refused",
+            headline="Not verified: Datadog refuses the keys.",
+        )
+    return CredentialState(
+        tone="warn",
+        icon="warning",
+        word="Not verified",
+        headline="Not verified." if cause else "Not verified yet.",
+    )
+
+
+_LABELS = {
+    Step.STORED: "Stored keys",
+    Step.API_KEY: "API key",
+    Step.KEY_PAIR: "Key pair",
+    Step.ORG: "Org",
+    Step.PERMISSIONS: "Role",
+    Step.LISTING: "Listing",
+}
+_WORDS_WHEN_GOOD = {
+    Step.API_KEY: "Valid",
+    Step.KEY_PAIR: "Valid",
+    Step.ORG: "Known",
+    Step.PERMISSIONS: "Granted",
+    Step.LISTING: "Works",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungShown:
+    """One rung of the ladder as a line."""
+
+    label: str
+    tone: str
+    icon: str
+    word: str
+    words: str
+    quotes: list[str]
+
+
+def rungs_of(credential: Credential) -> list[RungShown]:
+    """The stored ladder; empty before the first verification."""
+    return [_shown(rung) for rung in credential.verification]
+
+
+def rungs_shown(rungs: Iterable[Rung]) -> list[RungShown]:
+    """A ladder that was not stored."""
+    return [_shown(rung.as_data()) for rung in rungs]
+
+
+def _shown(rung: dict[str, Any]) -> RungShown:
+    step = Step(rung["rung"])
+    tone, icon, word = "muted", "minus", "Not asked"
+    if rung["ok"]:
+        tone, icon, word = "ok", "check", _WORDS_WHEN_GOOD[step]
+    elif step == Step.PERMISSIONS and rung["ok"] is False:
+        tone, icon, word = "warn", "warning", "Cannot delete"
+    elif rung["ok"] is False:
+        tone, icon, word = "danger", "cross", "Failed"
+    return RungShown(
+        label=_LABELS[step],
+        tone=tone,
+        icon=icon,
+        word=word,
+        words=rung["words"],
+        quotes=list(rung["errors"]),
+    )
+
+
+def lacks_write(credential: Credential) -> bool:
+    """Whether the role is known not to grant what a deletion needs."""
+    return any(
+        rung["rung"] == Step.PERMISSIONS and rung["ok"] is False for rung in credential.verification
+    )
+
+
+def failure_words(credential: Credential) -> str:
+    """Why it is not verified, as the ladder said; "" when it is or was never asked."""
+    if not credential.verification_cause:
+        return ""
+    failed = [rung for rung in credential.verification if rung["ok"] is False]
+    decisive = [rung for rung in failed if rung["rung"] != Step.PERMISSIONS]
+    return str(decisive[0]["words"]) if decisive else ""
+
+
+def checked_at(credential: Credential) -> datetime | None:
+    """When the ladder was climbed last, whatever came of it."""
+    return parse_datetime(credential.verification[0]["at"]) if credential.verification else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastError:
+    """What went wrong the last time the credential was used."""
+
+    at: datetime | None
+    words: str
+    quotes: list[str]
+
+
+def last_error_of(credential: Credential) -> LastError | None:
+    """None when its last use went well."""
+    error = credential.last_error
+    if not error:
+        return None
+    words = words_for(cause=error["cause"], http_status=error["http_status"])
+    return LastError(at=parse_datetime(error["at"]), words=words, quotes=list(error["errors"]))
+
+
+def connections_url(credential: Credential) -> str:
+    """The inventory, narrowed to this credential's org."""
+    query = urlencode({"site": credential.site, "org": credential.org_name or credential.org_id})
+    return f"{reverse('org-connection-list')}?{query}"
+
+
+def deletions_url(credential: Credential) -> str:
+    """The history, narrowed to this credential."""
+    return f"{reverse('deletion-list')}?{urlencode({'credential': str(credential.pk)})}"

@@ -1,0 +1,228 @@
+"""Pages about credentials: the key pair of one org on one site."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.debug import sensitive_post_parameters
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.access.approvers import approval_warnings
+from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
+from connections.credentials import access_lists, reading
+from connections.credentials import lifecycle as acts
+from connections.crypto.encryption import EncryptionError
+from connections.models import Credential, Policy
+from connections.web.credentials import page as facts
+from connections.web.credentials.access_views import access_shown
+from connections.web.credentials.forms import CredentialForm, PolicyForm, RenameForm
+from connections.web.rate_limits import limited
+from connections.web.reauthentication_views import guarded
+from connections.web.support import SeeOther, actor_of
+from connections.wording.snapshots import site_label
+
+# Pasted keys stay out of error pages and mails, also with DEBUG on: see error_reports.py.
+takes_keys = sensitive_post_parameters("api_key", "application_key")
+
+
+def find(actor: Actor, pk: UUID) -> Credential:
+    """The credential, for whoever may see it. Raises PermissionDenied and Http404."""
+    return reading.find_credential(actor=actor, pk=pk)
+
+
+def credential_list(request: HttpRequest) -> HttpResponse:
+    """Every credential, and the form itself when there is none yet."""
+    actor = actor_of(request)
+    rows = reading.list_credentials(actor=actor)
+    in_use = [row(credential) for credential in rows if not credential.is_retired]
+    context = {
+        "in_use": in_use,
+        "retired": [row(credential) for credential in rows if credential.is_retired],
+        "may_manage": permissions.can_manage_credentials(actor),
+        "form": CredentialForm() if not in_use else None,
+    }
+    return render(request, "connections/credential_list.html", context)
+
+
+def row(credential: Credential) -> dict[str, Any]:
+    """What every page about one credential shows of it."""
+    return {
+        "credential": credential,
+        "state": facts.state_of(credential),
+        "site": site_label(credential.site),
+        "why": facts.failure_words(credential),
+        "last_error": facts.last_error_of(credential),
+        "lacks_write": facts.lacks_write(credential),
+        "connections_url": facts.connections_url(credential),
+    }
+
+
+def _new_page(request: HttpRequest, form: CredentialForm | None = None) -> HttpResponse:
+    permissions.require(permissions.can_manage_credentials(actor_of(request)), "add credentials")
+    form = form or CredentialForm(request.POST or None)
+    status = 422 if form.errors else 200
+    return render(request, "connections/credential_new.html", {"form": form}, status=status)
+
+
+@takes_keys
+@guarded(comes_back=_new_page, asks_first=True)
+def credential_new(request: HttpRequest) -> HttpResponse:
+    """The form to add one; a POST stores it, verifies it and leads to its page."""
+    actor = actor_of(request)
+    permissions.require(permissions.can_manage_credentials(actor), "add credentials")
+    form = CredentialForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            credential = acts.add_credential(
+                actor=actor,
+                name=form.cleaned_data["name"],
+                site=form.cleaned_data["site"],
+                keys=form.keys,
+            )
+        except InvalidInputError as error:
+            form.add_errors(error.fields)
+        except EncryptionError as error:
+            form.add_error(None, f"Nothing was stored: {error}")
+        else:
+            return to_page(request, credential, done="is stored")
+    return _new_page(request, form)
+
+
+def to_page(request: HttpRequest, credential: Credential, *, done: str) -> HttpResponse:
+    """303 to the credential's page, which shows the ladder; a line on top says what was done."""
+    if credential.is_verified:
+        messages.success(request, f"{credential.name} {done} and verified.")
+    else:
+        messages.warning(request, f"{credential.name} {done}, but not verified. See why below.")
+    return see_other(credential)
+
+
+def see_other(credential: Credential) -> HttpResponse:
+    """303 to the credential's page."""
+    return SeeOther(reverse("credential-detail", args=[credential.pk]))
+
+
+def credential_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """One credential: the ladder, what it was used for, and the acts on it."""
+    actor = actor_of(request)
+    credential = find(actor, pk)
+    return _detail(request, credential=credential)
+
+
+def _detail(
+    request: HttpRequest,
+    *,
+    credential: Credential,
+    rename: RenameForm | None = None,
+    policy: PolicyForm | None = None,
+) -> HttpResponse:
+    actor = actor_of(request)
+    warnings = approval_warnings(credential=credential)
+    context = row(credential) | {
+        "rungs": facts.rungs_of(credential),
+        "checked_at": facts.checked_at(credential),
+        "deletions_url": facts.deletions_url(credential),
+        "deletion_count": credential.deletions.count(),
+        "connection_count": reading.connection_count(credential),
+        "newest_listing": credential.listings.first(),
+        "policy_label": Policy(credential.policy).label,
+        "access": access_shown(credential),
+        "access_warnings": access_lists.warnings_of(credential),
+        "other_warnings": [
+            (each.label, warnings[each])
+            for each in Policy
+            if warnings[each] and each != credential.policy
+        ],
+        "may_manage": permissions.can_manage_credentials(actor) and not credential.is_retired,
+        "may_administer": permissions.can_administer(actor),
+        "may_change_policy": permissions.can_administer(actor) and not credential.is_retired,
+        "rename_form": rename or RenameForm(initial={"name": credential.name}),
+        "policy_form": policy or PolicyForm(initial={"policy": credential.policy}),
+    }
+    refused = bool((rename and rename.errors) or (policy and policy.errors))
+    return render(
+        request, "connections/credential_detail.html", context, status=422 if refused else 200
+    )
+
+
+def _again(
+    may: Callable[[Actor], bool], act: str, **typed_into: type[forms.Form]
+) -> Callable[[HttpRequest, UUID], HttpResponse]:
+    """Answer an act without a proof of who it is: the page, with what was typed into the form."""
+
+    def comes_back(request: HttpRequest, pk: UUID) -> HttpResponse:
+        actor = actor_of(request)
+        credential = find(actor, pk)
+        permissions.require(may(actor), act)
+        typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
+        return _detail(request, credential=credential, **typed)
+
+    return comes_back
+
+
+@limited("verify", per_minute=20)
+@guarded(comes_back=_again(permissions.can_manage_credentials, "verify credentials"))
+def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Climb the ladder again and read the org connections of this credential."""
+    actor = actor_of(request)
+    credential = find(actor, pk)
+    try:
+        credential = acts.verify_credential(actor=actor, credential=credential)
+    except (ConflictError, EncryptionError, UnavailableError) as error:
+        messages.error(request, str(error))
+        return see_other(credential)
+    return to_page(request, credential, done="was tried")
+
+
+@guarded(
+    comes_back=_again(permissions.can_manage_credentials, "rename credentials", rename=RenameForm)
+)
+def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Give it another name."""
+    actor = actor_of(request)
+    credential = find(actor, pk)
+    permissions.require(permissions.can_manage_credentials(actor), "rename credentials")
+    form = RenameForm(request.POST)
+    if form.is_valid():
+        try:
+            acts.rename_credential(
+                actor=actor, credential=credential, name=form.cleaned_data["name"]
+            )
+        except InvalidInputError as error:
+            form.add_error("name", error.fields["name"])
+        except ConflictError as error:
+            messages.error(request, str(error))
+            return see_other(credential)
+        else:
+            messages.success(request, f"It is called {credential.name} now.")
+            return see_other(credential)
+    return _detail(request, credential=credential, rename=form)
+
+
+@guarded(
+    comes_back=_again(
+        permissions.can_administer, "change the policy of a credential", policy=PolicyForm
+    )
+)
+def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Say how many other people must approve; an administrator's act."""
+    actor = actor_of(request)
+    credential = find(actor, pk)
+    permissions.require(permissions.can_administer(actor), "change the policy of a credential")
+    form = PolicyForm(request.POST)
+    if not form.is_valid():
+        return _detail(request, credential=credential, policy=form)
+    policy: Policy = form.cleaned_data["policy"]
+    try:
+        acts.change_policy(actor=actor, credential=credential, policy=policy)
+    except ConflictError as error:
+        messages.error(request, str(error))
+        return see_other(credential)
+    messages.success(request, f"{credential.name}: {policy.label}, for what is asked from now on.")
+    return see_other(credential)

@@ -1,0 +1,94 @@
+"""What a person is shown who decides on a deletion: all of it at a glance, and what changed."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from connections import wording
+from connections.core.ages import age_words
+from connections.deletions import states, verification
+from connections.deletions.verification import Change, Found, FreshLook
+from connections.models import Deletion, State
+from connections.wording.snapshots import creator_flags, site_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What is decided on. `rows` are pairs of label and value; `tone` colours the note."""
+
+    # What deleting it does; "" when nobody could be shown what it is.
+    effect: str
+    note: str
+    tone: str
+    icon: str
+    # What of it changed; fields that the approval is not about stand there too.
+    changes: tuple[Change, ...]
+    rows: list[tuple[str, Any]]
+    may_approve: bool
+
+
+def decision_on(deletion: Deletion, *, now: datetime) -> Decision:
+    """Ask Datadog now and lay out everything; writes nothing."""
+    look = verification.look(deletion=deletion)
+    note, tone, icon = _note(deletion, look=look)
+    effect = wording.effect_words(
+        source=deletion.source_org_name,
+        sink=deletion.sink_org_name,
+        types=deletion.connection_types,
+    )
+    return Decision(
+        effect=effect if deletion.is_reviewed else "",
+        note=note,
+        tone=tone,
+        icon=icon,
+        changes=look.changes,
+        rows=_rows(deletion, now=now),
+        may_approve=look.may_be_approved,
+    )
+
+
+def _note(deletion: Deletion, *, look: FreshLook) -> tuple[str, str, str]:
+    who, read = deletion.requested_by_name, f"Read again at {wording.at_words(look.at)}"
+    ask_anew = f"It cannot be approved any more: decline it, and {who} asks anew."
+    if deletion.state == State.STILL_PRESENT:
+        ask_anew = f"It cannot be approved any more: {who} closes it and requests a new deletion."
+    match look.found:
+        case Found.SAME:
+            return f"{read}: nothing has changed since {who} asked.", "ok", "check"
+        case Found.CHANGED:
+            return f"{read}: it has changed since {who} asked. {ask_anew}", "danger", "warning"
+        case Found.ABSENT:
+            return f"{read}: Datadog no longer lists it. {ask_anew}", "danger", "warning"
+        case Found.UNREADABLE if not deletion.is_reviewed:
+            stored = f"{who} could not be shown either what it is."
+        case Found.UNREADABLE:
+            seen = wording.at_words(deletion.snapshot_at)
+            stored = f"You see what was stored at {seen}; it is read again before it is sent."
+    why = wording.cause_words(look.cause)
+    return f"It could not be read again just now. {why} {stored}", "warn", "warning"
+
+
+def _rows(deletion: Deletion, *, now: datetime) -> list[tuple[str, Any]]:
+    source, sink = deletion.source_org_name, deletion.sink_org_name
+    needed = states.approvals_needed(deletion)
+    given = [one.approver_name for one in deletion.current_approvals]
+    by = f" ({', '.join(given)})" if given else ""
+    asked = age_words(deletion.requested_at, now=now)
+    return [
+        ("Connection", f"{source or '?'} → {sink or '?'}" if deletion.is_reviewed else "not known"),
+        ("Types", ", ".join(deletion.connection_types)),
+        ("Created", _created(deletion, now=now)),
+        ("Why", deletion.reason),
+        ("Ticket", deletion.ticket),
+        ("Asked by", f"{deletion.requested_by_name}, {asked}"),
+        ("Approvals", f"{len(given)} of {needed}{by}"),
+        ("Id", f"{deletion.connection_id} on {site_name(deletion.site)}"),
+    ]
+
+
+def _created(deletion: Deletion, *, now: datetime) -> str:
+    at = deletion.connection_created_at
+    when = f"{at.day} {at:%b %Y} ({age_words(at, now=now)})" if at else ""
+    flags = ", ".join(creator_flags(deletion))
+    by = f"by {deletion.creator_name}" if deletion.creator_name else ""
+    return " ".join(part for part in (when, by, f"({flags})" if by and flags else "") if part)

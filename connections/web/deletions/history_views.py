@@ -1,0 +1,110 @@
+"""The history of deletions: the list, its filters in the address, its export."""
+
+from typing import Any
+
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.core import clock, tabular
+from connections.core.sites import all_sites
+from connections.deletions import history
+from connections.deletions.history import Cursor, HistoryFilter
+from connections.models import OPEN_STATES, Outcome
+from connections.web.charts import KINDS, day_chart
+from connections.web.deletions.history_form import CONTRADICTED, GLASS_BROKEN, PERIODS, HistoryForm
+from connections.web.downloads import download
+from connections.web.rate_limits import limited
+from connections.web.support import actor_of
+from connections.wording import badge, label_of_outcome, label_of_state
+
+
+def deletion_list(request: HttpRequest) -> HttpResponse:
+    """Every deletion ever asked for here, newest first."""
+    actor = actor_of(request)
+    form = HistoryForm(request.GET, credentials=history.credentials_to_choose(actor=actor))
+    only = form.history_filter(now=clock.now()) if form.is_valid() else None
+    page = history.history_page(
+        actor=actor, only=only or HistoryFilter(), after=_cursor_of(request)
+    )
+    is_filtered = any(value for name, value in request.GET.items() if name != "after")
+    context: dict[str, Any] = {
+        "form": form,
+        "rows": [(deletion, badge(deletion)) for deletion in page.deletions],
+        "count": page.count,
+        "exact_to": history.EXACT_TO,
+        "is_filtered": is_filtered,
+        "clear_url": reverse("deletion-list") if is_filtered else "",
+        "is_first_page": "after" not in request.GET,
+        "older_url": _address(request, after=str(page.older)) if page.older else "",
+        "newest_url": _address(request) if "after" in request.GET else "",
+        "chart": day_chart(page.days, what="Deletions", series=KINDS),
+        "export_query": _query(request),
+        "can_export": permissions.can_export(actor),
+        "can_audit": permissions.can_audit(actor),
+        "can_delete": permissions.can_delete(actor),
+        **_choices(actor),
+    }
+    return render(request, "connections/deletion_list.html", context)
+
+
+def _choices(actor: Actor) -> dict[str, list[tuple[str, str]]]:
+    statuses = [
+        *((state.value, label_of_state(state)) for state in OPEN_STATES),
+        *((outcome.value, label_of_outcome(outcome)) for outcome in Outcome),
+        (CONTRADICTED, "Gone, but still listed"),
+        (GLASS_BROKEN, "Glass broken"),
+    ]
+    return {
+        "periods": list(PERIODS.items()),
+        "statuses": statuses,
+        "people": [(str(p.pk), p.display_name) for p in history.people_who_asked()],
+        "credentials": [(str(c.pk), c.name) for c in history.credentials_to_choose(actor=actor)],
+        "sites": [(site.site, site.label) for site in all_sites()],
+    }
+
+
+def _cursor_of(request: HttpRequest) -> Cursor | None:
+    text = request.GET.get("after", "")
+    try:
+        return Cursor.parse(text) if text else None
+    except ValueError:
+        raise BadRequest("This address names no place in the history.") from None
+
+
+def _query(request: HttpRequest) -> str:
+    query = request.GET.copy()
+    query.pop("after", None)
+    return query.urlencode()
+
+
+def _address(request: HttpRequest, *, after: str = "") -> str:
+    query = request.GET.copy()
+    query.pop("after", None)
+    if after:
+        query["after"] = after
+    text = query.urlencode()
+    return f"{reverse('deletion-list')}?{text}" if text else reverse("deletion-list")
+
+
+@limited("export", per_minute=30)
+def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    """Exactly the filtered set, as a file that is written while it is read."""
+    actor = actor_of(request)
+    file_format = request.GET.get("format", "csv")
+    form = HistoryForm(request.GET, credentials=history.credentials_to_choose(actor=actor))
+    if file_format not in tabular.CONTENT_TYPES:
+        raise BadRequest("The format of an export is csv, json or ndjson.")
+    if not form.is_valid():
+        raise BadRequest("A filter in this address cannot be read. Set it on the history's page.")
+    now = clock.now()
+    export = history.prepare_export(
+        actor=actor,
+        only=form.history_filter(now=now),
+        file_format=file_format,
+        asked_for=_query(request),
+    )
+    return download(request, export=export, name=f"deletions-{now:%Y%m%dT%H%M%SZ}")

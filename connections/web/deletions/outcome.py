@@ -1,0 +1,176 @@
+"""What `#outcome` shows: the state of a deletion in words, and the next steps."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from connections import audit, wording
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.core import clock
+from connections.deletions import approvals, break_glass, closing, reviews, states
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.inventory import protections
+from connections.models import Deletion, Protection, State
+from connections.web.deletions.decision import Decision, decision_on
+from connections.web.deletions.polling import version_of, watch_seconds
+from connections.web.deletions.review import review_url
+from connections.wording import GlassWords, Step, Wording
+
+STOPPED_BY_PROTECTION = {
+    Step.CONFIRM,
+    Step.CONFIRM_WITHOUT_READING,
+    Step.APPROVE,
+    Step.BREAK_GLASS,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typed:
+    """What a person typed into one of the outcome's forms, and what is wrong with it."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    # Why the act did not happen, when it is no field's fault.
+    notice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutcomePage:
+    """The state of a deletion in words, with the steps that this person may take now."""
+
+    deletion: Deletion
+    words: Wording
+    steps: dict[str, Step]
+    confirm_text: str
+    typed: Typed
+    url: str
+    watch_seconds: int | None
+    version: str
+    again_url: str
+    connection_url: str
+    history_url: str
+    # Whether it waits for another person than the one who looks.
+    is_own: bool
+    glass: GlassWords | None
+    may_review_glass: bool
+    # Set for whoever may decide on it.
+    decision: Decision | None
+    # What keeps an open deletion from being sent, if anything does.
+    protection: Protection | None
+    # Set where the outcome stands on the review page, away from its record.
+    is_apart: bool
+
+
+def outcome_page(
+    *, deletion: Deletion, actor: Actor, typed: Typed | None = None, is_apart: bool = False
+) -> OutcomePage:
+    """What `#outcome` shows."""
+    now = clock.now()
+    awaits_approval = states.awaits_approval(deletion)
+    may_decide = awaits_approval and _may(Step.APPROVE, deletion=deletion, actor=actor, now=now)
+    decision = decision_on(deletion, now=now) if may_decide else None
+    words = wording.word(
+        deletion,
+        approvers=tuple(approvals.who_can_approve(deletion=deletion)) if awaits_approval else None,
+        may_approve=may_decide,
+        seen_by=_seen_by(deletion, actor=actor) if deletion.contradicted_at else "",
+        is_being_read=states.is_being_read(deletion, now=now),
+    )
+    protection = None if deletion.is_settled else protections.protection_against(deletion)
+    return OutcomePage(
+        deletion=deletion,
+        words=words,
+        steps={
+            step.value: step
+            for step in words.steps
+            if _may(step, deletion=deletion, actor=actor, now=now)
+            and not _is_stopped(step, decision=decision, protection=protection)
+        },
+        confirm_text=reviews.confirmation_text(deletion),
+        typed=typed or Typed(),
+        watch_seconds=watch_seconds(deletion, now=now),
+        version=version_of(deletion, now=now),
+        **_links(deletion),
+        is_own=awaits_approval and actor.person == deletion.requested_by,
+        glass=wording.glass_words(deletion),
+        may_review_glass=break_glass.awaits_review(deletion)
+        and permissions.can_review_glass(actor, deletion=deletion),
+        decision=decision,
+        protection=protection,
+        is_apart=is_apart,
+    )
+
+
+def _links(deletion: Deletion) -> dict[str, str]:
+    connection = {"connection_id": str(deletion.connection_id)}
+    return {
+        "url": reverse("deletion-detail", args=[deletion.pk]),
+        "again_url": review_url(
+            credential=deletion.credential_id,
+            connection_id=deletion.connection_id,
+            again=str(deletion.pk),
+        ),
+        "connection_url": _connection_url(deletion),
+        "history_url": f"{reverse('deletion-list')}?{urlencode(connection)}",
+    }
+
+
+def _connection_url(deletion: Deletion) -> str:
+    return reverse("org-connection-detail", args=[deletion.site, deletion.connection_id])
+
+
+def _is_stopped(step: Step, *, decision: Decision | None, protection: Protection | None) -> bool:
+    if protection and step in STOPPED_BY_PROTECTION:
+        return True
+    return step == Step.APPROVE and decision is not None and not decision.may_approve
+
+
+def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
+    """The credential that listed it after all; "" where it may be one out of reach."""
+    for event in reversed(audit.events_of(subject=deletion)):
+        if event.code == audit.Code.DELETION_CONTRADICTED:
+            name = str(event.details.get("seen_by", ""))
+            is_own = name == deletion.credential_name
+            return name if is_own or permissions.can_see_everything(actor) else ""
+    return ""
+
+
+def _may(step: Step, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
+    may_use = permissions.can_use(actor, credential_id=deletion.credential_id)
+    match step:
+        case Step.CONFIRM | Step.CONFIRM_WITHOUT_READING:
+            return may_use and deletion_lifecycle.is_confirmed_by(
+                deletion=deletion, person=actor.person
+            )
+        case Step.APPROVE | Step.DECLINE:
+            return permissions.can_approve(actor, deletion=deletion) and not deletion.is_decided_by(
+                actor.person
+            )
+        case Step.BREAK_GLASS:
+            return (
+                permissions.can_break_glass(actor, deletion=deletion)
+                and states.awaits_approval(deletion)
+                # Once in the life of a deletion.
+                and deletion.glass_broken_at is None
+            )
+        case Step.WITHDRAW:
+            # Whoever may still decide declines, and says why: no button beside Approve ends it.
+            is_to_decide = states.awaits_approval(deletion) and _may(
+                Step.DECLINE, deletion=deletion, actor=actor, now=now
+            )
+            return (
+                not is_to_decide
+                and permissions.can_withdraw(actor, deletion=deletion)
+                and closing.can_be_withdrawn(deletion)
+            )
+        case Step.CHECK if deletion.state == State.SENDING:
+            started = deletion.sending_at or now
+            return may_use and clock.elapsed_since(started, now=now) >= states.CLAIM_TIMEOUT
+        case Step.CHECK | Step.CLOSE | Step.REVIEW_AGAIN | Step.ASK_AGAIN | Step.TRY_AGAIN:
+            return may_use
+        case Step.OPEN_CREDENTIAL | Step.SEE_CONNECTION | Step.SEE_HISTORY:
+            return permissions.can_see(actor)

@@ -1,0 +1,224 @@
+"""The record of one deletion: facts, people, timeline, attempts, and a summary to copy."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from connections import audit, wording
+from connections.core import clock
+from connections.deletions import states
+from connections.deletions.tickets import ticket_url
+from connections.models import (
+    GONE_OUTCOMES,
+    Approval,
+    Attempt,
+    AuditEvent,
+    Deletion,
+    Policy,
+    State,
+)
+from connections.wording.snapshots import creator_flags, site_label, site_name
+
+SHOWN_BODY = 8 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineEntry:
+    """One line of the timeline component."""
+
+    title: str
+    tone: str
+    icon: str
+    at: datetime | None = None
+    by: str = ""
+    detail: str = ""
+    evidence_number: int | None = None
+    evidence_url: str = ""
+    is_next: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptPage:
+    """One sending, as far as it may be shown."""
+
+    attempt: Attempt
+    # Unique among the ids of the page.
+    key: str
+    headline: str
+    headers: str
+    body: str
+    is_body_shortened: bool
+
+
+def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, Any]:
+    """The record beside the outcome: facts, timeline, attempts, a summary to copy.
+
+    `links_to_evidence`: whether the person may open the events themselves.
+    """
+    events = audit.events_of(subject=deletion)
+    attempts = [_attempt_page(attempt) for attempt in deletion.attempts.all()]
+    people = _people(deletion)
+    is_being_read = not deletion.is_settled and states.is_being_read(deletion, now=clock.now())
+    return {
+        "timeline": [
+            *(
+                _entry(event, links_to_evidence=links_to_evidence)
+                for event in events
+                # Who looked for it in vain is for auditors, and could fill the page.
+                if event.code != audit.Code.ACCESS_REFUSED
+            ),
+            *_next_entries(deletion, is_being_read=is_being_read),
+        ],
+        "audit_url": f"{reverse('audit-list')}?{urlencode({'deletion': str(deletion.pk)})}"
+        if links_to_evidence
+        else "",
+        "attempts": attempts,
+        "facts": _facts(deletion),
+        "people": people,
+        "types": ", ".join(deletion.connection_types),
+        **_sentences(deletion),
+        "site_name": site_name(deletion.site),
+        "ticket_url": ticket_url(deletion.ticket),
+        "summary": _summary(
+            deletion, attempts=attempts, people=people, is_being_read=is_being_read
+        ),
+    }
+
+
+def _sentences(deletion: Deletion) -> dict[str, str]:
+    """What it is, and, while somebody still decides on it, what deleting it would do."""
+    if not deletion.is_reviewed:
+        return {"sentence": "", "effect": ""}
+    source, sink = deletion.source_org_name, deletion.sink_org_name
+    types = deletion.connection_types
+    is_gone = deletion.outcome in GONE_OUTCOMES and not deletion.contradicted_at
+    is_undecided = deletion.state in {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
+    return {
+        "sentence": wording.sentence_words(source=source, sink=sink, types=types, is_past=is_gone),
+        "effect": wording.effect_words(source=source, sink=sink, types=types)
+        if is_undecided
+        else "",
+    }
+
+
+def _entry(event: AuditEvent, *, links_to_evidence: bool) -> TimelineEntry:
+    words = wording.event_words(event)
+    return TimelineEntry(
+        title=words.title,
+        tone=words.tone,
+        icon=words.icon,
+        at=event.at,
+        by=event.actor_name,
+        detail=words.detail,
+        evidence_number=event.seq,
+        evidence_url=reverse("audit-detail", args=[event.seq]) if links_to_evidence else "",
+    )
+
+
+def _next_entries(deletion: Deletion, *, is_being_read: bool) -> list[TimelineEntry]:
+    words = wording.next_words(deletion, is_being_read=is_being_read)
+    if words is None:
+        return []
+    # What a person must do has an end; what happens by itself has a time.
+    is_awaited = not is_being_read and deletion.state in {State.REQUESTED, State.APPROVED}
+    detail = f"Not later than {wording.at_words(deletion.expires_at)}." if is_awaited else ""
+    is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
+    return [
+        TimelineEntry(
+            title=words.title,
+            tone=words.tone,
+            icon=words.icon,
+            at=deletion.due_at if is_timed else None,
+            detail=detail,
+            is_next=True,
+        )
+    ]
+
+
+def _attempt_page(attempt: Attempt) -> AttemptPage:
+    body = bytes(attempt.body).decode("utf-8", errors="replace")
+    if attempt.http_status is not None:
+        headline = f"{attempt.http_status} in {attempt.duration_ms} ms"
+    elif attempt.answered_at:
+        headline = wording.cause_words(attempt.cause)
+    else:
+        headline = "No answer recorded"
+    return AttemptPage(
+        attempt=attempt,
+        key=str(attempt.number),
+        headline=headline,
+        headers="\n".join(f"{name}: {value}" for name, value in attempt.headers.items()),
+        body=body[:SHOWN_BODY],
+        is_body_shortened=len(body) > SHOWN_BODY or attempt.body_is_complete is False,
+    )
+
+
+def _facts(deletion: Deletion) -> list[tuple[str, Any]]:
+    flags = ", ".join(creator_flags(deletion))
+    creator = f"{deletion.creator_name} ({flags})" if flags else deletion.creator_name
+    sent_with = f"{deletion.credential_name} (fingerprint {deletion.credential_fingerprint})"
+    seen_at = wording.at_words(deletion.snapshot_at) if deletion.snapshot_at else ""
+    created = deletion.connection_created_at
+    return [
+        ("Connection id", deletion.connection_id),
+        ("Site", site_label(deletion.site)),
+        ("Source org id", deletion.source_org_id),
+        ("Destination org id", deletion.sink_org_id),
+        ("Created", wording.at_words(created) if created else ""),
+        ("Created by", creator),
+        ("Credential", sent_with),
+        ("As read at", seen_at or "Not reviewed: the credential could not list it"),
+        ("Deletion id", deletion.pk),
+    ]
+
+
+def _people(deletion: Deletion) -> list[tuple[str, str]]:
+    asked = f"{deletion.requested_by_name}, {wording.at_words(deletion.requested_at)}"
+    rows = [("Asked by", asked)]
+    for one in deletion.approvals.all():
+        said = "Approved by" if one.decision == Approval.Decision.APPROVED else "Declined by"
+        if one.round < deletion.approval_round:
+            said = f"{said} (round {one.round})"
+        rows.append((said, f"{one.approver_name}, {wording.at_words(one.decided_at)}"))
+    if deletion.confirmed_at:
+        confirmed = f"{deletion.confirmed_by_name}, {wording.at_words(deletion.confirmed_at)}"
+        rows.append(("Confirmed by", confirmed))
+    if deletion.glass_broken_at:
+        broken = f"{deletion.glass_broken_by_name}, {wording.at_words(deletion.glass_broken_at)}"
+        rows.append(("Glass broken by", broken))
+    if deletion.policy == Policy.NONE:
+        rows.append(("Second person", "No second person was required"))
+    return rows
+
+
+def _summary(
+    deletion: Deletion,
+    *,
+    attempts: list[AttemptPage],
+    people: list[tuple[str, str]],
+    is_being_read: bool,
+) -> str:
+    words = wording.word(deletion, is_being_read=is_being_read)
+    types = ", ".join(deletion.connection_types) or "not known"
+    names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
+    glass = wording.glass_words(deletion)
+    lines = [
+        words.headline,
+        *words.lines,
+        *((glass.headline, *glass.lines) if glass else ()),
+        *(f"Datadog says: {json.dumps(text, ensure_ascii=False)}" for text in words.quotes),
+        "",
+        f"Connection: {names} ({types})",
+        f"Id: {deletion.connection_id} on {site_label(deletion.site)}",
+        f"Credential: {deletion.credential_name}, fingerprint {deletion.credential_fingerprint}",
+        f"Reason: {deletion.reason}",
+        f"Ticket: {deletion.ticket or '–'}",
+        *(f"{label}: {value}" for label, value in people),
+        *(f"Attempt {one.attempt.number}: {one.headline}" for one in attempts),
+        f"Record: {deletion.pk}",
+    ]
+    return "\n".join(lines)

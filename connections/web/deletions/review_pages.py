@@ -1,0 +1,79 @@
+"""The pages on which a deletion is asked for, whole and as htmx's fragments."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import render
+
+from connections import wording
+from connections.access import approvers
+from connections.access.actor import Actor
+from connections.core.errors import InvalidInputError
+from connections.deletions import reviews
+from connections.deletions.reviews import Review
+from connections.deletions.rules import OUT_OF_DATE
+from connections.web.deletions.forms import DeletionForm, show_errors
+from connections.web.deletions.responses import wants_fragment
+from connections.web.deletions.review import choice_form, no_sender_page, page_of
+from connections.web.support import actor_of
+
+REVIEW = "connections/deletion_review.html"
+
+
+def choice_page(
+    request: HttpRequest, *, data: QueryDict, error: InvalidInputError | None = None
+) -> HttpResponse:
+    """The form that asks which connection, with what is wrong with it, if anything is."""
+    actor = actor_of(request)
+    if error:
+        form = choice_form(data, actor=actor)
+        show_errors(form, error)
+    else:
+        # Half an address is no mistake: show what is given and ask for the rest.
+        form = choice_form(actor=actor)
+        form.initial = data.dict()
+    context = {"form": form, "no_sender": no_sender_page(actor=actor)}
+    status = 422 if error else 200
+    response = render(request, "connections/deletion_new.html", context, status=status)
+    if wants_fragment(request):
+        # The review is no longer what is asked about: its whole page gives way.
+        response["HX-Retarget"] = response["HX-Reselect"] = "#content"
+        response["HX-Reswap"] = "outerHTML"
+    return response
+
+
+def review_page(
+    request: HttpRequest, *, review: Review, form: DeletionForm, notice: str, status: int
+) -> HttpResponse:
+    """The review: the form's part alone for htmx, all of the review where that changed."""
+    actor = actor_of(request)
+    context = {
+        "review": review,
+        **_ended(review, actor=actor),
+        "page": page_of(review, form=form),
+        "form": form,
+        "notice": notice,
+        "is_out_of_date": notice == OUT_OF_DATE,
+        "too_few": approvers.missing_approvers(
+            credential=review.credential, policy=review.policy, asker=actor.person
+        ),
+    }
+    if not wants_fragment(request):
+        return render(request, REVIEW, context, status=status)
+    if status != 409:
+        return render(request, f"{REVIEW}#ask", context, status=status)
+    response = render(request, f"{REVIEW}#review", context, status=status)
+    response["HX-Retarget"] = "#review"
+    response["HX-Reswap"] = "outerHTML"
+    return response
+
+
+def _ended(review: Review, *, actor: Actor) -> dict[str, Any]:
+    """The deletion after which it is gone, in words; nothing where it may well be there."""
+    ended = reviews.ended_by(
+        actor=actor, credential=review.credential, connection_id=review.connection_id
+    )
+    if ended is None:
+        return {}
+    asked_at = wording.at_words(ended.requested_at)
+    return {"ended": ended, "ended_at": asked_at, "ended_words": wording.word(ended)}

@@ -1,0 +1,257 @@
+"""Reviewing, asking, confirming and following one deletion."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django_htmx.http import HttpResponseStopPolling
+
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.core import clock
+from connections.core.errors import ActError, ConflictError, InvalidInputError
+from connections.deletions import closing, reconciliation, reviews
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions.reviews import ReviewChangedError
+from connections.models import Credential, Deletion
+from connections.web.deletions.forms import ConfirmationForm, DeletionForm, ReasonForm, show_errors
+from connections.web.deletions.outcome import Typed
+from connections.web.deletions.page import record_context
+from connections.web.deletions.polling import version_of, watch_seconds
+from connections.web.deletions.responses import (
+    DETAIL,
+    back_to_page,
+    do_act,
+    done,
+    find_deletion,
+    outcome,
+    refusal_of,
+    require_valid,
+    stored_deletions,
+    wants_fragment,
+)
+from connections.web.deletions.review import deletion_form, typed_before, uuid_or_none
+from connections.web.deletions.review_pages import choice_page, review_page
+from connections.web.rate_limits import limited
+from connections.web.reauthentication_views import guarded
+from connections.web.support import actor_of
+
+
+def _not_yet_asked(request: HttpRequest) -> HttpResponse:
+    """The review again with everything typed, and the question who it is."""
+    actor = actor_of(request)
+    permissions.require(permissions.can_delete(actor), "delete connections")
+    recorded = _recorded(request.POST.get("request_id", ""), actor=actor)
+    if recorded:
+        return done(request, deletion=recorded, actor=actor, is_apart=True)
+    try:
+        credential, connection_id = _chosen(request.POST.dict(), actor=actor)
+    except InvalidInputError as error:
+        return choice_page(request, data=request.POST, error=error)
+    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    form = DeletionForm(request.POST)
+    return review_page(request, review=review, form=form, notice="", status=422)
+
+
+# Without a confirmation nothing can be sent, whatever the policy is.
+@guarded(comes_back=_not_yet_asked, applies=lambda request: bool(request.POST.get("confirmation")))
+def deletion_new(request: HttpRequest) -> HttpResponse:
+    """The review of one connection, and the POST that asks to delete it."""
+    if request.method == "POST":
+        return _ask(request)
+    actor = actor_of(request)
+    permissions.require(permissions.can_delete(actor), "delete connections")
+    asked = request.GET
+    recorded = _recorded(asked.get("request_id", ""), actor=actor)
+    if recorded:
+        return HttpResponseRedirect(reverse("deletion-detail", args=[recorded.pk]))
+    if "credential" not in asked or "connection_id" not in asked:
+        return choice_page(request, data=asked)
+    try:
+        credential, connection_id = _chosen(asked, actor=actor)
+    except InvalidInputError as error:
+        return choice_page(request, data=asked, error=error)
+    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    request_id = uuid_or_none(asked.get("request_id", ""))
+    typed = typed_before(asked.get("again", ""), actor=actor) | asked.dict()
+    form = deletion_form(review, typed=typed, request_id=request_id)
+    notice = "Nothing was recorded from that form, so nothing was sent." if request_id else ""
+    return review_page(request, review=review, form=form, notice=notice, status=200)
+
+
+def _chosen(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, UUID]:
+    """The credential and the connection that were asked for.
+
+    Raises InvalidInputError, and Http404 for a credential that is not there or out of reach.
+    """
+    problems: dict[str, str] = {}
+    credential = None
+    pk = uuid_or_none(data.get("credential", ""))
+    if pk:
+        credential = visibility.find_credential(actor=actor, pk=pk)
+    if credential is None:
+        problems["credential"] = "Choose the credential that sends."
+    try:
+        connection_id = reviews.parse_connection_id(data.get("connection_id", ""))
+    except InvalidInputError as error:
+        problems |= error.fields
+    if problems or credential is None:
+        raise InvalidInputError(problems)
+    return credential, connection_id
+
+
+def _recorded(request_id: str, *, actor: Actor) -> Deletion | None:
+    """The deletion that this person's form made, if it did."""
+    wanted = uuid_or_none(request_id)
+    if wanted is None or actor.person is None:
+        return None
+    own = visibility.within(stored_deletions(), actor=actor).filter(requested_by=actor.person)
+    return own.filter(request_id=wanted).first()
+
+
+def _ask(request: HttpRequest) -> HttpResponse:
+    actor = actor_of(request)
+    permissions.require(permissions.can_delete(actor), "delete connections")
+    try:
+        credential, connection_id = _chosen(request.POST.dict(), actor=actor)
+    except InvalidInputError as error:
+        return choice_page(request, data=request.POST, error=error)
+    form = DeletionForm(request.POST)
+    try:
+        require_valid(form)
+        typed = form.cleaned_data
+        deletion = deletion_lifecycle.request_deletion(
+            actor=actor,
+            credential=credential,
+            connection_id=connection_id,
+            reason=typed["reason"],
+            ticket=typed["ticket"],
+            request_id=typed["request_id"],
+            digest=typed["digest"],
+            confirmation=typed["confirmation"],
+        )
+    except ReviewChangedError as changed:
+        form = deletion_form(
+            changed.review, typed=request.POST.dict(), request_id=form.request_id_or_none
+        )
+        return review_page(
+            request, review=changed.review, form=form, notice=str(changed), status=409
+        )
+    except ActError as error:
+        return _not_asked(
+            request, form=form, error=error, credential=credential, connection_id=connection_id
+        )
+    return done(request, deletion=deletion, actor=actor, is_apart=True)
+
+
+def _not_asked(
+    request: HttpRequest,
+    *,
+    form: DeletionForm,
+    error: ActError,
+    credential: Credential,
+    connection_id: UUID,
+) -> HttpResponse:
+    """The review with everything typed still there, or the record where one was made."""
+    actor = actor_of(request)
+    status, notice = refusal_of(error)
+    recorded = _recorded(request.POST.get("request_id", ""), actor=actor)
+    if recorded:
+        typed = Typed(notice=notice)
+        return outcome(
+            request, deletion=recorded, actor=actor, typed=typed, status=status, is_apart=True
+        )
+    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    if isinstance(error, InvalidInputError) and form.request_id_or_none:
+        if form.is_valid():
+            show_errors(form, error)
+    else:
+        # The id of this form is missing or somebody else's: the page gets one of its own.
+        keep = None if isinstance(error, ConflictError) else form.request_id_or_none
+        form = deletion_form(review, typed=request.POST.dict(), request_id=keep)
+    return review_page(request, review=review, form=form, notice=notice, status=status)
+
+
+def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """One deletion: what became of it, what may come next, and its record."""
+    actor = actor_of(request)
+    deletion = find_deletion(actor=actor, pk=pk)
+    if not wants_fragment(request):
+        return outcome(request, deletion=deletion, actor=actor)
+    if request.htmx.target == "record":  # type: ignore[attr-defined]
+        context = {"deletion": deletion} | record_context(
+            deletion=deletion, links_to_evidence=permissions.can_audit(actor)
+        )
+        return render(request, f"{DETAIL}#record", context)
+    if request.htmx.target == "watch":  # type: ignore[attr-defined]
+        return _watched(request, deletion=deletion, actor=actor)
+    return outcome(request, deletion=deletion, actor=actor)
+
+
+def _watched(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpResponse:
+    """The answer to a page that looks by itself: nothing new replaces nothing that is typed."""
+    now = clock.now()
+    version, seconds = version_of(deletion, now=now), watch_seconds(deletion, now=now)
+    if request.GET.get("seen") != version:
+        response = outcome(request, deletion=deletion, actor=actor)
+        response["HX-Retarget"] = "#outcome"
+        return response
+    if seconds is None:
+        return HttpResponseStopPolling()
+    if request.GET.get("every") == str(seconds):
+        return HttpResponse(status=204)
+    watch = {"url": request.path, "version": version, "watch_seconds": seconds}
+    return render(request, f"{DETAIL}#watch", {"outcome": watch, "deletion": deletion})
+
+
+@guarded(
+    comes_back=back_to_page(lambda actor, _: permissions.can_delete(actor), "delete connections")
+)
+def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Confirm by the typed text, and send."""
+    return do_act(
+        request,
+        pk,
+        form=ConfirmationForm(request.POST),
+        act=lambda deletion, actor, typed: deletion_lifecycle.execute_deletion(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )
+
+
+def deletion_withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Take it back before anything may have been carried out."""
+    return do_act(
+        request,
+        pk,
+        form=ReasonForm(request.POST),
+        act=lambda deletion, actor, typed: closing.withdraw_deletion(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )
+
+
+@limited("reconcile", per_minute=30)
+def deletion_reconcile(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Look at Datadog's list now: "Check with Datadog"."""
+    return do_act(
+        request,
+        pk,
+        act=lambda deletion, actor, typed: reconciliation.check_deletion(
+            deletion=deletion, actor=actor
+        ),
+    )
+
+
+def deletion_close(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """End an unknown, or one still present, without knowing."""
+    return do_act(
+        request,
+        pk,
+        form=ReasonForm(request.POST),
+        act=lambda deletion, actor, typed: closing.close_deletion(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )

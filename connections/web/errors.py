@@ -1,0 +1,141 @@
+"""What is shown when something is refused, missing or broken."""
+
+import logging
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.core.signals import got_request_exception
+from django.db import Error as DatabaseError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.template import Context
+from django.template.loader import get_template
+from django.views.decorators.csrf import requires_csrf_token
+
+from connections.access import visibility
+from connections.core.write_errors import cause_words, means_no_writes
+from connections.people import people
+from connections.web.routing import READ, access_of
+from connections.web.support import actor_of, request_id_of, signed_in_person
+
+logger = logging.getLogger(__name__)
+
+NO_ROLE = "You are signed in, but you have no role yet, so there is nothing you may see here."
+
+
+type _ErrorView = Callable[..., HttpResponse]
+
+
+def _error_page(view: _ErrorView) -> _ErrorView:
+    """Make an error handler safe to call whatever is wrong with the request.
+
+    It never reads the body, which may be what was refused. A fault of its own is answered with
+    the 500 page and logged here, where Django would log nothing or only what was refused.
+    """
+    view = requires_csrf_token(view)
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not hasattr(request, "_post"):
+            request._mark_post_parse_error()  # type: ignore[attr-defined]
+        try:
+            return view(request, *args, **kwargs)
+        except Exception:
+            logger.exception("The page for an error failed: %s", request.path)
+            got_request_exception.send(sender=None, request=request)
+            response = server_error(request)
+            # Else Django would log what was refused as the cause of this 500.
+            response._has_been_logged = True  # type: ignore[attr-defined]
+            return response
+
+    return answer
+
+
+@_error_page
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """400: the request makes no sense; what was wrong with it is only logged."""
+    del exception
+    return render(request, "400.html", {"request_id": request_id_of(request)}, status=400)
+
+
+@_error_page
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """403: which act is refused, and who can change that; on record."""
+    person = signed_in_person(request)
+    context: dict[str, Any] = {"exception": exception}
+    if person is not None:
+        _record_denial(request)
+        context["administrators"] = people.names_of_administrators()
+        if not person.roles:
+            context["exception"] = NO_ROLE
+    return render(request, "403.html", context, status=403)
+
+
+def _record_denial(request: HttpRequest) -> None:
+    match = request.resolver_match
+    try:
+        visibility.record_denial(
+            actor=actor_of(request),
+            address=match.view_name if match else "",
+            method=request.method or "",
+            path=request.path,
+        )
+    except DatabaseError:
+        # It stays refused, and a refusal is no fault of ours.
+        logger.exception("A refusal could not be recorded.")
+
+
+@_error_page
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404: nothing is at this address. The exception's text may name the database: not shown."""
+    del exception
+    return render(request, "404.html", status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500: a fault of ours; 503 where the database takes no writes.
+
+    Asks neither the database nor the session, since they may be it. Django calls this while it
+    handles the exception.
+    """
+    error = sys.exception()
+    if means_no_writes(error):
+        logger.error("Request %s: the database takes no writes: %s", request_id_of(request), error)
+        context = {"cause": cause_words(error), "might_have_sent": _might_have_sent(request)}
+        return _stand_alone_page(request, "503_no_writes.html", status=503, context=context)
+    return _stand_alone_page(request, "500.html", status=500, context={})
+
+
+def _might_have_sent(request: HttpRequest) -> bool:
+    """Whether a DELETE might have left before this request failed.
+
+    None did where the request only reads, failed before its view was found, or can be made
+    without signing in.
+    """
+    match = request.resolver_match
+    if request.method in READ or match is None:
+        return False
+    return access_of(request, match.func).needs_sign_in
+
+
+def _stand_alone_page(
+    request: HttpRequest, name: str, *, status: int, context: dict[str, Any]
+) -> HttpResponse:
+    request_id = request_id_of(request)
+    context |= {"request_id": request_id, "theme": "system", "messages": ()}
+    try:
+        body = get_template(name).template.render(Context(context))  # type: ignore[attr-defined]
+    except Exception:
+        logger.exception("The page for a fault of ours failed.")
+        body = f"Org Admin failed. Its log holds more under the request id {request_id}."
+        return HttpResponse(body, status=status, content_type="text/plain")
+    return HttpResponse(body, status=status)
+
+
+@_error_page
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403 for a form whose token is missing or old: nothing was done, and how to go on."""
+    del reason
+    return render(request, "403_csrf.html", {"request_id": request_id_of(request)}, status=403)

@@ -1,0 +1,94 @@
+"""What pages show of a connection's protection: that it holds, who may lift it, how it went."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.inventory import protections
+from connections.models import OrgConnectionKey, Protection
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectionEntry:
+    """One entry for the timeline component."""
+
+    tone: str
+    icon: str
+    title: str
+    at: datetime
+    by: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectionPage:
+    """The protection of one connection, as its page shows it."""
+
+    # The one that holds now, if one does.
+    held: Protection | None
+    # Set for who may take each step.
+    protect_url: str
+    lift_url: str
+    # Who could lift it; empty while nothing is to be lifted.
+    lifters: list[str]
+    history: list[ProtectionEntry]
+
+
+def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
+    """Everything about the protections of one connection."""
+    every = protections.protections_of(key)
+    held = next((each for each in every if not hasattr(each, "lifting")), None)
+    may_lift = held is not None and permissions.can_lift(actor, protection=held)
+    may_protect = held is None and permissions.can_protect(actor)
+    return ProtectionPage(
+        held=held,
+        protect_url=protect_url(key) if may_protect else "",
+        lift_url=lift_url(key) if may_lift else "",
+        lifters=protections.who_can_lift(held) if held else [],
+        history=[entry for each in every for entry in _entries(each)],
+    )
+
+
+def connection_url(key: OrgConnectionKey) -> str:
+    """The page of a connection."""
+    return reverse("org-connection-detail", args=[key.site, key.connection_id])
+
+
+def protect_url(key: OrgConnectionKey) -> str:
+    """The form that protects this connection."""
+    query = urlencode({"site": key.site, "connection_id": str(key.connection_id)})
+    return f"{reverse('org-connection-protect')}?{query}"
+
+
+def lift_url(key: OrgConnectionKey) -> str:
+    """The form that lifts its protection."""
+    return reverse("org-connection-lift", args=[key.site, key.connection_id])
+
+
+def _entries(protection: Protection) -> list[ProtectionEntry]:
+    entries = [
+        ProtectionEntry(
+            tone="info",
+            icon="lock",
+            title="Protected",
+            at=protection.protected_at,
+            by=str(protection.protected_by),
+            detail=f"“{protection.reason}”",
+        )
+    ]
+    if hasattr(protection, "lifting"):
+        entries.append(
+            ProtectionEntry(
+                tone="muted",
+                icon="minus",
+                title="Protection lifted",
+                at=protection.lifting.lifted_at,
+                by=str(protection.lifting.lifted_by),
+                detail=f"“{protection.lifting.reason}”",
+            )
+        )
+    return entries

@@ -1,0 +1,201 @@
+"""The life of one org connection as a timeline: made, first seen, changed, asked about, gone."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.urls import reverse
+
+from connections import wording
+from connections.inventory.lives import Alike, Return, tells_of_sight
+from connections.inventory.timeline import ConnectionSeen, Version
+from connections.models import AuditEvent, OrgConnectionSnapshot
+
+# A longer life shows its beginning and its end, and opens what is in between.
+SHOWN_FIRST = 5
+SHOWN_LAST = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class LifeEvent:
+    """One entry for the timeline component."""
+
+    tone: str
+    icon: str
+    title: str
+    at: datetime | None = None
+    by: str = ""
+    detail: str = ""
+    # Where its title leads.
+    url: str = ""
+    evidence_number: int | None = None
+    evidence_url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    """All entries, oldest first; those in between are folded away in a long one."""
+
+    first: list[LifeEvent]
+    between: list[LifeEvent]
+    last: list[LifeEvent]
+
+
+def life_of(seen: ConnectionSeen, *, links_to_evidence: bool) -> Life:
+    """Everything known to have happened to it."""
+    began = [_made(seen.versions[0].snapshot), _first_seen(seen)] if seen.versions else []
+    told = [
+        *(event for event in began if event is not None),
+        *(_changed(version) for version in seen.versions[1:]),
+        *(_back(one) for one in seen.returns),
+        *(_act(event, links_to_evidence=links_to_evidence) for event in seen.events),
+        *([_made_again(seen.successor, seen=seen)] if seen.successor else []),
+    ]
+    # What the record tells keeps its order at equal times, and what has no time comes first.
+    events = sorted(told, key=lambda each: each.at.timestamp() if each.at else 0.0)
+    if seen.sights:
+        events = _with_present(events, seen=seen)
+    if len(events) <= SHOWN_FIRST + SHOWN_LAST:
+        return Life(first=events, between=[], last=[])
+    return Life(
+        first=events[:SHOWN_FIRST],
+        between=events[SHOWN_FIRST:-SHOWN_LAST],
+        last=events[-SHOWN_LAST:],
+    )
+
+
+def _with_present(events: list[LifeEvent], *, seen: ConnectionSeen) -> list[LifeEvent]:
+    """The entries with whether it is listed now: at the end, or where it was listed last."""
+    last_seen_at = max(sight.last_seen_at for sight in seen.sights)
+    if seen.is_listed:
+        return [*events, LifeEvent(tone="ok", icon="check", title="Listed", at=last_seen_at)]
+    sights = (event for event in reversed(seen.events) if tells_of_sight(event))
+    told = next((event for event in sights if event.at > last_seen_at), None)
+    at = told.at if told else last_seen_at
+    gone = LifeEvent(
+        tone="muted",
+        icon="minus",
+        title="Listed for the last time",
+        detail="No longer listed.",
+        at=at,
+    )
+    later = (
+        number
+        for number, each in enumerate(events)
+        if each.at and (each.at > at or (told and each.evidence_number == told.seq))
+    )
+    place = next(later, len(events))
+    return [*events[:place], gone, *events[place:]]
+
+
+def _made(snapshot: OrgConnectionSnapshot) -> LifeEvent | None:
+    if snapshot.connection_created_at is None:
+        return None
+    return LifeEvent(
+        tone="muted",
+        icon="plus",
+        title="Created at Datadog",
+        at=snapshot.connection_created_at,
+        by=snapshot.creator_name,
+    )
+
+
+def _first_seen(seen: ConnectionSeen) -> LifeEvent:
+    version = seen.versions[0]
+    detail = f"Sharing {', '.join(version.snapshot.connection_types) or 'nothing'}."
+    title, url = "First seen here", ""
+    if seen.predecessor:
+        title, url = "First seen here, in the place of another one", _url(seen, seen.predecessor)
+        was_seen = wording.at_words(seen.predecessor.last_seen_at)
+        detail += f" The same two orgs had a connection that was listed last at {was_seen}."
+    return LifeEvent(
+        tone="muted",
+        icon="eye",
+        title=title,
+        at=version.first_seen_at,
+        by=version.seen_by,
+        detail=detail,
+        url=url,
+    )
+
+
+def _url(seen: ConnectionSeen, other: Alike) -> str:
+    return reverse("org-connection-detail", args=[seen.snapshot.site, other.connection_id])
+
+
+def _made_again(other: Alike, *, seen: ConnectionSeen) -> LifeEvent:
+    return LifeEvent(
+        tone="warn",
+        icon="plus",
+        title="Made again as another connection",
+        detail="The same two orgs have one with another id.",
+        at=other.began_at,
+        url=_url(seen, other),
+    )
+
+
+def _back(one: Return) -> LifeEvent:
+    return LifeEvent(
+        tone="danger",
+        icon="refresh",
+        title="Listed again under the same id",
+        detail=f"Before that it was listed last at {wording.at_words(one.last_seen_at)}.",
+        at=one.at,
+        by=one.seen_by,
+    )
+
+
+def _act(event: AuditEvent, *, links_to_evidence: bool) -> LifeEvent:
+    words = wording.event_words(event)
+    is_about_deletion = event.subject_type == "deletion"
+    return LifeEvent(
+        tone=words.tone,
+        icon=words.icon,
+        title=words.title,
+        detail=words.detail,
+        at=event.at,
+        by=event.actor_name,
+        url=reverse("deletion-detail", args=[event.subject_id]) if is_about_deletion else "",
+        evidence_number=event.seq,
+        evidence_url=reverse("audit-detail", args=[event.seq]) if links_to_evidence else "",
+    )
+
+
+_FIELD_WORDS = {
+    "source_org_id": "Source org id",
+    "source_org_name": "Source org",
+    "sink_org_id": "Destination org id",
+    "sink_org_name": "Destination org",
+    "connection_types": "Shares",
+    "connection_created_at": "Created",
+    "creator_id": "Creator's id",
+    "creator_name": "Creator",
+    "creator_is_disabled": "Creator disabled",
+    "creator_is_service_account": "Creator is a service account",
+}
+
+
+def _changed(version: Version) -> LifeEvent:
+    changes = [
+        f"{_FIELD_WORDS[name]}: {_value(version.before, name)} → {_value(version.snapshot, name)}"
+        for name in version.changed
+    ]
+    return LifeEvent(
+        tone="warn",
+        icon="refresh",
+        title="Changed",
+        at=version.first_seen_at,
+        by=version.seen_by,
+        detail="; ".join(changes),
+    )
+
+
+def _value(snapshot: OrgConnectionSnapshot | None, name: str) -> str:
+    value: Any = getattr(snapshot, name)
+    if isinstance(value, list):
+        return ", ".join(value) or "nothing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    return "not said" if value in {None, ""} else str(value)

@@ -1,0 +1,237 @@
+"""The inventory: every org connection of every org, one of them, reading again, export."""
+
+import json
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.exceptions import BadRequest
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    QueryDict,
+    StreamingHttpResponse,
+)
+from django.shortcuts import render
+from django.urls import reverse
+from django_htmx.http import HttpResponseClientRefresh
+
+from connections.access import permissions, visibility
+from connections.access.actor import Actor
+from connections.core import clock
+from connections.core.ages import age_words
+from connections.core.errors import UnavailableError
+from connections.inventory import org_connections, timeline
+from connections.inventory.export import prepare_export
+from connections.inventory.inventory import (
+    Inventory,
+    InventoryRow,
+    open_deletions_of,
+    take_inventory,
+)
+from connections.models import Listing, OrgConnectionKey
+from connections.people import people
+from connections.web.deletions.review import review_url
+from connections.web.downloads import download
+from connections.web.inventory import rows as shown
+from connections.web.inventory.forms import PROTECTED, InventoryForm
+from connections.web.inventory.protections import protection_page
+from connections.web.inventory.timeline import life_of
+from connections.web.rate_limits import limited
+from connections.web.support import SeeOther, actor_of
+from connections.wording import badge, unavailable_words
+from connections.wording.snapshots import creator_kind, site_name
+
+# More rows than anybody scrolls through; a page of so many is rendered in well under 300 ms.
+PAGE_SIZE = 500
+EXPORT_FORMATS = ("csv", "json")
+
+
+def org_connection_list(request: HttpRequest) -> HttpResponse:
+    """Every org connection that the newest stored snapshots show."""
+    actor = actor_of(request)
+    form = InventoryForm(request.GET)
+    inventory = take_inventory(actor=actor, only=form.inventory_filter())
+    # What comes after a refresh never asks for another by itself, however that one went.
+    is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
+    page, next_after = _page(inventory.rows, after=_cursor(request))
+    context = {
+        "inventory": inventory,
+        "rows": _row_views(page, actor=actor),
+        "is_fragment": is_fragment,
+        "is_first_page": "after" not in request.GET,
+        "next_url": _address(form, after=next_after) if next_after else "",
+        "first_url": _address(form),
+        **_filters(form, inventory),
+        **_freshness(inventory, actor=actor),
+        "can_export": permissions.can_export(actor),
+        "can_refresh": permissions.can_refresh(actor),
+        "can_protect": permissions.can_protect(actor),
+        "can_manage_credentials": permissions.can_manage_credentials(actor),
+        "administrators": people.names_of_administrators() if _has_no_credential(inventory) else [],
+    }
+    name = "connections/org_connection_list.html"
+    return render(request, f"{name}#inventory" if is_fragment else name, context)
+
+
+def _row_views(page: list[InventoryRow], *, actor: Actor) -> list[shown.RowView]:
+    deletions = open_deletions_of(page, actor=actor)
+    names = {site: site_name(site) for site in {row.snapshot.site for row in page}}
+    return [
+        shown.row_view(
+            row,
+            deletion=deletions.get((row.snapshot.site, row.snapshot.connection_id)),
+            actor=actor,
+            site_names=names,
+        )
+        for row in page
+    ]
+
+
+def _page(
+    rows: list[InventoryRow], *, after: tuple[str, ...] | None
+) -> tuple[list[InventoryRow], str]:
+    """The rows of one page, and the key that the next one starts after ("" at the end)."""
+    following = iter(rows) if after is None else (row for row in rows if row.order > after)
+    page = list(islice(following, PAGE_SIZE + 1))
+    if len(page) <= PAGE_SIZE:
+        return page, ""
+    page = page[:PAGE_SIZE]
+    return page, json.dumps(page[-1].order, ensure_ascii=False, separators=(",", ":"))
+
+
+def _cursor(request: HttpRequest) -> tuple[str, ...] | None:
+    text = request.GET.get("after")
+    if not text:
+        return None
+    try:
+        key = json.loads(text)
+    except (ValueError, RecursionError):
+        key = None
+    if not isinstance(key, list) or not all(isinstance(part, str) for part in key):
+        raise BadRequest("This is not a place in the inventory.")
+    return tuple(key)
+
+
+def _address(form: InventoryForm, **more: str) -> str:
+    query = QueryDict(mutable=True)
+    query.update({**form.values(), **more})
+    url = reverse("org-connection-list")
+    return f"{url}?{query.urlencode()}" if query else url
+
+
+def _filters(form: InventoryForm, inventory: Inventory) -> dict[str, Any]:
+    values = form.values()
+    count = f"{len(inventory.rows):,}"
+    return {
+        "values": values,
+        "query": form.query(),
+        "clear_url": reverse("org-connection-list") if values else "",
+        "site_options": [(site, site_name(site)) for site in inventory.sites],
+        "org_options": [(org, org) for org in inventory.orgs],
+        "protected_options": PROTECTED,
+        "type_options": [(kind, kind) for kind in inventory.connection_types],
+        "count": f"{count} of {inventory.total:,} shown" if values else f"{count} shown",
+    }
+
+
+def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
+    oldest_at = inventory.coverage.oldest_at
+    age = age_words(oldest_at, now=inventory.at) if oldest_at else ""
+    return {
+        "age": age,
+        "as_of": f"oldest part read {age}" if age else "",
+        "failed_parts": shown.failed_parts(inventory.coverage, now=inventory.at),
+        "parts": shown.parts(inventory),
+        "unverified": [each for each in inventory.coverage.never_listed if not each.org_id],
+        "has_no_credential": _has_no_credential(inventory),
+        "refreshes_by_itself": inventory.coverage.is_stale and permissions.can_refresh(actor),
+    }
+
+
+def _has_no_credential(inventory: Inventory) -> bool:
+    coverage = inventory.coverage
+    return not (coverage.listed or coverage.failed or coverage.never_listed)
+
+
+@limited("refresh", per_minute=20)
+def org_connection_refresh(request: HttpRequest) -> HttpResponse:
+    """Ask Datadog again, then back to where the person was, with the same filters.
+
+    `only_stale` leaves out what was read within the last 5 minutes: so many people opening the
+    page at once ask once.
+    """
+    by_itself = "only_stale" in request.POST
+    try:
+        listings = org_connections.refresh(actor=actor_of(request), only_stale=by_itself)
+    except UnavailableError as error:
+        why = unavailable_words(cause=error.cause, why=str(error))
+        messages.error(request, f"Nothing was read. {why}")
+    else:
+        if not by_itself:
+            _tell(request, listings)
+        if listings and "reload" in request.POST and request.htmx:  # type: ignore[attr-defined]
+            return HttpResponseClientRefresh()
+    if request.POST.get("back") == "overview":
+        return SeeOther(reverse("overview"))
+    return SeeOther(_address(InventoryForm(QueryDict(request.POST.get("filters", "")))))
+
+
+def _tell(request: HttpRequest, listings: list[Listing]) -> None:
+    complete = sum(listing.is_complete for listing in listings)
+    level = messages.SUCCESS if complete else messages.ERROR
+    if 0 < complete < len(listings):
+        level = messages.WARNING
+    messages.add_message(request, level, shown.reading_words(listings))
+
+
+@limited("export", per_minute=30)
+def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    """Exactly the filtered inventory as CSV or JSON; each row says as of when."""
+    file_format = request.GET.get("format", "csv")
+    if file_format not in EXPORT_FORMATS:
+        raise BadRequest("Export as csv or json.")
+    form = InventoryForm(request.GET)
+    export = prepare_export(
+        actor=actor_of(request),
+        only=form.inventory_filter(),
+        file_format=file_format,
+        asked_for=form.query(),
+    )
+    return download(request, export=export, name=f"org-connections-{clock.now():%Y-%m-%d}")
+
+
+def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
+    """One connection: what it is, who sees it, how it changed, what was asked of it."""
+    actor = actor_of(request)
+    if not site.isprintable():
+        raise Http404("No site is called so.")
+    key = OrgConnectionKey(site=site, connection_id=connection_id)
+    visibility.require_connection(key, actor=actor)
+    seen = timeline.connection_seen(actor=actor, site=site, connection_id=connection_id)
+    protection = protection_page(key=key, actor=actor)
+    if seen is None:
+        if not protection.history:
+            raise Http404("Nobody here ever saw this connection or asked to delete it.")
+        context = {"key": key, "site_name": site_name(site), "protection": protection}
+        return render(request, "connections/org_connection_unseen.html", context)
+    is_free = seen.open_deletion is None and protection.held is None
+    context = {
+        "protection": protection,
+        "seen": seen,
+        "snapshot": seen.snapshot,
+        "site_name": site_name(site),
+        "creator_kind": creator_kind(seen.snapshot.creator_is_service_account),
+        "life": life_of(seen, links_to_evidence=permissions.can_audit(actor)),
+        "deletions": [(deletion, badge(deletion)) for deletion in seen.deletions],
+        "ways": [
+            (sight, review_url(credential=sight.credential.pk, connection_id=connection_id))
+            for sight in seen.sights
+            if is_free
+            and sight.is_current
+            and permissions.can_use(actor, credential_id=sight.credential.pk)
+        ],
+    }
+    return render(request, "connections/org_connection_detail.html", context)

@@ -1,0 +1,321 @@
+"""Middleware of our own: health answers, headers, and the guard that keeps a GET from writing."""
+
+import logging
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django_htmx.http import HttpResponseClientRedirect
+
+from connections.access import permissions
+from connections.audit import events
+from connections.core.errors import SentError
+from connections.crypto.encryption import EncryptionError, check_key_ring_opens_everything
+from connections.models import PersonSession
+from connections.operations.write_probe import find_write_problem, write_nothing
+from connections.web.people.single_sign_on import gave_second_factor
+from connections.web.routing import access_of
+from connections.web.sent import sent_page
+from connections.web.support import sign_in_url_after_sending, signed_in_person
+
+logger = logging.getLogger(__name__)
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class HealthMiddleware:
+    """Answers /healthz and /readyz before anything that could redirect or refuse them.
+
+    /healthz says that the process answers. /readyz says that it can work: the database is
+    reachable and can be written, every migration is applied, the key ring opens what is stored.
+    Whoever asks need not be signed in, so the answer names what is wrong and the log says how.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path == "/healthz":
+            return _health_answer(request, problem="")
+        if request.path == "/readyz":
+            return _health_answer(request, problem=_what_is_not_ready())
+        return self.get_response(request)
+
+
+def _health_answer(request: HttpRequest, *, problem: str) -> HttpResponse:
+    response = HttpResponse(
+        f"{problem or 'ok'}\n", status=503 if problem else 200, content_type="text/plain"
+    )
+    if request.method not in READING_METHODS:
+        response = HttpResponse(status=405, headers={"Allow": "GET, HEAD, OPTIONS"})
+    response["Cache-Control"] = "no-store"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _what_is_not_ready() -> str:
+    try:
+        applied = set(MigrationRecorder(connection).applied_migrations())
+        if not _migrations_on_disk() <= applied:
+            return "migrations are not applied"
+        check_key_ring_opens_everything()
+        problem = find_write_problem()
+    except DatabaseError:
+        logger.warning("Not ready: the database does not answer.", exc_info=True)
+        return "the database does not answer"
+    except EncryptionError as error:
+        logger.warning("Not ready: %s", error)
+        return "the key ring cannot be used"
+    if problem:
+        logger.warning("Not ready: %s", problem.detail)
+        return problem.summary
+    return ""
+
+
+_known_on_disk: set[tuple[str, str]] = set()
+
+
+def _migrations_on_disk() -> set[tuple[str, str]]:
+    # The files cannot change while the process runs, and reading them takes longer than the
+    # rest of the answer.
+    if not _known_on_disk:
+        loader = MigrationLoader(None)
+        _known_on_disk.update(loader.disk_migrations or {})
+    return _known_on_disk
+
+
+class HeadersMiddleware:
+    """Headers for everything that is not a static file, and an id for the request.
+
+    Whatever comes this far may name orgs, people or deletions, so nothing of it is kept by a
+    cache or shown again by the back button after signing out.
+    """
+
+    HEADERS = {
+        "Cache-Control": "no-store",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": "accelerometer=(), autoplay=(), camera=(), display-capture=(), "
+        "encrypted-media=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), "
+        "midi=(), payment=(), usb=(), xr-spatial-tracking=(), clipboard-write=(self), "
+        "publickey-credentials-create=(self), publickey-credentials-get=(self)",
+    }
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        request_id = uuid.uuid4().hex
+        request.request_id = request_id  # type: ignore[attr-defined]
+        response = self.get_response(request)
+        for name, value in self.HEADERS.items():
+            response[name] = value
+        response["X-Request-ID"] = request_id
+        return response
+
+
+class SecondFactorMiddleware:
+    """Where a second factor is required, leads whoever has none to setting one up.
+
+    The pages on which a factor is set up, and signing out, stay open, so that it locks nobody out.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> HttpResponseBase | None:
+        """Redirect before the view runs, so that nothing is shown and nothing done."""
+        del args, kwargs
+        access = access_of(request, view)
+        person = signed_in_person(request)
+        if not settings.REQUIRE_MFA or person is None:
+            return None
+        if not (access.needs_sign_in and access.needs_mfa):
+            return None
+        if not permissions.needs_second_factor(person):
+            return None
+        if gave_second_factor(request, person_id=str(person.pk)):
+            return None
+        # Recovery codes alone are not one: they only stand in for one that was set up.
+        if is_mfa_enabled(person, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]):
+            return None
+        messages.warning(request, "Set up a second factor first: it is required here.")
+        url = reverse("mfa_index")
+        return HttpResponseClientRedirect(url) if "HX-Request" in request.headers else redirect(url)
+
+
+class SignInMiddleware(LoginRequiredMiddleware):
+    """Leads whoever is not signed in to the sign-in; a piece of a page is refused instead.
+
+    The sign-in page has no place within the page on which something is being typed.
+    """
+
+    def process_view(
+        self, request: HttpRequest, view_func: Callable[..., Any], args: Any, kwargs: Any
+    ) -> HttpResponseBase | None:
+        """Let through who is signed in, and a token that the view checks itself."""
+        access = access_of(request, view_func)
+        if access.takes_token and "Authorization" in request.headers:
+            return None
+        if not access.needs_sign_in or request.user.is_authenticated:
+            return None
+        return self.handle_no_permission(request, view_func)
+
+    def handle_no_permission(  # type: ignore[override]
+        self, request: HttpRequest, view_func: Callable[..., Any]
+    ) -> HttpResponseBase:
+        """Redirect, or answer htmx with 401: nothing was done."""
+        if "HX-Request" in request.headers:
+            return HttpResponse(status=401)
+        if request.method not in READING_METHODS:
+            return redirect(sign_in_url_after_sending(request))
+        return super().handle_no_permission(request, view_func)
+
+
+class WritableSignInMiddleware:
+    """Refuses attempts to sign in or to confirm who one is while the database takes no writes.
+
+    Such attempts are counted in the cache. Without the count they would be answered with "too many
+    requests", which isn't why they fail.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> None:
+        """Raise the database's own error before the view runs."""
+        del args, kwargs
+        if request.method not in READING_METHODS and not access_of(request, view).needs_mfa:
+            write_nothing()
+
+
+class SentMiddleware:
+    """Answers for an act that sent the DELETE when the database then failed."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """The page that says so; any other error is left to whoever comes next."""
+        if not isinstance(error, SentError):
+            return None
+        logger.error("%s", error)
+        return sent_page(request, error)
+
+
+class WriteInReadError(Exception):
+    """A view that answers a GET tried to write to the database: a fault of ours."""
+
+
+class ReadOnlyMiddleware:
+    """Lets no GET, HEAD or OPTIONS write to the database where the URL is read-only.
+
+    Sessions and the cache can be written, and so can an event by the audit service (an export, a
+    refusal). views/routing.py says which URLs are not read-only.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        # Installed before the view is known, and armed by process_view once it is.
+        guard = _WriteGuard()
+        request._write_guard = guard  # type: ignore[attr-defined]
+        with connection.execute_wrapper(guard):
+            response = self.get_response(request)
+        if guard.is_armed and isinstance(response, StreamingHttpResponse):
+            # The body is made while it is sent, long after the view has returned.
+            chunks: Iterable[bytes] = response.streaming_content  # type: ignore[assignment]
+            response.streaming_content = _guarded(chunks, guard)
+        return response
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> None:
+        """Arm the guard when the request only reads and the view is ours."""
+        del args, kwargs
+        is_read_only = access_of(request, view).is_read_only
+        request._write_guard.is_armed = (  # type: ignore[attr-defined]
+            is_read_only and request.method in READING_METHODS
+        )
+
+
+# What begins otherwise writes, or is unknown and must be looked at before it is let through.
+_READS = re.compile(
+    r"\s*(SELECT|EXPLAIN|SHOW|SET|PRAGMA|BEGIN|START|SAVEPOINT|RELEASE|ROLLBACK|COMMIT"
+    r"|DECLARE|FETCH|CLOSE)\b",
+    re.IGNORECASE,
+)
+_WITH = re.compile(r"\s*WITH\b", re.IGNORECASE)
+_WRITES_INSIDE = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|REPLACE)\b", re.IGNORECASE)
+_TABLE = re.compile(
+    r"\s*(?:INSERT\s+(?:OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE|DELETE\s+FROM)\s+\"?(\w+)",
+    re.IGNORECASE,
+)
+
+
+class _WriteGuard:
+    """A database wrapper that raises WriteInReadError once it is armed."""
+
+    def __init__(self) -> None:
+        self.is_armed = False
+
+    def __call__(
+        self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
+    ) -> Any:
+        if self.is_armed and not _may_run(sql):
+            raise WriteInReadError(
+                f"A view that answers a GET may not write: {sql.lstrip()[:60]}… Make it a POST."
+            )
+        return execute(sql, params, many, context)
+
+
+def _may_run(sql: str) -> bool:
+    if _READS.match(sql) or events.door_is_open():
+        return True
+    if _WITH.match(sql):
+        return not _WRITES_INSIDE.search(sql)
+    table = _TABLE.match(sql)
+    return table is not None and table[1] in {
+        PersonSession._meta.db_table,
+        settings.CACHES["default"]["LOCATION"],
+    }
+
+
+def _guarded(chunks: Iterable[bytes], guard: _WriteGuard) -> Iterator[bytes]:
+    # Chunk by chunk, because between two chunks the thread may be doing something else. The
+    # response closes the inner iterator itself.
+    iterator = iter(chunks)
+    while True:
+        with connection.execute_wrapper(guard):
+            chunk = next(iterator, None)
+        if chunk is None:
+            return
+        yield chunk

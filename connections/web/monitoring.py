@@ -1,0 +1,90 @@
+"""Numbers for monitoring. /healthz and /readyz are answered in the middleware."""
+
+from collections.abc import Iterator
+
+from django.core.cache import cache
+from django.db.models import Count, Min, OuterRef, Subquery
+from django.http import HttpRequest, HttpResponse
+
+from connections.core import clock
+from connections.models import Credential, Deletion, Listing, Notice, State
+from connections.operations import metrics_token
+
+# Counting every settled deletion reads a whole index, so it is done at most this often (s).
+SETTLED_COUNTED_EVERY = 60
+_SETTLED_COUNTS = "orgadmin:metrics:settled"
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Deletions, listings and notices in numbers, as Prometheus reads them.
+
+    They tell of every credential, so they are for whoever may see all of them, and for a program
+    with the token of ORGADMIN_METRICS_TOKEN_FILE.
+    """
+    token = request.headers.get("Authorization")
+    if token is not None and not metrics_token.matches(token):
+        return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
+    lines = [*_deletion_lines(), *_listing_lines(), *_notice_lines()]
+    return HttpResponse(
+        "\n".join(lines) + "\n", content_type="text/plain; version=0.0.4; charset=utf-8"
+    )
+
+
+def _deletion_lines() -> Iterator[str]:
+    yield "# HELP orgadmin_deletions Deletions by state, and by outcome once settled."
+    yield "# TYPE orgadmin_deletions gauge"
+    open_ones = Deletion.objects.filter(settled_at=None).order_by()
+    counts = dict(open_ones.values_list("state").annotate(count=Count("pk")))
+    for state in State:
+        if state != State.SETTLED:
+            yield f'orgadmin_deletions{{state="{state.value}",outcome=""}} {counts.get(state, 0)}'
+    for outcome, count in _settled_counts():
+        yield f'orgadmin_deletions{{state="settled",outcome="{outcome}"}} {count}'
+
+
+def _settled_counts() -> list[tuple[str, int]]:
+    known: list[tuple[str, int]] | None = cache.get(_SETTLED_COUNTS)
+    if known is not None:
+        return known
+    settled = Deletion.objects.exclude(outcome="").order_by("outcome")
+    counts = list(settled.values_list("outcome").annotate(count=Count("pk")))
+    cache.set(_SETTLED_COUNTS, counts, timeout=SETTLED_COUNTED_EVERY)
+    return counts
+
+
+def _listing_lines() -> Iterator[str]:
+    yield "# HELP orgadmin_listing_age_seconds Time since the last complete listing."
+    yield "# TYPE orgadmin_listing_age_seconds gauge"
+    now = clock.now()
+    newest = Listing.objects.filter(
+        credential=OuterRef("pk"), is_complete=True, started_at__lte=now + clock.TOLERANCE
+    )
+    credentials = (
+        Credential.objects.filter(retired_at__isnull=True)
+        .annotate(
+            listed_at=Subquery(newest.order_by("-started_at", "-id").values("finished_at")[:1])
+        )
+        .order_by("pk")
+    )
+    for pk, listed_at in credentials.values_list("pk", "listed_at"):
+        if listed_at is not None:
+            age = (now - listed_at).total_seconds()
+            yield f'orgadmin_listing_age_seconds{{credential="{pk}"}} {max(age, 0):.0f}'
+
+
+def _notice_lines() -> Iterator[str]:
+    yield "# HELP orgadmin_notices Notices that were not delivered, by channel and state."
+    yield "# TYPE orgadmin_notices gauge"
+    states = (Notice.State.WAITING, Notice.State.GIVEN_UP)
+    kept = Notice.objects.filter(state__in=states).order_by()
+    rows = kept.values_list("channel", "state").annotate(count=Count("pk"))
+    counts = {(channel, state): count for channel, state, count in rows}
+    for channel in Notice.Channel:
+        for state in states:
+            labels = f'channel="{channel.value}",state="{state.value}"'
+            yield f"orgadmin_notices{{{labels}}} {counts.get((channel, state), 0)}"
+    yield "# HELP orgadmin_oldest_notice_age_seconds Since the oldest waiting one was written."
+    yield "# TYPE orgadmin_oldest_notice_age_seconds gauge"
+    oldest = Notice.objects.filter(state=Notice.State.WAITING).aggregate(at=Min("created_at"))["at"]
+    age = (clock.now() - oldest).total_seconds() if oldest else 0
+    yield f"orgadmin_oldest_notice_age_seconds {max(age, 0):.0f}"

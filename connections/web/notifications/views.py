@@ -1,0 +1,120 @@
+"""Who is told of what, and whether they could be: for administrators."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+
+from connections import wording
+from connections.core.errors import ConflictError
+from connections.models import Notice
+from connections.notifications import delivery, delivery_log
+from connections.notifications.delivery_log import Logged
+from connections.web.rate_limits import limited
+from connections.web.support import SeeOther, actor_of
+from connections.wording import Badge
+
+_PAGES = {
+    "deletion": "deletion-detail",
+    "credential": "credential-detail",
+    "person": "person-detail",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One notice as the log shows it."""
+
+    notice: Notice
+    badge: Badge
+    title: str
+    sentence: str
+    url: str
+    to: str
+
+
+def notice_list(request: HttpRequest) -> HttpResponse:
+    """Destinations and the log of what was delivered to them."""
+    return _page(request)
+
+
+@limited("notices", per_minute=10)
+def notice_test(request: HttpRequest) -> HttpResponse:
+    """Send a test to one destination and say what came of it."""
+    actor = actor_of(request)
+    try:
+        notice = delivery_log.send_test(actor=actor, key=request.POST.get("destination", ""))
+    except ConflictError as error:
+        return _page(request, status=409, problem=str(error))
+    return _page(request, tested=notice, tested_badge=wording.notice_badge(notice))
+
+
+def notice_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Try again what was given up for one destination."""
+    actor = actor_of(request)
+    notice = get_object_or_404(Notice, pk=pk)
+    try:
+        count = delivery.retry(actor=actor, notice=notice)
+    except ConflictError as error:
+        return _page(request, status=409, problem=str(error))
+    said = "1 notice is" if count == 1 else f"{count} notices are"
+    messages.success(request, f"{said} tried again, within seconds where a worker runs.")
+    return SeeOther(reverse("notice-list"))
+
+
+def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpResponse:
+    actor = actor_of(request)
+    state = request.GET.get("state", "")
+    state = state if state in Notice.State else ""
+    try:
+        after = UUID(request.GET["after"]) if "after" in request.GET else None
+        page = delivery_log.log_page(actor=actor, state=state, after=after)
+    except (ValueError, Notice.DoesNotExist):
+        raise BadRequest("This address names no place in the log.") from None
+    only = {"state": state} if state else {}
+    context = {
+        "destinations": delivery_log.destinations(actor=actor),
+        "rows": [_row(logged) for logged in page.rows],
+        "state": state,
+        "states": [(each.value, wording.label_of_notice(each)) for each in Notice.State],
+        "clear_url": reverse("notice-list") if state else "",
+        "is_first_page": after is None,
+        "newest_url": _address(only) if after else "",
+        "older_url": _address(only | {"after": str(page.older)}) if page.older else "",
+        "kept_days": delivery.KEPT_FOR.days,
+        **extra,
+    }
+    return render(request, "connections/notice_list.html", context, status=status)
+
+
+def _address(query: dict[str, str]) -> str:
+    return f"{reverse('notice-list')}?{urlencode(query)}" if query else reverse("notice-list")
+
+
+def _row(logged: Logged) -> Row:
+    notice, event = logged.notice, logged.event
+    details = event.details if event else {}
+    page = _PAGES.get(notice.subject_type)
+    return Row(
+        notice=notice,
+        badge=wording.notice_badge(notice),
+        title=wording.notice_title(notice.code, details=details),
+        sentence=event.sentence if event else "",
+        url=reverse(page, args=[notice.subject_id]) if page else "",
+        to=_to(logged),
+    )
+
+
+def _to(logged: Logged) -> str:
+    notice = logged.notice
+    if notice.person is not None:
+        return notice.person.display_name
+    if notice.address_key:
+        return logged.address or "an address that is not set any more"
+    return {"webhook": "Webhook", "file": "File of checkpoints"}.get(notice.channel, "")

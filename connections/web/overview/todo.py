@@ -1,0 +1,117 @@
+"""The lines of "Needs you" and "Waits for others": what each says and where it leads."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.urls import reverse
+
+from connections.core.ages import age_words
+from connections.models import Credential, Deletion
+from connections.web.credentials.page import state_of
+from connections.web.overview.pending import SHOWN, Parted, Pending
+from connections.wording import badge
+from connections.wording.trouble import words_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Todo:
+    """One line; `quiet` is its second, smaller part."""
+
+    tone: str
+    icon: str
+    headline: str
+    about: str
+    quiet: str
+    url: str
+    action: str
+
+
+def todos(pending: Pending, *, now: datetime) -> Parted[Todo]:
+    """What waits for this person and for others, the most pressing kind first."""
+
+    def lines(parted: Parted[Deletion], action: str, status: str) -> Parted[Todo]:
+        return parted.each(
+            lambda deletions: _deletions(deletions, now=now, action=action, status=status)
+        )
+
+    kinds = (
+        pending.glass_broken.each(lambda deletions: _broken_glass(deletions, now=now)),
+        lines(pending.in_doubt, "Check", "unknown"),
+        lines(pending.contradicted, "Look", "contradicted"),
+        lines(pending.to_confirm, "Confirm", "approved"),
+        lines(pending.to_approve, "Review", "requested"),
+        lines(pending.never_verified, "Look", "deleted"),
+        pending.credentials.each(lambda credentials: map(_credential, credentials)),
+    )
+    return Parted(
+        yours=[todo for kind in kinds for todo in kind.yours],
+        others=[todo for kind in kinds for todo in kind.others],
+    )
+
+
+def _deletions(
+    deletions: list[Deletion], *, now: datetime, action: str, status: str
+) -> Iterator[Todo]:
+    for deletion in deletions[:SHOWN]:
+        said = badge(deletion)
+        asked = age_words(deletion.sending_at or deletion.requested_at, now=now)
+        verb = "sent" if deletion.sending_at else "asked"
+        yield Todo(
+            tone=said.tone,
+            icon=said.icon,
+            headline=said.word,
+            about=_about(deletion),
+            quiet=f"{verb} {asked} by {deletion.requested_by_name}",
+            url=reverse("deletion-detail", args=[deletion.pk]),
+            action=action,
+        )
+    if len(deletions) > SHOWN:
+        yield Todo(
+            tone="muted",
+            icon="dot",
+            headline="And more like these",
+            about="",
+            quiet="",
+            url=f"{reverse('deletion-list')}?status={status}",
+            action="Show all",
+        )
+
+
+def _broken_glass(deletions: list[Deletion], *, now: datetime) -> Iterator[Todo]:
+    for deletion in deletions:
+        broken_at = deletion.glass_broken_at or now
+        yield Todo(
+            tone="danger",
+            icon="warning",
+            headline="Glass broken, not reviewed",
+            about=_about(deletion),
+            quiet=f"{age_words(broken_at, now=now)} by {deletion.glass_broken_by_name}",
+            url=reverse("deletion-detail", args=[deletion.pk]),
+            action="Look",
+        )
+
+
+def _about(deletion: Deletion) -> str:
+    if not deletion.is_reviewed:
+        return f"…{str(deletion.connection_id)[-8:]}, not reviewed"
+    return f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
+
+
+def _credential(credential: Credential) -> Todo:
+    state = state_of(credential)
+    error: dict[str, Any] = credential.last_error or {}
+    why = ""
+    if error.get("cause"):
+        why = words_for(cause=error["cause"], http_status=error.get("http_status"))
+    is_failing = credential.is_verified
+    return Todo(
+        tone="warn" if is_failing else state.tone,
+        icon="warning" if is_failing else state.icon,
+        headline="Failed when it was last used" if is_failing else state.word,
+        about=credential.name,
+        quiet=why,
+        url=reverse("credential-detail", args=[credential.pk]),
+        action="Open",
+    )

@@ -1,0 +1,114 @@
+"""Forms about people. What may not be is decided by the services, which the errors come from."""
+
+from django import forms
+
+from connections.core.errors import InvalidInputError
+from connections.models import Role
+
+_ROLE_HELP = {
+    Role.VIEWER: "sees connections, deletions and credentials, changes nothing",
+    Role.OPERATOR: "asks for deletions and confirms them",
+    Role.APPROVER: "approves or declines what others ask for, lifts their protections",
+    Role.CREDENTIAL_MANAGER: "adds, verifies, rotates and retires credentials",
+    Role.AUDITOR: "reads audit events and evidence too, exports, comments on deletions",
+}
+
+
+class ServiceErrorsMixin(forms.Form):
+    """A form that shows what a service found wrong at the field it concerns."""
+
+    def add_service_errors(self, error: InvalidInputError) -> None:
+        """Put each message at its field, or over the form where there is no such field."""
+        for name, message in error.fields.items():
+            self.add_error(name if name in self.fields else None, message)
+
+
+class RolesForm(ServiceErrorsMixin):
+    """Which roles a person holds."""
+
+    roles = forms.TypedMultipleChoiceField(
+        choices=[(role.value, f"{role.value}: {_ROLE_HELP[role]}") for role in Role],
+        coerce=Role,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    is_administrator = forms.BooleanField(
+        label="Administrator: holds every role and manages people and policies", required=False
+    )
+
+
+class PersonForm(RolesForm):
+    """A new person."""
+
+    username = forms.CharField(
+        label="Username",
+        max_length=150,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    email = forms.EmailField(label="E-mail", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
+    field_order = ("username", "email", "roles", "is_administrator")
+
+
+class EmailForm(ServiceErrorsMixin):
+    """The address of a person who is there already."""
+
+    email = forms.EmailField(label="E-mail", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
+
+
+class MakeLinkForm(forms.Form):
+    """What a new sign-in link does beyond letting a person choose a password."""
+
+    removes_second_factor = forms.BooleanField(
+        label="Also remove the second factor, because it is lost", required=False
+    )
+
+
+class _LinkForm(ServiceErrorsMixin):
+    """A form that a one-time link leads to; link.js fills `token` from the fragment."""
+
+    token = forms.CharField(
+        label="Code from your link",
+        max_length=1000,
+        help_text="The part of the link after the # sign. The whole link will do, too.",
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "spellcheck": "false", "data-link-token": True}
+        ),
+    )
+
+    def clean_token(self) -> str:
+        """The token, also out of a whole link that was pasted."""
+        token: str = self.cleaned_data["token"]
+        return token.rpartition("#")[2].strip()
+
+
+class SignInLinkForm(_LinkForm):
+    """Coming in by a sign-in link."""
+
+    password = forms.CharField(
+        label="New password",
+        required=False,
+        strip=False,
+        max_length=1000,
+        help_text="At least 12 characters. Leave it empty to keep the password you have.",
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+
+class SetUpForm(_LinkForm):
+    """Making the first administrator."""
+
+    username = forms.CharField(
+        label="Username",
+        max_length=150,
+        widget=forms.TextInput(attrs={"autocomplete": "username", "spellcheck": "false"}),
+    )
+    email = forms.EmailField(
+        label="E-mail", widget=forms.EmailInput(attrs={"autocomplete": "email"})
+    )
+    password = forms.CharField(
+        label="Password",
+        strip=False,
+        max_length=1000,
+        help_text="At least 12 characters.",
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )

@@ -1,0 +1,226 @@
+"""What django-allauth's second factors do here beyond their own: keep the record, keep no secret.
+
+Its forms and views are the ones people see; these are their subclasses. They stand outside
+connections.web, whose pages ask for the second factor that is set up here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from allauth.core import context
+from allauth.mfa.base import forms as codes
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.views import GenerateRecoveryCodesView
+from allauth.mfa.totp.forms import ActivateTOTPForm
+from allauth.mfa.totp.views import ActivateTOTPView, DeactivateTOTPView
+from allauth.mfa.webauthn import forms as keys
+from allauth.mfa.webauthn.views import AddWebAuthnView, RemoveWebAuthnView
+from django import forms
+from django.core.cache import cache
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from fido2.cose import UnsupportedKey
+from fido2.webauthn import AttestedCredentialData, RegistrationResponse
+
+from connections import audit
+from connections.core.secret import Secret
+from connections.crypto import encryption
+from connections.crypto.encrypted_columns import NEW_SECOND_FACTOR_PLACE
+from connections.models import Person
+from connections.people import second_factors, sign_in_events
+from connections.web import reauthentication
+from connections.web.people.accounts import REFUSAL_EVENT_EVERY, client_address
+from connections.web.people.allauth_internals import SECRET_SESSION_KEY, generate_totp_secret
+from connections.web.people.passkeys import (
+    WRONG_PASSKEY,
+    PasskeyField,
+    refusing_malformed,
+    require_own_origin,
+)
+from connections.web.support import actor_of, request_id_of
+
+_OVER_LIMIT = "too_many_login_attempts"
+_LIMIT_RECORDED = "orgadmin:second-factors-refused"
+
+
+class _RecordingMixin:
+    """Records every refused code or key of a person who is known."""
+
+    user: Person
+
+    def refuse_on_record(self, check: Callable[[], Any]) -> Any:
+        """What `check` gives. Raises its ValidationError, once that is recorded."""
+        try:
+            return check()
+        except ValidationError as error:
+            is_over_limit = error.code == _OVER_LIMIT
+            recorded = f"{_LIMIT_RECORDED}:{self.user.pk}"
+            if not is_over_limit or cache.add(recorded, True, timeout=REFUSAL_EVENT_EVERY):
+                sign_in_events.record_second_factor_refused(
+                    person=self.user,
+                    address=client_address(context.request),
+                    request_id=request_id_of(context.request),
+                    is_over_limit=is_over_limit,
+                )
+            raise
+
+
+class AuthenticateForm(_RecordingMixin, codes.AuthenticateForm):  # type: ignore[misc]
+    """A code while signing in."""
+
+    def clean_code(self) -> Any:
+        """Check the code, within the limits."""
+        return self.refuse_on_record(super().clean_code)
+
+
+class AuthenticateKeyForm(_RecordingMixin, keys.AuthenticateWebAuthnForm):  # type: ignore[misc]
+    """A security key while signing in."""
+
+    credential = PasskeyField(widget=forms.HiddenInput)
+
+    def clean_credential(self) -> Any:
+        """Check the answer of the key, within the limits."""
+        return self.refuse_on_record(self._checked)
+
+    def _checked(self) -> Any:
+        reauthentication.answer_of(self.cleaned_data["credential"], request=context.request)
+        with refusing_malformed():
+            return super().clean_credential()
+
+
+class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]
+    """A passkey in the place of the password: alone, so it must have checked its owner."""
+
+    credential = PasskeyField(widget=forms.HiddenInput)
+
+    def clean_credential(self) -> Any:
+        """Check the answer of the key; one that is refused is on record."""
+        try:
+            reauthentication.require_checked_owner(
+                self.cleaned_data["credential"], request=context.request
+            )
+            with refusing_malformed():
+                return super().clean_credential()
+        except ValidationError:
+            sign_in_events.record_failed_passkey(
+                address=client_address(context.request),
+                request_id=request_id_of(context.request),
+                agent=context.request.headers.get("User-Agent", ""),
+            )
+            raise
+
+
+class AddKeyForm(keys.AddWebAuthnForm):  # type: ignore[misc]
+    """Adding a passkey or security key."""
+
+    credential = PasskeyField(widget=forms.HiddenInput)
+
+    def clean(self) -> Any:
+        """Check the answer of the key, and that what is stored of it can be used."""
+        with refusing_malformed():
+            if credential := self.cleaned_data.get("credential"):
+                said = RegistrationResponse.from_dict(credential).response
+                require_own_origin(said.client_data, context.request)
+                _require_usable(credential, said.attestation_object.auth_data.credential_data)
+            return super().clean()
+
+
+def _require_usable(credential: dict[str, Any], data: AttestedCredentialData | None) -> None:
+    """Raise ValidationError for a key of no known kind, or extensions that no page could show."""
+    extensions = credential.get("clientExtensionResults", {})
+    is_readable = isinstance(extensions, dict) and isinstance(extensions.get("credProps", {}), dict)
+    if data is None or isinstance(data.public_key, UnsupportedKey) or not is_readable:
+        raise ValidationError(WRONG_PASSKEY)
+
+
+class SetUpAppForm(ActivateTOTPForm):  # type: ignore[misc]
+    """Setting up an authenticator app, whose new secret waits encrypted in the session."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.user = kwargs.pop("user")
+        # Past allauth's own, which would keep the secret in clear.
+        super(ActivateTOTPForm, self).__init__(*args, **kwargs)
+        self.secret = _waiting_secret(context.request) if self.is_bound else ""
+        if not self.secret:
+            self.secret = generate_totp_secret()
+            context.request.session[SECRET_SESSION_KEY] = encryption.encrypt_in_place(
+                Secret(self.secret), place=NEW_SECOND_FACTOR_PLACE
+            )
+
+
+def _waiting_secret(request: HttpRequest) -> str:
+    """The secret that the page showed; empty when there is none that still opens."""
+    stored = request.session.get(SECRET_SESSION_KEY) or ""
+    try:
+        return encryption.decrypt_in_place(stored, place=NEW_SECOND_FACTOR_PLACE).reveal()
+    except encryption.EncryptionError:
+        # Its key was dropped meanwhile, or the session is another: a new one is shown.
+        return ""
+
+
+class SetUpAppView(ActivateTOTPView):  # type: ignore[misc]
+    """Set up an authenticator app, on record."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Store it with its event, or do neither."""
+        return _recorded(
+            super().form_valid, form, self.request, second_factors.record_added, what="totp"
+        )
+
+
+class TurnOffAppView(DeactivateTOTPView):  # type: ignore[misc]
+    """Turn the authenticator app off, on record."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Remove it with its event, or do neither."""
+        return _recorded(
+            super().form_valid, form, self.request, second_factors.record_removed, what="totp"
+        )
+
+
+class AddKeyView(AddWebAuthnView):  # type: ignore[misc]
+    """Add a passkey or security key, on record."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Store it with its event, or do neither."""
+        return _recorded(
+            super().form_valid, form, self.request, second_factors.record_added, what="webauthn"
+        )
+
+
+class RemoveKeyView(RemoveWebAuthnView):  # type: ignore[misc]
+    """Remove a passkey or security key, on record."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Remove it with its event, or do neither."""
+        return _recorded(
+            super().form_valid, form, self.request, second_factors.record_removed, what="webauthn"
+        )
+
+
+class MakeRecoveryCodesView(GenerateRecoveryCodesView):  # type: ignore[misc]
+    """Make new recovery codes, on record."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Store them with their event, or do neither."""
+        return _recorded(
+            super().form_valid,
+            form,
+            self.request,
+            second_factors.record_added,
+            what=Authenticator.Type.RECOVERY_CODES.value,
+        )
+
+
+def _recorded(
+    act: Callable[[Any], HttpResponse],
+    form: Any,
+    request: HttpRequest,
+    record: Callable[..., None],
+    *,
+    what: str,
+) -> HttpResponse:
+    with audit.act():
+        response = act(form)
+        record(actor=actor_of(request), what=what)
+    return response

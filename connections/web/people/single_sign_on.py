@@ -1,0 +1,147 @@
+"""The way to the provider and back: what is kept in the browser's session in between.
+
+connections/people/oidc/ checks what comes back; single_sign_on_views.py says what follows from it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import reverse
+
+from connections.core import clock
+from connections.people import provider_settings
+from connections.people.oidc import client
+from connections.people.oidc.client import Begun
+from connections.people.oidc.errors import ProviderError, Reason
+from connections.people.oidc.exchange import open_exchange
+from connections.people.oidc.tokens import Identity
+from connections.web.support import signed_in_person
+
+# How long a sign-in may take there, and how many may be under way in one browser.
+WITHIN = timedelta(minutes=10)
+AT_ONCE = 5
+_BEGUN = "provider_sign_ins"
+_SECOND_FACTOR = "provider_second_factor"
+
+
+class Purpose(StrEnum):
+    """Why somebody is sent to the provider."""
+
+    SIGN_IN = "sign_in"
+    STEP_UP = "step_up"  # prove anew who they are
+    CONNECT = "connect"  # show which account there is theirs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A sign-in that came back in order. `person_id`: who began it, "" for nobody."""
+
+    identity: Identity
+    purpose: Purpose
+    to: str
+    person_id: str
+
+
+def is_on() -> bool:
+    """Whether a provider is configured in full; operations/checks.py says what is missing."""
+    return bool(settings.OIDC_ISSUER and settings.OIDC_CLIENT_ID and settings.OIDC_SECRET_FILE)
+
+
+def provider_name() -> str:
+    """What the provider is called on screen."""
+    name: str = settings.OIDC_NAME
+    return name
+
+
+def begin(request: HttpRequest, *, purpose: Purpose, to: str) -> str:
+    """Keep a new sign-in in the session; gives the provider's address to send the browser to.
+
+    Raises ProviderError.
+    """
+    provider = provider_settings.load_provider()
+    with open_exchange(provider) as exchange:
+        metadata = client.fetch_metadata(exchange)
+    begun = client.begin(is_anew=purpose == Purpose.STEP_UP, now=clock.now())
+    person = signed_in_person(request)
+    under_way = dict(list(_under_way(request).items())[-(AT_ONCE - 1) :])
+    under_way[begun.state] = {
+        "nonce": begun.nonce,
+        "verifier": begun.verifier,
+        "at": begun.at.isoformat(),
+        "purpose": purpose,
+        "to": to,
+        "person": str(person.pk) if person else "",
+    }
+    request.session[_BEGUN] = under_way
+    return client.authorization_url(
+        provider=provider, metadata=metadata, begun=begun, redirect_uri=_redirect_uri(request)
+    )
+
+
+def finish(request: HttpRequest) -> Answer:
+    """What the provider says of a sign-in begun in this browser, which is over with this.
+
+    Raises ProviderError; after Reason.BUSY the same answer is still good.
+    """
+    under_way = _under_way(request)
+    kept = under_way.pop(request.GET.get("state", ""), None)
+    if kept is None:
+        raise ProviderError(Reason.STALE, "No such sign-in was begun in this browser.")
+    now = clock.now()
+    begun = _begun(request.GET["state"], kept)
+    if clock.elapsed_since(begun.at, now=now) > WITHIN:
+        raise ProviderError(Reason.STALE, "The sign-in took too long.")
+    with open_exchange(provider_settings.load_provider()) as exchange:
+        # Over from here on. Whoever was told to try again has not come this far.
+        request.session[_BEGUN] = under_way
+        identity = client.identity_of(
+            exchange,
+            begun=begun,
+            redirect_uri=_redirect_uri(request),
+            answer={name: request.GET[name] for name in request.GET},
+            now=now,
+        )
+    return Answer(
+        identity=identity, purpose=Purpose(kept["purpose"]), to=kept["to"], person_id=kept["person"]
+    )
+
+
+def is_under_way(request: HttpRequest) -> bool:
+    """Whether this browser is back from a sign-in that it began."""
+    return request.GET.get("state", "") in _under_way(request)
+
+
+def note_second_factor(request: HttpRequest, *, person_id: str, identity: Identity) -> None:
+    """Remember whether the provider says, in words that are configured, that it asked for two."""
+    if identity.methods & set(settings.OIDC_MFA_VALUES):
+        request.session[_SECOND_FACTOR] = person_id
+    else:
+        request.session.pop(_SECOND_FACTOR, None)
+
+
+def gave_second_factor(request: HttpRequest, *, person_id: str) -> bool:
+    """Whether the person came into this session by two factors at the provider."""
+    return bool(request.session.get(_SECOND_FACTOR) == person_id)
+
+
+def _under_way(request: HttpRequest) -> dict[str, Any]:
+    return dict(request.session.get(_BEGUN) or {})
+
+
+def _begun(state: str, kept: dict[str, Any]) -> Begun:
+    return Begun(
+        state=state,
+        nonce=kept["nonce"],
+        verifier=kept["verifier"],
+        is_anew=kept["purpose"] == Purpose.STEP_UP,
+        at=datetime.fromisoformat(kept["at"]),
+    )
+
+
+def _redirect_uri(request: HttpRequest) -> str:
+    path = reverse("provider-answer")
+    return f"{settings.BASE_URL}{path}" if settings.BASE_URL else request.build_absolute_uri(path)

@@ -1,0 +1,204 @@
+"""Signing in at the provider: to it, back from it, and connecting one's account there."""
+
+import logging
+from collections.abc import Callable
+
+from allauth.account.adapter import get_adapter
+from allauth.account.utils import perform_login
+from allauth.core.ratelimit import respond_429
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
+
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.models import Person
+from connections.people import provider_accounts, sign_in_events
+from connections.people.oidc.errors import ProviderError, Reason
+from connections.people.oidc.tokens import Identity
+from connections.web import reauthentication
+from connections.web.people import single_sign_on
+from connections.web.people.allauth_internals import consume_rate_limit, record_authentication
+from connections.web.people.provider_wording import Refusal, refusal_words
+from connections.web.people.single_sign_on import Answer, Purpose
+from connections.web.reauthentication_views import guarded, to_question
+from connections.web.support import (
+    SeeOther,
+    actor_of,
+    is_local_url,
+    request_id_of,
+    signed_in_person,
+)
+
+logger = logging.getLogger(__name__)
+
+# Its limit stands in ACCOUNT_RATE_LIMITS.
+USE_OF_PROVIDER = "use_of_provider"
+_SHOWN = "provider_account_shown"
+_STATUSES: dict[Reason | Refusal, int] = {Reason.UNREACHABLE: 502, Reason.BUSY: 503}
+
+
+def _starts(purpose: Purpose) -> Callable[[HttpRequest], HttpResponse]:
+    def start(request: HttpRequest) -> HttpResponse:
+        _require_provider()
+        wanted = request.GET.get("next", "")
+        to = wanted if is_local_url(request, wanted) else reverse("overview")
+        # A page of another site could otherwise begin it in somebody's name.
+        if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+            return redirect("overview")
+        if not consume_rate_limit(
+            request, app="allauth.account", action=USE_OF_PROVIDER, limit_get=True
+        ):
+            response: HttpResponse = respond_429(request)
+            return response
+        try:
+            url = single_sign_on.begin(request, purpose=purpose, to=to)
+        except ProviderError as error:
+            return _refused(request, error.reason, text=str(error))
+        return HttpResponseRedirect(url)
+
+    return start
+
+
+_sign_in = _starts(Purpose.SIGN_IN)
+provider_step_up = _starts(Purpose.STEP_UP)
+_connect = _starts(Purpose.CONNECT)
+
+
+def provider_start(request: HttpRequest) -> HttpResponse:
+    """To the provider, to sign in."""
+    return redirect("overview") if signed_in_person(request) else _sign_in(request)
+
+
+def provider_connect_start(request: HttpRequest) -> HttpResponse:
+    """To the provider, to show which account there is one's own."""
+    _require_provider()
+    return _connect(request) if reauthentication.is_recent(request) else to_question(request)
+
+
+def provider_answer(request: HttpRequest) -> HttpResponse:
+    """Back from the provider. What it says is checked before anything else."""
+    _require_provider()
+    is_ours = single_sign_on.is_under_way(request)
+    try:
+        answer = single_sign_on.finish(request)
+    except ProviderError as error:
+        # What nobody began here is not recorded: anybody can open this address.
+        return _refused(request, error.reason, text=str(error), is_recorded=is_ours)
+    if answer.purpose == Purpose.SIGN_IN:
+        return _let_in(request, answer)
+    person = signed_in_person(request)
+    if person is None or str(person.pk) != answer.person_id:
+        return _refused(request, Reason.STALE, text="Another person is signed in by now.")
+    if answer.purpose == Purpose.CONNECT:
+        request.session[_SHOWN] = {
+            "person": answer.person_id,
+            "issuer": answer.identity.issuer,
+            "subject": answer.identity.subject,
+        }
+        return redirect("provider-account")
+    return _stepped_up(request, answer, person)
+
+
+def _let_in(request: HttpRequest, answer: Answer) -> HttpResponse:
+    identity = answer.identity
+    person = provider_accounts.person_of(issuer=identity.issuer, subject=identity.subject)
+    if person is None:
+        return _refused(request, Refusal.UNKNOWN_ACCOUNT, identity=identity)
+    if not person.is_active:
+        return _refused(request, Refusal.DISABLED, person=person)
+    if signed_in_person(request) is not None:
+        # A session of somebody is never carried over to somebody else.
+        get_adapter(request).logout(request)
+    single_sign_on.note_second_factor(request, person_id=str(person.pk), identity=identity)
+    record_authentication(request, person, "provider")
+    # Through allauth, so that a second factor that is set up here is still asked for.
+    response: HttpResponse = perform_login(request, person, redirect_url=answer.to)
+    return response
+
+
+def _stepped_up(request: HttpRequest, answer: Answer, person: Person) -> HttpResponse:
+    identity = answer.identity
+    if provider_accounts.person_of(issuer=identity.issuer, subject=identity.subject) != person:
+        return _refused(request, Refusal.OTHER_ACCOUNT, person=person)
+    reauthentication.mark(request, method=reauthentication.Method.PROVIDER)
+    return HttpResponseRedirect(answer.to)
+
+
+@guarded(comes_back=lambda request: _account_page(request))
+def provider_account(request: HttpRequest) -> HttpResponse:
+    """One's own account at the provider; a POST connects the one that was just shown."""
+    _require_provider()
+    shown = _shown(request)
+    if request.method != "POST" or shown is None:
+        return _account_page(request)
+    try:
+        provider_accounts.connect_account(actor=actor_of(request), person=_self(request), **shown)
+    except (ConflictError, InvalidInputError) as error:
+        return _account_page(request, problem=str(error))
+    del request.session[_SHOWN]
+    messages.success(request, f"Your account at {single_sign_on.provider_name()} is connected.")
+    return SeeOther(reverse("provider-account"))
+
+
+def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
+    _require_provider()
+    person = _self(request)
+    context = {
+        "account": provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER),
+        "shown": _shown(request),
+        "problem": problem,
+    }
+    status = 409 if problem else 200
+    return render(request, "connections/provider_account.html", context, status=status)
+
+
+def _shown(request: HttpRequest) -> dict[str, str] | None:
+    """Issuer and subject that the person showed in this session; None for nobody else's."""
+    kept, person = request.session.get(_SHOWN), signed_in_person(request)
+    if not kept or person is None or kept["person"] != str(person.pk):
+        return None
+    return {"issuer": kept["issuer"], "subject": kept["subject"]}
+
+
+def _self(request: HttpRequest) -> Person:
+    person = signed_in_person(request)
+    if person is None:
+        raise PermissionDenied("Sign in first.")
+    return person
+
+
+def _require_provider() -> None:
+    if not single_sign_on.is_on():
+        raise Http404
+
+
+def _refused(
+    request: HttpRequest,
+    reason: Reason | Refusal,
+    *,
+    text: str = "",
+    person: Person | None = None,
+    identity: Identity | None = None,
+    is_recorded: bool = True,
+) -> HttpResponse:
+    words = refusal_words(reason)
+    if text:
+        logger.warning("A sign-in at the provider was refused. %s", text)
+    # Where the provider was too busy to be asked, nothing was refused.
+    if is_recorded and reason != Reason.BUSY:
+        sign_in_events.record_provider_refused(
+            person=person,
+            reason=reason,
+            why=words.told,
+            address=get_adapter(request).get_client_ip(request),
+            request_id=request_id_of(request),
+        )
+    context = {"words": words, "identity": identity}
+    response = render(request, "connections/provider_refused.html", context)
+    response.status_code = _STATUSES.get(reason, 403)
+    if reason == Reason.BUSY:
+        response.headers["Retry-After"] = "60"
+    return response

@@ -1,0 +1,253 @@
+"""The people page: administrators add people, give roles, let in and shut out."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.db.models import Exists, OuterRef, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+
+from connections import wording
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.core import clock
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.deletions import break_glass
+from connections.models import AuditEvent, Person, with_values
+from connections.people import people, provider_accounts
+from connections.people.email_addresses import change_email
+from connections.people.rules import second_factors_of, stored_roles
+from connections.web.people import single_sign_on
+from connections.web.people.forms import EmailForm, MakeLinkForm, PersonForm, RolesForm
+from connections.web.people.provider_forms import ProviderAccountForm
+from connections.web.people.session_views import end, session_rows
+from connections.web.reauthentication_views import guarded
+from connections.web.support import actor_of
+
+EVENTS_SHOWN = 20
+
+
+def _administrator(request: HttpRequest) -> Actor:
+    actor = actor_of(request)
+    permissions.require(permissions.can_administer(actor), "see or change who may sign in")
+    return actor
+
+
+def person_list(request: HttpRequest) -> HttpResponse:
+    """Everyone who may or might sign in."""
+    _administrator(request)
+    everyone = (
+        Person.objects.prefetch_related("groups")
+        .annotate(has_second_factor=Exists(second_factors_of(OuterRef("pk"))))
+        .order_by("-is_active", "username")
+    )
+    return render(request, "connections/person_list.html", {"people": everyone})
+
+
+def _new_page(request: HttpRequest, form: PersonForm | None = None) -> HttpResponse:
+    _administrator(request)
+    form = form or PersonForm(request.POST or None)
+    status = 422 if form.is_bound else 200
+    return render(request, "connections/person_new.html", {"form": form}, status=status)
+
+
+@guarded(comes_back=_new_page, asks_first=True)
+def person_new(request: HttpRequest) -> HttpResponse:
+    """Add a person; the answer shows their sign-in link, once."""
+    actor = _administrator(request)
+    form = PersonForm(request.POST or None)
+    if form.is_valid():
+        try:
+            person = people.add_person(actor=actor, **form.cleaned_data)
+        except InvalidInputError as error:
+            form.add_service_errors(error)
+        else:
+            return _with_new_link(request, actor, person, removes_second_factor=False)
+    return _new_page(request, form)
+
+
+def person_detail(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """One person: roles, whether they may sign in, what they did last."""
+    _administrator(request)
+    return _detail(request, get_object_or_404(Person, pk=pk))
+
+
+def _again(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, uuid.UUID], HttpResponse]:
+    """Answer an act without a proof of who it is: the page, with what was typed into the form."""
+
+    def comes_back(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+        _administrator(request)
+        typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
+        ending = request.POST.get("session", "")
+        return _detail(request, get_object_or_404(Person, pk=pk), ending=ending, **typed)
+
+    return comes_back
+
+
+@guarded(comes_back=_again(roles_form=RolesForm))
+def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Give exactly the roles that were ticked."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    form = RolesForm(request.POST)
+    if not form.is_valid():
+        return _detail(request, person, status=422, roles_form=form)
+    try:
+        people.set_roles(actor=actor, person=person, **form.cleaned_data)
+    except ConflictError as error:
+        return _detail(request, person, status=409, problem=str(error))
+    messages.success(request, f"The roles of {person.display_name} are stored.")
+    return redirect("person-detail", pk=pk)
+
+
+@guarded(comes_back=_again())
+def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Give the permission to break glass, or take it away."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    is_allowed = request.POST.get("allow") == "yes"
+    try:
+        break_glass.allow_breaking_glass(actor=actor, person=person, is_allowed=is_allowed)
+    except ConflictError as error:
+        return _detail(request, person, status=409, problem=str(error))
+    may = "may break glass" if is_allowed else "may not break glass any more"
+    messages.success(request, f"{person.display_name} {may}.")
+    return redirect("person-detail", pk=pk)
+
+
+@guarded(comes_back=_again())
+def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Shut a person out."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    try:
+        people.disable_person(actor=actor, person=person)
+    except ConflictError as error:
+        return _detail(request, person, status=409, problem=str(error))
+    messages.success(request, f"{person.display_name} is disabled and signed out everywhere.")
+    return redirect("person-detail", pk=pk)
+
+
+@guarded(comes_back=_again())
+def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Let a disabled person sign in again."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    people.enable_person(actor=actor, person=person)
+    messages.success(request, f"{person.display_name} may sign in again.")
+    return redirect("person-detail", pk=pk)
+
+
+@guarded(comes_back=_again(link_form=MakeLinkForm))
+def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Make a sign-in link and show it, once."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    form = MakeLinkForm(request.POST)
+    form.is_valid()
+    removes = bool(form.cleaned_data.get("removes_second_factor"))
+    try:
+        return _with_new_link(request, actor, person, removes_second_factor=removes)
+    except ConflictError as error:
+        return _detail(request, person, status=409, problem=str(error))
+
+
+@guarded(comes_back=_again())
+def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """End one session of somebody, or (without `session`) all of them."""
+    _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    return end(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
+
+
+@guarded(comes_back=_again(email_form=EmailForm))
+def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Give a person another e-mail address."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    form = EmailForm(request.POST)
+    if form.is_valid():
+        try:
+            change_email(actor=actor, person=person, **form.cleaned_data)
+        except InvalidInputError as error:
+            form.add_service_errors(error)
+        else:
+            messages.success(request, f"The e-mail address of {person.display_name} is stored.")
+            return redirect("person-detail", pk=pk)
+    return _detail(request, person, status=422, email_form=form)
+
+
+@guarded(comes_back=_again(account_form=ProviderAccountForm))
+def person_provider(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Connect the account at the provider whose subject was typed, or disconnect the one there."""
+    actor = _administrator(request)
+    person = get_object_or_404(Person, pk=pk)
+    if "disconnect" in request.POST:
+        provider_accounts.disconnect_account(
+            actor=actor, person=person, issuer=settings.OIDC_ISSUER
+        )
+        messages.success(request, "The account is disconnected and the person signed out.")
+        return redirect("person-detail", pk=pk)
+    form = ProviderAccountForm(request.POST)
+    if not single_sign_on.is_on() or not form.is_valid():
+        return _detail(request, person, status=422, account_form=form)
+    try:
+        provider_accounts.connect_account(
+            actor=actor,
+            person=person,
+            issuer=settings.OIDC_ISSUER,
+            subject=form.cleaned_data["subject"],
+        )
+    except InvalidInputError as error:
+        form.add_service_errors(error)
+        return _detail(request, person, status=422, account_form=form)
+    except ConflictError as error:
+        return _detail(request, person, status=409, problem=str(error))
+    messages.success(request, "The account is connected.")
+    return redirect("person-detail", pk=pk)
+
+
+def _with_new_link(
+    request: HttpRequest, actor: Actor, person: Person, *, removes_second_factor: bool
+) -> HttpResponse:
+    # Answered at once and not by a redirect: the token must not be stored to outlive one.
+    now = clock.now()
+    link = people.make_sign_in_link(
+        actor=actor, person=person, now=now, removes_second_factor=removes_second_factor
+    )
+    return _detail(
+        request,
+        person,
+        link=request.build_absolute_uri(link),
+        link_expires_at=now + people.SIGN_IN_LINK_LIFETIME,
+        link_removes_second_factor=removes_second_factor,
+    )
+
+
+def _detail(
+    request: HttpRequest, person: Person, *, status: int = 200, **extra: Any
+) -> HttpResponse:
+    initial = {
+        "roles": [role.value for role in stored_roles(person)],
+        "is_administrator": person.is_superuser,
+    }
+    about = Q(actor_id=person.pk) | Q(subject_type="person", subject_id=str(person.pk))
+    latest = AuditEvent.objects.filter(about).order_by("-seq")[:EVENTS_SHOWN]
+    context = {
+        "person": person,
+        "has_second_factor": second_factors_of(person.pk).exists(),
+        "roles_form": RolesForm(initial=initial),
+        "email_form": EmailForm(initial={"email": person.email}),
+        "link_form": MakeLinkForm(),
+        "sessions": session_rows(request, person),
+        "account_form": ProviderAccountForm(),
+        "account": provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER),
+        "events": [(event, wording.brief_sentence(event)) for event in with_values(latest)],
+        **extra,
+    }
+    return render(request, "connections/person_detail.html", context, status=status)

@@ -1,0 +1,152 @@
+"""The only way to register a view: `page`, `form_page` and `action`, each with its access rules.
+
+What a URL demands stands where the URL is registered, and the view never runs without it. The
+middleware refuses a view that was registered in any other way.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import wraps
+from typing import Any, TypedDict, Unpack
+
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path
+
+from connections.access.permissions import Permission
+from connections.web.support import actor_of
+
+type View = Callable[..., HttpResponseBase]
+
+READ = frozenset({"GET", "HEAD"})
+WRITE = frozenset({"POST"})
+
+
+class Visitors(Enum):
+    """Who reaches a view that no permission guards."""
+
+    ANYONE = "anyone"  # signed in or not
+    SIGNED_IN = "signed in"  # for a person's own account and sessions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What a request must bring before its view runs."""
+
+    methods: frozenset[str]
+    who: Permission | Visitors
+    # An MFA method, where ORGADMIN_REQUIRE_MFA asks this person for one.
+    needs_mfa: bool = True
+    # A POST needs a password or passkey from the last five minutes.
+    reauthenticate: bool = False
+    # A GET that writes to the database raises WriteInReadError.
+    is_read_only: bool = True
+    # The view itself checks an Authorization header, where a request has one.
+    takes_token: bool = False
+
+    @property
+    def needs_sign_in(self) -> bool:
+        """Whether a person must be signed in."""
+        return self.who is not Visitors.ANYONE
+
+
+class Rules(TypedDict, total=False):
+    """The fields of Access that most URLs leave at their defaults."""
+
+    needs_mfa: bool
+    reauthenticate: bool
+    is_read_only: bool
+    takes_token: bool
+
+
+def page(
+    route: str, view: View, *, name: str, who: Permission | Visitors, **rules: Unpack[Rules]
+) -> URLPattern:
+    """Register a page: GET and HEAD."""
+    return _register(route, view, name=name, access=Access(methods=READ, who=who, **rules))
+
+
+def form_page(
+    route: str, view: View, *, name: str, who: Permission | Visitors, **rules: Unpack[Rules]
+) -> URLPattern:
+    """Register a page whose form posts to the page's own URL: GET, HEAD and POST."""
+    return _register(route, view, name=name, access=Access(methods=READ | WRITE, who=who, **rules))
+
+
+def action(
+    route: str, view: View, *, name: str, who: Permission | Visitors, **rules: Unpack[Rules]
+) -> URLPattern:
+    """Register an action: POST."""
+    return _register(route, view, name=name, access=Access(methods=WRITE, who=who, **rules))
+
+
+def _register(route: str, view: View, *, name: str, access: Access) -> URLPattern:
+    if access.reauthenticate != getattr(view, "reauthenticates", False):
+        raise ImproperlyConfigured(
+            f"{name}: declare `reauthenticate=True` exactly where the view is under `guarded`."
+        )
+    return path(route, enforce(view, access=access), name=name)
+
+
+def enforce(view: View, *, access: Access) -> View:
+    """The view behind its access rules."""
+
+    @wraps(view)
+    def enforced(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.method not in access.methods:
+            return HttpResponseNotAllowed(sorted(access.methods))
+        has_token = access.takes_token and "Authorization" in request.headers
+        if isinstance(access.who, Permission) and not has_token:
+            access.who.require(actor_of(request))
+        return view(request, *args, **kwargs)
+
+    enforced.access = access  # type: ignore[attr-defined]
+    return enforced
+
+
+def access_of(request: HttpRequest, view: View) -> Access:
+    """The rules that a view was registered with, or its line in ALLAUTH.
+
+    Raises ImproperlyConfigured for a view that has neither, so that it never runs.
+    """
+    access: Access | None = getattr(view, "access", None)
+    name = request.resolver_match.view_name if request.resolver_match else ""
+    access = access or ALLAUTH.get(name)
+    if access is None:
+        raise ImproperlyConfigured(
+            f"The view at {request.path} has no access rules. Register it with page, form_page or "
+            "action of connections.web.routing."
+        )
+    return access
+
+
+_ALL = READ | WRITE | {"OPTIONS"}
+# Several views of django-allauth keep their place in tables of their own when they answer a GET.
+_OPEN = Access(methods=_ALL, who=Visitors.ANYONE, needs_mfa=False, is_read_only=False)
+_OWN = Access(methods=_ALL, who=Visitors.SIGNED_IN, needs_mfa=False, is_read_only=False)
+# django-allauth registers its views itself. A name that is missing here is refused.
+ALLAUTH = {
+    "account_login": _OPEN,
+    "account_logout": _OPEN,
+    "account_signup": _OPEN,
+    "account_inactive": _OPEN,
+    "account_email_verification_sent": _OPEN,
+    "account_confirm_email": _OPEN,
+    "account_confirm_login_code": _OPEN,
+    "account_reset_password": _OPEN,
+    "account_reset_password_done": _OPEN,
+    "account_reset_password_from_key": _OPEN,
+    "account_reset_password_from_key_done": _OPEN,
+    "mfa_authenticate": _OPEN,
+    "mfa_login_webauthn": _OPEN,
+    "account_reauthenticate": _OWN,
+    "account_change_password": _OWN,
+    "account_set_password": _OWN,
+    "mfa_index": _OWN,
+    "mfa_view_recovery_codes": _OWN,
+    "mfa_download_recovery_codes": _OWN,
+    "mfa_list_webauthn": _OWN,
+    "mfa_edit_webauthn": _OWN,
+}

@@ -1,0 +1,104 @@
+"""What the recorded attempts of a deletion allow a sentence to claim.
+
+Every sentence that says whether something was sent or deleted takes that claim from here, so that
+none contradicts an attempt. The wording is fixed: “Nothing was sent” only if no attempt left this
+server, “Nothing was deleted” only if Datadog refused every one that did. connections/verifier/
+verify.py, which stands alone, has the same rules for the rows of a bundle.
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+
+from connections.datadog.errors import Verdict
+from connections.models import Attempt, Deletion
+
+
+class Sent(IntEnum):
+    """What came of the attempts so far; of several, the highest applies to them together."""
+
+    NOTHING = 0  # no attempt, or none that left this server
+    REFUSED = 1  # Datadog refused, rate limited or did not find: nothing was deleted
+    UNCERTAIN = 2  # no usable response: it might have worked
+    DELETED = 3  # Datadog returned 200
+
+
+_OF_VERDICT = {
+    Verdict.NOT_SENT: Sent.NOTHING,
+    Verdict.RATE_LIMITED: Sent.REFUSED,
+    Verdict.REFUSED: Sent.REFUSED,
+    Verdict.NOT_FOUND: Sent.REFUSED,
+    Verdict.DELETED: Sent.DELETED,
+}
+
+
+def sent_by(attempts: Iterable[Attempt]) -> Sent:
+    """What came of these attempts together. One without a response might have worked."""
+    return max((_sent_by_one(attempt) for attempt in attempts), default=Sent.NOTHING)
+
+
+def _sent_by_one(attempt: Attempt) -> Sent:
+    return _OF_VERDICT.get(Verdict(attempt.verdict or Verdict.AMBIGUOUS), Sent.UNCERTAIN)
+
+
+def attempts_of(deletion: Deletion) -> list[Attempt]:
+    """Its attempts as the database has them now, whatever was prefetched before."""
+    return list(Attempt.objects.filter(deletion=deletion).order_by("number"))
+
+
+def nothing_new(attempts: Iterable[Attempt], *, so_far: bool = False) -> str:
+    """That what is reported here sent nothing. `so_far`: of a deletion that can still be sent."""
+    was = "has been" if so_far else "was"
+    if sent_by(attempts) == Sent.NOTHING:
+        return f"Nothing {was} sent."
+    return f"No new DELETE {was} sent."
+
+
+def nothing_new_of(deletion: Deletion) -> str:
+    """The same for an act on this deletion that is refused or could not be done."""
+    return nothing_new(attempts_of(deletion))
+
+
+def at_the_end(attempts: Sequence[Attempt]) -> str:
+    """What can be said of a deletion that ends without another attempt, as far as is certain."""
+    if sent_by(attempts) == Sent.REFUSED:
+        return "Nothing was deleted."
+    return nothing_new(attempts)
+
+
+def nothing_deleted(attempts: Iterable[Attempt]) -> str:
+    """“Nothing was deleted.”; empty where an attempt might have worked."""
+    return "Nothing was deleted." if sent_by(attempts) <= Sent.REFUSED else ""
+
+
+def earlier_attempts(attempts: Iterable[Attempt]) -> str:
+    """ "Attempt 1 returned 429. Attempt 2 might have worked." Empty where none left this server."""
+    by_result: dict[str, list[int]] = {}
+    for attempt in attempts:
+        sent = _sent_by_one(attempt)
+        if sent != Sent.NOTHING:
+            by_result.setdefault(_result_of(attempt, sent), []).append(attempt.number)
+    return " ".join(f"{_numbered(found)} {result}." for result, found in by_result.items())
+
+
+def _result_of(attempt: Attempt, sent: Sent) -> str:
+    if sent == Sent.UNCERTAIN:
+        return "might have worked"
+    return f"returned {attempt.http_status}" + (" late" if attempt.is_late else "")
+
+
+def _numbered(numbers: Sequence[int]) -> str:
+    if len(numbers) == 1:
+        return f"Attempt {numbers[0]}"
+    if len(numbers) == 2:
+        return f"Attempts {numbers[0]} and {numbers[1]}"
+    return f"{len(numbers)} attempts"
+
+
+def in_full(attempts: Sequence[Attempt]) -> str:
+    """ "Nothing was sent.", or "No new DELETE was sent." and what the earlier attempts did."""
+    return f"{nothing_new(attempts)} {earlier_attempts(attempts)}".strip()
+
+
+def in_full_of(deletion: Deletion) -> str:
+    """The same for this deletion, from what the database has now."""
+    return in_full(attempts_of(deletion))

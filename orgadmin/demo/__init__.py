@@ -1,0 +1,1 @@
+"""The demo: temporary data, a Datadog simulator, and people to sign in as."""

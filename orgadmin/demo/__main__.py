@@ -1,0 +1,170 @@
+"""`./run demo`: everything at once, in a directory that is gone afterwards. No Django here."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from connections.operations.supervisor import Together, run_until_one_ends
+
+ROOT = Path(__file__).resolve().parent.parent
+USUAL_PORT = 8000
+READY_SECONDS = 60.0
+
+
+class DemoError(Exception):
+    """The demo cannot be started; the text says why."""
+
+
+def main() -> int:
+    """Run the demo until Ctrl-C; gives the exit code."""
+    with tempfile.TemporaryDirectory(prefix="orgadmin-demo-") as directory:
+        try:
+            with Together(grace_seconds=20) as together:
+                return _run(together=together, directory=Path(directory))
+        except DemoError as error:
+            _say(f"demo: {error}")
+            return 1
+    return 0
+
+
+def _run(*, together: Together, directory: Path) -> int:
+    port = _choose_port()
+    env = clean_environment(directory=directory, port=port)
+    _say("demo: starting a stand-in for Datadog and making some history with it …")
+    sandbox = _start_sandbox(together=together, env=env)
+    env["ORGADMIN_EXTRA_SITES"] = sandbox["extra_sites"]
+    _manage(["migrate", "--no-input", "--verbosity", "0"], env=env)
+    seeded = json.loads(_manage(["seed_demo", "--json"], env=env))
+    together.start(
+        "Org Admin",
+        [sys.executable, "manage.py", "serve", "--end-with-parent", str(os.getpid())],
+        env=env,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+    )
+    _wait_until_ready(port)
+    print(_welcome(port=port, seeded=seeded, faults=sandbox["faults"]), flush=True)  # noqa: T201 - the command's output
+    return run_until_one_ends(together)
+
+
+def clean_environment(*, directory: Path, port: int) -> dict[str, str]:
+    """The environment without anything that could lead to real data or keys."""
+    ours = ("ORGADMIN_", "SECRET_KEY", "DATABASE_URL", "EMAIL_URL", "DEBUG", "DEFAULT_FROM_EMAIL")
+    hosts = ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS")
+    env = {name: text for name, text in os.environ.items() if not name.startswith(ours + hosts)}
+    return env | {
+        "ORGADMIN_DATA_DIR": str(directory),
+        "ORGADMIN_DEMO": "1",
+        "ORGADMIN_STATIC_COLLECTED": "1",
+        "PORT": str(port),
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def _choose_port() -> int:
+    """PORT when it is set, else the usual one, else one that is free."""
+    wanted = os.environ.get("PORT", "")
+    if wanted:
+        if not (wanted.isascii() and wanted.isdigit() and 0 < int(wanted) < 65536):
+            raise DemoError(f"PORT must be a number from 1 to 65535, not {wanted!r}.")
+        if _free_port(int(wanted)) is None:
+            raise DemoError(f"Port {wanted} is in use. Choose another with PORT.")
+        return int(wanted)
+    usual = _free_port(USUAL_PORT)
+    if usual:
+        return usual
+    other = _free_port(0)
+    if other is None:
+        raise DemoError("No port of 127.0.0.1 is free.")
+    _say(f"demo: port {USUAL_PORT} is in use, so this takes {other}.")
+    return other
+
+
+def _free_port(port: int) -> int | None:
+    try:
+        with socket.create_server(("127.0.0.1", port)) as probe:
+            number: int = probe.getsockname()[1]
+            return number
+    except OSError:
+        return None
+
+
+def _start_sandbox(*, together: Together, env: dict[str, str]) -> dict[str, Any]:
+    process = together.start(
+        "The stand-in for Datadog",
+        [sys.executable, "-m", "sandbox", "--exit-with-parent", str(os.getpid())],
+        env=env,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    line = process.stdout.readline() if process.stdout else b""
+    if not line:
+        raise DemoError("The stand-in for Datadog did not start.")
+    announced: dict[str, Any] = json.loads(line)
+    return announced
+
+
+def _manage(arguments: list[str], *, env: dict[str, str]) -> bytes:
+    done = subprocess.run(  # noqa: S603 - our own program, no shell
+        [sys.executable, "manage.py", *arguments],
+        env=env,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    if done.returncode:
+        raise DemoError(f"`manage.py {arguments[0]}` failed; the lines above say why.")
+    return done.stdout
+
+
+def _wait_until_ready(port: int) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        try:
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == http.HTTPStatus.OK:
+                return
+        except OSError:  # not listening yet
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.1)
+    raise DemoError("The service did not become ready.")
+
+
+def _welcome(*, port: int, seeded: dict[str, Any], faults: dict[str, str]) -> str:
+    address = f"http://127.0.0.1:{port}"
+    people = [f"  {one['username']:<20}{one['roles']}" for one in seeded["people"]]
+    names = seeded["names"]
+    tries = [f"  {names[one]:<36}{text}" for one, text in faults.items() if one in names]
+    return "\n".join(
+        [
+            "",
+            f"Org Admin's demo answers at {address}/",
+            "Sign in at once as the Operator (works once):",
+            f"  {address}{seeded['link']}",
+            f"Or sign in by name; the password is {seeded['password']} for everyone:",
+            *people,
+            "Nothing here reaches Datadog. Most connections can be deleted; with these the",
+            "stand-in for Datadog misbehaves:",
+            *tries,
+            "Ctrl-C ends it and removes everything.",
+        ]
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - before there is any logging
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,355 @@
+"""What is out of a person's reach: not found, everywhere, and recorded; new pages too."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from connections import audit
+from connections.access.actor import WORKER, person_actor
+from connections.credentials import access_lists
+from connections.inventory import contradictions, protections
+from connections.models import (
+    AccessKind,
+    AuditEvent,
+    Credential,
+    Deletion,
+    OrgConnectionKey,
+    OrgConnectionSnapshot,
+    Person,
+    Policy,
+    Protection,
+    Role,
+)
+from sandbox.faults import rate_limited
+from sandbox.server import SandboxServer
+from tests.credentials.support import fields_of
+from tests.flows.support import REASON, Desk, read, store_credential
+from tests.support.people import make_person
+from tests.support.reach_addresses import OF_MANY, OF_ONE
+from tests.support.sandbox import connection_between, key_pair_of
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+# Every role but those that see all.
+LIMITED = (Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER, Role.VIEWER)
+SECRET = "Labs EU"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estate:
+    """Two credentials: Grace sees one of them alone."""
+
+    own: Credential
+    hidden: Credential
+    deletion: Deletion
+    connection_id: UUID
+
+    def kwargs(self, name: str) -> dict[str, Any]:
+        """What the address of the hidden object of this name takes."""
+        if name.startswith("org-connection"):
+            return {"site": self.hidden.site, "connection_id": self.connection_id}
+        return {"pk": self.deletion.pk if name.startswith("deletion") else self.hidden.pk}
+
+    def absent(self, name: str) -> dict[str, Any]:
+        """The same for an object that is not there."""
+        field = "connection_id" if name.startswith("org-connection") else "pk"
+        return self.kwargs(name) | {field: uuid4()}
+
+
+def allow(credential: Credential, root: Person, **wanted: list[str]) -> None:
+    """Set the lists of a credential; those not named are empty."""
+    access_lists.change_access(
+        actor=person_actor(person=root),
+        credential=credential,
+        wanted={kind: wanted.get(kind.value, []) for kind in AccessKind},
+    )
+
+
+@pytest.fixture
+def grace(db: None) -> Person:
+    """A person with every role but Auditor, and the permission to break glass."""
+    grace = make_person("grace", *LIMITED)
+    grace.may_break_glass = True
+    grace.save(update_fields=["may_break_glass"])
+    return grace
+
+
+@pytest.fixture
+def estate(
+    ada: Person, root: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
+) -> Estate:
+    own = store_credential(sandbox, "Payments US")
+    hidden = store_credential(sandbox, SECRET, policy=Policy.ONE)
+    connection = connection_between(sandbox.world, SECRET, "Data Lake EU")
+    sandbox.world.set_fault(fault=rate_limited(), connection_id=connection.id)
+    Desk(client=client_of(ada), credential=hidden, connection=connection).delete()
+    allow(hidden, root, see=[f"person:{ada.pk}"])
+    deletion = Deletion.objects.get()
+    return Estate(own=own, hidden=hidden, deletion=deletion, connection_id=deletion.connection_id)
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [(name, method) for name, methods in OF_ONE.items() for method in methods]
+)
+def test_an_object_out_of_reach_is_not_found_and_that_is_recorded(
+    estate: Estate, grace: Person, client_of: Callable[[Person], Client], name: str, method: str
+) -> None:
+    client = client_of(grace)
+    hidden = client.generic(method, reverse(name, kwargs=estate.kwargs(name)))
+    events = AuditEvent.objects.filter(code="access.refused")
+    assert hidden.status_code == 404
+    assert [event.actor_id for event in events] == [grace.pk]
+    absent = client.generic(method, reverse(name, kwargs=estate.absent(name)))
+    assert absent.status_code == 404
+    assert without_tokens(hidden.content) == without_tokens(absent.content)
+
+
+def without_tokens(body: bytes) -> str:
+    """The page without what differs each time: tokens, and the address that was asked for."""
+    return re.sub(r"[A-Za-z0-9]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "…", body.decode())
+
+
+@pytest.mark.parametrize(
+    ("name", "query"), [(name, query) for name, queries in OF_MANY.items() for query in queries]
+)
+def test_no_page_of_many_names_what_is_out_of_reach(
+    estate: Estate, grace: Person, client_of: Callable[[Person], Client], name: str, query: str
+) -> None:
+    asked = query.format(
+        word=SECRET,
+        site=estate.hidden.site,
+        credential=estate.hidden.pk,
+        own=estate.own.pk,
+        connection=estate.connection_id,
+    )
+    response = client_of(grace).get(reverse(name) + asked)
+    text = response.getvalue().decode()
+    # What the person asked for themselves may stand in the filters.
+    told = text.replace(asked.removeprefix("?"), "")
+    secrets = [str(estate.deletion.pk), estate.hidden.fingerprint, str(estate.hidden.pk)]
+    if "{connection}" not in query:
+        secrets.append(str(estate.connection_id))
+    if "{word}" not in query:
+        secrets.append(SECRET)
+    if "{credential}" in query:
+        secrets.remove(str(estate.hidden.pk))
+    assert response.status_code == 200
+    assert [secret for secret in secrets if secret in told] == []
+
+
+def test_they_see_the_rest(
+    estate: Estate, grace: Person, client_of: Callable[[Person], Client]
+) -> None:
+    client = client_of(grace)
+    assert "Payments US" in read(client.get("/credentials/")).text
+    assert "Payments US → Group SOC" in read(client.get("/connections/")).text
+    assert client.get(f"/credentials/{estate.own.pk}/").status_code == 200
+
+
+@pytest.mark.parametrize("who", ["ada", "edith", "root"])
+def test_those_on_the_list_auditors_and_administrators_see_it(
+    estate: Estate,
+    request: pytest.FixtureRequest,
+    client_of: Callable[[Person], Client],
+    who: str,
+) -> None:
+    client = client_of(request.getfixturevalue(who))
+    for name in ("credential-detail", "org-connection-detail", "deletion-detail"):
+        assert client.get(reverse(name, kwargs=estate.kwargs(name))).status_code == 200
+
+
+def test_a_role_on_the_list_admits_whoever_holds_it(
+    estate: Estate, root: Person, victor: Person, client_of: Callable[[Person], Client]
+) -> None:
+    url = reverse("credential-detail", kwargs={"pk": estate.hidden.pk})
+    assert client_of(victor).get(url).status_code == 404
+    allow(estate.hidden, root, see=["role:Viewer"])
+    assert client_of(victor).get(url).status_code == 200
+
+
+def test_of_many_refused_looks_one_a_minute_is_recorded(
+    estate: Estate, grace: Person, client_of: Callable[[Person], Client]
+) -> None:
+    client = client_of(grace)
+    for _ in range(5):
+        client.get(reverse("credential-detail", kwargs={"pk": estate.hidden.pk}))
+        client.get(reverse("deletion-detail", kwargs={"pk": estate.deletion.pk}))
+    assert AuditEvent.objects.filter(code="access.refused").count() == 2
+    cache.clear()
+    client.get(reverse("credential-detail", kwargs={"pk": estate.hidden.pk}))
+    assert AuditEvent.objects.filter(code="access.refused").count() == 3
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_review_with_a_credential_out_of_reach_is_not_found(
+    estate: Estate, grace: Person, client_of: Callable[[Person], Client], method: str
+) -> None:
+    client = client_of(grace)
+    asked = {"credential": str(estate.hidden.pk), "connection_id": str(estate.connection_id)}
+    send = client.get if method == "GET" else client.post
+    absent = send("/deletions/new/", asked | {"credential": str(uuid4())})
+    assert send("/deletions/new/", asked).status_code == absent.status_code == 404
+    assert AuditEvent.objects.filter(code="access.refused").exists()
+
+
+def test_the_reason_of_a_deletion_out_of_reach_is_not_taken_over(
+    estate: Estate, grace: Person, client_of: Callable[[Person], Client]
+) -> None:
+    asked = {
+        "credential": str(estate.own.pk),
+        "connection_id": str(uuid4()),
+        "again": str(estate.deletion.pk),
+    }
+    assert REASON not in read(client_of(grace).get("/deletions/new/", asked)).html
+
+
+def test_a_connection_with_an_open_deletion_out_of_reach_is_not_asked_for(
+    grace: Person,
+    root: Person,
+    ada: Person,
+    sandbox: SandboxServer,
+    client_of: Callable[[Person], Client],
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    payments = store_credential(sandbox, "Payments US")
+    connection = connection_between(sandbox.world, "Payments US", "Group SOC")
+    sandbox.world.set_fault(fault=rate_limited(), connection_id=connection.id)
+    Desk(client=client_of(ada), credential=soc, connection=connection).delete()
+    allow(soc, root, see=[f"person:{ada.pk}"])
+    desk = Desk(client=client_of(grace), credential=payments, connection=connection)
+    page = read(desk.client.post("/deletions/new/", desk.typed()))
+    assert page.status == 409
+    assert "Nothing was sent" in page.text
+    assert "Ada" not in page.text
+    assert Deletion.objects.count() == 1
+
+
+def test_refreshing_reads_only_what_is_within_reach(
+    estate: Estate, grace: Person, client_of: Callable[[Person], Client]
+) -> None:
+    before = estate.hidden.listings.count()
+    client_of(grace).post("/connections/refresh/")
+    assert estate.hidden.listings.count() == before
+
+
+def test_protecting_what_is_out_of_reach_is_refused(
+    estate: Estate, grace: Person, client_of: Callable[[Person], Client]
+) -> None:
+    typed = {
+        "site": estate.hidden.site,
+        "connection_id": str(estate.connection_id),
+        "reason": "stay",
+    }
+    assert client_of(grace).post("/connections/protect/", typed).status_code == 404
+    assert not Protection.objects.exists()
+
+
+def test_protecting_tells_nobody_whether_a_connection_is_there(
+    estate: Estate, grace: Person, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    """Hidden, never seen, hidden and protected, hidden and being deleted: all alike."""
+    client = client_of(grace)
+
+    def answer(connection_id: UUID) -> tuple[int, str]:
+        typed = {
+            "site": estate.hidden.site,
+            "connection_id": str(connection_id),
+            "reason": "It must stay.",
+        }
+        response = client.post("/connections/protect/", typed)
+        return response.status_code, without_tokens(response.content)
+
+    hidden, unused = answer(estate.connection_id), answer(uuid4())
+    assert hidden == unused
+    assert hidden[0] == 404
+    assert "No connection with this ID is visible to you." in hidden[1]
+    assert AuditEvent.objects.filter(code="access.refused").count() == 2
+    key = OrgConnectionKey(site=estate.hidden.site, connection_id=estate.connection_id)
+    protections.protect_connection(actor=person_actor(person=ada), key=key, reason="It must stay.")
+    assert answer(estate.connection_id) == unused
+    assert Protection.objects.count() == 1
+
+
+def test_who_is_limited_protects_what_they_see_and_others_any_id(
+    estate: Estate, grace: Person, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    seen = OrgConnectionSnapshot.objects.filter(credential=estate.own).latest("pk")
+    for person, connection_id in ((grace, seen.connection_id), (ada, uuid4())):
+        typed = {
+            "site": estate.own.site,
+            "connection_id": str(connection_id),
+            "reason": "It must stay.",
+        }
+        answer = client_of(person).post("/connections/protect/", typed)
+        assert answer.status_code == 303
+    assert Protection.objects.count() == 2
+
+
+def test_numbers_of_everything_are_for_who_sees_everything(
+    estate: Estate, grace: Person, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    assert client_of(grace).get("/metrics").status_code == 403
+    assert client_of(ada).get("/metrics").status_code == 200
+
+
+def test_without_any_list_it_costs_one_query(
+    grace: Person, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_max_num_queries(3):
+        assert Person.objects.get(pk=grace.pk).reach.unseen == frozenset()
+
+
+def test_who_looked_in_vain_stands_in_the_record_and_not_on_the_pages_of_what_they_looked_for(
+    estate: Estate, grace: Person, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    for name in ("org-connection-detail", "deletion-detail"):
+        assert client_of(grace).get(reverse(name, kwargs=estate.kwargs(name))).status_code == 404
+    assert AuditEvent.objects.filter(code="access.refused").count() == 2
+    for name in ("org-connection-detail", "deletion-detail"):
+        page = read(client_of(ada).get(reverse(name, kwargs=estate.kwargs(name))))
+        assert "out of their reach" not in page.text
+
+
+def test_no_refusal_spells_the_name_of_a_credential_out_of_reach(
+    estate: Estate, grace: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
+) -> None:
+    typed = fields_of(key_pair_of(sandbox.world, SECRET), site=estate.hidden.site)
+    taken = client_of(grace).post("/credentials/new/", typed | {"name": SECRET.upper()})
+    assert taken.status_code == 422
+    assert SECRET not in taken.content.decode()
+    again = client_of(grace).post("/credentials/new/", typed | {"name": "Mine"})
+    assert again.status_code == 422
+    assert "This key pair is stored already, out of your reach." in again.content.decode()
+    assert SECRET not in again.content.decode()
+
+
+def test_who_listed_it_all_the_same_is_told_to_who_may_see_that_credential(
+    estate: Estate,
+    grace: Person,
+    edith: Person,
+    root: Person,
+    client_of: Callable[[Person], Client],
+) -> None:
+    allow(estate.hidden, root, see=[f"person:{grace.pk}"])
+    allow(estate.own, root, see=[f"person:{edith.pk}"])
+    settled = Deletion.objects.filter(pk=estate.deletion.pk)
+    settled.update(
+        state="settled", outcome="already_absent", settled_at=timezone.now(), due_at=None
+    )
+    with audit.act():
+        contradictions.mark(
+            deletion=settled.get(), at=timezone.now(), seen_by="Payments US", actor=WORKER
+        )
+    url = reverse("deletion-detail", args=[estate.deletion.pk])
+    assert "Listed by one of our credentials" in read(client_of(grace).get(url)).text
+    assert "Payments US" not in read(client_of(grace).get(url)).text
+    assert "Listed by Payments US" in read(client_of(edith).get(url)).text

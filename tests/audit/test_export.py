@@ -1,0 +1,166 @@
+"""The record of acts, taken away: by the page with its filters, and bit by bit by a shipper."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+
+from connections.audit import chain, personal_data, trail
+from connections.audit.event_rows import EVENT_COLUMNS
+from connections.audit.events import Code
+from connections.models import AuditEvent, AuditHead, Person
+from tests.web.audit.support import add_event
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+ClientOf = Callable[[Person], Client]
+
+
+def body_of(client: Client, url: str) -> str:
+    return client.get(url).getvalue().decode()
+
+
+def lines_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_an_unfiltered_export_is_the_chain_itself(
+    client_of: ClientOf, edith: Person, ada: Person
+) -> None:
+    for number in range(3):
+        add_event(f"{personal_data.name(ada)} did {number}.", by=ada)
+    rows = lines_of(body_of(client_of(edith), "/audit/export/?format=ndjson"))
+    assert [row["seq"] for row in rows] == [1, 2, 3, 4]
+    head = chain.NO_HASH
+    for row in rows:
+        head = chain.event_hash(head, row["text"].encode())
+        assert row["hash"] == head.hex()
+    assert rows[0]["sentence"] == "Ada did 0."
+    # It ends with its own beginning; its end is not in it.
+    assert rows[-1]["code"] == "export.started"
+    assert set(EVENT_COLUMNS) == set(rows[0])
+
+
+def test_a_csv_is_exactly_the_filtered_set_and_safe_to_open(
+    client_of: ClientOf, edith: Person
+) -> None:
+    add_event("Another.")
+    add_event("=HYPERLINK(1)", code=Code.PERSON_DISABLED)
+    text = body_of(client_of(edith), "/audit/export/?format=csv&code=person.")
+    [row] = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+    assert row["sentence"] == "'=HYPERLINK(1)"
+    assert json.loads(row["details"]) == {}
+    assert json.loads(row["text"])["seq"] == int(row["seq"])
+
+
+def test_an_export_of_a_text_search_crosses_its_batches(
+    client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trail, "EXPORT_BATCH", 2)
+    for number in range(5):
+        add_event(f"Wanted {number}.")
+        add_event("Not that.")
+    rows = lines_of(body_of(client_of(edith), "/audit/export/?q=wanted"))
+    assert [row["sentence"] for row in rows] == [f"Wanted {number}." for number in range(5)]
+
+
+@pytest.mark.parametrize("query", ["format=xml", "since=yesterday", "q=go", "code=nothing."])
+def test_what_cannot_be_read_is_refused_rather_than_widened(
+    client_of: ClientOf, edith: Person, query: str
+) -> None:
+    assert client_of(edith).get(f"/audit/export/?{query}").status_code == 400
+    assert not AuditEvent.objects.exists()
+
+
+class Shipper:
+    """Calls the command again and again, and keeps the cursor."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys, self.since = capsys, 0
+
+    def ship(self, *arguments: str) -> list[dict[str, Any]]:
+        call_command("export_audit", "--since", str(self.since), *arguments)
+        said = self.capsys.readouterr()
+        assert said.err == ""
+        rows = lines_of(said.out)
+        if rows:
+            self.since = rows[-1]["seq"]
+        return rows
+
+
+@pytest.fixture
+def shipper(capsys: pytest.CaptureFixture[str]) -> Shipper:
+    return Shipper(capsys)
+
+
+def size() -> int:
+    return AuditHead.objects.get().size
+
+
+def test_a_shipper_gets_every_event_once_and_in_order(shipper: Shipper, ada: Person) -> None:
+    got: list[int] = []
+    for number in range(3):
+        add_event(f"{personal_data.name(ada)} did {number}.", by=ada)
+        got += [row["seq"] for row in shipper.ship()]
+    add_event("The last.")
+    got += [row["seq"] for row in shipper.ship()]
+    assert got == list(range(1, got[-1] + 1))
+    texts = [event.text for event in AuditEvent.objects.order_by("seq")[:1]]
+    call_command("export_audit", "--limit", "1")
+    [row] = lines_of(shipper.capsys.readouterr().out)
+    assert (row["text"], row["sentence"], row["actor"]) == (texts[0], "Ada did 0.", "Ada")
+
+
+def test_without_news_nothing_is_written_and_nothing_recorded(shipper: Shipper) -> None:
+    assert shipper.ship() == []
+    add_event("Something.")
+    assert [row["sentence"] for row in shipper.ship()] == ["Something."]
+    before = size()
+    for _ in range(3):
+        assert shipper.ship() == []
+    assert size() == before
+
+
+def test_two_shippers_do_not_keep_each_other_awake(capsys: pytest.CaptureFixture[str]) -> None:
+    add_event("Something.")
+    shippers = [Shipper(capsys), Shipper(capsys)]
+    for _ in range(3):
+        for each in shippers:
+            each.ship()
+    assert size() == 5
+
+
+def test_an_export_by_a_person_is_news(
+    shipper: Shipper, client_of: ClientOf, edith: Person
+) -> None:
+    add_event("Something.")
+    shipper.ship()
+    body_of(client_of(edith), "/deletions/export/?format=csv")
+    assert [row["code"] for row in shipper.ship()] == ["export.started", "export.finished"] * 2
+
+
+def test_a_limit_is_kept_and_the_rest_follows(shipper: Shipper) -> None:
+    for number in range(5):
+        add_event(f"Act {number}.")
+    assert [row["seq"] for row in shipper.ship("--limit", "2")] == [1, 2]
+    assert [row["seq"] for row in shipper.ship("--limit", "2")] == [3, 4]
+
+
+def test_a_cursor_beyond_the_end_is_another_record(shipper: Shipper) -> None:
+    add_event("Something.")
+    shipper.since = 7
+    with pytest.raises(CommandError, match="The record ends at event 1") as raised:
+        shipper.ship()
+    assert raised.value.returncode == 2
+
+
+def test_with_json_it_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("export_audit", "--json")
+    assert json.loads(capsys.readouterr().out) == []
+    add_event("Something.")
+    call_command("export_audit", "--json")
+    assert len(json.loads(capsys.readouterr().out)) == 1

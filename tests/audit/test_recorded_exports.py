@@ -1,0 +1,202 @@
+"""Every export is recorded before its first byte and at its end, whole or not."""
+
+import base64
+import hashlib
+import http.client
+import json
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import call_command
+from django.core.signals import request_finished
+from django.db import close_old_connections
+from django.http.response import HttpResponseBase
+from django.test import Client
+from pytest_django.live_server_helper import LiveServer
+
+from connections.access.actor import command_actor
+from connections.audit import checkpoints, exporting
+from connections.audit.events import Code
+from connections.audit.signed_notes import parse
+from connections.core import tabular
+from connections.deletions import history
+from connections.deletions.history import HistoryFilter
+from connections.models import AuditEvent, Checkpoint, Deletion, Person
+from tests.deletions.history.conftest import Make
+from tests.support.processes import until
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+ClientOf = Callable[[Person], Client]
+URLS = ("/deletions/export/?format=ndjson", "/connections/export/?format=json")
+
+
+def event(code: Code) -> AuditEvent:
+    return AuditEvent.objects.get(code=code)
+
+
+def codes() -> list[str]:
+    found = AuditEvent.objects.filter(code__startswith="export.").order_by("seq")
+    return list(found.values_list("code", flat=True))
+
+
+def leave(response: HttpResponseBase) -> None:
+    """Close the answer as the server does, and leave the database open, which is the test's."""
+    request_finished.disconnect(close_old_connections)
+    response.close()
+    request_finished.connect(close_old_connections)
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_whole_export_is_recorded_with_its_rows_and_the_hash_of_its_bytes(
+    client_of: ClientOf, edith: Person, make: Make, url: str
+) -> None:
+    make(reason="Süd")
+    body = client_of(edith).get(url).getvalue()
+    started, finished = event(Code.EXPORT_STARTED), event(Code.EXPORT_FINISHED)
+    assert codes() == ["export.started", "export.finished"]
+    assert finished.details["started"] == started.seq
+    assert finished.details["sha256"] == hashlib.sha256(body).hexdigest()
+    assert finished.details["bytes"] == len(body)
+    assert finished.details["rows"] == (1 if "deletions" in url else 0)
+    assert finished.request_id == started.request_id != ""
+
+
+def test_it_is_recorded_before_the_first_byte(
+    client_of: ClientOf, edith: Person, make: Make
+) -> None:
+    response = client_of(edith).get(URLS[0])
+    assert codes() == ["export.started"]
+    leave(response)
+
+
+def test_whoever_goes_away_midway_leaves_an_aborted_export(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "PIECE_BYTES", 10)
+    make()
+    make(minute=1)
+    export = history.prepare_export(
+        actor=command_actor(), only=HistoryFilter(), file_format="ndjson", asked_for=""
+    )
+    running = exporting.begin_export(export=export)
+    next(running)
+    running.close()
+    running.close()
+    aborted = event(Code.EXPORT_ABORTED)
+    assert codes() == ["export.started", "export.aborted"]
+    assert (aborted.details["rows"], aborted.details["cause"]) == (1, "receiver_gone")
+    assert aborted.details["started"] == event(Code.EXPORT_STARTED).seq
+
+
+def test_an_error_midway_is_named_and_passed_on(
+    client_of: ClientOf, edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+
+    def fail(deletion: Deletion) -> tabular.Row:
+        raise ZeroDivisionError(str(deletion))
+
+    monkeypatch.setattr(history, "deletion_row", fail)
+    response = client_of(edith).get(URLS[0])
+    with pytest.raises(ZeroDivisionError):
+        response.getvalue()
+    leave(response)
+    assert event(Code.EXPORT_ABORTED).details["cause"] == "ZeroDivisionError"
+    assert codes() == ["export.started", "export.aborted"]
+
+
+def test_an_end_that_cannot_be_recorded_is_no_end(
+    edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+    export = history.prepare_export(
+        actor=command_actor(), only=HistoryFilter(), file_format="csv", asked_for=""
+    )
+    running = exporting.begin_export(export=export)
+    record = exporting._record
+
+    def refuse(given: exporting.Export, *, code: Code, **more: object) -> int:
+        if code == Code.EXPORT_FINISHED:
+            raise OSError("full")
+        return record(given, code=code, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(exporting, "_record", refuse)
+    with pytest.raises(OSError, match="full"):
+        list(running)
+    running.close()
+    assert event(Code.EXPORT_ABORTED).details["cause"] == "OSError"
+
+
+def test_asking_for_the_headers_alone_records_nothing(
+    client_of: ClientOf, edith: Person, make: Make
+) -> None:
+    response = client_of(edith).head(URLS[0])
+    assert response.status_code == 200
+    assert codes() == []
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_the_newest_checkpoint_goes_along_outside_the_contents(
+    client_of: ClientOf, edith: Person, url: str
+) -> None:
+    client = client_of(edith)
+    client.get(url).getvalue()
+    checkpoint = checkpoints.make_checkpoint()
+    assert checkpoint
+    response = client.get(url)
+    body = response.getvalue()
+    note = base64.b64decode(response["X-Orgadmin-Checkpoint"]).decode()
+    assert note == checkpoint.note
+    assert f"-cp{checkpoint.size}-{checkpoint.root[:16]}." in response["Content-Disposition"]
+    assert checkpoint.root.encode() not in body
+    started = AuditEvent.objects.filter(code=Code.EXPORT_STARTED).latest("seq")
+    assert started.details["checkpoint_root"] == checkpoint.root
+
+
+def test_a_command_is_recorded_alike_and_prints_the_checkpoint_beside_its_output(
+    make: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    make()
+    call_command("export_deletions", "--format", "csv")
+    first = capsys.readouterr()
+    assert first.err == ""
+    digest = hashlib.sha256(first.out.encode()).hexdigest()
+    assert event(Code.EXPORT_FINISHED).details["sha256"] == digest
+    checkpoint = checkpoints.make_checkpoint()
+    assert checkpoint
+    call_command("export_deletions", "--format", "csv")
+    second = capsys.readouterr()
+    assert second.out == first.out
+    assert parse(second.err) == parse(checkpoint.note)
+    call_command("export_deletions", "--format", "csv", "--checkpoint-file", tmp_path / "kept.txt")
+    assert (tmp_path / "kept.txt").read_text() == checkpoint.note
+    assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def signed_in_cookie(client_of: ClientOf, edith: Person) -> str:
+    cookie = client_of(edith).cookies[django_settings.SESSION_COOKIE_NAME]
+    return f"{cookie.key}={cookie.value}"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_closed_socket_is_noticed_and_recorded(
+    live_server: LiveServer, make: Make, signed_in_cookie: str
+) -> None:
+    for minute in range(40):
+        make(minute=minute, reason="x" * 400_000)
+    address = urlsplit(live_server.url)
+    connection = http.client.HTTPConnection(address.netloc, timeout=10)
+    connection.request("GET", URLS[0], headers={"Cookie": signed_in_cookie})
+    assert connection.getresponse().read(1000)
+    connection.sock.close() if connection.sock else None
+    connection.close()
+    for _ in until(10):
+        if "export.aborted" in codes():
+            break
+    assert codes() == ["export.started", "export.aborted"]
+    assert Checkpoint.objects.count() == 0
+    assert json.loads(event(Code.EXPORT_ABORTED).text)["details"]["rows"] < 40

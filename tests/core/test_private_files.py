@@ -1,0 +1,173 @@
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from connections.core import private_files
+from connections.core.private_files import (
+    PrivateFileError,
+    create_private_text,
+    create_private_text_once,
+    read_private_text,
+    update_private_text,
+)
+from connections.core.secret import Secret
+from tests.support.key_rings import told_by
+
+KEY = "the-plain-text-of-a-key"
+
+RACER = """
+import secrets, sys
+from connections.core.private_files import create_private_text_once
+print("ready", flush=True)
+sys.stdin.read()
+print(create_private_text_once(sys.argv[1], lambda: secrets.token_hex(5000)), end="")
+"""
+
+
+def mode_of(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.fixture
+def private_file(tmp_path: Path) -> Path:
+    path = tmp_path / "key"
+    create_private_text(path, Secret(KEY))
+    return path
+
+
+def test_a_private_file_is_made_with_its_directory_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "key"
+    assert create_private_text_once(path, lambda: KEY) == KEY
+    assert (mode_of(path), mode_of(path.parent)) == (0o600, 0o700)
+    assert os.listdir(path.parent) == ["key"]
+
+
+def test_a_private_file_that_exists_is_read_and_not_made(private_file: Path) -> None:
+    assert create_private_text_once(private_file, lambda: "another") == KEY
+
+
+def test_eight_processes_at_once_make_one_file_and_read_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "key"
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(8)
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.close()
+        racer.stdin = None
+    texts = {racer.communicate()[0] for racer in racers}
+    assert texts == {path.read_text()}
+    assert len(path.read_text()) == 10000
+    assert os.listdir(path.parent) == ["key"]
+
+
+def test_a_file_that_exists_is_not_overwritten(private_file: Path) -> None:
+    with pytest.raises(PrivateFileError, match="exists already"):
+        create_private_text(private_file, Secret("another"))
+    assert read_private_text(private_file) == KEY
+
+
+def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PrivateFileError, match="Cannot read"):
+        create_private_text_once(path, lambda: KEY)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o777])
+def test_a_file_of_ours_that_others_can_touch_is_refused(private_file: Path, mode: int) -> None:
+    private_file.chmod(mode)
+    with pytest.raises(PrivateFileError) as caught:
+        read_private_text(private_file)
+    assert f"Run: chmod 600 {private_file}" in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_a_file_of_somebody_else_that_others_can_read_is_only_warned_of(
+    private_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.chown(private_file, 12345, -1)
+    private_file.chmod(0o644)
+    with caplog.at_level(logging.WARNING):
+        assert read_private_text(private_file) == KEY
+    assert caplog.messages == [
+        f"{private_file} belongs to user 12345 and is open to others (mode 0644)."
+    ]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PrivateFileError, match=f"Cannot read {tmp_path}/key"):
+        read_private_text(tmp_path / "key")
+
+
+def test_a_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "key", 0o600)
+    with pytest.raises(PrivateFileError, match="not a regular file"):
+        read_private_text(tmp_path / "key")
+
+
+def test_a_file_that_is_not_text_is_refused_and_told_nothing_of(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(KEY.encode() + b"\xff")
+    path.chmod(0o600)
+    with pytest.raises(PrivateFileError, match="not UTF-8 text") as caught:
+        read_private_text(path)
+    assert KEY not in told_by(caught.value, leave_out=__file__)
+
+
+def test_a_huge_file_is_refused_and_told_nothing_of(
+    private_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_files, "MAX_BYTES", len(KEY) - 1)
+    with pytest.raises(PrivateFileError, match="no key file") as caught:
+        read_private_text(private_file)
+    assert KEY[:-1] not in told_by(caught.value, leave_out=__file__)
+
+
+def test_an_update_replaces_the_text_behind_a_link_and_keeps_it_private(
+    private_file: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(private_file)
+    update_private_text(link, lambda text: Secret(text.reveal() + "!"))
+    assert link.is_symlink()
+    assert read_private_text(private_file) == KEY + "!"
+    assert mode_of(private_file) == 0o600
+
+
+def test_a_second_update_at_the_same_time_is_refused(private_file: Path) -> None:
+    def change(text: Secret) -> Secret:
+        update_private_text(private_file, lambda text: Secret("inner"))
+        return Secret("outer")
+
+    with pytest.raises(PrivateFileError, match="Another process is changing"):
+        update_private_text(private_file, change)
+    assert read_private_text(private_file) == KEY
+
+
+def test_an_update_that_cannot_be_written_leaves_the_old_text_and_tells_no_key(
+    private_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(PrivateFileError, match="No space left") as caught:
+        update_private_text(private_file, lambda text: Secret(text.reveal() + "!"))
+    assert KEY not in told_by(caught.value, leave_out=__file__)
+    assert read_private_text(private_file) == KEY
+    assert sorted(os.listdir(private_file.parent)) == ["key", "key.lock"]

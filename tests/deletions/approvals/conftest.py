@@ -1,0 +1,89 @@
+"""Deletions that need other people, at each point of their life."""
+
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import pytest
+
+from connections.access.actor import person_actor
+from connections.deletions import approvals, reviews
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.models import Credential, Deletion, Person, Policy, Role
+from sandbox.entities import Connection
+from sandbox.server import SandboxServer
+from tests.flows.support import store_credential
+from tests.support.clock import SettableClock
+from tests.support.people import make_person
+from tests.support.sandbox import connection_between
+from tests.web.reauthentication.conftest import late_client_of
+
+# A fixture of another directory.
+__all__ = ["late_client_of"]
+
+AskFor = Callable[..., Deletion]
+
+
+@pytest.fixture
+def barbara(db: None) -> Person:
+    """A second Approver."""
+    return make_person("barbara", Role.APPROVER)
+
+
+@pytest.fixture
+def wanted(sandbox: SandboxServer) -> Connection:
+    """What Payments US shares with Group SOC."""
+    return connection_between(sandbox.world, "Payments US", "Group SOC")
+
+
+@pytest.fixture
+def guarded(db: None, sandbox: SandboxServer, clock: SettableClock) -> Credential:
+    """The credential of Payments US, which needs one other person."""
+    stored = store_credential(sandbox, "Payments US", policy=Policy.ONE)
+    clock.advance(seconds=1)
+    return stored
+
+
+@pytest.fixture
+def ask_for(ada: Person, guarded: Credential, wanted: Connection) -> AskFor:
+    """Ada asks to delete it, under the given policy."""
+
+    def act(policy: Policy = Policy.ONE, *, person: Person = ada) -> Deletion:
+        Credential.objects.update(policy=policy)
+        guarded.refresh_from_db()
+        actor, connection_id = person_actor(person=person), UUID(wanted.id)
+        shown = reviews.review(actor=actor, credential=guarded, connection_id=connection_id)
+        return deletion_lifecycle.request_deletion(
+            actor=actor,
+            credential=guarded,
+            connection_id=connection_id,
+            reason="contract ended",
+            ticket="SEC-212",
+            request_id=uuid4(),
+            digest=shown.digest,
+            confirmation=None,
+        )
+
+    return act
+
+
+@pytest.fixture
+def asked(ask_for: AskFor) -> Deletion:
+    """Asked by Ada under policy one; nobody has decided."""
+    return ask_for()
+
+
+def approve(deletion: Deletion, person: Person) -> Deletion:
+    """The person approves what is asked."""
+    return approvals.approve_deletion(
+        deletion=deletion,
+        actor=person_actor(person=person),
+        digest=deletion.approval_digest,
+        approval_round=deletion.approval_round,
+    )
+
+
+def confirm(deletion: Deletion, person: Person) -> Deletion:
+    """The person types the confirmation."""
+    return deletion_lifecycle.execute_deletion(
+        deletion=deletion, actor=person_actor(person=person), confirmation="Payments US"
+    )

@@ -1,0 +1,185 @@
+"""The database itself holds four eyes to two people and a deletion to what was asked for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import Error as DatabaseError
+from django.db import IntegrityError, connection, transaction
+
+from connections.models import Approval, Deletion, Person, Policy, State
+from tests.deletions.approvals.conftest import AskFor, approve
+from tests.support.clock import SettableClock
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+def sql(statement: str) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def store(deletion: Deletion, *, approver: Person, at: Any, **values: Any) -> None:
+    """Store an approval without any service; `values` override what would be right."""
+    right: dict[str, Any] = {
+        "deletion": deletion,
+        "approver": approver,
+        "approver_name": approver.display_name,
+        "requester": deletion.requested_by,
+        "decision": Approval.Decision.APPROVED,
+        "digest": deletion.approval_digest,
+        "decided_at": at,
+    }
+    with transaction.atomic():
+        Approval.objects.create(**right | values)
+
+
+def test_an_approval_as_it_should_be_is_stored(
+    asked: Deletion, linus: Person, clock: SettableClock
+) -> None:
+    store(asked, approver=linus, at=clock.at)
+    assert Approval.objects.count() == 1
+
+
+@pytest.mark.parametrize("is_administrator", [False, True])
+def test_nobody_approves_their_own(
+    asked: Deletion, ada: Person, clock: SettableClock, is_administrator: bool
+) -> None:
+    Person.objects.update(is_superuser=is_administrator)
+    with pytest.raises(IntegrityError, match="nobody_approves_their_own"):
+        store(asked, approver=ada, at=clock.at)
+
+
+def test_nobody_approves_twice(asked: Deletion, linus: Person, clock: SettableClock) -> None:
+    store(asked, approver=linus, at=clock.at)
+    with pytest.raises(IntegrityError):
+        store(asked, approver=linus, at=clock.at)
+
+
+WRONG_COPIES: dict[str, Callable[[Person], dict[str, Any]]] = {
+    "another requester": lambda other: {"requester": other},
+    "no requester": lambda other: {"requester": None},
+    "another digest": lambda other: {"digest": "0" * 64},
+}
+
+
+@pytest.mark.parametrize("what", WRONG_COPIES)
+def test_an_approval_bears_the_deletions_own_values(
+    asked: Deletion, ada: Person, grace: Person, clock: SettableClock, what: str
+) -> None:
+    # Ada, pretending that somebody else had asked, too.
+    with pytest.raises(IntegrityError, match="An approval is of one deletion"):
+        store(asked, approver=ada, at=clock.at, **WRONG_COPIES[what](grace))
+
+
+@pytest.mark.parametrize("state", [State.SENDING, State.WAITING])
+def test_what_no_longer_waits_is_not_approved(
+    ask_for: AskFor, linus: Person, barbara: Person, clock: SettableClock, state: State
+) -> None:
+    deletion = approve(ask_for(), linus)
+    Deletion.objects.update(state=state)
+    with pytest.raises(IntegrityError, match="An approval is of one deletion"):
+        store(deletion, approver=barbara, at=clock.at)
+
+
+CHANGES = {
+    "decision": "UPDATE connections_approval SET decision = 'declined', reason = 'x'",
+    "approver": "UPDATE connections_approval SET approver_id = requester_id",
+    "digest": "UPDATE connections_approval SET digest = 'x'",
+    "remove": "DELETE FROM connections_approval",
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_decision_stays_as_it_was_given(asked: Deletion, linus: Person, what: str) -> None:
+    approve(asked, linus)
+    with pytest.raises(IntegrityError, match=r"A decision stays|nobody_approves_their_own"):
+        sql(CHANGES[what])
+
+
+def test_an_approvers_name_may_be_erased(asked: Deletion, linus: Person) -> None:
+    approve(asked, linus)
+    sql("UPDATE connections_approval SET approver_name = 'erased person no. 2'")
+    assert Approval.objects.get().approver_name == "erased person no. 2"
+
+
+ASKED = {
+    "requester": "requested_by_id = NULL",
+    "connection": "connection_id = request_id",
+    "digest": "digest = 'x'",
+    "what is approved": "approval_digest = 'x'",
+    "policy": "policy = 'none'",
+    "reason": "reason = 'x'",
+    "ticket": "ticket = 'x'",
+    "types": "connection_types = '[]'",
+    "orgs": "source_org_name = 'x'",
+    "site": "site = 'x'",
+}
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_a_deletion_stays_what_was_asked_for(asked: Deletion, what: str) -> None:
+    with pytest.raises(IntegrityError, match="A deletion stays what was asked for"):
+        sql(f"UPDATE connections_deletion SET {ASKED[what]}")  # noqa: S608 - our own words
+
+
+def test_a_deletion_cannot_be_removed_and_asked_for_otherwise(asked: Deletion) -> None:
+    with pytest.raises(DatabaseError, match="A deletion stays what was asked for"):
+        sql("DELETE FROM connections_deletion")
+
+
+@pytest.mark.parametrize("state", ["approved", "sending"])
+@pytest.mark.parametrize(("policy", "given"), [(Policy.ONE, 0), (Policy.TWO, 0), (Policy.TWO, 1)])
+def test_nothing_is_approved_or_sent_with_fewer_people_than_it_needs(
+    ask_for: AskFor, linus: Person, state: str, policy: Policy, given: int
+) -> None:
+    deletion = ask_for(policy)
+    if given:
+        approve(deletion, linus)
+    with pytest.raises(IntegrityError, match="Other people must approve it first"):
+        sql(f"UPDATE connections_deletion SET state = '{state}'")  # noqa: S608 - our own words
+
+
+def test_a_decline_needs_a_reason(asked: Deletion, linus: Person, clock: SettableClock) -> None:
+    with pytest.raises(IntegrityError, match="declining_has_a_reason"):
+        store(asked, approver=linus, at=clock.at, decision=Approval.Decision.DECLINED)
+
+
+REPLACING = {
+    "a decision": "INSERT OR REPLACE INTO connections_approval SELECT * FROM connections_approval",
+    "a deletion": "INSERT OR REPLACE INTO connections_deletion SELECT * FROM connections_deletion",
+}
+
+
+@pytest.mark.parametrize("what", REPLACING)
+def test_sqlite_replaces_nothing(asked: Deletion, linus: Person, what: str) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("SQLite's own words")
+    approve(asked, linus)
+    with pytest.raises(IntegrityError, match=r"There is one already|An approval is of one"):
+        sql(REPLACING[what])
+
+
+MOVED = {
+    "a decision": "UPDATE OR REPLACE connections_approval SET rowid = rowid + 1",
+    "a deletion": "UPDATE OR REPLACE connections_deletion SET rowid = rowid + 1",
+}
+
+
+@pytest.mark.parametrize("what", MOVED)
+def test_sqlite_puts_no_row_in_the_place_of_another(
+    asked: Deletion, linus: Person, what: str
+) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("SQLite's own words")
+    approve(asked, linus)
+    with pytest.raises(IntegrityError, match=r"There is one already|A decision stays"):
+        sql(MOVED[what])
+
+
+def test_postgresql_empties_no_decisions(asked: Deletion, linus: Person) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("PostgreSQL's own words")
+    approve(asked, linus)
+    with pytest.raises(DatabaseError, match="A decision stays as it was given"):
+        sql("SET CONSTRAINTS ALL IMMEDIATE; TRUNCATE connections_approval")

@@ -1,0 +1,176 @@
+"""What an auditor's verifier says of approvals, and of a deletion for which glass was broken."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connections.deletions import sending
+from connections.deletions.export import deletion_row
+from connections.models import AuditEvent, Deletion, Person, State, with_values
+from connections.verifier import verify
+from sandbox import faults
+from sandbox.server import SandboxServer
+from tests.deletions.approvals.conftest import approve, confirm
+from tests.deletions.approvals.test_break_glass import FOUND, WHY, breaker, broken, reviewed
+from tests.deletions.approvals.test_rounds import Lose, decline, look_twice, lose_answer
+from tests.evidence.support import make
+from tests.support.append_only import triggers_off
+from tests.support.clock import SettableClock
+
+__all__ = ["breaker", "lose_answer"]
+
+pytestmark = pytest.mark.django_db
+
+
+def told(deletion: Deletion) -> tuple[dict[str, Any], list[verify.Event]]:
+    """The row of the deletion as a bundle has it, and its events."""
+    rows = AuditEvent.objects.filter(subject_id=str(deletion.pk)).order_by("seq")
+    events = [
+        verify.Event(
+            json.loads(row.text), {str(key): text for key, text in row.shown_values.items()}
+        )
+        for row in with_values(rows)
+    ]
+    deletion = Deletion.objects.get(pk=deletion.pk)
+    return json.loads(json.dumps(deletion_row(deletion))), events
+
+
+def test_an_approved_deletion_says_what_its_events_say(
+    asked: Deletion, linus: Person, ada: Person
+) -> None:
+    confirm(approve(asked, linus), ada)
+    row, events = told(asked)
+    assert verify.differences(row, events) == []
+    assert verify.had_its_approvals(events) is True
+
+
+def test_broken_glass_and_its_review_are_compared_with_their_events_and_shown(
+    asked: Deletion, breaker: Person, linus: Person
+) -> None:
+    reviewed(broken(asked, breaker), linus)
+    row, events = told(asked)
+    assert verify.differences(row, events) == []
+    assert verify.had_its_approvals(events) is False
+    page = verify.page_section(row, events)
+    assert f"Grace: {WHY} – reviewed by Linus: {FOUND}" in page
+
+
+FORGED: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "nobody broke it": lambda row: row.update(broke_glass=None),
+    "another person": lambda row: row["broke_glass"].update(name="Ada"),
+    "another reason": lambda row: row["broke_glass"].update(reason="tidying up"),
+    "no review": lambda row: row["broke_glass"].update(reviewed_by=None),
+    "another note": lambda row: row["broke_glass"].update(review_note="all well"),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_a_row_that_says_otherwise_is_found(
+    asked: Deletion, breaker: Person, linus: Person, what: str
+) -> None:
+    row, events = told(reviewed(broken(asked, breaker), linus))
+    FORGED[what](row)
+    assert verify.differences(row, events) == ["“broke_glass” is not what the events say"]
+
+
+def test_each_sending_is_held_against_the_approvals_of_its_own_round(
+    asked: Deletion, linus: Person, barbara: Person, ada: Person, lose_answer: Lose
+) -> None:
+    deletion = lose_answer(approve(asked, linus))
+    decline(deletion, barbara)
+    confirm(approve(deletion, barbara), ada)
+    row, events = told(deletion)
+    assert verify.differences(row, events) == []
+    assert verify.sent_without_approvals(events) == []
+    row["attempts"][0]["approved_by"] = ["Barbara"]
+    assert verify.differences(row, events) == ["attempt 1 is not what the events say"]
+
+
+def test_approvals_that_lapsed_do_not_count_for_a_later_sending(
+    asked: Deletion, linus: Person, ada: Person, lose_answer: Lose, clock: SettableClock
+) -> None:
+    deletion = approve(lose_answer(approve(asked, linus)), linus)
+    clock.advance(hours=25)
+    confirm(approve(deletion, linus), ada)
+    row, events = told(deletion)
+    assert verify.differences(row, events) == []
+    before_the_last = [one for one in events if one.details.get("approval_round") != 3]
+    last = [one for one in events if one.code == "deletion.sending"][-1]
+    assert verify.sent_without_approvals([*before_the_last, last]) == [last]
+
+
+@pytest.mark.parametrize("names_rounds", [True, False])
+def test_a_second_sending_on_the_first_approval_is_found(
+    asked: Deletion, linus: Person, ada: Person, lose_answer: Lose, names_rounds: bool
+) -> None:
+    """In a record that was made before rounds were kept, too."""
+    confirm(approve(lose_answer(approve(asked, linus)), linus), ada)
+    row, events = told(asked)
+    second = [one for one in events if one.code == "deletion.approved"][1]
+    forged = [one for one in events if one is not second]
+    if not names_rounds:
+        for each in forged:
+            each.details.pop("approval_round", None)
+    [lacking] = verify.sent_without_approvals(forged) or []
+    assert lacking.details["attempt"] == 2
+    assert "“approved_by” is not what the events say" in verify.differences(row, forged)
+
+
+def test_an_event_that_names_another_round_is_found(
+    asked: Deletion, linus: Person, ada: Person, lose_answer: Lose
+) -> None:
+    confirm(approve(lose_answer(approve(asked, linus)), linus), ada)
+    row, events = told(asked)
+    second = [one for one in events if one.code == "deletion.sending"][1]
+    second.details["approval_round"] = 1
+    assert verify.differences(row, events) == ["“approval_round” is not what the events say"]
+
+
+def test_broken_glass_excuses_its_own_sending_only(
+    asked: Deletion,
+    breaker: Person,
+    linus: Person,
+    ada: Person,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+) -> None:
+    sandbox.world.set_fault(fault=faults.CUT_AFTER_READING, operation="delete")
+    broken(asked, breaker)
+    sandbox.world.clear_faults()
+    confirm(approve(look_twice(asked, clock), linus), ada)
+    row, events = told(asked)
+    assert verify.differences(row, events) == []
+    [lacking] = verify.sent_without_approvals(events) or []
+    assert lacking.details["attempt"] == 1
+    glass = verify.broken_glass_for(lacking, events)
+    assert glass
+    assert glass.actor == "Grace"
+    second = [one for one in events if one.code == "deletion.sending"][1]
+    assert verify.broken_glass_for(second, events) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_bundle_with_a_second_sending_on_the_first_approval_says_so(
+    asked: Deletion,
+    linus: Person,
+    ada: Person,
+    lose_answer: Lose,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    deletion = lose_answer(approve(asked, linus))
+    # As a service without this safeguard, on a database without its triggers, would send it.
+    monkeypatch.setattr(sending, "_what_lacks_approval", lambda deletion: None)
+    monkeypatch.setattr(Deletion, "lacks_approvals", False)
+    with triggers_off():
+        assert confirm(deletion, ada).state == State.SETTLED
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(make().data)
+    verification = verify.Verification(str(path), "", "")
+    verification.run()
+    assert verification.unsure == [
+        f"Deletion {deletion.pk}, attempt 2, was sent without enough approvals."
+    ]

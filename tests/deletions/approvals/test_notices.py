@@ -1,0 +1,27 @@
+"""Who hears of broken glass."""
+
+import pytest
+from pytest_django import Settings
+
+from connections.models import Deletion, Notice, Person
+from tests.deletions.approvals.test_break_glass import breaker, broken
+
+__all__ = ["breaker"]
+
+pytestmark = pytest.mark.django_db
+
+
+def test_every_approver_and_administrator_and_whoever_asked_hears_of_it(
+    asked: Deletion,
+    breaker: Person,
+    linus: Person,
+    barbara: Person,
+    root: Person,
+    victor: Person,
+    settings: Settings,
+) -> None:
+    settings.HAS_MAIL = True
+    broken(asked, breaker)
+    told = Notice.objects.filter(code="deletion.glass_broken", channel=Notice.Channel.MAIL)
+    names = set(told.values_list("person__username", flat=True))
+    assert names == {"ada", "linus", "barbara", "root"}

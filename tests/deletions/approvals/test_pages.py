@@ -1,0 +1,224 @@
+"""The page of a deletion that waits for other people: the asker's, the approver's."""
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from django.test.client import Client as Browser
+
+from connections.deletions import verification
+from connections.models import AuditEvent, Credential, Deletion, Person, Policy
+from sandbox import faults
+from sandbox.entities import Connection
+from sandbox.server import SandboxServer
+from tests.deletions.approvals.conftest import AskFor, approve
+from tests.flows.support import HTMX, Desk, Page, read, store_credential
+from tests.support.clock import SettableClock
+
+pytestmark = pytest.mark.django_db
+
+ClientOf = Callable[[Person], Client]
+
+
+def record(client: Browser, deletion: Deletion) -> Page:
+    return read(client.get(f"/deletions/{deletion.pk}/"))
+
+
+def watched(client: Browser, page: Page) -> Page:
+    """What the page gets when it looks for news by itself."""
+    return read(client.get(page.watch["hx-get"], headers=HTMX | {"HX-Target": "watch"}))
+
+
+def test_the_approver_sees_everything_at_a_glance(
+    ask_for: AskFor, linus: Person, barbara: Person, client_of: ClientOf
+) -> None:
+    deletion = approve(ask_for(Policy.TWO), barbara)
+    page = record(client_of(linus), deletion)
+    outcome = page.html[page.html.index('id="outcome"') : page.html.index('id="record"')]
+    for shown in (
+        "Ada asks to delete an org connection.",
+        "nothing has changed since Ada asked.",
+        "Payments US",
+        "Group SOC",
+        "logs, metrics",
+        "days ago) by Dana Keller (a person)",
+        "contract ended",
+        "SEC-212",
+        "1 of 2 (Barbara)",
+    ):
+        assert shown in outcome
+    assert page.has_form_to("/approve/")
+
+
+def test_who_is_to_decide_declines_with_a_reason_and_is_not_offered_to_withdraw(
+    asked: Deletion, ada: Person, linus: Person, client_of: ClientOf
+) -> None:
+    page = record(client_of(linus), asked)
+    assert page.has_form_to("/decline/")
+    assert not page.has_form_to("/withdraw/")
+    assert record(client_of(ada), asked).has_form_to("/withdraw/")
+
+    approve(asked, linus)
+
+    assert record(client_of(linus), asked).has_form_to("/withdraw/")
+
+
+@pytest.mark.parametrize(
+    ("change", "row"),
+    [
+        ({"connection_types": ("audit",)}, ("Types", "logs, metrics", "audit")),
+    ],
+)
+def test_what_changed_is_shown_field_by_field_and_cannot_be_approved(
+    asked: Deletion,
+    linus: Person,
+    client_of: ClientOf,
+    sandbox: SandboxServer,
+    wanted: Connection,
+    change: dict[str, tuple[str, ...]],
+    row: tuple[str, str, str],
+) -> None:
+    client = client_of(linus)
+    digest = record(client, asked).form_to("/approve/").fields["digest"]
+    sandbox.world.change_connection(connection_id=wanted.id, **change)
+
+    page = record(client, asked)
+
+    assert " ".join(row) in page.text
+    assert "it has changed since Ada asked. It cannot be approved any more" in page.text
+    assert not page.has_form_to("/approve/")
+    assert page.has_form_to("/decline/")
+    # With the form of before it is refused just so, and settled.
+    answer = read(client.post(f"/deletions/{asked.pk}/approve/", {"digest": digest}))
+    assert answer.status == 409
+    assert "It changed since it was asked for, so it cannot be approved." in answer.text
+    assert answer.outcome["data-outcome"] == "stale"
+
+
+def test_what_is_no_longer_listed_cannot_be_approved(
+    asked: Deletion,
+    linus: Person,
+    client_of: ClientOf,
+    sandbox: SandboxServer,
+    wanted: Connection,
+) -> None:
+    sandbox.world.remove_connection(connection_id=wanted.id)
+    page = record(client_of(linus), asked)
+    assert "Datadog no longer lists it." in page.text
+    assert not page.has_form_to("/approve/")
+
+
+def test_a_reading_that_failed_is_said_and_the_stored_view_is_named(
+    asked: Deletion, linus: Person, client_of: ClientOf, sandbox: SandboxServer
+) -> None:
+    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    page = record(client_of(linus), asked)
+    assert "It could not be read again just now. Datadog forbids it" in page.text
+    assert "You see what was stored at 14:03:22 UTC on 2 Mar 2026" in page.text
+    assert page.has_form_to("/approve/")
+
+
+def test_a_reading_that_takes_too_long_is_given_up(
+    asked: Deletion,
+    linus: Person,
+    client_of: ClientOf,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(verification, "PAGE_SECONDS", 0.2)
+    sandbox.world.set_fault(fault=faults.SILENCE, operation="list")
+    page = record(client_of(linus), asked)
+    assert "It could not be read again just now. No answer came in time." in page.text
+
+
+def test_looking_writes_nothing(asked: Deletion, linus: Person, client_of: ClientOf) -> None:
+    before = AuditEvent.objects.count()
+    listings = asked.credential.listings.count()
+    record(client_of(linus), asked)
+    assert AuditEvent.objects.count() == before
+    assert asked.credential.listings.count() == listings
+
+
+def test_only_who_may_decide_makes_datadog_be_asked(
+    asked: Deletion,
+    ada: Person,
+    victor: Person,
+    client_of: ClientOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(**_: object) -> None:
+        raise AssertionError("Datadog was asked")
+
+    monkeypatch.setattr(verification, "look", fail)
+    for person in (ada, victor):
+        assert "Waiting for a second person" in record(client_of(person), asked).text
+
+
+def test_the_askers_page_changes_by_itself_when_somebody_approves(
+    asked: Deletion, ada: Person, linus: Person, client_of: ClientOf
+) -> None:
+    client = client_of(ada)
+    page = record(client, asked)
+    assert page.watch["hx-trigger"] == "every 5s"
+    assert page.link("Look now") == f"/deletions/{asked.pk}/"
+    assert watched(client, page).status == 204
+    approve(asked, linus)
+    news = watched(client, page)
+    assert "Approved by Linus. Nothing has been sent." in news.text
+    assert news.has_form_to("/execute/")
+
+
+def test_it_looks_less_often_the_longer_nobody_decides(
+    asked: Deletion, ada: Person, client_of: ClientOf, clock: SettableClock
+) -> None:
+    client = client_of(ada)
+    page = record(client, asked)
+    seen = [page.watch["hx-trigger"]]
+    for minutes in (3, 15, 3 * 60):
+        clock.advance(minutes=minutes)
+        page = watched(client, page)
+        # The watch alone is replaced: what is being typed stays.
+        assert page.outcome == {}
+        seen.append(page.watch["hx-trigger"])
+    assert seen == ["every 5s", "every 15s", "every 60s", "every 300s"]
+    assert "every 5 minutes" in page.text
+
+
+def test_a_settled_one_is_not_looked_at_any_more(
+    asked: Deletion, ada: Person, linus: Person, client_of: ClientOf
+) -> None:
+    client = client_of(ada)
+    page = record(client, asked)
+    client_of(linus).post(f"/deletions/{asked.pk}/decline/", {"reason": "still in use"})
+    news = watched(client, page)
+    assert "Declined by Linus. Nothing was sent." in news.text
+    assert "“still in use”" in news.text
+    assert news.watch == {}
+
+
+def test_under_policy_none_the_page_and_the_record_say_that_nobody_else_was_required(
+    ada: Person,
+    client_of: ClientOf,
+    sandbox: SandboxServer,
+    wanted: Connection,
+) -> None:
+    credential = store_credential(sandbox, "Payments US", policy=Policy.NONE)
+    desk = Desk(client=client_of(ada), credential=credential, connection=wanted)
+    page = desk.delete()
+    assert "Second person No second person was required" in page.text
+    event = AuditEvent.objects.get(code="deletion.requested")
+    assert event.details["policy"] == "none"
+    assert (
+        "No second person was required."
+        in AuditEvent.objects.get(code="deletion.confirmed").sentence
+    )
+    assert Credential.objects.get().policy == Policy.NONE
+
+
+def test_an_approval_that_came_too_late_can_be_left(
+    asked: Deletion, linus: Person, late_client_of: ClientOf
+) -> None:
+    client, url = late_client_of(linus), f"/deletions/{asked.pk}/"
+    page = client.post(f"{url}approve/", {"digest": asked.approval_digest})
+    assert page.status_code == 422
+    assert f'<a class="button" href="{url}">Not now</a>' in page.text

@@ -1,0 +1,70 @@
+"""Whether there are enough people for a policy: said before it is set, and ever after."""
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+
+from connections.models import Credential, Person, Policy, Role
+from connections.operations import doctor
+from connections.operations.findings import Finding, Level
+from sandbox.entities import Connection
+from tests.flows.support import Desk, read
+from tests.support.people import make_person
+
+pytestmark = pytest.mark.django_db
+
+ClientOf = Callable[[Person], Client]
+NOBODY = "Nobody holds the role Approver, and 1 must approve"
+
+
+def test_before_a_policy_is_set_its_page_says_who_would_be_missing(
+    guarded: Credential, root: Person, client_of: ClientOf
+) -> None:
+    Credential.objects.update(policy=Policy.NONE)
+    page = read(client_of(root).get(f"/credentials/{guarded.pk}/"))
+    # Root holds every role, and so is the one approver there is.
+    assert (
+        "One other person approves: 1 active person may approve with it. Nobody approves "
+        "their own" in page.text
+    )
+    assert "Two other people approve: 1 active person may approve with it, and 2" in page.text
+
+
+def test_after_it_is_set_everybody_who_sees_the_credential_is_warned(
+    guarded: Credential, victor: Person, client_of: ClientOf
+) -> None:
+    page = read(client_of(victor).get(f"/credentials/{guarded.pk}/"))
+    assert "Nobody may approve with it, and 1 must approve" in page.text
+
+
+def test_the_overview_says_which_need_nobody_and_which_lack_approvers(
+    guarded: Credential, victor: Person, client_of: ClientOf
+) -> None:
+    client = client_of(victor)
+    assert f"Payments US: {NOBODY}" in read(client.get("/")).text
+    Credential.objects.update(policy=Policy.NONE)
+    assert "One person alone can delete with Payments US." in read(client.get("/")).text
+
+
+def test_the_doctor_says_the_same(guarded: Credential, linus: Person, barbara: Person) -> None:
+    def found(check: str) -> list[Finding]:
+        return [one for one in doctor.diagnose() if one.check == check]
+
+    assert found("approvers") == []
+    Person.objects.filter(pk=barbara.pk).update(is_active=False)
+    [warning] = found("approvers")
+    assert warning.level == Level.WARNING
+    assert warning.message.startswith("Payments US: 1 active person holds the role Approver.")
+    [ok] = found("four eyes")
+    assert ok.level == Level.OK
+
+
+def test_before_asking_a_person_is_told_that_nobody_else_could_approve(
+    guarded: Credential, root: Person, wanted: Connection, client_of: ClientOf
+) -> None:
+    desk = Desk(client=client_of(root), credential=guarded, connection=wanted)
+    said = "Nobody else can approve it, and it needs 1: it would expire after 24 hours."
+    assert said in desk.review().text
+    make_person("linus", Role.APPROVER)
+    assert said not in desk.review().text

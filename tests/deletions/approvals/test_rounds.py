@@ -1,0 +1,655 @@
+"""An approval covers one confirmed sending: after a lost answer the approvers decide again."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError, connection, transaction
+from django.test import Client
+from pytest_django import Settings
+
+from connections import wording
+from connections.access.actor import WORKER, person_actor
+from connections.core.errors import BlockedError, ConflictError
+from connections.deletions import approvals, sending, states
+from connections.deletions.export import deletion_row
+from connections.models import (
+    Approval,
+    Attempt,
+    AuditEvent,
+    Cause,
+    Deletion,
+    Notice,
+    Outcome,
+    Person,
+    Policy,
+    State,
+)
+from connections.operations import due
+from connections.web.overview.page import overview
+from connections.web.overview.pending import Pending
+from sandbox import faults
+from sandbox.entities import Connection
+from sandbox.server import SandboxServer
+from tests.deletions.approvals.conftest import AskFor, approve, confirm
+from tests.deletions.approvals.test_break_glass import WHY, breaker, broken
+from tests.flows.support import Page, read
+from tests.support.clock import SettableClock
+
+__all__ = ["breaker"]
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+ClientOf = Callable[[Person], Client]
+Lose = Callable[[Deletion], Deletion]
+DECLINED = "Ask the partner first."
+
+
+@pytest.fixture
+def lose_answer(ada: Person, sandbox: SandboxServer, clock: SettableClock) -> Lose:
+    """Ada confirms it, the answer is lost, and two listings agree that it is still there."""
+
+    def act(deletion: Deletion) -> Deletion:
+        sandbox.world.set_fault(fault=faults.CUT_AFTER_READING, operation="delete")
+        assert confirm(deletion, ada).state == State.UNKNOWN
+        sandbox.world.clear_faults()
+        return look_twice(deletion, clock)
+
+    return act
+
+
+def look_twice(deletion: Deletion, clock: SettableClock) -> Deletion:
+    """The deletion after the two looks that decide."""
+    for seconds in (36, 61):
+        clock.advance(seconds=seconds)
+        due.work_off(actor=WORKER)
+    deletion.refresh_from_db()
+    return deletion
+
+
+@pytest.fixture
+def present(asked: Deletion, linus: Person, lose_answer: Lose) -> Deletion:
+    """Approved by Linus and sent once without effect."""
+    deletion = lose_answer(approve(asked, linus))
+    assert (deletion.state, deletion.approval_round) == (State.STILL_PRESENT, 2)
+    return deletion
+
+
+@pytest.fixture
+def sent(sandbox: SandboxServer, wanted: Connection) -> Callable[[], int]:
+    """How many DELETEs reached Datadog."""
+    return lambda: sandbox.world.deletes_received(wanted.id)
+
+
+def decline(deletion: Deletion, person: Person) -> Deletion:
+    return approvals.decline_deletion(
+        deletion=deletion, actor=person_actor(person=person), reason=DECLINED
+    )
+
+
+def record(client: Client, deletion: Deletion) -> Page:
+    return read(client.get(f"/deletions/{deletion.pk}/"))
+
+
+def waits_for(person: Person) -> Pending:
+    return overview(actor=person_actor(person=person)).waits
+
+
+def codes_of(deletion: Deletion) -> list[str]:
+    events = AuditEvent.objects.filter(subject_id=str(deletion.pk)).order_by("seq")
+    return list(events.values_list("code", flat=True))
+
+
+def test_approvals_given_by_a_clock_that_was_ahead_lapse_when_it_is_set_back(
+    present: Deletion,
+    ada: Person,
+    linus: Person,
+    sent: Callable[[], int],
+    clock: SettableClock,
+) -> None:
+    approve(present, linus)
+    clock.advance(hours=-1)
+    with pytest.raises(ConflictError, match="needs approval again"):
+        confirm(present, ada)
+    assert (present.approval_round, present.expires_at) == (3, None)
+    approve(present, linus)
+    assert confirm(present, ada).outcome == Outcome.DELETED
+    assert sent() == 2
+
+
+def test_the_worker_lapses_them_too(present: Deletion, linus: Person, clock: SettableClock) -> None:
+    approve(present, linus)
+    clock.advance(hours=-1)
+    due.work_off(actor=WORKER)
+    present.refresh_from_db()
+    assert (present.state, present.approval_round) == (State.STILL_PRESENT, 3)
+
+
+@pytest.mark.parametrize("is_approved", [False, True])
+def test_a_request_by_a_clock_that_was_ahead_expires_when_it_is_set_back(
+    asked: Deletion, ada: Person, linus: Person, clock: SettableClock, is_approved: bool
+) -> None:
+    if is_approved:
+        approve(asked, linus)
+    clock.advance(hours=-1)
+    with pytest.raises(ConflictError):
+        confirm(asked, ada) if is_approved else approve(asked, linus)
+    due.work_off(actor=WORKER)
+    asked.refresh_from_db()
+    assert asked.outcome == Outcome.EXPIRED
+
+
+@pytest.mark.parametrize("days", [0, 30])
+def test_the_approvals_of_an_earlier_sending_send_nothing_more(
+    present: Deletion, ada: Person, sent: Callable[[], int], clock: SettableClock, days: int
+) -> None:
+    clock.advance(hours=24 * days)
+    with pytest.raises(ConflictError, match=r"needs approval again\. No new DELETE"):
+        confirm(present, ada)
+    assert present.state == State.STILL_PRESENT
+    assert sent() == 1
+
+
+def test_the_confirming_form_answers_409_and_sends_nothing(
+    present: Deletion, ada: Person, client_of: ClientOf, sent: Callable[[], int]
+) -> None:
+    client = client_of(ada)
+    page = record(client, present)
+    assert not page.has_form_to("/execute/")
+    response = client.post(
+        f"/deletions/{present.pk}/execute/", {"confirmation": "Payments US"}, follow=True
+    )
+    assert response.status_code == 409
+    assert sent() == 1
+
+
+def test_the_same_person_approves_another_sending_within_a_new_24_hours(
+    present: Deletion, ada: Person, linus: Person, sent: Callable[[], int], clock: SettableClock
+) -> None:
+    assert present.expires_at == clock.at + states.APPROVAL_WINDOW
+    clock.advance(hours=23)
+    approve(present, linus)
+    assert present.state == State.STILL_PRESENT
+    assert present.expires_at == clock.at + states.CONFIRMING_WINDOW
+    assert confirm(present, ada).outcome == Outcome.DELETED
+    assert sent() == 2
+    assert [one.round for one in Approval.objects.order_by("pk")] == [1, 2]
+
+
+def test_two_people_must_approve_again_under_policy_two(
+    ask_for: AskFor,
+    linus: Person,
+    barbara: Person,
+    ada: Person,
+    lose_answer: Lose,
+    sent: Callable[[], int],
+) -> None:
+    deletion = approve(approve(ask_for(Policy.TWO), linus), barbara)
+    approve(lose_answer(deletion), barbara)
+    with pytest.raises(ConflictError, match="needs approval again"):
+        confirm(deletion, ada)
+    approve(deletion, linus)
+    confirm(deletion, ada)
+    assert sent() == 2
+
+
+def test_who_asked_cannot_approve_the_second_sending_either(present: Deletion, ada: Person) -> None:
+    with pytest.raises(PermissionDenied, match="someone else must approve"):
+        approve(present, ada)
+
+
+def test_nobody_approves_twice_for_the_same_sending(present: Deletion, linus: Person) -> None:
+    approve(present, linus)
+    with pytest.raises(ConflictError):
+        approve(present, linus)
+
+
+def test_a_page_opened_before_the_first_sending_approves_no_second_one(
+    present: Deletion, linus: Person, barbara: Person
+) -> None:
+    for person in (linus, barbara):
+        with pytest.raises(ConflictError, match="What you were shown"):
+            approvals.approve_deletion(
+                deletion=present, actor=person_actor(person=person), digest=present.approval_digest
+            )
+
+
+def test_a_second_lost_answer_needs_a_third_approval(
+    present: Deletion, ada: Person, linus: Person, lose_answer: Lose, sent: Callable[[], int]
+) -> None:
+    lose_answer(approve(present, linus))
+    assert present.approval_round == 3
+    with pytest.raises(ConflictError, match="needs approval again"):
+        confirm(present, ada)
+    assert sent() == 2
+
+
+def test_automatic_retries_stay_within_one_approval(
+    asked: Deletion,
+    ada: Person,
+    linus: Person,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    sent: Callable[[], int],
+) -> None:
+    approve(asked, linus)
+    sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), operation="delete")
+    assert confirm(asked, ada).state == State.WAITING
+    sandbox.world.clear_faults()
+    clock.advance(seconds=8)
+    due.work_off(actor=WORKER)
+    asked.refresh_from_db()
+    assert (asked.outcome, asked.approval_round) == (Outcome.DELETED, 1)
+    assert sent() == 2
+
+
+def test_a_failed_check_before_sending_uses_up_no_approval(
+    present: Deletion, ada: Person, linus: Person, sandbox: SandboxServer
+) -> None:
+    approve(present, linus)
+    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    confirm(present, ada)
+    assert (present.state, present.cause) == (State.STILL_PRESENT, Cause.LISTING_FAILED)
+    sandbox.world.clear_faults()
+    assert confirm(present, ada).outcome == Outcome.DELETED
+
+
+@pytest.mark.parametrize("answer", [faults.ANSWERS_403, faults.rate_limited(reset="7")])
+def test_a_second_sending_that_ends_unknown_uses_up_its_approval_too(
+    present: Deletion,
+    ada: Person,
+    linus: Person,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    answer: faults.Fault,
+) -> None:
+    """Refused, or too late to send again, after an attempt that may have been carried out."""
+    approve(present, linus)
+    sandbox.world.set_fault(fault=answer, operation="delete")
+    confirm(present, ada)
+    clock.advance(minutes=16)
+    due.work_off(actor=WORKER)
+    present.refresh_from_db()
+    assert (present.state, present.approval_round) == (State.UNKNOWN, 3)
+
+
+def test_approvals_that_nobody_confirms_lapse_and_the_same_people_approve_anew(
+    present: Deletion, ada: Person, linus: Person, clock: SettableClock, sent: Callable[[], int]
+) -> None:
+    approve(present, linus)
+    clock.advance(hours=24)
+    due.work_off(actor=WORKER)
+    present.refresh_from_db()
+    assert (present.state, present.approval_round) == (State.STILL_PRESENT, 3)
+    lapsed = AuditEvent.objects.get(code="deletion.approvals_lapsed")
+    assert (lapsed.details["approval_round"], lapsed.details["approvals_given"]) == (2, 1)
+    with pytest.raises(ConflictError, match="needs approval again"):
+        confirm(present, ada)
+    approve(present, linus)
+    assert present.expires_at == clock.at + timedelta(hours=24)
+    assert confirm(present, ada).outcome == Outcome.DELETED
+    assert sent() == 2
+
+
+@pytest.mark.parametrize("act", ["confirm", "approve"])
+def test_approvals_lapse_without_a_worker_too(
+    present: Deletion,
+    ada: Person,
+    linus: Person,
+    barbara: Person,
+    clock: SettableClock,
+    sent: Callable[[], int],
+    act: str,
+) -> None:
+    approve(present, linus)
+    clock.advance(hours=24)
+    if act == "confirm":
+        with pytest.raises(ConflictError, match="needs approval again"):
+            confirm(present, ada)
+        assert present.approval_round == 3
+    else:
+        approve(present, barbara)
+        assert [one.approver for one in present.current_approvals] == [barbara]
+    assert sent() == 1
+
+
+def test_a_first_approval_after_the_window_begins_another(
+    ask_for: AskFor, linus: Person, barbara: Person, lose_answer: Lose, clock: SettableClock
+) -> None:
+    deletion = lose_answer(approve(approve(ask_for(Policy.TWO), linus), barbara))
+    clock.advance(hours=25)
+    approve(deletion, linus)
+    assert deletion.expires_at == clock.at + states.APPROVAL_WINDOW
+    clock.advance(hours=25)
+    approve(deletion, barbara)
+    assert deletion.current_approvals == [Approval.objects.get(round=deletion.approval_round)]
+    assert deletion.lacks_approvals
+
+
+def test_a_decline_after_enough_approvals_ends_the_round_and_leaves_it_open(
+    present: Deletion,
+    ada: Person,
+    linus: Person,
+    barbara: Person,
+    client_of: ClientOf,
+    sent: Callable[[], int],
+) -> None:
+    approve(present, linus)
+    assert not record(client_of(linus), present).has_form_to("/decline/")
+    assert record(client_of(barbara), present).has_form_to("/decline/")
+    decline(present, barbara)
+    assert (present.state, present.approval_round) == (State.STILL_PRESENT, 3)
+    with pytest.raises(ConflictError, match="needs approval again"):
+        confirm(present, ada)
+    assert sent() == 1
+
+
+def test_a_decline_takes_the_approval_of_somebody_else_away(
+    ask_for: AskFor, linus: Person, barbara: Person, ada: Person, lose_answer: Lose
+) -> None:
+    deletion = lose_answer(approve(approve(ask_for(Policy.TWO), linus), barbara))
+    approve(deletion, linus)
+    decline(deletion, barbara)
+    assert (deletion.state, deletion.outcome) == (State.STILL_PRESENT, "")
+    assert deletion.current_approvals == []
+    told = AuditEvent.objects.get(code="deletion.declined").details
+    assert (told["reason"], told["approval_round"]) == (DECLINED, 2)
+    approve(deletion, barbara)
+    with pytest.raises(ConflictError, match="needs approval again"):
+        confirm(deletion, ada)
+
+
+def test_a_confirmation_that_lost_a_race_with_a_new_round_sends_nothing(
+    present: Deletion, ada: Person, linus: Person, sent: Callable[[], int]
+) -> None:
+    approve(present, linus)
+    stale = Deletion.objects.get(pk=present.pk)
+    Deletion.objects.filter(pk=present.pk).update(approval_round=3)
+    confirm(stale, ada)
+    assert (stale.state, sent()) == (State.STILL_PRESENT, 1)
+
+
+def test_broken_glass_covers_one_sending(
+    asked: Deletion,
+    breaker: Person,
+    ada: Person,
+    linus: Person,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+    sent: Callable[[], int],
+) -> None:
+    sandbox.world.set_fault(fault=faults.CUT_AFTER_READING, operation="delete")
+    assert broken(asked, breaker).state == State.UNKNOWN
+    sandbox.world.clear_faults()
+    look_twice(asked, clock)
+    for person in (ada, breaker):
+        with pytest.raises(ConflictError, match="needs approval again"):
+            confirm(asked, person)
+    with pytest.raises(ConflictError, match="covers one sending"):
+        broken(asked, breaker)
+    assert sent() == 1
+    approve(asked, linus)
+    with pytest.raises(ConflictError, match="Only Ada"):
+        confirm(asked, breaker)
+    assert confirm(asked, ada).outcome == Outcome.DELETED
+
+
+def test_a_breaker_who_lost_the_right_does_not_hinder_a_sending_that_was_approved(
+    asked: Deletion,
+    breaker: Person,
+    ada: Person,
+    linus: Person,
+    sandbox: SandboxServer,
+    clock: SettableClock,
+) -> None:
+    sandbox.world.set_fault(fault=faults.CUT_AFTER_READING, operation="delete")
+    broken(asked, breaker)
+    sandbox.world.clear_faults()
+    look_twice(asked, clock)
+    Person.objects.filter(pk=breaker.pk).update(is_active=False)
+    assert confirm(approve(asked, linus), ada).outcome == Outcome.DELETED
+
+
+def test_glass_is_broken_for_a_second_sending_where_the_first_was_approved(
+    present: Deletion, breaker: Person, sent: Callable[[], int]
+) -> None:
+    assert broken(present, breaker).outcome == Outcome.DELETED
+    assert (present.glass_round, sent()) == (2, 2)
+
+
+def test_the_approval_of_who_lost_the_right_does_not_count_the_second_time(
+    present: Deletion, ada: Person, linus: Person
+) -> None:
+    approve(present, linus)
+    linus.groups.clear()
+    with pytest.raises(BlockedError, match="may not approve"):
+        confirm(present, ada)
+
+
+def test_what_disappeared_or_changed_meanwhile_is_not_approved(
+    present: Deletion, linus: Person, sandbox: SandboxServer, wanted: Connection
+) -> None:
+    sandbox.world.remove_connection(connection_id=wanted.id)
+    with pytest.raises(ConflictError, match=r"nothing to approve\. No new DELETE"):
+        approve(present, linus)
+    assert present.outcome == Outcome.GONE_UNATTRIBUTED
+
+
+def test_the_page_asks_the_approvers_again_and_keeps_the_first_approval(
+    present: Deletion, ada: Person, linus: Person, client_of: ClientOf
+) -> None:
+    page = record(client_of(linus), present)
+    assert "Another DELETE needs approval again" in page.text
+    assert "0 of 1" in page.text
+    assert "Approved by (round 1)" in page.text
+    form = page.form_to("/approve/")
+    assert page.has_form_to("/decline/")
+    assert client_of(linus).post(form.action, form.fields).status_code == 303
+    page = record(client_of(ada), present)
+    assert "Linus approved another DELETE." in page.text
+    assert page.has_form_to("/execute/")
+    assert not record(client_of(linus), present).has_form_to("/approve/")
+
+
+def test_the_overview_and_the_menu_count_it_for_who_must_decide(
+    present: Deletion, ada: Person, linus: Person, client_of: ClientOf
+) -> None:
+    assert waits_for(linus).to_approve.yours == [present]
+    assert waits_for(ada).to_confirm.yours == []
+    assert menu_count(client_of(linus)) == 1
+    approve(present, linus)
+    assert waits_for(linus).to_approve.yours == []
+    assert waits_for(ada).to_confirm.yours == [present]
+    assert menu_count(client_of(linus)) == 0
+
+
+def test_the_menu_counts_the_second_of_two_approvals(
+    ask_for: AskFor,
+    linus: Person,
+    barbara: Person,
+    root: Person,
+    lose_answer: Lose,
+    client_of: ClientOf,
+) -> None:
+    deletion = lose_answer(approve(approve(ask_for(Policy.TWO), linus), barbara))
+    approve(deletion, linus)
+    assert [menu_count(client_of(one)) for one in (linus, barbara)] == [0, 1]
+    approve(deletion, barbara)
+    assert menu_count(client_of(root)) == 0
+
+
+def menu_count(client: Client) -> int:
+    context = client.get("/deletions/").context
+    return next(item.count or 0 for item in context["nav"] if item.label == "Deletions")
+
+
+def test_who_could_approve_is_told_that_approval_is_needed_again(
+    asked: Deletion, linus: Person, barbara: Person, lose_answer: Lose, settings: Settings
+) -> None:
+    settings.HAS_MAIL = True
+    lose_answer(approve(asked, linus))
+    told = Notice.objects.filter(code="deletion.still_present", channel=Notice.Channel.MAIL)
+    names = set(told.values_list("person__username", flat=True))
+    assert names == {"ada", "linus", "barbara"}
+    title = wording.notice_title("deletion.still_present", details={}, needs_approval=True)
+    assert title == "Still there: approval needed again"
+
+
+def test_an_export_names_who_approved_each_sending(
+    present: Deletion, ada: Person, linus: Person, barbara: Person
+) -> None:
+    row = deletion_row(Deletion.objects.get())
+    assert row["approved_by"] == ["Linus"]
+    approve(present, barbara)
+    confirm(present, ada)
+    row = deletion_row(Deletion.objects.get())
+    assert row["approved_by"] == ["Barbara"]
+    assert [one["approved_by"] for one in row["attempts"]] == [["Linus"], ["Barbara"]]
+
+
+# --- What the database holds by itself
+
+
+@contextmanager
+def refused(match: str) -> Iterator[None]:
+    """The database refuses what is done inside, and nothing of it stays."""
+    with pytest.raises(IntegrityError, match=match), transaction.atomic():
+        yield
+
+
+def test_the_database_sends_nothing_on_the_approvals_of_an_earlier_round(
+    present: Deletion,
+) -> None:
+    with refused("Other people must approve it first"):
+        Deletion.objects.update(state=State.SENDING)
+
+
+@pytest.mark.parametrize("state", [State.UNKNOWN, State.STILL_PRESENT, State.APPROVED])
+def test_the_database_ends_a_round_with_its_sending(
+    asked: Deletion, linus: Person, state: State
+) -> None:
+    approve(asked, linus)
+    Deletion.objects.update(state=State.SENDING)
+    with refused("An approval covers one sending"):
+        Deletion.objects.update(state=state)
+    if state == State.UNKNOWN:
+        Deletion.objects.update(state=state, approval_round=2)
+
+
+@pytest.fixture
+def in_doubt(asked: Deletion, linus: Person, lose_answer: Lose, clock: SettableClock) -> Deletion:
+    """Set back to waiting while its last sending may still work: nothing of ours does that."""
+    deletion = approve(lose_answer(approve(asked, linus)), linus)
+    Deletion.objects.update(state=State.SENDING, epoch=2)
+    Attempt.objects.create(
+        deletion=deletion,
+        number=2,
+        epoch=2,
+        approval_round=2,
+        was_read_before=True,
+        claimed_at=clock.at,
+    )
+    Deletion.objects.update(state=State.WAITING)
+    deletion.refresh_from_db()
+    return deletion
+
+
+def test_the_database_sends_nothing_more_in_a_round_whose_sending_may_still_work(
+    in_doubt: Deletion,
+) -> None:
+    with refused("An approval covers one sending"):
+        Deletion.objects.update(state=State.SENDING, epoch=3)
+
+
+def test_the_database_begins_no_sending_within_another(asked: Deletion, linus: Person) -> None:
+    approve(asked, linus)
+    attempt = sending.claim(deletion=asked, actor=WORKER, was_read_before=True)
+    assert attempt is not None
+    with refused("An approval covers one sending"):
+        Deletion.objects.update(epoch=2)
+
+
+def test_nothing_more_is_claimed_in_a_round_whose_sending_may_still_work(
+    in_doubt: Deletion,
+) -> None:
+    with pytest.raises(BlockedError, match="may have worked"):
+        sending.claim(deletion=in_doubt, actor=WORKER, was_read_before=True)
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_the_database_lets_a_round_neither_return_nor_be_skipped(
+    present: Deletion, number: int
+) -> None:
+    with refused("An approval covers one sending"):
+        Deletion.objects.update(approval_round=number)
+
+
+def test_the_database_takes_no_approval_for_another_round(
+    present: Deletion, linus: Person, clock: SettableClock
+) -> None:
+    first = Approval.objects.get()
+    for number in (1, 3):
+        with refused(r"An approval is of one deletion|There is one already"):
+            Approval.objects.create(
+                deletion=present,
+                approver=linus,
+                approver_name="Linus",
+                requester=first.requester,
+                round=number,
+                decision=first.decision,
+                digest=first.digest,
+                decided_at=clock.at,
+            )
+
+
+def test_the_database_moves_no_approval_into_another_round(present: Deletion) -> None:
+    with refused("A decision stays as it was given"):
+        Approval.objects.update(round=2)
+
+
+def test_the_database_uses_broken_glass_for_its_round_only(
+    present: Deletion, breaker: Person, clock: SettableClock
+) -> None:
+    values = {"glass_broken_at": clock.at, "glass_broken_by": breaker, "glass_reason": WHY}
+    with refused("Broken glass stays broken"):
+        Deletion.objects.update(**values, glass_round=1)
+    Deletion.objects.update(**values, glass_round=2)
+    with refused("Broken glass stays broken"):
+        Deletion.objects.update(glass_round=3, approval_round=3)
+    Deletion.objects.update(approval_round=3)
+    with refused("Other people must approve it first"):
+        Deletion.objects.update(state=State.SENDING)
+
+
+def test_the_database_takes_no_attempt_under_another_round(present: Deletion) -> None:
+    attempt = present.attempts.get()
+    attempt.pk, attempt.number, attempt.epoch = None, 2, 2
+    with refused("A sending is of the deletion's current round"):
+        attempt.save(force_insert=True)
+
+
+def test_every_trigger_is_there_after_all_migrations() -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        else:
+            cursor.execute("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal")
+        found = {name for (name,) in cursor.fetchall()}
+    deletion, approval = "connections_deletion_four_eyes", "connections_approval_four_eyes"
+    expected = {f"{deletion}_{number}" for number in (0, 1, 2, 3, 16)}
+    expected |= {f"{approval}_{number}" for number in (4, 5, 6)}
+    expected |= {"connections_attempt_four_eyes_17"}
+    if connection.vendor == "sqlite":
+        expected |= {f"{deletion}_{number}" for number in (10, 11)}
+        expected |= {f"{approval}_{number}" for number in (12, 13)}
+        expected |= {f"connections_deletion_search_{when}" for when in ("insert", "update")}
+    assert expected <= found
+
+
+def test_a_sending_counts_the_approvals_of_its_round_by_itself(
+    present: Deletion, ada: Person
+) -> None:
+    with pytest.raises(BlockedError, match="still needs approval"):
+        sending.require_sendable(deletion=present, confirmed_by=ada)

@@ -1,0 +1,144 @@
+"""How much happened on each day, over the history and over the record of acts."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from xml.etree import ElementTree as ET
+
+import pytest
+from django.test import Client
+
+from connections.access.actor import person_actor
+from connections.audit import trail
+from connections.audit.events import Code
+from connections.core.days import by_day
+from connections.deletions import history
+from connections.models import Outcome, Person, State
+from tests.deletions.history.conftest import Make
+from tests.flows.support import read
+from tests.support.clock import SettableClock
+from tests.web.audit.support import add_event
+
+pytestmark = pytest.mark.database
+ClientOf = Callable[[Person], Client]
+NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+DAY = 24 * 60
+
+
+def rows(*days_ago: int, kind: str = "deleted") -> list[tuple[str, str, int]]:
+    return [(f"{NOON - timedelta(days=number):%Y-%m-%d}", kind, 1) for number in days_ago]
+
+
+def test_days_without_anything_stand_between_those_with_something() -> None:
+    found = by_day([*rows(0, kind="refused"), *rows(0, 3)], limit=100)
+    assert [(day.date.day, dict(day.counts)) for day in found.days] == [
+        (7, {"deleted": 1}),
+        (8, {}),
+        (9, {}),
+        (10, {"refused": 1, "deleted": 1}),
+    ]
+    assert not found.has_older
+
+
+def test_a_month_is_shown_at_most_and_older_ones_are_said_to_be_there() -> None:
+    found = by_day(rows(0, 30, 31), limit=100)
+    assert len(found.days) == 31
+    assert found.days[0].date == date(2026, 2, 8)
+    assert found.has_older
+
+
+def test_a_day_that_was_not_read_to_its_end_is_not_drawn() -> None:
+    found = by_day(rows(0, 1, 1), limit=3)
+    assert [day.date.day for day in found.days] == [10]
+    assert found.has_older
+    only = by_day(rows(0, 0, 0), limit=3)
+    assert [day.counts for day in only.days] == [Counter(deleted=3)]
+    assert only.has_older
+
+
+def test_nothing_is_no_chart() -> None:
+    assert by_day([], limit=3).days == ()
+
+
+def chart_in(html: str) -> ET.Element:
+    """The chart of a page, read as XML."""
+    [svg] = re.findall(r'<svg class="bars".*?</svg>', html, re.DOTALL)
+    return ET.fromstring(svg)  # noqa: S314 - our own page
+
+
+@pytest.mark.django_db
+def test_the_history_draws_what_passes_the_filter_and_tells_the_same_in_a_table(
+    client_of: ClientOf, victor: Person, make: Make
+) -> None:
+    make(minute=0, ticket="SEC-1")
+    make(minute=2 * DAY, ticket="SEC-1", outcome=Outcome.REFUSED)
+    make(minute=2 * DAY + 1, ticket="SEC-1", state=State.UNKNOWN, outcome="", settled_at=None)
+    make(minute=3 * DAY)
+    page = read(client_of(victor).get("/deletions/?ticket=SEC-1"))
+    label = "Deletions a day, 1 Jan 2026 to 3 Jan 2026, UTC"
+    svg = chart_in(page.html)
+    assert svg.attrib["aria-label"] == label
+    titles = [title.text for title in svg.iter("title")]
+    assert titles == ["1 Jan 2026: 1", "2 Jan 2026: 0", "3 Jan 2026: 2"]
+    assert [part.attrib["class"] for part in svg.iter("rect")] == [
+        "tone-ok",
+        "tone-danger",
+        "tone-unknown",
+    ]
+    assert "Day Deleted Refused Unknown All 1 Jan 2026 1 0 0 1" in page.text
+    assert "3 Jan 2026 0 1 1 2" in page.text
+    assert "style=" not in page.html
+
+
+@pytest.mark.django_db
+def test_an_org_at_both_ends_is_drawn_once_and_the_newest_first(
+    victor: Person, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "EXACT_TO", 3)
+    make(minute=0, sink_org_name="Payments EU")
+    make(minute=DAY, sink_org_name="Payments EU", sink_org_id="org-payments")
+    make(minute=2 * DAY, source_org_name="Labs", sink_org_name="Payments EU")
+    make(minute=3 * DAY, source_org_name="Labs", source_org_id="org-labs")
+    page = history.history_page(
+        actor=person_actor(person=victor), only=history.HistoryFilter(org="Payments EU")
+    )
+    assert page.count == 3
+    assert page.days
+    assert [day.counts.total() for day in page.days.days] == [1, 1, 1]
+
+
+@pytest.mark.django_db
+def test_the_record_draws_its_acts_by_what_they_are_about(
+    client_of: ClientOf, edith: Person, clock: SettableClock
+) -> None:
+    add_event("A sign-in.", code=Code.SIGNED_IN)
+    clock.advance(hours=24)
+    for _ in range(2):
+        add_event("An answer.", code=Code.DELETION_ANSWERED)
+    add_event("An export.")
+    page = read(client_of(edith).get("/audit/"))
+    assert "Acts a day, 2 Mar 2026 to 3 Mar 2026, UTC." in page.text
+    assert "Day Deletions People Others All 2 Mar 2026 0 1 0 1 3 Mar 2026 2 0 1 3" in page.text
+    page = read(client_of(edith).get("/audit/?code=deletion."))
+    assert "Acts a day, 3 Mar 2026, UTC." in page.text
+
+
+@pytest.mark.django_db
+def test_what_is_not_drawn_is_said(
+    client_of: ClientOf,
+    edith: Person,
+    make: Make,
+    clock: SettableClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trail, "DRAWN", 2)
+    monkeypatch.setattr(history, "EXACT_TO", 2)
+    for number in range(4):
+        make(minute=number * DAY)
+        add_event("An act.")
+        clock.advance(hours=24)
+    for url in ("/audit/", "/deletions/"):
+        page = read(client_of(edith).get(url))
+        assert "Older ones pass the filter too and are not drawn." in page.text
+        assert len(list(chart_in(page.html).iter("title"))) == 2

@@ -1,0 +1,109 @@
+"""A reviewer finds any past deletion: every filter, pages by key, bounded counts."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from connections.access.actor import person_actor
+from connections.deletions import history
+from connections.deletions.history import Cursor, HistoryFilter
+from connections.models import Deletion, Outcome, Person, State
+from tests.deletions.history.conftest import START, Make
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+def found(viewer: Person, **only: Any) -> list[Deletion]:
+    page = history.history_page(actor=person_actor(person=viewer), only=HistoryFilter(**only))
+    return page.deletions
+
+
+def test_the_newest_stands_first(make: Make, victor: Person) -> None:
+    old, new = make(minute=1), make(minute=2)
+    assert found(victor) == [new, old]
+
+
+@pytest.mark.parametrize(
+    ("fields", "only"),
+    [
+        ({"site": "us5.datadoghq.com"}, {"site": "us5.datadoghq.com"}),
+        ({"source_org_id": "org-labs"}, {"org": "org-labs"}),
+        ({"sink_org_name": "Data Lake"}, {"org": "Data Lake"}),
+        ({"outcome": Outcome.REFUSED}, {"outcome": Outcome.REFUSED}),
+        ({"ticket": "SEC-212"}, {"ticket": "SEC-212"}),
+        ({"reason": "vendor contract ended"}, {"text": "Contract VENDOR"}),
+        ({"reason": "“quoted” 50 % off_"}, {"text": "% off_"}),
+        ({"sink_org_name": "Gruppe Süd"}, {"text": "süd"}),
+        ({"reason": 'say "no"'}, {"text": '"no"'}),
+        ({"reason": "go"}, {"text": "go"}),
+        ({"state": State.UNKNOWN, "outcome": "", "settled_at": None}, {"state": State.UNKNOWN}),
+        ({"contradicted_at": START}, {"is_contradicted": True}),
+    ],
+)
+def test_a_filter_finds_the_one_that_it_means(
+    make: Make, victor: Person, fields: dict[str, Any], only: dict[str, Any]
+) -> None:
+    make(minute=1)
+    wanted = make(minute=2, **fields)
+    make(minute=3)
+    assert found(victor, **only) == [wanted]
+
+
+def test_an_id_is_found_by_its_last_characters(make: Make, victor: Person) -> None:
+    make(minute=1)
+    wanted = make(minute=2)
+    assert found(victor, text=str(wanted.connection_id)[-8:]) == [wanted]
+
+
+def test_a_person_and_a_connection_can_be_filtered(
+    make: Make, victor: Person, grace: Person
+) -> None:
+    make(minute=1)
+    wanted = make(minute=2, requested_by=grace)
+    assert found(victor, person=grace.pk) == [wanted]
+    assert found(victor, connection_id=wanted.connection_id) == [wanted]
+
+
+def test_a_period_begins_with_its_first_moment_and_ends_before_its_last(
+    make: Make, victor: Person
+) -> None:
+    first, last = make(minute=0), make(minute=10)
+    only = {"since": START, "until": START + timedelta(minutes=10)}
+    assert found(victor, **only) == [first]
+    assert last not in found(victor, **only)
+
+
+def test_pages_leave_nothing_out_and_show_nothing_twice_even_at_equal_times(
+    make: Make, victor: Person
+) -> None:
+    stored = {make(minute=minute // 3).pk for minute in range(10)}
+    actor = person_actor(person=victor)
+    seen: list[object] = []
+    cursor: Cursor | None = None
+    while True:
+        page = history.history_page(actor=actor, only=HistoryFilter(), after=cursor, size=4)
+        seen += [deletion.pk for deletion in page.deletions]
+        if page.older is None:
+            break
+        cursor = Cursor.parse(str(page.older))
+    assert len(seen) == 10
+    assert set(seen) == stored
+
+
+def test_the_count_is_exact_to_its_limit_and_then_stops(
+    make: Make, victor: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "EXACT_TO", 3)
+    actor = person_actor(person=victor)
+    for minute in range(3):
+        make(minute=minute)
+    assert history.history_page(actor=actor, only=HistoryFilter()).count == 3
+    make(minute=4)
+    assert history.history_page(actor=actor, only=HistoryFilter()).count is None
+
+
+@pytest.mark.parametrize("text", ["", "x", "2026-01-01T09:00:00", "2026-01-01T09:00:00+00:00~no"])
+def test_a_place_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Cursor.parse(text)

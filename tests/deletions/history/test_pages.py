@@ -1,0 +1,213 @@
+"""The history's page and its exports."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from connections import audit
+from connections.core import tabular
+from connections.deletions import history
+from connections.deletions.export import DELETION_COLUMNS
+from connections.models import AuditEvent, Outcome, Person, State
+from tests.deletions.history.conftest import Make
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+ClientOf = Callable[[Person], Client]
+
+
+def body_of(client: Client, url: str) -> str:
+    return client.get(url).getvalue().decode()
+
+
+def test_an_empty_history_leads_on(client_of: ClientOf, victor: Person) -> None:
+    page = body_of(client_of(victor), "/deletions/")
+    assert "Every deletion made here is listed for ever" in page
+    assert "/connections/" in page
+
+
+def test_a_row_leads_to_its_deletion_and_says_what_became_of_it(
+    client_of: ClientOf, victor: Person, make: Make
+) -> None:
+    deletion = make(reason="vendor <b>gone</b>", ticket="SEC-1")
+    page = body_of(client_of(victor), "/deletions/")
+    assert f'href="/deletions/{deletion.pk}/"' in page
+    assert "Payments EU" in page
+    assert re.search(r'class="badge tone-ok.*?Deleted, not checked</span>', page, re.DOTALL)
+    assert "vendor &lt;b&gt;gone&lt;/b&gt;" in page
+    assert "SEC-1" in page
+    assert "1 deletion" in page
+
+
+def test_filters_that_find_nothing_say_so(client_of: ClientOf, victor: Person, make: Make) -> None:
+    make()
+    page = body_of(client_of(victor), "/deletions/?ticket=NONE-1")
+    assert "No deletion passes these filters" in page
+
+
+def test_a_filter_that_cannot_be_read_is_named_and_everything_shown(
+    client_of: ClientOf, victor: Person, make: Make
+) -> None:
+    make(ticket="SEC-9")
+    page = body_of(client_of(victor), "/deletions/?since=yesterday")
+    assert "This filter cannot be read" in page
+    assert "SEC-9" in page
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "nonsense",
+        "2026~1",
+        "0001-01-01T00:00:00+23:59~0b7e3c1a-0000-4000-8000-000000000000",
+    ],
+)
+def test_a_place_that_is_none_is_a_400(client_of: ClientOf, victor: Person, after: str) -> None:
+    response = client_of(victor).get("/deletions/", {"after": after})
+    assert response.status_code == 400
+
+
+def test_the_last_day_there_is_ends_nothing(
+    client_of: ClientOf, victor: Person, make: Make
+) -> None:
+    make(ticket="SEC-3")
+    assert "SEC-3" in body_of(client_of(victor), "/deletions/?until=9999-12-31")
+
+
+def test_older_pages_keep_the_filter(
+    client_of: ClientOf, victor: Person, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for minute in range(history.PAGE_SIZE + 1):
+        make(minute=minute, ticket="SEC-1")
+    page = body_of(client_of(victor), "/deletions/?ticket=SEC-1")
+    assert "ticket=SEC-1&amp;after=" in page
+
+
+def test_the_page_takes_the_same_few_queries_however_many_rows(
+    client_of: ClientOf,
+    victor: Person,
+    make: Make,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    for minute in range(30):
+        make(minute=minute)
+    client = client_of(victor)
+    with django_assert_max_num_queries(9):
+        client.get("/deletions/")
+
+
+def test_a_csv_export_is_exactly_the_filtered_set(
+    client_of: ClientOf, edith: Person, make: Make
+) -> None:
+    make(minute=1)
+    wanted = make(minute=2, outcome=Outcome.REFUSED)
+    text = body_of(client_of(edith), "/deletions/export/?format=csv&outcome=refused")
+    rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
+    assert [row["id"] for row in rows] == [str(wanted.pk)]
+
+
+def test_json_and_ndjson_hold_the_same_rows(client_of: ClientOf, edith: Person, make: Make) -> None:
+    for minute in range(3):
+        make(minute=minute)
+    client = client_of(edith)
+    as_json = json.loads(body_of(client, "/deletions/export/?format=json"))
+    lines = body_of(client, "/deletions/export/?format=ndjson").splitlines()
+    assert as_json == [json.loads(line) for line in lines]
+    assert set(DELETION_COLUMNS) <= set(as_json[0])
+
+
+def test_an_empty_json_export_is_an_empty_list(client_of: ClientOf, edith: Person) -> None:
+    assert json.loads(body_of(client_of(edith), "/deletions/export/?format=json")) == []
+
+
+def test_exports_cross_their_batches(
+    client_of: ClientOf, edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "EXPORT_BATCH", 2)
+    for minute in range(5):
+        make(minute=minute)
+    assert len(json.loads(body_of(client_of(edith), "/deletions/export/?format=json"))) == 5
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1"])
+def test_no_cell_is_taken_for_a_formula(text: str) -> None:
+    assert tabular.as_cell(text).startswith("'")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param("\uff1d", id="full-width equals sign"),
+        pytest.param("\uff0b", id="full-width plus sign"),
+        pytest.param("\uff0d", id="full-width minus sign"),
+        pytest.param("\uff20", id="full-width at sign"),
+        pytest.param("\ufe66", id="small equals sign"),
+        pytest.param("\u3000\uff1d", id="full-width space first"),
+        pytest.param("\u00a0=", id="no-break space first"),
+    ],
+)
+def test_a_full_width_sign_does_not_start_a_formula_either(start: str) -> None:
+    assert tabular.as_cell(f"{start}1+1") == f"'{start}1+1"
+
+
+def test_other_full_width_text_is_exported_as_it_is() -> None:
+    assert tabular.as_cell("\uff21\uff23\uff2d\uff25\uff1d") == "\uff21\uff23\uff2d\uff25\uff1d"
+
+
+def test_an_export_is_recorded_before_its_first_byte(
+    client_of: ClientOf, edith: Person, make: Make
+) -> None:
+    make()
+    client_of(edith).get("/deletions/export/?format=csv&ticket=SEC-1")
+    event = AuditEvent.objects.get(code=audit.Code.EXPORT_STARTED)
+    assert event.details["filter"] == "format=csv&ticket=SEC-1"
+    assert event.actor_name == edith.display_name
+
+
+def test_who_may_not_export_gets_nothing_and_sees_no_button(
+    client_of: ClientOf, victor: Person, make: Make
+) -> None:
+    make()
+    client = client_of(victor)
+    assert client.get("/deletions/export/?format=csv").status_code == 403
+    assert "Export" not in body_of(client, "/deletions/")
+
+
+@pytest.mark.parametrize("query", ["format=xml", "format=csv&since=yesterday"])
+def test_an_export_of_what_cannot_be_read_is_refused_rather_than_widened(
+    client_of: ClientOf, edith: Person, query: str
+) -> None:
+    assert client_of(edith).get(f"/deletions/export/?{query}").status_code == 400
+
+
+def test_every_state_and_outcome_can_be_filtered(client_of: ClientOf, victor: Person) -> None:
+    page = body_of(client_of(victor), "/deletions/")
+    values: list[Any] = [state for state in State if state != State.SETTLED]
+    assert [v for v in [*values, *Outcome] if f'<option value="{v}">' not in page] == []
+
+
+def test_the_command_writes_what_the_page_exports(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deletion = make(ticket="SEC-7")
+    make(minute=1)
+    call_command("export_deletions", "--format", "ndjson", "--ticket", "SEC-7")
+    [line] = capsys.readouterr().out.splitlines()
+    row = json.loads(line)
+    assert (row["id"], row["source_org"]["name"]) == (str(deletion.pk), "Payments EU")
+    assert AuditEvent.objects.filter(code=audit.Code.EXPORT_STARTED).count() == 1
+
+
+def test_the_command_with_json_is_one_document(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make()
+    call_command("export_deletions", "--json")
+    assert len(json.loads(capsys.readouterr().out)) == 1

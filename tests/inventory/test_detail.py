@@ -1,0 +1,106 @@
+"""One connection: what it is, who sees it, how it changed, what was asked of it."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from connections.access.actor import command_actor
+from connections.inventory import org_connections
+from connections.models import Credential, Person
+from sandbox.entities import Connection
+from sandbox.server import SandboxServer
+from tests.flows.support import Page, read, store_credential
+from tests.inventory.support import link_called
+from tests.support.sandbox import connection_between
+
+ClientOf = Callable[[Person], Client]
+
+
+@pytest.fixture
+def connection(sandbox: SandboxServer) -> Connection:
+    return connection_between(sandbox.world, "Payments US", "Group SOC")
+
+
+@pytest.fixture
+def payments(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Payments US")
+
+
+def open_detail(client: Client, connection: Connection) -> Page:
+    return read(client.get(f"/connections/{connection.source_org.site.name}/{connection.id}/"))
+
+
+def read_again(*credentials: Credential) -> None:
+    org_connections.refresh_credentials(credentials=list(credentials), actor=command_actor())
+
+
+def test_it_says_what_it_is_and_offers_each_end_to_send_with(
+    client_of: ClientOf,
+    ada: Person,
+    sandbox: SandboxServer,
+    payments: Credential,
+    connection: Connection,
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    page = open_detail(client_of(ada), connection)
+    review = f"/deletions/new/?credential={{}}&connection_id={connection.id}"
+    assert link_called(page.html, "Delete…") == review.format(payments.pk)
+    assert link_called(page.html, "Payments US (source end)…") == review.format(payments.pk)
+    assert link_called(page.html, "Group SOC (destination end)…") == review.format(soc.pk)
+
+
+def test_a_change_is_told_once_though_two_credentials_saw_it(
+    client_of: ClientOf,
+    victor: Person,
+    sandbox: SandboxServer,
+    payments: Credential,
+    connection: Connection,
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    sandbox.world.change_connection(connection_id=connection.id, connection_types=("logs",))
+    read_again(payments, soc)
+    page = open_detail(client_of(victor), connection)
+    assert page.text.count("Shares: logs, metrics → logs") == 1
+    assert page.text.index("First seen here") < page.text.index("Changed")
+    assert "Delete…" not in page.text
+
+
+def test_what_is_gone_is_shown_as_it_was_seen_last(
+    client_of: ClientOf,
+    ada: Person,
+    sandbox: SandboxServer,
+    payments: Credential,
+    connection: Connection,
+) -> None:
+    sandbox.world.remove_connection(connection_id=connection.id)
+    read_again(payments)
+    page = open_detail(client_of(ada), connection)
+    assert page.status == 200
+    assert "No credential lists it any more." in page.text
+    assert "No longer listed" in page.text
+    assert "Delete…" not in page.text
+
+
+def test_a_connection_nobody_ever_saw_is_not_found(client_of: ClientOf, ada: Person) -> None:
+    assert client_of(ada).get(f"/connections/sandbox-us1/{uuid4()}/").status_code == 404
+
+
+def test_a_stranger_is_refused(
+    client_of: ClientOf, stranger: Person, payments: Credential, connection: Connection
+) -> None:
+    assert open_detail(client_of(stranger), connection).status == 403
+
+
+def test_the_number_of_queries_is_bounded(
+    client_of: ClientOf,
+    ada: Person,
+    payments: Credential,
+    connection: Connection,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    client = client_of(ada)
+    with django_assert_max_num_queries(9):
+        open_detail(client, connection)

@@ -1,0 +1,301 @@
+"""The whole life of one connection on its page: seen, changed, asked about, sent, gone, back."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from connections import audit
+from connections.access.actor import command_actor, person_actor
+from connections.deletions import comments
+from connections.inventory import contradictions, org_connections, protections
+from connections.models import (
+    Credential,
+    Deletion,
+    OrgConnectionKey,
+    OrgConnectionSnapshot,
+    Outcome,
+    Person,
+    Policy,
+)
+from connections.web.inventory import timeline
+from sandbox.entities import Connection
+from sandbox.faults import ANSWERS_500
+from sandbox.server import SandboxServer
+from tests.flows.support import Desk, Page, read, store_credential
+from tests.inventory.support import links_in
+from tests.support.sandbox import connection_between
+
+ClientOf = Callable[[Person], Client]
+
+
+@pytest.fixture
+def connection(sandbox: SandboxServer) -> Connection:
+    return connection_between(sandbox.world, "Payments US", "Group SOC")
+
+
+@pytest.fixture
+def payments(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Payments US")
+
+
+@pytest.fixture
+def desk(client_of: ClientOf, ada: Person, payments: Credential, connection: Connection) -> Desk:
+    return Desk(client=client_of(ada), credential=payments, connection=connection)
+
+
+def open_life(client: Client, connection: Connection) -> Page:
+    return read(client.get(f"/connections/{connection.source_org.site.name}/{connection.id}/"))
+
+
+def read_again(*credentials: Credential) -> None:
+    org_connections.refresh_credentials(credentials=list(credentials), actor=command_actor())
+
+
+def life_in(page: Page) -> list[str]:
+    """The titles of its timeline, in order."""
+    life = page.html.split("Over time</h2>")[1].split("</section>")[0]
+    titles = re.findall(r'<div class="timeline-title">(.*?)</div>', life, re.DOTALL)
+    return [re.sub(r"<[^>]+>", "", title).strip() for title in titles]
+
+
+def in_order(found: list[str], *wanted: str) -> bool:
+    """Whether all these titles are there, in this order."""
+    places = iter(found)
+    return all(any(title == each for each in places) for title in wanted)
+
+
+def test_a_life_is_told_from_its_first_sight_to_its_verified_end(
+    sandbox: SandboxServer, desk: Desk, payments: Credential, connection: Connection
+) -> None:
+    sandbox.world.change_connection(connection_id=connection.id, connection_types=("logs",))
+    read_again(payments)
+    assert desk.delete().outcome["data-outcome"] == "deleted"
+    told = life_in(open_life(desk.client, connection))
+    assert in_order(
+        told,
+        "Created at Datadog",
+        "First seen here",
+        "Changed",
+        "Asked for",
+        "Confirmed",
+        # The reading just before: it is told here, and kept nowhere else.
+        "Listed for the last time",
+        "Sending, attempt 1",
+        "Deleted",
+        "Gone from Datadog’s list",
+    )
+    assert "Listed" not in told
+
+
+def test_each_act_has_its_time_its_person_and_the_way_to_its_deletion(
+    desk: Desk, client_of: ClientOf, edith: Person, connection: Connection
+) -> None:
+    desk.delete()
+    deletion = desk.deletion()
+    page = open_life(desk.client, connection)
+    assert (f"/deletions/{deletion.pk}/", "Asked for") in links_in(page.html)
+    [event] = [
+        each
+        for each in audit.events_of(subject=deletion)
+        if each.code == audit.Code.DELETION_REQUESTED
+    ]
+    assert f"{event.at:%H:%M:%S} UTC · Ada · evidence no. {event.seq}" in page.text
+    assert f'href="/audit/{event.seq}/"' not in page.html
+    page = open_life(client_of(edith), connection)
+    assert f'href="/audit/{event.seq}/"' in page.html
+
+
+def test_what_was_declined_or_withdrawn_stands_there_with_its_reason(
+    desk: Desk, client_of: ClientOf, linus: Person, payments: Credential, connection: Connection
+) -> None:
+    Credential.objects.filter(pk=payments.pk).update(policy=Policy.ONE)
+    desk.client.post("/deletions/new/", desk.typed())
+    other = Desk(client=client_of(linus), credential=payments, connection=connection)
+    page = other.open(f"/deletions/{desk.deletion().pk}/")
+    other.press(page, "/decline/", reason="Still needed by the SOC.")
+    desk.client.post("/deletions/new/", desk.typed())
+    latest = Deletion.objects.latest("requested_at")
+    desk.press(desk.open(f"/deletions/{latest.pk}/"), "/withdraw/")
+    page = open_life(desk.client, connection)
+    assert in_order(
+        life_in(page),
+        "Asked for",
+        "Declined",
+        "Asked for",
+        "Withdrawn",
+        "Listed",
+    )
+    assert "“Still needed by the SOC.”" in page.text
+
+
+def test_an_unknown_and_what_was_found_out_later_stand_in_it(
+    sandbox: SandboxServer, desk: Desk, connection: Connection
+) -> None:
+    sandbox.world.set_fault(fault=ANSWERS_500, connection_id=connection.id)
+    page = desk.delete()
+    desk.press(desk.open(page.outcome["data-record-url"]), "/close/", reason="Nobody knows.")
+    told = life_in(open_life(desk.client, connection))
+    assert in_order(told, "Asked for", "Sending, attempt 1", "Outcome unknown", "Closed, unknown")
+
+
+def test_one_that_is_listed_again_under_the_same_id_is_said_to_be_back(
+    sandbox: SandboxServer, desk: Desk, payments: Credential, connection: Connection
+) -> None:
+    soc = store_credential(sandbox, "Group SOC")
+    desk.delete()
+    read_again(payments, soc)
+    seen = OrgConnectionSnapshot.objects.filter(connection_id=connection.id).order_by("pk")
+    assert not seen.filter(is_current=True).exists()
+    deletion = desk.deletion()
+    for old in list(seen):
+        at = timezone.now() + timedelta(minutes=5)
+        copy = {name: getattr(old, name) for name in ("credential", "site", "digest")}
+        OrgConnectionSnapshot.objects.create(
+            connection_id=old.connection_id,
+            first_seen_at=at,
+            last_seen_at=at,
+            **copy,
+            **old.snapshot_values(),
+        )
+    with audit.act():
+        contradictions.mark(
+            deletion=deletion,
+            at=timezone.now() + timedelta(minutes=5),
+            seen_by="Group SOC",
+            actor=command_actor(),
+        )
+    told = life_in(open_life(desk.client, connection))
+    assert told.count("Listed again under the same id") == 1
+    assert "Listed by Datadog all the same" in told
+    assert told[-1] == "Listed"
+
+
+def successor_of(connection: Connection, *, minutes: int) -> OrgConnectionSnapshot:
+    """Another connection of the same two orgs, first seen so much later."""
+    old = OrgConnectionSnapshot.objects.filter(connection_id=connection.id).latest("pk")
+    at = old.last_seen_at + timedelta(minutes=minutes)
+    values = old.snapshot_values() | {"connection_created_at": at}
+    return OrgConnectionSnapshot.objects.create(
+        credential=old.credential,
+        site=old.site,
+        connection_id=uuid4(),
+        digest=old.digest,
+        first_seen_at=at,
+        last_seen_at=at,
+        **values,
+    )
+
+
+def test_one_made_again_with_another_id_is_found_from_both_sides(
+    desk: Desk, payments: Credential, connection: Connection
+) -> None:
+    desk.delete()
+    read_again(payments)
+    new = successor_of(connection, minutes=9)
+    successor_of(connection, minutes=90)
+    page = open_life(desk.client, connection)
+    new_url = f"/connections/{new.site}/{new.connection_id}/"
+    assert (new_url, "Made again as another connection") in links_in(page.html)
+    page = read(desk.client.get(new_url))
+    old_url = f"/connections/{new.site}/{connection.id}/"
+    assert (old_url, "First seen here, in the place of another one") in links_in(page.html)
+
+
+def test_a_connection_that_is_still_listed_has_no_successor(
+    desk: Desk, connection: Connection, payments: Credential
+) -> None:
+    successor_of(connection, minutes=9)
+    assert "Made again" not in open_life(desk.client, connection).text
+
+
+def test_being_protected_and_let_go_stand_in_it(
+    desk: Desk, ada: Person, linus: Person, connection: Connection
+) -> None:
+    key = OrgConnectionKey(site=connection.source_org.site.name, connection_id=UUID(connection.id))
+    held = protections.protect_connection(
+        actor=person_actor(person=ada), key=key, reason="The SOC needs it."
+    )
+    protections.lift_protection(
+        actor=person_actor(person=linus), protection=held, reason="Not any more."
+    )
+    page = open_life(desk.client, connection)
+    assert in_order(life_in(page), "First seen here", "Protected", "Protection lifted", "Listed")
+    assert "“Not any more.”" in page.text
+
+
+def test_comments_stand_in_it(desk: Desk, connection: Connection, edith: Person) -> None:
+    desk.delete()
+    comments.comment_on_deletion(
+        deletion=desk.deletion(), actor=person_actor(person=edith), text="Seen\nand agreed."
+    )
+    page = open_life(desk.client, connection)
+    assert "Comment" in life_in(page)
+    assert "“Seen<br>and agreed.”" in page.html
+
+
+def test_one_that_nobody_saw_is_told_by_what_was_asked(desk: Desk, payments: Credential) -> None:
+    nobody = uuid4()
+    deletion = Deletion.objects.create(
+        request_id=uuid4(),
+        site=payments.site,
+        connection_id=nobody,
+        credential=payments,
+        credential_name=payments.name,
+        is_reviewed=False,
+        digest="",
+        reason="Passed on.",
+        policy=Policy.NONE,
+        state="settled",
+        outcome=Outcome.ALREADY_ABSENT,
+        requested_at=timezone.now(),
+        requested_by_name="Ada",
+        settled_at=timezone.now(),
+        search_text="",
+    )
+    audit.record(
+        code=audit.Code.DELETION_REQUESTED,
+        actor=command_actor(),
+        subject=deletion,
+        sentence="Asked.",
+    )
+    page = read(desk.client.get(f"/connections/{payments.site}/{nobody}/"))
+    assert page.status == 200
+    assert "No credential here ever listed it." in page.text
+    assert life_in(page)[0] == "Asked for"
+    assert "Who sees it" not in page.text
+
+
+def test_a_long_life_shows_its_beginning_and_its_end_and_folds_the_rest(
+    desk: Desk, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeline, "SHOWN_FIRST", 2)
+    monkeypatch.setattr(timeline, "SHOWN_LAST", 2)
+    desk.delete()
+    page = open_life(desk.client, connection)
+    told = life_in(page)
+    assert f"{len(told) - 4} steps in between" in page.text
+    assert told[:2] == ["Created at Datadog", "First seen here"]
+    assert told[-1] == "Gone from Datadog’s list"
+
+
+def test_many_deletions_cost_no_further_query(
+    desk: Desk,
+    connection: Connection,
+    payments: Credential,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    Credential.objects.filter(pk=payments.pk).update(policy=Policy.ONE)
+    for _ in range(4):
+        desk.client.post("/deletions/new/", desk.typed())
+        latest = Deletion.objects.latest("requested_at")
+        desk.press(desk.open(f"/deletions/{latest.pk}/"), "/withdraw/")
+    assert Deletion.objects.filter(connection_id=UUID(connection.id)).count() == 4
+    with django_assert_max_num_queries(10):
+        page = open_life(desk.client, connection)
+    assert life_in(page).count("Withdrawn") == 4

@@ -1,0 +1,474 @@
+"""The inventory: one table of every connection, whatever happens to one org."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from connections.models import (
+    AuditEvent,
+    Credential,
+    Deletion,
+    Listing,
+    OrgConnectionSnapshot,
+    Person,
+)
+from connections.web.inventory import views
+from connections.web.inventory.rows import reading_words
+from sandbox.faults import ANSWERS_500
+from sandbox.server import SandboxServer
+from tests.flows.support import Page, read, store_credential
+from tests.inventory.support import link_called, links_in, rows_in
+from tests.support.sandbox import connection_between, key_pair_of, org_named
+
+pytestmark = pytest.mark.database
+
+ClientOf = Callable[[Person], Client]
+
+URL = "/connections/"
+
+
+def open_list(client: Client, **filters: str) -> Page:
+    """The inventory as a person sees it."""
+    return read(client.get(URL, filters))
+
+
+def make_old(*credentials: Credential, minutes: int = 6) -> None:
+    """Let these credentials have been read that long ago."""
+    at = timezone.now() - timedelta(minutes=minutes)
+    Listing.objects.filter(credential__in=credentials).update(started_at=at)
+
+
+def add_rows(credential: Credential, number: int) -> None:
+    """Store snapshots of that many more connections."""
+    now = timezone.now()
+    OrgConnectionSnapshot.objects.bulk_create(
+        OrgConnectionSnapshot(
+            credential=credential,
+            site=credential.site,
+            connection_id=uuid4(),
+            digest="",
+            first_seen_at=now,
+            last_seen_at=now,
+            source_org_id=credential.org_id,
+            source_org_name=credential.org_name,
+            sink_org_id=f"sink-{index}",
+            sink_org_name=f"Sink {index:04}",
+            connection_types=["logs"],
+        )
+        for index in range(number)
+    )
+
+
+@pytest.fixture
+def payments(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Payments US")
+
+
+@pytest.fixture
+def soc(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Group SOC")
+
+
+@pytest.fixture
+def labs(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Labs EU")
+
+
+def test_a_connection_seen_from_both_ends_is_one_row_sent_from_the_source_end(
+    client_of: ClientOf,
+    ada: Person,
+    sandbox: SandboxServer,
+    payments: Credential,
+    soc: Credential,
+) -> None:
+    page = open_list(client_of(ada))
+    connection = connection_between(sandbox.world, "Payments US", "Group SOC")
+    reviews = [href for href, _ in links_in(page.html) if f"connection_id={connection.id}" in href]
+    assert reviews == [f"/deletions/new/?credential={payments.pk}&connection_id={connection.id}"]
+    assert "Group SOC, Payments US" in page.text
+
+
+def test_it_shows_what_each_connection_shares_and_who_made_it(
+    client_of: ClientOf, victor: Person, payments: Credential
+) -> None:
+    page = open_list(client_of(victor))
+    assert "Payments US → Group SOC logs metrics" in page.text
+    assert "2025-08-26 Dana Keller a person" in page.text
+
+
+def test_only_who_may_delete_is_led_to_a_review(
+    client_of: ClientOf, victor: Person, payments: Credential
+) -> None:
+    assert "Delete…" not in open_list(client_of(victor)).text
+
+
+def test_an_open_deletion_stands_where_delete_would(
+    client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential
+) -> None:
+    connection = connection_between(sandbox.world, "Payments US", "Group SOC")
+    deletion = store_open_deletion(payments, UUID(connection.id), ada)
+    page = open_list(client_of(ada), q="payments soc logs")
+    assert link_called(page.html, "Unknown") == f"/deletions/{deletion.pk}/"
+    assert "Delete…" not in page.text
+
+
+def store_open_deletion(credential: Credential, connection_id: UUID, person: Person) -> Deletion:
+    return Deletion.objects.create(
+        request_id=uuid4(),
+        site=credential.site,
+        connection_id=connection_id,
+        credential=credential,
+        credential_name=credential.name,
+        credential_fingerprint=credential.fingerprint,
+        is_reviewed=True,
+        digest="",
+        reason="unused",
+        policy="none",
+        state="unknown",
+        requested_at=timezone.now(),
+        requested_by=person,
+        requested_by_name=person.display_name,
+        search_text="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("filters", "shown"),
+    [
+        ({"site": "sandbox-eu1"}, {"Labs EU"}),
+        ({"org": "Data Lake EU"}, {"Labs EU"}),
+        ({"type": "audit"}, {"Group SOC"}),
+        ({"q": "soc PAYMENTS metrics"}, {"Payments US"}),
+        ({"q": "dana"}, {"Labs EU", "Group SOC", "Payments US"}),
+        ({"q": "nobody"}, set()),
+    ],
+)
+def test_every_filter_stands_in_the_address(
+    client_of: ClientOf,
+    victor: Person,
+    payments: Credential,
+    labs: Credential,
+    filters: dict[str, str],
+    shown: set[str],
+) -> None:
+    page = open_list(client_of(victor), **filters)
+    assert {row.split(" → ")[0] for row in rows_in(page.html)} == shown
+
+
+def test_one_failing_org_is_a_line_and_its_older_rows_stay_with_their_time(
+    client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential, labs: Credential
+) -> None:
+    sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
+    client = client_of(ada)
+    client.post("/connections/refresh/")
+    page = open_list(client)
+    assert "1 org listed" in page.text
+    assert "1 could not be listed" in page.text
+    assert "Labs EU could not be listed" in page.text
+    assert "(403)" in page.text
+    assert "Labs EU → Data Lake EU logs as of" in page.text
+    assert "Payments US → Group SOC" in page.text
+    assert page.text.count("as of") == 1
+
+
+def test_it_counts_the_orgs_that_only_appear_as_the_other_end(
+    client_of: ClientOf, victor: Person, payments: Credential, labs: Credential
+) -> None:
+    page = open_list(client_of(victor))
+    assert "2 orgs listed" in page.text
+    assert "2 appear only as the other end (no credential)" in page.text
+    assert "Data Lake EU, Group SOC" in page.text
+
+
+def test_a_refresh_asks_again_and_leads_back_with_the_filters(
+    client_of: ClientOf, ada: Person, sandbox: SandboxServer, labs: Credential
+) -> None:
+    client = client_of(ada)
+    [connection] = [c for c in sandbox.world.connections() if c.source_org.name == "Labs EU"]
+    sandbox.world.remove_connection(connection_id=connection.id)
+    response = client.post("/connections/refresh/", {"filters": "site=sandbox-eu1&evil=1"})
+    assert response.status_code == 303
+    assert response["Location"] == "/connections/?site=sandbox-eu1"
+    assert "Read again from Datadog: 1 org listed." in open_list(client).text
+    assert not OrgConnectionSnapshot.objects.filter(is_current=True).exists()
+
+
+@pytest.mark.parametrize(
+    ("silent", "says"),
+    [
+        (
+            ["Labs EU"],
+            "Read again from Datadog: 1 org listed, 1 could not be listed. Labs EU: Datadog had a "
+            "failure of its own (5xx). What is shown of it is older.",
+        ),
+        (
+            ["Labs EU", "Payments US"],
+            "Nothing was read from Datadog. Labs EU and Payments US: Datadog had a failure of its "
+            "own (5xx). What is shown of them is older.",
+        ),
+    ],
+)
+def test_a_refresh_says_which_orgs_could_not_be_read_and_why(
+    client_of: ClientOf,
+    ada: Person,
+    sandbox: SandboxServer,
+    payments: Credential,
+    labs: Credential,
+    silent: list[str],
+    says: str,
+) -> None:
+    for name in silent:
+        org = org_named(sandbox.world, name)
+        sandbox.world.set_fault(fault=ANSWERS_500, org=org, operation="list")
+    client = client_of(ada)
+    client.post("/connections/refresh/")
+    assert says in open_list(client).text
+
+
+def test_of_many_orgs_that_fail_alike_a_refresh_names_some(labs: Credential) -> None:
+    credentials = [Credential(name=f"Org {number}") for number in range(7)]
+    listings = [
+        Listing(credential=each, is_complete=False, cause="server_error", http_status=500)
+        for each in credentials
+    ]
+    assert "Org 0, Org 1, Org 2, Org 3, Org 4 and 2 more: Datadog had" in reading_words(listings)
+
+
+def test_what_is_fresh_is_not_asked_again_by_itself(
+    client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential, labs: Credential
+) -> None:
+    make_old(labs)
+    before = Listing.objects.count()
+    client_of(ada).post("/connections/refresh/", {"only_stale": "1"})
+    assert Listing.objects.count() == before + 1
+    assert Listing.objects.first().credential == labs  # type: ignore[union-attr]
+
+
+def test_an_old_page_asks_again_by_itself_where_the_person_may(
+    client_of: ClientOf, ada: Person, victor: Person, labs: Credential
+) -> None:
+    assert "hx-trigger" not in open_list(client_of(ada)).html
+    make_old(labs)
+    assert 'hx-trigger="load"' in open_list(client_of(ada)).html
+    assert "hx-trigger" not in open_list(client_of(victor)).html
+    assert not open_list(client_of(victor)).has_form_to("/connections/refresh/")
+
+
+def test_htmx_is_given_the_inventory_alone(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    headers = {"HX-Request": "true", "HX-Target": "inventory"}
+    html = client_of(ada).get(URL, headers=headers).content.decode()
+    assert html.lstrip().startswith('<div id="inventory">')
+    assert "<html" not in html
+
+
+def test_what_comes_after_a_refresh_never_asks_for_another(
+    client_of: ClientOf, ada: Person, labs: Credential, key_ring_file: Path
+) -> None:
+    make_old(labs)
+    key_ring_file.unlink()
+    headers = {"HX-Request": "true", "HX-Target": "inventory"}
+    asked = {"only_stale": "1", "reload": "1"}
+    client = client_of(ada)
+    response = client.post("/connections/refresh/", asked, headers=headers)
+    assert response.status_code == 303
+    page = read(client.get(response["Location"], headers=headers))
+    assert "hx-trigger" not in page.html
+    assert "Nothing was read. The key ring that decrypts stored keys is missing" in page.text
+    assert str(key_ring_file) not in page.html
+
+
+def test_the_first_reading_brings_the_whole_page_with_its_filters(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    make_old(labs)
+    asked = {"only_stale": "1", "reload": "1"}
+    response = client_of(ada).post("/connections/refresh/", asked, headers={"HX-Request": "true"})
+    assert response["HX-Refresh"] == "true"
+
+
+def test_who_may_not_refresh_is_refused_and_nothing_is_asked(
+    client_of: ClientOf, victor: Person, labs: Credential
+) -> None:
+    before = Listing.objects.count()
+    assert client_of(victor).post("/connections/refresh/").status_code == 403
+    assert Listing.objects.count() == before
+
+
+def test_a_get_does_not_refresh(client_of: ClientOf, ada: Person) -> None:
+    assert client_of(ada).get("/connections/refresh/").status_code == 405
+
+
+def test_a_credential_that_was_never_verified_is_a_line_and_is_not_read(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    Listing.objects.all().delete()
+    Credential.objects.update(org_id="", verified_at=None)
+    client = client_of(ada)
+    client.post("/connections/refresh/")
+    page = open_list(client)
+    assert "Nothing was read: no credential is verified." in page.text
+    assert "Labs EU was never verified, so its org is not listed." in page.text
+    assert not Listing.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("person", "says"), [("margaret", "Add a credential"), ("ada", "ask Root")]
+)
+def test_with_no_credential_it_says_what_to_do(
+    request: pytest.FixtureRequest, client_of: ClientOf, root: Person, person: str, says: str
+) -> None:
+    page = open_list(client_of(request.getfixturevalue(person)))
+    assert "No org is connected yet" in page.text
+    assert says in page.text
+
+
+def test_an_org_without_connections_says_when_that_was_read(
+    client_of: ClientOf, ada: Person, sandbox: SandboxServer
+) -> None:
+    [connection] = [c for c in sandbox.world.connections() if c.source_org.name == "Labs EU"]
+    sandbox.world.remove_connection(connection_id=connection.id)
+    store_credential(sandbox, "Labs EU")
+    page = open_list(client_of(ada))
+    assert "Labs EU has no org connections" in page.text
+    assert "Read just now" in page.text
+
+
+def part_of(page: Page, name: str) -> str:
+    """What "How old each part is" says of a credential, as text."""
+    rows = page.html.split("How old each part is")[1].split("<tr>")
+    [row] = [row for row in rows if f">{name}</a>" in row]
+    return " ".join(re.sub(r"<[^>]+>", " ", row).split())
+
+
+@pytest.mark.parametrize("was_complete", [True, False])
+def test_the_age_of_a_part_that_could_not_be_read_claims_no_count(
+    client_of: ClientOf, ada: Person, labs: Credential, was_complete: bool
+) -> None:
+    now = timezone.now()
+    Listing.objects.update(
+        started_at=now - timedelta(days=2), is_complete=was_complete, finished_at=now
+    )
+    Listing.objects.create(
+        credential=labs, started_at=now, finished_at=now, is_complete=False, count=0
+    )
+    part = part_of(open_list(client_of(ada)), "Labs EU")
+    assert " – " in part
+    assert " 0 " not in part
+    assert "Not complete tried just now" in part
+    then = f"{now - timedelta(days=2):%-d %b %Y}" if was_complete else "Never listed completely"
+    assert then in part
+
+
+def test_the_age_of_a_part_that_was_read_has_its_count(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    part = part_of(open_list(client_of(ada)), "Labs EU")
+    assert f" {Listing.objects.get().count} " in part
+    assert "· just now Complete" in part
+
+
+def test_a_stranger_sees_nothing(client_of: ClientOf, stranger: Person, labs: Credential) -> None:
+    response = client_of(stranger).get(URL)
+    assert response.status_code == 403
+    assert b"Data Lake" not in response.content
+
+
+def test_pages_follow_each_other_without_gap_or_overlap(
+    client_of: ClientOf, victor: Person, labs: Credential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "PAGE_SIZE", 4)
+    add_rows(labs, 9)
+    client = client_of(victor)
+    page, seen = open_list(client), []
+    for _ in range(3):
+        seen += rows_in(page.html)
+        following = [href for href, text in links_in(page.html) if text == "Next page ›"]
+        if following:
+            page = read(client.get(following[0]))
+    assert len(seen) == len(set(seen)) == 10
+    assert seen == sorted(seen, key=str.casefold)
+
+
+@pytest.mark.parametrize("after", ["x", "1", '["a",2]', "[" * 2000])
+def test_a_made_up_place_is_a_bad_request(client_of: ClientOf, victor: Person, after: str) -> None:
+    assert client_of(victor).get(URL, {"after": after}).status_code == 400
+
+
+def test_the_number_of_queries_does_not_grow(
+    client_of: ClientOf,
+    ada: Person,
+    payments: Credential,
+    soc: Credential,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    add_rows(payments, 60)
+    client = client_of(ada)
+    with django_assert_max_num_queries(10):
+        client.get(URL)
+
+
+def export(client: Client, **query: str) -> str:
+    response = client.get("/connections/export/", query)
+    assert response.status_code == 200
+    return response.getvalue().decode()
+
+
+def test_an_export_holds_exactly_what_the_filters_show_as_of_when(
+    client_of: ClientOf, edith: Person, payments: Credential, labs: Credential
+) -> None:
+    rows = json.loads(export(client_of(edith), format="json", site="sandbox-eu1"))
+    [row] = rows
+    assert row["source_org"]["name"] == "Labs EU"
+    assert row["seen_by"] == ["Labs EU"]
+    assert (
+        row["as_of"]
+        == OrgConnectionSnapshot.objects.get(site="sandbox-eu1").last_seen_at.isoformat()
+    )
+
+
+def test_no_cell_of_an_export_is_a_formula(
+    client_of: ClientOf, edith: Person, labs: Credential
+) -> None:
+    OrgConnectionSnapshot.objects.update(source_org_name="=HYPERLINK(1)")
+    text = export(client_of(edith), format="csv")
+    [row] = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+    assert row["source_org"] == "'=HYPERLINK(1)"
+
+
+def test_an_export_is_recorded_with_its_filter_and_named_by_the_day(
+    client_of: ClientOf, edith: Person, labs: Credential
+) -> None:
+    response = client_of(edith).get("/connections/export/?format=csv&type=logs")
+    # Before the first byte of the body is asked for.
+    event = AuditEvent.objects.get(code="export.started")
+    details = {"what": "org_connections", "format": "csv", "filter": "type=logs"}
+    assert details.items() <= event.details.items()
+    assert event.actor_name == "Edith"
+    assert f"org-connections-{timezone.now():%Y-%m-%d}.csv" in response["Content-Disposition"]
+    response.close()
+
+
+@pytest.mark.parametrize(("person", "status"), [("victor", 403), ("margaret", 403), ("ada", 200)])
+def test_the_roles_decide_who_exports(
+    request: pytest.FixtureRequest, client_of: ClientOf, person: str, status: int
+) -> None:
+    response = client_of(request.getfixturevalue(person)).get("/connections/export/?format=json")
+    assert response.status_code == status
+    assert AuditEvent.objects.filter(code="export.started").exists() == (status == 200)
+    response.close()
+
+
+def test_an_unknown_format_is_a_bad_request(client_of: ClientOf, ada: Person) -> None:
+    assert client_of(ada).get("/connections/export/?format=xml").status_code == 400

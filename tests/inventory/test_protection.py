@@ -1,0 +1,262 @@
+"""Protecting a connection and lifting that, on the pages."""
+
+import csv
+import io
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import pytest
+from django.test import Client
+
+from connections.access.actor import person_actor
+from connections.inventory import protections
+from connections.models import (
+    AuditEvent,
+    Deletion,
+    OrgConnectionKey,
+    Person,
+    Protection,
+    ProtectionLifting,
+)
+from sandbox.entities import Connection
+from sandbox.faults import rate_limited
+from sandbox.server import SandboxServer
+from tests.flows.support import HTMX, Desk, Page, read, store_credential
+from tests.inventory.support import rows_in
+from tests.management.test_delete_org_connection import run
+from tests.support.clock import SettableClock
+from tests.support.sandbox import connection_between
+
+ClientOf = Callable[[Person], Client]
+REASON = "the SOC reads it during the audit"
+
+
+@pytest.fixture
+def wanted(sandbox: SandboxServer) -> Connection:
+    return connection_between(sandbox.world, "Payments US", "Group SOC")
+
+
+@pytest.fixture
+def desk(ada: Person, client_of: ClientOf, sandbox: SandboxServer, wanted: Connection) -> Desk:
+    """Ada before the connection that Payments US sees."""
+    credential = store_credential(sandbox, "Payments US")
+    return Desk(client=client_of(ada), credential=credential, connection=wanted)
+
+
+def url_of(desk: Desk) -> str:
+    return f"/connections/{desk.credential.site}/{desk.connection.id}/"
+
+
+def protect(desk: Desk, person: Person) -> Protection:
+    key = OrgConnectionKey(site=desk.credential.site, connection_id=UUID(desk.connection.id))
+    return protections.protect_connection(actor=person_actor(person=person), key=key, reason=REASON)
+
+
+def send(client: Client, page: Page, ending: str, **typed: str) -> Page:
+    """Fill in a form and follow where it leads."""
+    form = page.form_to(ending)
+    action = form.action or ""
+    response = client.post(action, form.fields | typed)
+    return read(client.get(response["Location"]) if response.status_code == 303 else response)
+
+
+def test_from_its_page_it_is_protected_in_one_form(desk: Desk, linus: Person) -> None:
+    page = desk.open(desk.open(url_of(desk)).link("Protect…"))
+    after = send(
+        desk.client,
+        page,
+        "/protect/",
+        site=desk.credential.site,
+        connection_id=desk.connection.id,
+        reason=REASON,
+    )
+    assert "Protected: it cannot be deleted here." in after.text
+    assert REASON in after.text
+    assert "Linus can lift that." in after.text
+    assert "Delete…" not in after.text
+    event = AuditEvent.objects.get(code="org_connection.protected")
+    assert event.subject_id == desk.connection.id
+
+
+def test_the_form_is_filled_in_with_the_connection(desk: Desk) -> None:
+    page = desk.open(desk.open(url_of(desk)).link("Protect…"))
+    assert page.form_to("/protect/").fields["connection_id"] == desk.connection.id
+    assert f'value="{desk.credential.site}" selected' in page.html
+
+
+@pytest.mark.parametrize(
+    ("typed", "complaint"),
+    [
+        ({"reason": " "}, "Say why it must stay."),
+        ({"connection_id": "no id"}, "five groups"),
+        ({"site": ""}, "Choose the site of its orgs."),
+        ({"site": "elsewhere.example"}, "Choose one of the sites."),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_protected(
+    desk: Desk, typed: dict[str, str], complaint: str
+) -> None:
+    sent = {
+        "site": desk.credential.site,
+        "connection_id": desk.connection.id,
+        "reason": REASON,
+    } | typed
+    response = desk.client.post("/connections/protect/", sent)
+    assert response.status_code == 422
+    assert complaint in response.content.decode()
+    assert not Protection.objects.exists()
+
+
+def test_an_empty_form_says_of_every_field_what_to_do(desk: Desk) -> None:
+    page = read(desk.client.post("/connections/protect/"))
+    assert page.status == 422
+    for complaint in ("site of its orgs", "Paste the id of the connection", "why it must stay"):
+        assert complaint in page.text
+
+
+def test_another_person_lifts_it_with_a_reason(
+    desk: Desk, linus: Person, client_of: ClientOf
+) -> None:
+    protect(desk, desk_person(desk))
+    client = client_of(linus)
+    page = read(client.get(read(client.get(url_of(desk))).link("Lift the protection…")))
+    refused = client.post(f"{url_of(desk)}lift/", {"reason": ""})
+    assert refused.status_code == 422
+    response = client.post(f"{url_of(desk)}lift/", {"reason": "the audit is over"})
+    after = read(client.get(response["Location"]))
+    assert page.status == 200
+    assert "Protected: it cannot be deleted here." not in after.text
+    assert "Protection lifted" in after.text
+    assert "the audit is over" in after.text
+    assert "Delete…" in desk.open(url_of(desk)).text
+
+
+def desk_person(desk: Desk) -> Person:
+    return Person.objects.get(pk=desk.client.session["_auth_user_id"])
+
+
+def test_nobody_is_offered_to_lift_their_own(
+    desk: Desk, linus: Person, client_of: ClientOf
+) -> None:
+    protect(desk, linus)
+    client = client_of(linus)
+    assert "Lift the protection…" not in read(client.get(url_of(desk))).text
+    response = client.get(f"{url_of(desk)}lift/")
+    assert response.status_code == 403
+    assert "someone else must lift that" in response.content.decode()
+
+
+def test_lifting_what_was_lifted_leads_back(
+    desk: Desk, linus: Person, margaret: Person, client_of: ClientOf
+) -> None:
+    client = client_of(linus)
+    assert client.get(f"{url_of(desk)}lift/").status_code == 404
+    protect(desk, margaret)
+    client.post(f"{url_of(desk)}lift/", {"reason": "the audit is over"})
+    page = read(client.get(f"{url_of(desk)}lift/", follow=True))
+    assert "It is not protected now." in page.text
+
+
+def test_the_review_says_it_and_offers_nothing_to_send(desk: Desk, linus: Person) -> None:
+    protect(desk, linus)
+    page = desk.review()
+    assert "Linus" in page.text
+    assert REASON in page.text
+    assert not page.has_form_to("/deletions/new/")
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX | {"HX-Target": "ask"}])
+def test_asking_for_what_was_protected_meanwhile_is_refused(
+    desk: Desk, linus: Person, headers: dict[str, str], sandbox: SandboxServer
+) -> None:
+    typed = desk.typed()
+    protect(desk, linus)
+    response = desk.client.post("/deletions/new/", typed, headers=headers)
+    page = read(response)
+    assert response.status_code == 409
+    assert "Nothing was sent" in page.text
+    assert REASON in page.text
+    assert not Deletion.objects.exists()
+    assert sandbox.world.deletes_received(desk.connection.id) == 0
+
+
+def test_an_open_deletion_shows_it_and_takes_no_confirmation(
+    desk: Desk, linus: Person, sandbox: SandboxServer
+) -> None:
+    sandbox.world.set_fault(fault=rate_limited(), connection_id=desk.connection.id)
+    desk.delete()
+    protect(desk, linus)
+    page = desk.open(f"/deletions/{desk.deletion().pk}/")
+    assert "Protected: it cannot be deleted here." in page.text
+    assert not page.has_form_to("/execute/")
+
+
+def test_the_inventory_marks_it_and_filters_by_it(
+    desk: Desk, linus: Person, client_of: ClientOf
+) -> None:
+    protect(desk, linus)
+    marked = desk.open("/connections/?protected=yes")
+    rest = desk.open("/connections/?protected=no")
+    assert rows_in(marked.html) == ["Payments US → Group SOC"]
+    assert "Payments US → Group SOC" not in rows_in(rest.html)
+    assert "Delete…" not in marked.text
+
+
+def test_what_is_protected_and_not_listed_is_named(desk: Desk, linus: Person) -> None:
+    unseen = OrgConnectionKey(site=desk.credential.site, connection_id=uuid4())
+    protections.protect_connection(actor=person_actor(person=linus), key=unseen, reason=REASON)
+    page = desk.open("/connections/")
+    assert "Protected and not listed now: 1" in page.text
+    of_it = desk.open(f"/connections/{unseen.site}/{unseen.connection_id}/")
+    assert of_it.status == 200
+    assert "No credential here ever listed it." in of_it.text
+    assert REASON in of_it.text
+
+
+def test_the_export_has_it_in_its_last_column(desk: Desk, linus: Person) -> None:
+    protect(desk, linus)
+    text = desk.client.get("/connections/export/?format=csv").getvalue().decode("utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert list(rows[0])[-1] == "protected"
+    assert {row["id"] for row in rows if row["protected"] == "True"} == {desk.connection.id}
+
+
+def test_the_overview_counts_it(desk: Desk, linus: Person) -> None:
+    protect(desk, linus)
+    assert desk.open("/").link("1 protected") == "/connections/?protected=yes"
+
+
+def test_the_record_leads_to_the_connection(
+    desk: Desk, linus: Person, edith: Person, client_of: ClientOf
+) -> None:
+    protect(desk, linus)
+    assert f'href="{url_of(desk)}"' in read(client_of(edith).get("/audit/")).html
+
+
+def test_the_command_sends_nothing_and_says_why(
+    desk: Desk, linus: Person, sandbox: SandboxServer
+) -> None:
+    protect(desk, linus)
+    ended = run(desk.connection.id, "--yes")
+    assert ended.code == 1
+    assert REASON in ended.document["error"]
+    assert sandbox.world.deletes_received(desk.connection.id) == 0
+    assert not Deletion.objects.exists()
+
+
+def test_a_page_of_a_connection_nobody_saw_or_protected_is_a_404(desk: Desk) -> None:
+    assert desk.client.get(f"/connections/{desk.credential.site}/{uuid4()}/").status_code == 404
+
+
+def test_lifting_asks_who_it_is_and_keeps_the_reason(
+    desk: Desk, linus: Person, margaret: Person, client_of: ClientOf, clock: SettableClock
+) -> None:
+    protect(desk, margaret)
+    client = client_of(linus)
+    clock.advance(minutes=6)
+    assert client.get(f"{url_of(desk)}lift/").status_code == 302
+    page = read(client.post(f"{url_of(desk)}lift/", {"reason": "the audit is over"}))
+    assert page.status == 422
+    [form] = [form for form in page.forms if "reason" in form.fields]
+    assert form.fields["reason"] == "the audit is over"
+    assert not ProtectionLifting.objects.exists()

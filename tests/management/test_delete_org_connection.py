@@ -1,0 +1,271 @@
+"""delete_org_connection: one go, one JSON document, one exit code for each end."""
+
+import json
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from connections.deletions import sending
+from connections.management.commands.delete_org_connection import exit_code_of
+from connections.models import AuditEvent, Credential, Deletion, Outcome, Person, Policy
+from sandbox import faults
+from sandbox.entities import Connection
+from sandbox.faults import Fault
+from sandbox.server import SandboxServer
+from tests.flows.support import store_credential
+from tests.support.sandbox import connection_between, seconds_for
+
+
+@pytest.fixture
+def credential(db: None, sandbox: SandboxServer) -> Credential:
+    return store_credential(sandbox, "Payments US", is_read=False)
+
+
+@pytest.fixture
+def target(sandbox: SandboxServer) -> Connection:
+    return connection_between(sandbox.world, "Payments US", "Group SOC")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a command ended: its exit code, and its one document or its message."""
+
+    code: int
+    document: dict[str, Any]
+
+
+def run(
+    connection_id: str, *more: str, reason: str = "carve-out", name: str = "Payments US"
+) -> Ended:
+    output = StringIO()
+    arguments = ("--credential", name, "--connection-id", connection_id, "--reason", reason)
+    try:
+        call_command("delete_org_connection", *arguments, "--json", *more, stdout=output)
+    except SystemExit as end:
+        code = int(str(end.code))
+    except CommandError as error:
+        code = error.returncode
+    else:
+        code = 0
+    return Ended(code=code, document=json.loads(output.getvalue()))
+
+
+@pytest.mark.usefixtures("credential")
+def test_it_reads_sends_proves_and_says_so(sandbox: SandboxServer, target: Connection) -> None:
+    ended = run(target.id, "--yes", "--ticket", "SEC-212")
+
+    assert ended.code == 0
+    deletion = Deletion.objects.get()
+    expected: dict[str, Any] = {
+        "id": str(deletion.pk),
+        "url": f"/deletions/{deletion.pk}/",
+        "connection_id": target.id,
+        "state": "settled",
+        "outcome": "deleted",
+        "cause": None,
+        "http_status": 200,
+        "errors": [],
+        "reason": "carve-out",
+        "ticket": "SEC-212",
+        "is_reviewed": True,
+    }
+    assert {key: ended.document[key] for key in expected} == expected
+    assert ended.document["verified_at"]
+    assert len(ended.document["attempts"]) == 1
+    assert ended.document["requested_by"].startswith("command: ")
+    assert sandbox.world.deletes_received(target.id) == 1
+    assert {event.actor_kind for event in AuditEvent.objects.all()} == {"command"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What Datadog does to the DELETE, and how the command ends."""
+
+    fault: Fault
+    code: int
+    state: str = "settled"
+    outcome: str | None = None
+
+
+CASES = {
+    "404": Case(fault=faults.EXECUTES_THEN_404, code=3, outcome="already_absent"),
+    "403": Case(fault=faults.ANSWERS_403, code=4, outcome="refused"),
+    "429": Case(fault=faults.rate_limited(), code=5, state="waiting"),
+    "500": Case(fault=faults.ANSWERS_500, code=6, state="unknown"),
+    "cut connection": Case(fault=faults.DELETE_THEN_CUT, code=6, state="unknown"),
+    "time-out": Case(fault=faults.SILENCE, code=6, state="unknown"),
+    "200 that deleted nothing": Case(
+        fault=faults.ANSWERS_200_WITHOUT_DELETING, code=9, outcome="deleted"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.usefixtures("credential")
+def test_each_answer_has_its_exit_code(
+    case: Case, sandbox: SandboxServer, target: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(case.fault))
+    sandbox.world.set_fault(fault=case.fault, connection_id=target.id)
+
+    ended = run(target.id, "--yes")
+
+    assert ended.code == case.code
+    assert (ended.document["state"], ended.document["outcome"]) == (case.state, case.outcome)
+    assert sandbox.world.deletes_received(target.id) == 1
+
+
+@pytest.mark.usefixtures("credential")
+def test_what_a_complete_listing_lacks_is_recorded_as_already_absent(
+    sandbox: SandboxServer,
+) -> None:
+    connection_id = str(uuid4())
+
+    ended = run(connection_id, "--yes")
+
+    assert ended.code == 3
+    assert ended.document["outcome"] == "already_absent"
+    assert sandbox.world.deletes_received(connection_id) == 0
+
+
+@pytest.mark.usefixtures("credential")
+def test_what_cannot_be_listed_is_not_sent(sandbox: SandboxServer, target: Connection) -> None:
+    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+
+    ended = run(target.id, "--yes")
+
+    assert ended.code == 1
+    assert "could not be read" in ended.document["error"]
+    assert not Deletion.objects.exists()
+    assert sandbox.world.deletes_received(target.id) == 0
+
+
+@pytest.mark.parametrize("was_read", [True, False], ids=["read before", "never read"])
+def test_unreviewed_sends_what_cannot_be_listed(
+    was_read: bool, db: None, sandbox: SandboxServer, target: Connection
+) -> None:
+    store_credential(sandbox, "Payments US", is_read=was_read)
+    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+
+    ended = run(target.id, "--yes", "--unreviewed")
+
+    assert ended.code == 0
+    assert ended.document["attempts"][0]["was_read_before"] is False
+    assert sandbox.world.deletes_executed(target.id) == 1
+
+
+@pytest.mark.usefixtures("credential")
+def test_a_listing_that_fails_in_the_last_moment_leaves_nothing_open(
+    sandbox: SandboxServer, target: Connection
+) -> None:
+    sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="list", after=1)
+
+    ended = run(target.id, "--yes")
+
+    assert ended.code == 1
+    assert ended.document["outcome"] == "withdrawn"
+    assert sandbox.world.deletes_received(target.id) == 0
+
+
+@pytest.mark.usefixtures("credential")
+def test_an_open_deletion_is_named_and_nothing_is_sent(
+    sandbox: SandboxServer, target: Connection
+) -> None:
+    sandbox.world.set_fault(fault=faults.ANSWERS_500, connection_id=target.id)
+    first = run(target.id, "--yes")
+
+    second = run(target.id, "--yes")
+
+    assert second.code == 6
+    assert second.document["id"] == first.document["id"]
+    assert second.document["is_existing"] is True
+    assert sandbox.world.deletes_received(target.id) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "changes", "says"),
+    [
+        ((), {}, "--yes"),
+        (("--yes",), {"reason": "  "}, "--reason may not be blank"),
+        (("--yes",), {"name": "Nowhere"}, "No credential is called"),
+        (("--yes", "--as", "nobody"), {}, "Nobody is called"),
+    ],
+)
+@pytest.mark.usefixtures("credential")
+def test_a_usage_error_sends_nothing(
+    sandbox: SandboxServer,
+    target: Connection,
+    more: tuple[str, ...],
+    changes: dict[str, str],
+    says: str,
+) -> None:
+    ended = run(target.id, *more, **changes)
+
+    assert ended.code == 2
+    assert says in ended.document["error"]
+    assert sandbox.world.requests() == []
+
+
+@pytest.mark.usefixtures("credential")
+@pytest.mark.parametrize("connection_id", ["../../v2/org", "{0}", "０" * 32])
+def test_a_malformed_id_is_a_usage_error(sandbox: SandboxServer, connection_id: str) -> None:
+    assert run(connection_id, "--yes").code == 2
+    assert sandbox.world.requests() == []
+
+
+def test_a_second_person_is_needed_where_the_policy_says_so(
+    db: None, sandbox: SandboxServer, target: Connection, ada: Person
+) -> None:
+    store_credential(sandbox, "Payments US", policy=Policy.ONE, is_read=False)
+
+    assert run(target.id, "--yes").code == 2
+
+    ended = run(target.id, "--yes", "--as", "ada")
+    assert ended.code == 7
+    assert ended.document["state"] == "requested"
+    assert ended.document["requested_by"] == "Ada"
+    assert sandbox.world.deletes_received(target.id) == 0
+
+
+@pytest.mark.usefixtures("credential")
+def test_a_person_who_may_not_delete_cannot_be_named(
+    sandbox: SandboxServer, target: Connection, victor: Person
+) -> None:
+    ended = run(target.id, "--yes", "--as", "victor")
+
+    assert ended.code == 1
+    assert "may not delete connections" in ended.document["error"]
+    assert not Deletion.objects.exists()
+
+
+def test_without_json_the_headline_comes_first(credential: Credential, target: Connection) -> None:
+    output = StringIO()
+
+    with pytest.raises(SystemExit, match="0"):
+        call_command(
+            "delete_org_connection",
+            "--credential=Payments US",
+            f"--connection-id={target.id}",
+            "--reason=carve-out",
+            "--yes",
+            stdout=output,
+        )
+
+    assert output.getvalue().startswith("Deleted, and gone from Datadog’s list.\n")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [("declined", 1), ("withdrawn", 1), ("expired", 1), ("unresolved", 6)],
+)
+def test_one_that_others_ended_meanwhile_has_its_exit_code(outcome: str, code: int) -> None:
+    assert exit_code_of(Deletion(state="settled", outcome=outcome)) == code
+
+
+def test_every_outcome_has_its_exit_code() -> None:
+    for outcome in Outcome:
+        assert exit_code_of(Deletion(state="settled", outcome=outcome)) in range(10)

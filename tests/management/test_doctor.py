@@ -1,0 +1,195 @@
+"""The doctor: an installation in order, and each thing that may be wrong with one."""
+
+import json
+import uuid
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test import override_settings
+from pytest_django import Settings
+
+from connections.core import clock
+from connections.models import Deletion, Policy
+from connections.operations import database_guards, doctor
+from connections.operations.findings import Finding, Level
+from sandbox.server import SandboxServer
+from tests.credentials.support import added
+from tests.support.processes import clean_environment, manage
+
+
+def said() -> tuple[dict[str, Any], int]:
+    """What the command answers, and its exit code."""
+    out = StringIO()
+    code = 0
+    try:
+        call_command("doctor", "--json", stdout=out)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    answer: dict[str, Any] = json.loads(out.getvalue())
+    return answer, code
+
+
+def levels(check: str) -> set[Level]:
+    return {finding.level for finding in doctor.diagnose() if finding.check == check}
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.django_db
+@pytest.mark.database
+def test_an_installation_in_order_exits_with_0() -> None:
+    answer, code = said()
+    assert (answer["ok"], code) == (True, 0)
+    checks = {finding["check"] for finding in answer["findings"]}
+    assert checks >= {"settings", "database", "migrations", "key ring", "mail", "four eyes"}
+
+
+@pytest.mark.django_db
+def test_a_missing_administrator_is_a_warning_and_no_error() -> None:
+    assert levels("people") == {Level.WARNING}
+    assert said()[1] == 0
+
+
+@pytest.mark.django_db
+def test_an_altered_key_ring_is_an_error(key_ring_file: Path) -> None:
+    key_ring_file.parent.mkdir(exist_ok=True)
+    key_ring_file.write_text("{}")
+    key_ring_file.chmod(0o600)
+    answer, code = said()
+    assert (answer["ok"], code) == (False, 1)
+    assert levels("key ring") == {Level.ERROR}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_names_the_credentials_with_which_one_person_deletes_alone(
+    sandbox: SandboxServer,
+) -> None:
+    credential = added(sandbox, "Payments US", name="Payments")
+    [finding] = [one for one in doctor.diagnose() if one.check == "four eyes"]
+    assert finding.level == Level.WARNING
+    assert "Payments" in finding.message
+    credential.policy = Policy.ONE
+    credential.save()
+    assert levels("four eyes") == {Level.OK}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deletion_that_is_long_due_means_that_no_worker_runs(sandbox: SandboxServer) -> None:
+    assert Level.ERROR not in levels("worker")
+    credential, now = added(sandbox, "Payments US"), clock.now()
+    Deletion.objects.create(
+        request_id=uuid.uuid4(),
+        site=credential.site,
+        connection_id=uuid.uuid4(),
+        credential=credential,
+        is_reviewed=False,
+        requested_at=now,
+        due_at=now - timedelta(minutes=6),
+    )
+    assert levels("worker") == {Level.ERROR}
+
+
+def public_findings(**values: Any) -> list[Finding]:
+    strict = {
+        "IS_LOCAL": False,
+        "ALLOWED_HOSTS": ["example.org"],
+        "TRUSTED_PROXIES": ["10.0.0.1"],
+        "BASE_URL": "https://example.org",
+        "REQUIRE_MFA": True,
+        "SECURE_SSL_REDIRECT": True,
+        "SECURE_HSTS_SECONDS": 31_536_000,
+        "SESSION_COOKIE_SECURE": True,
+        "CSRF_COOKIE_SECURE": True,
+    }
+    with override_settings(**strict | values):
+        found = doctor.diagnose()
+    return [one for one in found if one.check == "settings" and one.level != Level.OK]
+
+
+@pytest.mark.django_db
+def test_a_public_installation_can_be_in_order() -> None:
+    assert public_findings() == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("values", "level"),
+    [
+        ({"TRUSTED_PROXIES": []}, Level.ERROR),
+        ({"BASE_URL": ""}, Level.WARNING),
+        ({"REQUIRE_MFA": False}, Level.WARNING),
+        ({"SECURE_SSL_REDIRECT": False}, Level.ERROR),
+        ({"DEBUG": True}, Level.ERROR),
+    ],
+)
+def test_it_says_what_is_wrong_with_a_public_one(values: dict[str, Any], level: Level) -> None:
+    findings = public_findings(**values)
+    assert level in {finding.level for finding in findings}
+    assert all(finding.hint for finding in findings)
+
+
+@pytest.mark.django_db
+def test_a_data_directory_that_others_may_read_is_a_warning(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.DATA_DIR = tmp_path
+    settings.DATABASE_IS_SQLITE = True
+    tmp_path.chmod(0o755)
+    assert levels("data directory") == {Level.WARNING}
+    tmp_path.chmod(0o700)
+    assert levels("data directory") == {Level.OK}
+
+
+def test_a_database_that_does_not_answer_is_one_finding_in_one_document(tmp_path: Path) -> None:
+    env = clean_environment(
+        data_dir=tmp_path, DATABASE_URL="postgres://nobody@127.0.0.1:1/nothing", SECRET_KEY="x" * 60
+    )
+    done = manage("doctor", "--json", env=env)
+    assert done.returncode == 1
+    findings = json.loads(done.stdout)["findings"]
+    assert "does not answer" in findings[-1]["message"]
+
+
+def test_an_empty_database_is_told_how_to_be_migrated(tmp_path: Path) -> None:
+    done = manage("doctor", env=clean_environment(data_dir=tmp_path))
+    assert done.returncode == 1
+    assert "./run manage migrate" in done.stdout
+
+
+@pytest.mark.django_db
+@pytest.mark.database
+def test_it_knows_every_trigger_that_the_migrations_leave() -> None:
+    known = {
+        f"{database_guards.PREFIX}{name}" for name in database_guards.TRIGGERS[connection.vendor]
+    }
+    assert database_guards.present_triggers() == dict.fromkeys(known, True)
+    assert levels("triggers") == {Level.OK}
+
+
+@pytest.mark.django_db
+@pytest.mark.database
+def test_a_missing_trigger_is_an_error() -> None:
+    name = "connections_attempt_frozen_3"
+    where = " ON connections_attempt" if connection.vendor == "postgresql" else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TRIGGER {name}{where}")
+    [finding] = [one for one in doctor.diagnose() if one.check == "triggers"]
+    assert (finding.level, "1 missing" in finding.message) == (Level.ERROR, True)
+    assert name in finding.message
+
+
+@pytest.mark.django_db
+@pytest.mark.database
+def test_a_disabled_trigger_is_an_error() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite disables no triggers")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE connections_attempt DISABLE TRIGGER connections_attempt_frozen_3"
+        )
+    [finding] = [one for one in doctor.diagnose() if one.check == "triggers"]
+    assert (finding.level, "1 disabled" in finding.message) == (Level.ERROR, True)

@@ -1,0 +1,298 @@
+import json
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from connections.audit.signing_key import read_signing_key
+from connections.core.private_files import create_private_text
+from connections.core.secret import Secret
+from connections.crypto.encrypted_columns import ENCRYPTED_COLUMNS, key_ids_in_use
+from connections.crypto.encryption import check_key_ring_opens_everything
+from connections.crypto.key_ring import update_key_ring, with_new_primary
+from connections.models import AuditEvent, Credential
+from tests.support.key_rings import (
+    API_KEY,
+    APPLICATION_KEY,
+    keys_in,
+    make_key_ring,
+    primary_in,
+    stored_credential,
+)
+
+
+def run_python(*arguments: str, data: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DJANGO_SETTINGS_MODULE": "orgadmin.settings",
+        "ORGADMIN_DATA_DIR": str(data),
+    }
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=django_settings.BASE_DIR,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def rotate(*arguments: str) -> dict[str, Any]:
+    output = StringIO()
+    call_command("rotate_encryption_key", "--json", *arguments, stdout=output)
+    answer: dict[str, Any] = json.loads(output.getvalue())
+    return answer
+
+
+@pytest.fixture
+def ring_file(settings: Settings, tmp_path: Path) -> Path:
+    path = make_key_ring(tmp_path / "keyring.json")
+    settings.KEYRING_FILE = path
+    return path
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory of its own, which other processes can use as the service would."""
+    data = tmp_path_factory.mktemp("data")
+    migrating = run_python("manage.py", "migrate", "--skip-checks", "--verbosity", "0", data=data)
+    assert (migrating.returncode, migrating.stderr) == (0, "")
+    return data
+
+
+# --- make_keys ------------------------------------------------------------------------------
+
+
+def test_make_keys_makes_the_files_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+    directory = tmp_path / "made"
+    command = ("manage.py", "make_keys", "--output", str(directory))
+    made = run_python(*command, "--json", data=tmp_path / "data")
+    assert (made.returncode, made.stderr) == (0, "")
+    names = ("keyring.json", "signing_key.json", "secret_key", "webhook_secret")
+    files = [directory / name for name in names]
+    assert json.loads(made.stdout) == {
+        "key_id": primary_in(files[0]),
+        "keyring_file": str(files[0]),
+        "signing_key_fingerprint": read_signing_key(files[1]).fingerprint,
+        "signing_key_file": str(files[1]),
+        "secret_key_file": str(files[2]),
+        "webhook_secret_file": str(files[3]),
+    }
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o600] * 4
+
+    before = [path.read_bytes() for path in files]
+    again = run_python(*command, data=tmp_path / "data")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert f"{files[0]} exists already and is not overwritten" in again.stderr
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_make_keys_tells_what_to_set_and_no_key(tmp_path: Path) -> None:
+    output = StringIO()
+    call_command("make_keys", output=tmp_path, stdout=output)
+    assert f"ORGADMIN_KEYRING_FILE={tmp_path}/keyring.json" in output.getvalue()
+    assert f"SECRET_KEY_FILE={tmp_path}/secret_key" in output.getvalue()
+    assert (tmp_path / "secret_key").read_text() not in output.getvalue()
+    assert keys_in(tmp_path / "keyring.json").popitem()[1] not in output.getvalue()
+
+
+def test_make_keys_makes_neither_file_beside_one_that_is_there(tmp_path: Path) -> None:
+    directory = tmp_path / "made"
+    directory.mkdir()
+    (directory / "secret_key").write_text("mine")
+    output = StringIO()
+    with pytest.raises(CommandError, match="secret_key exists already"):
+        call_command("make_keys", "--json", output=directory, stdout=output)
+    assert list(json.loads(output.getvalue())) == ["error"]
+    assert os.listdir(directory) == ["secret_key"]
+
+
+# --- rotate_encryption_key --------------------------------------------------------------------
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_rotation_encrypts_every_secret_with_a_new_key(ring_file: Path) -> None:
+    old_key_id = primary_in(ring_file)
+    stored = [stored_credential(), stored_credential("Payments US", "datadoghq.com")]
+    wiped = stored_credential("Retired")
+    wiped.wipe_keys()
+    wiped.save()
+
+    answer = rotate()
+
+    new_key_id = primary_in(ring_file)
+    assert answer == {
+        "previous_key_id": old_key_id,
+        "primary_key_id": new_key_id,
+        "reencrypted": 4,
+        "dropped_key_ids": [],
+        "other_key_ids": [old_key_id],
+        "left": [],
+    }
+    assert key_ids_in_use() == {new_key_id}
+    for credential in stored:
+        credential.refresh_from_db()
+        assert credential.open_keys().api_key.reveal() == API_KEY
+        assert credential.open_keys().application_key.reveal() == APPLICATION_KEY
+    wiped.refresh_from_db()
+    assert wiped.api_key_envelope == ""
+    assert ring_file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_rotation_is_recorded_without_a_key(ring_file: Path) -> None:
+    old_key_id = primary_in(ring_file)
+    rotate()
+    event = AuditEvent.objects.get(code="encryption_key.rotated")
+    assert event.details == {"key_id": primary_in(ring_file), "previous_key_id": old_key_id}
+    assert event.actor_kind == "command"
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_a_key_that_was_primary_until_now_is_dropped_by_the_next_run(ring_file: Path) -> None:
+    first = primary_in(ring_file)
+    stored_credential()
+    assert rotate("--drop-unused")["dropped_key_ids"] == []
+    second = primary_in(ring_file)
+    assert set(keys_in(ring_file)) == {first, second}
+
+    answer = rotate("--drop-unused", "--no-new-key")
+
+    assert answer["dropped_key_ids"] == [first]
+    assert set(keys_in(ring_file)) == {second}
+    check_key_ring_opens_everything()
+    assert AuditEvent.objects.get(code="encryption_key.dropped").details == {"key_ids": [first]}
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_a_rotation_that_was_interrupted_is_finished_without_another_key(
+    ring_file: Path,
+) -> None:
+    stored_credential()
+    update_key_ring(with_new_primary)
+    keys = keys_in(ring_file)
+    assert rotate("--no-new-key")["reencrypted"] == 2
+    assert keys_in(ring_file) == keys
+    assert key_ids_in_use() == {primary_in(ring_file)}
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_a_machine_with_the_staged_ring_can_open_what_a_rotation_elsewhere_encrypted(
+    ring_file: Path, settings: Settings, tmp_path: Path
+) -> None:
+    first = primary_in(ring_file)
+    credential = stored_credential()
+    staged = rotate("--stage")["staged_key_id"]
+    assert rotate("--stage")["staged_key_id"] == staged
+    assert key_ids_in_use() == {primary_in(ring_file)} == {first}
+    copy = tmp_path / "copy.json"
+    create_private_text(copy, Secret(ring_file.read_text()))
+
+    assert rotate("--no-new-key", "--drop-unused")["dropped_key_ids"] == []
+    assert rotate()["primary_key_id"] == staged
+
+    settings.KEYRING_FILE = copy
+    check_key_ring_opens_everything()
+    credential.refresh_from_db()
+    assert credential.open_keys().api_key.reveal() == API_KEY
+    assert AuditEvent.objects.filter(code="encryption_key.staged").count() == 1
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_a_row_that_changed_since_it_was_read_is_not_overwritten(ring_file: Path) -> None:
+    credential = stored_credential()
+    column = ENCRYPTED_COLUMNS[0]
+    [read] = column.secrets(key_id=primary_in(ring_file))
+    credential.seal_keys(credential.open_keys())
+    credential.save()
+    assert column.replace(read, envelope=read.envelope) is False
+    assert Credential.objects.get().open_keys().api_key.reveal() == API_KEY
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_a_secret_that_cannot_be_opened_is_left_named_and_keeps_its_key(ring_file: Path) -> None:
+    old_key_id = primary_in(ring_file)
+    moved = stored_credential()
+    Credential.objects.filter(pk=moved.pk).update(site="datadoghq.com")
+    stored_credential("Payments US", "datadoghq.com")
+    output = StringIO()
+
+    with pytest.raises(CommandError, match=f"2 stored secrets .*\n.*{moved.pk}"):
+        call_command("rotate_encryption_key", "--json", "--drop-unused", stdout=output)
+
+    answer = json.loads(output.getvalue())
+    assert answer["reencrypted"] == 2
+    assert len(answer["left"]) == 2
+    assert key_ids_in_use() == {old_key_id, primary_in(ring_file)}
+    assert old_key_id in keys_in(ring_file)
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_rotation_with_the_wrong_ring_changes_nothing(
+    ring_file: Path, settings: Settings, tmp_path: Path
+) -> None:
+    stored_credential()
+    before = Credential.objects.values().get()
+    settings.KEYRING_FILE = other = make_key_ring(tmp_path / "other.json")
+    text = other.read_text()
+    output = StringIO()
+
+    with pytest.raises(CommandError, match=f"has no key {primary_in(ring_file)}"):
+        call_command("rotate_encryption_key", "--json", stdout=output)
+
+    assert list(json.loads(output.getvalue())) == ["error"]
+    assert other.read_text() == text
+    assert Credential.objects.values().get() == before
+    assert not AuditEvent.objects.exists()
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_a_ring_that_cannot_be_replaced_leaves_no_record_of_a_rotation(
+    ring_file: Path,
+) -> None:
+    ring_file.with_name("keyring.json.lock").mkdir()
+    with pytest.raises(CommandError, match="The key ring was not changed"):
+        call_command("rotate_encryption_key", stdout=StringIO())
+    assert not AuditEvent.objects.exists()
+
+
+def test_no_secret_is_lost_while_the_service_goes_on(migrated: Path) -> None:
+    race = run_python("-m", "tests.support.rotation_race", data=migrated)
+    assert (race.returncode, race.stderr) == (0, "")
+
+
+# --- At start -------------------------------------------------------------------------------
+
+
+def test_a_start_with_the_wrong_ring_exits_with_one_and_names_the_key(
+    migrated: Path, tmp_path: Path
+) -> None:
+    store = "import django; django.setup(); from tests.support.key_rings import stored_credential; "
+    storing = run_python("-c", store + "stored_credential()", data=migrated)
+    assert (storing.returncode, storing.stderr) == (0, "")
+    command = ("manage.py", "check", "--deploy", "--tag", "keys")
+    assert run_python(*command, data=migrated).returncode == 0
+
+    other = make_key_ring(tmp_path / "other.json")
+    start = run_python(*command, data=migrated, ORGADMIN_KEYRING_FILE=str(other))
+
+    assert start.returncode == 1
+    assert f"has no key {primary_in(migrated / 'keyring.json')}" in start.stderr
+    assert "connections.E001" in start.stderr

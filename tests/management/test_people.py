@@ -1,0 +1,143 @@
+"""Commands that add people and let them in."""
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, ManagementUtility, call_command
+
+from connections.models import AuditEvent, Person, Role
+from connections.people import people
+
+
+def run(*arguments: str) -> str:
+    output = StringIO()
+    call_command(*arguments, stdout=output)
+    return output.getvalue()
+
+
+def run_json(*arguments: str) -> Any:
+    return json.loads(run(*arguments, "--json"))
+
+
+def failure(*arguments: str) -> CommandError:
+    with pytest.raises(CommandError) as failed:
+        run(*arguments)
+    return failed.value
+
+
+ADD_HEDY = ("add_person", "--username", "hedy", "--email", "hedy@example.com")
+
+
+def test_add_person_gives_every_role_that_is_named(db: None) -> None:
+    document = run_json(*ADD_HEDY, "--role", "Operator", "--role", "Auditor")
+    hedy = Person.objects.get(username="hedy")
+    assert hedy.roles == {Role.OPERATOR, Role.AUDITOR}
+    assert document == {
+        "id": str(hedy.pk),
+        "username": "hedy",
+        "email": "hedy@example.com",
+        "roles": ["Auditor", "Operator"],
+        "is_administrator": False,
+    }
+    assert AuditEvent.objects.get().actor_kind == "command"
+
+
+def test_add_person_can_make_an_administrator(db: None) -> None:
+    run(*ADD_HEDY, "--administrator")
+    assert Person.objects.get().is_superuser
+
+
+def test_a_taken_name_is_a_usage_error(db: None, ada: Person) -> None:
+    failed = failure("add_person", "--username", "ada", "--email", "other@example.com")
+    assert failed.returncode == 2
+    assert "Somebody else" in str(failed)
+
+
+def test_a_failure_with_json_is_one_document_too(db: None, ada: Person) -> None:
+    output = StringIO()
+    with pytest.raises(CommandError):
+        call_command(
+            "add_person", "--username", "ada", "--email", "o@example.com", "--json", stdout=output
+        )
+    assert set(json.loads(output.getvalue())) == {"error"}
+
+
+def test_make_sign_in_link_prints_a_link_that_works(db: None, ada: Person) -> None:
+    link = run("make_sign_in_link", "--username", "ADA").strip()
+    token = link.removeprefix("/sign-in/#")
+    assert people.use_sign_in_link(token=token, password="") == ada
+
+
+def test_make_sign_in_link_says_in_json_what_the_link_does(db: None, ada: Person) -> None:
+    document = run_json("make_sign_in_link", "--username", "ada", "--removes-second-factor")
+    assert document["removes_second_factor"] is True
+    assert set(document) == {"username", "link", "expires_at", "removes_second_factor"}
+
+
+def test_a_link_for_nobody_is_a_usage_error(db: None) -> None:
+    assert failure("make_sign_in_link", "--username", "nobody").returncode == 2
+
+
+def test_a_link_for_a_disabled_person_is_a_failure(db: None, ada: Person) -> None:
+    Person.objects.filter(pk=ada.pk).update(is_active=False)
+    assert failure("make_sign_in_link", "--username", "ada").returncode == 1
+
+
+def test_createsuperuser_makes_an_administrator_and_records_it(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a long enough pass phrase")
+    run("createsuperuser", "--noinput", "--username", "root", "--email", "root@example.com")
+    root = Person.objects.get()
+    assert root.is_superuser
+    assert root.check_password("a long enough pass phrase")
+    event = AuditEvent.objects.get()
+    assert (event.code, event.subject_id) == ("person.added", str(root.pk))
+
+
+def test_change_person_gives_exactly_the_named_roles(db: None, ada: Person) -> None:
+    document = run_json("change_person", "--username", "ADA", "--role", "Viewer")
+    assert document["roles"] == ["Viewer"]
+    assert Person.objects.get(pk=ada.pk).session_epoch == ada.session_epoch + 1
+
+
+def test_change_person_takes_every_role_away(db: None, ada: Person) -> None:
+    assert run_json("change_person", "--username", "ada", "--no-role")["roles"] == []
+
+
+def test_change_person_disables_and_enables_without_touching_roles(db: None, ada: Person) -> None:
+    disabled = run_json("change_person", "--username", "ada", "--disable")
+    assert (disabled["is_active"], disabled["roles"]) == (False, ["Operator"])
+    assert run_json("change_person", "--username", "ada", "--enable")["is_active"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--username", "nobody", "--disable"),
+        ("--username", "ada"),
+        ("--username", "ada", "--role", "Viewer", "--no-role"),
+    ],
+)
+def test_change_person_says_what_is_missing(
+    db: None, ada: Person, arguments: tuple[str, ...]
+) -> None:
+    assert failure("change_person", *arguments).returncode == 2
+
+
+def test_change_person_keeps_the_last_administrator(db: None, root: Person) -> None:
+    assert failure("change_person", "--username", "root", "--disable").returncode == 1
+    assert failure("change_person", "--username", "root", "--no-role").returncode == 1
+
+
+def test_a_wrong_call_with_json_is_one_document_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["manage.py", "change_person", "--json"]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        ManagementUtility(arguments).execute()
+    assert ended.value.code == 2
+    assert "--username" in json.loads(capsys.readouterr().out)["error"]

@@ -1,0 +1,124 @@
+"""reconcile_deletions: one pass that lists and never sends."""
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import call_command
+
+from connections.access.actor import command_actor
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions import reviews, sending
+from connections.models import Deletion
+from sandbox import faults
+from sandbox.entities import Connection
+from sandbox.faults import Fault
+from sandbox.server import SandboxServer
+from tests.flows.support import store_credential
+from tests.support.clock import SettableClock
+from tests.support.sandbox import connection_between, seconds_for
+
+Lose = Callable[[Fault], Connection]
+
+
+@pytest.fixture
+def lose(
+    db: None, sandbox: SandboxServer, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> Lose:
+    """Send one DELETE to which a fault is bound."""
+    credential = store_credential(sandbox, "Payments US")
+    connection = connection_between(sandbox.world, "Payments US", "Group SOC")
+
+    def send(fault: Fault) -> Connection:
+        monkeypatch.setattr(sending, "DELETE_SECONDS", seconds_for(fault))
+        sandbox.world.set_fault(fault=fault, connection_id=connection.id)
+        actor = command_actor()
+        connection_id = reviews.parse_connection_id(connection.id)
+        review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+        deletion_lifecycle.request_deletion(
+            actor=actor,
+            credential=credential,
+            connection_id=connection_id,
+            reason="carve-out",
+            ticket="",
+            request_id=uuid4(),
+            digest=review.digest,
+            confirmation=review.text_to_type,
+        )
+        return connection
+
+    return send
+
+
+def reconcile() -> tuple[int, dict[str, Any]]:
+    """One pass: its exit code and its document."""
+    output = StringIO()
+    code = 0
+    try:
+        call_command("reconcile_deletions", "--json", stdout=output)
+    except SystemExit as end:
+        code = int(str(end.code))
+    return code, json.loads(output.getvalue())
+
+
+def test_two_passes_settle_a_lost_deletion_without_sending_again(
+    lose: Lose, sandbox: SandboxServer, clock: SettableClock
+) -> None:
+    connection = lose(faults.DELETE_THEN_CUT)
+
+    clock.advance(seconds=36)
+    code, document = reconcile()
+    assert (code, document["unknown"]) == (6, 1)
+    assert document["deletions"][0]["state"] == "unknown"
+
+    clock.advance(seconds=61)
+    code, document = reconcile()
+    assert (code, document["unknown"]) == (0, 0)
+    assert document["deletions"][0]["outcome"] == "gone_unattributed"
+    assert sandbox.world.deletes_received(connection.id) == 1
+
+
+def test_what_had_no_effect_is_found_still_there(lose: Lose, clock: SettableClock) -> None:
+    lose(faults.SILENCE)
+
+    clock.advance(seconds=36)
+    reconcile()
+    clock.advance(seconds=61)
+    code, document = reconcile()
+
+    assert code == 0
+    assert document["deletions"][0]["state"] == "still_present"
+
+
+def test_a_sending_that_nobody_finished_becomes_unknown(lose: Lose, clock: SettableClock) -> None:
+    lose(faults.SILENCE)
+    Deletion.objects.update(state="sending", cause="")
+
+    clock.advance(seconds=61)
+    code, document = reconcile()
+
+    assert code == 6
+    assert document["deletions"][0]["state"] == "unknown"
+    assert document["deletions"][0]["cause"] == "answer_lost"
+
+
+def test_a_waiting_deletion_is_left_alone(lose: Lose, sandbox: SandboxServer) -> None:
+    connection = lose(faults.rate_limited())
+
+    code, document = reconcile()
+
+    assert (code, document["deletions"]) == (0, [])
+    assert sandbox.world.deletes_received(connection.id) == 1
+
+
+def test_a_deletion_that_is_not_proved_yet_is_looked_for(lose: Lose, clock: SettableClock) -> None:
+    lose(faults.ANSWERS_200_WITHOUT_DELETING)
+
+    clock.advance(minutes=6)
+    code, document = reconcile()
+
+    assert code == 0
+    assert document["deletions"][0]["contradicted_at"]

@@ -1,0 +1,290 @@
+"""`./run serve` as a real process: what it makes, what it refuses, how it ends."""
+
+import os
+import re
+import signal
+import socket
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management.base import CommandError
+from pytest_django import Settings
+
+from connections.management.commands import serve
+from connections.operations import serving
+from tests.support.no_writes import (
+    manage_hindered,
+    modes_apply,
+    no_space,
+    read_only_directory,
+)
+from tests.support.processes import (
+    ROOT,
+    Running,
+    clean_environment,
+    get,
+    is_alive,
+    manage,
+    until,
+)
+
+SERVE = [sys.executable, str(ROOT / "manage.py"), "serve"]
+STORE_A_CREDENTIAL = """
+from django.utils import timezone
+from connections.models import Credential, KeyPair
+from connections.core.secret import Secret
+row = Credential(
+    name="Payments EU", site="datadoghq.eu", keys_set_at=timezone.now(), created_at=timezone.now()
+)
+row.seal_keys(KeyPair(api_key=Secret("a" * 32), application_key=Secret("b" * 40)))
+row.save()
+"""
+
+
+def serving_process(data_dir: Path, **more: str) -> Running:
+    return Running(SERVE, env=clean_environment(data_dir=data_dir, PORT="0", **more))
+
+
+def port_of(process: Running) -> int:
+    line = process.wait_for_line("Org Admin answers at")
+    if "127.0.0.1" not in line and "[::1]" not in line:
+        line = process.wait_for_line("It listens on")
+    return int(line.rstrip("/").rpartition(":")[2])
+
+
+def test_the_first_start_makes_private_keys_and_prints_a_set_up_link(tmp_path: Path) -> None:
+    with serving_process(tmp_path / "data") as process:
+        port = port_of(process)
+        link = process.wait_for_line("/setup/#")
+        assert link.startswith(f"http://127.0.0.1:{port}/setup/#")
+        assert get(port, "/readyz") == (200, "ok\n")
+    for name in ("keyring.json", "secret_key"):
+        assert stat.S_IMODE((tmp_path / "data" / name).stat().st_mode) == 0o600
+
+
+def test_its_pages_are_styled_by_files_with_hashed_names(tmp_path: Path) -> None:
+    with serving_process(tmp_path) as process:
+        port = port_of(process)
+        status, page = get(port, "/accounts/login/")
+        assert status == 200
+        [sheet] = re.findall(r'href="(/static/[^"]+\.css)"', page)
+        assert re.search(r"\.[0-9a-f]{12}\.css$", sheet)
+        assert get(port, sheet)[0] == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_signal_ends_every_process_of_it(tmp_path: Path, number: signal.Signals) -> None:
+    with serving_process(tmp_path) as process:
+        get(port_of(process), "/healthz")
+        children = process.children()
+        assert len(children) == 2
+        assert process.end(number) == 0
+        assert not any(is_alive(child) for child in children)
+
+
+def test_its_processes_end_when_it_is_killed(tmp_path: Path) -> None:
+    with serving_process(tmp_path) as process:
+        port = port_of(process)
+        get(port, "/healthz")
+        process.wait_for_line("worker has started")
+        children = process.children()
+        process.end(signal.SIGKILL)
+        assert any(not any(is_alive(child) for child in children) for _ in until(20))
+
+
+def test_it_fails_when_one_of_its_processes_dies(tmp_path: Path) -> None:
+    with serving_process(tmp_path) as process:
+        process.wait_for_line("worker has started")
+        worker = process.children()[1]
+        os.kill(worker, signal.SIGKILL)
+        assert process.process.wait(30) == 1
+        assert process.wait_for_line("The worker ended by itself by SIGKILL")
+
+
+def test_a_web_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    with serving_process(tmp_path) as process:
+        port = port_of(process)
+        get(port, "/healthz")
+        web_server = process.children()[0]
+        os.kill(web_server, signal.SIGKILL)
+        assert process.wait_for_line("The web server was ended by SIGKILL: starting it again.")
+        assert get(port, "/healthz") == (200, "ok\n")
+        assert len(process.children()) == 2
+        assert process.end() == 0
+
+
+@pytest.mark.parametrize("proxies", ["proxy.example.org", "10.0.0.1/8"])
+def test_a_trusted_proxy_that_is_no_address_is_one_clear_line(tmp_path: Path, proxies: str) -> None:
+    env = clean_environment(data_dir=tmp_path, PORT="0", ORGADMIN_TRUSTED_PROXIES=proxies)
+    done = manage("serve", env=env)
+    assert done.returncode == 1
+    assert done.stderr.startswith("CommandError: ORGADMIN_TRUSTED_PROXIES: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_port_in_use_is_one_clear_line_and_makes_no_database(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        env = clean_environment(data_dir=tmp_path, PORT=port)
+        done = manage("serve", env=env)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        f"CommandError: Cannot listen on 127.0.0.1 port {port}: Address already in use. Choose "
+        "another with PORT or ORGADMIN_BIND, or stop what uses it."
+    ]
+
+
+def test_a_port_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    done = manage("serve", env=clean_environment(data_dir=tmp_path, PORT="http"))
+    assert done.returncode == 1
+    assert "PORT must be a number" in done.stderr
+
+
+def test_it_serves_on_an_ipv6_address(tmp_path: Path) -> None:
+    with serving_process(tmp_path, ORGADMIN_BIND="::1") as process:
+        line = process.wait_for_line("Org Admin answers at")
+    if "127.0.0.1" not in line and "[::1]" not in line:
+        line = process.wait_for_line("It listens on")
+        assert line.startswith("Org Admin answers at http://[::1]:")
+        assert get(port_of(process), "/healthz", host="::1") == (200, "ok\n")
+
+
+def test_a_database_without_its_key_ring_is_not_served_nor_changed(tmp_path: Path) -> None:
+    env = clean_environment(data_dir=tmp_path, PORT="0")
+    assert manage("migrate", "--verbosity=0", env=env).returncode == 0
+    assert manage("shell", "--no-imports", "-c", STORE_A_CREDENTIAL, env=env).returncode == 0
+    ring = (tmp_path / "keyring.json").read_text()
+    [key_id] = re.findall(r'"primary": "(\w+)"', ring)
+    (tmp_path / "keyring.json").unlink()
+    before = (tmp_path / "orgadmin.sqlite3").read_bytes()
+    done = manage("serve", env=env)
+    assert done.returncode == 1
+    assert key_id in done.stderr
+    assert not (tmp_path / "keyring.json").exists()
+    assert (tmp_path / "orgadmin.sqlite3").read_bytes() == before
+
+
+def test_an_older_database_is_copied_before_it_is_migrated(tmp_path: Path) -> None:
+    env = clean_environment(data_dir=tmp_path, PORT="0")
+    assert manage("migrate", "contenttypes", "--verbosity=0", env=env).returncode == 0
+    with Running(SERVE, env=env) as process:
+        port_of(process)
+        [copy] = (tmp_path / "backups").iterdir()
+        assert str(copy) in process.output
+        assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+        assert process.end() == 0
+    with Running(SERVE, env=env) as process:
+        port_of(process)
+        assert len(list((tmp_path / "backups").iterdir())) == 1
+
+
+def test_on_postgresql_it_never_migrates(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DATABASE_IS_SQLITE = False
+    monkeypatch.setattr(serving, "has_pending_migrations", lambda: True)
+    with pytest.raises(CommandError, match="manage migrate"):
+        serve.Command()._prepare()
+
+
+def test_make_keys_needs_no_keys_and_settings_fail_in_one_line(tmp_path: Path) -> None:
+    env = clean_environment(data_dir=tmp_path, DATABASE_URL="postgres:///orgadmin")
+    done = manage("serve", env=env)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "manage make_keys --output DIR" in line
+    assert manage("make_keys", "--output", str(tmp_path / "made"), env=env).returncode == 0
+
+
+def test_a_signal_while_it_starts_ends_it_in_order_too(tmp_path: Path) -> None:
+    with serving_process(tmp_path) as process:
+        assert any(process.children() for _ in until(30))
+        assert process.end() == 0
+        assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize(("trusted", "status"), [("127.0.0.1", 200), ("10.9.8.7", 301), ("", 301)])
+def test_only_a_trusted_proxy_can_say_that_a_request_came_by_https(
+    tmp_path: Path, trusted: str, status: int
+) -> None:
+    public = {"ALLOWED_HOSTS": "orgs.example.org", "ORGADMIN_TRUSTED_PROXIES": trusted}
+    with serving_process(tmp_path, **public) as process:
+        headers = {"Host": "orgs.example.org", "X-Forwarded-Proto": "https"}
+        assert get(port_of(process), "/accounts/login/", headers=headers)[0] == status
+
+
+def prepared(data_dir: Path) -> dict[str, str]:
+    """The environment of a data directory that was served before."""
+    env = clean_environment(data_dir=data_dir, PORT="0")
+    assert manage("migrate", "--verbosity=0", env=env).returncode == 0
+    return env
+
+
+@pytest.mark.parametrize("name", ["", "static"])
+def test_a_read_only_data_directory_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    env = prepared(tmp_path)
+    with read_only_directory(tmp_path / name):
+        done = manage_hindered(modes_apply, "serve", env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert "can't" in line
+    assert "writable" in line
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
+    env = prepared(tmp_path)
+    done = manage_hindered(no_space, "serve", env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        f"CommandError: Org Admin can't write to {tmp_path}: File too large. Make it writable for "
+        "this user, or free space, then start again."
+    ]
+
+
+def lost(data_dir: Path) -> Path:
+    """The keys of a database that is gone, and where it was."""
+    env = clean_environment(data_dir=data_dir / "made")
+    assert manage("make_keys", "--output", str(data_dir), env=env).returncode == 0
+    return data_dir / "orgadmin.sqlite3"
+
+
+@pytest.mark.parametrize("is_left_empty", [False, True])
+def test_keys_without_their_database_are_no_first_start(
+    tmp_path: Path, *, is_left_empty: bool
+) -> None:
+    database = lost(tmp_path)
+    if is_left_empty:
+        database.touch()
+    done = manage("serve", env=clean_environment(data_dir=tmp_path, PORT="0"))
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    for text in (str(database), str(tmp_path / "backups"), "./run manage restore", "--new"):
+        assert text in line
+    assert database.exists() == is_left_empty
+
+
+@pytest.mark.parametrize("missing", ["keyring.json", "signing_key.json"])
+def test_one_of_the_two_keys_alone_is_a_first_start(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    database = lost(tmp_path)
+    (tmp_path / missing).unlink()
+    settings.KEYRING_FILE = tmp_path / "keyring.json"
+    settings.SIGNING_KEY_FILE = tmp_path / "signing_key.json"
+    monkeypatch.setattr("connections.operations.backup.database_file", lambda: database)
+    serve._require_expected_database(starts_new=False)
+
+
+def test_a_new_record_is_started_on_purpose(tmp_path: Path) -> None:
+    lost(tmp_path)
+    arguments = [*SERVE, "--new"]
+    env = clean_environment(data_dir=tmp_path, PORT="0")
+    with Running(arguments, env=env) as process:
+        assert process.wait_for_line("There is nobody yet")
+        process.end()
+    done = manage("serve", "--new", env=env)
+    assert done.returncode == 1
+    assert "Start without --new" in done.stderr

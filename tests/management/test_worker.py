@@ -1,0 +1,106 @@
+"""The worker: what it does in one pass, what does not end it, and how it ends."""
+
+import json
+import logging
+import sys
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.db import OperationalError
+
+from connections.access.actor import Actor
+from connections.inventory import org_connections
+from connections.models import Deletion, Listing
+from connections.operations import due, heartbeats, worker
+from connections.operations.worker import Worker
+from sandbox.server import SandboxServer
+from tests.credentials.support import added
+from tests.support.processes import ROOT, Running, clean_environment, manage
+
+
+@pytest.fixture
+def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is due and nothing is stale: these tests are about the loop alone."""
+    monkeypatch.setattr(worker, "seconds_until_due", lambda: 0.0)
+    monkeypatch.setattr(worker, "close_old_connections", lambda: None)
+    monkeypatch.setattr(org_connections, "refresh", lambda **_: [])
+    monkeypatch.setattr(heartbeats, "beat", lambda **_: None)
+    monkeypatch.setattr(heartbeats, "end", lambda **_: None)
+
+
+@pytest.mark.usefixtures("quiet_database")
+def test_it_goes_on_after_an_error_and_waits_longer_each_time(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[int] = []
+    naps: list[float] = []
+    working = Worker()
+
+    def work_off(*, actor: Actor, limit: int) -> list[Deletion]:
+        del actor, limit
+        calls.append(1)
+        if len(calls) < 4:
+            raise OperationalError("the database went away")
+        working.stop()
+        return []
+
+    monkeypatch.setattr(due, "work_off", work_off)
+    monkeypatch.setattr("connections.operations.worker.connection.close", lambda: None)
+    monkeypatch.setattr(Worker, "_sleep", lambda self, seconds: naps.append(seconds))
+    with caplog.at_level(logging.ERROR):
+        working.run()
+    assert naps == [1.0, 2.0, 4.0, 0.0]
+    assert caplog.text.count("The worker failed") == 3
+
+
+@pytest.mark.usefixtures("quiet_database")
+def test_it_stops_between_two_deletions(monkeypatch: pytest.MonkeyPatch) -> None:
+    working = Worker()
+    done: list[int] = []
+
+    def work_off(*, actor: Actor, limit: int) -> list[Deletion]:
+        del actor
+        assert limit == 1
+        done.append(1)
+        working.stop()
+        return [Deletion()]
+
+    monkeypatch.setattr(due, "work_off", work_off)
+    working.run()
+    assert done == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_lists_what_is_stale_at_first_and_then_on_its_schedule(sandbox: SandboxServer) -> None:
+    added(sandbox, "Payments US")
+    Listing.objects.all().delete()
+    working = Worker(refresh_every=timedelta(hours=1))
+    working.work_once()
+    assert Listing.objects.count() == 1
+    Listing.objects.all().delete()
+    working.work_once()
+    assert not Listing.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_pass_answers_with_one_json_document() -> None:
+    out = StringIO()
+    call_command("worker", "--once", "--json", stdout=out)
+    assert json.loads(out.getvalue()) == {"deletions": 0, "notices": 0}
+
+
+@pytest.mark.django_db
+def test_it_sleeps_at_most_three_seconds() -> None:
+    assert worker.seconds_until_due() == worker.LONGEST_SLEEP
+
+
+def test_a_signal_wakes_and_ends_it(tmp_path: Path) -> None:
+    env = clean_environment(data_dir=tmp_path)
+    assert manage("migrate", "--verbosity=0", env=env).returncode == 0
+    with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:
+        process.wait_for_line("worker has started")
+        assert process.end() == 0
+        assert "worker has ended" in process.output

@@ -1,0 +1,132 @@
+"""A mail server on 127.0.0.1 that keeps what it is given and fails as it is told to."""
+
+import contextlib
+import socketserver
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+
+@dataclass
+class MailServer:
+    """What happens on each connection, the last one again and again; "" is a server in order.
+
+    "451": refuses for now after the text; "550": refuses the address; "535": refuses the password;
+    "hang": never greets; "cut": hangs up after the text; "drip": greets a letter at a time;
+    "hang at quit": takes the mail and does not take leave.
+    """
+
+    faults: list[str] = field(default_factory=lambda: [""])
+    messages: list[EmailMessage] = field(default_factory=list)
+    recipients: list[str] = field(default_factory=list)
+    connections: int = 0
+
+    def __enter__(self) -> "MailServer":
+        self.is_over = threading.Event()
+        owner = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                owner.connections += 1
+                fault = owner.faults[min(owner.connections, len(owner.faults)) - 1]
+                with contextlib.suppress(OSError):
+                    _Talk(owner, self, fault).run()
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            allow_reuse_address = True
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.is_over.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=5)
+
+    @property
+    def mailers(self) -> dict[str, Any]:
+        """A value of MAILERS that leads here."""
+        options = {"host": "127.0.0.1", "port": self.port, "timeout": 8}
+        return {"default": {"BACKEND": "connections.net.smtp.EmailBackend", "OPTIONS": options}}
+
+
+class _Talk:
+    def __init__(
+        self, server: MailServer, handler: socketserver.StreamRequestHandler, fault: str
+    ) -> None:
+        self._server = server
+        self._read: Callable[[], bytes] = handler.rfile.readline
+        self._write: Callable[[bytes], int] = handler.wfile.write
+        self._fault = fault
+
+    def run(self) -> None:
+        if self._fault == "hang":
+            self._server.is_over.wait(20)
+            return
+        if self._fault == "drip":
+            self._drip()
+            return
+        self._say("220 ready")
+        while line := self._read().decode().strip():
+            if not self._answer(line):
+                return
+
+    def _drip(self) -> None:
+        for _ in range(200):
+            if self._server.is_over.wait(0.05):
+                return
+            self._write(b"2")
+
+    def _answer(self, line: str) -> bool:
+        verb = line.upper().split(" ")[0]
+        if verb == "EHLO":
+            self._say("250-here")
+            self._say("250 AUTH PLAIN")
+        elif verb == "AUTH":
+            self._say(f"535 not with {line.split(' ')[-1]}" if self._fault == "535" else "235 in")
+        elif verb == "RCPT":
+            self._recipient(line)
+        elif verb == "DATA":
+            return self._data()
+        elif verb == "QUIT":
+            if self._fault == "hang at quit":
+                self._server.is_over.wait(20)
+                return False
+            self._say("221 bye")
+            return False
+        else:
+            self._say("250 fine")
+        return True
+
+    def _recipient(self, line: str) -> None:
+        if self._fault == "550":
+            self._say(f"550 no such user {line[8:]} here")
+            return
+        self._server.recipients.append(line[8:].strip("<> :"))
+        self._say("250 fine")
+
+    def _data(self) -> bool:
+        self._say("354 go on")
+        text = b""
+        while (line := self._read()) not in {b".\r\n", b""}:
+            text += line
+        if self._fault == "cut":
+            return False
+        if self._fault == "451":
+            self._say("451 later\u202e please")
+            return True
+        parsed = message_from_bytes(text, policy=policy.default)
+        self._server.messages.append(parsed)
+        self._say("250 kept")
+        return True
+
+    def _say(self, text: str) -> None:
+        self._write(f"{text}\r\n".encode())

@@ -1,0 +1,86 @@
+"""An unknown that stays one is said once, and a broken record is told of."""
+
+import pytest
+from django.db import IntegrityError
+from pytest_django import Settings
+
+from connections import audit
+from connections.access.actor import WORKER
+from connections.audit import outbox, verifications
+from connections.audit.rows import Fault
+from connections.audit.verification import Report
+from connections.models import AuditEvent, AuditVerification, Deletion, Notice, Person
+from connections.operations import alarms
+from tests.notifications.conftest import Tell
+from tests.support.clock import SettableClock
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+@pytest.fixture(autouse=True)
+def _set(settings: Settings) -> None:
+    settings.HAS_MAIL = True
+
+
+@pytest.fixture
+def unknown(deletion: Deletion, clock: SettableClock) -> Deletion:
+    deletion.state = "unknown"
+    deletion.sending_at = clock.now()
+    deletion.save()
+    return deletion
+
+
+def test_an_unknown_is_said_to_be_one_still_after_an_hour_and_once(
+    unknown: Deletion, clock: SettableClock, ada: Person, root: Person
+) -> None:
+    clock.advance(minutes=59)
+    assert alarms.raise_overdue(actor=WORKER) == []
+    clock.advance(minutes=2)
+    assert alarms.raise_overdue(actor=WORKER) == [unknown]
+    assert alarms.raise_overdue(actor=WORKER) == []
+    assert set(Notice.objects.values_list("person__username", flat=True)) == {"ada", "root"}
+
+
+def test_it_is_said_again_of_a_later_sending(
+    unknown: Deletion, clock: SettableClock, tell: Tell
+) -> None:
+    clock.advance(hours=2)
+    alarms.raise_overdue(actor=WORKER)
+    tell(audit.Code.DELETION_SENDING)
+    Deletion.objects.update(sending_at=clock.now())
+    assert alarms.raise_overdue(actor=WORKER) == []
+    clock.advance(hours=2)
+    assert alarms.raise_overdue(actor=WORKER) == [unknown]
+
+
+def test_what_was_settled_meanwhile_raises_no_alarm(
+    unknown: Deletion, clock: SettableClock
+) -> None:
+    clock.advance(hours=2)
+    Deletion.objects.update(state="settled", outcome="unresolved", settled_at=clock.now())
+    assert alarms.raise_overdue(actor=WORKER) == []
+
+
+def test_administrators_and_auditors_hear_that_the_record_is_broken(
+    root: Person, edith: Person, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Report(
+        size=3, checkpoints=0, fault=Fault.EDITED, first_bad_seq=2, message="Event 2 was edited."
+    )
+    monkeypatch.setattr(verifications, "verify_in_pieces", lambda: iter([broken]))
+    # As a broken record may.
+    monkeypatch.setattr(verifications, "_record", _refuse)
+    assert [done.fault for done in verifications.verify_and_store() if done] == [Fault.EDITED]
+    rows = Notice.objects.filter(code=outbox.RECORD_BROKEN)
+    assert set(rows.values_list("person__username", flat=True)) == {"root", "edith"}
+    assert not AuditEvent.objects.exists()
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise IntegrityError("The record refuses.")
+
+
+def test_a_whole_record_is_no_news(root: Person) -> None:
+    list(verifications.verify_and_store())
+    assert AuditVerification.objects.exists()
+    assert not Notice.objects.exists()

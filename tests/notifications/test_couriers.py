@@ -1,0 +1,82 @@
+"""The threads of a worker that deliver, in a real worker and one by one."""
+
+import json
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from connections.models import Notice
+from connections.notifications import delivery
+from connections.operations.delivery_threads import Courier
+from tests.datadog.servers import ScriptedServer, answer, say, say_and_wait
+from tests.support.processes import ROOT, Running, clean_environment, manage
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    environment = clean_environment(data_dir=tmp_path)
+    assert manage("migrate", "--verbosity=0", env=environment).returncode == 0
+    return dict(environment)
+
+
+def test_a_worker_signs_a_checkpoint_and_tells_the_webhook_and_the_file(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    arrived = threading.Event()
+    took = answer("204 No Content", b"")
+
+    def take(connection: object, is_over: threading.Event) -> None:
+        say(took)(connection, is_over)  # type: ignore[arg-type]
+        arrived.set()
+
+    # Before there is a webhook, so that the checkpoint is the first it hears of.
+    added = manage("add_person", "--username=ada", "--email=ada@example.com", env=env)
+    assert added.returncode == 0, added.stderr
+    with ScriptedServer([take]) as receiver:
+        witness = tmp_path / "witness"
+        env |= {"ORGADMIN_WEBHOOK_URL": receiver.url, "ORGADMIN_CHECKPOINT_FILE": str(witness)}
+        with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:
+            process.wait_for_line("worker has started")
+            assert arrived.wait(30)
+            assert process.end() == 0
+        document = json.loads(receiver.seen[0].body)
+    assert document["type"] == "checkpoint.made"
+    once = manage("worker", "--once", "--json", env=env)
+    assert once.returncode == 0
+    assert document["data"]["note"] in witness.read_text()
+
+
+def test_a_worker_ends_in_time_while_a_receiver_hangs(env: dict[str, str], tmp_path: Path) -> None:
+    with ScriptedServer([say_and_wait()]) as receiver:
+        env |= {"ORGADMIN_WEBHOOK_URL": receiver.url}
+        assert (
+            manage("add_person", "--username=ada", "--email=ada@example.com", env=env).returncode
+            == 0
+        )
+        with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:
+            process.wait_for_line("worker has started")
+            assert process.end() == 0
+
+
+def test_an_error_does_not_end_a_courier(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = threading.Semaphore(0)
+
+    def fail(**_: object) -> int:
+        calls.release()
+        raise ValueError("one notice is odd")
+
+    monkeypatch.setattr(delivery, "work_off", fail)
+    monkeypatch.setattr("connections.operations.delivery_threads.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("connections.operations.delivery_threads.LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(
+        "connections.operations.delivery_threads.close_old_connections", lambda: None
+    )
+    courier = Courier(Notice.Channel.MAIL)
+    courier.start()
+    assert calls.acquire(timeout=5)
+    assert calls.acquire(timeout=5)
+    courier.stop()
+    courier.join(timeout=5)
+    assert not courier.is_alive()

@@ -1,0 +1,407 @@
+"""Delivering: real sockets with faults, retries, claims, and what is written down of them."""
+
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from pytest_django import Settings
+
+from connections import audit
+from connections.models import AuditEvent, Notice, Person
+from connections.notifications import channels, delivery
+from tests.datadog.servers import (
+    Play,
+    ScriptedServer,
+    answer,
+    say,
+    say_and_close,
+    say_and_drip,
+    say_and_reset,
+    say_and_wait,
+)
+from tests.notifications.conftest import Tell
+from tests.notifications.smtp import MailServer
+from tests.support.clock import SettableClock
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+MAIL, WEBHOOK, FILE = Notice.Channel.MAIL, Notice.Channel.WEBHOOK, Notice.Channel.FILE
+State = Notice.State
+
+
+@pytest.fixture
+def _short_deadlines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For whoever hangs or drips; the others get their time, on a busy machine too."""
+    if any(word in request.node.name for word in ("hang", "drip", "leave")):
+        monkeypatch.setattr("connections.net.smtp.DEADLINE_SECONDS", 1.5)
+        monkeypatch.setattr(
+            "connections.notifications.webhooks.post.__kwdefaults__", {"deadline_seconds": 0.5}
+        )
+
+
+def only(channel: Notice.Channel) -> Notice:
+    return Notice.objects.get(channel=channel)
+
+
+# --- Webhook ------------------------------------------------------------------------------------
+
+
+def test_a_webhook_is_signed_so_that_its_receiver_can_verify_it(
+    tell: Tell, receiver: ScriptedServer, settings: Settings
+) -> None:
+    deletion = tell(outcome="deleted")
+    assert delivery.work_off(channel=WEBHOOK) == 1
+    [seen] = receiver.seen
+    text = Path(settings.WEBHOOK_SECRET_FILE).read_text().strip()
+    key = base64.b64decode(text.removeprefix("whsec_"))
+    signed = f"{seen.headers['webhook-id']}.{seen.headers['webhook-timestamp']}.".encode()
+    mac = base64.b64encode(hmac.digest(key, signed + seen.body, hashlib.sha256)).decode()
+    assert seen.headers["webhook-signature"] == f"v1,{mac}"
+    assert (seen.method, seen.headers["content-type"]) == ("POST", "application/json")
+    document = json.loads(seen.body)
+    assert document["type"] == "deletion.unknown"
+    assert document["data"]["outcome"] == "deleted"
+    assert document["data"]["source_org"] == "Payments US"
+    assert document["data"]["url"] == f"https://orgadmin.example.org/deletions/{deletion.pk}/"
+    assert only(WEBHOOK).state == State.DELIVERED
+
+
+def test_while_a_secret_is_replaced_both_sign(
+    tell: Tell, receiver: ScriptedServer, settings: Settings
+) -> None:
+    file = Path(settings.WEBHOOK_SECRET_FILE)
+    file.write_text(f"{file.read_text()}\nwhsec_{base64.b64encode(b'n' * 32).decode()}\n")
+    tell()
+    delivery.work_off(channel=WEBHOOK)
+    assert receiver.seen[0].headers["webhook-signature"].count("v1,") == 2
+
+
+@pytest.mark.usefixtures("_short_deadlines")
+@pytest.mark.parametrize(
+    ("play", "words", "status"),
+    [
+        (say(answer("500 Oops", b"secret-of-the-receiver")), "The receiver answered 500.", 500),
+        (say(answer("302 Found", headers={"Location": "/elsewhere"})), "leads elsewhere", 302),
+        (say_and_wait(), "no answer in time", None),
+        (say_and_reset(), "connection lost", None),
+        (say_and_close(b"HTTP/1.1 20"), "half status line", None),
+        (say_and_drip(b"", drop=b"H"), "no answer in time", None),
+    ],
+    ids=["500", "redirect", "hang", "reset", "cut", "drip"],
+)
+def test_what_a_receiver_does_not_take_is_tried_again(
+    tell: Tell, receiver: ScriptedServer, play: Play, words: str, status: int | None
+) -> None:
+    receiver.plays = [play]
+    tell()
+    delivery.work_off(channel=WEBHOOK)
+    notice = only(WEBHOOK)
+    assert (notice.state, notice.status) == (State.WAITING, status)
+    assert words in notice.answer
+    assert "secret" not in notice.answer
+    assert receiver.targets == ["/hook/capability-canary?of=ours"]
+
+
+def test_a_receiver_that_cannot_be_reached_is_tried_again(
+    tell: Tell, receiver: ScriptedServer, settings: Settings
+) -> None:
+    settings.WEBHOOK_URL = "http://127.0.0.1:1/"
+    tell()
+    delivery.work_off(channel=WEBHOOK)
+    assert only(WEBHOOK).answer == "No answer: connection refused."
+
+
+def test_a_huge_answer_is_not_read_to_its_end(tell: Tell, receiver: ScriptedServer) -> None:
+    receiver.plays = [say_and_close(answer(body=b"x" * 2_000_000))]
+    tell()
+    delivery.work_off(channel=WEBHOOK)
+    assert only(WEBHOOK).state == State.DELIVERED
+
+
+def test_a_receiver_that_wants_no_more_is_left_alone(tell: Tell, receiver: ScriptedServer) -> None:
+    receiver.plays = [say(answer("410 Gone", b""))]
+    tell()
+    delivery.work_off(channel=WEBHOOK)
+    assert Notice.objects.get(code="deletion.unknown", channel=WEBHOOK).state == State.GIVEN_UP
+
+
+def test_a_failed_one_comes_again_later_with_the_same_id(
+    tell: Tell, receiver: ScriptedServer, clock: SettableClock
+) -> None:
+    receiver.plays = [say(answer("500 Oops", b"")), say(answer("200 OK", b""))]
+    tell()
+    delivery.work_off(channel=WEBHOOK)
+    clock.advance(seconds=9)
+    assert delivery.work_off(channel=WEBHOOK) == 0
+    clock.advance(seconds=2)
+    assert delivery.work_off(channel=WEBHOOK) == 1
+    first, second = receiver.seen
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert first.headers["webhook-timestamp"] != second.headers["webhook-timestamp"]
+    assert (only(WEBHOOK).state, only(WEBHOOK).tries) == (State.DELIVERED, 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [("120", 120), ("999999", 7200), ("1", 10), ("soon", 10), ("-5", 10), ("9" * 400, 10)],
+)
+def test_a_receiver_may_ask_for_a_later_try_within_limits(
+    tell: Tell, receiver: ScriptedServer, clock: SettableClock, asked: str, seconds: int
+) -> None:
+    receiver.plays = [say(answer("503 Later", b"", headers={"Retry-After": asked}))]
+    tell()
+    delivery.work_off(channel=WEBHOOK)
+    assert only(WEBHOOK).due_at == clock.now() + timedelta(seconds=seconds)
+
+
+def test_after_the_last_try_it_is_given_up_and_administrators_are_told_once(
+    tell: Tell,
+    receiver: ScriptedServer,
+    mail_server: MailServer,
+    clock: SettableClock,
+    root: Person,
+) -> None:
+    receiver.plays = [say(answer("500 Oops", b""))]
+    tell()
+    tell()
+    for _ in range(14):
+        delivery.work_off(channel=WEBHOOK)
+        clock.advance(hours=2, seconds=1)
+    assert Notice.objects.filter(channel=WEBHOOK, state=State.GIVEN_UP, tries=6).count() == 3
+    assert AuditEvent.objects.filter(code=audit.Code.NOTICE_GIVEN_UP).count() == 1
+    mails = Notice.objects.filter(channel=MAIL, code=audit.Code.NOTICE_GIVEN_UP)
+    assert [mail.person for mail in mails] == [root]
+
+
+def test_nothing_is_open_while_a_receiver_answers(
+    tell: Tell, receiver: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depths = []
+    send = channels.send
+
+    def spy(**arguments: object) -> object:
+        depths.append(len(connection.savepoint_ids))
+        return send(**arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("connections.notifications.channels.send", spy)
+    tell()
+    before = len(connection.savepoint_ids)
+    delivery.work_off(channel=WEBHOOK)
+    assert depths == [before]
+
+
+def test_what_was_sent_and_not_written_down_is_sent_again_with_the_same_id(
+    tell: Tell, receiver: ScriptedServer, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell()
+    with monkeypatch.context() as patch:
+        patch.setattr("connections.notifications.delivery._note", _die)
+        with pytest.raises(SystemExit):
+            delivery.work_off(channel=WEBHOOK)
+    assert delivery.work_off(channel=WEBHOOK) == 0
+    clock.advance(seconds=delivery.CLAIM_TIMEOUT.total_seconds() + 1)
+    assert delivery.work_off(channel=WEBHOOK) == 1
+    ids = {seen.headers["webhook-id"] for seen in receiver.seen}
+    assert (len(receiver.seen), ids) == (2, {str(only(WEBHOOK).pk)})
+
+
+def _die(*_: object) -> None:
+    raise SystemExit
+
+
+def test_a_frozen_worker_does_not_overwrite_what_another_wrote(
+    tell: Tell, receiver: ScriptedServer, clock: SettableClock
+) -> None:
+    tell()
+    frozen = delivery.claim_next(channel=WEBHOOK)
+    assert frozen
+    clock.advance(minutes=3)
+    delivery.work_off(channel=WEBHOOK)
+    receiver.plays = [say(answer("500 Oops", b""))]
+    delivery.deliver(notice=frozen)
+    assert only(WEBHOOK).state == State.DELIVERED
+
+
+def test_a_notice_on_which_every_worker_dies_is_given_up(
+    tell: Tell, receiver: ScriptedServer, clock: SettableClock
+) -> None:
+    tell()
+    for _ in range(6):
+        assert delivery.claim_next(channel=WEBHOOK)
+        clock.advance(minutes=3)
+    died = delivery.claim_next(channel=WEBHOOK)
+    assert died
+    assert delivery.deliver(notice=died).state == State.GIVEN_UP
+    assert receiver.seen == []
+
+
+@pytest.fixture
+def six_threads(transactional_db: None) -> Iterator[list[threading.Thread]]:
+    def work() -> None:
+        try:
+            delivery.work_off(channel=WEBHOOK)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    yield threads
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_six_workers_at_once_deliver_each_once(
+    six_threads: list[threading.Thread], tell: Tell, receiver: ScriptedServer
+) -> None:
+    if connection.vendor == "sqlite" and connection.is_in_memory_db():  # type: ignore[attr-defined]
+        pytest.skip("Threads share an in-memory database and lock each other out.")
+    for _ in range(12):
+        tell()
+    for thread in six_threads:
+        thread.start()
+    for thread in six_threads:
+        thread.join(timeout=30)
+    ids = [seen.headers["webhook-id"] for seen in receiver.seen]
+    assert len(ids) == len(set(ids)) == 12
+
+
+# --- Mail ---------------------------------------------------------------------------------------
+
+
+def test_a_mail_says_what_happened_and_where_to_look(
+    tell: Tell, mail_server: MailServer, ada: Person, linus: Person
+) -> None:
+    deletion = tell(audit.Code.DELETION_REQUESTED, by=ada, reason="contract\nended")
+    delivery.work_off(channel=MAIL)
+    [mail] = mail_server.messages
+    assert mail_server.recipients == ["linus@example.com"]
+    assert mail["Subject"] == "Org Admin: Needs a second person: Payments US → Group SOC"
+    assert mail["Message-ID"] == f"<{only(MAIL).pk}@orgadmin.example.org>"
+    body = mail.get_content().replace("\r\n", "\n")
+    assert "Ada says that it is so." in body
+    assert "> contract\n> ended" in body
+    assert f"https://orgadmin.example.org/deletions/{deletion.pk}/" in body
+
+
+@pytest.mark.parametrize(
+    "deletion",
+    [{"source_org_name": "Pay\r\nBcc: mallory@example.com\u202e" + "x" * 900}],
+    indirect=True,
+    ids=["names"],
+)
+def test_foreign_names_cannot_add_a_header_or_turn_a_line_round(
+    tell: Tell, mail_server: MailServer, ada: Person
+) -> None:
+    tell()
+    delivery.work_off(channel=MAIL)
+    [mail] = mail_server.messages
+    assert mail_server.recipients == ["ada@example.com"]
+    assert mail["Bcc"] is None
+    assert "\u202e" not in mail["Subject"]
+    assert len(mail["Subject"]) < 200
+
+
+@pytest.mark.usefixtures("_short_deadlines")
+@pytest.mark.parametrize(
+    ("fault", "words", "status"),
+    [
+        ("550", "refuses this address. It says: “no such user <…> here”", 550),
+        ("451", "SMTPDataError. It says: “later\ufffd please”", 451),
+        ("hang", "hung up, or did not answer in time", None),
+        ("drip", "SMTPConnectError", None),
+        ("cut", "hung up, or", None),
+    ],
+)
+def test_what_a_mail_server_does_not_take_is_tried_again(
+    tell: Tell, mail_server: MailServer, ada: Person, fault: str, words: str, status: int | None
+) -> None:
+    mail_server.faults = [fault]
+    tell()
+    started = time.monotonic()
+    delivery.work_off(channel=MAIL)
+    # What drips would go on for ten.
+    assert time.monotonic() - started < 8
+    notice = only(MAIL)
+    assert (notice.state, notice.status) == (State.WAITING, status)
+    assert words in notice.answer
+    assert "@" not in notice.answer
+
+
+@pytest.mark.usefixtures("_short_deadlines")
+def test_a_mail_server_that_does_not_take_leave_has_taken_the_mail(
+    tell: Tell, mail_server: MailServer, ada: Person
+) -> None:
+    mail_server.faults = ["hang at quit"]
+    tell()
+    delivery.work_off(channel=MAIL)
+    assert only(MAIL).state == State.DELIVERED
+
+
+def test_a_refused_password_is_neither_stored_nor_logged(
+    tell: Tell,
+    mail_server: MailServer,
+    ada: Person,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mail_server.faults = ["535"]
+    settings.MAILERS["default"]["OPTIONS"] |= {"username": "us", "password": "canary-password"}
+    with caplog.at_level(logging.DEBUG):
+        tell()
+        delivery.work_off(channel=MAIL)
+    encoded = base64.b64encode(b"\0us\0canary-password").decode()
+    assert only(MAIL).answer == "The mail server does not accept the user name or password."
+    assert not any(text in caplog.text for text in ("canary-password", encoded))
+
+
+def test_nobody_who_was_disabled_meanwhile_is_told(
+    tell: Tell, mail_server: MailServer, ada: Person
+) -> None:
+    tell()
+    Person.objects.filter(pk=ada.pk).update(is_active=False)
+    delivery.work_off(channel=MAIL)
+    assert only(MAIL).state == State.DROPPED
+    assert mail_server.connections == 0
+
+
+def test_the_address_is_the_one_of_the_moment_of_sending(
+    tell: Tell, mail_server: MailServer, ada: Person
+) -> None:
+    tell()
+    Person.objects.filter(pk=ada.pk).update(email="ada@new.example.com")
+    delivery.work_off(channel=MAIL)
+    assert mail_server.recipients == ["ada@new.example.com"]
+
+
+def test_the_secrets_of_a_webhook_stay_out_of_rows_and_logs(
+    tell: Tell, receiver: ScriptedServer, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.plays = [say(answer("500 Oops", b""))]
+    with caplog.at_level(logging.DEBUG, logger="connections"):
+        tell()
+        delivery.work_off(channel=WEBHOOK)
+    secret = Path(settings.WEBHOOK_SECRET_FILE).read_text()
+    values = " ".join(str(value) for row in Notice.objects.values() for value in row.values())
+    for canary in (secret.strip(), "capability-canary"):
+        assert canary not in values
+        assert canary not in caplog.text
+
+
+def test_the_log_is_kept_for_ninety_days_and_what_waits_for_longer(
+    tell: Tell, receiver: ScriptedServer, clock: SettableClock
+) -> None:
+    tell()
+    delivery.work_off(channel=WEBHOOK)
+    tell()
+    clock.advance(hours=24 * 89)
+    assert delivery.prune() == 0
+    clock.advance(hours=48)
+    assert delivery.prune() == 1
+    assert only(WEBHOOK).state == State.WAITING

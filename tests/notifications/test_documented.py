@@ -1,0 +1,94 @@
+"""What docs/OPERATIONS.md tells a receiver and an auditor to do works as it stands there."""
+
+import json
+import re
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from pytest_django import Settings
+
+from connections import audit
+from connections.access.actor import WORKER
+from connections.audit import checkpoints
+from connections.models import Checkpoint, Notice
+from connections.notifications import delivery
+from tests.datadog.servers import ScriptedServer, Seen
+from tests.notifications.conftest import Tell
+
+pytestmark = pytest.mark.django_db
+OPERATIONS = Path(__file__).resolve().parent.parent.parent / "docs/OPERATIONS.md"
+
+
+@pytest.fixture
+def is_ours() -> Callable[..., bool]:
+    """The function that the document shows."""
+    [code] = re.findall(r"```python\n(import base64.*?)```", OPERATIONS.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - our own document
+    function: Callable[..., bool] = names["is_ours"]
+    return function
+
+
+@pytest.fixture
+def sent(tell: Tell, receiver: ScriptedServer) -> Seen:
+    tell()
+    delivery.work_off(channel=Notice.Channel.WEBHOOK)
+    return receiver.seen[0]
+
+
+@pytest.fixture
+def secret(settings: Settings, receiver: ScriptedServer) -> str:
+    return Path(settings.WEBHOOK_SECRET_FILE).read_text()
+
+
+def test_the_shown_function_accepts_what_we_send(
+    is_ours: Callable[..., bool], sent: Seen, secret: str
+) -> None:
+    assert is_ours(sent.headers, sent.body, secret)
+
+
+def test_it_refuses_another_body_another_time_and_another_secret(
+    is_ours: Callable[..., bool], sent: Seen, secret: str
+) -> None:
+    old = dict(sent.headers) | {"webhook-timestamp": "1700000000"}
+    assert not is_ours(sent.headers, sent.body + b" ", secret)
+    assert not is_ours(old, sent.body, secret)
+    assert not is_ours(sent.headers, sent.body, "whsec_" + "A" * 44)
+
+
+@pytest.fixture
+def witness(settings: Settings, tmp_path: Path) -> Path:
+    """A witness's file with two checkpoints."""
+    settings.CHECKPOINT_FILE = str(tmp_path / "witness")
+    for number in range(2):
+        audit.record(code=audit.Code.SIGNED_OUT, actor=WORKER, sentence=f"Something {number}.")
+        checkpoints.make_checkpoint()
+    delivery.work_off(channel=Notice.Channel.FILE)
+    return tmp_path / "witness"
+
+
+def verify(path: Path) -> tuple[int, dict[str, Any]]:
+    out = StringIO()
+    try:
+        call_command("verify_audit", "--json", "--checkpoint", str(path), stdout=out)
+    except SystemExit as ended:
+        return int(str(ended.code)), json.loads(out.getvalue())
+    return 0, json.loads(out.getvalue())
+
+
+def test_an_auditor_compares_a_whole_file_of_a_witness(witness: Path) -> None:
+    code, found = verify(witness)
+    assert (code, found["whole"]) == (0, True)
+
+
+def test_each_checkpoint_of_the_file_counts(witness: Path) -> None:
+    oldest = Checkpoint.objects.order_by("size")[0]
+    other = oldest.note.replace(f"\n{oldest.size}\n", "\n9\n")
+    witness.write_text(witness.read_text().replace(oldest.note, other))
+    code, found = verify(witness)
+    assert code == 1
+    assert "checkpoint 1 of" in found["message"]

@@ -1,0 +1,104 @@
+"""/metrics for a program that holds the token, and for nobody who does not."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from connections.models import Person
+from tests.notifications.conftest import Tell
+
+pytestmark = pytest.mark.django_db
+
+TOKEN = "canary-token-" + "x" * 40
+
+
+@pytest.fixture(autouse=True)
+def token_file(settings: Settings, tmp_path: Path) -> Path:
+    path = tmp_path / "metrics_token"
+    path.write_text(f"{TOKEN}\n")
+    path.chmod(0o600)
+    settings.METRICS_TOKEN_FILE = str(path)
+    return path
+
+
+def status(header: str | None, *, path: str = "/metrics", method: str = "GET") -> int:
+    headers = {"Authorization": header} if header is not None else {}
+    return Client().generic(method, path, headers=headers).status_code
+
+
+def test_the_token_opens_the_metrics() -> None:
+    response = Client().get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert response.status_code == 200
+    assert b"orgadmin_deletions" in response.content
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer ", f"Basic {TOKEN}", "Bearer wrong", f"Bearer {TOKEN}x", TOKEN]
+)
+def test_anything_else_is_refused(header: str) -> None:
+    assert status(header) == 401
+
+
+def test_without_a_token_one_signs_in() -> None:
+    assert status(None) == 302
+
+
+def test_where_no_token_is_set_no_header_opens_it(settings: Settings) -> None:
+    settings.METRICS_TOKEN_FILE = ""
+    assert status("Bearer ") == 401
+    assert status(f"Bearer {TOKEN}") == 401
+
+
+@pytest.mark.parametrize("path", ["/", "/deletions/", "/audit/", "/notices/"])
+def test_the_token_opens_nothing_else(path: str) -> None:
+    assert status(f"Bearer {TOKEN}", path=path) == 302
+
+
+def test_the_token_only_reads() -> None:
+    assert status(f"Bearer {TOKEN}", method="POST") in {403, 405}
+
+
+def test_a_wrong_token_is_refused_to_the_signed_in_too(
+    victor: Person, client_of: Callable[[Person], Client]
+) -> None:
+    response = client_of(victor).get("/metrics", headers={"Authorization": "Bearer wrong"})
+    assert response.status_code == 401
+
+
+def test_a_second_factor_is_still_required_of_people(
+    ada: Person, settings: Settings, client_of: Callable[[Person], Client]
+) -> None:
+    settings.REQUIRE_MFA = True
+    assert client_of(ada).get("/metrics").status_code == 302
+
+
+@pytest.mark.parametrize("fault", ["short", "open", "missing"])
+def test_a_file_that_is_not_in_order_opens_nothing_and_is_logged_without_the_token(
+    token_file: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = TOKEN
+    if fault == "short":
+        given = "canary"
+        token_file.write_text(given)
+    elif fault == "open":
+        os.chmod(token_file, 0o644)
+    else:
+        token_file.unlink()
+    with caplog.at_level(logging.DEBUG, logger="connections"):
+        assert status(f"Bearer {given}") == 401
+    assert "Nobody can read /metrics by a token." in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_it_counts_what_was_not_delivered(tell: Tell, settings: Settings) -> None:
+    settings.WEBHOOK_URL = "https://hooks.example.org/in"
+    tell()
+    text = Client().get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).content.decode()
+    assert 'orgadmin_notices{channel="webhook",state="waiting"} 1' in text
+    assert 'orgadmin_notices{channel="mail",state="given_up"} 0' in text
+    assert "orgadmin_oldest_notice_age_seconds " in text

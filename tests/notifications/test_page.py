@@ -1,0 +1,222 @@
+"""The page: destinations, the log, a test of each, and trying again."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from connections import audit
+from connections.access.actor import WORKER
+from connections.audit import checkpoints
+from connections.models import AuditEvent, Notice, Person
+from connections.notifications import delivery
+from connections.wording import counted
+from tests.datadog.servers import ScriptedServer, answer, say
+from tests.flows.support import read
+from tests.notifications.conftest import Tell
+from tests.notifications.smtp import MailServer
+from tests.support.clock import SettableClock
+
+pytestmark = pytest.mark.django_db
+State = Notice.State
+
+
+@pytest.fixture
+def administrator(root: Person, client_of: Callable[[Person], Client]) -> Client:
+    return client_of(root)
+
+
+def test_with_nothing_set_it_says_what_to_set(administrator: Client) -> None:
+    page = read(administrator.get("/notices/"))
+    assert "Nobody is told outside these pages" in page.text
+    assert not page.has_form_to("/notices/test/")
+
+
+def test_it_shows_where_the_webhook_goes_and_not_its_path(
+    administrator: Client, receiver: ScriptedServer
+) -> None:
+    page = read(administrator.get("/notices/"))
+    assert receiver.url in page.text
+    assert "capability-canary" not in page.html
+
+
+def test_a_test_of_the_webhook_is_sent_and_shown_and_recorded(
+    administrator: Client, receiver: ScriptedServer
+) -> None:
+    page = read(administrator.get("/notices/"))
+    form = page.form_to("/notices/test/")
+    after = read(administrator.post(form.action, form.fields))
+    assert "The test arrived." in after.text
+    assert "The receiver took it (204)." in after.text
+    assert AuditEvent.objects.filter(code=audit.Code.NOTICE_TESTED).count() == 1
+    assert b'"type":"notice.tested"' in receiver.seen[0].body
+
+
+def test_a_test_that_fails_says_why_and_is_not_repeated(
+    administrator: Client, receiver: ScriptedServer
+) -> None:
+    receiver.plays = [say(answer("500 Oops", b""))]
+    after = read(administrator.post("/notices/test/", {"destination": "webhook:"}))
+    assert "The test did not arrive." in after.text
+    assert "The receiver answered 500." in after.text
+    assert Notice.objects.get().state == State.GIVEN_UP
+    assert not AuditEvent.objects.filter(code=audit.Code.NOTICE_GIVEN_UP).exists()
+
+
+def test_a_test_by_mail_goes_to_who_asks_for_it_alone(
+    administrator: Client, mail_server: MailServer, ada: Person
+) -> None:
+    after = read(administrator.post("/notices/test/", {"destination": "mail:"}))
+    assert "The test arrived." in after.text
+    assert mail_server.recipients == ["root@example.com"]
+
+
+def test_a_witness_gets_the_newest_checkpoint_as_a_file(
+    administrator: Client, mail_server: MailServer, settings: Settings
+) -> None:
+    settings.CHECKPOINT_EMAILS = ["witness@example.org"]
+    audit.record(code=audit.Code.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    made = checkpoints.make_checkpoint()
+    assert made
+    page = read(administrator.get("/notices/"))
+    [form] = [one for one in page.forms if one.fields.get("destination", "mail:") != "mail:"]
+    read(administrator.post(form.action, form.fields))
+    assert mail_server.recipients == ["witness@example.org"]
+    [attached] = mail_server.messages[0].iter_attachments()
+    assert attached.get_filename() == f"checkpoint-{made.size}.txt"
+    content: Any = attached.get_content()
+    assert content.replace("\r\n", "\n") == made.note
+
+
+@pytest.mark.parametrize("destination", ["webhook:", "mail:elsewhere", "", "file:"])
+def test_a_destination_that_is_not_set_is_not_sent_to(
+    administrator: Client, mail_server: MailServer, destination: str
+) -> None:
+    response = administrator.post("/notices/test/", {"destination": destination})
+    assert response.status_code == 409
+    assert mail_server.connections == 0
+
+
+def test_an_administrator_without_an_address_is_told_so(
+    administrator: Client, mail_server: MailServer, root: Person
+) -> None:
+    Person.objects.filter(pk=root.pk).update(email="")
+    response = administrator.post("/notices/test/", {"destination": "mail:"})
+    assert response.status_code == 409
+    assert "You have no e-mail address here" in read(response).text
+
+
+def test_trying_again_takes_all_that_was_given_up_for_a_destination(
+    administrator: Client, tell: Tell, receiver: ScriptedServer
+) -> None:
+    receiver.plays = [say(answer("410 Gone", b""))] * 2 + [say(answer("200 OK", b""))]
+    tell()
+    tell()
+    delivery.work_off(channel=Notice.Channel.WEBHOOK)
+    page = read(administrator.get("/notices/?state=given_up"))
+    form = next(one for one in page.forms if one.action.endswith("/retry/"))
+    after = administrator.post(form.action, form.fields, follow=True)
+    assert "2 notices are tried again" in read(after).text
+    delivery.work_off(channel=Notice.Channel.WEBHOOK)
+    assert not Notice.objects.exclude(state=State.DELIVERED).exists()
+    assert AuditEvent.objects.filter(code=audit.Code.NOTICE_RETRIED).count() == 1
+    assert administrator.post(form.action, form.fields).status_code == 409
+
+
+def test_the_overview_says_that_somebody_could_not_be_told(
+    administrator: Client,
+    tell: Tell,
+    receiver: ScriptedServer,
+    ada: Person,
+    client_of: Callable[[Person], Client],
+) -> None:
+    receiver.plays = [say(answer("410 Gone", b""))]
+    assert "could not be told" not in read(administrator.get("/")).text
+    tell()
+    delivery.work_off(channel=Notice.Channel.WEBHOOK)
+    assert "Somebody could not be told." in read(administrator.get("/")).text
+    assert "could not be told" not in read(client_of(ada).get("/")).text
+
+
+def test_pages_follow_each_other_without_gap_or_double(
+    administrator: Client, tell: Tell, receiver: ScriptedServer, clock: SettableClock
+) -> None:
+    for _ in range(120):
+        tell()
+    ids: list[str] = []
+    page, url = None, "/notices/"
+    while url:
+        page = read(administrator.get(url))
+        ids += re.findall(r'<tr data-id="([0-9a-f-]+)"', page.html)
+        url = next((href for href, words in page.links if words.strip() == "Older ›"), "")
+    assert len(ids) == len(set(ids)) == 120
+
+
+@pytest.mark.parametrize("query", ["after=nothing", f"after={'0' * 8}-0000-4000-8000-{'0' * 12}"])
+def test_an_address_of_no_place_is_refused(administrator: Client, query: str) -> None:
+    assert administrator.get(f"/notices/?{query}").status_code == 400
+
+
+def test_the_number_of_queries_is_bounded(
+    administrator: Client,
+    tell: Tell,
+    receiver: ScriptedServer,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    for _ in range(30):
+        tell()
+    administrator.get("/notices/")
+    with django_assert_max_num_queries(9):
+        administrator.get("/notices/")
+
+
+def test_a_page_without_javascript_and_by_a_get_changes_nothing(administrator: Client) -> None:
+    assert administrator.get("/notices/test/").status_code == 405
+
+
+def test_the_file_of_checkpoints_is_made_for_its_owner_alone(
+    administrator: Client, settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "witness"
+    settings.CHECKPOINT_FILE = str(file)
+    audit.record(code=audit.Code.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    made = checkpoints.make_checkpoint()
+    assert made
+    delivery.work_off(channel=Notice.Channel.FILE)
+    assert file.read_text() == f"{made.note}\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    administrator.post("/notices/test/", {"destination": "file:"})
+    assert file.read_text().count(made.note) == 2
+
+
+def test_a_link_in_the_place_of_the_file_is_not_followed(
+    settings: Settings, tmp_path: Path, db: None
+) -> None:
+    target = tmp_path / "target"
+    target.write_text("mine")
+    (tmp_path / "witness").symlink_to(target)
+    settings.CHECKPOINT_FILE = str(tmp_path / "witness")
+    audit.record(code=audit.Code.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    checkpoints.make_checkpoint()
+    delivery.work_off(channel=Notice.Channel.FILE)
+    assert target.read_text() == "mine"
+    assert Notice.objects.get().state == State.WAITING
+
+
+def test_the_evidence_says_who_has_which_checkpoint(
+    administrator: Client, settings: Settings, tmp_path: Path
+) -> None:
+    assert "Nobody outside." in read(administrator.get("/evidence/")).text
+    settings.CHECKPOINT_FILE = str(tmp_path / "witness")
+    audit.record(code=audit.Code.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    made = checkpoints.make_checkpoint()
+    assert made
+    assert "Nothing so far" in read(administrator.get("/evidence/")).text
+    delivery.work_off(channel=Notice.Channel.FILE)
+    page = read(administrator.get("/evidence/"))
+    assert f"File {tmp_path}/witness" in page.text
+    assert f"{counted(made.size, 'event')} ·" in page.text

@@ -1,0 +1,143 @@
+"""Who hears when a safeguard is changed, or who may do what."""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from connections.access.actor import Actor, person_actor
+from connections.core import clock
+from connections.credentials import access_lists
+from connections.credentials import lifecycle as credential_lifecycle
+from connections.deletions import break_glass
+from connections.models import AccessKind, Credential, Notice, Person, Policy, Role
+from connections.notifications.messages import Message, message_of
+from connections.people import email_addresses, people, provider_accounts
+from sandbox.server import SandboxServer
+from tests.flows.support import store_credential
+from tests.support.people import make_person
+
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
+
+
+@pytest.fixture(autouse=True)
+def _set(settings: Settings) -> None:
+    settings.HAS_MAIL = True
+    settings.WEBHOOK_URL = "https://hooks.example.org/in"
+
+
+@pytest.fixture
+def by_root(root: Person) -> Actor:
+    """An administrator who acts; Margot is another, who hears of it."""
+    make_person("margot", is_administrator=True)
+    return person_actor(person=root)
+
+
+@pytest.fixture
+def credential(sandbox: SandboxServer) -> Credential:
+    return store_credential(sandbox, "Payments US", policy=Policy.TWO, is_read=False)
+
+
+def told() -> set[str]:
+    """Who has a mail waiting, by user name; the webhook is told in any case."""
+    assert Notice.objects.filter(channel=Notice.Channel.WEBHOOK).exists()
+    mails = Notice.objects.filter(channel=Notice.Channel.MAIL)
+    return set(mails.values_list("person__username", flat=True))
+
+
+def message(*, to: Person | None = None) -> Message:
+    return message_of(Notice.objects.get(person=to))
+
+
+def test_approvers_and_other_administrators_hear_that_a_policy_was_changed(
+    credential: Credential, by_root: Actor, linus: Person, ada: Person, edith: Person
+) -> None:
+    credential_lifecycle.change_policy(actor=by_root, credential=credential, policy=Policy.NONE)
+    assert told() == {"linus", "margot"}
+    said = message(to=linus)
+    assert said.subject == "Org Admin: A policy was changed: Payments US"
+    assert "By: Root" in said.as_text()
+    assert said.path == reverse("credential-detail", args=[credential.pk])
+    wanted = {"previous_policy": "two", "policy": "none", "credential": "Payments US", "by": "Root"}
+    assert wanted.items() <= message().data.items()
+
+
+def test_only_approvers_who_see_the_credential_hear_of_its_allow_lists(
+    credential: Credential, by_root: Actor, linus: Person
+) -> None:
+    grete = make_person("grete", Role.APPROVER)
+    access_lists.change_access(
+        actor=by_root, credential=credential, wanted={AccessKind.SEE: [f"person:{grete.pk}"]}
+    )
+    assert told() == {"grete", "margot"}
+    assert message().data["after"]["see"] == [f"person:{grete.pk}"]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda actor, person: people.set_roles(
+            actor=actor, person=person, roles=[Role.APPROVER], is_administrator=False
+        ),
+        lambda actor, person: people.set_roles(
+            actor=actor, person=person, roles=[Role.OPERATOR], is_administrator=True
+        ),
+        lambda actor, person: break_glass.allow_breaking_glass(
+            actor=actor, person=person, is_allowed=True
+        ),
+        lambda actor, person: people.make_sign_in_link(actor=actor, person=person, now=clock.now()),
+        lambda actor, person: email_addresses.change_email(
+            actor=actor, person=person, email="other@example.org"
+        ),
+        lambda actor, person: provider_accounts.connect_account(
+            actor=actor, person=person, issuer="https://sso.example.org", subject="42"
+        ),
+    ],
+    ids=["roles", "administrator", "glass", "link", "address", "provider"],
+)
+def test_the_person_and_other_administrators_hear_that_their_rights_were_changed(
+    act: Callable[[Actor, Person], object], by_root: Actor, ada: Person, linus: Person
+) -> None:
+    act(by_root, ada)
+    assert told() == {"ada", "margot"}
+
+
+def test_other_administrators_hear_of_a_person_added_disabled_and_enabled(
+    by_root: Actor, linus: Person
+) -> None:
+    added = people.add_person(
+        actor=by_root, username="new", email="new@example.org", roles=[Role.APPROVER]
+    )
+    assert told() == {"margot"}
+    people.disable_person(actor=by_root, person=added)
+    assert told() == {"margot"}
+    people.enable_person(actor=by_root, person=added)
+    assert told() == {"margot", "new"}
+
+
+def test_an_administrator_alone_hears_nothing_of_their_own_act(ada: Person, root: Person) -> None:
+    people.set_roles(
+        actor=person_actor(person=root), person=root, roles=[Role.AUDITOR], is_administrator=True
+    )
+    assert told() == set()
+
+
+def test_what_a_mail_leads_to_can_be_opened_by_its_reader(
+    by_root: Actor, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    break_glass.allow_breaking_glass(actor=by_root, person=ada, is_allowed=True)
+    for notice in Notice.objects.exclude(person=None):
+        assert notice.person
+        path = urlsplit(message_of(notice).url).path
+        assert client_of(notice.person).get(path).status_code == 200
+
+
+def test_the_delivery_log_leads_to_whom_it_is_about(
+    by_root: Actor, root: Person, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    break_glass.allow_breaking_glass(actor=by_root, person=ada, is_allowed=True)
+    page = client_of(root).get(reverse("notice-list")).content.decode()
+    assert f'href="{reverse("person-detail", args=[ada.pk])}"' in page

@@ -1,0 +1,602 @@
+"""A backup is whole, is apart from its key ring, and comes back as a database that works."""
+
+import hashlib
+import json
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import call_command
+from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db.backends.sqlite3.base import DatabaseWrapper
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoDbBlocker, Settings
+
+from connections.access.actor import command_actor
+from connections.models import (
+    Attempt,
+    AuditEvent,
+    Credential,
+    Deletion,
+    Person,
+    PersonSession,
+    Policy,
+    SignInLink,
+    State,
+    WorkerHeartbeat,
+)
+from connections.operations.backup import (
+    FORMAT,
+    BackupError,
+    Manifest,
+    copy_before_migrating,
+    copy_database,
+    make_backup,
+    read_manifest,
+    working_on,
+)
+from connections.operations.restore import Restored, restore_backup
+from tests.support.key_rings import make_key_ring, primary_in, stored_credential
+from tests.support.people import make_person
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.skipif(not django_settings.DATABASE_IS_SQLITE, reason="it is about SQLite's file"),
+]
+
+
+def empty_database(path: Path, *migrations: str) -> Path:
+    path.touch(mode=0o600)
+    with working_on(path):
+        call_command("migrate", *migrations, interactive=False, verbosity=0)
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated(
+    tmp_path_factory: pytest.TempPathFactory,
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+) -> Path:
+    """A database file with every table and nothing in it."""
+    with django_db_blocker.unblock():
+        return empty_database(tmp_path_factory.mktemp("migrated") / "orgadmin.sqlite3")
+
+
+@pytest.fixture
+def database(db: None, migrated: Path, tmp_path: Path, settings: Settings) -> Iterator[Path]:
+    """A data directory with a key ring and an empty database, which the models use."""
+    settings.DATA_DIR = tmp_path / "data"
+    settings.DATA_DIR.mkdir()
+    settings.KEYRING_FILE = make_key_ring(settings.DATA_DIR / "keyring.json")
+    path = settings.DATA_DIR / "orgadmin.sqlite3"
+    shutil.copy(migrated, path)
+    tests_own = connections[DEFAULT_DB_ALIAS]
+    options = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON;",
+    }
+    connections[DEFAULT_DB_ALIAS] = DatabaseWrapper(
+        tests_own.settings_dict | {"NAME": str(path), "OPTIONS": options}
+    )
+    yield path
+    connection.close()
+    connections[DEFAULT_DB_ALIAS] = tests_own
+
+
+def stored_deletion(state: State = State.REQUESTED, *, policy: Policy = Policy.NONE) -> Deletion:
+    credential = Credential.objects.first() or stored_credential()
+    return Deletion.objects.create(
+        request_id=uuid4(),
+        site=credential.site,
+        connection_id=uuid4(),
+        credential=credential,
+        credential_name=credential.name,
+        is_reviewed=True,
+        reason="no longer needed",
+        policy=policy,
+        state=state,
+        requested_at=timezone.now(),
+        requested_by_name="Ada",
+        connection_types=["logs"],
+        search_text="no longer needed",
+    )
+
+
+def back_up(directory: Path) -> Manifest:
+    return make_backup(directory=directory, actor=command_actor())
+
+
+def restore(directory: Path, *, replace: bool = False) -> Restored:
+    return restore_backup(directory=directory, actor=command_actor(), replace=replace)
+
+
+def start_anew(database: Path, migrated: Path) -> None:
+    """The machine is a new one: its database is empty."""
+    connection.close()
+    for path in database.parent.glob("orgadmin.sqlite3*"):
+        path.unlink()
+    shutil.copy(migrated, database)
+
+
+def contents(database: Path) -> list[str]:
+    """Every row of the file, as its own process would read it."""
+    connection.close()
+    with closing(sqlite3.connect(database)) as opened:
+        return list(opened.iterdump())
+
+
+def rewrite_manifest(directory: Path, **values: object) -> None:
+    path = directory / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+# --- backup ---------------------------------------------------------------------------------
+
+
+def test_a_backup_is_two_private_files_and_says_what_it_holds(
+    database: Path, tmp_path: Path
+) -> None:
+    make_person("ada")
+    deletion = stored_deletion()
+    Attempt.objects.create(
+        deletion=deletion,
+        number=1,
+        epoch=1,
+        credential_name="x",
+        credential_fingerprint="y",
+        was_read_before=True,
+        claimed_at=timezone.now(),
+    )
+    directory = tmp_path / "backups" / "monday"
+
+    manifest = back_up(directory)
+
+    copy = directory / "orgadmin.sqlite3"
+    assert sorted(path.name for path in directory.iterdir()) == ["manifest.json", copy.name]
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (directory, *directory.iterdir())]
+    assert modes == [0o700, 0o600, 0o600]
+    assert manifest.sha256 == hashlib.sha256(copy.read_bytes()).hexdigest()
+    assert manifest.size == copy.stat().st_size
+    assert manifest.key_ids == [primary_in(django_settings.KEYRING_FILE)]
+    counted = {"people": 1, "credentials": 1, "deletions": 1, "attempts": 1, "audit_events": 0}
+    assert manifest.counts == counted
+    assert manifest.schema["connections"] == max(
+        path.stem for path in (django_settings.BASE_DIR / "connections/migrations").glob("0*.py")
+    )
+    document = json.loads((directory / "manifest.json").read_text())
+    assert document == {"format": FORMAT, "database": copy.name} | asdict(manifest)
+
+
+def test_a_backup_is_recorded_with_its_digest(database: Path, tmp_path: Path) -> None:
+    manifest = back_up(tmp_path / "backup")
+    event = AuditEvent.objects.get(code="database.backed_up")
+    assert event.details["sha256"] == manifest.sha256
+    assert event.actor_kind == "command"
+
+
+def test_no_backup_is_put_beside_the_key_ring(database: Path, tmp_path: Path) -> None:
+    for directory in (database.parent, tmp_path, database.parent / ".." / "data"):
+        with pytest.raises(BackupError, match=r"keyring\.json lies in .* Name another directory"):
+            back_up(directory)
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_a_backup_overwrites_nothing_and_joins_nothing(database: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "backup"
+    back_up(directory)
+    before = (directory / "orgadmin.sqlite3").read_bytes()
+    make_person("ada")
+    with pytest.raises(BackupError, match="is not empty"):
+        back_up(directory)
+    assert (directory / "orgadmin.sqlite3").read_bytes() == before
+
+
+def test_a_backup_is_the_database_at_one_moment_while_others_write(
+    database: Path, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(database)) as opened:
+        # As the models leave it. To turn WAL on while another connection writes fails at once.
+        opened.execute("PRAGMA journal_mode = WAL")
+        opened.executescript("CREATE TABLE one (n); CREATE TABLE two (n);")
+    stop, has_written = Event(), Event()
+
+    def write() -> None:
+        with closing(sqlite3.connect(database, timeout=20)) as opened:
+            while not stop.is_set():
+                with opened:
+                    opened.execute("INSERT INTO one VALUES (randomblob(2000))")
+                    opened.execute("INSERT INTO two VALUES (randomblob(2000))")
+                has_written.set()
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        assert has_written.wait(20)
+        for number in range(5):
+            back_up(tmp_path / f"backup-{number}")
+    finally:
+        stop.set()
+        writer.join()
+    query = "SELECT (SELECT COUNT(*) FROM one), (SELECT COUNT(*) FROM two)"
+    found = []
+    for number in range(5):
+        with closing(sqlite3.connect(tmp_path / f"backup-{number}/orgadmin.sqlite3")) as opened:
+            found.append(opened.execute(query).fetchone())
+    assert [ones for ones, _ in found] == [twos for _, twos in found]
+    assert found[0][0] < found[-1][0]
+
+
+def damage(file: Path) -> None:
+    """Overwrite the page of an index, in the middle of the file."""
+    with closing(sqlite3.connect(file)) as opened:
+        name = "sqlite_autoindex_connections_person_1"
+        row = opened.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", [name])
+        page = row.fetchone()[0]
+    with file.open("r+b") as opened_file:
+        opened_file.seek((page - 1) * 4096)
+        opened_file.write(b"\xff" * 4096)
+
+
+def test_a_damaged_copy_is_no_backup(database: Path, tmp_path: Path) -> None:
+    make_person("ada")
+    connection.close()
+    damage(database)
+    with pytest.raises(BackupError, match=r"is damaged|is no whole SQLite database"):
+        copy_database(source=database, target=tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_copies_before_a_migration_are_checked_too_and_the_last_five_are_kept(
+    database: Path,
+) -> None:
+    at = timezone.now()
+    copies = [copy_before_migrating(now=at + timedelta(seconds=second)) for second in range(7)]
+    assert sorted((database.parent / "backups").iterdir()) == copies[-5:]
+
+
+# --- restore --------------------------------------------------------------------------------
+
+
+def test_a_restored_database_holds_what_was_backed_up(
+    database: Path, migrated: Path, tmp_path: Path
+) -> None:
+    make_person("ada")
+    credential = stored_credential()
+    back_up(tmp_path / "backup")
+    start_anew(database, migrated)
+
+    restored = restore(tmp_path / "backup")
+
+    assert restored.missing_key_ids == []
+    assert restored.kept is None
+    assert Person.objects.get().username == "ada"
+    assert Credential.objects.get().open_keys().api_key.reveal()
+    assert Credential.objects.get() == credential
+    event = AuditEvent.objects.get(code="database.restored")
+    assert event.details["sha256"] == restored.manifest.sha256
+    assert [path.name for path in database.parent.glob(".restore-*")] == []
+
+
+def test_a_database_that_is_not_there_yet_is_made_for_its_owner_alone(
+    database: Path, tmp_path: Path
+) -> None:
+    back_up(tmp_path / "backup")
+    connection.close()
+    for path in database.parent.glob("orgadmin.sqlite3*"):
+        path.unlink()
+    restore(tmp_path / "backup")
+    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kind", ["person", "deletion"])
+def test_a_database_that_holds_something_is_not_overwritten(
+    database: Path, tmp_path: Path, kind: str
+) -> None:
+    back_up(tmp_path / "backup")
+    if kind == "person":
+        make_person("grace")
+    else:
+        stored_deletion()
+    before = contents(database)
+    with pytest.raises(BackupError, match="With --replace it is copied aside"):
+        restore(tmp_path / "backup")
+    assert contents(database) == before
+    assert sorted(path.name for path in database.parent.iterdir()) == [
+        "keyring.json",
+        "orgadmin.sqlite3",
+    ]
+
+
+def test_replacing_keeps_the_old_database_whole(database: Path, tmp_path: Path) -> None:
+    make_person("ada")
+    back_up(tmp_path / "backup")
+    make_person("grace")
+    before = contents(database)
+
+    restored = restore(tmp_path / "backup", replace=True)
+
+    assert [person.username for person in Person.objects.all()] == ["ada"]
+    assert restored.kept
+    assert contents(restored.kept) == before
+    assert stat.S_IMODE(restored.kept.stat().st_mode) == 0o600
+
+
+def test_a_backup_of_a_newer_version_is_refused(database: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "backup"
+    back_up(directory)
+    copy = directory / "orgadmin.sqlite3"
+    with closing(sqlite3.connect(copy)) as opened, opened:
+        opened.execute(
+            "INSERT INTO django_migrations (app, name, applied) VALUES ('connections', ?, '')",
+            ["9999_from_the_future"],
+        )
+    digest = hashlib.sha256(copy.read_bytes()).hexdigest()
+    rewrite_manifest(directory, sha256=digest, size=copy.stat().st_size)
+    before = contents(database)
+    with pytest.raises(BackupError, match=r"newer version .* 9999_from_the_future"):
+        restore(directory)
+    assert contents(database) == before
+
+
+def test_a_backup_of_an_older_version_is_brought_to_this_one(
+    database: Path, migrated: Path, tmp_path: Path
+) -> None:
+    connection.close()
+    for path in database.parent.glob("orgadmin.sqlite3*"):
+        path.unlink()
+    empty_database(database, "connections", "0003")
+    back_up(tmp_path / "backup")
+    assert not AuditEvent.objects.exists()
+    start_anew(database, migrated)
+
+    restore(tmp_path / "backup")
+
+    assert AuditEvent.objects.get().code == "database.restored"
+    call_command("migrate", "--check", verbosity=0)
+
+
+def change_a_byte(directory: Path) -> None:
+    with (directory / "orgadmin.sqlite3").open("r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)
+        file.seek(5000)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def cut_short(directory: Path) -> None:
+    with (directory / "orgadmin.sqlite3").open("r+b") as file:
+        file.truncate(8192)
+
+
+def lose_manifest(directory: Path) -> None:
+    (directory / "manifest.json").unlink()
+
+
+def lose_database(directory: Path) -> None:
+    (directory / "orgadmin.sqlite3").unlink()
+
+
+def garble_manifest(directory: Path) -> None:
+    (directory / "manifest.json").write_text("{")
+
+
+def strange_manifest(directory: Path) -> None:
+    rewrite_manifest(directory, format="orgadmin backup 2")
+
+
+def lead_elsewhere(directory: Path) -> None:
+    rewrite_manifest(directory, database="../data/orgadmin.sqlite3")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        change_a_byte,
+        cut_short,
+        lose_manifest,
+        lose_database,
+        garble_manifest,
+        strange_manifest,
+        lead_elsewhere,
+    ],
+)
+def test_a_backup_that_is_not_whole_is_refused(database: Path, tmp_path: Path, spoil: Any) -> None:
+    make_person("ada")
+    directory = tmp_path / "backup"
+    back_up(directory)
+    spoil(directory)
+    before = contents(database)
+    with pytest.raises((BackupError, FileNotFoundError)):
+        restore(directory, replace=True)
+    assert contents(database) == before
+    assert not list(database.parent.glob(".restore-*"))
+    assert not list((database.parent / "backups").glob("*"))
+
+
+def test_what_could_have_been_sent_since_is_closed_without_knowing(
+    database: Path, migrated: Path, tmp_path: Path
+) -> None:
+    expected = {
+        stored_deletion(state).pk: (state in {"requested", "approved", "waiting"})
+        for state in (
+            State.REQUESTED,
+            State.APPROVED,
+            State.WAITING,
+            State.SENDING,
+            State.UNKNOWN,
+            State.STILL_PRESENT,
+        )
+    }
+    back_up(tmp_path / "backup")
+    start_anew(database, migrated)
+
+    assert restore(tmp_path / "backup").unresolved == 3
+
+    found: dict[UUID, bool] = {
+        deletion.pk: deletion.outcome == "unresolved" for deletion in Deletion.objects.all()
+    }
+    assert found == expected
+    closed = Deletion.objects.filter(outcome="unresolved")
+    assert all("restored from a backup" in deletion.settled_reason for deletion in closed)
+
+
+def test_approvals_that_may_have_been_used_since_do_not_count(
+    database: Path, migrated: Path, tmp_path: Path
+) -> None:
+    held = {stored_deletion(State.STILL_PRESENT, policy=one).pk: one for one in Policy}
+    back_up(tmp_path / "backup")
+    start_anew(database, migrated)
+
+    restore(tmp_path / "backup")
+
+    for deletion in Deletion.objects.all():
+        needs_approval = held[deletion.pk] != Policy.NONE
+        assert deletion.approval_round == (2 if needs_approval else 1)
+        assert deletion.state == State.STILL_PRESENT
+
+
+def test_sessions_links_and_workers_of_the_past_stay_in_the_past(
+    database: Path, migrated: Path, tmp_path: Path
+) -> None:
+    at = timezone.now()
+    session = connections[DEFAULT_DB_ALIAS].cursor()
+    session.execute(
+        "INSERT INTO connections_personsession (key_hash, session_data, expire_date) "
+        "VALUES ('key', 'data', '2099-01-01')"
+    )
+    SignInLink.objects.create(
+        purpose="sign_in",
+        person=make_person("ada"),
+        token_hash="0" * 64,
+        made_by_name="Root",
+        created_at=at,
+        expires_at=at + timedelta(hours=24),
+    )
+    WorkerHeartbeat.objects.create(name="w", host="h", process_id=1, started_at=at, seen_at=at)
+    back_up(tmp_path / "backup")
+    session.close()
+    start_anew(database, migrated)
+
+    restore(tmp_path / "backup")
+
+    assert SignInLink.objects.get().used_at is not None
+    assert not WorkerHeartbeat.objects.exists()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM connections_personsession")
+        assert cursor.fetchone() == (0,)
+
+
+def test_nothing_is_restored_beneath_a_process_that_has_the_database_open(
+    database: Path, tmp_path: Path
+) -> None:
+    back_up(tmp_path / "backup")
+    with closing(sqlite3.connect(database)) as other:
+        other.execute("SELECT COUNT(*) FROM connections_person").fetchone()
+        with pytest.raises(BackupError, match=r"is in use\. Stop the service"):
+            restore(tmp_path / "backup")
+
+
+def test_nothing_is_restored_beneath_a_worker(database: Path, tmp_path: Path) -> None:
+    back_up(tmp_path / "backup")
+    at = timezone.now()
+    WorkerHeartbeat.objects.create(name="w", host="h", process_id=1, started_at=at, seen_at=at)
+    with pytest.raises(BackupError, match=r"A worker .* was alive \d s ago"):
+        restore(tmp_path / "backup", replace=True)
+    WorkerHeartbeat.objects.update(seen_at=at - timedelta(minutes=4))
+    restore(tmp_path / "backup", replace=True)
+
+
+def test_a_damaged_database_is_named_and_left(database: Path, tmp_path: Path) -> None:
+    back_up(tmp_path / "backup")
+    connection.close()
+    database.write_bytes(b"not a database" * 1000)
+    with pytest.raises(BackupError, match="no usable SQLite database"):
+        restore(tmp_path / "backup", replace=True)
+    assert database.read_bytes() == b"not a database" * 1000
+
+
+def test_a_missing_key_is_named_and_no_key_ring_is_made(
+    database: Path, migrated: Path, tmp_path: Path
+) -> None:
+    stored_credential()
+    key_id = primary_in(django_settings.KEYRING_FILE)
+    back_up(tmp_path / "backup")
+    start_anew(database, migrated)
+    django_settings.KEYRING_FILE.unlink()
+
+    assert restore(tmp_path / "backup").missing_key_ids == [key_id]
+
+    assert not django_settings.KEYRING_FILE.exists()
+
+
+def test_a_manifest_with_other_fields_is_none(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({"format": FORMAT, "database": "orgadmin.sqlite3", "sha256": "0"})
+    )
+    with pytest.raises(BackupError, match="is no manifest"):
+        read_manifest(tmp_path)
+
+
+def test_a_copy_holds_nothing_of_a_session(database: Path, tmp_path: Path) -> None:
+    client = Client()
+    client.force_login(make_person("ada"))
+    key = client.cookies[django_settings.SESSION_COOKIE_NAME].value
+    row = PersonSession.objects.get()
+    back_up(tmp_path / "backup")
+    before_migrating = copy_before_migrating(now=timezone.now())
+    assert before_migrating
+
+    stored = [one for one in database.parent.iterdir() if one.is_file()]
+    assert not [one.name for one in stored if key.encode() in one.read_bytes()]
+    for copy in (tmp_path / "backup/orgadmin.sqlite3", before_migrating):
+        held = copy.read_bytes()
+        for secret in (key, row.key_hash, row.session_data):
+            assert secret.encode() not in held
+    # The people who are signed in stay so.
+    assert PersonSession.objects.get() == row
+
+
+def test_a_copy_holds_nothing_of_what_was_deleted_before_it(database: Path, tmp_path: Path) -> None:
+    key = "an-old-session-key-in-clear-text"
+    with closing(sqlite3.connect(database)) as opened:
+        opened.execute("PRAGMA secure_delete = OFF")
+        with opened:
+            opened.executemany(
+                "INSERT INTO connections_personsession (key_hash, session_data, expire_date) "
+                "VALUES (?, ?, '2099-01-01')",
+                [(f"{key}-{number}", "data" * 500) for number in range(20)],
+            )
+        with opened:
+            opened.execute("DELETE FROM connections_personsession")
+        opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert key.encode() in database.read_bytes()
+    back_up(tmp_path / "backup")
+    before_migrating = copy_before_migrating(now=timezone.now())
+    assert before_migrating
+    for copy in (tmp_path / "backup/orgadmin.sqlite3", before_migrating):
+        assert key.encode() not in copy.read_bytes()
+
+
+def test_sessions_end_when_their_keys_give_way_to_hashes(tmp_path: Path) -> None:
+    path = empty_database(tmp_path / "old.sqlite3", "connections", "0005")
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute(
+            "INSERT INTO connections_personsession (session_key, session_data, expire_date) "
+            "VALUES ('key', 'data', '2099-01-01')"
+        )
+    with working_on(path):
+        call_command("migrate", interactive=False, verbosity=0)
+        assert not PersonSession.objects.exists()

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+from django.core.checks import run_checks
+from pytest_django import Settings
+
+from connections.crypto.encrypted_columns import key_ids_in_use
+from connections.crypto.encryption import KeyRingError, check_key_ring_opens_everything
+from connections.crypto.key_ring import update_key_ring, with_new_primary
+from connections.models import Credential
+from tests.support.key_rings import (
+    API_KEY,
+    APPLICATION_KEY,
+    keys_in,
+    make_key_ring,
+    primary_in,
+    stored_credential,
+)
+
+
+@pytest.fixture
+def ring_file(settings: Settings, tmp_path: Path) -> Path:
+    path = make_key_ring(tmp_path / "keyring.json")
+    settings.KEYRING_FILE = path
+    return path
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_the_ring_of_this_database_passes(ring_file: Path) -> None:
+    credential = stored_credential()
+    update_key_ring(with_new_primary)
+    stored_credential("Payments US", "datadoghq.com")
+    check_key_ring_opens_everything()
+    assert key_ids_in_use() == set(keys_in(ring_file))
+    assert credential.open_keys().application_key.reveal() == APPLICATION_KEY
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_a_database_restored_without_its_ring_is_refused(
+    ring_file: Path, settings: Settings, tmp_path: Path
+) -> None:
+    stored_credential()
+    settings.KEYRING_FILE = make_key_ring(tmp_path / "other.json")
+    before = settings.KEYRING_FILE.read_bytes()
+    with pytest.raises(KeyRingError, match=f"has no key {primary_in(ring_file)}"):
+        check_key_ring_opens_everything()
+    assert settings.KEYRING_FILE.read_bytes() == before
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_a_key_that_opens_nothing_is_refused(ring_file: Path) -> None:
+    credential = stored_credential()
+    Credential.objects.filter(pk=credential.pk).update(site="datadoghq.com")
+    with pytest.raises(KeyRingError, match=f"Key {primary_in(ring_file)} .* opens none"):
+        check_key_ring_opens_everything()
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_one_altered_row_does_not_stop_the_start(ring_file: Path) -> None:
+    altered = stored_credential()
+    Credential.objects.filter(pk=altered.pk).update(site="datadoghq.com")
+    stored_credential("Payments US", "datadoghq.com")
+    check_key_ring_opens_everything()
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_plain_text_in_the_database_is_refused_and_not_told(ring_file: Path) -> None:
+    credential = stored_credential()
+    Credential.objects.filter(pk=credential.pk).update(api_key_envelope=API_KEY)
+    with pytest.raises(KeyRingError, match="a secret that is no envelope") as caught:
+        check_key_ring_opens_everything()
+    assert API_KEY[3:19] not in str(caught.value)
+
+
+@pytest.mark.database
+@pytest.mark.django_db
+def test_the_system_check_stops_a_start_and_no_migration(
+    ring_file: Path, settings: Settings, tmp_path: Path
+) -> None:
+    stored_credential()
+    settings.KEYRING_FILE = make_key_ring(tmp_path / "other.json")
+    found = run_checks(tags=["keys"], include_deployment_checks=True)
+    assert [(check.id, check.is_serious()) for check in found] == [("connections.E001", True)]
+    assert primary_in(ring_file) in found[0].msg
+    assert run_checks(tags=["keys"], databases=["default"]) == []

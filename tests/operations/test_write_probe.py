@@ -1,0 +1,98 @@
+"""/readyz and `doctor` say when the database takes no writes."""
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+
+from connections.operations import doctor, write_probe
+from connections.operations.findings import Level
+from tests.support.no_writes import grown_log, manage_hindered, no_space, read_only_database
+from tests.support.processes import clean_environment, manage
+
+UNWRITABLE = (503, "the database can't be written\n")
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def readiness() -> tuple[int, str]:
+    response = Client().get("/readyz")
+    return response.status_code, response.text
+
+
+def errors_about_the_database() -> list[str]:
+    findings = doctor.diagnose()
+    return [f.message for f in findings if f.check == "database" and f.level == Level.ERROR]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.database
+def test_a_read_only_database_is_not_ready() -> None:
+    with read_only_database():
+        assert readiness() == UNWRITABLE
+        [message] = errors_about_the_database()
+    assert message.startswith("It can't be written: ")
+    assert readiness() == (200, "ok\n")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.database
+def test_the_probe_leaves_nothing_behind() -> None:
+    cache.clear()
+    assert write_probe.find_write_problem() is None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM orgadmin_cache")
+        assert cursor.fetchone() == (0,)
+        if connection.vendor == "sqlite":
+            cursor.execute("PRAGMA user_version")
+            assert cursor.fetchone() == (0,)
+            cursor.execute("PRAGMA busy_timeout")
+            assert cursor.fetchone() == (20_000,)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("free", "expected"),
+    [
+        (16 * 1024 * 1024, (200, "ok\n")),
+        (16 * 1024 * 1024 - 1, (503, "less than 16 MiB are free for the data\n")),
+    ],
+)
+def test_too_little_free_space_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch, free: int, expected: tuple[int, str]
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free, 0, free))
+    assert readiness() == expected
+    assert bool(errors_about_the_database()) == (expected[0] == 503)
+
+
+def test_doctor_notices_a_disk_that_takes_no_more(tmp_path: Path) -> None:
+    env = clean_environment(data_dir=tmp_path)
+    assert manage("migrate", "--verbosity=0", env=env).returncode == 0
+    with grown_log(tmp_path / "orgadmin.sqlite3"):
+        done = manage_hindered(no_space, "doctor", "--json", env=env)
+    errors = [f for f in json.loads(done.stdout)["findings"] if f["level"] == "error"]
+    assert [(f["check"], f["message"]) for f in errors] == [
+        ("database", "It can't be written: disk I/O error")
+    ]
+    assert done.returncode == 1
+
+
+def test_a_writer_at_work_is_no_problem(tmp_path: Path) -> None:
+    env = clean_environment(data_dir=tmp_path)
+    assert manage("migrate", "--verbosity=0", env=env).returncode == 0
+    with closing(sqlite3.connect(tmp_path / "orgadmin.sqlite3", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        done = manage("doctor", "--json", env=env)
+    assert done.returncode == 0

@@ -1,0 +1,49 @@
+"""Settings that cannot be meant end every command with one line that says what to do."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("ORGADMIN_TICKET_PATTERN", "(", "ORGADMIN_TICKET_PATTERN is no regular expression"),
+        ("ORGADMIN_TICKET_PATTERN", r"([A-Z]+)+-\d+", "could take very long to match"),
+        ("ORGADMIN_TICKET_PATTERN", r"([A-Z])\1-\d+", "no back-references"),
+        ("ORGADMIN_TICKET_URL", "https://tickets.example.com/", "must hold {ticket}"),
+        ("ORGADMIN_SESSION_IDLE_MINUTES", "4", "must be 5 or more"),
+        ("ORGADMIN_FOUR_EYES", "three", "must be none, one or two"),
+        ("ORGADMIN_EXTRA_SITES", "mine=http://example.com", "ORGADMIN_EXTRA_SITES"),
+        ("DATABASE_URL", "mysql://localhost/x", "must name SQLite or PostgreSQL"),
+        ("ORGADMIN_DATA_DIR", "/dev/null", "The data directory cannot be used"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_one_line(
+    tmp_path: Path, name: str, value: str, words: str
+) -> None:
+    kept = {
+        key: text
+        for key, text in os.environ.items()
+        if not key.startswith("ORGADMIN_") and key not in {"DATABASE_URL", "SECRET_KEY"}
+    }
+    environment = kept | {
+        "ORGADMIN_DATA_DIR": str(tmp_path),
+        "DJANGO_SETTINGS_MODULE": "orgadmin.settings",
+        name: value,
+    }
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "manage.py"), "doctor"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

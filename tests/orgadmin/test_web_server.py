@@ -1,0 +1,299 @@
+"""The web server alone, in a thread, with applications that only a test would write."""
+
+import contextlib
+import http.client
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+from waitress import wasyncore
+
+from connections.operations import serving
+from orgadmin import web_server
+from orgadmin.web_server import Application, Server
+from tests.support.connections import connections, is_cut, trickling
+from tests.support.processes import until
+
+PATIENCE = 20.0
+CHUNK = b"x" * 65_536
+MIB = 1024 * 1024
+
+
+class Served:
+    """An application being served."""
+
+    def __init__(self, application: Application) -> None:
+        self.listener = serving.listen(host="127.0.0.1", port=0)
+        self.port = int(self.listener.getsockname()[1])
+        self.server = Server(application, listener=self.listener)
+        self.thread = Thread(target=self.server.run)
+        self.thread.start()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+
+    def ask(self, method: str = "GET", **headers: str) -> tuple[int, bytes]:
+        """The status and body of an answer, over a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request(method, "/", headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    def has_ended(self) -> bool:
+        return not self.thread.is_alive()
+
+
+Serve = Callable[[Application], Served]
+
+
+@pytest.fixture
+def serve(settings: Settings) -> Iterator[Serve]:
+    """Serves applications until the test is over."""
+    settings.WEB_REQUEST_SECONDS = 1
+    settings.TRUSTED_PROXIES = []
+    served: list[Served] = []
+
+    def start(application: Application) -> Served:
+        served.append(Served(application))
+        return served[-1]
+
+    yield start
+    for one in served:
+        one.server.stop()
+        one.thread.join(PATIENCE)
+        assert one.has_ended()
+        one.server.task_dispatcher.shutdown()
+        wasyncore.close_all(one.server._map)
+
+
+class Stream:
+    """A body of 100 MiB that knows how much of it was made, and whether it was closed."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.is_closed = Event()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self.made < 100 * MIB:
+            self.made += len(CHUNK)
+            yield CHUNK
+
+    def close(self) -> None:
+        self.is_closed.set()
+
+
+def streaming(stream: Stream) -> Application:
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return stream
+
+    return application
+
+
+class Held:
+    """An application that says when it was called, and answers when it is let."""
+
+    def __init__(self) -> None:
+        self.is_called = Event()
+        self.may_answer = Event()
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] == "POST":
+            self.is_called.set()
+            assert self.may_answer.wait(PATIENCE)
+        start_response("200 OK", [("Content-Length", "4")])
+        return [b"done"]
+
+
+def test_a_request_that_takes_too_long_to_arrive_is_cut(serve: Serve) -> None:
+    port = serve(Held()).port
+    head, form = b"GET / HTTP/1.1\r\nX: ", b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n"
+    with (
+        connections(port, 1) as silent,
+        connections(port, 1, first=b"G") as one_byte,
+        connections(port, 1, first=head) as heads,
+        connections(port, 1, first=form) as bodies,
+        connections(port, 1, first=b"\r\n") as blank_lines,
+        trickling([*heads, *bodies]),
+        trickling(blank_lines, with_bytes=b"\r\n\r\n"),
+    ):
+        for [connection] in (silent, one_byte, heads, bodies, blank_lines):
+            assert any(is_cut(connection) for _ in until(PATIENCE))
+
+
+def test_a_connection_in_use_is_not_cut(serve: Serve) -> None:
+    client = http.client.HTTPConnection("127.0.0.1", serve(Held()).port, timeout=PATIENCE)
+    with contextlib.closing(client):
+        client.connect()
+        connection = client.sock
+        # Three times as long as one request has to arrive.
+        for _ in until(3):
+            client.request("GET", "/")
+            assert client.getresponse().read() == b"done"
+        assert client.sock is connection
+
+
+def test_when_all_connections_are_taken_those_that_wait_give_way(
+    serve: Serve, settings: Settings
+) -> None:
+    settings.WEB_REQUEST_SECONDS = 2 * PATIENCE
+    settings.WEB_CONNECTIONS = 10
+    served = serve(Held())
+    with connections(served.port, 60) as opened:
+        assert served.ask() == (200, b"done")
+        assert is_cut(opened[0])
+        assert not is_cut(opened[-1])
+
+
+def test_a_body_that_is_too_large_is_refused_unread(serve: Serve, settings: Settings) -> None:
+    settings.WEB_MAX_BODY_SIZE = 1000
+    with serve(Held()).connect() as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_long_stream_arrives_whole(serve: Serve) -> None:
+    stream = Stream()
+    status, body = serve(streaming(stream)).ask()
+    assert (status, len(body)) == (200, 100 * MIB)
+    assert stream.is_closed.is_set()
+
+
+def test_a_stream_is_made_no_faster_than_it_is_read_and_ends_when_nobody_reads(
+    serve: Serve,
+) -> None:
+    stream = Stream()
+    with serve(streaming(stream)).connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert stream.is_closed.wait(PATIENCE)
+    assert stream.made < 50 * MIB
+
+
+def test_a_stream_ends_when_its_client_leaves(serve: Serve, settings: Settings) -> None:
+    settings.WEB_REQUEST_SECONDS = 2 * PATIENCE
+    stream = Stream()
+    with serve(streaming(stream)).connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(1)
+    assert stream.is_closed.wait(PATIENCE)
+    assert stream.made < 50 * MIB
+
+
+def test_the_answer_to_head_has_no_body_and_none_is_made(serve: Serve) -> None:
+    stream = Stream()
+    with serve(streaming(stream)).connect() as connection:
+        connection.sendall(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer.endswith(b"\r\n\r\n")
+    assert answer.count(b"\r\n\r\n") == 1
+    assert (stream.made, stream.is_closed.is_set()) == (0, True)
+
+
+def test_a_slow_application_is_not_taken_for_a_slow_client(serve: Serve) -> None:
+    held = Held()
+    served = serve(held)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(served.ask, "POST")
+        assert held.is_called.wait(PATIENCE)
+        for _ in until(2.5):  # more than twice as long as a client has
+            pass
+        held.may_answer.set()
+        assert answer.result() == (200, b"done")
+
+
+def test_when_stopping_a_running_request_ends_and_the_page_after_it_is_served(
+    serve: Serve,
+) -> None:
+    held = Held()
+    served = serve(held)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(served.ask, "POST")
+        assert held.is_called.wait(PATIENCE)
+        served.server.stop()
+        served.server.stop()
+        assert served.ask("POST")[0] == 503
+        held.may_answer.set()
+        assert answer.result() == (200, b"done")
+    assert served.ask("GET") == (200, b"done")
+    served.thread.join(PATIENCE)
+    assert served.has_ended()
+    with pytest.raises(ConnectionRefusedError):
+        served.connect()
+
+
+def test_when_stopping_a_request_ends_though_its_client_has_left(serve: Serve) -> None:
+    held = Held()
+    served = serve(held)
+    with served.connect() as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert held.is_called.wait(PATIENCE)
+    served.server.stop()
+    assert not any(served.has_ended() for _ in until(0.5))
+    held.may_answer.set()
+    served.thread.join(PATIENCE)
+    assert served.has_ended()
+
+
+def test_when_stopping_nothing_is_waited_for_that_is_not_running(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_server, "FOLLOW_SECONDS", 2 * PATIENCE)
+    served = serve(Held())
+    with connections(served.port, 2, first=b"G"):
+        assert any(len(served.server.active_channels) == 2 for _ in until(PATIENCE))
+        served.server.stop()
+        served.thread.join(PATIENCE)
+        assert served.has_ended()
+
+
+def test_it_stops_though_a_request_never_ends(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_server, "STOP_SECONDS", 0.5)
+    held = Held()
+    served = serve(held)
+    with served.connect() as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert held.is_called.wait(PATIENCE)
+        served.server.stop()
+        served.thread.join(PATIENCE)
+        assert served.has_ended()
+        held.may_answer.set()
+
+
+@pytest.mark.parametrize(
+    ("trusted", "headers", "scheme"),
+    [
+        (["127.0.0.1"], {"X-Forwarded-Proto": "https"}, "https"),
+        (["10.0.0.1", "127.0.0.0/8"], {"X-Forwarded-Proto": "https"}, "https"),
+        (["*"], {"X-Forwarded-Proto": "https"}, "https"),
+        (["127.0.0.1"], {"X-Forwarded-Ssl": "on"}, "https"),
+        (["127.0.0.1"], {"X-Forwarded-Proto": "http"}, "http"),
+        (["127.0.0.1"], {"X-Forwarded-Proto": "https, http"}, "http"),
+        (["127.0.0.1"], {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "off"}, "http"),
+        (["127.0.0.1"], {"X_Forwarded_Proto": "https"}, "http"),
+        (["127.0.0.1"], {"Forwarded": "proto=https"}, "http"),
+        (["10.0.0.1"], {"X-Forwarded-Proto": "https"}, "http"),
+        ([], {"X-Forwarded-Proto": "https"}, "http"),
+    ],
+)
+def test_the_scheme_is_what_a_trusted_proxy_says_and_the_address_is_the_peers(
+    serve: Serve, settings: Settings, trusted: list[str], headers: dict[str, str], scheme: str
+) -> None:
+    settings.TRUSTED_PROXIES = trusted
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [])
+        names = ("wsgi.url_scheme", "REMOTE_ADDR", "HTTP_X_FORWARDED_FOR")
+        return [" ".join(environ[name] for name in names).encode()]
+
+    served = serve(application)
+    _, body = served.ask(**{"X-Forwarded-For": "1.2.3.4"} | headers)
+    assert body.decode() == f"{scheme} 127.0.0.1 1.2.3.4"

@@ -1,0 +1,47 @@
+"""Walking to the provider and back, as a browser does."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from django.test import Client
+
+from connections.models import AuditEvent, Person, ProviderAccount
+from connections.people import provider_accounts
+from tests.support.people import person_as_administrator
+from tests.support.provider import TestProvider
+
+START = "/sign-in/provider/"
+
+
+def connect(person: Person, provider: TestProvider) -> ProviderAccount:
+    """Let the provider's present subject in as the person, as an administrator does."""
+    return provider_accounts.connect_account(
+        actor=person_as_administrator(),
+        person=person,
+        issuer=provider.issuer,
+        subject=provider.subject,
+    )
+
+
+def way_back(client: Client, start: str = START) -> str:
+    """To the provider; gives the path and query to which it sends the browser back."""
+    there = client.get(start)
+    assert there.status_code == 302, there.text
+    back = requests.get(there["Location"], allow_redirects=False, timeout=10)
+    assert back.status_code == 302, back.text
+    parts = urlsplit(back.headers["Location"])
+    return f"{parts.path}?{parts.query}"
+
+
+def walk(client: Client, start: str = START) -> Any:
+    """To the provider and back; gives what the product then answers."""
+    return client.get(way_back(client, start))
+
+
+def is_signed_in(client: Client, person: Person) -> bool:
+    return client.session.get("_auth_user_id") == str(person.pk)
+
+
+def last_event() -> AuditEvent:
+    return AuditEvent.objects.latest("seq")

@@ -1,0 +1,176 @@
+"""Whose account at the provider is whose: connecting and disconnecting, by whom."""
+
+from collections.abc import Callable
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.test import Client
+from django.urls import reverse
+
+from connections.access.actor import Actor, person_actor
+from connections.core.errors import ConflictError, InvalidInputError
+from connections.models import AuditEvent, Person, ProviderAccount
+from connections.people import provider_accounts
+from tests.people.oidc.support import START, connect, is_signed_in, last_event, walk
+from tests.support.people import just_signed_in
+from tests.support.provider import TestProvider
+
+ClientOf = Callable[[Person], Client]
+PAGE = f"{START}account/"
+CONNECT = f"{START}connect/"
+
+
+def address(person: Person) -> str:
+    return reverse("person-provider", kwargs={"pk": person.pk})
+
+
+def test_an_administrator_connects_a_subject_before_anybody_came(
+    client: Client, ada: Person, root: Person, provider: TestProvider
+) -> None:
+    just_signed_in(root).post(address(ada), {"subject": provider.subject})
+    assert last_event().sentence.startswith(f"The account {provider.subject} at {provider.issuer}")
+    assert last_event().subject_id == str(ada.pk)
+    walk(client)
+    assert is_signed_in(client, ada)
+
+
+def test_disconnecting_ends_the_sessions_and_lets_nobody_in_again(
+    client: Client, ada: Person, root: Person, provider: TestProvider
+) -> None:
+    connect(ada, provider)
+    walk(client)
+    just_signed_in(root).post(address(ada), {"disconnect": ""})
+    assert client.get("/sessions/").status_code == 302
+    assert last_event().code == "provider_account.disconnected"
+    assert walk(Client()).status_code == 403
+
+
+def test_a_person_connects_their_own_account_after_seeing_which_it_is(
+    ada: Person, provider: TestProvider
+) -> None:
+    client = just_signed_in(ada)
+    assert walk(client, CONNECT)["Location"] == PAGE
+    assert not ProviderAccount.objects.exists()
+    assert provider.subject in client.get(PAGE).text
+    assert client.post(PAGE).status_code == 303
+    account = ProviderAccount.objects.get()
+    assert (account.person, account.subject) == (ada, provider.subject)
+    assert last_event().actor_id == ada.pk
+    other = Client()
+    walk(other)
+    assert is_signed_in(other, ada)
+
+
+def test_connecting_needs_a_proof_of_who_it_is_before_and_after(
+    ada: Person, provider: TestProvider
+) -> None:
+    client = just_signed_in(ada)
+    walk(client, CONNECT)
+    forget_proof(client)
+    page = client.post(PAGE)
+    assert page.status_code == 422
+    assert not ProviderAccount.objects.exists()
+    assert client.get(CONNECT)["Location"].startswith("/accounts/reauthenticate/")
+
+
+def forget_proof(client: Client) -> None:
+    session = client.session
+    session.pop("stepped_up", None)
+    session.save()
+
+
+def test_what_one_person_showed_is_not_connected_to_the_next_in_the_same_browser(
+    ada: Person, grace: Person, provider: TestProvider
+) -> None:
+    client = just_signed_in(ada)
+    walk(client, CONNECT)
+    session = client.session
+    shown = session["provider_account_shown"]
+    client.force_login(grace)
+    session = client.session
+    session["provider_account_shown"] = shown
+    session.save()
+    client.post(PAGE)
+    assert not ProviderAccount.objects.exists()
+
+
+def test_an_answer_meant_to_connect_signs_nobody_in(
+    client: Client, ada: Person, grace: Person, provider: TestProvider
+) -> None:
+    connect(grace, provider)
+    mine = just_signed_in(ada)
+    walk(mine, CONNECT)
+    assert is_signed_in(mine, ada)
+
+
+def test_an_account_is_one_persons_and_a_person_has_one(
+    ada: Person, grace: Person, root: Person, provider: TestProvider
+) -> None:
+    connect(ada, provider)
+    administrator = just_signed_in(root)
+    page = administrator.post(address(grace), {"subject": provider.subject})
+    assert page.status_code == 409
+    assert "connected to somebody" in page.text
+    assert administrator.post(address(ada), {"subject": "another"}).status_code == 409
+    assert ProviderAccount.objects.get().person == ada
+
+
+@pytest.mark.parametrize("subject", ["", "x" * 256, "a\nb", "a\0b"])
+def test_what_is_no_subject_is_refused(
+    ada: Person, root: Person, provider: TestProvider, subject: str
+) -> None:
+    with pytest.raises(InvalidInputError):
+        provider_accounts.connect_account(
+            actor=person_actor(person=root), person=ada, issuer=provider.issuer, subject=subject
+        )
+    assert just_signed_in(root).post(address(ada), {"subject": subject}).status_code == 422
+
+
+def test_nobody_connects_or_disconnects_accounts_of_others(
+    ada: Person, grace: Person, provider: TestProvider, actor_for: Callable[[Person], Actor]
+) -> None:
+    connect(ada, provider)
+    actor = actor_for(grace)
+    with pytest.raises(PermissionDenied):
+        provider_accounts.connect_account(
+            actor=actor, person=ada, issuer="https://other.example", subject="1"
+        )
+    for person in (ada, grace):
+        with pytest.raises(PermissionDenied):
+            provider_accounts.disconnect_account(actor=actor, person=person, issuer=provider.issuer)
+    assert just_signed_in(grace).post(address(ada), {"disconnect": ""}).status_code == 403
+
+
+def test_a_refused_connection_leaves_no_event(
+    ada: Person, grace: Person, provider: TestProvider
+) -> None:
+    connect(ada, provider)
+    count = AuditEvent.objects.count()
+    with pytest.raises(ConflictError):
+        connect(grace, provider)
+    assert AuditEvent.objects.count() == count
+
+
+def test_the_page_of_a_person_shows_which_account_is_connected(
+    ada: Person, root: Person, provider: TestProvider
+) -> None:
+    administrator = just_signed_in(root)
+    detail = reverse("person-detail", kwargs={"pk": ada.pk})
+    assert 'name="subject"' in administrator.get(detail).text
+    connect(ada, provider)
+    page = administrator.get(detail).text
+    assert provider.subject in page
+    assert "Disconnect" in page
+
+
+def test_sign_in_security_says_what_somebody_without_a_password_has(
+    ada: Person, provider: TestProvider
+) -> None:
+    page = just_signed_in(ada).get("/accounts/2fa/").text
+    assert "Not connected" in page
+    connect(ada, provider)
+    ada.set_unusable_password()
+    ada.save()
+    page = just_signed_in(ada).get("/accounts/2fa/").text
+    assert "See the account" in page
+    assert "Choose one" in page

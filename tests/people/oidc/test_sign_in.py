@@ -1,0 +1,269 @@
+"""Signing in at the provider: who is let in, as whom, and who is not."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from connections.models import AuditEvent, Person, ProviderAccount
+from connections.people import people
+from tests.people.oidc.support import START, connect, is_signed_in, last_event, walk, way_back
+from tests.support.clock import SettableClock
+from tests.support.people import person_as_administrator
+from tests.support.provider import TestProvider
+from tests.support.second_factors import set_up_app
+
+
+def test_a_connected_person_signs_in_and_the_record_says_how(
+    client: Client, ada: Person, provider: TestProvider
+) -> None:
+    connect(ada, provider)
+    answer = walk(client, f"{START}?next=/deletions/")
+    assert answer["Location"] == "/deletions/"
+    assert is_signed_in(client, ada)
+    assert last_event().sentence == "Ada signed in with single sign-on, from 127.0.0.1."
+
+
+def test_only_what_is_needed_is_asked_for_with_proof_of_who_asks(
+    client: Client, db: None, provider: TestProvider
+) -> None:
+    asked = parse_qs(urlsplit(client.get(START)["Location"]).query)
+    assert asked["scope"] == ["openid"]
+    assert asked["response_type"] == ["code"]
+    assert asked["code_challenge_method"] == ["S256"]
+    assert asked["redirect_uri"] == ["http://testserver/sign-in/provider/answer/"]
+    assert len(asked["state"][0]) >= 43
+    assert len(asked["nonce"][0]) >= 43
+    assert "prompt" not in asked
+
+
+def test_the_same_e_mail_address_lets_nobody_in(
+    client: Client, ada: Person, provider: TestProvider
+) -> None:
+    provider.extra = {
+        "email": ada.email,
+        "email_verified": True,
+        "preferred_username": ada.username,
+        "name": "Ada",
+    }
+    page = walk(client)
+    assert page.status_code == 403
+    assert "_auth_user_id" not in client.session
+    assert not ProviderAccount.objects.exists()
+    assert last_event().code == "person.provider_sign_in_refused"
+    assert last_event().details == {"reason": "unknown_account"}
+
+
+def test_an_unknown_account_is_told_what_an_administrator_needs(
+    client: Client, ada: Person, provider: TestProvider
+) -> None:
+    page = walk(client)
+    assert "not connected to anybody here" in page.text
+    assert provider.subject in page.text
+    assert provider.issuer in page.text
+    assert Person.objects.count() == 1
+    assert provider.subject not in last_event().text
+
+
+def test_the_same_subject_at_another_issuer_is_somebody_else(
+    client: Client, ada: Person, provider: TestProvider
+) -> None:
+    ProviderAccount.objects.create(
+        person=ada,
+        issuer="https://other.example",
+        subject=provider.subject,
+        created_at=ada.date_joined,
+    )
+    assert walk(client).status_code == 403
+    assert not is_signed_in(client, ada)
+
+
+@pytest.mark.parametrize("other", ["248289761001 ", "248289761002", "2482897610"])
+def test_a_subject_must_be_the_very_same(
+    client: Client, ada: Person, provider: TestProvider, other: str
+) -> None:
+    connect(ada, provider)
+    provider.subject = other
+    assert walk(client).status_code == 403
+
+
+def test_a_disabled_person_is_refused_and_it_is_recorded(
+    client: Client, ada: Person, provider: TestProvider
+) -> None:
+    connect(ada, provider)
+    people.disable_person(actor=person_as_administrator(), person=ada)
+    page = walk(client)
+    assert "This account is disabled" in page.text
+    assert "_auth_user_id" not in client.session
+    assert last_event().subject_id == str(ada.pk)
+    assert last_event().details == {"reason": "disabled"}
+
+
+def test_a_second_factor_that_is_set_up_here_is_still_asked_for(
+    client: Client, ada: Person, provider: TestProvider, settings: Settings
+) -> None:
+    settings.OIDC_MFA_VALUES = ["mfa"]
+    provider.extra = {"amr": ["pwd", "mfa"]}
+    connect(ada, provider)
+    set_up_app(ada, "JBSWY3DPEHPK3PXP")
+    assert walk(client)["Location"] == "/accounts/2fa/authenticate/"
+    assert "_auth_user_id" not in client.session
+
+
+@pytest.mark.parametrize(
+    ("configured", "said", "is_enough"),
+    [
+        ([], {"amr": ["pwd", "mfa"]}, False),
+        (["mfa"], {"amr": ["pwd"]}, False),
+        (["mfa"], {}, False),
+        (["mfa"], {"amr": "mfa"}, False),
+        (["mfa"], {"amr": ["pwd", "mfa"]}, True),
+        (["urn:mfa"], {"acr": "urn:mfa"}, True),
+    ],
+)
+def test_a_second_factor_of_the_provider_counts_only_in_configured_words(
+    client: Client,
+    ada: Person,
+    provider: TestProvider,
+    settings: Settings,
+    configured: list[str],
+    said: dict[str, object],
+    is_enough: bool,
+) -> None:
+    settings.REQUIRE_MFA = True
+    settings.OIDC_MFA_VALUES = configured
+    provider.extra = said
+    connect(ada, provider)
+    walk(client)
+    assert (client.get("/").status_code == 200) is is_enough
+
+
+def test_a_second_factor_of_the_provider_is_nobody_elses(
+    client: Client, ada: Person, grace: Person, provider: TestProvider, settings: Settings
+) -> None:
+    settings.REQUIRE_MFA = True
+    settings.OIDC_MFA_VALUES = ["mfa"]
+    provider.extra = {"amr": ["mfa"]}
+    connect(ada, provider)
+    walk(client)
+    client.force_login(grace)
+    assert client.get("/")["Location"] == "/accounts/2fa/"
+
+
+def test_the_browser_gets_a_new_session(
+    client: Client, ada: Person, provider: TestProvider
+) -> None:
+    connect(ada, provider)
+    back = way_back(client)
+    before = client.session.session_key
+    client.get(back)
+    assert is_signed_in(client, ada)
+    assert client.session.session_key != before
+
+
+def test_a_session_of_somebody_else_ends_first(
+    client: Client, ada: Person, grace: Person, provider: TestProvider
+) -> None:
+    connect(ada, provider)
+    back = way_back(client)
+    client.force_login(grace)
+    client.get(back)
+    assert is_signed_in(client, ada)
+    codes = AuditEvent.objects.order_by("seq").values_list("code", "actor_id")
+    assert list(codes)[-2:] == [("person.signed_out", grace.pk), ("person.signed_in", ada.pk)]
+
+
+def test_an_answer_is_good_once(client: Client, ada: Person, provider: TestProvider) -> None:
+    connect(ada, provider)
+    back = way_back(client)
+    client.get(back)
+    events = AuditEvent.objects.count()
+    page = client.get(back)
+    assert page.status_code == 403
+    assert "This sign-in is over" in page.text
+    assert AuditEvent.objects.count() == events
+
+
+def test_an_answer_in_another_browser_is_refused(
+    client: Client, ada: Person, provider: TestProvider
+) -> None:
+    connect(ada, provider)
+    other = Client()
+    assert other.get(way_back(client)).status_code == 403
+    assert "_auth_user_id" not in other.session
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"],
+)
+def test_it_leads_to_this_host_only(
+    client: Client, ada: Person, provider: TestProvider, elsewhere: str
+) -> None:
+    connect(ada, provider)
+    assert walk(client, f"{START}?next={elsewhere}")["Location"] == "/"
+
+
+@pytest.mark.parametrize(("site", "status"), [("cross-site", False), ("same-origin", True)])
+def test_no_other_site_begins_it(
+    client: Client, db: None, provider: TestProvider, site: str, status: bool
+) -> None:
+    answer = client.get(START, headers={"Sec-Fetch-Site": site})
+    assert answer["Location"].startswith(provider.issuer) is status
+
+
+def test_it_is_not_begun_without_end(client: Client, db: None, provider: TestProvider) -> None:
+    statuses = [client.get(START).status_code for _ in range(31)]
+    assert statuses == [302] * 30 + [429]
+
+
+def test_the_sign_in_page_offers_it_by_name_and_keeps_where_one_was_going(
+    client: Client, db: None, provider: TestProvider
+) -> None:
+    page = client.get("/accounts/login/?next=/deletions/").text
+    assert "Sign in with Example SSO" in page
+    assert 'href="/sign-in/provider/?next=/deletions/"' in page
+
+
+@pytest.mark.parametrize(
+    "path", [START, f"{START}again/", f"{START}connect/", f"{START}answer/", f"{START}account/"]
+)
+def test_without_configuration_there_is_no_such_page(
+    client: Client, ada: Person, path: str
+) -> None:
+    client.force_login(ada)
+    answer = client.get(path)
+    assert answer.status_code == 404 or (path == START and answer["Location"] == "/")
+    assert "single sign-on" not in client.get("/accounts/2fa/").text.lower()
+
+
+def test_nothing_of_the_answer_is_kept_in_the_log_or_the_record(
+    client: Client, ada: Person, provider: TestProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens: list[str] = []
+    sign = provider.sign
+
+    def signing(claims: dict[str, object]) -> str:
+        tokens.append(sign(claims))
+        return tokens[-1]
+
+    provider.sign = signing
+    provider.change_claims = lambda claims: claims | {"nonce": "another"}
+    back = way_back(client)
+    client.get(back)
+    code = parse_qs(urlsplit(back).query)["code"][0]
+    kept = caplog.text + repr([event.text for event in AuditEvent.objects.all()])
+    assert tokens
+    assert tokens[0] not in kept
+    assert code not in kept
+
+
+def test_a_sign_in_that_took_too_long_there_is_over(
+    client: Client, ada: Person, provider: TestProvider, clock: SettableClock
+) -> None:
+    connect(ada, provider)
+    back = way_back(client)
+    clock.advance(minutes=11)
+    assert "This sign-in is over" in client.get(back).text
+    assert "_auth_user_id" not in client.session

@@ -1,0 +1,256 @@
+"""A provider that takes its time: one deadline for all its answers, and few who wait for it."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+
+import pytest
+from django.test import Client, RequestFactory
+from pytest_django import Settings
+
+from connections.core.secret import Secret
+from connections.models import AuditEvent, Person
+from connections.people.oidc import client as oidc
+from connections.people.oidc import exchange
+from connections.people.oidc.errors import ProviderError, Reason
+from connections.people.oidc.exchange import Provider, open_exchange
+from connections.web.people import single_sign_on
+from tests.datadog.servers import Play, ScriptedServer, answer
+from tests.people.oidc.support import START, connect, is_signed_in, way_back
+from tests.support.provider import TestProvider
+
+DEADLINE_SECONDS = 0.4
+# Enough for a busy machine, and far less than any time-out of a single step.
+ENDED_SECONDS = 2.0
+
+
+def provider_at(issuer: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> Provider:
+    return Provider(
+        issuer=issuer,
+        client_id="orgadmin",
+        client_secret=Secret("the client's secret"),
+        deadline_seconds=deadline_seconds,
+    )
+
+
+def drip(data: bytes, *, at_once: int) -> Play:
+    """Send the first bytes at once, then one at a time, each well within any pause allowed."""
+
+    def play(connection: socket.socket, is_over: threading.Event) -> None:
+        connection.sendall(data[:at_once])
+        for byte in data[at_once:]:
+            if is_over.wait(0.02):
+                return
+            connection.sendall(bytes([byte]))
+
+    return play
+
+
+def after(seconds: float, data: bytes) -> Play:
+    def play(connection: socket.socket, is_over: threading.Event) -> None:
+        if not is_over.wait(seconds):
+            connection.sendall(data)
+
+    return play
+
+
+def metadata_of(issuer: str) -> dict[str, object]:
+    return {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/authorize",
+        "token_endpoint": f"{issuer}/token",
+        "jwks_uri": f"{issuer}/keys",
+    }
+
+
+@contextmanager
+def ends_in_time() -> Iterator[None]:
+    """What is done inside fails as “unreachable”, soon after the deadline."""
+    began = time.monotonic()
+    with pytest.raises(ProviderError) as failure:
+        yield
+    assert failure.value.reason == Reason.UNREACHABLE
+    assert time.monotonic() - began < ENDED_SECONDS
+
+
+LONG_ANSWER = answer(body=json.dumps({"filler": "x" * 1000}).encode())
+
+
+@pytest.mark.parametrize(
+    "at_once",
+    [
+        pytest.param(0, id="the status line drips"),
+        pytest.param(len(b"HTTP/1.1 200 OK\r\n"), id="the headers drip"),
+        pytest.param(LONG_ANSWER.index(b"\r\n\r\n") + 4, id="the body drips"),
+    ],
+)
+def test_a_dripping_answer_ends_at_the_deadline(at_once: int) -> None:
+    with (
+        ScriptedServer([drip(LONG_ANSWER, at_once=at_once)]) as server,
+        ends_in_time(),
+        open_exchange(provider_at(server.url)) as asked,
+    ):
+        oidc.fetch_metadata(asked)
+
+
+def test_a_provider_that_accepts_and_says_nothing_ends_at_the_deadline() -> None:
+    def silent(_: socket.socket, is_over: threading.Event) -> None:
+        is_over.wait(ENDED_SECONDS)
+
+    with (
+        ScriptedServer([], on_accept=silent) as server,
+        ends_in_time(),
+        open_exchange(provider_at(server.url)) as asked,
+    ):
+        oidc.fetch_metadata(asked)
+
+
+def test_three_slow_answers_share_one_deadline() -> None:
+    plays: list[Play] = []
+    # Each alone is in time; two leave room for a busy machine, and three are too much.
+    delays = [DEADLINE_SECONDS * share for share in (0.2, 0.2, 0.9)]
+    with ScriptedServer(plays) as server:
+        said: list[dict[str, object]] = [
+            metadata_of(server.url),
+            {"id_token": "a.b.c"},
+            {"keys": []},
+        ]
+        plays += [
+            after(delay, answer(body=json.dumps(document).encode()))
+            for delay, document in zip(delays, said, strict=True)
+        ]
+        with ends_in_time(), open_exchange(provider_at(server.url)) as asked:
+            oidc.identity_of(
+                asked,
+                begun=oidc.begin(is_anew=False, now=datetime.now(UTC)),
+                redirect_uri="http://testserver/sign-in/provider/answer/",
+                answer={"code": "a code"},
+                now=datetime.now(UTC),
+            )
+    assert server.targets == ["/.well-known/openid-configuration", "/token", "/keys"]
+
+
+def test_nothing_is_asked_after_the_deadline() -> None:
+    with ScriptedServer([after(0, answer())]) as server:
+        provider = provider_at(server.url, deadline_seconds=0)
+        with ends_in_time(), open_exchange(provider) as asked:
+            oidc.fetch_metadata(asked)
+        assert server.seen == []
+
+
+def test_an_answer_longer_than_the_bound_is_refused() -> None:
+    document = metadata_of("an issuer") | {"filler": "x" * exchange.MAX_BODY}
+    with (
+        ScriptedServer([after(0, answer(body=json.dumps(document).encode()))]) as server,
+        pytest.raises(ProviderError, match="body too long"),
+        open_exchange(provider_at(server.url)) as asked,
+    ):
+        oidc.fetch_metadata(asked)
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with ScriptedServer([after(0, answer("302 Found", headers={"Location": "/"}))]) as server:
+        with (
+            pytest.raises(ProviderError, match="status 302"),
+            open_exchange(provider_at(server.url)) as asked,
+        ):
+            oidc.fetch_metadata(asked)
+        assert len(server.seen) == 1
+
+
+def test_a_client_secret_in_the_form_is_in_no_text_of_the_call() -> None:
+    seen = []
+
+    def spying(**sent: object) -> None:
+        seen.append(repr(sent))
+        raise ProviderError(Reason.UNREACHABLE, "")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exchange, "send", spying)
+        with pytest.raises(ProviderError), open_exchange(provider_at("http://127.0.0.1:9")) as to:
+            to.post("http://127.0.0.1:9/token", form={"client_secret": "the secret"}, keys={})
+    assert seen
+    assert "secret" not in seen[0]
+
+
+@contextmanager
+def two_that_wait(issuer: str) -> Iterator[None]:
+    """Two sign-ins at the provider, as many as may wait there at once."""
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(open_exchange(provider_at(issuer)))
+        yield
+
+
+def test_while_two_wait_for_a_silent_provider_a_third_is_refused_at_once(
+    client: Client, db: None, provider: TestProvider
+) -> None:
+    """The two really wait, each in a thread of its own, until the provider hangs up."""
+    may_end = threading.Event()
+    have_asked = threading.Barrier(3)
+    reasons = []
+
+    def silent(connection: socket.socket, is_over: threading.Event) -> None:
+        del is_over
+        have_asked.wait(5)
+        may_end.wait(5)
+        connection.close()
+
+    def sign_in(issuer: str) -> None:
+        try:
+            with open_exchange(provider_at(issuer, deadline_seconds=10)) as asked:
+                oidc.fetch_metadata(asked)
+        except ProviderError as error:
+            reasons.append(error.reason)
+
+    with ScriptedServer([silent]) as server:
+        waiting = [threading.Thread(target=sign_in, args=[server.url]) for _ in range(2)]
+        for thread in waiting:
+            thread.start()
+        have_asked.wait(5)
+        events = AuditEvent.objects.count()
+        page = client.get(START)
+        assert (page.status_code, page["Retry-After"]) == (503, "60")
+        assert "Try again in a minute" in page.text
+        assert AuditEvent.objects.count() == events
+        may_end.set()
+        for thread in waiting:
+            thread.join(5)
+    assert reasons == [Reason.UNREACHABLE] * 2
+    assert client.get(START).status_code == 302
+
+
+def test_whoever_comes_back_while_two_wait_loses_nothing(
+    client: Client, ada: Person, provider: TestProvider
+) -> None:
+    connect(ada, provider)
+    back = way_back(client)
+    with two_that_wait(provider.issuer):
+        assert client.get(back).status_code == 503
+    assert not is_signed_in(client, ada)
+    client.get(back)
+    assert is_signed_in(client, ada)
+
+
+def test_a_sign_in_that_found_no_place_is_still_under_way(
+    client: Client, db: None, provider: TestProvider
+) -> None:
+    """Django stores no session with a 5xx response; this holds whatever the page's status is."""
+    request = RequestFactory().get(way_back(client))
+    request.session = client.session
+    with two_that_wait(provider.issuer), pytest.raises(ProviderError) as failure:
+        single_sign_on.finish(request)
+    assert failure.value.reason == Reason.BUSY
+    assert single_sign_on.is_under_way(request)
+
+
+def test_a_sign_in_that_fails_gives_its_place_back(
+    client: Client, db: None, provider: TestProvider, settings: Settings
+) -> None:
+    settings.OIDC_ISSUER = "http://127.0.0.1:9"
+    statuses = [client.get(START).status_code for _ in range(exchange.MAX_WAITING + 1)]
+    assert statuses == [502] * (exchange.MAX_WAITING + 1)

@@ -1,0 +1,116 @@
+"""Proving anew who one is at the provider, for whoever has nothing to give here."""
+
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.test import Client
+
+from connections.models import Person
+from tests.people.oidc.support import START, connect, is_signed_in, last_event, walk
+from tests.support.people import person_as_administrator
+from tests.support.provider import Claims, TestProvider
+
+AGAIN = f"{START}again/?next=/accounts/password/change/"
+# A page that asks who it is.
+GUARDED = "/accounts/2fa/totp/activate/"
+
+
+@pytest.fixture
+def client(ada: Person, provider: TestProvider) -> Client:
+    """A browser in which Ada, who has no password, signed in at the provider an hour after."""
+    ada.set_unusable_password()
+    ada.save()
+    connect(ada, provider)
+    browser = Client()
+    walk(browser)
+    assert is_signed_in(browser, ada)
+    return browser
+
+
+def is_asked(client: Client) -> bool:
+    answer = client.get(GUARDED)
+    return bool(answer.status_code == 302 and "reauthenticate" in answer["Location"])
+
+
+def test_coming_in_by_the_provider_alone_is_no_proof(client: Client) -> None:
+    assert is_asked(client)
+
+
+def test_the_question_leads_to_the_provider_and_from_there_to_the_page(
+    client: Client, provider: TestProvider
+) -> None:
+    page = client.get(client.get(GUARDED)["Location"])
+    assert "Sign in at Example SSO once more" in page.text
+    (link,) = [
+        part.split('"')[0] for part in page.text.split('href="') if part.startswith(f"{START}again")
+    ]
+    answer = walk(client, link.replace("&amp;", "&"))
+    assert answer["Location"] == GUARDED
+    assert client.get(GUARDED).status_code == 200
+
+
+def test_the_provider_is_told_to_ask_again(client: Client) -> None:
+    asked = parse_qs(urlsplit(client.get(AGAIN)["Location"]).query)
+    assert asked["prompt"] == ["login"]
+    assert asked["max_age"] == ["0"]
+
+
+def test_signing_in_there_anew_counts_and_is_recorded(client: Client, ada: Person) -> None:
+    walk(client, AGAIN)
+    assert not is_asked(client)
+    assert last_event().actor_id == ada.pk
+    assert last_event().code == "person.stepped_up"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param({"auth_time": None}, id="none"),
+        pytest.param({"auth_time": int(time.time()) - 3600}, id="an hour ago"),
+        pytest.param({"auth_time": int(time.time()) - 120}, id="before it was asked for"),
+        pytest.param({"auth_time": int(time.time()) + 86_400}, id="tomorrow"),
+        pytest.param({"auth_time": "now"}, id="in words"),
+        pytest.param({"auth_time": True}, id="yes"),
+        pytest.param({"auth_time": 10**30}, id="the end of time"),
+    ],
+)
+def test_any_other_time_of_signing_in_counts_for_nothing(
+    client: Client, provider: TestProvider, said: Claims
+) -> None:
+    provider.change_claims = lambda claims: claims | said
+    page = walk(client, AGAIN)
+    assert page.status_code == 403
+    assert "You were to sign in once more" in page.text
+    assert is_asked(client)
+
+
+def test_a_provider_that_does_not_ask_again_proves_nothing(
+    client: Client, provider: TestProvider
+) -> None:
+    provider.obeys_prompt = False
+    assert walk(client, AGAIN).status_code == 403
+    assert is_asked(client)
+
+
+def test_another_account_there_proves_nothing(
+    client: Client, ada: Person, grace: Person, provider: TestProvider
+) -> None:
+    provider.subject = "of-grace"
+    connect(grace, provider)
+    page = walk(client, AGAIN)
+    assert "That is another account" in page.text
+    assert is_signed_in(client, ada)
+    assert is_asked(client)
+
+
+def test_an_answer_for_signing_in_is_no_proof(client: Client, ada: Person) -> None:
+    client.post("/accounts/logout/")
+    walk(client)
+    assert is_signed_in(client, ada)
+    assert is_asked(client)
+
+
+def test_whoever_is_not_signed_in_has_nothing_to_prove(provider: TestProvider, db: None) -> None:
+    assert person_as_administrator()
+    assert Client().get(AGAIN)["Location"].startswith("/accounts/login/")

@@ -1,0 +1,171 @@
+"""House rules that no linter knows."""
+
+import inspect
+import re
+import subprocess
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import FunctionType
+
+import pytest
+from django import forms
+
+from connections.web.deletions.forms import CommentForm, DeletionForm
+from connections.web.inventory.protection_forms import LiftingForm, ProtectionForm
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICE_PACKAGES = "audit credentials deletions evidence inventory notifications operations people"
+SERVICE_FILES = sorted(
+    path
+    for package in SERVICE_PACKAGES.split()
+    for path in (ROOT / "connections" / package).rglob("[a-z]*.py")
+)
+SERVICES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SERVICE_FILES]
+# Small functions that services share. They change nothing and take no actor.
+HELPERS = {"chain", "checkpoint_file", "findings", "rules", "serving"}
+ACTS = [name for name in SERVICES if name.rpartition(".")[2] not in HELPERS]
+TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
+# Markup that is written by our code or a library's, never by a person or by Datadog.
+OUR_OWN_MARKUP = {
+    "field_notes.html": "field.help_text|safe",
+    "activate_form.html": "totp_svg|safe",
+}
+
+
+def public_functions(module_name: str) -> Iterator[FunctionType]:
+    module = import_module(module_name)
+    for name, value in vars(module).items():
+        is_ours = isinstance(value, FunctionType) and value.__module__ == module.__name__
+        if is_ours and not name.startswith("_"):
+            yield value
+
+
+def test_services_take_their_arguments_by_keyword() -> None:
+    wrong = []
+    for module_name in ACTS:
+        for function in public_functions(module_name):
+            parameters = inspect.signature(inspect.unwrap(function)).parameters.values()
+            positional = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
+            if len(positional) > 1:
+                wrong.append(f"{module_name}.{function.__name__}: {positional}")
+    assert wrong == []
+
+
+def test_templates_use_nothing_that_the_content_security_policy_blocks() -> None:
+    forbidden = {
+        "a style attribute": r"\sstyle\s*=",
+        "an inline style": r"<style",
+        "an inline script": r"<script(?![^>]*\bsrc=)(?![^>]*type=\"application/json\")",
+        "an event handler": r"\son[a-z]+\s*=\s*[\"']",
+        "an hx-on attribute": r"hx-on",
+        "a js: expression": r"[\"']\s*(js|javascript):",
+        "a trigger filter": r"hx-trigger=\"[^\"]*\[",
+        "unescaped foreign text": r"\|\s*safe\b|autoescape off",
+        "a data: address": r"(src|href)=[\"']data:",
+    }
+    found = []
+    for path in TEMPLATES:
+        text = path.read_text()
+        text = re.sub(r"\{#.*?#\}|\{% comment.*?endcomment %\}", "", text, flags=re.DOTALL)
+        text = text.replace(OUR_OWN_MARKUP.get(path.name, "nothing"), "")
+        found += [
+            f"{path.name}: {what}"
+            for what, pattern in forbidden.items()
+            if re.search(pattern, text)
+        ]
+    assert found == []
+
+
+def test_every_button_has_a_type() -> None:
+    buttons = [
+        f"{path.name}: {button}"
+        for path in TEMPLATES
+        for button in re.findall(r"<button\b[^>]*>", path.read_text())
+    ]
+    assert [button for button in buttons if "type=" not in button] == []
+
+
+# What a person writes stays when somebody is erased, so the field says so.
+FREE_TEXT = {"reason", "glass_reason", "note", "text"}
+IT_STAYS = re.compile("when a person is erased[.:] name nobody here", re.IGNORECASE)
+
+
+def test_a_field_for_free_text_says_that_it_outlives_an_erased_person() -> None:
+    fields = [
+        field
+        for path in TEMPLATES
+        for field in re.findall(r'<div class="field">.*?</div>', path.read_text(), re.DOTALL)
+    ]
+    free = [field for field in fields if FREE_TEXT & set(re.findall(r'name="(\w+)"', field))]
+    assert free
+    assert [field for field in free if not IT_STAYS.search(field)] == []
+
+
+@pytest.mark.parametrize("form", [CommentForm, DeletionForm, LiftingForm, ProtectionForm])
+def test_a_form_with_free_text_says_that_it_outlives_an_erased_person(
+    form: type[forms.Form],
+) -> None:
+    [name] = FREE_TEXT & set(form.base_fields)
+    assert IT_STAYS.search(str(form.base_fields[name].help_text))
+
+
+def test_no_file_names_a_package_registry_or_this_machine() -> None:
+    pattern = re.compile(
+        r"pypi\.o" r"rg|pythonhos" r"ted|registry\.np" r"mjs|/ro" r"ot/\.|/wo" r"rk/main"
+    )
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split("\0")
+    names = [
+        name
+        for name in tracked
+        if (ROOT / name).is_file() and pattern.search((ROOT / name).read_text(errors="ignore"))
+    ]
+    assert names == []
+
+
+# Where an event is appended or referred to, or a checkpoint stands beside the record.
+BELOW_THE_ACTS = {
+    *("events.py", "checkpoints.py", "personal_data.py", "erasure.py", "signing.py"),
+    # Writes nothing that stays.
+    "write_probe.py",
+}
+
+
+def test_services_take_their_locks_in_one_order() -> None:
+    """The chain's head comes last, and no row lock conflicts with another row's foreign key."""
+    wrong = []
+    for path in SERVICE_FILES:
+        text = path.read_text()
+        if path.name not in BELOW_THE_ACTS and "transaction.atomic" in text:
+            wrong.append(f"{path.name}: use audit.act()")
+        for line in text.splitlines():
+            if "select_for_update(" in line and "AuditHead" not in line and "no_key" not in line:
+                wrong.append(f"{path.name}: {line.strip()}")
+    assert wrong == []
+
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_documents_name_only_tests_that_exist() -> None:
+    text = "".join(path.read_text() for path in DOCUMENTS)
+    named = set(re.findall(r"`(tests/[\w./]+?)(?:::\w+)?`", text))
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_documents_link_only_to_headings_that_exist() -> None:
+    def anchors(of: Path) -> set[str]:
+        headings = re.findall(r"^#+ (.+)$", of.read_text(), re.MULTILINE)
+        return {re.sub(r"[^\w\- ]", "", one).strip().lower().replace(" ", "-") for one in headings}
+
+    wrong = []
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text()):
+            file, _, anchor = target.partition("#")
+            there = (path.parent / file) if file else path
+            if not there.exists() or (anchor and anchor not in anchors(there)):
+                wrong.append(f"{path.name}: {target}")
+    assert wrong == []

@@ -1,0 +1,27 @@
+"""Numbers that are promised outside and that other tests make smaller, to be quick."""
+
+from typing import Any
+
+import pytest
+
+from connections.audit import signing, trail
+from connections.datadog import client
+from connections.deletions import history, sending
+from connections.net import lanes
+
+PROMISED = [
+    (client, "CONNECT_SECONDS", 5),
+    (client, "MAX_DELETE_BODY", 64 * 1024),
+    (lanes, "MAX_IDLE_SECONDS", 10),
+    (sending, "DELETE_SECONDS", 30),
+    (history, "EXACT_TO", 1000),
+    (trail, "EXACT_TO", 1000),
+    (signing, "EVERY_EVENTS", 1000),
+]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "number"), PROMISED, ids=lambda one: getattr(one, "__name__", str(one))
+)
+def test_a_number_is_the_one_that_was_promised(module: Any, name: str, number: int) -> None:
+    assert getattr(module, name) == number

@@ -1,0 +1,165 @@
+"""Safeguards that nothing else would miss at once: each test fails when one of them is gone.
+
+`python -m tests.mutations` removes them one by one to show that it is so.
+"""
+
+import io
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+import requests
+from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, transaction
+from django.db.models import F
+
+from connections import audit
+from connections.access.actor import Actor, person_actor
+from connections.datadog.errors import Verdict
+from connections.deletions import (
+    answers,
+    approvals,
+    closing,
+    comments,
+    history,
+    reconciliation,
+    sending,
+    states,
+)
+from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions.history import HistoryFilter
+from connections.deletions.states import Next, Note
+from connections.evidence import bundles
+from connections.models import Attempt, Deletion, Outcome, Person, Policy, State
+from connections.net.lanes import _Session
+from sandbox import faults
+from tests.datadog.acts import delete_against
+from tests.datadog.servers import CONNECTION_ID, ScriptedServer, answer, say
+from tests.deletions.conftest import Ask, ask, credential
+
+# Fixtures of another directory.
+__all__ = ["ask", "credential"]
+
+
+def test_a_redirect_is_not_followed_even_by_a_session_that_sees_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_Session, "get_redirect_target", requests.Session.get_redirect_target)
+    with ScriptedServer([say(answer())]) as other:
+        headers = {"Location": f"{other.url}/api/v2/org_connections/{CONNECTION_ID}"}
+        result = delete_against(say(answer("307 Moved", b"", headers=headers)))
+    assert result.verdict is Verdict.AMBIGUOUS
+    assert other.connections == 0
+
+
+@pytest.fixture
+def unknown(ask: Ask) -> Deletion:
+    """A deletion whose answer never came."""
+    return ask(faults.CUT_AFTER_READING)
+
+
+@pytest.mark.django_db
+def test_a_claim_inside_another_transaction_is_refused(unknown: Deletion, ada: Person) -> None:
+    actor = person_actor(person=ada)
+    with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
+        sending.claim(deletion=unknown, actor=actor, was_read_before=True)
+
+
+def settle(deletion: Deletion, *, actor: Actor) -> bool:
+    note = Note(code=audit.Code.DELETION_SETTLED, sentence="Settled.")
+    return states.move(
+        deletion=deletion,
+        actor=actor,
+        to=Next(state=State.SETTLED, outcome=Outcome.UNRESOLVED),
+        notes=[note],
+    )
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("change", [{"state": State.WAITING}, {"epoch": F("epoch") + 1}])
+def test_what_somebody_else_moved_is_not_moved(
+    unknown: Deletion, ada: Person, change: dict[str, object]
+) -> None:
+    Deletion.objects.filter(pk=unknown.pk).update(**change)
+    events = audit.events_of(subject=unknown)
+    assert settle(unknown, actor=person_actor(person=ada)) is False
+    assert Deletion.objects.get().outcome == ""
+    assert audit.events_of(subject=unknown) == events
+
+
+@pytest.mark.django_db
+def test_without_its_event_nothing_moves(
+    unknown: Deletion, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**event: object) -> None:
+        raise DatabaseError("The record is not to be had.")
+
+    monkeypatch.setattr(audit, "record", fail)
+    with pytest.raises(DatabaseError):
+        settle(unknown, actor=person_actor(person=ada))
+    assert Deletion.objects.get().state == State.UNKNOWN
+
+
+@pytest.mark.django_db
+def test_a_404_after_a_lost_answer_is_not_called_absent_before(
+    unknown: Deletion, ada: Person
+) -> None:
+    deletion = Deletion.objects.get(pk=unknown.pk)
+    Deletion.objects.filter(pk=unknown.pk).update(state=State.STILL_PRESENT, cause="")
+    deletion.refresh_from_db()
+    actor = person_actor(person=ada)
+    attempt = sending.claim(deletion=deletion, actor=actor, was_read_before=True)
+    assert attempt is not None
+    found = delete_against(say(answer("404 Not Found", b'{"errors":["gone"]}')))
+    answers.record_answer(attempt=attempt, answer=found, actor=actor)
+    assert Deletion.objects.get().outcome == Outcome.GONE_UNATTRIBUTED
+    assert Attempt.objects.count() == 2
+
+
+Act = Callable[[Deletion, Actor], object]
+ACTS: dict[str, Act] = {
+    "request": lambda deletion, actor: deletion_lifecycle.request_deletion(
+        actor=actor,
+        credential=deletion.credential,
+        connection_id=uuid4(),
+        reason="x",
+        ticket="",
+        request_id=deletion.request_id,
+        digest="",
+        confirmation="",
+    ),
+    "execute": lambda deletion, actor: deletion_lifecycle.execute_deletion(
+        deletion=deletion, actor=actor, confirmation=""
+    ),
+    "check": lambda deletion, actor: reconciliation.check_deletion(deletion=deletion, actor=actor),
+    "close": lambda deletion, actor: closing.close_deletion(
+        deletion=deletion, actor=actor, reason="x"
+    ),
+    "withdraw": lambda deletion, actor: closing.withdraw_deletion(deletion=deletion, actor=actor),
+    "approve": lambda deletion, actor: approvals.approve_deletion(
+        deletion=deletion, actor=actor, digest=deletion.approval_digest
+    ),
+    "decline": lambda deletion, actor: approvals.decline_deletion(
+        deletion=deletion, actor=actor, reason="x"
+    ),
+    "comment": lambda deletion, actor: comments.comment_on_deletion(
+        deletion=deletion, actor=actor, text="x"
+    ),
+    "look": lambda deletion, actor: history.history_page(actor=actor, only=HistoryFilter()),
+    "bundle": lambda deletion, actor: bundles.make_bundle(
+        actor=actor, only=HistoryFilter(), asked_for="", output=io.BytesIO()
+    ),
+    "export": lambda deletion, actor: history.prepare_export(
+        actor=actor, only=HistoryFilter(), file_format="csv", asked_for=""
+    ),
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("act", ACTS)
+def test_the_service_itself_refuses_who_may_not(
+    unknown: Deletion, stranger: Person, act: str
+) -> None:
+    unknown.policy = Policy.ONE
+    with pytest.raises(PermissionDenied):
+        ACTS[act](unknown, person_actor(person=stranger))

@@ -1,0 +1,93 @@
+"""One event on a page of its own, whatever came later."""
+
+import hashlib
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from connections.audit import chain, checkpoints, personal_data
+from connections.models import AuditEvent, Person
+from tests.deletions.history.conftest import Make
+from tests.flows.support import read
+from tests.web.audit.support import add_event, open_audit
+
+pytestmark = pytest.mark.django_db
+ClientOf = Callable[[Person], Client]
+
+
+def test_the_list_leads_to_it_and_it_leads_to_what_it_is_about(
+    client_of: ClientOf, edith: Person, ada: Person, make: Make
+) -> None:
+    deletion = make()
+    event = add_event("It happened.", by=ada, about=deletion, request_id="7" * 32)
+    add_event("A later one.")
+    client = client_of(edith)
+    assert f'href="/audit/{event.seq}/"' in open_audit(client).html
+    page = read(client.get(f"/audit/{event.seq}/"))
+    assert "It happened." in page.text
+    assert "A later one." not in page.text
+    assert page.link("Open the deletion") == f"/deletions/{deletion.pk}/"
+    assert page.link("All events of this request") == f"/audit/?request={'7' * 32}"
+    assert page.link("All about it") == f"/audit/?subject={deletion.pk}"
+    assert page.link("All they did") == f"/audit/?actor={ada.pk}"
+    assert page.link(f"Event {event.seq + 1} ›") == f"/audit/{event.seq + 1}/"
+
+
+def test_what_it_shows_is_enough_to_make_its_hash(
+    client_of: ClientOf, edith: Person, ada: Person
+) -> None:
+    add_event("The one before.")
+    event = add_event(f"{personal_data.name(ada)} <did> it.", by=ada)
+    page = read(client_of(edith).get(f"/audit/{event.seq}/"))
+    stored = AuditEvent.objects.get(pk=event.seq)
+    before = AuditEvent.objects.get(pk=event.seq - 1)
+    assert "Ada <did> it." in page.text
+    assert stored.text in page.text
+    assert f"Goes on from {before.hash}" in page.text
+    made = chain.event_hash(bytes.fromhex(before.hash), stored.text.encode()).hex()
+    assert made in page.text
+
+
+def test_the_first_event_goes_on_from_nothing(client_of: ClientOf, edith: Person) -> None:
+    add_event("The first.")
+    assert f"Goes on from {'0' * 64}" in read(client_of(edith).get("/audit/1/")).text
+
+
+def test_it_names_the_first_checkpoint_that_covers_it(client_of: ClientOf, edith: Person) -> None:
+    event = add_event("The one.")
+    client = client_of(edith)
+    assert "None covers it yet." in read(client.get(f"/audit/{event.seq}/")).text
+    add_event("Another.")
+    covering = checkpoints.make_checkpoint()
+    add_event("A third.")
+    checkpoints.make_checkpoint()
+    assert covering
+    page = read(client.get(f"/audit/{event.seq}/"))
+    assert f"Covered by the one at {covering.size} events" in page.text
+    assert page.link("Download") == f"/evidence/checkpoints/{covering.pk}/"
+
+
+@pytest.mark.parametrize("seq", ["0", "2", "9" * 30])
+def test_a_number_that_no_event_has_is_not_found(
+    client_of: ClientOf, edith: Person, seq: str
+) -> None:
+    add_event("The only one.")
+    assert client_of(edith).get(f"/audit/{seq}/").status_code == 404
+
+
+def test_it_takes_a_fixed_number_of_queries(
+    client_of: ClientOf, edith: Person, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    event = add_event("The one.")
+    client = client_of(edith)
+    with django_assert_max_num_queries(7):
+        client.get(f"/audit/{event.seq}/")
+
+
+def test_the_hash_of_the_first_event_is_the_one_that_the_documents_define(edith: Person) -> None:
+    event = AuditEvent.objects.get(pk=add_event("The first.").seq)
+    text = event.text.encode()
+    given = b"orgadmin audit event 1\n" + bytes(32) + len(text).to_bytes(8, "big") + text
+    assert event.hash == hashlib.sha256(given).hexdigest()

@@ -1,0 +1,208 @@
+"""The page on which an auditor finds checkpoints, keys and what verifying found."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from connections import audit
+from connections.access.actor import command_actor
+from connections.audit import checkpoints, evidence, verifications
+from connections.audit.events import Code
+from connections.audit.maintenance import RecordKeeper
+from connections.audit.signing_key import load_signing_key
+from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
+from connections.wording import counted
+from tests.flows.support import Page, read
+from tests.support.append_only import triggers_off
+from tests.support.clock import SettableClock
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db]
+
+
+@pytest.fixture
+def reader(client_of: Callable[[Person], Client], edith: Person) -> Client:
+    return client_of(edith)
+
+
+def act() -> None:
+    audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
+
+
+def signed() -> Checkpoint:
+    act()
+    made = checkpoints.make_checkpoint()
+    assert made
+    return made
+
+
+def show(reader: Client) -> Page:
+    return read(reader.get("/evidence/"))
+
+
+def press_verify(reader: Client) -> Page:
+    response = reader.post("/evidence/verify/")
+    assert response.status_code == 303
+    return read(reader.get(response["Location"]))
+
+
+def test_the_newest_checkpoint_stands_there_with_code_and_key(reader: Client) -> None:
+    made = signed()
+    page = show(reader)
+    key = load_signing_key()
+    for line in [*made.note.splitlines(), key.fingerprint]:
+        assert line in page.text
+    # Worked out as docs/EVIDENCE.md says it: three lines, SHA-256, four times five bytes.
+    signed_lines = "".join(f"{line}\n" for line in made.note.splitlines()[:3])
+    digest = hashlib.sha256(signed_lines.encode()).digest()
+    code = [f"{int.from_bytes(digest[n : n + 5], 'big') % 100000:05}" for n in (0, 5, 10, 15)]
+    assert " ".join(code) in page.text
+
+
+def test_without_any_key_and_checkpoint_the_page_says_how_they_are_made(
+    reader: Client, settings: Settings
+) -> None:
+    Path(settings.SIGNING_KEY_FILE).unlink(missing_ok=True)
+    page = show(reader)
+    assert "No checkpoint yet" in page.text
+    by_itself = settings.DATABASE_IS_SQLITE
+    assert ("made with the first checkpoint" in page.text) is by_itself
+    assert ("make_keys --output DIR" in page.text) is not by_itself
+
+
+def test_events_that_no_checkpoint_covers_are_counted(reader: Client) -> None:
+    signed()
+    act()
+    act()
+    assert "2 events that no checkpoint covers yet" in show(reader).text
+
+
+def test_a_checkpoint_is_downloaded_as_it_was_signed(reader: Client) -> None:
+    made = signed()
+    response = reader.get(show(reader).link("Download"))
+    assert response.getvalue().decode() == made.note
+    assert response["Content-Disposition"] == f'attachment; filename="checkpoint-{made.size}.txt"'
+
+
+def test_a_checkpoint_that_is_not_there_is_a_404(reader: Client) -> None:
+    assert reader.get("/evidence/checkpoints/99/").status_code == 404
+
+
+def test_older_checkpoints_stand_on_the_next_page(
+    reader: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "PAGE_SIZE", 2)
+    sizes = [signed().size for _ in range(3)]
+    page = show(reader)
+    assert f"checkpoint at {counted(sizes[0], 'event')}" not in page.text
+    older = read(reader.get(page.link("Older ›")))
+    assert f"checkpoint at {counted(sizes[0], 'event')}" in older.text
+    assert f"checkpoint at {sizes[1]} events" not in older.text
+
+
+@pytest.mark.parametrize("below", ["x", "-1", "²", "9" * 30])
+def test_a_place_that_is_none_is_refused(reader: Client, below: str) -> None:
+    assert reader.get("/evidence/", {"below": below}).status_code == 400
+
+
+def test_a_replaced_key_is_named_with_the_event_that_ended_it(reader: Client) -> None:
+    act()
+    old = load_signing_key().fingerprint
+    new = checkpoints.rotate_signing_key(actor=command_actor()).fingerprint
+    page = show(reader)
+    event = AuditEvent.objects.get(code=Code.SIGNING_KEY_ROTATED)
+    assert f"Before event {event.seq}" in page.text
+    assert old in page.text
+    assert new in page.text
+
+
+def test_verifying_now_is_recorded_with_who_did_it(reader: Client, edith: Person) -> None:
+    signed()
+    page = press_verify(reader)
+    assert "The record is whole: 1 event verified." in page.text
+    event = AuditEvent.objects.get(code=Code.RECORD_VERIFIED)
+    assert (event.actor_id, event.details["size"]) == (edith.pk, 1)
+    assert "Whole" in show(reader).text
+
+
+def test_a_broken_record_is_named_and_the_finding_is_recorded(reader: Client) -> None:
+    act()
+    act()
+    with triggers_off():
+        AuditEvent.objects.filter(seq=1).update(hash="0" * 64)
+    page = press_verify(reader)
+    assert "First event that cannot be relied on: 1." in page.text
+    event = AuditEvent.objects.get(code=Code.RECORD_FOUND_BROKEN)
+    assert (event.details["fault"], event.details["first_bad_seq"]) == ("edited", 1)
+
+
+def test_a_record_that_refuses_every_event_is_still_found_broken(reader: Client) -> None:
+    act()
+    act()
+    with triggers_off():
+        AuditEvent.objects.filter(seq=1).delete()
+        AuditEvent.objects.filter(seq=2).update(seq=7)
+    assert "First event that cannot be relied on: 1." in press_verify(reader).text
+    assert AuditVerification.objects.get().fault
+
+
+def test_a_large_record_is_left_to_the_worker_and_not_asked_for_twice(
+    reader: Client, monkeypatch: pytest.MonkeyPatch, clock: SettableClock
+) -> None:
+    monkeypatch.setattr(verifications, "AT_ONCE", 0)
+    keeper = RecordKeeper()
+    act()
+    keeper.tend()
+    assert AuditVerification.objects.count() == 1
+    clock.advance(seconds=60)
+    page = press_verify(reader)
+    assert "The worker verifies it now" in page.text
+    assert not show(reader).has_form_to("/verify/")
+    clock.advance(seconds=60)
+    RecordKeeper().tend()
+    assert AuditVerification.objects.count() == 2
+    assert show(reader).has_form_to("/verify/")
+
+
+def test_without_the_public_keys_it_says_that_it_could_not_be_verified(
+    reader: Client, settings: Settings
+) -> None:
+    signed()
+    settings.SIGNING_KEY_FILE.unlink()
+    assert "It could not be verified." in press_verify(reader).text
+
+
+@pytest.mark.parametrize(
+    ("age", "fault", "word"),
+    [
+        (None, "", "Not verified yet"),
+        (3600, "", "Whole"),
+        (3600, "edited", "Broken"),
+        (72 * 3600, "", "Not verified since"),
+    ],
+)
+def test_the_overview_says_how_the_record_stands(
+    reader: Client, clock: SettableClock, age: int | None, fault: str, word: str
+) -> None:
+    if age is not None:
+        AuditVerification.objects.create(
+            checked_at=clock.now(), size=0, fault=fault, message="It was looked at."
+        )
+        clock.advance(seconds=age)
+    page = read(reader.get("/"))
+    assert f"Record of acts: {word}" in page.text
+    assert page.link("See the evidence") == "/evidence/"
+
+
+def test_the_page_asks_the_database_little(
+    reader: Client, django_assert_max_num_queries: Callable[[int], object]
+) -> None:
+    for _ in range(3):
+        signed()
+    checkpoints.rotate_signing_key(actor=command_actor())
+    reader.get("/evidence/")
+    with django_assert_max_num_queries(14):  # type: ignore[attr-defined]
+        reader.get("/evidence/")

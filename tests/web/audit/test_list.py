@@ -1,0 +1,265 @@
+"""The record of acts, as an auditor reads it."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from connections import audit
+from connections.access.actor import WORKER, person_actor
+from connections.audit import personal_data, trail
+from connections.audit.events import Code
+from connections.audit.search import EventFilter
+from connections.models import Person
+from tests.deletions.history.conftest import Make
+from tests.flows.support import read
+from tests.support.clock import SettableClock
+from tests.web.audit.support import add_event, open_audit
+
+pytestmark = pytest.mark.database
+ClientOf = Callable[[Person], Client]
+
+
+def test_the_newest_act_stands_first_with_who_and_what(
+    client_of: ClientOf, edith: Person, ada: Person
+) -> None:
+    add_event("Something older.")
+    event = add_event("Ada exported deletions as csv.", by=ada)
+    page = open_audit(client_of(edith))
+    assert page.text.index("Ada exported") < page.text.index("Something older.")
+    assert "export.started Ada" in page.text
+    assert f'<tr id="{event.seq}">' in page.html
+
+
+def test_foreign_text_in_a_sentence_stays_text(client_of: ClientOf, edith: Person) -> None:
+    add_event("<script>alert(1)</script>")
+    assert "&lt;script&gt;alert(1)" in open_audit(client_of(edith)).html
+
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+@pytest.mark.parametrize(
+    ("agent", "shown"), [(FIREFOX, "Firefox on Linux"), ("curl/8.14.1", "curl/8.14.1")]
+)
+def test_a_browser_is_named_in_two_words_and_in_full_on_the_page_of_the_event(
+    client_of: ClientOf, edith: Person, ada: Person, agent: str, shown: str
+) -> None:
+    event = add_event(f"She came with {{{personal_data.agent(agent, of=ada)}}}.", by=ada)
+    client = client_of(edith)
+    assert f"She came with {{{shown}}}." in open_audit(client).text
+    assert f"She came with {{{agent}}}." in read(client.get(f"/audit/{event.seq}/")).text
+
+
+def test_an_id_is_told_by_its_end_and_in_full_on_the_page_of_the_event(
+    client_of: ClientOf, edith: Person, ada: Person
+) -> None:
+    event = add_event("Sent (31b480cc-3f04-57e4-9596-b2dd5e529f07 on EU1).", by=ada)
+    client = client_of(edith)
+    assert "Sent (…5e529f07 on EU1)." in open_audit(client).text
+    page = read(client.get(f"/audit/{event.seq}/"))
+    assert "Sent (31b480cc-3f04-57e4-9596-b2dd5e529f07 on EU1)." in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("actor", "ada"),
+        ("code", "person."),
+        ("code", "person.disabled"),
+        ("q", "disabled EVERYWHERE"),
+    ],
+)
+def test_a_filter_shows_only_what_passes_it(
+    client_of: ClientOf, edith: Person, ada: Person, name: str, value: str
+) -> None:
+    add_event("Linus was disabled everywhere.", code=Code.PERSON_DISABLED, by=ada)
+    add_event("Connections were exported.")
+    page = open_audit(client_of(edith), **{name: value})
+    assert "Linus was disabled" in page.text
+    assert "Connections were exported" not in page.text
+
+
+def test_a_person_and_a_subject_are_found_by_their_id(
+    client_of: ClientOf, edith: Person, ada: Person
+) -> None:
+    add_event("By Ada.", by=ada)
+    add_event("By nobody.")
+    client = client_of(edith)
+    for filters in ({"actor": str(ada.pk)}, {"subject": str(ada.pk)}):
+        page = open_audit(client, **filters)
+        assert "By Ada." in page.text
+        assert "By nobody." not in page.text
+    assert "No act passes these filters" in open_audit(client, subject=str(uuid4())).text
+
+
+def test_pages_follow_each_other_by_number(
+    client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(edith)
+    events = [add_event(f"Act {number}.") for number in range(5)]
+    page = trail.event_page(actor=person_actor(person=edith), only=EventFilter(), size=2)
+    assert [event.seq for event in page.events] == [events[4].seq, events[3].seq]
+    assert page.older == events[3].seq
+    older = open_audit(client, below=page.older)
+    assert "Act 2." in older.text
+    assert "Act 3." not in older.text
+
+
+def test_a_period_begins_with_its_first_moment_and_holds_its_last_minute(
+    client_of: ClientOf, edith: Person, clock: SettableClock
+) -> None:
+    for minute in range(4):
+        add_event(f"Act {minute}.")
+        clock.advance(seconds=60)
+    start = clock.now() - timedelta(minutes=4)
+    page = open_audit(
+        client_of(edith),
+        since=f"{start + timedelta(minutes=1):%Y-%m-%d %H:%M}",
+        until=f"{start + timedelta(minutes=2):%Y-%m-%d %H:%M}",
+    )
+    shown = [number for number in range(4) if f"Act {number}." in page.text]
+    assert shown in ([1, 2], [0, 1, 2], [1, 2, 3])
+    day = open_audit(client_of(edith), since=f"{start:%Y-%m-%d}", until=f"{clock.now():%Y-%m-%d}")
+    assert "4 events found" in day.text
+
+
+def test_a_period_holds_what_happened_in_it_though_the_clock_was_set_back(
+    edith: Person, clock: SettableClock
+) -> None:
+    start = clock.now()
+    events = []
+    for seconds in (3600, -7200, 3600, 3600):
+        clock.advance(seconds=seconds)
+        events.append(add_event("An act."))
+    only = EventFilter(since=start - timedelta(seconds=1), until=start + timedelta(seconds=3601))
+    page = trail.event_page(actor=person_actor(person=edith), only=only)
+    assert page.events == [events[3], events[2], events[0]]
+
+
+def test_one_deletion_and_one_request_are_found(
+    client_of: ClientOf, edith: Person, ada: Person, make: Make
+) -> None:
+    deletion = make()
+    add_event("About it.", about=deletion, by=ada, request_id="7" * 32)
+    add_event("In the same request.", by=ada, request_id="7" * 32)
+    add_event("Something else.")
+    client = client_of(edith)
+    page = open_audit(client, deletion=str(deletion.pk))
+    assert "About it." in page.text
+    assert "1 event found" in page.text
+    page = open_audit(client, request="7" * 32)
+    assert "2 events found" in page.text
+    assert "Something else." not in page.text
+
+
+def test_a_deletion_leads_whoever_audits_to_its_events(
+    client_of: ClientOf, edith: Person, ada: Person, make: Make
+) -> None:
+    deletion = make()
+    event = add_event("About it.", about=deletion, by=ada)
+    page = read(client_of(edith).get(f"/deletions/{deletion.pk}/"))
+    assert "About it." in read(client_of(edith).get(page.link("Its events"))).text
+    assert page.link(f"evidence no. {event.seq}") == f"/audit/{event.seq}/"
+    assert "Its events" not in read(client_of(ada).get(f"/deletions/{deletion.pk}/")).text
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("süd", True),
+        ("50 % off", True),
+        ('said "no"', True),
+        ("süd no 40", False),
+        ("Gruppe Ost", False),
+        ("ada", True),
+        ("ada süd", True),
+    ],
+)
+def test_a_text_is_found_wherever_it_stands_and_a_name_by_who_bears_it(
+    client_of: ClientOf, edith: Person, ada: Person, text: str, is_found: bool
+) -> None:
+    event = add_event(f'{personal_data.name(ada)} said "no" to Gruppe Süd: 50 % off.')
+    add_event("Nothing of that.")
+    page = open_audit(client_of(edith), q=text)
+    assert re.findall(r'<tr id="(\d+)">', page.html) == ([str(event.seq)] if is_found else [])
+
+
+def test_commands_and_the_worker_are_found_by_name(client_of: ClientOf, edith: Person) -> None:
+    add_event("By a command.")
+    audit.record(code=Code.EXPORT_STARTED, actor=WORKER, sentence="By the worker.")
+    client = client_of(edith)
+    assert "By a command." in open_audit(client, actor="command").text
+    page = open_audit(client, actor="Worker")
+    assert "By the worker." in page.text
+    assert "By a command." not in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("since", "yesterday", "Write a day as 2026-01-31"),
+        ("until", "2026-13-01", "Write a day as 2026-01-31"),
+        ("deletion", "x", "This is not the id of a deletion."),
+        ("code", "nothing.", "No act is called so."),
+        ("q", "go", "3 characters or more"),
+        ("actor", "Person", "More than 20 names and addresses hold"),
+        ("q", "Person", "More than 20 names and addresses hold"),
+    ],
+)
+def test_a_filter_that_cannot_be_used_is_named_and_nothing_typed_is_lost(
+    client_of: ClientOf, edith: Person, ada: Person, name: str, value: str, says: str
+) -> None:
+    if value == "Person":
+        for number in range(21):
+            person = Person.objects.create(username=f"p{number}", first_name=f"Person {number}")
+            add_event(f"{personal_data.name(person)} came.")
+    add_event("By Ada.", by=ada)
+    page = open_audit(client_of(edith), **({"subject": str(ada.pk)} | {name: value}))
+    assert "A filter cannot be used, so it hides nothing." in page.text
+    assert says in page.text
+    assert f'value="{value}"' in page.html
+    assert f'value="{ada.pk}"' in page.html
+    # The other filter holds.
+    assert "1 event found" in page.text
+
+
+def test_the_count_is_exact_to_its_limit_and_then_stops(
+    client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trail, "EXACT_TO", 3)
+    client = client_of(edith)
+    for number in range(3):
+        add_event(f"Act {number}.")
+    assert "3 events" in open_audit(client).text
+    add_event("One more.")
+    assert "More than 3 events" in open_audit(client).text
+
+
+@pytest.mark.parametrize("below", ["x", "0", "9" * 30])
+def test_a_made_up_place_is_a_bad_request(client_of: ClientOf, edith: Person, below: str) -> None:
+    assert client_of(edith).get("/audit/", {"below": below}).status_code == 400
+
+
+@pytest.mark.parametrize("person", ["ada", "linus", "margaret", "victor", "stranger"])
+def test_others_are_refused(
+    request: pytest.FixtureRequest, client_of: ClientOf, person: str
+) -> None:
+    assert client_of(request.getfixturevalue(person)).get("/audit/").status_code == 403
+
+
+def test_the_number_of_queries_does_not_grow(
+    client_of: ClientOf,
+    edith: Person,
+    ada: Person,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    for number in range(30):
+        add_event(f"Act {number}.", by=ada)
+    client = client_of(edith)
+    with django_assert_max_num_queries(7):
+        client.get("/audit/")

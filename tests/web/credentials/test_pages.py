@@ -1,0 +1,403 @@
+"""The pages about credentials, against the sandbox."""
+
+import base64
+import logging
+from collections.abc import Callable
+from html import unescape
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from connections.credentials import lifecycle as acts
+from connections.models import AuditEvent, Credential, Person, PersonSession, Policy, Role, State
+from sandbox.server import SandboxServer
+from tests.credentials.support import added, deletion_of, fields_of, second_pair
+from tests.support.people import make_person
+from tests.support.sandbox import EU, US, key_pair_of
+
+ClientOf = Callable[[Person], Client]
+pytestmark = pytest.mark.django_db
+
+API_CANARY = "canary0api0" + "a" * 24
+APPLICATION_CANARY = "canary0application0" + "b" * 24
+CANARIES = {"api_key": API_CANARY, "application_key": APPLICATION_CANARY}
+
+
+@pytest.fixture
+def manager(client_of: ClientOf, margaret: Person) -> Client:
+    return client_of(margaret)
+
+
+@pytest.fixture
+def credential(sandbox: SandboxServer) -> Credential:
+    return added(sandbox, "Payments US")
+
+
+def address(name: str, credential: Credential) -> str:
+    return reverse(f"credential-{name}", args=[credential.pk])
+
+
+def text_of(response: Any) -> str:
+    return unescape(response.content.decode())
+
+
+# --- Adding ---------------------------------------------------------------------------------
+
+
+def test_adding_leads_to_its_page_with_the_ladder_and_what_was_found(
+    sandbox: SandboxServer, manager: Client
+) -> None:
+    pair = key_pair_of(sandbox.world, "Payments US")
+    answer = manager.post(reverse("credential-new"), fields_of(pair, site=US))
+    credential = Credential.objects.get()
+    page = text_of(manager.get(answer["Location"]))
+
+    assert (answer.status_code, answer["Location"]) == (303, address("detail", credential))
+    assert "Verified. It answers for Payments US." in page
+    assert "2 org connections found" in page
+    assert f"/connections/?site={US}&org=Payments+US" in page
+    assert "role grants it; key scopes unknown" in page
+    assert pair.api_key not in page
+
+
+def test_a_pair_that_fails_is_kept_and_its_page_says_why(
+    sandbox: SandboxServer, manager: Client
+) -> None:
+    pair = key_pair_of(sandbox.world, "Payments US")
+    answer = manager.post(reverse("credential-new"), fields_of(pair, site=EU))
+    page = text_of(manager.get(answer["Location"]))
+
+    assert answer.status_code == 303
+    assert "Not verified: Datadog refuses the keys." in page
+    assert "belong to another site" in page
+    assert "Datadog says: <q>Forbidden</q>" in page
+
+
+def test_a_form_error_keeps_what_was_typed_but_never_a_key(
+    sandbox: SandboxServer, manager: Client
+) -> None:
+    answer = manager.post(
+        reverse("credential-new"),
+        {"name": "Payments", "site": US, "api_key": f"{API_CANARY} {API_CANARY}"}
+        | {"application_key": APPLICATION_CANARY},
+    )
+    page = text_of(answer)
+
+    assert answer.status_code == 422
+    assert 'value="Payments"' in page
+    assert f'<option value="{US}" selected>' in page
+    assert "It holds a space inside" in page
+    assert "canary" not in page
+
+
+def test_a_key_pasted_as_the_name_is_refused_and_not_repeated(
+    sandbox: SandboxServer, manager: Client
+) -> None:
+    answer = manager.post(
+        reverse("credential-new"), {"name": f"my {API_CANARY}", "site": US} | CANARIES
+    )
+
+    assert answer.status_code == 422
+    assert "A key was pasted here" in text_of(answer)
+    assert "canary" not in text_of(answer)
+    assert not Credential.objects.exists()
+
+
+def test_the_same_pair_again_is_led_to_by_name(
+    sandbox: SandboxServer, manager: Client, credential: Credential
+) -> None:
+    pair = key_pair_of(sandbox.world, "Payments US")
+    answer = manager.post(reverse("credential-new"), fields_of(pair, site=US))
+
+    assert answer.status_code == 422
+    assert "stored already, as “Payments US”" in text_of(answer)
+
+
+def test_the_form_offers_every_site_and_chooses_none(manager: Client) -> None:
+    page = text_of(manager.get(reverse("credential-new")))
+
+    assert '<option value="datadoghq.eu">EU1 · app.datadoghq.eu</option>' in page
+    assert '<option value="uk1.datadoghq.com">UK1 · uk1.datadoghq.com</option>' in page
+    assert '<option value="" selected>Choose the site</option>' in page
+
+
+# --- The list -------------------------------------------------------------------------------
+
+
+def test_without_credentials_the_list_is_the_form_itself(manager: Client) -> None:
+    page = text_of(manager.get(reverse("credential-list")))
+
+    assert "Add the key pair of one Datadog org" in page
+    assert f'action="{reverse("credential-new")}"' in page
+
+
+def test_a_viewer_is_told_who_adds_them(client_of: ClientOf, victor: Person) -> None:
+    page = text_of(client_of(victor).get(reverse("credential-list")))
+
+    assert "A Credential manager adds them." in page
+    assert 'name="api_key"' not in page
+
+
+def test_the_list_shows_state_site_and_what_identifies_a_pair(
+    manager: Client, credential: Credential
+) -> None:
+    page = text_of(manager.get(reverse("credential-list")))
+
+    for expected in (
+        "Verified",
+        US,
+        credential.fingerprint,
+        f"<code>{credential.api_key_last_four}</code>",
+        f"<code>{credential.application_key_last_four}</code>",
+    ):
+        assert expected in page
+
+
+def test_the_list_asks_the_database_no_more_for_many(
+    manager: Client, sandbox: SandboxServer, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    for name in ("Payments US", "Group SOC", "Labs EU"):
+        added(sandbox, name)
+    with django_assert_max_num_queries(6):
+        manager.get(reverse("credential-list"))
+
+
+def test_retired_ones_stand_apart(manager: Client, credential: Credential) -> None:
+    manager.post(address("retire", credential), {"confirmation": "Payments US"})
+    page = text_of(manager.get(reverse("credential-list")))
+
+    assert "Retired (1)" in page
+    assert "Payments US (retired" in page
+
+
+# --- One credential -------------------------------------------------------------------------
+
+
+def test_a_viewer_sees_all_but_the_acts(
+    client_of: ClientOf, victor: Person, credential: Credential
+) -> None:
+    page = text_of(client_of(victor).get(address("detail", credential)))
+
+    assert credential.fingerprint in page
+    assert "You may look." in page
+    for act in ("verify", "rename", "rotate", "policy", "retire"):
+        assert address(act, credential) not in page
+
+
+def test_verifying_again_leads_back_to_the_page(
+    sandbox: SandboxServer, manager: Client, credential: Credential
+) -> None:
+    sandbox.world.revoke(key_pair_of(sandbox.world, "Payments US"))
+    answer = manager.post(address("verify", credential))
+    page = text_of(manager.get(address("detail", credential)))
+
+    assert (answer.status_code, answer["Location"]) == (303, address("detail", credential))
+    assert "Not verified: Datadog refuses the keys." in page
+
+
+def test_renaming_to_a_name_that_is_taken_says_so_beside_the_field(
+    sandbox: SandboxServer, manager: Client, credential: Credential
+) -> None:
+    added(sandbox, "Group SOC")
+    answer = manager.post(address("rename", credential), {"name": "group soc"})
+
+    assert answer.status_code == 422
+    assert "Another credential is called “Group SOC”." in text_of(answer)
+    assert 'value="group soc"' in text_of(answer)
+
+
+def test_renaming_leads_back_to_the_page(manager: Client, credential: Credential) -> None:
+    answer = manager.post(address("rename", credential), {"name": "Pay"})
+
+    assert answer.status_code == 303
+    assert Credential.objects.get().name == "Pay"
+
+
+def test_rotating_shows_the_ladder_of_a_pair_that_is_refused(
+    sandbox: SandboxServer, manager: Client, credential: Credential
+) -> None:
+    pair = key_pair_of(sandbox.world, "Group SOC")
+    typed = {"api_key": pair.api_key, "application_key": pair.application_key}
+    answer = manager.post(address("rotate", credential), typed)
+    page = text_of(answer)
+
+    assert answer.status_code == 422
+    assert "This pair answers for another org: Group SOC" in page
+    assert "What Datadog said about the new pair" in page
+    assert pair.api_key not in page
+
+
+def test_rotating_leads_to_the_page_when_it_is_done(
+    sandbox: SandboxServer, manager: Client, credential: Credential
+) -> None:
+    pair = second_pair(sandbox, "Payments US")
+    typed = {"api_key": pair.api_key, "application_key": pair.application_key}
+    answer = manager.post(address("rotate", credential), typed)
+
+    assert answer.status_code == 303
+    assert Credential.objects.get().secret_version == 2
+
+
+def test_an_administrator_is_warned_that_nobody_could_approve(
+    client_of: ClientOf, root: Person, credential: Credential
+) -> None:
+    client = client_of(root)
+    client.post(address("policy", credential), {"policy": "two"})
+    page = text_of(client.get(address("detail", credential)))
+
+    assert Credential.objects.get().policy == Policy.TWO
+    assert "nothing can be deleted with this credential until" in page
+
+
+def test_a_policy_that_does_not_exist_is_refused(
+    client_of: ClientOf, root: Person, credential: Credential
+) -> None:
+    answer = client_of(root).post(address("policy", credential), {"policy": "three"})
+    assert answer.status_code == 422
+
+
+def test_retiring_names_what_it_withdraws(manager: Client, credential: Credential) -> None:
+    deletion = deletion_of(credential, State.REQUESTED)
+    page = text_of(manager.get(address("retire", credential)))
+
+    assert "1 deletion asked for and not sent is withdrawn" in page
+    assert reverse("deletion-detail", args=[deletion.pk]) in page
+    assert 'data-confirm="Payments US"' in page
+
+
+def test_retiring_with_the_wrong_name_keeps_what_was_typed(
+    manager: Client, credential: Credential
+) -> None:
+    answer = manager.post(address("retire", credential), {"confirmation": "Payment"})
+
+    assert answer.status_code == 422
+    assert 'value="Payment"' in text_of(answer)
+    assert not Credential.objects.get().is_retired
+
+
+def test_retiring_is_refused_while_an_outcome_is_unknown(
+    manager: Client, credential: Credential
+) -> None:
+    deletion_of(credential, State.UNKNOWN)
+    answer = manager.post(address("retire", credential), {"confirmation": "Payments US"})
+
+    assert answer.status_code == 409
+    assert "Not yet. 1 of its deletions must be settled first." in text_of(answer)
+
+
+@pytest.mark.parametrize("name", ["verify", "rename", "policy"])
+def test_an_address_that_acts_answers_no_get(
+    manager: Client, credential: Credential, name: str
+) -> None:
+    assert manager.get(address(name, credential)).status_code == 405
+
+
+POSTS = {
+    "verify": {},
+    "rename": {"name": "Another"},
+    "rotate": CANARIES,
+    "policy": {"policy": "one"},
+    "retire": {"confirmation": "Payments US"},
+}
+
+
+@pytest.mark.parametrize("name", POSTS)
+@pytest.mark.parametrize("role", [r for r in Role if r != Role.CREDENTIAL_MANAGER])
+def test_nobody_else_acts_on_a_credential(
+    client_of: ClientOf, credential: Credential, name: str, role: Role
+) -> None:
+    acts = AuditEvent.objects.exclude(code="access.refused")
+    before = acts.count()
+    answer = client_of(make_person("other", role)).post(address(name, credential), POSTS[name])
+
+    assert answer.status_code == 403
+    assert acts.count() == before
+
+
+@pytest.mark.parametrize("role", [r for r in Role if r != Role.CREDENTIAL_MANAGER])
+def test_nobody_else_adds_one(client_of: ClientOf, role: Role) -> None:
+    client = client_of(make_person("other", role))
+    typed = {"site": "datadoghq.eu"} | CANARIES
+
+    assert client.get(reverse("credential-new")).status_code == 403
+    assert client.post(reverse("credential-new"), typed).status_code == 403
+    assert not Credential.objects.exists()
+
+
+def test_a_credential_that_does_not_exist_is_a_404(manager: Client) -> None:
+    address = reverse("credential-detail", args=["12345678-90ab-cdef-1234-567890abcdef"])
+    assert manager.get(address).status_code == 404
+
+
+# --- Keys are seen nowhere ------------------------------------------------------------------
+
+
+def cache_rows() -> str:
+    with connection.cursor() as cursor:
+        table = django_settings.CACHES["default"]["LOCATION"]
+        cursor.execute(f"SELECT cache_key, value FROM {table}")  # noqa: S608 - a setting of ours
+        return "\n".join(f"{key} {base64.b64decode(value)!r}" for key, value in cursor.fetchall())
+
+
+def test_pasted_keys_are_in_no_page_log_session_cache_or_event(
+    sandbox: SandboxServer,
+    manager: Client,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    answer = manager.post(reverse("credential-new"), {"name": "", "site": US} | CANARIES)
+    credential = Credential.objects.get()
+    rotated = manager.post(address("rotate", credential), CANARIES)
+    pages = [
+        manager.get(reverse("credential-list")),
+        manager.get(address("detail", credential)),
+        manager.get(address("rotate", credential)),
+        manager.get(address("retire", credential)),
+        answer,
+        rotated,
+    ]
+
+    everything = "\n".join(
+        [
+            *(text_of(page) for page in pages),
+            caplog.text,
+            *(str(session.get_decoded()) for session in PersonSession.objects.all()),
+            str(list(AuditEvent.objects.values())),
+            str(Credential.objects.values().get()),
+            cache_rows(),
+        ]
+    )
+    assert "canary0a" not in everything
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("name", ["add_credential", "rotate_credential"])
+def test_an_error_page_shows_no_key_even_while_debugging(
+    credential: Credential,
+    margaret: Person,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    *,
+    debug: bool,
+) -> None:
+    def fail(**given: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    settings.DEBUG = debug
+    monkeypatch.setattr(acts, name, fail)
+    client = Client(raise_request_exception=False)
+    client.force_login(margaret)
+    where = reverse("credential-new") if name == "add_credential" else address("rotate", credential)
+    answer = client.post(where, {"name": "", "site": US} | CANARIES)
+
+    assert answer.status_code == 500
+    assert ("a fault of ours" in text_of(answer)) == debug
+    assert "canary0a" not in text_of(answer)
+    assert "canary0a" not in caplog.text

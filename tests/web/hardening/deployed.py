@@ -1,0 +1,57 @@
+"""Asks a service as it is deployed, under a public name and HTTPS; prints what it answers.
+
+Run by tests/web/hardening/test_headers.py in a process of its own: settings are read once.
+"""
+
+import json
+import sys
+
+import django
+
+django.setup()
+
+from django.core.management import call_command  # noqa: E402 - needs the set-up
+from django.test import Client  # noqa: E402
+
+from connections.models import Person  # noqa: E402
+
+HOST = "orgadmin.example.com"
+PATHS = {
+    "login": "/accounts/login/",
+    "page": "/accounts/2fa/",
+    "guarded": "/deletions/",
+    "missing": "/nowhere/",
+    "static": "/static/connections/app.css",
+    "health": "/healthz",
+}
+
+
+def main() -> None:
+    """Print {name: {status, headers, cookies}} as JSON."""
+    call_command("migrate", interactive=False, verbosity=0)
+    person = Person.objects.create_superuser(username="root", email="root@example.com")
+    client = Client(headers={"Host": HOST})
+    told = {"plain HTTP": client.get("/deletions/")}
+    for name, path in PATHS.items():
+        if name == "page":
+            client.force_login(person)
+        told[name] = client.get(path, secure=True)
+    # What signing in itself sets.
+    signed_out = Client(headers={"Host": HOST})
+    told["signing in"] = signed_out.post("/accounts/login/", {"login": "x"}, secure=True)
+    json.dump(
+        {
+            name: {
+                "status": answer.status_code,
+                "headers": dict(answer.headers),
+                "cookies": {
+                    key: {**morsel} for key, morsel in {**client.cookies, **answer.cookies}.items()
+                },
+            }
+            for name, answer in told.items()
+        },
+        sys.stdout,
+    )
+
+
+main()

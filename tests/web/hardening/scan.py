@@ -1,0 +1,111 @@
+"""Has the scanner wapiti look for holes in the demo's data, served as in public: HTTPS, strict.
+
+    python3 -m venv /tmp/wapiti && /tmp/wapiti/bin/pip install wapiti3
+    .venv/bin/python -m tests.web.hardening.scan /tmp/wapiti/bin/wapiti administrator
+
+Signed in as the named person of the demo. Prints what was found and how much was looked at; the
+exit code is 1 when anything was found. It takes some minutes, so no test run holds it.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+from tests.support.certificates import Certificate, make_certificate
+from tests.support.processes import Running, clean_environment, free_port
+
+MODULES = "csp,http_headers,cookieflags,xss,sql,exec,file,redirect"
+# What ends the scanner's own sign-in, or takes its rights, would leave it outside.
+LEFT_OUT = (
+    "accounts/logout/*",
+    "accounts/password/*",
+    "sessions/end/*",
+    "people/*/disable/*",
+    "people/*/roles/*",
+    "people/*/sessions/*",
+    "people/*/link/*",
+    "people/*/provider/*",
+)
+
+
+@contextmanager
+def served(folder: Path, certificate: Certificate) -> Iterator[tuple[str, str]]:
+    """The address at which a demo's data is served, and the password of its people."""
+    env = clean_environment(data_dir=folder / "none", PORT=str(free_port()), TMPDIR=str(folder))
+    with Running([sys.executable, "-m", "orgadmin.demo.__main__"], env=env) as demo:
+        demo.wait_for_line("Ctrl-C ends it")
+        [data_dir] = folder.glob("orgadmin-demo-*")
+        sites = [line.split() for line in demo.lines if line.startswith("sandbox: ")]
+        port = free_port()
+        strict = clean_environment(
+            data_dir=data_dir,
+            ALLOWED_HOSTS="127.0.0.1,orgadmin.example.com",
+            ORGADMIN_EXTRA_SITES=",".join(f"{words[1]}={words[-1]}" for words in sites),
+            ORGADMIN_REQUIRE_MFA="false",
+        )
+        command = [sys.executable, "-m", "tests.web.hardening.https_server", str(port)]
+        command += [str(certificate.bundle), str(certificate.key)]
+        with Running(command, env=strict) as server:
+            server.wait_for_line("Listening")
+            password = demo.wait_for_line("the password is").split()[-3]
+            yield f"https://127.0.0.1:{port}", password
+
+
+def signed_in(address: str, *, username: str, password: str, trust: Path) -> str:
+    """The cookies of somebody who has just signed in, as one header."""
+    session = requests.Session()
+    session.trust_env = False  # or a bundle named there would be trusted instead
+    session.verify = str(trust)
+    page = f"{address}/accounts/login/"
+    session.get(page, timeout=30)
+    form = {"login": username, "password": password}
+    [token] = [each.value for each in session.cookies if each.name.endswith("csrftoken")]
+    answer = session.post(
+        page, form | {"csrfmiddlewaretoken": token}, headers={"Referer": page}, timeout=30
+    )
+    assert answer.ok, f"signing in answered {answer.status_code}"
+    return "; ".join(f"{each.name}={each.value}" for each in session.cookies)
+
+
+def scan(wapiti: str, address: str, *, cookies: str, report: Path) -> dict[str, object]:
+    """The scanner's report."""
+    command = [wapiti, "--url", f"{address}/", "--scope", "folder", "--module", MODULES]
+    command += ["--cookie-value", cookies, "--no-bugreport", "--format", "json"]
+    command += ["--max-links-per-page", "60", "--max-files-per-dir", "40", "--depth", "4"]
+    command += ["--max-scan-time", "300", "--max-attack-time", "90", "--output", str(report)]
+    for each in LEFT_OUT:
+        command += ["--exclude", f"{address}/{each}"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    found: dict[str, object] = json.loads(report.read_text())
+    return found
+
+
+def main(wapiti: str, username: str) -> int:
+    """Scan, say what was found, and give the exit code."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        certificate = make_certificate(folder)
+        with served(folder, certificate) as (address, password):
+            cookies = signed_in(
+                address, username=username, password=password, trust=certificate.bundle
+            )
+            report = scan(wapiti, address, cookies=cookies, report=folder / "report.json")
+    findings = [
+        f"{kind}: {each['method']} {each['path']} {each['info']}"
+        for part in ("vulnerabilities", "anomalies", "additionals")
+        for kind, found in report[part].items()  # type: ignore[attr-defined]
+        for each in found
+    ]
+    pages = report["infos"]["crawled_pages_nbr"]  # type: ignore[index]
+    print(*findings, f"{username}: {pages} pages and forms, {len(findings)} findings", sep="\n")  # noqa: T201
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))

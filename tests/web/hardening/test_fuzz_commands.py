@@ -1,0 +1,98 @@
+"""Hostile values in every option of every command: an answer in words, never a traceback."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command, load_command_class
+from django.db import transaction
+
+from connections.models import Person
+from sandbox.server import SandboxServer
+from tests.flows.support import store_credential
+from tests.support.sandbox import connection_between, key_pair_of
+from tests.web.hardening.test_fuzz import HOSTILE
+
+pytestmark = pytest.mark.django_db
+
+COMMANDS = Path(__file__).parents[3] / "connections/management/commands"
+ORG = "Payments US"
+PERSON = {"--username": "hedy", "--email": "hedy@example.com"}
+# What each command is called with otherwise; a command of which nothing can be typed needs none.
+USUAL: dict[str, dict[str, str]] = {
+    "add_credential": {
+        "--site": "sandbox-us1",
+        "--api-key-file": "api_key",
+        "--application-key-file": "application_key",
+    },
+    "add_person": PERSON,
+    "backup": {"--output": "copy"},
+    "change_person": {"--username": "ada"},
+    "createsuperuser": {"--noinput": "", **PERSON},
+    "delete_org_connection": {"--credential": ORG, "--reason": "over", "--yes": ""},
+    "erase_person": {"--username": "ada", "--yes": ""},
+    "export_audit": {},
+    "export_deletions": {"--format": "json"},
+    "list_org_connections": {"--stored": ""},
+    "make_evidence_bundle": {"--output": "bundle.zip"},
+    "make_keys": {"--output": "keys"},
+    "make_sign_in_link": {"--username": "ada"},
+    "restore": {"--from": "copy"},
+    "verify_audit": {},
+    "verify_credentials": {"--credential": ORG},
+}
+# Processes that go on; tests/management/ and tests/orgadmin/ start them.
+PROCESSES = {"serve", "worker", "seed_demo"}
+DJANGOS = {"--version", "--verbosity", "--settings", "--pythonpath", "--database"}
+# No argument of a process holds U+0000; one that is no UTF-8 arrives as a lone surrogate.
+VALUES = (*(value for value in HOSTILE if "\0" not in value), "\udcff")
+
+
+def typed_options() -> Iterator[tuple[str, str]]:
+    """Every option of every command that takes a value."""
+    for path in sorted(COMMANDS.glob("[a-z]*.py")):
+        parser = load_command_class("connections", path.stem).create_parser("manage.py", path.stem)
+        for action in parser._actions:
+            option = max(action.option_strings, key=len, default=action.dest)
+            if path.stem not in PROCESSES and action.nargs is None and option not in DJANGOS:
+                yield path.stem, option
+
+
+@pytest.fixture(autouse=True)
+def _scene(
+    ada: Person,
+    root: Person,
+    sandbox: SandboxServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store_credential(sandbox, ORG)
+    pair = key_pair_of(sandbox.world, "Group SOC")
+    Path("api_key").write_text(pair.api_key)
+    Path("application_key").write_text(pair.application_key)
+    connection = connection_between(sandbox.world, ORG, "Group SOC")
+    monkeypatch.setitem(USUAL["delete_org_connection"], "--connection-id", connection.id)
+
+
+def run(command: str, options: dict[str, str]) -> str:
+    """What the command wrote, as a pipe would take it; what it did to the database is undone."""
+    output = BytesIO()
+    out = TextIOWrapper(output, encoding="utf-8", write_through=True)
+    before = transaction.savepoint_create()
+    arguments = [f"{name}={value}" if value else name for name, value in options.items()]
+    with suppress(CommandError, SystemExit):
+        call_command(command, *arguments, "--json", stdout=out)
+    transaction.savepoint_rollback(before)
+    return output.getvalue().decode()
+
+
+@pytest.mark.parametrize(("command", "option"), list(typed_options()))
+def test_a_hostile_value_is_answered_in_words(command: str, option: str) -> None:
+    for value in VALUES:
+        # At most one document, whatever it was.
+        written = run(command, USUAL[command] | {option: value})
+        assert not written or json.loads(written) is not None

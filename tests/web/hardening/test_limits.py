@@ -1,0 +1,73 @@
+"""What costs much cannot be asked for without end, by whatever process answers."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+from django.test import Client
+
+from connections.models import AuditEvent, Person
+from connections.web import rate_limits
+
+pytestmark = pytest.mark.django_db
+
+# Views of one noun share a count: what was asked of one is gone for the other.
+EXPENSIVE = {
+    "exports of deletions": (30, "GET", "/deletions/export/?format=csv"),
+    "exports of connections": (30, "GET", "/connections/export/?format=csv"),
+    "exports of events": (30, "GET", "/audit/export/?format=csv"),
+    "refreshes": (20, "POST", "/connections/refresh/"),
+    "verifications": (10, "POST", "/evidence/verify/"),
+    "bundles": (10, "POST", "/evidence/bundle/"),
+    "tests of a destination": (10, "POST", "/notices/test/"),
+    # Nothing of this id is there, which is found out after it was counted.
+    "checks with Datadog": (30, "POST", f"/deletions/{UUID(int=1)}/reconcile/"),
+    "checks of keys": (20, "POST", f"/credentials/{UUID(int=1)}/verify/"),
+}
+
+
+def ask(client: Client, method: str, path: str) -> int:
+    response = client.generic(method, path)
+    if response.streaming:
+        b"".join(response)
+    return int(response.status_code)
+
+
+@pytest.mark.parametrize("what", EXPENSIVE)
+def test_too_many_in_a_minute_are_refused_and_do_nothing(
+    what: str, root: Person, client_of: Callable[[Person], Client], minute: None
+) -> None:
+    limit, method, path = EXPENSIVE[what]
+    client = client_of(root)
+    assert 429 not in {ask(client, method, path) for _ in range(limit)}
+    before = AuditEvent.objects.count()
+    assert ask(client, method, path) == 429
+    assert AuditEvent.objects.count() == before
+
+
+def test_one_person_s_limit_is_not_another_s(
+    root: Person, edith: Person, client_of: Callable[[Person], Client], minute: None
+) -> None:
+    _, method, path = EXPENSIVE["verifications"]
+    one, other = client_of(root), client_of(edith)
+    while ask(one, method, path) != 429:
+        pass
+    assert ask(other, method, path) != 429
+
+
+def test_the_refusal_says_what_to_do(
+    root: Person, client_of: Callable[[Person], Client], minute: None
+) -> None:
+    client = client_of(root)
+    _, _, path = EXPENSIVE["verifications"]
+    answer = client.post(path)
+    while answer.status_code != 429:
+        answer = client.post(path)
+    assert "Nothing was done. Wait a minute" in answer.text
+    assert answer["Retry-After"] == "60"
+
+
+@pytest.fixture
+def minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test does not run across the end of a minute."""
+    monkeypatch.setattr(rate_limits, "_present_minute", lambda: 1)

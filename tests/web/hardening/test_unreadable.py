@@ -1,0 +1,301 @@
+"""What can't be read gets a 400 page, never a 500, and no error page reads it once more."""
+
+import json
+import logging
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.conf import settings as django_settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.test import Client
+from django.urls import path
+from fido2.utils import websafe_encode
+from pytest_django import Settings
+
+from connections.models import AuditEvent, Person
+from connections.web import errors
+from connections.web.routing import Access, Visitors, enforce
+from orgadmin import urls
+from orgadmin.wsgi import Application
+from tests.support.passkeys import SoftKey
+
+pytestmark = pytest.mark.django_db
+
+FORM = "application/x-www-form-urlencoded"
+LOGIN = "/accounts/login/"
+KEY_LOGIN = "/accounts/2fa/webauthn/login/"
+KEY_ADD = "/accounts/2fa/webauthn/add/"
+UNKNOWN = "/no/such/page/"
+CANARY = "canary-0123456789abcdef0123456789abcdef"
+# Any form, with and without the token against forged forms, and no form at all.
+ADDRESSES = (LOGIN, "/deletions/new/", UNKNOWN, "/connections/")
+CHARSETS = (
+    *("utf-16", "base64", "idna", "punycode", "rot13", "undefined", "zlib", "iso-8859-1", "utf-7"),
+    *("nonsense", "x" * 300, "*", '"', "utf-8\\"),
+)
+
+
+class Browser:
+    """Sends requests to the application that the web server runs, as they stand."""
+
+    def __init__(self, client: Client) -> None:
+        self._application = Application()
+        self._cookies = "; ".join(f"{one.key}={one.value}" for one in client.cookies.values())
+
+    def ask(
+        self,
+        path: str,
+        *,
+        method: str = "POST",
+        body: bytes = b"",
+        kind: str = FORM,
+        query: str = "",
+    ) -> tuple[int, str]:
+        """The status and the text of the answer."""
+        environ = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "CONTENT_TYPE": kind,
+            "CONTENT_LENGTH": str(len(body)),
+            "SERVER_NAME": "testserver",
+            "SERVER_PORT": "80",
+            "HTTP_COOKIE": self._cookies,
+            "wsgi.input": BytesIO(body),
+            "wsgi.url_scheme": "http",
+        }
+        # Not called as a whole: its signals close the connection that a test's transaction needs.
+        answer = self._application.get_response(self._application.request_class(environ))
+        assert isinstance(answer, HttpResponse)
+        return answer.status_code, answer.text
+
+
+@pytest.fixture(params=["nobody", "signed in"])
+def browser(
+    request: pytest.FixtureRequest, root: Person, client_of: Callable[[Person], Client]
+) -> Browser:
+    client = Client() if request.param == "nobody" else client_of(root)
+    # It sets the cookie against forged forms, without which no body is read.
+    client.get(LOGIN, follow=True)
+    return Browser(client)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_charset_other_than_utf_8_gets_a_400_page(browser: Browser, address: str) -> None:
+    multipart = b'--x\r\nContent-Disposition: form-data; name="login"\r\n\r\na\xff\r\n--x--\r\n'
+    answers = {
+        (charset, kind): browser.ask(address, body=body, kind=f"{kind}; charset={charset}")
+        for charset in CHARSETS
+        for kind, body in (
+            (FORM, b"login=%ff&x=a\xff"),
+            ("multipart/form-data; boundary=x", multipart),
+        )
+    }
+    wrong = {key: status for key, (status, text) in answers.items() if status != 400}
+    assert wrong == {}
+    assert all("<html" in text for _, text in answers.values())
+
+
+def test_the_charset_of_a_get_is_refused_before_its_query_is_read(browser: Browser) -> None:
+    for charset in CHARSETS:
+        kind = f"text/plain; charset={charset}"
+        assert browser.ask("/connections/", method="GET", kind=kind, query="q=%ff")[0] == 400
+
+
+def test_utf_8_may_be_named(browser: Browser) -> None:
+    for name in ("utf-8", "UTF-8"):
+        assert browser.ask("/connections/", method="GET", kind=f"{FORM}; charset={name}")[0] != 400
+
+
+@pytest.mark.parametrize(
+    "kind", ["a/b; x*=nonsense''y", "a/b; x*0*=undefined''%ff", "a/b;" + "x" * 20_000]
+)
+def test_a_content_type_that_cannot_be_parsed_gets_a_400_page(browser: Browser, kind: str) -> None:
+    status, text = browser.ask("/connections/", method="GET", kind=kind)
+    assert (status, "<html" in text) == (400, True)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_too_many_fields_end_in_a_page_without_being_read_again(
+    browser: Browser, address: str
+) -> None:
+    fields = "&".join(f"field{number}=x" for number in range(101))
+    status, text = browser.ask(address, body=fields.encode())
+    assert status == (404 if address == UNKNOWN else 400)
+    assert "<html" in text
+    status, _ = browser.ask(address, method="GET", query=fields)
+    assert status < 500
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_too_much_ends_in_a_page(browser: Browser, address: str) -> None:
+    status, text = browser.ask(address, body=b"x=" + b"x" * 300_000)
+    assert status == (404 if address == UNKNOWN else 400)
+    assert "<html" in text
+
+
+def deep(depth: int = 50_000) -> str:
+    return "[" * depth
+
+
+def client_data(said: str) -> str:
+    """An answer whose client data is this text."""
+    response = {
+        "clientDataJSON": websafe_encode(said.encode()),
+        "authenticatorData": websafe_encode(b"\0" * 37),
+        "attestationObject": websafe_encode(b"\x81" * 5000),
+        "signature": "AA",
+        "userHandle": 5,
+    }
+    return json.dumps({"id": "AA", "rawId": "AA", "type": "public-key", "response": response})
+
+
+ANSWERS = {
+    "nothing": "",
+    "null": "null",
+    "no JSON": "no json",
+    "too deep": deep(),
+    "too long a number": "9" * 5000,
+    "a list": "[]",
+    "a number": "5",
+    "an empty object": "{}",
+    "other ids": json.dumps({"id": "AA", "rawId": "BB", "type": "public-key", "response": {}}),
+    "no raw id": json.dumps({"id": "AA"}),
+    "a response that is none": json.dumps({"id": "AA", "rawId": "AA", "response": 5}),
+    "client data too deep": client_data(deep()),
+    "client data with too long a number": client_data("9" * 5000),
+    "client data that is a list": client_data("[]"),
+    "client data of other kinds": client_data('{"type": 1, "challenge": 2, "origin": []}'),
+    "client data that lacks everything": client_data("{}"),
+    "client data of a key": client_data(
+        '{"type": "webauthn.create", "challenge": "AA", "origin": ""}'
+    ),
+}
+
+
+@pytest.mark.parametrize("said", ANSWERS.values(), ids=ANSWERS)
+def test_whatever_is_sent_for_a_key_is_refused_without_a_fault(
+    said: str, ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    SoftKey(ada)
+    stranger = Client()
+    stranger.get(KEY_LOGIN, headers={"X-Requested-With": "XMLHttpRequest"})
+    assert stranger.post(KEY_LOGIN, {"credential": said})["Location"] == LOGIN
+    assert "_auth_user_id" not in stranger.session
+    half_way = Client()
+    half_way.post(LOGIN, {"login": "ada", "password": "a long enough pass phrase"})
+    assert half_way.post("/accounts/2fa/authenticate/", {"credential": said}).status_code == 200
+    assert "_auth_user_id" not in half_way.session
+    owner = client_of(ada)
+    owner.get(KEY_ADD)
+    page = owner.post(KEY_ADD, {"credential": said, "name": "Key"})
+    assert page.status_code == 200
+    assert "The key was not added." in page.text
+    assert Authenticator.objects.filter(user=ada).count() == 1
+
+
+# --- What is logged ----------------------------------------------------------------------------
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    """A view with a fault, which has read what was posted."""
+    assert request.POST.get("application_key", CANARY)
+    raise RuntimeError("the view broke")
+
+
+def missing(request: HttpRequest) -> HttpResponse:
+    """A view that finds nothing."""
+    raise Http404
+
+
+OPEN = Access(methods=frozenset({"GET", "HEAD", "POST"}), who=Visitors.ANYONE)
+urlpatterns = [
+    path("of-a-test/broken/", enforce(broken, access=OPEN)),
+    path("of-a-test/missing/", enforce(missing, access=OPEN)),
+    *urls.urlpatterns,
+]
+handler400, handler403 = errors.bad_request, errors.permission_denied
+handler404, handler500 = errors.page_not_found, errors.server_error
+
+
+@pytest.fixture
+def tracebacks(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    caplog.set_level(logging.DEBUG)
+
+    def found() -> list[str]:
+        lines = logging.Formatter()
+        return [lines.format(record) for record in caplog.records if record.exc_info]
+
+    return found
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_fault_of_a_view_logs_its_traceback_once_and_no_key(
+    browser: Browser, tracebacks: Callable[[], list[str]], settings: Settings, debug: bool
+) -> None:
+    settings.DEBUG = debug
+    body = f"application_key={CANARY}&password={CANARY}"
+    status, text = browser.ask("/of-a-test/broken/", method="GET", query=body)
+    (traceback,) = tracebacks()
+    assert (status, "<html" in text) == (500, True)
+    assert "RuntimeError: the view broke" in traceback
+    assert CANARY not in traceback
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("address", ["/of-a-test/missing/", UNKNOWN])
+def test_a_fault_of_an_error_page_logs_its_traceback_once(
+    browser: Browser,
+    tracebacks: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+) -> None:
+    monkeypatch.setattr(errors, "render", _failing)
+    status, text = browser.ask(address, method="GET")
+    (traceback,) = tracebacks()
+    assert (status, "<html" in text) == (500, True)
+    assert "RuntimeError: the page broke" in traceback
+
+
+@pytest.mark.urls(__name__)
+def test_a_fault_of_the_page_for_a_bad_request_logs_its_traceback_once(
+    browser: Browser, tracebacks: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errors, "render", _failing)
+    status, _ = browser.ask(LOGIN, kind=f"{FORM}; charset=base64")
+    (traceback,) = tracebacks()
+    assert status == 500
+    assert "RuntimeError: the page broke" in traceback
+
+
+def _failing(*args: Any, **kwargs: Any) -> HttpResponse:
+    raise RuntimeError("the page broke")
+
+
+@pytest.mark.urls(__name__)
+def test_a_500_page_that_fails_still_answers_and_both_tracebacks_are_logged(
+    browser: Browser, tracebacks: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errors, "get_template", _failing)
+    status, text = browser.ask("/of-a-test/broken/", method="GET")
+    assert (status, text.startswith("Org Admin failed.")) == (500, True)
+    page, view = tracebacks()
+    assert "RuntimeError: the page broke" in page
+    assert "RuntimeError: the view broke" in view
+
+
+def test_a_record_of_djangos_is_written_by_one_handler() -> None:
+    """pytest adds handlers of its own to the root; ours is the one that the settings name."""
+    assert logging.getLogger("django").handlers == []
+    assert logging.getLogger("django.request").handlers == []
+    assert django_settings.LOGGING["root"]["handlers"] == ["stderr"]
+
+
+def test_nothing_that_cannot_be_read_leaves_an_event(browser: Browser) -> None:
+    before = AuditEvent.objects.count()
+    browser.ask(LOGIN, body=b"login=%ff", kind=f"{FORM}; charset=base64")
+    assert AuditEvent.objects.count() == before

@@ -1,0 +1,335 @@
+"""The first page: what needs a person, how much is known, what was done lately."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from connections.access.actor import person_actor
+from connections.deletions.kinds import Kind
+from connections.models import (
+    AccessKind,
+    Approval,
+    Credential,
+    CredentialAccess,
+    Deletion,
+    Listing,
+    OrgConnectionSnapshot,
+    Person,
+)
+from connections.web.overview.page import first_week, overview
+from sandbox.server import SandboxServer
+from tests.flows.support import Page, read, store_credential
+from tests.support.sandbox import key_pair_of
+
+pytestmark = pytest.mark.database
+
+ClientOf = Callable[[Person], Client]
+
+
+@pytest.fixture
+def labs(sandbox: SandboxServer, db: None) -> Credential:
+    return store_credential(sandbox, "Labs EU")
+
+
+def add_deletion(
+    credential: Credential,
+    *,
+    by: Person | None,
+    age: timedelta = timedelta(minutes=14),
+    **fields: Any,
+) -> Deletion:
+    """Store a deletion asked for that long ago."""
+    now = timezone.now()
+    settled = {"state": "settled", "settled_at": now} if "outcome" in fields else {}
+    values: dict[str, Any] = {
+        "request_id": uuid4(),
+        "site": credential.site,
+        "connection_id": uuid4(),
+        "credential": credential,
+        "credential_name": credential.name,
+        "credential_fingerprint": credential.fingerprint,
+        "is_reviewed": True,
+        "source_org_name": "Payments EU",
+        "sink_org_name": "Group SOC",
+        "digest": "",
+        "reason": "unused",
+        "policy": "none",
+        "requested_at": now - age,
+        "requested_by": by,
+        "requested_by_name": by.display_name if by else "command: root",
+        "search_text": "",
+    }
+    return Deletion.objects.create(**values | settled | fields)
+
+
+def open_overview(client: Client) -> Page:
+    return read(client.get("/"))
+
+
+def needs(person: Person, client_of: ClientOf) -> str:
+    """What the overview says needs this person."""
+    text = open_overview(client_of(person)).text
+    return text.partition("Needs you")[2].partition("Estate")[0].partition("Waits for others")[0]
+
+
+def waits_for_others(person: Person, client_of: ClientOf) -> str:
+    text = open_overview(client_of(person)).text
+    return text.partition("Waits for others")[2].partition("Estate")[0]
+
+
+def listed_id() -> UUID:
+    return OrgConnectionSnapshot.objects.get(is_current=True).connection_id
+
+
+def test_with_nothing_to_do_it_says_so(
+    client_of: ClientOf, victor: Person, labs: Credential
+) -> None:
+    page = open_overview(client_of(victor))
+    assert "Nothing. No deletion is in doubt and every credential works." in page.text
+    assert "1 connection" in page.text
+    assert "1 org · 1 site" in page.text
+    assert "1 more org only as the other end" in page.text
+    assert "Oldest part read just now" in page.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "badge"),
+    [
+        ({"state": "unknown"}, "Unknown"),
+        ({"state": "still_present"}, "Still there"),
+        ({"outcome": "deleted"}, "Deleted, not checked"),
+    ],
+)
+def test_a_deletion_in_doubt_needs_who_may_check_it_and_is_shown_to_everybody(
+    client_of: ClientOf,
+    victor: Person,
+    grace: Person,
+    ada: Person,
+    labs: Credential,
+    fields: dict[str, Any],
+    badge: str,
+) -> None:
+    add_deletion(labs, by=ada, **fields)
+    todo = f"{badge} · Payments EU → Group SOC asked 14 min ago by Ada"
+    assert todo in needs(grace, client_of)
+    assert "Nothing that you could do." in needs(victor, client_of)
+    assert todo in waits_for_others(victor, client_of)
+
+
+def test_whom_an_allow_list_keeps_from_using_it_is_not_asked_to_check(
+    client_of: ClientOf, ada: Person, grace: Person, labs: Credential
+) -> None:
+    CredentialAccess.objects.create(credential=labs, kind=AccessKind.USE, person=ada)
+    unknown = add_deletion(labs, by=ada, state="unknown")
+    add_deletion(labs, by=grace, policy="one", state="approved")
+    check = f"/deletions/{unknown.pk}/reconcile/"
+    assert read(client_of(ada).get(f"/deletions/{unknown.pk}/")).has_form_to(check)
+    assert not read(client_of(grace).get(f"/deletions/{unknown.pk}/")).has_form_to(check)
+    assert "Unknown ·" in needs(ada, client_of)
+    assert "Nothing that you could do." in needs(grace, client_of)
+    assert "Unknown ·" in waits_for_others(grace, client_of)
+    assert "Approved ·" in waits_for_others(grace, client_of)
+
+
+@pytest.mark.parametrize("fields", [{"verified_at": timezone.now()}, {"due_at": timezone.now()}])
+def test_a_200_that_is_proved_or_still_being_proved_needs_nobody(
+    client_of: ClientOf, ada: Person, labs: Credential, fields: dict[str, Any]
+) -> None:
+    add_deletion(labs, by=ada, outcome="deleted", **fields)
+    assert "Nothing. No deletion" in open_overview(client_of(ada)).text
+
+
+def test_a_contradiction_needs_somebody_while_it_is_still_listed(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    now = timezone.now()
+    add_deletion(labs, by=ada, outcome="deleted", contradicted_at=now, connection_id=listed_id())
+    client = client_of(ada)
+    assert "Still listed ·" in open_overview(client).text
+    OrgConnectionSnapshot.objects.update(is_current=False)
+    assert "Still listed ·" not in open_overview(client).text
+
+
+def test_a_connection_with_a_newer_deletion_in_doubt_is_listed_once(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    before: dict[str, Any] = {"outcome": "deleted", "contradicted_at": timezone.now()}
+    add_deletion(labs, by=ada, connection_id=listed_id(), **before)
+    add_deletion(labs, by=ada, connection_id=listed_id(), state="still_present")
+    text = open_overview(client_of(ada)).text
+    assert "Still there · Payments EU" in text
+    assert "Still listed ·" not in text
+
+
+def test_what_waits_for_approval_needs_other_approvers_only(
+    client_of: ClientOf, ada: Person, linus: Person, victor: Person, root: Person, labs: Credential
+) -> None:
+    add_deletion(labs, by=ada, policy="one")
+    add_deletion(labs, by=root, policy="one", sink_org_name="Data Lake")
+    todo, own = (f"Needs approval · Payments EU → {sink}" for sink in ("Group SOC", "Data Lake"))
+    assert todo in needs(linus, client_of)
+    for person in (ada, victor):
+        assert todo not in needs(person, client_of)
+        assert todo in waits_for_others(person, client_of)
+    assert todo in needs(root, client_of)
+    assert own in waits_for_others(root, client_of)
+
+
+def test_whom_an_allow_list_keeps_from_approving_is_not_asked_to(
+    client_of: ClientOf, ada: Person, linus: Person, root: Person, labs: Credential
+) -> None:
+    CredentialAccess.objects.create(credential=labs, kind=AccessKind.APPROVE, person=root)
+    add_deletion(labs, by=ada, policy="one")
+    assert "Needs approval" in needs(root, client_of)
+    assert "Needs approval" not in needs(linus, client_of)
+
+
+def test_who_approved_already_is_not_asked_again(
+    client_of: ClientOf, ada: Person, linus: Person, labs: Credential
+) -> None:
+    deletion = add_deletion(labs, by=ada, policy="two")
+    Approval.objects.create(
+        deletion=deletion,
+        approver=linus,
+        requester=ada,
+        decision=Approval.Decision.APPROVED,
+        decided_at=timezone.now(),
+    )
+    assert "Needs approval" not in needs(linus, client_of)
+    assert "Needs approval" in waits_for_others(linus, client_of)
+
+
+def test_broken_glass_needs_an_approver_who_neither_broke_it_nor_asked(
+    client_of: ClientOf, ada: Person, linus: Person, grace: Person, labs: Credential
+) -> None:
+    broken: dict[str, Any] = {
+        "glass_broken_at": timezone.now(),
+        "glass_broken_by": grace,
+        "glass_reason": "x" * 30,
+    }
+    add_deletion(
+        labs, by=ada, policy="one", outcome="deleted", verified_at=timezone.now(), **broken
+    )
+    assert "Glass broken, not reviewed" in needs(linus, client_of)
+    assert "Glass broken, not reviewed" in waits_for_others(grace, client_of)
+
+
+def test_what_was_approved_needs_who_asked(
+    client_of: ClientOf, ada: Person, grace: Person, labs: Credential
+) -> None:
+    add_deletion(labs, by=ada, policy="one", state="approved")
+    todo = "Approved · Payments EU → Group SOC"
+    assert todo in needs(ada, client_of)
+    assert todo in waits_for_others(grace, client_of)
+
+
+def test_a_credential_that_fails_needs_who_keeps_them(
+    client_of: ClientOf, ada: Person, margaret: Person, sandbox: SandboxServer, labs: Credential
+) -> None:
+    sandbox.world.revoke(key_pair_of(sandbox.world, "Labs EU"))
+    client = client_of(ada)
+    response = client.post("/connections/refresh/", {"back": "overview"})
+    assert response["Location"] == "/"
+    assert "1 could not be listed" in open_overview(client).text
+    todo = "Failed when it was last used · Labs EU"
+    assert todo in needs(margaret, client_of)
+    assert todo in waits_for_others(ada, client_of)
+
+
+def test_more_than_five_of_a_kind_lead_to_the_history(
+    client_of: ClientOf, ada: Person, labs: Credential
+) -> None:
+    for _ in range(7):
+        add_deletion(labs, by=ada, state="unknown")
+    page = open_overview(client_of(ada))
+    assert page.text.count("Unknown · Payments EU") == 5
+    assert 'href="/deletions/?status=unknown"' in page.html
+
+
+def test_weeks_begin_on_monday_and_end_with_this_one() -> None:
+    now = datetime(2026, 3, 4, 9, 30, tzinfo=UTC)
+    assert first_week(now) == datetime(2025, 12, 15, tzinfo=UTC)
+
+
+@pytest.mark.database
+def test_deletions_are_counted_in_the_week_they_were_asked_for(
+    ada: Person, labs: Credential
+) -> None:
+    since = first_week(timezone.now())
+    asked: tuple[tuple[datetime, dict[str, Any]], ...] = (
+        (since - timedelta(seconds=1), {"outcome": "deleted"}),
+        (since, {"outcome": "deleted"}),
+        (since + timedelta(days=7, seconds=-1), {"outcome": "refused"}),
+        (since + timedelta(days=7), {"outcome": "already_absent"}),
+        (timezone.now(), {"state": "unknown"}),
+        (timezone.now(), {"outcome": "unresolved"}),
+        (timezone.now(), {"state": "waiting"}),
+    )
+    for asked_at, fields in asked:
+        add_deletion(labs, by=ada, requested_at=asked_at, **fields)
+    weeks = overview(actor=person_actor(person=ada)).weeks
+    assert [dict(week.counts) for week in (weeks[0], weeks[1], weeks[-1])] == [
+        {Kind.DELETED: 1, Kind.REFUSED: 1},
+        {Kind.GONE: 1},
+        {Kind.UNKNOWN: 2, Kind.OPEN: 1},
+    ]
+
+
+def test_the_latest_deletions_lead_to_their_records(
+    client_of: ClientOf, victor: Person, ada: Person, labs: Credential
+) -> None:
+    deletion = add_deletion(labs, by=ada, outcome="refused", cause="forbidden")
+    page = open_overview(client_of(victor))
+    assert f'href="/deletions/{deletion.pk}/"' in page.html
+    assert "Refused (403)" in page.text
+
+
+def test_with_no_credential_who_may_is_given_the_form_itself(
+    client_of: ClientOf, margaret: Person
+) -> None:
+    page = open_overview(client_of(margaret))
+    assert "Add the key pair of one Datadog org" in page.text
+    form = page.form_to("/credentials/new/")
+    assert {"name", "api_key", "application_key"} <= set(form.fields)
+
+
+def test_with_no_credential_others_are_told_whom_to_ask(
+    client_of: ClientOf, victor: Person, root: Person
+) -> None:
+    page = open_overview(client_of(victor))
+    assert "A credential manager adds it; ask Root." in page.text
+    assert not page.has_form_to("/credentials/new/")
+
+
+def test_who_may_not_refresh_has_no_button(
+    client_of: ClientOf, victor: Person, ada: Person, labs: Credential
+) -> None:
+    assert not open_overview(client_of(victor)).has_form_to("/connections/refresh/")
+    assert open_overview(client_of(ada)).has_form_to("/connections/refresh/")
+
+
+def test_a_stranger_is_refused(client_of: ClientOf, stranger: Person, labs: Credential) -> None:
+    assert client_of(stranger).get("/").status_code == 403
+
+
+def test_the_number_of_queries_is_bounded(
+    client_of: ClientOf,
+    root: Person,
+    ada: Person,
+    labs: Credential,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    for _ in range(8):
+        add_deletion(labs, by=ada, policy="one")
+        add_deletion(labs, by=ada, state="unknown")
+        add_deletion(labs, by=ada, outcome="deleted")
+    Listing.objects.update(is_complete=False)
+    client = client_of(root)
+    with django_assert_max_num_queries(27):
+        client.get("/")

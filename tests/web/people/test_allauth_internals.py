@@ -1,0 +1,64 @@
+"""django-allauth's internals: in one file, and still what we call."""
+
+import inspect
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from connections.web.people import allauth_internals
+
+ROOT = Path(__file__).resolve().parents[3]
+# Each function with the arguments that we pass.
+CALLED_WITH: dict[str, tuple[list[str], list[str]]] = {
+    "clear_state": ([], []),
+    "complete_authentication": (["user", "response"], []),
+    "consume_rate_limit": (["request"], ["app", "action", "limit_get"]),
+    "generate_totp_secret": ([], []),
+    "get_credentials": (["user"], []),
+    "get_server": ([], []),
+    "parse_authentication_response": (["response"], []),
+    "record_authentication": (["request", "user", "method"], ["chose_password"]),
+    "set_state": (["state"], []),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CALLED_WITH))
+def test_a_function_of_allauth_takes_what_we_pass(name: str) -> None:
+    positional, by_name = CALLED_WITH[name]
+    function = getattr(allauth_internals, name)
+    inspect.signature(function).bind(*positional, **dict.fromkeys(by_name))
+
+
+def test_the_secret_of_a_new_authenticator_app_waits_where_allauth_reads_it() -> None:
+    assert allauth_internals.SECRET_SESSION_KEY == "mfa.totp.secret"
+
+
+def test_each_name_is_tested_here() -> None:
+    assert set(allauth_internals.__all__) == {*CALLED_WITH, "SECRET_SESSION_KEY"}
+
+
+def test_only_one_file_imports_internals_of_allauth() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "*.py"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split("\0")
+    pattern = re.compile(r"^\s*(from|import) allauth\.[\w.]*\binternal\b", re.MULTILINE)
+    importing = [
+        name
+        for name in tracked
+        if (ROOT / name).is_file() and pattern.search((ROOT / name).read_text())
+    ]
+    assert importing == ["connections/web/people/allauth_internals.py"]
+
+
+def test_allauth_is_bound_to_one_minor_version() -> None:
+    [bound] = re.findall(r"^django-allauth\[mfa\]~=(\S+)", read("requirements.in"), re.MULTILINE)
+    [locked] = re.findall(r"^django-allauth==(\S+)", read("requirements.txt"), re.MULTILINE)
+    assert bound.split(".")[:2] == locked.split(".")[:2]
+    # `~= 65.21` would admit 65.22.
+    assert len(bound.split(".")) == 3
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text()

@@ -1,0 +1,150 @@
+"""allauth's own pages on how one signs in ask by the same rule, and replay nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.test import Client
+from django.urls import reverse
+
+from connections.core import clock
+from connections.models import AuditEvent, Person
+from connections.people import people
+from tests.support.people import PASSWORD, let_proof_age
+from tests.support.second_factors import code_of, set_up_app, set_up_recovery_codes
+from tests.web.test_access import SIGNED_IN_OF_ALLAUTH
+
+ClientOf = Callable[[Person], Client]
+SECRET = "JBSWY3DPEHPK3PXP"
+NEW = "quite another pass phrase"
+
+# Only look, or are the question itself.
+FREE = {
+    "mfa_index",
+    "mfa_list_webauthn",
+    "account_reauthenticate",
+    "mfa_reauthenticate",
+    "mfa_reauthenticate_webauthn",
+}
+GUARDED = sorted(SIGNED_IN_OF_ALLAUTH - FREE)
+# A page that shows the codes takes no POST.
+CASES = [(name, method) for name in GUARDED for method in ("get", "post")]
+CASES.remove(("mfa_view_recovery_codes", "post"))
+# What would be typed into them.
+TYPED = {
+    "mfa_activate_totp": {"code": "123456"},
+    "account_change_password": {"oldpassword": PASSWORD, "password1": NEW, "password2": NEW},
+    "account_set_password": {"password1": NEW, "password2": NEW},
+    "mfa_add_webauthn": {"name": "typed-name", "credential": "{}"},
+    "mfa_edit_webauthn": {"name": "typed-name"},
+}
+
+
+@pytest.fixture
+def grown(ada: Person) -> Person:
+    """Ada, with everything that these pages are about."""
+    set_up_recovery_codes(ada)
+    Authenticator.objects.create(
+        user=ada, type=Authenticator.Type.WEBAUTHN, data={"name": "Key", "credential": {}}
+    )
+    return ada
+
+
+def address(name: str, person: Person) -> str:
+    if name == "mfa_activate_totp":
+        Authenticator.objects.filter(type=Authenticator.Type.TOTP).delete()
+    else:
+        set_up_app(person, SECRET)
+    needs_key = name in {"mfa_remove_webauthn", "mfa_edit_webauthn"}
+    key = Authenticator.objects.get(type=Authenticator.Type.WEBAUTHN).pk
+    return reverse(name, kwargs={"pk": key} if needs_key else None)
+
+
+def state_of(person: Person) -> Any:
+    person = Person.objects.get(pk=person.pk)
+    return person.password, list(Authenticator.objects.order_by("pk").values_list("pk", "data"))
+
+
+@pytest.mark.parametrize("has_password", [True, False], ids=["", "without password"])
+@pytest.mark.parametrize(("name", "method"), CASES)
+def test_a_page_that_changes_how_one_signs_in_asks_first_and_replays_nothing(
+    name: str, has_password: bool, method: str, grown: Person, late_client_of: ClientOf
+) -> None:
+    if not has_password:
+        grown.set_unusable_password()
+        grown.save()
+    url, client = address(name, grown), late_client_of(grown)
+    session, before = dict(client.session), state_of(grown)
+    # The identity check that was too old is gone; nothing else is.
+    del session["stepped_up"]
+    response = getattr(client, method)(url, TYPED.get(name, {}) if method == "post" else None)
+    question = f"/accounts/reauthenticate/?next={url.replace('/', '%2F')}"
+    assert (response.status_code, response["Location"]) == (302, question)
+    assert (dict(client.session), state_of(grown)) == (session, before)
+    answer = client.post(question, {"step_up-password": PASSWORD})
+    assert answer.status_code == (303 if has_password else 422)
+    assert state_of(grown) == before
+    changes = AuditEvent.objects.exclude(code__in=["person.stepped_up", "person.step_up_failed"])
+    assert not changes.exists()
+
+
+@pytest.mark.parametrize("name", ["mfa_activate_totp", "mfa_add_webauthn"])
+def test_whoever_has_neither_password_nor_factor_sets_none_up_unasked(
+    name: str, ada: Person, late_client_of: ClientOf
+) -> None:
+    ada.set_unusable_password()
+    ada.save()
+    response = late_client_of(ada).get(reverse(name))
+    assert response["Location"].startswith("/accounts/reauthenticate/?next=")
+
+
+def test_after_the_question_they_work(ada: Person, late_client_of: ClientOf) -> None:
+    client, url = late_client_of(ada), "/accounts/2fa/totp/activate/"
+    client.post(f"/accounts/reauthenticate/?next={url}", {"step_up-password": PASSWORD})
+    secret = client.get(url).context["form"].secret
+    client.post(url, {"code": code_of(secret)})
+    assert Authenticator.objects.filter(type=Authenticator.Type.TOTP).exists()
+
+
+def test_a_page_for_htmx_goes_to_the_question_as_a_whole(
+    ada: Person, late_client_of: ClientOf
+) -> None:
+    url = "/accounts/2fa/totp/activate/"
+    response = late_client_of(ada).get(url, headers={"HX-Request": "true"})
+    assert response["HX-Redirect"].startswith("/accounts/reauthenticate/?next=")
+
+
+@pytest.mark.parametrize("password", [NEW, ""], ids=["choosing a password", "without"])
+def test_a_sign_in_link_counts_only_with_the_password_that_is_chosen_by_it(
+    root: Person, ada: Person, client: Client, actor_for: Callable[..., Any], password: str
+) -> None:
+    link = people.make_sign_in_link(actor=actor_for(root), person=ada, now=clock.now())
+    token = link.partition("#")[2]
+    client.post("/sign-in/", {"token": token, "password": password})
+    assert client.session["_auth_user_id"] == str(ada.pk)
+    is_asked = client.get("/accounts/reauthenticate/").status_code == 200
+    assert is_asked is (not password)
+
+
+def test_whoever_came_by_a_link_alone_cannot_choose_a_password_in_the_session(
+    ada: Person, late_client_of: ClientOf
+) -> None:
+    ada.set_unusable_password()
+    ada.save()
+    client = late_client_of(ada)
+    client.post("/accounts/password/set/", TYPED["account_set_password"])
+    client.post("/accounts/password/change/", TYPED["account_change_password"])
+    assert not Person.objects.get(pk=ada.pk).has_usable_password()
+
+
+def test_the_old_password_is_not_to_be_guessed_on_the_page_that_changes_it(
+    ada: Person, client_of: ClientOf
+) -> None:
+    client = client_of(ada)
+    let_proof_age(client)
+    for _ in range(7):
+        client.post("/accounts/password/change/", TYPED["account_change_password"])
+        client.post("/accounts/reauthenticate/", {"step_up-password": "guess"})
+    assert Person.objects.get(pk=ada.pk).check_password(PASSWORD)
+    assert AuditEvent.objects.filter(code="person.step_up_failed").count() == 6

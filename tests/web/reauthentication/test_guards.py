@@ -1,0 +1,118 @@
+"""Every POST that needs a proof of who it is refuses without one."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+
+from connections.models import AuditEvent, Person
+from connections.web import reauthentication
+from tests.support.people import PASSWORD
+from tests.web.test_access import CAST, MATRIX, STEP_UP
+
+ClientOf = Callable[[Person], Client]
+# What makes a POST of this address one that acts.
+ACTING: dict[str, dict[str, str]] = {"deletion-new": {"confirmation": "Payments US"}}
+ASK_FIRST = {
+    "credential-new",
+    "credential-rotate",
+    "credential-retire",
+    "credential-access",
+    "person-new",
+    "org-connection-lift",
+}
+
+
+def everything_stored() -> str:
+    """All rows but sessions and cache."""
+    out = io.StringIO()
+    call_command("dumpdata", exclude=["connections.personsession"], stdout=out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("name", sorted(STEP_UP))
+def test_a_guarded_post_without_a_proof_does_nothing_and_comes_back_with_the_question(
+    name: str, root: Person, linus: Person, addresses: dict[str, str], late_client_of: ClientOf
+) -> None:
+    client = late_client_of(root)
+    before, events = everything_stored(), AuditEvent.objects.count()
+    response: Any = client.post(addresses[name], ACTING.get(name, {}))
+    assert response.status_code == 422
+    question = response.context["step_up_question"]
+    assert (question.late_at, question.takes_password) == (addresses[name], True)
+    assert everything_stored() == before
+    assert AuditEvent.objects.count() == events
+
+
+@pytest.mark.parametrize("name", sorted(STEP_UP))
+def test_a_wrong_password_in_it_does_nothing_either(
+    name: str, root: Person, addresses: dict[str, str], late_client_of: ClientOf
+) -> None:
+    client = late_client_of(root)
+    events = AuditEvent.objects.count()
+    typed = ACTING.get(name, {}) | {"step_up-password": "a wrong password"}
+    response: Any = client.post(addresses[name], typed)
+    assert response.status_code == 422
+    # Where the act is not on offer just now, its page has no form to say it in.
+    assert response.context["step_up_question"].problem == reauthentication.WRONG_PASSWORD
+    assert "a wrong password" not in response.content.decode()
+    [event] = AuditEvent.objects.order_by("seq")[events:]
+    assert event.code == "person.step_up_failed"
+
+
+@pytest.mark.parametrize("name", sorted(STEP_UP))
+def test_the_right_password_in_it_lets_it_through(
+    name: str, root: Person, addresses: dict[str, str], late_client_of: ClientOf
+) -> None:
+    client = late_client_of(root)
+    typed = ACTING.get(name, {}) | {"step_up-password": PASSWORD}
+    response: Any = client.post(addresses[name], typed)
+    assert AuditEvent.objects.filter(code="person.stepped_up").count() == 1
+    if response.context:
+        assert not response.context["step_up_question"]
+
+
+@pytest.mark.parametrize("who", CAST)
+def test_whoever_may_not_do_it_is_refused_and_not_asked(
+    who: str,
+    request: pytest.FixtureRequest,
+    addresses: dict[str, str],
+    late_client_of: ClientOf,
+) -> None:
+    client = late_client_of(request.getfixturevalue(who))
+    forbidden = {name for name in STEP_UP if who not in (MATRIX[name][1] or ())}
+    statuses = {
+        name: client.post(addresses[name], ACTING.get(name, {})).status_code for name in forbidden
+    }
+    assert statuses == dict.fromkeys(forbidden, 403)
+    shown = {name for name in ASK_FIRST if who not in (MATRIX[name][0] or ())}
+    assert {name: client.get(addresses[name]).status_code for name in shown} == dict.fromkeys(
+        shown, 403
+    )
+
+
+@pytest.mark.parametrize("name", sorted(ASK_FIRST))
+def test_a_page_that_only_acts_asks_before_it_is_shown(
+    name: str, root: Person, addresses: dict[str, str], late_client_of: ClientOf
+) -> None:
+    client, url = late_client_of(root), addresses[name]
+    response = client.get(url)
+    assert (response.status_code, response["Location"]) == (
+        302,
+        f"/accounts/reauthenticate/?next={url.replace('/', '%2F')}",
+    )
+    answer = client.post(response["Location"], {"step_up-password": PASSWORD})
+    assert (answer.status_code, answer["Location"]) == (303, url)
+    assert client.get(url).status_code == 200
+    # To whoever comes back to the question, there is none any more.
+    assert client.get(response["Location"])["Location"] == url
+
+
+def test_for_htmx_the_whole_page_goes_to_the_question(
+    root: Person, late_client_of: ClientOf
+) -> None:
+    response = late_client_of(root).get("/people/new/", headers={"HX-Request": "true"})
+    assert response["HX-Redirect"] == "/accounts/reauthenticate/?next=%2Fpeople%2Fnew%2F"

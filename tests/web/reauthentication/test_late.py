@@ -1,0 +1,286 @@
+"""A form that is sent too late comes back as it was, with the question, and nothing is kept."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+
+from connections.models import AuditEvent, Credential, Deletion, Person, PersonSession, Policy, Role
+from sandbox.server import SandboxServer
+from tests.flows.support import REASON, Desk, post_htmx, read, store_credential
+from tests.support.people import PASSWORD, let_proof_age, make_person
+from tests.support.sandbox import key_pair_of, org_named
+
+ClientOf = Callable[[Person], Client]
+ANSWER = "step_up-password"
+
+
+def codes() -> list[str]:
+    return list(AuditEvent.objects.order_by("seq").values_list("code", flat=True))
+
+
+@pytest.mark.parametrize("is_htmx", [False, True], ids=["page", "htmx"])
+def test_a_late_deletion_sends_nothing_and_keeps_what_was_typed(
+    late_desk: Desk, sandbox: SandboxServer, is_htmx: bool
+) -> None:
+    typed = late_desk.typed(ticket="SEC-212")
+    if is_htmx:
+        response = post_htmx(late_desk.client, "/deletions/new/", typed, target="ask")
+        assert b"<html" not in response.content  # type: ignore[attr-defined]
+    else:
+        response = late_desk.client.post("/deletions/new/", typed)
+    page = read(response)
+    assert page.status == 422
+    form = page.form_to("/deletions/new/")
+    assert {name: form.fields[name] for name in ("reason", "ticket", "confirmation")} == {
+        "reason": REASON,
+        "ticket": "SEC-212",
+        "confirmation": "Payments US",
+    }
+    assert form.fields["request_id"] == typed["request_id"]
+    assert form.fields[ANSWER] == ""
+    assert "Nothing was done yet: is it still you?" in page.text
+    assert not Deletion.objects.exists()
+    assert sandbox.world.deletes_received(late_desk.connection.id) == 0
+
+
+def test_the_review_shows_the_question_in_its_form_from_the_start(late_desk: Desk) -> None:
+    page = late_desk.review()
+    assert page.status == 200
+    assert page.form_to("/deletions/new/").fields[ANSWER] == ""
+    assert "Is it you?" in page.text
+    assert "autofocus" not in page.html
+
+
+def test_the_password_in_the_same_form_sends_it(late_desk: Desk, sandbox: SandboxServer) -> None:
+    page = late_desk.delete(**{ANSWER: PASSWORD})
+    assert page.outcome["data-outcome"] == "deleted"
+    assert sandbox.world.deletes_received(late_desk.connection.id) == 1
+    assert "person.stepped_up" in codes()
+
+
+def test_a_wrong_password_beside_the_right_confirmation_sends_nothing(
+    late_desk: Desk, sandbox: SandboxServer
+) -> None:
+    page = late_desk.delete(**{ANSWER: "not it"})
+    assert (page.status, page.form_to("/deletions/new/").fields["confirmation"]) == (
+        422,
+        "Payments US",
+    )
+    assert "That is not your password." in page.text
+    assert sandbox.world.deletes_received(late_desk.connection.id) == 0
+
+
+def test_the_right_password_beside_a_wrong_confirmation_is_not_asked_for_again(
+    late_desk: Desk, sandbox: SandboxServer
+) -> None:
+    page = late_desk.delete(confirmation="Payments EU", **{ANSWER: PASSWORD})
+    form = page.form_to("/deletions/new/")
+    assert (page.status, form.fields["confirmation"]) == (422, "Payments EU")
+    assert ANSWER not in form.fields
+    assert sandbox.world.deletes_received(late_desk.connection.id) == 0
+
+
+def test_what_was_done_already_is_shown_and_not_asked_about(late_desk: Desk) -> None:
+    typed = late_desk.typed(**{ANSWER: PASSWORD})
+    late_desk.client.post("/deletions/new/", typed)
+    let_proof_age(late_desk.client)
+    page = late_desk.follow(late_desk.client.post("/deletions/new/", typed | {ANSWER: ""}))
+    assert page.outcome["data-outcome"] == "deleted"
+
+
+def test_asking_for_approval_sends_nothing_and_needs_no_proof(
+    ada: Person, sandbox: SandboxServer, late_desk: Desk
+) -> None:
+    Credential.objects.update(policy=Policy.ONE)
+    page = late_desk.delete()
+    assert page.outcome["data-state"] == "requested"
+    assert ANSWER not in late_desk.review().html
+
+
+def requested(desk: Desk) -> Deletion:
+    """A deletion that waits for another person."""
+    Credential.objects.update(policy=Policy.ONE)
+    desk.delete()
+    return desk.deletion()
+
+
+def test_approving_asks_in_place_and_counts_with_the_password(
+    late_desk: Desk, linus: Person, late_client_of: ClientOf
+) -> None:
+    url = f"/deletions/{requested(late_desk).pk}/"
+    approver = Desk(
+        client=late_client_of(linus),
+        credential=late_desk.credential,
+        connection=late_desk.connection,
+    )
+    refused = approver.press(approver.open(url), "/approve/")
+    assert (refused.status, refused.outcome["data-state"]) == (422, "requested")
+    approved = approver.press(refused, "/approve/", **{ANSWER: PASSWORD})
+    assert approved.outcome["data-state"] == "approved"
+
+
+def test_confirming_after_the_approval_asks_in_place(
+    late_desk: Desk, linus: Person, client_of: ClientOf, sandbox: SandboxServer
+) -> None:
+    deletion = requested(late_desk)
+    url = f"/deletions/{deletion.pk}/"
+    approver = Desk(
+        client=client_of(linus), credential=late_desk.credential, connection=late_desk.connection
+    )
+    approver.press(approver.open(url), "/approve/")
+    late = late_desk.confirm(late_desk.open(url))
+    assert (late.status, late.form_to("/execute/").fields["confirmation"]) == (422, "Payments US")
+    assert sandbox.world.deletes_received(late_desk.connection.id) == 0
+    sent = late_desk.press(late, "/execute/", confirmation="Payments US", **{ANSWER: PASSWORD})
+    assert sent.outcome["data-outcome"] == "deleted"
+
+
+def pasted(sandbox: SandboxServer) -> dict[str, str]:
+    """The form of a new credential, filled in."""
+    pair = key_pair_of(sandbox.world, "Payments US")
+    site = org_named(sandbox.world, "Payments US").site.name
+    keys = {"api_key": pair.api_key, "application_key": pair.application_key}
+    return {"name": "Payments (new)", "site": site} | keys
+
+
+def test_a_late_credential_comes_back_with_its_name_and_without_its_keys(
+    margaret: Person, late_client_of: ClientOf, sandbox: SandboxServer
+) -> None:
+    typed = pasted(sandbox)
+    page = read(late_client_of(margaret).post("/credentials/new/", typed))
+    fields = page.form_to("/credentials/new/").fields
+    assert (page.status, fields["name"]) == (422, "Payments (new)")
+    assert f'value="{typed["site"]}" selected' in page.html
+    assert (fields["api_key"], fields["application_key"]) == ("", "")
+    assert "Paste the keys again: they were not kept." in page.text
+    assert typed["api_key"] not in page.html
+    assert not Credential.objects.exists()
+    assert sandbox.world.requests() == []
+
+
+def test_the_first_credential_asks_in_place_so_that_no_key_is_pasted_in_vain(
+    margaret: Person, late_client_of: ClientOf, sandbox: SandboxServer
+) -> None:
+    client = late_client_of(margaret)
+    assert ANSWER in read(client.get("/credentials/")).form_to("/credentials/new/").fields
+    stored = client.post("/credentials/new/", pasted(sandbox) | {ANSWER: PASSWORD})
+    assert stored.status_code == 303
+    assert Credential.objects.get().is_verified
+
+
+def test_a_late_change_of_roles_keeps_the_ticks(
+    root: Person, victor: Person, late_client_of: ClientOf
+) -> None:
+    client, url = late_client_of(root), f"/people/{victor.pk}/"
+    assert "step_up_first" in client.get(url).content.decode()
+    typed = {"roles": [Role.OPERATOR.value, Role.AUDITOR.value], "is_administrator": "on"}
+    page = read(client.post(f"{url}roles/", typed))
+    ticked = page.html.count("checked")
+    assert (page.status, ticked) == (422, 3)
+    assert ANSWER in page.form_to("/roles/").fields
+    assert ANSWER not in page.form_to("/link/").fields
+    victor = Person.objects.get(pk=victor.pk)
+    assert victor.roles == {Role.VIEWER}
+    client.post(f"{url}roles/", typed | {ANSWER: PASSWORD})
+    assert Person.objects.get(pk=victor.pk).is_superuser
+
+
+def test_the_question_over_a_page_leads_back_to_it_and_is_gone(
+    root: Person, victor: Person, late_client_of: ClientOf
+) -> None:
+    client, url = late_client_of(root), f"/people/{victor.pk}/"
+    form = read(client.get(url)).form_to(f"?next=%2Fpeople%2F{victor.pk}%2F")
+    answer = client.post(form.action, form.fields | {ANSWER: PASSWORD})
+    assert (answer.status_code, answer["Location"]) == (303, url)
+    assert ANSWER not in client.get(url).content.decode()
+
+
+def test_the_verify_button_comes_back_with_the_question(
+    margaret: Person, late_client_of: ClientOf, sandbox: SandboxServer
+) -> None:
+    credential = store_credential(sandbox, "Payments US", is_read=False)
+    client, url = late_client_of(margaret), f"/credentials/{credential.pk}/verify/"
+    forms = [form for form in read(client.post(url)).forms if form.action == url]
+    assert [ANSWER in form.fields for form in forms] == [False, True]
+    assert client.post(url, {ANSWER: PASSWORD}).status_code == 303
+
+
+def rows_of_every_table() -> str:
+    """All that the database holds, sessions read out, and the cache with it."""
+    rows: list[Any] = [session.get_decoded() for session in PersonSession.objects.all()]
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names():
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")  # noqa: S608 - our own tables
+            rows += cursor.fetchall()
+    return repr(rows)
+
+
+@pytest.mark.parametrize("answer", ["", "an-answer-that-is-wrong"])
+def test_nothing_that_came_too_late_reaches_a_session_a_table_or_a_log(
+    margaret: Person,
+    root: Person,
+    late_client_of: ClientOf,
+    sandbox: SandboxServer,
+    caplog: pytest.LogCaptureFixture,
+    answer: str,
+) -> None:
+    caplog.set_level("DEBUG")
+    keys = pasted(sandbox) | {"name": "typed-name-zq"}
+    late_client_of(margaret).post("/credentials/new/", keys | {ANSWER: answer})
+    person = {"username": "typed-user-zq", "email": "typed-zq@example.com"}
+    late_client_of(root).post("/people/new/", person | {ANSWER: answer})
+    found = rows_of_every_table() + caplog.text + repr(vars(cache))
+    assert "ends_at" in found, "no session was read, so this would prove nothing"
+    looked_for = [keys["api_key"], keys["application_key"], "typed-name", "typed-user", "typed-zq"]
+    looked_for += [answer] if answer else []
+    assert [text for text in looked_for if text in found] == []
+
+
+def test_a_right_password_is_kept_nowhere_either(
+    root: Person, late_client_of: ClientOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    client = late_client_of(root)
+    client.post("/people/new/", {"username": "new", "email": "n@example.com", ANSWER: PASSWORD})
+    assert Person.objects.filter(username="new").exists()
+    assert PASSWORD not in rows_of_every_table() + caplog.text
+
+
+def test_an_error_page_with_debug_on_shows_no_password(
+    root: Person,
+    late_client_of: ClientOf,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("broken on purpose")
+
+    client = late_client_of(root)
+    client.raise_request_exception = False
+    settings.DEBUG = True
+    for broken in ("connections.people.people.add_person", "connections.web.reauthentication.mark"):
+        with monkeypatch.context() as patch:
+            patch.setattr(broken, fail)
+            typed = {"username": "new", "email": "n@example.com", ANSWER: PASSWORD}
+            page = client.post("/people/new/", typed)
+        let_proof_age(client)
+        assert page.status_code == 500
+        assert "broken on purpose" in page.content.decode()
+        assert PASSWORD not in page.content.decode()
+
+
+def test_whoever_has_no_password_is_told_what_to_do_and_cannot_go_on(
+    late_client_of: ClientOf, victor: Person
+) -> None:
+    admin = make_person("invited", is_administrator=True)
+    admin.set_unusable_password()
+    admin.save()
+    client, url = late_client_of(admin), f"/people/{victor.pk}/"
+    page = client.post(f"{url}disable/", {ANSWER: "!"})
+    assert page.status_code == 422
+    assert "you have none here" in page.content.decode()
+    assert Person.objects.get(pk=victor.pk).is_active

@@ -1,0 +1,153 @@
+"""A passkey as the proof, without a browser: what is accepted, and all that is not."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+
+from connections.models import AuditEvent, Person
+from connections.web import reauthentication
+from tests.support.passkeys import SoftKey
+from tests.support.people import let_proof_age
+
+ClientOf = Callable[[Person], Client]
+ASK, OPTIONS, ANSWER = (
+    "/accounts/reauthenticate/",
+    "/accounts/reauthenticate/passkey/",
+    "step_up-passkey",
+)
+
+
+def challenge(client: Client) -> str:
+    """The challenge that the page gives the browser."""
+    said: str = client.post(OPTIONS).json()["publicKey"]["challenge"]
+    return said
+
+
+def codes() -> list[str]:
+    return list(AuditEvent.objects.order_by("seq").values_list("code", flat=True))
+
+
+def test_a_passkey_that_checked_its_owner_is_a_proof(ada: Person, late_client_of: ClientOf) -> None:
+    client, key = late_client_of(ada), SoftKey(ada)
+    response = client.post(ASK, {ANSWER: key.answer(challenge(client)), "next": "/people/"})
+    assert (response.status_code, response["Location"]) == (303, "/people/")
+    event = AuditEvent.objects.get()
+    assert (event.code, event.details) == ("person.stepped_up", {"method": "passkey"})
+
+
+def test_one_who_has_only_a_passkey_is_asked_for_it_alone(
+    ada: Person, late_client_of: ClientOf
+) -> None:
+    ada.set_unusable_password()
+    ada.save()
+    key, client = SoftKey(ada), late_client_of(ada)
+    page = client.get(ASK).content.decode()
+    assert "Use a passkey" in page
+    assert 'type="password"' not in page
+    assert client.post(ASK, {ANSWER: key.answer(challenge(client))}).status_code == 303
+
+
+def assert_refused(client: Client, answer: str) -> None:
+    response = client.post(ASK, {ANSWER: answer})
+    assert response.status_code == 422
+    assert reauthentication.WRONG_PASSKEY in response.content.decode()
+    assert client.get(ASK).status_code == 200
+    assert codes() == ["person.step_up_failed"]
+
+
+def test_a_key_that_was_merely_touched_is_none(ada: Person, late_client_of: ClientOf) -> None:
+    client, key = late_client_of(ada), SoftKey(ada)
+    assert_refused(client, key.answer(challenge(client), is_verified=False))
+
+
+def test_a_touch_is_none_for_a_challenge_that_asked_for_no_more(
+    ada: Person, client_of: ClientOf
+) -> None:
+    client, key = client_of(ada), SoftKey(ada)
+    page = client.get("/accounts/2fa/webauthn/add/")
+    asked = page.context["js_data"]["creation_options"]["publicKey"]["challenge"]
+    let_proof_age(client)
+    assert_refused(client, key.answer(asked, is_verified=False))
+
+
+def test_the_key_of_another_person_is_none(
+    ada: Person, grace: Person, late_client_of: ClientOf
+) -> None:
+    SoftKey(ada)
+    client, other = late_client_of(ada), SoftKey(grace)
+    assert_refused(client, other.answer(challenge(client)))
+
+
+def test_an_answer_for_another_address_is_none(ada: Person, late_client_of: ClientOf) -> None:
+    client, key = late_client_of(ada), SoftKey(ada)
+    assert_refused(client, key.answer(challenge(client), origin="https://evil.example"))
+
+
+def test_an_answer_without_a_challenge_of_this_session_is_none(
+    ada: Person, late_client_of: ClientOf
+) -> None:
+    key = SoftKey(ada)
+    elsewhere = challenge(late_client_of(ada))
+    assert_refused(late_client_of(ada), key.answer(elsewhere))
+
+
+def test_an_answer_is_good_once(ada: Person, late_client_of: ClientOf) -> None:
+    client, key = late_client_of(ada), SoftKey(ada)
+    asked = challenge(client)
+    client.post(ASK, {ANSWER: key.answer(asked, is_verified=False)})
+    assert client.post(ASK, {ANSWER: key.answer(asked)}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "not json",
+        "[]",
+        "7",
+        '"text"',
+        "null",
+        "{}",
+        '{"id": "AA"}',
+        json.dumps({"id": "x", "rawId": "x", "type": "public-key", "response": {}}),
+        json.dumps({"id": 1, "rawId": [], "type": {}, "response": "x"}),
+        json.dumps(
+            {
+                "id": "AA",
+                "rawId": "AA",
+                "type": "public-key",
+                "response": {"clientDataJSON": "!", "authenticatorData": "AA", "signature": "AA"},
+            }
+        ),
+        json.dumps(
+            {
+                "id": "AA",
+                "rawId": "AA",
+                "type": "public-key",
+                "response": {
+                    "clientDataJSON": "e30",
+                    "authenticatorData": "AAAA",
+                    "signature": None,
+                },
+            }
+        ),
+    ],
+)
+def test_whatever_is_sent_for_a_passkey_is_refused_in_words(
+    ada: Person, late_client_of: ClientOf, answer: str
+) -> None:
+    client = late_client_of(ada)
+    SoftKey(ada)
+    challenge(client)
+    response = client.post(ASK, {ANSWER: answer})
+    assert response.status_code == 422
+    assert "role=" in response.content.decode()
+
+
+def test_passkeys_count_towards_the_same_limit(ada: Person, late_client_of: ClientOf) -> None:
+    client, key = late_client_of(ada), SoftKey(ada)
+    for _ in range(5):
+        client.post(ASK, {ANSWER: key.answer(challenge(client), is_verified=False)})
+    response = client.post(ASK, {ANSWER: key.answer(challenge(client))})
+    assert reauthentication.TOO_MANY in response.content.decode()

@@ -1,0 +1,440 @@
+"""Every address × method × role, against the matrix; an address that is not in it fails."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.db import transaction
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.urls.converters import IntConverter
+from django.utils import timezone
+
+from connections.audit.checkpoints import make_checkpoint
+from connections.models import Credential, Deletion, Notice, Person, Policy
+from connections.urls import urlpatterns
+from connections.web.routing import ALLAUTH, Access
+from sandbox.faults import rate_limited
+from sandbox.server import SandboxServer
+from tests.flows.support import Desk, store_credential
+from tests.support.reach_addresses import FREE, OF_MANY, OF_ONE
+from tests.support.sandbox import connection_between
+
+pytestmark = pytest.mark.django_db
+
+ADA, LINUS, MARGARET, EDITH, VICTOR, ROOT = "ada", "linus", "margaret", "edith", "victor", "root"
+CAST = (ADA, LINUS, MARGARET, EDITH, VICTOR, ROOT, "stranger")
+ANY_ROLE = {ADA, LINUS, MARGARET, EDITH, VICTOR, ROOT}
+OPERATOR = {ADA, ROOT}
+APPROVER = {LINUS, ROOT}
+MANAGER = {MARGARET, ROOT}
+EXPORTER = {ADA, LINUS, EDITH, ROOT}
+REFRESHER = {ADA, LINUS, MARGARET, ROOT}
+PROTECTOR = {ADA, LINUS, MARGARET, ROOT}
+AUDITOR = {EDITH, ROOT}
+ADMINISTRATOR = {ROOT}
+EVERYONE = set(CAST)
+
+# Who may GET and who may POST; None: the method is not there (405).
+MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
+    "overview": (ANY_ROLE, None),
+    "setup": (EVERYONE, EVERYONE),
+    "sign-in-link": (EVERYONE, EVERYONE),
+    "theme-set": (None, EVERYONE),
+    "step-up": (EVERYONE, EVERYONE),
+    "step-up-passkey": (None, EVERYONE),
+    "provider-start": (EVERYONE, None),
+    "provider-step-up": (EVERYONE, None),
+    "provider-connect-start": (EVERYONE, None),
+    "provider-answer": (EVERYONE, None),
+    "provider-account": (EVERYONE, EVERYONE),
+    "session-list": (EVERYONE, None),
+    "session-end": (None, EVERYONE),
+    "credential-list": (ANY_ROLE, None),
+    "credential-new": (MANAGER, MANAGER),
+    "credential-detail": (ANY_ROLE, None),
+    "credential-verify": (None, MANAGER),
+    "credential-rename": (None, MANAGER),
+    "credential-rotate": (MANAGER, MANAGER),
+    "credential-policy": (None, ADMINISTRATOR),
+    "credential-access": (ADMINISTRATOR, ADMINISTRATOR),
+    "credential-retire": (MANAGER, MANAGER),
+    "org-connection-list": (ANY_ROLE, None),
+    "org-connection-refresh": (None, REFRESHER),
+    "org-connection-export": (EXPORTER, None),
+    "org-connection-detail": (ANY_ROLE, None),
+    "org-connection-protect": (PROTECTOR, PROTECTOR),
+    "org-connection-lift": (APPROVER, APPROVER),
+    "deletion-list": (ANY_ROLE, None),
+    "deletion-export": (EXPORTER, None),
+    "deletion-new": (OPERATOR, OPERATOR),
+    "deletion-detail": (ANY_ROLE, None),
+    "deletion-execute": (None, OPERATOR),
+    "deletion-approve": (None, APPROVER),
+    "deletion-decline": (None, APPROVER),
+    # A permission of its own, which comes with no role: deletions/approvals/test_break_glass.py.
+    "deletion-break-glass": (None, set()),
+    "deletion-review-glass": (None, APPROVER),
+    # The stored deletion is Ada's own, so she may too.
+    "deletion-withdraw": (None, {ADA, LINUS, ROOT}),
+    "deletion-reconcile": (None, OPERATOR),
+    "deletion-close": (None, OPERATOR),
+    "deletion-comment": (None, EXPORTER),
+    "person-list": (ADMINISTRATOR, None),
+    "person-new": (ADMINISTRATOR, ADMINISTRATOR),
+    "person-detail": (ADMINISTRATOR, None),
+    "person-roles": (None, ADMINISTRATOR),
+    "person-break-glass": (None, ADMINISTRATOR),
+    "person-disable": (None, ADMINISTRATOR),
+    "person-enable": (None, ADMINISTRATOR),
+    "person-link": (None, ADMINISTRATOR),
+    "person-email": (None, ADMINISTRATOR),
+    "person-sessions": (None, ADMINISTRATOR),
+    "person-provider": (None, ADMINISTRATOR),
+    "audit-list": (AUDITOR, None),
+    "audit-export": (AUDITOR, None),
+    "audit-detail": (AUDITOR, None),
+    "evidence-detail": (AUDITOR, None),
+    "evidence-verify": (None, AUDITOR),
+    "bundle-new": (AUDITOR, AUDITOR),
+    "checkpoint-download": (AUDITOR, None),
+    "notice-list": (ADMINISTRATOR, None),
+    "notice-test": (None, ADMINISTRATOR),
+    "notice-retry": (None, ADMINISTRATOR),
+    "metrics": (ANY_ROLE, None),
+}
+# What asks for a fresh password or passkey, and why any other POST may do without.
+STEP_UP = {
+    "credential-new",
+    "credential-verify",
+    "credential-rename",
+    "credential-rotate",
+    "credential-policy",
+    "credential-access",
+    "credential-retire",
+    "deletion-new",
+    "deletion-execute",
+    "deletion-approve",
+    "deletion-review-glass",
+    "person-new",
+    "person-roles",
+    "person-break-glass",
+    "person-disable",
+    "person-enable",
+    "person-link",
+    "person-sessions",
+    "person-email",
+    "person-provider",
+    "org-connection-lift",
+}
+# Nobody here holds the permission for it: deletions/approvals/test_break_glass.py shows its guard.
+STEP_UP_ELSEWHERE = {"deletion-break-glass"}
+NO_STEP_UP = {
+    "setup": "nobody is signed in",
+    "sign-in-link": "nobody is signed in",
+    "theme-set": "changes a colour",
+    "step-up": "is the question",
+    "step-up-passkey": "is the question",
+    "session-end": "ends one's own",
+    "provider-account": "asks too, as tests/people/oidc/ shows; there must be a provider",
+    "org-connection-refresh": "reads",
+    "org-connection-protect": "only keeps it from being deleted",
+    "evidence-verify": "reads",
+    "bundle-new": "reads, as an export does, and is on record",
+    "notice-test": "tells somebody",
+    "notice-retry": "tells somebody",
+    "deletion-decline": "sends nothing and ends it",
+    "deletion-withdraw": "sends nothing and ends it",
+    "deletion-reconcile": "reads",
+    "deletion-close": "sends nothing and ends it",
+    "deletion-comment": "adds to the record and changes nothing",
+}
+# django-allauth's own pages: one's own account, or before signing in.
+PUBLIC_OF_ALLAUTH = {
+    "account_login",
+    "account_logout",
+    "account_signup",
+    "account_inactive",
+    "account_email_verification_sent",
+    "account_confirm_email",
+    "account_confirm_login_code",
+    "account_reset_password",
+    "account_reset_password_done",
+    "account_reset_password_from_key",
+    "account_reset_password_from_key_done",
+    "mfa_authenticate",
+    "mfa_login_webauthn",
+}
+SIGNED_IN_OF_ALLAUTH = {
+    "account_reauthenticate",
+    "account_change_password",
+    "account_set_password",
+    "mfa_index",
+    "mfa_reauthenticate",
+    "mfa_activate_totp",
+    "mfa_deactivate_totp",
+    "mfa_view_recovery_codes",
+    "mfa_generate_recovery_codes",
+    "mfa_download_recovery_codes",
+    "mfa_list_webauthn",
+    "mfa_add_webauthn",
+    "mfa_reauthenticate_webauthn",
+    "mfa_remove_webauthn",
+    "mfa_edit_webauthn",
+}
+
+# Registered by ourselves in the place of allauth's.
+OWN_OF_ALLAUTH = {
+    "mfa_activate_totp",
+    "mfa_deactivate_totp",
+    "mfa_add_webauthn",
+    "mfa_remove_webauthn",
+    "mfa_generate_recovery_codes",
+    "mfa_reauthenticate",
+    "mfa_reauthenticate_webauthn",
+}
+CLOSED_OF_ALLAUTH = {"account_email"}
+ARGUMENTS_OF_ALLAUTH: dict[str, dict[str, Any]] = {
+    "account_confirm_email": {"key": "abc"},
+    "account_reset_password_from_key": {"uidb36": "abc", "key": "def"},
+    "mfa_remove_webauthn": {"pk": 1},
+    "mfa_edit_webauthn": {"pk": 1},
+}
+
+
+def address_of_allauth(name: str) -> str:
+    """The address of one of django-allauth's pages."""
+    return reverse(name, kwargs=ARGUMENTS_OF_ALLAUTH.get(name))
+
+
+# Numbered one after the other, and read by those alone who read all of it.
+NUMBERED = {"audit-detail", "checkpoint-download"}
+
+
+def url_names(patterns: list[Any]) -> Iterator[str]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from url_names(pattern.url_patterns)
+        elif isinstance(pattern, URLPattern) and pattern.name:
+            yield pattern.name
+
+
+def test_every_address_stands_in_the_matrix() -> None:
+    known = set(MATRIX) | PUBLIC_OF_ALLAUTH | SIGNED_IN_OF_ALLAUTH | CLOSED_OF_ALLAUTH
+    assert set(url_names(get_resolver().url_patterns)) == known
+
+
+def test_no_other_address_is_found_by_counting() -> None:
+    counted = {
+        pattern.name
+        for pattern in urlpatterns
+        if any(isinstance(one, IntConverter) for one in pattern.pattern.converters.values())
+    }
+    assert counted == NUMBERED
+
+
+@pytest.mark.parametrize("name", ["mfa_remove_webauthn", "mfa_edit_webauthn"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_passkey_of_somebody_else_is_not_found(
+    name: str, method: str, ada: Person, root: Person, client_of: Callable[[Person], Client]
+) -> None:
+    key = Authenticator.objects.create(user=ada, type=Authenticator.Type.WEBAUTHN, data={})
+    url = reverse(name, kwargs={"pk": key.pk})
+    assert answer(client_of(root), method, url) == 404
+    assert Authenticator.objects.get() == key
+
+
+def test_every_address_was_thought_of_for_what_is_out_of_reach() -> None:
+    assert set(MATRIX) == set(OF_ONE) | set(OF_MANY) | FREE
+
+
+def patterns(of: list[Any]) -> Iterator[URLPattern]:
+    for pattern in of:
+        if isinstance(pattern, URLResolver):
+            yield from patterns(pattern.url_patterns)
+        else:
+            yield pattern
+
+
+def test_every_url_declares_its_access_rules_or_is_one_of_allauths() -> None:
+    declared: set[str | None] = set()
+    named: set[str | None] = set()
+    for pattern in patterns(get_resolver().url_patterns):
+        has_rules = isinstance(getattr(pattern.callback, "access", None), Access)
+        (declared if has_rules else named).add(pattern.name)
+    assert declared == set(MATRIX) | OWN_OF_ALLAUTH | CLOSED_OF_ALLAUTH
+    # Behind a URL of our own with the same name and path, allauth's view is never reached.
+    assert named - declared == set(ALLAUTH)
+
+
+def test_reauthentication_is_declared_where_the_table_wants_it() -> None:
+    declared = {one.name for one in patterns(get_resolver().url_patterns) if needs_proof(one)}
+    assert declared == STEP_UP | STEP_UP_ELSEWHERE | {"provider-account"}
+
+
+def needs_proof(pattern: URLPattern) -> bool:
+    access = getattr(pattern.callback, "access", None)
+    return isinstance(access, Access) and access.reauthenticate
+
+
+def test_every_address_that_takes_a_post_needs_a_proof_or_says_why_not() -> None:
+    posting = {name for name, (_, may_post) in MATRIX.items() if may_post is not None}
+    assert posting == STEP_UP | STEP_UP_ELSEWHERE | set(NO_STEP_UP)
+
+
+@pytest.fixture
+def addresses(
+    ada: Person, victor: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
+) -> dict[str, str]:
+    """The address of each name, about stored things where it needs one."""
+    credential = store_credential(sandbox, "Payments US")
+    connection = connection_between(sandbox.world, "Payments US", "Group SOC")
+    sandbox.world.set_fault(fault=rate_limited(), connection_id=connection.id)
+    Desk(client=client_of(ada), credential=credential, connection=connection).delete()
+    checkpoint = make_checkpoint()
+    assert checkpoint
+    notice = Notice.objects.create(
+        code="deletion.settled", channel="webhook", state="given_up", created_at=timezone.now()
+    )
+    about: dict[str, dict[str, Any]] = {
+        "credential": {"pk": Credential.objects.get().pk},
+        "deletion": {"pk": Deletion.objects.get().pk},
+        "person": {"pk": victor.pk},
+        "notice": {"pk": notice.pk},
+        "org-connection": {"site": credential.site, "connection_id": connection.id},
+        "checkpoint": {"pk": checkpoint.pk},
+        "audit": {"seq": 1},
+    }
+    found = {}
+    for name in MATRIX:
+        noun = next((each for each in about if name.startswith(f"{each}-")), "")
+        act = name.removeprefix(f"{noun}-")
+        of_none = {"list", "new", "refresh", "export", "protect", "test"}
+        needs_one = noun and act not in of_none
+        found[name] = reverse(name, kwargs=about[noun] if needs_one else None)
+    return found
+
+
+def answer(client: Client, method: str, url: str) -> int:
+    """The status of one request, whose effects are undone."""
+    undone = transaction.atomic()
+    # Not an act of the product: what is done within it is done one after the other.
+    undone._from_testcase = True  # type: ignore[attr-defined]
+    with undone:
+        response = client.generic(method, url, data=b"", content_type=FORM)
+        status = int(response.status_code)
+        b"".join(response) if response.streaming else None
+        transaction.set_rollback(True)
+    return status
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize("who", CAST)
+def test_each_role_reaches_what_the_matrix_gives_it_and_nothing_else(
+    who: str,
+    request: pytest.FixtureRequest,
+    addresses: dict[str, str],
+    client_of: Callable[[Person], Client],
+) -> None:
+    client = client_of(request.getfixturevalue(who))
+    wrong = []
+    for name, (may_get, may_post) in MATRIX.items():
+        for method, allowed in (("GET", may_get), ("POST", may_post), ("HEAD", may_get)):
+            status = answer(client, method, addresses[name])
+            if allowed is None:
+                is_right = status == 405
+            elif who in allowed:
+                is_right = status not in {401, 403, 405} and status < 500
+            else:
+                is_right = status == 403
+            if not is_right:
+                wrong.append(f"{method} {name}: {status}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE"])
+@pytest.mark.parametrize("who", CAST)
+def test_no_address_knows_any_other_method(
+    who: str,
+    method: str,
+    request: pytest.FixtureRequest,
+    addresses: dict[str, str],
+    client_of: Callable[[Person], Client],
+) -> None:
+    client = client_of(request.getfixturevalue(who))
+    statuses = {name: client.generic(method, url).status_code for name, url in addresses.items()}
+    assert {name: status for name, status in statuses.items() if status != 405} == {}
+
+
+def test_no_form_counts_without_its_token(addresses: dict[str, str], root: Person) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(root)
+    posting = [addresses[name] for name, (_, may_post) in MATRIX.items() if may_post is not None]
+    posting += [address_of_allauth(name) for name in PUBLIC_OF_ALLAUTH | SIGNED_IN_OF_ALLAUTH]
+    counted = [url for url in posting if "The form was too old" not in client.post(url).text]
+    assert counted == []
+
+
+@pytest.mark.parametrize("act", ["deletion-approve", "deletion-decline"])
+def test_not_even_an_administrator_decides_on_their_own(
+    act: str, root: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
+) -> None:
+    client = client_of(root)
+    desk = Desk(
+        client=client,
+        credential=store_credential(sandbox, "Payments US", policy=Policy.ONE),
+        connection=connection_between(sandbox.world, "Payments US", "Group SOC"),
+    )
+    desk.delete()
+    assert client.post(reverse(act, args=[desk.deletion().pk])).status_code == 403
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_nobody_reaches_anything_without_signing_in(method: str, addresses: dict[str, str]) -> None:
+    public = {"setup", "sign-in-link", "theme-set", "provider-start", "provider-answer"}
+    client = Client()
+    statuses = {
+        name: client.generic(method, url).status_code
+        for name, url in addresses.items()
+        if name not in public
+    }
+    assert {name: status for name, status in statuses.items() if status != 302} == {}
+
+
+@pytest.mark.parametrize("name", sorted(SIGNED_IN_OF_ALLAUTH))
+def test_account_pages_ask_to_sign_in(name: str) -> None:
+    response = Client().get(address_of_allauth(name))
+    assert response.status_code == 302
+    assert response["Location"].startswith("/accounts/login/")
+
+
+def test_nobody_changes_their_own_address_by_which_they_are_found(
+    ada: Person, client_of: Callable[[Person], Client]
+) -> None:
+    assert client_of(ada).get("/accounts/email/").status_code == 404
+
+
+def test_signing_up_is_closed(db: None) -> None:
+    response = Client().post(
+        "/accounts/signup/",
+        {"username": "mallory", "email": "m@example.com", "password1": "a long pass phrase"},
+    )
+    assert not Person.objects.filter(username="mallory").exists()
+    assert response.status_code in {200, 302, 403}
+
+
+@pytest.mark.parametrize("noun", ["credential", "deletion", "person"])
+def test_what_does_not_exist_is_a_404(
+    noun: str, root: Person, client_of: Callable[[Person], Client]
+) -> None:
+    url = reverse(f"{noun}-detail", kwargs={"pk": uuid4()})
+    assert client_of(root).get(url).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_answer_any_host_without_signing_in(db: None, path: str) -> None:
+    assert Client().get(path, headers={"host": "10.1.2.3:9"}).status_code == 200

@@ -1,0 +1,56 @@
+"""What a role does not allow is refused and on record, bounded, and the refusal stands."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+
+from connections.access import visibility
+from connections.models import AuditEvent, Person
+
+pytestmark = pytest.mark.django_db
+
+
+def refusals() -> list[AuditEvent]:
+    return list(AuditEvent.objects.filter(code="access.refused").order_by("seq"))
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_what_a_role_does_not_allow_is_refused_and_on_record(
+    victor: Person, client_of: Callable[[Person], Client], method: str
+) -> None:
+    assert getattr(client_of(victor), method)("/people/new/").status_code == 403
+    [event] = refusals()
+    assert event.actor_id == victor.pk
+    assert event.details == {
+        "address": "person-new",
+        "method": method.upper(),
+        "path": "/people/new/",
+    }
+
+
+def test_of_one_person_and_address_it_is_recorded_once_a_minute_whatever_the_ids(
+    victor: Person, client_of: Callable[[Person], Client]
+) -> None:
+    client = client_of(victor)
+    for _ in range(5):
+        assert client.get(f"/people/{uuid4()}/").status_code == 403
+    assert len(refusals()) == 1
+
+
+def test_a_refusal_that_cannot_be_recorded_stays_a_refusal(
+    victor: Person, client_of: Callable[[Person], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: Any) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(visibility, "record_denial", fail)
+    assert client_of(victor).get("/people/").status_code == 403
+
+
+def test_whoever_is_not_signed_in_is_led_to_sign_in_and_leaves_no_event() -> None:
+    assert Client().get("/people/").status_code == 302
+    assert refusals() == []

@@ -1,0 +1,319 @@
+"""Health answers, headers, error pages, and the guard that keeps a GET from writing."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.test import Client, RequestFactory
+from django.urls import URLPattern, path
+from pytest_django import Settings
+from pytest_django.plugin import DjangoDbBlocker
+
+from connections import audit
+from connections.access.actor import WORKER
+from connections.access.permissions import APPROVE
+from connections.audit.events import Code
+from connections.models import AuditEvent, Person
+from connections.urls import urlpatterns as own_urlpatterns
+from connections.web.deletions import approval_views
+from connections.web.middleware import ReadOnlyMiddleware, WriteInReadError
+from connections.web.routing import Access, View, Visitors, action, enforce
+from orgadmin import urls as project_urls
+
+
+def writing(request: HttpRequest) -> HttpResponse:
+    Person.objects.create(username="written")
+    return HttpResponse("written")
+
+
+def writing_by_hand(request: HttpRequest) -> HttpResponse:
+    with connection.cursor() as cursor:
+        cursor.execute(request.GET["sql"])
+    return HttpResponse("done")
+
+
+def streaming(request: HttpRequest) -> StreamingHttpResponse:
+    def body() -> Iterator[bytes]:
+        yield b"first,"
+        Person.objects.create(username="streamed")
+        yield b"second"
+
+    return StreamingHttpResponse(body())
+
+
+def recording(request: HttpRequest) -> HttpResponse:
+    audit.record(code=Code.EXPORT_STARTED, actor=WORKER, sentence="Exported.")
+    request.session["seen"] = "yes"
+    return HttpResponse("recorded")
+
+
+def failing(request: HttpRequest) -> HttpResponse:
+    secret_looking = "do-not-show-this"
+    raise RuntimeError(secret_looking)
+
+
+def unregistered(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("reached")
+
+
+def registered(name: str, view: View, who: Visitors = Visitors.SIGNED_IN) -> URLPattern:
+    access = Access(methods=frozenset({"GET", "HEAD", "OPTIONS", "POST"}), who=who)
+    return path(f"of-a-test/{name}/", enforce(view, access=access))
+
+
+urlpatterns = [
+    registered("writing", writing),
+    registered("by-hand", writing_by_hand),
+    registered("streaming", streaming),
+    registered("recording", recording),
+    registered("failing", failing, Visitors.ANYONE),
+    path("of-a-test/unregistered/", unregistered),
+    *project_urls.urlpatterns,
+]
+handler500 = project_urls.handler500
+
+with_test_views = pytest.mark.urls(__name__)
+
+
+@pytest.fixture
+def reader(victor: Person, client_of: Callable[[Person], Client]) -> Client:
+    return client_of(victor)
+
+
+@with_test_views
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_view_without_access_rules_never_runs(
+    reader: Client, client: Client, method: str
+) -> None:
+    for visitor in (reader, client):
+        with pytest.raises(ImproperlyConfigured, match="no access rules"):
+            visitor.generic(method, "/of-a-test/unregistered/")
+
+
+def test_a_url_with_reauthentication_needs_a_view_that_asks_for_it() -> None:
+    guarded = approval_views.deletion_approve
+    action("approve/", guarded, name="approve", who=APPROVE, reauthenticate=True)
+    with pytest.raises(ImproperlyConfigured, match="reauthenticate"):
+        action("approve/", guarded, name="approve", who=APPROVE)
+    with pytest.raises(ImproperlyConfigured, match="reauthenticate"):
+        action("write/", writing, name="write", who=APPROVE, reauthenticate=True)
+
+
+@with_test_views
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_a_view_that_writes_while_it_should_read_raises(reader: Client, method: str) -> None:
+    with pytest.raises(WriteInReadError, match="Make it a POST"):
+        reader.generic(method, "/of-a-test/writing/")
+
+
+@with_test_views
+def test_a_post_may_write(reader: Client) -> None:
+    assert reader.post("/of-a-test/writing/").status_code == 200
+    assert Person.objects.filter(username="written").exists()
+
+
+@with_test_views
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "update connections_person set is_superuser = true",
+        "  DELETE FROM connections_person",
+        "INSERT OR REPLACE INTO connections_person (id) VALUES (1)",
+        "CREATE TABLE mine (id integer)",
+        "DROP TABLE connections_person",
+        "/* SELECT */ DELETE FROM connections_person",
+        "WITH gone AS (SELECT 1) DELETE FROM connections_person",
+        "TRUNCATE connections_person",
+    ],
+)
+def test_no_statement_that_writes_passes_the_guard(reader: Client, sql: str) -> None:
+    with pytest.raises(WriteInReadError):
+        reader.get("/of-a-test/by-hand/", {"sql": sql})
+
+
+@with_test_views
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1",
+        "WITH one AS (SELECT 1) SELECT * FROM one",
+        "DELETE FROM connections_personsession WHERE key_hash = 'none'",
+        "DELETE FROM orgadmin_cache WHERE cache_key = 'none'",
+    ],
+)
+def test_reading_sessions_and_the_cache_pass_the_guard(reader: Client, sql: str) -> None:
+    assert reader.get("/of-a-test/by-hand/", {"sql": sql}).text == "done"
+
+
+@with_test_views
+def test_a_stream_may_not_write_either_though_its_view_has_returned(reader: Client) -> None:
+    answer = reader.get("/of-a-test/streaming/")
+    chunks = iter(answer.streaming_content)  # type: ignore[attr-defined]
+    assert next(chunks) == b"first,"
+    # Between two chunks the guard is not in the way of anyone else.
+    Person.objects.create(username="between")
+    with pytest.raises(WriteInReadError):
+        next(chunks)
+
+
+@with_test_views
+def test_a_get_may_append_an_event_and_keep_its_session(reader: Client) -> None:
+    assert reader.get("/of-a-test/recording/").text == "recorded"
+    assert AuditEvent.objects.get().code == "export.started"
+    assert reader.session["seen"] == "yes"
+
+
+def test_the_guard_is_off_again_after_the_request(rf: RequestFactory, db: None) -> None:
+    ReadOnlyMiddleware(lambda request: HttpResponse())(rf.get("/"))
+    assert Person.objects.create(username="later").pk
+
+
+@pytest.mark.parametrize("address", ["/healthz", "/readyz"])
+def test_health_is_told_to_anyone_under_any_host(
+    client: Client, db: None, settings: Settings, address: str
+) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    answer = client.get(address, headers={"Host": "10.1.2.3:8000"})
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+    assert answer["Cache-Control"] == "no-store"
+    assert client.post(address).status_code == 405
+
+
+def test_the_process_is_alive_without_a_database(
+    client: Client, django_db_blocker: DjangoDbBlocker
+) -> None:
+    with django_db_blocker.block():
+        assert client.get("/healthz").status_code == 200
+
+
+def test_it_is_not_ready_without_its_key_ring(client: Client, db: None, settings: Settings) -> None:
+    settings.KEYRING_FILE.parent.mkdir(parents=True, exist_ok=True)
+    settings.KEYRING_FILE.write_text("nonsense")
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "the key ring cannot be used\n")
+
+
+def test_it_is_not_ready_before_its_migrations(
+    client: Client, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "connections.web.middleware._known_on_disk", {("connections", "9999_not_applied")}
+    )
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "migrations are not applied\n")
+
+
+def test_every_page_is_kept_by_nobody_and_bears_its_request_id(client: Client, db: None) -> None:
+    answer = client.get("/accounts/login/")
+    assert answer["Cache-Control"] == "no-store"
+    assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "camera=()" in answer["Permissions-Policy"]
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in answer["Content-Security-Policy"]
+    assert len(answer["X-Request-ID"]) == 32
+
+
+def test_a_static_file_may_be_kept(client: Client, db: None) -> None:
+    answer = client.get("/static/connections/app.css")
+    assert answer.status_code == 200
+    assert "no-store" not in answer["Cache-Control"]
+    answer.close()
+
+
+def test_whoever_is_not_signed_in_is_led_to_the_sign_in(client: Client, db: None) -> None:
+    open_to_all = {"setup", "sign-in-link", "theme-set", "provider-start", "provider-answer"}
+    for pattern in own_urlpatterns:
+        pattern_text = str(pattern.pattern)
+        if pattern.name in open_to_all or "<" in pattern_text:
+            continue
+        answer = client.get(f"/{pattern_text}")
+        assert answer["Location"].startswith("/accounts/login/"), pattern_text
+
+
+@pytest.mark.parametrize(
+    ("sent_from", "leads_to"),
+    [
+        ("http://testserver/people/?page=2", "http://testserver/people/?page=2"),
+        ("https://elsewhere.example/", "/"),
+        ("", "/"),
+    ],
+)
+def test_who_sent_something_while_signed_out_is_told_and_led_back_to_where_it_was_sent_from(
+    client: Client, db: None, sent_from: str, leads_to: str
+) -> None:
+    answer = client.post("/connections/refresh/", headers={"Referer": sent_from}, follow=True)
+    assert "You were signed out, so nothing was done." in answer.text
+    assert f'name="next" value="{leads_to}"' in answer.text
+
+
+@with_test_views
+def test_a_fault_of_ours_shows_nothing_of_itself(client: Client, db: None) -> None:
+    client.raise_request_exception = False
+    answer = client.get("/of-a-test/failing/")
+    assert answer.status_code == 500
+    assert "do-not-show-this" not in answer.text
+    assert "Something broke" in answer.text
+    # Nobody knows here what was recorded or sent before it broke.
+    assert "check Deletions first" in answer.text
+    assert "record was written" not in answer.text
+
+
+@with_test_views
+def test_the_page_of_a_fault_needs_no_database(
+    client: Client, django_db_blocker: DjangoDbBlocker
+) -> None:
+    client.raise_request_exception = False
+    with django_db_blocker.block():
+        assert client.get("/of-a-test/failing/").status_code == 500
+
+
+def test_a_form_without_its_token_does_nothing_and_says_so(ada: Person) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(ada)
+    answer = client.post("/people/new/", {"username": "hedy"})
+    assert answer.status_code == 403
+    assert "Nothing was done" in answer.text
+
+
+def test_a_wrong_host_is_a_400_and_an_unknown_address_a_404(client: Client, ada: Person) -> None:
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+    client.force_login(ada)
+    answer = client.get("/nowhere/")
+    assert answer.status_code == 404
+    assert "There is no such page" in answer.text
+
+
+def test_where_a_second_factor_is_required_nothing_is_shown_without_one(
+    ada: Person, client_of: Callable[[Person], Client], settings: Settings
+) -> None:
+    settings.REQUIRE_MFA = True
+    client = client_of(ada)
+    for url in ("/", "/deletions/", "/connections/", "/deletions/new/"):
+        assert client.get(url)["Location"] == "/accounts/2fa/"
+    assert client.post("/connections/refresh/")["Location"] == "/accounts/2fa/"
+    assert client.get("/", headers={"HX-Request": "true"})["HX-Redirect"] == "/accounts/2fa/"
+
+
+def test_where_a_second_factor_is_required_nobody_is_locked_out_of_setting_one_up(
+    ada: Person, client_of: Callable[[Person], Client], settings: Settings
+) -> None:
+    settings.REQUIRE_MFA = True
+    client = client_of(ada)
+    page = client.get("/accounts/2fa/", follow=True)
+    assert page.status_code == 200
+    assert client.get("/sign-in/").status_code == 200
+    assert client.post("/theme/", {"theme": "dark"}).status_code in {302, 303}
+
+
+def test_a_second_factor_opens_the_pages_and_recovery_codes_alone_do_not(
+    ada: Person, client_of: Callable[[Person], Client], settings: Settings
+) -> None:
+    settings.REQUIRE_MFA = True
+    client = client_of(ada)
+    Authenticator.objects.create(user=ada, type=Authenticator.Type.RECOVERY_CODES, data={})
+    assert client.get("/").status_code == 302
+    Authenticator.objects.create(user=ada, type=Authenticator.Type.TOTP, data={})
+    assert client.get("/").status_code == 200

@@ -1,0 +1,110 @@
+"""What people see while the database takes no writes."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import Error as DatabaseError
+from django.db import OperationalError, connection
+from django.db.models import F
+from django.http import HttpResponse
+from django.test import Client
+
+from connections.core.write_errors import cause_words, means_no_writes
+from connections.models import Person, PersonSession
+from tests.support.no_writes import read_only_database
+from tests.support.people import PASSWORD
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
+
+TITLE = "Org Admin can’t write to its database"
+CLAUSE = "If you were deleting, check Deletions before you try again."
+
+
+@pytest.fixture
+def visitor(root: Person) -> Client:
+    client = Client(raise_request_exception=False)
+    client.force_login(root)
+    return client
+
+
+def add_person(visitor: Client) -> HttpResponse:
+    form = {"username": "new", "email": "new@example.org"}
+    return visitor.post("/people/new/", form)  # type: ignore[return-value]
+
+
+def test_an_act_on_a_read_only_database_ends_in_a_page_that_says_so(
+    visitor: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with read_only_database():
+        response = add_person(visitor)
+    assert response.status_code == 503
+    for text in (TITLE, "The database is read-only.", CLAUSE, response["X-Request-ID"]):
+        assert text in response.text
+    assert response["X-Request-ID"] in caplog.text
+    assert add_person(visitor).status_code == 200
+    assert Person.objects.filter(username="new").exists()
+
+
+def test_signing_in_to_a_read_only_database_says_why_it_fails(ada: Person) -> None:
+    browser = Client(raise_request_exception=False)
+    with read_only_database():
+        assert browser.get("/accounts/login/").status_code == 200
+        for password in (PASSWORD, "wrong"):
+            response = browser.post("/accounts/login/", {"login": "ada", "password": password})
+            assert response.status_code == 503
+            assert "nobody can sign in" in response.text
+            # Nobody can delete without signing in, so nothing was sent.
+            assert CLAUSE not in response.text
+
+
+def test_a_page_is_shown_although_the_use_of_the_session_cannot_be_noted(
+    visitor: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    PersonSession.objects.update(expire_date=F("expire_date") - timedelta(minutes=5))
+    with read_only_database():
+        for _ in range(2):
+            assert visitor.get("/").status_code == 200
+    assert caplog.text.count("The use of a session can't be noted") == 1
+
+
+def test_another_fault_in_noting_the_use_of_a_session_is_not_hidden(
+    visitor: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(store: object) -> None:
+        raise OperationalError("a fault of another kind")
+
+    monkeypatch.setattr("connections.models.session_store.SessionStore.note_use", fail)
+    assert visitor.get("/").status_code == 500
+
+
+def fill_disk() -> None:
+    """Let the database itself say that its disk is full."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("DO $$ BEGIN RAISE 'full' USING ERRCODE = 'disk_full'; END $$")
+            return
+        cursor.execute("PRAGMA page_count")
+        cursor.execute(f"PRAGMA max_page_count = {cursor.fetchone()[0]:d}")
+        # More than fits into pages that an earlier test left free.
+        cursor.execute("PRAGMA freelist_count")
+        size = (cursor.fetchone()[0] + 250) * 4096
+        try:
+            cursor.execute(f"CREATE TABLE too_much AS SELECT zeroblob({size:d})")
+        finally:
+            cursor.execute("PRAGMA max_page_count = 1073741823")
+
+
+def test_a_full_disk_is_told_apart_from_a_read_only_database() -> None:
+    with pytest.raises(DatabaseError) as full:
+        fill_disk()
+    assert means_no_writes(full.value)
+    assert cause_words(full.value) == "Its disk is full."
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT 1 FROM missing", "INSERT INTO connections_person DEFAULT VALUES"]
+)
+def test_an_error_about_a_statement_says_nothing_about_the_disk(statement: str) -> None:
+    with pytest.raises(DatabaseError) as error, connection.cursor() as cursor:
+        cursor.execute(statement)
+    assert not means_no_writes(error.value)

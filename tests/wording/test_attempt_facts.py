@@ -1,0 +1,242 @@
+"""No text about a deletion claims more than its recorded attempts allow."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+
+from connections import wording
+from connections.datadog.errors import Cause as DatadogCause
+from connections.datadog.errors import Verdict
+from connections.deletions.export import deletion_row
+from connections.models import OPEN_STATES, Attempt, Cause, Deletion, Outcome, Policy, State
+from connections.verifier import verify
+from connections.wording import attempt_facts
+from connections.wording.attempt_facts import Sent
+from tests.wording.test_wording import CAUSES, NOW, deletion_in
+
+# What can have come of one attempt: verdict, status, cause, whether the response came late.
+RESULTS: dict[str, tuple[str, int | None, str, bool]] = {
+    "429": (Verdict.RATE_LIMITED, 429, DatadogCause.RATE_LIMITED, False),
+    "never left": (Verdict.NOT_SENT, None, DatadogCause.CONNECTION_REFUSED, False),
+    "403": (Verdict.REFUSED, 403, DatadogCause.FORBIDDEN, False),
+    "404": (Verdict.NOT_FOUND, 404, DatadogCause.NOT_FOUND, False),
+    "200": (Verdict.DELETED, 200, "", False),
+    "500": (Verdict.AMBIGUOUS, 500, DatadogCause.SERVER_ERROR, False),
+    "cut": (Verdict.AMBIGUOUS, None, DatadogCause.CONNECTION_LOST, False),
+    "no response": ("", None, "", False),
+    "late 200": (Verdict.DELETED, 200, "", True),
+    "late 403": (Verdict.REFUSED, 403, DatadogCause.FORBIDDEN, True),
+    "late never left": (Verdict.NOT_SENT, None, DatadogCause.CONNECTION_REFUSED, True),
+    "late 500": (Verdict.AMBIGUOUS, 500, DatadogCause.SERVER_ERROR, True),
+}
+NEVER_LEFT = {"never left", "late never left"}
+UNCERTAIN = {"500", "cut", "no response", "late 500"}
+DELETED = {"200", "late 200"}
+History = tuple[str, ...]
+SHORT: list[History] = [
+    (),
+    *product(RESULTS),
+    *product(RESULTS, RESULTS),
+]
+LONG: list[History] = list(product(["429", "never left", "cut", "late 200"], repeat=3))
+PLACES = [(state, "") for state in OPEN_STATES]
+PLACES += [(State.SETTLED, outcome) for outcome in Outcome.values]
+# Causes that lead to words of their own.
+TELLING_CAUSES = [
+    "",
+    Cause.LISTING_FAILED,
+    Cause.ABSENT_WHEN_READ,
+    Cause.TOO_LATE,
+    DatadogCause.RATE_LIMITED,
+    DatadogCause.FORBIDDEN,
+    DatadogCause.NOT_FOUND,
+]
+CLAIMS_NOTHING_SENT = re.compile(
+    r"nothing (?:was|has been|is) sent|\bnot sent\b|never sent|no DELETE (?:was|has been) sent",
+    re.IGNORECASE,
+)
+CLAIMS_NOTHING_DELETED = re.compile(
+    r"nothing was deleted|not deleted by|deleted nothing", re.IGNORECASE
+)
+CLAIMS_A_LOST_ANSWER = re.compile(r"(?:answer|response) was lost", re.IGNORECASE)
+
+
+def attempts_with(history: History) -> list[Attempt]:
+    """Unsaved attempts with these results."""
+    made = []
+    for number, result in enumerate(history, start=1):
+        verdict, status, cause, is_late = RESULTS[result]
+        made.append(
+            Attempt(
+                number=number,
+                epoch=number,
+                verdict=verdict,
+                http_status=status,
+                cause=cause,
+                is_late=is_late,
+                duration_ms=143,
+                claimed_at=NOW,
+                answered_at=NOW if verdict else None,
+                was_read_before=True,
+                credential_name="Payments EU",
+            )
+        )
+    return made
+
+
+def sent_in(history: History) -> Sent:
+    """The facts of a history, told from the names of its results."""
+    results = set(history) - NEVER_LEFT
+    if results & DELETED:
+        return Sent.DELETED
+    if results & UNCERTAIN:
+        return Sent.UNCERTAIN
+    return Sent.REFUSED if results else Sent.NOTHING
+
+
+def every_case(histories: list[History]) -> Iterator[tuple[History, Deletion]]:
+    """Every state and outcome, with every telling cause, policy and history of attempts."""
+    for history in histories:
+        attempts = attempts_with(history)
+        for (state, outcome), cause in product(PLACES, TELLING_CAUSES):
+            # Only these two look at the policy, or at whether it was reviewed.
+            looks = state == State.REQUESTED or outcome == Outcome.ALREADY_ABSENT
+            kinds = ((Policy.NONE, True), (Policy.ONE, False))
+            for policy, is_reviewed in kinds if looks else kinds[:1]:
+                yield (
+                    history,
+                    deletion_in(
+                        state,
+                        outcome,
+                        cause=cause,
+                        policy=policy,
+                        attempts=attempts,
+                        epoch=len(attempts),
+                        is_reviewed=is_reviewed,
+                        confirmed_at=NOW if attempts else None,
+                        settled_at=NOW if outcome else None,
+                        expires_at=NOW + timedelta(minutes=15),
+                        due_at=NOW,
+                    ),
+                )
+
+
+def texts_of(deletion: Deletion) -> list[str]:
+    """Each text that a page, mail, command or bundle can produce for it."""
+    texts = []
+    for is_being_read in (False, True):
+        words = wording.word(deletion, is_being_read=is_being_read)
+        texts += [words.badge, words.headline, *words.lines, *words.alarms]
+    following = wording.next_words(deletion)
+    texts += [following.title, following.detail] if following else []
+    attempts = list(deletion.attempts.all())
+    texts += [
+        attempt_facts.in_full(attempts),
+        attempt_facts.nothing_new(attempts, so_far=True),
+        attempt_facts.at_the_end(attempts),
+        attempt_facts.nothing_deleted(attempts),
+        verify.outcome_words(deletion_row(deletion)),
+    ]
+    if deletion.outcome:
+        texts += [
+            wording.label_of_outcome(deletion.outcome),
+            wording.notice_title("deletion.settled", details={"outcome": deletion.outcome}),
+            verify.OUTCOMES[deletion.outcome],
+        ]
+    return texts
+
+
+def false_texts(history: History, texts: list[str]) -> list[str]:
+    """The texts that claim what this history does not bear out."""
+    sent = sent_in(history)
+    return [
+        text
+        for text in texts
+        if (sent > Sent.NOTHING and CLAIMS_NOTHING_SENT.search(text))
+        or (sent > Sent.REFUSED and CLAIMS_NOTHING_DELETED.search(text))
+        or (sent != Sent.UNCERTAIN and CLAIMS_A_LOST_ANSWER.search(text))
+        or (sent < Sent.UNCERTAIN and "might have worked" in text)
+    ]
+
+
+@pytest.mark.parametrize("histories", [SHORT, LONG], ids=["up to two attempts", "three attempts"])
+def test_no_text_contradicts_the_recorded_attempts(histories: list[History]) -> None:
+    for history, deletion in every_case(histories):
+        where = (history, deletion.state, deletion.outcome, deletion.cause)
+        assert not false_texts(history, texts_of(deletion)), where
+
+
+def test_what_might_have_worked_is_named_on_the_page() -> None:
+    silent = {State.SENDING}
+    told_by_the_outcome = {Outcome.DELETED}
+    for history, deletion in every_case(SHORT):
+        if sent_in(history) != Sent.UNCERTAIN or deletion.state in silent:
+            continue
+        if deletion.outcome in told_by_the_outcome:
+            continue
+        words = wording.word(deletion)
+        assert any("might have worked" in line for line in words.lines), (
+            history,
+            deletion.state,
+            deletion.outcome,
+            deletion.cause,
+        )
+
+
+def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
+    for history, deletion in every_case([("late 200",), ("cut", "late 200"), ("late 200", "cut")]):
+        words = wording.word(deletion)
+        assert any("200" in alarm for alarm in words.alarms), (history, deletion.state)
+        if deletion.outcome == Outcome.DELETED:
+            assert "late" in " ".join(words.lines)
+            assert "late" in verify.outcome_words(deletion_row(deletion))
+        if deletion.outcome == Outcome.GONE_UNATTRIBUTED:
+            assert words.headline == "It is gone, and Datadog returned 200."
+
+
+@pytest.mark.parametrize("code", sorted(wording.EVENT_TITLES))
+def test_no_fixed_title_of_an_event_says_that_nothing_was_sent(code: str) -> None:
+    assert not CLAIMS_NOTHING_SENT.search(wording.EVENT_TITLES[code])
+
+
+@pytest.mark.parametrize("cause", CAUSES[1:])
+def test_no_cause_says_whether_something_was_sent(cause: str) -> None:
+    words = wording.cause_words(cause)
+    assert not CLAIMS_NOTHING_SENT.search(words)
+    assert not CLAIMS_NOTHING_DELETED.search(words)
+
+
+def test_the_verifier_tells_the_same_facts_from_the_rows() -> None:
+    for history in [*SHORT, *LONG]:
+        attempts = attempts_with(history)
+        rows: list[dict[str, Any]] = [{"verdict": one.verdict or None} for one in attempts]
+        assert attempt_facts.sent_by(attempts) == verify.sent_by(rows) == sent_in(history)
+
+
+@pytest.mark.parametrize(
+    ("history", "sentence"),
+    [
+        ((), "Nothing was sent."),
+        (("never left",), "Nothing was sent."),
+        (("429",), "No new DELETE was sent. Attempt 1 returned 429."),
+        (("429", "429"), "No new DELETE was sent. Attempts 1 and 2 returned 429."),
+        (("429", "429", "429"), "No new DELETE was sent. 3 attempts returned 429."),
+        (
+            ("cut", "never left", "429"),
+            "No new DELETE was sent. Attempt 1 might have worked. Attempt 3 returned 429.",
+        ),
+        (("late 200",), "No new DELETE was sent. Attempt 1 returned 200 late."),
+        (("late 403",), "No new DELETE was sent. Attempt 1 returned 403 late."),
+    ],
+)
+def test_the_safety_clause_follows_the_attempts(history: History, sentence: str) -> None:
+    assert attempt_facts.in_full(attempts_with(history)) == sentence
+
+
+def test_an_unknown_verdict_might_have_worked() -> None:
+    made = Attempt(number=1, verdict="", claimed_at=datetime(2026, 3, 2, tzinfo=UTC))
+    assert attempt_facts.sent_by([made]) == Sent.UNCERTAIN
