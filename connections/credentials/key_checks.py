@@ -11,6 +11,7 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.audit.events import Code
 from connections.core import clock
+from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
 from connections.core.sites import get_site
 from connections.credentials import ladder
@@ -18,7 +19,7 @@ from connections.credentials.ladder import Ladder
 from connections.datadog.client import DatadogClient
 from connections.inventory import sync
 from connections.inventory.org_connections import PARALLEL_LISTINGS
-from connections.models import Cause, Credential, Policy
+from connections.models import Credential, Policy
 
 SEALED_FIELDS = (
     "secret_version",

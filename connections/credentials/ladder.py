@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from connections.core.causes import Cause
 from connections.core.sites import DatadogSite
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import Cause, DatadogError
+from connections.datadog.errors import DatadogError
 from connections.datadog.payloads import Identity
 from connections.inventory import sync
 from connections.inventory.sync import Fetched
-from connections.models import Cause as OurCause
 from connections.wording.trouble import NOT_OPENED, words_for
 
 # Under the 60 s at which proxies cut a request of ours.
@@ -101,7 +101,7 @@ def climb(*, client: DatadogClient, site: DatadogSite, org_id: str, org_name: st
         return _broken_off(rungs, step=Step.ORG, error=error, site=site)
     if org_id and identity.org.id != org_id:
         rung = _another_org(identity, org_id=org_id, org_name=org_name)
-        fetched = Fetched(cause=OurCause.ANOTHER_ORG, http_status=200, identity=identity)
+        fetched = Fetched(cause=Cause.ANOTHER_ORG, http_status=200, identity=identity)
         return Ladder(rungs=_with_rest(rungs, rung), identity=identity, fetched=fetched)
     fetched = sync.fetch(client=client, org_id=identity.org.id, deadline_seconds=_left(deadline))
     rungs += [_org(identity), _permissions(identity), _listing(fetched, site=site)]
@@ -183,7 +183,7 @@ def _another_org(identity: Identity, *, org_id: str, org_name: str) -> Rung:
         f"{org_name or 'an org'} ({org_id}). Nothing of the other org is shown. Rotate the "
         "credential to a pair of its own org, or add the other org as a credential of its own."
     )
-    return Rung(rung=Step.ORG, ok=False, words=words, cause=OurCause.ANOTHER_ORG, http_status=200)
+    return Rung(rung=Step.ORG, ok=False, words=words, cause=Cause.ANOTHER_ORG, http_status=200)
 
 
 def _told(identity: Identity) -> str:

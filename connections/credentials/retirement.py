@@ -8,12 +8,13 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit.events import Code
 from connections.core import clock
+from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.credentials import rules
 from connections.credentials.key_checks import unchanged
 from connections.deletions import states
 from connections.deletions.states import Next, Note, describe
-from connections.models import Cause, Credential, Deletion, Outcome, State
+from connections.models import Credential, Deletion, Outcome, State
 from connections.wording import attempt_facts
 
 # Datadog may be carrying one of these out, or the worker will send it again.

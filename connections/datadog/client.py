@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from connections import __version__
+from connections.core.causes import Cause
 from connections.core.secret import Secret
-from connections.datadog.errors import (
-    Cause,
-    DatadogError,
-)
+from connections.datadog.errors import DatadogError
 from connections.datadog.listing import ListingReader
 from connections.datadog.payloads import (
     Identity,

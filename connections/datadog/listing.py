@@ -1,6 +1,7 @@
 """Put the pages of a listing together, and tell whether nothing is missing."""
 
-from connections.datadog.errors import Cause, DatadogError
+from connections.core.causes import Cause
+from connections.datadog.errors import DatadogError
 from connections.datadog.payloads import Listing, OrgConnection, Page, PayloadError, parse_page
 from connections.datadog.responses import reported_errors
 

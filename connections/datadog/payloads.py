@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from connections.datadog.errors import Cause
+from connections.core.causes import Cause
 
 MAX_TEXT_LENGTH = 1_000
 MAX_ERRORS = 20

@@ -5,13 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connections.datadog.errors import (
-    Cause,
-    DatadogError,
-    Verdict,
-    cause_of_status,
-    verdict_of_status,
-)
+from connections.core.causes import Cause
+from connections.datadog.errors import DatadogError, Verdict, cause_of_status, verdict_of_status
 from connections.datadog.payloads import (
     PayloadError,
     bounded_text,

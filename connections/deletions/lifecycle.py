@@ -16,6 +16,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core import clock
+from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.deletions import history, reconciliation, reviews, rules, sending
 from connections.deletions import states as deletion_states
@@ -24,7 +25,6 @@ from connections.deletions.states import Next, Note, describe
 from connections.inventory import protections, sync
 from connections.inventory.sync import Fetched
 from connections.models import (
-    Cause,
     Credential,
     Deletion,
     OrgConnectionSnapshot,

@@ -7,11 +7,12 @@ from django.db.models import Q
 from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
+from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
 from connections.deletions.states import Note, describe
 from connections.inventory import sync
 from connections.inventory.sync import Fetched
-from connections.models import Cause, Credential, Deletion
+from connections.models import Credential, Deletion
 
 
 def read_with_any(*, deletion: Deletion, actor: Actor) -> Fetched:

@@ -10,19 +10,13 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core import clock
+from connections.core.causes import Cause
 from connections.core.errors import ConflictError
 from connections.deletions import looks, states
 from connections.deletions.states import Next, Note, describe
 from connections.inventory import contradictions, org_connections, sync
 from connections.inventory.sync import Fetched
-from connections.models import (
-    Cause,
-    Credential,
-    Deletion,
-    OrgConnectionSnapshot,
-    Outcome,
-    State,
-)
+from connections.models import Credential, Deletion, OrgConnectionSnapshot, Outcome, State
 from connections.wording import attempt_facts
 
 

@@ -5,17 +5,12 @@ from datetime import timedelta
 from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
+from connections.core.causes import Cause
 from connections.deletions import reconciliation, states
 from connections.deletions.states import Next, Note, describe
 from connections.inventory import sync
 from connections.inventory.sync import Fetched
-from connections.models import (
-    Cause,
-    Deletion,
-    Outcome,
-    State,
-    snapshot_digest,
-)
+from connections.models import Deletion, Outcome, State, snapshot_digest
 from connections.wording import attempt_facts
 
 

@@ -16,6 +16,7 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.core import clock
+from connections.core.causes import Cause
 from connections.core.errors import BlockedError, Kept, SentError, UnavailableError
 from connections.datadog.client import Answer, DatadogClient
 from connections.deletions import (
@@ -34,7 +35,6 @@ from connections.inventory.sync import Fetched
 from connections.models import (
     AMBIGUOUS,
     Attempt,
-    Cause,
     Credential,
     Deletion,
     Outcome,

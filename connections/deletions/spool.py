@@ -23,11 +23,12 @@ from django.conf import settings
 from django.db import DataError, IntegrityError, connection
 
 from connections.access.actor import Actor
+from connections.core.causes import Cause
 from connections.core.errors import Kept, SentError
 from connections.core.private_files import PrivateFileError, create_private_text, read_private_text
 from connections.core.secret import Secret
 from connections.datadog.client import Answer
-from connections.datadog.errors import Cause, Verdict
+from connections.datadog.errors import Verdict
 from connections.deletions import answers
 from connections.models import Attempt, Person
 

@@ -13,8 +13,9 @@ from django.db.models import QuerySet
 from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
+from connections.core.causes import Cause
 from connections.datadog.errors import Verdict
-from connections.models import Approval, Cause, Deletion, Outcome, Policy, State
+from connections.models import Approval, Deletion, Outcome, Policy, State
 
 # The longest that anything stays open without an act of a person.
 APPROVAL_WINDOW = timedelta(hours=24)

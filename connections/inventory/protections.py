@@ -13,12 +13,12 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core import clock
+from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError, has_words
 from connections.core.sites import UnknownSiteError, get_site
 from connections.core.times import at_words
 from connections.inventory import sync
 from connections.models import (
-    Cause,
     Credential,
     Deletion,
     OrgConnectionKey,

@@ -14,6 +14,7 @@ from django.conf import settings
 from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
+from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
 from connections.core.sites import UnknownSiteError, get_site
 from connections.crypto.encryption import EncryptionError, KeyRingError
@@ -22,7 +23,6 @@ from connections.datadog.errors import DatadogError
 from connections.datadog.payloads import Identity, OrgConnection
 from connections.inventory import contradictions
 from connections.models import (
-    Cause,
     Credential,
     Listing,
     OrgConnectionSnapshot,

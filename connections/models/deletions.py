@@ -45,32 +45,6 @@ class Outcome(models.TextChoices):
     UNRESOLVED = "unresolved"  # closed by a person without knowing
 
 
-class Cause(models.TextChoices):
-    """Why a deletion is in its state or has its outcome, where more than one reason exists.
-
-    What Datadog's client found out (connections.datadog.errors.Cause) may stand here too.
-    """
-
-    LISTING_FAILED = "listing_failed"  # it could not be read again before sending
-    ABSENT_WHEN_READ = "absent_when_read"  # a complete listing before sending lacks it
-    CHANGED_WHEN_READ = "changed_when_read"  # the listing before sending shows something else
-    ANSWER_LOST = "answer_lost"  # the process that sent it recorded no answer within 60 s
-    TOO_MANY_TRIES = "too_many_tries"  # five times the request could not leave
-    TOO_LATE = "too_late"  # not sent within 15 minutes of confirming
-    NOT_APPROVED_IN_TIME = "not_approved_in_time"  # 24 h after asking
-    NOT_CONFIRMED_IN_TIME = "not_confirmed_in_time"  # 24 h after the last approval
-    PERSON_LOST_RIGHT = "person_lost_right"  # who confirmed or approved it may not any more
-    APPROVALS_MISSING = "approvals_missing"  # fewer other people approved than it needs
-    CREDENTIAL_RETIRED = "credential_retired"  # its credential was retired meanwhile
-    CONNECTION_PROTECTED = "connection_protected"  # the connection is protected
-    ANOTHER_ORG = "another_org"  # the key pair answered for an org it is not pinned to
-    KEY_RING_UNUSABLE = "key_ring_unusable"  # no stored key pair can be decrypted
-    KEYS_NOT_OPENED = "keys_not_opened"  # this key pair cannot be decrypted
-    CANNOT_BE_ASKED = "cannot_be_asked"  # its site or the proxy is not configured rightly
-    LISTINGS_AGREE = "listings_agree"  # two spaced complete listings agree
-    LATER_LISTING = "later_listing"  # a later complete listing lacks it
-
-
 OPEN_STATES = (
     State.REQUESTED,
     State.APPROVED,

@@ -6,7 +6,7 @@ import threading
 import time
 from enum import Enum, auto
 
-from connections.datadog.errors import Cause
+from connections.core.causes import Cause
 
 
 class Step(Enum):

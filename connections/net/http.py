@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import requests
 
+from connections.core.causes import Cause
 from connections.core.secret import Secret
-from connections.datadog.errors import Cause
 from connections.net.exchange import Exchange
 from connections.net.lanes import POOL, Lane, Route
 

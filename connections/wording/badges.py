@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from connections.datadog.errors import Cause as DatadogCause
-from connections.models import Cause, Deletion, Outcome, State
+from connections.core.causes import Cause
+from connections.models import Deletion, Outcome, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +53,9 @@ WAS_LISTED = _badge("Was listed again", "warn", "warning")
 STILL_LISTED = _badge("Still listed", "danger", "warning")
 ALREADY_GONE = _badge("Already gone", "muted", "minus")
 REFUSED_STATUS = {
-    DatadogCause.BAD_REQUEST: 400,
-    DatadogCause.UNAUTHORIZED: 401,
-    DatadogCause.FORBIDDEN: 403,
+    Cause.BAD_REQUEST: 400,
+    Cause.UNAUTHORIZED: 401,
+    Cause.FORBIDDEN: 403,
 }
 
 
@@ -76,9 +76,7 @@ def badge(deletion: Deletion) -> Badge:
     if outcome == Outcome.NOT_SENT and not deletion.epoch:
         return NEVER_SENT
     if outcome == Outcome.REFUSED and deletion.cause in REFUSED_STATUS:
-        return _badge(
-            f"Refused ({REFUSED_STATUS[DatadogCause(deletion.cause)]})", "danger", "cross"
-        )
+        return _badge(f"Refused ({REFUSED_STATUS[Cause(deletion.cause)]})", "danger", "cross")
     return _OF_OUTCOME[outcome]
 
 

@@ -1,7 +1,6 @@
 """Every cause as a sentence that a person can act on."""
 
-from connections.datadog.errors import Cause as DatadogCause
-from connections.models import Cause
+from connections.core.causes import Cause
 
 _WORDS: dict[str, str] = {
     # Ours: why a deletion is where it is.
@@ -24,56 +23,52 @@ _WORDS: dict[str, str] = {
     Cause.LISTINGS_AGREE: "Two complete listings, a minute or more apart, agree.",
     Cause.LATER_LISTING: "A later complete listing no longer shows it.",
     # The request never left.
-    DatadogCause.CONNECTION_REFUSED: "Datadog’s host refused the connection.",
-    DatadogCause.NAME_NOT_RESOLVED: "The name of Datadog’s host could not be resolved.",
-    DatadogCause.CONNECT_TIMEOUT: "No connection to Datadog came about in time.",
-    DatadogCause.HOST_UNREACHABLE: "There is no network route to Datadog’s host.",
-    DatadogCause.CERTIFICATE_REFUSED: (
-        "The certificate shown is not one we trust for Datadog’s host."
-    ),
-    DatadogCause.TLS_FAILED: "No encrypted connection to Datadog could be agreed on.",
-    DatadogCause.CA_BUNDLE_UNREADABLE: "The file of ORGADMIN_CA_BUNDLE cannot be read.",
-    DatadogCause.PROXY_UNREACHABLE: "The proxy of ORGADMIN_HTTP_PROXY cannot be reached.",
-    DatadogCause.PROXY_REFUSED: "The proxy of ORGADMIN_HTTP_PROXY would not open the way.",
+    Cause.CONNECTION_REFUSED: "Datadog’s host refused the connection.",
+    Cause.NAME_NOT_RESOLVED: "The name of Datadog’s host could not be resolved.",
+    Cause.CONNECT_TIMEOUT: "No connection to Datadog came about in time.",
+    Cause.HOST_UNREACHABLE: "There is no network route to Datadog’s host.",
+    Cause.CERTIFICATE_REFUSED: ("The certificate shown is not one we trust for Datadog’s host."),
+    Cause.TLS_FAILED: "No encrypted connection to Datadog could be agreed on.",
+    Cause.CA_BUNDLE_UNREADABLE: "The file of ORGADMIN_CA_BUNDLE cannot be read.",
+    Cause.PROXY_UNREACHABLE: "The proxy of ORGADMIN_HTTP_PROXY cannot be reached.",
+    Cause.PROXY_REFUSED: "The proxy of ORGADMIN_HTTP_PROXY would not open the way.",
     # It may have left, and no whole answer came.
-    DatadogCause.CONNECTION_LOST: "The connection was cut before an answer came.",
-    DatadogCause.NO_ANSWER_IN_TIME: "No answer came in time.",
-    DatadogCause.HALF_STATUS_LINE: "The answer was cut in its first line.",
-    DatadogCause.NOT_HTTP: "What came back was no HTTP answer.",
-    DatadogCause.CLIENT_FAILURE: "Org Admin itself failed while sending; its log says how.",
+    Cause.CONNECTION_LOST: "The connection was cut before an answer came.",
+    Cause.NO_ANSWER_IN_TIME: "No answer came in time.",
+    Cause.HALF_STATUS_LINE: "The answer was cut in its first line.",
+    Cause.NOT_HTTP: "What came back was no HTTP answer.",
+    Cause.CLIENT_FAILURE: "Org Admin itself failed while sending; its log says how.",
     # An answer came.
-    DatadogCause.BAD_REQUEST: "Datadog calls the request malformed (400).",
-    DatadogCause.UNAUTHORIZED: "Datadog does not accept the key pair (401).",
-    DatadogCause.FORBIDDEN: (
+    Cause.BAD_REQUEST: "Datadog calls the request malformed (400).",
+    Cause.UNAUTHORIZED: "Datadog does not accept the key pair (401).",
+    Cause.FORBIDDEN: (
         "Datadog forbids it to this key pair (403): the keys are revoked, belong to another site "
         "or lack the permission."
     ),
-    DatadogCause.NOT_FOUND: "Datadog found no such connection (404).",
-    DatadogCause.WRONG_404: "A 404 came that is not in Datadog’s form, perhaps from a proxy.",
-    DatadogCause.REQUEST_TIMEOUT: "Datadog gave up on the request (408).",
-    DatadogCause.RATE_LIMITED: "Datadog asks us to wait (429).",
-    DatadogCause.REDIRECT: "The answer points elsewhere (3xx), which is never followed.",
-    DatadogCause.SERVER_ERROR: "Datadog had a failure of its own (5xx).",
-    DatadogCause.UNEXPECTED_STATUS: "The answer has a status that Datadog does not document.",
+    Cause.NOT_FOUND: "Datadog found no such connection (404).",
+    Cause.WRONG_404: "A 404 came that is not in Datadog’s form, perhaps from a proxy.",
+    Cause.REQUEST_TIMEOUT: "Datadog gave up on the request (408).",
+    Cause.RATE_LIMITED: "Datadog asks us to wait (429).",
+    Cause.REDIRECT: "The answer points elsewhere (3xx), which is never followed.",
+    Cause.SERVER_ERROR: "Datadog had a failure of its own (5xx).",
+    Cause.UNEXPECTED_STATUS: "The answer has a status that Datadog does not document.",
     # A 200 that does not serve.
-    DatadogCause.BODY_CUT: "The answer was cut before its end.",
-    DatadogCause.BODY_UNDECODABLE: "The answer cannot be decompressed.",
-    DatadogCause.BODY_TOO_LONG: "The answer is longer than we read.",
-    DatadogCause.MALFORMED_JSON: "Datadog’s response is not valid JSON, or repeats a name.",
-    DatadogCause.WRONG_TYPE: "The answer is not of the form that Datadog documents.",
-    DatadogCause.ERRORS_IN_RESPONSE: (
-        "Datadog returned 200 but reports a failure in the same response."
-    ),
-    DatadogCause.KEY_NOT_VALID: "Datadog does not call the API key valid.",
+    Cause.BODY_CUT: "The answer was cut before its end.",
+    Cause.BODY_UNDECODABLE: "The answer cannot be decompressed.",
+    Cause.BODY_TOO_LONG: "The answer is longer than we read.",
+    Cause.MALFORMED_JSON: "Datadog’s response is not valid JSON, or repeats a name.",
+    Cause.WRONG_TYPE: "The answer is not of the form that Datadog documents.",
+    Cause.ERRORS_IN_RESPONSE: ("Datadog returned 200 but reports a failure in the same response."),
+    Cause.KEY_NOT_VALID: "Datadog does not call the API key valid.",
     # A listing that is not complete.
-    DatadogCause.MALFORMED_ELEMENT: "One connection in the list could not be understood.",
-    DatadogCause.COUNT_MISSING: "The list does not say how many connections there are.",
-    DatadogCause.COUNTS_DIFFER: "Datadog’s two counts of the connections differ.",
-    DatadogCause.CONTRADICTORY_ELEMENTS: "Datadog’s list gives two different contents for one ID.",
-    DatadogCause.COUNT_CHANGED: "The list changed while it was being read.",
-    DatadogCause.TOO_FEW: "The list holds fewer connections than it says.",
-    DatadogCause.TOO_MANY: "The list holds more connections than it says.",
-    DatadogCause.TOO_MANY_PAGES: "The list has more pages than we read.",
+    Cause.MALFORMED_ELEMENT: "One connection in the list could not be understood.",
+    Cause.COUNT_MISSING: "The list does not say how many connections there are.",
+    Cause.COUNTS_DIFFER: "Datadog’s two counts of the connections differ.",
+    Cause.CONTRADICTORY_ELEMENTS: "Datadog’s list gives two different contents for one ID.",
+    Cause.COUNT_CHANGED: "The list changed while it was being read.",
+    Cause.TOO_FEW: "The list holds fewer connections than it says.",
+    Cause.TOO_MANY: "The list holds more connections than it says.",
+    Cause.TOO_MANY_PAGES: "The list has more pages than we read.",
 }
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from connections.core.causes import Cause
 from connections.core.times import at_words
-from connections.datadog.errors import Cause as DatadogCause
 from connections.datadog.errors import Verdict
-from connections.models import Attempt, Cause, Deletion, Policy, State
+from connections.models import Attempt, Deletion, Policy, State
 from connections.wording import attempt_facts
 from connections.wording.attempt_facts import Sent
 from connections.wording.causes import cause_words
@@ -156,7 +156,7 @@ def _waiting(deletion: Deletion, attempts: list[Attempt]) -> Said:
     steps = (Step.WITHDRAW,)
     earlier = attempt_facts.earlier_attempts(attempts)
     nothing_deleted = attempt_facts.nothing_deleted(attempts)
-    if deletion.cause == DatadogCause.RATE_LIMITED:
+    if deletion.cause == Cause.RATE_LIMITED:
         return Said(
             headline=f"Datadog asked us to wait (429). {nothing_deleted}".strip(),
             lines=("" if nothing_deleted else earlier, later),

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from connections.core.causes import Cause
 from connections.core.times import at_words
-from connections.datadog.errors import Cause as DatadogCause
 from connections.datadog.errors import Verdict
-from connections.models import Attempt, Cause, Deletion, Outcome
+from connections.models import Attempt, Deletion, Outcome
 from connections.wording import attempt_facts
 from connections.wording.attempt_facts import Sent
 from connections.wording.badges import REFUSED_STATUS
@@ -149,17 +149,17 @@ def _gone(deletion: Deletion, attempts: list[Attempt]) -> Said:
 
 
 _REFUSED = {
-    DatadogCause.BAD_REQUEST: (
+    Cause.BAD_REQUEST: (
         "Datadog refused the request (400).",
         "Datadog calls the request malformed. Its own words say why.",
         (Step.TRY_AGAIN,),
     ),
-    DatadogCause.UNAUTHORIZED: (
+    Cause.UNAUTHORIZED: (
         "Datadog does not accept this key pair (401).",
         "A key was mistyped, revoked, or its owner disabled.",
         (Step.OPEN_CREDENTIAL, Step.TRY_AGAIN),
     ),
-    DatadogCause.FORBIDDEN: (
+    Cause.FORBIDDEN: (
         "This key pair may not delete it (403).",
         "It needs org_connections_write in the role and in the key’s scopes; a restriction on "
         "the connection, or a key of another site, gives the same answer.",
@@ -171,7 +171,7 @@ _REFUSED = {
 def _refused(deletion: Deletion, attempts: list[Attempt]) -> Said:
     last = _last(attempts)
     if deletion.cause in REFUSED_STATUS:
-        headline, meaning, steps = _REFUSED[DatadogCause(deletion.cause)]
+        headline, meaning, steps = _REFUSED[Cause(deletion.cause)]
     else:
         headline, meaning = "Datadog refused the request.", ""
         steps = (Step.TRY_AGAIN,)

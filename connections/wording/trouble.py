@@ -1,6 +1,6 @@
 """What it means when a reading (a listing, a question about the keys) failed."""
 
-from connections.datadog.errors import Cause
+from connections.core.causes import Cause
 from connections.wording.causes import cause_words
 
 # The stored keys cannot be decrypted, so that nothing was asked.

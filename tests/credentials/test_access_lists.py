@@ -11,6 +11,7 @@ from django.test import Client
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.audit.outbox import Audience, people_told
+from connections.core.causes import Cause
 from connections.core.errors import BlockedError
 from connections.credentials import access_lists
 from connections.deletions import approvals, failpoints, history, reviews
@@ -19,7 +20,6 @@ from connections.deletions.history import HistoryFilter
 from connections.models import (
     AccessKind,
     AuditEvent,
-    Cause,
     Credential,
     CredentialAccess,
     Deletion,

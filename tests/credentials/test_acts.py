@@ -6,6 +6,7 @@ import pytest
 from django.core.exceptions import PermissionDenied
 
 from connections.access.actor import Actor, command_actor
+from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.lifecycle import RotationRefusedError
@@ -15,7 +16,6 @@ from connections.crypto.encryption import DecryptionError
 from connections.inventory.inventory import InventoryFilter, take_inventory
 from connections.models import (
     AuditEvent,
-    Cause,
     Credential,
     Deletion,
     Outcome,

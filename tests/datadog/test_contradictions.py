@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from connections import datadog
+from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import Cause, DatadogError, Verdict
+from connections.datadog.errors import DatadogError, Verdict
 from connections.datadog.payloads import Listing, PayloadError, parse_json
 from tests.datadog.acts import delete_against
 from tests.datadog.servers import ScriptedServer, answer, json_answer, say, secrets

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import Cause, DatadogError
+from connections.datadog.errors import DatadogError
 from connections.datadog.payloads import Identity, Org
 from tests.datadog.servers import ScriptedServer, Seen, answer, json_answer, say, secrets
 

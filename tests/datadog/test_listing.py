@@ -9,8 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import Cause, DatadogError
+from connections.datadog.errors import DatadogError
 from connections.datadog.payloads import Creator, Listing, Org
 from tests.datadog.servers import (
     Play,

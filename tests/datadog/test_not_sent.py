@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from connections.datadog.errors import Cause, Verdict
+from connections.core.causes import Cause
+from connections.datadog.errors import Verdict
 from tests.datadog.acts import delete, free_port
 from tests.datadog.servers import (
     Play,

@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from connections.datadog.errors import Cause, Verdict, cause_of_status, verdict_of_status
+from connections.core.causes import Cause
+from connections.datadog.errors import Verdict, cause_of_status, verdict_of_status
 from connections.datadog.payloads import canonical_connection_id, error_texts
 from connections.net.resolver import Address, resolve
 

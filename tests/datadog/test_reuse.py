@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from connections.core.causes import Cause
 from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import Cause, Verdict
+from connections.datadog.errors import Verdict
 from connections.net import lanes
 from tests.datadog.servers import (
     API_KEY,

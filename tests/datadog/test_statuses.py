@@ -4,8 +4,9 @@ import hashlib
 
 import pytest
 
+from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import Cause, Verdict
+from connections.datadog.errors import Verdict
 from tests.datadog.acts import delete, delete_against
 from tests.datadog.servers import (
     CONNECTION_ID,

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from connections.core.causes import Cause
 from connections.datadog.errors import Verdict
 from connections.deletions import states
 from connections.deletions.states import Next, next_after_answer
-from connections.models import Cause, Deletion, Outcome, Policy, State
+from connections.models import Deletion, Outcome, Policy, State
 
 pytestmark = pytest.mark.database
 

@@ -306,7 +306,8 @@ REVIEW = (
     _mutant(
         "permission to request",
         DELETIONS,
-        '    permissions.require(permissions.can_delete(actor), "delete connections")\n    repeated',
+        '    permissions.require(permissions.can_delete(actor), "delete connections")\n'
+        "    repeated",
         "    repeated",
         f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[request]",
     ),
@@ -336,7 +337,8 @@ REVIEW = (
     _without_permission(
         "connections/deletions/closing.py",
         "    permissions.require(\n"
-        '        permissions.can_withdraw(actor, deletion=deletion), "withdraw this deletion"\n    )',
+        '        permissions.can_withdraw(actor, deletion=deletion), "withdraw this deletion"\n'
+        "    )",
         "withdraw",
     ),
     _without_permission(

@@ -8,7 +8,8 @@ test as the client against the sandbox (tests/faults/model/test_contract.py).
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
-from connections.datadog.errors import Cause, DatadogError
+from connections.core.causes import Cause
+from connections.datadog.errors import DatadogError
 from connections.datadog.listing import ListingReader
 from connections.datadog.payloads import (
     Identity,

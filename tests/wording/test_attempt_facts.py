@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from connections import wording
-from connections.datadog.errors import Cause as DatadogCause
+from connections.core.causes import Cause
 from connections.datadog.errors import Verdict
 from connections.deletions.export import deletion_row
-from connections.models import OPEN_STATES, Attempt, Cause, Deletion, Outcome, Policy, State
+from connections.models import OPEN_STATES, Attempt, Deletion, Outcome, Policy, State
 from connections.verifier import verify
 from connections.wording import attempt_facts
 from connections.wording.attempt_facts import Sent
@@ -20,18 +20,18 @@ from tests.wording.test_wording import CAUSES, NOW, deletion_in
 
 # What can have come of one attempt: verdict, status, cause, whether the response came late.
 RESULTS: dict[str, tuple[str, int | None, str, bool]] = {
-    "429": (Verdict.RATE_LIMITED, 429, DatadogCause.RATE_LIMITED, False),
-    "never left": (Verdict.NOT_SENT, None, DatadogCause.CONNECTION_REFUSED, False),
-    "403": (Verdict.REFUSED, 403, DatadogCause.FORBIDDEN, False),
-    "404": (Verdict.NOT_FOUND, 404, DatadogCause.NOT_FOUND, False),
+    "429": (Verdict.RATE_LIMITED, 429, Cause.RATE_LIMITED, False),
+    "never left": (Verdict.NOT_SENT, None, Cause.CONNECTION_REFUSED, False),
+    "403": (Verdict.REFUSED, 403, Cause.FORBIDDEN, False),
+    "404": (Verdict.NOT_FOUND, 404, Cause.NOT_FOUND, False),
     "200": (Verdict.DELETED, 200, "", False),
-    "500": (Verdict.AMBIGUOUS, 500, DatadogCause.SERVER_ERROR, False),
-    "cut": (Verdict.AMBIGUOUS, None, DatadogCause.CONNECTION_LOST, False),
+    "500": (Verdict.AMBIGUOUS, 500, Cause.SERVER_ERROR, False),
+    "cut": (Verdict.AMBIGUOUS, None, Cause.CONNECTION_LOST, False),
     "no response": ("", None, "", False),
     "late 200": (Verdict.DELETED, 200, "", True),
-    "late 403": (Verdict.REFUSED, 403, DatadogCause.FORBIDDEN, True),
-    "late never left": (Verdict.NOT_SENT, None, DatadogCause.CONNECTION_REFUSED, True),
-    "late 500": (Verdict.AMBIGUOUS, 500, DatadogCause.SERVER_ERROR, True),
+    "late 403": (Verdict.REFUSED, 403, Cause.FORBIDDEN, True),
+    "late never left": (Verdict.NOT_SENT, None, Cause.CONNECTION_REFUSED, True),
+    "late 500": (Verdict.AMBIGUOUS, 500, Cause.SERVER_ERROR, True),
 }
 NEVER_LEFT = {"never left", "late never left"}
 UNCERTAIN = {"500", "cut", "no response", "late 500"}
@@ -51,9 +51,9 @@ TELLING_CAUSES = [
     Cause.LISTING_FAILED,
     Cause.ABSENT_WHEN_READ,
     Cause.TOO_LATE,
-    DatadogCause.RATE_LIMITED,
-    DatadogCause.FORBIDDEN,
-    DatadogCause.NOT_FOUND,
+    Cause.RATE_LIMITED,
+    Cause.FORBIDDEN,
+    Cause.NOT_FOUND,
 ]
 CLAIMS_NOTHING_SENT = re.compile(
     r"nothing (?:was|has been|is) sent|\bnot sent\b|never sent|no DELETE (?:was|has been) sent",

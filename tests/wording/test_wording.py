@@ -11,13 +11,12 @@ from uuid import uuid4
 import pytest
 
 from connections import audit, wording
-from connections.datadog.errors import Cause as DatadogCause
+from connections.core.causes import Cause
 from connections.datadog.errors import Verdict
 from connections.models import (
     OPEN_STATES,
     Attempt,
     AuditEvent,
-    Cause,
     Credential,
     Deletion,
     Outcome,
@@ -27,7 +26,7 @@ from connections.models import (
 from connections.wording import Step
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
-CAUSES = ["", *Cause.values, *DatadogCause]
+CAUSES = ["", *Cause]
 TONES = {"ok", "danger", "warn", "info", "unknown", "muted"}
 ICON_TEMPLATE = Path(__file__).parents[2] / "templates/connections/components/icon.html"
 ICONS = {*re.findall(r'name == "(\w+)"', ICON_TEMPLATE.read_text()), "dot"}
@@ -75,7 +74,7 @@ def attempt(**values: object) -> Attempt:
     made = Attempt(
         number=1,
         verdict=Verdict.AMBIGUOUS,
-        cause=DatadogCause.SERVER_ERROR,
+        cause=Cause.SERVER_ERROR,
         http_status=500,
         duration_ms=143,
         answered_at=NOW,

@@ -15,6 +15,7 @@ from django.db import DatabaseError, connection
 from connections import wording
 from connections.access.actor import command_actor
 from connections.core import clock
+from connections.core.causes import Cause
 from connections.core.errors import Kept, SentError
 from connections.deletions import closing, reviews, sending, states, stopping, tickets
 from connections.deletions import lifecycle as deletion_lifecycle
@@ -23,7 +24,6 @@ from connections.deletions.export import deletion_row
 from connections.deletions.reviews import Review
 from connections.inventory import org_connections
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
-from connections.models import Cause as OurCause
 from connections.models import Credential, Deletion, Listing, Outcome, Person, Policy, State
 from connections.operations.supervisor import STOP_SIGNALS, StopRequestedError
 
@@ -191,9 +191,7 @@ class Command(OrgAdminCommand):
 
     def _unless_read(self, deletion: Deletion, *, may_be_unreviewed: bool) -> Deletion:
         """Send without reading where that was asked for; else leave nothing half done."""
-        is_not_read = (
-            deletion.state == State.REQUESTED and deletion.cause == OurCause.LISTING_FAILED
-        )
+        is_not_read = deletion.state == State.REQUESTED and deletion.cause == Cause.LISTING_FAILED
         if not is_not_read or deletion.policy != Policy.NONE:
             return deletion
         if may_be_unreviewed:

@@ -4,12 +4,12 @@ import pytest
 from django.core.exceptions import PermissionDenied
 
 from connections.access.actor import WORKER, command_actor, person_actor
+from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.deletions import approvals, closing, sending
 from connections.models import (
     Approval,
     AuditEvent,
-    Cause,
     Credential,
     Deletion,
     Outcome,

@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from connections import wording
 from connections.access.actor import WORKER, person_actor
+from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError
 from connections.deletions import approvals, sending, states
 from connections.deletions.export import deletion_row
@@ -19,7 +20,6 @@ from connections.models import (
     Approval,
     Attempt,
     AuditEvent,
-    Cause,
     Deletion,
     Notice,
     Outcome,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from connections import audit
-from connections.models import Cause, Credential, Deletion, Listing, Outcome, State
+from connections.core.causes import Cause
+from connections.models import Credential, Deletion, Listing, Outcome, State
 from connections.wording.causes import cause_words
 from sandbox import faults
 from sandbox.entities import Connection
