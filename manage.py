@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 from environs import EnvError
 
-from connections.operations.supervisor import STOP_SIGNALS
+from connections.core.signals import STOP_SIGNALS
 
 
 def main() -> None:

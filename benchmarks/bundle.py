@@ -132,7 +132,6 @@ def _record(deletion: Any, *, actor: Any) -> None:
     from connections import audit
     from connections.audit import personal_data
     from connections.deletions import lifecycle as deletion_lifecycle
-    from connections.deletions.states import describe
 
     deletion_lifecycle.record_request(deletion, actor=actor)
     settled = {"state": "settled", "outcome": "deleted", "cause": ""}
@@ -154,7 +153,7 @@ def _record(deletion: Any, *, actor: Any) -> None:
             code=code,
             actor=actor,
             subject=deletion,
-            sentence=f"{personal_data.name(actor)}: {describe(deletion)}.",
+            sentence=f"{personal_data.name(actor)}: {deletion.description}.",
             details=details,
         )
 

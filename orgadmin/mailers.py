@@ -16,4 +16,9 @@ def mailers_of(mail: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "use_ssl": mail["EMAIL_USE_SSL"],
         "timeout": 10,
     }
-    return {"default": {"BACKEND": "connections.net.smtp.EmailBackend", "OPTIONS": options}}
+    return {
+        "default": {
+            "BACKEND": "connections.notifications.email_backend.EmailBackend",
+            "OPTIONS": options,
+        }
+    }

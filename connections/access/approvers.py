@@ -3,9 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.db.models import Q
+
 from connections.access import permissions
-from connections.credentials.rules import approval_warning
-from connections.models import Credential, CredentialAccess, Person, Policy
+from connections.models import (
+    AccessKind,
+    Credential,
+    CredentialAccess,
+    Person,
+    Policy,
+    Role,
+)
 
 
 def missing_approvers(*, credential: Credential, policy: Policy, asker: Person | None) -> str:
@@ -59,3 +67,35 @@ def standing(*, credentials: Sequence[Credential]) -> Standing:
         elif warning:
             too_few.setdefault(warning, []).append(credential.name)
     return Standing(alone=alone, too_few=list(too_few.items()))
+
+
+def approvers(*, credential: Credential | None = None) -> int:
+    """How many active people could approve a deletion that somebody else asked for."""
+    may = Q(is_superuser=True) | Q(groups__name=Role.APPROVER.value)
+    people = Person.objects.filter(may, is_active=True)
+    if credential:
+        people = permissions.admitted(people, credential_id=credential.pk, kind=AccessKind.APPROVE)
+    return people.distinct().count()
+
+
+def approval_warning(policy: Policy, *, credential: Credential | None = None) -> str:
+    """What would go wrong with this policy because too few people may approve; "" if nothing.
+
+    With `credential` its allow-list counts too.
+    """
+    needed = policy.approvals_needed
+    there = approvers(credential=credential) if needed else 0
+    if not needed or there > needed:
+        return ""
+    people = "Nobody" if not there else f"{there} active {'person' if there == 1 else 'people'}"
+    holds = "hold" if there > 1 else "holds"
+    may = "may approve with it" if credential else f"{holds} the role Approver"
+    if there < needed:
+        return (
+            f"{people} {may}, and {needed} must approve: nothing can be deleted with "
+            "this credential until an administrator gives it to more people."
+        )
+    return (
+        f"{people} {may}. Nobody approves their own, so what one of them asks for "
+        "cannot be approved."
+    )

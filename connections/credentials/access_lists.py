@@ -7,11 +7,10 @@ from django.contrib.auth.models import Group
 from django.db.models import Q
 
 from connections import audit
-from connections.access import permissions
+from connections.access import approvers, permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core.errors import InvalidInputError
-from connections.credentials import rules
 from connections.models import AccessKind, Credential, CredentialAccess, Person, Policy, Role
 
 # An entry as forms and events name it: "role:Operator" or "person:<id>".
@@ -90,5 +89,5 @@ def warnings_of(credential: Credential) -> list[str]:
     found = []
     if not users.exists():
         found.append("Nobody can ask for a deletion with it: no active Operator is admitted.")
-    approval = rules.approval_warning(Policy(credential.policy), credential=credential)
+    approval = approvers.approval_warning(Policy(credential.policy), credential=credential)
     return [*found, approval] if approval else found

@@ -6,6 +6,7 @@ from django.db.models import Count, Q
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.audit import lookups
 from connections.models import Credential
 
 
@@ -23,7 +24,7 @@ def list_credentials(*, actor: Actor) -> list[Credential]:
 def find_credential(*, actor: Actor, pk: UUID) -> Credential:
     """The credential with this id. Raises PermissionDenied, and Http404 also out of reach."""
     permissions.require(permissions.can_see(actor), "see credentials")
-    return visibility.find_credential(actor=actor, pk=pk)
+    return lookups.find_credential(actor=actor, pk=pk)
 
 
 def connection_count(credential: Credential) -> int:

@@ -13,7 +13,7 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.credentials import rules
 from connections.credentials.key_checks import unchanged
 from connections.deletions import states
-from connections.deletions.states import Next, Note, describe
+from connections.deletions.states import Next, Note
 from connections.models import Credential, Deletion, Outcome, State
 from connections.wording import attempt_facts
 
@@ -68,7 +68,7 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
 def _refuse_if_blocked(credential: Credential) -> None:
     blocking = what_blocks(credential)
     if blocking:
-        told = ", ".join(f"{describe(deletion)} is {deletion.state}" for deletion in blocking[:3])
+        told = ", ".join(f"{deletion.description} is {deletion.state}" for deletion in blocking[:3])
         raise ConflictError(
             f"{credential.name} cannot be retired yet: {told}. Settle it first: what became of a "
             "deletion is found out with this credential."
@@ -77,7 +77,7 @@ def _refuse_if_blocked(credential: Credential) -> None:
 
 def _withdraw(*, deletion: Deletion, credential: Credential, actor: Actor) -> str:
     sentence = (
-        f"{credential.name} is retired, so the deletion of {describe(deletion)} is withdrawn. "
+        f"{credential.name} is retired, so the deletion of {deletion.description} is withdrawn. "
         f"{attempt_facts.in_full_of(deletion)}"
     )
     moved = states.move(

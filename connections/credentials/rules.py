@@ -2,13 +2,11 @@
 
 import re
 
-from django.db.models import Q
-
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core.errors import InvalidInputError
 from connections.core.secret import Secret
-from connections.models import AccessKind, Credential, KeyPair, Person, Policy, Role
+from connections.models import Credential, KeyPair
 
 LONGEST_NAME = 100
 # Datadog's keys have 32 to 80 characters today and no promised length.
@@ -133,35 +131,3 @@ def name_from_org(org_name: str) -> str:
 def is_same_name(typed: str, name: str) -> bool:
     """Whether a person typed this name: white space folded, case forgiven."""
     return " ".join(typed.split()).casefold() == " ".join(name.split()).casefold()
-
-
-def approvers(*, credential: Credential | None = None) -> int:
-    """How many active people could approve a deletion that somebody else asked for."""
-    may = Q(is_superuser=True) | Q(groups__name=Role.APPROVER.value)
-    people = Person.objects.filter(may, is_active=True)
-    if credential:
-        people = permissions.admitted(people, credential_id=credential.pk, kind=AccessKind.APPROVE)
-    return people.distinct().count()
-
-
-def approval_warning(policy: Policy, *, credential: Credential | None = None) -> str:
-    """What would go wrong with this policy because too few people may approve; "" if nothing.
-
-    With `credential` its allow-list counts too.
-    """
-    needed = policy.approvals_needed
-    there = approvers(credential=credential) if needed else 0
-    if not needed or there > needed:
-        return ""
-    people = "Nobody" if not there else f"{there} active {'person' if there == 1 else 'people'}"
-    holds = "hold" if there > 1 else "holds"
-    may = "may approve with it" if credential else f"{holds} the role Approver"
-    if there < needed:
-        return (
-            f"{people} {may}, and {needed} must approve: nothing can be deleted with "
-            "this credential until an administrator gives it to more people."
-        )
-    return (
-        f"{people} {may}. Nobody approves their own, so what one of them asks for "
-        "cannot be approved."
-    )

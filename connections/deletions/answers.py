@@ -10,7 +10,7 @@ from connections.datadog.client import Answer
 from connections.datadog.errors import Verdict
 from connections.deletions import failpoints, states
 from connections.deletions.failpoints import Point
-from connections.deletions.states import Next, Note, describe
+from connections.deletions.states import Next, Note
 from connections.models import AMBIGUOUS, Attempt, Credential, Deletion, Outcome, State
 from connections.wording import attempt_facts
 
@@ -135,7 +135,7 @@ def _move_on(
     }[to.state]
     answered = Note(
         code=audit.Code.DELETION_ANSWERED,
-        sentence=f"{in_words(answer)} ({describe(deletion)}).",
+        sentence=f"{in_words(answer)} ({deletion.description}).",
         details=_details(answer, at=now, kept_at=kept_at),
     )
     sentence = _became(deletion, to=to)
@@ -152,9 +152,9 @@ def _became(deletion: Deletion, *, to: Next) -> str:
     """What became of it, for the record. Its attempts are stored already, this one included."""
     if to.outcome != Outcome.NOT_SENT:
         become = to.outcome or to.state
-        return f"{describe(deletion)}: {become.replace('_', ' ')}."
+        return f"{deletion.description}: {become.replace('_', ' ')}."
     return (
-        f"{describe(deletion)}: gave up, {to.cause.replace('_', ' ')}. "
+        f"{deletion.description}: gave up, {to.cause.replace('_', ' ')}. "
         f"{attempt_facts.in_full_of(deletion)}"
     )
 

@@ -16,7 +16,7 @@ from connections.audit import personal_data
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, has_words
 from connections.deletions import reconciliation, rereading, states, verification
-from connections.deletions.states import Next, Note, describe
+from connections.deletions.states import Next, Note
 from connections.deletions.verification import Found, FreshLook
 from connections.inventory import protections
 from connections.models import Approval, Deletion, Outcome, State
@@ -79,7 +79,7 @@ def _note_approval(
 ) -> None:
     note = Note(
         code=audit.Code.DELETION_APPROVED,
-        sentence=f"{personal_data.name(actor)} approved the deletion of {describe(deletion)}. "
+        sentence=f"{personal_data.name(actor)} approved the deletion of {deletion.description}. "
         f"{attempt_facts.nothing_new_of(deletion)}",
         details={
             "digest": deletion.approval_digest,
@@ -173,7 +173,7 @@ def _move_declined(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
         values = states.next_round(deletion)
     note = Note(
         code=audit.Code.DELETION_DECLINED,
-        sentence=f"{personal_data.name(actor)} declined {what} {describe(deletion)}. "
+        sentence=f"{personal_data.name(actor)} declined {what} {deletion.description}. "
         f"{attempt_facts.in_full_of(deletion)}",
         details={"reason": reason, "approval_round": deletion.approval_round},
     )

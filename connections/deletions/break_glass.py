@@ -14,9 +14,8 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, has_words
 from connections.deletions import reconciliation, reviews, sending, states
 from connections.deletions.rules import LONGEST_REASON
-from connections.deletions.states import Next, Note, describe
-from connections.models import Deletion, GlassReview, Person, State
-from connections.people import rules
+from connections.deletions.states import Next, Note
+from connections.models import Deletion, GlassReview, State
 from connections.wording import attempt_facts
 
 # Characters: more than a word, since it is read by everybody who is told.
@@ -83,7 +82,7 @@ def _check_typed(deletion: Deletion, *, reason: str, confirmation: str) -> None:
 def _record(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
     now = clock.now()
     given = states.approvals_given(deletion).count()
-    who, what = personal_data.name(actor), describe(deletion)
+    who, what = personal_data.name(actor), deletion.description
     broken = Note(
         code=Code.DELETION_GLASS_BROKEN,
         sentence=f"{who} broke the glass to delete {what} without the approvals it needs.",
@@ -148,7 +147,7 @@ def review_broken_glass(*, deletion: Deletion, actor: Actor, note: str) -> Delet
                 actor=actor,
                 subject=deletion,
                 sentence=f"{personal_data.name(actor)} reviewed the breaking of glass for "
-                f"{describe(deletion)}.",
+                f"{deletion.description}.",
                 details={"reason": note.strip()},
             )
     except IntegrityError:
@@ -165,31 +164,3 @@ def unreviewed(*, actor: Actor) -> QuerySet[Deletion]:
     """Of those within reach, whose glass was broken and that nobody has looked back at."""
     broken = Deletion.objects.filter(glass_broken_at__isnull=False, glass_review=None)
     return visibility.within(broken, actor=actor)
-
-
-def allow_breaking_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person:
-    """Give a person the permission to break glass, or take it away.
-
-    It is part of no role. Nobody gives it to themselves: another administrator does, or a command.
-    Raises PermissionDenied and ConflictError.
-    """
-    permissions.require(permissions.can_administer(actor), "say who may break glass")
-    if is_allowed and actor.person and actor.person.pk == person.pk:
-        raise ConflictError(
-            "Nobody gives it to themselves. Another administrator does, or whoever runs the "
-            "server: change_person --break-glass."
-        )
-    with audit.act():
-        person = rules.locked(person)
-        if person.may_break_glass == is_allowed:
-            return person
-        person.may_break_glass = is_allowed
-        person.save(update_fields=["may_break_glass"])
-        may = "may now break glass" if is_allowed else "may no longer break glass"
-        audit.record(
-            code=Code.PERSON_GLASS_ALLOWED if is_allowed else Code.PERSON_GLASS_FORBIDDEN,
-            actor=actor,
-            subject=person,
-            sentence=f"{personal_data.name(person)} {may}.",
-        )
-    return person

@@ -6,7 +6,7 @@ from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core.errors import ConflictError, InvalidInputError, has_words
 from connections.deletions import states as deletion_states
-from connections.deletions.states import Next, Note, describe
+from connections.deletions.states import Next, Note
 from connections.models import Deletion, Outcome, State
 from connections.wording import attempt_facts
 
@@ -22,7 +22,7 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
     if not can_be_withdrawn(deletion):
         raise ConflictError("It is too late to withdraw it: look at its state.")
     sentence = (
-        f"{personal_data.name(actor)} took back the deletion of {describe(deletion)}. "
+        f"{personal_data.name(actor)} took back the deletion of {deletion.description}. "
         f"{attempt_facts.in_full_of(deletion)}"
     )
     return _settle_by_person(
@@ -53,7 +53,8 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
     if not has_words(reason):
         raise InvalidInputError({"reason": "Say why it is closed without knowing."})
     sentence = (
-        f"{personal_data.name(actor)} closed the deletion of {describe(deletion)} without knowing. "
+        f"{personal_data.name(actor)} closed the deletion of {deletion.description} "
+        "without knowing. "
         f"{attempt_facts.earlier_attempts(attempt_facts.attempts_of(deletion))}".strip()
     )
     return _settle_by_person(

@@ -8,7 +8,6 @@ from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core.errors import InvalidInputError, has_words
 from connections.deletions import history
-from connections.deletions.states import describe
 from connections.models import AuditEvent, Deletion
 
 LONGEST_COMMENT = 4000
@@ -40,7 +39,7 @@ def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
             actor=actor,
             subject=locked,
             sentence=f"{personal_data.name(actor)} commented on the deletion of "
-            f"{describe(locked)}: “{words}”",
+            f"{locked.description}: “{words}”",
             details={"text": text},
         )
 

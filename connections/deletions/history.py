@@ -15,9 +15,9 @@ from django.db.models.expressions import RawSQL
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.audit.deletion_rows import DELETION_COLUMNS, deletion_row
 from connections.audit.exporting import Export
 from connections.core.days import Days, by_day, grouped_newest
-from connections.deletions.export import DELETION_COLUMNS, deletion_row
 from connections.deletions.kinds import kind_of
 from connections.models import OPEN_STATES, Credential, Deletion, Person
 

@@ -1,9 +1,14 @@
 """A filter of the history in words, for somebody who was not there when it was set."""
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
 
 from connections.deletions.history import HistoryFilter
-from connections.models import Credential, Person
+from connections.models import Credential, Outcome, Person, State
 
 
 def filter_words(only: HistoryFilter) -> str:
@@ -33,3 +38,77 @@ def period_words(*, since: datetime | None, until: datetime) -> str:
     """A period from `since` (None: the beginning) up to and without `until`, in UTC."""
     begin = f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if since else "the beginning"
     return f"from {begin} until {until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+PERIODS = {"7": "Last 7 days", "30": "Last 30 days", "90": "Last 90 days", "365": "Last year"}
+CONTRADICTED = "contradicted"
+GLASS_BROKEN = "glass_broken"
+_FLAGS = ((CONTRADICTED, ""), (GLASS_BROKEN, ""))
+
+
+class HistoryForm(forms.Form):
+    """Every filter of the history. All of them are optional and stand in the address."""
+
+    period = forms.TypedChoiceField(
+        choices=[("", "Any time"), *PERIODS.items()], coerce=int, empty_value=None, required=False
+    )
+    since = forms.DateField(required=False, label="From (UTC)")
+    until = forms.DateField(required=False, label="To (UTC)")
+    # States and outcomes share one choice, as one reads them: "what became of it".
+    status = forms.ChoiceField(
+        choices=[("", "Any state"), *State.choices, *Outcome.choices, *_FLAGS],
+        required=False,
+    )
+    state = forms.ChoiceField(choices=[("", ""), *State.choices], required=False)
+    outcome = forms.ChoiceField(choices=[("", ""), *Outcome.choices], required=False)
+    person = forms.ModelChoiceField(Person.objects.all(), required=False)
+    credential = forms.ModelChoiceField(Credential.objects.none(), required=False)
+    site = forms.CharField(max_length=100, required=False)
+    org = forms.CharField(max_length=1000, required=False)
+    ticket = forms.CharField(max_length=200, required=False)
+    connection_id = forms.UUIDField(required=False, label="Connection id")
+    q = forms.CharField(max_length=200, required=False)
+
+    def __init__(
+        self, data: Mapping[str, Any] | None = None, *, credentials: QuerySet[Credential]
+    ) -> None:
+        super().__init__(data)
+        self.fields["credential"] = forms.ModelChoiceField(credentials, required=False)
+
+    def history_filter(self, *, now: datetime) -> HistoryFilter:
+        """The filter that the valid fields make; `now` is the end of a period."""
+        data: dict[str, Any] = self.cleaned_data
+        status = data.get("status", "")
+        since = _midnight(data.get("since"))
+        if data.get("period") and since is None:
+            since = now - timedelta(days=data["period"])
+        until = _midnight(data.get("until"))
+        person, credential = data.get("person"), data.get("credential")
+        return HistoryFilter(
+            since=since,
+            # The last day is meant as a whole.
+            until=_next_day(until) if until else None,
+            person=person.pk if person else None,
+            credential=credential.pk if credential else None,
+            site=data.get("site", ""),
+            org=data.get("org", ""),
+            state=data.get("state", "") or (status if status in State.values else ""),
+            outcome=data.get("outcome", "") or (status if status in Outcome.values else ""),
+            is_contradicted=status == CONTRADICTED,
+            is_glass_broken=status == GLASS_BROKEN,
+            ticket=data.get("ticket", ""),
+            connection_id=data.get("connection_id"),
+            text=data.get("q", ""),
+        )
+
+
+def _next_day(at: datetime) -> datetime | None:
+    try:
+        return at + timedelta(days=1)
+    except OverflowError:
+        # The last day there is ends nothing.
+        return None
+
+
+def _midnight(day: date | None) -> datetime | None:
+    return datetime.combine(day, time.min, tzinfo=UTC) if day else None

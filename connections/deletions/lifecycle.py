@@ -21,7 +21,7 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.deletions import history, reconciliation, reviews, rules, sending
 from connections.deletions import states as deletion_states
 from connections.deletions.reviews import Review, ReviewChangedError
-from connections.deletions.states import Next, Note, describe
+from connections.deletions.states import Next, Note
 from connections.inventory import protections, sync
 from connections.inventory.sync import Fetched
 from connections.models import (
@@ -169,7 +169,7 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
         actor=actor,
         subject=deletion,
         sentence=f"{personal_data.name(deletion.requested_by or actor)} asked to delete "
-        f"{describe(deletion)}.",
+        f"{deletion.description}.",
         details={
             "reason": deletion.reason,
             "ticket": deletion.ticket,
@@ -194,7 +194,7 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
             code=audit.Code.DELETION_CONFIRMED,
             actor=actor,
             subject=deletion,
-            sentence=f"{personal_data.name(actor)} confirmed to delete {describe(deletion)}. "
+            sentence=f"{personal_data.name(actor)} confirmed to delete {deletion.description}. "
             "No second person was required.",
             details={"confirmed_at": deletion.confirmed_at.isoformat()},
         )
@@ -272,7 +272,7 @@ def _confirmed_note(deletion: Deletion, *, actor: Actor, without_reading: bool) 
     alone = " No second person was required." if deletion.policy == Policy.NONE else ""
     return Note(
         code=audit.Code.DELETION_CONFIRMED,
-        sentence=f"{personal_data.name(actor)} confirmed to delete {describe(deletion)}"
+        sentence=f"{personal_data.name(actor)} confirmed to delete {deletion.description}"
         f"{how}.{alone}",
         details={
             "without_reading": without_reading,

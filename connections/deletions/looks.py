@@ -9,7 +9,7 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
-from connections.deletions.states import Note, describe
+from connections.deletions.states import Note
 from connections.inventory import sync
 from connections.inventory.sync import Fetched
 from connections.models import Credential, Deletion
@@ -63,7 +63,7 @@ def looked_note(*, deletion: Deletion, reading: Fetched) -> Note:
     found = {True: "listed", False: "not listed", None: "cannot tell"}[present]
     return Note(
         code=audit.Code.DELETION_LOOKED,
-        sentence=f"Looked at Datadog's list for {describe(deletion)}: {found}.",
+        sentence=f"Looked at Datadog's list for {deletion.description}: {found}.",
         details={
             "found": found,
             "cause": reading.cause,

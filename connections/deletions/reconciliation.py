@@ -13,7 +13,7 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError
 from connections.deletions import looks, states
-from connections.deletions.states import Next, Note, describe
+from connections.deletions.states import Next, Note
 from connections.inventory import contradictions, org_connections, sync
 from connections.inventory.sync import Fetched
 from connections.models import Credential, Deletion, OrgConnectionSnapshot, Outcome, State
@@ -52,7 +52,7 @@ def give_up_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
     if clock.elapsed_since(started, now=now) < states.CLAIM_TIMEOUT:
         return False
     sentence = (
-        f"No response was recorded within 60 s. {describe(deletion)} might have been deleted."
+        f"No response was recorded within 60 s. {deletion.description} might have been deleted."
     )
     return states.move(
         deletion=deletion,
@@ -138,12 +138,12 @@ def _move_after_look(
         )
         return
     code = audit.Code.DELETION_STILL_PRESENT
-    sentence = f"Two listings agree: {describe(deletion)} is still there."
+    sentence = f"Two listings agree: {deletion.description} is still there."
     if to.state == State.SETTLED:
         code = audit.Code.DELETION_SETTLED
         attempts = attempt_facts.attempts_of(deletion)
         sentence = (
-            f"{describe(deletion)} is no longer listed. This does not prove that this request "
+            f"{deletion.description} is no longer listed. This does not prove that this request "
             f"deleted it. {attempt_facts.earlier_attempts(attempts)}".strip()
         )
         values.pop("due_at")
@@ -184,7 +184,7 @@ def settle_late_success(
     """
     attempts = attempt_facts.attempts_of(deletion)
     sentence = (
-        f"{describe(deletion)}: deleted. {attempt_facts.earlier_attempts(attempts)} "
+        f"{deletion.description}: deleted. {attempt_facts.earlier_attempts(attempts)} "
         "A complete listing no longer shows the connection."
     )
     with audit.act():
@@ -264,7 +264,7 @@ def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
             code=audit.Code.DELETION_VERIFIED,
             actor=actor,
             subject=deletion,
-            sentence=f"A complete listing lacks {describe(deletion)}.",
+            sentence=f"A complete listing lacks {deletion.description}.",
             details={"at": at.isoformat()},
         )
 
@@ -309,7 +309,7 @@ def end_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
     given = states.approvals_given(deletion).count()
     note = Note(
         code=audit.Code.DELETION_APPROVALS_LAPSED,
-        sentence=f"Approvals for another DELETE of {describe(deletion)} {why}. "
+        sentence=f"Approvals for another DELETE of {deletion.description} {why}. "
         "They no longer count; no new DELETE was sent.",
         details={"approval_round": deletion.approval_round, "approvals_given": given},
     )
@@ -339,7 +339,7 @@ def expire(*, deletion: Deletion, actor: Actor) -> bool:
     is_unknown = to.state == State.UNKNOWN
     code = audit.Code.DELETION_UNKNOWN if is_unknown else audit.Code.DELETION_SETTLED
     sentence = (
-        f"The time for {describe(deletion)} ran out: {to.cause.replace('_', ' ')}. "
+        f"The time for {deletion.description} ran out: {to.cause.replace('_', ' ')}. "
         f"{attempt_facts.in_full_of(deletion)}"
     )
     due_at = {"due_at": now + timedelta(seconds=60)} if is_unknown else {}

@@ -7,7 +7,7 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.deletions import reconciliation, states
-from connections.deletions.states import Next, Note, describe
+from connections.deletions.states import Next, Note
 from connections.inventory import sync
 from connections.inventory.sync import Fetched
 from connections.models import Deletion, Outcome, State, snapshot_digest
@@ -53,7 +53,9 @@ def _settle_absent(*, deletion: Deletion, reading: Fetched, actor: Actor) -> Non
         outcome = (
             Outcome.GONE_UNATTRIBUTED if deletion.has_ambiguous_attempt else Outcome.ALREADY_ABSENT
         )
-        sentence = f"{describe(deletion)} is no longer listed. {attempt_facts.in_full_of(deletion)}"
+        sentence = (
+            f"{deletion.description} is no longer listed. {attempt_facts.in_full_of(deletion)}"
+        )
         states.move(
             deletion=deletion,
             actor=actor,
@@ -64,9 +66,8 @@ def _settle_absent(*, deletion: Deletion, reading: Fetched, actor: Actor) -> Non
 
 def _settle_stale(*, deletion: Deletion, actor: Actor, now_says: dict[str, object]) -> None:
     """End it: what would be deleted is not what was reviewed."""
-    sentence = (
-        f"{describe(deletion)} changed since it was reviewed. {attempt_facts.in_full_of(deletion)}"
-    )
+    facts = attempt_facts.in_full_of(deletion)
+    sentence = f"{deletion.description} changed since it was reviewed. {facts}"
     note = Note(code=audit.Code.DELETION_SETTLED, sentence=sentence, details={"now_says": now_says})
     states.move(
         deletion=deletion,
@@ -84,7 +85,9 @@ def note_not_read(*, deletion: Deletion, reading: Fetched, actor: Actor) -> None
         "http_status": reading.http_status,
         "errors": list(reading.errors),
     }
-    sentence = f"{describe(deletion)} could not be read again. {attempt_facts.in_full_of(deletion)}"
+    sentence = (
+        f"{deletion.description} could not be read again. {attempt_facts.in_full_of(deletion)}"
+    )
     later: dict[str, object] = {}
     if deletion.state == State.WAITING:
         later["due_at"] = clock.now() + timedelta(seconds=60)

@@ -2,8 +2,9 @@
 
 from django.core.exceptions import PermissionDenied
 
-from connections.access import permissions, visibility
+from connections.access import permissions
 from connections.access.actor import Actor, person_actor
+from connections.audit import lookups
 from connections.core.errors import ConflictError, InvalidInputError, has_words
 from connections.deletions import reviews
 from connections.deletions.reviews import Review
@@ -45,7 +46,7 @@ def check_nobody_else_sees_it(shown: Review, *, actor: Actor) -> None:
     """
     if shown.is_out_of_reach:
         key = OrgConnectionKey(site=shown.credential.site, connection_id=shown.connection_id)
-        visibility.record_refusal(actor=actor, subject=key)
+        lookups.record_refusal(actor=actor, subject=key)
         raise ConflictError(OUT_OF_REACH)
     if not shown.is_reviewed and shown.other_credentials:
         names = ", ".join(other.name for other in shown.other_credentials)

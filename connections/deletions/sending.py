@@ -29,7 +29,7 @@ from connections.deletions import (
     stopping,
 )
 from connections.deletions.failpoints import Point
-from connections.deletions.states import Next, Note, describe
+from connections.deletions.states import Next, Note
 from connections.inventory import protections, sync
 from connections.inventory.sync import Fetched
 from connections.models import (
@@ -171,7 +171,7 @@ def _next_attempt(*, deletion: Deletion, was_read_before: bool) -> Attempt:
 def _sending_note(attempt: Attempt) -> Note:
     return Note(
         code=audit.Code.DELETION_SENDING,
-        sentence=f"Sending attempt {attempt.number} to delete {describe(attempt.deletion)}.",
+        sentence=f"Sending attempt {attempt.number} to delete {attempt.deletion.description}.",
         details={
             "attempt": attempt.number,
             "epoch": attempt.epoch,

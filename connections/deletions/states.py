@@ -247,13 +247,6 @@ def _happened_by(
     return happened_by
 
 
-def describe(deletion: Deletion) -> str:
-    """A connection in words, for the sentences of events: names, id and site."""
-    names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
-    subject = names if deletion.is_reviewed else "a connection nobody could review"
-    return f"{subject} ({deletion.connection_id} on {deletion.site})"
-
-
 def approvals_needed(deletion: Deletion) -> int:
     """How many other people must approve the next sending; none where break glass applies."""
     return Policy(deletion.policy).approvals_needed if deletion.needs_approval else 0

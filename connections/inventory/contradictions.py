@@ -9,7 +9,6 @@ from django.db.models import Q
 from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.deletions.states import describe
 from connections.models import GONE_OUTCOMES, Deletion, Outcome, State
 
 
@@ -62,6 +61,6 @@ def mark(*, deletion: Deletion, at: datetime, seen_by: str, actor: Actor) -> Non
             actor=actor,
             subject=deletion,
             # Which credential is for those who may see it: mails and pages of others say this too.
-            sentence=f"Datadog still lists {describe(deletion)}.",
+            sentence=f"Datadog still lists {deletion.description}.",
             details={"seen_by": seen_by, "outcome": deletion.outcome, "at": at.isoformat()},
         )

@@ -9,9 +9,9 @@ from django.db import IntegrityError
 from django.db.models import Max, Q, QuerySet
 
 from connections import audit
-from connections.access import permissions, visibility
+from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import personal_data
+from connections.audit import lookups, personal_data
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError, has_words
@@ -46,7 +46,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
     person = _person(actor)
     reason = _checked_reason(reason, missing=NO_REASON_TO_PROTECT)
     _check_site(key.site)
-    visibility.require_visible_connection(key, actor=actor)
+    lookups.require_visible_connection(key, actor=actor)
     try:
         with audit.act():
             # What `sending.claim` locks too: of a claim and a protection one comes first, and

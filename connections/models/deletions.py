@@ -217,6 +217,13 @@ class Deletion(SnapshotFields):
         return f"deletion of {self.connection_id} on {self.site}"
 
     @property
+    def description(self) -> str:
+        """The connection as event sentences name it: orgs, ID and site."""
+        names = f"{self.source_org_name or '?'} → {self.sink_org_name or '?'}"
+        subject = names if self.is_reviewed else "a connection nobody could review"
+        return f"{subject} ({self.connection_id} on {self.site})"
+
+    @property
     def is_settled(self) -> bool:
         return self.state == State.SETTLED
 

@@ -1,13 +1,10 @@
 """Mail over SMTP with one deadline for all of it. Knows no model."""
 
 import contextlib
-import functools
 import smtplib
 import socket
 import threading
 from typing import Any
-
-from django.core.mail.backends import smtp
 
 from connections.net.resolver import resolve
 
@@ -15,7 +12,7 @@ from connections.net.resolver import resolve
 DEADLINE_SECONDS = 20.0
 
 
-class _Deadline:
+class Deadline:
     """Shuts the connection down when the time is over, whatever the far end is doing."""
 
     def __init__(self, seconds: float) -> None:
@@ -49,8 +46,8 @@ class _Deadline:
                     each.shutdown(socket.SHUT_RDWR)
 
 
-class _Bounded(smtplib.SMTP):
-    def __init__(self, *args: Any, deadline: _Deadline, **kwargs: Any) -> None:
+class Bounded(smtplib.SMTP):
+    def __init__(self, *args: Any, deadline: Deadline, **kwargs: Any) -> None:
         self._deadline = deadline
         super().__init__(*args, **kwargs)
 
@@ -60,8 +57,8 @@ class _Bounded(smtplib.SMTP):
         return connection
 
 
-class _BoundedTLS(smtplib.SMTP_SSL):
-    def __init__(self, *args: Any, deadline: _Deadline, **kwargs: Any) -> None:
+class BoundedTLS(smtplib.SMTP_SSL):
+    def __init__(self, *args: Any, deadline: Deadline, **kwargs: Any) -> None:
         self._deadline = deadline
         super().__init__(*args, **kwargs)
 
@@ -80,36 +77,3 @@ def _connect(host: str, port: int, timeout: float) -> socket.socket:
         except OSError as error:
             failure = error
     raise failure
-
-
-class EmailBackend(smtp.EmailBackend):
-    """Django's own, whose time-out is for each wait alone: a slow drip would hold it for hours."""
-
-    _deadline: _Deadline | None = None
-
-    @property
-    def connection_class(self) -> Any:
-        assert self._deadline is not None  # noqa: S101 - `open` alone asks, and has made it
-        kind = _BoundedTLS if self.use_ssl else _Bounded
-        return functools.partial(kind, deadline=self._deadline)
-
-    def open(self) -> bool | None:
-        """Connect; from here to `close` the deadline runs. Raises OSError."""
-        if self.connection is None:
-            self._end_deadline()
-            self._deadline = _Deadline(DEADLINE_SECONDS)
-        return super().open()
-
-    def close(self) -> None:
-        """Take leave, unless the far end does not: what was said before stands."""
-        try:
-            # A message was taken, or refused, before: what comes now changes nothing.
-            with contextlib.suppress(OSError):
-                super().close()
-        finally:
-            self._end_deadline()
-
-    def _end_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.finish()
-            self._deadline = None

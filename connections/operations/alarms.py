@@ -8,7 +8,6 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.deletions import states
-from connections.deletions.states import describe
 from connections.models import Deletion, State
 
 # An unknown this old was looked at a dozen times: a person should do something about it.
@@ -44,7 +43,8 @@ def _raise_once(deletion: Deletion, *, actor: Actor) -> bool:
             code=audit.Code.DELETION_STILL_UNKNOWN,
             actor=actor,
             subject=held,
-            sentence=f"An hour after the sending it is not known what became of {describe(held)}.",
+            sentence="An hour after the sending it is not known what became of "
+            f"{held.description}.",
         )
     return True
 

@@ -12,7 +12,7 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import BlockedError, UnavailableError
 from connections.deletions import reconciliation, rereading, sending, states
-from connections.deletions.states import Note, describe
+from connections.deletions.states import Note
 from connections.inventory.sync import Fetched
 from connections.models import AMBIGUOUS, Deletion, Outcome, State
 from connections.wording import attempt_facts
@@ -145,7 +145,7 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
             notes=[
                 Note(
                     code=code,
-                    sentence=f"{describe(deletion)} can no longer be sent: {why}. "
+                    sentence=f"{deletion.description} can no longer be sent: {why}. "
                     f"{attempt_facts.in_full_of(deletion)}",
                 )
             ],

@@ -15,15 +15,12 @@ from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import Self
 
+from connections.core.signals import STOP_SIGNALS, StopRequestedError
+
 # The web server lets its requests end for 60 s, since a DELETE to Datadog may take 30.
 GRACE_SECONDS = 65.0
 _LAST_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-class StopRequestedError(BaseException):
-    """SIGTERM, SIGINT or SIGHUP arrived. No `except Exception` may keep it from the top."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -287,3 +287,31 @@ def set_up_first_administrator(
     )
     set_password(actor=actor, person=person, password=password)
     return person
+
+
+def allow_breaking_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person:
+    """Give a person the permission to break glass, or take it away.
+
+    It is part of no role. Nobody gives it to themselves: another administrator does, or a command.
+    Raises PermissionDenied and ConflictError.
+    """
+    permissions.require(permissions.can_administer(actor), "say who may break glass")
+    if is_allowed and actor.person and actor.person.pk == person.pk:
+        raise ConflictError(
+            "Nobody gives it to themselves. Another administrator does, or whoever runs the "
+            "server: change_person --break-glass."
+        )
+    with audit.act():
+        person = rules.locked(person)
+        if person.may_break_glass == is_allowed:
+            return person
+        person.may_break_glass = is_allowed
+        person.save(update_fields=["may_break_glass"])
+        may = "may now break glass" if is_allowed else "may no longer break glass"
+        audit.record(
+            code=Code.PERSON_GLASS_ALLOWED if is_allowed else Code.PERSON_GLASS_FORBIDDEN,
+            actor=actor,
+            subject=person,
+            sentence=f"{personal_data.name(person)} {may}.",
+        )
+    return person

@@ -14,7 +14,7 @@ from django.template import Context
 from django.template.loader import get_template
 from django.views.decorators.csrf import requires_csrf_token
 
-from connections.access import visibility
+from connections.audit import lookups
 from connections.core.write_errors import cause_words, means_no_writes
 from connections.people import people
 from connections.web.routing import READ, access_of
@@ -76,7 +76,7 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 def _record_denial(request: HttpRequest) -> None:
     match = request.resolver_match
     try:
-        visibility.record_denial(
+        lookups.record_denial(
             actor=actor_of(request),
             address=match.view_name if match else "",
             method=request.method or "",

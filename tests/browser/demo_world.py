@@ -132,7 +132,7 @@ class _Builder:
     def _broken_glass(self) -> None:
         """Sent without the approval it needed; nobody has looked back at it."""
         operator = Person.objects.get(username="operator")
-        break_glass.allow_breaking_glass(actor=self.administrator, person=operator, is_allowed=True)
+        people.allow_breaking_glass(actor=self.administrator, person=operator, is_allowed=True)
         asked = self.ask(sender="Group SOC", source="Fraud Detection", sink="Group SOC")
         break_glass.break_glass(
             deletion=asked,

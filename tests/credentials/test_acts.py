@@ -6,12 +6,12 @@ import pytest
 from django.core.exceptions import PermissionDenied
 
 from connections.access.actor import Actor, command_actor
+from connections.access.approvers import approval_warning
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.lifecycle import RotationRefusedError
 from connections.credentials.retirement import retire_credential
-from connections.credentials.rules import approval_warning
 from connections.crypto.encryption import DecryptionError
 from connections.inventory.inventory import InventoryFilter, take_inventory
 from connections.models import (

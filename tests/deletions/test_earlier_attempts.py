@@ -12,11 +12,11 @@ from django.test.utils import CaptureQueriesContext
 
 from connections import audit, wording
 from connections.access.actor import WORKER, Actor, person_actor
+from connections.audit.deletion_rows import deletion_row
 from connections.core.errors import ActError
 from connections.datadog.client import Answer
 from connections.deletions import answers, looks, reconciliation, rereading, reviews, sending
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions.export import deletion_row
 from connections.inventory import protections
 from connections.models import (
     Attempt,

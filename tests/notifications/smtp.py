@@ -55,7 +55,12 @@ class MailServer:
     def mailers(self) -> dict[str, Any]:
         """A value of MAILERS that leads here."""
         options = {"host": "127.0.0.1", "port": self.port, "timeout": 8}
-        return {"default": {"BACKEND": "connections.net.smtp.EmailBackend", "OPTIONS": options}}
+        return {
+            "default": {
+                "BACKEND": "connections.notifications.email_backend.EmailBackend",
+                "OPTIONS": options,
+            }
+        }
 
 
 class _Talk:

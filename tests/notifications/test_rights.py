@@ -12,7 +12,6 @@ from connections.access.actor import Actor, person_actor
 from connections.core import clock
 from connections.credentials import access_lists
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.deletions import break_glass
 from connections.models import AccessKind, Credential, Notice, Person, Policy, Role
 from connections.notifications.messages import Message, message_of
 from connections.people import email_addresses, people, provider_accounts
@@ -85,7 +84,7 @@ def test_only_approvers_who_see_the_credential_hear_of_its_allow_lists(
         lambda actor, person: people.set_roles(
             actor=actor, person=person, roles=[Role.OPERATOR], is_administrator=True
         ),
-        lambda actor, person: break_glass.allow_breaking_glass(
+        lambda actor, person: people.allow_breaking_glass(
             actor=actor, person=person, is_allowed=True
         ),
         lambda actor, person: people.make_sign_in_link(actor=actor, person=person, now=clock.now()),
@@ -128,7 +127,7 @@ def test_an_administrator_alone_hears_nothing_of_their_own_act(ada: Person, root
 def test_what_a_mail_leads_to_can_be_opened_by_its_reader(
     by_root: Actor, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    break_glass.allow_breaking_glass(actor=by_root, person=ada, is_allowed=True)
+    people.allow_breaking_glass(actor=by_root, person=ada, is_allowed=True)
     for notice in Notice.objects.exclude(person=None):
         assert notice.person
         path = urlsplit(message_of(notice).url).path
@@ -138,6 +137,6 @@ def test_what_a_mail_leads_to_can_be_opened_by_its_reader(
 def test_the_delivery_log_leads_to_whom_it_is_about(
     by_root: Actor, root: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    break_glass.allow_breaking_glass(actor=by_root, person=ada, is_allowed=True)
+    people.allow_breaking_glass(actor=by_root, person=ada, is_allowed=True)
     page = client_of(root).get(reverse("notice-list")).content.decode()
     assert f'href="{reverse("person-detail", args=[ada.pk])}"' in page

@@ -157,7 +157,7 @@ def test_a_mail_server_that_is_away_does_not_tell_whether_there_is_such_a_person
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         options = {"host": "127.0.0.1", "port": closed.getsockname()[1], "timeout": 5}
-        backend = "connections.net.smtp.EmailBackend"
+        backend = "connections.notifications.email_backend.EmailBackend"
         settings.MAILERS = {"default": {"BACKEND": backend, "OPTIONS": options}}
         known = client.post(RESET, {"email": ada.email})
         unknown = client.post(RESET, {"email": "nobody@example.com"})

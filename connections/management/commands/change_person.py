@@ -4,7 +4,6 @@ from argparse import ArgumentParser
 from typing import Any
 
 from connections.access.actor import command_actor
-from connections.deletions import break_glass
 from connections.management.base import OrgAdminCommand
 from connections.models import Person, Role
 from connections.people import people
@@ -57,7 +56,7 @@ class Command(OrgAdminCommand):
                 is_administrator=options["administrator"],
             )
         if changes_glass:
-            person = break_glass.allow_breaking_glass(
+            person = people.allow_breaking_glass(
                 actor=actor, person=person, is_allowed=options["break_glass"]
             )
         if options["disable"]:

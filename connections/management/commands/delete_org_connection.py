@@ -14,18 +14,18 @@ from django.db import DatabaseError, connection
 
 from connections import wording
 from connections.access.actor import command_actor
+from connections.audit.deletion_rows import deletion_row
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import Kept, SentError
+from connections.core.signals import STOP_SIGNALS, StopRequestedError
 from connections.deletions import closing, reviews, sending, states, stopping, tickets
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions import rules as deletion_rules
-from connections.deletions.export import deletion_row
 from connections.deletions.reviews import Review
 from connections.inventory import org_connections
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
 from connections.models import Credential, Deletion, Listing, Outcome, Person, Policy, State
-from connections.operations.supervisor import STOP_SIGNALS, StopRequestedError
 
 STILL_LISTED = 9
 _OF_OUTCOME = {

@@ -6,8 +6,8 @@ from typing import Any
 from connections.access.actor import command_actor
 from connections.core import clock, tabular
 from connections.deletions import history
+from connections.deletions.history_filter import HistoryForm
 from connections.management.exporting import ExportCommand
-from connections.web.deletions.history_form import HistoryForm
 
 FILTERS = {
     "since": ("DATE", "Asked on this day (2026-01-31, UTC) or later."),

@@ -12,11 +12,10 @@ from django.core.management.base import CommandError
 from connections.access.actor import command_actor
 from connections.core import clock
 from connections.deletions import history
-from connections.deletions.history_filter import period_words
+from connections.deletions.history_filter import HistoryForm, period_words
 from connections.evidence.bundles import Bundle, make_bundle, verifier_digest
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.commands.export_deletions import FILTERS, form_words
-from connections.web.deletions.history_form import HistoryForm
 from connections.wording import counted
 
 # The history's filters; the period bears the names that the command is documented with.

@@ -7,8 +7,8 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 
+from connections.deletions.history_filter import CONTRADICTED, GLASS_BROKEN, HistoryForm
 from connections.models import Credential, Outcome, State
-from connections.web.deletions.history_form import CONTRADICTED, GLASS_BROKEN, HistoryForm
 from connections.web.people.forms import ServiceErrorsMixin
 from connections.wording import label_of_outcome, label_of_state
 

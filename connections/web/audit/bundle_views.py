@@ -12,10 +12,10 @@ from connections.audit.signing_key import SigningKeyError
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.deletions import history
+from connections.deletions.history_filter import HistoryForm
 from connections.evidence.bundles import Bundle, make_bundle
 from connections.evidence.files import BundleError
 from connections.web.audit.bundle_forms import BundleForm, initial_of
-from connections.web.deletions.history_form import HistoryForm
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of
 from connections.wording import counted

@@ -13,9 +13,9 @@ from connections.core import clock, tabular
 from connections.core.sites import all_sites
 from connections.deletions import history
 from connections.deletions.history import Cursor, HistoryFilter
+from connections.deletions.history_filter import CONTRADICTED, GLASS_BROKEN, PERIODS, HistoryForm
 from connections.models import OPEN_STATES, Outcome
 from connections.web.charts import KINDS, day_chart
-from connections.web.deletions.history_form import CONTRADICTED, GLASS_BROKEN, PERIODS, HistoryForm
 from connections.web.downloads import download
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of

@@ -10,8 +10,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from connections.access import permissions, visibility
+from connections.access import permissions
 from connections.access.actor import Actor
+from connections.audit import lookups
 from connections.core.errors import ActError, InvalidInputError, UnavailableError
 from connections.models import Deletion
 from connections.web.deletions.forms import CommentForm
@@ -57,7 +58,7 @@ def stored_deletions() -> QuerySet[Deletion]:
 def find_deletion(*, actor: Actor, pk: UUID) -> Deletion:
     """The deletion with this id. Raises PermissionDenied, and Http404 also out of reach."""
     permissions.require(permissions.can_see(actor), "see deletions")
-    return visibility.find_deletion(stored_deletions(), actor=actor, pk=pk)
+    return lookups.find_deletion(stored_deletions(), actor=actor, pk=pk)
 
 
 def done(

@@ -10,6 +10,7 @@ from django_htmx.http import HttpResponseStopPolling
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.audit import lookups
 from connections.core import clock
 from connections.core.errors import ActError, ConflictError, InvalidInputError
 from connections.deletions import closing, reconciliation, reviews
@@ -90,7 +91,7 @@ def _chosen(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, UUID]
     credential = None
     pk = uuid_or_none(data.get("credential", ""))
     if pk:
-        credential = visibility.find_credential(actor=actor, pk=pk)
+        credential = lookups.find_credential(actor=actor, pk=pk)
     if credential is None:
         problems["credential"] = "Choose the credential that sends."
     try:

@@ -6,8 +6,9 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from connections.access import permissions, visibility
+from connections.access import permissions
 from connections.access.actor import Actor
+from connections.audit import lookups
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.inventory import protections
 from connections.models import OrgConnectionKey, Protection
@@ -33,7 +34,7 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
             form.add_service_errors(error)
         except ConflictError as error:
             conflict = str(error)
-        except visibility.OutOfReachError:
+        except lookups.OutOfReachError:
             is_visible = False
             form.add_error("connection_id", protections.NOT_VISIBLE)
         else:
@@ -50,7 +51,7 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
 def _liftable(actor: Actor, key: OrgConnectionKey) -> Protection | None:
     """What the actor may lift; None when nothing protects it any more."""
     permissions.require(permissions.can_lift_any(actor), "lift protections")
-    visibility.require_connection(key, actor=actor)
+    lookups.require_connection(key, actor=actor)
     protection = protections.protection_of(key)
     if protection is None and not protections.protections_of(key):
         raise Http404("It was never protected.")

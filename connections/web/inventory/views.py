@@ -18,8 +18,9 @@ from django.shortcuts import render
 from django.urls import reverse
 from django_htmx.http import HttpResponseClientRefresh
 
-from connections.access import permissions, visibility
+from connections.access import permissions
 from connections.access.actor import Actor
+from connections.audit import lookups
 from connections.core import clock
 from connections.core.ages import age_words
 from connections.core.errors import UnavailableError
@@ -209,7 +210,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
     if not site.isprintable():
         raise Http404("No site is called so.")
     key = OrgConnectionKey(site=site, connection_id=connection_id)
-    visibility.require_connection(key, actor=actor)
+    lookups.require_connection(key, actor=actor)
     seen = timeline.connection_seen(actor=actor, site=site, connection_id=connection_id)
     protection = protection_page(key=key, actor=actor)
     if seen is None:

@@ -17,7 +17,6 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
-from connections.deletions import break_glass
 from connections.models import AuditEvent, Person, with_values
 from connections.people import people, provider_accounts
 from connections.people.email_addresses import change_email
@@ -112,7 +111,7 @@ def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     person = get_object_or_404(Person, pk=pk)
     is_allowed = request.POST.get("allow") == "yes"
     try:
-        break_glass.allow_breaking_glass(actor=actor, person=person, is_allowed=is_allowed)
+        people.allow_breaking_glass(actor=actor, person=person, is_allowed=is_allowed)
     except ConflictError as error:
         return _detail(request, person, status=409, problem=str(error))
     may = "may break glass" if is_allowed else "may not break glass any more"

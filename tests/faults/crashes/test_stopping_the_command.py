@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
+from connections.core.signals import STOP_SIGNALS, StopRequestedError
 from connections.deletions import stopping
 from connections.deletions.failpoints import Point
 from connections.deletions.stopping import Stop
-from connections.operations.supervisor import STOP_SIGNALS, StopRequestedError
 from sandbox import faults
 from sandbox.journal import ReceivedRequest
 from tests.faults.crashes.conftest import MakeStack

@@ -1,4 +1,4 @@
-"""One deletion as a row of an export."""
+"""A deletion as a row of the history's export and of an evidence bundle."""
 
 from connections.core.tabular import Row, as_time
 from connections.models import Approval, Attempt, Deletion, GlassReview, Policy

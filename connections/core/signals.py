@@ -1,0 +1,9 @@
+"""The signals that ask a process to stop."""
+
+import signal
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class StopRequestedError(BaseException):
+    """SIGTERM, SIGINT or SIGHUP arrived. No `except Exception` may keep it from the top."""
