@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-from benchmarks.throwaway import throwaway_django
+from benchmarks.temporary_django import throwaway_django
 
 MOST_SECONDS = 0.3
 BATCH = 5000

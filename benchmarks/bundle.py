@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.throwaway import throwaway_django
+from benchmarks.temporary_django import throwaway_django
 
 EACH = 5
 BODY = b"{}"

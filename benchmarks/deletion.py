@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 from uuid import UUID, uuid4
 
-from benchmarks.throwaway import throwaway_django
+from benchmarks.temporary_django import throwaway_django
 
 
 @dataclass(kw_only=True)

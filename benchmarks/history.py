@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from benchmarks.throwaway import throwaway_django
+from benchmarks.temporary_django import throwaway_django
 
 REPEATS = 5
 TARGET_MS = 100.0

@@ -12,8 +12,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from sandbox.answers import Answer, Request, error_answer
 from sandbox.faults import fault_by_name
+from sandbox.responses import Answer, Request, error_answer
 from sandbox.world import World
 
 PREFIX = "/__sandbox__/"

@@ -8,10 +8,10 @@ from http.client import parse_headers
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlsplit
 
-from sandbox import control, wire
-from sandbox.answers import Request, route_of
+from sandbox import control, transmission
+from sandbox.fault_rules import RequestFacts
 from sandbox.faults import Fault, Wire
-from sandbox.rules import RequestFacts
+from sandbox.responses import Request, route_of
 from sandbox.world import ReceivedRequest, World
 
 _MAX_BODY = 1024 * 1024
@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
     ) -> None:
         self.world = world
         self.site = site
-        self.line = wire.Line(socket=client, stopping=stopping)
+        self.line = transmission.Line(socket=client, stopping=stopping)
         # The base class wants a server only for names that are not used here.
         super().__init__(client, client.getpeername(), None)  # type: ignore[arg-type]
 
@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         """Answer the request that was read, whatever its method."""
         request = self._request(headers=dict(self.headers.items()), body=self._body())
         if request.path.startswith(control.PREFIX):
-            keep = wire.send(
+            keep = transmission.send(
                 line=self.line,
                 answer=control.answer_to(request=request, world=self.world),
                 fault=None,
@@ -67,12 +67,12 @@ class Handler(BaseHTTPRequestHandler):
         number = self._record(request=request, facts=facts, fault=fault)
         if fault is not None and fault.late and not self.line.pause(seconds=fault.late):
             return False
-        answer = wire.proper_answer(request=request, world=self.world, fault=fault)
+        answer = transmission.proper_answer(request=request, world=self.world, fault=fault)
         if answer.effect:
             self.world.journal.mark_executed(number=number)
         if fault is not None:
-            answer = wire.shaped(answer=answer, fault=fault, request=request)
-        return wire.send(line=self.line, answer=answer, fault=fault)
+            answer = transmission.shaped(answer=answer, fault=fault, request=request)
+        return transmission.send(line=self.line, answer=answer, fault=fault)
 
     def _reset_unread(self) -> bool:
         head = self.connection.recv(_PEEKED_BYTES, socket.MSG_PEEK)

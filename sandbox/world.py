@@ -13,9 +13,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from sandbox.entities import READ, WRITE, Connection, KeyPair, Org, Site, User, make_user
+from sandbox.fault_rules import FaultBook, FaultRule
 from sandbox.faults import Fault
-from sandbox.journal import Journal, ReceivedRequest
-from sandbox.rules import FaultBook, FaultRule
+from sandbox.request_log import Journal, ReceivedRequest
 
 __all__ = [
     "READ",
@@ -212,7 +212,7 @@ class World:
     ) -> None:
         """Bind a fault to the requests that match all that is given; the newest binding wins.
 
-        `operation` is one of `sandbox.rules.OPERATIONS` and overrules `method`; method "GET" alone
+        `operation` is one of `sandbox.fault_rules.OPERATIONS` and overrules `method`; method "GET" alone
         means the listing. `after` lets that many matching requests pass first, `times` ends the
         fault after that many.
         """

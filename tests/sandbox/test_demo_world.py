@@ -3,7 +3,6 @@
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-from sandbox.answers import DESTINATIONS_PER_ORG
 from sandbox.demo_world import (
     DEMO_FAULTS,
     EU1,
@@ -12,8 +11,9 @@ from sandbox.demo_world import (
     demo_key_pairs,
     demo_world,
 )
+from sandbox.responses import DESTINATIONS_PER_ORG
 from sandbox.server import SandboxServer
-from tests.sandbox.talk import LIST, ask
+from tests.sandbox.client import LIST, ask
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 

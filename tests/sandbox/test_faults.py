@@ -13,7 +13,7 @@ import requests
 from sandbox import faults
 from sandbox.faults import FAULTS, Fault, Wire
 from sandbox.server import SandboxServer
-from tests.sandbox.talk import LIST, ask, bytes_of_delete, send_delete, to_payments
+from tests.sandbox.client import LIST, ask, bytes_of_delete, send_delete, to_payments
 from tests.support.sandbox import EU, key_pair_of, org_named
 
 CATALOGUE = [

@@ -13,7 +13,7 @@ import requests
 
 from sandbox.demo_world import EU1, SITES, connection_id_between, demo_key_pairs
 from sandbox.server import SandboxServer
-from tests.sandbox.talk import LIST, ask, to_payments
+from tests.sandbox.client import LIST, ask, to_payments
 from tests.support.sandbox import US, key_headers
 
 START_IT = """

@@ -12,7 +12,7 @@ import pytest
 from sandbox import faults
 from sandbox.entities import make_user
 from sandbox.server import SandboxServer
-from tests.sandbox.talk import LIST, ask, send_delete, to_payments
+from tests.sandbox.client import LIST, ask, send_delete, to_payments
 from tests.support.sandbox import EU, US, key_headers, make_world
 
 

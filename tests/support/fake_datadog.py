@@ -18,12 +18,12 @@ from connections.datadog.payloads import (
     parse_identity,
 )
 from connections.datadog.transport import Reply
-from sandbox import wire
-from sandbox.answers import Answer as Sent
-from sandbox.answers import Request, route_of
+from sandbox import transmission
+from sandbox.fault_rules import RequestFacts
 from sandbox.faults import Fault, Wire
-from sandbox.journal import ReceivedRequest
-from sandbox.rules import RequestFacts
+from sandbox.request_log import ReceivedRequest
+from sandbox.responses import Answer as Sent
+from sandbox.responses import Request, route_of
 from sandbox.world import KeyPair, World
 
 # No whole status line comes.
@@ -87,11 +87,11 @@ class FakeDatadog:
         )
         fault = self.world.faults.take(facts=facts)
         number = self._receive(request, facts=facts, fault=fault)
-        answer = wire.proper_answer(request=request, world=self.world, fault=fault)
+        answer = transmission.proper_answer(request=request, world=self.world, fault=fault)
         if answer.effect:
             self.world.journal.mark_executed(number=number)
         if fault is not None:
-            answer = wire.shaped(answer=answer, fault=fault, request=request)
+            answer = transmission.shaped(answer=answer, fault=fault, request=request)
         return _reply(answer, way=fault.wire if fault else Wire.ANSWER)
 
     def _request(self, method: str, path: str) -> Request:

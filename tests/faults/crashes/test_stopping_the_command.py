@@ -16,7 +16,7 @@ from connections.failpoints import Point
 from connections.stopping import Stop
 from orgadmin.supervisor import STOP_SIGNALS, StopRequestedError
 from sandbox import faults
-from sandbox.journal import ReceivedRequest
+from sandbox.request_log import ReceivedRequest
 from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.stack import MANAGE, Stack
 from tests.support.processes import PATIENCE, ROOT

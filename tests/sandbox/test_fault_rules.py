@@ -5,7 +5,7 @@ import pytest
 from sandbox import faults
 from sandbox.server import SandboxServer
 from sandbox.world import World
-from tests.sandbox.talk import LIST, ask, bytes_of_delete, to_payments
+from tests.sandbox.client import LIST, ask, bytes_of_delete, to_payments
 from tests.support.sandbox import EU, key_pair_of
 
 

@@ -17,7 +17,7 @@ from sandbox import faults
 from sandbox.demo_world import demo_world
 from sandbox.faults import FAULTS, Fault, Wire
 from sandbox.server import SandboxServer
-from tests.sandbox.talk import LIST, ask, change, new_connection, to_payments
+from tests.sandbox.client import LIST, ask, change, new_connection, to_payments
 from tests.support.sandbox import EU, US
 
 DESCRIPTION = Path(__file__).parent.parent / "datadog_openapi.yaml"

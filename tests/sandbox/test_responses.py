@@ -4,7 +4,7 @@ import pytest
 
 from sandbox.server import SandboxServer
 from sandbox.world import READ, WRITE
-from tests.sandbox.talk import LIST, ask, change, new_connection, to_payments
+from tests.sandbox.client import LIST, ask, change, new_connection, to_payments
 from tests.support.sandbox import EU, US, connection_between, key_pair_of, org_named
 
 ABSENT = "2f1a6a52-54c4-4b0e-9d0c-3a1f2b7c9e10"

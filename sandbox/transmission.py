@@ -15,8 +15,8 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any
 
-from sandbox.answers import Answer, Request, answer_to, error_answer, route_of
 from sandbox.faults import HTML, Alteration, Fault, Wire
+from sandbox.responses import Answer, Request, answer_to, error_answer, route_of
 from sandbox.world import World
 
 _LOOK_EVERY = 0.1  # seconds between two looks at whether a hung client has gone
