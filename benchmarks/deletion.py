@@ -139,7 +139,7 @@ def _world(listed: int) -> Any:
 
 def _add_connection(world: Any) -> str:
     """Let the org share with one more; the id of the connection."""
-    from sandbox.world import make_user
+    from sandbox.entities import make_user
 
     sink = world.add_org(name=f"Destination {uuid4()}", site="sandbox-us1")
     connection = world.add_connection(

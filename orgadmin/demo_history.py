@@ -232,7 +232,7 @@ def _waits_for_confirmation(cast: Cast) -> None:
 
 def _unknown(cast: Cast) -> None:
     source, sink = "Treasury", "Payments EU"
-    _set_fault("cut_after_reading", source=source, sink=sink, site="Payments EU", cast=cast)
+    _set_fault("reset_after_reading", source=source, sink=sink, site="Payments EU", cast=cast)
     _ask(cast, _Wish("Payments EU", source, sink, "Treasury metrics moved to the lake", 4223))
 
 

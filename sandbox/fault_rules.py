@@ -1,10 +1,10 @@
-"""To which requests a fault is bound."""
+"""Rules that say which requests a fault applies to."""
 
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from sandbox.faults import Fault, Wire
+from sandbox.faults import Fault, Transmission
 
 OPERATIONS = ("validate", "validate_keys", "current_user", "list", "create", "update", "delete")
 
@@ -12,8 +12,8 @@ _DEFAULT_OPERATION = {"GET": "list", "POST": "create", "PATCH": "update", "DELET
 
 
 @dataclass(frozen=True, kw_only=True)
-class RequestFacts:
-    """What is known of a request before it is answered; `operation` is empty off the API."""
+class RequestAttributes:
+    """What rules compare; `operation` is empty when the API has no such operation."""
 
     operation: str
     site: str
@@ -23,7 +23,10 @@ class RequestFacts:
 
 @dataclass(kw_only=True)
 class FaultRule:
-    """A fault with its binding; None matches anything."""
+    """A fault and the requests it applies to; None matches any value.
+
+    The first `skip` matching requests are left alone, then the fault applies to `remaining` ones.
+    """
 
     fault: Fault
     connection_id: str | None = None
@@ -31,76 +34,78 @@ class FaultRule:
     org: str | None = None
     method: str = "DELETE"
     operation: str | None = None
-    left: int | None = None
+    remaining: int | None = None
     skip: int = 0
 
     def __post_init__(self) -> None:
         if self.operation is None:
             self.operation = _DEFAULT_OPERATION.get(self.method, "")
         if self.operation not in OPERATIONS:
-            raise ValueError(f"a fault is bound to one of {', '.join(OPERATIONS)}")
+            raise ValueError(f"the operation of a fault is one of {', '.join(OPERATIONS)}")
 
-    def matches(self, *, facts: RequestFacts) -> bool:
-        """Tell whether the request is one of those to which the fault is bound."""
+    def matches(self, attributes: RequestAttributes) -> bool:
+        """Return whether the rule is about this request."""
         return (
-            self.operation == facts.operation
-            and self.connection_id in (None, facts.connection_id)
-            and self.site in (None, facts.site)
-            and self.org in (None, facts.org)
+            self.operation == attributes.operation
+            and self.connection_id in (None, attributes.connection_id)
+            and self.site in (None, attributes.site)
+            and self.org in (None, attributes.org)
         )
 
-    def take(self) -> bool:
-        """Count one matching request; False when the fault does not strike this time."""
+    def count_match(self) -> bool:
+        """Count one matching request and return whether the fault applies to it."""
         if self.skip > 0:
             self.skip -= 1
             return False
-        if self.left is not None:
-            self.left -= 1
+        if self.remaining is not None:
+            self.remaining -= 1
         return True
 
 
-class FaultBook:
-    """All bindings, the newest first; safe for many threads."""
+class FaultRules:
+    """All rules, the newest first; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rules: list[FaultRule] = []
 
-    def add(self, *, rule: FaultRule) -> None:
-        """Bind a fault; it comes before those bound earlier."""
+    def add(self, rule: FaultRule) -> None:
+        """Add a rule, which takes precedence over those added earlier."""
         with self._lock:
             self._rules.insert(0, rule)
 
     def clear(self) -> None:
-        """Remove every binding."""
-        self.restore(rules=())
+        """Remove every rule."""
+        self.replace_all(())
 
-    def copied(self) -> list[FaultRule]:
-        """Give copies with their counters as they stand."""
+    def copies(self) -> list[FaultRule]:
+        """Return copies of the rules with their current counters."""
         with self._lock:
             return [replace(rule) for rule in self._rules]
 
-    def restore(self, *, rules: Iterable[FaultRule]) -> None:
-        """Put copies of these bindings in the place of all others."""
+    def replace_all(self, rules: Iterable[FaultRule]) -> None:
+        """Replace all rules by copies of these."""
         with self._lock:
             self._rules = [replace(rule) for rule in rules]
 
-    def has(self, *, wire: Wire) -> bool:
-        """Tell whether any binding's fault travels this way."""
+    def has(self, transmission: Transmission) -> bool:
+        """Return whether the fault of any rule is transmitted this way."""
         with self._lock:
-            return any(rule.fault.wire is wire for rule in self._rules)
+            return any(rule.fault.transmission is transmission for rule in self._rules)
 
-    def take(self, *, facts: RequestFacts, only: Wire | None = None) -> Fault | None:
-        """Give the fault for this request and count it as used.
+    def take(
+        self, attributes: RequestAttributes, *, only: Transmission | None = None
+    ) -> Fault | None:
+        """Return the fault for this request, and count it.
 
-        With `only`, nothing is taken or counted when the fault in turn travels another way.
+        With `only`, nothing is counted when the fault whose turn it is is transmitted differently.
         """
         with self._lock:
             for rule in self._rules:
-                if rule.left == 0 or not rule.matches(facts=facts):
+                if rule.remaining == 0 or not rule.matches(attributes):
                     continue
-                if only is not None and (rule.fault.wire is not only or rule.skip):
+                if only is not None and (rule.fault.transmission is not only or rule.skip):
                     return None
-                if rule.take():
+                if rule.count_match():
                     return rule.fault
         return None

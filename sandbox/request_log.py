@@ -1,4 +1,4 @@
-"""What reached the listeners, in order."""
+"""The requests that the simulator received, in order."""
 
 import itertools
 import threading
@@ -9,10 +9,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedRequest:
-    """One request that reached a listener.
+    """One received request.
 
-    `executed` says whether it deleted, created or changed something, whatever was answered.
-    Header names are kept (lower case), their values are not: among them are keys.
+    `executed`: it created, changed or deleted something, whatever the response was. Only the names
+    of its headers are stored (in lower case), since some values are keys.
     """
 
     method: str
@@ -25,49 +25,48 @@ class ReceivedRequest:
     executed: bool
     fault: str | None
     header_names: tuple[str, ...]
-    user_agent: str
 
 
-class Journal:
-    """The received requests; safe for many threads, and one can wait for an entry."""
+class RequestLog:
+    """A thread-safe log of received requests whose changes can be waited for."""
 
     def __init__(self, *, changed: threading.Condition) -> None:
         self._changed = changed
         self._numbers = itertools.count(1)
-        self._entries: dict[int, ReceivedRequest] = {}
+        self._requests: dict[int, ReceivedRequest] = {}
 
-    def record(self, *, request: ReceivedRequest) -> int:
-        """Write a request down; the number given back is for `mark_executed`."""
+    def add(self, request: ReceivedRequest) -> int:
+        """Add a request and return its number for `mark_executed`."""
         with self._changed:
             number = next(self._numbers)
-            self._entries[number] = request
+            self._requests[number] = request
             self._changed.notify_all()
             return number
 
     def mark_executed(self, *, number: int) -> None:
-        """Note that the request had its effect."""
+        """Mark the request as executed."""
         with self._changed:
-            # A reset may have emptied the journal between a request and its late effect.
-            if number in self._entries:
-                self._entries[number] = replace(self._entries[number], executed=True)
+            # A reset can empty the log between a request and its late execution.
+            if number in self._requests:
+                self._requests[number] = replace(self._requests[number], executed=True)
             self._changed.notify_all()
 
-    def matching(self, **wanted: str | None) -> list[ReceivedRequest]:
-        """Give the entries whose fields have these values; None matches anything."""
+    def find(self, **filters: str | None) -> list[ReceivedRequest]:
+        """Return the requests whose fields have these values; None matches any value."""
         with self._changed:
-            entries = list(self._entries.values())
+            requests = list(self._requests.values())
         return [
             one
-            for one in entries
-            if all(value is None or getattr(one, key) == value for key, value in wanted.items())
+            for one in requests
+            if all(value is None or getattr(one, key) == value for key, value in filters.items())
         ]
 
     def wait_until(self, condition: Callable[[], bool], *, seconds: float) -> bool:
-        """Wait for the condition, looked at after each entry and each effect."""
+        """Wait for the condition, which is checked after each change of the log."""
         with self._changed:
             return self._changed.wait_for(condition, timeout=seconds)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove every request."""
         with self._changed:
-            self._entries.clear()
+            self._requests.clear()

@@ -141,7 +141,7 @@ def test_a_pair_that_cannot_list_does_not_replace_one_that_can(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     pair = second_pair(sandbox, "Payments US")
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     with pytest.raises(RotationRefusedError, match="refuses to list"):
         credentials.rotate_credential(
             actor=command_actor(), credential=credential, keys=keys_of(pair)
@@ -151,7 +151,7 @@ def test_a_pair_that_cannot_list_does_not_replace_one_that_can(
 def test_a_pair_that_cannot_list_replaces_one_that_could_not_either(
     sandbox: SandboxServer,
 ) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     credential = added(sandbox, "Payments US")
     pair = second_pair(sandbox, "Payments US")
     rotated = credentials.rotate_credential(

@@ -1,4 +1,4 @@
-"""Every JSON answer of the sandbox is held against the description of Datadog's API."""
+"""Every JSON response of the simulator matches an OpenAPI document of Datadog's API."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -15,62 +15,62 @@ from openapi_spec_validator import validate
 
 from sandbox import faults
 from sandbox.demo_world import demo_world
-from sandbox.faults import FAULTS, Fault, Wire
+from sandbox.faults import FAULTS, Fault, Transmission
 from sandbox.server import SandboxServer
-from tests.sandbox.client import LIST, ask, change, new_connection, to_payments
+from tests.sandbox.client import LIST, create_body, payments_connection, send, update_body
 from tests.support.sandbox import EU, US
 
-DESCRIPTION = Path(__file__).parent.parent / "datadog_openapi.yaml"
+DOCUMENT_PATH = Path(__file__).parent.parent / "datadog_openapi.yaml"
 
 
 @cache
 def document() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(DESCRIPTION.read_text())
+    loaded: dict[str, Any] = yaml.safe_load(DOCUMENT_PATH.read_text())
     return loaded
 
 
 @cache
-def description() -> OpenAPI:
+def openapi() -> OpenAPI:
     return OpenAPI.from_dict(document())
 
 
-def hold_against_the_description(answer: requests.Response) -> None:
-    request = RequestsOpenAPIRequest(answer.request)
-    description().validate_response(request, RequestsOpenAPIResponse(answer))
+def check_response(response: requests.Response) -> None:
+    request = RequestsOpenAPIRequest(response.request)
+    openapi().validate_response(request, RequestsOpenAPIResponse(response))
 
 
-def proper_answers(server: SandboxServer) -> Iterator[requests.Response]:
-    pair, connection_id = to_payments(server)
+def responses_without_faults(server: SandboxServer) -> Iterator[requests.Response]:
+    pair, connection_id = payments_connection(server)
     sink = server.world.add_org(name="Analytics", site=US)
     one = f"{LIST}/{connection_id}"
     for path in ("/api/v1/validate", "/api/v2/validate_keys", "/api/v2/current_user", LIST):
-        yield ask(server, "GET", path, pair=pair)
-        yield ask(server, "GET", path, pair=pair, site=EU)
-    yield ask(server, "GET", "/api/v2/current_user", pair=None)
-    yield ask(server, "GET", f"{LIST}?limit=1&offset=99", pair=pair)
-    yield ask(server, "GET", f"{LIST}?limit=many", pair=pair)
-    for _ in ("made", "there already"):
-        yield ask(server, "POST", LIST, pair=pair, body=new_connection(sink.id, "logs", "rum"))
-    yield ask(server, "POST", LIST, pair=pair, body=new_connection(pair.org.id, "logs"))
-    yield ask(server, "POST", LIST, pair=pair, body=new_connection("nobody", "logs"))
-    yield ask(server, "PATCH", one, pair=pair, body=change(connection_id, "audit"))
-    yield ask(server, "PATCH", one, pair=pair, body=change(connection_id))
-    yield ask(server, "DELETE", f"{LIST}/1234", pair=pair)
-    yield ask(server, "DELETE", one, pair=pair, site=EU)
+        yield send(server, "GET", path, pair=pair)
+        yield send(server, "GET", path, pair=pair, site=EU)
+    yield send(server, "GET", "/api/v2/current_user", pair=None)
+    yield send(server, "GET", f"{LIST}?limit=1&offset=99", pair=pair)
+    yield send(server, "GET", f"{LIST}?limit=many", pair=pair)
+    for _ in ("created", "already exists"):
+        yield send(server, "POST", LIST, pair=pair, body=create_body(sink.id, "logs", "rum"))
+    yield send(server, "POST", LIST, pair=pair, body=create_body(pair.org.id, "logs"))
+    yield send(server, "POST", LIST, pair=pair, body=create_body("unknown", "logs"))
+    yield send(server, "PATCH", one, pair=pair, body=update_body(connection_id, "audit"))
+    yield send(server, "PATCH", one, pair=pair, body=update_body(connection_id))
+    yield send(server, "DELETE", f"{LIST}/1234", pair=pair)
+    yield send(server, "DELETE", one, pair=pair, site=EU)
     for _ in ("deleted", "gone"):
-        yield ask(server, "DELETE", one, pair=pair)
-    yield ask(server, "PATCH", one, pair=pair, body=change(connection_id, "audit"))
+        yield send(server, "DELETE", one, pair=pair)
+    yield send(server, "PATCH", one, pair=pair, body=update_body(connection_id, "audit"))
 
 
-def test_the_description_is_itself_valid() -> None:
+def test_the_openapi_document_is_valid() -> None:
     validate(document())
 
 
-def test_every_proper_answer_is_as_described(sandbox: SandboxServer) -> None:
+def test_every_response_without_faults_matches_the_document(sandbox: SandboxServer) -> None:
     statuses = set()
-    for answer in proper_answers(sandbox):
-        hold_against_the_description(answer)
-        statuses.add((answer.request.method, answer.status_code))
+    for response in responses_without_faults(sandbox):
+        check_response(response)
+        statuses.add((response.request.method, response.status_code))
     assert statuses >= {
         ("GET", 200),
         ("GET", 401),
@@ -89,37 +89,37 @@ def test_every_proper_answer_is_as_described(sandbox: SandboxServer) -> None:
     }
 
 
-def test_every_listing_of_the_demo_is_as_described() -> None:
+def test_every_list_of_the_demo_matches_the_document() -> None:
     with SandboxServer(demo_world()) as server:
         for pair in server.world.key_pairs():
-            hold_against_the_description(ask(server, "GET", LIST, pair=pair))
-            hold_against_the_description(ask(server, "GET", "/api/v2/current_user", pair=pair))
+            check_response(send(server, "GET", LIST, pair=pair))
+            check_response(send(server, "GET", "/api/v2/current_user", pair=pair))
 
 
 JSON_ERRORS = [
     fault
     for fault in FAULTS.values()
-    if fault.errors and fault.wire is Wire.ANSWER and fault.status is not None
+    if fault.errors and fault.transmission is Transmission.WHOLE and fault.status is not None
 ]
 
 
 @pytest.mark.parametrize("fault", JSON_ERRORS, ids=lambda fault: fault.name)
-def test_every_json_error_is_as_described(sandbox: SandboxServer, fault: Fault) -> None:
-    pair, connection_id = to_payments(sandbox)
+def test_every_json_error_matches_the_document(sandbox: SandboxServer, fault: Fault) -> None:
+    pair, connection_id = payments_connection(sandbox)
     sandbox.world.set_fault(connection_id=connection_id, fault=fault)
-    answer = ask(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
-    assert answer.status_code == fault.status
-    hold_against_the_description(answer)
+    response = send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
+    assert response.status_code == fault.status
+    check_response(response)
 
 
 @pytest.mark.parametrize(
     "fault",
-    [faults.TRUNCATED_JSON, faults.NOT_AN_OBJECT, faults.ANSWERS_200_HTML, faults.ANSWERS_202],
+    [faults.TRUNCATED_JSON, faults.NOT_AN_OBJECT, faults.RETURNS_200_HTML, faults.RETURNS_202],
     ids=lambda fault: fault.name,
 )
-def test_the_description_lets_no_broken_listing_pass(sandbox: SandboxServer, fault: Fault) -> None:
-    pair, _ = to_payments(sandbox)
+def test_broken_lists_do_not_match_the_document(sandbox: SandboxServer, fault: Fault) -> None:
+    pair, _ = payments_connection(sandbox)
     sandbox.world.set_fault(org=pair.org, method="GET", fault=fault)
-    answer = ask(sandbox, "GET", LIST, pair=pair)
+    response = send(sandbox, "GET", LIST, pair=pair)
     with pytest.raises(OpenAPIError):
-        hold_against_the_description(answer)
+        check_response(response)
