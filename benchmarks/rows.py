@@ -223,7 +223,11 @@ class _Writer:
     """Inserts rows of one model without the slow parts of Django's ORM."""
 
     def __init__(self, model: type[Any], *, leave_out: tuple[str, ...] = ()) -> None:
-        fields = [f for f in model._meta.concrete_fields if f.attname not in leave_out]
+        fields = [
+            field
+            for field in model._meta.concrete_fields
+            if field.attname not in leave_out and not field.has_db_default()
+        ]
         self._names = [field.attname for field in fields]
         columns = ", ".join(f'"{field.column}"' for field in fields)
         placeholders = ", ".join(["?" if connection.vendor == "sqlite" else "%s"] * len(fields))
