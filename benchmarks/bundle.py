@@ -39,7 +39,7 @@ finally:
 
 
 def fill(deletions: int) -> None:
-    """Insert deletions that were requested, confirmed, sent, answered and settled, with events."""
+    """Insert deletions from request to outcome, with their attempts and events."""
     from connections import clock
     from connections.models import Credential, Person
     from connections.services.record import audit
@@ -134,8 +134,8 @@ def _record(deletion: Any, *, actor: Any) -> None:
 
     deletions.record_request(deletion, actor=actor)
     settled = {"state": "settled", "outcome": "deleted", "cause": ""}
-    answer = {"verdict": "deleted", "http_status": 200, "errors": [], "duration_ms": 180}
-    answer["body_sha256"] = hashlib.sha256(BODY).hexdigest()
+    response = {"verdict": "deleted", "http_status": 200, "errors": [], "duration_ms": 180}
+    response["body_sha256"] = hashlib.sha256(BODY).hexdigest()
     sending = {
         "attempt": 1,
         "epoch": 1,
@@ -145,7 +145,7 @@ def _record(deletion: Any, *, actor: Any) -> None:
     }
     for code, details in (
         (audit.Code.DELETION_SENDING, sending),
-        (audit.Code.DELETION_ANSWERED, settled | answer),
+        (audit.Code.DELETION_ANSWERED, settled | response),
         (audit.Code.DELETION_SETTLED, settled),
     ):
         audit.record(
