@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Run one of Django's or Org Admin's commands: `python manage.py help`."""
+"""Runs a command of Org Admin or Django: `python manage.py help`."""
 
 import os
 import secrets
@@ -14,15 +14,15 @@ from connections.core.signals import STOP_SIGNALS
 
 
 def main() -> None:
-    """Run the command; settings that cannot be used are one line instead of a traceback."""
-    # The database, its copies and all that a command writes are for this account alone.
+    """Run the command; invalid settings print one line instead of a traceback."""
+    # Only this account can read the database, its backups and other files that a command writes.
     os.umask(0o077)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgadmin.settings")
     if sys.argv[1:2] == ["make_keys"]:
-        # It makes the secret key that all others need, and needs none that lasts.
+        # It creates the secret key of the other commands and needs only a temporary one itself.
         os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
     if sys.argv[1:2] == ["delete_org_connection"]:
-        # They wait until the command handles them (connections/deletions/stopping.py).
+        # Signals are delivered once the command handles them (connections/deletions/stopping.py).
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         execute_from_command_line(sys.argv)

@@ -1,1 +1,1 @@
-"""Measurements of the product itself, in throw-away databases: docs/PERFORMANCE.md has figures."""
+"""Benchmarks of Org Admin with temporary databases; docs/PERFORMANCE.md has the results."""

@@ -1,15 +1,14 @@
-"""Make an evidence bundle of N deletions and verify it: `python -m benchmarks.bundle`.
+"""Time making and verifying an evidence bundle of N deletions: `python -m benchmarks.bundle`.
 
-Each deletion has five events. The whole record is verified too, every deletion against its events.
-It works in a throw-away data directory on SQLite and fails when making or verifying takes longer
-than a minute for 100,000 events, or when memory grows with them.
+Each deletion has five events. Also verifies the whole audit log and compares every deletion with
+its events. Uses a temporary SQLite database. Fails when making or verifying takes more than a
+minute for 100,000 events, or when memory grows with their number.
 """
 
 import argparse
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,16 +18,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.throwaway import throwaway_django
+from benchmarks.reporting import peak_memory_mb
+from benchmarks.temporary_django import temporary_django
 
-EACH = 5
 BODY = b"{}"
 BATCH = 500
-MOST_SECONDS = 60.0
-MOST_GROWTH_MB = 64.0
+MAX_SECONDS = 60.0
+MAX_GROWTH_MB = 64.0
 
 
-# Runs the verifier, and tells the most memory (KiB) that it held: what it was started from not.
+# Runs the verifier and prints its own peak memory (KiB), without that of the parent process.
 VERIFY = """
 import re, runpy, sys
 del sys.argv[0]
@@ -40,7 +39,7 @@ finally:
 
 
 def fill(deletions: int) -> None:
-    """Store deletions that were asked for, confirmed, sent, answered and settled, with events."""
+    """Insert deletions from request to outcome, with their attempts and events."""
     from connections import audit
     from connections.core import clock
     from connections.models import Credential, Person
@@ -135,8 +134,8 @@ def _record(deletion: Any, *, actor: Any) -> None:
 
     deletion_lifecycle.record_request(deletion, actor=actor)
     settled = {"state": "settled", "outcome": "deleted", "cause": ""}
-    answer = {"verdict": "deleted", "http_status": 200, "errors": [], "duration_ms": 180}
-    answer["body_sha256"] = hashlib.sha256(BODY).hexdigest()
+    response = {"verdict": "deleted", "http_status": 200, "errors": [], "duration_ms": 180}
+    response["body_sha256"] = hashlib.sha256(BODY).hexdigest()
     sending = {
         "attempt": 1,
         "epoch": 1,
@@ -146,7 +145,7 @@ def _record(deletion: Any, *, actor: Any) -> None:
     }
     for code, details in (
         (audit.Code.DELETION_SENDING, sending),
-        (audit.Code.DELETION_ANSWERED, settled | answer),
+        (audit.Code.DELETION_ANSWERED, settled | response),
         (audit.Code.DELETION_SETTLED, settled),
     ):
         audit.record(
@@ -158,82 +157,78 @@ def _record(deletion: Any, *, actor: Any) -> None:
         )
 
 
-def memory() -> float:
-    """The most that this process ever held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def measure(directory: Path) -> dict[str, Any]:
-    """Make one bundle of everything and verify it in a process of its own."""
+    """Make one bundle of all deletions and verify it in a separate process."""
     from connections.access.actor import command_actor
     from connections.deletions.history import HistoryFilter
     from connections.evidence.bundles import make_bundle
     from connections.verifier import verify
 
-    whole = _verify_whole()
+    audit_log = _verify_audit_log()
     path = directory / "bundle.zip"
-    before, busy, started = memory(), time.process_time(), time.perf_counter()
+    before, cpu, started = peak_memory_mb(), time.process_time(), time.perf_counter()
     with path.open("wb") as file:
         bundle = make_bundle(actor=command_actor(), only=HistoryFilter(), asked_for="", output=file)
-    seconds, busy = time.perf_counter() - started, time.process_time() - busy
-    grew, started = memory() - before, time.perf_counter()
-    verified = subprocess.run(  # noqa: S603 - our own file
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    growth, started = peak_memory_mb() - before, time.perf_counter()
+    verified = subprocess.run(  # noqa: S603 - our own program, no shell
         [sys.executable, "-I", "-c", VERIFY, verify.__file__, str(path)],
         check=False,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
-    return whole | {
+    return audit_log | {
         "deletions": bundle.deletions,
         "events": bundle.events,
         "differing": bundle.differing,
         "megabytes": round(bundle.size / 1e6, 1),
         "make_seconds": round(seconds, 1),
-        "make_processor_seconds": round(busy, 1),
-        "make_grew_mb": round(grew, 1),
+        "make_cpu_seconds": round(cpu, 1),
+        "make_memory_growth_mb": round(growth, 1),
         "verify_exit_code": verified.returncode,
         "verify_seconds": round(time.perf_counter() - started, 1),
-        "verify_used_mb": round(int(verified.stderr) / 1024, 1),
+        "verify_peak_memory_mb": round(int(verified.stderr) / 1024, 1),
     }
 
 
-def _verify_whole() -> dict[str, Any]:
-    """Verify the record: its events, and every deletion against its own."""
+def _verify_audit_log() -> dict[str, Any]:
+    """Verify the audit log, and compare every deletion with its events."""
     from connections.audit.comparison import Differing, compare_all
     from connections.audit.verification import verify_record
     from connections.models import Deletion
 
-    before, busy, started = memory(), time.process_time(), time.perf_counter()
+    before, cpu, started = peak_memory_mb(), time.process_time(), time.perf_counter()
     report = verify_record()
-    busy, seconds = time.process_time() - busy, time.perf_counter() - started
-    grew, compared = memory() - before, time.process_time()
+    cpu, seconds = time.process_time() - cpu, time.perf_counter() - started
+    growth, compare_started = peak_memory_mb() - before, time.process_time()
     list(compare_all(Differing()))
-    compared = time.process_time() - compared
+    compare_cpu = time.process_time() - compare_started
     return {
-        "record_is_whole": report.fault is None,
-        "record_seconds": round(seconds, 1),
-        "record_processor_seconds": round(busy, 1),
-        "record_grew_mb": round(grew, 1),
-        "compare_microseconds_each": round(compared * 1e6 / Deletion.objects.count()),
+        "audit_log_is_intact": report.fault is None,
+        "audit_log_seconds": round(seconds, 1),
+        "audit_log_cpu_seconds": round(cpu, 1),
+        "audit_log_memory_growth_mb": round(growth, 1),
+        "compare_cpu_microseconds": round(compare_cpu * 1e6 / Deletion.objects.count()),
     }
 
 
 def main() -> int:
-    """Print one JSON document; exit code 1 when a limit is passed."""
+    """Print one JSON document; exit code 1 when a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--deletions", type=int, default=20_000)
     count = parser.parse_args().deletions
     os.environ.pop("DATABASE_URL", None)
-    with throwaway_django(), tempfile.TemporaryDirectory() as directory:
+    with temporary_django(), tempfile.TemporaryDirectory() as directory:
         fill(count)
-        found = measure(Path(directory))
-    sys.stdout.write(json.dumps(found) + "\n")
-    most = max(MOST_SECONDS * found["events"] / 100_000, 5.0)
-    is_fast = found["make_seconds"] <= most and found["verify_seconds"] <= most
-    is_whole = found["differing"] == 0 and found["verify_exit_code"] == 0
-    grew = max(found["make_grew_mb"], found["record_grew_mb"])
-    return int(not (is_fast and is_whole and found["record_is_whole"] and grew <= MOST_GROWTH_MB))
+        results = measure(Path(directory))
+    sys.stdout.write(json.dumps(results) + "\n")
+    max_seconds = max(MAX_SECONDS * results["events"] / 100_000, 5.0)
+    is_fast = results["make_seconds"] <= max_seconds and results["verify_seconds"] <= max_seconds
+    is_verified = results["differing"] == 0 and results["verify_exit_code"] == 0
+    growth = max(results["make_memory_growth_mb"], results["audit_log_memory_growth_mb"])
+    is_flat = growth <= MAX_GROWTH_MB
+    return int(not (is_fast and is_verified and results["audit_log_is_intact"] and is_flat))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What we add to Datadog's own time when a deletion is confirmed: `python -m benchmarks.deletion`.
+"""Time that Org Admin adds to a confirmed deletion: `python -m benchmarks.deletion`.
 
-A stand-in for Datadog answers over real sockets on this machine and notes how long each answer
-took; the POST of the review page is timed around it. The difference is ours: session, checks,
-decryption, two durable transactions, the record, the page.
+Times the POST of the review page with the Datadog simulator on this machine, and subtracts the time
+of the Datadog requests. The rest is session, checks, decryption, two durable transactions, audit
+events and the page.
 """
 
 import argparse
@@ -16,66 +16,65 @@ from importlib import import_module
 from typing import Any
 from uuid import UUID, uuid4
 
-from benchmarks.throwaway import throwaway_django
+from benchmarks.reporting import print_line
+from benchmarks.temporary_django import temporary_django
 
 
 @dataclass(kw_only=True)
-class Spent:
-    """Milliseconds of each deletion: in all, without Datadog's answers, and computing alone."""
+class Results:
+    """Milliseconds for each deletion, and the SQL statements of one."""
 
     total: list[float] = field(default_factory=list)
-    ours: list[float] = field(default_factory=list)
-    # Of `ours`, what the processor worked; the rest is waiting for the disk and for a turn.
-    computing: list[float] = field(default_factory=list)
-    # What one more deletion asked the database, as it was asked.
+    without_datadog: list[float] = field(default_factory=list)
+    # CPU time of `without_datadog`; the rest is waiting for the disk or the CPU.
+    cpu: list[float] = field(default_factory=list)
     statements: list[str] = field(default_factory=list)
 
 
 def main() -> None:
-    """Delete one connection after another and print p50 and p95 of what we add."""
+    """Delete connections one after another and print the median and the 95th percentile."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--deletions", type=int, default=200)
-    parser.add_argument("--listed", type=int, default=10, help="Other connections of the org.")
+    parser.add_argument(
+        "--listed", type=int, default=10, help="Number of other connections of the org."
+    )
     options = parser.parse_args()
-    with throwaway_django():
-        spent = _measure(options.deletions, listed=options.listed)
-    _say(f"{options.deletions} confirmed deletions, three requests to Datadog each")
+    with temporary_django():
+        results = _measure(options.deletions, listed=options.listed)
+    print_line(f"{options.deletions} confirmed deletions with three Datadog requests each")
     for name, values in (
-        ("whole POST", spent.total),
-        ("without Datadog's answers", spent.ours),
-        ("of that computing", spent.computing),
+        ("whole POST", results.total),
+        ("without Datadog requests", results.without_datadog),
+        ("CPU time of that", results.cpu),
     ):
-        _say(f"{name:26} p50 {_share(values, 50):6.1f} ms   p95 {_share(values, 95):6.1f} ms")
-    commits = sum(statement.startswith("COMMIT") for statement in spent.statements)
-    _say(f"one of them: {len(spent.statements)} statements, {commits} of them commits")
+        p50, p95 = _percentile(values, 50), _percentile(values, 95)
+        print_line(f"{name:26} p50 {p50:6.1f} ms   p95 {p95:6.1f} ms")
+    commits = sum(statement.startswith("COMMIT") for statement in results.statements)
+    print_line(f"one deletion: {len(results.statements)} SQL statements, {commits} of them commits")
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - its output is a table
-
-
-def _share(values: list[float], percent: int) -> float:
+def _percentile(values: list[float], percent: int) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
-class _Watch:
-    """Takes the time of what is done within it, by the wall's clock and by the thread's."""
+class _Stopwatch:
+    """Adds up elapsed time and the thread's CPU time, in milliseconds."""
 
     def __init__(self) -> None:
-        self.wall = self.thread = 0.0
+        self.elapsed = self.cpu = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Add the time that passes within."""
-        wall, thread = time.perf_counter(), time.thread_time()
+        """Add the time spent in the context."""
+        started, cpu_started = time.perf_counter(), time.thread_time()
         try:
             yield
         finally:
-            self.wall += (time.perf_counter() - wall) * 1000
-            self.thread += (time.thread_time() - thread) * 1000
+            self.elapsed += (time.perf_counter() - started) * 1000
+            self.cpu += (time.thread_time() - cpu_started) * 1000
 
 
-def _measure(count: int, *, listed: int) -> Spent:
+def _measure(count: int, *, listed: int) -> Results:
     from django.conf import settings
     from django.db import connection
     from django.test import Client
@@ -85,7 +84,7 @@ def _measure(count: int, *, listed: int) -> Spent:
     from sandbox.server import SandboxServer
 
     settings.ALLOWED_HOSTS = ["testserver"]
-    spent = Spent()
+    results = Results()
     world = _world(listed)
     with SandboxServer(world) as server:
         settings.EXTRA_SITES = server.base_urls
@@ -96,21 +95,21 @@ def _measure(count: int, *, listed: int) -> Spent:
             form = _form(credential=credential, connection_id=_add_connection(world))
             whole, datadog = _post(client, form)
             if number:
-                # The first one opens the connection and fills caches.
-                spent.total.append(whole.wall)
-                spent.ours.append(whole.wall - datadog.wall)
-                spent.computing.append(whole.thread - datadog.thread)
+                # Not the first one, which opens the connection and fills caches.
+                results.total.append(whole.elapsed)
+                results.without_datadog.append(whole.elapsed - datadog.elapsed)
+                results.cpu.append(whole.cpu - datadog.cpu)
         form = _form(credential=credential, connection_id=_add_connection(world))
         with CaptureQueriesContext(connection) as captured:
             _post(client, form)
-        spent.statements = [query["sql"] for query in captured.captured_queries]
-    return spent
+        results.statements = [query["sql"] for query in captured.captured_queries]
+    return results
 
 
-def _post(client: Any, form: dict[str, str]) -> tuple[_Watch, _Watch]:
-    """Post the review's form; the time of all, and of what was spent on Datadog's answers."""
+def _post(client: Any, form: dict[str, str]) -> tuple[_Stopwatch, _Stopwatch]:
+    """Post the review form; return the times of the whole POST and of its Datadog requests."""
     module: Any = import_module("connections.datadog.client")
-    send, whole, datadog = module.send, _Watch(), _Watch()
+    send, whole, datadog = module.send, _Stopwatch(), _Stopwatch()
 
     def timed(**arguments: Any) -> Any:
         with datadog.running():
@@ -123,7 +122,7 @@ def _post(client: Any, form: dict[str, str]) -> tuple[_Watch, _Watch]:
     finally:
         module.send = send
     if response.status_code != 303:
-        raise SystemExit(f"The POST answered {response.status_code}.")
+        raise SystemExit(f"The POST returned {response.status_code}.")
     return whole, datadog
 
 
@@ -138,8 +137,8 @@ def _world(listed: int) -> Any:
 
 
 def _add_connection(world: Any) -> str:
-    """Let the org share with one more; the id of the connection."""
-    from sandbox.world import make_user
+    """Add a connection from the org to a new one and return its ID."""
+    from sandbox.entities import make_user
 
     sink = world.add_org(name=f"Destination {uuid4()}", site="sandbox-us1")
     connection = world.add_connection(
@@ -178,7 +177,7 @@ def _store_credential(world: Any) -> Any:
 
 
 def _form(*, credential: Any, connection_id: str) -> dict[str, str]:
-    """The review's form of a connection that was just read, filled in."""
+    """Sync, review the connection and return the filled-in review form."""
     from connections.access.actor import command_actor
     from connections.deletions import reviews
     from connections.inventory import org_connections
@@ -190,7 +189,7 @@ def _form(*, credential: Any, connection_id: str) -> dict[str, str]:
     return {
         "credential": str(credential.pk),
         "connection_id": connection_id,
-        "reason": "measured",
+        "reason": "benchmark",
         "ticket": "",
         "request_id": str(uuid4()),
         "digest": shown.digest,

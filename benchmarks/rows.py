@@ -1,4 +1,4 @@
-"""Deletions in bulk, spread as years of use would spread them, the same ones at each run."""
+"""Inserts many deletions, distributed like years of real use and the same at each run."""
 
 import hashlib
 import json
@@ -49,8 +49,8 @@ OUTCOMES = (
     ("declined", 25),
     ("unresolved", 5),
 )
-# Outcome of what was sent → what its attempt says.
-ANSWERS = {
+# Outcome of a deletion that was sent → verdict and status of its attempt.
+ATTEMPT_RESULTS = {
     "deleted": ("deleted", 200),
     "already_absent": ("not_found", 404),
     "refused": ("refused", 403),
@@ -62,22 +62,22 @@ BATCH = 5000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cast:
-    """Who and what the deletions are of."""
+class Entities:
+    """The people, credentials and orgs of the deletions."""
 
     people: list[Person]
     credentials: list[Credential]
-    # Id and name; the first ones take part in most.
+    # ID and name; the first orgs have the most deletions.
     orgs: list[tuple[str, str]]
 
 
-def find_cast() -> Cast | None:
-    """The cast of a database that is measured again; None in an empty one."""
+def find_entities() -> Entities | None:
+    """Return the entities of a database that was kept; None for an empty one."""
     people = {person.username: person for person in Person.objects.all()}
     if not people:
         return None
     credentials = {credential.name: credential for credential in Credential.objects.all()}
-    return Cast(
+    return Entities(
         people=[people[f"person{n}"] for n in range(60)],
         credentials=[credentials[f"Credential {n}"] for n in range(40)],
         orgs=_orgs(),
@@ -88,8 +88,8 @@ def _orgs() -> list[tuple[str, str]]:
     return [(str(uuid.UUID(int=n + 1)), f"Org number {n}") for n in range(200)]
 
 
-def make_cast() -> Cast:
-    """Sixty people, forty credentials on all sites, two hundred orgs."""
+def make_entities() -> Entities:
+    """Create sixty people, forty credentials on all sites and two hundred orgs."""
     people = [
         Person.objects.create(username=f"person{n}", email=f"p{n}@example.com", is_superuser=n == 0)
         for n in range(60)
@@ -108,32 +108,34 @@ def make_cast() -> Cast:
         )
         for n in range(40)
     ]
-    return Cast(people=people, credentials=credentials, orgs=_orgs())
+    return Entities(people=people, credentials=credentials, orgs=_orgs())
 
 
-def limit(cast: Cast, *, seen: int) -> str:
-    """Keep all but the `seen` least used credentials from one viewer; gives the username."""
-    viewer = cast.people[1]
+def restrict_viewer(entities: Entities, *, visible: int) -> str:
+    """Make only the `visible` least used credentials visible to one viewer; return the username."""
+    viewer = entities.people[1]
     viewer.groups.set(Group.objects.filter(name=Role.VIEWER))
     CredentialAccess.objects.all().delete()
     CredentialAccess.objects.bulk_create(
-        CredentialAccess(credential=one, kind=AccessKind.SEE, person=cast.people[0])
-        for one in cast.credentials[:-seen]
+        CredentialAccess(credential=one, kind=AccessKind.SEE, person=entities.people[0])
+        for one in entities.credentials[:-visible]
     )
     return viewer.username
 
 
-def insert(*, count: int, cast: Cast) -> None:
-    """Store `count` deletions, oldest first, with the attempt of each that was sent."""
-    chance = random.Random(1)  # noqa: S311 - a spread, not a secret
+def insert(*, count: int, entities: Entities) -> None:
+    """Insert `count` deletions, oldest first, with one attempt for each that was sent."""
+    randomness = random.Random(1)  # noqa: S311 - a distribution, not a secret
     newest = datetime.now(UTC) - timedelta(minutes=5)
     step = timedelta(days=365 * YEARS) / count
     deletions, attempts = _Writer(Deletion), _Writer(Attempt, leave_out=("id",))
     for index in range(count):
         at = newest - step * (count - 1 - index)
-        deletion = _deletion(index=index, count=count, at=at, cast=cast, chance=chance)
+        deletion = _deletion(
+            index=index, count=count, at=at, entities=entities, randomness=randomness
+        )
         deletions.add(deletion)
-        if deletion.outcome in ANSWERS:
+        if deletion.outcome in ATTEMPT_RESULTS:
             attempts.add(_attempt(deletion))
         if len(deletions.rows) == BATCH:
             deletions.flush()
@@ -144,37 +146,42 @@ def insert(*, count: int, cast: Cast) -> None:
         cursor.execute("ANALYZE")
 
 
-def _pick(chance: random.Random, choices: tuple[tuple[str, int], ...]) -> str:
-    return chance.choices([c for c, _ in choices], [weight for _, weight in choices])[0]
+def _pick(randomness: random.Random, choices: tuple[tuple[str, int], ...]) -> str:
+    return randomness.choices([choice for choice, _ in choices], [weight for _, weight in choices])[
+        0
+    ]
 
 
-def _skewed(chance: random.Random, items: list[Any]) -> Any:
-    """The first of the items often, the last ones seldom."""
-    return items[min(int(chance.paretovariate(0.8)) - 1, len(items) - 1)]
+def _skewed(randomness: random.Random, items: list[Any]) -> Any:
+    """Return a random item, the first ones far more often than the last."""
+    return items[min(int(randomness.paretovariate(0.8)) - 1, len(items) - 1)]
 
 
 def _deletion(
-    *, index: int, count: int, at: datetime, cast: Cast, chance: random.Random
+    *, index: int, count: int, at: datetime, entities: Entities, randomness: random.Random
 ) -> Deletion:
-    credential, person = _skewed(chance, cast.credentials), _skewed(chance, cast.people)
-    source, sink = _skewed(chance, cast.orgs), chance.choice(cast.orgs)
+    credential, person = (
+        _skewed(randomness, entities.credentials),
+        _skewed(randomness, entities.people),
+    )
+    source, sink = _skewed(randomness, entities.orgs), randomness.choice(entities.orgs)
     is_open = index >= count - OPEN_ROWS
-    outcome = "" if is_open else _pick(chance, OUTCOMES)
-    reason = _pick(chance, REASONS) + f", batch {index % 9973}"
+    outcome = "" if is_open else _pick(randomness, OUTCOMES)
+    reason = _pick(randomness, REASONS) + f", batch {index % 9973}"
     if index % 200_000 == 100_000:
         reason += f" ({RARE_WORD})"
     deletion = Deletion(
-        id=uuid.UUID(int=chance.getrandbits(128), version=4),
-        request_id=uuid.UUID(int=chance.getrandbits(128), version=4),
+        id=uuid.UUID(int=randomness.getrandbits(128), version=4),
+        request_id=uuid.UUID(int=randomness.getrandbits(128), version=4),
         site=credential.site,
-        connection_id=uuid.UUID(int=chance.getrandbits(128), version=4),
+        connection_id=uuid.UUID(int=randomness.getrandbits(128), version=4),
         credential=credential,
         credential_name=credential.name,
         credential_fingerprint=credential.fingerprint,
         is_reviewed=True,
         digest=hashlib.sha256(str(index).encode()).hexdigest(),
         reason=reason,
-        ticket=f"SEC-{index}" if chance.random() < 0.6 else "",
+        ticket=f"SEC-{index}" if randomness.random() < 0.6 else "",
         policy="none",
         state=OPEN[index % len(OPEN)] if is_open else "settled",
         outcome=outcome,
@@ -195,7 +202,7 @@ def _deletion(
 
 
 def _attempt(deletion: Deletion) -> Attempt:
-    verdict, status = ANSWERS[deletion.outcome]
+    verdict, status = ATTEMPT_RESULTS[deletion.outcome]
     return Attempt(
         deletion=deletion,
         number=1,
@@ -213,26 +220,30 @@ def _attempt(deletion: Deletion) -> Attempt:
 
 
 class _Writer:
-    """Rows of one model on their way into its table, past the slow parts of the ORM."""
+    """Inserts rows of one model without the slow parts of Django's ORM."""
 
     def __init__(self, model: type[Any], *, leave_out: tuple[str, ...] = ()) -> None:
-        fields = [f for f in model._meta.concrete_fields if f.attname not in leave_out]
+        fields = [
+            field
+            for field in model._meta.concrete_fields
+            if field.attname not in leave_out and not field.has_db_default()
+        ]
         self._names = [field.attname for field in fields]
         columns = ", ".join(f'"{field.column}"' for field in fields)
-        marks = ", ".join(["?" if connection.vendor == "sqlite" else "%s"] * len(fields))
+        placeholders = ", ".join(["?" if connection.vendor == "sqlite" else "%s"] * len(fields))
         table = model._meta.db_table
-        self._insert = f'INSERT INTO "{table}" ({columns}) VALUES ({marks})'  # noqa: S608 - our own names
+        self._insert = f'INSERT INTO "{table}" ({columns}) VALUES ({placeholders})'  # noqa: S608 - names from the model
         self._copy = f'COPY "{table}" ({columns}) FROM STDIN'
         self.rows: list[tuple[Any, ...]] = []
 
     def add(self, row: Any) -> None:
-        self.rows.append(tuple(_stored(getattr(row, name)) for name in self._names))
+        self.rows.append(tuple(_column_value(getattr(row, name)) for name in self._names))
 
     def flush(self) -> None:
         connection.ensure_connection()
         raw: Any = connection.connection
         if connection.vendor == "sqlite":
-            # Durability is not what is measured here.
+            # Inserting isn't measured and needs no durability.
             raw.execute("PRAGMA synchronous = OFF")
             raw.execute("BEGIN IMMEDIATE")
             raw.executemany(self._insert, self.rows)
@@ -244,8 +255,8 @@ class _Writer:
         self.rows = []
 
 
-def _stored(value: Any) -> Any:
-    """A value as Django stores it in a column of either database."""
+def _column_value(value: Any) -> Any:
+    """Return the value as Django stores it in this database."""
     if isinstance(value, list | dict):
         return json.dumps(value)
     if connection.vendor == "sqlite":

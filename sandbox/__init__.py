@@ -1,1 +1,1 @@
-"""A local Datadog for the demo and the tests: real sockets, real answers, faults on request."""
+"""Datadog simulator for the demo and the tests: real sockets, realistic responses, faults."""

@@ -1,4 +1,4 @@
-"""Serves the demo's world: `python -m sandbox [--port N] [--exit-with-parent [PID]]`."""
+"""Runs the Datadog simulator with the demo's orgs: `python -m sandbox`."""
 
 import argparse
 import json
@@ -11,20 +11,20 @@ from types import FrameType
 from sandbox.demo_world import DEMO_FAULTS, demo_world
 from sandbox.server import SandboxServer
 
-_LOOK_EVERY = 0.5  # seconds between two looks at whether the parent still lives
+_CHECK_INTERVAL = 0.5  # seconds between two checks whether the parent process still runs
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; one JSON document on standard output says when ready."""
-    options = _options()
+    """Serve until SIGTERM or SIGINT; print one JSON document to standard output when ready."""
+    options = _parse_arguments()
     parent = options.exit_with_parent or os.getppid()
-    ended = threading.Event()
+    stop_requested = threading.Event()
 
-    def end(number: int, frame: FrameType | None) -> None:
-        ended.set()
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        stop_requested.set()
 
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, request_stop)
+    signal.signal(signal.SIGINT, request_stop)
     world = demo_world()
     ports = {}
     if options.port:
@@ -34,18 +34,21 @@ def main() -> int:
     except OSError as error:
         print(f"sandbox: cannot listen: {os.strerror(error.errno or 0)}", file=sys.stderr)
         return 1
-    _announce(server=server)
-    while not ended.wait(None if options.exit_with_parent is None else _LOOK_EVERY):
+    _print_addresses(server)
+    while not stop_requested.wait(None if options.exit_with_parent is None else _CHECK_INTERVAL):
         if os.getppid() != parent:
             break
     server.stop()
     return 0
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m sandbox", description="A local Datadog.")
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description="Datadog simulator")
     parser.add_argument(
-        "--port", type=int, default=0, help="port of the first site; the others follow it"
+        "--port",
+        type=int,
+        default=0,
+        help="port of the first site; the other sites use the next ports",
     )
     parser.add_argument(
         "--exit-with-parent",
@@ -53,18 +56,18 @@ def _options() -> argparse.Namespace:
         nargs="?",
         const=0,
         metavar="PID",
-        help="end when the starting process ends; with its id also if that was before we began",
+        help="exit when the parent process ends; its PID makes that work if it has ended already",
     )
     return parser.parse_args()
 
 
-def _announce(*, server: SandboxServer) -> None:
+def _print_addresses(server: SandboxServer) -> None:
     for site, url in server.base_urls.items():
-        print(f"sandbox: {site} answers at {url}", file=sys.stderr, flush=True)
+        print(f"sandbox: {site} listens at {url}", file=sys.stderr, flush=True)
     document = {
         "sites": server.base_urls,
         "extra_sites": server.extra_sites_setting(),
-        "faults": {one: sentence for one, (_, sentence) in DEMO_FAULTS.items()},
+        "faults": {one: description for one, (_, description) in DEMO_FAULTS.items()},
     }
     print(json.dumps(document), flush=True)
 

@@ -1,57 +1,57 @@
-"""The control addresses, by which another process steers and questions the sandbox.
+"""The control API, by which another process sets faults and reads the received requests.
 
-GET  /__sandbox__/requests  what was received, oldest first
+GET  /__sandbox__/requests  the received requests, oldest first
 POST /__sandbox__/faults    {"fault": name, "connection_id" | "site" | "org" | "method" |
                             "operation" | "times" | "after": …, "delay" | "late" | "interval" |
-                            "location": …}; {"clear": true} removes all
-POST /__sandbox__/reset     back to the beginning
-They are not Datadog's; the listeners are bound to the loopback address only.
+                            "location": …}; {"clear": true} removes all faults
+POST /__sandbox__/reset     restores the initial state
+Datadog has no such paths. The server listens on the loopback address only.
 """
 
 import json
 from dataclasses import asdict
 from typing import Any
 
-from sandbox.answers import Answer, Request, error_answer
 from sandbox.faults import fault_by_name
+from sandbox.responses import Request, Response, error_response
 from sandbox.world import World
 
 PREFIX = "/__sandbox__/"
 
-_BINDING = ("connection_id", "site", "org", "method", "operation", "times", "after")
-_CHANGES = ("delay", "late", "interval", "location")
+_RULE_FIELDS = ("connection_id", "site", "org", "method", "operation", "times", "after")
+_FAULT_FIELDS = ("delay", "late", "interval", "location")
 
 
-def answer_to(*, request: Request, world: World) -> Answer:
-    """Answer a request to a control address."""
+def respond(*, request: Request, world: World) -> Response:
+    """Respond to a request to the control API."""
     match request.method, request.path.removeprefix(PREFIX):
         case "GET", "requests":
-            return _json({"requests": [asdict(one) for one in world.requests()]})
+            return _json_response({"requests": [asdict(one) for one in world.requests()]})
         case "POST", "faults":
             return _set_fault(request=request, world=world)
         case "POST", "reset":
             world.reset()
-            return _json({})
+            return _json_response({})
         case _:
-            return error_answer(status=404, texts=("no such control address",))
+            return error_response(status=404, errors=("the control API has no such path",))
 
 
-def _set_fault(*, request: Request, world: World) -> Answer:
+def _set_fault(*, request: Request, world: World) -> Response:
     try:
-        wanted: dict[str, Any] = json.loads(request.body)
-        if wanted.get("clear"):
+        values: dict[str, Any] = json.loads(request.body)
+        if values.get("clear"):
             world.clear_faults()
-            return _json({})
-        unknown = set(wanted) - {"fault", *_BINDING, *_CHANGES}
+            return _json_response({})
+        unknown = set(values) - {"fault", *_RULE_FIELDS, *_FAULT_FIELDS}
         if unknown:
-            return error_answer(status=400, texts=(f"unknown: {', '.join(sorted(unknown))}",))
-        changes = {key: wanted[key] for key in _CHANGES if key in wanted}
-        fault = fault_by_name(name=wanted["fault"], changes=changes)
-        world.set_fault(fault=fault, **{key: wanted[key] for key in _BINDING if key in wanted})
+            return error_response(status=400, errors=(f"unknown: {', '.join(sorted(unknown))}",))
+        changes = {key: values[key] for key in _FAULT_FIELDS if key in values}
+        fault = fault_by_name(name=values["fault"], changes=changes)
+        world.set_fault(fault=fault, **{key: values[key] for key in _RULE_FIELDS if key in values})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return error_answer(status=400, texts=(f"{type(error).__name__}: {error}",))
-    return _json({})
+        return error_response(status=400, errors=(f"{type(error).__name__}: {error}",))
+    return _json_response({})
 
 
-def _json(payload: dict[str, Any]) -> Answer:
-    return Answer(status=200, body=json.dumps(payload, default=str).encode() + b"\n")
+def _json_response(payload: dict[str, Any]) -> Response:
+    return Response(status=200, body=json.dumps(payload, default=str).encode() + b"\n")

@@ -1,7 +1,6 @@
-"""The world of the demo: a company with orgs on three sites, always the same.
+"""The demo's Datadog: a company with orgs on three sites, the same at every start.
 
-Names, ids and keys follow from each other without chance, so that another process can name a
-connection or store a key pair without asking this one.
+IDs and keys are derived from names, so that another process can compute them.
 """
 
 import hashlib
@@ -41,7 +40,7 @@ _ORGS = {
     ),
     US5: ("Labs", "Labs Staging", "ML Platform", "Search", "Mobile"),
 }
-_CREDENTIALS: tuple[tuple[str, tuple[str, ...]], ...] = (
+_KEY_PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Payments EU", (READ, WRITE)),
     ("Group SOC", (READ, WRITE, "audit_logs_read")),
     ("Retail US", (READ, WRITE)),
@@ -58,102 +57,111 @@ _PLATFORM = make_user(name="Platform Automation", service_account=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Plan:
+class _DemoConnection:
     source: str
     sink: str
     types: str
-    by: User
+    created_by: User
     days_ago: int
 
 
-def _plan(source: str, sink: str, types: str, by: User, days_ago: int) -> _Plan:
-    return _Plan(source=source, sink=sink, types=types, by=by, days_ago=days_ago)
+def _connection(
+    source: str, sink: str, types: str, created_by: User, days_ago: int
+) -> _DemoConnection:
+    return _DemoConnection(
+        source=source, sink=sink, types=types, created_by=created_by, days_ago=days_ago
+    )
 
 
-_PLANS = (
-    _plan("Payments EU", "Group SOC", "logs metrics", _TERRAFORM, 455),
-    _plan("Payments EU", "Claims EU", "logs", _DANA, 212),
-    _plan("Payments EU", "Data Lake EU", "logs metrics", _PLATFORM, 640),
-    _plan("Payments EU", "Fraud Detection", "logs", _TERRAFORM, 88),
-    _plan("Payments EU", "Partner Portal", "metrics", _TOM, 702),
-    _plan("Claims EU", "Payments EU", "logs", _INES, 131),
-    _plan("Data Lake EU", "Payments EU", "metrics", _PLATFORM, 533),
-    _plan("Insurance EU", "Payments EU", "logs metrics", _INES, 49),
-    _plan("Fraud Detection", "Payments EU", "logs", _DANA, 83),
-    _plan("Treasury", "Payments EU", "metrics", _MAREK, 166),
-    _plan("Group SOC", "Payments EU", "audit", _TERRAFORM, 61),
-    _plan("Group SOC", "Claims EU", "audit", _TERRAFORM, 61),
-    _plan("Group SOC", "Data Lake EU", "logs audit", _MAREK, 274),
-    _plan("Group SOC", "Treasury", "metrics", _MAREK, 377),
-    _plan("Group SOC", "Insurance EU", "logs", _TOM, 590),
-    _plan("Claims EU", "Group SOC", "logs metrics audit", _TERRAFORM, 455),
-    _plan("Fraud Detection", "Group SOC", "logs", _TERRAFORM, 301),
-    _plan("Insurance EU", "Group SOC", "logs metrics", _TERRAFORM, 454),
-    _plan("Partner Portal", "Group SOC", "logs", _DANA, 37),
-    _plan("Data Lake EU", "Group SOC", "logs", _PLATFORM, 489),
-    _plan("Treasury", "Group SOC", "logs audit", _TERRAFORM, 45),
-    _plan("Retail US", "Analytics", "logs metrics", _TERRAFORM, 667),
-    _plan("Retail US", "Data Lake", "logs", _PLATFORM, 421),
-    _plan("Retail US", "Store Operations", "metrics", _PRIYA, 33),
-    _plan("Retail US", "Loyalty", "logs rum", _PRIYA, 42),
-    _plan("Retail US", "Contact Center", "logs", _TOM, 718),
-    _plan("Analytics", "Retail US", "metrics", _PRIYA, 240),
-    _plan("Data Lake", "Retail US", "logs metrics", _PLATFORM, 512),
-    _plan("Store Operations", "Retail US", "logs metrics", _TERRAFORM, 178),
-    _plan("Loyalty", "Retail US", "logs", _PRIYA, 96),
-    _plan("Contact Center", "Retail US", "logs", _DANA, 345),
-    _plan("Warehouse US", "Retail US", "metrics", _TERRAFORM, 601),
-    _plan("Labs", "Labs Staging", "logs metrics", _MAREK, 34),
-    _plan("Labs", "ML Platform", "metrics", _MAREK, 155),
-    _plan("Labs", "Search", "logs", _INES, 266),
-    _plan("Labs", "Mobile", "logs metrics audit", _PLATFORM, 398),
-    _plan("Labs Staging", "Labs", "logs metrics", _MAREK, 34),
-    _plan("ML Platform", "Labs", "metrics", _PLATFORM, 147),
-    _plan("Search", "Labs", "logs", _INES, 310),
-    _plan("Mobile", "Labs", "logs", _TOM, 575),
-    # Neither end has a credential: the product cannot see these two.
-    _plan("Claims EU", "Data Lake EU", "logs", _INES, 200),
-    _plan("Analytics", "Data Lake", "metrics", _PLATFORM, 700),
+_CONNECTIONS = (
+    _connection("Payments EU", "Group SOC", "logs metrics", _TERRAFORM, 455),
+    _connection("Payments EU", "Claims EU", "logs", _DANA, 212),
+    _connection("Payments EU", "Data Lake EU", "logs metrics", _PLATFORM, 640),
+    _connection("Payments EU", "Fraud Detection", "logs", _TERRAFORM, 88),
+    _connection("Payments EU", "Partner Portal", "metrics", _TOM, 702),
+    _connection("Claims EU", "Payments EU", "logs", _INES, 131),
+    _connection("Data Lake EU", "Payments EU", "metrics", _PLATFORM, 533),
+    _connection("Insurance EU", "Payments EU", "logs metrics", _INES, 49),
+    _connection("Fraud Detection", "Payments EU", "logs", _DANA, 83),
+    _connection("Treasury", "Payments EU", "metrics", _MAREK, 166),
+    _connection("Group SOC", "Payments EU", "audit", _TERRAFORM, 61),
+    _connection("Group SOC", "Claims EU", "audit", _TERRAFORM, 61),
+    _connection("Group SOC", "Data Lake EU", "logs audit", _MAREK, 274),
+    _connection("Group SOC", "Treasury", "metrics", _MAREK, 377),
+    _connection("Group SOC", "Insurance EU", "logs", _TOM, 590),
+    _connection("Claims EU", "Group SOC", "logs metrics audit", _TERRAFORM, 455),
+    _connection("Fraud Detection", "Group SOC", "logs", _TERRAFORM, 301),
+    _connection("Insurance EU", "Group SOC", "logs metrics", _TERRAFORM, 454),
+    _connection("Partner Portal", "Group SOC", "logs", _DANA, 37),
+    _connection("Data Lake EU", "Group SOC", "logs", _PLATFORM, 489),
+    _connection("Treasury", "Group SOC", "logs audit", _TERRAFORM, 45),
+    _connection("Retail US", "Analytics", "logs metrics", _TERRAFORM, 667),
+    _connection("Retail US", "Data Lake", "logs", _PLATFORM, 421),
+    _connection("Retail US", "Store Operations", "metrics", _PRIYA, 33),
+    _connection("Retail US", "Loyalty", "logs rum", _PRIYA, 42),
+    _connection("Retail US", "Contact Center", "logs", _TOM, 718),
+    _connection("Analytics", "Retail US", "metrics", _PRIYA, 240),
+    _connection("Data Lake", "Retail US", "logs metrics", _PLATFORM, 512),
+    _connection("Store Operations", "Retail US", "logs metrics", _TERRAFORM, 178),
+    _connection("Loyalty", "Retail US", "logs", _PRIYA, 96),
+    _connection("Contact Center", "Retail US", "logs", _DANA, 345),
+    _connection("Warehouse US", "Retail US", "metrics", _TERRAFORM, 601),
+    _connection("Labs", "Labs Staging", "logs metrics", _MAREK, 34),
+    _connection("Labs", "ML Platform", "metrics", _MAREK, 155),
+    _connection("Labs", "Search", "logs", _INES, 266),
+    _connection("Labs", "Mobile", "logs metrics audit", _PLATFORM, 398),
+    _connection("Labs Staging", "Labs", "logs metrics", _MAREK, 34),
+    _connection("ML Platform", "Labs", "metrics", _PLATFORM, 147),
+    _connection("Search", "Labs", "logs", _INES, 310),
+    _connection("Mobile", "Labs", "logs", _TOM, 575),
+    # Neither org has a key pair, so Org Admin can't see these two.
+    _connection("Claims EU", "Data Lake EU", "logs", _INES, 200),
+    _connection("Analytics", "Data Lake", "metrics", _PLATFORM, 700),
 )
 
 
 def connection_id_between(*, source: str, sink: str) -> str:
-    """Give the id of the demo's connection from one org to another."""
+    """Return the ID of the demo's connection from one org to another."""
     return _derived_id(f"connection:{source}:{sink}")
 
 
-def _faults() -> dict[str, tuple[Fault, str]]:
-    planned = (
-        ("Claims EU", "Group SOC", faults.ANSWERS_403, "answers 403: refused"),
-        ("Insurance EU", "Payments EU", faults.ANSWERS_400, "answers 400: refused"),
-        ("Retail US", "Contact Center", faults.ANSWERS_401, "answers 401: refused"),
-        ("Payments EU", "Partner Portal", faults.rate_limited(reset="7"), "answers 429 once"),
-        ("Treasury", "Group SOC", faults.ANSWERS_404, "answers 404 though it is still listed"),
-        ("Data Lake", "Retail US", faults.ANSWERS_404_HTML, "answers an HTML page with 404"),
-        ("Retail US", "Data Lake", faults.ANSWERS_500, "answers 500 and deletes nothing"),
-        ("Loyalty", "Retail US", faults.EXECUTES_THEN_500, "deletes, then answers 500"),
-        ("Labs", "Mobile", faults.ANSWERS_502_HTML, "answers an HTML page with 502"),
-        ("Group SOC", "Treasury", faults.EXECUTES_THEN_SILENCE, "deletes and never answers"),
-        ("Labs", "Search", faults.SILENCE, "never answers and deletes nothing"),
-        ("Group SOC", "Insurance EU", faults.DELETE_THEN_CUT, "deletes, then drops the connection"),
-        ("Mobile", "Labs", faults.CUT_BEFORE_READING, "drops the connection without reading"),
+def _demo_faults() -> dict[str, tuple[Fault, str]]:
+    faults_by_orgs = (
+        ("Claims EU", "Group SOC", faults.RETURNS_403, "returns 403: refused"),
+        ("Insurance EU", "Payments EU", faults.RETURNS_400, "returns 400: refused"),
+        ("Retail US", "Contact Center", faults.RETURNS_401, "returns 401: refused"),
+        ("Payments EU", "Partner Portal", faults.rate_limited(reset="7"), "returns 429 once"),
+        ("Treasury", "Group SOC", faults.RETURNS_404, "returns 404 but still lists the connection"),
+        ("Data Lake", "Retail US", faults.RETURNS_404_HTML, "returns an HTML page with 404"),
+        ("Retail US", "Data Lake", faults.RETURNS_500, "returns 500 and deletes nothing"),
+        ("Loyalty", "Retail US", faults.EXECUTES_THEN_500, "deletes, then returns 500"),
+        ("Labs", "Mobile", faults.RETURNS_502_HTML, "returns an HTML page with 502"),
+        ("Group SOC", "Treasury", faults.EXECUTES_THEN_NO_RESPONSE, "deletes and never responds"),
+        ("Labs", "Search", faults.NO_RESPONSE, "never responds and deletes nothing"),
+        (
+            "Group SOC",
+            "Insurance EU",
+            faults.EXECUTES_THEN_RESET,
+            "deletes, then resets the TCP connection",
+        ),
+        ("Mobile", "Labs", faults.RESET_BEFORE_READING, "resets the TCP connection, reads nothing"),
         (
             "Warehouse US",
             "Retail US",
-            faults.ANSWERS_200_WITHOUT_DELETING,
-            "answers 200 and deletes nothing",
+            faults.RETURNS_200_WITHOUT_DELETING,
+            "returns 200 and deletes nothing",
         ),
-        ("ML Platform", "Labs", faults.delayed(seconds=4.0), "deletes, answers 4 s later"),
-        ("Search", "Labs", faults.redirected(status=303), "sends the client elsewhere (303)"),
+        ("ML Platform", "Labs", faults.delayed(seconds=4.0), "deletes, responds 4 s later"),
+        ("Search", "Labs", faults.redirected(status=303), "redirects to another URL (303)"),
     )
     return {
-        connection_id_between(source=source, sink=sink): (fault, sentence)
-        for source, sink, fault, sentence in planned
+        connection_id_between(source=source, sink=sink): (fault, description)
+        for source, sink, fault, description in faults_by_orgs
     }
 
 
 def demo_world(*, now: datetime | None = None) -> World:
-    """Build the world; the connections' ages count back from `now` (default: today, midnight)."""
+    """Return the demo's world, whose connections were created before `now` (by default today)."""
     today = now or datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     world = World(sites=SITES)
     orgs = {
@@ -163,19 +171,19 @@ def demo_world(*, now: datetime | None = None) -> World:
         for site, names in _ORGS.items()
         for name in names
     }
-    for name, permissions in _CREDENTIALS:
+    for name, permissions in _KEY_PAIRS:
         _add_key_pair(world=world, org=orgs[name], permissions=permissions)
-    for plan in _PLANS:
-        connection_id = connection_id_between(source=plan.source, sink=plan.sink)
-        # A time of the day for each, to the microsecond, as Datadog gives it.
-        of_the_day = int(connection_id.replace("-", "")[:12], 16) % 86_400_000_000
+    for one in _CONNECTIONS:
+        connection_id = connection_id_between(source=one.source, sink=one.sink)
+        # Each has another time of the day, in microseconds as in Datadog's responses.
+        microseconds = int(connection_id.replace("-", "")[:12], 16) % 86_400_000_000
         world.add_connection(
             id=connection_id,
-            source_org=orgs[plan.source],
-            sink_org=orgs[plan.sink],
-            connection_types=tuple(plan.types.split()),
-            created_at=today - timedelta(days=plan.days_ago, microseconds=of_the_day),
-            created_by=plan.by,
+            source_org=orgs[one.source],
+            sink_org=orgs[one.sink],
+            connection_types=tuple(one.types.split()),
+            created_at=today - timedelta(days=one.days_ago, microseconds=microseconds),
+            created_by=one.created_by,
         )
     for connection_id, (fault, _) in DEMO_FAULTS.items():
         times = 1 if fault.status == 429 else None
@@ -184,19 +192,19 @@ def demo_world(*, now: datetime | None = None) -> World:
 
 
 def demo_key_pairs() -> list[KeyPair]:
-    """Give the four key pairs of the demo, for storing them as credentials."""
+    """Return the demo's four key pairs, which Org Admin stores as credentials."""
     return demo_world().key_pairs()
 
 
 def _add_key_pair(*, world: World, org: Org, permissions: tuple[str, ...]) -> None:
-    # Application keys come in two forms; the demo has both.
-    old = org.name in ("Payments EU", "Retail US")
+    # Datadog has an old and a new format of application keys.
+    has_old_format = org.name in ("Payments EU", "Retail US")
     world.add_key_pair(
         org=org,
         permissions=permissions,
         api_key=_hex(f"api key:{org.name}", 32),
         application_key=_hex(f"application key:{org.name}", 40)
-        if old
+        if has_old_format
         else f"ddapp_{_hex(f'application key:{org.name}', 34)}",
         user=make_user(name=f"{org.name} Org Admin", service_account=True),
     )
@@ -210,5 +218,5 @@ def _derived_id(text: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"sandbox:{text}"))
 
 
-DEMO_FAULTS: dict[str, tuple[Fault, str]] = _faults()
-"""What happens to the DELETE of a connection, by its id, with a sentence for the person."""
+DEMO_FAULTS: dict[str, tuple[Fault, str]] = _demo_faults()
+"""The fault of each connection's DELETE, by connection ID, with a description."""

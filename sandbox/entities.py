@@ -1,4 +1,4 @@
-"""Datadog's nouns, as values that cannot change."""
+"""Datadog's entities as immutable values."""
 
 import uuid
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ WRITE = "org_connections_write"
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """One Datadog deployment: keys, orgs and connections never reach over its edge."""
+    """A Datadog site; keys, orgs and connections belong to one site only."""
 
     name: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Org:
-    """A Datadog organization; `public_id` is the short id that Datadog shows beside the UUID."""
+    """A Datadog org; `public_id` is the short ID that Datadog shows beside the UUID."""
 
     id: str
     name: str
@@ -27,7 +27,7 @@ class Org:
 
 @dataclass(frozen=True, kw_only=True)
 class User:
-    """A Datadog user; connections act with the data access of the one who made them."""
+    """A Datadog user; a connection has the data access of the user who created it."""
 
     id: str
     name: str
@@ -41,8 +41,8 @@ class User:
 class KeyPair:
     """An API key and an application key of one org.
 
-    `permissions` are what the owner's role grants and what Datadog tells about; `scopes`, when
-    given, narrow the application key further and are told by no answer.
+    `permissions` are those of the owner's role, which Datadog's API returns. `scopes`, if given,
+    restrict the application key further; no response contains them.
     """
 
     api_key: str
@@ -55,14 +55,14 @@ class KeyPair:
     def __repr__(self) -> str:
         return f"KeyPair(org={self.org.name!r})"
 
-    def may(self, permission: str) -> bool:
-        """Tell whether a request with this pair is let through."""
+    def allows(self, permission: str) -> bool:
+        """Return whether role and scopes grant the permission."""
         return permission in self.permissions and (self.scopes is None or permission in self.scopes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """An org connection: the source org lets the sink org read some kinds of its data."""
+    """An org connection: the sink org can query some data types of the source org."""
 
     id: str
     source_org: Org
@@ -71,13 +71,13 @@ class Connection:
     created_at: datetime
     created_by: User
 
-    def joins(self, org: Org) -> bool:
-        """Tell whether the org stands at either end."""
+    def involves(self, org: Org) -> bool:
+        """Return whether the org is the source or the sink."""
         return org in (self.source_org, self.sink_org)
 
 
 def make_user(*, name: str, service_account: bool = False, disabled: bool = False) -> User:
-    """Make a user with an invented address; the id follows from the name."""
+    """Return a user with an example address and an ID derived from it."""
     handle = f"{name.lower().replace(' ', '.')}@example.com"
     return User(
         id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"user:{handle}:{service_account}")),

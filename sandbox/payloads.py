@@ -1,20 +1,20 @@
-"""Datadog's JSON objects, in the shapes that its recorded answers have."""
+"""Datadog's JSON objects, shaped like its recorded responses."""
 
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sandbox.world import Connection, KeyPair, Org, User
+from sandbox.entities import Connection, KeyPair, Org, User
 
 Json = dict[str, Any]
 
-_SINCE = datetime(2023, 2, 14, 9, 30, 12, 402318, tzinfo=UTC)
+_CREATED_AT = datetime(2023, 2, 14, 9, 30, 12, 402318, tzinfo=UTC)
 _PERMISSIONS = ("org_connections_read", "org_connections_write", "audit_logs_read")
 
 
 def connection_object(*, connection: Connection, with_names: bool = True) -> Json:
-    """One org connection; the answer to a PATCH carries ids without names."""
+    """An org connection; the response to a PATCH contains IDs without names."""
     return {
         "type": "org_connection",
         "id": connection.id,
@@ -23,9 +23,13 @@ def connection_object(*, connection: Connection, with_names: bool = True) -> Jso
             "created_at": connection.created_at.isoformat(timespec="microseconds"),
         },
         "relationships": {
-            "source_org": _relation(kind="orgs", thing=connection.source_org, named=with_names),
-            "sink_org": _relation(kind="orgs", thing=connection.sink_org, named=with_names),
-            "created_by": _relation(kind="users", thing=connection.created_by, named=with_names),
+            "source_org": _relation(
+                kind="orgs", entity=connection.source_org, with_name=with_names
+            ),
+            "sink_org": _relation(kind="orgs", entity=connection.sink_org, with_name=with_names),
+            "created_by": _relation(
+                kind="users", entity=connection.created_by, with_name=with_names
+            ),
         },
     }
 
@@ -33,7 +37,7 @@ def connection_object(*, connection: Connection, with_names: bool = True) -> Jso
 def connection_list(
     *, page: Sequence[Connection], total_count: int, total_filtered_count: int
 ) -> Json:
-    """One page of a listing; `included` is absent when the page is empty."""
+    """One page of a connection list; an empty page has no `included`."""
     payload: Json = {"data": [connection_object(connection=one) for one in page]}
     if page:
         payload["included"] = _included(connections=page)
@@ -44,7 +48,7 @@ def connection_list(
 
 
 def current_user(*, key_pair: KeyPair, org: Org) -> Json:
-    """The owner of the application key, with org, role and the role's permissions included."""
+    """The owner of the application key; `included` has the org, the role and its permissions."""
     role_id = _derived_id(f"role:{org.id}:{key_pair.permissions}")
     permissions = [name for name in _PERMISSIONS if name in key_pair.permissions]
     permissions += [name for name in key_pair.permissions if name not in _PERMISSIONS]
@@ -58,8 +62,8 @@ def current_user(*, key_pair: KeyPair, org: Org) -> Json:
         "id": role_id,
         "attributes": {
             "name": "Org Connections Role",
-            "created_at": _time(_SINCE),
-            "modified_at": _time(_SINCE),
+            "created_at": _format_time(_CREATED_AT),
+            "modified_at": _format_time(_CREATED_AT),
         },
         "relationships": {
             "permissions": {
@@ -74,7 +78,7 @@ def current_user(*, key_pair: KeyPair, org: Org) -> Json:
 
 
 def org_object(*, org: Org) -> Json:
-    """An org as it stands in `included`."""
+    """An org in `included`."""
     return {
         "type": "orgs",
         "id": org.id,
@@ -85,14 +89,14 @@ def org_object(*, org: Org) -> Json:
             "disabled": False,
             "sharing": "none",
             "url": None,
-            "created_at": _time(_SINCE),
-            "modified_at": _time(_SINCE),
+            "created_at": _format_time(_CREATED_AT),
+            "modified_at": _format_time(_CREATED_AT),
         },
     }
 
 
 def user_object(*, user: User) -> Json:
-    """A user as it stands in `included`: personal data, which the product drops."""
+    """A user in `included`, with personal data that Org Admin must not store."""
     return {
         "type": "users",
         "id": user.id,
@@ -106,8 +110,8 @@ def user_object(*, user: User) -> Json:
             "disabled": user.disabled,
             "verified": True,
             "status": "Disabled" if user.disabled else "Active",
-            "created_at": _time(_SINCE),
-            "modified_at": _time(_SINCE),
+            "created_at": _format_time(_CREATED_AT),
+            "modified_at": _format_time(_CREATED_AT),
         },
     }
 
@@ -124,10 +128,10 @@ def _included(*, connections: Iterable[Connection]) -> list[Json]:
     ]
 
 
-def _relation(*, kind: str, thing: Org | User, named: bool) -> Json:
-    data = {"type": kind, "id": thing.id}
-    if named:
-        data["name"] = thing.name
+def _relation(*, kind: str, entity: Org | User, with_name: bool) -> Json:
+    data = {"type": kind, "id": entity.id}
+    if with_name:
+        data["name"] = entity.name
     return {"data": data}
 
 
@@ -142,7 +146,7 @@ def _permission_object(name: str) -> Json:
             "group_name": "Access Management",
             "display_type": "other",
             "restricted": False,
-            "created": _time(_SINCE),
+            "created": _format_time(_CREATED_AT),
         },
     }
 
@@ -155,5 +159,5 @@ def _derived_id(text: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, text))
 
 
-def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds")
+def _format_time(time: datetime) -> str:
+    return time.isoformat(timespec="microseconds")

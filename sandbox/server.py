@@ -1,4 +1,4 @@
-"""The listeners of the local Datadog: one loopback port for each site, one thread a client."""
+"""The simulator's server: one loopback port for each site, one thread for each client."""
 
 import contextlib
 import selectors
@@ -16,9 +16,9 @@ _JOIN_SECONDS = 5.0
 
 
 class SandboxServer:
-    """Serves a world until it is stopped; usable as a context manager.
+    """Serves a world until it is stopped; also a context manager.
 
-    `ports` gives fixed ports by site name; the system picks the others.
+    `ports` are fixed ports by site name; the system chooses the others.
     """
 
     def __init__(self, world: World, *, ports: Mapping[str, int] | None = None) -> None:
@@ -26,25 +26,25 @@ class SandboxServer:
         self.stopping = threading.Event()
         self._ports = dict(ports or {})
         self._listeners: dict[str, socket.socket] = {}
-        self._waker: tuple[socket.socket, socket.socket] | None = None
-        self._acceptor: threading.Thread | None = None
+        self._wakeup: tuple[socket.socket, socket.socket] | None = None
+        self._accept_thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._clients: dict[socket.socket, threading.Thread] = {}
 
     @property
     def base_urls(self) -> dict[str, str]:
-        """The address of each site, without a slash at its end."""
+        """The base URL of each site, without a trailing slash."""
         return {
             site: f"http://{LOOPBACK}:{listener.getsockname()[1]}"
             for site, listener in self._listeners.items()
         }
 
     def extra_sites_setting(self) -> str:
-        """The value of ORGADMIN_EXTRA_SITES that leads the product here."""
+        """Return the value of ORGADMIN_EXTRA_SITES that makes Org Admin use this server."""
         return ",".join(f"{site}={url}" for site, url in self.base_urls.items())
 
     def start(self) -> Self:
-        """Listen on every site's port; raises OSError when a given port is taken."""
+        """Listen on every site's port; raises OSError when a fixed port is in use."""
         self.stopping.clear()
         try:
             for site in self.world.sites:
@@ -54,22 +54,22 @@ class SandboxServer:
         except OSError:
             self._close_listeners()
             raise
-        self._waker = socket.socketpair()
-        self.world.checkpoint()
-        self._acceptor = threading.Thread(target=self._accept, name="sandbox", daemon=True)
-        self._acceptor.start()
+        self._wakeup = socket.socketpair()
+        self.world.save_state()
+        self._accept_thread = threading.Thread(target=self._accept, name="sandbox", daemon=True)
+        self._accept_thread.start()
         return self
 
     def stop(self) -> None:
-        """Release every hung client, close every socket and wait for the threads to end."""
-        if self._acceptor is None or self._waker is None:
+        """Close every socket, even of clients that still wait, and wait for the threads to end."""
+        if self._accept_thread is None or self._wakeup is None:
             return
         self.stopping.set()
-        self._waker[1].send(b"x")
-        self._acceptor.join(_JOIN_SECONDS)
-        self._acceptor = None
-        for end in self._waker:
-            end.close()
+        self._wakeup[1].send(b"x")
+        self._accept_thread.join(_JOIN_SECONDS)
+        self._accept_thread = None
+        for one in self._wakeup:
+            one.close()
         self._close_listeners()
         self.close_client_connections()
         with self._lock:
@@ -78,11 +78,11 @@ class SandboxServer:
             thread.join(_JOIN_SECONDS)
 
     def close_client_connections(self) -> None:
-        """Close all connections from this end, as a far end does with idle ones."""
+        """Close all client connections, as servers do with idle ones."""
         with self._lock:
             clients = list(self._clients)
         for client in clients:
-            with contextlib.suppress(OSError):  # the client may have closed it in this moment
+            with contextlib.suppress(OSError):  # the client can close it at the same time
                 client.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
@@ -102,21 +102,21 @@ class SandboxServer:
         self._listeners.clear()
 
     def _accept(self) -> None:
-        assert self._waker is not None  # noqa: S101 - start() has made it
+        assert self._wakeup is not None  # noqa: S101 - set by start()
         with selectors.DefaultSelector() as selector:
-            selector.register(self._waker[0], selectors.EVENT_READ, None)
+            selector.register(self._wakeup[0], selectors.EVENT_READ, None)
             for site, listener in self._listeners.items():
                 listener.setblocking(False)
                 selector.register(listener, selectors.EVENT_READ, site)
             while not self.stopping.is_set():
                 for key, _ in selector.select():
                     if key.data is not None and isinstance(key.fileobj, socket.socket):
-                        self._take_client(listener=key.fileobj, site=key.data)
+                        self._accept_client(listener=key.fileobj, site=key.data)
 
-    def _take_client(self, *, listener: socket.socket, site: str) -> None:
+    def _accept_client(self, *, listener: socket.socket, site: str) -> None:
         try:
             client, _ = listener.accept()
-        except OSError:  # it left before it was taken
+        except OSError:  # the client left before it was accepted
             return
         client.setblocking(True)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -130,7 +130,7 @@ class SandboxServer:
     def _serve(self, *, client: socket.socket, site: str) -> None:
         try:
             Handler(client, world=self.world, site=site, stopping=self.stopping)
-        except OSError:  # the client left, or a fault closed the socket under the handler
+        except OSError:  # the client left, or a fault closed the socket
             pass
         finally:
             with self._lock:

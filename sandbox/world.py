@@ -1,8 +1,7 @@
-"""The truth that every listener of the local Datadog shares.
+"""The state of the simulated Datadog.
 
-A `World` knows which orgs, people, keys and org connections exist, which faults are set, and
-what was received. The listeners only translate it into answers, so a test can ask the world what
-really happened while the product knows only what it was told.
+A `World` contains orgs, users, keys, org connections, fault rules and the received requests. Tests
+read from it what really happened; Org Admin sees only the responses.
 """
 
 import secrets
@@ -13,26 +12,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from sandbox.entities import READ, WRITE, Connection, KeyPair, Org, Site, User, make_user
+from sandbox.fault_rules import FaultRule, FaultRules
 from sandbox.faults import Fault
-from sandbox.journal import Journal, ReceivedRequest
-from sandbox.rules import FaultBook, FaultRule
-
-__all__ = [
-    "READ",
-    "WRITE",
-    "Connection",
-    "KeyPair",
-    "Org",
-    "ReceivedRequest",
-    "Site",
-    "User",
-    "World",
-    "make_user",
-]
+from sandbox.request_log import ReceivedRequest, RequestLog
 
 
 class World:
-    """Sites, orgs, keys, connections, faults and received requests; safe for many threads."""
+    """Sites, orgs, keys, connections, fault rules and received requests; thread-safe."""
 
     def __init__(self, *, sites: Iterable[str] = ()) -> None:
         self._changed = threading.Condition(threading.RLock())
@@ -41,27 +27,27 @@ class World:
         self._key_pairs: list[KeyPair] = []
         self._revoked: set[KeyPair] = set()
         self._connections: dict[str, Connection] = {}
-        self.faults = FaultBook()
-        self.journal = Journal(changed=self._changed)
-        self._beginning: tuple[dict[str, Connection], set[KeyPair], list[FaultRule]] | None = None
+        self.fault_rules = FaultRules()
+        self.request_log = RequestLog(changed=self._changed)
+        self._saved_state: tuple[dict[str, Connection], set[KeyPair], list[FaultRule]] | None = None
         for name in sites:
             self.add_site(name=name)
 
-    # What exists
+    # Sites, orgs, keys and connections
 
     def add_site(self, *, name: str) -> Site:
-        """Add a site, or give the one that bears the name already."""
+        """Add a site, or return the existing one with this name."""
         with self._changed:
             return self.sites.setdefault(name, Site(name=name))
 
     def add_org(
         self, *, name: str, site: Site | str, id: str | None = None, public_id: str | None = None
     ) -> Org:
-        """Add an org to a site, which is made when it is new."""
-        home = self.add_site(name=_site_name(site))
+        """Add an org to a site, which is added too if it doesn't exist."""
+        org_site = self.add_site(name=_site_name(site))
         org_id = id or str(uuid.uuid4())
         org = Org(
-            id=org_id, name=name, public_id=public_id or org_id.replace("-", "")[:9], site=home
+            id=org_id, name=name, public_id=public_id or org_id.replace("-", "")[:9], site=org_site
         )
         with self._changed:
             self.orgs[org.id] = org
@@ -77,8 +63,8 @@ class World:
         api_key: str | None = None,
         application_key: str | None = None,
     ) -> KeyPair:
-        """Add a key pair of the org; keys are random unless given."""
-        pair = KeyPair(
+        """Add a key pair to the org, with random keys unless they are given."""
+        key_pair = KeyPair(
             api_key=api_key or secrets.token_hex(16),
             application_key=application_key or secrets.token_hex(20),
             org=org,
@@ -87,8 +73,8 @@ class World:
             scopes=scopes,
         )
         with self._changed:
-            self._key_pairs.append(pair)
-        return pair
+            self._key_pairs.append(key_pair)
+        return key_pair
 
     def add_connection(
         self,
@@ -100,9 +86,9 @@ class World:
         created_by: User | None = None,
         id: str | None = None,
     ) -> Connection:
-        """Add a connection; raises ValueError when the two orgs are not on one site."""
+        """Add a connection; raises ValueError when the orgs are on different sites."""
         if source_org.site != sink_org.site:
-            raise ValueError("source and sink org belong to one site")
+            raise ValueError("source and sink org must be on one site")
         connection = Connection(
             id=id or str(uuid.uuid4()),
             source_org=source_org,
@@ -115,24 +101,24 @@ class World:
             self._connections[connection.id] = connection
         return connection
 
-    def connect(
+    def create_connection(
         self,
         *,
         source_org: Org,
         sink_org: Org,
         connection_types: tuple[str, ...],
         created_by: User,
-        most: int,
+        max_destinations: int,
     ) -> Connection | str:
-        """Add a connection under Datadog's rules; gives "exists" or "not allowed" when it may not.
+        """Add a connection if Datadog's rules allow it; else return "exists" or "not allowed".
 
-        An org has one connection to another, none to itself, and `most` destinations.
+        An org can have one connection to another, none to itself, and `max_destinations` in all.
         """
         with self._changed:
             sinks = [one.sink_org for one in self.connections() if one.source_org == source_org]
             if sink_org in sinks:
                 return "exists"
-            if sink_org == source_org or len(sinks) >= most:
+            if sink_org == source_org or len(sinks) >= max_destinations:
                 return "not allowed"
             return self.add_connection(
                 source_org=source_org,
@@ -144,7 +130,7 @@ class World:
     def change_connection(
         self, *, connection_id: str, connection_types: tuple[str, ...]
     ) -> Connection | None:
-        """Replace the connection's types; None when it does not exist."""
+        """Replace the data types; return None when the connection doesn't exist."""
         with self._changed:
             connection = self._connections.get(connection_id)
             if connection is None:
@@ -154,49 +140,49 @@ class World:
             return changed
 
     def remove_connection(self, *, connection_id: str) -> bool:
-        """Delete the connection; False when there was none."""
+        """Delete the connection; return False when it doesn't exist."""
         with self._changed:
             removed = self._connections.pop(connection_id, None)
             self._changed.notify_all()
             return removed is not None
 
     def connection(self, *, connection_id: str) -> Connection | None:
-        """Give the connection, or None when there is none (any more)."""
+        """Return the connection, or None when it doesn't exist."""
         with self._changed:
             return self._connections.get(connection_id)
 
     def connections(self, *, org: Org | None = None) -> list[Connection]:
-        """Give all connections, or those in which the org takes part, oldest entry first."""
+        """Return all connections, or those that involve the org, in the order they were added."""
         with self._changed:
-            everything = list(self._connections.values())
-        return everything if org is None else [one for one in everything if one.joins(org)]
+            connections = list(self._connections.values())
+        return connections if org is None else [one for one in connections if one.involves(org)]
 
     def key_pairs(self) -> list[KeyPair]:
-        """Give the pairs that work, in the order in which they were added."""
+        """Return the key pairs that are not revoked, in the order they were added."""
         with self._changed:
-            return [pair for pair in self._key_pairs if pair not in self._revoked]
+            return [one for one in self._key_pairs if one not in self._revoked]
 
     def revoke(self, key_pair: KeyPair) -> None:
-        """Let the pair's keys answer 403 from now on."""
+        """Revoke both keys: Datadog responds to them with 403."""
         with self._changed:
             self._revoked.add(key_pair)
 
-    def api_key_org(self, *, api_key: str, site: str) -> Org | None:
-        """Give the org to which a working API key belongs on this very site."""
-        for pair in self.key_pairs():
-            if pair.api_key == api_key and pair.org.site.name == site:
-                return pair.org
+    def org_of_api_key(self, *, api_key: str, site: str) -> Org | None:
+        """Return the org of an API key that works on this site."""
+        for one in self.key_pairs():
+            if one.api_key == api_key and one.org.site.name == site:
+                return one.org
         return None
 
-    def working_pair(self, *, api_key: str, application_key: str, site: str) -> KeyPair | None:
-        """Give the pair whose application key it is, when both keys are of one org of the site."""
-        org = self.api_key_org(api_key=api_key, site=site)
-        for pair in self.key_pairs():
-            if pair.application_key == application_key and pair.org == org:
-                return pair
+    def find_key_pair(self, *, api_key: str, application_key: str, site: str) -> KeyPair | None:
+        """Return the application key's pair if both keys belong to one org of this site."""
+        org = self.org_of_api_key(api_key=api_key, site=site)
+        for one in self.key_pairs():
+            if one.application_key == application_key and one.org == org:
+                return one
         return None
 
-    # What goes wrong
+    # Faults
 
     def set_fault(
         self,
@@ -210,11 +196,11 @@ class World:
         times: int | None = None,
         after: int = 0,
     ) -> None:
-        """Bind a fault to the requests that match all that is given; the newest binding wins.
+        """Apply a fault to the requests that match every given value; the newest fault wins.
 
-        `operation` is one of `sandbox.rules.OPERATIONS` and overrules `method`; method "GET" alone
-        means the listing. `after` lets that many matching requests pass first, `times` ends the
-        fault after that many.
+        `operation` is one of `sandbox.fault_rules.OPERATIONS` and overrides `method`; method "GET"
+        alone means listing connections. The first `after` matching requests are left alone; after
+        `times` more the fault ends.
         """
         rule = FaultRule(
             fault=fault,
@@ -223,16 +209,16 @@ class World:
             org=org.id if isinstance(org, Org) else org,
             method=method,
             operation=operation,
-            left=times,
+            remaining=times,
             skip=after,
         )
-        self.faults.add(rule=rule)
+        self.fault_rules.add(rule)
 
     def clear_faults(self) -> None:
-        """Answer everything properly again."""
-        self.faults.clear()
+        """Remove all faults."""
+        self.fault_rules.clear()
 
-    # What was received
+    # Received requests
 
     def requests(
         self,
@@ -243,8 +229,8 @@ class World:
         connection_id: str | None = None,
         path: str | None = None,
     ) -> list[ReceivedRequest]:
-        """Give the received requests that match all that is given, oldest first."""
-        return self.journal.matching(
+        """Return the received requests that match every given value, oldest first."""
+        return self.request_log.find(
             method=method,
             site=None if site is None else _site_name(site),
             org=org.id if isinstance(org, Org) else org,
@@ -253,40 +239,40 @@ class World:
         )
 
     def deletes_received(self, connection_id: str) -> int:
-        """Count the DELETEs for this connection that reached a listener."""
+        """Count the DELETE requests received for this connection."""
         return len(self.requests(method="DELETE", connection_id=connection_id))
 
     def deletes_executed(self, connection_id: str) -> int:
-        """Count the DELETEs for this connection that really deleted it."""
+        """Count the DELETE requests that deleted this connection."""
         return sum(
             one.executed for one in self.requests(method="DELETE", connection_id=connection_id)
         )
 
     def wait_until(self, condition: Callable[[], bool], *, seconds: float = 5.0) -> bool:
-        """Wait for the condition, looked at after each request and each effect."""
-        return self.journal.wait_until(condition, seconds=seconds)
+        """Wait for the condition, which is checked after each request and each execution."""
+        return self.request_log.wait_until(condition, seconds=seconds)
 
-    # Back to the beginning
+    # Reset
 
-    def checkpoint(self) -> None:
-        """Remember connections, revoked pairs and faults for `reset`."""
+    def save_state(self) -> None:
+        """Save connections, revoked key pairs and fault rules for `reset`."""
         with self._changed:
-            self._beginning = (
+            self._saved_state = (
                 dict(self._connections),
                 set(self._revoked),
-                self.faults.copied(),
+                self.fault_rules.copies(),
             )
 
     def reset(self) -> None:
-        """Go back to the checkpoint and forget the received requests."""
+        """Restore the saved state and clear the request log."""
         with self._changed:
-            self.journal.clear()
-            if self._beginning is None:
+            self.request_log.clear()
+            if self._saved_state is None:
                 return
-            connections, revoked, rules = self._beginning
+            connections, revoked, rules = self._saved_state
             self._connections = dict(connections)
             self._revoked = set(revoked)
-            self.faults.restore(rules=rules)
+            self.fault_rules.replace_all(rules)
 
 
 def _site_name(site: Site | str) -> str:

@@ -1,4 +1,4 @@
-"""`./run demo`: everything at once, in a directory that is gone afterwards. No Django here."""
+"""`./run demo`: runs the whole demo in a temporary directory. Doesn't import Django."""
 
 import http.client
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 from connections.operations.supervisor import Together, run_until_one_ends
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 USUAL_PORT = 8000
 READY_SECONDS = 60.0
 
@@ -37,11 +37,11 @@ def main() -> int:
 def _run(*, together: Together, directory: Path) -> int:
     port = _choose_port()
     env = clean_environment(directory=directory, port=port)
-    _say("demo: starting a stand-in for Datadog and making some history with it …")
-    sandbox = _start_sandbox(together=together, env=env)
-    env["ORGADMIN_EXTRA_SITES"] = sandbox["extra_sites"]
-    _manage(["migrate", "--no-input", "--verbosity", "0"], env=env)
-    seeded = json.loads(_manage(["seed_demo", "--json"], env=env))
+    _say("demo: starting the Datadog simulator and creating some history with it …")
+    simulator = _start_simulator(together=together, env=env)
+    env["ORGADMIN_EXTRA_SITES"] = simulator["extra_sites"]
+    _python(["manage.py", "migrate", "--no-input", "--verbosity", "0"], env=env)
+    seeded = json.loads(_python(["-m", "orgadmin.demo.seed"], env=env))
     together.start(
         "Org Admin",
         [sys.executable, "manage.py", "serve", "--end-with-parent", str(os.getpid())],
@@ -50,7 +50,7 @@ def _run(*, together: Together, directory: Path) -> int:
         stdout=subprocess.DEVNULL,
     )
     _wait_until_ready(port)
-    print(_welcome(port=port, seeded=seeded, faults=sandbox["faults"]), flush=True)  # noqa: T201 - the command's output
+    print(_welcome(port=port, seeded=seeded, faults=simulator["faults"]), flush=True)  # noqa: T201 - the command's output
     return run_until_one_ends(together)
 
 
@@ -96,9 +96,9 @@ def _free_port(port: int) -> int | None:
         return None
 
 
-def _start_sandbox(*, together: Together, env: dict[str, str]) -> dict[str, Any]:
+def _start_simulator(*, together: Together, env: dict[str, str]) -> dict[str, Any]:
     process = together.start(
-        "The stand-in for Datadog",
+        "The Datadog simulator",
         [sys.executable, "-m", "sandbox", "--exit-with-parent", str(os.getpid())],
         env=env,
         cwd=ROOT,
@@ -106,14 +106,14 @@ def _start_sandbox(*, together: Together, env: dict[str, str]) -> dict[str, Any]
     )
     line = process.stdout.readline() if process.stdout else b""
     if not line:
-        raise DemoError("The stand-in for Datadog did not start.")
-    announced: dict[str, Any] = json.loads(line)
-    return announced
+        raise DemoError("The Datadog simulator did not start.")
+    document: dict[str, Any] = json.loads(line)
+    return document
 
 
-def _manage(arguments: list[str], *, env: dict[str, str]) -> bytes:
+def _python(arguments: list[str], *, env: dict[str, str]) -> bytes:
     done = subprocess.run(  # noqa: S603 - our own program, no shell
-        [sys.executable, "manage.py", *arguments],
+        [sys.executable, *arguments],
         env=env,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
@@ -121,7 +121,7 @@ def _manage(arguments: list[str], *, env: dict[str, str]) -> bytes:
         check=False,
     )
     if done.returncode:
-        raise DemoError(f"`manage.py {arguments[0]}` failed; the lines above say why.")
+        raise DemoError(f"`python {' '.join(arguments)}` failed; the lines above say why.")
     return done.stdout
 
 
@@ -145,7 +145,7 @@ def _welcome(*, port: int, seeded: dict[str, Any], faults: dict[str, str]) -> st
     address = f"http://127.0.0.1:{port}"
     people = [f"  {one['username']:<20}{one['roles']}" for one in seeded["people"]]
     names = seeded["names"]
-    tries = [f"  {names[one]:<36}{text}" for one, text in faults.items() if one in names]
+    faults_by_name = [f"  {names[one]:<36}{text}" for one, text in faults.items() if one in names]
     return "\n".join(
         [
             "",
@@ -154,9 +154,9 @@ def _welcome(*, port: int, seeded: dict[str, Any], faults: dict[str, str]) -> st
             f"  {address}{seeded['link']}",
             f"Or sign in by name; the password is {seeded['password']} for everyone:",
             *people,
-            "Nothing here reaches Datadog. Most connections can be deleted; with these the",
-            "stand-in for Datadog misbehaves:",
-            *tries,
+            "Datadog is simulated; nothing here reaches it. Most connections can be deleted.",
+            "For these, the simulator shows how Datadog can fail:",
+            *faults_by_name,
             "Ctrl-C ends it and removes everything.",
         ]
     )

@@ -81,7 +81,7 @@ def roles_of(person: Person) -> str:
 
 
 def add_credentials(cast: Cast) -> None:
-    """Store the sandbox's key pairs, which lists their org connections too."""
+    """Store the simulator's key pairs, which also lists their org connections."""
     for pair in demo_key_pairs():
         cast.credentials[pair.org.name] = credential_lifecycle.add_credential(
             actor=cast.actor("credentials"),
@@ -105,7 +105,7 @@ def protect_one(cast: Cast) -> None:
 
 
 def names_of_connections() -> dict[str, str]:
-    """Each current connection's id and its two orgs, for telling which one misbehaves."""
+    """Each current connection's ID and its two orgs, to name those with a fault."""
     current = OrgConnectionSnapshot.objects.filter(is_current=True)
     return {
         str(one.connection_id): f"{one.source_org_name} → {one.sink_org_name}" for one in current

@@ -1,4 +1,4 @@
-"""The demo's past, made through the real services against the sandbox."""
+"""The demo's past, made through the real services with the Datadog simulator."""
 
 import http.client
 import json
@@ -233,7 +233,7 @@ def _waits_for_confirmation(cast: Cast) -> None:
 
 def _unknown(cast: Cast) -> None:
     source, sink = "Treasury", "Payments EU"
-    _set_fault("cut_after_reading", source=source, sink=sink, site="Payments EU", cast=cast)
+    _set_fault("reset_after_reading", source=source, sink=sink, site="Payments EU", cast=cast)
     _ask(cast, _Wish("Payments EU", source, sink, "Treasury metrics moved to the lake", 4223))
 
 
@@ -278,15 +278,15 @@ def _work_off_later(*, days: int, hours: int) -> None:
 def _set_fault(name: str, *, source: str, sink: str, site: str, cast: Cast) -> None:
     address = urlsplit(get_site(cast.credentials[site].site).base_url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
-    wanted = {
+    values = {
         "fault": name,
         "connection_id": connection_id_between(source=source, sink=sink),
         "method": "DELETE",
     }
     try:
-        connection.request("POST", "/__sandbox__/faults", json.dumps(wanted))
-        answer = connection.getresponse()
-        if answer.status != http.HTTPStatus.OK:
-            raise ConflictError(f"The sandbox refused the fault {name}.")
+        connection.request("POST", "/__sandbox__/faults", json.dumps(values))
+        response = connection.getresponse()
+        if response.status != http.HTTPStatus.OK:
+            raise ConflictError(f"The Datadog simulator refused the fault {name}.")
     finally:
         connection.close()

@@ -149,7 +149,7 @@ def test_a_pair_that_cannot_list_does_not_replace_one_that_can(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     pair = second_pair(sandbox, "Payments US")
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     with pytest.raises(RotationRefusedError, match="refuses to list"):
         credential_lifecycle.rotate_credential(
             actor=command_actor(), credential=credential, keys=keys_of(pair)
@@ -159,7 +159,7 @@ def test_a_pair_that_cannot_list_does_not_replace_one_that_can(
 def test_a_pair_that_cannot_list_replaces_one_that_could_not_either(
     sandbox: SandboxServer,
 ) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     credential = added(sandbox, "Payments US")
     pair = second_pair(sandbox, "Payments US")
     rotated = credential_lifecycle.rotate_credential(

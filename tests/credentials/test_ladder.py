@@ -21,12 +21,12 @@ STEPS = {
     "list": "listing",
 }
 FAULTS: list[tuple[Fault, str]] = [
-    (faults.ANSWERS_401, "unauthorized"),
-    (faults.ANSWERS_403, "forbidden"),
-    (faults.ANSWERS_500, "server_error"),
-    (faults.ANSWERS_404_HTML, "wrong_404"),
+    (faults.RETURNS_401, "unauthorized"),
+    (faults.RETURNS_403, "forbidden"),
+    (faults.RETURNS_500, "server_error"),
+    (faults.RETURNS_404_HTML, "wrong_404"),
     (faults.TRUNCATED_JSON, "malformed_json"),
-    (faults.CUT_AFTER_READING, "connection_lost"),
+    (faults.RESET_AFTER_READING, "connection_lost"),
     (faults.rate_limited(), "rate_limited"),
     (faults.redirected(status=302), "redirect"),
 ]
@@ -53,7 +53,7 @@ def test_it_ends_on_the_rung_that_fails_and_says_why(
 
 
 @pytest.mark.parametrize("operation", ["validate", "validate_keys"])
-@pytest.mark.parametrize("fault", [faults.ANSWERS_401, faults.ANSWERS_403])
+@pytest.mark.parametrize("fault", [faults.RETURNS_401, faults.RETURNS_403])
 def test_a_refusal_says_that_the_keys_may_belong_to_another_site(
     sandbox: SandboxServer, operation: str, fault: Fault
 ) -> None:
@@ -65,7 +65,7 @@ def test_a_refusal_says_that_the_keys_may_belong_to_another_site(
 
 
 def test_datadogs_own_words_are_kept(sandbox: SandboxServer) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     rung = added(sandbox, "Payments US").verification[-1]
 
     assert (rung["http_status"], rung["errors"]) == (403, ["Forbidden"])
@@ -73,7 +73,7 @@ def test_datadogs_own_words_are_kept(sandbox: SandboxServer) -> None:
 
 
 def test_a_listing_that_fails_still_pins_the_org(sandbox: SandboxServer) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
 
     assert added(sandbox, "Payments US").org_id == org_named(sandbox.world, "Payments US").id
 
@@ -152,7 +152,7 @@ def test_verifying_again_refreshes_the_inventory(sandbox: SandboxServer) -> None
 
 
 def test_a_verification_that_succeeds_clears_the_last_error(sandbox: SandboxServer) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="validate")
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="validate")
     credential = added(sandbox, "Payments US")
     sandbox.world.clear_faults()
     credential = credential_lifecycle.verify_credential(

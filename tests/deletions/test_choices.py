@@ -22,7 +22,7 @@ from connections.models import (
     Role,
     State,
 )
-from sandbox.faults import ANSWERS_200_WITHOUT_DELETING, ANSWERS_404
+from sandbox.faults import RETURNS_200_WITHOUT_DELETING, RETURNS_404
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
 from tests.flows.support import store_credential
@@ -237,7 +237,7 @@ def test_a_look_that_fails_after_sending_does_not_say_that_nothing_was_sent(
         return answer
 
     monkeypatch.setattr(sent, send_and_lose_the_ring)
-    deletion = ask(ANSWERS_404)
+    deletion = ask(RETURNS_404)
     assert deletion.outcome == Outcome.ALREADY_ABSENT
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
@@ -245,7 +245,7 @@ def test_a_look_that_fails_after_sending_does_not_say_that_nothing_was_sent(
 def test_a_contradiction_that_ended_is_told_as_such(
     ask: Ask, sandbox: SandboxServer, clock: SettableClock, credential: Credential
 ) -> None:
-    deletion = ask(ANSWERS_200_WITHOUT_DELETING)
+    deletion = ask(RETURNS_200_WITHOUT_DELETING)
     clock.advance(minutes=6)
     org_connections.refresh_credentials(credentials=[credential], actor=WORKER)
     deletions_due = Deletion.objects.get(pk=deletion.pk)

@@ -7,10 +7,10 @@ from connections.access.actor import WORKER
 from connections.models import Credential, Deletion, Outcome, Person, State
 from connections.operations import due
 from sandbox.faults import (
-    ANSWERS_200_WITHOUT_DELETING,
-    CUT_AFTER_READING,
-    DELETE_THEN_CUT,
     EXECUTES_THEN_500,
+    EXECUTES_THEN_RESET,
+    RESET_AFTER_READING,
+    RETURNS_200_WITHOUT_DELETING,
     rate_limited,
 )
 from sandbox.server import SandboxServer
@@ -85,14 +85,14 @@ def test_a_waiting_one_that_cannot_be_read_waits_on(
 ) -> None:
     deletion = ask(rate_limited(reset="7"))
     sandbox.world.clear_faults()
-    sandbox.world.set_fault(fault=CUT_AFTER_READING, site=credential.site, method="GET")
+    sandbox.world.set_fault(fault=RESET_AFTER_READING, site=credential.site, method="GET")
     clock.advance(seconds=8)
     assert worked_off(deletion).state == State.WAITING
     assert deletion.cause == "listing_failed"
     assert sandbox.world.deletes_executed(str(deletion.connection_id)) == 0
 
 
-@pytest.mark.parametrize("fault", [DELETE_THEN_CUT, EXECUTES_THEN_500])
+@pytest.mark.parametrize("fault", [EXECUTES_THEN_RESET, EXECUTES_THEN_500])
 def test_a_lost_answer_is_unknown_until_two_spaced_listings_agree(
     ask: Ask, clock: SettableClock, sandbox: SandboxServer, fault: object
 ) -> None:
@@ -108,7 +108,7 @@ def test_a_lost_answer_is_unknown_until_two_spaced_listings_agree(
 def test_an_unknown_that_is_still_listed_twice_is_still_present_and_not_sent_again(
     ask: Ask, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(CUT_AFTER_READING)
+    deletion = ask(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for seconds in (36, 61):
         clock.advance(seconds=seconds)
@@ -120,7 +120,7 @@ def test_an_unknown_that_is_still_listed_twice_is_still_present_and_not_sent_aga
 def test_listings_that_disagree_decide_nothing(
     ask: Ask, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(CUT_AFTER_READING)
+    deletion = ask(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     clock.advance(seconds=36)
     worked_off(deletion)
@@ -153,7 +153,7 @@ def test_a_claim_without_an_answer_is_unknown_after_60_s(
 def test_a_200_that_is_still_listed_is_contradicted_after_5_minutes_and_not_before(
     ask: Ask, clock: SettableClock
 ) -> None:
-    deletion = ask(ANSWERS_200_WITHOUT_DELETING)
+    deletion = ask(RETURNS_200_WITHOUT_DELETING)
     assert (deletion.outcome, deletion.verified_at) == (Outcome.DELETED, None)
     clock.advance(seconds=61)
     assert worked_off(deletion).contradicted_at is None
@@ -167,7 +167,7 @@ def test_a_200_that_is_still_listed_is_contradicted_after_5_minutes_and_not_befo
 def test_a_200_that_is_gone_later_is_verified_then(
     ask: Ask, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(ANSWERS_200_WITHOUT_DELETING)
+    deletion = ask(RETURNS_200_WITHOUT_DELETING)
     sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
     clock.advance(seconds=61)
     assert worked_off(deletion).verified_at == clock.at

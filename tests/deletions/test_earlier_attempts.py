@@ -32,10 +32,10 @@ from connections.notifications import messages
 from connections.operations import due
 from connections.verifier import verify
 from sandbox.faults import (
-    ANSWERS_200_WITHOUT_DELETING,
-    ANSWERS_404,
-    CUT_AFTER_READING,
-    DELETE_THEN_CUT,
+    EXECUTES_THEN_RESET,
+    RESET_AFTER_READING,
+    RETURNS_200_WITHOUT_DELETING,
+    RETURNS_404,
     rate_limited,
 )
 from sandbox.server import SandboxServer
@@ -76,7 +76,7 @@ def happen(
             connection_id=str(deletion.connection_id)
         ),
         "unreadable": lambda _: sandbox.world.set_fault(
-            fault=CUT_AFTER_READING, site=credential.site, method="GET"
+            fault=RESET_AFTER_READING, site=credential.site, method="GET"
         ),
         "protected": lambda deletion: protections.protect_connection(
             actor=person_actor(person=linus), key=key(deletion), reason="needed by the audit"
@@ -184,7 +184,7 @@ def test_after_a_lost_response_nothing_says_that_nothing_was_sent(
     happen: dict[str, Happen],
     page_of: Callable[[Deletion], Page],
 ) -> None:
-    deletion = ask(CUT_AFTER_READING)
+    deletion = ask(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for seconds in (36, 61):
         watch.look_after(deletion, seconds=seconds)
@@ -223,7 +223,7 @@ def test_after_a_lost_response_and_a_429_both_attempts_are_named(
     happen: dict[str, Happen],
     page_of: Callable[[Deletion], Page],
 ) -> None:
-    deletion = ask(CUT_AFTER_READING)
+    deletion = ask(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for seconds in (36, 61):
         watch.look_after(deletion, seconds=seconds)
@@ -250,7 +250,7 @@ def test_a_wrong_confirmation_of_what_was_sent_before_sends_no_new_delete(
     client_of: Callable[[Person], Client],
     ada: Person,
 ) -> None:
-    deletion = ask(CUT_AFTER_READING)
+    deletion = ask(RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for seconds in (36, 61):
         watch.look_after(deletion, seconds=seconds)
@@ -441,7 +441,7 @@ def test_a_404_after_a_late_200_leaves_the_list_to_settle_it_as_deleted(
     for seconds in (1, 61, 61):
         watch.look_after(deletion, seconds=seconds)
     monkeypatch.undo()
-    sandbox.world.set_fault(fault=ANSWERS_404, operation="delete")
+    sandbox.world.set_fault(fault=RETURNS_404, operation="delete")
     confirm(deletion, ada)
     assert (deletion.state, deletion.cause) == (State.UNKNOWN, "not_found")
     sandbox.world.remove_connection(connection_id=lost.id)
@@ -451,7 +451,7 @@ def test_a_404_after_a_late_200_leaves_the_list_to_settle_it_as_deleted(
 def test_without_any_response_two_listings_still_leave_it_unattributed(
     ask: Ask, watch: Watch
 ) -> None:
-    deletion = ask(DELETE_THEN_CUT)
+    deletion = ask(EXECUTES_THEN_RESET)
     for seconds in (36, 61):
         watch.look_after(deletion, seconds=seconds)
     assert deletion.outcome == Outcome.GONE_UNATTRIBUTED
@@ -483,7 +483,7 @@ def test_a_200_recorded_between_the_look_and_its_outcome_counts(
 def test_a_200_recorded_between_the_look_and_its_outcome_counts_for_one_still_present(
     ask: Ask, watch: Watch, sandbox: SandboxServer, recorded_late: Callable[[], None]
 ) -> None:
-    deletion = ask(ANSWERS_200_WITHOUT_DELETING)
+    deletion = ask(RETURNS_200_WITHOUT_DELETING)
     for seconds in (36, 61):
         watch.look_after(deletion, seconds=seconds)
     assert deletion.state == State.STILL_PRESENT
@@ -496,7 +496,7 @@ def test_a_200_recorded_between_the_look_and_its_outcome_counts_for_one_still_pr
 def test_a_200_recorded_after_the_reading_before_another_delete_counts(
     ask: Ask, watch: Watch, sandbox: SandboxServer, ada: Person, recorded_late: Callable[[], None]
 ) -> None:
-    deletion = ask(ANSWERS_200_WITHOUT_DELETING)
+    deletion = ask(RETURNS_200_WITHOUT_DELETING)
     for seconds in (36, 61):
         watch.look_after(deletion, seconds=seconds)
     sandbox.world.remove_connection(connection_id=str(deletion.connection_id))

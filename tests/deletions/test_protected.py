@@ -31,7 +31,7 @@ from connections.models import (
 )
 from connections.operations import due
 from connections.people.erasure import erase_person
-from sandbox.faults import CUT_AFTER_READING, rate_limited
+from sandbox.faults import RESET_AFTER_READING, rate_limited
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
 from tests.support.clock import SettableClock
@@ -160,7 +160,7 @@ def test_the_worker_settles_a_waiting_one_as_not_sent(
 def test_after_an_ambiguous_attempt_the_worker_says_that_it_does_not_know(
     ask: Ask, linus: Person, key: OrgConnectionKey, clock: SettableClock
 ) -> None:
-    deletion = ask(CUT_AFTER_READING)
+    deletion = ask(RESET_AFTER_READING)
     Deletion.objects.update(state=State.WAITING, due_at=clock.now(), expires_at=None)
     protect(key, linus)
     due.work_off(actor=WORKER)

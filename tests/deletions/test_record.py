@@ -21,9 +21,9 @@ from connections.models import (
     State,
 )
 from sandbox.faults import (
-    ANSWERS_404,
-    CUT_AFTER_READING,
-    EXECUTES_THEN_SILENCE,
+    EXECUTES_THEN_NO_RESPONSE,
+    RESET_AFTER_READING,
+    RETURNS_404,
     rate_limited,
 )
 from sandbox.server import SandboxServer
@@ -74,7 +74,7 @@ def test_no_event_no_effect(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise IntegrityError("the record cannot be written")
 
-    monkeypatch.setattr("connections.audit.record", refuse)
+    monkeypatch.setattr("connections.audit.events.record", refuse)
     with pytest.raises(Exception, match=r"record cannot be written|just ended"):
         ask()
     assert Deletion.objects.count() == 0
@@ -118,7 +118,7 @@ def test_a_second_open_deletion_of_one_connection_is_refused_by_the_database(ask
 
 
 def test_asking_again_leads_to_the_open_deletion(ask: Ask, sandbox: SandboxServer) -> None:
-    first = ask(CUT_AFTER_READING)
+    first = ask(RESET_AFTER_READING)
     assert ask().pk == first.pk
     assert sandbox.world.deletes_received(str(first.connection_id)) == 1
 
@@ -127,7 +127,7 @@ def test_a_404_asks_everyone_who_has_seen_it_and_is_contradicted_when_one_still_
     ask: Ask, sandbox: SandboxServer
 ) -> None:
     store_credential(sandbox, "Group SOC")
-    deletion = ask(ANSWERS_404)
+    deletion = ask(RETURNS_404)
     assert deletion.outcome == Outcome.ALREADY_ABSENT
     assert deletion.contradicted_at is not None
 
@@ -135,7 +135,7 @@ def test_a_404_asks_everyone_who_has_seen_it_and_is_contradicted_when_one_still_
 def test_a_later_inventory_contradicts_a_settled_deletion_once(
     ask: Ask, sandbox: SandboxServer, clock: SettableClock, credential: Credential
 ) -> None:
-    deletion = ask(ANSWERS_404)
+    deletion = ask(RETURNS_404)
     for _ in range(2):
         clock.advance(minutes=1)
         org_connections.refresh_credentials(credentials=[credential], actor=WORKER)
@@ -160,7 +160,7 @@ def test_no_answer_within_the_deadline_is_unknown(
     ask: Ask, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("connections.deletions.sending.DELETE_SECONDS", 0.3)
-    deletion = ask(EXECUTES_THEN_SILENCE)
+    deletion = ask(EXECUTES_THEN_NO_RESPONSE)
     assert (deletion.state, deletion.cause) == (State.UNKNOWN, "no_answer_in_time")
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 

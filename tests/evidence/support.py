@@ -66,8 +66,8 @@ def live(sandbox: SandboxServer, *, ada: Person, linus: Person, many: int) -> No
     other = store_credential(sandbox, "Group SOC", policy=Policy.ONE, is_read=False)
     read_all(payments, other)
     guarded = connection_between(world, "Group SOC", "Payments US").id
-    world.set_fault(fault=faults.ANSWERS_403, connection_id=ids[1])
-    world.set_fault(fault=faults.DELETE_THEN_CUT, connection_id=ids[2])
+    world.set_fault(fault=faults.RETURNS_403, connection_id=ids[1])
+    world.set_fault(fault=faults.EXECUTES_THEN_RESET, connection_id=ids[2])
     for each in [*ids, guarded]:
         credential = other if each == guarded else payments
         actor = person_actor(person=ada, request_id="r" * 32)

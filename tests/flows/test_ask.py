@@ -227,7 +227,7 @@ def test_two_open_reviews_of_one_connection_make_one_deletion(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     one, two = desk.typed(), desk.typed()
-    sandbox.world.set_fault(fault=faults.ANSWERS_500, connection_id=desk.connection.id)
+    sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=desk.connection.id)
 
     first = desk.client.post("/deletions/new/", one)
     second = desk.client.post("/deletions/new/", two)
@@ -237,7 +237,7 @@ def test_two_open_reviews_of_one_connection_make_one_deletion(
 
 
 def test_a_review_leads_to_the_deletion_that_is_open(desk: Desk, sandbox: SandboxServer) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_500, connection_id=desk.connection.id)
+    sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=desk.connection.id)
     desk.delete()
 
     page = desk.review()
@@ -309,7 +309,7 @@ def test_what_changed_since_the_page_was_opened_is_shown_anew(
 def test_a_connection_of_an_org_without_keys_is_sent_unreviewed(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     foreign = connection_between(sandbox.world, "Group SOC", "Payments US")
     desk = Desk(client=desk.client, credential=desk.credential, connection=foreign)
     Deletion.objects.all().delete()

@@ -20,7 +20,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from connections.models import Credential, Deletion, Person
-from sandbox.faults import ANSWERS_403, delayed
+from sandbox.faults import RETURNS_403, delayed
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk
 from tests.support.sandbox import connection_between, key_pair_of, org_named
@@ -85,7 +85,7 @@ def lived(
         credential=credential,
         connection=connection_between(sandbox.world, "Payments US", "Group SOC"),
     )
-    sandbox.world.set_fault(fault=ANSWERS_403, connection_id=desk.connection.id, times=1)
+    sandbox.world.set_fault(fault=RETURNS_403, connection_id=desk.connection.id, times=1)
     desk.delete()
     desk.delete()
     return desk

@@ -42,7 +42,7 @@ def test_the_review_says_that_it_was_deleted_when_and_by_whom(desk: Desk) -> Non
     ("fault", "says"),
     [
         (faults.EXECUTES_THEN_404, "Datadog found no such connection (404)."),
-        (faults.ANSWERS_200_WITHOUT_DELETING, "Datadog says it is deleted (200)."),
+        (faults.RETURNS_200_WITHOUT_DELETING, "Datadog says it is deleted (200)."),
     ],
 )
 def test_the_review_says_how_it_ended(
@@ -58,7 +58,7 @@ def test_the_review_says_how_it_ended(
 def test_the_review_says_that_it_is_gone_where_nobody_can_prove_by_whom(
     desk: Desk, sandbox: SandboxServer, clock: SettableClock
 ) -> None:
-    sandbox.world.set_fault(fault=faults.DELETE_THEN_CUT, connection_id=desk.connection.id)
+    sandbox.world.set_fault(fault=faults.EXECUTES_THEN_RESET, connection_id=desk.connection.id)
     page = desk.delete()
     for seconds in (36, 61):
         clock.advance(seconds=seconds)
@@ -84,7 +84,7 @@ def test_one_that_is_listed_again_is_reviewed_as_any_other(
 def test_one_whose_deletion_was_refused_is_reviewed_as_any_other(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, connection_id=desk.connection.id)
+    sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=desk.connection.id)
     desk.delete()
 
     assert not answers(desk)

@@ -59,21 +59,21 @@ class Case:
 
 CASES = {
     "400": Case(
-        fault=faults.ANSWERS_400,
+        fault=faults.RETURNS_400,
         says="Datadog refused the request (400). Nothing was deleted.",
         quote="connection id must be a valid uuid",
         state="settled",
         outcome="refused",
     ),
     "401": Case(
-        fault=faults.ANSWERS_401,
+        fault=faults.RETURNS_401,
         says="Datadog does not accept this key pair (401). Nothing was deleted.",
         quote="Unauthorized",
         state="settled",
         outcome="refused",
     ),
     "403": Case(
-        fault=faults.ANSWERS_403,
+        fault=faults.RETURNS_403,
         says="This key pair may not delete it (403). Nothing was deleted.",
         quote="Forbidden",
         state="settled",
@@ -87,13 +87,13 @@ CASES = {
         outcome="already_absent",
     ),
     "404 though still listed": Case(
-        fault=faults.ANSWERS_404,
+        fault=faults.RETURNS_404,
         says="Datadog found no such connection, but still lists it.",
         state="settled",
         outcome="already_absent",
     ),
     "404 of another form": Case(
-        fault=faults.ANSWERS_404_HTML,
+        fault=faults.RETURNS_404_HTML,
         says="We do not know whether it was deleted.",
         state="unknown",
     ),
@@ -104,18 +104,18 @@ CASES = {
         state="waiting",
     ),
     "500": Case(
-        fault=faults.ANSWERS_500,
+        fault=faults.RETURNS_500,
         says="We do not know whether it was deleted.",
         quote="Internal Server Error",
         state="unknown",
     ),
     "time-out": Case(
-        fault=faults.SILENCE,
+        fault=faults.NO_RESPONSE,
         says="We do not know whether it was deleted.",
         state="unknown",
     ),
     "cut connection": Case(
-        fault=faults.DELETE_THEN_CUT,
+        fault=faults.EXECUTES_THEN_RESET,
         says="We do not know whether it was deleted.",
         state="unknown",
     ),
@@ -125,13 +125,13 @@ CASES = {
         state="unknown",
     ),
     "200 with a cut body": Case(
-        fault=faults.CUT_BODY,
+        fault=faults.TRUNCATED_BODY,
         says="Deleted, and gone from Datadog’s list.",
         state="settled",
         outcome="deleted",
     ),
     "200 that deleted nothing": Case(
-        fault=faults.ANSWERS_200_WITHOUT_DELETING,
+        fault=faults.RETURNS_200_WITHOUT_DELETING,
         says="Datadog says it is deleted (200).",
         state="settled",
         outcome="deleted",
@@ -160,7 +160,7 @@ def test_what_datadog_answers_is_said_stored_and_never_sent_twice(
 def test_a_404_that_is_still_listed_is_marked_as_contradicted(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_404, connection_id=desk.connection.id)
+    sandbox.world.set_fault(fault=faults.RETURNS_404, connection_id=desk.connection.id)
 
     page = desk.delete()
 
@@ -231,7 +231,7 @@ def test_a_failed_listing_sends_nothing_until_the_person_chooses_to(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     review = desk.review()
-    sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="list", times=1)
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
     assert "It could not be read again. Nothing was sent." in page.text
     assert sandbox.world.deletes_received(desk.connection.id) == 0
@@ -245,7 +245,7 @@ def test_a_failed_listing_sends_nothing_until_the_person_chooses_to(
 
 def test_confirming_again_reads_it_again(desk: Desk, sandbox: SandboxServer) -> None:
     review = desk.review()
-    sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="list", times=1)
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
 
     page = desk.confirm(page)

@@ -123,8 +123,8 @@ def test_a_wrong_confirmation_of_an_approved_one_keeps_what_was_typed(
     ("fault", "said"),
     [
         (None, "Payments US let Group SOC read logs and metrics."),
-        (faults.ANSWERS_403, "Payments US lets Group SOC read logs and metrics."),
-        (faults.ANSWERS_404, "Payments US lets Group SOC read logs and metrics."),
+        (faults.RETURNS_403, "Payments US lets Group SOC read logs and metrics."),
+        (faults.RETURNS_404, "Payments US lets Group SOC read logs and metrics."),
     ],
     ids=["deleted", "refused", "not found but listed"],
 )
@@ -188,7 +188,7 @@ def test_two_looks_find_a_lost_deletion_gone(
     clock: SettableClock,
     lost: Callable[[faults.Fault], Page],
 ) -> None:
-    page = look_twice(desk, clock, lost(faults.DELETE_THEN_CUT))
+    page = look_twice(desk, clock, lost(faults.EXECUTES_THEN_RESET))
 
     assert "It is gone, and we cannot prove that we did it." in page.text
     assert page.outcome["data-outcome"] == "gone_unattributed"
@@ -201,7 +201,7 @@ def test_two_looks_find_it_still_there_and_it_can_be_sent_again(
     clock: SettableClock,
     lost: Callable[[faults.Fault], Page],
 ) -> None:
-    page = look_twice(desk, clock, lost(faults.SILENCE))
+    page = look_twice(desk, clock, lost(faults.NO_RESPONSE))
     assert "It is still there. The request had no effect so far." in page.text
     assert page.outcome["data-state"] == "still_present"
 
@@ -218,8 +218,8 @@ def test_a_look_that_fails_leaves_it_unknown_and_says_why(
     clock: SettableClock,
     lost: Callable[[faults.Fault], Page],
 ) -> None:
-    page = lost(faults.SILENCE)
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    page = lost(faults.NO_RESPONSE)
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
 
     clock.advance(seconds=40)
     page = desk.press(page, "/reconcile/")
@@ -231,7 +231,7 @@ def test_a_look_that_fails_leaves_it_unknown_and_says_why(
 def test_an_unknown_can_be_closed_with_a_reason(
     desk: Desk, lost: Callable[[faults.Fault], Page]
 ) -> None:
-    page = desk.press(lost(faults.SILENCE), "/close/", reason="")
+    page = desk.press(lost(faults.NO_RESPONSE), "/close/", reason="")
     assert page.status == 422
     assert "Say why it is closed without knowing." in page.text
 
@@ -264,7 +264,7 @@ def test_a_viewer_sees_the_record_and_no_button(
     client_of: Browser,
     lost: Callable[[faults.Fault], Page],
 ) -> None:
-    lost(faults.SILENCE)
+    lost(faults.NO_RESPONSE)
 
     page = record(at(desk, client_of(victor)))
 

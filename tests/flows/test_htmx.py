@@ -47,7 +47,7 @@ def test_the_fragment_brings_the_title_and_the_heading_of_the_record(desk: Desk)
 
 
 def test_the_fragment_is_the_same_as_on_the_page(desk: Desk, sandbox: SandboxServer) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, connection_id=desk.connection.id)
+    sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=desk.connection.id)
     desk.delete()
 
     whole = desk.open(f"/deletions/{desk.deletion().pk}/")

@@ -85,7 +85,7 @@ def test_a_second_confirmation_during_the_reading_neither_reads_nor_sends(
     desk: Desk, sandbox: SandboxServer, while_reading: While
 ) -> None:
     review = desk.review()
-    sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="list", times=1)
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
     seen = while_reading(lambda: desk.confirm(page))
 
@@ -122,7 +122,7 @@ def test_keys_that_cannot_be_opened_are_said_before_it_counts_as_confirmed(
     desk: Desk, sandbox: SandboxServer
 ) -> None:
     review = desk.review()
-    sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="list", times=1)
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
     Credential.objects.update(secret_version=7)
 
@@ -165,7 +165,7 @@ def test_a_second_confirmation_sends_nothing(
     desk: Desk, sandbox: SandboxServer, while_sending: While
 ) -> None:
     review = desk.review()
-    sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="list", times=1)
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
     seen = while_sending(lambda: desk.confirm(page))
 

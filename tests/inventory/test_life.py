@@ -25,7 +25,7 @@ from connections.models import (
 )
 from connections.web.inventory import timeline
 from sandbox.entities import Connection
-from sandbox.faults import ANSWERS_500
+from sandbox.faults import RETURNS_500
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, Page, read, store_credential
 from tests.inventory.support import links_in
@@ -137,7 +137,7 @@ def test_what_was_declined_or_withdrawn_stands_there_with_its_reason(
 def test_an_unknown_and_what_was_found_out_later_stand_in_it(
     sandbox: SandboxServer, desk: Desk, connection: Connection
 ) -> None:
-    sandbox.world.set_fault(fault=ANSWERS_500, connection_id=connection.id)
+    sandbox.world.set_fault(fault=RETURNS_500, connection_id=connection.id)
     page = desk.delete()
     desk.press(desk.open(page.outcome["data-record-url"]), "/close/", reason="Nobody knows.")
     told = life_in(open_life(desk.client, connection))

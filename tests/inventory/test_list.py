@@ -24,7 +24,7 @@ from connections.models import (
 )
 from connections.web.inventory import views
 from connections.web.inventory.rows import reading_words
-from sandbox.faults import ANSWERS_500
+from sandbox.faults import RETURNS_500
 from sandbox.server import SandboxServer
 from tests.flows.support import Page, read, store_credential
 from tests.inventory.support import link_called, links_in, rows_in
@@ -229,7 +229,7 @@ def test_a_refresh_says_which_orgs_could_not_be_read_and_why(
 ) -> None:
     for name in silent:
         org = org_named(sandbox.world, name)
-        sandbox.world.set_fault(fault=ANSWERS_500, org=org, operation="list")
+        sandbox.world.set_fault(fault=RETURNS_500, org=org, operation="list")
     client = client_of(ada)
     client.post("/connections/refresh/")
     assert says in open_list(client).text

@@ -93,13 +93,13 @@ class Case:
 
 CASES = {
     "404": Case(fault=faults.EXECUTES_THEN_404, code=3, outcome="already_absent"),
-    "403": Case(fault=faults.ANSWERS_403, code=4, outcome="refused"),
+    "403": Case(fault=faults.RETURNS_403, code=4, outcome="refused"),
     "429": Case(fault=faults.rate_limited(), code=5, state="waiting"),
-    "500": Case(fault=faults.ANSWERS_500, code=6, state="unknown"),
-    "cut connection": Case(fault=faults.DELETE_THEN_CUT, code=6, state="unknown"),
-    "time-out": Case(fault=faults.SILENCE, code=6, state="unknown"),
+    "500": Case(fault=faults.RETURNS_500, code=6, state="unknown"),
+    "cut connection": Case(fault=faults.EXECUTES_THEN_RESET, code=6, state="unknown"),
+    "time-out": Case(fault=faults.NO_RESPONSE, code=6, state="unknown"),
     "200 that deleted nothing": Case(
-        fault=faults.ANSWERS_200_WITHOUT_DELETING, code=9, outcome="deleted"
+        fault=faults.RETURNS_200_WITHOUT_DELETING, code=9, outcome="deleted"
     ),
 }
 
@@ -134,7 +134,7 @@ def test_what_a_complete_listing_lacks_is_recorded_as_already_absent(
 
 @pytest.mark.usefixtures("credential")
 def test_what_cannot_be_listed_is_not_sent(sandbox: SandboxServer, target: Connection) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
 
     ended = run(target.id, "--yes")
 
@@ -149,7 +149,7 @@ def test_unreviewed_sends_what_cannot_be_listed(
     was_read: bool, db: None, sandbox: SandboxServer, target: Connection
 ) -> None:
     store_credential(sandbox, "Payments US", is_read=was_read)
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
 
     ended = run(target.id, "--yes", "--unreviewed")
 
@@ -162,7 +162,7 @@ def test_unreviewed_sends_what_cannot_be_listed(
 def test_a_listing_that_fails_in_the_last_moment_leaves_nothing_open(
     sandbox: SandboxServer, target: Connection
 ) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_500, operation="list", after=1)
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", after=1)
 
     ended = run(target.id, "--yes")
 
@@ -175,7 +175,7 @@ def test_a_listing_that_fails_in_the_last_moment_leaves_nothing_open(
 def test_an_open_deletion_is_named_and_nothing_is_sent(
     sandbox: SandboxServer, target: Connection
 ) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_500, connection_id=target.id)
+    sandbox.world.set_fault(fault=faults.RETURNS_500, connection_id=target.id)
     first = run(target.id, "--yes")
 
     second = run(target.id, "--yes")

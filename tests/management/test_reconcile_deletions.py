@@ -67,7 +67,7 @@ def reconcile() -> tuple[int, dict[str, Any]]:
 def test_two_passes_settle_a_lost_deletion_without_sending_again(
     lose: Lose, sandbox: SandboxServer, clock: SettableClock
 ) -> None:
-    connection = lose(faults.DELETE_THEN_CUT)
+    connection = lose(faults.EXECUTES_THEN_RESET)
 
     clock.advance(seconds=36)
     code, document = reconcile()
@@ -82,7 +82,7 @@ def test_two_passes_settle_a_lost_deletion_without_sending_again(
 
 
 def test_what_had_no_effect_is_found_still_there(lose: Lose, clock: SettableClock) -> None:
-    lose(faults.SILENCE)
+    lose(faults.NO_RESPONSE)
 
     clock.advance(seconds=36)
     reconcile()
@@ -94,7 +94,7 @@ def test_what_had_no_effect_is_found_still_there(lose: Lose, clock: SettableCloc
 
 
 def test_a_sending_that_nobody_finished_becomes_unknown(lose: Lose, clock: SettableClock) -> None:
-    lose(faults.SILENCE)
+    lose(faults.NO_RESPONSE)
     Deletion.objects.update(state="sending", cause="")
 
     clock.advance(seconds=61)
@@ -115,7 +115,7 @@ def test_a_waiting_deletion_is_left_alone(lose: Lose, sandbox: SandboxServer) ->
 
 
 def test_a_deletion_that_is_not_proved_yet_is_looked_for(lose: Lose, clock: SettableClock) -> None:
-    lose(faults.ANSWERS_200_WITHOUT_DELETING)
+    lose(faults.RETURNS_200_WITHOUT_DELETING)
 
     clock.advance(minutes=6)
     code, document = reconcile()

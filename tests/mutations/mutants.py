@@ -872,7 +872,7 @@ FOUR_EYES = (
     ),
     _mutant(
         "nobody gives themselves the permission",
-        BREAK_GLASS,
+        "connections/people/people.py",
         "    if is_allowed and actor.person and actor.person.pk == person.pk:\n",
         "    if False:\n",
         f"{BREAKING}::test_nobody_gives_it_to_themselves",
@@ -1195,8 +1195,8 @@ PAGES_AND_INPUTS = (
     _mutant(
         "hidden and unused IDs are protected alike: not at all",
         "connections/inventory/protections.py",
-        "    visibility.require_visible_connection(key, actor=actor)\n",
-        "    visibility.require_connection(key, actor=actor)\n",
+        "    lookups.require_visible_connection(key, actor=actor)\n",
+        "    lookups.require_connection(key, actor=actor)\n",
         "tests/access/test_visibility.py::test_protecting_tells_nobody_whether_a_connection_is_there",
     ),
     _mutant(

@@ -2,6 +2,7 @@
 
 import signal
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, Running, clean_environment, free_port, is_alive, manage
+from tests.support.processes import (
+    PATIENCE,
+    ROOT,
+    Running,
+    clean_environment,
+    free_port,
+    is_alive,
+    manage,
+)
 from tests.support.visits import Visitor
 
 STATES = {"settled", "requested", "approved", "unknown", "still_present"}
@@ -55,7 +64,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         ALLOWED_HOSTS="example.org",
         PYTHONPATH=str(ROOT),
     )
-    with Running([sys.executable, "-m", "orgadmin.demo.__main__"], env=env) as process:
+    with Running([sys.executable, "-m", "orgadmin.demo"], env=env) as process:
         yield Demo(process, temporary=temporary, port=port)
 
 
@@ -109,18 +118,30 @@ def test_its_link_signs_the_operator_in_at_once(demo: Demo) -> None:
     assert "Ada Osei" in page
 
 
+def seed(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "orgadmin.demo.seed"],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
 def test_it_does_not_seed_a_database_that_holds_a_person(tmp_path: Path) -> None:
     env = clean_environment(data_dir=tmp_path, ORGADMIN_DEMO="1")
     manage("migrate", "--verbosity=0", env=env)
     add = ("add_person", "--username=ada", "--email=ada@example.com")
     assert manage(*add, env=env).returncode == 0
-    done = manage("seed_demo", env=env)
+    done = seed(env)
     assert done.returncode == 1
     assert "leaves it alone" in done.stderr
 
 
 def test_it_does_not_seed_outside_the_demo(tmp_path: Path) -> None:
-    done = manage("seed_demo", env=clean_environment(data_dir=tmp_path))
+    done = seed(clean_environment(data_dir=tmp_path))
     assert done.returncode == 1
     assert "only for ./run demo" in done.stderr
 
@@ -132,7 +153,7 @@ def test_ctrl_c_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path) -> None
         TMPDIR=str(tmp_path),
         PYTHONPATH=str(ROOT),
     )
-    with Running([sys.executable, "-m", "orgadmin.demo.__main__"], env=env) as process:
+    with Running([sys.executable, "-m", "orgadmin.demo"], env=env) as process:
         process.wait_for_line("Ctrl-C ends it")
         children = process.children()
         assert len(children) == 2

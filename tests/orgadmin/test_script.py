@@ -97,7 +97,7 @@ def test_it_takes_the_first_python_that_is_new_enough_and_works(tmp_path: Path) 
     path = make_path(tmp_path / "bin", python3_14=BROKEN_SHIM, python3=OLDER, python=sys.executable)
     done = run(checkout / "run", "manage", "hello", path=path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[0] == f"run: making .venv with {path}/python"
+    assert done.stderr.splitlines()[0] == f"run: creating .venv with {path}/python"
     assert done.stdout.startswith("['hello']")
 
 
@@ -106,7 +106,7 @@ def test_without_such_a_python_it_takes_uv(tmp_path: Path) -> None:
     path = make_path(tmp_path / "bin", python3=OLDER, uv=UV.format(python=sys.executable))
     done = run(checkout / "run", "manage", "hello", path=path)
     assert done.returncode == 0, done.stderr
-    assert "run: making .venv with uv" in done.stderr
+    assert "run: creating .venv with uv" in done.stderr
 
 
 def test_without_either_it_says_in_one_line_what_to_install(tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_what_serves_asks_for_an_install_and_downloads_nothing(
             index.accept()
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "run: This version needs packages that are not installed. Run ./run install (the running "
-        "service is not touched), then start again.\n"
+        "run: This version needs packages that aren't installed. Run ./run install (a running "
+        "service isn't affected), then start again.\n"
     )
     # As after going back to the version before.
     assert (again.returncode, again.stderr) == (0, "")
@@ -214,7 +214,7 @@ def test_nothing_is_started_when_installing_fails(tmp_path: Path) -> None:
     done = run(checkout / "run", "manage", "hello", path=make_path(tmp_path / "bin"))
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "Installing failed" in done.stderr
+    assert "The installation failed" in done.stderr
     again = run(checkout / "run", "manage", "hello", path=str(tmp_path / "bin"))
     assert again.returncode == 1
 
@@ -247,5 +247,5 @@ def test_a_command_that_does_not_exist_fails_and_installs_nothing(tmp_path: Path
     done = run(checkout / "run", "start")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "there is no command start" in done.stderr
+    assert "unknown command start" in done.stderr
     assert not (checkout / ".venv").exists()

@@ -55,7 +55,7 @@ def test_a_redirect_is_not_followed_even_by_a_session_that_sees_it(
 @pytest.fixture
 def unknown(ask: Ask) -> Deletion:
     """A deletion whose answer never came."""
-    return ask(faults.CUT_AFTER_READING)
+    return ask(faults.RESET_AFTER_READING)
 
 
 @pytest.mark.django_db

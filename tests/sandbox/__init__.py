@@ -1,1 +1,1 @@
-"""The local Datadog itself is held to its word."""
+"""Tests of the Datadog simulator."""

@@ -1,4 +1,4 @@
-"""The fixture that serves a small Datadog."""
+"""The fixture `sandbox` without Org Admin's settings."""
 
 from tests.support.sandbox import sandbox
 

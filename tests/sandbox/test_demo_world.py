@@ -1,9 +1,8 @@
-"""The demo's world is believable, rich and always the same."""
+"""The demo's world is realistic and always the same."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-from sandbox.answers import DESTINATIONS_PER_ORG
 from sandbox.demo_world import (
     DEMO_FAULTS,
     EU1,
@@ -12,19 +11,20 @@ from sandbox.demo_world import (
     demo_key_pairs,
     demo_world,
 )
+from sandbox.responses import DESTINATIONS_PER_ORG
 from sandbox.server import SandboxServer
-from tests.sandbox.talk import LIST, ask
+from tests.sandbox.client import LIST, send
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def test_it_is_the_same_every_time() -> None:
+def test_the_demo_world_is_always_the_same() -> None:
     one, two = demo_world(now=NOW), demo_world(now=NOW)
     assert one.connections() == two.connections()
     assert one.key_pairs() == two.key_pairs() == demo_key_pairs()
 
 
-def test_four_key_pairs_on_three_sites_see_forty_connections() -> None:
+def test_four_key_pairs_on_three_sites_list_forty_connections() -> None:
     world = demo_world()
     pairs = world.key_pairs()
     seen = {one.id for pair in pairs for one in world.connections(org=pair.org)}
@@ -41,10 +41,10 @@ def test_keys_have_the_length_of_real_ones() -> None:
     assert {pair.application_key.startswith("ddapp_") for pair in demo_key_pairs()} == {True, False}
 
 
-def test_some_connections_are_seen_from_both_ends() -> None:
+def test_two_connections_are_listed_by_both_of_their_orgs() -> None:
     world = demo_world()
     payments, soc = world.key_pairs()[:2]
-    both = [one for one in world.connections(org=payments.org) if one.joins(soc.org)]
+    both = [one for one in world.connections(org=payments.org) if one.involves(soc.org)]
     assert len(both) == 2
 
 
@@ -53,7 +53,7 @@ def test_no_org_has_more_destinations_than_datadog_allows() -> None:
     assert max(sources.values()) <= DESTINATIONS_PER_ORG
 
 
-def test_connections_are_made_within_two_years_by_all_kinds_of_creators() -> None:
+def test_connections_were_created_within_two_years_by_all_kinds_of_users() -> None:
     connections = demo_world(now=NOW).connections()
     assert all(NOW - timedelta(days=731) < one.created_at < NOW for one in connections)
     kinds = {(one.created_by.service_account, one.created_by.disabled) for one in connections}
@@ -62,18 +62,18 @@ def test_connections_are_made_within_two_years_by_all_kinds_of_creators() -> Non
     assert types == {"logs", "metrics", "audit", "rum"}
 
 
-def test_every_fault_belongs_to_a_connection_that_a_credential_sees() -> None:
+def test_every_fault_belongs_to_a_connection_that_a_key_pair_lists() -> None:
     world = demo_world()
     seen = {one.id for pair in world.key_pairs() for one in world.connections(org=pair.org)}
     assert set(DEMO_FAULTS) <= seen
     assert len(DEMO_FAULTS) >= 12
 
 
-def test_a_connection_with_a_fault_answers_so_and_another_is_deleted() -> None:
+def test_a_fault_applies_to_its_connection_only() -> None:
     with SandboxServer(demo_world()) as server:
         soc = server.world.key_pairs()[1]
         assert soc.org.site.name == EU1
         refused = connection_id_between(source="Claims EU", sink="Group SOC")
-        proper = connection_id_between(source="Partner Portal", sink="Group SOC")
-        assert ask(server, "DELETE", f"{LIST}/{refused}", pair=soc).status_code == 403
-        assert ask(server, "DELETE", f"{LIST}/{proper}", pair=soc).status_code == 200
+        deletable = connection_id_between(source="Partner Portal", sink="Group SOC")
+        assert send(server, "DELETE", f"{LIST}/{refused}", pair=soc).status_code == 403
+        assert send(server, "DELETE", f"{LIST}/{deletable}", pair=soc).status_code == 200

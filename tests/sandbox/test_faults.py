@@ -1,4 +1,4 @@
-"""Each fault shows on the socket what it says, and has in the world the effect it says."""
+"""Each fault has the response and the effect that it defines."""
 
 import gzip
 import io
@@ -11,33 +11,43 @@ import pytest
 import requests
 
 from sandbox import faults
-from sandbox.faults import FAULTS, Fault, Wire
+from sandbox.faults import FAULTS, Fault, Transmission
 from sandbox.server import SandboxServer
-from tests.sandbox.talk import LIST, ask, bytes_of_delete, send_delete, to_payments
+from tests.sandbox.client import (
+    LIST,
+    payments_connection,
+    read_delete_response,
+    send,
+    send_delete,
+)
 from tests.support.sandbox import EU, key_pair_of, org_named
 
-CATALOGUE = [
+FAST_FAULTS = [
     replace(one, late=min(one.late, 0.05), delay=min(one.delay, 0.05), interval=0.0001)
     for one in FAULTS.values()
 ]
-ANSWERED = [one for one in CATALOGUE if one.status is not None and one.wire is Wire.ANSWER]
+WITH_STATUS = [
+    one for one in FAST_FAULTS if one.status is not None and one.transmission is Transmission.WHOLE
+]
 
 
-def answer_under(sandbox: SandboxServer, fault: Fault) -> requests.Response:
-    pair, connection_id = to_payments(sandbox)
+def response_with_fault(sandbox: SandboxServer, fault: Fault) -> requests.Response:
+    pair, connection_id = payments_connection(sandbox)
     sandbox.world.set_fault(connection_id=connection_id, fault=fault)
-    return ask(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
+    return send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
 
 
-def bytes_under(sandbox: SandboxServer, fault: Fault) -> bytes:
-    pair, connection_id = to_payments(sandbox)
+def bytes_with_fault(sandbox: SandboxServer, fault: Fault) -> bytes:
+    pair, connection_id = payments_connection(sandbox)
     sandbox.world.set_fault(connection_id=connection_id, fault=fault)
-    return bytes_of_delete(sandbox, pair, connection_id)
+    return read_delete_response(sandbox, pair, connection_id)
 
 
-@pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: fault.name)
-def test_a_fault_executes_exactly_when_it_says_so(sandbox: SandboxServer, fault: Fault) -> None:
-    pair, connection_id = to_payments(sandbox)
+@pytest.mark.parametrize("fault", FAST_FAULTS, ids=lambda fault: fault.name)
+def test_a_request_is_executed_only_if_its_fault_says_so(
+    sandbox: SandboxServer, fault: Fault
+) -> None:
+    pair, connection_id = payments_connection(sandbox)
     world = sandbox.world
     world.set_fault(connection_id=connection_id, fault=fault)
     with send_delete(sandbox, pair, connection_id) as client:
@@ -45,7 +55,7 @@ def test_a_fault_executes_exactly_when_it_says_so(sandbox: SandboxServer, fault:
         if fault.executes:
             assert world.wait_until(lambda: world.deletes_executed(connection_id) == 1)
         else:
-            with suppress(OSError):  # reset before this end could close
+            with suppress(OSError):  # reset before the client could close
                 client.shutdown(socket.SHUT_WR)
                 client.recv(65536)
     assert (world.connection(connection_id=connection_id) is None) is fault.executes
@@ -53,96 +63,98 @@ def test_a_fault_executes_exactly_when_it_says_so(sandbox: SandboxServer, fault:
     assert world.requests(connection_id=connection_id)[0].fault == fault.name
 
 
-@pytest.mark.parametrize("fault", ANSWERED, ids=lambda fault: fault.name)
-def test_an_answering_fault_answers_its_status_and_type(
+@pytest.mark.parametrize("fault", WITH_STATUS, ids=lambda fault: fault.name)
+def test_a_fault_with_a_status_returns_it_and_its_content_type(
     sandbox: SandboxServer, fault: Fault
 ) -> None:
-    answer = answer_under(sandbox, fault)
-    assert answer.status_code == fault.status
-    assert answer.headers["Content-Type"] == fault.content_type
+    response = response_with_fault(sandbox, fault)
+    assert response.status_code == fault.status
+    assert response.headers["Content-Type"] == fault.content_type
     if fault.errors:
-        assert list(answer.json()) == ["errors"]
+        assert list(response.json()) == ["errors"]
 
 
-def test_a_404_names_the_id_though_the_connection_is_still_there(sandbox: SandboxServer) -> None:
-    answer = answer_under(sandbox, faults.ANSWERS_404)
-    _, connection_id = to_payments(sandbox)
+def test_a_404_fault_names_the_id_of_an_existing_connection(sandbox: SandboxServer) -> None:
+    response = response_with_fault(sandbox, faults.RETURNS_404)
+    _, connection_id = payments_connection(sandbox)
     text = f"org connection with id:{connection_id} not found not found"
-    assert answer.json() == {"errors": [text]}
+    assert response.json() == {"errors": [text]}
 
 
 @pytest.mark.parametrize(
     ("name", "reset"),
     [
-        ("answers_429", "7"),
-        ("answers_429_doubled", "7, 7"),
-        ("answers_429_without_reset", None),
-        ("answers_429_hostile", "99999999999999999999; rm"),
+        ("returns_429", "7"),
+        ("returns_429_doubled", "7, 7"),
+        ("returns_429_without_reset", None),
+        ("returns_429_hostile", "99999999999999999999; rm"),
     ],
 )
-def test_a_429_sends_reset_as_told(sandbox: SandboxServer, name: str, reset: str | None) -> None:
-    answer = answer_under(sandbox, FAULTS[name])
-    assert answer.headers.get("X-RateLimit-Reset") == reset
-    assert answer.headers["X-RateLimit-Remaining"] == "0"
+def test_a_429_has_the_given_reset_header(
+    sandbox: SandboxServer, name: str, reset: str | None
+) -> None:
+    response = response_with_fault(sandbox, FAULTS[name])
+    assert response.headers.get("X-RateLimit-Reset") == reset
+    assert response.headers["X-RateLimit-Remaining"] == "0"
 
 
-def test_a_redirect_names_another_place(sandbox: SandboxServer) -> None:
+def test_a_redirect_has_the_given_location(sandbox: SandboxServer) -> None:
     elsewhere = f"{sandbox.base_urls[EU]}/elsewhere"
-    answer = answer_under(sandbox, faults.redirected(status=307, location=elsewhere))
-    assert (answer.status_code, answer.headers["Location"]) == (307, elsewhere)
+    response = response_with_fault(sandbox, faults.redirected(status=307, location=elsewhere))
+    assert (response.status_code, response.headers["Location"]) == (307, elsewhere)
 
 
-def test_a_cookie_comes_with_the_proper_answer(sandbox: SandboxServer) -> None:
-    answer = answer_under(sandbox, faults.SETS_COOKIE)
-    assert (answer.status_code, answer.text) == (200, "{}\n")
-    assert "dogweb" in answer.cookies
+def test_a_cookie_is_added_to_the_normal_response(sandbox: SandboxServer) -> None:
+    response = response_with_fault(sandbox, faults.SETS_COOKIE)
+    assert (response.status_code, response.text) == (200, "{}\n")
+    assert "dogweb" in response.cookies
 
 
 @pytest.mark.parametrize(
     "fault",
-    [faults.CUT_BEFORE_READING, faults.CUT_AFTER_READING, faults.DELETE_THEN_CUT],
+    [faults.RESET_BEFORE_READING, faults.RESET_AFTER_READING, faults.EXECUTES_THEN_RESET],
     ids=lambda fault: fault.name,
 )
-def test_a_cut_is_a_tcp_reset(sandbox: SandboxServer, fault: Fault) -> None:
+def test_a_reset_fault_is_a_tcp_reset(sandbox: SandboxServer, fault: Fault) -> None:
     with pytest.raises(ConnectionResetError):
-        bytes_under(sandbox, fault)
+        bytes_with_fault(sandbox, fault)
 
 
 @pytest.mark.parametrize(
     "fault",
-    [faults.CLOSE_AFTER_READING, faults.DELETE_THEN_CLOSE],
+    [faults.CLOSE_AFTER_READING, faults.EXECUTES_THEN_CLOSE],
     ids=lambda fault: fault.name,
 )
-def test_a_close_ends_in_order_without_a_byte(sandbox: SandboxServer, fault: Fault) -> None:
-    assert bytes_under(sandbox, fault) == b""
+def test_a_close_fault_closes_without_a_byte(sandbox: SandboxServer, fault: Fault) -> None:
+    assert bytes_with_fault(sandbox, fault) == b""
 
 
-def test_half_a_status_line_stops_within_the_status(sandbox: SandboxServer) -> None:
-    assert bytes_under(sandbox, faults.HALF_STATUS_LINE) == b"HTTP/1.1 2"
+def test_half_a_status_line_ends_within_the_status_code(sandbox: SandboxServer) -> None:
+    assert bytes_with_fault(sandbox, faults.HALF_STATUS_LINE) == b"HTTP/1.1 2"
 
 
-def test_cut_headers_come_after_a_whole_status_line(sandbox: SandboxServer) -> None:
-    received = bytes_under(sandbox, faults.CUT_HEADERS)
+def test_truncated_headers_follow_a_whole_status_line(sandbox: SandboxServer) -> None:
+    received = bytes_with_fault(sandbox, faults.TRUNCATED_HEADERS)
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"\r\n\r\n" not in received
 
 
-def test_a_cut_body_is_shorter_than_its_length_says(sandbox: SandboxServer) -> None:
-    head, _, body = bytes_under(sandbox, faults.CUT_BODY).partition(b"\r\n\r\n")
+def test_a_truncated_body_is_shorter_than_its_content_length(sandbox: SandboxServer) -> None:
+    head, _, body = bytes_with_fault(sandbox, faults.TRUNCATED_BODY).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"Content-Length: 515" in head
     assert body == b"{"
 
 
-def test_bad_gzip_says_gzip_and_is_not(sandbox: SandboxServer) -> None:
-    pair, connection_id = to_payments(sandbox)
-    sandbox.world.set_fault(connection_id=connection_id, fault=faults.BAD_GZIP)
+def test_invalid_gzip_cannot_be_decompressed(sandbox: SandboxServer) -> None:
+    pair, connection_id = payments_connection(sandbox)
+    sandbox.world.set_fault(connection_id=connection_id, fault=faults.INVALID_GZIP)
     with pytest.raises(requests.exceptions.ContentDecodingError):
-        ask(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
+        send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
 
 
-def test_a_gzip_bomb_is_small_on_the_wire_and_grows(sandbox: SandboxServer) -> None:
-    pair, connection_id = to_payments(sandbox)
+def test_a_gzip_bomb_is_small_until_it_is_decompressed(sandbox: SandboxServer) -> None:
+    pair, connection_id = payments_connection(sandbox)
     sandbox.world.set_fault(connection_id=connection_id, fault=faults.GZIP_BOMB)
     with send_delete(sandbox, pair, connection_id) as client, client.makefile("rb") as received:
         head = iter(received.readline, b"\r\n")
@@ -154,18 +166,18 @@ def test_a_gzip_bomb_is_small_on_the_wire_and_grows(sandbox: SandboxServer) -> N
 
 
 @pytest.mark.parametrize(
-    "fault", [faults.DRIPPED_HEADERS, faults.DRIPPED_BODY], ids=lambda fault: fault.name
+    "fault", [faults.SLOW_HEADERS, faults.SLOW_BODY], ids=lambda fault: fault.name
 )
-def test_a_dripped_answer_comes_byte_by_byte_for_longer_than_any_deadline(
+def test_a_slow_response_takes_longer_than_any_deadline(
     sandbox: SandboxServer, fault: Fault
 ) -> None:
-    received = bytes_under_until(sandbox, replace(fault, interval=0.0001), length=1200)
+    received = read_at_least(sandbox, replace(fault, interval=0.0001), length=1200)
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert 1200 * fault.interval > 30
 
 
-def bytes_under_until(sandbox: SandboxServer, fault: Fault, *, length: int) -> bytes:
-    pair, connection_id = to_payments(sandbox)
+def read_at_least(sandbox: SandboxServer, fault: Fault, *, length: int) -> bytes:
+    pair, connection_id = payments_connection(sandbox)
     sandbox.world.set_fault(connection_id=connection_id, fault=fault)
     received = b""
     with send_delete(sandbox, pair, connection_id) as client:
@@ -174,26 +186,26 @@ def bytes_under_until(sandbox: SandboxServer, fault: Fault, *, length: int) -> b
     return received
 
 
-def test_silence_sends_nothing_and_holds_nobody_else_up(sandbox: SandboxServer) -> None:
-    pair, connection_id = to_payments(sandbox)
-    sandbox.world.set_fault(connection_id=connection_id, fault=faults.SILENCE)
+def test_a_request_without_response_does_not_block_others(sandbox: SandboxServer) -> None:
+    pair, connection_id = payments_connection(sandbox)
+    sandbox.world.set_fault(connection_id=connection_id, fault=faults.NO_RESPONSE)
     with send_delete(sandbox, pair, connection_id) as client:
-        assert ask(sandbox, "GET", LIST, pair=pair).status_code == 200
+        assert send(sandbox, "GET", LIST, pair=pair).status_code == 200
         client.settimeout(0.05)
         with pytest.raises(TimeoutError):
             client.recv(1)
 
 
-def test_a_delay_passes_before_the_proper_answer(sandbox: SandboxServer) -> None:
-    began = time.monotonic()
-    assert answer_under(sandbox, faults.delayed(seconds=0.1)).status_code == 200
-    assert time.monotonic() - began >= 0.1
+def test_a_delay_comes_before_the_normal_response(sandbox: SandboxServer) -> None:
+    started = time.monotonic()
+    assert response_with_fault(sandbox, faults.delayed(seconds=0.1)).status_code == 200
+    assert time.monotonic() - started >= 0.1
 
 
-def test_a_late_effect_comes_after_the_client_has_left(sandbox: SandboxServer) -> None:
-    pair, connection_id = to_payments(sandbox)
+def test_a_late_request_is_executed_after_the_client_has_left(sandbox: SandboxServer) -> None:
+    pair, connection_id = payments_connection(sandbox)
     world = sandbox.world
-    world.set_fault(connection_id=connection_id, fault=faults.executed_late(seconds=0.1))
+    world.set_fault(connection_id=connection_id, fault=faults.executes_late(seconds=0.1))
     with send_delete(sandbox, pair, connection_id) as client:
         client.settimeout(0.02)
         with pytest.raises(TimeoutError):
@@ -202,70 +214,70 @@ def test_a_late_effect_comes_after_the_client_has_left(sandbox: SandboxServer) -
     assert world.wait_until(lambda: world.deletes_executed(connection_id) == 1)
 
 
-def test_an_idle_connection_is_closed_after_a_whole_answer(sandbox: SandboxServer) -> None:
-    received = bytes_under(sandbox, faults.CLOSES_IDLE_CONNECTION)
+def test_a_connection_can_be_closed_after_a_whole_response(sandbox: SandboxServer) -> None:
+    received = bytes_with_fault(sandbox, faults.CLOSES_AFTER_RESPONSE)
     assert received.endswith(b"\r\n\r\n{}\n")
     assert b"Connection: close" not in received
 
 
-def listing_under(sandbox: SandboxServer, fault: Fault, query: str = "") -> requests.Response:
-    pair, _ = to_payments(sandbox)
+def list_with_fault(sandbox: SandboxServer, fault: Fault, query: str = "") -> requests.Response:
+    pair, _ = payments_connection(sandbox)
     sandbox.world.set_fault(org=pair.org, method="GET", fault=fault)
-    return ask(sandbox, "GET", LIST + query, pair=pair)
+    return send(sandbox, "GET", LIST + query, pair=pair)
 
 
-def test_half_a_page_says_more_than_it_holds(sandbox: SandboxServer) -> None:
-    page = listing_under(sandbox, faults.HALF_A_PAGE).json()
+def test_an_incomplete_page_has_fewer_entries_than_its_total(sandbox: SandboxServer) -> None:
+    page = list_with_fault(sandbox, faults.INCOMPLETE_PAGE).json()
     assert (len(page["data"]), page["meta"]["page"]["total_filtered_count"]) == (1, 2)
 
 
-def test_a_shifting_total_differs_from_page_to_page(sandbox: SandboxServer) -> None:
+def test_a_changing_total_differs_from_page_to_page(sandbox: SandboxServer) -> None:
     pages = [
-        listing_under(sandbox, faults.SHIFTING_TOTAL, f"?limit=1&offset={offset}").json()
+        list_with_fault(sandbox, faults.CHANGING_TOTAL, f"?limit=1&offset={offset}").json()
         for offset in (0, 1)
     ]
     assert [page["meta"]["page"]["total_filtered_count"] for page in pages] == [3, 4]
 
 
-def test_truncated_json_is_a_whole_answer_that_no_parser_takes(sandbox: SandboxServer) -> None:
-    answer = listing_under(sandbox, faults.TRUNCATED_JSON)
-    assert answer.status_code == 200
+def test_truncated_json_is_a_whole_response_that_is_not_json(sandbox: SandboxServer) -> None:
+    response = list_with_fault(sandbox, faults.TRUNCATED_JSON)
+    assert response.status_code == 200
     with pytest.raises(requests.exceptions.JSONDecodeError):
-        answer.json()
+        response.json()
 
 
-def test_an_object_is_expected_and_a_list_comes(sandbox: SandboxServer) -> None:
-    assert isinstance(listing_under(sandbox, faults.NOT_AN_OBJECT).json(), list)
+def test_not_an_object_is_a_json_list(sandbox: SandboxServer) -> None:
+    assert isinstance(list_with_fault(sandbox, faults.NOT_AN_OBJECT).json(), list)
 
 
 @pytest.mark.parametrize("fault", faults.CONTRADICTIONS, ids=lambda fault: fault.name)
-def test_a_contradiction_looks_complete_to_a_lenient_reader_and_hides_a_connection(
+def test_a_contradictory_list_looks_complete_and_hides_a_connection(
     sandbox: SandboxServer, fault: Fault
 ) -> None:
-    _, connection_id = to_payments(sandbox)
-    page = listing_under(sandbox, fault).json()
+    _, connection_id = payments_connection(sandbox)
+    page = list_with_fault(sandbox, fault).json()
     ids = {one["id"] for one in page["data"]}
     assert page["meta"]["page"]["total_filtered_count"] == len(ids)
     assert connection_id not in ids
 
 
-def test_keys_of_another_org_list_that_orgs_connections(sandbox: SandboxServer) -> None:
+def test_with_another_org_the_keys_belong_to_it(sandbox: SandboxServer) -> None:
     world = sandbox.world
     labs = key_pair_of(world, "Labs EU")
     world.set_fault(org=labs.org, operation="current_user", fault=faults.ANOTHER_ORG)
-    whoami = ask(sandbox, "GET", "/api/v2/current_user", pair=labs).json()
+    user = send(sandbox, "GET", "/api/v2/current_user", pair=labs).json()
     lake = org_named(world, "Data Lake EU")
-    assert whoami["data"]["relationships"]["org"]["data"]["id"] == lake.id
+    assert user["data"]["relationships"]["org"]["data"]["id"] == lake.id
 
 
 @pytest.mark.parametrize(
     ("fault", "status"),
-    [(faults.ANSWERS_403, 403), (faults.ANSWERS_500, 500), (faults.ANSWERS_200_HTML, 200)],
+    [(faults.RETURNS_403, 403), (faults.RETURNS_500, 500), (faults.RETURNS_200_HTML, 200)],
     ids=lambda value: value.name if isinstance(value, Fault) else str(value),
 )
-def test_a_listing_fails_for_one_org_and_not_for_another(
+def test_listing_fails_only_for_the_org_of_the_fault(
     sandbox: SandboxServer, fault: Fault, status: int
 ) -> None:
-    assert listing_under(sandbox, fault).status_code == status
+    assert list_with_fault(sandbox, fault).status_code == status
     soc = key_pair_of(sandbox.world, "Group SOC")
-    assert "data" in ask(sandbox, "GET", LIST, pair=soc).json()
+    assert "data" in send(sandbox, "GET", LIST, pair=soc).json()

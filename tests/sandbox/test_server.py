@@ -1,4 +1,4 @@
-"""The listeners keep connections alive, stop at once and stay on this machine."""
+"""The server keeps connections open, stops at once and listens on this machine only."""
 
 import socket
 import threading
@@ -12,23 +12,23 @@ import pytest
 from sandbox import faults
 from sandbox.entities import make_user
 from sandbox.server import SandboxServer
-from tests.sandbox.talk import LIST, ask, send_delete, to_payments
+from tests.sandbox.client import LIST, payments_connection, send, send_delete
 from tests.support.sandbox import EU, US, key_headers, make_world
 
 
-def test_each_site_has_a_port_of_its_own_on_the_loopback_address(sandbox: SandboxServer) -> None:
+def test_each_site_has_its_own_port_on_the_loopback_address(sandbox: SandboxServer) -> None:
     addresses = [urlsplit(url) for url in sandbox.base_urls.values()]
     assert list(sandbox.base_urls) == [US, EU]
     assert {address.hostname for address in addresses} == {"127.0.0.1"}
     assert len({address.port for address in addresses}) == 2
 
 
-def test_the_setting_for_the_product_names_every_site(sandbox: SandboxServer) -> None:
+def test_the_extra_sites_setting_names_every_site(sandbox: SandboxServer) -> None:
     urls = sandbox.base_urls
     assert sandbox.extra_sites_setting() == f"{US}={urls[US]},{EU}={urls[EU]}"
 
 
-def test_a_given_port_is_used_and_a_taken_one_is_told() -> None:
+def test_a_fixed_port_is_used_or_reported_as_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="in use"):
@@ -38,7 +38,7 @@ def test_a_given_port_is_used_and_a_taken_one_is_told() -> None:
 
 
 def test_one_connection_serves_many_requests(sandbox: SandboxServer) -> None:
-    pair, connection_id = to_payments(sandbox)
+    pair, connection_id = payments_connection(sandbox)
     address = urlsplit(sandbox.base_urls[US])
     client = HTTPConnection(address.hostname or "", address.port, timeout=5)
     with closing(client):
@@ -46,26 +46,26 @@ def test_one_connection_serves_many_requests(sandbox: SandboxServer) -> None:
         first_socket = client.sock
         for method, path in (("GET", LIST), ("DELETE", f"{LIST}/{connection_id}"), ("GET", LIST)):
             client.request(method, path, headers=key_headers(pair))
-            answer = client.getresponse()
-            assert (answer.status, answer.read()[-1:]) == (200, b"\n")
+            response = client.getresponse()
+            assert (response.status, response.read()[-1:]) == (200, b"\n")
             assert client.sock is first_socket
 
 
-def test_it_stops_at_once_though_clients_hang() -> None:
+def test_it_stops_at_once_while_clients_wait() -> None:
     before = set(threading.enumerate())
     with SandboxServer(make_world()) as server:
-        pair, connection_id = to_payments(server)
-        server.world.set_fault(fault=faults.SILENCE, times=1)
-        server.world.set_fault(fault=faults.executed_late(seconds=60), times=1)
+        pair, connection_id = payments_connection(server)
+        server.world.set_fault(fault=faults.NO_RESPONSE, times=1)
+        server.world.set_fault(fault=faults.executes_late(seconds=60), times=1)
         with (
             send_delete(server, pair, connection_id) as one,
             send_delete(server, pair, connection_id) as two,
         ):
             world = server.world
             assert world.wait_until(lambda: world.deletes_received(connection_id) == 2)
-            began = time.monotonic()
+            started = time.monotonic()
             server.stop()
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - started < 1
             assert one.recv(1) == two.recv(1) == b""
     assert server.world.deletes_executed(connection_id) == 0
     assert set(threading.enumerate()) <= before
@@ -76,25 +76,25 @@ def test_it_can_be_stopped_twice_and_started_again() -> None:
     server.stop()
     server.stop()
     with server:
-        pair, _ = to_payments(server)
-        assert ask(server, "GET", LIST, pair=pair).status_code == 200
+        pair, _ = payments_connection(server)
+        assert send(server, "GET", LIST, pair=pair).status_code == 200
 
 
-def test_idle_connections_can_be_closed_from_the_far_end(sandbox: SandboxServer) -> None:
-    pair, connection_id = to_payments(sandbox)
+def test_the_server_can_close_idle_connections(sandbox: SandboxServer) -> None:
+    pair, connection_id = payments_connection(sandbox)
     with send_delete(sandbox, pair, connection_id) as client:
         assert client.recv(65536).startswith(b"HTTP/1.1 200 OK")
         sandbox.close_client_connections()
         assert client.recv(1) == b""
 
 
-def test_many_threads_delete_a_connection_once(sandbox: SandboxServer) -> None:
-    pair, connection_id = to_payments(sandbox)
+def test_concurrent_deletes_delete_a_connection_once(sandbox: SandboxServer) -> None:
+    pair, connection_id = payments_connection(sandbox)
     statuses: list[int] = []
 
     def delete() -> None:
-        answer = ask(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
-        statuses.append(answer.status_code)
+        response = send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
+        statuses.append(response.status_code)
 
     threads = [threading.Thread(target=delete) for _ in range(8)]
     for thread in threads:
@@ -106,9 +106,9 @@ def test_many_threads_delete_a_connection_once(sandbox: SandboxServer) -> None:
     assert sandbox.world.deletes_executed(connection_id) == 1
 
 
-def test_the_journal_keeps_header_names_and_no_key(sandbox: SandboxServer) -> None:
-    pair, _ = to_payments(sandbox)
-    ask(sandbox, "GET", f"{LIST}?limit=1", pair=pair)
+def test_the_request_log_has_header_names_but_no_keys(sandbox: SandboxServer) -> None:
+    pair, _ = payments_connection(sandbox)
+    send(sandbox, "GET", f"{LIST}?limit=1", pair=pair)
     [received] = sandbox.world.requests()
     assert (received.method, received.path, received.query) == ("GET", LIST, "limit=1")
     assert (received.site, received.org) == (US, pair.org.id)
@@ -117,19 +117,19 @@ def test_the_journal_keeps_header_names_and_no_key(sandbox: SandboxServer) -> No
     assert pair.application_key not in repr(pair)
 
 
-def test_a_reset_goes_back_to_the_beginning(sandbox: SandboxServer) -> None:
-    pair, connection_id = to_payments(sandbox)
+def test_reset_restores_the_initial_state(sandbox: SandboxServer) -> None:
+    pair, connection_id = payments_connection(sandbox)
     before = sandbox.world.connections()
-    ask(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
+    send(sandbox, "DELETE", f"{LIST}/{connection_id}", pair=pair)
     sandbox.world.revoke(pair)
-    sandbox.world.set_fault(method="GET", fault=faults.ANSWERS_500)
+    sandbox.world.set_fault(method="GET", fault=faults.RETURNS_500)
     sandbox.world.reset()
     assert sandbox.world.connections() == before
     assert sandbox.world.requests() == []
-    assert ask(sandbox, "GET", LIST, pair=pair).status_code == 200
+    assert send(sandbox, "GET", LIST, pair=pair).status_code == 200
 
 
-def test_a_connection_does_not_cross_sites() -> None:
+def test_a_connection_between_two_sites_is_refused() -> None:
     world = make_world()
     us, eu = world.add_org(name="Here", site=US), world.add_org(name="There", site=EU)
     with pytest.raises(ValueError, match="one site"):

@@ -1,12 +1,10 @@
-"""The sandbox without its sockets, where the client stands: for thousands of lives in seconds.
+"""A fake of the Datadog client that calls the simulator without sockets, for thousands of cases.
 
-It answers from the same world, with the same faults, through the client's own reading of what
-came; only what happens between two sockets is said instead of done. It passes the same contract
-test as the client against the sandbox (tests/faults/model/test_contract.py).
+It uses the same world, the same faults and the client's own parsing; only the transport is replaced
+by its results. `tests/faults/model/test_contract.py` compares it with the client.
 """
 
-from datetime import UTC, datetime
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from connections.core.causes import Cause
 from connections.datadog.errors import DatadogError
@@ -19,29 +17,27 @@ from connections.datadog.payloads import (
 )
 from connections.datadog.responses import Answer, read_answer, read_json, reported_errors
 from connections.net.http import Reply
-from sandbox import wire
-from sandbox.answers import Answer as Sent
-from sandbox.answers import Request, route_of
-from sandbox.faults import Fault, Wire
-from sandbox.journal import ReceivedRequest
-from sandbox.rules import RequestFacts
-from sandbox.world import KeyPair, World
+from sandbox.entities import KeyPair
+from sandbox.faults import Transmission
+from sandbox.faulty_responses import log_request, respond_with_fault, take_fault
+from sandbox.responses import Request, Response
+from sandbox.world import World
 
-# No whole status line comes.
-_UNANSWERED = {
-    Wire.SILENCE: Cause.NO_ANSWER_IN_TIME,
-    Wire.CLOSE: Cause.CONNECTION_LOST,
-    Wire.RESET: Cause.CONNECTION_LOST,
-    Wire.RESET_UNREAD: Cause.CONNECTION_LOST,
-    Wire.HALF_STATUS_LINE: Cause.HALF_STATUS_LINE,
+# No complete status line arrives.
+_WITHOUT_STATUS = {
+    Transmission.NOTHING: Cause.NO_ANSWER_IN_TIME,
+    Transmission.CLOSE: Cause.CONNECTION_LOST,
+    Transmission.RESET: Cause.CONNECTION_LOST,
+    Transmission.RESET_UNREAD: Cause.CONNECTION_LOST,
+    Transmission.HALF_STATUS_LINE: Cause.HALF_STATUS_LINE,
 }
-_ANSWERED = {Wire.ANSWER, Wire.CLOSE_AFTER}
+_COMPLETE = {Transmission.WHOLE, Transmission.CLOSE_AFTER_RESPONSE}
 
 
 class FakeDatadog:
-    """Stands in for `DatadogClient`, with the keys of one org of a world.
+    """Replaces `DatadogClient` in tests, with one key pair of a world.
 
-    `is_closed`: nothing listens, so that no request leaves.
+    `is_closed`: no request is sent, since nothing listens.
     """
 
     def __init__(self, world: World, *, pair: KeyPair, is_closed: bool = False) -> None:
@@ -50,12 +46,12 @@ class FakeDatadog:
         self.is_closed = is_closed
 
     def delete_org_connection(self, *, connection_id: str, deadline_seconds: float = 30) -> Answer:
-        """As the client's; a deadline that has passed sends nothing."""
+        """As the client's; sends nothing when the deadline has passed."""
         if canonical_connection_id(connection_id) != connection_id:
             raise ValueError("The org connection id is not in its canonical, lower case form.")
         if deadline_seconds <= 0:
             return read_answer(_not_sent(Cause.CONNECT_TIMEOUT))
-        return read_answer(self._ask("DELETE", f"/api/v2/org_connections/{connection_id}"))
+        return read_answer(self._send("DELETE", f"/api/v2/org_connections/{connection_id}"))
 
     def list_org_connections(
         self, *, deadline_seconds: float = 10, page_size: int = 1000
@@ -64,43 +60,32 @@ class FakeDatadog:
         reader = ListingReader()
         while (offset := reader.next_offset) is not None:
             path = f"/api/v2/org_connections?limit={page_size}&offset={offset}"
-            reader.read(read_json(self._ask("GET", path)))
+            reader.read(read_json(self._send("GET", path)))
         return reader.result()
 
     def whoami(self, *, deadline_seconds: float = 10) -> Identity:
         """As the client's."""
-        document = read_json(self._ask("GET", "/api/v2/current_user"))
+        document = read_json(self._send("GET", "/api/v2/current_user"))
         error = document if isinstance(document, DatadogError) else reported_errors(document)
         if error is not None:
             raise error
         return parse_identity(document)
 
-    def _ask(self, method: str, path: str) -> Reply:
+    def _send(self, method: str, path: str) -> Reply:
         if self.is_closed:
             return _not_sent(Cause.CONNECTION_REFUSED)
         request = self._request(method, path)
-        route = route_of(method=method, path=request.path)
-        facts = RequestFacts(
-            operation=route.operation,
-            site=request.site,
-            org=self.pair.org.id,
-            connection_id=route.connection_id,
-        )
-        fault = self.world.faults.take(facts=facts)
-        number = self._receive(request, facts=facts, fault=fault)
-        answer = wire.proper_answer(request=request, world=self.world, fault=fault)
-        if answer.effect:
-            self.world.journal.mark_executed(number=number)
-        if fault is not None:
-            answer = wire.shaped(answer=answer, fault=fault, request=request)
-        return _reply(answer, way=fault.wire if fault else Wire.ANSWER)
+        fault = take_fault(request=request, world=self.world)
+        number = log_request(request=request, world=self.world, fault=fault)
+        response = respond_with_fault(request=request, world=self.world, fault=fault, number=number)
+        return _reply(response, transmission=fault.transmission if fault else Transmission.WHOLE)
 
     def _request(self, method: str, path: str) -> Request:
-        target = urlsplit(path)
+        url = urlsplit(path)
         return Request(
             method=method,
-            path=target.path,
-            query=dict(parse_qsl(target.query)),
+            path=url.path,
+            query_string=url.query,
             headers={
                 "dd-api-key": self.pair.api_key,
                 "dd-application-key": self.pair.application_key,
@@ -109,48 +94,31 @@ class FakeDatadog:
             site=self.pair.org.site.name,
         )
 
-    def _receive(self, request: Request, *, facts: RequestFacts, fault: Fault | None) -> int:
-        return self.world.journal.record(
-            request=ReceivedRequest(
-                method=request.method,
-                path=request.path,
-                query="",
-                site=request.site,
-                org=facts.org,
-                connection_id=facts.connection_id,
-                received_at=datetime.now(UTC),
-                executed=False,
-                fault=fault.name if fault else None,
-                header_names=tuple(request.headers),
-                user_agent="",
-            )
-        )
-
 
 def _not_sent(cause: Cause) -> Reply:
     return Reply(status=None, has_request_left=False, cause=cause)
 
 
-def _reply(answer: Sent, *, way: Wire) -> Reply:
-    if way in _UNANSWERED:
-        return Reply(status=None, has_request_left=True, cause=_UNANSWERED[way])
-    headers = {name.lower(): value for name, value in answer.headers}
-    headers["content-type"] = answer.content_type
-    if way is Wire.CUT_BODY:
+def _reply(response: Response, *, transmission: Transmission) -> Reply:
+    if transmission in _WITHOUT_STATUS:
+        return Reply(status=None, has_request_left=True, cause=_WITHOUT_STATUS[transmission])
+    headers = {name.lower(): value for name, value in response.headers}
+    headers["content-type"] = response.content_type
+    if transmission is Transmission.TRUNCATED_BODY:
         return Reply(
-            status=answer.status,
+            status=response.status,
             has_request_left=True,
             cause=Cause.BODY_CUT,
             headers=headers,
-            body=answer.body[: max(1, len(answer.body) // 2)],
+            body=response.body[: max(1, len(response.body) // 2)],
         )
-    if way not in _ANSWERED:
-        raise NotImplementedError(f"The fake cannot answer by {way}.")
+    if transmission not in _COMPLETE:
+        raise NotImplementedError(f"The fake can't simulate {transmission}.")
     return Reply(
-        status=answer.status,
+        status=response.status,
         has_request_left=True,
         cause=None,
         headers=headers,
-        body=answer.body,
+        body=response.body,
         is_body_complete=True,
     )

@@ -1,30 +1,29 @@
-"""A small Datadog for tests, and the fixture that serves it."""
+"""A Datadog simulator for tests: a small world and the fixture that serves it."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
-from sandbox.faults import Fault, Wire
+from sandbox.entities import Connection, KeyPair, Org, make_user
+from sandbox.faults import Fault, Transmission
 from sandbox.server import SandboxServer
-from sandbox.world import Connection, KeyPair, Org, World, make_user
+from sandbox.world import World
 
 US = "sandbox-us1"
 EU = "sandbox-eu1"
 
 
 def seconds_for(fault: Fault | None) -> float:
-    """How long to wait for the answer to a DELETE: soon over where none comes, else longer than any
-    machine is busy."""
-    return 0.5 if fault and fault.wire is Wire.SILENCE else 20
+    """Return how long to wait for the response to a DELETE: short when none will come."""
+    return 0.5 if fault and fault.transmission is Transmission.NOTHING else 20
 
 
 def make_world() -> World:
-    """Two sites, three orgs, a key pair each, three connections.
+    """Return a world of two sites, four orgs, three key pairs and three connections.
 
-    On the US site "Payments US" lets "Group SOC" read logs and metrics, and "Group SOC" lets
-    "Payments US" read audit events; "Labs EU" is alone on the EU site but for "Data Lake EU",
-    which has no keys and which it lets read logs.
+    US site: "Payments US" → "Group SOC" (logs, metrics) and "Group SOC" → "Payments US" (audit).
+    EU site: "Labs EU" → "Data Lake EU" (logs); "Data Lake EU" has no key pair.
     """
     world = World(sites=(US, EU))
     payments = world.add_org(name="Payments US", site=US)
@@ -50,18 +49,18 @@ def make_world() -> World:
 
 
 def org_named(world: World, name: str) -> Org:
-    """Give the one org of that name."""
+    """Return the one org with this name."""
     [org] = [one for one in world.orgs.values() if one.name == name]
     return org
 
 
 def key_pair_of(world: World, org_name: str) -> KeyPair:
-    """Give the first working key pair of the org."""
+    """Return the first working key pair of the org."""
     return next(pair for pair in world.key_pairs() if pair.org.name == org_name)
 
 
 def connection_between(world: World, source: str, sink: str) -> Connection:
-    """Give the one connection from the first org to the second."""
+    """Return the one connection from the source org to the sink org."""
     [connection] = [
         one
         for one in world.connections()
@@ -72,13 +71,13 @@ def connection_between(world: World, source: str, sink: str) -> Connection:
 
 @pytest.fixture
 def sandbox() -> Iterator[SandboxServer]:
-    """Serve `make_world()` on loopback ports of its own."""
+    """Serve `make_world()` on free loopback ports."""
     with SandboxServer(make_world()) as server:
         yield server
 
 
 def key_headers(pair: KeyPair) -> dict[str, str]:
-    """Give the headers that present the pair to Datadog."""
+    """Return the headers that authenticate with the key pair."""
     return {
         "Accept": "application/json",
         "DD-API-KEY": pair.api_key,

@@ -98,7 +98,7 @@ def test_what_is_gone_meanwhile_is_settled_and_cannot_be_approved(
 def test_what_cannot_be_read_is_approved_as_stored_and_the_record_says_so(
     asked: Deletion, linus: Person, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     assert approve(asked, linus).state == State.APPROVED
     details = event("deletion.approved").details
     assert (details["was_read"], details["not_read_because"]) == (False, "forbidden")

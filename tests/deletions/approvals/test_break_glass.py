@@ -83,7 +83,7 @@ def test_it_sends_without_the_approvals_and_says_so_in_events_of_its_own(
 def test_it_is_broken_for_one_deletion_only(
     asked: Deletion, breaker: Person, ask_for: AskFor, sandbox: SandboxServer, wanted: Connection
 ) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, connection_id=wanted.id)
+    sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=wanted.id)
     broken(asked, breaker)
     again = ask_for()
     assert (again.state, again.needs_approval) == (State.REQUESTED, True)
@@ -164,7 +164,7 @@ def test_an_asker_who_lost_the_right_is_not_served_even_so(
 def test_what_could_not_be_read_is_confirmed_again_by_whoever_broke_it(
     asked: Deletion, breaker: Person, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     broken(asked, breaker)
     assert (asked.state, asked.cause) == (State.REQUESTED, "listing_failed")
     sandbox.world.clear_faults()
@@ -174,7 +174,7 @@ def test_what_could_not_be_read_is_confirmed_again_by_whoever_broke_it(
 def test_a_breaker_who_lost_the_permission_sends_nothing_more(
     asked: Deletion, breaker: Person, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     broken(asked, breaker)
     Person.objects.update(may_break_glass=False)
     asked.refresh_from_db()

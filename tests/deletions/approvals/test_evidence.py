@@ -137,7 +137,7 @@ def test_broken_glass_excuses_its_own_sending_only(
     sandbox: SandboxServer,
     clock: SettableClock,
 ) -> None:
-    sandbox.world.set_fault(fault=faults.CUT_AFTER_READING, operation="delete")
+    sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, operation="delete")
     broken(asked, breaker)
     sandbox.world.clear_faults()
     confirm(approve(look_twice(asked, clock), linus), ada)

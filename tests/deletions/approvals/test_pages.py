@@ -111,7 +111,7 @@ def test_what_is_no_longer_listed_cannot_be_approved(
 def test_a_reading_that_failed_is_said_and_the_stored_view_is_named(
     asked: Deletion, linus: Person, client_of: ClientOf, sandbox: SandboxServer
 ) -> None:
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     page = record(client_of(linus), asked)
     assert "It could not be read again just now. Datadog forbids it" in page.text
     assert "You see what was stored at 14:03:22 UTC on 2 Mar 2026" in page.text
@@ -126,7 +126,7 @@ def test_a_reading_that_takes_too_long_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(verification, "PAGE_SECONDS", 0.2)
-    sandbox.world.set_fault(fault=faults.SILENCE, operation="list")
+    sandbox.world.set_fault(fault=faults.NO_RESPONSE, operation="list")
     page = record(client_of(linus), asked)
     assert "It could not be read again just now. No answer came in time." in page.text
 

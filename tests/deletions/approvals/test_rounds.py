@@ -52,7 +52,7 @@ def lose_answer(ada: Person, sandbox: SandboxServer, clock: SettableClock) -> Lo
     """Ada confirms it, the answer is lost, and two listings agree that it is still there."""
 
     def act(deletion: Deletion) -> Deletion:
-        sandbox.world.set_fault(fault=faults.CUT_AFTER_READING, operation="delete")
+        sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, operation="delete")
         assert confirm(deletion, ada).state == State.UNKNOWN
         sandbox.world.clear_faults()
         return look_twice(deletion, clock)
@@ -249,14 +249,14 @@ def test_a_failed_check_before_sending_uses_up_no_approval(
     present: Deletion, ada: Person, linus: Person, sandbox: SandboxServer
 ) -> None:
     approve(present, linus)
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     confirm(present, ada)
     assert (present.state, present.cause) == (State.STILL_PRESENT, Cause.LISTING_FAILED)
     sandbox.world.clear_faults()
     assert confirm(present, ada).outcome == Outcome.DELETED
 
 
-@pytest.mark.parametrize("answer", [faults.ANSWERS_403, faults.rate_limited(reset="7")])
+@pytest.mark.parametrize("answer", [faults.RETURNS_403, faults.rate_limited(reset="7")])
 def test_a_second_sending_that_ends_unknown_uses_up_its_approval_too(
     present: Deletion,
     ada: Person,
@@ -380,7 +380,7 @@ def test_broken_glass_covers_one_sending(
     clock: SettableClock,
     sent: Callable[[], int],
 ) -> None:
-    sandbox.world.set_fault(fault=faults.CUT_AFTER_READING, operation="delete")
+    sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, operation="delete")
     assert broken(asked, breaker).state == State.UNKNOWN
     sandbox.world.clear_faults()
     look_twice(asked, clock)
@@ -404,7 +404,7 @@ def test_a_breaker_who_lost_the_right_does_not_hinder_a_sending_that_was_approve
     sandbox: SandboxServer,
     clock: SettableClock,
 ) -> None:
-    sandbox.world.set_fault(fault=faults.CUT_AFTER_READING, operation="delete")
+    sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, operation="delete")
     broken(asked, breaker)
     sandbox.world.clear_faults()
     look_twice(asked, clock)

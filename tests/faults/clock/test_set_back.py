@@ -70,7 +70,7 @@ def test_the_timeline_is_in_the_order_in_which_things_happened(
 def test_events_written_after_it_was_set_back_come_after_in_the_record(
     ask: Ask, clock: SettableClock, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    deletion = ask(faults.DELETE_THEN_CUT)
+    deletion = ask(faults.EXECUTES_THEN_RESET)
     set_back(clock)
     due.reconcile_all(actor=WORKER)
     events = audit.events_of(subject=deletion)
@@ -90,7 +90,7 @@ def test_the_history_is_ordered_by_when_was_asked_by_the_shared_clock(
     ada: Person,
     client_of: Callable[[Person], Client],
 ) -> None:
-    first = ask(faults.ANSWERS_403)
+    first = ask(faults.RETURNS_403)
     sandbox.world.clear_faults()
     set_back(clock)
     second = ask()
@@ -107,9 +107,9 @@ def test_the_history_is_ordered_by_when_was_asked_by_the_shared_clock(
     [
         # Its 15 minutes were counted by a clock that was ahead.
         (faults.rate_limited(reset="7"), (State.SETTLED, Outcome.NOT_SENT)),
-        (faults.DELETE_THEN_CUT, (State.SETTLED, Outcome.GONE_UNATTRIBUTED)),
+        (faults.EXECUTES_THEN_RESET, (State.SETTLED, Outcome.GONE_UNATTRIBUTED)),
     ],
-    ids=["answers_429", "delete_then_cut"],
+    ids=["returns_429", "executes_then_reset"],
 )
 def test_nothing_is_sent_again(
     ask: Ask,
@@ -130,7 +130,7 @@ def test_nothing_is_sent_again(
 def test_a_200_is_checked_at_once_and_then_in_its_own_time(
     ask: Ask, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.ANSWERS_200_WITHOUT_DELETING)
+    deletion = ask(faults.RETURNS_200_WITHOUT_DELETING)
     set_back(clock)
     assert work_off(deletion).looked_at == clock.at
     assert deletion.due_at == clock.at + states.PROOF_AT[0]
@@ -143,7 +143,7 @@ def test_a_200_is_checked_at_once_and_then_in_its_own_time(
 def test_many_that_a_wrong_clock_put_off_cost_few_queries(
     ask: Ask, clock: SettableClock, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    deletion = ask(faults.DELETE_THEN_CUT)
+    deletion = ask(faults.EXECUTES_THEN_RESET)
     values = {
         field.attname: getattr(deletion, field.attname)
         for field in Deletion._meta.concrete_fields
@@ -187,7 +187,7 @@ def test_a_few_seconds_back_end_nothing_that_waits(
 def test_listings_after_it_count_from_the_first_event_that_was_recorded_after_it(
     ask: Ask, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.DELETE_THEN_CUT)
+    deletion = ask(faults.EXECUTES_THEN_RESET)
     set_back(clock)
     # Nothing says yet how long ago it was sent, so this listing decides nothing.
     assert work_off(deletion).looked_at is None
@@ -210,7 +210,7 @@ def test_listings_after_it_count_from_the_first_event_that_was_recorded_after_it
 def test_a_listing_from_before_is_not_the_first_of_two(
     ask: Ask, clock: SettableClock, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.DELETE_THEN_CUT)
+    deletion = ask(faults.EXECUTES_THEN_RESET)
     clock.advance(seconds=36)
     assert work_off(deletion).looked_at == clock.at
     set_back(clock)
@@ -294,7 +294,7 @@ def test_a_clock_that_goes_forward_leaves_a_claim_unknown_and_a_late_answer_sett
 def test_a_connection_that_is_still_listed_contradicts_nothing_within_five_minutes(
     ask: Ask, clock: SettableClock
 ) -> None:
-    deletion = ask(faults.ANSWERS_200_WITHOUT_DELETING)
+    deletion = ask(faults.RETURNS_200_WITHOUT_DELETING)
     assert deletion.outcome == Outcome.DELETED
     set_back(clock)
     due.reconcile_all(actor=WORKER)
@@ -309,7 +309,7 @@ def test_a_connection_that_is_still_listed_contradicts_nothing_within_five_minut
 def test_an_unknown_from_the_future_raises_the_alarm_an_hour_after_it_was_seen(
     ask: Ask, clock: SettableClock
 ) -> None:
-    deletion = ask(faults.ANSWERS_500)
+    deletion = ask(faults.RETURNS_500)
     # A year ahead, the clock was.
     clock.advance(hours=-365 * 24)
     due.reconcile_all(actor=WORKER)

@@ -27,11 +27,11 @@ POINTS = (
 LATE = "deletes 3 s after our time-out"
 DATADOG: dict[str, Fault] = {
     "deletes and answers": faults.delayed(seconds=0.0),
-    "deletes and cuts": faults.DELETE_THEN_CUT,
-    "refuses (403)": faults.ANSWERS_403,
-    "never receives": faults.CUT_BEFORE_READING,
-    LATE: faults.executed_late(seconds=1.0 + LATE_SECONDS),
-    "answers 404": faults.ANSWERS_404,
+    "deletes and cuts": faults.EXECUTES_THEN_RESET,
+    "refuses (403)": faults.RETURNS_403,
+    "never receives": faults.RESET_BEFORE_READING,
+    LATE: faults.executes_late(seconds=1.0 + LATE_SECONDS),
+    "answers 404": faults.RETURNS_404,
 }
 GONE = {"deleted", "gone_unattributed"}
 

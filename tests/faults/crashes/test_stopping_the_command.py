@@ -16,7 +16,7 @@ from connections.deletions import stopping
 from connections.deletions.failpoints import Point
 from connections.deletions.stopping import Stop
 from sandbox import faults
-from sandbox.journal import ReceivedRequest
+from sandbox.request_log import ReceivedRequest
 from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.stack import MANAGE, Stack
 from tests.support.processes import PATIENCE, ROOT
@@ -128,7 +128,7 @@ def test_the_exit_code_is_that_of_any_outcome(stack: Stack) -> None:
     [connection_id] = stack.connection_ids
     stack.plan.strikes = {connection_id: Point.AFTER_CLAIM}
     stack.plan.signal = "SIGINT"
-    stack.world.set_fault(fault=faults.ANSWERS_403, connection_id=connection_id)
+    stack.world.set_fault(fault=faults.RETURNS_403, connection_id=connection_id)
     with running(stack) as process:
         output, errors = finish(process)
 
@@ -227,7 +227,7 @@ def test_a_second_signal_ends_it_at_once_and_names_the_record(
     stack: Stack, number: signal.Signals
 ) -> None:
     [connection_id] = stack.connection_ids
-    stack.world.set_fault(fault=faults.SILENCE, connection_id=connection_id)
+    stack.world.set_fault(fault=faults.NO_RESPONSE, connection_id=connection_id)
     with running(stack, "--json") as process:
         assert process.stderr
         wait_for_delete(stack, connection_id)

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 def test_a_200_that_is_still_listed_is_contradicted_loudly(
     ask: Ask, watch: Watch, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.ANSWERS_200_WITHOUT_DELETING)
+    deletion = ask(faults.RETURNS_200_WITHOUT_DELETING)
     page = watch.page(deletion)
     assert page.outcome["data-outcome"] == "deleted"
     assert "data-contradicted" not in page.outcome
@@ -95,7 +95,7 @@ def settle(ask: Ask, watch: Watch, sandbox: SandboxServer, there: Connection) ->
             sandbox.world.remove_connection(connection_id=there.id)
             watch.work_after(deletion, seconds=8)
         else:
-            deletion = ask(faults.DELETE_THEN_CUT)
+            deletion = ask(faults.EXECUTES_THEN_RESET)
             watch.work_after(deletion, seconds=36)
             watch.work_after(deletion, seconds=61)
         assert (deletion.outcome, deletion.cause) == (gone.outcome, gone.cause)
@@ -166,10 +166,10 @@ def test_an_alarm_stays_on_the_page_when_it_disappears_again(
 @pytest.mark.parametrize(
     "fault",
     [
-        faults.HALF_A_PAGE,
-        faults.SHIFTING_TOTAL,
+        faults.INCOMPLETE_PAGE,
+        faults.CHANGING_TOTAL,
         faults.TRUNCATED_JSON,
-        faults.ANSWERS_403,
+        faults.RETURNS_403,
         *faults.CONTRADICTIONS,
     ],
     ids=lambda fault: fault.name,

@@ -21,14 +21,14 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 # Each says nothing of what is not in it.
 WORTHLESS = [
-    faults.ANSWERS_403,
-    faults.ANSWERS_200_HTML,
-    faults.HALF_A_PAGE,
-    faults.SHIFTING_TOTAL,
+    faults.RETURNS_403,
+    faults.RETURNS_200_HTML,
+    faults.INCOMPLETE_PAGE,
+    faults.CHANGING_TOTAL,
     faults.TRUNCATED_JSON,
     faults.NOT_AN_OBJECT,
-    faults.CUT_BODY,
-    faults.ANSWERS_500,
+    faults.TRUNCATED_BODY,
+    faults.RETURNS_500,
     *faults.CONTRADICTIONS,
 ]
 
@@ -47,7 +47,7 @@ def codes_of(deletion: Deletion) -> list[str]:
 def test_it_stays_unknown_while_the_listing_says_nothing(
     ask: Ask, watch: Watch, sandbox: SandboxServer, fault: Fault
 ) -> None:
-    deletion = ask(faults.DELETE_THEN_CUT)
+    deletion = ask(faults.EXECUTES_THEN_RESET)
     sandbox.world.set_fault(fault=fault, site=US, operation="list")
     for _ in range(3):
         look_twice(watch, deletion)
@@ -63,7 +63,7 @@ def test_it_stays_unknown_while_the_listing_says_nothing(
 def test_it_stays_unknown_while_the_keys_answer_for_another_org(
     ask: Ask, watch: Watch, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.CUT_AFTER_READING)
+    deletion = ask(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     for operation in ("list", "current_user"):
         sandbox.world.set_fault(fault=faults.ANOTHER_ORG, site=US, operation=operation)
@@ -76,9 +76,9 @@ def test_it_stays_unknown_while_the_keys_answer_for_another_org(
 def test_one_complete_listing_alone_decides_nothing(
     ask: Ask, watch: Watch, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.DELETE_THEN_CUT)
+    deletion = ask(faults.EXECUTES_THEN_RESET)
     assert watch.work_after(deletion, seconds=36).state == State.UNKNOWN
-    sandbox.world.set_fault(fault=faults.ANSWERS_403, site=US, operation="list")
+    sandbox.world.set_fault(fault=faults.RETURNS_403, site=US, operation="list")
     assert watch.work_after(deletion, seconds=61).state == State.UNKNOWN
     sandbox.world.clear_faults()
     assert watch.work_after(deletion, seconds=61).outcome == Outcome.GONE_UNATTRIBUTED
@@ -87,7 +87,7 @@ def test_one_complete_listing_alone_decides_nothing(
 def test_a_connection_that_disappears_and_reappears_decides_nothing(
     ask: Ask, watch: Watch, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.CUT_AFTER_READING)
+    deletion = ask(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     there = sandbox.world.connection(connection_id=str(deletion.connection_id))
     assert there
@@ -105,7 +105,7 @@ def test_a_connection_that_disappears_and_reappears_decides_nothing(
 def test_an_id_in_capitals_is_the_same_connection(
     ask: Ask, watch: Watch, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.CUT_AFTER_READING)
+    deletion = ask(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     there = sandbox.world.connection(connection_id=str(deletion.connection_id))
     assert there
@@ -119,7 +119,7 @@ def test_an_id_in_capitals_is_the_same_connection(
 def test_the_same_connection_listed_twice_makes_a_listing_worthless(
     ask: Ask, watch: Watch, sandbox: SandboxServer
 ) -> None:
-    deletion = ask(faults.DELETE_THEN_CUT)
+    deletion = ask(faults.EXECUTES_THEN_RESET)
     other = next(
         one for one in sandbox.world.connections() if UUID(one.id) != deletion.connection_id
     )
@@ -138,7 +138,7 @@ def test_the_same_connection_listed_twice_makes_a_listing_worthless(
 
 
 def test_a_look_within_35_s_of_the_sending_does_not_count(ask: Ask, watch: Watch) -> None:
-    deletion = ask(faults.DELETE_THEN_CUT)
+    deletion = ask(faults.EXECUTES_THEN_RESET)
     watch.look_after(deletion, seconds=34)
     # Absent, but the DELETE might still be on its way: the first look that counts comes now.
     assert watch.work_after(deletion, seconds=61).state == State.UNKNOWN
@@ -146,7 +146,7 @@ def test_a_look_within_35_s_of_the_sending_does_not_count(ask: Ask, watch: Watch
 
 
 def test_two_looks_within_60_s_decide_nothing(ask: Ask, watch: Watch) -> None:
-    deletion = ask(faults.DELETE_THEN_CUT)
+    deletion = ask(faults.EXECUTES_THEN_RESET)
     for seconds in (36, 20, 20, 19):
         assert watch.look_after(deletion, seconds=seconds).state == State.UNKNOWN
     assert watch.look_after(deletion, seconds=1).outcome == Outcome.GONE_UNATTRIBUTED
@@ -155,7 +155,7 @@ def test_two_looks_within_60_s_decide_nothing(ask: Ask, watch: Watch) -> None:
 def test_what_changed_after_a_lost_answer_is_stale_and_the_attempt_is_not_denied(
     ask: Ask, watch: Watch, sandbox: SandboxServer, ada: Person
 ) -> None:
-    deletion = ask(faults.CUT_AFTER_READING)
+    deletion = ask(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     assert look_twice(watch, deletion).state == State.STILL_PRESENT
     sandbox.world.change_connection(
@@ -175,7 +175,7 @@ def test_what_changed_after_a_lost_answer_is_stale_and_the_attempt_is_not_denied
 def test_what_may_have_been_carried_out_cannot_be_withdrawn(
     ask: Ask, watch: Watch, sandbox: SandboxServer, ada: Person
 ) -> None:
-    deletion = ask(faults.CUT_AFTER_READING)
+    deletion = ask(faults.RESET_AFTER_READING)
     sandbox.world.clear_faults()
     assert look_twice(watch, deletion).state == State.STILL_PRESENT
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), site=US)

@@ -21,42 +21,42 @@ type Datadog = DatadogClient | FakeDatadog
 
 DELETE_FAULTS = [
     None,
-    faults.ANSWERS_400,
-    faults.ANSWERS_401,
-    faults.ANSWERS_403,
-    faults.ANSWERS_404,
-    faults.ANSWERS_404_HTML,
-    faults.ANSWERS_404_BARE,
-    faults.ANSWERS_408,
-    faults.ANSWERS_500,
-    faults.ANSWERS_502_HTML,
-    faults.ANSWERS_202,
-    faults.ANSWERS_200_WITHOUT_DELETING,
+    faults.RETURNS_400,
+    faults.RETURNS_401,
+    faults.RETURNS_403,
+    faults.RETURNS_404,
+    faults.RETURNS_404_HTML,
+    faults.RETURNS_404_TEXT,
+    faults.RETURNS_408,
+    faults.RETURNS_500,
+    faults.RETURNS_502_HTML,
+    faults.RETURNS_202,
+    faults.RETURNS_200_WITHOUT_DELETING,
     faults.EXECUTES_THEN_500,
     faults.EXECUTES_THEN_404,
-    faults.CUT_AFTER_READING,
+    faults.RESET_AFTER_READING,
     faults.CLOSE_AFTER_READING,
-    faults.DELETE_THEN_CUT,
-    faults.DELETE_THEN_CLOSE,
-    faults.EXECUTES_THEN_SILENCE,
+    faults.EXECUTES_THEN_RESET,
+    faults.EXECUTES_THEN_CLOSE,
+    faults.EXECUTES_THEN_NO_RESPONSE,
     faults.HALF_STATUS_LINE,
-    faults.CUT_BODY,
+    faults.TRUNCATED_BODY,
     faults.rate_limited(reset="7, 7"),
     faults.rate_limited(html=True),
     faults.redirected(status=302),
 ]
 LISTING_FAULTS = [
     None,
-    faults.ANSWERS_403,
-    faults.ANSWERS_200_HTML,
-    faults.ANSWERS_500,
-    faults.HALF_A_PAGE,
-    faults.SHIFTING_TOTAL,
+    faults.RETURNS_403,
+    faults.RETURNS_200_HTML,
+    faults.RETURNS_500,
+    faults.INCOMPLETE_PAGE,
+    faults.CHANGING_TOTAL,
     faults.TRUNCATED_JSON,
     faults.NOT_AN_OBJECT,
     faults.ANOTHER_ORG,
-    faults.CUT_BODY,
-    faults.DELETE_THEN_CUT,
+    faults.TRUNCATED_BODY,
+    faults.EXECUTES_THEN_RESET,
     *faults.CONTRADICTIONS,
 ]
 
@@ -137,7 +137,7 @@ def test_a_listing_is_answered_alike(
     )
 
 
-@pytest.mark.parametrize("fault", [None, faults.ANOTHER_ORG, faults.ANSWERS_403], ids=name_of)
+@pytest.mark.parametrize("fault", [None, faults.ANOTHER_ORG, faults.RETURNS_403], ids=name_of)
 def test_whose_keys_they_are_is_answered_alike(
     bare_sandbox: SandboxServer, fault: Fault | None
 ) -> None:

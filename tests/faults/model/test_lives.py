@@ -62,7 +62,7 @@ def make_world() -> LyingWorld:
             created_at=datetime(2025, 8, 26, tzinfo=UTC),
             created_by=make_user(name="Dana Keller"),
         )
-    world.checkpoint()
+    world.save_state()
     return world
 
 

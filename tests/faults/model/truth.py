@@ -45,7 +45,7 @@ class LyingWorld(World):
             return []
         there = super().connections(org=org)
         ids = {one.id for one in there}
-        shown = [one for one in self.ghosts if org is None or one.joins(org)]
+        shown = [one for one in self.ghosts if org is None or one.involves(org)]
         return there + [one for one in shown if one.id not in ids]
 
 

@@ -38,7 +38,7 @@ LEFT_OUT = (
 def served(folder: Path, certificate: Certificate) -> Iterator[tuple[str, str]]:
     """The address at which a demo's data is served, and the password of its people."""
     env = clean_environment(data_dir=folder / "none", PORT=str(free_port()), TMPDIR=str(folder))
-    with Running([sys.executable, "-m", "orgadmin.demo.__main__"], env=env) as demo:
+    with Running([sys.executable, "-m", "orgadmin.demo"], env=env) as demo:
         demo.wait_for_line("Ctrl-C ends it")
         [data_dir] = folder.glob("orgadmin-demo-*")
         sites = [line.split() for line in demo.lines if line.startswith("sandbox: ")]

@@ -45,7 +45,7 @@ USUAL: dict[str, dict[str, str]] = {
     "verify_credentials": {"--credential": ORG},
 }
 # Processes that go on; tests/management/ and tests/orgadmin/ start them.
-PROCESSES = {"serve", "worker", "seed_demo"}
+PROCESSES = {"serve", "worker"}
 DJANGOS = {"--version", "--verbosity", "--settings", "--pythonpath", "--database"}
 # No argument of a process holds U+0000; one that is no UTF-8 arrives as a lone surrogate.
 VALUES = (*(value for value in HOSTILE if "\0" not in value), "\udcff")

@@ -1,4 +1,4 @@
-"""Talks to the sandbox as a client would: by whole requests, or byte by byte."""
+"""Sends requests to the simulator, through an HTTP library or a plain socket."""
 
 import socket
 from typing import Any
@@ -13,7 +13,7 @@ from tests.support.sandbox import connection_between, key_headers, key_pair_of
 LIST = "/api/v2/org_connections"
 
 
-def ask(
+def send(
     server: SandboxServer,
     method: str,
     path: str,
@@ -22,7 +22,7 @@ def ask(
     body: dict[str, Any] | None = None,
     site: str | None = None,
 ) -> requests.Response:
-    """Send one request to the pair's site, follow nothing, and give the answer."""
+    """Send one request to the key pair's site and return the response; follows no redirect."""
     home = site or (pair.org.site.name if pair else next(iter(server.base_urls)))
     return requests.request(
         method,
@@ -34,14 +34,14 @@ def ask(
     )
 
 
-def to_payments(server: SandboxServer) -> tuple[KeyPair, str]:
-    """Give Payments US's key pair and the id of its connection to Group SOC."""
+def payments_connection(server: SandboxServer) -> tuple[KeyPair, str]:
+    """Return Payments US's key pair and the ID of its connection to Group SOC."""
     connection = connection_between(server.world, "Payments US", "Group SOC")
     return key_pair_of(server.world, "Payments US"), connection.id
 
 
 def send_delete(server: SandboxServer, pair: KeyPair, connection_id: str) -> socket.socket:
-    """Send a DELETE and give the socket from which nothing has been read."""
+    """Send a DELETE and return the socket before anything is read from it."""
     address = urlsplit(server.base_urls[pair.org.site.name])
     assert address.hostname is not None
     client = socket.create_connection((address.hostname, address.port or 80), timeout=5)
@@ -51,8 +51,8 @@ def send_delete(server: SandboxServer, pair: KeyPair, connection_id: str) -> soc
     return client
 
 
-def bytes_of_delete(server: SandboxServer, pair: KeyPair, connection_id: str) -> bytes:
-    """Send a DELETE and read until the far end closes; raises ConnectionResetError."""
+def read_delete_response(server: SandboxServer, pair: KeyPair, connection_id: str) -> bytes:
+    """Send a DELETE and read until the server closes; a TCP reset raises ConnectionResetError."""
     received = b""
     with send_delete(server, pair, connection_id) as client:
         while chunk := client.recv(65536):
@@ -60,8 +60,8 @@ def bytes_of_delete(server: SandboxServer, pair: KeyPair, connection_id: str) ->
     return received
 
 
-def new_connection(sink_org_id: str, *types: str) -> dict[str, Any]:
-    """Give the body of a creation."""
+def create_body(sink_org_id: str, *types: str) -> dict[str, Any]:
+    """Return the body of a request that creates a connection."""
     return {
         "data": {
             "type": "org_connection",
@@ -71,8 +71,8 @@ def new_connection(sink_org_id: str, *types: str) -> dict[str, Any]:
     }
 
 
-def change(connection_id: str, *types: str) -> dict[str, Any]:
-    """Give the body of a change of types."""
+def update_body(connection_id: str, *types: str) -> dict[str, Any]:
+    """Return the body of a request that changes data types."""
     return {
         "data": {
             "type": "org_connection",

@@ -1,4 +1,4 @@
-"""A throw-away database and data directory, and Django set up to use them."""
+"""Sets up Django with a temporary database and data directory."""
 
 import os
 import tempfile
@@ -8,11 +8,12 @@ from pathlib import Path
 
 
 @contextmanager
-def throwaway_django(*, keep_in: Path | None = None) -> Iterator[Path]:
-    """Set Django up on an empty, migrated database that is gone at the end; give the directory.
+def temporary_django(*, keep_in: Path | None = None) -> Iterator[Path]:
+    """Set up Django with an empty, migrated database, yield the data directory, then delete both.
 
-    SQLite, with the product's own settings; with DATABASE_URL a new database on that server.
-    `keep_in` is a directory whose SQLite database stays, to be measured again.
+    The database is SQLite with Org Admin's own settings, or a new one on the server of
+    DATABASE_URL. `keep_in` is a data directory to keep, so that its SQLite database can be
+    measured again.
     """
     with _directory(keep_in) as name:
         for variable in list(os.environ):
@@ -20,7 +21,7 @@ def throwaway_django(*, keep_in: Path | None = None) -> Iterator[Path]:
                 del os.environ[variable]
         os.environ["ORGADMIN_DATA_DIR"] = name
         os.environ["ORGADMIN_LOG_LEVEL"] = "ERROR"
-        os.environ["SECRET_KEY"] = "only-for-measuring-" + "x" * 50
+        os.environ["SECRET_KEY"] = "only-for-benchmarks-" + "x" * 50
         os.environ["DJANGO_SETTINGS_MODULE"] = "orgadmin.settings"
         import django
 

@@ -1,0 +1,34 @@
+"""Fills the demo's empty database; prints its people, password and link as JSON."""
+
+import json
+import os
+import sys
+
+import django
+
+
+def main() -> int:
+    """Seed the database that the environment names; return the exit code."""
+    os.umask(0o077)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgadmin.settings")
+    django.setup()
+    # Models can be imported only now.
+    from django.conf import settings
+
+    from connections.core.errors import ActError
+    from orgadmin.demo import history
+
+    if not settings.IS_DEMO:
+        sys.stderr.write("This is only for ./run demo, which starts it by itself.\n")
+        return 1
+    try:
+        seeded = history.seed()
+    except ActError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(json.dumps(seeded))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

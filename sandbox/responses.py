@@ -1,0 +1,319 @@
+"""The responses that Datadog returns when nothing goes wrong."""
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from sandbox import payloads
+from sandbox.entities import READ, WRITE, Connection, KeyPair, Org
+from sandbox.world import World
+
+JSON = "application/json"
+LIST_LIMIT = 1000
+DESTINATIONS_PER_ORG = 5
+RATE_LIMIT_HEADERS = (
+    ("X-RateLimit-Limit", "6000"),
+    ("X-RateLimit-Period", "60"),
+    ("X-RateLimit-Remaining", "5999"),
+    ("X-RateLimit-Reset", "42"),
+    ("X-RateLimit-Name", "org_connections"),
+)
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_COLLECTION = "/api/v2/org_connections"
+_FIXED_OPERATIONS = {
+    ("GET", "/api/v1/validate"): "validate",
+    ("GET", "/api/v2/validate_keys"): "validate_keys",
+    ("GET", "/api/v2/current_user"): "current_user",
+    ("GET", _COLLECTION): "list",
+    ("POST", _COLLECTION): "create",
+}
+_MEMBER_OPERATIONS = {"DELETE": "delete", "PATCH": "update"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A received request; header names are lower case."""
+
+    method: str
+    path: str
+    query_string: str
+    headers: Mapping[str, str]
+    body: bytes
+    site: str
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query parameters by name; of a repeated one the last value."""
+        return dict(parse_qsl(self.query_string, keep_blank_values=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """A response before it is sent.
+
+    `has_effect`: the request created, changed or deleted something.
+    """
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+    has_effect: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiOperation:
+    """The requested operation, empty when the API has no such one, and the path's connection ID."""
+
+    name: str
+    connection_id: str | None
+
+
+class _ApiError(Exception):
+    def __init__(self, *, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Caller:
+    key_pair: KeyPair
+    org: Org
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    """A request whose keys were accepted."""
+
+    request: Request
+    operation: ApiOperation
+    caller: _Caller
+    world: World = field(repr=False)
+
+    @property
+    def connection_id(self) -> str:
+        return self.operation.connection_id or ""
+
+
+def operation_of(*, method: str, path: str) -> ApiOperation:
+    """Return the operation that a request asks for; its connection ID is in lower case."""
+    name = _FIXED_OPERATIONS.get((method, path), "")
+    prefix, _, rest = path.rpartition("/")
+    if name or prefix != _COLLECTION or not rest:
+        return ApiOperation(name=name, connection_id=None)
+    return ApiOperation(
+        name=_MEMBER_OPERATIONS.get(method, ""), connection_id=unquote(rest).lower()
+    )
+
+
+def respond(*, request: Request, world: World, as_another_org: bool = False) -> Response:
+    """Apply the request to the world and return Datadog's response.
+
+    With `as_another_org` the keys belong to another org of the same site.
+    """
+    try:
+        return _respond(request=request, world=world, as_another_org=as_another_org)
+    except _ApiError as error:
+        return error_response(status=error.status, errors=(error.text,))
+
+
+def error_response(*, status: int, errors: tuple[str, ...]) -> Response:
+    """Return an error in Datadog's format: a list of texts."""
+    return _json_response({"errors": list(errors)}, status=status)
+
+
+def _respond(*, request: Request, world: World, as_another_org: bool) -> Response:
+    operation = operation_of(method=request.method, path=request.path)
+    if not operation.name:
+        raise _ApiError(status=404, text="Not found")
+    if operation.name == "validate":
+        return _validate(request=request, world=world)
+    caller = _authenticate(request=request, world=world)
+    if as_another_org:
+        other = _another_org(org=caller.org, world=world)
+        caller = _Caller(key_pair=caller.key_pair, org=other)
+    call = _Call(request=request, operation=operation, caller=caller, world=world)
+    return _HANDLERS[operation.name](call)
+
+
+def _authenticate(*, request: Request, world: World) -> _Caller:
+    api_key = request.headers.get("dd-api-key", "")
+    application_key = request.headers.get("dd-application-key", "")
+    if not api_key or not application_key:
+        raise _ApiError(status=401, text="Unauthorized")
+    key_pair = world.find_key_pair(
+        api_key=api_key, application_key=application_key, site=request.site
+    )
+    if key_pair is None:
+        raise _ApiError(status=403, text="Forbidden")
+    return _Caller(key_pair=key_pair, org=key_pair.org)
+
+
+def _another_org(*, org: Org, world: World) -> Org:
+    others = (one for one in list(world.orgs.values()) if one.site == org.site and one != org)
+    return next(others, org)
+
+
+def _validate(*, request: Request, world: World) -> Response:
+    org = world.org_of_api_key(api_key=request.headers.get("dd-api-key", ""), site=request.site)
+    if org is None:
+        raise _ApiError(status=403, text="Forbidden")
+    return _json_response({"valid": True})
+
+
+def _validate_keys(call: _Call) -> Response:
+    return _json_response({"status": "ok"})
+
+
+def _current_user(call: _Call) -> Response:
+    caller = call.caller
+    return _json_response(payloads.current_user(key_pair=caller.key_pair, org=caller.org))
+
+
+def _list(call: _Call) -> Response:
+    _require_permission(call, READ)
+    query = call.request.query
+    limit = _parse_number(query.get("limit", str(LIST_LIMIT)), name="limit")
+    offset = _parse_number(query.get("offset", "0"), name="offset")
+    connections = call.world.connections(org=call.caller.org)
+    filtered = [
+        one
+        for one in connections
+        if query.get("sink_org_id", one.sink_org.id) == one.sink_org.id
+        and query.get("source_org_id", one.source_org.id) == one.source_org.id
+    ]
+    return _json_response(
+        payloads.connection_list(
+            page=filtered[offset : offset + limit],
+            total_count=len(connections),
+            total_filtered_count=len(filtered),
+        )
+    )
+
+
+def _create(call: _Call) -> Response:
+    _require_permission(call, WRITE)
+    data = _parse_body(call).get("data", {})
+    types = _parse_types(data)
+    sink = call.world.orgs.get(_parse_sink_id(data))
+    source = call.caller.org
+    if sink is None or sink.site != source.site:
+        raise _ApiError(status=404, text="Not found")
+    connection = call.world.create_connection(
+        source_org=source,
+        sink_org=sink,
+        connection_types=types,
+        created_by=call.caller.key_pair.user,
+        max_destinations=DESTINATIONS_PER_ORG,
+    )
+    if isinstance(connection, Connection):
+        data = payloads.connection_object(connection=connection)
+        return _json_response({"data": data}, has_effect=True)
+    subject = f"connection between orgs {source.id} and {sink.id}"
+    if connection == "exists":
+        raise _ApiError(status=409, text=f"{subject} already exists")
+    raise _ApiError(status=400, text=f"{subject} is not allowed")
+
+
+def _update(call: _Call) -> Response:
+    _require_permission(call, WRITE)
+    _require_uuid(call)
+    types = _parse_types(_parse_body(call).get("data", {}))
+    connection = call.world.connection(connection_id=call.connection_id)
+    if connection is None or connection.source_org != call.caller.org:
+        raise _not_found(call)
+    changed = call.world.change_connection(connection_id=connection.id, connection_types=types)
+    if changed is None:
+        raise _not_found(call)
+    data = payloads.connection_object(connection=changed, with_names=False)
+    return _json_response({"data": data}, has_effect=True)
+
+
+def _delete(call: _Call) -> Response:
+    _require_permission(call, WRITE)
+    _require_uuid(call)
+    connection = call.world.connection(connection_id=call.connection_id)
+    if connection is None or not connection.involves(call.caller.org):
+        raise _not_found(call)
+    if not call.world.remove_connection(connection_id=connection.id):
+        raise _not_found(call)
+    return _json_response({}, has_effect=True)
+
+
+def _require_permission(call: _Call, permission: str) -> None:
+    if not call.caller.key_pair.allows(permission):
+        raise _ApiError(status=403, text="Forbidden")
+
+
+def _require_uuid(call: _Call) -> None:
+    if not _is_uuid(call.connection_id):
+        raise _ApiError(status=400, text="connection id must be a valid uuid")
+
+
+def _not_found(call: _Call) -> _ApiError:
+    # Datadog itself repeats "not found".
+    text = f"org connection with id:{call.connection_id} not found not found"
+    return _ApiError(status=404, text=text)
+
+
+def _parse_body(call: _Call) -> dict[str, Any]:
+    try:
+        payload = json.loads(call.request.body)
+    except ValueError:
+        payload = None
+    if not isinstance(payload, dict) or not isinstance(payload.get("data"), dict):
+        raise _invalid_input()
+    return payload
+
+
+def _parse_types(data: dict[str, Any]) -> tuple[str, ...]:
+    attributes = data.get("attributes")
+    types = attributes.get("connection_types") if isinstance(attributes, dict) else None
+    is_list_of_texts = isinstance(types, list) and all(isinstance(one, str) for one in types)
+    if not is_list_of_texts or not types or len(set(types)) != len(types):
+        raise _invalid_input()
+    return tuple(types)
+
+
+def _parse_sink_id(data: dict[str, Any]) -> str:
+    try:
+        return str(data["relationships"]["sink_org"]["data"]["id"])
+    except (KeyError, TypeError):
+        raise _invalid_input() from None
+
+
+def _invalid_input() -> _ApiError:
+    return _ApiError(status=400, text="Validation failed for input.")
+
+
+def _parse_number(text: str, *, name: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise _ApiError(status=400, text=f"{name} must be a non-negative integer")
+    return int(text)
+
+
+def _is_uuid(text: str) -> bool:
+    return _UUID.fullmatch(text) is not None and str(uuid.UUID(text)) == text.lower()
+
+
+def _json_response(
+    payload: dict[str, Any], *, status: int = 200, has_effect: bool = False
+) -> Response:
+    body = json.dumps(payload, separators=(",", ":")).encode() + b"\n"
+    return Response(status=status, body=body, headers=RATE_LIMIT_HEADERS, has_effect=has_effect)
+
+
+_HANDLERS = {
+    "validate_keys": _validate_keys,
+    "current_user": _current_user,
+    "list": _list,
+    "create": _create,
+    "update": _update,
+    "delete": _delete,
+}
