@@ -74,7 +74,7 @@ def test_no_event_no_effect(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise IntegrityError("the record cannot be written")
 
-    monkeypatch.setattr("connections.audit.events.record", refuse)
+    monkeypatch.setattr("connections.audit.record", refuse)
     with pytest.raises(Exception, match=r"record cannot be written|just ended"):
         ask()
     assert Deletion.objects.count() == 0
