@@ -1,46 +1,87 @@
-"""Where the functions behind PostgreSQL's triggers look up the tables they name."""
+"""Triggers that refuse changes, from one declaration for SQLite and PostgreSQL."""
 
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
 
-# Of every trigger in the schema in which Django makes its tables: its function's signature,
-# unless that function names a path of its own already.
-_WITHOUT_PATH = """
-    SELECT DISTINCT function.oid::regprocedure::text
-    FROM pg_catalog.pg_trigger AS trigger
-    JOIN pg_catalog.pg_class AS guarded ON guarded.oid = trigger.tgrelid
-    JOIN pg_catalog.pg_namespace AS schema ON schema.oid = guarded.relnamespace
-    JOIN pg_catalog.pg_proc AS function ON function.oid = trigger.tgfoid
-    WHERE NOT trigger.tgisinternal AND schema.nspname = current_schema()
-    AND NOT EXISTS (
-        SELECT 1 FROM unnest(function.proconfig) AS setting WHERE setting LIKE 'search_path=%'
+# The condition of a rule that refuses the operation always.
+NEVER = "1 = 0"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Refuses an operation on a table's row unless the condition is true.
+
+    `condition` is SQL about the rows OLD and NEW. NULL counts as false.
+    """
+
+    table: str
+    name: str
+    operation: Literal["INSERT", "UPDATE", "DELETE", "TRUNCATE"]
+    condition: str
+    message: str
+
+    @property
+    def trigger(self) -> str:
+        return f"{self.table}_{self.name}"
+
+
+def never_removed(table: str, message: str) -> tuple[Rule, Rule]:
+    """Rules against removing rows, one by one or all of them."""
+    return (
+        Rule(table, "delete", "DELETE", NEVER, message),
+        Rule(table, "truncate", "TRUNCATE", NEVER, message),
     )
-    ORDER BY 1
-"""
 
 
-def functions_without_search_path(cursor: Any) -> list[str]:
-    """The trigger functions that would look up a table in whatever schema the session puts first.
-
-    PostgreSQL looks in the session's temporary tables before all others, unless told otherwise.
-    """
-    # Without parameters, so that a percent sign is one.
-    cursor.execute(_WITHOUT_PATH, None)
-    return [signature for (signature,) in cursor.fetchall()]
+def unchanged(*columns: str) -> str:
+    """The condition that an UPDATE changes none of these columns."""
+    return " AND ".join(f"NEW.{name} IS NOT DISTINCT FROM OLD.{name}" for name in columns)
 
 
-def fix_search_path(apps: Any, schema_editor: Any) -> None:
-    """Let every trigger function look in our own schema, and in temporary tables last.
+def create_triggers(schema_editor: Any, rules: Iterable[Rule]) -> None:
+    """Create the trigger of each rule; on PostgreSQL also the function that it calls."""
+    statements = _postgresql if schema_editor.connection.vendor == "postgresql" else _sqlite
+    for rule in rules:
+        for statement in statements(rule, schema_editor.connection):
+            # Without parameters, so that a percent sign is one.
+            schema_editor.execute(statement, params=None)
 
-    A migration that makes a trigger function, or replaces one, ends with this. SQLite has no such
-    functions.
-    """
-    if schema_editor.connection.vendor != "postgresql":
-        return
-    quote = schema_editor.connection.ops.quote_name
-    with schema_editor.connection.cursor() as cursor:
+
+def _sqlite(rule: Rule, _connection: Any) -> list[str]:
+    if rule.operation == "TRUNCATE":
+        return []  # SQLite has no such statement.
+    # SQLite knows the standard's words only since 3.39.
+    condition = rule.condition.replace("IS NOT DISTINCT FROM", "IS")
+    return [
+        f"CREATE TRIGGER {rule.trigger} BEFORE {rule.operation} ON {rule.table} "
+        f"WHEN COALESCE(NOT ({condition}), 1) "
+        f"BEGIN SELECT RAISE(ABORT, {_quoted(rule.message)}); END"
+    ]
+
+
+def _postgresql(rule: Rule, connection: Any) -> list[str]:
+    with connection.cursor() as cursor:
         cursor.execute("SELECT current_schema()")
         [schema] = cursor.fetchone()
-        for signature in functions_without_search_path(cursor):
-            cursor.execute(
-                f"ALTER FUNCTION {signature} SET search_path = pg_catalog, {quote(schema)}, pg_temp"
-            )
+    row = {"INSERT": "NEW", "UPDATE": "NEW", "DELETE": "OLD", "TRUNCATE": "NULL"}[rule.operation]
+    level = "STATEMENT" if rule.operation == "TRUNCATE" else "ROW"
+    # Unless told otherwise, PostgreSQL looks first in the session's temporary tables, any of which
+    # could then stand in for a table that the condition reads.
+    path = f"pg_catalog, {connection.ops.quote_name(schema)}, pg_temp"
+    return [
+        f"""
+        CREATE FUNCTION {rule.trigger}() RETURNS trigger LANGUAGE plpgsql
+        SET search_path = {path} AS $$
+        BEGIN
+            IF ({rule.condition}) THEN RETURN {row}; END IF;
+            RAISE EXCEPTION {_quoted(rule.message)} USING ERRCODE = 'restrict_violation';
+        END $$
+        """,
+        f"CREATE TRIGGER {rule.trigger} BEFORE {rule.operation} ON {rule.table} "
+        f"FOR EACH {level} EXECUTE FUNCTION {rule.trigger}()",
+    ]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
