@@ -1,7 +1,7 @@
 """What other people decide about a deletion: yes or no before it, and a look back after it.
 
-Triggers of the database (migrations 0005 and 0006) hold the copies to the deletion's own values,
-and refuse to change or remove a decision.
+Triggers of the database (migration 0002) hold the copies to the deletion's own values, and refuse
+to change or remove a decision.
 """
 
 from django.conf import settings

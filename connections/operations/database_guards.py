@@ -9,6 +9,9 @@ from connections.operations.findings import error as _error
 from connections.operations.findings import ok as _ok
 from connections.operations.findings import warning as _warning
 
+# Every trigger that the migrations create, by table and without "connections_"; a test holds this
+# to it.
+_REMOVED_BY = {"sqlite": ("delete",), "postgresql": ("delete", "truncate")}
 _APPEND_ONLY = (
     "auditevent",
     "auditverification",
@@ -18,33 +21,27 @@ _APPEND_ONLY = (
     "protection",
     "protectionlifting",
 )
-# Every trigger that the migrations leave behind, without "connections_"; a test holds this to it.
+_KEPT = {
+    "deletion": ("request", "glass", "approvals", "round", "copies", "settled"),
+    "attempt": ("round", "claim", "response"),
+    "approval": ("request", "decision"),
+    "glassreview": ("glass", "review"),
+}
+_SQLITE_ONLY = (
+    *(f"{table}_replace_{how}" for table in _KEPT for how in ("insert", "update")),
+    "deletion_search_insert",
+    "deletion_search_update",
+    "auditevent_search_insert",
+)
 TRIGGERS = {
-    "sqlite": frozenset(
+    vendor: frozenset(
         [
-            *(f"{table}_{act}" for table in _APPEND_ONLY for act in ("insert", "update", "delete")),
-            *(f"deletion_four_eyes_{number}" for number in (0, 1, 2, 3, 10, 11, 16)),
-            "attempt_four_eyes_17",
-            *(f"approval_four_eyes_{number}" for number in (4, 5, 6, 12, 13)),
-            *(f"glassreview_four_eyes_{number}" for number in (7, 8, 9, 14, 15)),
-            *(f"deletion_frozen_{number}" for number in (0, 1)),
-            *(f"attempt_frozen_{number}" for number in (2, 3, 4, 5, 6)),
-            "deletion_search_insert",
-            "deletion_search_update",
-            "auditevent_search_insert",
+            *(f"{table}_{how}" for table in _APPEND_ONLY for how in ("insert", "update", *removed)),
+            *(f"{table}_{rule}" for table, rules in _KEPT.items() for rule in (*rules, *removed)),
+            *(_SQLITE_ONLY if vendor == "sqlite" else ()),
         ]
-    ),
-    "postgresql": frozenset(
-        [
-            *(f"{table}_{when}" for table in _APPEND_ONLY for when in ("rows", "truncate")),
-            *(f"deletion_four_eyes_{number}" for number in ("0", "1", "1_all", "2", "3", "16")),
-            "attempt_four_eyes_17",
-            *(f"approval_four_eyes_{number}" for number in ("4", "5", "6", "6_all")),
-            *(f"glassreview_four_eyes_{number}" for number in ("7", "8", "9", "9_all")),
-            *(f"deletion_frozen_{number}" for number in ("0", "1")),
-            *(f"attempt_frozen_{number}" for number in ("2", "3", "4", "4_all")),
-        ]
-    ),
+    )
+    for vendor, removed in _REMOVED_BY.items()
 }
 PREFIX = "connections_"
 # Name, and whether it works for every session.

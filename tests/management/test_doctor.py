@@ -173,7 +173,7 @@ def test_it_knows_every_trigger_that_the_migrations_leave() -> None:
 @pytest.mark.django_db
 @pytest.mark.database
 def test_a_missing_trigger_is_an_error() -> None:
-    name = "connections_attempt_frozen_3"
+    name = "connections_attempt_response"
     where = " ON connections_attempt" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TRIGGER {name}{where}")
@@ -189,7 +189,7 @@ def test_a_disabled_trigger_is_an_error() -> None:
         pytest.skip("SQLite disables no triggers")
     with connection.cursor() as cursor:
         cursor.execute(
-            "ALTER TABLE connections_attempt DISABLE TRIGGER connections_attempt_frozen_3"
+            "ALTER TABLE connections_attempt DISABLE TRIGGER connections_attempt_response"
         )
     [finding] = [one for one in doctor.diagnose() if one.check == "triggers"]
     assert (finding.level, "1 disabled" in finding.message) == (Level.ERROR, True)

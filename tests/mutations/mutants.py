@@ -41,8 +41,8 @@ SENDING = "connections/deletions/sending.py"
 MOVE = "filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)"
 TRANSITIONS = "connections/deletions/states.py"
 DELETIONS = "connections/deletions/lifecycle.py"
-ROUND_TRIGGERS = "connections/migrations/0006_approval_rounds.py"
-ROUNDS_MIGRATION = "tests/deletions/approvals/test_rounds_migration.py"
+RULES = "connections/migrations/0002_database_rules.py"
+TRIGGERS = "connections/models/triggers.py"
 VERIFIER = "connections/verifier/verify.py"
 
 NETWORK = (
@@ -163,16 +163,14 @@ RECORD = (
         edits=(
             Edit(
                 path="connections/migrations/0001_initial.py",
-                old='                condition=models.Q(("state", "settled"), _negated=True),\n'
-                '                fields=("site", "connection_id"),\n',
-                new='                condition=models.Q(("state", "nothing")),\n'
-                '                fields=("site", "connection_id"),\n',
+                old='condition=~Q(state="settled"),\n',
+                new='condition=Q(state="nothing"),\n',
             ),
             # SQLite needs a trigger beside it, since REPLACE would remove the open one.
             Edit(
-                path="connections/migrations/0005_four_eyes.py",
-                old="\" AND state <> 'settled'))\",\n",
-                new="\" AND state = 'nothing'))\",\n",
+                path=RULES,
+                old="connection_id = NEW.connection_id AND state <> 'settled'\",\n",
+                new="connection_id = NEW.connection_id AND state = 'nothing'\",\n",
             ),
         ),
         tests=(
@@ -768,7 +766,6 @@ APPROVING = "tests/deletions/approvals/test_approving.py"
 BY_THE_DATABASE = "tests/deletions/approvals/test_database.py"
 BREAKING = "tests/deletions/approvals/test_break_glass.py"
 BREAK_GLASS = "connections/deletions/break_glass.py"
-TRIGGERS = "connections/migrations/0005_four_eyes.py"
 
 FOUR_EYES = (
     _mutant(
@@ -801,30 +798,30 @@ FOUR_EYES = (
     ),
     _mutant(
         "a trigger against unequal copies",
-        ROUND_TRIGGERS,
+        RULES,
         '    " AND requested_by_id = NEW.requester_id AND approval_digest = NEW.digest"\n',
         "",
         f"{BY_THE_DATABASE}::test_an_approval_bears_the_deletions_own_values",
     ),
     _mutant(
         "a trigger that keeps what was asked for",
-        TRIGGERS,
-        '(DELETION, "UPDATE", same(ASKED, word), ',
-        '(DELETION, "UPDATE", "1 = 1", ',
+        RULES,
+        "            unchanged(*REQUESTED),\n",
+        '            "1 = 1",\n',
         f"{BY_THE_DATABASE}::test_a_deletion_stays_what_was_asked_for",
     ),
     _mutant(
         "a trigger that keeps deletions",
-        TRIGGERS,
-        '(DELETION, "DELETE", "1 = 0", ',
-        '(DELETION, "DELETE", "1 = 1", ',
+        RULES,
+        '        *never_removed(DELETION, "A deletion stays what was asked for"),\n',
+        "",
         f"{BY_THE_DATABASE}::test_a_deletion_cannot_be_removed_and_asked_for_otherwise",
     ),
     _mutant(
         "a trigger that keeps rows by their hidden number",
-        "connections/migrations/0004_append_only.py",
-        '        "INSERT": f"{insert} AND {new_rowid}",\n',
-        '        "INSERT": insert,\n',
+        RULES,
+        '        insert = f"({insert}) AND {new_rowid(table)}"\n',
+        "",
         "tests/audit/test_append_only.py::test_sqlite_refuses_to",
     ),
     _mutant(
@@ -837,16 +834,16 @@ FOUR_EYES = (
     ),
     _mutant(
         "a trigger that counts approvals",
-        ROUND_TRIGGERS,
-        "(HAS_APPROVALS, has_approvals),",
-        '(HAS_APPROVALS, "1 = 1"),',
+        RULES,
+        '"approvals", "UPDATE", HAS_APPROVALS, ',
+        '"approvals", "UPDATE", "1 = 1", ',
         f"{BY_THE_DATABASE}::test_nothing_is_approved_or_sent_with_fewer_people_than_it_needs",
     ),
     _mutant(
         "a trigger that keeps decisions",
-        ROUND_TRIGGERS,
-        "(APPROVAL_STAYS, same(DECIDED, word)),",
-        '(APPROVAL_STAYS, "1 = 1"),',
+        RULES,
+        '"decision", "UPDATE", unchanged(*DECIDED), ',
+        '"decision", "UPDATE", "1 = 1", ',
         f"{BY_THE_DATABASE}::test_a_decision_stays_as_it_was_given",
     ),
     _mutant(
@@ -1090,17 +1087,6 @@ PAGES_AND_INPUTS = (
         "tests/operations/test_backup.py::test_a_copy_holds_nothing_of_what_was_deleted_before_it",
     ),
     _mutant(
-        "sessions end when their keys give way to hashes",
-        "connections/migrations/0009_session_key_hashes.py",
-        """            sql="DELETE FROM connections_personsession",
-            reverse_sql=migrations.RunSQL.noop,
-""",
-        """            sql=migrations.RunSQL.noop,
-            reverse_sql=migrations.RunSQL.noop,
-""",
-        "tests/operations/test_backup.py::test_sessions_end_when_their_keys_give_way_to_hashes",
-    ),
-    _mutant(
         "Cancel is hidden while a DELETE is in flight",
         APP_JS,
         "    for (const claim of unsentClaims(form)) claim.hidden = true;\n",
@@ -1309,46 +1295,39 @@ APPROVAL_ROUNDS = (
     ),
     _mutant(
         "a trigger that counts approvals of this round",
-        ROUND_TRIGGERS,
+        RULES,
         '    " AND round = NEW.approval_round)"\n',
         '    ")"\n',
         f"{ROUNDS}::test_the_database_sends_nothing_on_the_approvals_of_an_earlier_round",
     ),
     _mutant(
         "a trigger that ends a round with its sending",
-        ROUND_TRIGGERS,
-        "(ROUND_ENDS, ROUND),",
-        '(ROUND_ENDS, "1 = 1"),',
+        RULES,
+        '"round", "UPDATE", ROUND, ',
+        '"round", "UPDATE", "1 = 1", ',
         f"{ROUNDS}::test_the_database_ends_a_round_with_its_sending",
         f"{ROUNDS}::test_the_database_lets_a_round_neither_return_nor_be_skipped",
     ),
     _mutant(
         "a trigger against approvals for another round",
-        ROUND_TRIGGERS,
+        RULES,
         """    " AND policy <> 'none' AND approval_round = NEW.round"\n""",
         """    " AND policy <> 'none'"\n""",
         f"{ROUNDS}::test_the_database_takes_no_approval_for_another_round",
     ),
     _mutant(
         "a trigger that binds broken glass to its round",
-        ROUND_TRIGGERS,
-        'f" OR NEW.glass_round {word} NEW.approval_round OR',
-        'f" OR NEW.glass_round IS NOT NULL OR',
+        RULES,
+        '" OR NEW.glass_round IS NOT DISTINCT FROM NEW.approval_round"',
+        '" OR NEW.glass_round IS NOT NULL"',
         f"{ROUNDS}::test_the_database_uses_broken_glass_for_its_round_only",
     ),
     _mutant(
         "a trigger that binds an attempt to its round",
-        ROUND_TRIGGERS,
-        "(ATTEMPT_EQUAL, EQUAL_ATTEMPT),",
-        '(ATTEMPT_EQUAL, "1 = 1"),',
+        RULES,
+        "            OF_CURRENT_ROUND,\n",
+        '            "1 = 1",\n',
         f"{ROUNDS}::test_the_database_takes_no_attempt_under_another_round",
-    ),
-    _mutant(
-        "what is in doubt when rounds begin needs approval again",
-        ROUND_TRIGGERS,
-        "    deletions.filter(state__in=in_doubt).update(approval_round=2)\n",
-        "    del in_doubt\n",
-        f"{ROUNDS_MIGRATION}::test_what_is_in_doubt_needs_approval_again_and_no_trigger_is_lost",
     ),
     _mutant(
         "a verifier that counts approvals for each sending",
@@ -1358,8 +1337,6 @@ APPROVAL_ROUNDS = (
         "tests/deletions/approvals/test_evidence.py::test_a_second_sending_on_the_first_approval_is_found",
     ),
 )
-
-FREEZING = "connections/migrations/0007_frozen_results.py"
 
 VERIFICATION = "connections/audit/verification.py"
 
@@ -1374,64 +1351,70 @@ DATABASE_GUARDS = "connections/operations/database_guards.py"
 FROZEN_RESULTS = (
     _mutant(
         "a trigger that keeps settled deletions",
-        FREEZING,
-        """f"OLD.state <> 'settled' OR {' AND '.join(settled)}",""",
-        '"1 = 1",',
+        RULES,
+        "            settled_unchanged(vendor),\n",
+        '            "1 = 1",\n',
         f"{RESULTS}::test_a_settled_deletion_cannot_be_changed",
     ),
     _mutant(
         "a trigger that keeps verifications",
-        FREEZING,
-        "        VERIFIED.format(same=word),\n",
+        RULES,
+        "        VERIFIED,\n",
         "",
         f"{RESULTS}::test_what_was_found_out_later_is_not_taken_back",
     ),
     _mutant(
         "a trigger that keeps contradictions",
-        FREEZING,
-        "        CONTRADICTED.format(same=word),\n",
+        RULES,
+        "        CONTRADICTED,\n",
         "",
         f"{RESULTS}::test_a_contradiction_stays",
     ),
     _mutant(
         "a trigger that keeps the names of people",
-        FREEZING,
-        "        *(ERASED.format(name=name) for name in NAMES),\n",
+        RULES,
+        "        *(NAME_UNCHANGED_OR_ERASED.format(name=name) for name in NAMES),\n",
         "",
         f"{RESULTS}::test_a_settled_deletion_cannot_be_changed[who settled it]",
     ),
     _mutant(
         "a trigger that keeps the credential of a deletion",
-        FREEZING,
-        '(DELETION, "UPDATE", same(COPIED, word), ',
-        '(DELETION, "UPDATE", "1 = 1", ',
+        RULES,
+        "unchanged(*COPIED)",
+        '"1 = 1"',
         f"{RESULTS}::test_a_settled_deletion_cannot_be_changed[name of the credential]",
     ),
     _mutant(
         "a trigger that keeps claims",
-        FREEZING,
-        '(ATTEMPT, "UPDATE", same(CLAIMED, word), ',
-        '(ATTEMPT, "UPDATE", "1 = 1", ',
+        RULES,
+        '"claim", "UPDATE", unchanged(*CLAIMED), ',
+        '"claim", "UPDATE", "1 = 1", ',
         f"{RESULTS}::test_a_claimed_attempt_cannot_be_changed",
     ),
     _mutant(
         "a trigger that keeps responses",
-        FREEZING,
-        '(ATTEMPT, "UPDATE", recorded, ',
-        '(ATTEMPT, "UPDATE", "1 = 1", ',
+        RULES,
+        "            RESPONSE_RECORDED_ONCE,\n",
+        '            "1 = 1",\n',
         f"{RESULTS}::test_an_attempt_with_its_response_cannot_be_changed",
     ),
     _mutant(
         "a trigger that keeps attempts",
-        FREEZING,
-        '(ATTEMPT, "DELETE", "1 = 0", ',
-        '(ATTEMPT, "DELETE", "1 = 1", ',
+        RULES,
+        '        *never_removed(ATTEMPT, "An attempt is kept"),\n',
+        "",
         f"{RESULTS}::test_neither_is_removed_nor_replaced",
     ),
     _mutant(
         "a trigger that keeps attempts from being replaced",
-        FREEZING,
-        '        (ATTEMPT, "INSERT", NEW_ATTEMPT, "An attempt is kept"),\n',
+        RULES,
+        """        *never_replaced(
+            ATTEMPT,
+            "id = NEW.id OR deletion_id = NEW.deletion_id"
+            " AND (number = NEW.number OR epoch = NEW.epoch)",
+            "An attempt is kept",
+        ),
+""",
         "",
         f"{RESULTS}::test_neither_is_removed_nor_replaced",
     ),
@@ -1508,9 +1491,9 @@ FROZEN_RESULTS = (
     ),
     _mutant(
         "trigger functions look in temporary tables last",
-        "connections/migrations/0008_search_path.py",
-        "migrations.RunPython(fix_search_path)",
-        "migrations.RunPython(migrations.RunPython.noop)",
+        TRIGGERS,
+        "        SET search_path = {path} AS $$\n",
+        "        AS $$\n",
         f"{DATABASE_ROLE}::test_no_temporary_table_stands_in_for_ours",
         f"{DATABASE_ROLE}::test_every_trigger_function_names_its_own_search_path",
     ),
@@ -2162,34 +2145,18 @@ RACES = (
 )
 
 
-IN_ROUNDS_OF_EVENTS = "test_what_was_sent_before_is_in_the_rounds_that_its_events_tell_of"
-
-ROUNDS_OF_BEFORE = (
-    _mutant(
-        "a deletion from before is in the round that its events tell of",
-        ROUND_TRIGGERS,
-        "        if current > 1:\n",
-        "        if False:\n",
-        f"{ROUNDS_MIGRATION}::{IN_ROUNDS_OF_EVENTS}",
-    ),
-    _mutant(
-        "an attempt from before is in the round that its events tell of",
-        ROUND_TRIGGERS,
-        "            if attempt is not None and number > 1:\n",
-        "            if False:\n",
-        f"{ROUNDS_MIGRATION}::{IN_ROUNDS_OF_EVENTS}",
-    ),
+SENDING_AGAIN = (
     _mutant(
         "a trigger against sending again while a sending may still work",
-        ROUND_TRIGGERS,
-        '    f" OR NOT {IN_DOUBT}))"\n',
+        RULES,
+        '    f" OR NOT {MAY_HAVE_WORKED}))"\n',
         '    " OR 1 = 1))"\n',
         f"{ROUNDS}::test_the_database_sends_nothing_more_in_a_round_whose_sending_may_still_work",
         f"{ROUNDS}::test_the_database_begins_no_sending_within_another",
     ),
     _mutant(
         "a trigger against a sending within another",
-        ROUND_TRIGGERS,
+        RULES,
         "OLD.state = 'sending' AND NEW.epoch = OLD.epoch",
         "OLD.state = 'sending'",
         f"{ROUNDS}::test_the_database_begins_no_sending_within_another",
@@ -2200,13 +2167,6 @@ ROUNDS_OF_BEFORE = (
         "    if deletion.policy != Policy.NONE and tried.filter(AMBIGUOUS).exists():\n",
         "    if False:\n",
         f"{ROUNDS}::test_nothing_more_is_claimed_in_a_round_whose_sending_may_still_work",
-    ),
-    _mutant(
-        "migration 0006 leaves the search path to the one after it",
-        ROUND_TRIGGERS,
-        "LANGUAGE plpgsql AS $$",
-        "LANGUAGE plpgsql SET search_path = pg_catalog, elsewhere, pg_temp AS $$",
-        f"{DATABASE_ROLE}::test_every_trigger_function_names_its_own_search_path",
     ),
 )
 
@@ -2235,5 +2195,5 @@ MUTANTS = (
     *SIGNALS,
     *NO_WRITES,
     *RACES,
-    *ROUNDS_OF_BEFORE,
+    *SENDING_AGAIN,
 )

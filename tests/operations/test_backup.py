@@ -357,7 +357,7 @@ def test_a_backup_of_an_older_version_is_brought_to_this_one(
     connection.close()
     for path in database.parent.glob("orgadmin.sqlite3*"):
         path.unlink()
-    empty_database(database, "connections", "0003")
+    empty_database(database, "connections", "0001")
     back_up(tmp_path / "backup")
     assert not AuditEvent.objects.exists()
     start_anew(database, migrated)
@@ -588,15 +588,3 @@ def test_a_copy_holds_nothing_of_what_was_deleted_before_it(database: Path, tmp_
     assert before_migrating
     for copy in (tmp_path / "backup/orgadmin.sqlite3", before_migrating):
         assert key.encode() not in copy.read_bytes()
-
-
-def test_sessions_end_when_their_keys_give_way_to_hashes(tmp_path: Path) -> None:
-    path = empty_database(tmp_path / "old.sqlite3", "connections", "0005")
-    with closing(sqlite3.connect(path)) as old, old:
-        old.execute(
-            "INSERT INTO connections_personsession (session_key, session_data, expire_date) "
-            "VALUES ('key', 'data', '2099-01-01')"
-        )
-    with working_on(path):
-        call_command("migrate", interactive=False, verbosity=0)
-        assert not PersonSession.objects.exists()

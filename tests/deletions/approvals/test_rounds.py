@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.exceptions import PermissionDenied
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.test import Client
 from pytest_django import Settings
 
@@ -628,24 +628,6 @@ def test_the_database_takes_no_attempt_under_another_round(present: Deletion) ->
     attempt.pk, attempt.number, attempt.epoch = None, 2, 2
     with refused("A sending is of the deletion's current round"):
         attempt.save(force_insert=True)
-
-
-def test_every_trigger_is_there_after_all_migrations() -> None:
-    with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-        else:
-            cursor.execute("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal")
-        found = {name for (name,) in cursor.fetchall()}
-    deletion, approval = "connections_deletion_four_eyes", "connections_approval_four_eyes"
-    expected = {f"{deletion}_{number}" for number in (0, 1, 2, 3, 16)}
-    expected |= {f"{approval}_{number}" for number in (4, 5, 6)}
-    expected |= {"connections_attempt_four_eyes_17"}
-    if connection.vendor == "sqlite":
-        expected |= {f"{deletion}_{number}" for number in (10, 11)}
-        expected |= {f"{approval}_{number}" for number in (12, 13)}
-        expected |= {f"connections_deletion_search_{when}" for when in ("insert", "update")}
-    assert expected <= found
 
 
 def test_a_sending_counts_the_approvals_of_its_round_by_itself(

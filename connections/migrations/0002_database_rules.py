@@ -1,0 +1,427 @@
+"""What the database holds beside the models: roles, cache table, search indexes, and triggers.
+
+The triggers refuse what would make the record false: changing or removing what was recorded,
+approvals that don't count, and sending without the approvals that a deletion needs. It can't be
+reversed, since the tables would then hold rows that nothing protects.
+"""
+
+import secrets
+
+from django.core.management import call_command
+from django.db import migrations
+
+from connections.models.triggers import NEVER, Rule, create_triggers, never_removed, unchanged
+
+ROLES = ("Viewer", "Operator", "Approver", "Credential manager", "Auditor")
+CACHE_TABLE = "orgadmin_cache"
+
+EVENT = "connections_auditevent"
+HEAD = "connections_audithead"
+CHECKPOINT = "connections_checkpoint"
+VERIFICATION = "connections_auditverification"
+VALUE = "connections_erasablevalue"
+PROTECTION = "connections_protection"
+LIFTING = "connections_protectionlifting"
+DELETION = "connections_deletion"
+ATTEMPT = "connections_attempt"
+APPROVAL = "connections_approval"
+REVIEW = "connections_glassreview"
+PERSON = "connections_person"
+
+
+# --- Text search: FTS5 trigrams on SQLite, pg_trgm on PostgreSQL ---
+
+SEARCH = {
+    "sqlite": (
+        """
+        CREATE VIRTUAL TABLE connections_deletion_search
+        USING fts5(deletion_id UNINDEXED, search_text, tokenize = 'trigram')
+        """,
+        """
+        CREATE TRIGGER connections_deletion_search_insert AFTER INSERT ON connections_deletion
+        BEGIN
+            INSERT INTO connections_deletion_search (deletion_id, search_text)
+            VALUES (NEW.id, NEW.search_text);
+        END
+        """,
+        # A comment adds to the text, so what the older row finds stays true.
+        """
+        CREATE TRIGGER connections_deletion_search_update
+        AFTER UPDATE OF search_text ON connections_deletion
+        BEGIN
+            INSERT INTO connections_deletion_search (deletion_id, search_text)
+            VALUES (NEW.id, NEW.search_text);
+        END
+        """,
+        # An index without a copy of the text: its row number is the event's.
+        """
+        CREATE VIRTUAL TABLE connections_auditevent_search
+        USING fts5(sentence, content = 'connections_auditevent', content_rowid = 'seq',
+                   columnsize = 0, tokenize = 'trigram')
+        """,
+        # References are shortened, since their first letters would be in nearly every sentence.
+        """
+        CREATE TRIGGER connections_auditevent_search_insert AFTER INSERT ON connections_auditevent
+        BEGIN
+            INSERT INTO connections_auditevent_search (rowid, sentence)
+            VALUES (NEW.seq, REPLACE(REPLACE(NEW.sentence, '{name:', '{'), '{address:', '{'));
+        END
+        """,
+    ),
+    "postgresql": (
+        "CREATE EXTENSION IF NOT EXISTS pg_trgm",
+        """
+        CREATE INDEX deletion_search ON connections_deletion
+        USING gin (search_text gin_trgm_ops)
+        """,
+        """
+        CREATE INDEX event_search ON connections_auditevent
+        USING gin (UPPER(sentence) gin_trgm_ops)
+        """,
+    ),
+}
+
+
+# --- SQLite's REPLACE removes the old row without any DELETE trigger ---
+
+# The hidden row number is a key too.
+SAME_ROWID = "NEW.rowid = OLD.rowid"
+
+
+def new_rowid(table):
+    return f"NOT EXISTS (SELECT 1 FROM {table} WHERE rowid = NEW.rowid)"
+
+
+def never_replaced(table, existing, message):
+    """Refuse a row that has a key of an existing one."""
+    is_new = f"NOT EXISTS (SELECT 1 FROM {table} WHERE {existing})"
+    return (
+        Rule(table, "replace_insert", "INSERT", f"{is_new} AND {new_rowid(table)}", message),
+        Rule(table, "replace_update", "UPDATE", SAME_ROWID, message),
+    )
+
+
+# --- Append-only tables ---
+
+
+def append_only(vendor, table, insert, update=NEVER):
+    """Let rows only be added, where `insert` holds, and changed only where `update` holds."""
+    if vendor == "sqlite":
+        insert = f"({insert}) AND {new_rowid(table)}"
+        update = f"({update}) AND {SAME_ROWID}"
+    conditions = {"INSERT": insert, "UPDATE": update, "DELETE": NEVER, "TRUNCATE": NEVER}
+    return [
+        Rule(
+            table,
+            operation.lower(),
+            operation,
+            condition,
+            f"The record of acts is append-only: {operation} on {table}",
+        )
+        for operation, condition in conditions.items()
+    ]
+
+
+NEXT_EVENT = f"NEW.seq = (SELECT COALESCE(MAX(seq), 0) + 1 FROM {EVENT})"
+NEXT_VALUE = f"NEW.number = (SELECT COALESCE(MAX(number), 0) + 1 FROM {VALUE})"
+ERASES_VALUE = (
+    "OLD.erased_at IS NULL AND NEW.erased_at IS NOT NULL AND NEW.value = '' AND NEW.salt = ''"
+    f" AND {unchanged('number', 'person_number', 'person_id', 'kind', 'commitment')}"
+)
+ONLY_HEAD = f"NOT EXISTS (SELECT 1 FROM {HEAD}) AND NEW.size = 0"
+HEAD_ADVANCES = (
+    f"{unchanged('id', 'origin')} AND NEW.size > OLD.size"
+    f" AND NEW.size = (SELECT MAX(seq) FROM {EVENT})"
+)
+NEW_CHECKPOINT = (
+    f"NOT EXISTS (SELECT 1 FROM {CHECKPOINT} WHERE id = NEW.id"
+    " OR (size = NEW.size AND fingerprint = NEW.fingerprint))"
+)
+NEW_VERIFICATION = f"NOT EXISTS (SELECT 1 FROM {VERIFICATION} WHERE id = NEW.id)"
+# One protection at a time: the one before must be lifted.
+NEW_PROTECTION = (
+    f"NOT EXISTS (SELECT 1 FROM {PROTECTION} WHERE id = NEW.id)"
+    f" AND NOT EXISTS (SELECT 1 FROM {PROTECTION} AS held WHERE held.site = NEW.site"
+    " AND held.connection_id = NEW.connection_id AND (held.number >= NEW.number"
+    f" OR NOT EXISTS (SELECT 1 FROM {LIFTING} WHERE protection_id = held.id)))"
+)
+# Another person lifts it, and the copy of who protected it must be true.
+NEW_LIFTING = (
+    f"NOT EXISTS (SELECT 1 FROM {LIFTING} WHERE id = NEW.id OR protection_id = NEW.protection_id)"
+    " AND NEW.lifted_by_id <> NEW.protector_id AND NEW.protector_id ="
+    f" (SELECT protected_by_id FROM {PROTECTION} WHERE id = NEW.protection_id)"
+)
+
+
+# --- Deletions ---
+
+# What was requested, by whom, and under which policy.
+REQUESTED = (
+    "id, request_id, site, connection_id, credential_id, is_reviewed, digest, approval_digest, "
+    "reason, ticket, policy, requested_at, requested_by_id, source_org_id, source_org_name, "
+    "sink_org_id, sink_org_name, connection_types"
+).split(", ")
+# What was copied beside it.
+COPIED = (
+    "credential_name, credential_fingerprint, snapshot_at, connection_created_at, creator_id, "
+    "creator_name, creator_is_disabled, creator_is_service_account"
+).split(", ")
+GLASS = "glass_broken_at, glass_broken_by_id, glass_reason, glass_round".split(", ")
+MAY_BREAK_GLASS = (
+    "OLD.glass_broken_at IS NULL AND OLD.state IN ('requested', 'still_present')"
+    " AND NEW.glass_broken_at IS NOT NULL"
+    # Without a round it replaces no approval.
+    " AND COALESCE(NEW.glass_round, NEW.approval_round) = NEW.approval_round"
+)
+APPROVALS_GIVEN = (
+    f"(SELECT COUNT(*) FROM {APPROVAL} WHERE deletion_id = NEW.id AND decision = 'approved'"
+    " AND digest = NEW.approval_digest AND requester_id = NEW.requested_by_id"
+    " AND round = NEW.approval_round)"
+)
+HAS_APPROVALS = (
+    "NEW.state NOT IN ('approved', 'sending') OR NEW.policy = 'none'"
+    " OR NEW.glass_round IS NOT DISTINCT FROM NEW.approval_round"
+    f" OR {APPROVALS_GIVEN} >= CASE NEW.policy WHEN 'one' THEN 1 ELSE 2 END"
+)
+# An attempt that Datadog may have carried out ends its round, so the round has no other after it.
+# Checked when the next one begins: a response is stored only after its deletion has changed state.
+MAY_HAVE_WORKED = (
+    f"EXISTS (SELECT 1 FROM {ATTEMPT} WHERE deletion_id = NEW.id"
+    " AND approval_round = NEW.approval_round"
+    " AND (verdict IN ('', 'ambiguous') OR is_late))"
+)
+# After a sending, a round ends unless the result is known or the same sending is tried again.
+ROUND = (
+    "NEW.approval_round = OLD.approval_round AND (NEW.policy = 'none'"
+    " OR (OLD.state NOT IN ('sending', 'waiting')"
+    " OR NEW.state IN ('sending', 'waiting', 'settled'))"
+    " AND (NEW.state <> 'sending' OR OLD.state = 'sending' AND NEW.epoch = OLD.epoch"
+    f" OR NOT {MAY_HAVE_WORKED}))"
+    " OR NEW.approval_round = OLD.approval_round + 1"
+    " AND (NEW.state = 'unknown' OR OLD.state = 'still_present' AND NEW.state = 'still_present')"
+)
+
+# How a deletion ended. Nothing leaves `settled`, so from then on these stay.
+SETTLED = (
+    "state, outcome, cause, epoch, expires_at, confirmed_at, confirmed_by_id, approved_at, "
+    "sending_at, settled_at, settled_reason, approval_round, glass_round"
+).split(", ")
+# A gap in a listing verifies it again only after a listing that showed the connection again.
+VERIFIED = (
+    "(NEW.verified_at IS NOT DISTINCT FROM OLD.verified_at OR OLD.verified_at IS NULL"
+    " OR OLD.looked_present AND NEW.verified_at > OLD.verified_at)"
+)
+CONTRADICTED = (
+    "(NEW.contradicted_at IS NOT DISTINCT FROM OLD.contradicted_at OR OLD.contradicted_at IS NULL)"
+)
+# Only the last check may be noted there; what a listing before the sending found stays.
+CAUSE_DETAILS = {
+    "sqlite": "json_remove(NEW.cause_details, '$.last_look')"
+    " = json_remove(OLD.cause_details, '$.last_look')",
+    "postgresql": "NEW.cause_details - 'last_look' = OLD.cause_details - 'last_look'",
+}
+# Erasing a person replaces their name by "erased person no. 7"; their account is "erased-7" then.
+NAMES = "requested_by_name, confirmed_by_name, glass_broken_by_name, settled_by_name".split(", ")
+NAME_UNCHANGED_OR_ERASED = (
+    "(NEW.{name} = OLD.{name} OR EXISTS (SELECT 1 FROM " + PERSON + " WHERE"
+    " username = 'erased-' || substr(NEW.{name}, 19)"
+    " AND NEW.{name} = 'erased person no. ' || substr(username, 8)))"
+)
+
+
+def settled_unchanged(vendor):
+    kept = (
+        unchanged(*SETTLED),
+        VERIFIED,
+        CONTRADICTED,
+        CAUSE_DETAILS[vendor],
+        *(NAME_UNCHANGED_OR_ERASED.format(name=name) for name in NAMES),
+    )
+    return f"OLD.state <> 'settled' OR {' AND '.join(kept)}"
+
+
+# --- Attempts, approvals and reviews of broken glass ---
+
+CLAIMED = (
+    "id, deletion_id, number, epoch, credential_name, credential_fingerprint, was_read_before, "
+    "claimed_at, approval_round"
+).split(", ")
+RESPONSE = (
+    "verdict, cause, answered_at, is_late, duration_ms, http_status, headers, body, body_sha256, "
+    "body_is_complete, errors"
+).split(", ")
+RESPONSE_RECORDED_ONCE = (
+    f"{unchanged(*RESPONSE)}"
+    " OR OLD.answered_at IS NULL AND NEW.answered_at IS NOT NULL AND NEW.verdict <> ''"
+)
+OF_CURRENT_ROUND = (
+    f"EXISTS (SELECT 1 FROM {DELETION} WHERE id = NEW.deletion_id"
+    " AND approval_round = NEW.approval_round)"
+)
+DECIDED = (
+    "id, deletion_id, approver_id, requester_id, round, decision, digest, reason, decided_at"
+).split(", ")
+# The copies are the deletion's own values, and its current round still waits for a decision.
+APPROVES_REQUEST = (
+    f"EXISTS (SELECT 1 FROM {DELETION} WHERE id = NEW.deletion_id"
+    " AND state IN ('requested', 'still_present')"
+    " AND requested_by_id = NEW.requester_id AND approval_digest = NEW.digest"
+    " AND policy <> 'none' AND approval_round = NEW.round"
+    " AND COALESCE(glass_round, 0) <> approval_round)"
+)
+REVIEWED = "deletion_id, reviewer_id, breaker_id, requester_id, note, reviewed_at".split(", ")
+REVIEWS_BROKEN_GLASS = (
+    f"EXISTS (SELECT 1 FROM {DELETION} WHERE id = NEW.deletion_id"
+    " AND glass_broken_by_id = NEW.breaker_id AND requested_by_id = NEW.requester_id)"
+)
+
+
+# --- The rules: table, name, operation, condition, message ---
+
+
+def rules(vendor):
+    """Every rule that this database checks with a trigger."""
+    common = (
+        *append_only(vendor, EVENT, NEXT_EVENT),
+        *append_only(vendor, VALUE, NEXT_VALUE, ERASES_VALUE),
+        *append_only(vendor, HEAD, ONLY_HEAD, HEAD_ADVANCES),
+        *append_only(vendor, CHECKPOINT, NEW_CHECKPOINT),
+        *append_only(vendor, VERIFICATION, NEW_VERIFICATION),
+        *append_only(vendor, PROTECTION, NEW_PROTECTION),
+        *append_only(vendor, LIFTING, NEW_LIFTING),
+        Rule(
+            DELETION,
+            "request",
+            "UPDATE",
+            unchanged(*REQUESTED),
+            "A deletion stays what was asked for",
+        ),
+        *never_removed(DELETION, "A deletion stays what was asked for"),
+        Rule(
+            DELETION,
+            "glass",
+            "UPDATE",
+            f"({unchanged(*GLASS)}) OR ({MAY_BREAK_GLASS})",
+            "Broken glass stays broken",
+        ),
+        Rule(DELETION, "approvals", "UPDATE", HAS_APPROVALS, "Other people must approve it first"),
+        Rule(DELETION, "round", "UPDATE", ROUND, "An approval covers one sending"),
+        Rule(
+            DELETION,
+            "copies",
+            "UPDATE",
+            unchanged(*COPIED),
+            "A deletion stays what was requested",
+        ),
+        Rule(
+            DELETION,
+            "settled",
+            "UPDATE",
+            settled_unchanged(vendor),
+            "A settled deletion stays as it was settled",
+        ),
+        Rule(
+            APPROVAL,
+            "request",
+            "INSERT",
+            APPROVES_REQUEST,
+            "An approval is of one deletion as it was asked for",
+        ),
+        Rule(
+            APPROVAL, "decision", "UPDATE", unchanged(*DECIDED), "A decision stays as it was given"
+        ),
+        *never_removed(APPROVAL, "A decision stays as it was given"),
+        Rule(
+            REVIEW,
+            "glass",
+            "INSERT",
+            REVIEWS_BROKEN_GLASS,
+            "A review is of one deletion as its glass was broken",
+        ),
+        Rule(REVIEW, "review", "UPDATE", unchanged(*REVIEWED), "A review stays as it was given"),
+        *never_removed(REVIEW, "A review stays as it was given"),
+        Rule(
+            ATTEMPT,
+            "round",
+            "INSERT",
+            OF_CURRENT_ROUND,
+            "A sending is of the deletion's current round",
+        ),
+        Rule(ATTEMPT, "claim", "UPDATE", unchanged(*CLAIMED), "An attempt stays as it was claimed"),
+        Rule(
+            ATTEMPT,
+            "response",
+            "UPDATE",
+            RESPONSE_RECORDED_ONCE,
+            "The response to an attempt is recorded once",
+        ),
+        *never_removed(ATTEMPT, "An attempt is kept"),
+    )
+    if vendor == "postgresql":
+        return common
+    return (
+        *common,
+        *never_replaced(
+            DELETION,
+            "id = NEW.id OR request_id = NEW.request_id OR NEW.state <> 'settled'"
+            " AND site = NEW.site AND connection_id = NEW.connection_id AND state <> 'settled'",
+            "There is one already",
+        ),
+        *never_replaced(
+            APPROVAL,
+            "id = NEW.id OR deletion_id = NEW.deletion_id AND approver_id = NEW.approver_id"
+            " AND round = NEW.round",
+            "There is one already",
+        ),
+        *never_replaced(REVIEW, "deletion_id = NEW.deletion_id", "There is one already"),
+        *never_replaced(
+            ATTEMPT,
+            "id = NEW.id OR deletion_id = NEW.deletion_id"
+            " AND (number = NEW.number OR epoch = NEW.epoch)",
+            "An attempt is kept",
+        ),
+    )
+
+
+# --- The migration ---
+
+
+def create_groups(apps, schema_editor):
+    groups = apps.get_model("auth", "Group").objects.using(schema_editor.connection.alias)
+    for name in ROLES:
+        groups.get_or_create(name=name)
+
+
+def create_cache_table(apps, schema_editor):
+    call_command(
+        "createcachetable", CACHE_TABLE, database=schema_editor.connection.alias, verbosity=0
+    )
+
+
+def create_search_indexes(apps, schema_editor):
+    for statement in SEARCH[schema_editor.connection.vendor]:
+        schema_editor.execute(statement)
+
+
+def start_audit_log(apps, schema_editor):
+    """Store the head of the empty log, with a name that no other installation has."""
+    heads = apps.get_model("connections", "AuditHead").objects
+    heads.using(schema_editor.connection.alias).create(
+        origin=f"orgadmin/{secrets.token_hex(8)}", hash="0" * 64
+    )
+
+
+def create_rules(apps, schema_editor):
+    create_triggers(schema_editor, rules(schema_editor.connection.vendor))
+
+
+class Migration(migrations.Migration):
+    dependencies = [("connections", "0001_initial")]
+
+    operations = [
+        migrations.RunPython(create_groups),
+        migrations.RunPython(create_cache_table),
+        migrations.RunPython(create_search_indexes),
+        migrations.RunPython(start_audit_log),
+        migrations.RunPython(create_rules),
+    ]

@@ -1,0 +1,87 @@
+"""Triggers that refuse changes, from one declaration for SQLite and PostgreSQL."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+# The condition of a rule that refuses the operation always.
+NEVER = "1 = 0"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Refuses an operation on a table's row unless the condition is true.
+
+    `condition` is SQL about the rows OLD and NEW. NULL counts as false.
+    """
+
+    table: str
+    name: str
+    operation: Literal["INSERT", "UPDATE", "DELETE", "TRUNCATE"]
+    condition: str
+    message: str
+
+    @property
+    def trigger(self) -> str:
+        return f"{self.table}_{self.name}"
+
+
+def never_removed(table: str, message: str) -> tuple[Rule, Rule]:
+    """Rules against removing rows, one by one or all of them."""
+    return (
+        Rule(table, "delete", "DELETE", NEVER, message),
+        Rule(table, "truncate", "TRUNCATE", NEVER, message),
+    )
+
+
+def unchanged(*columns: str) -> str:
+    """The condition that an UPDATE changes none of these columns."""
+    return " AND ".join(f"NEW.{name} IS NOT DISTINCT FROM OLD.{name}" for name in columns)
+
+
+def create_triggers(schema_editor: Any, rules: Iterable[Rule]) -> None:
+    """Create the trigger of each rule; on PostgreSQL also the function that it calls."""
+    statements = _postgresql if schema_editor.connection.vendor == "postgresql" else _sqlite
+    for rule in rules:
+        for statement in statements(rule, schema_editor.connection):
+            # Without parameters, so that a percent sign is one.
+            schema_editor.execute(statement, params=None)
+
+
+def _sqlite(rule: Rule, _connection: Any) -> list[str]:
+    if rule.operation == "TRUNCATE":
+        return []  # SQLite has no such statement.
+    # SQLite knows the standard's words only since 3.39.
+    condition = rule.condition.replace("IS NOT DISTINCT FROM", "IS")
+    return [
+        f"CREATE TRIGGER {rule.trigger} BEFORE {rule.operation} ON {rule.table} "
+        f"WHEN COALESCE(NOT ({condition}), 1) "
+        f"BEGIN SELECT RAISE(ABORT, {_quoted(rule.message)}); END"
+    ]
+
+
+def _postgresql(rule: Rule, connection: Any) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_schema()")
+        [schema] = cursor.fetchone()
+    row = {"INSERT": "NEW", "UPDATE": "NEW", "DELETE": "OLD", "TRUNCATE": "NULL"}[rule.operation]
+    level = "STATEMENT" if rule.operation == "TRUNCATE" else "ROW"
+    # Unless told otherwise, PostgreSQL looks first in the session's temporary tables, any of which
+    # could then stand in for a table that the condition reads.
+    path = f"pg_catalog, {connection.ops.quote_name(schema)}, pg_temp"
+    return [
+        f"""
+        CREATE FUNCTION {rule.trigger}() RETURNS trigger LANGUAGE plpgsql
+        SET search_path = {path} AS $$
+        BEGIN
+            IF ({rule.condition}) THEN RETURN {row}; END IF;
+            RAISE EXCEPTION {_quoted(rule.message)} USING ERRCODE = 'restrict_violation';
+        END $$
+        """,
+        f"CREATE TRIGGER {rule.trigger} BEFORE {rule.operation} ON {rule.table} "
+        f"FOR EACH {level} EXECUTE FUNCTION {rule.trigger}()",
+    ]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
