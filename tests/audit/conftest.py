@@ -1,5 +1,6 @@
-"""A PostgreSQL of one's own, for a role that owns nothing, and migrated databases to copy."""
+"""Deletions for events to be about, and migrated databases to copy."""
 
+from tests.deletions.history.conftest import credential, make
 from tests.support.databases import postgresql_template, postgresql_url, sqlite_template
 
-__all__ = ["postgresql_template", "postgresql_url", "sqlite_template"]
+__all__ = ["credential", "make", "postgresql_template", "postgresql_url", "sqlite_template"]

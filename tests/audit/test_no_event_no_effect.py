@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db import OperationalError
 from django.test import Client
 
-from connections import audit
+from connections.audit import events
 from connections.models import Deletion, Person
 from tests.flows.support import REASON, Page
 from tests.web.hardening.test_fuzz import filled, form_for, pages
@@ -84,7 +84,7 @@ def test_no_page_acts_without_its_event(
             raise OperationalError("disk is full")
         return []
 
-    monkeypatch.setattr(audit, "_append", refuse)
+    monkeypatch.setattr(events, "_append", refuse)
     client = client_of(root)
     client.raise_request_exception = False
     before, changed = everything_stored(), set()
