@@ -180,7 +180,7 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy], [data-copy-from]");
     if (button) copy(button);
-    for (const menu of document.querySelectorAll("details.menu[open]:not(.rail-toggle)")) {
+    for (const menu of document.querySelectorAll("details.menu[open]:not(.sidebar-toggle)")) {
       if (!menu.contains(event.target)) menu.open = false;
     }
   });
