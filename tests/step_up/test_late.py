@@ -176,7 +176,7 @@ def test_a_late_change_of_roles_keeps_the_ticks(
     root: Person, victor: Person, late_client_of: ClientOf
 ) -> None:
     client, url = late_client_of(root), f"/people/{victor.pk}/"
-    assert "step_up_first" in client.get(url).content.decode()
+    assert "reauthentication_first" in client.get(url).content.decode()
     typed = {"roles": [Role.OPERATOR.value, Role.AUDITOR.value], "is_administrator": "on"}
     page = read(client.post(f"{url}roles/", typed))
     ticked = page.html.count("checked")
