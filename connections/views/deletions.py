@@ -211,7 +211,7 @@ def _watched(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpR
     if request.GET.get("every") == str(seconds):
         return HttpResponse(status=204)
     watch = {"url": request.path, "version": version, "watch_seconds": seconds}
-    return render(request, f"{DETAIL}#poll", {"outcome": watch, "deletion": deletion})
+    return render(request, f"{DETAIL}#watch", {"outcome": watch, "deletion": deletion})
 
 
 @guarded(comes_back=back_to_page(lambda actor, _: policies.can_delete(actor), "delete connections"))

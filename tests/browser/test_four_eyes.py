@@ -47,7 +47,7 @@ def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
     desk.page.get_by_label("To confirm, type").fill("Payments US")
     desk.delete_button.click()
     expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
-    expect(desk.page.locator("#poll")).to_have_count(0)
+    expect(desk.page.locator("#watch")).to_have_count(0)
     assert desk.sent() == 1
     # Of one's own asking nothing was announced: the focus was on its heading.
     assert desk.page.evaluate("spoken[0]") == "Approved by Linus. Nothing has been sent."

@@ -13,7 +13,7 @@ from tests.flows.support import HTMX, Desk, post_htmx, read
 
 def ask(desk: Desk, filled: Mapping[str, Any]) -> HttpResponseBase:
     """Post the review as htmx does."""
-    return post_htmx(desk.client, "/deletions/new/", filled, target="ask")
+    return post_htmx(desk.client, "/deletions/new/", filled, target="request-form")
 
 
 def look(desk: Desk, query: str = "", *, target: str = "outcome") -> HttpResponseBase:

@@ -28,7 +28,7 @@ def test_a_late_deletion_sends_nothing_and_keeps_what_was_typed(
 ) -> None:
     typed = late_desk.typed(ticket="SEC-212")
     if is_htmx:
-        response = post_htmx(late_desk.client, "/deletions/new/", typed, target="ask")
+        response = post_htmx(late_desk.client, "/deletions/new/", typed, target="request-form")
         assert b"<html" not in response.content  # type: ignore[attr-defined]
     else:
         response = late_desk.client.post("/deletions/new/", typed)
