@@ -104,7 +104,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if means_no_writes(error):
         logger.error("Request %s: the database takes no writes: %s", request_id_of(request), error)
         context = {"cause": cause_words(error), "might_have_sent": _might_have_sent(request)}
-        return _stand_alone_page(request, "503_no_writes.html", status=503, context=context)
+        return _stand_alone_page(
+            request, "503_database_not_writable.html", status=503, context=context
+        )
     return _stand_alone_page(request, "500.html", status=500, context={})
 
 

@@ -187,7 +187,7 @@ def step_up_page(request: HttpRequest) -> HttpResponse:
         request._step_up_problem = EMPTY  # type: ignore[attr-defined]
     status = 422 if request.method == "POST" else 200
     context = {"next": to, "back_url": page_behind(urlsplit(to).path)}
-    return render(request, "connections/step_up.html", context, status=status)
+    return render(request, "connections/reauthentication.html", context, status=status)
 
 
 def step_up_passkey(request: HttpRequest) -> HttpResponseBase:

@@ -8,7 +8,7 @@ from connections import wording
 from connections.core.errors import SentError
 from connections.web.deletions.responses import wants_fragment
 
-PAGE = "connections/sent.html"
+PAGE = "connections/response_not_recorded.html"
 # Done, and its record waits: neither a failure of the act nor its outcome.
 ACCEPTED = 202
 

@@ -1,13 +1,13 @@
 "use strict";
-/* Comfort on top of pages that work without it. No eval, no inline handlers; htmx is optional here too. */
+/* Enhancements of pages that work without JavaScript. htmx is optional here as well. */
 (() => {
   const root = document.documentElement;
   const $ = (selector, from = document) => from.querySelector(selector);
-  const fold = (text) => text.normalize("NFKC").trim().replace(/\s+/gu, " ").toLowerCase();
+  /* As the server compares a confirmation. */
+  const normalize = (text) => text.normalize("NFKC").trim().replace(/\s+/gu, " ").toLowerCase();
 
   function announce(text) {
     const live = $("#live");
-    if (!live) return;
     live.textContent = "";
     window.setTimeout(() => { live.textContent = text; }, 50);
   }
@@ -19,59 +19,60 @@
     element.scrollIntoView({ block: "nearest" });
   }
 
-  /* Theme: change at once, store by the same POST that works without JavaScript. */
+  /* Change the theme at once, and store it with the POST that the form makes without JavaScript. */
   async function switchTheme(form, button) {
-    const before = root.dataset.theme;
-    const show = (theme) => {
+    const previous = root.dataset.theme;
+    const apply = (theme) => {
       root.dataset.theme = theme;
-      for (const other of form.querySelectorAll("button[name=theme]")) other.setAttribute("aria-pressed", String(other.value === theme));
+      for (const choice of form.querySelectorAll("button[name=theme]")) choice.setAttribute("aria-pressed", String(choice.value === theme));
     };
     const body = new FormData(form);
     body.set("theme", button.value);
-    show(button.value);
+    apply(button.value);
     try {
-      const answer = await fetch(form.action, { method: "POST", body, credentials: "same-origin", redirect: "manual" });
-      if (answer.type !== "opaqueredirect" && !answer.ok) show(before);
+      const response = await fetch(form.action, { method: "POST", body, credentials: "same-origin", redirect: "manual" });
+      if (response.type !== "opaqueredirect" && !response.ok) apply(previous);
     } catch {
-      show(before);
+      apply(previous);
     }
   }
 
-  /* One submission at a time. */
+  /* A form is submitted once at a time. */
   const submitButtons = (form) => [...form.elements].filter((element) => element.type === "submit");
 
   function markBusy(form, submitter) {
     form.dataset.inFlight = "";
     form.setAttribute("aria-busy", "true");
-    $("#progress")?.classList.add("is-busy");
-    /* After the browser has read the form, else the button's own name and value would be lost. */
+    $("#progress").classList.add("is-busy");
+    /* Later, when the browser has read the form: it omits disabled buttons and fields. */
     window.setTimeout(() => {
       if (!("inFlight" in form.dataset)) return;
       for (const button of submitButtons(form)) button.disabled = true;
-      const word = submitter?.dataset.busy;
-      if (word) {
-        submitter.dataset.word = submitter.textContent;
-        submitter.textContent = word;
+      const busyLabel = submitter?.dataset.busy;
+      if (busyLabel) {
+        submitter.dataset.idleLabel = submitter.textContent;
+        submitter.textContent = busyLabel;
       }
-      if (!byHtmx(form)) lock(form);
+      if (!isSentByHtmx(form)) lock(form);
     }, 0);
-    showInFlight(form);
+    /* Until the response arrives, a DELETE may have been sent. */
+    for (const element of unsentElements(form)) element.hidden = true;
+    showInFlightText(form, true);
   }
 
-  /* From here to the answer nobody can know whether anything was sent: no way out says that nothing was. */
-  function showInFlight(form) {
-    for (const claim of unsentClaims(form)) claim.hidden = true;
+  function showInFlightText(form, isShown) {
     for (const sentence of form.querySelectorAll("[data-in-flight-text]")) {
-      sentence.hidden = false;
-      if (form.hasAttribute("data-confirm")) announce(sentence.textContent.trim());
+      sentence.hidden = !isShown;
+      if (form.hasAttribute("data-confirm")) announce(isShown ? sentence.textContent.trim() : "");
     }
   }
 
-  const unsentClaims = (form) => form.hasAttribute("data-confirm")
+  /* Texts and links that are right only while nothing was sent. */
+  const unsentElements = (form) => form.hasAttribute("data-confirm")
     ? document.querySelectorAll("[data-cancel], [data-unsent]")
     : form.querySelectorAll("[data-cancel]");
-  /* htmx reads the form only when it sends, which may be after asking for a new token. */
-  const byHtmx = (form) => "htmx" in window && form.hasAttribute("hx-post");
+  /* htmx reads the form when it sends it, which can be after fetching a new token: see htmx:beforeSend. */
+  const isSentByHtmx = (form) => "htmx" in window && form.hasAttribute("hx-post");
 
   function lock(form) {
     for (const control of form.elements) {
@@ -84,20 +85,17 @@
   function markIdle(form) {
     delete form.dataset.inFlight;
     form.removeAttribute("aria-busy");
-    for (const sentence of form.querySelectorAll("[data-in-flight-text]")) {
-      sentence.hidden = true;
-      if (form.hasAttribute("data-confirm")) announce("");
-    }
+    showInFlightText(form, false);
     for (const control of form.querySelectorAll("[data-locked]")) {
       control.disabled = false;
       delete control.dataset.locked;
     }
-    $("#progress")?.classList.remove("is-busy");
+    $("#progress").classList.remove("is-busy");
     for (const button of submitButtons(form)) {
       button.disabled = false;
-      if (button.dataset.word !== undefined) {
-        button.textContent = button.dataset.word;
-        delete button.dataset.word;
+      if (button.dataset.idleLabel !== undefined) {
+        button.textContent = button.dataset.idleLabel;
+        delete button.dataset.idleLabel;
       }
     }
   }
@@ -118,17 +116,17 @@
     markBusy(form, event.submitter);
   }, true);
 
-  /* The back button may show a page as it was left: after its form was sent, what it says is old. */
+  /* The back button can restore a page from before its form was sent. */
   window.addEventListener("pageshow", (event) => {
     if (event.persisted && $("form[data-in-flight]")) window.location.reload();
   });
 
-  /* Confirming by typing: say when it matches, never stand in the way; the server decides. */
+  /* A hint only: the server compares the confirmation. */
   function hintConfirmation(field) {
     const form = field.form;
     const hint = form && $("[data-confirm-hint]", form);
     if (!hint || !("confirm" in form.dataset)) return;
-    hint.textContent = fold(field.value) === fold(form.dataset.confirm) ? "Matches" : "";
+    hint.textContent = normalize(field.value) === normalize(form.dataset.confirm) ? "Matches" : "";
   }
 
   document.addEventListener("input", (event) => {
@@ -140,7 +138,7 @@
     if (form?.matches("[data-autosubmit]") && event.target.matches("select, [type=checkbox], [type=radio], [type=date]")) form.requestSubmit();
   });
 
-  /* Filters that are not set stay out of the address. */
+  /* Keep empty filters out of the URL. */
   document.addEventListener("formdata", (event) => {
     if (!event.target.matches("[data-autosubmit]")) return;
     for (const name of new Set(event.formData.keys())) {
@@ -148,39 +146,37 @@
     }
   });
 
-  /* Copy */
   async function copy(button) {
     const source = button.dataset.copyFrom ? document.getElementById(button.dataset.copyFrom)?.textContent : button.dataset.copy;
-    const word = $("[data-copy-word]", button);
-    let done = true;
+    const label = $("[data-copy-word]", button);
+    let isCopied = true;
     try {
       await navigator.clipboard.writeText(source ?? "");
     } catch {
-      done = copyBySelection(source ?? "");
+      isCopied = copyBySelection(source ?? "");
     }
-    if (!word) return;
-    word.textContent = done ? "Copied" : "Not copied";
-    button.toggleAttribute("data-done", done);
-    announce(word.textContent);
-    window.setTimeout(() => { word.textContent = "Copy"; button.removeAttribute("data-done"); }, 2000);
+    label.textContent = isCopied ? "Copied" : "Not copied";
+    button.toggleAttribute("data-done", isCopied);
+    announce(label.textContent);
+    window.setTimeout(() => { label.textContent = "Copy"; button.removeAttribute("data-done"); }, 2000);
   }
 
-  /* The clipboard interface exists on https and loopback only. */
+  /* navigator.clipboard exists in secure contexts only. */
   function copyBySelection(text) {
     const area = document.createElement("textarea");
     area.value = text;
     area.className = "sr-only";
     document.body.append(area);
     area.select();
-    const done = document.execCommand("copy");
+    const isCopied = document.execCommand("copy");
     area.remove();
-    return done;
+    return isCopied;
   }
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy], [data-copy-from]");
     if (button) copy(button);
-    for (const menu of document.querySelectorAll("details.menu[open]:not(.rail-toggle)")) {
+    for (const menu of document.querySelectorAll("details.menu[open]:not(.sidebar-toggle)")) {
       if (!menu.contains(event.target)) menu.open = false;
     }
   });
@@ -202,13 +198,13 @@
     }
   });
 
-  /* A passkey as the answer to "is it you?": the form is sent with what the browser says for it. */
-  function load(address) {
-    return new Promise((done, fail) => {
+  /* The identity check by passkey: the form is sent with the browser's assertion. */
+  function loadScript(url) {
+    return new Promise((resolve, reject) => {
       const script = document.createElement("script");
-      script.src = address;
-      script.addEventListener("load", done);
-      script.addEventListener("error", fail);
+      script.src = url;
+      script.addEventListener("load", resolve);
+      script.addEventListener("error", reject);
       document.head.append(script);
     });
   }
@@ -217,11 +213,11 @@
     const form = button.form;
     if (!form.noValidate && !form.reportValidity()) return;
     try {
-      if (!window.webauthnJSON) await load(button.dataset.passkeyScript);
+      if (!window.webauthnJSON) await loadScript(button.dataset.passkeyScript);
       const body = new URLSearchParams({ csrfmiddlewaretoken: form.elements.csrfmiddlewaretoken.value });
-      const answer = await fetch(button.dataset.passkey, { method: "POST", body, credentials: "same-origin" });
-      if (!answer.ok) throw new Error(`${answer.status} for a challenge`);
-      form.elements["step_up-passkey"].value = JSON.stringify(await window.webauthnJSON.get(await answer.json()));
+      const response = await fetch(button.dataset.passkey, { method: "POST", body, credentials: "same-origin" });
+      if (!response.ok) throw new Error(`The request for a challenge returned ${response.status}.`);
+      form.elements["step_up-passkey"].value = JSON.stringify(await window.webauthnJSON.get(await response.json()));
     } catch (exception) {
       document.dispatchEvent(new CustomEvent("allauth.error", { detail: { exception }, cancelable: true }));
       return;
@@ -234,28 +230,34 @@
     if (button) usePasskey(button);
   });
 
-  /* A passkey that the person or the browser refused. */
+  /* Banners of connection_lost.html, one at a time. */
+  const bannerFrom = (templateId) => document.getElementById(templateId).content.firstElementChild.cloneNode(true);
+  const removeBanners = () => document.querySelectorAll("[data-silent]").forEach((banner) => banner.remove());
+
+  function showBanner(banner, place) {
+    removeBanners();
+    place.prepend(banner);
+    focusOn($(".banner-head", banner));
+  }
+
+  /* Also fired by allauth's own scripts. */
   document.addEventListener("allauth.error", (event) => {
     event.preventDefault();
-    const box = document.getElementById("no-passkey")?.content.firstElementChild.cloneNode(true);
-    if (!box) return;
-    document.querySelectorAll("[data-silent]").forEach((old) => old.remove());
-    $("#notices").prepend(box);
-    focusOn($(".banner-head", box));
+    showBanner(bannerFrom("passkey-failed"), $("#messages"));
   });
 
   /* htmx */
-  const isAct = (detail) => detail.requestConfig?.verb !== "get";
-  /* Our server did not do what was asked, and said so. 408 is a proxy that gave up waiting for it. */
+  const isAction = (detail) => detail.requestConfig?.verb !== "get";
+  /* Org Admin responded that it did not do what was asked. 408 comes from a proxy that timed out. */
   const isRefusal = (status) => status >= 400 && status < 500 && status !== 408;
   const outcomeHeading = () => $("#outcome :is(h1, h2, h3)");
-  let spoken = "";
+  let previousHeading = "";
 
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { xhr, target } = event.detail;
-    spoken = outcomeHeading()?.textContent.trim() ?? "";
+    previousHeading = outcomeHeading()?.textContent.trim() ?? "";
     if (xhr.status < 400 || event.detail.shouldSwap) return;
-    /* An error may bring the fragment that was asked for; a whole page is never put into a fragment. */
+    /* Swap an error only if it is the target's own fragment, never a whole page. */
     const body = xhr.responseText;
     if (target?.id && !/<html[\s>]/i.test(body) && body.includes(`id="${target.id}"`)) {
       event.detail.shouldSwap = true;
@@ -269,77 +271,75 @@
   });
 
   document.addEventListener("htmx:afterRequest", (event) => {
-    /* A form that its answer replaced speaks through a parent; the request still knows it. */
+    /* The event fires elsewhere when the response replaced the form. */
     const form = event.detail.requestConfig?.elt?.closest?.("form");
     if (!form) return;
     markIdle(form);
-    if (isRefusal(event.detail.xhr.status)) for (const claim of unsentClaims(form)) claim.hidden = false;
+    if (isRefusal(event.detail.xhr.status)) for (const element of unsentElements(form)) element.hidden = false;
   });
 
   document.addEventListener("htmx:afterSettle", (event) => {
     const detail = event.detail;
-    if (isAct(detail) || detail.target?.id === "outcome") document.querySelectorAll("[data-silent]").forEach((box) => box.remove());
+    if (isAction(detail) || detail.target?.id === "outcome") removeBanners();
     const heading = outcomeHeading();
-    if (isAct(detail)) {
+    if (isAction(detail)) {
       const errors = $("[data-focus]", document.getElementById(detail.target?.id) ?? document);
       focusOn(errors ?? (detail.target?.id === "outcome" || detail.elt?.id === "outcome" ? heading : null));
-    } else if (heading && heading.textContent.trim() !== spoken) {
+    } else if (heading && heading.textContent.trim() !== previousHeading) {
       announce(heading.textContent.trim());
     }
     document.querySelectorAll("input[name=confirmation]").forEach(hintConfirmation);
   });
 
-  /* Who signed in again, in another tab, has a new form token: take it before the next act. */
-  let tokenIsOld = false;
+  /* Signing in again in another tab changes the CSRF token: fetch the new one before the next action. */
+  let isTokenStale = false;
 
   async function renewToken() {
-    const answer = await fetch(window.location.href, { credentials: "same-origin" });
-    const headers = new DOMParser().parseFromString(await answer.text(), "text/html").body.getAttribute("hx-headers");
+    const response = await fetch(window.location.href, { credentials: "same-origin" });
+    const headers = new DOMParser().parseFromString(await response.text(), "text/html").body.getAttribute("hx-headers");
     const token = JSON.parse(headers)["X-CSRFToken"];
     document.body.setAttribute("hx-headers", headers);
     for (const field of document.querySelectorAll("input[name=csrfmiddlewaretoken]")) field.value = token;
-    tokenIsOld = false;
+    isTokenStale = false;
   }
 
   document.addEventListener("htmx:confirm", (event) => {
-    if (!tokenIsOld || event.detail.verb === "get") return;
+    if (!isTokenStale || event.detail.verb === "get") return;
     event.preventDefault();
-    const go = () => event.detail.issueRequest(true);
-    /* Without a new one the act is refused again, and says so. */
-    renewToken().then(go, go);
+    const proceed = () => event.detail.issueRequest(true);
+    /* Without a new token the request is refused again, and a banner says so. */
+    renewToken().then(proceed, proceed);
   });
 
-  /* Our own server is silent, or refuses: say so where the answer was expected. */
-  function showSilence(event, status) {
-    const asked = event.detail.elt;
-    const record = asked?.closest("[data-record-url]") ?? $("#outcome[data-record-url]");
-    /* A look that failed is no act: the next one comes by itself. */
-    if (!isAct(event.detail) && asked?.hasAttribute("data-quiet")) return;
-    /* Only a form that asks for the confirmation sends anything to Datadog. */
-    const sending = isAct(event.detail) && asked?.closest("[data-confirm]");
-    const refused = isRefusal(status);
-    const unsent = status === 401 || status === 403;
-    if (unsent) tokenIsOld = true;
-    const kind = unsent ? "refused-unsent" : status === 429 ? "too-often" : refused ? "refused" : record && sending ? "no-answer-deletion" : "no-answer";
-    const box = document.getElementById(kind).content.firstElementChild.cloneNode(true);
-    /* What may have been sent cannot be left with “nothing is sent”. */
-    if (kind === "no-answer-deletion") $("[data-cancel]", sending)?.remove();
-    const statusPlace = $("[data-status]", box);
-    if (statusPlace) statusPlace.textContent = String(status);
-    const link = $("[data-record]", box);
-    if (link) link.href = record.dataset.recordUrl;
-    const reload = $("[data-reload]", box);
-    if (reload) reload.href = window.location.href;
-    document.querySelectorAll("[data-silent]").forEach((old) => old.remove());
-    const outcome = $("#outcome");
-    if (outcome && isAct(event.detail)) outcome.prepend(box);
-    else $("#notices").prepend(box);
-    focusOn($(".banner-head", box));
+  /* Org Admin did not respond (status 0) or returned an error: say so where the result was expected. */
+  function showFailure(event, status) {
+    const element = event.detail.elt;
+    /* A failed poll needs no banner: the next one follows. */
+    if (!isAction(event.detail) && element?.hasAttribute("data-quiet")) return;
+    const record = element?.closest("[data-record-url]") ?? $("#outcome[data-record-url]");
+    /* Only forms with a confirmation send something to Datadog. */
+    const sendingForm = isAction(event.detail) && element?.closest("[data-confirm]");
+    if (status === 401 || status === 403) isTokenStale = true;
+    const id = failureBannerId(status, record && sendingForm);
+    /* The DELETE may have been sent, so there is nothing left to cancel. */
+    if (id === "connection-lost-deletion") $("[data-cancel]", sendingForm)?.remove();
+    const banner = bannerFrom(id);
+    for (const place of banner.querySelectorAll("[data-status]")) place.textContent = String(status);
+    for (const link of banner.querySelectorAll("[data-record]")) link.href = record.dataset.recordUrl;
+    for (const link of banner.querySelectorAll("[data-reload]")) link.href = window.location.href;
+    showBanner(banner, (isAction(event.detail) && $("#outcome")) || $("#messages"));
   }
 
-  document.addEventListener("htmx:sendError", (event) => showSilence(event, 0));
-  document.addEventListener("htmx:timeout", (event) => showSilence(event, 0));
-  document.addEventListener("htmx:responseError", (event) => showSilence(event, event.detail.xhr.status));
+  function failureBannerId(status, isSendingForm) {
+    if (status === 401 || status === 403) return "request-refused-unsent";
+    if (status === 429) return "rate-limited";
+    if (isRefusal(status)) return "request-refused";
+    return isSendingForm ? "connection-lost-deletion" : "connection-lost";
+  }
+
+  document.addEventListener("htmx:sendError", (event) => showFailure(event, 0));
+  document.addEventListener("htmx:timeout", (event) => showFailure(event, 0));
+  document.addEventListener("htmx:responseError", (event) => showFailure(event, event.detail.xhr.status));
 
   document.querySelectorAll("input[name=confirmation]").forEach(hintConfirmation);
   for (const time of document.querySelectorAll("time[data-local]")) {

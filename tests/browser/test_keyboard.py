@@ -62,7 +62,7 @@ def test_the_menu_of_a_phone_opens_and_closes_by_keys(open_demo_as: OpenAs) -> N
     page = open_demo_as("operator")
     page.set_viewport_size(PHONE)
     page.goto("/")
-    menu = page.locator(".rail-toggle > summary")
+    menu = page.locator(".sidebar-toggle > summary")
     connections = page.get_by_role("navigation", name="Main").get_by_role(
         "link", name="Connections"
     )
@@ -79,7 +79,7 @@ def test_the_menu_of_a_phone_opens_without_javascript(open_demo_as: OpenAs) -> N
     page = open_demo_as("operator", java_script_enabled=False)
     page.set_viewport_size(PHONE)
     page.goto("/")
-    page.locator(".rail-toggle > summary").click()
+    page.locator(".sidebar-toggle > summary").click()
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Connections").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Connections")
 

@@ -13,7 +13,7 @@ from tests.flows.support import HTMX, Desk, post_htmx, read
 
 def ask(desk: Desk, filled: Mapping[str, Any]) -> HttpResponseBase:
     """Post the review as htmx does."""
-    return post_htmx(desk.client, "/deletions/new/", filled, target="ask")
+    return post_htmx(desk.client, "/deletions/new/", filled, target="request-form")
 
 
 def look(desk: Desk, query: str = "", *, target: str = "outcome") -> HttpResponseBase:
@@ -60,7 +60,7 @@ def test_a_refused_form_brings_the_form_alone(desk: Desk) -> None:
     page = read(ask(desk, desk.typed(confirmation="wrong", reason="carve-out")))
 
     assert page.status == 422
-    assert page.html.strip().startswith('<section class="section" id="ask"')
+    assert page.html.strip().startswith('<section class="section" id="request-form"')
     assert page.form_to("/deletions/new/").fields["reason"] == "carve-out"
     assert "Group SOC can no longer" not in page.text
 
@@ -86,7 +86,7 @@ def test_keys_that_cannot_be_opened_are_said_over_the_form(desk: Desk) -> None:
     page = read(ask(desk, filled))
 
     assert page.status == 503
-    assert page.html.strip().startswith('<section class="section" id="ask"')
+    assert page.html.strip().startswith('<section class="section" id="request-form"')
     assert "The stored keys cannot be decrypted" in page.text
 
 

@@ -165,7 +165,7 @@ def test_the_review_says_it_and_offers_nothing_to_send(desk: Desk, linus: Person
     assert not page.has_form_to("/deletions/new/")
 
 
-@pytest.mark.parametrize("headers", [{}, HTMX | {"HX-Target": "ask"}])
+@pytest.mark.parametrize("headers", [{}, HTMX | {"HX-Target": "request-form"}])
 def test_asking_for_what_was_protected_meanwhile_is_refused(
     desk: Desk, linus: Person, headers: dict[str, str], sandbox: SandboxServer
 ) -> None:

@@ -1089,7 +1089,7 @@ PAGES_AND_INPUTS = (
     _mutant(
         "Cancel is hidden while a DELETE is in flight",
         APP_JS,
-        "    for (const claim of unsentClaims(form)) claim.hidden = true;\n",
+        "    for (const element of unsentElements(form)) element.hidden = true;\n",
         "",
         f"{IN_FLIGHT}::test_the_review_says_that_it_is_being_sent_and_offers_no_way_out",
     ),

@@ -95,7 +95,7 @@ def outcome(
         if permissions.can_comment(actor):
             context["comment"] = comment or CommentForm()
         return render(request, DETAIL, context, status=status)
-    part = "outcome_apart" if is_apart else "outcome"
+    part = "outcome_on_review" if is_apart else "outcome"
     response = render(request, f"{DETAIL}#{part}", context, status=status)
     # The record stands beside the outcome and brings itself up to date.
     response["HX-Trigger"] = "deletionChanged"

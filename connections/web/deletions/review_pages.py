@@ -61,7 +61,7 @@ def review_page(
     if not wants_fragment(request):
         return render(request, REVIEW, context, status=status)
     if status != 409:
-        return render(request, f"{REVIEW}#ask", context, status=status)
+        return render(request, f"{REVIEW}#request_form", context, status=status)
     response = render(request, f"{REVIEW}#review", context, status=status)
     response["HX-Retarget"] = "#review"
     response["HX-Reswap"] = "outerHTML"

@@ -69,7 +69,7 @@ def _lift_page(
     request: HttpRequest, *, protection: Protection, form: LiftingForm, status: int
 ) -> HttpResponse:
     context = {"form": form, "protection": protection, "back_url": connection_url(protection.key)}
-    return render(request, "connections/org_connection_lift.html", context, status=status)
+    return render(request, "connections/org_connection_unprotect.html", context, status=status)
 
 
 def _lift_asked_again(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:

@@ -217,7 +217,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         if not protection.history:
             raise Http404("Nobody here ever saw this connection or asked to delete it.")
         context = {"key": key, "site_name": site_name(site), "protection": protection}
-        return render(request, "connections/org_connection_unseen.html", context)
+        return render(request, "connections/org_connection_unknown.html", context)
     is_free = seen.open_deletion is None and protection.held is None
     context = {
         "protection": protection,

@@ -90,7 +90,7 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
         "kept_days": delivery.KEPT_FOR.days,
         **extra,
     }
-    return render(request, "connections/notice_list.html", context, status=status)
+    return render(request, "connections/notification_list.html", context, status=status)
 
 
 def _address(query: dict[str, str]) -> str:

@@ -64,7 +64,7 @@ class MakeLinkForm(forms.Form):
 
 
 class _LinkForm(ServiceErrorsMixin):
-    """A form that a one-time link leads to; link.js fills `token` from the fragment."""
+    """A form that a one-time link leads to; one_time_link.js fills `token` from the fragment."""
 
     token = forms.CharField(
         label="Code from your link",

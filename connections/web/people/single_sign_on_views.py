@@ -152,7 +152,7 @@ def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
         "problem": problem,
     }
     status = 409 if problem else 200
-    return render(request, "connections/provider_account.html", context, status=status)
+    return render(request, "connections/single_sign_on_account.html", context, status=status)
 
 
 def _shown(request: HttpRequest) -> dict[str, str] | None:
@@ -197,7 +197,7 @@ def _refused(
             request_id=request_id_of(request),
         )
     context = {"words": words, "identity": identity}
-    response = render(request, "connections/provider_refused.html", context)
+    response = render(request, "connections/single_sign_on_refused.html", context)
     response.status_code = _STATUSES.get(reason, 403)
     if reason == Reason.BUSY:
         response.headers["Retry-After"] = "60"

@@ -124,7 +124,7 @@ def test_what_datadog_answers_while_the_database_is_away_is_recorded_when_it_is_
 def press_and_take_away(stack: Stack, browser: Browser, connection_id: str, *, htmx: bool) -> Page:
     """Delete in the browser; the database is away from the request's arrival at Datadog on."""
     form = browser.review(connection_id)
-    headers = HTMX | {"HX-Target": "ask"} if htmx else {}
+    headers = HTMX | {"HX-Target": "request-form"} if htmx else {}
     world = stack.world
     with ThreadPoolExecutor(1) as pool:
         pressed = pool.submit(browser.press, form, headers=headers)

@@ -28,7 +28,7 @@ def test_a_late_deletion_sends_nothing_and_keeps_what_was_typed(
 ) -> None:
     typed = late_desk.typed(ticket="SEC-212")
     if is_htmx:
-        response = post_htmx(late_desk.client, "/deletions/new/", typed, target="ask")
+        response = post_htmx(late_desk.client, "/deletions/new/", typed, target="request-form")
         assert b"<html" not in response.content  # type: ignore[attr-defined]
     else:
         response = late_desk.client.post("/deletions/new/", typed)
@@ -176,7 +176,7 @@ def test_a_late_change_of_roles_keeps_the_ticks(
     root: Person, victor: Person, late_client_of: ClientOf
 ) -> None:
     client, url = late_client_of(root), f"/people/{victor.pk}/"
-    assert "step_up_first" in client.get(url).content.decode()
+    assert "reauthentication_first" in client.get(url).content.decode()
     typed = {"roles": [Role.OPERATOR.value, Role.AUDITOR.value], "is_administrator": "on"}
     page = read(client.post(f"{url}roles/", typed))
     ticked = page.html.count("checked")

@@ -1,6 +1,6 @@
-/* A one-time link carries its token after the # sign, which no server and no log ever sees.
-   Here it moves into the form's field and out of the address bar. Without JavaScript the field
-   stays visible, to paste the link into. */
+/* A one-time link carries its token after the # sign, so that it reaches no server log. Move it
+   into the form's field and out of the address bar. Without JavaScript, the field stays visible and
+   the person pastes the link. */
 (() => {
   "use strict";
   const input = document.querySelector("[data-link-token]");
@@ -10,7 +10,7 @@
     input.value = token;
     history.replaceState(null, "", location.pathname);
   }
-  /* After a refused form the server has put the token back; its field only matters when empty. */
+  /* After a form error, the field holds the token that was submitted. */
   if (input.value && !input.hasAttribute("aria-invalid")) input.closest(".field").hidden = true;
   document.querySelector("input:not([type=hidden]):not([data-link-token])")?.focus();
 })();
