@@ -28,7 +28,7 @@ from django.db import transaction  # noqa: E402
 from connections import audit  # noqa: E402
 from connections.access.actor import Actor, command_actor, person_actor  # noqa: E402
 from connections.audit import checkpoints, personal_data  # noqa: E402
-from connections.audit.verification import verify_record  # noqa: E402
+from connections.audit.verification import verify_audit_log  # noqa: E402
 from connections.models import Person  # noqa: E402
 
 MAX_SECONDS = 2.0
@@ -47,7 +47,7 @@ def fill(events: int) -> float:
     for first in range(0, events, BATCH):
         with transaction.atomic():
             for number in range(first, min(first + BATCH, events), 2):
-                with audit.act():
+                with audit.atomic():
                     for actor in actors:
                         record_check(actor, person=person, number=number)
         checkpoints.make_checkpoint()
@@ -57,10 +57,10 @@ def fill(events: int) -> float:
 def record_check(actor: Actor, *, person: Person, number: int) -> None:
     """Record an event of the most frequent kind."""
     audit.record(
-        code=audit.Code.DELETION_LOOKED,
+        code=audit.EventCode.DELETION_CHECKED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name(actor)} checked Payments EU → Group SOC.",
+        sentence=f"{personal_data.name_of(actor)} checked Payments EU → Group SOC.",
         details={"found": "not listed", "number": number, "state": "unknown"},
     )
 
@@ -76,7 +76,7 @@ def main() -> int:
     cpu_seconds, elapsed_seconds = [], []
     for _ in range(3):
         cpu_started, started = time.process_time(), time.perf_counter()
-        report = verify_record()
+        report = verify_audit_log()
         cpu_seconds.append(time.process_time() - cpu_started)
         elapsed_seconds.append(time.perf_counter() - started)
     document = {

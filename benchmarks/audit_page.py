@@ -19,7 +19,7 @@ MAX_SECONDS = 0.3
 BATCH = 5000
 START = datetime(2024, 1, 1, tzinfo=UTC)
 NAMES = UUID(int=7)
-CODES = ("deletion.looked", "deletion.sending", "person.signed_in", "credential.verified")
+CODES = ("deletion.checked", "deletion.sending", "person.signed_in", "credential.verified")
 
 
 def fill(events: int) -> None:
@@ -36,9 +36,9 @@ def fill(events: int) -> None:
         for person in people:
             actor = person_actor(person=person)
             audit.record(
-                code=audit.Code.SIGNED_IN,
+                code=audit.EventCode.SIGNED_IN,
                 actor=actor,
-                sentence=f"{personal_data.name(actor)} signed in.",
+                sentence=f"{personal_data.name_of(actor)} signed in.",
             )
     first = AuditHead.objects.get().size + 1
     for start in range(first, events + 1, BATCH):

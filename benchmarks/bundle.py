@@ -56,7 +56,7 @@ def fill(deletions: int) -> None:
         created_by_name="Root",
     )
     for first in range(0, deletions, BATCH):
-        with audit.act():
+        with audit.atomic():
             _store(
                 range(first, min(first + BATCH, deletions)),
                 person=person,
@@ -111,7 +111,7 @@ def _store(numbers: range, *, person: Any, credential: Any, at: datetime) -> Non
             epoch=1,
             credential_name=credential.name,
             credential_fingerprint=credential.fingerprint,
-            was_read_before=True,
+            was_rechecked=True,
             claimed_at=at,
             verdict="deleted",
             answered_at=at,
@@ -141,18 +141,18 @@ def _record(deletion: Any, *, actor: Any) -> None:
         "epoch": 1,
         "credential": deletion.credential_name,
         "fingerprint": deletion.credential_fingerprint,
-        "was_read_before": True,
+        "was_rechecked": True,
     }
     for code, details in (
-        (audit.Code.DELETION_SENDING, sending),
-        (audit.Code.DELETION_ANSWERED, settled | response),
-        (audit.Code.DELETION_SETTLED, settled),
+        (audit.EventCode.DELETION_SENDING, sending),
+        (audit.EventCode.DELETION_ANSWERED, settled | response),
+        (audit.EventCode.DELETION_SETTLED, settled),
     ):
         audit.record(
             code=code,
             actor=actor,
             subject=deletion,
-            sentence=f"{personal_data.name(actor)}: {deletion.description}.",
+            sentence=f"{personal_data.name_of(actor)}: {deletion.description}.",
             details=details,
         )
 
@@ -195,11 +195,11 @@ def measure(directory: Path) -> dict[str, Any]:
 def _verify_audit_log() -> dict[str, Any]:
     """Verify the audit log, and compare every deletion with its events."""
     from connections.audit.comparison import Differing, compare_all
-    from connections.audit.verification import verify_record
+    from connections.audit.verification import verify_audit_log
     from connections.models import Deletion
 
     before, cpu, started = peak_memory_mb(), time.process_time(), time.perf_counter()
-    report = verify_record()
+    report = verify_audit_log()
     cpu, seconds = time.process_time() - cpu, time.perf_counter() - started
     growth, compare_started = peak_memory_mb() - before, time.process_time()
     list(compare_all(Differing()))

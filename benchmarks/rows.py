@@ -209,7 +209,7 @@ def _attempt(deletion: Deletion) -> Attempt:
         epoch=1,
         credential_name=deletion.credential_name,
         credential_fingerprint=deletion.credential_fingerprint,
-        was_read_before=True,
+        was_rechecked=True,
         claimed_at=deletion.requested_at,
         verdict=verdict,
         answered_at=deletion.settled_at,

@@ -91,14 +91,14 @@ urlpatterns = [
     ),
     form_page(
         "accounts/reauthenticate/",
-        reauthentication_views.step_up_page,
+        reauthentication_views.reauthentication_page,
         name="step-up",
         who=Visitors.SIGNED_IN,
         needs_mfa=False,
     ),
     action(
         "accounts/reauthenticate/passkey/",
-        reauthentication_views.step_up_passkey,
+        reauthentication_views.reauthentication_passkey,
         name="step-up-passkey",
         who=Visitors.SIGNED_IN,
         needs_mfa=False,

@@ -148,7 +148,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "connections.web.middleware.HeadersMiddleware",
-    "connections.web.foreign_text.TurningCharactersMiddleware",
+    "connections.web.foreign_text.BidiControlMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -162,8 +162,8 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "connections.web.middleware.ReadOnlyMiddleware",
     "connections.web.middleware.WritableSignInMiddleware",
-    "connections.web.middleware.SentMiddleware",
-    "connections.web.people.accounts.StepUpMiddleware",
+    "connections.web.middleware.ResponseNotRecordedMiddleware",
+    "connections.web.people.accounts.ReauthenticationMiddleware",
     "connections.web.middleware.SecondFactorMiddleware",
 ]
 ROOT_URLCONF = "orgadmin.urls"

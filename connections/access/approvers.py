@@ -8,15 +8,17 @@ from django.db.models import Q
 from connections.access import permissions
 from connections.models import (
     AccessKind,
+    ApprovalPolicy,
     Credential,
     CredentialAccess,
     Person,
-    Policy,
     Role,
 )
 
 
-def missing_approvers(*, credential: Credential, policy: Policy, asker: Person | None) -> str:
+def missing_approvers(
+    *, credential: Credential, policy: ApprovalPolicy, asker: Person | None
+) -> str:
     """What this person should know before asking under this policy; "" when enough can approve."""
     needed = policy.approvals_needed
     if not needed:
@@ -32,17 +34,17 @@ def missing_approvers(*, credential: Credential, policy: Policy, asker: Person |
     )
 
 
-def approval_warnings(*, credential: Credential | None = None) -> dict[Policy, str]:
+def approval_warnings(*, credential: Credential | None = None) -> dict[ApprovalPolicy, str]:
     """For each policy what would go wrong because too few people may approve; "" if nothing.
 
 
     With `credential` its allow-list counts too.
     """
-    return {policy: approval_warning(policy, credential=credential) for policy in Policy}
+    return {policy: approval_warning(policy, credential=credential) for policy in ApprovalPolicy}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class ApprovalGaps:
     """How four eyes stand over some credentials, by name."""
 
     # With these one person alone can delete.
@@ -51,22 +53,22 @@ class Standing:
     too_few: list[tuple[str, list[str]]]
 
 
-def standing(*, credentials: Sequence[Credential]) -> Standing:
+def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
     """Which of these need nobody else, and which need more people than there are."""
     listed = CredentialAccess.objects.filter(credential__in=[each.pk for each in credentials])
     with_list = set(listed.values_list("credential", flat=True))
     of_all = approval_warnings()
     alone, too_few = [], dict[str, list[str]]()
     for credential in credentials:
-        policy = Policy(credential.policy)
+        policy = ApprovalPolicy(credential.policy)
         warning = of_all[policy]
         if credential.pk in with_list:
             warning = approval_warning(policy, credential=credential)
-        if policy == Policy.NONE:
+        if policy == ApprovalPolicy.NONE:
             alone.append(credential.name)
         elif warning:
             too_few.setdefault(warning, []).append(credential.name)
-    return Standing(alone=alone, too_few=list(too_few.items()))
+    return ApprovalGaps(alone=alone, too_few=list(too_few.items()))
 
 
 def approvers(*, credential: Credential | None = None) -> int:
@@ -78,7 +80,7 @@ def approvers(*, credential: Credential | None = None) -> int:
     return people.distinct().count()
 
 
-def approval_warning(policy: Policy, *, credential: Credential | None = None) -> str:
+def approval_warning(policy: ApprovalPolicy, *, credential: Credential | None = None) -> str:
     """What would go wrong with this policy because too few people may approve; "" if nothing.
 
     With `credential` its allow-list counts too.

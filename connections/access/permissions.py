@@ -19,8 +19,8 @@ from connections.models import (
     Deletion,
     Person,
     Protection,
-    Reach,
     Role,
+    Visibility,
 )
 
 
@@ -30,9 +30,9 @@ def _holds(actor: Actor, *roles: Role) -> bool:
     return actor.person.is_active and not actor.person.roles.isdisjoint(roles)
 
 
-def reach_of(actor: Actor) -> Reach:
+def visibility_of(actor: Actor) -> Visibility:
     """What allow-lists of credentials put beyond this actor; nothing for commands and worker."""
-    return actor.person.reach if actor.person else Reach()
+    return actor.person.reach if actor.person else Visibility()
 
 
 def can_see(actor: Actor) -> bool:
@@ -42,7 +42,7 @@ def can_see(actor: Actor) -> bool:
 
 def can_see_everything(actor: Actor) -> bool:
     """See numbers that tell of all credentials: a role, and none out of reach."""
-    return can_see(actor) and not reach_of(actor).unseen
+    return can_see(actor) and not visibility_of(actor).hidden
 
 
 def can_refresh(actor: Actor) -> bool:
@@ -57,7 +57,7 @@ def can_delete(actor: Actor) -> bool:
 
 def can_use(actor: Actor, *, credential_id: UUID) -> bool:
     """Do so with this credential, whose allow-list may not admit everybody."""
-    return can_delete(actor) and credential_id not in reach_of(actor).unusable
+    return can_delete(actor) and credential_id not in visibility_of(actor).unusable
 
 
 def can_approve_any(actor: Actor) -> bool:
@@ -71,7 +71,7 @@ def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
         can_approve_any(actor)
         and actor.person is not None
         and deletion.requested_by_id != actor.person.pk
-        and deletion.credential_id not in reach_of(actor).unapprovable
+        and deletion.credential_id not in visibility_of(actor).unapprovable
     )
 
 
@@ -132,13 +132,13 @@ def can_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
     return may and can_use(actor, credential_id=deletion.credential_id)
 
 
-def can_review_glass(actor: Actor, *, deletion: Deletion) -> bool:
+def can_review_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
     """Look back at a deletion whose glass was broken: never the one who broke it, or asked."""
     if actor.person is None or not can_approve_any(actor):
         return False
-    if deletion.credential_id in reach_of(actor).unapprovable:
+    if deletion.credential_id in visibility_of(actor).unapprovable:
         return False
-    return actor.person.pk not in {deletion.glass_broken_by_id, deletion.requested_by_id}
+    return actor.person.pk not in {deletion.break_glass_by_id, deletion.requested_by_id}
 
 
 def can_withdraw_any(actor: Actor) -> bool:
@@ -150,7 +150,7 @@ def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
     """Take it back: the requester their own, an approver any that they may see."""
     if actor.person is None:
         return actor.kind == "command"
-    if deletion.credential_id in reach_of(actor).unseen:
+    if deletion.credential_id in visibility_of(actor).hidden:
         return False
     is_own = deletion.requested_by_id == actor.person.pk
     return (is_own and can_delete(actor)) or can_approve_any(actor)

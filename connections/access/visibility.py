@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db.models import Model, QuerySet
 
 from connections.access.actor import Actor
-from connections.access.permissions import reach_of
+from connections.access.permissions import visibility_of
 from connections.models import (
     Credential,
     Deletion,
@@ -25,39 +25,39 @@ from connections.models import (
 MOST_PARTS = 32
 
 
-def within[T: Model](rows: QuerySet[T], *, actor: Actor, by: str = "credential") -> QuerySet[T]:
+def visible[T: Model](rows: QuerySet[T], *, actor: Actor, by: str = "credential") -> QuerySet[T]:
     """Of these rows those whose credential the actor sees; `by` is its field, "pk" for itself."""
-    unseen = reach_of(actor).unseen
-    return rows.exclude(**{f"{by}__in": unseen}) if unseen else rows
+    hidden = visibility_of(actor).hidden
+    return rows.exclude(**{f"{by}__in": hidden}) if hidden else rows
 
 
 def usable(*, actor: Actor) -> QuerySet[Credential]:
     """The credentials in use that the actor may ask for deletions with."""
     in_use = Credential.objects.filter(retired_at=None)
-    unusable = reach_of(actor).unusable | reach_of(actor).unseen
+    unusable = visibility_of(actor).unusable | visibility_of(actor).hidden
     return in_use.exclude(pk__in=unusable) if unusable else in_use
 
 
-def in_parts(rows: QuerySet[Deletion], *, actor: Actor) -> list[QuerySet[Deletion]]:
+def visible_by_credential(rows: QuerySet[Deletion], *, actor: Actor) -> list[QuerySet[Deletion]]:
     """Queries that together find the deletions within reach, each in the order of `rows`."""
-    unseen = reach_of(actor).unseen
-    if not unseen:
+    hidden = visibility_of(actor).hidden
+    if not hidden:
         return [rows]
-    seen = list(Credential.objects.exclude(pk__in=unseen).values_list("pk", flat=True))
+    seen = list(Credential.objects.exclude(pk__in=hidden).values_list("pk", flat=True))
     if len(seen) <= MOST_PARTS:
         return [rows.filter(credential=pk) for pk in seen]
-    return [rows.exclude(credential__in=unseen)]
+    return [rows.exclude(credential__in=hidden)]
 
 
 def is_within(row: Deletion, *, actor: Actor) -> bool:
     """Whether the actor may know of this one."""
-    return row.credential_id not in reach_of(actor).unseen
+    return row.credential_id not in visibility_of(actor).hidden
 
 
 def hidden_connections(keys: list[OrgConnectionKey], *, actor: Actor) -> set[OrgConnectionKey]:
     """Of these connections those that only credentials out of reach ever saw."""
-    unseen = reach_of(actor).unseen
-    if not unseen or not keys:
+    hidden = visibility_of(actor).hidden
+    if not hidden or not keys:
         return set()
     sights = OrgConnectionSnapshot.objects.filter(
         connection_id__in=[key.connection_id for key in keys]
@@ -67,10 +67,10 @@ def hidden_connections(keys: list[OrgConnectionKey], *, actor: Actor) -> set[Org
     for site, connection_id, credential in rows:
         key = OrgConnectionKey(site=site, connection_id=connection_id)
         seen_by.setdefault(key, set()).add(credential)
-    return {key for key in keys if key in seen_by and seen_by[key] <= unseen}
+    return {key for key in keys if key in seen_by and seen_by[key] <= hidden}
 
 
-def protections_within(
+def visible_protections(
     held: dict[OrgConnectionKey, Protection], *, actor: Actor
 ) -> dict[OrgConnectionKey, Protection]:
     """Of these protections those of connections within reach."""

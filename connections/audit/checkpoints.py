@@ -53,7 +53,7 @@ def rotate_signing_key(*, actor: Actor) -> SigningKey:
     """
     permissions.require(permissions.can_administer(actor), "rotate the signing key")
     make_checkpoint()
-    with events.act():
+    with events.atomic():
         # Held, so that the size in the statement is the one that the event follows, and that no
         # checkpoint is signed with a key that was replaced meanwhile.
         head = AuditHead.objects.select_for_update().get()
@@ -70,7 +70,7 @@ def _record_rotation(*, old: SigningKey, new: SigningKey, head: AuditHead, actor
         origin=head.origin, size=head.size, previous=old.public_key, new=new.public_key
     )
     events.record(
-        code=events.Code.SIGNING_KEY_ROTATED,
+        code=events.EventCode.SIGNING_KEY_ROTATED,
         actor=actor,
         sentence=f"Signing key {new.fingerprint[:16]} took the place of {old.fingerprint[:16]}.",
         details={

@@ -19,8 +19,8 @@ from django.db import connection
 from connections.audit.chain import canonical_text
 from connections.audit.deletion_rows import deletion_row
 from connections.core import tabular
-from connections.core.one_moment import one_moment
-from connections.models import AuditEvent, Deletion, ErasableValue
+from connections.core.one_moment import consistent_read
+from connections.models import AuditEvent, Deletion, PersonalValue
 from connections.verifier import verify
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def _bodies(deletion: Deletion) -> Iterator[str]:
             yield f"the body of attempt {attempt.number} is not the one that was recorded"
 
 
-def value_row(one: ErasableValue) -> dict[str, Any]:
+def value_row(one: PersonalValue) -> dict[str, Any]:
     """An erasable value as a bundle and its verifier have it."""
     is_kept = one.erased_at is None
     return {
@@ -152,7 +152,7 @@ def compare_all(differing: Differing) -> Iterator[None]:
     for ids in _ids_in_pieces():
         suspects = _differing(ids)
         if suspects:
-            with one_moment():
+            with consistent_read():
                 suspects = _differing(list(suspects))
         for deletion_id, difference in suspects.items():
             differing.add(_shown(deletion_id), difference)
@@ -187,7 +187,7 @@ def _differing(ids: Sequence[Any]) -> dict[Any, str]:
 
 def _read_and_compare(ids: Sequence[Any]) -> dict[Any, str]:
     by_pk = {UUID(str(each)): each for each in ids}
-    rows = Deletion.objects.filter(pk__in=by_pk).select_related("glass_review")
+    rows = Deletion.objects.filter(pk__in=by_pk).select_related("break_glass_review")
     deletions = list(rows.prefetch_related("attempts", "approvals"))
     documents, shown = _events_of(deletions)
     # SQLite stores whatever it is given: a row whose ID is not as the product writes it is on no
@@ -202,7 +202,7 @@ def _read_and_compare(ids: Sequence[Any]) -> dict[Any, str]:
         try:
             events = [verify.Event(each, shown) for each in own]
             told = compare(deletion=deletion, events=events).differences
-        except verify.BrokenError as error:
+        except verify.VerificationFailed as error:
             told = [str(error).rstrip(".")]
         if told:
             found.setdefault(by_pk[deletion.pk], told[0])
@@ -220,7 +220,7 @@ def _events_of(deletions: Sequence[Deletion]) -> tuple[dict[str, list[Any]], dic
         document = json.loads(text)
         documents.setdefault(subject, []).append(document)
         numbers |= {int(number) for number in document["refs"]}
-    values = ErasableValue.objects.filter(number__in=numbers) if numbers else ()
+    values = PersonalValue.objects.filter(number__in=numbers) if numbers else ()
     return documents, {str(one.number): verify.shown_as(value_row(one)) for one in values}
 
 

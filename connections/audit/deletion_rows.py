@@ -1,7 +1,7 @@
 """A deletion as a row of the history's export and of an evidence bundle."""
 
 from connections.core.tabular import Row, as_time
-from connections.models import Approval, Attempt, Deletion, GlassReview, Policy
+from connections.models import Approval, ApprovalPolicy, Attempt, BreakGlassReview, Deletion
 
 DELETION_COLUMNS = (
     "id",
@@ -48,7 +48,7 @@ def deletion_row(deletion: Deletion) -> Row:
     attempts = list(deletion.attempts.all())
     last = attempts[-1] if attempts else None
     approved = _approved(deletion, approval_round=last.approval_round if last else 1)
-    is_enough = len(approved) >= (Policy(deletion.policy).approvals_needed or 1)
+    is_enough = len(approved) >= (ApprovalPolicy(deletion.policy).approvals_needed or 1)
     return {
         "id": str(deletion.id),
         "site": deletion.site,
@@ -82,16 +82,16 @@ def deletion_row(deletion: Deletion) -> Row:
         "http_status": last.http_status if last else None,
         "errors": last.errors if last else [],
         "attempts": [_attempt_row(deletion, attempt) for attempt in attempts],
-        "broke_glass": _glass_row(deletion) if deletion.glass_broken_at else None,
+        "broke_glass": _glass_row(deletion) if deletion.break_glass_at else None,
     }
 
 
 def _glass_row(deletion: Deletion) -> Row:
-    review: GlassReview | None = getattr(deletion, "glass_review", None)
+    review: BreakGlassReview | None = getattr(deletion, "break_glass_review", None)
     return {
-        "name": deletion.glass_broken_by_name,
-        "at": as_time(deletion.glass_broken_at),
-        "reason": deletion.glass_reason,
+        "name": deletion.break_glass_by_name,
+        "at": as_time(deletion.break_glass_at),
+        "reason": deletion.break_glass_reason,
         "reviewed_by": review.reviewer_name if review else None,
         "reviewed_at": as_time(review.reviewed_at) if review else None,
         "review_note": review.note if review else None,
@@ -114,7 +114,7 @@ def _attempt_row(deletion: Deletion, attempt: Attempt) -> Row:
         "epoch": attempt.epoch,
         "credential": attempt.credential_name,
         "credential_fingerprint": attempt.credential_fingerprint,
-        "was_read_before": attempt.was_read_before,
+        "was_rechecked": attempt.was_rechecked,
         "approved_by": [approval.approver_name for approval in approved],
         "sent_at": as_time(attempt.claimed_at),
         "answered_at": as_time(attempt.answered_at),

@@ -28,18 +28,18 @@ from connections.models import (
 )
 
 
-class Code(StrEnum):
+class EventCode(StrEnum):
     """What happened, as `subject.past_participle`. A code is never given a second meaning."""
 
     SIGNED_IN = "person.signed_in"
     SIGN_IN_FAILED = "person.sign_in_failed"
     SIGNED_OUT = "person.signed_out"
-    STEPPED_UP = "person.stepped_up"
-    STEP_UP_FAILED = "person.step_up_failed"
+    REAUTHENTICATED = "person.reauthenticated"
+    REAUTHENTICATION_FAILED = "person.reauthentication_failed"
     PERSON_ADDED = "person.added"
     PERSON_CHANGED = "person.changed"
-    PERSON_GLASS_ALLOWED = "person.break_glass_allowed"
-    PERSON_GLASS_FORBIDDEN = "person.break_glass_forbidden"
+    BREAK_GLASS_ALLOWED = "person.break_glass_allowed"
+    BREAK_GLASS_FORBIDDEN = "person.break_glass_forbidden"
     PERSON_DISABLED = "person.disabled"
     PERSON_ENABLED = "person.enabled"
     PERSON_RESET = "person.second_factor_removed"
@@ -71,18 +71,18 @@ class Code(StrEnum):
     DELETION_APPROVED = "deletion.approved"
     DELETION_DECLINED = "deletion.declined"
     DELETION_APPROVALS_LAPSED = "deletion.approvals_lapsed"
-    DELETION_GLASS_BROKEN = "deletion.glass_broken"
-    DELETION_GLASS_REVIEWED = "deletion.glass_reviewed"
+    DELETION_BREAK_GLASS_USED = "deletion.break_glass_used"
+    DELETION_BREAK_GLASS_REVIEWED = "deletion.break_glass_reviewed"
     DELETION_WITHDRAWN = "deletion.withdrawn"
     DELETION_CONFIRMED = "deletion.confirmed"
-    DELETION_NOT_READ = "deletion.not_read"
+    DELETION_RECHECK_FAILED = "deletion.recheck_failed"
     DELETION_SENDING = "deletion.sending"
     DELETION_ANSWERED = "deletion.answered"
     DELETION_ANSWERED_LATE = "deletion.answered_late"
     DELETION_WAITING = "deletion.waiting"
     DELETION_UNKNOWN = "deletion.unknown"
     DELETION_STILL_UNKNOWN = "deletion.still_unknown"
-    DELETION_LOOKED = "deletion.looked"
+    DELETION_CHECKED = "deletion.checked"
     DELETION_STILL_PRESENT = "deletion.still_present"
     DELETION_SETTLED = "deletion.settled"
     DELETION_VERIFIED = "deletion.verified"
@@ -100,43 +100,45 @@ class Code(StrEnum):
     ENCRYPTION_KEY_ROTATED = "encryption_key.rotated"
     ENCRYPTION_KEY_DROPPED = "encryption_key.dropped"
     SIGNING_KEY_ROTATED = "signing_key.rotated"
-    RECORD_VERIFICATION_REQUESTED = "record.verification_requested"
-    RECORD_VERIFIED = "record.verified"
-    RECORD_FOUND_BROKEN = "record.found_broken"
+    AUDIT_LOG_VERIFICATION_REQUESTED = "audit_log.verification_requested"
+    AUDIT_LOG_VERIFIED = "audit_log.verified"
+    AUDIT_LOG_VERIFICATION_FAILED = "audit_log.verification_failed"
     PERSON_ERASED = "person.erased"
-    NOTICE_TESTED = "notice.tested"
-    NOTICE_RETRIED = "notice.retried"
-    NOTICE_GIVEN_UP = "notice.given_up"
+    NOTIFICATION_TESTED = "notification.tested"
+    NOTIFICATION_RETRIED = "notification.retried"
+    NOTIFICATION_FAILED = "notification.failed"
 
 
 # What an event is about. An org connection is told by its id; its site stands in the details.
 type Subject = Deletion | Credential | Person | OrgConnectionKey
 
 # Each says that a deletion has come to its end; a checkpoint follows at once.
-SETTLING = frozenset({Code.DELETION_SETTLED, Code.DELETION_WITHDRAWN, Code.DELETION_DECLINED})
+SETTLING = frozenset(
+    {EventCode.DELETION_SETTLED, EventCode.DELETION_WITHDRAWN, EventCode.DELETION_DECLINED}
+)
 
-_door_is_open: ContextVar[bool] = ContextVar("audit_door_is_open", default=False)
+_is_appending: ContextVar[bool] = ContextVar("audit_door_is_open", default=False)
 
 
-def door_is_open() -> bool:
+def is_appending() -> bool:
     """Whether the statement now running is the audit service's own insert."""
-    return _door_is_open.get()
+    return _is_appending.get()
 
 
 @contextmanager
 def _open_door() -> Iterator[None]:
-    token = _door_is_open.set(True)
+    token = _is_appending.set(True)
     try:
         yield
     finally:
-        _door_is_open.reset(token)
+        _is_appending.reset(token)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
+class EventDraft:
     """What one call of `record` tells, until its act appends it."""
 
-    code: Code
+    code: EventCode
     actor: Actor
     sentence: str
     subject: dict[str, str] | None
@@ -144,11 +146,11 @@ class _Told:
 
 
 # What the act of this thread has told so far; None outside any act.
-_told: ContextVar[list[_Told] | None] = ContextVar("audit_told", default=None)
+_told: ContextVar[list[EventDraft] | None] = ContextVar("audit_told", default=None)
 
 
 @contextmanager
-def act(*, durable: bool = False) -> Iterator[list[AuditEvent]]:
+def atomic(*, durable: bool = False) -> Iterator[list[AuditEvent]]:
     """One transaction whose events are appended together, as the last thing before its commit.
 
     Every service that records opens its transaction with it. The chain's head is then locked
@@ -168,7 +170,7 @@ def act(*, durable: bool = False) -> Iterator[list[AuditEvent]]:
                 del outer[kept:]
                 raise
             return
-        told: list[_Told] = []
+        told: list[EventDraft] = []
         token = _told.set(told)
         appended: list[AuditEvent] = []
         try:
@@ -180,7 +182,7 @@ def act(*, durable: bool = False) -> Iterator[list[AuditEvent]]:
 
 def record(
     *,
-    code: Code,
+    code: EventCode,
     actor: Actor,
     sentence: str,
     subject: Subject | None = None,
@@ -194,7 +196,7 @@ def record(
 
     Raises TypeError for other details and what the database raises; within an act at its end.
     """
-    told = _Told(
+    told = EventDraft(
         code=code,
         actor=actor,
         sentence=sentence,
@@ -209,13 +211,13 @@ def record(
         pending.append(told)
 
 
-def _append(told: list[_Told]) -> list[AuditEvent]:
+def _append(told: list[EventDraft]) -> list[AuditEvent]:
     """Put the events at the end of the chain. From here to the commit nobody else can append."""
     if not told:
         return []
     with _open_door():
         head = AuditHead.objects.select_for_update().get()
-        texts = [text for one in told for text in (personal_data.name(one.actor), one.sentence)]
+        texts = [text for one in told for text in (personal_data.name_of(one.actor), one.sentence)]
         stored, commitments = personal_data.refer(*texts)
         at = clock.now()
         frontier = chain.frontier_of(head.frontier)
@@ -241,11 +243,13 @@ def _append(told: list[_Told]) -> list[AuditEvent]:
         has_settled = any(one.code in SETTLING for one in told)
         if has_settled or signing.is_round(head.size, added=len(events)):
             signing.sign_if_possible(head, at=at)
-        outbox.announce(events=events)
+        outbox.enqueue(events=events)
         return events
 
 
-def _document(one: _Told, *, at: datetime, seq: int, name: str, sentence: str) -> dict[str, Any]:
+def _document(
+    one: EventDraft, *, at: datetime, seq: int, name: str, sentence: str
+) -> dict[str, Any]:
     """An event as docs/EVIDENCE.md says, its references apart."""
     actor = one.actor
     return {

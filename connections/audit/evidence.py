@@ -18,7 +18,7 @@ from connections.audit.signing_key import (
     read_signing_key,
     require_may_be_made,
 )
-from connections.audit.witnesses import Witness, witnesses
+from connections.audit.witnesses import CheckpointRecipient, checkpoint_recipients
 from connections.core import clock
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint
 
@@ -63,7 +63,7 @@ class Evidence:
     # When a verification was asked for that was not made yet.
     asked_for_at: datetime | None
     # Who is sent each checkpoint.
-    witnesses: list[Witness]
+    checkpoint_recipients: list[CheckpointRecipient]
     # Newest first; `older` is the number that the next page starts below.
     checkpoints: list[Checkpoint]
     older: int | None
@@ -94,7 +94,7 @@ def evidence(*, actor: Actor, below: int | None = None) -> Evidence:
         replaced_keys=_replaced_keys(),
         verification=verifications.last_verification(),
         asked_for_at=verifications.asked_for_at(),
-        witnesses=witnesses(),
+        checkpoint_recipients=checkpoint_recipients(),
         checkpoints=page[:PAGE_SIZE],
         older=page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None,
     )
@@ -124,7 +124,9 @@ def _key(origin: str) -> tuple[PublicKey | None, str]:
 
 
 def _replaced_keys() -> list[ReplacedKey]:
-    rotations = AuditEvent.objects.filter(code=events.Code.SIGNING_KEY_ROTATED).order_by("-seq")
+    rotations = AuditEvent.objects.filter(code=events.EventCode.SIGNING_KEY_ROTATED).order_by(
+        "-seq"
+    )
     return [
         ReplacedKey(fingerprint=_fingerprint(event), seq=event.seq, at=event.at)
         for event in rotations

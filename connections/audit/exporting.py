@@ -15,7 +15,7 @@ from connections.audit import checkpoints, events, personal_data
 from connections.core import tabular
 from connections.core.tabular import Row
 from connections.models import Checkpoint
-from connections.wording import counted
+from connections.wording import pluralize
 
 # A row is far smaller than what is worth handing on by itself.
 PIECE_BYTES = 32 * 1024
@@ -41,10 +41,10 @@ class Export:
 
 def begin_export(*, export: Export) -> "RunningExport":
     """Record that it begins. Whoever reads the pieces must close it afterwards."""
-    name = personal_data.name(export.actor)
+    name = personal_data.name_of(export.actor)
     started = _record(
         export,
-        code=events.Code.EXPORT_STARTED,
+        code=events.EventCode.EXPORT_STARTED,
         sentence=f"{name} began to export {export.words} as {export.file_format}.",
         details={
             "filter": export.asked_for,
@@ -82,9 +82,9 @@ class RunningExport(Iterator[bytes]):
         """Record that it was left off, unless its end was recorded."""
         if not self._is_over:
             self._is_over = True
-            words = f"{counted(self._rows, 'row')} written"
+            words = f"{pluralize(self._rows, 'row')} written"
             self._record_end(
-                code=events.Code.EXPORT_ABORTED, ended=f"broke off: {words}", cause=self._cause
+                code=events.EventCode.EXPORT_ABORTED, ended=f"broke off: {words}", cause=self._cause
             )
 
     def _in_pieces(self) -> Iterator[bytes]:
@@ -115,21 +115,23 @@ class RunningExport(Iterator[bytes]):
             return
         sha256 = self._digest.hexdigest()
         self._record_end(
-            code=events.Code.EXPORT_FINISHED,
-            ended=f"is whole: {counted(self._rows, 'row')}, SHA-256 {sha256}",
+            code=events.EventCode.EXPORT_FINISHED,
+            ended=f"is whole: {pluralize(self._rows, 'row')}, SHA-256 {sha256}",
             sha256=sha256,
         )
         self._is_over = True
 
-    def _record_end(self, *, code: events.Code, ended: str, **details: Any) -> None:
+    def _record_end(self, *, code: events.EventCode, ended: str, **details: Any) -> None:
         export = self._export
         sentence = f"The export of {export.words} as {export.file_format} {ended}."
         counts = {"started": self._started, "rows": self._rows, "bytes": self._bytes}
         _record(export, code=code, sentence=sentence, details=counts | details)
 
 
-def _record(export: Export, *, code: events.Code, sentence: str, details: dict[str, Any]) -> int:
-    with events.act() as appended:
+def _record(
+    export: Export, *, code: events.EventCode, sentence: str, details: dict[str, Any]
+) -> int:
+    with events.atomic() as appended:
         events.record(
             code=code,
             actor=export.actor,

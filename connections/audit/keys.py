@@ -7,8 +7,8 @@ from typing import Any
 
 from django.conf import settings
 
-from connections.audit.rows import BrokenError, Fault
-from connections.audit.signed_notes import Note, Verifier
+from connections.audit.rows import AuditFault, Fault
+from connections.audit.signed_notes import SignedCheckpoint, Verifier
 from connections.audit.signing_key import (
     SigningKeyError,
     fingerprint_of,
@@ -21,7 +21,7 @@ class NoKeysError(Exception):
     """There are signatures, and not the public keys to check them with; the text says why."""
 
 
-class KeyPath:
+class KeyRotationVerifier:
     """Follows the rotations on the record from the first key of the file to its newest.
 
     The key file says which keys there were, the events say from when on each signed, and both
@@ -58,7 +58,7 @@ class KeyPath:
         old = known[self._now]
         new = known[self._now + 1] if self._now + 1 < len(known) else None
         if new is None or not _is_signed_by_both(event, old=old, new=new, origin=self._origin):
-            raise BrokenError(
+            raise AuditFault(
                 Fault.ROTATION,
                 seq,
                 f"Event {seq} says that the signing key was replaced, and that is not what the key "
@@ -67,7 +67,7 @@ class KeyPath:
             )
         self._now += 1
 
-    def check(self, name: str, note: Note, *, proved: int) -> None:
+    def check(self, name: str, note: SignedCheckpoint, *, proved: int) -> None:
         """Whether the key in force has signed this note. Raises BrokenError and NoKeysError.
 
         `proved` is the newest size at which a checkpoint held.
@@ -76,7 +76,7 @@ class KeyPath:
         if known[self._now].has_signed(note):
             return
         if any(each.has_signed(note) for each in known):
-            raise BrokenError(
+            raise AuditFault(
                 Fault.ROTATION,
                 proved + 1,
                 f"The key that signed {name} was not in force then: the event that replaced the "
@@ -85,7 +85,7 @@ class KeyPath:
                 at_latest=max(note.size, proved + 1),
             )
         ours = ", ".join(f"{fingerprint_of(each.public_key)[:16]}…" for each in known)
-        raise BrokenError(
+        raise AuditFault(
             Fault.OTHER_KEY,
             proved + 1,
             f"No key of this installation ({ours}) signed {name} (size {note.size}). Either it or "
@@ -93,7 +93,7 @@ class KeyPath:
             at_latest=max(note.size, proved + 1),
         )
 
-    def check_any(self, note: Note) -> bool:
+    def check_any(self, note: SignedCheckpoint) -> bool:
         """Whether some key of this installation has signed it. Raises NoKeysError."""
         return any(each.has_signed(note) for each in self._known)
 
@@ -101,7 +101,7 @@ class KeyPath:
         """Whether the record came as far as the key file. Raises BrokenError."""
         if self._now < self._may_end:
             missing = fingerprint_of(self._verifiers[self._now + 1].public_key)
-            raise BrokenError(
+            raise AuditFault(
                 Fault.ROTATION,
                 min(proved + 1, size) or 1,
                 f"The key file holds the key {missing[:16]}…, and no event put it in place: it is "

@@ -12,8 +12,8 @@ from django.http import Http404
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.access.permissions import reach_of
-from connections.access.visibility import hidden_connections, within
+from connections.access.permissions import visibility_of
+from connections.access.visibility import hidden_connections, visible
 from connections.audit import personal_data
 from connections.models import (
     Credential,
@@ -27,7 +27,7 @@ REFUSALS_RECORDED_EVERY = 60
 LONGEST_PATH = 200
 
 
-class OutOfReachError(Http404):
+class NotVisibleError(Http404):
     """It exists, and this person may not know: answered like what does not exist."""
 
 
@@ -42,21 +42,21 @@ def find_deletion(rows: QuerySet[Deletion], *, actor: Actor, pk: UUID) -> Deleti
 
 
 def _find[T: (Credential, Deletion)](rows: QuerySet[T], *, actor: Actor, pk: UUID, by: str) -> T:
-    found = within(rows, actor=actor, by=by).filter(pk=pk).first()
+    found = visible(rows, actor=actor, by=by).filter(pk=pk).first()
     if found:
         return found
     # Asked in either case, so that what is out of reach costs what does not exist costs.
-    unseen = reach_of(actor).unseen
-    beyond = rows.model._default_manager.filter(pk=pk, **{f"{by}__in": unseen}).first()
+    hidden = visibility_of(actor).hidden
+    beyond = rows.model._default_manager.filter(pk=pk, **{f"{by}__in": hidden}).first()
     if beyond:
-        refuse(actor=actor, subject=beyond)
+        raise_not_visible(actor=actor, subject=beyond)
     raise Http404("There is none with this id.")
 
 
 def require_connection(key: OrgConnectionKey, *, actor: Actor) -> None:
     """Raise OutOfReachError when only credentials out of reach ever saw this connection."""
-    if reach_of(actor).unseen and key in hidden_connections([key], actor=actor):
-        refuse(actor=actor, subject=key)
+    if visibility_of(actor).hidden and key in hidden_connections([key], actor=actor):
+        raise_not_visible(actor=actor, subject=key)
 
 
 def require_visible_connection(key: OrgConnectionKey, *, actor: Actor) -> None:
@@ -66,19 +66,19 @@ def require_visible_connection(key: OrgConnectionKey, *, actor: Actor) -> None:
     nobody ever saw is refused like one that is hidden, by the same queries and on record. Else
     the two could be told apart.
     """
-    if not reach_of(actor).unseen:
+    if not visibility_of(actor).hidden:
         return
     of_it = {"site": key.site, "connection_id": key.connection_id}
-    snapshots = within(OrgConnectionSnapshot.objects.filter(**of_it), actor=actor)
-    deletions = within(Deletion.objects.filter(**of_it), actor=actor)
+    snapshots = visible(OrgConnectionSnapshot.objects.filter(**of_it), actor=actor)
+    deletions = visible(Deletion.objects.filter(**of_it), actor=actor)
     if not snapshots.exists() and not deletions.exists():
-        refuse(actor=actor, subject=key)
+        raise_not_visible(actor=actor, subject=key)
 
 
-def refuse(*, actor: Actor, subject: audit.Subject) -> NoReturn:
+def raise_not_visible(*, actor: Actor, subject: audit.Subject) -> NoReturn:
     """Record that the actor asked for what is out of reach, and raise OutOfReachError."""
     record_refusal(actor=actor, subject=subject)
-    raise OutOfReachError("It is out of reach.")
+    raise NotVisibleError("It is out of reach.")
 
 
 def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
@@ -88,10 +88,10 @@ def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
         return
     what = f"the {subject}" if isinstance(subject, Deletion) else f"{about['type']} {subject}"
     audit.record(
-        code=audit.Code.ACCESS_REFUSED,
+        code=audit.EventCode.ACCESS_REFUSED,
         actor=actor,
         subject=subject,
-        sentence=f"{personal_data.name(actor)} asked for {what}, which is out of their reach.",
+        sentence=f"{personal_data.name_of(actor)} asked for {what}, which is out of their reach.",
         details={"site": subject.site} if isinstance(subject, OrgConnectionKey) else {},
     )
 
@@ -105,9 +105,9 @@ def record_denial(*, actor: Actor, address: str, method: str, path: str) -> None
     if not _is_first_refusal(actor, f"address:{address}"):
         return
     audit.record(
-        code=audit.Code.ACCESS_REFUSED,
+        code=audit.EventCode.ACCESS_REFUSED,
         actor=actor,
-        sentence=f"{personal_data.name(actor)} asked for what their roles do not allow.",
+        sentence=f"{personal_data.name_of(actor)} asked for what their roles do not allow.",
         details={"address": address, "method": method, "path": path[:LONGEST_PATH]},
     )
 

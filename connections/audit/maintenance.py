@@ -19,7 +19,7 @@ LOOK_EVERY = 10.0
 AT_ONCE = 2.0
 
 
-class RecordKeeper:
+class AuditMaintenance:
     """Keeps one process's place in a verification, so that a large record is read bit by bit."""
 
     def __init__(self) -> None:

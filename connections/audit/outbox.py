@@ -15,21 +15,21 @@ from django.utils.crypto import salted_hmac
 from connections.access import permissions
 from connections.core import clock
 from connections.models import (
+    ApprovalPolicy,
     AuditEvent,
     AuditVerification,
     Checkpoint,
     Credential,
     Deletion,
-    Notice,
+    Notification,
     Person,
-    Policy,
     Role,
 )
 
-Channel = Notice.Channel
+Channel = Notification.Channel
 
 CHECKPOINT_MADE = "checkpoint.made"
-RECORD_BROKEN = "record.broken"
+VERIFICATION_FAILED = "record.broken"
 _NAMES = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
 
 # What an event that somebody is told of may be about.
@@ -52,7 +52,7 @@ _ALARM = (Audience.INVOLVED, Audience.ADMINISTRATORS)
 _SAFEGUARD = (Audience.APPROVERS, Audience.ADMINISTRATORS)
 _RIGHTS = (Audience.CONCERNED, Audience.ADMINISTRATORS)
 # By code of the event; of an act that is not here nobody is told.
-WHO_IS_TOLD: dict[str, tuple[Audience, ...]] = {
+AUDIENCES: dict[str, tuple[Audience, ...]] = {
     "deletion.requested": (Audience.CAN_APPROVE,),
     "deletion.approved": _INVOLVED,
     "deletion.declined": _INVOLVED,
@@ -65,7 +65,7 @@ WHO_IS_TOLD: dict[str, tuple[Audience, ...]] = {
     "deletion.approvals_lapsed": _INVOLVED,
     "deletion.contradicted": _ALARM,
     "deletion.answered_late": _ALARM,
-    "deletion.glass_broken": (*_ALARM, Audience.APPROVERS),
+    "deletion.break_glass_used": (*_ALARM, Audience.APPROVERS),
     "credential.policy_changed": _SAFEGUARD,
     "credential.access_changed": _SAFEGUARD,
     "person.added": (Audience.ADMINISTRATORS,),
@@ -78,12 +78,12 @@ WHO_IS_TOLD: dict[str, tuple[Audience, ...]] = {
     "sign_in_link.made": _RIGHTS,
     "person.email_changed": _RIGHTS,
     "provider_account.connected": _RIGHTS,
-    "notice.given_up": (Audience.ADMINISTRATORS,),
-    RECORD_BROKEN: (Audience.ADMINISTRATORS, Audience.AUDITORS),
+    "notification.failed": (Audience.ADMINISTRATORS,),
+    VERIFICATION_FAILED: (Audience.ADMINISTRATORS, Audience.AUDITORS),
 }
 
 
-def announce(*, events: Sequence[AuditEvent]) -> None:
+def enqueue(*, events: Sequence[AuditEvent]) -> None:
     """Put the notices of events into the outbox; call it in the events' own transaction.
 
     Nobody is told of what they have just done themselves.
@@ -91,12 +91,12 @@ def announce(*, events: Sequence[AuditEvent]) -> None:
     if not settings.WEBHOOK_URL and not settings.HAS_MAIL:
         return
     for event in events:
-        if event.code in WHO_IS_TOLD:
+        if event.code in AUDIENCES:
             _announce(event)
 
 
 def _announce(event: AuditEvent) -> None:
-    people = people_told(WHO_IS_TOLD[event.code], subject=subject_of(event))
+    people = people_notified(AUDIENCES[event.code], subject=subject_of(event))
     _store(
         code=event.code,
         key=event.hash,
@@ -119,26 +119,26 @@ def subject_of(event: AuditEvent) -> Subject | None:
     return None
 
 
-def announce_broken_record(*, verification: AuditVerification) -> None:
+def enqueue_verification_failure(*, verification: AuditVerification) -> None:
     """Tell of a verification that found the record of acts broken; in its own transaction."""
     _store(
-        code=RECORD_BROKEN,
+        code=VERIFICATION_FAILED,
         key=f"{verification.pk}:{verification.checked_at.isoformat()}",
         subject=("verification", str(verification.pk)),
-        people=people_told(WHO_IS_TOLD[RECORD_BROKEN], subject=None),
+        people=people_notified(AUDIENCES[VERIFICATION_FAILED], subject=None),
     )
 
 
-def announce_checkpoint(*, checkpoint: Checkpoint) -> None:
+def enqueue_checkpoint(*, checkpoint: Checkpoint) -> None:
     """Put a new checkpoint into the outbox for all who keep them; in its own transaction."""
     rows = [
         _row(channel, code=CHECKPOINT_MADE, key=checkpoint.note, address_key=key)
-        for channel, key in checkpoint_keepers()
+        for channel, key in checkpoint_recipients()
     ]
     _put(rows, subject=("checkpoint", str(checkpoint.pk)))
 
 
-def checkpoint_keepers() -> list[tuple[Channel, str]]:
+def checkpoint_recipients() -> list[tuple[Channel, str]]:
     """Where checkpoints go by the settings: channels, with the key of an address for mail."""
     keepers: list[tuple[Channel, str]] = []
     if settings.HAS_MAIL:
@@ -156,7 +156,7 @@ def address_key(address: str) -> str:
     return salted_hmac(salt, address.strip().lower(), algorithm="sha256").hexdigest()[:16]
 
 
-def people_told(audiences: Iterable[Audience], *, subject: Subject | None) -> QuerySet[Person]:
+def people_notified(audiences: Iterable[Audience], *, subject: Subject | None) -> QuerySet[Person]:
     """The active people with an address among these audiences, if they see what it is about."""
     found = Q(pk__in=[])
     for audience in audiences:
@@ -174,7 +174,7 @@ def people_told(audiences: Iterable[Audience], *, subject: Subject | None) -> Qu
 
 def _members(audience: Audience, *, subject: Subject | None) -> Q:
     match audience, subject:
-        case Audience.CAN_APPROVE, Deletion() if Policy(subject.policy).approvals_needed:
+        case Audience.CAN_APPROVE, Deletion() if ApprovalPolicy(subject.policy).approvals_needed:
             return Q(pk__in=permissions.people_who_can_approve(deletion=subject).values("pk"))
         case Audience.INVOLVED, Deletion():
             decided = subject.approvals.values("approver")
@@ -214,7 +214,7 @@ def _store(
     _put(rows, subject=subject)
 
 
-def _put(rows: list[Notice], *, subject: tuple[str, str]) -> None:
+def _put(rows: list[Notification], *, subject: tuple[str, str]) -> None:
     if not rows:
         return
     now = clock.now()
@@ -222,14 +222,14 @@ def _put(rows: list[Notice], *, subject: tuple[str, str]) -> None:
         row.subject_type, row.subject_id = subject
         row.created_at = row.due_at = now
     # What is there already is the same news for the same destination.
-    Notice.objects.bulk_create(rows, ignore_conflicts=True)
+    Notification.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def _row(
     channel: Channel, *, code: str, key: str, person: Person | None = None, address_key: str = ""
-) -> Notice:
+) -> Notification:
     to = person.pk if person else address_key
-    return Notice(
+    return Notification(
         # The event's hash is in it: after a restored backup the same number is another event.
         id=uuid.uuid5(_NAMES, f"{code}\n{key}\n{channel}\n{to}"),
         code=code,

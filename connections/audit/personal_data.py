@@ -16,9 +16,9 @@ from django.db.models import Max, Min, Q
 from connections.access.actor import Actor
 from connections.audit import chain
 from connections.core import clock
-from connections.models import AuditHead, ErasableValue, Person
+from connections.models import AuditHead, Person, PersonalValue
 
-Kind = ErasableValue.Kind
+Kind = PersonalValue.Kind
 
 _OURS = secrets.token_hex(8)
 _MARK = re.compile(rf"\ufdd0{_OURS}:(name|address|agent):([0-9a-f-]*):(.*?)\ufdd1", re.DOTALL)
@@ -34,7 +34,7 @@ class Value:
     text: str
 
 
-def name(whom: Actor | Person) -> str:
+def name_of(whom: Actor | Person) -> str:
     """The mark for a person's name; the plain name of a command or the worker."""
     if isinstance(whom, Person):
         return _mark(Value(kind=Kind.NAME, person_id=whom.pk, text=whom.display_name))
@@ -43,12 +43,12 @@ def name(whom: Actor | Person) -> str:
     return _mark(Value(kind=Kind.NAME, person_id=whom.person.pk, text=whom.name))
 
 
-def address(text: str, *, of: Person | None) -> str:
+def address_of(text: str, *, of: Person | None) -> str:
     """The mark for a network address from which somebody came."""
     return _mark(Value(kind=Kind.ADDRESS, person_id=of.pk if of else None, text=text))
 
 
-def agent(text: str, *, of: Person | None) -> str:
+def browser_of(text: str, *, of: Person | None) -> str:
     """The mark for what somebody's browser said of itself."""
     return _mark(Value(kind=Kind.AGENT, person_id=of.pk if of else None, text=text))
 
@@ -60,8 +60,8 @@ def person_number(person: Person) -> int:
     """
     with transaction.atomic():
         AuditHead.objects.select_for_update().get()
-        refer(name(person))
-    known = ErasableValue.objects.filter(person_id=person.pk)
+        refer(name_of(person))
+    known = PersonalValue.objects.filter(person_id=person.pk)
     number: int = known.earliest("person_number").person_number
     return number
 
@@ -95,33 +95,33 @@ def _pieces(text: str) -> list[str | Value]:
     return [*pieces, text[end:]]
 
 
-def _told(piece: str | Value, rows: dict[Value, ErasableValue]) -> str:
+def _told(piece: str | Value, rows: dict[Value, PersonalValue]) -> str:
     if isinstance(piece, Value):
         return f"{{{piece.kind}:{rows[piece].number}}}"
     return chain.clean(piece).replace("{", "{{").replace("}", "}}")
 
 
-def _rows_for(wanted: Iterable[Value]) -> dict[Value, ErasableValue]:
+def _rows_for(wanted: Iterable[Value]) -> dict[Value, PersonalValue]:
     any_of = Q()
     for value in wanted:
         any_of |= Q(value=value.text, kind=value.kind, person_id=value.person_id)
     rows = {
         Value(kind=Kind(row.kind), person_id=row.person_id, text=row.value): row
-        for row in ErasableValue.objects.filter(any_of, erased_at=None)
+        for row in PersonalValue.objects.filter(any_of, erased_at=None)
     }
     for value in sorted(set(wanted) - set(rows), key=lambda one: (one.kind, one.text)):
         rows[value] = _store(value)
     return rows
 
 
-def _store(value: Value) -> ErasableValue:
-    numbers = ErasableValue.objects.aggregate(
+def _store(value: Value) -> PersonalValue:
+    numbers = PersonalValue.objects.aggregate(
         last=Max("number"), first=Min("person_number", filter=Q(person_id=value.person_id))
     )
     number = (numbers["last"] or 0) + 1
     salt = secrets.token_bytes(32)
     is_erased = _is_erased(value.person_id)
-    return ErasableValue.objects.create(
+    return PersonalValue.objects.create(
         number=number,
         person_number=(numbers["first"] if value.person_id else None) or number,
         person_id=value.person_id,
@@ -135,5 +135,5 @@ def _store(value: Value) -> ErasableValue:
 
 def _is_erased(person_id: UUID | None) -> bool:
     """Whether the person was erased: what they were still doing then brings no name back."""
-    erased = ErasableValue.objects.filter(person_id=person_id, erased_at__isnull=False)
+    erased = PersonalValue.objects.filter(person_id=person_id, erased_at__isnull=False)
     return person_id is not None and erased.exists()

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import connection
 
 from connections.audit import chain
-from connections.models import AuditEvent, ErasableValue
+from connections.models import AuditEvent, PersonalValue
 
 PIECE = 2000
 PERSON_ERASED = "person.erased"
@@ -46,7 +46,7 @@ class Fault(StrEnum):
     HEAD = "head"  # the end of the chain is not where the head row says
 
 
-class BrokenError(Exception):
+class AuditFault(Exception):
     """The first fault that was met, and the first event that cannot be relied on.
 
     Where only a stretch is known, `seq` is its first event and `at_latest` its last: the first
@@ -98,16 +98,16 @@ def check_row(
     """
     seq, chained_to, _, text = row[:4]
     if seq != expected:
-        raise BrokenError(Fault.DELETED, expected, f"Event {expected} is missing.")
+        raise AuditFault(Fault.DELETED, expected, f"Event {expected} is missing.")
     data = text.encode()
     document = _document(text)
     if document is None or document.get("seq") != seq or not _is_hash(row, data):
         _name_fault(seq, document)
     if chained_to != previous and seq == 1:
-        raise BrokenError(Fault.EDITED, 1, "Event 1 is chained to something before it.")
+        raise AuditFault(Fault.EDITED, 1, "Event 1 is chained to something before it.")
     if chained_to != previous:
         # It is as it was written, so it is the one before that is not what it was then.
-        raise BrokenError(
+        raise AuditFault(
             Fault.REHASHED,
             seq - 1,
             f"Event {seq} was chained to another event than the one that stands before it now: "
@@ -138,16 +138,16 @@ def _document(text: str) -> dict[str, Any] | None:
 def _name_fault(seq: int, document: dict[str, Any] | None) -> None:
     says = document.get("seq") if document else None
     if not isinstance(says, int) or says == seq:
-        raise BrokenError(Fault.EDITED, seq, f"Event {seq} was edited, or its hash was.")
+        raise AuditFault(Fault.EDITED, seq, f"Event {seq} was edited, or its hash was.")
     if says == seq - 1:
-        raise BrokenError(
+        raise AuditFault(
             Fault.INSERTED, says, f"Event {says} was put in: the one after it bears its number."
         )
     if says > seq and not _is_anywhere(seq):
-        raise BrokenError(
+        raise AuditFault(
             Fault.DELETED, seq, f"Event {seq} is missing, and later ones bear other numbers."
         )
-    raise BrokenError(
+    raise AuditFault(
         Fault.REORDERED, seq, f"Event {says} stands in the place of {seq}: they were reordered."
     )
 
@@ -169,11 +169,11 @@ def _check_copies(row: Row, document: Any, values: Values) -> None:
         refs = document["refs"].items()
         actor_id, actor_name = document["actor"]["id"], document["actor"]["name"]
     except (KeyError, TypeError, AttributeError):
-        raise BrokenError(
+        raise AuditFault(
             Fault.EDITED, seq, f"Event {seq} is not of the form that events have."
         ) from None
     if not is_same:
-        raise BrokenError(
+        raise AuditFault(
             Fault.COLUMN,
             seq,
             f"A column of event {seq} does not say what its text says; the text is whole.",
@@ -183,7 +183,7 @@ def _check_copies(row: Row, document: Any, values: Values) -> None:
         if is_the_same and actor_id and actor_name == f"{{name:{number}}}":
             is_the_same = values.person_ids.get(number) == actor_id
         if not is_the_same:
-            raise BrokenError(
+            raise AuditFault(
                 Fault.VALUE,
                 seq,
                 f"Erasable value {number} is not the one that event {seq} was written with, or was "
@@ -217,7 +217,7 @@ def values_kept() -> Values:
     values = Values(commitments={}, person_ids={})
     first_of: dict[UUID, int] = {}
     emptied: dict[str, str | None] = {}
-    for one in ErasableValue.objects.order_by("number").iterator():
+    for one in PersonalValue.objects.order_by("number").iterator():
         first = one.number
         if one.person_id is not None:
             first = first_of.setdefault(one.person_id, one.number)
@@ -235,7 +235,7 @@ def values_kept() -> Values:
     return values
 
 
-def _gives_commitment(one: ErasableValue) -> bool:
+def _gives_commitment(one: PersonalValue) -> bool:
     if one.erased_at is not None:
         return True
     try:

@@ -13,10 +13,10 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Count, Max, Min, Q, QuerySet
 
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.audit.personal_data import Kind
 from connections.core.errors import InvalidInputError
-from connections.models import AuditEvent, ErasableValue
+from connections.models import AuditEvent, PersonalValue
 
 # A word that more names and addresses hold is no search for one of them.
 MOST_VALUES = 20
@@ -54,7 +54,7 @@ class EventFilter:
     text: str = ""
 
 
-def numbers_passing(
+def matching_sequence_numbers(
     *,
     only: EventFilter,
     limit: int,
@@ -137,7 +137,7 @@ def _codes(only: EventFilter) -> Q:
 
 def codes_with(prefix: str) -> list[str]:
     """The codes that begin so."""
-    return [code.value for code in Code if code.startswith(prefix)]
+    return [code.value for code in EventCode if code.startswith(prefix)]
 
 
 def _actors(text: str) -> list[Q]:
@@ -155,9 +155,9 @@ def _actors(text: str) -> list[Q]:
     return parts + [Q(actor_id=person) for person in sorted(people - {None}, key=str)]
 
 
-def _values_like(text: str, *, field: str) -> list[ErasableValue]:
+def _values_like(text: str, *, field: str) -> list[PersonalValue]:
     """The names and addresses that hold this text; what is erased is not found any more."""
-    values = list(ErasableValue.objects.filter(value__icontains=text)[: MOST_VALUES + 1])
+    values = list(PersonalValue.objects.filter(value__icontains=text)[: MOST_VALUES + 1])
     if len(values) > MOST_VALUES:
         message = f"More than {MOST_VALUES} names and addresses hold “{text}”. Type more of it."
         raise InvalidInputError({field: message})

@@ -22,7 +22,7 @@ class NoteError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Note:
+class SignedCheckpoint:
     """A checkpoint: the root (32 bytes) of the first `size` events of the log `origin`."""
 
     origin: str
@@ -50,7 +50,7 @@ class Verifier:
         self._key = Ed25519PublicKey.from_public_bytes(public_key)
         self._id = key_id(name=name, public_key=public_key)
 
-    def has_signed(self, note: Note) -> bool:
+    def has_signed(self, note: SignedCheckpoint) -> bool:
         """Whether one of the note's signatures is this key's, under the log's own name."""
         return any(
             name == self._name and data[:4] == self._id and self.has_made(data[4:], of=note.body)
@@ -105,7 +105,7 @@ def signature_line(*, origin: str, body: bytes, key: SigningKey) -> str:
     return f"\u2014 {origin} {base64.b64encode(signature).decode()}\n"
 
 
-def parse(text: str) -> Note:
+def parse(text: str) -> SignedCheckpoint:
     """The checkpoint in a text. Its signatures are not checked. Raises NoteError."""
     head, blank, tail = text.partition("\n\n")
     lines = head.split("\n")
@@ -120,7 +120,7 @@ def parse(text: str) -> Note:
     decoded = _decode(root)
     if len(decoded) != 32:
         raise NoteError("The root of this checkpoint is no SHA-256 hash.")
-    return Note(origin=origin, size=int(size), root=decoded, signatures=signatures)
+    return SignedCheckpoint(origin=origin, size=int(size), root=decoded, signatures=signatures)
 
 
 def split(text: str) -> list[str]:

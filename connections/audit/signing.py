@@ -52,7 +52,7 @@ def store(*, checkpoint: Checkpoint) -> Checkpoint:
     if made is None:
         with transaction.atomic():
             checkpoint.save(force_insert=True)
-            outbox.announce_checkpoint(checkpoint=checkpoint)
+            outbox.enqueue_checkpoint(checkpoint=checkpoint)
     return made or checkpoint
 
 

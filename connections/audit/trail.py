@@ -9,10 +9,10 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit.chain import NO_HASH
 from connections.audit.event_rows import EVENT_COLUMNS, event_row
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.audit.exporting import Export
-from connections.audit.search import EventFilter, numbers_passing
-from connections.core.days import Days, UtcDay, by_day
+from connections.audit.search import EventFilter, matching_sequence_numbers
+from connections.core.days import DailyCounts, UtcDay, by_day
 from connections.models import AuditEvent, AuditHead, Checkpoint, with_values
 
 PAGE_SIZE = 100
@@ -32,7 +32,7 @@ class EventPage:
     # How many pass the filter: exact up to 1,000, and None when there are more.
     count: int | None
     # Of the newest 5,000 that pass.
-    days: Days
+    days: DailyCounts
 
 
 def event_page(
@@ -43,10 +43,10 @@ def event_page(
     Raises PermissionDenied, and InvalidInputError for what cannot be looked for.
     """
     permissions.require(permissions.can_audit(actor), "read the record of acts")
-    newest = numbers_passing(only=only, limit=DRAWN + 1)
+    newest = matching_sequence_numbers(only=only, limit=DRAWN + 1)
     numbers = newest[: size + 1]
     if below is not None:
-        numbers = numbers_passing(only=only, limit=size + 1, below=below)
+        numbers = matching_sequence_numbers(only=only, limit=size + 1, below=below)
     return EventPage(
         events=_events(numbers[:size], order="-seq"),
         older=numbers[size - 1] if len(numbers) > size else None,
@@ -55,7 +55,7 @@ def event_page(
     )
 
 
-def _days(numbers: list[int]) -> Days:
+def _days(numbers: list[int]) -> DailyCounts:
     """What these events were about, by day: one of DRAWN_NOUNS or "other"."""
     rows = AuditEvent.objects.filter(pk__in=numbers).order_by().annotate(day=UtcDay("at"))
     counted = rows.values_list("day", "code").annotate(count=Count("*"))
@@ -110,7 +110,7 @@ def prepare_export(*, actor: Actor, only: EventFilter, file_format: str, asked_f
     in the asker's own words. Raises PermissionDenied, and InvalidInputError as `event_page`.
     """
     permissions.require(permissions.can_audit(actor), "export the record of acts")
-    numbers_passing(only=only, limit=1)
+    matching_sequence_numbers(only=only, limit=1)
     return Export(
         actor=actor,
         what="audit_events",
@@ -125,7 +125,7 @@ def prepare_export(*, actor: Actor, only: EventFilter, file_format: str, asked_f
 def _in_batches(only: EventFilter) -> Iterator[AuditEvent]:
     end = AuditHead.objects.get().size + 1
     above = 0
-    while numbers := numbers_passing(
+    while numbers := matching_sequence_numbers(
         only=only, limit=EXPORT_BATCH, above=above, below=end, is_oldest_first=True
     ):
         yield from _events(numbers, order="seq")
@@ -134,5 +134,5 @@ def _in_batches(only: EventFilter) -> Iterator[AuditEvent]:
 
 def code_choices() -> list[str]:
     """Each noun with its dot, then its codes: "credential.", "credential.added", …"""
-    prefixes = {f"{code.partition('.')[0]}." for code in Code}
-    return sorted([*prefixes, *(code.value for code in Code)])
+    prefixes = {f"{code.partition('.')[0]}." for code in EventCode}
+    return sorted([*prefixes, *(code.value for code in EventCode)])

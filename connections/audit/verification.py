@@ -12,15 +12,15 @@ from django.db.models import Max
 
 from connections.audit import chain
 from connections.audit.comparison import Differing, compare_all, missing_deletions
-from connections.audit.keys import KeyPath, NoKeysError
-from connections.audit.rows import BrokenError, Fault, Row, Values, check_row, pieces, values_kept
-from connections.audit.signed_notes import Note, NoteError, parse
+from connections.audit.keys import KeyRotationVerifier, NoKeysError
+from connections.audit.rows import AuditFault, Fault, Row, Values, check_row, pieces, values_kept
+from connections.audit.signed_notes import NoteError, SignedCheckpoint, parse
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint
 
 ROTATED = "signing_key.rotated"
 
 # What somebody has seen of the record: where that is known from, and the checkpoint.
-type Seen = tuple[str, Note]
+type Seen = tuple[str, SignedCheckpoint]
 # One of either kind; a stored one is read where it is met.
 type Mark = Seen | Checkpoint
 
@@ -74,7 +74,7 @@ class _State:
     """How far it has come."""
 
     values: Values
-    keys: KeyPath
+    keys: KeyRotationVerifier
     seq: int = 0
     hash: str = chain.NO_HASH.hex()
     frontier: list[bytes] = field(default_factory=list)
@@ -84,7 +84,7 @@ class _State:
     differing: Differing = field(default_factory=Differing)
 
 
-def verify_record(*, notes: Sequence[tuple[str, str]] = ()) -> Report:
+def verify_audit_log(*, notes: Sequence[tuple[str, str]] = ()) -> Report:
     """Read the whole record once, and check it against every checkpoint stored here and given.
 
     `notes` are checkpoints kept elsewhere, each with a name for it. Raises CannotCheckError for
@@ -100,7 +100,7 @@ def verify_in_pieces(*, notes: Sequence[tuple[str, str]] = ()) -> Iterator[Repor
     before = _Before.read()
     head = AuditHead.objects.get()
     given = [(name, _given(name, text, origin=head.origin)) for name, text in notes]
-    state = _State(values=values_kept(), keys=KeyPath(origin=head.origin))
+    state = _State(values=values_kept(), keys=KeyRotationVerifier(origin=head.origin))
     report = Report(size=head.size, checkpoints=0)
     try:
         _meet(state, head, marks=[seen for seen in given if seen[1].size == 0])
@@ -112,7 +112,7 @@ def verify_in_pieces(*, notes: Sequence[tuple[str, str]] = ()) -> Iterator[Repor
         _check_end(state, head, before=before, given=given)
         yield from compare_all(state.differing)
         report = _with_differing(report, state.differing)
-    except BrokenError as broken:
+    except AuditFault as broken:
         report = replace(
             report,
             fault=broken.fault,
@@ -145,7 +145,7 @@ def _with_differing(report: Report, differing: Differing) -> Report:
 # --- Checkpoints --------------------------------------------------------------------------------
 
 
-def _given(name: str, text: str, *, origin: str) -> Note:
+def _given(name: str, text: str, *, origin: str) -> SignedCheckpoint:
     try:
         note = parse(text)
     except NoteError as error:
@@ -175,7 +175,7 @@ def _as_seen(stored: Checkpoint, *, head: AuditHead, proved: int) -> Seen:
         note = None
     told = (head.origin, stored.size, stored.root)
     if note is None or (note.origin, note.size, note.root.hex()) != told:
-        raise BrokenError(
+        raise AuditFault(
             Fault.CHECKPOINT,
             proved + 1,
             f"What was signed is not what stands in {name}: it shows nothing of the events after "
@@ -193,7 +193,7 @@ def _meet(state: _State, head: AuditHead, *, marks: Sequence[Mark]) -> None:
         name, note = mark
         state.keys.check(name, note, proved=state.proved)
         if chain.root_of(state.frontier) != note.root:
-            raise BrokenError(
+            raise AuditFault(
                 Fault.REHASHED,
                 state.proved + 1,
                 f"The record is not what it was when {name} was signed: the first {note.size} "
@@ -232,16 +232,16 @@ def _check_end(state: _State, head: AuditHead, *, before: _Before, given: list[S
     size = head.size
     if state.seq < size:
         seq = state.seq + 1
-        raise BrokenError(
+        raise AuditFault(
             Fault.DELETED, seq, f"Event {seq} and all after it are missing, up to {size}."
         )
     if before.events > size:
         seq = size + 1
-        raise BrokenError(
+        raise AuditFault(
             Fault.INSERTED, seq, f"Event {seq} stands after the end of the record: it was put in."
         )
     for name, seen in _further(state, head, before=before, given=given):
-        raise BrokenError(
+        raise AuditFault(
             Fault.TRUNCATED,
             size + 1,
             f"The record ends at {size}, and {name} has seen {seen} events: those from {size + 1} "
@@ -249,9 +249,7 @@ def _check_end(state: _State, head: AuditHead, *, before: _Before, given: list[S
         )
     is_same_end = head.hash == state.hash
     if not is_same_end or head.frontier != chain.frontier_as_text(state.frontier):
-        raise BrokenError(
-            Fault.HEAD, size, "The head row does not hold the hash of the last event."
-        )
+        raise AuditFault(Fault.HEAD, size, "The head row does not hold the hash of the last event.")
     state.keys.check_end(size=size, proved=state.proved)
 
 

@@ -43,7 +43,7 @@ def verify_and_store(*, actor: Actor = WORKER) -> Iterator[AuditVerification | N
 
 
 def _store(report: Report, *, actor: Actor) -> AuditVerification:
-    with events.act():
+    with events.atomic():
         stored = AuditVerification.objects.create(
             checked_at=clock.now(),
             size=report.size,
@@ -53,10 +53,10 @@ def _store(report: Report, *, actor: Actor) -> AuditVerification:
         )
         if report.fault:
             # Not by its event, which a broken record may refuse.
-            outbox.announce_broken_record(verification=stored)
+            outbox.enqueue_verification_failure(verification=stored)
     if report.fault or actor.person is not None:
         try:
-            with events.act():
+            with events.atomic():
                 _record(report, actor=actor)
         except DatabaseError:
             # A record that is broken may refuse whatever is appended; the finding stands above.
@@ -67,7 +67,9 @@ def _store(report: Report, *, actor: Actor) -> AuditVerification:
 def _record(report: Report, *, actor: Actor) -> None:
     is_whole = report.fault is None
     events.record(
-        code=events.Code.RECORD_VERIFIED if is_whole else events.Code.RECORD_FOUND_BROKEN,
+        code=events.EventCode.AUDIT_LOG_VERIFIED
+        if is_whole
+        else events.EventCode.AUDIT_LOG_VERIFICATION_FAILED,
         actor=actor,
         sentence=f"The record was verified up to event {report.size}. {report.message}",
         details={
@@ -90,7 +92,7 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
         [stored] = [done for done in verify_and_store(actor=actor) if done is not None]
         return stored
     events.record(
-        code=events.Code.RECORD_VERIFICATION_REQUESTED,
+        code=events.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED,
         actor=actor,
         sentence=f"A verification of the record up to event {size} was asked for.",
         details={"size": size},
@@ -100,7 +102,7 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
 
 def asked_for_at() -> datetime | None:
     """When somebody asked for a verification that was not made yet."""
-    asked = AuditEvent.objects.filter(code=events.Code.RECORD_VERIFICATION_REQUESTED)
+    asked = AuditEvent.objects.filter(code=events.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED)
     newest = asked.order_by("-seq").first()
     last = last_verification()
     if newest is None:

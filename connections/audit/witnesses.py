@@ -6,14 +6,14 @@ from datetime import datetime
 from django.conf import settings
 
 from connections.audit import outbox
-from connections.models import Checkpoint, Notice
+from connections.models import Checkpoint, Notification
 from connections.net.urls import origin_of
 
-Channel = Notice.Channel
+Channel = Notification.Channel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Witness:
+class CheckpointRecipient:
     """One destination of checkpoints that is set; `size` is of the newest one it took."""
 
     where: str
@@ -21,21 +21,21 @@ class Witness:
     delivered_at: datetime | None
 
 
-def witnesses() -> list[Witness]:
+def checkpoint_recipients() -> list[CheckpointRecipient]:
     """Every witness that is set. What they took longer ago than the log is kept is not known."""
-    return [_witness(channel, key) for channel, key in outbox.checkpoint_keepers()]
+    return [_witness(channel, key) for channel, key in outbox.checkpoint_recipients()]
 
 
-def _witness(channel: Channel, key: str) -> Witness:
-    taken = Notice.objects.filter(
+def _witness(channel: Channel, key: str) -> CheckpointRecipient:
+    taken = Notification.objects.filter(
         channel=channel,
         address_key=key,
-        state=Notice.State.DELIVERED,
+        state=Notification.State.DELIVERED,
         subject_type="checkpoint",
     )
     newest = taken.order_by("-created_at", "-id").first()
     kept = Checkpoint.objects.filter(pk=newest.subject_id).first() if newest else None
-    return Witness(
+    return CheckpointRecipient(
         where=_where(channel, key),
         size=kept.size if kept else None,
         delivered_at=newest.answered_at if newest else None,

@@ -55,7 +55,7 @@ def has_passed(deadline: datetime, *, within: timedelta, now: datetime) -> bool:
 
 
 @contextmanager
-def shifted(by: timedelta) -> Iterator[None]:
+def offset(by: timedelta) -> Iterator[None]:
     """Let `now()` be off by so much, in this thread: for the demo's past and for tests alone."""
     token = _shift.set(by)
     try:

@@ -38,7 +38,7 @@ class UtcDay(Func):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Day:
+class DailyCount:
     """One day in UTC, and how much of each kind it held."""
 
     date: date
@@ -46,17 +46,17 @@ class Day:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Days:
+class DailyCounts:
     """The days up to the newest row's, oldest first, without a gap; at most 31."""
 
-    days: tuple[Day, ...]
+    days: tuple[DailyCount, ...]
     # How many rows were looked at.
-    looked_at: int
+    last_checked_at: int
     # Whether rows from before the first day pass the filter too.
     has_older: bool
 
 
-def by_day(rows: Iterable[tuple[str, str, int]], *, limit: int) -> Days:
+def by_day(rows: Iterable[tuple[str, str, int]], *, limit: int) -> DailyCounts:
     """Days from rows (day, kind, how many): the newest of all that pass.
 
     When as many as `limit` were looked at there may be more, so the oldest day is left out,
@@ -65,18 +65,18 @@ def by_day(rows: Iterable[tuple[str, str, int]], *, limit: int) -> Days:
     counts: dict[date, Counter[str]] = {}
     for day, kind, count in rows:
         counts.setdefault(date.fromisoformat(day), Counter())[kind] += count
-    looked_at = sum(each.total() for each in counts.values())
+    last_checked_at = sum(each.total() for each in counts.values())
     if not counts:
-        return Days(days=(), looked_at=0, has_older=False)
+        return DailyCounts(days=(), last_checked_at=0, has_older=False)
     oldest, newest = min(counts), max(counts)
-    is_cut = looked_at >= limit
+    is_cut = last_checked_at >= limit
     first = oldest + timedelta(days=1) if is_cut and oldest < newest else oldest
     first = max(first, newest - timedelta(days=MOST_DAYS - 1))
     span = (newest - first).days + 1
     days = (first + timedelta(days=number) for number in range(span))
-    return Days(
-        days=tuple(Day(date=day, counts=counts.get(day, Counter())) for day in days),
-        looked_at=looked_at,
+    return DailyCounts(
+        days=tuple(DailyCount(date=day, counts=counts.get(day, Counter())) for day in days),
+        last_checked_at=last_checked_at,
         has_older=is_cut or oldest < first,
     )
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 
-def has_words(text: str) -> bool:
+def has_visible_text(text: str) -> bool:
     """Whether something can be read in it: a letter, digit, sign or symbol of any script.
 
     White space and invisible characters alone are no reason that an auditor could read.
@@ -16,11 +16,11 @@ def has_words(text: str) -> bool:
     return any(unicodedata.category(character)[0] in "LNPS" for character in text)
 
 
-class ActError(Exception):
+class DomainError(Exception):
     """The act did not happen; nothing was sent and nothing changed."""
 
 
-class InvalidInputError(ActError):
+class InvalidInputError(DomainError):
     """Something typed cannot be used. `fields` maps a form field to its message."""
 
     def __init__(self, fields: dict[str, str]) -> None:
@@ -28,11 +28,11 @@ class InvalidInputError(ActError):
         self.fields = fields
 
 
-class ConflictError(ActError):
+class ConflictError(DomainError):
     """What the act is about is no longer in a state in which it can happen."""
 
 
-class UnavailableError(ActError):
+class UnavailableError(DomainError):
     """Datadog cannot even be asked with this credential; `cause` says why. Nothing was sent."""
 
     def __init__(self, message: str, *, cause: str) -> None:
@@ -48,7 +48,7 @@ class BlockedError(ConflictError):
         self.cause = cause
 
 
-class Kept(StrEnum):
+class RecordedIn(StrEnum):
     """Where what came back from a sending stands, when it could not be shown as usual."""
 
     LOCALLY = "locally"  # in a file on this machine, until the database takes it
@@ -56,14 +56,14 @@ class Kept(StrEnum):
     NOWHERE = "nowhere"  # neither took it; the record says that something was sent
 
 
-class SentError(Exception):
+class ResponseNotRecordedError(Exception):
     """An attempt was made, and the database did not take or show what came back.
 
     No ActError: it never means that nothing was sent. `said` is what came back, in words; it may
     be that the request could not leave.
     """
 
-    def __init__(self, *, deletion_id: UUID, said: str, kept: Kept) -> None:
+    def __init__(self, *, deletion_id: UUID, said: str, kept: RecordedIn) -> None:
         super().__init__(f"Deletion {deletion_id} was attempted. {said}. Kept: {kept}.")
         self.deletion_id = deletion_id
         self.said = said

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 
-def at_words(at: datetime | None) -> str:
+def format_time(at: datetime | None) -> str:
     """A time inside a sentence: "14:03:22 UTC on 24 Nov 2026"; "?" when there is none."""
     if at is None:
         return "?"

@@ -24,7 +24,7 @@ def means_no_writes(error: BaseException | None) -> bool:
     return _is_of_sqlite(error.__cause__) or _sqlstate(error.__cause__) in _SQLSTATES
 
 
-def cause_words(error: BaseException | None) -> str:
+def cause_text(error: BaseException | None) -> str:
     """Why the database takes no writes, in a sentence; empty where the error doesn't say."""
     cause = error.__cause__ if error else None
     code, state = _sqlite_code(cause) & 0xFF, _sqlstate(cause)

@@ -11,7 +11,14 @@ from connections.access import approvers, permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core.errors import InvalidInputError
-from connections.models import AccessKind, Credential, CredentialAccess, Person, Policy, Role
+from connections.models import (
+    AccessKind,
+    ApprovalPolicy,
+    Credential,
+    CredentialAccess,
+    Person,
+    Role,
+)
 
 # An entry as forms and events name it: "role:Operator" or "person:<id>".
 Entries = dict[AccessKind, list[str]]
@@ -44,7 +51,7 @@ def change_access(*, actor: Actor, credential: Credential, wanted: Entries) -> N
     """
     permissions.require(permissions.can_administer(actor), "change who may use a credential")
     rows = _rows_of(credential=credential, wanted=wanted)
-    with audit.act():
+    with audit.atomic():
         # What `sending.claim` locks too: a claim sees this change, or came before it.
         Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
         before = access_of(credential)
@@ -54,10 +61,11 @@ def change_access(*, actor: Actor, credential: Credential, wanted: Entries) -> N
         if before == after:
             return
         audit.record(
-            code=audit.Code.CREDENTIAL_ACCESS_CHANGED,
+            code=audit.EventCode.CREDENTIAL_ACCESS_CHANGED,
             actor=actor,
             subject=credential,
-            sentence=f"{personal_data.name(actor)} changed who may see and use {credential.name}.",
+            sentence=f"{personal_data.name_of(actor)} changed who may see and "
+            f"use {credential.name}.",
             details={
                 "before": {kind.value: names for kind, names in before.items()},
                 "after": {kind.value: names for kind, names in after.items()},
@@ -89,5 +97,5 @@ def warnings_of(credential: Credential) -> list[str]:
     found = []
     if not users.exists():
         found.append("Nobody can ask for a deletion with it: no active Operator is admitted.")
-    approval = approvers.approval_warning(Policy(credential.policy), credential=credential)
+    approval = approvers.approval_warning(ApprovalPolicy(credential.policy), credential=credential)
     return [*found, approval] if approval else found

@@ -9,17 +9,17 @@ from django.db.models import QuerySet
 
 from connections import audit
 from connections.access.actor import Actor
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
 from connections.core.sites import get_site
 from connections.credentials import ladder
-from connections.credentials.ladder import Ladder
+from connections.credentials.ladder import KeyReport
 from connections.datadog.client import DatadogClient
 from connections.inventory import sync
 from connections.inventory.org_connections import PARALLEL_LISTINGS
-from connections.models import Credential, Policy
+from connections.models import ApprovalPolicy, Credential
 
 SEALED_FIELDS = (
     "secret_version",
@@ -36,11 +36,11 @@ class Verification:
     """What Datadog said about one credential's pair, not yet kept."""
 
     credential: Credential
-    ladder: Ladder
+    ladder: KeyReport
     started_at: datetime
 
 
-def ask_all(credentials: list[Credential]) -> list[Verification]:
+def verify_in_parallel(credentials: list[Credential]) -> list[Verification]:
     """Climb the ladder of each, in parallel; gives them in the same order and stores nothing.
 
     The threads only ask: keys are decrypted in the caller's thread. Raises UnavailableError
@@ -56,19 +56,19 @@ def ask_all(credentials: list[Credential]) -> list[Verification]:
     ]
 
 
-def _client_or_ladder(credential: Credential) -> DatadogClient | Ladder:
+def _client_or_ladder(credential: Credential) -> DatadogClient | KeyReport:
     try:
         return sync.open_client(credential=credential)
     except UnavailableError as error:
         if error.cause != Cause.KEYS_NOT_OPENED:
             raise
-        return ladder.not_opened(words=f"{error} Rotate it to a pair pasted anew.")
+        return ladder.keys_undecryptable(words=f"{error} Rotate it to a pair pasted anew.")
 
 
-def _climb(credential: Credential, client: DatadogClient | Ladder) -> Ladder:
-    if isinstance(client, Ladder):
+def _climb(credential: Credential, client: DatadogClient | KeyReport) -> KeyReport:
+    if isinstance(client, KeyReport):
         return client
-    return ladder.climb(
+    return ladder.run_key_checks(
         client=client,
         site=get_site(credential.site),
         org_id=credential.org_id,
@@ -82,8 +82,10 @@ def unchanged(credential: Credential, **as_read: Any) -> QuerySet[Credential]:
     return Credential.objects.filter(pk=credential.pk, retired_at=None, **as_read)
 
 
-@audit.act()
-def keep(*, verification: Verification, actor: Actor, swapped_to: Credential | None = None) -> bool:
+@audit.atomic()
+def store_report(
+    *, verification: Verification, actor: Actor, swapped_to: Credential | None = None
+) -> bool:
     """Store the ladder, the listing and the event; False, with nothing stored, when the keys
     were changed or wiped meanwhile.
 
@@ -105,7 +107,7 @@ def keep(*, verification: Verification, actor: Actor, swapped_to: Credential | N
     if not row.update(**values):
         return False
     if climbed.fetched:
-        sync.store(
+        sync.store_sync(
             credential=credential,
             fetched=climbed.fetched,
             started_at=verification.started_at,
@@ -117,14 +119,14 @@ def keep(*, verification: Verification, actor: Actor, swapped_to: Credential | N
     return True
 
 
-def _policy_of_org(credential: Credential, *, org_id: str) -> Policy:
+def _policy_of_org(credential: Credential, *, org_id: str) -> ApprovalPolicy:
     """The strictest policy that this org ever had here, so that adding its keys anew, or keys of
     another user, takes no second person away: only an administrator does."""
     same_org = Credential.objects.filter(site=credential.site, org_id=org_id)
-    return Policy.strictest([credential.policy, *same_org.values_list("policy", flat=True)])
+    return ApprovalPolicy.strictest([credential.policy, *same_org.values_list("policy", flat=True)])
 
 
-def _verified_values(climbed: Ladder, *, now: datetime) -> dict[str, Any]:
+def _verified_values(climbed: KeyReport, *, now: datetime) -> dict[str, Any]:
     failure = climbed.failure
     values: dict[str, Any] = {
         "verification": [rung.as_data() | {"at": now.isoformat()} for rung in climbed.rungs],
@@ -146,7 +148,7 @@ def _verified_values(climbed: Ladder, *, now: datetime) -> dict[str, Any]:
 
 def _record_rotated(*, old: Credential, new: Credential, actor: Actor) -> None:
     audit.record(
-        code=Code.CREDENTIAL_ROTATED,
+        code=EventCode.CREDENTIAL_ROTATED,
         actor=actor,
         subject=old,
         sentence=f"{old.name} was rotated to a new key pair of the same org.",
@@ -154,12 +156,12 @@ def _record_rotated(*, old: Credential, new: Credential, actor: Actor) -> None:
     )
 
 
-def _record_verified(*, credential: Credential, climbed: Ladder, actor: Actor) -> None:
+def _record_verified(*, credential: Credential, climbed: KeyReport, actor: Actor) -> None:
     failure, identity = climbed.failure, climbed.identity
     if failure is None:
-        code, sentence = Code.CREDENTIAL_VERIFIED, f"{credential.name} was verified."
+        code, sentence = EventCode.CREDENTIAL_VERIFIED, f"{credential.name} was verified."
     else:
-        code = Code.CREDENTIAL_NOT_VERIFIED
+        code = EventCode.CREDENTIAL_NOT_VERIFIED
         sentence = f"{credential.name} was not verified. {failure.words}"
     audit.record(
         code=code,

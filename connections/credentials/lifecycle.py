@@ -10,20 +10,20 @@ from django.db import IntegrityError
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.sites import UnknownSiteError, get_site
 from connections.credentials import key_checks, rules
 from connections.credentials.key_checks import unchanged
-from connections.credentials.ladder import Ladder
-from connections.models import Credential, KeyPair, Policy
+from connections.credentials.ladder import KeyReport
+from connections.models import ApprovalPolicy, Credential, KeyPair
 
 
 class RotationRefusedError(ConflictError):
     """The new pair may not take the old one's place; `ladder` says why. Nothing changed."""
 
-    def __init__(self, message: str, *, ladder: Ladder) -> None:
+    def __init__(self, message: str, *, ladder: KeyReport) -> None:
         super().__init__(message)
         self.ladder = ladder
 
@@ -38,19 +38,19 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cred
     encryption.EncryptionError when nothing can be encrypted; nothing is stored then.
     """
     permissions.require(permissions.can_manage_credentials(actor), "add credentials")
-    name = rules.cleaned_name(name)
-    credential = _new_credential(actor=actor, name=name, site=site, keys=rules.cleaned_keys(keys))
+    name = rules.clean_name(name)
+    credential = _new_credential(actor=actor, name=name, site=site, keys=rules.clean_keys(keys))
     try:
         _store_new(credential=credential, actor=actor)
     except IntegrityError:
         # Somebody stored the name or the pair between our look and our insert.
         rules.check_name_is_free(credential.name, actor=actor)
-        rules.check_pair_is_new(
+        rules.require_unused_keys(
             actor=actor, site=credential.site, fingerprint=credential.fingerprint
         )
         raise
-    [found] = key_checks.ask_all([credential])
-    if key_checks.keep(verification=found, actor=actor) and not name:
+    [found] = key_checks.verify_in_parallel([credential])
+    if key_checks.store_report(verification=found, actor=actor) and not name:
         _name_after_org(credential=credential, actor=actor)
     credential.refresh_from_db()
     return credential
@@ -66,7 +66,7 @@ def _new_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cre
         id=uuid.uuid4(),
         name=name,
         site=known.site,
-        policy=Policy(settings.FOUR_EYES),
+        policy=ApprovalPolicy(settings.FOUR_EYES),
         keys_set_at=now,
         keys_set_by_name=actor.name,
         created_at=now,
@@ -76,17 +76,17 @@ def _new_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cre
     credential.seal_keys(keys)
     if not name:
         end = credential.api_key_last_four or credential.fingerprint[:4]
-        credential.name = rules.free_name(f"{known.name} …{end}")
+        credential.name = rules.unused_name(f"{known.name} …{end}")
     return credential
 
 
-@audit.act()
+@audit.atomic()
 def _store_new(*, credential: Credential, actor: Actor) -> None:
     rules.check_name_is_free(credential.name, actor=actor)
-    rules.check_pair_is_new(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
+    rules.require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
     credential.save(force_insert=True)
     audit.record(
-        code=Code.CREDENTIAL_ADDED,
+        code=EventCode.CREDENTIAL_ADDED,
         actor=actor,
         subject=credential,
         sentence=f"{credential.name} was added on {get_site(credential.site).label}.",
@@ -104,7 +104,7 @@ def _name_after_org(*, credential: Credential, actor: Actor) -> None:
     if not wanted:
         return
     try:
-        _change_name(credential=credential, actor=actor, name=rules.free_name(wanted))
+        _change_name(credential=credential, actor=actor, name=rules.unused_name(wanted))
     except (IntegrityError, ConflictError):
         # Another act took or gave a name in this moment. The name it has serves as well, and
         # can be changed on its page.
@@ -119,8 +119,8 @@ def verify_credential(*, actor: Actor, credential: Credential) -> Credential:
     """
     permissions.require(permissions.can_manage_credentials(actor), "verify credentials")
     _require_in_use(credential)
-    [found] = key_checks.ask_all([credential])
-    if not key_checks.keep(verification=found, actor=actor):
+    [found] = key_checks.verify_in_parallel([credential])
+    if not key_checks.store_report(verification=found, actor=actor):
         raise ConflictError("Its keys were changed while they were verified. Verify it again.")
     credential.refresh_from_db()
     return credential
@@ -135,8 +135,8 @@ def verify_credentials(*, actor: Actor, credentials: list[Credential]) -> list[C
     permissions.require(permissions.can_manage_credentials(actor), "verify credentials")
     for credential in credentials:
         _require_in_use(credential)
-    for found in key_checks.ask_all(credentials):
-        key_checks.keep(verification=found, actor=actor)
+    for found in key_checks.verify_in_parallel(credentials):
+        key_checks.store_report(verification=found, actor=actor)
         found.credential.refresh_from_db()
     return credentials
 
@@ -149,7 +149,7 @@ def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Cre
     """
     permissions.require(permissions.can_manage_credentials(actor), "rename credentials")
     _require_in_use(credential)
-    name = rules.cleaned_name(name)
+    name = rules.clean_name(name)
     if not name:
         raise InvalidInputError({"name": "Give it a name."})
     if name == credential.name:
@@ -163,14 +163,14 @@ def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Cre
     return credential
 
 
-@audit.act()
+@audit.atomic()
 def _change_name(*, credential: Credential, actor: Actor, name: str) -> None:
     previous = credential.name
     if not unchanged(credential, name=previous).update(name=name):
         raise ConflictError("Somebody else has just changed it. Look at it again.")
     credential.name = name
     audit.record(
-        code=Code.CREDENTIAL_RENAMED,
+        code=EventCode.CREDENTIAL_RENAMED,
         actor=actor,
         subject=credential,
         sentence=f"{previous} is now called {name}.",
@@ -190,11 +190,11 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
     _require_in_use(credential)
     # The new pair beside the old one: a copy that is never saved.
     candidate = copy.copy(credential)
-    candidate.seal_keys(rules.cleaned_keys(keys))
-    rules.check_pair_is_new(
+    candidate.seal_keys(rules.clean_keys(keys))
+    rules.require_unused_keys(
         actor=actor, site=credential.site, fingerprint=candidate.fingerprint, besides=credential
     )
-    [found] = key_checks.ask_all([candidate])
+    [found] = key_checks.verify_in_parallel([candidate])
     ladder = found.ladder
     refusal = _why_not_to_swap(credential=credential, ladder=ladder)
     if refusal:
@@ -202,10 +202,10 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
         raise RotationRefusedError(f"{refusal} The stored pair stays in use.", ladder=ladder)
     found = replace(found, credential=credential)
     try:
-        kept = key_checks.keep(verification=found, actor=actor, swapped_to=candidate)
+        kept = key_checks.store_report(verification=found, actor=actor, swapped_to=candidate)
     except IntegrityError:
         # The same pair was stored elsewhere in this moment.
-        rules.check_pair_is_new(
+        rules.require_unused_keys(
             actor=actor, site=credential.site, fingerprint=candidate.fingerprint
         )
         raise
@@ -215,7 +215,7 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
     return credential
 
 
-def _why_not_to_swap(*, credential: Credential, ladder: Ladder) -> str:
+def _why_not_to_swap(*, credential: Credential, ladder: KeyReport) -> str:
     failure = ladder.failure
     if failure is None:
         return ""
@@ -225,12 +225,12 @@ def _why_not_to_swap(*, credential: Credential, ladder: Ladder) -> str:
     return failure.words
 
 
-@audit.act()
+@audit.atomic()
 def _record_refusal(
-    *, credential: Credential, candidate: Credential, ladder: Ladder, actor: Actor
+    *, credential: Credential, candidate: Credential, ladder: KeyReport, actor: Actor
 ) -> None:
     audit.record(
-        code=Code.CREDENTIAL_ROTATION_REFUSED,
+        code=EventCode.CREDENTIAL_ROTATION_REFUSED,
         actor=actor,
         subject=credential,
         sentence=f"A new key pair for {credential.name} was refused; the stored one stays.",
@@ -243,22 +243,22 @@ def _record_refusal(
     )
 
 
-@audit.act()
-def change_policy(*, actor: Actor, credential: Credential, policy: Policy) -> Credential:
+@audit.atomic()
+def change_policy(*, actor: Actor, credential: Credential, policy: ApprovalPolicy) -> Credential:
     """Say how many other people must approve what is asked for from now on.
 
     Raises PermissionDenied, and ConflictError when it is retired or was changed meanwhile.
     """
     permissions.require(permissions.can_administer(actor), "change the policy of a credential")
     _require_in_use(credential)
-    previous = Policy(credential.policy)
+    previous = ApprovalPolicy(credential.policy)
     if policy == previous:
         return credential
     if not unchanged(credential, policy=previous).update(policy=policy):
         raise ConflictError("Somebody else has just changed it. Look at it again.")
     credential.policy = policy
     audit.record(
-        code=Code.CREDENTIAL_POLICY_CHANGED,
+        code=EventCode.CREDENTIAL_POLICY_CHANGED,
         actor=actor,
         subject=credential,
         sentence=f"The policy of {credential.name} was changed from “{previous.label}” to "

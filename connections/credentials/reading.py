@@ -17,7 +17,7 @@ def list_credentials(*, actor: Actor) -> list[Credential]:
     """
     permissions.require(permissions.can_see(actor), "see credentials")
     seen = Count("snapshots", filter=Q(snapshots__is_current=True))
-    within = visibility.within(Credential.objects.all(), actor=actor, by="pk")
+    within = visibility.visible(Credential.objects.all(), actor=actor, by="pk")
     return list(within.annotate(connection_count=seen).order_by("name"))
 
 

@@ -6,14 +6,14 @@ from datetime import datetime
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.credentials import rules
 from connections.credentials.key_checks import unchanged
 from connections.deletions import states
-from connections.deletions.states import Next, Note
+from connections.deletions.states import EventDraft, Transition
 from connections.models import Credential, Deletion, Outcome, State
 from connections.wording import attempt_facts
 
@@ -23,12 +23,12 @@ _NOT_SENT_YET = (State.REQUESTED, State.APPROVED)
 _JUST_CHANGED = "Something of it has just changed. Look at it again; it is not retired."
 
 
-def what_blocks(credential: Credential) -> list[Deletion]:
+def blocking_deletions(credential: Credential) -> list[Deletion]:
     """The deletions because of which it cannot be retired now."""
     return list(credential.deletions.filter(state__in=_BLOCKING))
 
 
-def what_is_withdrawn(credential: Credential) -> list[Deletion]:
+def deletions_to_withdraw(credential: Credential) -> list[Deletion]:
     """The deletions that were asked for, of which nothing was sent: retiring withdraws them."""
     return list(credential.deletions.filter(state__in=_NOT_SENT_YET))
 
@@ -48,7 +48,7 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
         raise ConflictError(f"{credential.name} is retired already.")
     if not rules.is_same_name(confirmation, credential.name):
         raise InvalidInputError({"confirmation": f"Type {credential.name} to confirm."})
-    with audit.act():
+    with audit.atomic():
         # Held, so that it is not rotated or renamed while this looks at its deletions.
         Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
         # Every row before the record's own lock, which the first withdrawal takes: whoever holds
@@ -58,7 +58,7 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
         _refuse_if_blocked(credential)
         withdrawn = [
             _withdraw(deletion=deletion, credential=credential, actor=actor)
-            for deletion in what_is_withdrawn(credential)
+            for deletion in deletions_to_withdraw(credential)
         ]
         _wipe(credential=credential, actor=actor, now=clock.now(), withdrawn=withdrawn)
     credential.refresh_from_db()
@@ -66,7 +66,7 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
 
 
 def _refuse_if_blocked(credential: Credential) -> None:
-    blocking = what_blocks(credential)
+    blocking = blocking_deletions(credential)
     if blocking:
         told = ", ".join(f"{deletion.description} is {deletion.state}" for deletion in blocking[:3])
         raise ConflictError(
@@ -80,11 +80,13 @@ def _withdraw(*, deletion: Deletion, credential: Credential, actor: Actor) -> st
         f"{credential.name} is retired, so the deletion of {deletion.description} is withdrawn. "
         f"{attempt_facts.in_full_of(deletion)}"
     )
-    moved = states.move(
+    moved = states.apply(
         deletion=deletion,
         actor=actor,
-        to=Next(state=State.SETTLED, outcome=Outcome.WITHDRAWN, cause=Cause.CREDENTIAL_RETIRED),
-        notes=[Note(code=Code.DELETION_WITHDRAWN, sentence=sentence)],
+        to=Transition(
+            state=State.SETTLED, outcome=Outcome.WITHDRAWN, cause=Cause.CREDENTIAL_RETIRED
+        ),
+        notes=[EventDraft(code=EventCode.DELETION_WITHDRAWN, sentence=sentence)],
     )
     if not moved:
         raise ConflictError(_JUST_CHANGED)
@@ -97,7 +99,7 @@ def _wipe(*, credential: Credential, actor: Actor, now: datetime, withdrawn: lis
     wiped = copy.copy(credential)
     wiped.wipe_keys()
     is_wiped = row.update(
-        name=rules.free_name(former_name, mark=f" (retired {now:%Y-%m-%d})"),
+        name=rules.unused_name(former_name, mark=f" (retired {now:%Y-%m-%d})"),
         api_key_envelope=wiped.api_key_envelope,
         application_key_envelope=wiped.application_key_envelope,
         retired_at=now,
@@ -106,7 +108,7 @@ def _wipe(*, credential: Credential, actor: Actor, now: datetime, withdrawn: lis
     if not is_wiped:
         raise ConflictError(_JUST_CHANGED)
     audit.record(
-        code=Code.CREDENTIAL_RETIRED,
+        code=EventCode.CREDENTIAL_RETIRED,
         actor=actor,
         subject=credential,
         sentence=f"{former_name} was retired and its keys were wiped.",

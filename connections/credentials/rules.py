@@ -17,7 +17,7 @@ _ACCESS_TOKEN_PREFIXES = ("ddpat_", "ddsat_")
 _APPLICATION_KEY_PREFIX = "ddapp_"
 
 
-def cleaned_keys(keys: KeyPair) -> KeyPair:
+def clean_keys(keys: KeyPair) -> KeyPair:
     """The pair without white space around it, checked for what no key can hold.
 
     Raises InvalidInputError, whose words never repeat a key.
@@ -66,7 +66,7 @@ def _api_key_problem_of(secret: Secret) -> str:
     return ""
 
 
-def check_pair_is_new(
+def require_unused_keys(
     *, actor: Actor, site: str, fingerprint: str, besides: Credential | None = None
 ) -> None:
     """Raise InvalidInputError when this pair is stored already; names the other if they see it.
@@ -78,12 +78,12 @@ def check_pair_is_new(
         raise InvalidInputError({"api_key": "This is the key pair that is stored now."})
     other = stored.first()
     if other:
-        is_unseen = other.pk in permissions.reach_of(actor).unseen
+        is_unseen = other.pk in permissions.visibility_of(actor).hidden
         where = "out of your reach" if is_unseen else f"as “{other.name}”"
         raise InvalidInputError({"api_key": f"This key pair is stored already, {where}."})
 
 
-def cleaned_name(name: str) -> str:
+def clean_name(name: str) -> str:
     """The name with its white space folded; "" stays "".
 
     Raises InvalidInputError when it is too long or cannot be read on screen.
@@ -104,11 +104,11 @@ def check_name_is_free(name: str, *, actor: Actor, besides: Credential | None = 
     for pk, other in Credential.objects.values_list("pk", "name"):
         # Compared here: SQLite folds the case of ASCII letters only.
         if other.casefold() == name.casefold() and not (besides and pk == besides.pk):
-            shown = name if pk in permissions.reach_of(actor).unseen else other
+            shown = name if pk in permissions.visibility_of(actor).hidden else other
             raise InvalidInputError({"name": f"Another credential is called “{shown}”."})
 
 
-def free_name(wanted: str, *, mark: str = "") -> str:
+def unused_name(wanted: str, *, mark: str = "") -> str:
     """`wanted` and `mark`, or the same with a number where another credential bears that."""
     taken = {name.casefold() for name in Credential.objects.values_list("name", flat=True)}
     number = 1

@@ -17,7 +17,7 @@ from connections.crypto.envelopes import (
     KEY_ID_LENGTH,
     KEY_ID_OFFSET,
     VERSION,
-    Place,
+    EncryptionContext,
     parse_envelope,
 )
 
@@ -26,7 +26,7 @@ class StoredSecret(NamedTuple):
     """One envelope in the database and the place that it is bound to."""
 
     envelope: str
-    place: Place
+    place: EncryptionContext
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +70,7 @@ class EncryptedColumn:
     def _stored(self, rows: models.QuerySet[Any, Any]) -> Iterator[StoredSecret]:
         columns = ("pk", self.column, self.site_column, self.version_column)
         for row_id, envelope, site, version in rows.values_list(*columns):
-            place = Place(
+            place = EncryptionContext(
                 purpose=self.purpose,
                 row_id=str(row_id),
                 field=self.field,
@@ -125,7 +125,7 @@ class EncryptedJSONValue:
     model: str
     column: str
     key: str
-    place: Place
+    place: EncryptionContext
 
     def key_ids(self) -> set[str]:
         """The ids of the keys that values need; empty before the first migration."""
@@ -172,9 +172,13 @@ def _key_id_of(envelope: str) -> str:
 
 
 # django-allauth's hook is given the text alone, so there is no row to bind it to.
-SECOND_FACTOR_PLACE = Place(purpose="mfa", row_id="", field="secret", site="", version=1)
+SECOND_FACTOR_PLACE = EncryptionContext(
+    purpose="mfa", row_id="", field="secret", site="", version=1
+)
 # One that is being set up waits in the session, for minutes; losing its key means starting anew.
-NEW_SECOND_FACTOR_PLACE = Place(purpose="mfa", row_id="", field="new_secret", site="", version=1)
+NEW_SECOND_FACTOR_PLACE = EncryptionContext(
+    purpose="mfa", row_id="", field="new_secret", site="", version=1
+)
 
 Column = EncryptedColumn | EncryptedJSONValue
 

@@ -8,7 +8,13 @@ from django.conf import settings
 
 from connections.core.secret import Secret
 from connections.crypto.encrypted_columns import ENCRYPTED_COLUMNS, key_ids_in_use
-from connections.crypto.envelopes import KEY_ID, NONCE_LENGTH, Envelope, Place, parse_envelope
+from connections.crypto.envelopes import (
+    KEY_ID,
+    NONCE_LENGTH,
+    EncryptionContext,
+    Envelope,
+    parse_envelope,
+)
 from connections.crypto.key_ring import (
     EncryptionError,
     KeyRing,
@@ -22,7 +28,7 @@ __all__ = [
     "EncryptionError",
     "KeyRing",
     "KeyRingError",
-    "check_key_ring_opens_everything",
+    "check_key_ring",
     "decrypt",
     "encrypt",
     "load_key_ring",
@@ -41,7 +47,9 @@ def encrypt(
 
     Raises KeyRingError.
     """
-    place = Place(purpose=purpose, row_id=row_id, field=field, site=site, version=version)
+    place = EncryptionContext(
+        purpose=purpose, row_id=row_id, field=field, site=site, version=version
+    )
     return encrypt_in_place(secret, place=place)
 
 
@@ -52,11 +60,13 @@ def decrypt(
 
     Raises DecryptionError when it was not or was altered, KeyRingError when its key is missing.
     """
-    place = Place(purpose=purpose, row_id=row_id, field=field, site=site, version=version)
+    place = EncryptionContext(
+        purpose=purpose, row_id=row_id, field=field, site=site, version=version
+    )
     return decrypt_in_place(envelope, place=place)
 
 
-def encrypt_in_place(secret: Secret, *, place: Place) -> str:
+def encrypt_in_place(secret: Secret, *, place: EncryptionContext) -> str:
     """`encrypt` for a place that is at hand as a whole."""
     ring = load_key_ring()
     key_id, nonce = ring.primary_id, secrets.token_bytes(NONCE_LENGTH)
@@ -69,7 +79,7 @@ def encrypt_in_place(secret: Secret, *, place: Place) -> str:
     return str(Envelope(key_id=key_id, nonce=nonce, sealed=sealed))
 
 
-def decrypt_in_place(envelope: str, *, place: Place) -> Secret:
+def decrypt_in_place(envelope: str, *, place: EncryptionContext) -> Secret:
     """`decrypt` for a place that is at hand as a whole."""
     if not envelope:
         raise DecryptionError(f"No secret is stored for {place}.")
@@ -85,7 +95,7 @@ def decrypt_in_place(envelope: str, *, place: Place) -> Secret:
     return secret
 
 
-def check_key_ring_opens_everything() -> None:
+def check_key_ring() -> None:
     """Check that the key ring is usable and is the one that belongs to this database.
 
     For each key in use one stored secret must really open. A ring that is missing while none is
@@ -120,7 +130,7 @@ def _opens_something(ring: KeyRing, key_id: str) -> bool:
     return False
 
 
-def _open(ring: KeyRing, envelope: Envelope, place: Place) -> Secret | None:
+def _open(ring: KeyRing, envelope: Envelope, place: EncryptionContext) -> Secret | None:
     cipher = ring.cipher(envelope.key_id)
     try:
         return Secret(

@@ -24,7 +24,7 @@ _ENVELOPE = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class EncryptionContext:
     """Where a secret belongs: what it is for, its row and field, its site, its version."""
 
     purpose: str

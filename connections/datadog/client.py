@@ -15,17 +15,22 @@ from connections.core.secret import Secret
 from connections.datadog.errors import DatadogError
 from connections.datadog.listing import ListingReader
 from connections.datadog.payloads import (
-    Identity,
-    Listing,
+    ConnectionList,
+    KeyOwner,
     PayloadError,
     canonical_connection_id,
     parse_identity,
 )
-from connections.datadog.responses import Answer, read_answer, read_json, reported_errors
-from connections.net.http import Call, Reply, send
-from connections.net.lanes import POOL, Route
+from connections.datadog.responses import (
+    DeleteResponse,
+    read_delete_response,
+    read_json,
+    reported_errors,
+)
+from connections.net.http import OutboundRequest, OutboundResponse, send
+from connections.net.lanes import POOL, Endpoint
 
-__all__ = ["Answer", "DatadogClient", "close_connections"]
+__all__ = ["DatadogClient", "DeleteResponse", "close_connections"]
 
 CONNECT_SECONDS = 5.0
 MAX_DELETE_BODY = 64 * 1024
@@ -61,7 +66,9 @@ class DatadogClient:
         _check_proxy_url(proxy_url)
         _check_key(api_key, label="API key")
         _check_key(application_key, label="application key")
-        self._route = Route(base_url=base_url.rstrip("/"), proxy_url=proxy_url, ca_bundle=ca_bundle)
+        self._route = Endpoint(
+            base_url=base_url.rstrip("/"), proxy_url=proxy_url, ca_bundle=ca_bundle
+        )
         self._api_key = api_key
         self._application_key = application_key
         self._connect_seconds = connect_seconds
@@ -69,7 +76,9 @@ class DatadogClient:
     def __repr__(self) -> str:
         return f"DatadogClient(base_url={self._route.base_url!r})"
 
-    def delete_org_connection(self, *, connection_id: str, deadline_seconds: float = 30) -> Answer:
+    def delete_org_connection(
+        self, *, connection_id: str, deadline_seconds: float = 30
+    ) -> DeleteResponse:
         """DELETE /api/v2/org_connections/{id}, sent at most once; never raises for the network.
 
         `deadline_seconds` counts from the start of connecting and bounds everything. Raises
@@ -84,11 +93,11 @@ class DatadogClient:
             deadline_seconds=deadline_seconds,
             max_body=MAX_DELETE_BODY,
         )
-        return read_answer(reply)
+        return read_delete_response(reply)
 
     def list_org_connections(
         self, *, deadline_seconds: float = 10, page_size: int = 1000
-    ) -> Listing:
+    ) -> ConnectionList:
         """GET /api/v2/org_connections, all pages within one deadline.
 
         Raises DatadogError when the first page does not come. A failure of a later page keeps
@@ -104,7 +113,7 @@ class DatadogClient:
             reader.read(read_json(reply))
         return reader.result()
 
-    def whoami(self, *, deadline_seconds: float = 10) -> Identity:
+    def whoami(self, *, deadline_seconds: float = 10) -> KeyOwner:
         """GET /api/v2/current_user: the org, the person and the roles' permissions.
 
         It needs no permission itself. Raises DatadogError.
@@ -147,9 +156,9 @@ class DatadogClient:
         method: str = "GET",
         max_body: int = MAX_READ_BODY,
         keys: Mapping[str, Secret] | None = None,
-    ) -> Reply:
+    ) -> OutboundResponse:
         both = {"DD-API-KEY": self._api_key, "DD-APPLICATION-KEY": self._application_key}
-        call = Call(
+        call = OutboundRequest(
             method=method,
             url=self._route.base_url + path,
             keys=both if keys is None else keys,
@@ -166,7 +175,7 @@ def close_connections() -> None:
     POOL.close_all()
 
 
-def _identity_or_none(document: object) -> Identity | None:
+def _identity_or_none(document: object) -> KeyOwner | None:
     try:
         return parse_identity(document)
     except PayloadError:

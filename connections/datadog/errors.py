@@ -5,7 +5,7 @@ from enum import StrEnum
 from connections.core.causes import Cause
 
 
-class Verdict(StrEnum):
+class AttemptResult(StrEnum):
     """What became of a DELETE, as far as its answer proves it. One row each."""
 
     # The status line said 200, whatever became of headers and body.
@@ -55,9 +55,9 @@ _CAUSE_OF_STATUS = {
 }
 
 
-def verdict_of_status(
+def result_of_status(
     *, status: int | None, has_errors_list: bool, has_request_left: bool = True
-) -> Verdict:
+) -> AttemptResult:
     """The one row a DELETE's answer belongs to.
 
     `status` is None when no whole status line came; then `has_request_left` decides.
@@ -65,16 +65,16 @@ def verdict_of_status(
     which Datadog itself says 404 (recorded: `{"errors":["org connection with id:…"]}`).
     """
     if status is None:
-        return Verdict.AMBIGUOUS if has_request_left else Verdict.NOT_SENT
+        return AttemptResult.AMBIGUOUS if has_request_left else AttemptResult.NOT_SENT
     if status == 200:
-        return Verdict.DELETED
+        return AttemptResult.DELETED
     if status in {400, 401, 403}:
-        return Verdict.REFUSED
+        return AttemptResult.REFUSED
     if status == 404 and has_errors_list:
-        return Verdict.NOT_FOUND
+        return AttemptResult.NOT_FOUND
     if status == 429:
-        return Verdict.RATE_LIMITED
-    return Verdict.AMBIGUOUS
+        return AttemptResult.RATE_LIMITED
+    return AttemptResult.AMBIGUOUS
 
 
 def cause_of_status(*, status: int, has_errors_list: bool) -> Cause | None:

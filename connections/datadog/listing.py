@@ -2,7 +2,13 @@
 
 from connections.core.causes import Cause
 from connections.datadog.errors import DatadogError
-from connections.datadog.payloads import Listing, OrgConnection, Page, PayloadError, parse_page
+from connections.datadog.payloads import (
+    ConnectionList,
+    OrgConnection,
+    Page,
+    PayloadError,
+    parse_page,
+)
 from connections.datadog.responses import reported_errors
 
 MAX_PAGES = 100
@@ -34,10 +40,10 @@ class ListingReader:
             return
         self._add(page)
 
-    def result(self) -> Listing:
+    def result(self) -> ConnectionList:
         """What all pages said together."""
         cause = self._cause or self._compare_with_total()
-        return Listing(
+        return ConnectionList(
             org_connections=tuple(each for each in self._found.values() if each is not None),
             is_complete=cause is None,
             cause=cause,

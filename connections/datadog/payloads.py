@@ -59,7 +59,7 @@ class OrgConnection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
+class ConnectionList:
     """Every org connection that one credential sees.
 
     Complete means: every page was 200 with strict JSON and no `errors`, `total_filtered_count`
@@ -77,7 +77,7 @@ class Listing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
+class KeyOwner:
     """Whose key pair this is, and what the roles behind it grant.
 
     A role's permission is no proof that the application key's scopes allow the act.
@@ -219,7 +219,7 @@ def parse_page(document: object) -> Page:
     )
 
 
-def parse_identity(document: object) -> Identity:
+def parse_identity(document: object) -> KeyOwner:
     """GET /api/v2/current_user. Raises PayloadError when it names no org, or one in two ways."""
     data = _mapping(document).get("data")
     user = _attributes(data)
@@ -228,7 +228,7 @@ def parse_identity(document: object) -> Identity:
     org = included.get(("orgs", org_id))
     if not org_id or org is None or is_contradictory:
         raise PayloadError("The answer names no org.")
-    return Identity(
+    return KeyOwner(
         org=Org(id=org_id, name=_text(org.get("name"))),
         org_public_id=_text(org.get("public_id")),
         user_name=_text(user.get("name")),

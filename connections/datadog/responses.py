@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from connections.core.causes import Cause
-from connections.datadog.errors import DatadogError, Verdict, cause_of_status, verdict_of_status
+from connections.datadog.errors import (
+    AttemptResult,
+    DatadogError,
+    cause_of_status,
+    result_of_status,
+)
 from connections.datadog.payloads import (
     PayloadError,
     bounded_text,
@@ -15,7 +20,7 @@ from connections.datadog.payloads import (
     find_errors,
     parse_json,
 )
-from connections.net.http import Reply
+from connections.net.http import OutboundResponse
 
 _FIRST_INTEGER = re.compile(r"-?[0-9]{1,10}")
 _KEPT_HEADERS = {"content-type", "date", "x-request-id", "x-datadog-trace-id", "dd-request-id"}
@@ -23,7 +28,7 @@ _MAX_HEADERS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class DeleteResponse:
     """What is known of a DELETE.
 
     `verdict` is exactly one row; `cause` says why (None when deleted). `headers` are the
@@ -32,7 +37,7 @@ class Answer:
     `retry_after_seconds` is set for a 429 only: 1 to 300, 60 where Datadog names none.
     """
 
-    verdict: Verdict
+    verdict: AttemptResult
     cause: Cause | None
     http_status: int | None
     headers: dict[str, str]
@@ -44,15 +49,15 @@ class Answer:
     duration_ms: int
 
 
-def read_answer(reply: Reply) -> Answer:
+def read_delete_response(reply: OutboundResponse) -> DeleteResponse:
     """The one row this reply to a DELETE belongs to, with all that is worth keeping."""
     errors = find_errors(reply.body)
-    verdict = verdict_of_status(
+    verdict = result_of_status(
         status=reply.status,
         has_errors_list=errors is not None,
         has_request_left=reply.has_request_left,
     )
-    return Answer(
+    return DeleteResponse(
         verdict=verdict,
         cause=cause_of(reply, errors=errors),
         http_status=reply.status,
@@ -66,7 +71,7 @@ def read_answer(reply: Reply) -> Answer:
     )
 
 
-def read_json(reply: Reply) -> object:
+def read_json(reply: OutboundResponse) -> object:
     """The document of a 200, or the DatadogError to raise: values, so that the error is not
     raised while another one is being handled."""
     errors = find_errors(reply.body) if reply.status != 200 else None
@@ -94,14 +99,14 @@ def reported_errors(document: object) -> DatadogError | None:
     return DatadogError(cause=Cause.ERRORS_IN_RESPONSE, http_status=200, errors=error_texts(errors))
 
 
-def cause_of(reply: Reply, *, errors: list[Any] | None) -> Cause | None:
+def cause_of(reply: OutboundResponse, *, errors: list[Any] | None) -> Cause | None:
     """Why a reply is not the 200 that was hoped for; None when it is."""
     if reply.status is None:
         return reply.cause
     return cause_of_status(status=reply.status, has_errors_list=errors is not None)
 
 
-def retry_after(reply: Reply) -> int | None:
+def retry_after(reply: OutboundResponse) -> int | None:
     """Seconds to wait after a 429: X-RateLimit-Reset, which can arrive doubled ("7, 7")."""
     if reply.status != 429:
         return None

@@ -6,17 +6,17 @@ from itertools import takewhile
 from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.datadog.client import Answer
-from connections.datadog.errors import Verdict
+from connections.datadog.client import DeleteResponse
+from connections.datadog.errors import AttemptResult
 from connections.deletions import failpoints, states
 from connections.deletions.failpoints import Point
-from connections.deletions.states import Next, Note
+from connections.deletions.states import EventDraft, Transition
 from connections.models import AMBIGUOUS, Attempt, Credential, Deletion, Outcome, State
 from connections.wording import attempt_facts
 
 
-def record_answer(
-    *, attempt: Attempt, answer: Answer, actor: Actor, kept_at: datetime | None = None
+def record_response(
+    *, attempt: Attempt, answer: DeleteResponse, actor: Actor, kept_at: datetime | None = None
 ) -> bool:
     """Write what came back and move the deletion, if this claim still stands.
 
@@ -25,7 +25,7 @@ def record_answer(
     database, by this machine's clock.
     Returns False, having changed nothing, when the attempt has its answer already.
     """
-    with audit.act(durable=True):
+    with audit.atomic(durable=True):
         # Locked, so that however often an answer is handed in it is recorded once.
         stored = Attempt.objects.select_for_update(of=("self",), no_key=True).select_related(
             "deletion"
@@ -54,24 +54,26 @@ def record_answer(
         if attempt.is_late:
             _look_soon(deletion=deletion, answer=answer, now=now)
             audit.record(
-                code=audit.Code.DELETION_ANSWERED_LATE,
+                code=audit.EventCode.DELETION_ANSWERED_LATE,
                 actor=actor,
                 subject=deletion,
-                sentence=f"A late answer to attempt {attempt.number}: {in_words(answer)}.",
+                sentence=f"A late answer to attempt {attempt.number}: {response_summary(answer)}.",
                 details=_details(answer, at=now, kept_at=kept_at) | {"attempt": attempt.number},
             )
-        failpoints.reach(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
+        failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
     return True
 
 
-def _look_soon(*, deletion: Deletion, answer: Answer, now: datetime) -> None:
+def _look_soon(*, deletion: Deletion, answer: DeleteResponse, now: datetime) -> None:
     """After a late 200 one complete listing can settle it, so that is not left for an hour."""
-    if answer.verdict == Verdict.DELETED:
+    if answer.verdict == AttemptResult.DELETED:
         in_doubt = [State.UNKNOWN, State.STILL_PRESENT]
         Deletion.objects.filter(pk=deletion.pk, state__in=in_doubt).update(due_at=now)
 
 
-def _details(answer: Answer, *, at: datetime, kept_at: datetime | None) -> dict[str, object]:
+def _details(
+    answer: DeleteResponse, *, at: datetime, kept_at: datetime | None
+) -> dict[str, object]:
     details: dict[str, object] = {
         "verdict": answer.verdict,
         "http_status": answer.http_status,
@@ -87,14 +89,14 @@ def _details(answer: Answer, *, at: datetime, kept_at: datetime | None) -> dict[
     return details | ({"kept_at": kept_at.isoformat()} if kept_at else {})
 
 
-def _next(*, deletion: Deletion, answer: Answer, was_ambiguous: bool) -> Next:
-    return states.next_after_answer(
+def _next(*, deletion: Deletion, answer: DeleteResponse, was_ambiguous: bool) -> Transition:
+    return states.transition_for(
         verdict=answer.verdict,
         cause=answer.cause or "",
         retry_after_seconds=answer.retry_after_seconds,
         was_ambiguous=was_ambiguous,
-        had_late_success=answer.verdict == Verdict.NOT_FOUND and deletion.has_late_success,
-        times_not_sent=_times_not_sent(deletion) if answer.verdict == Verdict.NOT_SENT else 0,
+        had_late_success=answer.verdict == AttemptResult.NOT_FOUND and deletion.has_late_success,
+        times_not_sent=_times_not_sent(deletion) if answer.verdict == AttemptResult.NOT_SENT else 0,
     )
 
 
@@ -104,18 +106,20 @@ def _times_not_sent(deletion: Deletion) -> int:
     Told by the order of the record and not by times, for a clock may be set back.
     """
     codes = [event.code for event in audit.events_of(subject=deletion)]
-    newest_first = takewhile(lambda code: code != audit.Code.DELETION_CONFIRMED, reversed(codes))
-    tries = sum(code == audit.Code.DELETION_SENDING for code in newest_first)
+    newest_first = takewhile(
+        lambda code: code != audit.EventCode.DELETION_CONFIRMED, reversed(codes)
+    )
+    tries = sum(code == audit.EventCode.DELETION_SENDING for code in newest_first)
     since = deletion.attempts.filter(epoch__gt=deletion.epoch - tries)
     # This time's verdict is stored only when what follows from it is known.
-    return since.filter(verdict=Verdict.NOT_SENT).count() + 1
+    return since.filter(verdict=AttemptResult.NOT_SENT).count() + 1
 
 
 def _move_on(
     *,
     deletion: Deletion,
-    answer: Answer,
-    to: Next,
+    answer: DeleteResponse,
+    to: Transition,
     actor: Actor,
     now: datetime,
     kept_at: datetime | None,
@@ -127,28 +131,28 @@ def _move_on(
         values["expires_at"] = expires_at
     elif to.state == State.UNKNOWN:
         sending_at = deletion.sending_at or now
-        values["due_at"] = states.next_look(sending_at=sending_at, now=now)
+        values["due_at"] = states.next_check_at(sending_at=sending_at, now=now)
     code = {
-        State.SETTLED: audit.Code.DELETION_SETTLED,
-        State.WAITING: audit.Code.DELETION_WAITING,
-        State.UNKNOWN: audit.Code.DELETION_UNKNOWN,
+        State.SETTLED: audit.EventCode.DELETION_SETTLED,
+        State.WAITING: audit.EventCode.DELETION_WAITING,
+        State.UNKNOWN: audit.EventCode.DELETION_UNKNOWN,
     }[to.state]
-    answered = Note(
-        code=audit.Code.DELETION_ANSWERED,
-        sentence=f"{in_words(answer)} ({deletion.description}).",
+    answered = EventDraft(
+        code=audit.EventCode.DELETION_ANSWERED,
+        sentence=f"{response_summary(answer)} ({deletion.description}).",
         details=_details(answer, at=now, kept_at=kept_at),
     )
     sentence = _became(deletion, to=to)
-    return states.move(
+    return states.apply(
         deletion=deletion,
         actor=actor,
         to=to,
-        notes=[answered, Note(code=code, sentence=sentence)],
+        notes=[answered, EventDraft(code=code, sentence=sentence)],
         **values,
     )
 
 
-def _became(deletion: Deletion, *, to: Next) -> str:
+def _became(deletion: Deletion, *, to: Transition) -> str:
     """What became of it, for the record. Its attempts are stored already, this one included."""
     if to.outcome != Outcome.NOT_SENT:
         become = to.outcome or to.state
@@ -159,17 +163,17 @@ def _became(deletion: Deletion, *, to: Next) -> str:
     )
 
 
-def in_words(answer: Answer) -> str:
+def response_summary(answer: DeleteResponse) -> str:
     """What came back, as a sentence without its full stop."""
     if answer.http_status is not None:
         return f"Datadog answered {answer.http_status} in {answer.duration_ms} ms"
-    if answer.verdict == Verdict.NOT_SENT:
+    if answer.verdict == AttemptResult.NOT_SENT:
         return f"The request could not leave: {(answer.cause or '').replace('_', ' ')}"
     return f"No answer: {(answer.cause or '').replace('_', ' ')} after {answer.duration_ms} ms"
 
 
-def _error_of(answer: Answer, *, at: str) -> dict[str, object] | None:
-    if answer.verdict in {Verdict.DELETED, Verdict.NOT_FOUND}:
+def _error_of(answer: DeleteResponse, *, at: str) -> dict[str, object] | None:
+    if answer.verdict in {AttemptResult.DELETED, AttemptResult.NOT_FOUND}:
         return None
     return {
         "at": at,
@@ -179,7 +183,7 @@ def _error_of(answer: Answer, *, at: str) -> dict[str, object] | None:
     }
 
 
-def _fill_in(*, attempt: Attempt, answer: Answer) -> None:
+def _fill_in(*, attempt: Attempt, answer: DeleteResponse) -> None:
     attempt.verdict = answer.verdict
     attempt.cause = answer.cause or ""
     attempt.duration_ms = answer.duration_ms

@@ -14,10 +14,10 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core import clock
-from connections.core.errors import ConflictError, InvalidInputError, has_words
+from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
 from connections.deletions import reconciliation, rereading, states, verification
-from connections.deletions.states import Next, Note
-from connections.deletions.verification import Found, FreshLook
+from connections.deletions.states import EventDraft, Transition
+from connections.deletions.verification import Found, RecheckPreview
 from connections.inventory import protections
 from connections.models import Approval, Deletion, Outcome, State
 from connections.wording import attempt_facts
@@ -48,12 +48,12 @@ def approve_deletion(
     if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):
         raise ConflictError("What you were shown is not what would be sent. Look again.")
     _check_is_undecided(deletion=deletion, actor=actor)
-    look, reading = verification.look_and_keep(deletion=deletion, actor=actor)
+    look, reading = verification.preview_and_store(deletion=deletion, actor=actor)
     if not look.may_be_approved:
         rereading.is_as_reviewed(deletion=deletion, reading=reading, actor=actor)
         nothing_new = attempt_facts.nothing_new_of(deletion)
         raise ConflictError(f"{_NOT_WHAT_WAS_ASKED[look.found]} {nothing_new}")
-    with audit.act():
+    with audit.atomic():
         _lock(deletion)
         _check_awaits_approval(deletion)
         decided_at = _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
@@ -75,11 +75,11 @@ _NOT_WHAT_WAS_ASKED = {
 
 
 def _note_approval(
-    *, deletion: Deletion, actor: Actor, missing: int, look: FreshLook, decided_at: datetime
+    *, deletion: Deletion, actor: Actor, missing: int, look: RecheckPreview, decided_at: datetime
 ) -> None:
-    note = Note(
-        code=audit.Code.DELETION_APPROVED,
-        sentence=f"{personal_data.name(actor)} approved the deletion of {deletion.description}. "
+    note = EventDraft(
+        code=audit.EventCode.DELETION_APPROVED,
+        sentence=f"{personal_data.name_of(actor)} approved the deletion of {deletion.description}. "
         f"{attempt_facts.nothing_new_of(deletion)}",
         details={
             "digest": deletion.approval_digest,
@@ -95,18 +95,18 @@ def _note_approval(
             _window_of_still_present(deletion, missing=missing, now=decided_at),
         )
     else:
-        to, values = Next(state=State.REQUESTED if missing else State.APPROVED), {}
+        to, values = Transition(state=State.REQUESTED if missing else State.APPROVED), {}
         if not missing:
             until = decided_at + states.CONFIRMING_WINDOW
             values = {"approved_at": decided_at, "expires_at": until, "due_at": until}
-    moved = states.move(deletion=deletion, actor=actor, to=to, notes=[note], **values)
+    moved = states.apply(deletion=deletion, actor=actor, to=to, notes=[note], **values)
     if not moved:
         # Raised inside the transaction, so that the approval itself is undone too.
         raise ConflictError(_MOVED_ON)
 
 
-def _stays_present(deletion: Deletion) -> Next:
-    return Next(state=State.STILL_PRESENT, cause=deletion.cause)
+def _stays_present(deletion: Deletion) -> Transition:
+    return Transition(state=State.STILL_PRESENT, cause=deletion.cause)
 
 
 def _window_of_still_present(
@@ -145,11 +145,11 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
     Raises PermissionDenied, InvalidInputError without a reason, ConflictError when too late.
     """
     _check_may_decide(deletion=deletion, actor=actor)
-    if not has_words(reason):
+    if not has_visible_text(reason):
         raise InvalidInputError({"reason": "Say why you decline it."})
     reconciliation.lapse_approvals(deletion=deletion, actor=actor)
     _check_can_be_declined(deletion)
-    with audit.act():
+    with audit.atomic():
         _lock(deletion)
         _check_can_be_declined(deletion)
         _decide(
@@ -165,19 +165,19 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
 
 def _move_declined(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
     what = "the deletion of"
-    to = Next(state=State.SETTLED, outcome=Outcome.DECLINED)
+    to = Transition(state=State.SETTLED, outcome=Outcome.DECLINED)
     values: dict[str, object] = {"settled_reason": reason}
     if deletion.state == State.STILL_PRESENT:
         what = "another DELETE for"
         to = _stays_present(deletion)
         values = states.next_round(deletion)
-    note = Note(
-        code=audit.Code.DELETION_DECLINED,
-        sentence=f"{personal_data.name(actor)} declined {what} {deletion.description}. "
+    note = EventDraft(
+        code=audit.EventCode.DELETION_DECLINED,
+        sentence=f"{personal_data.name_of(actor)} declined {what} {deletion.description}. "
         f"{attempt_facts.in_full_of(deletion)}",
         details={"reason": reason, "approval_round": deletion.approval_round},
     )
-    return states.move(deletion=deletion, actor=actor, to=to, notes=[note], **values)
+    return states.apply(deletion=deletion, actor=actor, to=to, notes=[note], **values)
 
 
 def _check_may_decide(*, deletion: Deletion, actor: Actor) -> None:
@@ -211,7 +211,7 @@ def _decide(
         raise ConflictError("Only a person can approve or decline.")
     now = clock.now()
     try:
-        with audit.act():
+        with audit.atomic():
             Approval.objects.create(
                 deletion=deletion,
                 approver=person,

@@ -9,13 +9,13 @@ from connections import audit
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import personal_data
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.core import clock
-from connections.core.errors import ConflictError, InvalidInputError, has_words
+from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
 from connections.deletions import reconciliation, reviews, sending, states
 from connections.deletions.rules import LONGEST_REASON
-from connections.deletions.states import Next, Note
-from connections.models import Deletion, GlassReview, State
+from connections.deletions.states import EventDraft, Transition
+from connections.models import BreakGlassReview, Deletion, State
 from connections.wording import attempt_facts
 
 # Characters: more than a word, since it is read by everybody who is told.
@@ -23,7 +23,7 @@ SHORTEST_REASON = 30
 
 
 def break_glass(
-    *, deletion: Deletion, actor: Actor, glass_reason: str, confirmation: str
+    *, deletion: Deletion, actor: Actor, break_glass_reason: str, confirmation: str
 ) -> Deletion:
     """Confirm and send a deletion without the approvals that it still needs.
 
@@ -35,22 +35,22 @@ def break_glass(
     """
     permissions.require(permissions.can_break_glass(actor, deletion=deletion), "break glass")
     reconciliation.lapse_approvals(deletion=deletion, actor=actor)
-    if deletion.glass_broken_at and not states.awaits_approval(deletion):
+    if deletion.break_glass_at and not states.awaits_approval(deletion):
         return deletion
     _check_is_missing_approvals(deletion)
-    _check_typed(deletion, reason=glass_reason, confirmation=confirmation)
+    _check_typed(deletion, reason=break_glass_reason, confirmation=confirmation)
     # What keeps it from being sent all the same must show before the glass is broken for it.
     as_if = copy.copy(deletion)
-    as_if.glass_broken_at, as_if.glass_broken_by = clock.now(), actor.person
-    as_if.glass_round = deletion.approval_round
+    as_if.break_glass_at, as_if.break_glass_by = clock.now(), actor.person
+    as_if.break_glass_round = deletion.approval_round
     sending.require_sendable(deletion=as_if, confirmed_by=actor.person)
-    if not _record(deletion=deletion, actor=actor, reason=glass_reason.strip()):
+    if not _record(deletion=deletion, actor=actor, reason=break_glass_reason.strip()):
         raise ConflictError("It has just moved on. Look at its state.")
     return sending.send_deletion(deletion=deletion, actor=actor)
 
 
 def _check_is_missing_approvals(deletion: Deletion) -> None:
-    if deletion.glass_broken_at:
+    if deletion.break_glass_at:
         raise ConflictError(
             "Break glass was already used for this deletion and covers one sending. "
             f"{attempt_facts.nothing_new_of(deletion)} Wait for approval, or close it and request "
@@ -65,13 +65,13 @@ def _check_typed(deletion: Deletion, *, reason: str, confirmation: str) -> None:
     fields: dict[str, str] = {}
     nothing_new = attempt_facts.nothing_new_of(deletion)
     reason = reason.strip()
-    if not has_words(reason) or len(reason) < SHORTEST_REASON:
-        fields["glass_reason"] = (
+    if not has_visible_text(reason) or len(reason) < SHORTEST_REASON:
+        fields["break_glass_reason"] = (
             f"Say in at least {SHORTEST_REASON} characters why nobody can be waited for. "
             f"{nothing_new}"
         )
     elif len(reason) > LONGEST_REASON:
-        fields["glass_reason"] = f"A reason has at most {LONGEST_REASON} characters."
+        fields["break_glass_reason"] = f"A reason has at most {LONGEST_REASON} characters."
     expected = reviews.confirmation_text(deletion)
     if not reviews.confirmation_matches(typed=confirmation, expected=expected):
         fields["confirmation"] = f"Type “{expected}” to confirm. {nothing_new}"
@@ -82,9 +82,9 @@ def _check_typed(deletion: Deletion, *, reason: str, confirmation: str) -> None:
 def _record(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
     now = clock.now()
     given = states.approvals_given(deletion).count()
-    who, what = personal_data.name(actor), deletion.description
-    broken = Note(
-        code=Code.DELETION_GLASS_BROKEN,
+    who, what = personal_data.name_of(actor), deletion.description
+    broken = EventDraft(
+        code=EventCode.DELETION_BREAK_GLASS_USED,
         sentence=f"{who} broke the glass to delete {what} without the approvals it needs.",
         details={
             "reason": reason,
@@ -94,59 +94,59 @@ def _record(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
             "approval_round": deletion.approval_round,
         },
     )
-    confirmed = Note(
-        code=Code.DELETION_CONFIRMED,
+    confirmed = EventDraft(
+        code=EventCode.DELETION_CONFIRMED,
         sentence=f"{who} confirmed to delete {what}, glass broken.",
         details={"approval_round": deletion.approval_round},
     )
-    return states.move(
+    return states.apply(
         deletion=deletion,
         actor=actor,
-        to=Next(state=State(deletion.state)),
+        to=Transition(state=State(deletion.state)),
         notes=[broken, confirmed],
-        glass_broken_at=now,
-        glass_broken_by=actor.person,
-        glass_broken_by_name=actor.name,
-        glass_reason=reason,
-        glass_round=deletion.approval_round,
+        break_glass_at=now,
+        break_glass_by=actor.person,
+        break_glass_by_name=actor.name,
+        break_glass_reason=reason,
+        break_glass_round=deletion.approval_round,
         confirmed_at=now,
         confirmed_by=actor.person,
         confirmed_by_name=actor.name,
     )
 
 
-def review_broken_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deletion:
+def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deletion:
     """Look back at a deletion whose glass was broken, with a note; ends its alarm.
 
     Raises PermissionDenied (whoever broke it or asked for it included), InvalidInputError without
     a note, and ConflictError when there is nothing to review, or somebody has.
     """
     permissions.require(
-        permissions.can_review_glass(actor, deletion=deletion), "review this broken glass"
+        permissions.can_review_break_glass(actor, deletion=deletion), "review this broken glass"
     )
     person = actor.person
-    if person is None or deletion.glass_broken_by is None:
+    if person is None or deletion.break_glass_by is None:
         raise ConflictError("No glass was broken for it.")
-    if not has_words(note):
+    if not has_visible_text(note):
         raise InvalidInputError({"note": "Say what you found when you looked into it."})
     if len(note.strip()) > LONGEST_REASON:
         raise InvalidInputError({"note": f"A note has at most {LONGEST_REASON} characters."})
     try:
-        with audit.act():
-            GlassReview.objects.create(
+        with audit.atomic():
+            BreakGlassReview.objects.create(
                 deletion=deletion,
                 reviewer=person,
                 reviewer_name=person.display_name,
-                breaker=deletion.glass_broken_by,
+                breaker=deletion.break_glass_by,
                 requester=deletion.requested_by,
                 note=note.strip(),
                 reviewed_at=clock.now(),
             )
             audit.record(
-                code=Code.DELETION_GLASS_REVIEWED,
+                code=EventCode.DELETION_BREAK_GLASS_REVIEWED,
                 actor=actor,
                 subject=deletion,
-                sentence=f"{personal_data.name(actor)} reviewed the breaking of glass for "
+                sentence=f"{personal_data.name_of(actor)} reviewed the breaking of glass for "
                 f"{deletion.description}.",
                 details={"reason": note.strip()},
             )
@@ -157,10 +157,13 @@ def review_broken_glass(*, deletion: Deletion, actor: Actor, note: str) -> Delet
 
 def awaits_review(deletion: Deletion) -> bool:
     """Whether its glass was broken and nobody has looked back at it."""
-    return deletion.glass_broken_at is not None and getattr(deletion, "glass_review", None) is None
+    return (
+        deletion.break_glass_at is not None
+        and getattr(deletion, "break_glass_review", None) is None
+    )
 
 
 def unreviewed(*, actor: Actor) -> QuerySet[Deletion]:
     """Of those within reach, whose glass was broken and that nobody has looked back at."""
-    broken = Deletion.objects.filter(glass_broken_at__isnull=False, glass_review=None)
-    return visibility.within(broken, actor=actor)
+    broken = Deletion.objects.filter(break_glass_at__isnull=False, break_glass_review=None)
+    return visibility.visible(broken, actor=actor)

@@ -4,9 +4,9 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data
-from connections.core.errors import ConflictError, InvalidInputError, has_words
+from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
 from connections.deletions import states as deletion_states
-from connections.deletions.states import Next, Note
+from connections.deletions.states import EventDraft, Transition
 from connections.models import Deletion, Outcome, State
 from connections.wording import attempt_facts
 
@@ -22,7 +22,7 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
     if not can_be_withdrawn(deletion):
         raise ConflictError("It is too late to withdraw it: look at its state.")
     sentence = (
-        f"{personal_data.name(actor)} took back the deletion of {deletion.description}. "
+        f"{personal_data.name_of(actor)} took back the deletion of {deletion.description}. "
         f"{attempt_facts.in_full_of(deletion)}"
     )
     return _settle_by_person(
@@ -30,7 +30,7 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
         actor=actor,
         outcome=Outcome.WITHDRAWN,
         reason=reason,
-        note=Note(code=audit.Code.DELETION_WITHDRAWN, sentence=sentence),
+        note=EventDraft(code=audit.EventCode.DELETION_WITHDRAWN, sentence=sentence),
     )
 
 
@@ -50,10 +50,10 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
     )
     if deletion.state not in {State.UNKNOWN, State.STILL_PRESENT}:
         raise ConflictError("Only an unknown or still present deletion can be closed.")
-    if not has_words(reason):
+    if not has_visible_text(reason):
         raise InvalidInputError({"reason": "Say why it is closed without knowing."})
     sentence = (
-        f"{personal_data.name(actor)} closed the deletion of {deletion.description} "
+        f"{personal_data.name_of(actor)} closed the deletion of {deletion.description} "
         "without knowing. "
         f"{attempt_facts.earlier_attempts(attempt_facts.attempts_of(deletion))}".strip()
     )
@@ -62,19 +62,19 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
         actor=actor,
         outcome=Outcome.UNRESOLVED,
         reason=reason,
-        note=Note(code=audit.Code.DELETION_SETTLED, sentence=sentence),
+        note=EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence),
     )
 
 
 def _settle_by_person(
-    *, deletion: Deletion, actor: Actor, outcome: Outcome, reason: str, note: Note
+    *, deletion: Deletion, actor: Actor, outcome: Outcome, reason: str, note: EventDraft
 ) -> Deletion:
     reason = reason.strip()
-    moved = deletion_states.move(
+    moved = deletion_states.apply(
         deletion=deletion,
         actor=actor,
-        to=Next(state=State.SETTLED, outcome=outcome),
-        notes=[Note(code=note.code, sentence=note.sentence, details={"reason": reason})],
+        to=Transition(state=State.SETTLED, outcome=outcome),
+        notes=[EventDraft(code=note.code, sentence=note.sentence, details={"reason": reason})],
         settled_reason=reason,
     )
     if not moved:

@@ -6,7 +6,7 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data
-from connections.core.errors import InvalidInputError, has_words
+from connections.core.errors import InvalidInputError, has_visible_text
 from connections.deletions import history
 from connections.models import AuditEvent, Deletion
 
@@ -21,11 +21,11 @@ def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
     """
     permissions.require(permissions.can_comment(actor), "comment on deletions")
     text = text.strip().replace("\r\n", "\n")
-    if not has_words(text):
+    if not has_visible_text(text):
         raise InvalidInputError({"text": "Write something: it stands in the record for ever."})
     if len(text) > LONGEST_COMMENT:
         raise InvalidInputError({"text": f"At most {LONGEST_COMMENT:,} characters."})
-    with audit.act():
+    with audit.atomic():
         locked = Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
         before = _comment_events(locked)
         if before and _is_same(before[-1], actor=actor, text=text):
@@ -35,10 +35,10 @@ def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
         locked.save(update_fields=["search_text"])
         words = " ".join(text.split())
         audit.record(
-            code=audit.Code.DELETION_COMMENTED,
+            code=audit.EventCode.DELETION_COMMENTED,
             actor=actor,
             subject=locked,
-            sentence=f"{personal_data.name(actor)} commented on the deletion of "
+            sentence=f"{personal_data.name_of(actor)} commented on the deletion of "
             f"{locked.description}: “{words}”",
             details={"text": text},
         )
@@ -53,7 +53,7 @@ def _comment_events(deletion: Deletion) -> list[AuditEvent]:
     events = AuditEvent.objects.filter(
         subject_type="deletion",
         subject_id=str(deletion.pk),
-        code=audit.Code.DELETION_COMMENTED,
+        code=audit.EventCode.DELETION_COMMENTED,
     )
     return list(events.order_by("seq"))
 

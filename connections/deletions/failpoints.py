@@ -19,5 +19,5 @@ class Point(StrEnum):
     AFTER_RESULT = "after_result"
 
 
-def reach(point: Point, *, deletion_id: UUID) -> None:
+def hit(point: Point, *, deletion_id: UUID) -> None:
     """Say that a sending of this deletion has come to this point."""

@@ -17,8 +17,8 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit.deletion_rows import DELETION_COLUMNS, deletion_row
 from connections.audit.exporting import Export
-from connections.core.days import Days, by_day, grouped_newest
-from connections.deletions.kinds import kind_of
+from connections.core.days import DailyCounts, by_day, grouped_newest
+from connections.deletions.kinds import outcome_group_of
 from connections.models import OPEN_STATES, Credential, Deletion, Person
 
 PAGE_SIZE = 50
@@ -49,7 +49,7 @@ class HistoryFilter:
     connection_id: UUID | None = None
     text: str = ""
     is_contradicted: bool = False
-    is_glass_broken: bool = False
+    is_break_glass: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class HistoryPage:
     # Exact up to 1,000; None when there are more.
     count: int | None
     # Of the newest 1,000 that pass; None where only reading through all would tell.
-    days: Days | None
+    days: DailyCounts | None
 
 
 def history_page(
@@ -101,20 +101,22 @@ def history_page(
     if len(page) > size:
         page = page[:size]
         older = Cursor(requested_at=page[-1].requested_at, id=page[-1].id)
-    is_counted = days is not None and days.looked_at <= EXACT_TO
+    is_counted = days is not None and days.last_checked_at <= EXACT_TO
     return HistoryPage(
         deletions=page,
         older=older,
-        count=days.looked_at if days and is_counted else None,
+        count=days.last_checked_at if days and is_counted else None,
         days=days,
     )
 
 
-def _newest_days(parts: list[QuerySet[Deletion]]) -> Days:
+def _newest_days(parts: list[QuerySet[Deletion]]) -> DailyCounts:
     """What became of the newest that pass, by the day they were asked for: 1,001 at most."""
     limit = EXACT_TO + 1
     rows = grouped_newest(parts, time="requested_at", kinds=("state", "outcome"), limit=limit)
-    found = ((day, kind_of(state=state, outcome=out), count) for day, state, out, count in rows)
+    found = (
+        (day, outcome_group_of(state=state, outcome=out), count) for day, state, out, count in rows
+    )
     return by_day(found, limit=limit)
 
 
@@ -135,8 +137,8 @@ def _parts(only: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
     """
     parts = _parts_by_org(only)
     if only.org or only.credential:
-        return [visibility.within(part, actor=actor) for part in parts]
-    return visibility.in_parts(parts[0], actor=actor)
+        return [visibility.visible(part, actor=actor) for part in parts]
+    return visibility.visible_by_credential(parts[0], actor=actor)
 
 
 def _parts_by_org(only: HistoryFilter) -> list[QuerySet[Deletion]]:
@@ -178,8 +180,8 @@ def _rows(only: HistoryFilter) -> QuerySet[Deletion]:
         rows = rows.filter(settled_at=None)
     if only.is_contradicted:
         rows = rows.filter(contradicted_at__isnull=False)
-    if only.is_glass_broken:
-        rows = rows.filter(glass_broken_at__isnull=False)
+    if only.is_break_glass:
+        rows = rows.filter(break_glass_at__isnull=False)
     for word in _words(only.text):
         rows = rows.filter(_contains(word))
     return rows
@@ -251,10 +253,10 @@ def prepare_export(
 def every_deletion(*, actor: Actor, only: HistoryFilter) -> Iterator[Deletion]:
     """Every deletion within reach that passes the filter, newest first, with its attempts."""
     # All of them are read anyway: in one order, whatever is left out.
-    parts = [visibility.within(part, actor=actor) for part in _parts_by_org(only)]
+    parts = [visibility.visible(part, actor=actor) for part in _parts_by_org(only)]
     cursor: Cursor | None = None
     while batch := _rows_after(parts, cursor, limit=EXPORT_BATCH):
-        prefetch_related_objects(batch, "attempts", "approvals", "glass_review")
+        prefetch_related_objects(batch, "attempts", "approvals", "break_glass_review")
         yield from batch
         cursor = Cursor(requested_at=batch[-1].requested_at, id=batch[-1].id)
 
@@ -283,7 +285,7 @@ def search_text_of(deletion: Deletion, *, comments: Iterable[str] = ()) -> str:
 
 def credentials_to_choose(*, actor: Actor) -> QuerySet[Credential]:
     """Every credential within reach that may stand in the credential filter, by name."""
-    within = visibility.within(Credential.objects.all(), actor=actor, by="pk")
+    within = visibility.visible(Credential.objects.all(), actor=actor, by="pk")
     return within.only("id", "name").order_by("name")
 
 

@@ -29,7 +29,7 @@ def filter_words(only: HistoryFilter) -> str:
     told = [f"{name} {value}" for name, value in parts.items() if value]
     if only.is_contradicted:
         told.append("gone, but still listed")
-    if only.is_glass_broken:
+    if only.is_break_glass:
         told.append("glass broken")
     return ", ".join(told) or "every deletion in the period"
 
@@ -42,8 +42,8 @@ def period_words(*, since: datetime | None, until: datetime) -> str:
 
 PERIODS = {"7": "Last 7 days", "30": "Last 30 days", "90": "Last 90 days", "365": "Last year"}
 CONTRADICTED = "contradicted"
-GLASS_BROKEN = "glass_broken"
-_FLAGS = ((CONTRADICTED, ""), (GLASS_BROKEN, ""))
+BREAK_GLASS = "break_glass"
+_FLAGS = ((CONTRADICTED, ""), (BREAK_GLASS, ""))
 
 
 class HistoryForm(forms.Form):
@@ -95,7 +95,7 @@ class HistoryForm(forms.Form):
             state=data.get("state", "") or (status if status in State.values else ""),
             outcome=data.get("outcome", "") or (status if status in Outcome.values else ""),
             is_contradicted=status == CONTRADICTED,
-            is_glass_broken=status == GLASS_BROKEN,
+            is_break_glass=status == BREAK_GLASS,
             ticket=data.get("ticket", ""),
             connection_id=data.get("connection_id"),
             text=data.get("q", ""),

@@ -5,7 +5,7 @@ from enum import StrEnum
 from connections.models import Outcome, State
 
 
-class Kind(StrEnum):
+class OutcomeGroup(StrEnum):
     """One colour of the chart."""
 
     DELETED = "deleted"
@@ -17,21 +17,21 @@ class Kind(StrEnum):
 
 
 _KINDS = {
-    Outcome.DELETED: Kind.DELETED,
-    Outcome.ALREADY_ABSENT: Kind.GONE,
-    Outcome.GONE_UNATTRIBUTED: Kind.GONE,
-    Outcome.REFUSED: Kind.REFUSED,
-    Outcome.NOT_SENT: Kind.NOTHING_SENT,
-    Outcome.STALE: Kind.NOTHING_SENT,
-    Outcome.DECLINED: Kind.NOTHING_SENT,
-    Outcome.WITHDRAWN: Kind.NOTHING_SENT,
-    Outcome.EXPIRED: Kind.NOTHING_SENT,
-    Outcome.UNRESOLVED: Kind.UNKNOWN,
+    Outcome.DELETED: OutcomeGroup.DELETED,
+    Outcome.ALREADY_ABSENT: OutcomeGroup.GONE,
+    Outcome.GONE_UNATTRIBUTED: OutcomeGroup.GONE,
+    Outcome.REFUSED: OutcomeGroup.REFUSED,
+    Outcome.NOT_SENT: OutcomeGroup.NOTHING_SENT,
+    Outcome.STALE: OutcomeGroup.NOTHING_SENT,
+    Outcome.DECLINED: OutcomeGroup.NOTHING_SENT,
+    Outcome.WITHDRAWN: OutcomeGroup.NOTHING_SENT,
+    Outcome.EXPIRED: OutcomeGroup.NOTHING_SENT,
+    Outcome.UNRESOLVED: OutcomeGroup.UNKNOWN,
 }
 
 
-def kind_of(*, state: str, outcome: str) -> Kind:
+def outcome_group_of(*, state: str, outcome: str) -> OutcomeGroup:
     """The kind of a deletion; one that is open has no outcome."""
     if outcome:
         return _KINDS[Outcome(outcome)]
-    return Kind.UNKNOWN if state == State.UNKNOWN else Kind.OPEN
+    return OutcomeGroup.UNKNOWN if state == State.UNKNOWN else OutcomeGroup.OPEN

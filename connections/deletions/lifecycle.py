@@ -21,15 +21,15 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.deletions import history, reconciliation, reviews, rules, sending
 from connections.deletions import states as deletion_states
 from connections.deletions.reviews import Review, ReviewChangedError
-from connections.deletions.states import Next, Note
+from connections.deletions.states import EventDraft, Transition
 from connections.inventory import protections, sync
-from connections.inventory.sync import Fetched
+from connections.inventory.sync import SyncResult
 from connections.models import (
+    ApprovalPolicy,
     Credential,
     Deletion,
     OrgConnectionSnapshot,
     Person,
-    Policy,
     State,
     approval_digest_of,
 )
@@ -95,9 +95,9 @@ def request_deletion(
     return sending.send_deletion(deletion=deletion, actor=actor, reading=reading)
 
 
-def _read_unlisted(shown: Review, *, actor: Actor) -> Fetched:
+def _read_unlisted(shown: Review, *, actor: Actor) -> SyncResult:
     """Read for a connection that no snapshot shows. Found now, it is to be reviewed first."""
-    reading = sync.read(credential=shown.credential, actor=actor)
+    reading = sync.sync_org(credential=shown.credential, actor=actor)
     if reading.find(shown.connection_id):
         raise ReviewChangedError(
             "Datadog lists this connection now. Nothing was sent. Review it first.",
@@ -156,7 +156,7 @@ def _create(
         deletion.confirmed_by = actor.person
         deletion.confirmed_by_name = actor.name
     deletion.search_text = history.search_text_of(deletion)
-    with audit.act(durable=True):
+    with audit.atomic(durable=True):
         deletion.save(force_insert=True)
         record_request(deletion, actor=actor)
     return deletion
@@ -165,10 +165,10 @@ def _create(
 def record_request(deletion: Deletion, *, actor: Actor) -> None:
     """Record what is asked for, by whom and why; and that it was confirmed in the same act."""
     audit.record(
-        code=audit.Code.DELETION_REQUESTED,
+        code=audit.EventCode.DELETION_REQUESTED,
         actor=actor,
         subject=deletion,
-        sentence=f"{personal_data.name(deletion.requested_by or actor)} asked to delete "
+        sentence=f"{personal_data.name_of(deletion.requested_by or actor)} asked to delete "
         f"{deletion.description}.",
         details={
             "reason": deletion.reason,
@@ -191,10 +191,10 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
     )
     if deletion.confirmed_at:
         audit.record(
-            code=audit.Code.DELETION_CONFIRMED,
+            code=audit.EventCode.DELETION_CONFIRMED,
             actor=actor,
             subject=deletion,
-            sentence=f"{personal_data.name(actor)} confirmed to delete {deletion.description}. "
+            sentence=f"{personal_data.name_of(actor)} confirmed to delete {deletion.description}. "
             "No second person was required.",
             details={"confirmed_at": deletion.confirmed_at.isoformat()},
         )
@@ -214,7 +214,7 @@ def _lost_race(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
 
 
 def execute_deletion(
-    *, deletion: Deletion, actor: Actor, confirmation: str, without_reading: bool = False
+    *, deletion: Deletion, actor: Actor, confirmation: str, skip_recheck: bool = False
 ) -> Deletion:
     """Confirm a deletion by its typed text and send it.
 
@@ -236,7 +236,7 @@ def execute_deletion(
     if not is_confirmed_by(deletion=deletion, person=actor.person):
         raise ConflictError(f"Only {deletion.requested_by_name}, who asked, can confirm it.")
     now = clock.now()
-    if deletion_states.is_being_read(deletion, now=now):
+    if deletion_states.is_being_rechecked(deletion, now=now):
         return deletion
     expected = reviews.confirmation_text(deletion)
     if not reviews.confirmation_matches(typed=confirmation, expected=expected):
@@ -250,32 +250,32 @@ def execute_deletion(
         nothing_new = attempt_facts.nothing_new_of(deletion)
         raise ConflictError(f"It has expired. {nothing_new} Ask again.")
     # Only what a failed reading holds back may be sent without another one.
-    without_reading = without_reading and deletion.cause == Cause.LISTING_FAILED
+    skip_recheck = skip_recheck and deletion.cause == Cause.LISTING_FAILED
     # What keeps it from being read again must show before it counts as confirmed.
     sending.require_sendable(deletion=deletion, confirmed_by=actor.person)
-    confirmed = deletion_states.move(
+    confirmed = deletion_states.apply(
         deletion=deletion,
         actor=actor,
-        to=Next(state=State(deletion.state)),
-        notes=[_confirmed_note(deletion, actor=actor, without_reading=without_reading)],
+        to=Transition(state=State(deletion.state)),
+        notes=[_confirmed_note(deletion, actor=actor, skip_recheck=skip_recheck)],
         confirmed_at=now,
         confirmed_by=actor.person,
         confirmed_by_name=actor.name,
     )
     if not confirmed:
         return deletion
-    return sending.send_deletion(deletion=deletion, actor=actor, without_reading=without_reading)
+    return sending.send_deletion(deletion=deletion, actor=actor, skip_recheck=skip_recheck)
 
 
-def _confirmed_note(deletion: Deletion, *, actor: Actor, without_reading: bool) -> Note:
-    how = " without reading it again" if without_reading else ""
-    alone = " No second person was required." if deletion.policy == Policy.NONE else ""
-    return Note(
-        code=audit.Code.DELETION_CONFIRMED,
-        sentence=f"{personal_data.name(actor)} confirmed to delete {deletion.description}"
+def _confirmed_note(deletion: Deletion, *, actor: Actor, skip_recheck: bool) -> EventDraft:
+    how = " without reading it again" if skip_recheck else ""
+    alone = " No second person was required." if deletion.policy == ApprovalPolicy.NONE else ""
+    return EventDraft(
+        code=audit.EventCode.DELETION_CONFIRMED,
+        sentence=f"{personal_data.name_of(actor)} confirmed to delete {deletion.description}"
         f"{how}.{alone}",
         details={
-            "without_reading": without_reading,
+            "skip_recheck": skip_recheck,
             "approval_round": deletion.approval_round,
         },
     )
@@ -292,6 +292,6 @@ def is_confirmed_by(*, deletion: Deletion, person: Person | None) -> bool:
 
     Where break glass applies, also that of whoever broke it.
     """
-    if deletion.policy == Policy.NONE:
+    if deletion.policy == ApprovalPolicy.NONE:
         return True
     return person is not None and person.pk in deletion.confirming_ids

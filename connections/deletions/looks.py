@@ -9,13 +9,13 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
-from connections.deletions.states import Note
+from connections.deletions.states import EventDraft
 from connections.inventory import sync
-from connections.inventory.sync import Fetched
+from connections.inventory.sync import SyncResult
 from connections.models import Credential, Deletion
 
 
-def read_with_any(*, deletion: Deletion, actor: Actor) -> Fetched:
+def list_with_any_credential(*, deletion: Deletion, actor: Actor) -> SyncResult:
     """Read with the deletion's credential, else with another of either org; the first that tells.
 
     Only credentials pinned to the source or destination org may speak of absence. All of them
@@ -24,20 +24,20 @@ def read_with_any(*, deletion: Deletion, actor: Actor) -> Fetched:
     deadline = time.monotonic() + sync.LISTING_SECONDS
     readers = credentials_of_either_org(deletion=deletion)
     if not readers:
-        return Fetched(cause=Cause.CREDENTIAL_RETIRED)
-    reading = Fetched()
+        return SyncResult(cause=Cause.CREDENTIAL_RETIRED)
+    reading = SyncResult()
     for credential in readers:
         try:
-            reading = sync.read(
+            reading = sync.sync_org(
                 credential=credential,
                 actor=actor,
                 find=deletion.connection_id,
                 deadline_seconds=max(deadline - time.monotonic(), 0.1),
             )
         except UnavailableError as error:
-            reading = Fetched(cause=error.cause)
+            reading = SyncResult(cause=error.cause)
         is_over = time.monotonic() >= deadline
-        if is_over or presence(deletion=deletion, reading=reading) is not None:
+        if is_over or is_listed(deletion=deletion, reading=reading) is not None:
             break
     return reading
 
@@ -50,19 +50,19 @@ def credentials_of_either_org(*, deletion: Deletion) -> list[Credential]:
     return sorted(found, key=lambda each: each.pk != deletion.credential_id)
 
 
-def presence(*, deletion: Deletion, reading: Fetched) -> bool | None:
+def is_listed(*, deletion: Deletion, reading: SyncResult) -> bool | None:
     """True: listed. False: a complete listing lacks it. None: the reading proves nothing."""
     if reading.find(deletion.connection_id) is not None:
         return True
     return False if reading.is_complete else None
 
 
-def looked_note(*, deletion: Deletion, reading: Fetched) -> Note:
+def check_event(*, deletion: Deletion, reading: SyncResult) -> EventDraft:
     """The event that a look leaves, whatever it found."""
-    present = presence(deletion=deletion, reading=reading)
+    present = is_listed(deletion=deletion, reading=reading)
     found = {True: "listed", False: "not listed", None: "cannot tell"}[present]
-    return Note(
-        code=audit.Code.DELETION_LOOKED,
+    return EventDraft(
+        code=audit.EventCode.DELETION_CHECKED,
         sentence=f"Looked at Datadog's list for {deletion.description}: {found}.",
         details={
             "found": found,

@@ -13,9 +13,9 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError
 from connections.deletions import looks, states
-from connections.deletions.states import Next, Note
+from connections.deletions.states import EventDraft, Transition
 from connections.inventory import contradictions, org_connections, sync
-from connections.inventory.sync import Fetched
+from connections.inventory.sync import SyncResult
 from connections.models import Credential, Deletion, OrgConnectionSnapshot, Outcome, State
 from connections.wording import attempt_facts
 
@@ -33,9 +33,9 @@ def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
     if deletion.state == State.SENDING:
         give_up_lost_claim(deletion=deletion, actor=actor)
     if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
-        look(deletion=deletion, actor=actor)
+        reconcile_unknown(deletion=deletion, actor=actor)
     elif deletion.outcome in {Outcome.DELETED, Outcome.ALREADY_ABSENT, Outcome.GONE_UNATTRIBUTED}:
-        prove(deletion=deletion, actor=actor)
+        verify_deleted(deletion=deletion, actor=actor)
     elif deletion.state == State.SENDING:
         raise ConflictError("It is being sent right now. Wait for the answer.")
     else:
@@ -54,42 +54,44 @@ def give_up_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
     sentence = (
         f"No response was recorded within 60 s. {deletion.description} might have been deleted."
     )
-    return states.move(
+    return states.apply(
         deletion=deletion,
         actor=actor,
-        to=Next(state=State.UNKNOWN, cause=Cause.ANSWER_LOST),
-        notes=[Note(code=audit.Code.DELETION_UNKNOWN, sentence=sentence)],
-        due_at=states.next_look(sending_at=started, now=now),
+        to=Transition(state=State.UNKNOWN, cause=Cause.ANSWER_LOST),
+        notes=[EventDraft(code=audit.EventCode.DELETION_UNKNOWN, sentence=sentence)],
+        due_at=states.next_check_at(sending_at=started, now=now),
     )
 
 
-def look(*, deletion: Deletion, actor: Actor) -> None:
+def reconcile_unknown(*, deletion: Deletion, actor: Actor) -> None:
     """One look at an unknown, or at one that is still present.
 
     After a late 200 one complete listing without the connection is enough. Otherwise two complete
     listings that agree decide: the first at least 35 s after the sending began, the second at
     least 60 s after the first. Anything less leaves the deletion as it is.
     """
-    reading = looks.read_with_any(deletion=deletion, actor=actor)
+    reading = looks.list_with_any_credential(deletion=deletion, actor=actor)
     now = clock.now()
     sending_at = states.sending_began(deletion, now=now)
     seen_at = reading.started_at or now
-    present = looks.presence(deletion=deletion, reading=reading)
-    counts = present is not None and seen_at - sending_at >= states.FIRST_LOOK_AFTER
-    looked_ahead = deletion.looked_at is not None and clock.is_ahead(deletion.looked_at, now=now)
+    present = looks.is_listed(deletion=deletion, reading=reading)
+    counts = present is not None and seen_at - sending_at >= states.FIRST_CHECK_DELAY
+    looked_ahead = deletion.last_checked_at is not None and clock.is_ahead(
+        deletion.last_checked_at, now=now
+    )
     decided = (
         counts
-        and deletion.looked_at is not None
+        and deletion.last_checked_at is not None
         and not looked_ahead
-        and deletion.looked_present == present
-        and seen_at - deletion.looked_at >= states.SECOND_LOOK_AFTER
+        and deletion.last_check_listed == present
+        and seen_at - deletion.last_checked_at >= states.SECOND_CHECK_DELAY
     )
-    due_at = states.next_look(sending_at=sending_at, now=now)
+    due_at = states.next_check_at(sending_at=sending_at, now=now)
     if deletion.expires_at:
         due_at = min(due_at, deletion.expires_at)
     values: dict[str, object] = {"due_at": due_at}
-    if counts and (deletion.looked_present != present or looked_ahead or decided):
-        values |= {"looked_at": seen_at, "looked_present": present}
+    if counts and (deletion.last_check_listed != present or looked_ahead or decided):
+        values |= {"last_checked_at": seen_at, "last_check_listed": present}
     with responses_locked(deletion=deletion):
         if present is False and deletion.has_late_success:
             settle_late_success(
@@ -97,39 +99,41 @@ def look(*, deletion: Deletion, actor: Actor) -> None:
                 actor=actor,
                 cause=Cause.LATER_LISTING,
                 seen_at=seen_at,
-                looked=[looks.looked_note(deletion=deletion, reading=reading)],
+                looked=[looks.check_event(deletion=deletion, reading=reading)],
             )
             return
-        to = _after_look(deletion=deletion, present=present, counts=counts, decided=decided)
-        _move_after_look(deletion=deletion, actor=actor, to=to, reading=reading, values=values)
+        to = _after_check(deletion=deletion, present=present, counts=counts, decided=decided)
+        _apply_check(deletion=deletion, actor=actor, to=to, reading=reading, values=values)
 
 
-def _after_look(*, deletion: Deletion, present: bool | None, counts: bool, decided: bool) -> Next:
+def _after_check(
+    *, deletion: Deletion, present: bool | None, counts: bool, decided: bool
+) -> Transition:
     if deletion.state == State.STILL_PRESENT and counts and not present:
         return _gone(Cause.LATER_LISTING)
     if deletion.state == State.UNKNOWN and decided:
         if present:
-            return Next(state=State.STILL_PRESENT, cause=Cause.LISTINGS_AGREE)
+            return Transition(state=State.STILL_PRESENT, cause=Cause.LISTINGS_AGREE)
         return _gone(Cause.LISTINGS_AGREE)
-    return Next(state=State(deletion.state), cause=deletion.cause)
+    return Transition(state=State(deletion.state), cause=deletion.cause)
 
 
-def _gone(cause: Cause) -> Next:
-    return Next(state=State.SETTLED, outcome=Outcome.GONE_UNATTRIBUTED, cause=cause)
+def _gone(cause: Cause) -> Transition:
+    return Transition(state=State.SETTLED, outcome=Outcome.GONE_UNATTRIBUTED, cause=cause)
 
 
-def _move_after_look(
+def _apply_check(
     *,
     deletion: Deletion,
     actor: Actor,
-    to: Next,
-    reading: Fetched,
+    to: Transition,
+    reading: SyncResult,
     values: dict[str, object],
 ) -> None:
-    looked = looks.looked_note(deletion=deletion, reading=reading)
+    looked = looks.check_event(deletion=deletion, reading=reading)
     if to.state == deletion.state:
         kept = deletion.cause_details | {"last_look": looked.details}
-        states.move(
+        states.apply(
             deletion=deletion,
             actor=actor,
             to=to,
@@ -137,21 +141,21 @@ def _move_after_look(
             **values | {"cause_details": kept},
         )
         return
-    code = audit.Code.DELETION_STILL_PRESENT
+    code = audit.EventCode.DELETION_STILL_PRESENT
     sentence = f"Two listings agree: {deletion.description} is still there."
     if to.state == State.SETTLED:
-        code = audit.Code.DELETION_SETTLED
+        code = audit.EventCode.DELETION_SETTLED
         attempts = attempt_facts.attempts_of(deletion)
         sentence = (
             f"{deletion.description} is no longer listed. This does not prove that this request "
             f"deleted it. {attempt_facts.earlier_attempts(attempts)}".strip()
         )
         values.pop("due_at")
-    states.move(
+    states.apply(
         deletion=deletion,
         actor=actor,
         to=to,
-        notes=[looked, Note(code=code, sentence=sentence)],
+        notes=[looked, EventDraft(code=code, sentence=sentence)],
         **values,
     )
 
@@ -163,7 +167,7 @@ def responses_locked(*, deletion: Deletion) -> Iterator[None]:
     What is decided from its attempts inside is still true at the commit. `record_answer` locks the
     same row; without that, a 200 recorded after they were read would go unnoticed.
     """
-    with audit.act():
+    with audit.atomic():
         # Credentials before the deletion, as wherever both are locked.
         sync.lock_snapshots(site=deletion.site)
         Deletion.objects.select_for_update(no_key=True).values_list("pk").get(pk=deletion.pk)
@@ -176,7 +180,7 @@ def settle_late_success(
     actor: Actor,
     cause: Cause,
     seen_at: datetime,
-    looked: Sequence[Note] = (),
+    looked: Sequence[EventDraft] = (),
 ) -> None:
     """Settle as deleted: Datadog returned 200 late, and a complete listing lacks the connection.
 
@@ -187,35 +191,35 @@ def settle_late_success(
         f"{deletion.description}: deleted. {attempt_facts.earlier_attempts(attempts)} "
         "A complete listing no longer shows the connection."
     )
-    with audit.act():
+    with audit.atomic():
         # Before the deletion's own row, as wherever both are held.
         sync.lock_snapshots(site=deletion.site)
-        settled = states.move(
+        settled = states.apply(
             deletion=deletion,
             actor=actor,
-            to=Next(state=State.SETTLED, outcome=Outcome.DELETED, cause=cause),
-            notes=[*looked, Note(code=audit.Code.DELETION_SETTLED, sentence=sentence)],
+            to=Transition(state=State.SETTLED, outcome=Outcome.DELETED, cause=cause),
+            notes=[*looked, EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
         )
         if settled:
             _note_verified(deletion=deletion, actor=actor, at=seen_at)
     deletion.refresh_from_db()
 
 
-def prove(*, deletion: Deletion, actor: Actor) -> None:
+def verify_deleted(*, deletion: Deletion, actor: Actor) -> None:
     """Look whether a connection settled as gone is gone from the list: the proof of effect.
 
     Absent from a complete listing sets `verified_at`. Still listed 5 minutes or more after the
     answer sets `contradicted_at`, and whoever has seen it lists again, so that the inventory shows
     it too. The outcome is never rewritten.
     """
-    reading = looks.read_with_any(deletion=deletion, actor=actor)
+    reading = looks.list_with_any_credential(deletion=deletion, actor=actor)
     seen_at = reading.started_at or clock.now()
-    present = looks.presence(deletion=deletion, reading=reading)
+    present = looks.is_listed(deletion=deletion, reading=reading)
     was_contradicted = deletion.contradicted_at is not None
-    with audit.act():
+    with audit.atomic():
         rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
         if present is not False:
-            looked = looks.looked_note(deletion=deletion, reading=reading)
+            looked = looks.check_event(deletion=deletion, reading=reading)
             audit.record(
                 code=looked.code,
                 actor=actor,
@@ -234,22 +238,22 @@ def prove(*, deletion: Deletion, actor: Actor) -> None:
             _note_verified(deletion=deletion, actor=actor, at=seen_at)
     deletion.refresh_from_db()
     if deletion.contradicted_at and not was_contradicted:
-        ask_everyone(deletion=deletion, actor=actor)
+        sync_observing_credentials(deletion=deletion, actor=actor)
 
 
 def _next_proof_of(*, deletion: Deletion, settled_at: datetime, now: datetime) -> datetime | None:
     if deletion.outcome != Outcome.DELETED or deletion.verified_at:
         return None
-    return states.next_proof(settled_at=settled_at, now=now)
+    return states.next_verification_at(settled_at=settled_at, now=now)
 
 
 def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
     sync.lock_snapshots(site=deletion.site)
     rows = Deletion.objects.filter(pk=deletion.pk)
-    looked: dict[str, object] = {"looked_at": at, "looked_present": False, "due_at": None}
+    looked: dict[str, object] = {"last_checked_at": at, "last_check_listed": False, "due_at": None}
     # By what is stored now: another process may have verified it meanwhile. After a clock was set
     # back, what a later listing verified stands.
-    unverified = rows.filter(Q(verified_at=None) | Q(looked_present=True, verified_at__lt=at))
+    unverified = rows.filter(Q(verified_at=None) | Q(last_check_listed=True, verified_at__lt=at))
     is_first = bool(unverified.update(verified_at=at, **looked))
     if not is_first:
         rows.update(**looked)
@@ -261,7 +265,7 @@ def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
     ).update(is_current=False)
     if is_first:
         audit.record(
-            code=audit.Code.DELETION_VERIFIED,
+            code=audit.EventCode.DELETION_VERIFIED,
             actor=actor,
             subject=deletion,
             sentence=f"A complete listing lacks {deletion.description}.",
@@ -276,10 +280,12 @@ def _note_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_b
     if waited or deletion.outcome != Outcome.DELETED or deletion.verified_at:
         due_at = None
         contradictions.mark(deletion=deletion, at=at, seen_by=seen_by, actor=actor)
-    Deletion.objects.filter(pk=deletion.pk).update(looked_at=at, looked_present=True, due_at=due_at)
+    Deletion.objects.filter(pk=deletion.pk).update(
+        last_checked_at=at, last_check_listed=True, due_at=due_at
+    )
 
 
-def ask_everyone(*, deletion: Deletion, actor: Actor) -> None:
+def sync_observing_credentials(*, deletion: Deletion, actor: Actor) -> None:
     """Every credential that has seen the connection lists again: after a 404 or a contradiction.
 
     One that still lists it contradicts a 404, which storing its listing notices.
@@ -307,16 +313,16 @@ def lapse_approvals(*, deletion: Deletion, actor: Actor) -> bool:
 def end_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
     """Let the approvals of one still present no longer count; `why` completes the sentence."""
     given = states.approvals_given(deletion).count()
-    note = Note(
-        code=audit.Code.DELETION_APPROVALS_LAPSED,
+    note = EventDraft(
+        code=audit.EventCode.DELETION_APPROVALS_LAPSED,
         sentence=f"Approvals for another DELETE of {deletion.description} {why}. "
         "They no longer count; no new DELETE was sent.",
         details={"approval_round": deletion.approval_round, "approvals_given": given},
     )
-    return states.move(
+    return states.apply(
         deletion=deletion,
         actor=actor,
-        to=Next(state=State.STILL_PRESENT, cause=deletion.cause),
+        to=Transition(state=State.STILL_PRESENT, cause=deletion.cause),
         notes=[note],
         **states.next_round(deletion),
     )
@@ -328,7 +334,7 @@ def expire(*, deletion: Deletion, actor: Actor) -> bool:
     if not states.has_expired(deletion, now=now):
         return False
     if deletion.state == State.WAITING:
-        to = states.give_up(cause=Cause.TOO_LATE, was_ambiguous=deletion.has_ambiguous_attempt)
+        to = states.stop_trying(cause=Cause.TOO_LATE, was_ambiguous=deletion.has_ambiguous_attempt)
     elif deletion.state == State.APPROVED:
         to = _expired(Cause.NOT_CONFIRMED_IN_TIME)
     elif deletion.state == State.REQUESTED:
@@ -337,20 +343,20 @@ def expire(*, deletion: Deletion, actor: Actor) -> bool:
     else:
         return False
     is_unknown = to.state == State.UNKNOWN
-    code = audit.Code.DELETION_UNKNOWN if is_unknown else audit.Code.DELETION_SETTLED
+    code = audit.EventCode.DELETION_UNKNOWN if is_unknown else audit.EventCode.DELETION_SETTLED
     sentence = (
         f"The time for {deletion.description} ran out: {to.cause.replace('_', ' ')}. "
         f"{attempt_facts.in_full_of(deletion)}"
     )
     due_at = {"due_at": now + timedelta(seconds=60)} if is_unknown else {}
-    return states.move(
+    return states.apply(
         deletion=deletion,
         actor=actor,
         to=to,
-        notes=[Note(code=code, sentence=sentence)],
+        notes=[EventDraft(code=code, sentence=sentence)],
         **due_at,
     )
 
 
-def _expired(cause: Cause) -> Next:
-    return Next(state=State.SETTLED, outcome=Outcome.EXPIRED, cause=cause)
+def _expired(cause: Cause) -> Transition:
+    return Transition(state=State.SETTLED, outcome=Outcome.EXPIRED, cause=cause)

@@ -7,14 +7,14 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.deletions import reconciliation, states
-from connections.deletions.states import Next, Note
+from connections.deletions.states import EventDraft, Transition
 from connections.inventory import sync
-from connections.inventory.sync import Fetched
+from connections.inventory.sync import SyncResult
 from connections.models import Deletion, Outcome, State, snapshot_digest
 from connections.wording import attempt_facts
 
 
-def is_as_reviewed(*, deletion: Deletion, reading: Fetched, actor: Actor) -> bool:
+def is_as_reviewed(*, deletion: Deletion, reading: SyncResult, actor: Actor) -> bool:
     """Whether to send, by what Datadog says now; settles or notes the deletion where not."""
     item = reading.find(deletion.connection_id)
     if item is None and reading.is_complete:
@@ -23,7 +23,7 @@ def is_as_reviewed(*, deletion: Deletion, reading: Fetched, actor: Actor) -> boo
     if item is None:
         if not deletion.is_reviewed:
             return True
-        note_not_read(deletion=deletion, reading=reading, actor=actor)
+        record_recheck_failure(deletion=deletion, reading=reading, actor=actor)
         return False
     fields = sync.fields_from(item)
     digest = snapshot_digest(
@@ -40,7 +40,7 @@ def is_as_reviewed(*, deletion: Deletion, reading: Fetched, actor: Actor) -> boo
     return False
 
 
-def _settle_absent(*, deletion: Deletion, reading: Fetched, actor: Actor) -> None:
+def _settle_absent(*, deletion: Deletion, reading: SyncResult, actor: Actor) -> None:
     with reconciliation.responses_locked(deletion=deletion):
         if deletion.has_late_success:
             reconciliation.settle_late_success(
@@ -56,11 +56,11 @@ def _settle_absent(*, deletion: Deletion, reading: Fetched, actor: Actor) -> Non
         sentence = (
             f"{deletion.description} is no longer listed. {attempt_facts.in_full_of(deletion)}"
         )
-        states.move(
+        states.apply(
             deletion=deletion,
             actor=actor,
-            to=Next(state=State.SETTLED, outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
-            notes=[Note(code=audit.Code.DELETION_SETTLED, sentence=sentence)],
+            to=Transition(state=State.SETTLED, outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
+            notes=[EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
         )
 
 
@@ -68,17 +68,19 @@ def _settle_stale(*, deletion: Deletion, actor: Actor, now_says: dict[str, objec
     """End it: what would be deleted is not what was reviewed."""
     facts = attempt_facts.in_full_of(deletion)
     sentence = f"{deletion.description} changed since it was reviewed. {facts}"
-    note = Note(code=audit.Code.DELETION_SETTLED, sentence=sentence, details={"now_says": now_says})
-    states.move(
+    note = EventDraft(
+        code=audit.EventCode.DELETION_SETTLED, sentence=sentence, details={"now_says": now_says}
+    )
+    states.apply(
         deletion=deletion,
         actor=actor,
-        to=Next(state=State.SETTLED, outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ),
+        to=Transition(state=State.SETTLED, outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ),
         notes=[note],
         cause_details={"now_says": now_says},
     )
 
 
-def note_not_read(*, deletion: Deletion, reading: Fetched, actor: Actor) -> None:
+def record_recheck_failure(*, deletion: Deletion, reading: SyncResult, actor: Actor) -> None:
     """The connection could not be read again: nothing is sent and the state stays."""
     details = {
         "cause": reading.cause,
@@ -91,11 +93,15 @@ def note_not_read(*, deletion: Deletion, reading: Fetched, actor: Actor) -> None
     later: dict[str, object] = {}
     if deletion.state == State.WAITING:
         later["due_at"] = clock.now() + timedelta(seconds=60)
-    states.move(
+    states.apply(
         deletion=deletion,
         actor=actor,
-        to=Next(state=State(deletion.state), cause=Cause.LISTING_FAILED),
-        notes=[Note(code=audit.Code.DELETION_NOT_READ, sentence=sentence, details=details)],
+        to=Transition(state=State(deletion.state), cause=Cause.LISTING_FAILED),
+        notes=[
+            EventDraft(
+                code=audit.EventCode.DELETION_RECHECK_FAILED, sentence=sentence, details=details
+            )
+        ],
         cause_details=details,
         **later,
     )

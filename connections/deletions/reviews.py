@@ -14,14 +14,14 @@ from connections.inventory import org_connections, protections
 from connections.models import (
     GONE_OUTCOMES,
     OPEN_STATES,
+    ApprovalPolicy,
     Credential,
     Deletion,
-    Listing,
     OrgConnectionKey,
     OrgConnectionSnapshot,
     Outcome,
-    Policy,
     Protection,
+    Sync,
     snapshot_digest,
 )
 
@@ -41,8 +41,8 @@ class Review:
     end: str
     other_credentials: list[Credential]
     # The strictest of all credentials of either end: which end sends takes no second person away.
-    policy: Policy
-    last_listing: Listing | None
+    policy: ApprovalPolicy
+    last_listing: Sync | None
     open_deletion: Deletion | None
     # A credential that the person may not use has an open deletion of it, or alone can show it.
     is_out_of_reach: bool
@@ -55,7 +55,7 @@ class Review:
 
     @property
     def needs_approval(self) -> bool:
-        return self.policy != Policy.NONE
+        return self.policy != ApprovalPolicy.NONE
 
 
 class ReviewChangedError(ConflictError):
@@ -120,10 +120,12 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
 
 def _policy(
     *, credential: Credential, others: list[Credential], snapshot: OrgConnectionSnapshot | None
-) -> Policy:
+) -> ApprovalPolicy:
     ends = {snapshot.source_org_id, snapshot.sink_org_id} - {""} if snapshot else set()
     seeing = [credential.policy, *(other.policy for other in others)]
-    return Policy.strictest([*seeing, *_policies_of_orgs(site=credential.site, org_ids=ends)])
+    return ApprovalPolicy.strictest(
+        [*seeing, *_policies_of_orgs(site=credential.site, org_ids=ends)]
+    )
 
 
 def _policies_of_orgs(*, site: str, org_ids: set[str]) -> list[str]:
@@ -184,7 +186,9 @@ def open_deletion(*, site: str, connection_id: UUID) -> Deletion | None:
     ).first()
 
 
-def ended_by(*, actor: Actor, credential: Credential, connection_id: UUID) -> Deletion | None:
+def previous_deletion(
+    *, actor: Actor, credential: Credential, connection_id: UUID
+) -> Deletion | None:
     """The newest deletion within reach after which it is gone: no listing has shown it since."""
     gone = Deletion.objects.filter(
         site=credential.site,
@@ -194,7 +198,7 @@ def ended_by(*, actor: Actor, credential: Credential, connection_id: UUID) -> De
     )
     # What one key pair did not find may be a connection of another's org.
     elsewhere = Q(outcome=Outcome.ALREADY_ABSENT) & ~Q(credential=credential)
-    return visibility.within(gone.exclude(elsewhere), actor=actor).first()
+    return visibility.visible(gone.exclude(elsewhere), actor=actor).first()
 
 
 def confirmation_text(deletion: Deletion) -> str:

@@ -5,7 +5,7 @@ from django.core.exceptions import PermissionDenied
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.audit import lookups
-from connections.core.errors import ConflictError, InvalidInputError, has_words
+from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
 from connections.deletions import reviews
 from connections.deletions.reviews import Review
 from connections.deletions.tickets import check_ticket
@@ -70,7 +70,7 @@ def check_requester(shown: Review, *, requester: Person | None) -> None:
 def check_input(*, shown: Review, reason: str, ticket: str, confirmation: str | None) -> None:
     """Raise InvalidInputError naming every field in which something typed cannot be used."""
     fields: dict[str, str] = {}
-    if not has_words(reason):
+    if not has_visible_text(reason):
         fields["reason"] = "Say why: the reason stands in the record for ever."
     elif len(reason.strip()) > LONGEST_REASON:
         fields["reason"] = f"A reason has at most {LONGEST_REASON} characters."

@@ -17,8 +17,13 @@ from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.core.errors import BlockedError, Kept, SentError, UnavailableError
-from connections.datadog.client import Answer, DatadogClient
+from connections.core.errors import (
+    BlockedError,
+    RecordedIn,
+    ResponseNotRecordedError,
+    UnavailableError,
+)
+from connections.datadog.client import DatadogClient, DeleteResponse
 from connections.deletions import (
     answers,
     failpoints,
@@ -29,17 +34,17 @@ from connections.deletions import (
     stopping,
 )
 from connections.deletions.failpoints import Point
-from connections.deletions.states import Next, Note
+from connections.deletions.states import EventDraft, Transition
 from connections.inventory import protections, sync
-from connections.inventory.sync import Fetched
+from connections.inventory.sync import SyncResult
 from connections.models import (
     AMBIGUOUS,
+    ApprovalPolicy,
     Attempt,
     Credential,
     Deletion,
     Outcome,
     Person,
-    Policy,
     State,
 )
 
@@ -53,12 +58,12 @@ def send_deletion(
     *,
     deletion: Deletion,
     actor: Actor,
-    without_reading: bool = False,
-    reading: Fetched | None = None,
+    skip_recheck: bool = False,
+    reading: SyncResult | None = None,
 ) -> Deletion:
     """Send a confirmed deletion once, if it is still what was reviewed.
 
-    `without_reading`: the person chose to send although the connection could not be read again.
+    `skip_recheck`: the person chose to send although the connection could not be read again.
     `reading`: what this same act has just read, so that Datadog is not asked twice.
     Returns the deletion as it stands afterwards; never raises for Datadog's trouble. Raises
     BlockedError when somebody involved lost the right, the credential is retired or the connection
@@ -66,30 +71,30 @@ def send_deletion(
     and the database then did not take or show what came back.
     """
     client = require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by)
-    if not without_reading:
+    if not skip_recheck:
         if reading is None:
-            reading = sync.read(
+            reading = sync.sync_org(
                 credential=deletion.credential, actor=actor, find=deletion.connection_id
             )
         if not rereading.is_as_reviewed(deletion=deletion, reading=reading, actor=actor):
             return deletion
     was_read = reading is not None and reading.find(deletion.connection_id) is not None
     began_at = time.monotonic()
-    failpoints.reach(Point.BEFORE_CLAIM, deletion_id=deletion.pk)
-    attempt = claim(deletion=deletion, actor=actor, was_read_before=was_read)
+    failpoints.hit(Point.BEFORE_CLAIM, deletion_id=deletion.pk)
+    attempt = claim(deletion=deletion, actor=actor, was_rechecked=was_read)
     if attempt is None:
         return deletion
-    failpoints.reach(Point.AFTER_CLAIM, deletion_id=deletion.pk)
+    failpoints.hit(Point.AFTER_CLAIM, deletion_id=deletion.pk)
     answer = _send(client=client, connection_id=deletion.connection_id, began_at=began_at)
-    failpoints.reach(Point.AFTER_ANSWER, deletion_id=deletion.pk)
+    failpoints.hit(Point.AFTER_ANSWER, deletion_id=deletion.pk)
     spool.record(attempt=attempt, answer=answer, actor=actor)
-    failpoints.reach(Point.AFTER_RESULT, deletion_id=deletion.pk)
+    failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
     stopping.end_sending()
-    _look_after(deletion=deletion, actor=actor, answer=answer)
+    _verify_after_send(deletion=deletion, actor=actor, answer=answer)
     return deletion
 
 
-def _send(*, client: DatadogClient, connection_id: UUID, began_at: float) -> Answer:
+def _send(*, client: DatadogClient, connection_id: UUID, began_at: float) -> DeleteResponse:
     # A process that was frozen after its claim must not send when others have given it up: the
     # deadline runs from before the claim, and nothing is begun after it.
     seconds = DELETE_SECONDS - (time.monotonic() - began_at)
@@ -137,9 +142,9 @@ def _what_blocks(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[C
 def _what_lacks_approval(deletion: Deletion) -> tuple[Cause, str] | None:
     """Why the approvals that were given, or the glass that was broken, do not count any more."""
     tried = deletion.attempts.filter(approval_round=deletion.approval_round)
-    if deletion.policy != Policy.NONE and tried.filter(AMBIGUOUS).exists():
+    if deletion.policy != ApprovalPolicy.NONE and tried.filter(AMBIGUOUS).exists():
         return Cause.APPROVALS_MISSING, "An attempt under its approvals may have worked."
-    breaker = deletion.glass_broken_by if deletion.break_glass_applies else None
+    breaker = deletion.break_glass_by if deletion.break_glass_applies else None
     if breaker and not permissions.can_break_glass(person_actor(person=breaker), deletion=deletion):
         return Cause.PERSON_LOST_RIGHT, f"{breaker} may not break glass any more."
     if not deletion.needs_approval:
@@ -154,7 +159,7 @@ def _what_lacks_approval(deletion: Deletion) -> tuple[Cause, str] | None:
     return None
 
 
-def _next_attempt(*, deletion: Deletion, was_read_before: bool) -> Attempt:
+def _next_attempt(*, deletion: Deletion, was_rechecked: bool) -> Attempt:
     last = deletion.attempts.aggregate(last=Max("number"))["last"] or 0
     return Attempt(
         deletion=deletion,
@@ -163,14 +168,14 @@ def _next_attempt(*, deletion: Deletion, was_read_before: bool) -> Attempt:
         approval_round=deletion.approval_round,
         credential_name=deletion.credential.name,
         credential_fingerprint=deletion.credential.fingerprint,
-        was_read_before=was_read_before,
+        was_rechecked=was_rechecked,
         claimed_at=clock.now(),
     )
 
 
-def _sending_note(attempt: Attempt) -> Note:
-    return Note(
-        code=audit.Code.DELETION_SENDING,
+def _sending_note(attempt: Attempt) -> EventDraft:
+    return EventDraft(
+        code=audit.EventCode.DELETION_SENDING,
         sentence=f"Sending attempt {attempt.number} to delete {attempt.deletion.description}.",
         details={
             "attempt": attempt.number,
@@ -178,53 +183,55 @@ def _sending_note(attempt: Attempt) -> Note:
             "approval_round": attempt.approval_round,
             "credential": attempt.credential_name,
             "fingerprint": attempt.credential_fingerprint,
-            "was_read_before": attempt.was_read_before,
+            "was_rechecked": attempt.was_rechecked,
         },
     )
 
 
-def claim(*, deletion: Deletion, actor: Actor, was_read_before: bool) -> Attempt | None:
+def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt | None:
     """Take the deletion for this process and record the attempt, durably, before it is sent.
 
     Returns None when somebody else claimed or moved it first; then nothing may be sent. Raises
     BlockedError when a right was lost, the credential retired or the connection protected while
     it was read again.
     """
-    with audit.act(durable=True):
+    with audit.atomic(durable=True):
         credentials = Credential.objects.select_for_update(no_key=True)
         deletion.credential = credentials.get(pk=deletion.credential_id)
         _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
-        attempt = _next_attempt(deletion=deletion, was_read_before=was_read_before)
-        claimed = states.move(
+        attempt = _next_attempt(deletion=deletion, was_rechecked=was_rechecked)
+        claimed = states.apply(
             deletion=deletion,
             actor=actor,
-            to=Next(state=State.SENDING),
+            to=Transition(state=State.SENDING),
             notes=[_sending_note(attempt)],
             epoch=attempt.epoch,
             sending_at=attempt.claimed_at,
             due_at=attempt.claimed_at + states.CLAIM_TIMEOUT,
-            looked_at=None,
-            looked_present=None,
+            last_checked_at=None,
+            last_check_listed=None,
         )
         if not claimed:
             return None
         attempt.save(force_insert=True)
-        failpoints.reach(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
+        failpoints.hit(Point.INSIDE_CLAIM, deletion_id=deletion.pk)
         stopping.begin_sending(deletion_id=deletion.pk)
     return attempt
 
 
-def _look_after(*, deletion: Deletion, actor: Actor, answer: Answer) -> None:
+def _verify_after_send(*, deletion: Deletion, actor: Actor, answer: DeleteResponse) -> None:
     """The proof of effect within the same request: list once where that can tell something."""
     try:
         deletion.refresh_from_db()
         if deletion.outcome == Outcome.DELETED:
-            reconciliation.prove(deletion=deletion, actor=actor)
+            reconciliation.verify_deleted(deletion=deletion, actor=actor)
         elif deletion.outcome == Outcome.ALREADY_ABSENT:
-            reconciliation.ask_everyone(deletion=deletion, actor=actor)
+            reconciliation.sync_observing_credentials(deletion=deletion, actor=actor)
     except UnavailableError:
         # It was sent and recorded; the look that could not be taken now is taken later.
         logger.warning("Deletion %s was sent; looking afterwards failed.", deletion.pk)
     except DatabaseError as error:
-        said = answers.in_words(answer)
-        raise SentError(deletion_id=deletion.pk, said=said, kept=Kept.IN_DATABASE) from error
+        said = answers.response_summary(answer)
+        raise ResponseNotRecordedError(
+            deletion_id=deletion.pk, said=said, kept=RecordedIn.IN_DATABASE
+        ) from error

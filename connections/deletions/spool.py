@@ -24,11 +24,11 @@ from django.db import DataError, IntegrityError, connection
 
 from connections.access.actor import Actor
 from connections.core.causes import Cause
-from connections.core.errors import Kept, SentError
+from connections.core.errors import RecordedIn, ResponseNotRecordedError
 from connections.core.private_files import PrivateFileError, create_private_text, read_private_text
 from connections.core.secret import Secret
-from connections.datadog.client import Answer
-from connections.datadog.errors import Verdict
+from connections.datadog.client import DeleteResponse
+from connections.datadog.errors import AttemptResult
 from connections.deletions import answers
 from connections.models import Attempt, Person
 
@@ -54,7 +54,7 @@ class KeptAnswer:
     actor_name: str
     person_id: str | None
     request_id: str
-    answer: Answer
+    answer: DeleteResponse
 
 
 def directory() -> Path:
@@ -62,7 +62,7 @@ def directory() -> Path:
     return Path(settings.DATA_DIR) / "spool"
 
 
-def record(*, attempt: Attempt, answer: Answer, actor: Actor) -> None:
+def record(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> None:
     """Record what came back, or keep it in a file when the database does not take it.
 
     Raises SentError where it is not in the database: the request was sent all the same.
@@ -74,7 +74,7 @@ def record(*, attempt: Attempt, answer: Answer, actor: Actor) -> None:
         failure = _try_to_record(attempt=attempt, answer=answer, actor=actor)
     if failure is None:
         return
-    said = answers.in_words(answer)
+    said = answers.response_summary(answer)
     try:
         path = _keep(attempt=attempt, answer=answer, actor=actor)
     except PrivateFileError as error:
@@ -82,14 +82,18 @@ def record(*, attempt: Attempt, answer: Answer, actor: Actor) -> None:
             "The outcome of deletion %s could not be recorded anywhere (%s): %s.",
             *(attempt.deletion_id, error, said),
         )
-        raise SentError(deletion_id=attempt.deletion_id, said=said, kept=Kept.NOWHERE) from failure
+        raise ResponseNotRecordedError(
+            deletion_id=attempt.deletion_id, said=said, kept=RecordedIn.NOWHERE
+        ) from failure
     logger.error("The database did not take the outcome of a deletion. It is kept in %s.", path)
-    raise SentError(deletion_id=attempt.deletion_id, said=said, kept=Kept.LOCALLY) from failure
+    raise ResponseNotRecordedError(
+        deletion_id=attempt.deletion_id, said=said, kept=RecordedIn.LOCALLY
+    ) from failure
 
 
-def _try_to_record(*, attempt: Attempt, answer: Answer, actor: Actor) -> Exception | None:
+def _try_to_record(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> Exception | None:
     try:
-        answers.record_answer(attempt=attempt, answer=answer, actor=actor)
+        answers.record_response(attempt=attempt, answer=answer, actor=actor)
     except Exception as error:  # noqa: BLE001 - whatever failed, what came back must be kept
         return error
     return None
@@ -101,7 +105,7 @@ def _was_cut_off(before: object) -> bool:
     return connection.connection is not before
 
 
-def _keep(*, attempt: Attempt, answer: Answer, actor: Actor) -> Path:
+def _keep(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> Path:
     document = {
         "version": VERSION,
         "deletion": str(attempt.deletion_id),
@@ -174,7 +178,7 @@ def _replay_one(path: Path) -> bool:
     """Whether it was recorded now; a file whose answer is recorded already only goes."""
     kept, attempt = check_kept(path)
     try:
-        is_new = answers.record_answer(
+        is_new = answers.record_response(
             attempt=attempt, answer=kept.answer, actor=_actor(kept), kept_at=kept.kept_at
         )
     except (DataError, IntegrityError) as error:
@@ -190,7 +194,7 @@ def _actor(kept: KeptAnswer) -> Actor:
     )
 
 
-def _says_the_same(attempt: Attempt, answer: Answer) -> bool:
+def _says_the_same(attempt: Attempt, answer: DeleteResponse) -> bool:
     stored = (attempt.verdict, attempt.http_status, attempt.body_sha256, attempt.duration_ms)
     return stored == (answer.verdict, answer.http_status, answer.body_sha256, answer.duration_ms)
 
@@ -235,8 +239,8 @@ def _understand(document: dict[str, Any]) -> KeptAnswer:
         actor_name=actor["name"],
         person_id=actor["person"],
         request_id=actor["request_id"],
-        answer=Answer(
-            verdict=Verdict(said["verdict"]),
+        answer=DeleteResponse(
+            verdict=AttemptResult(said["verdict"]),
             cause=Cause(cause) if cause else None,
             http_status=said["http_status"],
             headers=dict(said["headers"]),

@@ -14,8 +14,8 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.datadog.errors import Verdict
-from connections.models import Approval, Deletion, Outcome, Policy, State
+from connections.datadog.errors import AttemptResult
+from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, State
 
 # The longest that anything stays open without an act of a person.
 APPROVAL_WINDOW = timedelta(hours=24)
@@ -31,30 +31,32 @@ EXPIRES_WITHIN = {
 # A claim without an answer is lost after this; the DELETE's own deadline is 30 s.
 CLAIM_TIMEOUT = timedelta(seconds=60)
 # The reading before a sending is over by then, in whatever process it runs, or that process died.
-READING_WINDOW = timedelta(seconds=45)
+RECHECK_WINDOW = timedelta(seconds=45)
 # A listing counts for an unknown from here on: the deadline of the DELETE and some slack.
-FIRST_LOOK_AFTER = timedelta(seconds=35)
-SECOND_LOOK_AFTER = timedelta(seconds=60)
+FIRST_CHECK_DELAY = timedelta(seconds=35)
+SECOND_CHECK_DELAY = timedelta(seconds=60)
 # After a request that never left: how long to wait before the next of five tries.
 NOT_SENT_DELAYS = (5, 15, 60, 300)
 # After a 200: when the credential lists again; a connection still listed at or after the third
 # look contradicts the answer, the later ones only serve a listing that failed.
-PROOF_AT = tuple(timedelta(seconds=seconds) for seconds in (60, 300, 900, 3600, 6 * 3600, 86400))
+VERIFICATION_AT = tuple(
+    timedelta(seconds=seconds) for seconds in (60, 300, 900, 3600, 6 * 3600, 86400)
+)
 CONTRADICTED_AFTER = timedelta(minutes=5)
 # Each event repeats those of these times that are set with it, so that a verification can compare
 # them to the microsecond.
-_TIMES = ("confirmed_at", "approved_at", "sending_at", "settled_at", "glass_broken_at")
+_TIMES = ("confirmed_at", "approved_at", "sending_at", "settled_at", "break_glass_at")
 # The furthest ahead that `due_at` is ever set where nothing expires, by state.
 DUE_WITHIN = {
     State.SENDING: CLAIM_TIMEOUT,
     State.UNKNOWN: timedelta(hours=1),
     State.STILL_PRESENT: timedelta(hours=1),
-    State.SETTLED: PROOF_AT[-1],
+    State.SETTLED: VERIFICATION_AT[-1],
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Next:
+class Transition:
     """Where a deletion goes, and why."""
 
     state: State
@@ -63,15 +65,15 @@ class Next:
     wait_seconds: int | None = None
 
 
-def next_after_answer(
+def transition_for(
     *,
-    verdict: Verdict,
+    verdict: AttemptResult,
     cause: str,
     retry_after_seconds: int | None,
     was_ambiguous: bool,
     times_not_sent: int,
     had_late_success: bool = False,
-) -> Next:
+) -> Transition:
     """The row of the life's table for what came back from one sending.
 
     `was_ambiguous`: an earlier attempt may have been carried out. `times_not_sent`: how often,
@@ -79,45 +81,47 @@ def next_after_answer(
     Datadog returned 200 late to an earlier one, so that a listing can settle it as deleted.
     """
     match verdict:
-        case Verdict.DELETED:
-            return Next(state=State.SETTLED, outcome=Outcome.DELETED)
-        case Verdict.NOT_FOUND if had_late_success:
-            return Next(state=State.UNKNOWN, cause=cause)
-        case Verdict.NOT_FOUND:
+        case AttemptResult.DELETED:
+            return Transition(state=State.SETTLED, outcome=Outcome.DELETED)
+        case AttemptResult.NOT_FOUND if had_late_success:
+            return Transition(state=State.UNKNOWN, cause=cause)
+        case AttemptResult.NOT_FOUND:
             outcome = Outcome.GONE_UNATTRIBUTED if was_ambiguous else Outcome.ALREADY_ABSENT
-            return Next(state=State.SETTLED, outcome=outcome, cause=cause)
-        case Verdict.REFUSED if was_ambiguous:
-            return Next(state=State.UNKNOWN, cause=cause)
-        case Verdict.REFUSED:
-            return Next(state=State.SETTLED, outcome=Outcome.REFUSED, cause=cause)
-        case Verdict.RATE_LIMITED:
-            return Next(state=State.WAITING, cause=cause, wait_seconds=retry_after_seconds)
-        case Verdict.NOT_SENT if times_not_sent <= len(NOT_SENT_DELAYS):
+            return Transition(state=State.SETTLED, outcome=outcome, cause=cause)
+        case AttemptResult.REFUSED if was_ambiguous:
+            return Transition(state=State.UNKNOWN, cause=cause)
+        case AttemptResult.REFUSED:
+            return Transition(state=State.SETTLED, outcome=Outcome.REFUSED, cause=cause)
+        case AttemptResult.RATE_LIMITED:
+            return Transition(state=State.WAITING, cause=cause, wait_seconds=retry_after_seconds)
+        case AttemptResult.NOT_SENT if times_not_sent <= len(NOT_SENT_DELAYS):
             delay = NOT_SENT_DELAYS[times_not_sent - 1]
-            return Next(state=State.WAITING, cause=cause, wait_seconds=delay)
-        case Verdict.NOT_SENT:
-            return give_up(cause=Cause.TOO_MANY_TRIES, was_ambiguous=was_ambiguous)
-        case Verdict.AMBIGUOUS:
-            return Next(state=State.UNKNOWN, cause=cause)
+            return Transition(state=State.WAITING, cause=cause, wait_seconds=delay)
+        case AttemptResult.NOT_SENT:
+            return stop_trying(cause=Cause.TOO_MANY_TRIES, was_ambiguous=was_ambiguous)
+        case AttemptResult.AMBIGUOUS:
+            return Transition(state=State.UNKNOWN, cause=cause)
 
 
-def give_up(*, cause: str, was_ambiguous: bool) -> Next:
+def stop_trying(*, cause: str, was_ambiguous: bool) -> Transition:
     """Stop trying: `not_sent`, unless an earlier attempt may have been carried out."""
     if was_ambiguous:
-        return Next(state=State.UNKNOWN, cause=cause)
-    return Next(state=State.SETTLED, outcome=Outcome.NOT_SENT, cause=cause)
+        return Transition(state=State.UNKNOWN, cause=cause)
+    return Transition(state=State.SETTLED, outcome=Outcome.NOT_SENT, cause=cause)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Note:
+class EventDraft:
     """The event that goes with a change."""
 
-    code: audit.Code
+    code: audit.EventCode
     sentence: str
     details: dict[str, Any] = field(default_factory=dict)
 
 
-def move(*, deletion: Deletion, actor: Actor, to: Next, notes: list[Note], **values: Any) -> bool:
+def apply(
+    *, deletion: Deletion, actor: Actor, to: Transition, notes: list[EventDraft], **values: Any
+) -> bool:
     """Move a deletion from the state and epoch it was read in; record it; refresh the object.
 
     Returns False, having changed nothing but the object, when somebody else moved it first.
@@ -125,7 +129,7 @@ def move(*, deletion: Deletion, actor: Actor, to: Next, notes: list[Note], **val
     """
     fields = _fields_of(deletion, to=to, actor=actor) | values
     times = {name: fields[name].isoformat() for name in _TIMES if fields.get(name)}
-    with audit.act():
+    with audit.atomic():
         moved = (
             Deletion.objects.filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)
             # Of two confirmations at once only the first passes, and nothing leaves settled.
@@ -150,7 +154,7 @@ def move(*, deletion: Deletion, actor: Actor, to: Next, notes: list[Note], **val
     return bool(moved)
 
 
-def _fields_of(deletion: Deletion, *, to: Next, actor: Actor) -> dict[str, Any]:
+def _fields_of(deletion: Deletion, *, to: Transition, actor: Actor) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "state": to.state,
         "outcome": to.outcome or "",
@@ -162,7 +166,7 @@ def _fields_of(deletion: Deletion, *, to: Next, actor: Actor) -> dict[str, Any]:
         fields |= {
             "settled_at": now,
             "settled_by_name": actor.name,
-            "due_at": next_proof(settled_at=now, now=now)
+            "due_at": next_verification_at(settled_at=now, now=now)
             if to.outcome == Outcome.DELETED
             else None,
         }
@@ -172,32 +176,34 @@ def _fields_of(deletion: Deletion, *, to: Next, actor: Actor) -> dict[str, Any]:
         # The approvals were for the sending that ended like this.
         fields["approval_round"] = deletion.approval_round + 1
     if to.state == State.STILL_PRESENT and deletion.state != State.STILL_PRESENT:
-        needs_approval = deletion.policy != Policy.NONE
+        needs_approval = deletion.policy != ApprovalPolicy.NONE
         fields["expires_at"] = clock.now() + APPROVAL_WINDOW if needs_approval else None
     return fields
 
 
-def next_proof(*, settled_at: datetime, now: datetime) -> datetime | None:
+def next_verification_at(*, settled_at: datetime, now: datetime) -> datetime | None:
     """When to list again for a 200 that no listing has borne out yet; None after the last."""
-    due_at = next((settled_at + after for after in PROOF_AT if settled_at + after > now), None)
+    due_at = next(
+        (settled_at + after for after in VERIFICATION_AT if settled_at + after > now), None
+    )
     # Settled by a clock that was ahead, it must not wait until then.
-    return min(due_at, now + PROOF_AT[-1]) if due_at else None
+    return min(due_at, now + VERIFICATION_AT[-1]) if due_at else None
 
 
-def next_look(*, sending_at: datetime, now: datetime) -> datetime:
+def next_check_at(*, sending_at: datetime, now: datetime) -> datetime:
     """When to look at an unknown again: soon at first, hourly after the first hour."""
     if clock.is_ahead(sending_at, now=now):
-        return now + FIRST_LOOK_AFTER
-    first = sending_at + FIRST_LOOK_AFTER
+        return now + FIRST_CHECK_DELAY
+    first = sending_at + FIRST_CHECK_DELAY
     if now < first:
         return first
     age = now - sending_at
     if age < timedelta(minutes=5):
-        return now + SECOND_LOOK_AFTER
+        return now + SECOND_CHECK_DELAY
     return now + (timedelta(minutes=5) if age < timedelta(hours=1) else timedelta(hours=1))
 
 
-def is_being_read(deletion: Deletion, *, now: datetime) -> bool:
+def is_being_rechecked(deletion: Deletion, *, now: datetime) -> bool:
     """Whether it was just confirmed and is read once more before anything is sent.
 
     `now` is the database's time. What the reading finds gives it a cause or another state.
@@ -207,7 +213,7 @@ def is_being_read(deletion: Deletion, *, now: datetime) -> bool:
     )
     if not is_confirmable or deletion.cause or deletion.confirmed_at is None:
         return False
-    return clock.elapsed_since(deletion.confirmed_at, now=now) < READING_WINDOW
+    return clock.elapsed_since(deletion.confirmed_at, now=now) < RECHECK_WINDOW
 
 
 def has_expired(deletion: Deletion, *, now: datetime) -> bool:
@@ -220,16 +226,20 @@ def has_expired(deletion: Deletion, *, now: datetime) -> bool:
 
 def sending_began(deletion: Deletion, *, now: datetime) -> datetime:
     """When the sending had certainly begun, by the clock as it runs now."""
-    return _happened_by(deletion, at=deletion.sending_at, code=audit.Code.DELETION_SENDING, now=now)
+    return _happened_by(
+        deletion, at=deletion.sending_at, code=audit.EventCode.DELETION_SENDING, now=now
+    )
 
 
 def settling_happened(deletion: Deletion, *, now: datetime) -> datetime:
     """When it had certainly settled, by the clock as it runs now."""
-    return _happened_by(deletion, at=deletion.settled_at, code=audit.Code.DELETION_SETTLED, now=now)
+    return _happened_by(
+        deletion, at=deletion.settled_at, code=audit.EventCode.DELETION_SETTLED, now=now
+    )
 
 
 def _happened_by(
-    deletion: Deletion, *, at: datetime | None, code: audit.Code, now: datetime
+    deletion: Deletion, *, at: datetime | None, code: audit.EventCode, now: datetime
 ) -> datetime:
     """`at`, unless it lies in the future.
 
@@ -249,7 +259,7 @@ def _happened_by(
 
 def approvals_needed(deletion: Deletion) -> int:
     """How many other people must approve the next sending; none where break glass applies."""
-    return Policy(deletion.policy).approvals_needed if deletion.needs_approval else 0
+    return ApprovalPolicy(deletion.policy).approvals_needed if deletion.needs_approval else 0
 
 
 def next_round(deletion: Deletion) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import UnavailableError
 from connections.inventory import sync
-from connections.inventory.sync import Fetched
+from connections.inventory.sync import SyncResult
 from connections.models import Deletion, SnapshotFields, snapshot_digest
 
 # A person waits for the page meanwhile.
@@ -25,7 +25,7 @@ class Found(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class FieldChange:
     """One field that is no longer what it was. `binds`: the approval is about it."""
 
     field: str
@@ -35,12 +35,12 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FreshLook:
+class RecheckPreview:
     """What was found, when the look began, and what stood in its way."""
 
     found: Found
     at: datetime
-    changes: tuple[Change, ...] = ()
+    changes: tuple[FieldChange, ...] = ()
     cause: str = ""
 
     @property
@@ -49,14 +49,14 @@ class FreshLook:
         return self.found in {Found.SAME, Found.UNREADABLE}
 
 
-def look(*, deletion: Deletion) -> FreshLook:
+def preview_recheck(*, deletion: Deletion) -> RecheckPreview:
     """Ask Datadog for the page of somebody who decides; bounded, and writes nothing."""
     at = clock.now()
     try:
         client = sync.open_client(credential=deletion.credential)
     except UnavailableError as error:
-        return compare(deletion=deletion, reading=Fetched(cause=error.cause), at=at)
-    reading = sync.fetch(
+        return compare(deletion=deletion, reading=SyncResult(cause=error.cause), at=at)
+    reading = sync.fetch_connections(
         client=client,
         org_id=deletion.credential.org_id,
         deadline_seconds=PAGE_SECONDS,
@@ -65,41 +65,43 @@ def look(*, deletion: Deletion) -> FreshLook:
     return compare(deletion=deletion, reading=reading, at=at)
 
 
-def look_and_keep(*, deletion: Deletion, actor: Actor) -> tuple[FreshLook, Fetched]:
+def preview_and_store(*, deletion: Deletion, actor: Actor) -> tuple[RecheckPreview, SyncResult]:
     """Ask Datadog for the decision itself and keep what it said, so that a review shows it too."""
     at = clock.now()
     try:
-        reading = sync.read(credential=deletion.credential, actor=actor)
+        reading = sync.sync_org(credential=deletion.credential, actor=actor)
     except UnavailableError as error:
-        reading = Fetched(cause=error.cause)
+        reading = SyncResult(cause=error.cause)
     return compare(deletion=deletion, reading=reading, at=at), reading
 
 
-def compare(*, deletion: Deletion, reading: Fetched, at: datetime) -> FreshLook:
+def compare(*, deletion: Deletion, reading: SyncResult, at: datetime) -> RecheckPreview:
     """What one reading, begun at `at`, says beside what was asked for."""
     item = reading.find(deletion.connection_id)
     if item is None:
         found = Found.ABSENT if reading.is_complete else Found.UNREADABLE
-        return FreshLook(found=found, at=at, cause=reading.cause)
+        return RecheckPreview(found=found, at=at, cause=reading.cause)
     fields = sync.fields_from(item)
     digest = snapshot_digest(
         site=deletion.site, connection_id=str(deletion.connection_id), fields=fields
     )
     found = Found.SAME if digest == deletion.digest else Found.CHANGED
-    return FreshLook(found=found, at=at, changes=changes_of(deletion, now=fields))
+    return RecheckPreview(found=found, at=at, changes=changes_of(deletion, now=fields))
 
 
-def changes_of(deletion: Deletion, *, now: SnapshotFields) -> tuple[Change, ...]:
+def changes_of(deletion: Deletion, *, now: SnapshotFields) -> tuple[FieldChange, ...]:
     """Field by field, what is no longer as it was when it was asked for."""
     told = [
-        Change(field=field, was=was, now=is_now, binds=binds)
-        for (field, was, binds), (_, is_now, _) in zip(_told(deletion), _told(now), strict=True)
+        FieldChange(field=field, was=was, now=is_now, binds=binds)
+        for (field, was, binds), (_, is_now, _) in zip(
+            _compared_fields(deletion), _compared_fields(now), strict=True
+        )
         if was != is_now
     ]
     return tuple(told)
 
 
-def _told(fields: SnapshotFields) -> list[tuple[str, str, bool]]:
+def _compared_fields(fields: SnapshotFields) -> list[tuple[str, str, bool]]:
     """Each field in words; the creator changes nothing of what a deletion does."""
     disabled = {True: "disabled", False: "active", None: ""}[fields.creator_is_disabled]
     return [

@@ -19,17 +19,17 @@ from connections.audit.signed_notes import signature_line
 from connections.audit.signing_key import SigningKey, load_signing_key
 from connections.core import clock
 from connections.core.errors import InvalidInputError
-from connections.core.one_moment import one_moment
+from connections.core.one_moment import consistent_read
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.evidence import contents as bundle_contents
 from connections.evidence import history as bundle_history
-from connections.evidence.contents import Contents
-from connections.evidence.files import Part, pack, parts
+from connections.evidence.contents import BundleWriter
+from connections.evidence.files import BundleFile, bundle_files, pack
 from connections.evidence.proofs import tree_of_record
 from connections.models import AuditEvent, AuditHead, Checkpoint
 from connections.verifier import verify
-from connections.wording import counted
+from connections.wording import pluralize
 
 README = Path(verify.__file__).with_name("README.txt")
 LONGEST_SEED = 200
@@ -56,7 +56,7 @@ class Bundle:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Order:
+class _BundleRequest:
     """What is to be made."""
 
     actor: Actor
@@ -71,7 +71,7 @@ class _Order:
 
 def verifier_digest() -> str:
     """SHA-256 of the verifier that is in every bundle, in hex."""
-    part = Part()
+    part = BundleFile()
     part.write_bytes(Path(verify.__file__).read_bytes())
     part.close()
     return part.sha256
@@ -102,8 +102,8 @@ def make_bundle(
     now = clock.now()
     only = _checked_period(only, now=now)
     asked = {"filter": asked_for, "seed": seed, **_period_of(only)}
-    started = _record(actor, audit.Code.EVIDENCE_BUNDLE_STARTED, "was begun", asked)
-    order = _Order(
+    started = _record(actor, audit.EventCode.EVIDENCE_BUNDLE_STARTED, "was begun", asked)
+    order = _BundleRequest(
         actor=actor,
         only=only,
         asked_for=asked_for,
@@ -113,12 +113,12 @@ def make_bundle(
         started=started.seq,
     )
     try:
-        with parts() as files, one_moment():
+        with bundle_files() as files, consistent_read():
             # The key that is in force at this moment, which a rotation meanwhile does not change.
             bundle, checkpoint = _make(order, key=load_signing_key(), files=files, output=output)
     except BaseException as error:
         cause = {"started": started.seq, "cause": type(error).__name__}
-        _record(actor, audit.Code.EVIDENCE_BUNDLE_ABORTED, "was not made", cause)
+        _record(actor, audit.EventCode.EVIDENCE_BUNDLE_ABORTED, "was not made", cause)
         raise
     _record_finished(actor, order, bundle, checkpoint)
     return bundle
@@ -141,13 +141,13 @@ def _checked_period(only: HistoryFilter, *, now: datetime) -> HistoryFilter:
 
 
 def _make(
-    order: _Order, *, key: SigningKey, files: dict[str, Part], output: BinaryIO
+    order: _BundleRequest, *, key: SigningKey, files: dict[str, BundleFile], output: BinaryIO
 ) -> tuple[Bundle, Checkpoint]:
     head = AuditHead.objects.get()
     checkpoint = signing.of_head(head=head, key=key, at=clock.now())
     only = order.only
     with tree_of_record(head=head) as tree:
-        contents = Contents(files=files, tree=tree)
+        contents = BundleWriter(files=files, tree=tree)
         keys = bundle_history.write_keys(contents=contents, key=key)
         own = AuditEvent.objects.filter(seq__in=[*keys.rotations, order.started])
         rows = own.order_by("seq").values_list("seq", "text")
@@ -177,8 +177,8 @@ def _make(
 
 
 def _write_rest(
-    order: _Order,
-    contents: Contents,
+    order: _BundleRequest,
+    contents: BundleWriter,
     *,
     drawn: list[tuple[str, str]],
     checkpoint: Checkpoint,
@@ -197,7 +197,12 @@ def _write_rest(
 
 
 def _sign(
-    order: _Order, files: dict[str, Part], *, key: SigningKey, checkpoint: Checkpoint, origin: str
+    order: _BundleRequest,
+    files: dict[str, BundleFile],
+    *,
+    key: SigningKey,
+    checkpoint: Checkpoint,
+    origin: str,
 ) -> None:
     manifest = {
         **_core(order, origin=origin),
@@ -216,7 +221,7 @@ def _sign(
     files["manifest.sig"].write(line)
 
 
-def _core(order: _Order, *, origin: str) -> dict[str, object]:
+def _core(order: _BundleRequest, *, origin: str) -> dict[str, object]:
     """What several files say alike."""
     period = {**_period_of(order.only), "timezone": "UTC"}
     return {"made_at": order.made_at.isoformat(), "origin": origin, "period": period}
@@ -229,15 +234,15 @@ def _period_of(only: HistoryFilter) -> dict[str, str | None]:
     }
 
 
-def _record(actor: Actor, code: audit.Code, what: str, details: dict[str, Any]) -> AuditEvent:
-    sentence = f"An evidence bundle for {personal_data.name(actor)} {what}."
-    with audit.act() as appended:
+def _record(actor: Actor, code: audit.EventCode, what: str, details: dict[str, Any]) -> AuditEvent:
+    sentence = f"An evidence bundle for {personal_data.name_of(actor)} {what}."
+    with audit.atomic() as appended:
         audit.record(code=code, actor=actor, sentence=sentence, details=details)
     return appended[0]
 
 
-def _record_finished(actor: Actor, order: _Order, bundle: Bundle, made: Checkpoint) -> None:
-    counts = f"{counted(bundle.deletions, 'deletion')}, {counted(bundle.events, 'event')}"
+def _record_finished(actor: Actor, order: _BundleRequest, bundle: Bundle, made: Checkpoint) -> None:
+    counts = f"{pluralize(bundle.deletions, 'deletion')}, {pluralize(bundle.events, 'event')}"
     details = {
         "started": order.started,
         "filter": order.asked_for,
@@ -251,11 +256,11 @@ def _record_finished(actor: Actor, order: _Order, bundle: Bundle, made: Checkpoi
         "checkpoint_root": made.root,
     }
     what = f"was made: {counts}, SHA-256 {bundle.sha256}"
-    with audit.act():
+    with audit.atomic():
         signing.store(checkpoint=made)
         audit.record(
-            code=audit.Code.EVIDENCE_BUNDLE_FINISHED,
+            code=audit.EventCode.EVIDENCE_BUNDLE_FINISHED,
             actor=actor,
-            sentence=f"An evidence bundle for {personal_data.name(actor)} {what}.",
+            sentence=f"An evidence bundle for {personal_data.name_of(actor)} {what}.",
             details=details,
         )

@@ -12,9 +12,9 @@ from connections.core import tabular
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.deletions.history_filter import filter_words
-from connections.evidence.files import Part
+from connections.evidence.files import BundleFile
 from connections.evidence.proofs import HashTree
-from connections.models import AuditEvent, Deletion, ErasableValue
+from connections.models import AuditEvent, Deletion, PersonalValue
 from connections.verifier import verify
 
 # Made once: a hundred thousand lines are written with it.
@@ -26,10 +26,10 @@ _TOLD = 20
 
 
 @dataclass(kw_only=True)
-class Contents:
+class BundleWriter:
     """What was written so far, and counted."""
 
-    files: dict[str, Part]
+    files: dict[str, BundleFile]
     tree: HashTree
     # What each erasable value is shown as, by its number as text, and its line in the bundle.
     shown: dict[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Contents:
     differences: list[str] = field(default_factory=list)
 
 
-def write_events(*, contents: Contents, rows: Iterable[tuple[int, str]]) -> list[verify.Event]:
+def write_events(*, contents: BundleWriter, rows: Iterable[tuple[int, str]]) -> list[verify.Event]:
     """Write events (number, text) with their proofs; gives them read out."""
     rows = list(rows)
     documents = [json.loads(text) for _, text in rows]
@@ -56,15 +56,15 @@ def write_events(*, contents: Contents, rows: Iterable[tuple[int, str]]) -> list
     return [verify.Event(each, contents.shown) for each in documents]
 
 
-def _read_values(contents: Contents, numbers: set[int]) -> None:
+def _read_values(contents: BundleWriter, numbers: set[int]) -> None:
     unread = numbers - contents.values.keys()
-    for one in ErasableValue.objects.filter(number__in=unread) if unread else ():
+    for one in PersonalValue.objects.filter(number__in=unread) if unread else ():
         row = value_row(one)
         contents.values[one.number] = canonical_text(row)
         contents.shown[str(one.number)] = verify.shown_as(row)
 
 
-def write_deletions(*, contents: Contents, deletions: Iterator[Deletion]) -> Iterator[str]:
+def write_deletions(*, contents: BundleWriter, deletions: Iterator[Deletion]) -> Iterator[str]:
     """Write these deletions and their events; gives the ids."""
     listed = contents.files["deletions.json"]
     listed.write("[")
@@ -81,7 +81,7 @@ def write_deletions(*, contents: Contents, deletions: Iterator[Deletion]) -> Ite
 
 
 def _events_of(
-    contents: Contents, deletions: Iterable[Deletion]
+    contents: BundleWriter, deletions: Iterable[Deletion]
 ) -> dict[str, list[tuple[int, str]]]:
     rows = AuditEvent.objects.filter(
         subject_type="deletion",
@@ -94,7 +94,7 @@ def _events_of(
     return found
 
 
-def _count(contents: Contents, row: tabular.Row, found: list[str]) -> None:
+def _count(contents: BundleWriter, row: tabular.Row, found: list[str]) -> None:
     outcome = row["outcome"] or ""
     contents.counts[outcome] = contents.counts.get(outcome, 0) + 1
     contents.deletions += 1
@@ -103,7 +103,7 @@ def _count(contents: Contents, row: tabular.Row, found: list[str]) -> None:
         contents.differences.append(f"Deletion {row['id']}: {found[0]}.")
 
 
-def write_facts(*, contents: Contents, only: HistoryFilter, core: dict[str, object]) -> None:
+def write_facts(*, contents: BundleWriter, only: HistoryFilter, core: dict[str, object]) -> None:
     """Write population.json. `core` holds what the manifest says too, and the filter."""
     facts = {
         **core,
@@ -116,7 +116,7 @@ def write_facts(*, contents: Contents, only: HistoryFilter, core: dict[str, obje
 
 
 def write_sample(
-    *, contents: Contents, drawn: list[tuple[str, str]], core: dict[str, object]
+    *, contents: BundleWriter, drawn: list[tuple[str, str]], core: dict[str, object]
 ) -> None:
     """Write sample-25.json."""
     document = {
@@ -133,7 +133,7 @@ def write_sample(
     contents.files["sample-25.json"].write(as_document(document))
 
 
-def write_page(*, contents: Contents, sample: list[str]) -> None:
+def write_page(*, contents: BundleWriter, sample: list[str]) -> None:
     """Write deletions.html, once everything that stands above the deletions is known."""
     facts = json.loads(b"".join(contents.files["population.json"].pieces()))
     page = contents.files["deletions.html"]
@@ -142,7 +142,7 @@ def write_page(*, contents: Contents, sample: list[str]) -> None:
     page.write(verify.page_end())
 
 
-def write_values(*, contents: Contents) -> None:
+def write_values(*, contents: BundleWriter) -> None:
     """Write values.ndjson, in the order of the numbers."""
     lines = chain.from_iterable((contents.values[n], "\n") for n in sorted(contents.values))
     contents.files["values.ndjson"].write("".join(lines))

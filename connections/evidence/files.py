@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import BinaryIO, Self
 
-from connections.core.errors import ActError
+from connections.core.errors import DomainError
 from connections.verifier import verify
 
 _IN_MEMORY = 1 << 20
@@ -19,11 +19,11 @@ _IN_MEMORY = 1 << 20
 _MOST_BYTES = 2**32 - 1
 
 
-class BundleError(ActError):
+class BundleError(DomainError):
     """No bundle was made; the text says why and what to do."""
 
 
-class Part:
+class BundleFile:
     """One file of a bundle, kept in a temporary file that has no name."""
 
     def __init__(self) -> None:
@@ -65,9 +65,9 @@ class Part:
 
 
 @contextmanager
-def parts() -> Iterator[dict[str, Part]]:
+def bundle_files() -> Iterator[dict[str, BundleFile]]:
     """A part for each file of a bundle, by name, and one for the page's body; gone afterwards."""
-    made = {name: Part() for name in (*verify.NAMES, "body")}
+    made = {name: BundleFile() for name in (*verify.NAMES, "body")}
     try:
         yield made
     finally:
@@ -75,7 +75,7 @@ def parts() -> Iterator[dict[str, Part]]:
             part.close()
 
 
-def pack(*, files: Mapping[str, Part], output: BinaryIO) -> tuple[int, str]:
+def pack(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str]:
     """Write the archive; gives its size and SHA-256 (hex). Raises BundleError when too large."""
     heads = {
         name: verify.local_header(name, files[name].crc, files[name].size)

@@ -4,11 +4,11 @@ import base64
 import json
 from dataclasses import dataclass
 
-from connections.audit.events import Code
-from connections.audit.signed_notes import Note, NoteError, parse
+from connections.audit.events import EventCode
+from connections.audit.signed_notes import NoteError, SignedCheckpoint, parse
 from connections.audit.signing_key import SigningKey, fingerprint_of
 from connections.core.errors import InvalidInputError
-from connections.evidence.contents import Contents, as_document
+from connections.evidence.contents import BundleWriter, as_document
 from connections.evidence.files import BundleError
 from connections.models import AuditEvent, AuditHead, Checkpoint
 
@@ -17,18 +17,18 @@ _NEWEST = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeyPath:
+class KeyHistory:
     """Public keys, oldest first, each led to the next by a rotation event of this number."""
 
     keys: tuple[bytes, ...]
     rotations: tuple[int, ...]
 
 
-def write_keys(*, contents: Contents, key: SigningKey) -> KeyPath:
+def write_keys(*, contents: BundleWriter, key: SigningKey) -> KeyHistory:
     """Write keys.json: the key that signs, and those before it that rotations lead from."""
     keys, rotations = [key.public_key], list[int]()
     events = AuditEvent.objects.filter(
-        code=Code.SIGNING_KEY_ROTATED, seq__lte=contents.tree.size
+        code=EventCode.SIGNING_KEY_ROTATED, seq__lte=contents.tree.size
     ).order_by("-seq")
     for event in events:
         if event.details["public_key"] != _as_text(keys[0]):
@@ -37,7 +37,7 @@ def write_keys(*, contents: Contents, key: SigningKey) -> KeyPath:
         rotations.insert(0, event.seq)
     rows = [{"fingerprint": fingerprint_of(each), "public_key": _as_text(each)} for each in keys]
     contents.files["keys.json"].write(as_document({"keys": rows}))
-    return KeyPath(keys=tuple(keys), rotations=tuple(rotations))
+    return KeyHistory(keys=tuple(keys), rotations=tuple(rotations))
 
 
 def _as_text(public_key: bytes) -> str:
@@ -45,7 +45,7 @@ def _as_text(public_key: bytes) -> str:
 
 
 def write_checkpoints(
-    *, contents: Contents, head: AuditHead, keys: KeyPath, notes: tuple[tuple[str, str], ...]
+    *, contents: BundleWriter, head: AuditHead, keys: KeyHistory, notes: tuple[tuple[str, str], ...]
 ) -> None:
     """Write checkpoints.ndjson: earlier ones, each with the proof that the record only grew.
 
@@ -61,7 +61,7 @@ def write_checkpoints(
         contents.files["checkpoints.ndjson"].write(_one_line(line))
 
 
-def _stored(head: AuditHead, keys: KeyPath) -> list[tuple[str, Note]]:
+def _stored(head: AuditHead, keys: KeyHistory) -> list[tuple[str, SignedCheckpoint]]:
     fingerprints = [fingerprint_of(each) for each in keys.keys]
     rows = Checkpoint.objects.filter(size__lt=head.size, fingerprint__in=fingerprints)
     rows = rows.order_by("-size", "-id")
@@ -76,7 +76,7 @@ def _stored(head: AuditHead, keys: KeyPath) -> list[tuple[str, Note]]:
 
 
 def _given(
-    name: str, text: str, *, contents: Contents, head: AuditHead, keys: KeyPath
+    name: str, text: str, *, contents: BundleWriter, head: AuditHead, keys: KeyHistory
 ) -> dict[int, str]:
     text = text.replace("\r\n", "\n").strip("\n") + "\n"
     try:

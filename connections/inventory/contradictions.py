@@ -12,7 +12,7 @@ from connections.core import clock
 from connections.models import GONE_OUTCOMES, Deletion, Outcome, State
 
 
-def note(
+def flag_contradictions(
     *,
     site: str,
     listed: Collection[UUID],
@@ -53,11 +53,11 @@ def note(
 def mark(*, deletion: Deletion, at: datetime, seen_by: str, actor: Actor) -> None:
     """Set `contradicted_at` once, with its event. Call it inside a transaction."""
     marked = Deletion.objects.filter(pk=deletion.pk, contradicted_at=None).update(
-        contradicted_at=at, looked_at=at, looked_present=True
+        contradicted_at=at, last_checked_at=at, last_check_listed=True
     )
     if marked:
         audit.record(
-            code=audit.Code.DELETION_CONTRADICTED,
+            code=audit.EventCode.DELETION_CONTRADICTED,
             actor=actor,
             subject=deletion,
             # Which credential is for those who may see it: mails and pages of others say this too.

@@ -4,7 +4,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit.exporting import Export
 from connections.core.tabular import Row, as_time
-from connections.inventory.inventory import InventoryFilter, InventoryRow, take_inventory
+from connections.inventory.inventory import InventoryFilter, InventoryRow, build_inventory
 
 CONNECTION_COLUMNS = (
     "id",
@@ -64,6 +64,6 @@ def prepare_export(
         words="org connections",
         file_format=file_format,
         asked_for=asked_for,
-        rows=lambda: map(connection_row, take_inventory(actor=actor, only=only).rows),
+        rows=lambda: map(connection_row, build_inventory(actor=actor, only=only).rows),
         columns=CONNECTION_COLUMNS,
     )

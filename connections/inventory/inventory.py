@@ -13,10 +13,10 @@ from connections.models import (
     OPEN_STATES,
     Credential,
     Deletion,
-    Listing,
     OrgConnectionKey,
     OrgConnectionSnapshot,
     Protection,
+    Sync,
 )
 
 
@@ -106,10 +106,10 @@ class InventoryRow:
 class Coverage:
     """How much of the estate the inventory knows."""
 
-    listed: list[Listing]
-    failed: list[Listing]
+    listed: list[Sync]
+    failed: list[Sync]
     # Of the failed ones: the newest complete listing, by credential id, where there is one.
-    last_complete: dict[UUID, Listing]
+    last_complete: dict[UUID, Sync]
     never_listed: list[Credential]
     # Orgs that appear only as the other end: no credential of theirs is stored.
     unknown_orgs: list[str]
@@ -134,7 +134,7 @@ class Inventory:
     at: datetime
 
 
-def take_inventory(*, actor: Actor, only: InventoryFilter) -> Inventory:
+def build_inventory(*, actor: Actor, only: InventoryFilter) -> Inventory:
     """What the newest stored snapshots say. Asks Datadog nothing. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see org connections")
     now = clock.now()
@@ -142,7 +142,7 @@ def take_inventory(*, actor: Actor, only: InventoryFilter) -> Inventory:
     newest = {pk: each for pk, each in newest_listings(now=now).items() if pk in in_use}
     for listing in newest.values():
         listing.credential = in_use[listing.credential_id]
-    held = visibility.protections_within(protections.protections_held(), actor=actor)
+    held = visibility.visible_protections(protections.active_protections(), actor=actor)
     rows = _rows(in_use=in_use, newest=newest, held=held)
     listed = {row.key for row in rows}
     snapshots = [row.snapshot for row in rows]
@@ -163,7 +163,7 @@ def take_inventory(*, actor: Actor, only: InventoryFilter) -> Inventory:
 def _rows(
     *,
     in_use: dict[UUID, Credential],
-    newest: dict[UUID, Listing],
+    newest: dict[UUID, Sync],
     held: dict[OrgConnectionKey, Protection],
 ) -> list[InventoryRow]:
     listed = {pk for pk, listing in newest.items() if listing.is_complete}
@@ -189,7 +189,7 @@ def _coverage(
     *,
     snapshots: list[OrgConnectionSnapshot],
     in_use: dict[UUID, Credential],
-    newest: dict[UUID, Listing],
+    newest: dict[UUID, Sync],
     now: datetime,
 ) -> Coverage:
     ours = {credential.org_id for credential in in_use.values()}
@@ -214,5 +214,5 @@ def open_deletions_of(
     """The open deletion of each of these connections that has one, by site and id."""
     ids = [row.snapshot.connection_id for row in rows]
     of_them = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES)
-    found = visibility.within(of_them, actor=actor)
+    found = visibility.visible(of_them, actor=actor)
     return {(deletion.site, deletion.connection_id): deletion for deletion in found}

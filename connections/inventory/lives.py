@@ -9,7 +9,7 @@ from django.db.models import Max, Min, Q
 
 from connections.access import visibility
 from connections.access.actor import Actor
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.models import AuditEvent, Deletion, OrgConnectionSnapshot, with_values
 
 # So many events of one connection are told; the record of acts has them all.
@@ -17,17 +17,17 @@ MOST_EVENTS = 400
 # Of a deletion these belong to its own page: how it was read, sent and answered in detail. Who
 # looked for what is out of their reach is for auditors, and could fill a life.
 _DETAILS = (
-    Code.ACCESS_REFUSED,
-    Code.DELETION_NOT_READ,
-    Code.DELETION_ANSWERED,
-    Code.DELETION_ANSWERED_LATE,
-    Code.DELETION_WAITING,
-    Code.DELETION_LOOKED,
+    EventCode.ACCESS_REFUSED,
+    EventCode.DELETION_RECHECK_FAILED,
+    EventCode.DELETION_ANSWERED,
+    EventCode.DELETION_ANSWERED_LATE,
+    EventCode.DELETION_WAITING,
+    EventCode.DELETION_CHECKED,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Return:
+class Reappearance:
     """It was listed again under the same id, after a listing had lacked it."""
 
     at: datetime
@@ -37,7 +37,7 @@ class Return:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Alike:
+class SimilarConnection:
     """Another connection of the same two orgs, which there was before or after this one."""
 
     connection_id: UUID
@@ -60,14 +60,14 @@ def events_about(
 
 def tells_of_sight(event: AuditEvent) -> bool:
     """Whether a listing had shown the connection just before; a look for it alone is not kept."""
-    if event.code == Code.DELETION_SENDING:
-        return bool(event.details.get("was_read_before"))
-    return event.code in {Code.DELETION_STILL_PRESENT, Code.DELETION_CONTRADICTED}
+    if event.code == EventCode.DELETION_SENDING:
+        return bool(event.details.get("was_rechecked"))
+    return event.code in {EventCode.DELETION_STILL_PRESENT, EventCode.DELETION_CONTRADICTED}
 
 
-def returns_of(
+def reappearances_of(
     snapshots: Iterable[OrgConnectionSnapshot], *, deletions: Iterable[Deletion]
-) -> list[Return]:
+) -> list[Reappearance]:
     """When it was back, by what each credential saw; `snapshots` are oldest first.
 
     A change makes a new snapshot too. It is a return when nothing changed, since only an absence
@@ -75,7 +75,7 @@ def returns_of(
     """
     settled = [deletion.settled_at for deletion in deletions if deletion.settled_at]
     before: dict[UUID, OrgConnectionSnapshot] = {}
-    returns: list[Return] = []
+    returns: list[Reappearance] = []
     for snapshot in snapshots:
         earlier = before.get(snapshot.credential_id)
         before[snapshot.credential_id] = snapshot
@@ -85,7 +85,7 @@ def returns_of(
         if returns and earlier.last_seen_at <= returns[-1].at:
             continue
         returns.append(
-            Return(
+            Reappearance(
                 at=snapshot.first_seen_at,
                 seen_by=snapshot.credential.name,
                 last_seen_at=earlier.last_seen_at,
@@ -102,7 +102,7 @@ def _was_gone_between(
     return any(earlier.last_seen_at <= at <= later.first_seen_at for at in settled)
 
 
-def alike(*, newest: OrgConnectionSnapshot, actor: Actor) -> list[Alike]:
+def similar_connections(*, newest: OrgConnectionSnapshot, actor: Actor) -> list[SimilarConnection]:
     """The other connections of the same two orgs within reach, oldest first."""
     if not newest.source_org_id or not newest.sink_org_id:
         return []
@@ -110,7 +110,7 @@ def alike(*, newest: OrgConnectionSnapshot, actor: Actor) -> list[Alike]:
         site=newest.site, source_org_id=newest.source_org_id, sink_org_id=newest.sink_org_id
     )
     rows = (
-        visibility.within(of_both, actor=actor)
+        visibility.visible(of_both, actor=actor)
         .exclude(connection_id=newest.connection_id)
         .order_by()
         .values("connection_id")
@@ -121,7 +121,7 @@ def alike(*, newest: OrgConnectionSnapshot, actor: Actor) -> list[Alike]:
         )
     )
     found = [
-        Alike(
+        SimilarConnection(
             connection_id=row["connection_id"],
             began_at=row["made_at"] or row["first_seen_at"],
             last_seen_at=row["last_seen_at"],

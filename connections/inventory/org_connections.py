@@ -12,8 +12,8 @@ from connections.core import clock
 from connections.inventory import sync
 from connections.models import (
     Credential,
-    Listing,
     OrgConnectionSnapshot,
+    Sync,
 )
 
 # Enough to list 30 orgs in a few seconds without opening a connection to each at once.
@@ -23,12 +23,14 @@ STALE_AFTER = timedelta(minutes=5)
 
 def credentials_in_use(*, actor: Actor) -> list[Credential]:
     """Every credential within reach that is not retired, by name."""
-    return list(visibility.within(Credential.objects.filter(retired_at=None), actor=actor, by="pk"))
+    return list(
+        visibility.visible(Credential.objects.filter(retired_at=None), actor=actor, by="pk")
+    )
 
 
 def refresh(
     *, actor: Actor, credentials: list[Credential] | None = None, only_stale: bool = False
-) -> list[Listing]:
+) -> list[Sync]:
     """Ask Datadog again for every org within reach, or those named, and keep what it says.
 
     `only_stale` leaves out orgs listed within the last 5 minutes. A credential that was never
@@ -45,12 +47,12 @@ def refresh(
     return refresh_credentials(credentials=chosen, actor=actor)
 
 
-def is_stale(listing: Listing | None, *, now: datetime) -> bool:
+def is_stale(listing: Sync | None, *, now: datetime) -> bool:
     """Whether an org should be read again: never read, or more than 5 minutes ago."""
     return listing is None or clock.elapsed_since(listing.started_at, now=now) > STALE_AFTER
 
 
-def refresh_credentials(*, credentials: list[Credential], actor: Actor) -> list[Listing]:
+def refresh_credentials(*, credentials: list[Credential], actor: Actor) -> list[Sync]:
     """List the given credentials in parallel and store each answer, in the order given.
 
     The threads only fetch: keys are decrypted and rows written by the caller's thread alone.
@@ -65,7 +67,7 @@ def refresh_credentials(*, credentials: list[Credential], actor: Actor) -> list[
             for client, credential in zip(clients, credentials, strict=True)
         ]
         return [
-            sync.store(
+            sync.store_sync(
                 credential=credential,
                 fetched=future.result(),
                 started_at=started_at,
@@ -75,17 +77,15 @@ def refresh_credentials(*, credentials: list[Credential], actor: Actor) -> list[
         ]
 
 
-def newest_listings(*, now: datetime, complete_only: bool = False) -> dict[UUID, Listing]:
+def newest_listings(*, now: datetime, complete_only: bool = False) -> dict[UUID, Sync]:
     """The newest listing of each credential in use, complete or not unless asked."""
     # One from the future was stored before the clock was set back; it must not hide newer ones.
-    listings = Listing.objects.filter(
-        credential=OuterRef("pk"), started_at__lte=now + clock.TOLERANCE
-    )
+    listings = Sync.objects.filter(credential=OuterRef("pk"), started_at__lte=now + clock.TOLERANCE)
     if complete_only:
         listings = listings.filter(is_complete=True)
     newest = Subquery(listings.order_by("-started_at", "-id").values("pk")[:1])
     in_use = Credential.objects.filter(retired_at=None).annotate(newest=newest)
-    rows = Listing.objects.filter(pk__in=in_use.values("newest"))
+    rows = Sync.objects.filter(pk__in=in_use.values("newest"))
     return {listing.credential_id: listing for listing in rows}
 
 

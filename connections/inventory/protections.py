@@ -14,9 +14,9 @@ from connections.access.actor import Actor
 from connections.audit import lookups, personal_data
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.core.errors import BlockedError, ConflictError, InvalidInputError, has_words
+from connections.core.errors import BlockedError, ConflictError, InvalidInputError, has_visible_text
 from connections.core.sites import UnknownSiteError, get_site
-from connections.core.times import at_words
+from connections.core.times import format_time
 from connections.inventory import sync
 from connections.models import (
     Credential,
@@ -24,7 +24,7 @@ from connections.models import (
     OrgConnectionKey,
     Person,
     Protection,
-    ProtectionLifting,
+    ProtectionRemoval,
     Role,
     State,
 )
@@ -48,7 +48,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
     _check_site(key.site)
     lookups.require_visible_connection(key, actor=actor)
     try:
-        with audit.act():
+        with audit.atomic():
             # What `sending.claim` locks too: of a claim and a protection one comes first, and
             # the claim that comes second sees it.
             sync.lock_snapshots(site=key.site)
@@ -64,10 +64,10 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
                 protected_by=person,
             )
             audit.record(
-                code=audit.Code.CONNECTION_PROTECTED,
+                code=audit.EventCode.CONNECTION_PROTECTED,
                 actor=actor,
                 subject=key,
-                sentence=f"{personal_data.name(actor)} protected the connection {key}.",
+                sentence=f"{personal_data.name_of(actor)} protected the connection {key}.",
                 details={
                     "site": key.site,
                     "reason": reason,
@@ -79,7 +79,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
     return protection
 
 
-def lift_protection(*, actor: Actor, protection: Protection, reason: str) -> ProtectionLifting:
+def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> ProtectionRemoval:
     """Say, as another person, that the connection may be deleted again.
 
     Raises PermissionDenied (one's own included), InvalidInputError without a reason, and
@@ -90,8 +90,8 @@ def lift_protection(*, actor: Actor, protection: Protection, reason: str) -> Pro
     person = _person(actor)
     reason = _checked_reason(reason, missing=NO_REASON_TO_LIFT)
     try:
-        with audit.act():
-            lifting = ProtectionLifting.objects.create(
+        with audit.atomic():
+            lifting = ProtectionRemoval.objects.create(
                 protection=protection,
                 reason=reason,
                 lifted_at=clock.now(),
@@ -99,11 +99,12 @@ def lift_protection(*, actor: Actor, protection: Protection, reason: str) -> Pro
                 protector=protection.protected_by,
             )
             audit.record(
-                code=audit.Code.CONNECTION_PROTECTION_LIFTED,
+                code=audit.EventCode.CONNECTION_PROTECTION_LIFTED,
                 actor=actor,
                 subject=protection.key,
-                sentence=f"{personal_data.name(actor)} lifted the protection of the connection "
-                f"{protection.key}, which {personal_data.name(protection.protected_by)} had made.",
+                sentence=f"{personal_data.name_of(actor)} lifted the protection of the connection "
+                f"{protection.key}, which "
+                f"{personal_data.name_of(protection.protected_by)} had made.",
                 details={"site": protection.site, "reason": reason},
             )
     except IntegrityError:
@@ -125,7 +126,7 @@ def _person(actor: Actor) -> Person:
 
 def _checked_reason(reason: str, *, missing: str) -> str:
     reason = reason.strip()
-    if not has_words(reason):
+    if not has_visible_text(reason):
         raise InvalidInputError({"reason": missing})
     if len(reason) > LONGEST_REASON:
         raise InvalidInputError({"reason": f"A reason has at most {LONGEST_REASON} characters."})
@@ -155,7 +156,7 @@ def protection_against(deletion: Deletion) -> Protection | None:
     return protection_of(OrgConnectionKey(site=deletion.site, connection_id=deletion.connection_id))
 
 
-def protections_held() -> dict[OrgConnectionKey, Protection]:
+def active_protections() -> dict[OrgConnectionKey, Protection]:
     """Every protection that holds now, by its connection, newest first."""
     return {protection.key: protection for protection in _holding()}
 
@@ -168,7 +169,7 @@ def protections_of(key: OrgConnectionKey) -> list[Protection]:
     )
 
 
-def who_can_lift(protection: Protection) -> list[str]:
+def who_can_remove(protection: Protection) -> list[str]:
     """Names of the people who could lift it now, in order."""
     may = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
     others = Person.objects.filter(may, is_active=True).exclude(pk=protection.protected_by_id)
@@ -187,7 +188,7 @@ def what_protects(protection: Protection) -> str:
     return (
         "This connection is protected, so no new DELETE was sent. "
         f"{protection.protected_by} said at "
-        f"{at_words(protection.protected_at)} that it must stay: “{protection.reason}”. Another "
+        f"{format_time(protection.protected_at)} that it must stay: “{protection.reason}”. Another "
         "person can lift that on the connection’s page."
     )
 

@@ -20,13 +20,13 @@ from connections.core.sites import UnknownSiteError, get_site
 from connections.crypto.encryption import EncryptionError, KeyRingError
 from connections.datadog.client import DatadogClient
 from connections.datadog.errors import DatadogError
-from connections.datadog.payloads import Identity, OrgConnection
+from connections.datadog.payloads import KeyOwner, OrgConnection
 from connections.inventory import contradictions
 from connections.models import (
     Credential,
-    Listing,
     OrgConnectionSnapshot,
     SnapshotFields,
+    Sync,
     snapshot_digest,
 )
 
@@ -59,7 +59,7 @@ def open_client(*, credential: Credential) -> DatadogClient:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fetched:
+class SyncResult:
     """What one reading said. Only a complete one says that a connection is absent."""
 
     org_connections: tuple[OrgConnection, ...] = ()
@@ -67,7 +67,7 @@ class Fetched:
     cause: str = ""
     http_status: int | None = None
     errors: tuple[str, ...] = ()
-    identity: Identity | None = None
+    identity: KeyOwner | None = None
     # The credential that read it; set once it was.
     seen_by: str = ""
     # When the reading began, by the database's clock; set once it is kept.
@@ -79,13 +79,13 @@ class Fetched:
         return next((item for item in self.org_connections if item.id == wanted), None)
 
 
-def fetch(
+def fetch_connections(
     *,
     client: DatadogClient,
     org_id: str,
     deadline_seconds: float | None = None,
     find: UUID | None = None,
-) -> Fetched:
+) -> SyncResult:
     """List the connections, and ask which org answered; never raises for Datadog's trouble.
 
     `org_id` is the org the credential is pinned to; another one answering makes the listing
@@ -97,7 +97,7 @@ def fetch(
     deadline = time.monotonic() + deadline_seconds
     try:
         listing = client.list_org_connections(deadline_seconds=deadline_seconds)
-        found = Fetched(
+        found = SyncResult(
             org_connections=listing.org_connections,
             is_complete=listing.is_complete,
             cause=listing.cause or "",
@@ -108,10 +108,10 @@ def fetch(
             return found
         identity = client.whoami(deadline_seconds=max(0.1, deadline - time.monotonic()))
     except DatadogError as error:
-        return Fetched(cause=error.cause, http_status=error.http_status, errors=error.errors)
+        return SyncResult(cause=error.cause, http_status=error.http_status, errors=error.errors)
     if identity.org.id != org_id:
-        return Fetched(cause=Cause.ANOTHER_ORG, http_status=200, identity=identity)
-    return Fetched(
+        return SyncResult(cause=Cause.ANOTHER_ORG, http_status=200, identity=identity)
+    return SyncResult(
         org_connections=found.org_connections,
         is_complete=True,
         http_status=found.http_status,
@@ -119,7 +119,7 @@ def fetch(
     )
 
 
-def client_or_failure(*, credential: Credential) -> DatadogClient | Fetched:
+def client_or_failure(*, credential: Credential) -> DatadogClient | SyncResult:
     """A client, or why this one credential cannot be used: that is its own org's failure.
 
     Raises UnavailableError when no key pair at all can be opened.
@@ -129,23 +129,23 @@ def client_or_failure(*, credential: Credential) -> DatadogClient | Fetched:
     except UnavailableError as error:
         if error.cause == Cause.KEY_RING_UNUSABLE:
             raise
-        return Fetched(cause=error.cause)
+        return SyncResult(cause=error.cause)
 
 
-def fetch_with(client: DatadogClient | Fetched, *, credential: Credential) -> Fetched:
+def fetch_with(client: DatadogClient | SyncResult, *, credential: Credential) -> SyncResult:
     """`fetch` for a pool of threads: a failure to make the client stays that failure."""
-    if isinstance(client, Fetched):
+    if isinstance(client, SyncResult):
         return client
-    return fetch(client=client, org_id=credential.org_id)
+    return fetch_connections(client=client, org_id=credential.org_id)
 
 
-def read(
+def sync_org(
     *,
     credential: Credential,
     actor: Actor,
     find: UUID | None = None,
     deadline_seconds: float | None = None,
-) -> Fetched:
+) -> SyncResult:
     """Fetch with one credential and keep what was said.
 
     With `find`, a listing that shows that connection was not checked for completeness, so it is
@@ -153,26 +153,26 @@ def read(
     """
     client = open_client(credential=credential)
     started_at = clock.now()
-    fetched = fetch(
+    fetched = fetch_connections(
         client=client, org_id=credential.org_id, find=find, deadline_seconds=deadline_seconds
     )
     if not (find and fetched.find(find)):
-        store(credential=credential, fetched=fetched, started_at=started_at, actor=actor)
+        store_sync(credential=credential, fetched=fetched, started_at=started_at, actor=actor)
     return replace(fetched, started_at=started_at, seen_by=credential.name)
 
 
-def store(
-    *, credential: Credential, fetched: Fetched, started_at: datetime, actor: Actor
-) -> Listing:
+def store_sync(
+    *, credential: Credential, fetched: SyncResult, started_at: datetime, actor: Actor
+) -> Sync:
     """Keep one reading: the listing, a snapshot of each connection, and what it contradicts.
 
     A reading that began before one that is stored already changes no snapshot: what it says is
     older than what is known.
     """
-    with audit.act():
+    with audit.atomic():
         lock_snapshots(site=credential.site)
         now = clock.now()
-        newer = Listing.objects.filter(
+        newer = Sync.objects.filter(
             credential=credential,
             is_complete=True,
             started_at__gt=started_at,
@@ -180,7 +180,7 @@ def store(
             finished_at__lte=now,
         )
         is_outdated = newer.exists()
-        listing = Listing.objects.create(
+        listing = Sync.objects.create(
             credential=credential,
             started_at=started_at,
             finished_at=now,
@@ -193,7 +193,7 @@ def store(
         if not is_outdated:
             _store_snapshots(credential=credential, fetched=fetched, seen_at=started_at)
         _store_use(credential=credential, fetched=fetched, now=now)
-        contradictions.note(
+        contradictions.flag_contradictions(
             site=credential.site,
             listed={UUID(item.id) for item in fetched.org_connections},
             started_at=started_at,
@@ -215,7 +215,7 @@ def lock_snapshots(*, site: str) -> None:
     list(in_order.select_for_update(no_key=True).values_list("pk"))
 
 
-def _store_snapshots(*, credential: Credential, fetched: Fetched, seen_at: datetime) -> None:
+def _store_snapshots(*, credential: Credential, fetched: SyncResult, seen_at: datetime) -> None:
     current = {
         snapshot.connection_id: snapshot
         for snapshot in OrgConnectionSnapshot.objects.filter(credential=credential, is_current=True)
@@ -251,7 +251,7 @@ def _forget_at_other_end(*, credential: Credential, gone: list[UUID], seen_at: d
     ).update(is_current=False)
 
 
-def _store_use(*, credential: Credential, fetched: Fetched, now: datetime) -> None:
+def _store_use(*, credential: Credential, fetched: SyncResult, now: datetime) -> None:
     error = None
     if not fetched.is_complete:
         error = {

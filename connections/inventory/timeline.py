@@ -7,14 +7,14 @@ from uuid import UUID
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.inventory import lives
-from connections.inventory.lives import Alike, Return
+from connections.inventory.lives import Reappearance, SimilarConnection
 from connections.models import AuditEvent, Credential, Deletion, OrgConnectionSnapshot
 
 MOST_DELETIONS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
+class Observation:
     """From when to when one credential saw the connection; current while its listings show it."""
 
     credential: Credential
@@ -26,7 +26,7 @@ class Sight:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version:
+class ConnectionVersion:
     """What Datadog said from some time on; the names of the fields that differ from before."""
 
     snapshot: OrgConnectionSnapshot
@@ -37,7 +37,7 @@ class Version:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConnectionSeen:
+class ConnectionHistory:
     """Everything stored about one org connection.
 
     `snapshot` is the newest sight of it. Where nobody ever saw it, it is the newest deletion that
@@ -45,17 +45,17 @@ class ConnectionSeen:
     """
 
     snapshot: OrgConnectionSnapshot | Deletion
-    sights: list[Sight]
-    versions: list[Version]
+    sights: list[Observation]
+    versions: list[ConnectionVersion]
     # Newest first, the newest 50.
     deletions: list[Deletion]
     # What was done about it, oldest first.
     events: list[AuditEvent]
-    returns: list[Return]
+    returns: list[Reappearance]
     # Other connections of the same two orgs: the last that was gone before this one began, and
     # the first that began when this one was gone.
-    predecessor: Alike | None
-    successor: Alike | None
+    predecessor: SimilarConnection | None
+    successor: SimilarConnection | None
 
     @property
     def is_listed(self) -> bool:
@@ -68,7 +68,7 @@ class ConnectionSeen:
         return next((each for each in self.deletions if not each.is_settled), None)
 
 
-def connection_seen(*, actor: Actor, site: str, connection_id: UUID) -> ConnectionSeen | None:
+def connection_history(*, actor: Actor, site: str, connection_id: UUID) -> ConnectionHistory | None:
     """What is stored about a connection, within reach; None when that is nothing.
 
     That is: no credential within reach ever saw it, and nobody asked with one to delete it.
@@ -78,11 +78,11 @@ def connection_seen(*, actor: Actor, site: str, connection_id: UUID) -> Connecti
     permissions.require(permissions.can_see(actor), "see org connections")
     every = OrgConnectionSnapshot.objects.filter(site=site, connection_id=connection_id)
     snapshots = list(
-        visibility.within(every, actor=actor)
+        visibility.visible(every, actor=actor)
         .select_related("credential")
         .order_by("first_seen_at", "id")
     )
-    asked = visibility.within(
+    asked = visibility.visible(
         Deletion.objects.filter(site=site, connection_id=connection_id), actor=actor
     )
     deletions = list(asked.order_by("-requested_at", "-id")[:MOST_DELETIONS])
@@ -93,13 +93,13 @@ def connection_seen(*, actor: Actor, site: str, connection_id: UUID) -> Connecti
     )
     sights = _sights(snapshots, newest=newest) if newest else []
     predecessor, successor = _neighbours(snapshots, sights=sights, newest=newest, actor=actor)
-    return ConnectionSeen(
+    return ConnectionHistory(
         snapshot=newest or deletions[0],
         sights=sights,
         versions=_versions(snapshots),
         deletions=deletions,
         events=lives.events_about(site=site, connection_id=connection_id, deletions=deletions),
-        returns=lives.returns_of(snapshots, deletions=deletions),
+        returns=lives.reappearances_of(snapshots, deletions=deletions),
         predecessor=predecessor,
         successor=successor,
     )
@@ -108,13 +108,13 @@ def connection_seen(*, actor: Actor, site: str, connection_id: UUID) -> Connecti
 def _neighbours(
     snapshots: list[OrgConnectionSnapshot],
     *,
-    sights: list[Sight],
+    sights: list[Observation],
     newest: OrgConnectionSnapshot | None,
     actor: Actor,
-) -> tuple[Alike | None, Alike | None]:
+) -> tuple[SimilarConnection | None, SimilarConnection | None]:
     if newest is None:
         return None, None
-    others = lives.alike(newest=newest, actor=actor)
+    others = lives.similar_connections(newest=newest, actor=actor)
     began_at = newest.connection_created_at or min(each.first_seen_at for each in snapshots)
     ended_at = max(each.last_seen_at for each in sights)
     before = [each for each in others if each.last_seen_at <= began_at]
@@ -126,13 +126,13 @@ def _neighbours(
 
 def _sights(
     snapshots: list[OrgConnectionSnapshot], *, newest: OrgConnectionSnapshot
-) -> list[Sight]:
+) -> list[Observation]:
     ends = {newest.sink_org_id: "sink", newest.source_org_id: "source"}
     by_credential: dict[UUID, list[OrgConnectionSnapshot]] = {}
     for snapshot in snapshots:
         by_credential.setdefault(snapshot.credential_id, []).append(snapshot)
     sights = [
-        Sight(
+        Observation(
             credential=seen[0].credential,
             first_seen_at=seen[0].first_seen_at,
             last_seen_at=max(each.last_seen_at for each in seen),
@@ -145,9 +145,9 @@ def _sights(
     return sorted(sights, key=lambda each: (each.end != "source", each.credential.name.casefold()))
 
 
-def _versions(snapshots: list[OrgConnectionSnapshot]) -> list[Version]:
+def _versions(snapshots: list[OrgConnectionSnapshot]) -> list[ConnectionVersion]:
     """Oldest first; what several credentials saw alike is one version."""
-    versions: list[Version] = []
+    versions: list[ConnectionVersion] = []
     before: OrgConnectionSnapshot | None = None
     for snapshot in snapshots:
         changed: tuple[str, ...] = ()
@@ -157,7 +157,7 @@ def _versions(snapshots: list[OrgConnectionSnapshot]) -> list[Version]:
             if not changed:
                 continue
         versions.append(
-            Version(
+            ConnectionVersion(
                 snapshot=snapshot,
                 first_seen_at=snapshot.first_seen_at,
                 seen_by=snapshot.credential.name,

@@ -15,9 +15,9 @@ from django.db import Error as DatabaseError
 
 from connections import wording
 from connections.audit.signing_key import SigningKeyError
-from connections.core.errors import ActError, InvalidInputError, SentError
+from connections.core.errors import DomainError, InvalidInputError, ResponseNotRecordedError
 from connections.core.write_errors import means_no_writes
-from connections.crypto.encryption import EncryptionError, check_key_ring_opens_everything
+from connections.crypto.encryption import EncryptionError, check_key_ring
 
 FAILED = 1
 USAGE = 2
@@ -79,10 +79,10 @@ class OrgAdminCommand(BaseCommand):
             return super().execute(*args, **options)
         except InvalidInputError as error:
             message, code = str(error), USAGE
-        except (ActError, PermissionDenied, EncryptionError, SigningKeyError) as error:
+        except (DomainError, PermissionDenied, EncryptionError, SigningKeyError) as error:
             message, code = str(error), FAILED
-        except SentError as error:
-            words = wording.sent_words(error)
+        except ResponseNotRecordedError as error:
+            words = wording.unrecorded_response_text(error)
             text = " ".join([words.headline, *words.lines])
             message, code = f"{text} Record: /deletions/{error.deletion_id}/", UNKNOWN
         except DatabaseError as error:
@@ -95,7 +95,7 @@ class OrgAdminCommand(BaseCommand):
 
     def check_keys(self) -> None:
         """Raise EncryptionError unless the key ring opens what is stored."""
-        check_key_ring_opens_everything()
+        check_key_ring()
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check the keys where they are needed, and act."""

@@ -102,7 +102,7 @@ class Migration(migrations.Migration):
             },
         ),
         CreateModel(
-            name="ErasableValue",
+            name="PersonalValue",
             fields=columns(
                 number=BigIntegerField(primary_key=True, serialize=False),
                 person_number=BigIntegerField(),
@@ -297,7 +297,7 @@ class Migration(migrations.Migration):
             },
         ),
         CreateModel(
-            name="Listing",
+            name="Sync",
             fields=columns(
                 id=own_number(),
                 started_at=DateTimeField(),
@@ -419,22 +419,22 @@ class Migration(migrations.Migration):
                 confirmed_by_name=CharField(blank=True, max_length=200),
                 approved_at=DateTimeField(null=True),
                 approval_round=PositiveIntegerField(db_default=1),
-                glass_broken_at=DateTimeField(null=True),
-                glass_broken_by_name=CharField(blank=True, max_length=200),
-                glass_reason=TextField(blank=True),
-                glass_round=PositiveIntegerField(null=True),
+                break_glass_at=DateTimeField(null=True),
+                break_glass_by_name=CharField(blank=True, max_length=200),
+                break_glass_reason=TextField(blank=True),
+                break_glass_round=PositiveIntegerField(null=True),
                 sending_at=DateTimeField(null=True),
                 settled_at=DateTimeField(null=True),
                 settled_by_name=CharField(blank=True, max_length=200),
                 settled_reason=TextField(blank=True),
                 search_text=TextField(),
-                looked_at=DateTimeField(null=True),
-                looked_present=BooleanField(null=True),
+                last_checked_at=DateTimeField(null=True),
+                last_check_listed=BooleanField(null=True),
                 verified_at=DateTimeField(null=True),
                 contradicted_at=DateTimeField(null=True),
                 confirmed_by=person(null=True),
                 credential=ForeignKey("connections.credential", PROTECT, related_name="deletions"),
-                glass_broken_by=person(null=True),
+                break_glass_by=person(null=True),
                 requested_by=person(null=True),
             ),
             options={
@@ -467,8 +467,8 @@ class Migration(migrations.Migration):
                     ),
                     Index(
                         fields=["requested_at", "id"],
-                        name="deletions_glass_broken",
-                        condition=Q(glass_broken_at__isnull=False),
+                        name="deletions_break_glass",
+                        condition=Q(break_glass_at__isnull=False),
                     ),
                     Index(
                         fields=["outcome", "requested_at", "id"],
@@ -489,14 +489,14 @@ class Migration(migrations.Migration):
                     ),
                     CheckConstraint(
                         condition=Q(
-                            glass_broken_at__isnull=True,
-                            glass_broken_by__isnull=True,
-                            glass_reason="",
+                            break_glass_at__isnull=True,
+                            break_glass_by__isnull=True,
+                            break_glass_reason="",
                         )
-                        | Q(glass_broken_at__isnull=False, glass_broken_by__isnull=False)
-                        & ~Q(glass_reason="")
+                        | Q(break_glass_at__isnull=False, break_glass_by__isnull=False)
+                        & ~Q(break_glass_reason="")
                         & ~Q(policy="none"),
-                        name="broken_glass_has_person_reason_time",
+                        name="break_glass_has_person_reason_time",
                     ),
                 ],
             },
@@ -510,7 +510,7 @@ class Migration(migrations.Migration):
                 approval_round=PositiveIntegerField(db_default=1),
                 credential_name=CharField(max_length=100),
                 credential_fingerprint=CharField(max_length=12),
-                was_read_before=BooleanField(),
+                was_rechecked=BooleanField(),
                 claimed_at=DateTimeField(),
                 verdict=CharField(blank=True, max_length=12),
                 cause=CharField(blank=True, max_length=40),
@@ -565,13 +565,13 @@ class Migration(migrations.Migration):
             },
         ),
         CreateModel(
-            name="GlassReview",
+            name="BreakGlassReview",
             fields=columns(
                 deletion=OneToOneField(
                     "connections.deletion",
                     PROTECT,
                     primary_key=True,
-                    related_name="glass_review",
+                    related_name="break_glass_review",
                     serialize=False,
                 ),
                 reviewer_name=CharField(max_length=200),
@@ -587,7 +587,7 @@ class Migration(migrations.Migration):
                         condition=~Q(reviewer=F("breaker")) & ~Q(reviewer=F("requester")),
                         name="nobody_reviews_their_own",
                     ),
-                    CheckConstraint(condition=~Q(note=""), name="glass_review_has_a_note"),
+                    CheckConstraint(condition=~Q(note=""), name="break_glass_review_has_a_note"),
                 ]
             },
         ),
@@ -629,7 +629,7 @@ class Migration(migrations.Migration):
             options={"ordering": ("-created_at",)},
         ),
         CreateModel(
-            name="Notice",
+            name="Notification",
             fields=columns(
                 id=own_uuid(),
                 code=CharField(max_length=60),
@@ -693,7 +693,7 @@ class Migration(migrations.Migration):
             },
         ),
         CreateModel(
-            name="ProtectionLifting",
+            name="ProtectionRemoval",
             fields=columns(
                 id=own_number(),
                 reason=TextField(),

@@ -19,13 +19,13 @@ EVENT = "connections_auditevent"
 HEAD = "connections_audithead"
 CHECKPOINT = "connections_checkpoint"
 VERIFICATION = "connections_auditverification"
-VALUE = "connections_erasablevalue"
+VALUE = "connections_personalvalue"
 PROTECTION = "connections_protection"
-LIFTING = "connections_protectionlifting"
+LIFTING = "connections_protectionremoval"
 DELETION = "connections_deletion"
 ATTEMPT = "connections_attempt"
 APPROVAL = "connections_approval"
-REVIEW = "connections_glassreview"
+REVIEW = "connections_breakglassreview"
 PERSON = "connections_person"
 
 
@@ -166,12 +166,12 @@ COPIED = (
     "credential_name, credential_fingerprint, snapshot_at, connection_created_at, creator_id, "
     "creator_name, creator_is_disabled, creator_is_service_account"
 ).split(", ")
-GLASS = "glass_broken_at, glass_broken_by_id, glass_reason, glass_round".split(", ")
+GLASS = "break_glass_at, break_glass_by_id, break_glass_reason, break_glass_round".split(", ")
 MAY_BREAK_GLASS = (
-    "OLD.glass_broken_at IS NULL AND OLD.state IN ('requested', 'still_present')"
-    " AND NEW.glass_broken_at IS NOT NULL"
+    "OLD.break_glass_at IS NULL AND OLD.state IN ('requested', 'still_present')"
+    " AND NEW.break_glass_at IS NOT NULL"
     # Without a round it replaces no approval.
-    " AND COALESCE(NEW.glass_round, NEW.approval_round) = NEW.approval_round"
+    " AND COALESCE(NEW.break_glass_round, NEW.approval_round) = NEW.approval_round"
 )
 APPROVALS_GIVEN = (
     f"(SELECT COUNT(*) FROM {APPROVAL} WHERE deletion_id = NEW.id AND decision = 'approved'"
@@ -180,7 +180,7 @@ APPROVALS_GIVEN = (
 )
 HAS_APPROVALS = (
     "NEW.state NOT IN ('approved', 'sending') OR NEW.policy = 'none'"
-    " OR NEW.glass_round IS NOT DISTINCT FROM NEW.approval_round"
+    " OR NEW.break_glass_round IS NOT DISTINCT FROM NEW.approval_round"
     f" OR {APPROVALS_GIVEN} >= CASE NEW.policy WHEN 'one' THEN 1 ELSE 2 END"
 )
 # An attempt that Datadog may have carried out ends its round, so the round has no other after it.
@@ -204,12 +204,12 @@ ROUND = (
 # How a deletion ended. Nothing leaves `settled`, so from then on these stay.
 SETTLED = (
     "state, outcome, cause, epoch, expires_at, confirmed_at, confirmed_by_id, approved_at, "
-    "sending_at, settled_at, settled_reason, approval_round, glass_round"
+    "sending_at, settled_at, settled_reason, approval_round, break_glass_round"
 ).split(", ")
 # A gap in a listing verifies it again only after a listing that showed the connection again.
 VERIFIED = (
     "(NEW.verified_at IS NOT DISTINCT FROM OLD.verified_at OR OLD.verified_at IS NULL"
-    " OR OLD.looked_present AND NEW.verified_at > OLD.verified_at)"
+    " OR OLD.last_check_listed AND NEW.verified_at > OLD.verified_at)"
 )
 CONTRADICTED = (
     "(NEW.contradicted_at IS NOT DISTINCT FROM OLD.contradicted_at OR OLD.contradicted_at IS NULL)"
@@ -221,7 +221,7 @@ CAUSE_DETAILS = {
     "postgresql": "NEW.cause_details - 'last_look' = OLD.cause_details - 'last_look'",
 }
 # Erasing a person replaces their name by "erased person no. 7"; their account is "erased-7" then.
-NAMES = "requested_by_name, confirmed_by_name, glass_broken_by_name, settled_by_name".split(", ")
+NAMES = "requested_by_name, confirmed_by_name, break_glass_by_name, settled_by_name".split(", ")
 NAME_UNCHANGED_OR_ERASED = (
     "(NEW.{name} = OLD.{name} OR EXISTS (SELECT 1 FROM " + PERSON + " WHERE"
     " username = 'erased-' || substr(NEW.{name}, 19)"
@@ -243,7 +243,7 @@ def settled_unchanged(vendor):
 # --- Attempts, approvals and reviews of broken glass ---
 
 CLAIMED = (
-    "id, deletion_id, number, epoch, credential_name, credential_fingerprint, was_read_before, "
+    "id, deletion_id, number, epoch, credential_name, credential_fingerprint, was_rechecked, "
     "claimed_at, approval_round"
 ).split(", ")
 RESPONSE = (
@@ -267,12 +267,12 @@ APPROVES_REQUEST = (
     " AND state IN ('requested', 'still_present')"
     " AND requested_by_id = NEW.requester_id AND approval_digest = NEW.digest"
     " AND policy <> 'none' AND approval_round = NEW.round"
-    " AND COALESCE(glass_round, 0) <> approval_round)"
+    " AND COALESCE(break_glass_round, 0) <> approval_round)"
 )
 REVIEWED = "deletion_id, reviewer_id, breaker_id, requester_id, note, reviewed_at".split(", ")
 REVIEWS_BROKEN_GLASS = (
     f"EXISTS (SELECT 1 FROM {DELETION} WHERE id = NEW.deletion_id"
-    " AND glass_broken_by_id = NEW.breaker_id AND requested_by_id = NEW.requester_id)"
+    " AND break_glass_by_id = NEW.breaker_id AND requested_by_id = NEW.requester_id)"
 )
 
 

@@ -1,18 +1,18 @@
 """The tables, by noun."""
 
-from connections.models.access import AccessKind, CredentialAccess, Reach
-from connections.models.approvals import Approval, GlassReview
+from connections.models.access import AccessKind, CredentialAccess, Visibility
+from connections.models.approvals import Approval, BreakGlassReview
 from connections.models.audit import (
     AuditEvent,
     AuditHead,
     AuditVerification,
     Checkpoint,
-    ErasableValue,
+    PersonalValue,
     references_in,
-    told,
+    render_references,
     with_values,
 )
-from connections.models.credentials import Credential, KeyPair, Policy
+from connections.models.credentials import ApprovalPolicy, Credential, KeyPair
 from connections.models.deletions import (
     AMBIGUOUS,
     GONE_OUTCOMES,
@@ -23,17 +23,17 @@ from connections.models.deletions import (
     State,
     approval_digest_of,
 )
-from connections.models.notices import Notice
+from connections.models.notices import Notification
 from connections.models.org_connections import (
     SNAPSHOT_FIELD_NAMES,
-    Listing,
     OrgConnectionKey,
     OrgConnectionSnapshot,
     SnapshotFields,
+    Sync,
     snapshot_digest,
 )
 from connections.models.people import Person, ProviderAccount, Role, SignInLink
-from connections.models.protections import Protection, ProtectionLifting
+from connections.models.protections import Protection, ProtectionRemoval
 from connections.models.sessions import PersonSession
 from connections.models.workers import WorkerHeartbeat
 
@@ -44,37 +44,37 @@ __all__ = [
     "SNAPSHOT_FIELD_NAMES",
     "AccessKind",
     "Approval",
+    "ApprovalPolicy",
     "Attempt",
     "AuditEvent",
     "AuditHead",
     "AuditVerification",
+    "BreakGlassReview",
     "Checkpoint",
     "Credential",
     "CredentialAccess",
     "Deletion",
-    "ErasableValue",
-    "GlassReview",
     "KeyPair",
-    "Listing",
-    "Notice",
+    "Notification",
     "OrgConnectionKey",
     "OrgConnectionSnapshot",
     "Outcome",
     "Person",
     "PersonSession",
-    "Policy",
+    "PersonalValue",
     "Protection",
-    "ProtectionLifting",
+    "ProtectionRemoval",
     "ProviderAccount",
-    "Reach",
     "Role",
     "SignInLink",
     "SnapshotFields",
     "State",
+    "Sync",
+    "Visibility",
     "WorkerHeartbeat",
     "approval_digest_of",
     "references_in",
+    "render_references",
     "snapshot_digest",
-    "told",
     "with_values",
 ]

@@ -50,15 +50,15 @@ class CredentialAccess(models.Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reach:
+class Visibility:
     """Which credentials are beyond a person, whatever their roles; each set by ids."""
 
-    unseen: frozenset[uuid.UUID] = frozenset()
+    hidden: frozenset[uuid.UUID] = frozenset()
     unusable: frozenset[uuid.UUID] = frozenset()
     unapprovable: frozenset[uuid.UUID] = frozenset()
 
 
-def reach_of(*, person_id: uuid.UUID, sees_all: bool) -> Reach:
+def visibility_of(*, person_id: uuid.UUID, sees_all: bool) -> Visibility:
     """What the lists of all credentials leave to a person; one query.
 
     `sees_all`: the record must be auditable, so auditors and administrators see everything. They
@@ -81,8 +81,8 @@ def reach_of(*, person_id: uuid.UUID, sees_all: bool) -> Reach:
             outside | {pk for pk, by_kind in lists.items() if not by_kind.get(kind, True)}
         )
 
-    return Reach(
-        unseen=frozenset() if sees_all else frozenset(outside),
+    return Visibility(
+        hidden=frozenset() if sees_all else frozenset(outside),
         unusable=beyond(AccessKind.USE),
         unapprovable=beyond(AccessKind.APPROVE),
     )

@@ -60,11 +60,11 @@ class Approval(models.Model):
         )
 
 
-class GlassReview(models.Model):
+class BreakGlassReview(models.Model):
     """Another person's look back at a deletion for which glass was broken."""
 
     deletion = models.OneToOneField(
-        Deletion, on_delete=models.PROTECT, related_name="glass_review", primary_key=True
+        Deletion, on_delete=models.PROTECT, related_name="break_glass_review", primary_key=True
     )
     reviewer = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
@@ -86,7 +86,7 @@ class GlassReview(models.Model):
                 condition=~Q(reviewer=F("breaker")) & ~Q(reviewer=F("requester")),
                 name="nobody_reviews_their_own",
             ),
-            models.CheckConstraint(condition=~Q(note=""), name="glass_review_has_a_note"),
+            models.CheckConstraint(condition=~Q(note=""), name="break_glass_review_has_a_note"),
         ]
 
     def __str__(self) -> str:

@@ -61,12 +61,12 @@ class AuditEvent(models.Model):
     @property
     def actor_name(self) -> str:
         """Who acted, as long as the name is kept."""
-        return told(self.stored_actor, self.shown_values)
+        return render_references(self.stored_actor, self.shown_values)
 
     @property
     def sentence(self) -> str:
         """What happened, with the names that are kept."""
-        return told(self.stored_sentence, self.shown_values)
+        return render_references(self.stored_sentence, self.shown_values)
 
     @property
     def details(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class AuditEvent(models.Model):
         return references_in(self.stored_actor, self.stored_sentence)
 
 
-class ErasableValue(models.Model):
+class PersonalValue(models.Model):
     """A name, a network address or a browser, written once for each person and value.
 
     The one update that the triggers allow empties value and salt. Events hold the commitment,
@@ -192,7 +192,9 @@ def references_in(*texts: str) -> set[int]:
     return {int(number) for text in texts for _, number in _REFERENCE.findall(text) if number}
 
 
-def told(text: str, values: Mapping[int, str], *, agents: Callable[[str], str] = str) -> str:
+def render_references(
+    text: str, values: Mapping[int, str], *, agents: Callable[[str], str] = str
+) -> str:
     """A text with references, read out; `agents` is how what a browser says is put."""
 
     def read(match: re.Match[str]) -> str:
@@ -209,7 +211,7 @@ def values_shown(numbers: Iterable[int]) -> dict[int, str]:
     wanted = set(numbers)
     if not wanted:
         return {}
-    return {one.number: one.shown for one in ErasableValue.objects.filter(number__in=wanted)}
+    return {one.number: one.shown for one in PersonalValue.objects.filter(number__in=wanted)}
 
 
 def with_values(events: Iterable[AuditEvent]) -> list[AuditEvent]:

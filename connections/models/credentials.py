@@ -15,7 +15,7 @@ from connections.crypto import encryption
 PURPOSE = "credential"
 
 
-class Policy(models.TextChoices):
+class ApprovalPolicy(models.TextChoices):
     """How many other people must approve a deletion sent with a credential."""
 
     NONE = "none", "No second person"
@@ -27,7 +27,7 @@ class Policy(models.TextChoices):
         return {"none": 0, "one": 1, "two": 2}[self.value]
 
     @classmethod
-    def strictest(cls, policies: Iterable[str]) -> "Policy":
+    def strictest(cls, policies: Iterable[str]) -> "ApprovalPolicy":
         """The one of these that needs the most other people; none when there is none."""
         wanted = (cls(policy) for policy in policies)
         return max(wanted, key=lambda policy: policy.approvals_needed, default=cls.NONE)
@@ -63,7 +63,7 @@ class Credential(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=100)
     site = models.CharField(max_length=100)
-    policy = models.CharField(max_length=8, choices=Policy, default=Policy.NONE)
+    policy = models.CharField(max_length=8, choices=ApprovalPolicy, default=ApprovalPolicy.NONE)
 
     # The org that the pair answered for when it was first verified; a rotation may not change it.
     org_id = models.CharField(max_length=64, blank=True)

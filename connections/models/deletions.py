@@ -9,8 +9,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from connections.datadog.errors import Verdict
-from connections.models.credentials import Credential, Policy
+from connections.datadog.errors import AttemptResult
+from connections.models.credentials import ApprovalPolicy, Credential
 from connections.models.org_connections import SnapshotFields
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Deletion(SnapshotFields):
     snapshot_at = models.DateTimeField(null=True)
     reason = models.TextField()
     ticket = models.CharField(max_length=200, blank=True)
-    policy = models.CharField(max_length=8, choices=Policy)
+    policy = models.CharField(max_length=8, choices=ApprovalPolicy)
     # What every approval of it must bear; the database holds both to it.
     approval_digest = models.CharField(max_length=64)
 
@@ -117,14 +117,14 @@ class Deletion(SnapshotFields):
     # approval again.
     approval_round = models.PositiveIntegerField(db_default=1)
     # Set where somebody did without the approvals that were missing.
-    glass_broken_at = models.DateTimeField(null=True)
-    glass_broken_by = models.ForeignKey(
+    break_glass_at = models.DateTimeField(null=True)
+    break_glass_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
     )
-    glass_broken_by_name = models.CharField(max_length=200, blank=True)
-    glass_reason = models.TextField(blank=True)
+    break_glass_by_name = models.CharField(max_length=200, blank=True)
+    break_glass_reason = models.TextField(blank=True)
     # The one round for which breaking glass replaces the approvals.
-    glass_round = models.PositiveIntegerField(null=True)
+    break_glass_round = models.PositiveIntegerField(null=True)
     sending_at = models.DateTimeField(null=True)
     settled_at = models.DateTimeField(null=True)
     settled_by_name = models.CharField(max_length=200, blank=True)
@@ -135,8 +135,8 @@ class Deletion(SnapshotFields):
     search_text = models.TextField()
 
     # The last complete listing that counts, and whether it showed the connection.
-    looked_at = models.DateTimeField(null=True)
-    looked_present = models.BooleanField(null=True)
+    last_checked_at = models.DateTimeField(null=True)
+    last_check_listed = models.BooleanField(null=True)
     verified_at = models.DateTimeField(null=True)
     contradicted_at = models.DateTimeField(null=True)
 
@@ -155,12 +155,12 @@ class Deletion(SnapshotFields):
             ),
             models.CheckConstraint(
                 condition=Q(
-                    glass_broken_at__isnull=True, glass_broken_by__isnull=True, glass_reason=""
+                    break_glass_at__isnull=True, break_glass_by__isnull=True, break_glass_reason=""
                 )
-                | Q(glass_broken_at__isnull=False, glass_broken_by__isnull=False)
-                & ~Q(glass_reason="")
-                & ~Q(policy=Policy.NONE),
-                name="broken_glass_has_person_reason_time",
+                | Q(break_glass_at__isnull=False, break_glass_by__isnull=False)
+                & ~Q(break_glass_reason="")
+                & ~Q(policy=ApprovalPolicy.NONE),
+                name="break_glass_has_person_reason_time",
             ),
         ]
         # Each ends in the order of the history, so that a filtered page is read off the index.
@@ -203,8 +203,8 @@ class Deletion(SnapshotFields):
             ),
             models.Index(
                 fields=["requested_at", "id"],
-                condition=Q(glass_broken_at__isnull=False),
-                name="deletions_glass_broken",
+                condition=Q(break_glass_at__isnull=False),
+                name="deletions_break_glass",
             ),
             models.Index(
                 fields=["outcome", "requested_at", "id"],
@@ -235,17 +235,17 @@ class Deletion(SnapshotFields):
     @property
     def has_late_success(self) -> bool:
         """Whether Datadog returned 200 to an attempt after Org Admin stopped waiting for it."""
-        return self.attempts.filter(is_late=True, verdict=Verdict.DELETED).exists()
+        return self.attempts.filter(is_late=True, verdict=AttemptResult.DELETED).exists()
 
     @property
     def break_glass_applies(self) -> bool:
         """Whether breaking glass replaces the approvals of the current round."""
-        return self.glass_broken_at is not None and self.glass_round == self.approval_round
+        return self.break_glass_at is not None and self.break_glass_round == self.approval_round
 
     @property
     def needs_approval(self) -> bool:
         """Whether the next sending needs other people's approvals, given or not."""
-        return self.policy != Policy.NONE and not self.break_glass_applies
+        return self.policy != ApprovalPolicy.NONE and not self.break_glass_applies
 
     @property
     def current_approvals(self) -> "list[Approval]":
@@ -262,7 +262,7 @@ class Deletion(SnapshotFields):
     @property
     def confirming_ids(self) -> "set[uuid.UUID]":
         """Who confirms it: the requester and, while break glass applies, whoever broke it."""
-        breaker = self.glass_broken_by_id if self.break_glass_applies else None
+        breaker = self.break_glass_by_id if self.break_glass_applies else None
         return {pk for pk in (self.requested_by_id, breaker) if pk is not None}
 
     @property
@@ -270,7 +270,7 @@ class Deletion(SnapshotFields):
         """Whether more people must approve before the next sending."""
         if not self.needs_approval:
             return False
-        return len(self.current_approvals) < Policy(self.policy).approvals_needed
+        return len(self.current_approvals) < ApprovalPolicy(self.policy).approvals_needed
 
 
 class Attempt(models.Model):
@@ -284,7 +284,7 @@ class Attempt(models.Model):
     credential_name = models.CharField(max_length=100)
     credential_fingerprint = models.CharField(max_length=12)
     # Whether the connection was read again, and found unchanged, just before.
-    was_read_before = models.BooleanField()
+    was_rechecked = models.BooleanField()
     claimed_at = models.DateTimeField()
 
     # Empty until an answer, or the lack of one, is recorded: connections.datadog.Verdict.

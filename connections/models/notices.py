@@ -7,7 +7,7 @@ from django.db import models
 from connections.models.people import Person
 
 
-class Notice(models.Model):
+class Notification(models.Model):
     """One piece of news for one destination, written in the transaction of the act it tells of.
 
     It holds no address, no key and no text of its own: what is said is read from the record when

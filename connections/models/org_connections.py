@@ -11,7 +11,7 @@ from django.db import models
 from connections.models.credentials import Credential
 
 
-class Listing(models.Model):
+class Sync(models.Model):
     """One reading of one credential's org connections, complete or not."""
 
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="listings")

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils.crypto import salted_hmac
 
-from connections.models.access import Reach, reach_of
+from connections.models.access import Visibility, visibility_of
 
 
 class Role(models.TextChoices):
@@ -59,9 +59,9 @@ class Person(AbstractUser):
         return frozenset(Role(name) for name in names if name in known)
 
     @cached_property
-    def reach(self) -> Reach:
+    def reach(self) -> Visibility:
         """What the allow-lists of credentials leave to this person."""
-        return reach_of(person_id=self.pk, sees_all=Role.AUDITOR in self.roles)
+        return visibility_of(person_id=self.pk, sees_all=Role.AUDITOR in self.roles)
 
     def _get_session_auth_hash(self, secret: Any = None) -> str:
         # AbstractBaseUser hashes the password alone; a disabled person or one who lost a role

@@ -41,7 +41,7 @@ class Protection(models.Model):
         return OrgConnectionKey(site=self.site, connection_id=self.connection_id)
 
 
-class ProtectionLifting(models.Model):
+class ProtectionRemoval(models.Model):
     """Another person's word that the connection may be deleted again."""
 
     protection = models.OneToOneField(Protection, on_delete=models.PROTECT, related_name="lifting")

@@ -9,7 +9,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from connections.net.exchange import (
     Exchange,
-    Step,
+    Phase,
     cause_of_bad_status_line,
     cause_of_connect_failure,
 )
@@ -54,7 +54,7 @@ class _KeptStatusResponse(http.client.HTTPResponse):
         return version.decode("ascii"), int(status), reason.decode("latin-1")
 
 
-class LaneConnection(HTTPConnection):
+class TrackedConnection(HTTPConnection):
     """A connection that tells its lane's exchange how far it has come."""
 
     def __init__(self, *args: Any, lane: "Lane", **kwargs: Any) -> None:
@@ -87,28 +87,28 @@ class LaneConnection(HTTPConnection):
             self.connect()
         if not self._is_connecting:
             self._lane.exchange.raise_if_expired()
-            self._lane.exchange.step = Step.SENDING
+            self._lane.exchange.step = Phase.SENDING
         super().send(data)
 
     def _new_conn(self) -> socket.socket:
         exchange = self._lane.exchange
-        exchange.step = Step.RESOLVING
+        exchange.step = Phase.RESOLVING
         addresses = resolve(
             host=self._dns_host.strip("[]"),
             port=self.port,
             timeout_seconds=exchange.remaining_connect_seconds,
         )
-        exchange.step = Step.CONNECTING
+        exchange.step = Phase.CONNECTING
         connection = _connect_to_one_of(addresses, exchange=exchange)
         self._lane.take_kill_switch(connection.dup())
-        exchange.step = Step.HANDSHAKE
+        exchange.step = Phase.HANDSHAKE
         connection.settimeout(exchange.remaining_connect_seconds)
         return connection
 
     def _tunnel(self) -> None:
-        self._lane.exchange.step = Step.TUNNELLING
+        self._lane.exchange.step = Phase.TUNNELLING
         super()._tunnel()
-        self._lane.exchange.step = Step.HANDSHAKE
+        self._lane.exchange.step = Phase.HANDSHAKE
 
     def _build_response(
         self, sock: socket.socket, debuglevel: int = 0, method: str | None = None
@@ -116,7 +116,7 @@ class LaneConnection(HTTPConnection):
         return _KeptStatusResponse(sock, debuglevel, method, exchange=self._lane.exchange)
 
 
-class TLSLaneConnection(LaneConnection, HTTPSConnection):
+class TrackedTLSConnection(TrackedConnection, HTTPSConnection):
     """The same over TLS."""
 
 

@@ -9,7 +9,7 @@ from enum import Enum, auto
 from connections.core.causes import Cause
 
 
-class Step(Enum):
+class Phase(Enum):
     """How far an exchange has come. Before SENDING no byte of the request has left."""
 
     RESOLVING = auto()
@@ -40,7 +40,7 @@ class Exchange:
         self._kill_switch: socket.socket | None = None
         self._timer = threading.Timer(deadline_seconds, self._expire)
         self._timer.daemon = True
-        self.step = Step.RESOLVING
+        self.step = Phase.RESOLVING
         self.has_expired = False
         self.status: int | None = None
         self.cause: Cause | None = None
@@ -52,7 +52,7 @@ class Exchange:
     @property
     def has_request_left(self) -> bool:
         """Whether the first byte may have left: from the moment before it is written."""
-        return self.step is Step.SENDING
+        return self.step is Phase.SENDING
 
     @property
     def remaining_seconds(self) -> float:
@@ -110,19 +110,19 @@ class Exchange:
                 shut_down(self._kill_switch)
 
 
-def cause_of_connect_failure(*, step: Step, error: Exception, is_proxied: bool) -> Cause:
+def cause_of_connect_failure(*, step: Phase, error: Exception, is_proxied: bool) -> Cause:
     """Why no connection came to be, from the step that failed."""
-    if step is Step.RESOLVING:
+    if step is Phase.RESOLVING:
         return Cause.PROXY_UNREACHABLE if is_proxied else Cause.NAME_NOT_RESOLVED
-    if step is Step.CONNECTING and is_proxied:
+    if step is Phase.CONNECTING and is_proxied:
         return Cause.PROXY_UNREACHABLE
     if isinstance(error, ssl.SSLCertVerificationError):
         return Cause.CERTIFICATE_REFUSED
     if isinstance(error, TimeoutError):
         return Cause.CONNECT_TIMEOUT
-    if step is Step.TUNNELLING:
+    if step is Phase.TUNNELLING:
         return Cause.PROXY_REFUSED
-    if step is Step.HANDSHAKE:
+    if step is Phase.HANDSHAKE:
         return Cause.TLS_FAILED
     if isinstance(error, ConnectionRefusedError):
         return Cause.CONNECTION_REFUSED

@@ -11,7 +11,7 @@ import requests
 from connections.core.causes import Cause
 from connections.core.secret import Secret
 from connections.net.exchange import Exchange
-from connections.net.lanes import POOL, Lane, Route
+from connections.net.lanes import POOL, Endpoint, Lane
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ _READ_SIZE = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class OutboundRequest:
     """A request to send. `keys` maps header names to keys, revealed only while it leaves.
 
     `headers` and `body` are what a webhook or a sign-in has beside; a request to Datadog has
@@ -38,7 +38,7 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reply:
+class OutboundResponse:
     """What is known afterwards.
 
     `status` is None when no whole status line came; `cause` then says why, and
@@ -69,7 +69,7 @@ class _Body:
     cause: Cause | None = None
 
 
-def send(*, route: Route, call: Call) -> Reply:
+def send(*, route: Endpoint, call: OutboundRequest) -> OutboundResponse:
     """Send the request at most once, within its deadline. Never raises for network trouble."""
     exchange = Exchange(
         deadline_seconds=call.deadline_seconds, connect_seconds=call.connect_seconds
@@ -92,7 +92,7 @@ def send(*, route: Route, call: Call) -> Reply:
     return _build_reply(exchange=exchange, headers=headers, body=body)
 
 
-def _request(*, lane: Lane, call: Call) -> requests.Response:
+def _request(*, lane: Lane, call: OutboundRequest) -> requests.Response:
     lane.response = lane.session.request(
         call.method,
         call.url,
@@ -116,7 +116,7 @@ def _note_failure(error: Exception, *, exchange: Exchange, lane: Lane | None) ->
         logger.info("A request failed with %s.", type(error).__name__)
 
 
-def _release(lane: Lane | None, *, route: Route, is_reusable: bool) -> None:
+def _release(lane: Lane | None, *, route: Endpoint, is_reusable: bool) -> None:
     if lane is None:
         return
     if is_reusable and not lane.has_leftovers:
@@ -125,7 +125,7 @@ def _release(lane: Lane | None, *, route: Route, is_reusable: bool) -> None:
         lane.close()
 
 
-def _build_reply(*, exchange: Exchange, headers: dict[str, str], body: _Body) -> Reply:
+def _build_reply(*, exchange: Exchange, headers: dict[str, str], body: _Body) -> OutboundResponse:
     if exchange.status is None:
         cause: Cause | None = exchange.explain()
     elif body.is_complete:
@@ -134,7 +134,7 @@ def _build_reply(*, exchange: Exchange, headers: dict[str, str], body: _Body) ->
         cause = Cause.NO_ANSWER_IN_TIME
     else:
         cause = body.cause or Cause.BODY_CUT
-    return Reply(
+    return OutboundResponse(
         status=exchange.status,
         has_request_left=exchange.has_request_left,
         cause=cause,

@@ -20,8 +20,8 @@ import requests.utils
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
-from connections.net.connection import LaneConnection, TLSLaneConnection
-from connections.net.exchange import Exchange, Step
+from connections.net.connection import TrackedConnection, TrackedTLSConnection
+from connections.net.exchange import Exchange, Phase
 
 # A connection that has been quiet for longer may be gone without our knowing, and a DELETE
 # lost on it would be an unknown for nothing.
@@ -30,7 +30,7 @@ MAX_IDLE_LANES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Route:
+class Endpoint:
     """Where requests go and how; connections are shared by whoever has the same route."""
 
     base_url: str
@@ -77,7 +77,7 @@ class _LaneAdapter(requests.adapters.HTTPAdapter):
     ) -> HTTPConnectionPool:
         pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
         assert isinstance(pool, HTTPConnectionPool)  # noqa: S101 - narrows what the stubs leave open
-        kind = TLSLaneConnection if pool.scheme == "https" else LaneConnection
+        kind = TrackedTLSConnection if pool.scheme == "https" else TrackedConnection
         pool.ConnectionCls = functools.partial(kind, lane=self._lane)  # type: ignore[assignment]
         return pool
 
@@ -93,9 +93,9 @@ class _Session(requests.Session):
 class Lane:
     """One connection, lent to one exchange at a time."""
 
-    def __init__(self, *, route: Route, user_agent: str) -> None:
+    def __init__(self, *, route: Endpoint, user_agent: str) -> None:
         self.exchange: Exchange
-        self.connection: LaneConnection | None = None
+        self.connection: TrackedConnection | None = None
         self.response: requests.Response | None = None
         self._kill_switch: socket.socket | None = None
         self.answered_at = 0.0
@@ -118,7 +118,7 @@ class Lane:
         self.exchange = exchange
         self.response = None
         if self._kill_switch is not None:
-            exchange.step = Step.READY
+            exchange.step = Phase.READY
             exchange.attach(self._kill_switch)
 
     def take_kill_switch(self, kill_switch: socket.socket) -> None:
@@ -161,9 +161,9 @@ class LanePool:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle: dict[Route, list[Lane]] = {}
+        self._idle: dict[Endpoint, list[Lane]] = {}
 
-    def take(self, *, route: Route, user_agent: str) -> Lane:
+    def take(self, *, route: Endpoint, user_agent: str) -> Lane:
         """A lane that answered within the last 10 seconds, else a new one."""
         stale: list[Lane] = []
         found = None
@@ -180,7 +180,7 @@ class LanePool:
             lane.close()
         return found or Lane(route=route, user_agent=user_agent)
 
-    def give_back(self, *, route: Route, lane: Lane) -> None:
+    def give_back(self, *, route: Endpoint, lane: Lane) -> None:
         """Keep a lane whose last answer was read to its end."""
         lane.rest()
         with self._lock:

@@ -14,7 +14,7 @@ from django.core.validators import validate_email
 from connections import wording
 from connections.audit import outbox
 from connections.core import clock
-from connections.models import Notice
+from connections.models import Notification
 from connections.notifications import checkpoint_file, webhooks
 from connections.notifications.messages import Message
 
@@ -23,7 +23,7 @@ _GONE = 410
 _ADDRESS = re.compile(r"\S*@\S*")
 
 
-class Verdict(StrEnum):
+class DeliveryStatus(StrEnum):
     """What one sending came to."""
 
     DELIVERED = "delivered"
@@ -33,28 +33,28 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class DeliveryResult:
     """What came back. `words` hold no address, no key and nothing of a webhook's answer."""
 
-    verdict: Verdict
+    verdict: DeliveryStatus
     words: str
     status: int | None = None
     # When the far end asked to be tried again (s), if it did.
     retry_after_seconds: int | None = None
 
 
-def send(*, notice: Notice, message: Message) -> Result:
+def send(*, notice: Notification, message: Message) -> DeliveryResult:
     """Send it once, within a deadline. Never raises for trouble of the network."""
-    match Notice.Channel(notice.channel):
-        case Notice.Channel.MAIL:
+    match Notification.Channel(notice.channel):
+        case Notification.Channel.MAIL:
             return _mail(notice, message)
-        case Notice.Channel.WEBHOOK:
+        case Notification.Channel.WEBHOOK:
             return _post(notice, message)
-        case Notice.Channel.FILE:
+        case Notification.Channel.FILE:
             return _append(message)
 
 
-def address_of(notice: Notice) -> str:
+def address_of(notice: Notification) -> str:
     """Where its mail goes now; "" when there is nobody any more."""
     if notice.person is not None:
         return notice.person.email if notice.person.is_active else ""
@@ -65,10 +65,12 @@ def address_of(notice: Notice) -> str:
 # --- Mail ---------------------------------------------------------------------------------------
 
 
-def _mail(notice: Notice, message: Message) -> Result:
+def _mail(notice: Notification, message: Message) -> DeliveryResult:
     address = address_of(notice)
     if not settings.HAS_MAIL or not address:
-        return Result(verdict=Verdict.NOBODY, words="There is nobody to tell any more.")
+        return DeliveryResult(
+            verdict=DeliveryStatus.NOBODY, words="There is nobody to tell any more."
+        )
     mail = EmailMessage(
         subject=message.subject,
         body=message.as_text(),
@@ -87,14 +89,16 @@ def _mail(notice: Notice, message: Message) -> Result:
             connection.send_messages([mail])
     except (OSError, ValueError) as error:
         return _mail_failed(error, address=address)
-    return Result(verdict=Verdict.DELIVERED, words="The mail server took it.", status=250)
+    return DeliveryResult(
+        verdict=DeliveryStatus.DELIVERED, words="The mail server took it.", status=250
+    )
 
 
 def _own_name() -> str:
     return urlsplit(settings.BASE_URL).hostname or "orgadmin.invalid"
 
 
-def _mail_failed(error: Exception, *, address: str) -> Result:
+def _mail_failed(error: Exception, *, address: str) -> DeliveryResult:
     status, said = None, ""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         [(status, said_bytes)] = list(error.recipients.values())[:1]
@@ -111,7 +115,7 @@ def _mail_failed(error: Exception, *, address: str) -> Result:
         words = f"{words} It says: “{said}”"
     # A code that is no refusal is what was left of an answer that was cut.
     status = status if status in range(400, 600) else None
-    return Result(verdict=Verdict.FAILED, words=words, status=status)
+    return DeliveryResult(verdict=DeliveryStatus.FAILED, words=words, status=status)
 
 
 _MAIL_WORDS: dict[type[Exception], str] = {
@@ -135,16 +139,16 @@ def webhook() -> webhooks.Webhook:
     )
 
 
-def _post(notice: Notice, message: Message) -> Result:
+def _post(notice: Notification, message: Message) -> DeliveryResult:
     if not settings.WEBHOOK_URL:
-        return Result(verdict=Verdict.NOBODY, words="No webhook is set any more.")
+        return DeliveryResult(verdict=DeliveryStatus.NOBODY, words="No webhook is set any more.")
     try:
         keys = webhooks.load_secrets(
             Path(settings.WEBHOOK_SECRET_FILE), make=settings.DATABASE_IS_SQLITE
         )
     except webhooks.WebhookSecretError:
-        return Result(
-            verdict=Verdict.FAILED,
+        return DeliveryResult(
+            verdict=DeliveryStatus.FAILED,
             words="The file of ORGADMIN_WEBHOOK_SECRET_FILE cannot be used; `doctor` says why.",
         )
     reply = webhooks.post(
@@ -156,8 +160,8 @@ def _post(notice: Notice, message: Message) -> Result:
     )
     if reply.status is None:
         cause = str(reply.cause).replace("_", " ")
-        return Result(verdict=Verdict.FAILED, words=f"No answer: {cause}.")
-    return Result(
+        return DeliveryResult(verdict=DeliveryStatus.FAILED, words=f"No answer: {cause}.")
+    return DeliveryResult(
         verdict=_verdict_of(reply.status),
         words=_webhook_words(reply.status),
         status=reply.status,
@@ -165,10 +169,10 @@ def _post(notice: Notice, message: Message) -> Result:
     )
 
 
-def _verdict_of(status: int) -> Verdict:
+def _verdict_of(status: int) -> DeliveryStatus:
     if status in _HTTP_OK:
-        return Verdict.DELIVERED
-    return Verdict.REFUSED if status == _GONE else Verdict.FAILED
+        return DeliveryStatus.DELIVERED
+    return DeliveryStatus.REFUSED if status == _GONE else DeliveryStatus.FAILED
 
 
 def _webhook_words(status: int) -> str:
@@ -189,11 +193,13 @@ def _seconds(text: str) -> int | None:
 # --- File ---------------------------------------------------------------------------------------
 
 
-def _append(message: Message) -> Result:
+def _append(message: Message) -> DeliveryResult:
     if not settings.CHECKPOINT_FILE:
-        return Result(verdict=Verdict.NOBODY, words="No file is set any more.")
+        return DeliveryResult(verdict=DeliveryStatus.NOBODY, words="No file is set any more.")
     try:
         checkpoint_file.append(Path(settings.CHECKPOINT_FILE), message.data["note"])
     except checkpoint_file.CheckpointFileError as error:
-        return Result(verdict=Verdict.FAILED, words=str(error)[:200])
-    return Result(verdict=Verdict.DELIVERED, words="It was appended and is on the disk.")
+        return DeliveryResult(verdict=DeliveryStatus.FAILED, words=str(error)[:200])
+    return DeliveryResult(
+        verdict=DeliveryStatus.DELIVERED, words="It was appended and is on the disk."
+    )

@@ -18,9 +18,9 @@ from connections.access import permissions
 from connections.access.actor import WORKER, Actor
 from connections.core import clock
 from connections.core.errors import ConflictError
-from connections.models import Notice
+from connections.models import Notification
 from connections.notifications import channels
-from connections.notifications.channels import Result, Verdict
+from connections.notifications.channels import DeliveryResult, DeliveryStatus
 from connections.notifications.messages import message_of
 
 logger = logging.getLogger(__name__)
@@ -35,10 +35,10 @@ KEPT_FOR = timedelta(days=90)
 # One event says that a destination cannot be told, however many notices are given up there.
 TOLD_ONCE_IN = timedelta(hours=24)
 
-State = Notice.State
+State = Notification.State
 
 
-def work_off(*, channel: Notice.Channel, is_over: Callable[[], bool] = lambda: False) -> int:
+def run_due(*, channel: Notification.Channel, is_over: Callable[[], bool] = lambda: False) -> int:
     """Deliver what is due by this channel, until `is_over`; gives how many were tried.
 
     Call it outside any transaction. Raises what the database raises.
@@ -50,10 +50,10 @@ def work_off(*, channel: Notice.Channel, is_over: Callable[[], bool] = lambda: F
     return count
 
 
-def claim_next(*, channel: Notice.Channel) -> Notice | None:
+def claim_next(*, channel: Notification.Channel) -> Notification | None:
     """Take the notice that is due longest, so that other workers leave it alone meanwhile."""
-    with audit.act():
-        due = Notice.objects.filter(_is_due(clock.now()), channel=channel).order_by("due_at")
+    with audit.atomic():
+        due = Notification.objects.filter(_is_due(clock.now()), channel=channel).order_by("due_at")
         if connection.features.has_select_for_update_skip_locked:
             due = due.select_for_update(skip_locked=True, no_key=True)
         notice = due.first()
@@ -68,12 +68,12 @@ def _is_due(now: datetime) -> Q:
     return Q(due_at__lte=now) | Q(due_at__gt=now + LONGEST_RETRY_AFTER + clock.TOLERANCE)
 
 
-def _claim(notice: Notice) -> bool:
-    due = Notice.objects.filter(pk=notice.pk, state=State.WAITING, due_at=notice.due_at)
+def _claim(notice: Notification) -> bool:
+    due = Notification.objects.filter(pk=notice.pk, state=State.WAITING, due_at=notice.due_at)
     return bool(due.update(due_at=clock.now() + CLAIM_TIMEOUT, tries=F("tries") + 1))
 
 
-def deliver(*, notice: Notice) -> Notice:
+def deliver(*, notice: Notification) -> Notification:
     """Send a claimed notice once and write down what came of it.
 
     Raises what the database raises; it is then tried again.
@@ -83,23 +83,25 @@ def deliver(*, notice: Notice) -> Notice:
     return notice
 
 
-def _send(notice: Notice) -> Result:
+def _send(notice: Notification) -> DeliveryResult:
     if notice.tries > len(RETRY_AFTER) + 1:
         # Each process that had it died, or failed in a way of its own.
-        return Result(verdict=Verdict.FAILED, words="No try came to a result.")
+        return DeliveryResult(verdict=DeliveryStatus.FAILED, words="No try came to a result.")
     try:
         message = message_of(notice)
     except ObjectDoesNotExist:
-        return Result(verdict=Verdict.NOBODY, words="What it tells of is not in the database.")
+        return DeliveryResult(
+            verdict=DeliveryStatus.NOBODY, words="What it tells of is not in the database."
+        )
     return channels.send(notice=notice, message=message)
 
 
-def _note(notice: Notice, result: Result) -> None:
+def _note(notice: Notification, result: DeliveryResult) -> None:
     now = clock.now()
     state, due_at = _next(notice, result)
-    with audit.act():
+    with audit.atomic():
         # A claim that was lost to another worker meanwhile has another number of tries.
-        stands = Notice.objects.filter(pk=notice.pk, state=State.WAITING, tries=notice.tries)
+        stands = Notification.objects.filter(pk=notice.pk, state=State.WAITING, tries=notice.tries)
         noted = stands.update(
             state=state,
             due_at=now + due_at if due_at else None,
@@ -113,21 +115,21 @@ def _note(notice: Notice, result: Result) -> None:
         logger.warning("Notice %s (%s) was given up. %s", notice.pk, notice, result.words)
 
 
-def _next(notice: Notice, result: Result) -> tuple[State, timedelta | None]:
-    if result.verdict == Verdict.DELIVERED:
+def _next(notice: Notification, result: DeliveryResult) -> tuple[State, timedelta | None]:
+    if result.verdict == DeliveryStatus.DELIVERED:
         return State.DELIVERED, None
-    if result.verdict == Verdict.NOBODY:
+    if result.verdict == DeliveryStatus.NOBODY:
         return State.DROPPED, None
-    is_last = notice.tries > len(RETRY_AFTER) or notice.code == audit.Code.NOTICE_TESTED
-    if result.verdict == Verdict.REFUSED or is_last:
+    is_last = notice.tries > len(RETRY_AFTER) or notice.code == audit.EventCode.NOTIFICATION_TESTED
+    if result.verdict == DeliveryStatus.REFUSED or is_last:
         return State.GIVEN_UP, None
     asked = timedelta(seconds=result.retry_after_seconds or 0)
     return State.WAITING, max(RETRY_AFTER[notice.tries - 1], min(asked, LONGEST_RETRY_AFTER))
 
 
-def _tell_of(notice: Notice, result: Result) -> None:
+def _tell_of(notice: Notification, result: DeliveryResult) -> None:
     """Record that a destination cannot be told, unless that is known or was the news itself."""
-    if notice.code in {audit.Code.NOTICE_GIVEN_UP, audit.Code.NOTICE_TESTED}:
+    if notice.code in {audit.EventCode.NOTIFICATION_FAILED, audit.EventCode.NOTIFICATION_TESTED}:
         return
     now = clock.now()
     known = same_destination(notice).filter(
@@ -135,10 +137,10 @@ def _tell_of(notice: Notice, result: Result) -> None:
         answered_at__gt=now - TOLD_ONCE_IN,
         answered_at__lte=now + clock.TOLERANCE,
     )
-    if known.exclude(pk=notice.pk).exclude(code=audit.Code.NOTICE_TESTED).exists():
+    if known.exclude(pk=notice.pk).exclude(code=audit.EventCode.NOTIFICATION_TESTED).exists():
         return
     audit.record(
-        code=audit.Code.NOTICE_GIVEN_UP,
+        code=audit.EventCode.NOTIFICATION_FAILED,
         actor=WORKER,
         sentence=f"A notice ({notice.code}) could not be delivered by {notice.channel} and was "
         f"given up after {notice.tries} tries.",
@@ -146,26 +148,26 @@ def _tell_of(notice: Notice, result: Result) -> None:
     )
 
 
-def same_destination(notice: Notice) -> QuerySet[Notice]:
+def same_destination(notice: Notification) -> QuerySet[Notification]:
     """All notices that go where this one goes."""
-    return Notice.objects.filter(
+    return Notification.objects.filter(
         channel=notice.channel, person=notice.person_id, address_key=notice.address_key
     )
 
 
-def retry(*, actor: Actor, notice: Notice) -> int:
+def retry(*, actor: Actor, notice: Notification) -> int:
     """Try everything again that was given up for this one's destination; gives how many.
 
     Raises PermissionDenied, and ConflictError when nothing is given up there.
     """
     permissions.require(permissions.can_administer(actor), "try notices again")
-    with audit.act():
+    with audit.atomic():
         given_up = same_destination(notice).filter(state=State.GIVEN_UP)
         count = given_up.update(state=State.WAITING, due_at=clock.now(), tries=0)
         if not count:
             raise ConflictError("Nothing is given up for this destination any more.")
         audit.record(
-            code=audit.Code.NOTICE_RETRIED,
+            code=audit.EventCode.NOTIFICATION_RETRIED,
             actor=actor,
             sentence=f"{count} given-up notices by {notice.channel} are tried again.",
             details={"channel": notice.channel, "count": count},
@@ -175,6 +177,6 @@ def retry(*, actor: Actor, notice: Notice) -> int:
 
 def prune() -> int:
     """Remove what came to its end long ago; gives how many."""
-    ended = Notice.objects.filter(due_at=None, created_at__lt=clock.now() - KEPT_FOR)
+    ended = Notification.objects.filter(due_at=None, created_at__lt=clock.now() - KEPT_FOR)
     count, _ = ended.delete()
     return count

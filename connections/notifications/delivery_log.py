@@ -15,7 +15,7 @@ from connections.access.actor import Actor
 from connections.audit import checkpoints, outbox, personal_data
 from connections.core import clock
 from connections.core.errors import ConflictError
-from connections.models import AuditEvent, Checkpoint, Notice, with_values
+from connections.models import AuditEvent, Checkpoint, Notification, with_values
 from connections.net.urls import origin_of
 from connections.notifications import delivery
 
@@ -23,8 +23,8 @@ PAGE_SIZE = 50
 # A notice given up is shown on the overview so long, unless it is tried again.
 ALARM_FOR = timedelta(days=7)
 
-Channel = Notice.Channel
-State = Notice.State
+Channel = Notification.Channel
+State = Notification.State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Destination:
 class Logged:
     """One notice and the event that it tells of, if that is what it tells of."""
 
-    notice: Notice
+    notice: Notification
     event: AuditEvent | None
     # The address where it is for one that keeps checkpoints; may be set no more.
     address: str
@@ -61,11 +61,11 @@ class LogPage:
 def log_page(*, actor: Actor, state: str = "", after: UUID | None = None) -> LogPage:
     """Notices, newest first. Raises PermissionDenied, and Notice.DoesNotExist for `after`."""
     permissions.require(permissions.can_administer(actor), "see notices")
-    rows = Notice.objects.select_related("person").order_by("-created_at", "-id")
+    rows = Notification.objects.select_related("person").order_by("-created_at", "-id")
     if state:
         rows = rows.filter(state=state)
     if after is not None:
-        last = Notice.objects.get(pk=after)
+        last = Notification.objects.get(pk=after)
         rows = rows.filter(created_at__lte=last.created_at).filter(
             Q(created_at__lt=last.created_at) | Q(id__lt=last.pk)
         )
@@ -74,7 +74,7 @@ def log_page(*, actor: Actor, state: str = "", after: UUID | None = None) -> Log
     return LogPage(rows=_logged(found[:PAGE_SIZE]), older=older)
 
 
-def _logged(rows: Iterable[Notice]) -> list[Logged]:
+def _logged(rows: Iterable[Notification]) -> list[Logged]:
     rows = list(rows)
     numbers = [row.event_seq for row in rows if row.event_seq is not None]
     events = {event.seq: event for event in with_values(AuditEvent.objects.filter(pk__in=numbers))}
@@ -107,7 +107,7 @@ def destinations(*, actor: Actor) -> list[Destination]:
 
 
 def _counts() -> Counter[tuple[str, str, str]]:
-    unsettled = Notice.objects.filter(state__in=[State.WAITING, State.GIVEN_UP]).order_by()
+    unsettled = Notification.objects.filter(state__in=[State.WAITING, State.GIVEN_UP]).order_by()
     grouped = unsettled.values_list("channel", "address_key", "state").annotate(n=Count("pk"))
     return Counter({(channel, key, state): count for channel, key, state, count in grouped})
 
@@ -138,7 +138,7 @@ def _set() -> list[tuple[Channel, str, str, str, str]]:
     return found
 
 
-def send_test(*, actor: Actor, key: str) -> Notice:
+def send_test(*, actor: Actor, key: str) -> Notification:
     """Send a test to a destination now and give the notice with what came of it.
 
     A witness and the file get the newest checkpoint once more; mail to people goes to the actor
@@ -154,16 +154,16 @@ def send_test(*, actor: Actor, key: str) -> Notice:
     if person is not None and not person.email:
         raise ConflictError("You have no e-mail address here, so the test has nowhere to go.")
     checkpoint = _newest_checkpoint() if is_witness else None
-    with audit.act():
+    with audit.atomic():
         audit.record(
-            code=audit.Code.NOTICE_TESTED,
+            code=audit.EventCode.NOTIFICATION_TESTED,
             actor=actor,
-            sentence=f"{personal_data.name(actor)} sent a test by {channel}.",
+            sentence=f"{personal_data.name_of(actor)} sent a test by {channel}.",
             details={"channel": channel},
         )
         now = clock.now()
-        notice = Notice.objects.create(
-            code=audit.Code.NOTICE_TESTED,
+        notice = Notification.objects.create(
+            code=audit.EventCode.NOTIFICATION_TESTED,
             subject_type="checkpoint" if checkpoint else "",
             subject_id=str(checkpoint.pk) if checkpoint else "",
             channel=channel,
@@ -188,5 +188,5 @@ def count_given_up(*, actor: Actor, now: datetime) -> int:
     """How many notices were given up lately, for those who can do something about it."""
     if not permissions.can_administer(actor):
         return 0
-    given_up = Notice.objects.filter(state=State.GIVEN_UP, created_at__gt=now - ALARM_FOR)
-    return given_up.exclude(code=audit.Code.NOTICE_TESTED).count()
+    given_up = Notification.objects.filter(state=State.GIVEN_UP, created_at__gt=now - ALARM_FOR)
+    return given_up.exclude(code=audit.EventCode.NOTIFICATION_TESTED).count()

@@ -10,14 +10,14 @@ from django.urls import reverse
 from connections import wording
 from connections.audit.outbox import Subject, subject_of
 from connections.models import (
+    ApprovalPolicy,
     AuditEvent,
     AuditVerification,
     Checkpoint,
     Credential,
     Deletion,
-    Notice,
+    Notification,
     Person,
-    Policy,
     with_values,
 )
 
@@ -88,7 +88,7 @@ _KEEP_IT = (
 )
 
 
-def message_of(notice: Notice) -> Message:
+def message_of(notice: Notification) -> Message:
     """What the notice says now. Raises DoesNotExist when the database lost what it is about."""
     if notice.event_seq is not None:
         return _of_event(notice.event_seq, reader=notice.person)
@@ -121,7 +121,9 @@ def _of_event(seq: int, *, reader: Person | None) -> Message:
     data |= {name: details[name] for name in _DETAILS if details.get(name) not in (None, "")}
     return Message(
         code=event.code,
-        title=wording.notice_title(event.code, details=details, needs_approval=needs_approval),
+        title=wording.notification_title(
+            event.code, details=details, needs_approval=needs_approval
+        ),
         about=_about(subject),
         at=f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
         sentence=event.sentence,
@@ -173,16 +175,16 @@ def _facts(subject: Subject | None) -> dict[str, Any]:
                 "source_org": subject.source_org_name,
                 "sink_org": subject.sink_org_name,
                 "credential": subject.credential_name,
-                "approvals_needed": Policy(subject.policy).approvals_needed,
+                "approvals_needed": ApprovalPolicy(subject.policy).approvals_needed,
             }
     return {}
 
 
 def _of_checkpoint(checkpoint: Checkpoint) -> Message:
-    held = wording.counted(checkpoint.size, "event")
+    held = wording.pluralize(checkpoint.size, "event")
     return Message(
         code="checkpoint.made",
-        title=wording.notice_title("checkpoint.made", details={}),
+        title=wording.notification_title("checkpoint.made", details={}),
         about=held,
         at=f"{checkpoint.made_at:%Y-%m-%dT%H:%M:%SZ}",
         sentence=f"The record of acts held {held}. Signed with key {checkpoint.fingerprint}.",
@@ -199,7 +201,7 @@ def _of_checkpoint(checkpoint: Checkpoint) -> Message:
 def _of_verification(verification: AuditVerification) -> Message:
     return Message(
         code="record.broken",
-        title=wording.notice_title("record.broken", details={}),
+        title=wording.notification_title("record.broken", details={}),
         about="",
         at=f"{verification.checked_at:%Y-%m-%dT%H:%M:%SZ}",
         sentence=verification.message,
@@ -208,10 +210,10 @@ def _of_verification(verification: AuditVerification) -> Message:
     )
 
 
-def _test(notice: Notice) -> Message:
+def _test(notice: Notification) -> Message:
     return Message(
         code=notice.code,
-        title=wording.notice_title(notice.code, details={}),
+        title=wording.notification_title(notice.code, details={}),
         about="",
         at=f"{notice.created_at:%Y-%m-%dT%H:%M:%SZ}",
         sentence="An administrator wanted to know whether this arrives. Nothing else happened.",

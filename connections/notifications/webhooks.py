@@ -20,8 +20,8 @@ from connections.core.private_files import (
     read_private_text,
 )
 from connections.core.secret import Secret
-from connections.net.http import Call, Reply, send
-from connections.net.lanes import Route
+from connections.net.http import OutboundRequest, OutboundResponse, send
+from connections.net.lanes import Endpoint
 from connections.net.urls import origin_of
 
 DEADLINE_SECONDS = 10.0
@@ -46,8 +46,8 @@ class Webhook:
     ca_bundle: str
 
     @property
-    def route(self) -> Route:
-        return Route(
+    def route(self) -> Endpoint:
+        return Endpoint(
             base_url=origin_of(self.url),
             proxy_url=self.proxy_url or None,
             ca_bundle=self.ca_bundle or None,
@@ -111,22 +111,22 @@ def post(
     body: bytes,
     keys: Sequence[Secret],
     deadline_seconds: float = DEADLINE_SECONDS,
-) -> Reply:
+) -> OutboundResponse:
     """Send one JSON document once. Never raises for trouble of the network."""
     headers = signed_headers(message_id=message_id, timestamp=timestamp, body=body, keys=keys)
     headers["Content-Type"] = "application/json"
     return _send(webhook, method="POST", headers=headers, body=body, seconds=deadline_seconds)
 
 
-def probe(*, webhook: Webhook) -> Reply:
+def probe(*, webhook: Webhook) -> OutboundResponse:
     """Ask for the address with HEAD, which changes nothing: any status means that it answers."""
     return _send(webhook, method="HEAD", headers={}, body=None, seconds=CONNECT_SECONDS)
 
 
 def _send(
     webhook: Webhook, *, method: str, headers: dict[str, str], body: bytes | None, seconds: float
-) -> Reply:
-    call = Call(
+) -> OutboundResponse:
+    call = OutboundRequest(
         method=method,
         url=webhook.url,
         keys={},

@@ -14,7 +14,7 @@ from connections.models import Deletion, State
 UNKNOWN_FOR = timedelta(hours=1)
 
 
-def raise_overdue(*, actor: Actor) -> list[Deletion]:
+def raise_alarms(*, actor: Actor) -> list[Deletion]:
     """Put on the record, once, that a deletion is still unknown; gives those it was said of.
 
     Raises what the database raises.
@@ -32,15 +32,15 @@ def raise_overdue(*, actor: Actor) -> list[Deletion]:
 
 
 def _raise_once(deletion: Deletion, *, actor: Actor) -> bool:
-    if _is_said(deletion):
+    if _is_recorded(deletion):
         return False
-    with audit.act():
+    with audit.atomic():
         # Held, so that of two workers one says it.
         held = Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
-        if held.state != State.UNKNOWN or _is_said(held):
+        if held.state != State.UNKNOWN or _is_recorded(held):
             return False
         audit.record(
-            code=audit.Code.DELETION_STILL_UNKNOWN,
+            code=audit.EventCode.DELETION_STILL_UNKNOWN,
             actor=actor,
             subject=held,
             sentence="An hour after the sending it is not known what became of "
@@ -49,11 +49,11 @@ def _raise_once(deletion: Deletion, *, actor: Actor) -> bool:
     return True
 
 
-def _is_said(deletion: Deletion) -> bool:
+def _is_recorded(deletion: Deletion) -> bool:
     """Whether it was said since the last sending."""
     codes = [event.code for event in audit.events_of(subject=deletion)]
     last_sending = max(
-        (place for place, code in enumerate(codes) if code == audit.Code.DELETION_SENDING),
+        (place for place, code in enumerate(codes) if code == audit.EventCode.DELETION_SENDING),
         default=0,
     )
-    return audit.Code.DELETION_STILL_UNKNOWN in codes[last_sending:]
+    return audit.EventCode.DELETION_STILL_UNKNOWN in codes[last_sending:]

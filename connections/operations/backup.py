@@ -28,7 +28,7 @@ from connections import __version__, audit
 from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core import clock
-from connections.core.errors import ActError
+from connections.core.errors import DomainError
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
 from connections.crypto.encrypted_columns import key_ids_in_use
@@ -47,7 +47,7 @@ COUNTED = {
 }
 
 
-class BackupError(ActError):
+class BackupError(DomainError):
     """No backup was made, or none was restored; the text says why and what to do."""
 
 
@@ -108,9 +108,9 @@ def make_backup(*, directory: Path, actor: Actor) -> Manifest:
     pending, _ = schema_differences()
     if not pending:
         audit.record(
-            code=audit.Code.DATABASE_BACKED_UP,
+            code=audit.EventCode.DATABASE_BACKED_UP,
             actor=actor,
-            sentence=f"{personal_data.name(actor)} backed up the database.",
+            sentence=f"{personal_data.name_of(actor)} backed up the database.",
             details={"sha256": manifest.sha256, "size": manifest.size, "counts": manifest.counts},
         )
     return manifest

@@ -7,7 +7,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from connections.core.private_files import PrivateFileError, read_private_text
-from connections.crypto.encryption import EncryptionError, check_key_ring_opens_everything
+from connections.crypto.encryption import EncryptionError
+from connections.crypto.encryption import check_key_ring as check_stored_keys
 from connections.people.oidc.addresses import is_usable_issuer
 
 KEYS = "keys"
@@ -22,7 +23,7 @@ def check_key_ring(
     """connections.E001: the key ring is missing, unusable, or not the one of this database."""
     del app_configs, databases, kwargs
     try:
-        check_key_ring_opens_everything()
+        check_stored_keys()
     except EncryptionError as error:
         return [
             Error(

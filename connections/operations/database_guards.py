@@ -17,15 +17,15 @@ _APPEND_ONLY = (
     "auditverification",
     "audithead",
     "checkpoint",
-    "erasablevalue",
+    "personalvalue",
     "protection",
-    "protectionlifting",
+    "protectionremoval",
 )
 _KEPT = {
     "deletion": ("request", "glass", "approvals", "round", "copies", "settled"),
     "attempt": ("round", "claim", "response"),
     "approval": ("request", "decision"),
-    "glassreview": ("glass", "review"),
+    "breakglassreview": ("glass", "review"),
 }
 _SQLITE_ONLY = (
     *(f"{table}_replace_{how}" for table in _KEPT for how in ("insert", "update")),

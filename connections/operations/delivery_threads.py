@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 
-from connections.models import Notice
+from connections.models import Notification
 from connections.notifications import delivery
 
 logger = logging.getLogger(__name__)
@@ -21,10 +21,10 @@ LONGEST_PAUSE = 60.0
 ENDING = 15.0
 
 
-class Courier(threading.Thread):
+class DeliveryThread(threading.Thread):
     """Delivers by one channel until stopped. An error is logged and does not end it."""
 
-    def __init__(self, channel: Notice.Channel) -> None:
+    def __init__(self, channel: Notification.Channel) -> None:
         super().__init__(name=f"courier-{channel}", daemon=True)
         self._channel = channel
         self._is_stopped = threading.Event()
@@ -38,7 +38,7 @@ class Courier(threading.Thread):
         while not self._is_stopped.wait(pause):
             try:
                 close_old_connections()
-                delivery.work_off(channel=self._channel, is_over=self._is_stopped.is_set)
+                delivery.run_due(channel=self._channel, is_over=self._is_stopped.is_set)
                 pause = LOOK_EVERY
             except DatabaseError:
                 pause = min(pause * 2, LONGEST_PAUSE)
@@ -53,9 +53,9 @@ class Courier(threading.Thread):
 
 
 @contextmanager
-def at_work() -> Iterator[None]:
+def delivery_threads_running() -> Iterator[None]:
     """Couriers for every channel, from here to the end of the block."""
-    couriers = [Courier(channel) for channel in Notice.Channel]
+    couriers = [DeliveryThread(channel) for channel in Notification.Channel]
     for courier in couriers:
         courier.start()
     try:

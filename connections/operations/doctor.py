@@ -18,7 +18,7 @@ from connections.access import approvers
 from connections.audit.signing_key import SigningKeyError, read_signing_key
 from connections.audit.verifications import last_verification
 from connections.core import clock
-from connections.crypto.encryption import EncryptionError, check_key_ring_opens_everything
+from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.deletions import spool
 from connections.models import Checkpoint, Credential, Deletion, Person
 from connections.operations import (
@@ -33,7 +33,7 @@ from connections.operations.findings import error as _error
 from connections.operations.findings import ok as _ok
 from connections.operations.findings import warning as _warning
 from connections.operations.write_probe import find_write_problem
-from connections.wording import counted
+from connections.wording import pluralize
 
 # Longer than any single thing that a worker does.
 OVERDUE_AFTER = timedelta(minutes=5)
@@ -180,7 +180,7 @@ def _migrations() -> Iterator[Finding]:
 
 def _keys() -> Iterator[Finding]:
     try:
-        check_key_ring_opens_everything()
+        check_key_ring()
     except EncryptionError as error:
         yield _error("key ring", str(error), "docs/OPERATIONS.md says how to restore it.")
         return
@@ -241,7 +241,7 @@ def _people() -> Iterator[Finding]:
 
 
 def _four_eyes() -> Iterator[Finding]:
-    found = approvers.standing(credentials=list(Credential.objects.filter(retired_at=None)))
+    found = approvers.approval_gaps(credentials=list(Credential.objects.filter(retired_at=None)))
     for warning, names in found.too_few:
         hint = "Give more people the role Approver, or change the policy on its page."
         yield _warning("approvers", f"{', '.join(names)}: {warning}", hint)
@@ -262,7 +262,7 @@ def _worker() -> Iterator[Finding]:
         minutes = int(OVERDUE_AFTER.total_seconds() // 60)
         yield _error(
             "worker",
-            f"{counted(count, 'deletion')} due for more than {minutes} minutes: no worker runs.",
+            f"{pluralize(count, 'deletion')} due for more than {minutes} minutes: no worker runs.",
             "./run serve starts one; look at its log, or run ./run worker.",
         )
         return

@@ -12,8 +12,8 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import BlockedError, UnavailableError
 from connections.deletions import reconciliation, rereading, sending, states
-from connections.deletions.states import Note
-from connections.inventory.sync import Fetched
+from connections.deletions.states import EventDraft
+from connections.inventory.sync import SyncResult
 from connections.models import AMBIGUOUS, Deletion, Outcome, State
 from connections.wording import attempt_facts
 
@@ -63,7 +63,7 @@ def _put_off(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Deletion]:
                 yield deletion
 
 
-def work_off(*, actor: Actor, limit: int = BATCH) -> list[Deletion]:
+def run_due(*, actor: Actor, limit: int = BATCH) -> list[Deletion]:
     """Do once what is due: expire, send waiting ones, give up lost claims, look, prove.
 
     Takes at most `limit`, so that a worker can stop in between. Returns the deletions touched.
@@ -73,7 +73,7 @@ def work_off(*, actor: Actor, limit: int = BATCH) -> list[Deletion]:
     touched = []
     for deletion in due_deletions(now=clock.now(), limit=limit):
         if _take(deletion):
-            work_on(deletion=deletion, actor=actor)
+            run_deletion(deletion=deletion, actor=actor)
             touched.append(deletion)
     return touched
 
@@ -85,21 +85,21 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
     """
     unclear = Q(state__in=[State.SENDING, State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
     unproved = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
-    looked_at = list(Deletion.objects.filter(unclear | unproved).select_related("credential"))
-    for deletion in looked_at:
+    last_checked_at = list(Deletion.objects.filter(unclear | unproved).select_related("credential"))
+    for deletion in last_checked_at:
         if deletion.state == State.SENDING:
             reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
         if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
-            reconciliation.look(deletion=deletion, actor=actor)
+            reconciliation.reconcile_unknown(deletion=deletion, actor=actor)
         elif deletion.outcome == Outcome.DELETED:
-            reconciliation.prove(deletion=deletion, actor=actor)
-    return looked_at
+            reconciliation.verify_deleted(deletion=deletion, actor=actor)
+    return last_checked_at
 
 
 def _take(deletion: Deletion) -> bool:
     """Push the due time ahead, so that other workers leave this row alone meanwhile."""
     now = clock.now()
-    with audit.act():
+    with audit.atomic():
         rows = Deletion.objects.filter(pk=deletion.pk, due_at=deletion.due_at)
         if connection.features.has_select_for_update_skip_locked:
             rows = Deletion.objects.filter(
@@ -110,7 +110,7 @@ def _take(deletion: Deletion) -> bool:
     return bool(taken)
 
 
-def work_on(*, deletion: Deletion, actor: Actor) -> None:
+def run_deletion(*, deletion: Deletion, actor: Actor) -> None:
     """Do the one thing that is due for this deletion."""
     reconciliation.lapse_approvals(deletion=deletion, actor=actor)
     if deletion.state == State.SENDING:
@@ -120,30 +120,32 @@ def work_on(*, deletion: Deletion, actor: Actor) -> None:
     elif deletion.state == State.WAITING:
         _send_waiting(deletion=deletion, actor=actor)
     elif deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
-        reconciliation.look(deletion=deletion, actor=actor)
+        reconciliation.reconcile_unknown(deletion=deletion, actor=actor)
     elif deletion.outcome == Outcome.DELETED:
-        reconciliation.prove(deletion=deletion, actor=actor)
+        reconciliation.verify_deleted(deletion=deletion, actor=actor)
 
 
 def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
     try:
         sending.send_deletion(deletion=deletion, actor=actor)
     except UnavailableError as error:
-        rereading.note_not_read(deletion=deletion, reading=Fetched(cause=error.cause), actor=actor)
+        rereading.record_recheck_failure(
+            deletion=deletion, reading=SyncResult(cause=error.cause), actor=actor
+        )
     except BlockedError as blocked:
-        to = states.give_up(
+        to = states.stop_trying(
             cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()
         )
         is_unknown = to.state == State.UNKNOWN
         why = blocked.cause.replace("_", " ")
-        code = audit.Code.DELETION_UNKNOWN if is_unknown else audit.Code.DELETION_SETTLED
-        states.move(
+        code = audit.EventCode.DELETION_UNKNOWN if is_unknown else audit.EventCode.DELETION_SETTLED
+        states.apply(
             deletion=deletion,
             actor=actor,
             to=to,
             # Not in the words of `blocked`, which may name a person.
             notes=[
-                Note(
+                EventDraft(
                     code=code,
                     sentence=f"{deletion.description} can no longer be sent: {why}. "
                     f"{attempt_facts.in_full_of(deletion)}",

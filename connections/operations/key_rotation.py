@@ -79,14 +79,14 @@ def stage_encryption_key(*, actor: Actor) -> str:
         changed = with_staged_key(text)
         key_id = ring_of(changed).staged_id
         audit.record(
-            code=audit.Code.ENCRYPTION_KEY_STAGED,
+            code=audit.EventCode.ENCRYPTION_KEY_STAGED,
             actor=actor,
             sentence=f"Encryption key {key_id} was made, to be used from the next rotation on.",
             details={"key_id": key_id},
         )
         return changed
 
-    with audit.act():
+    with audit.atomic():
         staged_id = load_key_ring().staged_id
         if staged_id is None:
             update_key_ring(change)
@@ -100,14 +100,14 @@ def _add_primary_key(*, actor: Actor, previous_id: str) -> None:
         key_id = ring_of(changed).primary_id
         # Before the file is replaced, and undone with the transaction when that fails.
         audit.record(
-            code=audit.Code.ENCRYPTION_KEY_ROTATED,
+            code=audit.EventCode.ENCRYPTION_KEY_ROTATED,
             actor=actor,
             sentence=f"Encryption key {key_id} took the place of {previous_id}.",
             details={"key_id": key_id, "previous_key_id": previous_id},
         )
         return changed
 
-    with audit.act():
+    with audit.atomic():
         update_key_ring(change)
 
 
@@ -145,13 +145,13 @@ def _encrypt_column(column: Column) -> tuple[int, list[str]]:
 
 def _drop_unused_keys(*, actor: Actor, keep_id: str) -> tuple[str, ...]:
     # On SQLite this transaction also keeps every other writer out until the ring is replaced.
-    with audit.act():
+    with audit.atomic():
         ring = load_key_ring()
         kept = {ring.primary_id, ring.staged_id, keep_id}
         unused = tuple(sorted(ring.key_ids - key_ids_in_use() - kept))
         if unused:
             audit.record(
-                code=audit.Code.ENCRYPTION_KEY_DROPPED,
+                code=audit.EventCode.ENCRYPTION_KEY_DROPPED,
                 actor=actor,
                 sentence=f"Encryption keys that nothing needs were dropped: {', '.join(unused)}.",
                 details={"key_ids": list(unused)},

@@ -21,12 +21,12 @@ from connections.core import clock
 from connections.crypto.encrypted_columns import key_ids_in_use
 from connections.crypto.key_ring import KeyRingError, read_key_ring
 from connections.deletions import reconciliation, states
-from connections.deletions.states import Next, Note
+from connections.deletions.states import EventDraft, Transition
 from connections.models import (
+    ApprovalPolicy,
     Deletion,
     Outcome,
     PersonSession,
-    Policy,
     SignInLink,
     State,
     WorkerHeartbeat,
@@ -211,9 +211,9 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
     with working_on(copy):
         call_command("migrate", interactive=False, verbosity=0)
         audit.record(
-            code=audit.Code.DATABASE_RESTORED,
+            code=audit.EventCode.DATABASE_RESTORED,
             actor=actor,
-            sentence=f"{personal_data.name(actor)} restored the database "
+            sentence=f"{personal_data.name_of(actor)} restored the database "
             f"from a backup of {made_at}.",
             details={"sha256": manifest.sha256, "made_at": made_at},
         )
@@ -224,7 +224,9 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
         could_be_sent = Deletion.objects.filter(
             state__in=[State.REQUESTED, State.APPROVED, State.WAITING]
         )
-        for held in Deletion.objects.filter(state=State.STILL_PRESENT).exclude(policy=Policy.NONE):
+        for held in Deletion.objects.filter(state=State.STILL_PRESENT).exclude(
+            policy=ApprovalPolicy.NONE
+        ):
             # Its approvals may have been used since the backup.
             reconciliation.end_round(
                 deletion=held, actor=actor, why=f"were restored from a backup of {made_at}"
@@ -235,13 +237,13 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
 
 def _close(deletion: Deletion, *, actor: Actor, reason: str) -> bool:
     sentence = "It was open when the backup was made; what became of it since is not known."
-    return states.move(
+    return states.apply(
         deletion=deletion,
         actor=actor,
-        to=Next(state=State.SETTLED, outcome=Outcome.UNRESOLVED),
+        to=Transition(state=State.SETTLED, outcome=Outcome.UNRESOLVED),
         notes=[
-            Note(
-                code=audit.Code.DELETION_SETTLED,
+            EventDraft(
+                code=audit.EventCode.DELETION_SETTLED,
                 sentence=sentence,
                 details={"reason": reason},
             )

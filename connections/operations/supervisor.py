@@ -38,7 +38,7 @@ class Child:
         return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
 
 
-class Together:
+class Supervisor:
     """A context whose processes are all ended when it is left, however that comes about.
 
     SIGTERM, SIGINT and SIGHUP leave it too, in order, whatever the block is doing; a second one
@@ -169,7 +169,7 @@ def end_with_parent(parent: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run_until_one_ends(together: Together) -> int:
+def run_until_one_ends(together: Supervisor) -> int:
     """Wait for a process that ends by itself, say so in a line, and give the exit code 1."""
     child = together.wait()
     _say(f"{child.name} ended by itself {child.end}: stopping the rest.")

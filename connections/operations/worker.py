@@ -13,7 +13,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 
 from connections.access.actor import WORKER
-from connections.audit.maintenance import RecordKeeper
+from connections.audit.maintenance import AuditMaintenance
 from connections.core import clock
 from connections.deletions import spool
 from connections.inventory import org_connections
@@ -52,7 +52,7 @@ class Worker:
         self._name = f"{host}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
         self._host = host
         self._next_beat = time.monotonic()
-        self._record = RecordKeeper()
+        self._record = AuditMaintenance()
         self._next_housekeeping = time.monotonic()
 
     def stop(self) -> None:
@@ -104,7 +104,7 @@ class Worker:
         self._beat()
         spool.replay()
         count = 0
-        while not self._is_stopped and due.work_off(actor=WORKER, limit=1):
+        while not self._is_stopped and due.run_due(actor=WORKER, limit=1):
             count += 1
             self._beat()
         if not self._is_stopped and time.monotonic() >= self._next_refresh:
@@ -115,7 +115,7 @@ class Worker:
             self._record.tend()
         if not self._is_stopped and time.monotonic() >= self._next_housekeeping:
             self._next_housekeeping = time.monotonic() + HOUSEKEEPING_EVERY
-            alarms.raise_overdue(actor=WORKER)
+            alarms.raise_alarms(actor=WORKER)
             delivery.prune()
         return count
 

@@ -7,13 +7,13 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.core.errors import InvalidInputError
 from connections.models import Person
 from connections.people import rules
 
 
-@audit.act()
+@audit.atomic()
 def change_email(*, actor: Actor, person: Person, email: str) -> Person:
     """Give a person another e-mail address. Links mailed to the old one no longer work.
 
@@ -29,15 +29,15 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
     rules.require_free_email(email, of=person)
     person.email = email
     try:
-        with audit.act():
+        with audit.atomic():
             person.save(update_fields=["email"])
     except IntegrityError:
         raise InvalidInputError({"email": rules.TAKEN}) from None
     EmailAddress.objects.filter(user=person).delete()
     audit.record(
-        code=Code.EMAIL_CHANGED,
+        code=EventCode.EMAIL_CHANGED,
         actor=actor,
         subject=person,
-        sentence=f"The e-mail address of {personal_data.name(person)} was changed.",
+        sentence=f"The e-mail address of {personal_data.name_of(person)} was changed.",
     )
     return person

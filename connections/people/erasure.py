@@ -9,16 +9,16 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.core import clock
 from connections.deletions import comments, history
 from connections.models import (
     Approval,
+    BreakGlassReview,
     Credential,
     Deletion,
-    ErasableValue,
-    GlassReview,
     Person,
+    PersonalValue,
     PersonSession,
     SignInLink,
 )
@@ -57,18 +57,18 @@ def erase_person(*, actor: Actor, person: Person) -> Erasure:
     # In a transaction of its own: it may need the record's lock, which must come last below.
     number = personal_data.person_number(person)
     with transaction.atomic():
-        with audit.act():
+        with audit.atomic():
             if person.is_superuser and person.is_active:
-                rules.keep_an_administrator(person)
+                rules.require_another_administrator(person)
             person = rules.locked(person)
-            stored = ErasableValue.objects.filter(person_id=person.pk, erased_at=None)
+            stored = PersonalValue.objects.filter(person_id=person.pk, erased_at=None)
             names = set(stored.filter(kind=personal_data.Kind.NAME).values_list("value", flat=True))
             shared = _shared(names, person=person)
-            who = personal_data.name(person)
+            who = personal_data.name_of(person)
             _forget(person, number=number)
             _replace_copies(person, names=names - shared, told=person.display_name)
             audit.record(
-                code=Code.PERSON_ERASED,
+                code=EventCode.PERSON_ERASED,
                 actor=actor,
                 subject=person,
                 sentence=f"{who} was erased: names and addresses were emptied.",
@@ -79,7 +79,7 @@ def erase_person(*, actor: Actor, person: Person) -> Erasure:
 
 
 def _shared(names: set[str], *, person: Person) -> set[str]:
-    others = ErasableValue.objects.filter(value__in=names, kind=personal_data.Kind.NAME)
+    others = PersonalValue.objects.filter(value__in=names, kind=personal_data.Kind.NAME)
     return set(others.exclude(person_id=person.pk).values_list("value", flat=True))
 
 
@@ -102,9 +102,9 @@ def _forget(person: Person, *, number: int) -> None:
 
 def _replace_copies(person: Person, *, names: set[str], told: str) -> None:
     Approval.objects.filter(approver=person).update(approver_name=told)
-    GlassReview.objects.filter(reviewer=person).update(reviewer_name=told)
+    BreakGlassReview.objects.filter(reviewer=person).update(reviewer_name=told)
     Deletion.objects.filter(confirmed_by=person).update(confirmed_by_name=told)
-    Deletion.objects.filter(glass_broken_by=person).update(glass_broken_by_name=told)
+    Deletion.objects.filter(break_glass_by=person).update(break_glass_by_name=told)
     for deletion in Deletion.objects.filter(requested_by=person).order_by("pk"):
         deletion.requested_by_name = told
         deletion.search_text = history.search_text_of(

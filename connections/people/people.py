@@ -12,7 +12,7 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.audit import personal_data
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person, Role, SignInLink
 from connections.people import rules
@@ -27,7 +27,7 @@ def names_of_administrators() -> list[str]:
     return [person.display_name for person in people[:5]]
 
 
-@audit.act()
+@audit.atomic()
 def add_person(
     *,
     actor: Actor,
@@ -47,29 +47,30 @@ def add_person(
     rules.store_new(person)
     person.groups.set(rules.groups_of(roles))
     audit.record(
-        code=Code.PERSON_ADDED,
+        code=EventCode.PERSON_ADDED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name(person)} was added: {rules.told(roles, is_administrator)}.",
+        sentence=f"{personal_data.name_of(person)} was added: "
+        f"{rules.describe_roles(roles, is_administrator)}.",
         details={"roles": roles, "is_administrator": is_administrator},
     )
     return person
 
 
-@audit.act()
+@audit.atomic()
 def record_administrator_made(*, actor: Actor, person: Person) -> None:
     """Record an administrator whom Django's own createsuperuser stored."""
     permissions.require(permissions.can_administer(actor), "add people")
     audit.record(
-        code=Code.PERSON_ADDED,
+        code=EventCode.PERSON_ADDED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name(person)} was added: Administrator.",
+        sentence=f"{personal_data.name_of(person)} was added: Administrator.",
         details={"roles": [], "is_administrator": True},
     )
 
 
-@audit.act()
+@audit.atomic()
 def set_roles(
     *, actor: Actor, person: Person, roles: Iterable[Role], is_administrator: bool
 ) -> Person:
@@ -81,7 +82,7 @@ def set_roles(
     permissions.require(permissions.can_administer(actor), "change roles")
     roles = sorted(set(roles))
     if not is_administrator:
-        rules.keep_an_administrator(person)
+        rules.require_another_administrator(person)
     person = rules.locked(person)
     was_administrator, had = person.is_superuser, rules.stored_roles(person)
     if had == roles and was_administrator == is_administrator:
@@ -92,10 +93,11 @@ def set_roles(
     person.save(update_fields=["is_superuser", "session_epoch"])
     person.groups.set(rules.groups_of(roles))
     audit.record(
-        code=Code.PERSON_CHANGED,
+        code=EventCode.PERSON_CHANGED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name(person)} is now: {rules.told(roles, is_administrator)}.",
+        sentence=f"{personal_data.name_of(person)} is now: "
+        f"{rules.describe_roles(roles, is_administrator)}.",
         details={
             "roles": roles,
             "is_administrator": is_administrator,
@@ -106,7 +108,7 @@ def set_roles(
     return person
 
 
-@audit.act()
+@audit.atomic()
 def disable_person(*, actor: Actor, person: Person) -> Person:
     """Shut a person out: every session and unused sign-in link of theirs ends now.
 
@@ -114,7 +116,7 @@ def disable_person(*, actor: Actor, person: Person) -> Person:
     active administrator.
     """
     permissions.require(permissions.can_administer(actor), "disable people")
-    rules.keep_an_administrator(person)
+    rules.require_another_administrator(person)
     person = rules.locked(person)
     if not person.is_active:
         return person
@@ -123,15 +125,15 @@ def disable_person(*, actor: Actor, person: Person) -> Person:
     person.save(update_fields=["is_active", "session_epoch"])
     rules.end_sign_in_links(person)
     audit.record(
-        code=Code.PERSON_DISABLED,
+        code=EventCode.PERSON_DISABLED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name(person)} was disabled and signed out everywhere.",
+        sentence=f"{personal_data.name_of(person)} was disabled and signed out everywhere.",
     )
     return person
 
 
-@audit.act()
+@audit.atomic()
 def enable_person(*, actor: Actor, person: Person) -> Person:
     """Let a disabled person sign in again, with the roles they had. Raises PermissionDenied."""
     permissions.require(permissions.can_administer(actor), "enable people")
@@ -141,16 +143,16 @@ def enable_person(*, actor: Actor, person: Person) -> Person:
     person.is_active = True
     person.save(update_fields=["is_active"])
     audit.record(
-        code=Code.PERSON_ENABLED,
+        code=EventCode.PERSON_ENABLED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name(person)} was enabled: "
-        f"{rules.told(rules.stored_roles(person), person.is_superuser)}.",
+        sentence=f"{personal_data.name_of(person)} was enabled: "
+        f"{rules.describe_roles(rules.stored_roles(person), person.is_superuser)}.",
     )
     return person
 
 
-@audit.act()
+@audit.atomic()
 def set_password(*, actor: Actor, person: Person, password: str) -> None:
     """Give a person the password they chose; their other sessions end.
 
@@ -163,14 +165,14 @@ def set_password(*, actor: Actor, person: Person, password: str) -> None:
     person.set_password(password)
     person.save(update_fields=["password"])
     audit.record(
-        code=Code.PASSWORD_SET,
+        code=EventCode.PASSWORD_SET,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name(person)} chose a new password.",
+        sentence=f"{personal_data.name_of(person)} chose a new password.",
     )
 
 
-@audit.act()
+@audit.atomic()
 def make_sign_in_link(
     *, actor: Actor, person: Person, now: datetime, removes_second_factor: bool = False
 ) -> str:
@@ -199,16 +201,16 @@ def make_sign_in_link(
     )
     extra = " It removes the second factor." if removes_second_factor else ""
     audit.record(
-        code=Code.SIGN_IN_LINK_MADE,
+        code=EventCode.SIGN_IN_LINK_MADE,
         actor=actor,
         subject=person,
-        sentence=f"A one-time sign-in link was made for {personal_data.name(person)}.{extra}",
+        sentence=f"A one-time sign-in link was made for {personal_data.name_of(person)}.{extra}",
         details={"removes_second_factor": removes_second_factor},
     )
     return f"{settings.BASE_URL}{reverse('sign-in-link')}#{token}"
 
 
-@audit.act()
+@audit.atomic()
 def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Person:
     """Spend a sign-in link and give the person it lets in, whom the caller signs in.
 
@@ -216,16 +218,16 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
     old, replaced or none at all, and InvalidInputError for a password that is weak, or missing
     where there is none yet; the link is not spent then.
     """
-    link = rules.spend_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
+    link = rules.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
     if link.person is None or not link.person.is_active:
-        raise ConflictError(rules.DEAD_LINK)
+        raise ConflictError(rules.INVALID_LINK)
     person = rules.locked(link.person)
     actor = person_actor(person=person, request_id=request_id)
     audit.record(
-        code=Code.SIGN_IN_LINK_USED,
+        code=EventCode.SIGN_IN_LINK_USED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name(person)} used the newest sign-in link made for them.",
+        sentence=f"{personal_data.name_of(person)} used the newest sign-in link made for them.",
     )
     if password:
         set_password(actor=actor, person=person, password=password)
@@ -236,7 +238,7 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
     return person
 
 
-@audit.act()
+@audit.atomic()
 def make_set_up_link(*, actor: Actor, now: datetime) -> str:
     """A link that lets its reader make the first administrator, once, within an hour.
 
@@ -255,14 +257,14 @@ def make_set_up_link(*, actor: Actor, now: datetime) -> str:
         )
     )
     audit.record(
-        code=Code.SIGN_IN_LINK_MADE,
+        code=EventCode.SIGN_IN_LINK_MADE,
         actor=actor,
         sentence="A one-time link to make the first administrator was made.",
     )
     return f"{settings.BASE_URL}{reverse('setup')}#{token}"
 
 
-@audit.act()
+@audit.atomic()
 def set_up_first_administrator(
     *, token: str, username: str, email: str, password: str, request_id: str = ""
 ) -> Person:
@@ -271,17 +273,18 @@ def set_up_first_administrator(
     Raises ConflictError when the link is dead or there is a person, and InvalidInputError for
     what was typed; the link is not spent then.
     """
-    link = rules.spend_link(token=token, purpose=SignInLink.Purpose.SET_UP)
+    link = rules.redeem_link(token=token, purpose=SignInLink.Purpose.SET_UP)
     if Person.objects.exists():
         raise ConflictError("There are people already. Sign in, or ask one of them.")
     person = rules.new_person(username=username, email=email, is_administrator=True)
     rules.store_new(person)
     actor = person_actor(person=person, request_id=request_id)
     audit.record(
-        code=Code.PERSON_ADDED,
+        code=EventCode.PERSON_ADDED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name(person)} became the first administrator, by the set-up link "
+        sentence=f"{personal_data.name_of(person)} became the first administrator, "
+        "by the set-up link "
         f"made by {link.made_by_name}.",
         details={"roles": [], "is_administrator": True},
     )
@@ -289,7 +292,7 @@ def set_up_first_administrator(
     return person
 
 
-def allow_breaking_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person:
+def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person:
     """Give a person the permission to break glass, or take it away.
 
     It is part of no role. Nobody gives it to themselves: another administrator does, or a command.
@@ -301,7 +304,7 @@ def allow_breaking_glass(*, actor: Actor, person: Person, is_allowed: bool) -> P
             "Nobody gives it to themselves. Another administrator does, or whoever runs the "
             "server: change_person --break-glass."
         )
-    with audit.act():
+    with audit.atomic():
         person = rules.locked(person)
         if person.may_break_glass == is_allowed:
             return person
@@ -309,9 +312,9 @@ def allow_breaking_glass(*, actor: Actor, person: Person, is_allowed: bool) -> P
         person.save(update_fields=["may_break_glass"])
         may = "may now break glass" if is_allowed else "may no longer break glass"
         audit.record(
-            code=Code.PERSON_GLASS_ALLOWED if is_allowed else Code.PERSON_GLASS_FORBIDDEN,
+            code=EventCode.BREAK_GLASS_ALLOWED if is_allowed else EventCode.BREAK_GLASS_FORBIDDEN,
             actor=actor,
             subject=person,
-            sentence=f"{personal_data.name(person)} {may}.",
+            sentence=f"{personal_data.name_of(person)} {may}.",
         )
     return person

@@ -6,7 +6,7 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person, ProviderAccount
@@ -29,7 +29,7 @@ def account_of(*, person: Person, issuer: str) -> ProviderAccount | None:
     return ProviderAccount.objects.filter(person=person, issuer=issuer).first()
 
 
-@audit.act()
+@audit.atomic()
 def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) -> ProviderAccount:
     """Let whoever signs in at `issuer` as `subject` in as this person.
 
@@ -46,7 +46,7 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
     person = rules.locked(person)
     account = ProviderAccount(person=person, issuer=issuer, subject=subject, created_at=clock.now())
     try:
-        with audit.act():
+        with audit.atomic():
             account.save(force_insert=True)
     except IntegrityError:
         raise ConflictError(
@@ -54,17 +54,17 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
             "Disconnect it first."
         ) from None
     audit.record(
-        code=Code.PROVIDER_ACCOUNT_CONNECTED,
+        code=EventCode.PROVIDER_ACCOUNT_CONNECTED,
         actor=actor,
         subject=person,
-        sentence=f"The account {personal_data.address(subject, of=person)} at {issuer} "
-        f"was connected to {personal_data.name(person)}.",
+        sentence=f"The account {personal_data.address_of(subject, of=person)} at {issuer} "
+        f"was connected to {personal_data.name_of(person)}.",
         details={"issuer": issuer},
     )
     return account
 
 
-@audit.act()
+@audit.atomic()
 def disconnect_account(*, actor: Actor, person: Person, issuer: str) -> bool:
     """Let nobody in as this person by signing in at `issuer`, and end their sessions.
 
@@ -80,11 +80,12 @@ def disconnect_account(*, actor: Actor, person: Person, issuer: str) -> bool:
     person.session_epoch += 1
     person.save(update_fields=["session_epoch"])
     audit.record(
-        code=Code.PROVIDER_ACCOUNT_DISCONNECTED,
+        code=EventCode.PROVIDER_ACCOUNT_DISCONNECTED,
         actor=actor,
         subject=person,
-        sentence=f"The account {personal_data.address(account.subject, of=person)} at {issuer} was "
-        f"disconnected from {personal_data.name(person)}, who was signed out everywhere.",
+        sentence=f"The account {personal_data.address_of(account.subject, of=person)} at {issuer} "
+        "was "
+        f"disconnected from {personal_data.name_of(person)}, who was signed out everywhere.",
         details={"issuer": issuer},
     )
     return True

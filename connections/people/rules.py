@@ -16,7 +16,7 @@ from django.db.models import Q, QuerySet
 from connections import audit
 from connections.access.actor import Actor
 from connections.audit import personal_data
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person, Role, SignInLink
@@ -27,7 +27,7 @@ LIFETIMES = {
     SignInLink.Purpose.SIGN_IN: timedelta(hours=24),
 }
 TAKEN = "Somebody else signs in with this already."
-DEAD_LINK = (
+INVALID_LINK = (
     "This link was used before, is too old, or a newer one replaced it. "
     "Ask an administrator for a new one."
 )
@@ -75,7 +75,7 @@ def require_free_email(email: str, *, of: Person) -> None:
 def store_new(person: Person) -> None:
     """Store a new person. Raises InvalidInputError when the name was taken in this moment."""
     try:
-        with audit.act():
+        with audit.atomic():
             person.save(force_insert=True)
     except IntegrityError:
         raise InvalidInputError({"username": TAKEN}) from None
@@ -86,7 +86,7 @@ def locked(person: Person) -> Person:
     return Person.objects.select_for_update(no_key=True).get(pk=person.pk)
 
 
-def keep_an_administrator(person: Person) -> None:
+def require_another_administrator(person: Person) -> None:
     """Raise ConflictError when this is the last active administrator.
 
     All of them are held until the transaction ends, so that two cannot remove each other.
@@ -117,7 +117,7 @@ def groups_of(roles: Iterable[Role]) -> list[Group]:
     return [Group.objects.get_or_create(name=role.value)[0] for role in roles]
 
 
-def told(roles: Iterable[Role], is_administrator: bool) -> str:
+def describe_roles(roles: Iterable[Role], is_administrator: bool) -> str:
     """What a person may do, in words."""
     names = ["Administrator"] if is_administrator else []
     names.extend(role.value for role in roles)
@@ -132,7 +132,7 @@ def store_link(link: SignInLink) -> str:
     return token
 
 
-def spend_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
+def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
     """Use up the link of this token. Raises ConflictError when there is none that still holds."""
     if purpose == SignInLink.Purpose.SET_UP:
         # Two set-up links used at once wait for each other here, so that one finds a person.
@@ -150,7 +150,7 @@ def spend_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
     )
     # One statement decides, so that of two that come at once only one succeeds.
     if usable.update(used_at=now) != 1:
-        raise ConflictError(DEAD_LINK)
+        raise ConflictError(INVALID_LINK)
     return SignInLink.objects.select_related("person").get(token_hash=_hash_of(token))
 
 
@@ -167,10 +167,10 @@ def remove_second_factor(*, actor: Actor, person: Person) -> None:
     person.session_epoch += 1
     person.save(update_fields=["session_epoch"])
     audit.record(
-        code=Code.PERSON_RESET,
+        code=EventCode.PERSON_RESET,
         actor=actor,
         subject=person,
-        sentence=f"The second factor of {personal_data.name(person)} was removed "
+        sentence=f"The second factor of {personal_data.name_of(person)} was removed "
         "by a sign-in link.",
     )
 

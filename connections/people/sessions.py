@@ -11,7 +11,7 @@ from connections import audit
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import personal_data
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.core import clock
 from connections.models import Person, PersonSession
 
@@ -45,7 +45,7 @@ def sessions_of(*, person: Person) -> list[OpenSession]:
     return sorted(found, key=lambda one: one.at.isoformat() if one.at else "", reverse=True)
 
 
-@audit.act()
+@audit.atomic()
 def end_session(*, actor: Actor, person: Person, public_id: str) -> bool:
     """End one session of the person; whether there was such a one.
 
@@ -56,7 +56,7 @@ def end_session(*, actor: Actor, person: Person, public_id: str) -> bool:
     return _end(hashes, actor=actor, person=person) > 0
 
 
-@audit.act()
+@audit.atomic()
 def end_sessions(*, actor: Actor, person: Person, but: str = "") -> int:
     """End every session of the person but the one with this public id; gives how many.
 
@@ -88,11 +88,11 @@ def _end(hashes: list[str], *, actor: Actor, person: Person) -> int:
     if count:
         what = "A session" if count == 1 else f"{count} sessions"
         audit.record(
-            code=Code.SESSION_ENDED,
+            code=EventCode.SESSION_ENDED,
             actor=actor,
             subject=person,
-            sentence=f"{what} of {personal_data.name(person)} {'was' if count == 1 else 'were'} "
-            f"ended by {personal_data.name(actor)}.",
+            sentence=f"{what} of {personal_data.name_of(person)} {'was' if count == 1 else 'were'} "
+            f"ended by {personal_data.name_of(actor)}.",
             details={"count": count},
         )
     return count

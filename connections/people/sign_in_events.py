@@ -7,7 +7,7 @@ from django.db.models import Q
 from connections import audit
 from connections.access.actor import Actor, person_actor
 from connections.audit import personal_data
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.models import Person
 
 _WAYS = {
@@ -20,7 +20,7 @@ _WAYS = {
 }
 
 
-@audit.act()
+@audit.atomic()
 def record_sign_in(
     *,
     person: Person,
@@ -37,65 +37,65 @@ def record_sign_in(
     ways = list(dict.fromkeys(ways))
     how = f" with {' and '.join(_WAYS[way] for way in ways)}" if ways else ""
     audit.record(
-        code=Code.SIGNED_IN,
+        code=EventCode.SIGNED_IN,
         actor=person_actor(person=person, request_id=request_id),
         subject=person,
-        sentence=f"{personal_data.name(person)} signed in{how}"
+        sentence=f"{personal_data.name_of(person)} signed in{how}"
         f"{_whence(address, agent, of=person)}.",
         details={"ways": ways},
     )
 
 
-@audit.act()
+@audit.atomic()
 def record_sign_out(*, person: Person, request_id: str) -> None:
     """Record that a person signed out."""
     audit.record(
-        code=Code.SIGNED_OUT,
+        code=EventCode.SIGNED_OUT,
         actor=person_actor(person=person, request_id=request_id),
         subject=person,
-        sentence=f"{personal_data.name(person)} signed out.",
+        sentence=f"{personal_data.name_of(person)} signed out.",
     )
 
 
-@audit.act()
+@audit.atomic()
 def record_failed_sign_in(*, login: str, address: str, request_id: str, agent: str = "") -> None:
     """Record that somebody at a network address failed to sign in as `login`.
 
     What was typed is never kept: it may be a password in the wrong field.
     """
     person = Person.objects.filter(Q(username__iexact=login) | Q(email__iexact=login)).first()
-    whom = personal_data.name(person) if person else "a name that nobody has"
+    whom = personal_data.name_of(person) if person else "a name that nobody has"
     audit.record(
-        code=Code.SIGN_IN_FAILED,
+        code=EventCode.SIGN_IN_FAILED,
         actor=_somebody(request_id),
         subject=person,
         sentence=f"Signing in as {whom} failed{_whence(address, agent, of=person)}.",
     )
 
 
-@audit.act()
+@audit.atomic()
 def record_failed_passkey(*, address: str, request_id: str, agent: str = "") -> None:
     """Record that a passkey alone let nobody in. Whose it was said to be proves nothing."""
     audit.record(
-        code=Code.SIGN_IN_FAILED,
+        code=EventCode.SIGN_IN_FAILED,
         actor=_somebody(request_id),
         sentence=f"Signing in with a passkey failed{_whence(address, agent, of=None)}.",
     )
 
 
-@audit.act()
+@audit.atomic()
 def record_sign_ins_refused(*, address: str, request_id: str) -> None:
     """Record that sign-ins are refused unread for now, because too many failed."""
     audit.record(
-        code=Code.SIGN_IN_FAILED,
+        code=EventCode.SIGN_IN_FAILED,
         actor=_somebody(request_id),
         sentence=f"Too many sign-ins failed; more are refused for now, the last from "
-        f"{personal_data.address(address, of=None)}.",
+        f"{personal_data.address_of(address, of=None)}.",
         details={"is_over_limit": True},
     )
 
 
-@audit.act()
+@audit.atomic()
 def record_second_factor_refused(
     *, person: Person, address: str, request_id: str, is_over_limit: bool
 ) -> None:
@@ -105,28 +105,28 @@ def record_second_factor_refused(
     """
     why = ", too many were wrong before" if is_over_limit else ""
     audit.record(
-        code=Code.SECOND_FACTOR_REFUSED,
+        code=EventCode.SECOND_FACTOR_REFUSED,
         actor=_somebody(request_id),
         subject=person,
-        sentence=f"The second factor of {personal_data.name(person)} was refused{why}, from "
-        f"{personal_data.address(address, of=person)}.",
+        sentence=f"The second factor of {personal_data.name_of(person)} was refused{why}, from "
+        f"{personal_data.address_of(address, of=person)}.",
         details={"is_over_limit": is_over_limit},
     )
 
 
-@audit.act()
+@audit.atomic()
 def record_step_up(*, person: Person, method: str, request_id: str) -> None:
     """Record that a signed-in person proved again who they are, by `method`."""
     audit.record(
-        code=Code.STEPPED_UP,
+        code=EventCode.REAUTHENTICATED,
         actor=person_actor(person=person, request_id=request_id),
         subject=person,
-        sentence=f"{personal_data.name(person)} proved again who they are, by {method}.",
+        sentence=f"{personal_data.name_of(person)} proved again who they are, by {method}.",
         details={"method": str(method)},
     )
 
 
-@audit.act()
+@audit.atomic()
 def record_failed_step_up(
     *, person: Person, address: str, is_over_limit: bool, request_id: str
 ) -> None:
@@ -134,9 +134,9 @@ def record_failed_step_up(
 
     `is_over_limit`: it was refused unread, because too many answers were wrong.
     """
-    whom, whence = personal_data.name(person), personal_data.address(address, of=person)
+    whom, whence = personal_data.name_of(person), personal_data.address_of(address, of=person)
     audit.record(
-        code=Code.STEP_UP_FAILED,
+        code=EventCode.REAUTHENTICATION_FAILED,
         actor=person_actor(person=person, request_id=request_id),
         subject=person,
         sentence=f"Too many wrong proofs in the session of {whom}; more are refused for now, "
@@ -147,19 +147,19 @@ def record_failed_step_up(
     )
 
 
-@audit.act()
+@audit.atomic()
 def record_reset_link_mailed(*, person: Person, address: str, request_id: str) -> None:
     """Record that somebody at a network address had a link to reset a password mailed."""
     audit.record(
-        code=Code.PASSWORD_RESET_MAILED,
+        code=EventCode.PASSWORD_RESET_MAILED,
         actor=_somebody(request_id),
         subject=person,
-        sentence=f"A link to choose a new password was mailed to {personal_data.name(person)}, "
-        f"asked for from {personal_data.address(address, of=person)}.",
+        sentence=f"A link to choose a new password was mailed to {personal_data.name_of(person)}, "
+        f"asked for from {personal_data.address_of(address, of=person)}.",
     )
 
 
-@audit.act()
+@audit.atomic()
 def record_provider_refused(
     *, person: Person | None, reason: str, why: str, address: str, request_id: str
 ) -> None:
@@ -168,20 +168,20 @@ def record_provider_refused(
     `person` is whose account it was, where that is known. Which account it was otherwise is not
     kept: it is somebody's who has no business here.
     """
-    whom = f" as {personal_data.name(person)}" if person else ""
+    whom = f" as {personal_data.name_of(person)}" if person else ""
     audit.record(
-        code=Code.PROVIDER_SIGN_IN_REFUSED,
+        code=EventCode.PROVIDER_SIGN_IN_REFUSED,
         actor=_somebody(request_id),
         subject=person,
         sentence=f"Single sign-on{whom} was refused: {why}; from "
-        f"{personal_data.address(address, of=person)}.",
+        f"{personal_data.address_of(address, of=person)}.",
         details={"reason": reason},
     )
 
 
 def _whence(address: str, agent: str, *, of: Person | None) -> str:
-    whence = f", from {personal_data.address(address, of=of)}" if address else ""
-    return f"{whence} with {personal_data.agent(agent, of=of)}" if agent else whence
+    whence = f", from {personal_data.address_of(address, of=of)}" if address else ""
+    return f"{whence} with {personal_data.browser_of(agent, of=of)}" if agent else whence
 
 
 def _somebody(request_id: str) -> Actor:

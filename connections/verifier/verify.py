@@ -58,7 +58,7 @@ MOST_EVENTS_OF_ONE = 50_000
 NEAR = timedelta(minutes=5)
 
 
-class BrokenError(Exception):
+class VerificationFailed(Exception):
     """Something does not hold; the text says what."""
 
 
@@ -88,7 +88,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 def require(holds: object, complaint: str) -> None:
     """Raise BrokenError with this complaint, unless it holds."""
     if not holds:
-        raise BrokenError(complaint)
+        raise VerificationFailed(complaint)
 
 
 # --- JSON, strictly -----------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def load_json(data: bytes, what: str) -> Any:
             parse_constant=_no_number,
         )
     except (ValueError, RecursionError):
-        raise BrokenError(f"{what} is not the JSON that it must be.") from None
+        raise VerificationFailed(f"{what} is not the JSON that it must be.") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def decode_base64(text: Any, length: int, what: str) -> bytes:
     except (binascii.Error, ValueError):
         data = b""
     if len(data) != length or base64.b64encode(data).decode() != text:
-        raise BrokenError(f"{what} is not the base64 of {length} bytes.")
+        raise VerificationFailed(f"{what} is not the base64 of {length} bytes.")
     return data
 
 
@@ -296,7 +296,7 @@ def require_signed(
         key_id = hashlib.sha256(origin.encode() + b"\n\x01" + key).digest()[:4]
         if data[:4] == key_id and is_signed(key, body, data[4:]):
             return key
-    raise BrokenError(f"{what} is not signed by a key that is trusted here.")
+    raise VerificationFailed(f"{what} is not signed by a key that is trusted here.")
 
 
 def read_checkpoint(
@@ -353,7 +353,7 @@ class Archive:
             handle.seek(offset)
             head = handle.read(30 + len(name))
             if len(head) < 30 or head[:4] != b"PK\3\4":
-                raise BrokenError(
+                raise VerificationFailed(
                     f"This is no whole bundle: {name} should begin at byte {offset}. Use the file "
                     "as it was downloaded, not cut off and not packed anew."
                 )
@@ -362,7 +362,7 @@ class Archive:
             require(start + size <= self.length, f"The archive ends within {name}.")
             crc, digest = _checksums(handle, size)
             if head != local_header(name, crc, size):
-                raise BrokenError(
+                raise VerificationFailed(
                     f"What stands before {name} at byte {offset} is not what a bundle has there: "
                     "a file was added, removed, exchanged or changed, or all was packed anew."
                 )
@@ -399,7 +399,7 @@ def _checksums(handle: BinaryIO, size: int) -> tuple[int, str]:
     while size:
         piece = handle.read(min(size, PIECE))
         if not piece:
-            raise BrokenError("The file became shorter while it was read.")
+            raise VerificationFailed("The file became shorter while it was read.")
         crc = zlib.crc32(piece, crc)
         digest.update(piece)
         size -= len(piece)
@@ -560,14 +560,16 @@ def _people(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
 
 def _glass(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     told = row.get("broke_glass")
-    broken, reviewed = (_last(events, f"deletion.glass_{word}") for word in ("broken", "reviewed"))
+    broken, reviewed = (
+        _last(events, f"deletion.break_glass_{word}") for word in ("used", "reviewed")
+    )
     if broken is None or type(told) is not dict:
         is_so = told is None and broken is None
     else:
         is_so = (
             told.get("name") == broken.actor
             and told.get("reason") == broken.details.get("reason")
-            and _is_at(told.get("at"), broken, "glass_broken_at")
+            and _is_at(told.get("at"), broken, "break_glass_at")
             and (told.get("reviewed_by") or "") == (reviewed.actor if reviewed else "")
             and (told.get("review_note") or "") == (reviewed.details["reason"] if reviewed else "")
             and _is_near(told.get("reviewed_at"), reviewed)
@@ -612,10 +614,10 @@ def _ending(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
 
 def _cause_after(event: Event, cause: str) -> str:
     """The deletion's cause after an event that moved it or noted something about it."""
-    if event.code == "deletion.looked":
+    if event.code == "deletion.checked":
         # Its own cause is why the listing told nothing; the deletion keeps the one it had.
         return cause
-    if event.code == "deletion.not_read":
+    if event.code == "deletion.recheck_failed":
         return "listing_failed"
     return str(event.details.get("cause", ""))
 
@@ -662,7 +664,7 @@ def _is_told(one: dict[str, Any], sent: dict[Any, Event], answered: dict[Any, Ev
     is_sent_so = (
         one.get("credential") == sending.details.get("credential")
         and one.get("credential_fingerprint") == sending.details.get("fingerprint")
-        and one.get("was_read_before") == sending.details.get("was_read_before")
+        and one.get("was_rechecked") == sending.details.get("was_rechecked")
         and one.get("epoch", sending.details.get("epoch")) == sending.details.get("epoch")
         and _is_at(one.get("sent_at"), sending, "sending_at")
     )
@@ -740,10 +742,10 @@ def had_its_approvals(events: Sequence[Event]) -> bool | None:
     return None if lacking is None else not lacking
 
 
-def broken_glass_for(sending: Event, events: Sequence[Event]) -> Event | None:
+def break_glass_for(sending: Event, events: Sequence[Event]) -> Event | None:
     """The breaking of glass that replaced the approvals of a sending, if there was one."""
     rounds = dict(zip((one.seq for one in events), rounds_of(events)))
-    broken = _last(events, "deletion.glass_broken")
+    broken = _last(events, "deletion.break_glass_used")
     if broken is None or broken.seq > sending.seq:
         return None
     return broken if rounds[broken.seq] == rounds[sending.seq] else None
@@ -761,7 +763,7 @@ def _time(text: Any) -> datetime | None:
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise BrokenError("A time in the bundle cannot be read.")
+        raise VerificationFailed("A time in the bundle cannot be read.")
     return at
 
 
@@ -1036,7 +1038,7 @@ class Verification:
         require(self.keys, "keys.json holds no key.")
         known = [fingerprint_of(key) for key in self.keys]
         if self.fingerprint and self.fingerprint not in known:
-            raise BrokenError(
+            raise VerificationFailed(
                 f"The fingerprint you gave is of no key of this bundle, which is signed by "
                 f"{known[-1]}. Somebody else may have made it, or a key was replaced and nothing "
                 "here leads from the old one to it."
@@ -1177,8 +1179,8 @@ class Verification:
             data = handle.read(PIECE).replace(b"\r\n", b"\n").strip(b"\n") + b"\n"
         try:
             return read_checkpoint(data, self.origin, self.keys, "Your checkpoint")
-        except BrokenError as error:
-            raise BrokenError(
+        except VerificationFailed as error:
+            raise VerificationFailed(
                 f"{error} Either it is of another record, or the record was made anew."
             ) from None
 
@@ -1234,7 +1236,7 @@ class Verification:
         get(self.manifest, "seed", str, "manifest.json")
         self.since, until = _time(period.get("since")), _time(period.get("until"))
         if until is None:
-            raise BrokenError("The period has no end.")
+            raise VerificationFailed("The period has no end.")
         self.until = until
         self.population = population
 
@@ -1246,7 +1248,9 @@ class Verification:
             name = get(row, "id", str, "A deletion")
             asked_at = _time(get(row, "requested_at", str, "A deletion"))
             if asked_at is None or (before is not None and (asked_at, name) >= before):
-                raise BrokenError("The deletions are not in order, or one stands there twice.")
+                raise VerificationFailed(
+                    "The deletions are not in order, or one stands there twice."
+                )
             before = (asked_at, name)
             is_within = asked_at < self.until and (self.since is None or asked_at >= self.since)
             require(is_within, f"Deletion {name} was asked for outside of the period.")
@@ -1258,7 +1262,7 @@ class Verification:
             self.under_four_eyes += lacking is not None
             self.four_eyes += lacking == []
             for sending in lacking or []:
-                broken = broken_glass_for(sending, events)
+                broken = break_glass_for(sending, events)
                 why = f": glass was broken by {broken.actor}" if broken else ""
                 number = sending.details.get("attempt")
                 self.unsure.append(
@@ -1289,7 +1293,7 @@ def _hex(text: str) -> bytes:
     try:
         return bytes.fromhex(text)
     except ValueError:
-        raise BrokenError("A salt is no hex.") from None
+        raise VerificationFailed("A salt is no hex.") from None
 
 
 def _rows(archive: Archive) -> Iterator[dict[str, Any]]:
@@ -1351,7 +1355,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verification = Verification(options.bundle, fingerprint, options.checkpoint)
     try:
         verification.run()
-    except BrokenError as error:
+    except VerificationFailed as error:
         return _say(1, [f"DOES NOT HOLD: {error}", "Nothing in this bundle can be relied on."])
     except UncheckedError as error:
         return _say(2, [f"COULD NOT CHECK: {error}"])

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from connections.core.days import Days
-from connections.deletions.kinds import Kind
+from connections.core.days import DailyCounts
+from connections.deletions.kinds import OutcomeGroup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +20,12 @@ class Series:
 
 
 KINDS = (
-    Series(key=Kind.DELETED, label="Deleted", tone="ok"),
-    Series(key=Kind.GONE, label="Gone or not found", tone="info"),
-    Series(key=Kind.REFUSED, label="Refused", tone="danger"),
-    Series(key=Kind.NOTHING_SENT, label="Ended early", tone="muted"),
-    Series(key=Kind.UNKNOWN, label="Unknown", tone="unknown"),
-    Series(key=Kind.OPEN, label="Still open", tone="warn"),
+    Series(key=OutcomeGroup.DELETED, label="Deleted", tone="ok"),
+    Series(key=OutcomeGroup.GONE, label="Gone or not found", tone="info"),
+    Series(key=OutcomeGroup.REFUSED, label="Refused", tone="danger"),
+    Series(key=OutcomeGroup.NOTHING_SENT, label="Ended early", tone="muted"),
+    Series(key=OutcomeGroup.UNKNOWN, label="Unknown", tone="unknown"),
+    Series(key=OutcomeGroup.OPEN, label="Still open", tone="warn"),
 )
 
 
@@ -61,7 +61,9 @@ def _bar(words: str, counts: Counter[Any], series: tuple[Series, ...]) -> dict[s
     return {"title": f"{words}: {start}", "parts": parts}
 
 
-def day_chart(days: Days | None, *, what: str, series: tuple[Series, ...]) -> dict[str, Any] | None:
+def day_chart(
+    days: DailyCounts | None, *, what: str, series: tuple[Series, ...]
+) -> dict[str, Any] | None:
     """The chart of some days, which says which ones it shows; None when there is nothing in it."""
     if days is None or not days.days:
         return None

@@ -11,10 +11,10 @@ from django.utils.functional import SimpleLazyObject
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.models import Approval, Deletion, Person, Policy, ProviderAccount, State
+from connections.models import Approval, ApprovalPolicy, Deletion, Person, ProviderAccount, State
 from connections.people import provider_accounts
 from connections.web.people import single_sign_on
-from connections.web.reauthentication_views import question_of
+from connections.web.reauthentication_views import prompt_for
 from connections.web.support import actor_of, signed_in_person
 
 THEMES = ("system", "light", "dark")
@@ -38,7 +38,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "theme": theme if theme in THEMES else "system",
         "signed_in_person": SimpleLazyObject(lambda: signed_in_person(request)),
         "role_names": SimpleLazyObject(lambda: _role_names(signed_in_person(request))),
-        "step_up_question": SimpleLazyObject(lambda: question_of(request)),
+        "step_up_question": SimpleLazyObject(lambda: prompt_for(request)),
         "is_demo": settings.IS_DEMO,
         "has_mail": settings.HAS_MAIL,
         "is_unclaimed": SimpleLazyObject(lambda: not Person.objects.exists()),
@@ -81,17 +81,19 @@ def _is_current(request: HttpRequest, url: str) -> bool:
 
 def _waiting_for(actor: Actor) -> int:
     """How many deletions wait for this person's yes or no: asked by others, not yet decided."""
-    person, beyond = actor.person, permissions.reach_of(actor).unapprovable
+    person, beyond = actor.person, permissions.visibility_of(actor).unapprovable
     this_round = Approval.objects.filter(deletion=OuterRef("pk"), round=OuterRef("approval_round"))
     given = this_round.filter(decision=Approval.Decision.APPROVED).order_by()
     waiting = Deletion.objects.filter(
         # After a sending without effect, for as long as this round lacks approvals.
         Q(state=State.REQUESTED)
-        | Q(state=State.STILL_PRESENT, policy=Policy.ONE) & ~Exists(given)
-        | Q(state=State.STILL_PRESENT, policy=Policy.TWO) & ~Exists(given[1:2]),
+        | Q(state=State.STILL_PRESENT, policy=ApprovalPolicy.ONE) & ~Exists(given)
+        | Q(state=State.STILL_PRESENT, policy=ApprovalPolicy.TWO) & ~Exists(given[1:2]),
         settled_at=None,
     )
-    waiting = waiting.exclude(policy=Policy.NONE).exclude(glass_round=F("approval_round"))
+    waiting = waiting.exclude(policy=ApprovalPolicy.NONE).exclude(
+        break_glass_round=F("approval_round")
+    )
     if beyond:
         waiting = waiting.exclude(credential__in=beyond)
     decided = this_round.filter(approver=person)

@@ -15,7 +15,7 @@ from django.template.loader import get_template
 from django.views.decorators.csrf import requires_csrf_token
 
 from connections.audit import lookups
-from connections.core.write_errors import cause_words, means_no_writes
+from connections.core.write_errors import cause_text, means_no_writes
 from connections.people import people
 from connections.web.routing import READ, access_of
 from connections.web.support import actor_of, request_id_of, signed_in_person
@@ -103,7 +103,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exception()
     if means_no_writes(error):
         logger.error("Request %s: the database takes no writes: %s", request_id_of(request), error)
-        context = {"cause": cause_words(error), "might_have_sent": _might_have_sent(request)}
+        context = {"cause": cause_text(error), "might_have_sent": _might_have_sent(request)}
         return _stand_alone_page(
             request, "503_database_not_writable.html", status=503, context=context
         )

@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 _TURNING = re.compile(rb"\xd8\x9c|\xe2\x80[\x8e\x8f\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
 
 
-class TurningCharactersMiddleware:
+class BidiControlMiddleware:
     """Writes the characters that turn text round as [U+202E] in every page.
 
     Names and error texts come from Datadog and from people; a page shows them within its own

@@ -23,13 +23,13 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from connections.access import permissions
 from connections.audit import events
-from connections.core.errors import SentError
-from connections.crypto.encryption import EncryptionError, check_key_ring_opens_everything
+from connections.core.errors import ResponseNotRecordedError
+from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.models import PersonSession
 from connections.operations.write_probe import find_write_problem, write_nothing
 from connections.web.people.single_sign_on import gave_second_factor
 from connections.web.routing import access_of
-from connections.web.sent import sent_page
+from connections.web.sent import response_not_recorded_page
 from connections.web.support import sign_in_url_after_sending, signed_in_person
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def _what_is_not_ready() -> str:
         applied = set(MigrationRecorder(connection).applied_migrations())
         if not _migrations_on_disk() <= applied:
             return "migrations are not applied"
-        check_key_ring_opens_everything()
+        check_key_ring()
         problem = find_write_problem()
     except DatabaseError:
         logger.warning("Not ready: the database does not answer.", exc_info=True)
@@ -213,7 +213,7 @@ class WritableSignInMiddleware:
             write_nothing()
 
 
-class SentMiddleware:
+class ResponseNotRecordedMiddleware:
     """Answers for an act that sent the DELETE when the database then failed."""
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -224,10 +224,10 @@ class SentMiddleware:
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """The page that says so; any other error is left to whoever comes next."""
-        if not isinstance(error, SentError):
+        if not isinstance(error, ResponseNotRecordedError):
             return None
         logger.error("%s", error)
-        return sent_page(request, error)
+        return response_not_recorded_page(request, error)
 
 
 class WriteInReadError(Exception):
@@ -298,7 +298,7 @@ class _WriteGuard:
 
 
 def _may_run(sql: str) -> bool:
-    if _READS.match(sql) or events.door_is_open():
+    if _READS.match(sql) or events.is_appending():
         return True
     if _WITH.match(sql):
         return not _WRITES_INSIDE.search(sql)

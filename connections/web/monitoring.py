@@ -7,7 +7,7 @@ from django.db.models import Count, Min, OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse
 
 from connections.core import clock
-from connections.models import Credential, Deletion, Listing, Notice, State
+from connections.models import Credential, Deletion, Notification, State, Sync
 from connections.operations import metrics_token
 
 # Counting every settled deletion reads a whole index, so it is done at most this often (s).
@@ -56,7 +56,7 @@ def _listing_lines() -> Iterator[str]:
     yield "# HELP orgadmin_listing_age_seconds Time since the last complete listing."
     yield "# TYPE orgadmin_listing_age_seconds gauge"
     now = clock.now()
-    newest = Listing.objects.filter(
+    newest = Sync.objects.filter(
         credential=OuterRef("pk"), is_complete=True, started_at__lte=now + clock.TOLERANCE
     )
     credentials = (
@@ -75,16 +75,18 @@ def _listing_lines() -> Iterator[str]:
 def _notice_lines() -> Iterator[str]:
     yield "# HELP orgadmin_notices Notices that were not delivered, by channel and state."
     yield "# TYPE orgadmin_notices gauge"
-    states = (Notice.State.WAITING, Notice.State.GIVEN_UP)
-    kept = Notice.objects.filter(state__in=states).order_by()
+    states = (Notification.State.WAITING, Notification.State.GIVEN_UP)
+    kept = Notification.objects.filter(state__in=states).order_by()
     rows = kept.values_list("channel", "state").annotate(count=Count("pk"))
     counts = {(channel, state): count for channel, state, count in rows}
-    for channel in Notice.Channel:
+    for channel in Notification.Channel:
         for state in states:
             labels = f'channel="{channel.value}",state="{state.value}"'
             yield f"orgadmin_notices{{{labels}}} {counts.get((channel, state), 0)}"
     yield "# HELP orgadmin_oldest_notice_age_seconds Since the oldest waiting one was written."
     yield "# TYPE orgadmin_oldest_notice_age_seconds gauge"
-    oldest = Notice.objects.filter(state=Notice.State.WAITING).aggregate(at=Min("created_at"))["at"]
+    oldest = Notification.objects.filter(state=Notification.State.WAITING).aggregate(
+        at=Min("created_at")
+    )["at"]
     age = (clock.now() - oldest).total_seconds() if oldest else 0
     yield f"orgadmin_oldest_notice_age_seconds {max(age, 0):.0f}"

@@ -20,7 +20,7 @@ class PasswordField(forms.CharField):
         """None: whatever was typed is right or wrong, and the person's password decides."""
 
 
-class StepUpForm(forms.Form):
+class ReauthenticationForm(forms.Form):
     """A password, or what the browser says for a passkey; never rendered with a value."""
 
     password = PasswordField(required=False, strip=False)

@@ -24,7 +24,7 @@ from connections.people import provider_accounts
 from connections.web import reauthentication
 from connections.web.people import single_sign_on
 from connections.web.reauthentication import Method, RefusedError
-from connections.web.reauthentication_forms import StepUpForm
+from connections.web.reauthentication_forms import ReauthenticationForm
 from connections.web.support import SeeOther, is_local_url, signed_in_person
 
 EMPTY = "Give your password or use a passkey."
@@ -36,7 +36,7 @@ class _Guard(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class ReauthPrompt:
     """What a form shows while its act needs a proof."""
 
     takes_password: bool
@@ -54,20 +54,20 @@ class Question:
     back_url: str
 
 
-def question_of(request: HttpRequest) -> Question | None:
+def prompt_for(request: HttpRequest) -> ReauthPrompt | None:
     """The question for this request's page; None while no proof is needed."""
     person = signed_in_person(request)
     if person is None or reauthentication.is_recent(request):
         return None
     ways = reauthentication.ways_of(person)
-    return Question(
+    return ReauthPrompt(
         takes_password=Method.PASSWORD in ways,
         takes_passkey=Method.PASSKEY in ways,
         provider_url=_provider_url(request, person),
         provider_name=single_sign_on.provider_name(),
         late_at=getattr(request, "_step_up_late_at", ""),
         problem=getattr(request, "_step_up_problem", ""),
-        url=question_url(request),
+        url=prompt_url(request),
         back_url=page_behind(request.path),
     )
 
@@ -98,7 +98,7 @@ def page_behind(path: str) -> str:
     return reverse("overview")
 
 
-def guarded(
+def requires_reauthentication(
     *,
     comes_back: Callable[..., HttpResponse],
     asks_first: bool = False,
@@ -129,7 +129,7 @@ def guarded(
                 and response.status_code == 200
                 and not reauthentication.is_recent(request)
             )
-            return to_question(request) if is_asked else response
+            return redirect_to_prompt(request) if is_asked else response
 
         # The URL of the view declares the same: routing.py holds the two together.
         asking.reauthenticates = True  # type: ignore[attr-defined]
@@ -140,7 +140,7 @@ def guarded(
 
 def _is_proven(request: HttpRequest) -> bool:
     """Whether the session is recent, or becomes so by an answer that came with the form."""
-    form = StepUpForm(request.POST)
+    form = ReauthenticationForm(request.POST)
     # Nothing that handles the rest of what was typed gets to see it.
     request.POST = form.the_rest  # type: ignore[assignment]
     if reauthentication.is_recent(request) or not form.is_filled_in:
@@ -153,7 +153,7 @@ def _is_proven(request: HttpRequest) -> bool:
     return True
 
 
-def _prove(request: HttpRequest, form: StepUpForm) -> None:
+def _prove(request: HttpRequest, form: ReauthenticationForm) -> None:
     form.is_valid()
     password, passkey = form.cleaned_data.get("password"), form.cleaned_data.get("passkey")
     if password:
@@ -164,20 +164,20 @@ def _prove(request: HttpRequest, form: StepUpForm) -> None:
         raise RefusedError(reauthentication.WRONG_PASSKEY)
 
 
-def question_url(request: HttpRequest) -> str:
+def prompt_url(request: HttpRequest) -> str:
     """The page that asks, and then leads to the page of this request."""
     return f"{reverse('step-up')}?{urlencode({'next': request.get_full_path()})}"
 
 
-def to_question(request: HttpRequest) -> HttpResponse:
+def redirect_to_prompt(request: HttpRequest) -> HttpResponse:
     """Lead there with nothing but the address: a POST is neither kept nor done afterwards."""
-    url = question_url(request)
+    url = prompt_url(request)
     if "HX-Request" in request.headers:
         return HttpResponseClientRedirect(url)
     return HttpResponseRedirect(url)
 
 
-def step_up_page(request: HttpRequest) -> HttpResponse:
+def reauthentication_page(request: HttpRequest) -> HttpResponse:
     """Ask who it is, then lead to where the person was going."""
     wanted = request.POST.get("next") or request.GET.get("next", "")
     to = wanted if is_local_url(request, wanted) else reverse("overview")
@@ -190,6 +190,6 @@ def step_up_page(request: HttpRequest) -> HttpResponse:
     return render(request, "connections/reauthentication.html", context, status=status)
 
 
-def step_up_passkey(request: HttpRequest) -> HttpResponseBase:
+def reauthentication_passkey(request: HttpRequest) -> HttpResponseBase:
     """What the browser needs to ask for a passkey; replaces the challenge before it."""
     return JsonResponse(reauthentication.passkey_challenge(request))

@@ -5,7 +5,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from connections import wording
-from connections.core.errors import SentError
+from connections.core.errors import ResponseNotRecordedError
 from connections.web.deletions.responses import wants_fragment
 
 PAGE = "connections/response_not_recorded.html"
@@ -13,10 +13,12 @@ PAGE = "connections/response_not_recorded.html"
 ACCEPTED = 202
 
 
-def sent_page(request: HttpRequest, error: SentError) -> HttpResponse:
+def response_not_recorded_page(
+    request: HttpRequest, error: ResponseNotRecordedError
+) -> HttpResponse:
     """The words for it, asking the database nothing; for htmx `#outcome` alone."""
     url = reverse("deletion-detail", args=[error.deletion_id])
-    context = {"words": wording.sent_words(error), "url": url}
+    context = {"words": wording.unrecorded_response_text(error), "url": url}
     # Without the request, so that nothing in the frame of a page asks the database.
     name = f"{PAGE}#outcome" if wants_fragment(request) else PAGE
     return HttpResponse(render_to_string(name, context), status=ACCEPTED)

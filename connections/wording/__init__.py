@@ -4,71 +4,71 @@ No template and no view decides on such a word by itself. `badge` asks the datab
 `word` looks at the attempts and approvals of the one deletion it is given.
 """
 
-from connections.core.counts import counted
-from connections.core.times import at_words
+from connections.core.counts import pluralize
+from connections.core.times import format_time
 from connections.wording.badges import Badge, badge, label_of_outcome, label_of_state
-from connections.wording.broken_glass import GlassWords, glass_words
-from connections.wording.causes import cause_words, unavailable_words
+from connections.wording.broken_glass import BreakGlassText, break_glass_text
+from connections.wording.causes import cause_text, unavailable_text
 from connections.wording.effects import (
     effect_of_type,
-    effect_words,
-    names_in_words,
-    sentence_words,
+    effect_text,
+    join_names,
+    sentence_text,
 )
 from connections.wording.events import (
     EVENT_TITLES,
-    EventWords,
+    EventText,
     brief_sentence,
-    event_words,
-    next_words,
+    event_text,
+    next_text,
 )
 from connections.wording.notices import (
     LONGEST_NAME,
-    label_of_notice,
-    notice_badge,
-    notice_title,
+    label_of_notification,
+    notification_badge,
+    notification_title,
     one_line,
     some_lines,
 )
-from connections.wording.record import record_badge, record_words
-from connections.wording.sent import SentWords, sent_words
-from connections.wording.steps import Step
-from connections.wording.words import Wording, word
-from connections.wording.workers import clock_ahead_words, no_worker_words
+from connections.wording.record import audit_log_badge, audit_log_text
+from connections.wording.sent import UnrecordedResponseText, unrecorded_response_text
+from connections.wording.steps import NextStep
+from connections.wording.words import DeletionText, describe
+from connections.wording.workers import clock_ahead_text, no_worker_text
 
 __all__ = [
     "EVENT_TITLES",
     "LONGEST_NAME",
     "Badge",
-    "EventWords",
-    "GlassWords",
-    "SentWords",
-    "Step",
-    "Wording",
-    "at_words",
+    "BreakGlassText",
+    "DeletionText",
+    "EventText",
+    "NextStep",
+    "UnrecordedResponseText",
+    "audit_log_badge",
+    "audit_log_text",
     "badge",
+    "break_glass_text",
     "brief_sentence",
-    "cause_words",
-    "clock_ahead_words",
-    "counted",
+    "cause_text",
+    "clock_ahead_text",
+    "describe",
     "effect_of_type",
-    "effect_words",
-    "event_words",
-    "glass_words",
-    "label_of_notice",
+    "effect_text",
+    "event_text",
+    "format_time",
+    "join_names",
+    "label_of_notification",
     "label_of_outcome",
     "label_of_state",
-    "names_in_words",
-    "next_words",
-    "no_worker_words",
-    "notice_badge",
-    "notice_title",
+    "next_text",
+    "no_worker_text",
+    "notification_badge",
+    "notification_title",
     "one_line",
-    "record_badge",
-    "record_words",
-    "sent_words",
-    "sentence_words",
+    "pluralize",
+    "sentence_text",
     "some_lines",
-    "unavailable_words",
-    "word",
+    "unavailable_text",
+    "unrecorded_response_text",
 ]

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from connections.core.times import at_words
-from connections.datadog.errors import Verdict
+from connections.core.times import format_time
+from connections.datadog.errors import AttemptResult
 from connections.models import Attempt
-from connections.wording.causes import cause_words
+from connections.wording.causes import cause_text
 
 
 def late_answers(attempts: Iterable[Attempt]) -> tuple[str, ...]:
@@ -14,11 +14,11 @@ def late_answers(attempts: Iterable[Attempt]) -> tuple[str, ...]:
 
 
 def _late(attempt: Attempt) -> str:
-    when = f"A late response to attempt {attempt.number}, at {at_words(attempt.answered_at)}"
+    when = f"A late response to attempt {attempt.number}, at {format_time(attempt.answered_at)}"
     if attempt.http_status is not None:
         said = f"Datadog answered {attempt.http_status}."
-    elif attempt.verdict == Verdict.NOT_SENT:
-        said = f"The request did not leave. {cause_words(attempt.cause)}"
+    elif attempt.verdict == AttemptResult.NOT_SENT:
+        said = f"The request did not leave. {cause_text(attempt.cause)}"
     else:
-        said = cause_words(attempt.cause)
+        said = cause_text(attempt.cause)
     return f"{when}. {said} Org Admin had stopped waiting for it."

@@ -9,7 +9,7 @@ verify.py, which stands alone, has the same rules for the rows of a bundle.
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
-from connections.datadog.errors import Verdict
+from connections.datadog.errors import AttemptResult
 from connections.models import Attempt, Deletion
 
 
@@ -23,11 +23,11 @@ class Sent(IntEnum):
 
 
 _OF_VERDICT = {
-    Verdict.NOT_SENT: Sent.NOTHING,
-    Verdict.RATE_LIMITED: Sent.REFUSED,
-    Verdict.REFUSED: Sent.REFUSED,
-    Verdict.NOT_FOUND: Sent.REFUSED,
-    Verdict.DELETED: Sent.DELETED,
+    AttemptResult.NOT_SENT: Sent.NOTHING,
+    AttemptResult.RATE_LIMITED: Sent.REFUSED,
+    AttemptResult.REFUSED: Sent.REFUSED,
+    AttemptResult.NOT_FOUND: Sent.REFUSED,
+    AttemptResult.DELETED: Sent.DELETED,
 }
 
 
@@ -37,7 +37,9 @@ def sent_by(attempts: Iterable[Attempt]) -> Sent:
 
 
 def _sent_by_one(attempt: Attempt) -> Sent:
-    return _OF_VERDICT.get(Verdict(attempt.verdict or Verdict.AMBIGUOUS), Sent.UNCERTAIN)
+    return _OF_VERDICT.get(
+        AttemptResult(attempt.verdict or AttemptResult.AMBIGUOUS), Sent.UNCERTAIN
+    )
 
 
 def attempts_of(deletion: Deletion) -> list[Attempt]:

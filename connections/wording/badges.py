@@ -65,7 +65,7 @@ def badge(deletion: Deletion) -> Badge:
     An epoch says that there were attempts, but not what came of them.
     """
     if deletion.contradicted_at:
-        return WAS_LISTED if deletion.looked_present is False else STILL_LISTED
+        return WAS_LISTED if deletion.last_check_listed is False else STILL_LISTED
     if not deletion.is_settled:
         return _open_badge(deletion)
     outcome = Outcome(deletion.outcome)

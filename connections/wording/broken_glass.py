@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from connections.core.times import at_words
-from connections.models import Deletion, GlassReview, Policy
+from connections.core.times import format_time
+from connections.models import ApprovalPolicy, BreakGlassReview, Deletion
 
 
 @dataclass(frozen=True, kw_only=True)
-class GlassWords:
+class BreakGlassText:
     """A banner; a review ends the alarm and never the banner."""
 
     tone: str
@@ -15,27 +15,29 @@ class GlassWords:
     lines: tuple[str, ...]
 
 
-def glass_words(deletion: Deletion) -> GlassWords | None:
+def break_glass_text(deletion: Deletion) -> BreakGlassText | None:
     """The banner of one deletion; None where no glass was broken.
 
     Asks the database for the review, unless it was read along.
     """
-    if deletion.glass_broken_at is None:
+    if deletion.break_glass_at is None:
         return None
-    review: GlassReview | None = getattr(deletion, "glass_review", None)
-    needed = {Policy.ONE: "the approval of another person", Policy.TWO: "two approvals"}
-    lacking = needed.get(Policy(deletion.policy), "approval")
+    review: BreakGlassReview | None = getattr(deletion, "break_glass_review", None)
+    needed = {
+        ApprovalPolicy.ONE: "the approval of another person",
+        ApprovalPolicy.TWO: "two approvals",
+    }
+    lacking = needed.get(ApprovalPolicy(deletion.policy), "approval")
     looked = "Nobody has looked back at it yet: an approver or an administrator does."
     if review:
-        looked = (
-            f"Reviewed by {review.reviewer_name} at {at_words(review.reviewed_at)}: “{review.note}”"
-        )
-    return GlassWords(
+        at = format_time(review.reviewed_at)
+        looked = f"Reviewed by {review.reviewer_name} at {at}: “{review.note}”"
+    return BreakGlassText(
         tone="warn" if review else "danger",
-        headline=f"Glass was broken by {deletion.glass_broken_by_name}.",
+        headline=f"Glass was broken by {deletion.break_glass_by_name}.",
         lines=(
-            f"At {at_words(deletion.glass_broken_at)}, to go on without {lacking}: "
-            f"“{deletion.glass_reason}”",
+            f"At {format_time(deletion.break_glass_at)}, to go on without {lacking}: "
+            f"“{deletion.break_glass_reason}”",
             looked,
         ),
     )

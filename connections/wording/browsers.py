@@ -22,7 +22,7 @@ _SYSTEMS = (
 )
 
 
-def browser_words(agent: str) -> str:
+def browser_name(agent: str) -> str:
     """“Firefox on Linux”, or as much of it as can be told."""
     browser = next((name for mark, name in _BROWSERS if mark in agent), "Unknown browser")
     system = next((name for mark, name in _SYSTEMS if mark in agent), "")

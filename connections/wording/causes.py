@@ -72,14 +72,14 @@ _WORDS: dict[str, str] = {
 }
 
 
-def unavailable_words(*, cause: str, why: str) -> str:
+def unavailable_text(*, cause: str, why: str) -> str:
     """Why nothing was asked of Datadog, without telling a page where our key files lie."""
-    words = cause_words(cause)
+    words = cause_text(cause)
     more = why if cause == Cause.CANNOT_BE_ASKED else ""
     return f"{words} {more}".strip() + " An administrator can run the command “doctor”."
 
 
-def cause_words(cause: str) -> str:
+def cause_text(cause: str) -> str:
     """The sentence for a stored cause; empty for none.
 
     A code that this version does not know is named as it is.

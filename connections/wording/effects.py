@@ -14,22 +14,22 @@ _EFFECTS = {
 _NOUNS = {"audit": "audit events"}
 
 
-def names_in_words(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """ "logs", "logs and metrics", "logs, metrics and audit"."""
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def effect_words(*, source: str, sink: str, types: Sequence[str]) -> str:
+def effect_text(*, source: str, sink: str, types: Sequence[str]) -> str:
     """The one sentence that says what stops working."""
-    what = names_in_words([_NOUNS.get(kind, kind) for kind in types]) or "data"
+    what = join_names([_NOUNS.get(kind, kind) for kind in types]) or "data"
     return f"After this, {sink or '?'} can no longer query {source or '?'}’s {what}."
 
 
-def sentence_words(*, source: str, sink: str, types: Sequence[str], is_past: bool) -> str:
+def sentence_text(*, source: str, sink: str, types: Sequence[str], is_past: bool) -> str:
     """What the connection is, or was, as a sentence: "Payments EU lets Group SOC read logs."."""
-    what = names_in_words([_NOUNS.get(kind, kind) for kind in types]) or "its data"
+    what = join_names([_NOUNS.get(kind, kind) for kind in types]) or "its data"
     return f"{source or '?'} {'let' if is_past else 'lets'} {sink or '?'} read {what}."
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from connections.core.times import at_words
-from connections.models import AuditEvent, Deletion, Outcome, State, told
+from connections.core.times import format_time
+from connections.models import AuditEvent, Deletion, Outcome, State, render_references
 from connections.wording.badges import label_of_outcome
-from connections.wording.browsers import browser_words
-from connections.wording.causes import cause_words
+from connections.wording.browsers import browser_name
+from connections.wording.causes import cause_text
 
 # What says of itself no more than this is shown as it is: “curl/8.14.1”.
 _SHORT_AGENT = 40
@@ -19,7 +19,7 @@ _ID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{4}([0-9a-f]{8})\b")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventWords:
+class EventText:
     """One line of a timeline; `detail` may be empty."""
 
     title: str
@@ -40,12 +40,12 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "deletion.requested": ("Asked for", "info", "person"),
     "deletion.approved": ("Approved", "info", "check"),
     "deletion.declined": ("Declined", "muted", "cross"),
-    "deletion.glass_broken": ("Glass broken: confirmed without approval", "danger", "warning"),
+    "deletion.break_glass_used": ("Glass broken: confirmed without approval", "danger", "warning"),
     "deletion.approvals_lapsed": ("Approvals lapsed", "muted", "clock"),
-    "deletion.glass_reviewed": ("The broken glass was reviewed", "info", "eye"),
+    "deletion.break_glass_reviewed": ("The broken glass was reviewed", "info", "eye"),
     "deletion.withdrawn": ("Withdrawn", "muted", "minus"),
     "deletion.confirmed": ("Confirmed", "info", "check"),
-    "deletion.not_read": ("Could not be read again", "warn", "warning"),
+    "deletion.recheck_failed": ("Could not be read again", "warn", "warning"),
     "deletion.unknown": ("Outcome unknown", "unknown", "question"),
     "deletion.still_unknown": ("Still unknown after an hour", "unknown", "question"),
     "deletion.still_present": ("Still there", "warn", "warning"),
@@ -63,13 +63,13 @@ def brief_sentence(event: AuditEvent) -> str:
     """What happened, with browsers in two words and ids by their end, which else fill a screen."""
 
     def brief(agent: str) -> str:
-        return agent if len(agent) <= _SHORT_AGENT else browser_words(agent)
+        return agent if len(agent) <= _SHORT_AGENT else browser_name(agent)
 
-    sentence = told(event.stored_sentence, event.shown_values, agents=brief)
+    sentence = render_references(event.stored_sentence, event.shown_values, agents=brief)
     return _ID.sub(r"…\1", sentence)
 
 
-def event_words(event: AuditEvent) -> EventWords:
+def event_text(event: AuditEvent) -> EventText:
     """The words for one event; one of another subject keeps its own sentence."""
     details: dict[str, Any] = event.details
     made = _MADE.get(event.code)
@@ -77,85 +77,85 @@ def event_words(event: AuditEvent) -> EventWords:
         return made(details)
     if event.code in _FIXED:
         title, tone, icon = _FIXED[event.code]
-        return EventWords(title=title, tone=tone, icon=icon, detail=_detail(event))
-    return EventWords(title=event.sentence, tone="muted", icon="dot")
+        return EventText(title=title, tone=tone, icon=icon, detail=_detail(event))
+    return EventText(title=event.sentence, tone="muted", icon="dot")
 
 
 def _detail(event: AuditEvent) -> str:
     details = event.details
-    if event.code == "deletion.confirmed" and details.get("without_reading"):
+    if event.code == "deletion.confirmed" and details.get("skip_recheck"):
         return "To be sent without reading it again."
     said = details.get("reason") or details.get("text")
     if said:
         return f"“{said}”"
-    return cause_words(details.get("cause") or "")
+    return cause_text(details.get("cause") or "")
 
 
-def _sending(details: dict[str, Any]) -> EventWords:
-    read = "Read again just before." if details.get("was_read_before") else "Not read before."
+def _sending(details: dict[str, Any]) -> EventText:
+    read = "Read again just before." if details.get("was_rechecked") else "Not read before."
     title = f"Sending, attempt {details.get('attempt', '?')}"
-    return EventWords(title=title, tone="info", icon="send", detail=read)
+    return EventText(title=title, tone="info", icon="send", detail=read)
 
 
-def _answered(details: dict[str, Any]) -> EventWords:
+def _answered(details: dict[str, Any]) -> EventText:
     status = details.get("http_status")
     quotes = "; ".join(f"“{text}”" for text in details.get("errors") or [])
     quotes = " ".join(part for part in (quotes, _kept(details)) if part)
     if status is not None:
         title = f"Datadog answered {status} in {details.get('duration_ms', '?')} ms"
         tone = "ok" if status == 200 else "warn"
-        return EventWords(title=title, tone=tone, icon="arrow", detail=quotes)
-    cause = cause_words(details.get("cause") or "")
+        return EventText(title=title, tone=tone, icon="arrow", detail=quotes)
+    cause = cause_text(details.get("cause") or "")
     if details.get("verdict") == "not_sent":
-        return EventWords(
+        return EventText(
             title="The request could not leave", tone="warn", icon="cross", detail=cause
         )
-    return EventWords(title="No answer", tone="unknown", icon="question", detail=cause)
+    return EventText(title="No answer", tone="unknown", icon="question", detail=cause)
 
 
 def _kept(details: dict[str, Any]) -> str:
     if not details.get("kept_at"):
         return ""
-    kept_at = at_words(datetime.fromisoformat(details["kept_at"]))
+    kept_at = format_time(datetime.fromisoformat(details["kept_at"]))
     return f"The database did not take it; kept on the server from {kept_at}."
 
 
-def _answered_late(details: dict[str, Any]) -> EventWords:
+def _answered_late(details: dict[str, Any]) -> EventText:
     title = f"A late response to attempt {details.get('attempt', '?')}"
     status = details.get("http_status")
-    said = f"Datadog returned {status}." if status else cause_words(details.get("cause") or "")
+    said = f"Datadog returned {status}." if status else cause_text(details.get("cause") or "")
     detail = f"{said} {_kept(details)}".strip()
-    return EventWords(title=title, tone="warn", icon="warning", detail=detail)
+    return EventText(title=title, tone="warn", icon="warning", detail=detail)
 
 
-def _waiting(details: dict[str, Any]) -> EventWords:
-    cause = cause_words(details.get("cause") or "")
-    return EventWords(title="Waiting", tone="warn", icon="clock", detail=cause)
+def _waiting(details: dict[str, Any]) -> EventText:
+    cause = cause_text(details.get("cause") or "")
+    return EventText(title="Waiting", tone="warn", icon="clock", detail=cause)
 
 
-def _looked(details: dict[str, Any]) -> EventWords:
+def _looked(details: dict[str, Any]) -> EventText:
     found = {"listed": "it is listed", "not listed": "it is not listed"}.get(
         details.get("found", ""), "cannot tell"
     )
     title = f"Looked at Datadog’s list: {found}"
-    cause = cause_words(details.get("cause") or "") if found == "cannot tell" else ""
-    return EventWords(title=title, tone="muted", icon="eye", detail=cause)
+    cause = cause_text(details.get("cause") or "") if found == "cannot tell" else ""
+    return EventText(title=title, tone="muted", icon="eye", detail=cause)
 
 
-def _settled(details: dict[str, Any]) -> EventWords:
+def _settled(details: dict[str, Any]) -> EventText:
     outcome = details.get("outcome") or ""
     tone, icon = _OUTCOME_TONES.get(Outcome(outcome), ("muted", "minus"))
     reason = details.get("reason")
-    detail = f"“{reason}”" if reason else cause_words(details.get("cause") or "")
-    return EventWords(title=label_of_outcome(outcome), tone=tone, icon=icon, detail=detail)
+    detail = f"“{reason}”" if reason else cause_text(details.get("cause") or "")
+    return EventText(title=label_of_outcome(outcome), tone=tone, icon=icon, detail=detail)
 
 
-_MADE: dict[str, Callable[[dict[str, Any]], EventWords]] = {
+_MADE: dict[str, Callable[[dict[str, Any]], EventText]] = {
     "deletion.sending": _sending,
     "deletion.answered": _answered,
     "deletion.answered_late": _answered_late,
     "deletion.waiting": _waiting,
-    "deletion.looked": _looked,
+    "deletion.checked": _looked,
     "deletion.settled": _settled,
 }
 
@@ -170,17 +170,17 @@ _NEXT = {
 }
 
 
-def next_words(deletion: Deletion, *, is_being_read: bool = False) -> EventWords | None:
+def next_text(deletion: Deletion, *, is_being_read: bool = False) -> EventText | None:
     """What is to come next in a deletion's life; None when nothing is."""
     if deletion.outcome == Outcome.DELETED and not deletion.verified_at and deletion.due_at:
-        return EventWords(title="Look whether it is gone", tone="muted", icon="eye")
+        return EventText(title="Look whether it is gone", tone="muted", icon="eye")
     if deletion.is_settled:
         return None
     if is_being_read:
-        return EventWords(title="Read again, then sent", tone="muted", icon="eye")
+        return EventText(title="Read again, then sent", tone="muted", icon="eye")
     if deletion.state == State.REQUESTED and deletion.needs_approval:
-        return EventWords(title="Another person approves", tone="muted", icon="people")
+        return EventText(title="Another person approves", tone="muted", icon="people")
     if deletion.state == State.STILL_PRESENT and deletion.lacks_approvals:
-        return EventWords(title="Approve again, or close", tone="muted", icon="people")
+        return EventText(title="Approve again, or close", tone="muted", icon="people")
     title, icon = _NEXT[State(deletion.state)]
-    return EventWords(title=title, tone="muted", icon=icon)
+    return EventText(title=title, tone="muted", icon=icon)

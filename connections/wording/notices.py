@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from connections.models import Notice, Outcome
+from connections.models import Notification, Outcome
 from connections.wording.badges import Badge, label_of_outcome
 
 _TITLES = {
@@ -18,7 +18,7 @@ _TITLES = {
     "deletion.still_present": "Still there",
     "deletion.contradicted": "Still listed by Datadog",
     "deletion.answered_late": "A late response",
-    "deletion.glass_broken": "Glass broken",
+    "deletion.break_glass_used": "Glass broken",
     "credential.policy_changed": "A policy was changed",
     "credential.access_changed": "An allow-list was changed",
     "person.added": "A person was added",
@@ -30,8 +30,8 @@ _TITLES = {
     "sign_in_link.made": "A sign-in link was made",
     "person.email_changed": "An e-mail address was changed",
     "provider_account.connected": "A provider account was connected",
-    "notice.tested": "A test",
-    "notice.given_up": "A destination could not be told",
+    "notification.tested": "A test",
+    "notification.failed": "A destination could not be told",
     "record.broken": "The record of acts is broken",
     "checkpoint.made": "Checkpoint",
 }
@@ -39,7 +39,9 @@ _TITLES = {
 LONGEST_NAME = 60
 
 
-def notice_title(code: str, *, details: Mapping[str, Any], needs_approval: bool = False) -> str:
+def notification_title(
+    code: str, *, details: Mapping[str, Any], needs_approval: bool = False
+) -> str:
     """What happened, in a few words; the code itself for one that has none."""
     if code == "deletion.requested" and needs_approval:
         return "Needs a second person"
@@ -65,21 +67,21 @@ def some_lines(text: str, *, limit: int) -> str:
 
 
 _BADGES = {
-    Notice.State.WAITING: Badge(word="Waiting", tone="warn", icon="clock"),
-    Notice.State.DELIVERED: Badge(word="Delivered", tone="ok", icon="check"),
-    Notice.State.GIVEN_UP: Badge(word="Given up", tone="danger", icon="cross"),
-    Notice.State.DROPPED: Badge(word="Nobody to tell", tone="muted", icon="minus"),
+    Notification.State.WAITING: Badge(word="Waiting", tone="warn", icon="clock"),
+    Notification.State.DELIVERED: Badge(word="Delivered", tone="ok", icon="check"),
+    Notification.State.GIVEN_UP: Badge(word="Given up", tone="danger", icon="cross"),
+    Notification.State.DROPPED: Badge(word="Nobody to tell", tone="muted", icon="minus"),
 }
 _NOT_TRIED = Badge(word="Queued", tone="muted", icon="clock")
 
 
-def notice_badge(notice: Notice) -> Badge:
+def notification_badge(notice: Notification) -> Badge:
     """Whether it arrived."""
-    if notice.state == Notice.State.WAITING and not notice.answered_at:
+    if notice.state == Notification.State.WAITING and not notice.answered_at:
         return _NOT_TRIED
-    return _BADGES[Notice.State(notice.state)]
+    return _BADGES[Notification.State(notice.state)]
 
 
-def label_of_notice(state: Notice.State) -> str:
+def label_of_notification(state: Notification.State) -> str:
     """The word for one state of a notice."""
     return _BADGES[state].word

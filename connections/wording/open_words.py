@@ -4,41 +4,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from connections.core.causes import Cause
-from connections.core.times import at_words
-from connections.datadog.errors import Verdict
-from connections.models import Attempt, Deletion, Policy, State
+from connections.core.times import format_time
+from connections.datadog.errors import AttemptResult
+from connections.models import ApprovalPolicy, Attempt, Deletion, State
 from connections.wording import attempt_facts
 from connections.wording.attempt_facts import Sent
-from connections.wording.causes import cause_words
-from connections.wording.effects import names_in_words
-from connections.wording.said import Said, attempt_words, quotes_of
-from connections.wording.steps import Step
+from connections.wording.causes import cause_text
+from connections.wording.effects import join_names
+from connections.wording.said import DeletionFacts, attempt_words, quotes_of
+from connections.wording.steps import NextStep
 
 MOST_TRIES = 5
 
 
-def say(
+def text_for(
     *,
     deletion: Deletion,
     attempts: list[Attempt],
     approvers: tuple[str, ...] | None,
     may_approve: bool,
-) -> Said:
+) -> DeletionFacts:
     """The words for an open deletion."""
     if deletion.state == State.REQUESTED and deletion.needs_approval:
         return _needs_approval(deletion, attempts, approvers=approvers, may_approve=may_approve)
-    if deletion.state == State.STILL_PRESENT and deletion.policy != Policy.NONE:
+    if deletion.state == State.STILL_PRESENT and deletion.policy != ApprovalPolicy.NONE:
         return _still_present_with_approval(
             deletion, approvers=None if may_approve else approvers, attempts=attempts
         )
-    return _SAY[State(deletion.state)](deletion, attempts)
+    return _TEXTS[State(deletion.state)](deletion, attempts)
 
 
-def say_being_read(attempts: list[Attempt]) -> Said:
+def say_being_read(attempts: list[Attempt]) -> DeletionFacts:
     """The words between the confirmation and the sending; nobody has anything to do meanwhile."""
     earlier = attempt_facts.earlier_attempts(attempts)
     what = "a new DELETE" if earlier else "anything"
-    return Said(
+    return DeletionFacts(
         headline=f"It is read again before {what} is sent.",
         lines=(earlier, "The record is already written; you may close this page."),
     )
@@ -54,9 +54,9 @@ def _needs_approval(
     *,
     approvers: tuple[str, ...] | None,
     may_approve: bool,
-) -> Said:
+) -> DeletionFacts:
     given = _approved_by(deletion)
-    needed = Policy(deletion.policy).approvals_needed
+    needed = ApprovalPolicy(deletion.policy).approvals_needed
     whom = "another" if given else "a second"
     nothing_new = attempt_facts.nothing_new(attempts, so_far=True)
     headline = f"Waiting for {whom} person. {nothing_new}"
@@ -65,99 +65,99 @@ def _needs_approval(
     who = ""
     if approvers is not None and not may_approve:
         who = _can_approve([name for name in approvers if name not in given])
-    return Said(
+    return DeletionFacts(
         headline=headline,
         lines=(
-            f"Asked by {deletion.requested_by_name} at {at_words(deletion.requested_at)}; "
-            f"expires at {at_words(deletion.expires_at)}.",
+            f"Asked by {deletion.requested_by_name} at {format_time(deletion.requested_at)}; "
+            f"expires at {format_time(deletion.expires_at)}.",
             attempt_facts.earlier_attempts(attempts),
-            f"{len(given)} of {needed} approvals: {names_in_words(given)}." if given else "",
+            f"{len(given)} of {needed} approvals: {join_names(given)}." if given else "",
             who,
         ),
-        steps=(Step.APPROVE, Step.DECLINE, Step.WITHDRAW, Step.BREAK_GLASS),
+        steps=(NextStep.APPROVE, NextStep.DECLINE, NextStep.WITHDRAW, NextStep.BREAK_GLASS),
     )
 
 
 def _can_approve(names: Sequence[str]) -> str:
     if not names:
         return "Nobody else can approve it: an administrator must give somebody the role Approver."
-    return f"{names_in_words([*names])} can approve."
+    return f"{join_names([*names])} can approve."
 
 
-def _not_confirmed(deletion: Deletion, attempts: list[Attempt]) -> Said:
+def _not_confirmed(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
     if deletion.cause == Cause.LISTING_FAILED:
         return _not_read(deletion, attempts, headline="It could not be read again.")
     nothing_new = attempt_facts.nothing_new(attempts, so_far=True)
-    return Said(
+    return DeletionFacts(
         headline=f"It waits to be confirmed. {nothing_new}",
         lines=(
             attempt_facts.earlier_attempts(attempts),
-            f"Asked by {deletion.requested_by_name} at {at_words(deletion.requested_at)}; "
-            f"expires at {at_words(deletion.expires_at)}.",
+            f"Asked by {deletion.requested_by_name} at {format_time(deletion.requested_at)}; "
+            f"expires at {format_time(deletion.expires_at)}.",
         ),
-        steps=(Step.CONFIRM, Step.WITHDRAW),
+        steps=(NextStep.CONFIRM, NextStep.WITHDRAW),
     )
 
 
-def _not_read(deletion: Deletion, attempts: list[Attempt], *, headline: str) -> Said:
+def _not_read(deletion: Deletion, attempts: list[Attempt], *, headline: str) -> DeletionFacts:
     details = deletion.cause_details
-    return Said(
+    return DeletionFacts(
         headline=f"{headline} {attempt_facts.nothing_new(attempts)}",
         lines=(
-            cause_words(str(details.get("cause") or Cause.LISTING_FAILED)),
+            cause_text(str(details.get("cause") or Cause.LISTING_FAILED)),
             attempt_facts.earlier_attempts(attempts),
             "Confirm again to read it once more and send it, or send it without reading it.",
-            f"It expires at {at_words(deletion.expires_at)}.",
+            f"It expires at {format_time(deletion.expires_at)}.",
         ),
         quotes=tuple(str(text) for text in details.get("errors") or ()),
-        steps=(Step.CONFIRM_WITHOUT_READING, Step.WITHDRAW),
+        steps=(NextStep.CONFIRM_WITHOUT_READING, NextStep.WITHDRAW),
     )
 
 
-def _approved(deletion: Deletion, attempts: list[Attempt]) -> Said:
+def _approved(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
     if deletion.cause == Cause.LISTING_FAILED:
         headline = "Approved, but it could not be read again."
         return _not_read(deletion, attempts, headline=headline)
-    by = names_in_words(_approved_by(deletion)) or "another person"
-    return Said(
+    by = join_names(_approved_by(deletion)) or "another person"
+    return DeletionFacts(
         headline=f"Approved by {by}. {attempt_facts.nothing_new(attempts, so_far=True)}",
         lines=(
             attempt_facts.earlier_attempts(attempts),
-            f"{deletion.requested_by_name} confirms before {at_words(deletion.expires_at)}.",
+            f"{deletion.requested_by_name} confirms before {format_time(deletion.expires_at)}.",
         ),
-        steps=(Step.CONFIRM, Step.WITHDRAW),
+        steps=(NextStep.CONFIRM, NextStep.WITHDRAW),
     )
 
 
-def _sending(deletion: Deletion, attempts: list[Attempt]) -> Said:
+def _sending(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
     del attempts
-    return Said(
+    return DeletionFacts(
         headline="Sending to Datadog.",
         lines=(
             "The record is already written; you may close this page.",
-            f"Started at {at_words(deletion.sending_at)}.",
+            f"Started at {format_time(deletion.sending_at)}.",
         ),
         # Sixty seconds after the claim, the check ends a sending whose process was killed.
-        steps=(Step.CHECK,),
+        steps=(NextStep.CHECK,),
     )
 
 
-def _waiting(deletion: Deletion, attempts: list[Attempt]) -> Said:
+def _waiting(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
     last = attempts[-1] if attempts else None
     later = (
-        f"Sent by itself at {at_words(deletion.due_at)}, "
-        f"not later than {at_words(deletion.expires_at)}."
+        f"Sent by itself at {format_time(deletion.due_at)}, "
+        f"not later than {format_time(deletion.expires_at)}."
     )
     if deletion.due_at == deletion.expires_at:
         later = (
             "The wait is longer than the 15 minutes from confirming, so it is not sent again; "
-            f"it ends at {at_words(deletion.expires_at)}."
+            f"it ends at {format_time(deletion.expires_at)}."
         )
-    steps = (Step.WITHDRAW,)
+    steps = (NextStep.WITHDRAW,)
     earlier = attempt_facts.earlier_attempts(attempts)
     nothing_deleted = attempt_facts.nothing_deleted(attempts)
     if deletion.cause == Cause.RATE_LIMITED:
-        return Said(
+        return DeletionFacts(
             headline=f"Datadog asked us to wait (429). {nothing_deleted}".strip(),
             lines=("" if nothing_deleted else earlier, later),
             quotes=quotes_of(last),
@@ -165,16 +165,16 @@ def _waiting(deletion: Deletion, attempts: list[Attempt]) -> Said:
         )
     nothing_new = attempt_facts.nothing_new(attempts)
     if deletion.cause == Cause.LISTING_FAILED:
-        because = cause_words(str(deletion.cause_details.get("cause") or ""))
+        because = cause_text(str(deletion.cause_details.get("cause") or ""))
         headline = f"It could not be read again. {nothing_new}"
-        return Said(headline=headline, lines=(because, earlier, later), steps=steps)
-    tries = sum(1 for one in attempts if one.verdict == Verdict.NOT_SENT)
-    return Said(
+        return DeletionFacts(headline=headline, lines=(because, earlier, later), steps=steps)
+    tries = sum(1 for one in attempts if one.verdict == AttemptResult.NOT_SENT)
+    return DeletionFacts(
         headline=f"Datadog could not be reached. {nothing_new}",
         lines=(
-            cause_words(deletion.cause),
+            cause_text(deletion.cause),
             earlier,
-            f"Try {min(tries + 1, MOST_TRIES)} of {MOST_TRIES} at {at_words(deletion.due_at)}.",
+            f"Try {min(tries + 1, MOST_TRIES)} of {MOST_TRIES} at {format_time(deletion.due_at)}.",
         ),
         steps=steps,
     )
@@ -186,25 +186,25 @@ _UNKNOWN = {
 }
 
 
-def _unknown(deletion: Deletion, attempts: list[Attempt]) -> Said:
+def _unknown(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
     last = attempts[-1] if attempts else None
     sent = attempt_facts.sent_by(attempts) if attempts else Sent.UNCERTAIN
     # Only a late response can say so while it is unknown.
     nothing_deleted = "No response says that it was deleted; Datadog’s list must confirm that."
     look = "We never send again by ourselves"
     if deletion.due_at:
-        look += f"; we look at Datadog’s list at {at_words(deletion.due_at)}"
-    return Said(
+        look += f"; we look at Datadog’s list at {format_time(deletion.due_at)}"
+    return DeletionFacts(
         headline=_UNKNOWN.get(sent, nothing_deleted),
         lines=(
             attempt_facts.earlier_attempts(attempts),
-            cause_words(deletion.cause),
+            cause_text(deletion.cause),
             attempt_words(last) if last and last.http_status is not None else "",
             f"{look}.",
             _last_look(deletion),
         ),
         quotes=quotes_of(last),
-        steps=(Step.CHECK, Step.CLOSE),
+        steps=(NextStep.CHECK, NextStep.CLOSE),
     )
 
 
@@ -213,53 +213,53 @@ def _last_look(deletion: Deletion) -> str:
     if not look:
         return ""
     if look["found"] == "cannot tell":
-        return f"The last look could not tell. {cause_words(look.get('cause') or '')}".strip()
-    if deletion.looked_at is None:
+        return f"The last look could not tell. {cause_text(look.get('cause') or '')}".strip()
+    if deletion.last_checked_at is None:
         return f"The last look found it {look['found']}; it came too early to count."
     return (
-        f"Found {look['found']} at {at_words(deletion.looked_at)}; "
+        f"Found {look['found']} at {format_time(deletion.last_checked_at)}; "
         "a second look a minute later decides."
     )
 
 
-def _still_present(deletion: Deletion, attempts: list[Attempt]) -> Said:
+def _still_present(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
     is_deleted = attempt_facts.sent_by(attempts) == Sent.DELETED
-    return Said(
+    return DeletionFacts(
         headline="It is still there, although Datadog returned 200."
         if is_deleted
         else "It is still there. The request had no effect so far.",
         lines=(
             attempt_facts.earlier_attempts(attempts),
-            f"Two complete listings show it, the last at {at_words(deletion.looked_at)}.",
+            f"Two complete listings show it, the last at {format_time(deletion.last_checked_at)}.",
             "Confirm again to read it and send it once more, or close it.",
-            cause_words(deletion.cause) if deletion.cause != Cause.LISTINGS_AGREE else "",
+            cause_text(deletion.cause) if deletion.cause != Cause.LISTINGS_AGREE else "",
         ),
         steps=(
-            Step.CONFIRM_WITHOUT_READING
+            NextStep.CONFIRM_WITHOUT_READING
             if deletion.cause == Cause.LISTING_FAILED
-            else Step.CONFIRM,
-            Step.CHECK,
-            Step.CLOSE,
+            else NextStep.CONFIRM,
+            NextStep.CHECK,
+            NextStep.CLOSE,
         ),
     )
 
 
 def _still_present_with_approval(
     deletion: Deletion, *, approvers: tuple[str, ...] | None, attempts: list[Attempt]
-) -> Said:
+) -> DeletionFacts:
     """What another DELETE needs: approvals of its own, then the requester's confirmation."""
     said = _still_present(deletion, attempts)
-    given, until = _approved_by(deletion), at_words(deletion.expires_at)
+    given, until = _approved_by(deletion), format_time(deletion.expires_at)
     earlier_and_now, rest = said.lines[:2], said.lines[2:]
     if not deletion.lacks_approvals:
-        by = names_in_words(given) or deletion.glass_broken_by_name
+        by = join_names(given) or deletion.break_glass_by_name
         counts = f" This counts until {until}." if deletion.expires_at else ""
         approved = f"{by} approved another DELETE." if given else f"{by} used break glass."
         # Whoever has not decided may still object.
-        steps = (*said.steps, Step.DECLINE) if given else said.steps
+        steps = (*said.steps, NextStep.DECLINE) if given else said.steps
         return replace(said, lines=(*earlier_and_now, f"{approved}{counts}", *rest), steps=steps)
-    needed = Policy(deletion.policy).approvals_needed
-    so_far = f": {names_in_words(given)}" if given else ""
+    needed = ApprovalPolicy(deletion.policy).approvals_needed
+    so_far = f": {join_names(given)}" if given else ""
     return replace(
         said,
         lines=(
@@ -269,11 +269,17 @@ def _still_present_with_approval(
             f"Approvals lapse at {until}." if given and deletion.expires_at else "",
             "" if approvers is None else _can_approve(approvers),
         ),
-        steps=(Step.APPROVE, Step.DECLINE, Step.BREAK_GLASS, Step.CHECK, Step.CLOSE),
+        steps=(
+            NextStep.APPROVE,
+            NextStep.DECLINE,
+            NextStep.BREAK_GLASS,
+            NextStep.CHECK,
+            NextStep.CLOSE,
+        ),
     )
 
 
-_SAY: dict[State, Callable[[Deletion, list[Attempt]], Said]] = {
+_TEXTS: dict[State, Callable[[Deletion, list[Attempt]], DeletionFacts]] = {
     State.REQUESTED: _not_confirmed,
     State.APPROVED: _approved,
     State.SENDING: _sending,

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from connections.core import clock
-from connections.core.counts import counted
+from connections.core.counts import pluralize
 from connections.models import AuditVerification
 from connections.wording.badges import Badge
 
@@ -11,7 +11,7 @@ from connections.wording.badges import Badge
 STALE_AFTER = timedelta(hours=48)
 
 
-def record_badge(last: AuditVerification | None, *, now: datetime) -> Badge:
+def audit_log_badge(last: AuditVerification | None, *, now: datetime) -> Badge:
     """Whole, broken, or not verified, by the newest verification there is."""
     if last is None:
         return Badge(word="Not verified yet", tone="muted", icon="clock")
@@ -23,7 +23,7 @@ def record_badge(last: AuditVerification | None, *, now: datetime) -> Badge:
     return Badge(word="Whole", tone="ok", icon="check")
 
 
-def record_words(last: AuditVerification | None) -> str:
+def audit_log_text(last: AuditVerification | None) -> str:
     """What the newest verification found, in a sentence or two."""
     if last is None:
         return "A worker verifies it once a day."
@@ -31,4 +31,4 @@ def record_words(last: AuditVerification | None) -> str:
         return last.message
     if last.fault:
         return f"First event that cannot be relied on: {last.first_bad_seq}. {last.message}"
-    return f"The first {counted(last.size, 'event')} and every checkpoint were found whole."
+    return f"The first {pluralize(last.size, 'event')} and every checkpoint were found whole."

@@ -2,20 +2,20 @@
 
 from dataclasses import dataclass
 
-from connections.core.times import at_words
+from connections.core.times import format_time
 from connections.models import Attempt
-from connections.wording.causes import cause_words
-from connections.wording.steps import Step
+from connections.wording.causes import cause_text
+from connections.wording.steps import NextStep
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class DeletionFacts:
     """A headline, what stands under it, Datadog's own words, and what may come next."""
 
     headline: str
     lines: tuple[str, ...] = ()
     quotes: tuple[str, ...] = ()
-    steps: tuple[Step, ...] = ()
+    steps: tuple[NextStep, ...] = ()
 
 
 def quotes_of(last: Attempt | None) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ def attempt_words(last: Attempt | None) -> str:
     if last is None or last.answered_at is None:
         return ""
     late = ", late" if last.is_late else ""
-    when = f"at {at_words(last.answered_at)}, attempt {last.number}{late}."
+    when = f"at {format_time(last.answered_at)}, attempt {last.number}{late}."
     if last.http_status is not None:
         return f"Datadog answered {last.http_status} in {last.duration_ms} ms {when}"
-    return f"{cause_words(last.cause).rstrip('.')}, after {last.duration_ms} ms {when}"
+    return f"{cause_text(last.cause).rstrip('.')}, after {last.duration_ms} ms {when}"

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from connections.core.errors import Kept, SentError
+from connections.core.errors import RecordedIn, ResponseNotRecordedError
 
 
 @dataclass(frozen=True, kw_only=True)
-class SentWords:
+class UnrecordedResponseText:
     """A headline and what stands under it."""
 
     tone: str
@@ -15,21 +15,21 @@ class SentWords:
     lines: tuple[str, ...]
 
 
-_SAY = {
-    Kept.LOCALLY: (
+_TEXTS = {
+    RecordedIn.LOCALLY: (
         "unknown",
         "clock",
         "Recorded locally, waiting for the database.",
         "It is safe in a file on this server and enters the record by itself when the database "
         "is back.",
     ),
-    Kept.IN_DATABASE: (
+    RecordedIn.IN_DATABASE: (
         "warn",
         "warning",
         "Recorded; the database has failed since.",
         "The record holds it and can be opened when the database is back.",
     ),
-    Kept.NOWHERE: (
+    RecordedIn.NOWHERE: (
         "danger",
         "warning",
         "The result could not be recorded.",
@@ -39,9 +39,11 @@ _SAY = {
 }
 
 
-def sent_words(error: SentError) -> SentWords:
+def unrecorded_response_text(error: ResponseNotRecordedError) -> UnrecordedResponseText:
     """The words for one such case."""
-    tone, icon, headline, then = _SAY[error.kept]
+    tone, icon, headline, then = _TEXTS[error.kept]
     said = f"{error.said}."
     again = "Do not delete it again."
-    return SentWords(tone=tone, icon=icon, headline=headline, lines=(said, then, again))
+    return UnrecordedResponseText(
+        tone=tone, icon=icon, headline=headline, lines=(said, then, again)
+    )

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class Step(StrEnum):
+class NextStep(StrEnum):
     """One next step."""
 
     # Type the confirmation and send it.
@@ -37,18 +37,18 @@ class Step(StrEnum):
 
 
 _LABELS = {
-    Step.CONFIRM: "Delete connection",
-    Step.CONFIRM_WITHOUT_READING: "Delete connection",
-    Step.APPROVE: "Approve",
-    Step.DECLINE: "Decline…",
-    Step.BREAK_GLASS: "Break glass…",
-    Step.WITHDRAW: "Withdraw",
-    Step.CHECK: "Check with Datadog",
-    Step.CLOSE: "Close…",
-    Step.REVIEW_AGAIN: "Review again",
-    Step.ASK_AGAIN: "Ask again",
-    Step.TRY_AGAIN: "Try again after fixing",
-    Step.OPEN_CREDENTIAL: "Open credential",
-    Step.SEE_CONNECTION: "See the connection",
-    Step.SEE_HISTORY: "See it in the history",
+    NextStep.CONFIRM: "Delete connection",
+    NextStep.CONFIRM_WITHOUT_READING: "Delete connection",
+    NextStep.APPROVE: "Approve",
+    NextStep.DECLINE: "Decline…",
+    NextStep.BREAK_GLASS: "Break glass…",
+    NextStep.WITHDRAW: "Withdraw",
+    NextStep.CHECK: "Check with Datadog",
+    NextStep.CLOSE: "Close…",
+    NextStep.REVIEW_AGAIN: "Review again",
+    NextStep.ASK_AGAIN: "Ask again",
+    NextStep.TRY_AGAIN: "Try again after fixing",
+    NextStep.OPEN_CREDENTIAL: "Open credential",
+    NextStep.SEE_CONNECTION: "See the connection",
+    NextStep.SEE_HISTORY: "See it in the history",
 }

@@ -6,11 +6,11 @@ from connections.models import Deletion
 from connections.wording import open_words, settled_words
 from connections.wording.alarms import late_answers
 from connections.wording.badges import READING, badge
-from connections.wording.steps import Step
+from connections.wording.steps import NextStep
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wording:
+class DeletionText:
     """What a page says about one deletion.
 
     `quotes` are Datadog's own texts, to be shown as quotations. `alarms` stand beside the state
@@ -25,17 +25,17 @@ class Wording:
     lines: tuple[str, ...] = ()
     quotes: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
-    steps: tuple[Step, ...] = field(default=())
+    steps: tuple[NextStep, ...] = field(default=())
 
 
-def word(
+def describe(
     deletion: Deletion,
     *,
     approvers: tuple[str, ...] | None = None,
     may_approve: bool = False,
     seen_by: str = "",
     is_being_read: bool = False,
-) -> Wording:
+) -> DeletionText:
     """All the words for one deletion.
 
     `approvers`: names of who could approve it, where the page knows them; None leaves the
@@ -49,12 +49,12 @@ def word(
     if is_being_read:
         said = open_words.say_being_read(attempts)
     elif deletion.is_settled:
-        said = settled_words.say(deletion=deletion, attempts=attempts, seen_by=seen_by)
+        said = settled_words.text_for(deletion=deletion, attempts=attempts, seen_by=seen_by)
     else:
-        said = open_words.say(
+        said = open_words.text_for(
             deletion=deletion, attempts=attempts, approvers=approvers, may_approve=may_approve
         )
-    return Wording(
+    return DeletionText(
         badge=short.word,
         tone=short.tone,
         icon=short.icon,

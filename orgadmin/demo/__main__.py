@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from connections.operations.supervisor import Together, run_until_one_ends
+from connections.operations.supervisor import Supervisor, run_until_one_ends
 
 ROOT = Path(__file__).resolve().parents[2]
 USUAL_PORT = 8000
@@ -26,7 +26,7 @@ def main() -> int:
     """Run the demo until Ctrl-C; gives the exit code."""
     with tempfile.TemporaryDirectory(prefix="orgadmin-demo-") as directory:
         try:
-            with Together(grace_seconds=20) as together:
+            with Supervisor(grace_seconds=20) as together:
                 return _run(together=together, directory=Path(directory))
         except DemoError as error:
             _say(f"demo: {error}")
@@ -34,7 +34,7 @@ def main() -> int:
     return 0
 
 
-def _run(*, together: Together, directory: Path) -> int:
+def _run(*, together: Supervisor, directory: Path) -> int:
     port = _choose_port()
     env = clean_environment(directory=directory, port=port)
     _say("demo: starting the Datadog simulator and creating some history with it …")
@@ -96,7 +96,7 @@ def _free_port(port: int) -> int | None:
         return None
 
 
-def _start_simulator(*, together: Together, env: dict[str, str]) -> dict[str, Any]:
+def _start_simulator(*, together: Supervisor, env: dict[str, str]) -> dict[str, Any]:
     process = together.start(
         "The Datadog simulator",
         [sys.executable, "-m", "sandbox", "--exit-with-parent", str(os.getpid())],

@@ -47,7 +47,7 @@ class Cast:
 
 def ago(*, days: int = 0, hours: int = 0) -> AbstractContextManager[None]:
     """A context in which it is that long ago."""
-    return clock.shifted(-timedelta(days=days, hours=hours))
+    return clock.offset(-timedelta(days=days, hours=hours))
 
 
 def add_people(cast: Cast) -> None:

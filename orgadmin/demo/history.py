@@ -17,10 +17,10 @@ from connections.deletions import approvals, closing, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.inventory import org_connections
 from connections.models import (
+    ApprovalPolicy,
     Credential,
     Deletion,
     Person,
-    Policy,
 )
 from connections.operations import due
 from connections.people import people
@@ -152,7 +152,7 @@ def _four_eyes_from_then_on(cast: Cast) -> None:
         cast.credentials["Group SOC"] = credential_lifecycle.change_policy(
             actor=cast.actor("administrator"),
             credential=cast.credentials["Group SOC"],
-            policy=Policy.ONE,
+            policy=ApprovalPolicy.ONE,
         )
 
 
@@ -203,7 +203,7 @@ def _expired(cast: Cast) -> None:
     with ago(days=5, hours=3):
         _ask(cast, _Wish("Group SOC", "Data Lake EU", "Group SOC", "No search uses it", 4199))
     with ago(days=4):
-        due.work_off(actor=WORKER)
+        due.run_due(actor=WORKER)
 
 
 def _still_present(cast: Cast) -> None:
@@ -271,8 +271,8 @@ def _ask(cast: Cast, wish: _Wish) -> Deletion:
 def _work_off_later(*, days: int, hours: int) -> None:
     """Let the worker of that time look as often as it takes to settle what it can."""
     for seconds in (45, 120, 320):
-        with clock.shifted(-timedelta(days=days, hours=hours) + timedelta(seconds=seconds)):
-            due.work_off(actor=WORKER)
+        with clock.offset(-timedelta(days=days, hours=hours) + timedelta(seconds=seconds)):
+            due.run_due(actor=WORKER)
 
 
 def _set_fault(name: str, *, source: str, sink: str, site: str, cast: Cast) -> None:

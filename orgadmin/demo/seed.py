@@ -15,7 +15,7 @@ def main() -> int:
     # Models can be imported only now.
     from django.conf import settings
 
-    from connections.core.errors import ActError
+    from connections.core.errors import DomainError
     from orgadmin.demo import history
 
     if not settings.IS_DEMO:
@@ -23,7 +23,7 @@ def main() -> int:
         return 1
     try:
         seeded = history.seed()
-    except ActError as error:
+    except DomainError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(json.dumps(seeded))

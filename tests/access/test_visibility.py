@@ -19,13 +19,13 @@ from connections.credentials import access_lists
 from connections.inventory import contradictions, protections
 from connections.models import (
     AccessKind,
+    ApprovalPolicy,
     AuditEvent,
     Credential,
     Deletion,
     OrgConnectionKey,
     OrgConnectionSnapshot,
     Person,
-    Policy,
     Protection,
     Role,
 )
@@ -88,7 +88,7 @@ def estate(
     ada: Person, root: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
 ) -> Estate:
     own = store_credential(sandbox, "Payments US")
-    hidden = store_credential(sandbox, SECRET, policy=Policy.ONE)
+    hidden = store_credential(sandbox, SECRET, policy=ApprovalPolicy.ONE)
     connection = connection_between(sandbox.world, SECRET, "Data Lake EU")
     sandbox.world.set_fault(fault=rate_limited(), connection_id=connection.id)
     Desk(client=client_of(ada), credential=hidden, connection=connection).delete()
@@ -305,7 +305,7 @@ def test_without_any_list_it_costs_one_query(
     grace: Person, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_max_num_queries(3):
-        assert Person.objects.get(pk=grace.pk).reach.unseen == frozenset()
+        assert Person.objects.get(pk=grace.pk).reach.hidden == frozenset()
 
 
 def test_who_looked_in_vain_stands_in_the_record_and_not_on_the_pages_of_what_they_looked_for(
@@ -345,7 +345,7 @@ def test_who_listed_it_all_the_same_is_told_to_who_may_see_that_credential(
     settled.update(
         state="settled", outcome="already_absent", settled_at=timezone.now(), due_at=None
     )
-    with audit.act():
+    with audit.atomic():
         contradictions.mark(
             deletion=settled.get(), at=timezone.now(), seen_by="Payments US", actor=WORKER
         )

@@ -20,7 +20,7 @@ from connections.access.actor import command_actor, person_actor
 from connections.audit import chain, checkpoints, events
 from connections.audit.signed_notes import sign
 from connections.audit.signing_key import SigningKey, new_signing_key_text
-from connections.audit.verification import Report, verify_record
+from connections.audit.verification import Report, verify_audit_log
 from connections.core.private_files import create_private_text
 from connections.models import AuditEvent, AuditHead, Checkpoint
 from tests.support.append_only import TABLES
@@ -67,7 +67,7 @@ class Copy:
     def verify(self, *notes: tuple[str, str]) -> Report:
         """What verifying it finds."""
         with self.open():
-            return verify_record(notes=notes)
+            return verify_audit_log(notes=notes)
 
     def note_at(self, size: int) -> str:
         """The text of the stored checkpoint of this size."""
@@ -139,7 +139,7 @@ def build(copy: Copy) -> None:
                 checkpoints.rotate_signing_key(actor=command_actor())
                 continue
             audit.record(
-                code=audit.Code.EXPORT_STARTED,
+                code=audit.EventCode.EXPORT_STARTED,
                 actor=ada if number % 2 else command_actor(),
                 sentence=f"Act {number}.",
                 details={"number": number},

@@ -11,9 +11,9 @@ from pytest_django import DjangoAssertNumQueries
 from connections import audit
 from connections.access.actor import Actor, command_actor
 from connections.audit import chain, checkpoints, verification, verifications
-from connections.audit.events import Code
-from connections.audit.personal_data import name
-from connections.models import AuditEvent, AuditHead, ErasableValue, Person
+from connections.audit.events import EventCode
+from connections.audit.personal_data import name_of
+from connections.models import AuditEvent, AuditHead, Person, PersonalValue
 
 pytestmark = pytest.mark.database
 
@@ -33,10 +33,10 @@ REFUSED = {
     "remove": "DELETE FROM connections_auditevent",
     "leave a gap": AGAIN.format(seq="seq + 7"),
     "put in again": AGAIN.format(seq="seq"),
-    "change a name": "UPDATE connections_erasablevalue SET value = 'Eve'",
-    "change a commitment while erasing": "UPDATE connections_erasablevalue SET value = '', "
+    "change a name": "UPDATE connections_personalvalue SET value = 'Eve'",
+    "change a commitment while erasing": "UPDATE connections_personalvalue SET value = '', "
     "salt = '', erased_at = CURRENT_TIMESTAMP, commitment = 'x'",
-    "remove a name": "DELETE FROM connections_erasablevalue",
+    "remove a name": "DELETE FROM connections_personalvalue",
     "wind the head back": "UPDATE connections_audithead SET size = size - 1",
     "change the origin": "UPDATE connections_audithead SET size = size + 1, origin = 'x'",
     "remove the head": "DELETE FROM connections_audithead",
@@ -54,7 +54,7 @@ SQLITE = {
         f"INSERT OR REPLACE INTO connections_auditevent (rowid, seq, {REST})\n    SELECT rowid,",
     ),
     "erase a name and replace another by the hidden number": "UPDATE OR REPLACE "
-    "connections_erasablevalue SET value = '', salt = '', erased_at = CURRENT_TIMESTAMP, "
+    "connections_personalvalue SET value = '', salt = '', erased_at = CURRENT_TIMESTAMP, "
     "rowid = 9 WHERE number = 1",
     "replace a checkpoint": "INSERT OR REPLACE INTO connections_checkpoint "
     "SELECT * FROM connections_checkpoint",
@@ -63,7 +63,7 @@ SQLITE = {
 POSTGRESQL = {
     "upsert": AGAIN.format(seq="seq") + "ON CONFLICT (seq) DO UPDATE SET text = 'x'",
     "truncate the events": "TRUNCATE connections_auditevent",
-    "truncate the names": "TRUNCATE connections_erasablevalue",
+    "truncate the names": "TRUNCATE connections_personalvalue",
     "truncate the head": "TRUNCATE connections_audithead",
     "truncate the checkpoints": "TRUNCATE connections_checkpoint",
     "truncate the verifications": "TRUNCATE connections_auditverification",
@@ -74,7 +74,7 @@ POSTGRESQL = {
 def record_of_two(ada: Person, actor_for: Callable[[Person], Actor]) -> None:
     """Two events, a name, a checkpoint and a verification."""
     for number in range(2):
-        audit.record(code=Code.EXPORT_STARTED, actor=actor_for(ada), sentence=f"Act {number}.")
+        audit.record(code=EventCode.EXPORT_STARTED, actor=actor_for(ada), sentence=f"Act {number}.")
     checkpoints.make_checkpoint()
     list(verifications.verify_and_store())
 
@@ -86,7 +86,7 @@ def refuses(statement: str) -> None:
         connection.cursor() as cursor,
     ):
         cursor.execute(statement)
-    assert verification.verify_record().fault is None
+    assert verification.verify_audit_log().fault is None
 
 
 @pytest.mark.parametrize("how", REFUSED)
@@ -112,10 +112,10 @@ def test_an_event_holds_no_name_and_reads_as_if_it_did(
     ada: Person, edith: Person, actor_for: Callable[[Person], Actor]
 ) -> None:
     audit.record(
-        code=Code.PERSON_CHANGED,
+        code=EventCode.PERSON_CHANGED,
         actor=actor_for(ada),
         subject=edith,
-        sentence=f"{name(edith)} met {{name:1}} and \ufdd0name::Eve\ufdd1.",
+        sentence=f"{name_of(edith)} met {{name:1}} and \ufdd0name::Eve\ufdd1.",
     )
     stored = AuditEvent.objects.latest("seq")
     assert "Ada" not in stored.text
@@ -128,8 +128,8 @@ def test_a_name_is_stored_once_for_each_person(
     ada: Person, actor_for: Callable[[Person], Actor]
 ) -> None:
     for _ in range(3):
-        audit.record(code=Code.EXPORT_STARTED, actor=actor_for(ada), sentence="Again.")
-    [value] = ErasableValue.objects.all()
+        audit.record(code=EventCode.EXPORT_STARTED, actor=actor_for(ada), sentence="Again.")
+    [value] = PersonalValue.objects.all()
     assert (value.number, value.value, value.person_id) == (1, "Ada", ada.pk)
     salt = bytes.fromhex(value.salt)
     assert value.commitment == chain.commitment(salt=salt, kind="name", value="Ada")
@@ -141,8 +141,8 @@ def test_the_same_name_of_two_people_is_committed_to_in_two_ways(
     """Else a commitment would tell, by trying names, whom it stands for once they are erased."""
     grace.first_name = ada.first_name
     for person in (ada, grace):
-        audit.record(code=Code.EXPORT_STARTED, actor=actor_for(person), sentence="Exported.")
-    one, other = ErasableValue.objects.order_by("number")
+        audit.record(code=EventCode.EXPORT_STARTED, actor=actor_for(person), sentence="Exported.")
+    one, other = PersonalValue.objects.order_by("number")
     assert one.value == other.value
     assert one.commitment != other.commitment
     assert len({one.salt, other.salt}) == 2
@@ -151,27 +151,27 @@ def test_the_same_name_of_two_people_is_committed_to_in_two_ways(
 
 def test_an_event_that_is_undone_leaves_no_gap(db: None) -> None:
     with transaction.atomic():
-        audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
+        audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
         transaction.set_rollback(True)
-    audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
+    audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
     [event] = AuditEvent.objects.all()
     assert event.seq == AuditHead.objects.get().size == 1
 
 
 def test_an_act_within_an_act_that_fails_leaves_no_event_of_its_own(db: None) -> None:
-    with audit.act():
-        audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Kept.")
-        with suppress(ValueError), audit.act():
-            audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
+    with audit.atomic():
+        audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Kept.")
+        with suppress(ValueError), audit.atomic():
+            audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
             raise ValueError
-        audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Kept too.")
+        audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Kept too.")
     told = AuditEvent.objects.order_by("seq").values_list("seq", "stored_sentence")
     assert list(told) == [(1, "Kept."), (2, "Kept too.")]
 
 
 def test_an_act_that_fails_leaves_no_event(db: None) -> None:
-    with suppress(ValueError), audit.act():
-        audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
+    with suppress(ValueError), audit.atomic():
+        audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
         raise ValueError
     assert not AuditEvent.objects.exists()
 
@@ -179,9 +179,9 @@ def test_an_act_that_fails_leaves_no_event(db: None) -> None:
 def test_the_head_is_locked_only_when_all_else_of_the_act_is_done(
     ada: Person, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with audit.act():
+    with audit.atomic():
         with django_assert_num_queries(0):
-            audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="First.")
+            audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="First.")
         assert not AuditEvent.objects.exists()
     assert AuditEvent.objects.count() == 1
 
@@ -192,11 +192,13 @@ def test_three_events_of_one_act_cost_no_more_queries_than_one(
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     actor = actor_for(ada)
-    audit.record(code=Code.EXPORT_STARTED, actor=actor, sentence="First.")
+    audit.record(code=EventCode.EXPORT_STARTED, actor=actor, sentence="First.")
     # Five, and the savepoint that a test's own transaction makes of it.
-    with django_assert_max_num_queries(7), audit.act():
+    with django_assert_max_num_queries(7), audit.atomic():
         for _ in range(3):
-            audit.record(code=Code.EXPORT_STARTED, actor=actor, sentence=f"{name(ada)} did it.")
+            audit.record(
+                code=EventCode.EXPORT_STARTED, actor=actor, sentence=f"{name_of(ada)} did it."
+            )
 
 
 def test_an_act_adds_three_queries_to_its_insert_and_its_time(
@@ -205,13 +207,16 @@ def test_an_act_adds_three_queries_to_its_insert_and_its_time(
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     actor = actor_for(ada)
-    audit.record(code=Code.EXPORT_STARTED, actor=actor, sentence="First.")
+    audit.record(code=EventCode.EXPORT_STARTED, actor=actor, sentence="First.")
     with django_assert_max_num_queries(5):
-        audit.record(code=Code.EXPORT_STARTED, actor=actor, sentence=f"{name(ada)} did it.")
+        audit.record(code=EventCode.EXPORT_STARTED, actor=actor, sentence=f"{name_of(ada)} did it.")
 
 
 def test_details_that_could_be_written_in_two_ways_are_refused(db: None) -> None:
     with pytest.raises(TypeError), transaction.atomic():
         audit.record(
-            code=Code.EXPORT_STARTED, actor=command_actor(), sentence="No.", details={"share": 0.5}
+            code=EventCode.EXPORT_STARTED,
+            actor=command_actor(),
+            sentence="No.",
+            details={"share": 0.5},
         )

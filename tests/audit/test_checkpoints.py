@@ -16,11 +16,11 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import checkpoints, maintenance, signing
-from connections.audit.events import Code
-from connections.audit.maintenance import RecordKeeper
+from connections.audit.events import EventCode
+from connections.audit.maintenance import AuditMaintenance
 from connections.audit.signed_notes import parse
 from connections.audit.signing_key import SigningKeyError, load_signing_key, rotation_statement
-from connections.audit.verification import verify_record
+from connections.audit.verification import verify_audit_log
 from connections.core import clock as database_clock
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
 from tests.flows.support import read
@@ -29,7 +29,7 @@ from tests.support.clock import SettableClock
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
 
-def act(code: Code = Code.EXPORT_STARTED) -> None:
+def act(code: EventCode = EventCode.EXPORT_STARTED) -> None:
     audit.record(code=code, actor=command_actor(), sentence="Done.")
 
 
@@ -59,9 +59,9 @@ def test_an_hour_with_news_ends_with_a_checkpoint(clock: SettableClock) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", [Code.DELETION_SETTLED, Code.DELETION_WITHDRAWN, Code.DELETION_DECLINED]
+    "code", [EventCode.DELETION_SETTLED, EventCode.DELETION_WITHDRAWN, EventCode.DELETION_DECLINED]
 )
-def test_a_settled_deletion_is_seen_at_once(code: Code) -> None:
+def test_a_settled_deletion_is_seen_at_once(code: EventCode) -> None:
     act()
     act(code)
     assert sizes() == [2]
@@ -69,7 +69,7 @@ def test_a_settled_deletion_is_seen_at_once(code: Code) -> None:
 
 def test_a_settled_deletion_and_its_checkpoint_are_undone_together() -> None:
     with transaction.atomic():
-        act(Code.DELETION_SETTLED)
+        act(EventCode.DELETION_SETTLED)
         assert sizes() == [1]
         transaction.set_rollback(True)
     assert sizes() == []
@@ -79,7 +79,7 @@ def test_every_thousandth_event_is_seen_at_once(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(signing, "EVERY_EVENTS", 3)
     for _ in range(7):
         act()
-    with audit.act():
+    with audit.atomic():
         for _ in range(4):
             act()
     assert sizes() == [3, 6, 11]
@@ -90,7 +90,7 @@ def test_what_could_not_be_signed_is_seen_later(settings: Settings) -> None:
     checkpoints.make_checkpoint()
     path = Path(settings.SIGNING_KEY_FILE)
     key = path.rename(path.with_name("away.json"))
-    act(Code.DELETION_SETTLED)
+    act(EventCode.DELETION_SETTLED)
     assert sizes() == [1]
     key.rename(path)
     checkpoints.make_if_due()
@@ -103,7 +103,7 @@ def test_without_a_key_nothing_is_made_and_a_warning_says_so(
     act()
     checkpoints.make_checkpoint()
     Path(settings.SIGNING_KEY_FILE).unlink()
-    act(Code.DELETION_SETTLED)
+    act(EventCode.DELETION_SETTLED)
     assert checkpoints.make_if_due() is None
     assert "Put the file back" in caplog.text
     with pytest.raises(SigningKeyError):
@@ -114,7 +114,7 @@ def test_both_keys_sign_the_event_of_a_rotation() -> None:
     act()
     old = load_signing_key()
     new = checkpoints.rotate_signing_key(actor=command_actor())
-    event = AuditEvent.objects.get(code=Code.SIGNING_KEY_ROTATED)
+    event = AuditEvent.objects.get(code=EventCode.SIGNING_KEY_ROTATED)
     details = event.details
     statement = rotation_statement(
         origin=details["origin"],
@@ -128,7 +128,7 @@ def test_both_keys_sign_the_event_of_a_rotation() -> None:
     notes = [parse(one.note) for one in Checkpoint.objects.order_by("size")]
     assert notes[0].is_signed_by(old.public_key)
     assert notes[1].is_signed_by(new.public_key)
-    report = verify_record()
+    report = verify_audit_log()
     assert (report.fault, report.checkpoints) == (None, 2)
 
 
@@ -145,7 +145,7 @@ def test_the_worker_verifies_once_a_day(
 ) -> None:
     monkeypatch.setattr(maintenance, "LOOK_EVERY", 0.0)
     act()
-    keeper = RecordKeeper()
+    keeper = AuditMaintenance()
     for _ in range(3):
         keeper.tend()
     assert AuditVerification.objects.get().fault == ""

@@ -9,7 +9,7 @@ from django.test import Client
 
 from connections import audit, wording
 from connections.access.actor import command_actor
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.models import AuditEvent, Person
 from tests.flows.support import read
 
@@ -34,23 +34,23 @@ ACTS = (
     *(f"export.{what}" for what in ("started", "finished", "aborted")),
     "encryption_key.rotated",
     "signing_key.rotated",
-    "record.verified",
-    "record.found_broken",
+    "audit_log.verified",
+    "audit_log.verification_failed",
 )
 
 
 def test_every_act_that_matters_has_a_code() -> None:
-    assert set(ACTS) <= set(Code)
+    assert set(ACTS) <= set(EventCode)
 
 
 def test_every_code_is_recorded_by_some_act() -> None:
-    texts = [path.read_text() for path in SERVICES.rglob("*.py") if path.name != "audit.py"]
-    used = set(re.findall(r"\bCode\.([A-Z_]+)", "\n".join(texts)))
-    assert {code.name for code in Code} - used == set()
+    texts = [path.read_text() for path in SERVICES.rglob("*.py") if path.name != "events.py"]
+    used = set(re.findall(r"\bEventCode\.([A-Z_]+)", "\n".join(texts)))
+    assert {code.name for code in EventCode} - used == set()
 
 
-@pytest.mark.parametrize("code", list(Code))
-def test_a_code_is_about_something_and_says_what_happened(code: Code) -> None:
+@pytest.mark.parametrize("code", list(EventCode))
+def test_a_code_is_about_something_and_says_what_happened(code: EventCode) -> None:
     assert re.fullmatch(r"[a-z_]+\.[a-z_]+", code)
 
 
@@ -59,14 +59,14 @@ def test_every_code_is_shown_in_the_list_and_on_a_page_of_its_own(
     client_of: Callable[[Person], Client], edith: Person
 ) -> None:
     details = {"outcome": "refused", "cause": "forbidden", "attempt": 1}
-    with audit.act():
-        for code in Code:
+    with audit.atomic():
+        for code in EventCode:
             sentence = f"It happened: {code}."
             audit.record(code=code, actor=command_actor(), sentence=sentence, details=details)
     client = client_of(edith)
     listed = read(client.get("/audit/")).text
     for event in AuditEvent.objects.filter(stored_sentence__startswith="It happened"):
-        words = wording.event_words(event)
+        words = wording.event_text(event)
         assert words.title
         assert words.icon
         assert event.sentence in listed

@@ -14,9 +14,9 @@ from django.test import Client
 from connections import audit
 from connections.access.actor import Actor, command_actor
 from connections.audit import checkpoints, personal_data, verification
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.core.errors import ConflictError
-from connections.models import AuditEvent, ErasableValue, Person
+from connections.models import AuditEvent, Person, PersonalValue
 from connections.people import erasure, sign_in_events
 from tests.flows.support import read
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.database
 @pytest.fixture
 def acts_of_ada(ada: Person, grace: Person, actor_for: Callable[[Person], Actor]) -> Person:
     for person in (ada, grace):
-        audit.record(code=Code.EXPORT_STARTED, actor=actor_for(person), sentence="Exported.")
+        audit.record(code=EventCode.EXPORT_STARTED, actor=actor_for(person), sentence="Exported.")
         sign_in_events.record_failed_sign_in(
             login=person.username,
             address=f"192.0.2.{len(person.username)}",
@@ -62,7 +62,7 @@ def test_the_record_is_whole_afterwards_and_shows_a_number(
     acts_of_ada: Person, edith: Person, client_of: Callable[[Person], Client]
 ) -> None:
     done = erasure.erase_person(actor=command_actor(), person=acts_of_ada)
-    assert verification.verify_record().fault is None
+    assert verification.verify_audit_log().fault is None
     told = [event.sentence for event in AuditEvent.objects.order_by("seq")]
     who = f"erased person no. {done.number}"
     whence = "erased address no. 2 with erased browser no. 3"
@@ -80,11 +80,13 @@ def test_what_was_still_being_done_does_not_bring_the_name_back(
     before = actor_for(Person.objects.get(pk=acts_of_ada.pk))
     done = erasure.erase_person(actor=command_actor(), person=acts_of_ada)
     audit.record(
-        code=Code.EXPORT_FINISHED, actor=before, sentence=f"{personal_data.name(before)} finished."
+        code=EventCode.EXPORT_FINISHED,
+        actor=before,
+        sentence=f"{personal_data.name_of(before)} finished.",
     )
     assert AuditEvent.objects.latest("seq").sentence == f"erased person no. {done.number} finished."
     assert "Ada" not in everything_stored()
-    assert verification.verify_record().fault is None
+    assert verification.verify_audit_log().fault is None
 
 
 def test_an_erased_person_cannot_sign_in_and_has_no_role(acts_of_ada: Person) -> None:
@@ -99,7 +101,7 @@ def test_an_erased_person_cannot_sign_in_and_has_no_role(acts_of_ada: Person) ->
 
 def test_a_value_is_not_brought_back(acts_of_ada: Person) -> None:
     erasure.erase_person(actor=command_actor(), person=acts_of_ada)
-    row = ErasableValue.objects.get(number=1)
+    row = PersonalValue.objects.get(number=1)
     assert (row.value, row.salt, bool(row.commitment)) == ("", "", True)
 
 

@@ -12,7 +12,7 @@ from django.test import Client
 
 from connections.audit import chain, personal_data, trail
 from connections.audit.event_rows import EVENT_COLUMNS
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.models import AuditEvent, AuditHead, Person
 from tests.web.audit.support import add_event
 
@@ -32,7 +32,7 @@ def test_an_unfiltered_export_is_the_chain_itself(
     client_of: ClientOf, edith: Person, ada: Person
 ) -> None:
     for number in range(3):
-        add_event(f"{personal_data.name(ada)} did {number}.", by=ada)
+        add_event(f"{personal_data.name_of(ada)} did {number}.", by=ada)
     rows = lines_of(body_of(client_of(edith), "/audit/export/?format=ndjson"))
     assert [row["seq"] for row in rows] == [1, 2, 3, 4]
     head = chain.NO_HASH
@@ -49,7 +49,7 @@ def test_a_csv_is_exactly_the_filtered_set_and_safe_to_open(
     client_of: ClientOf, edith: Person
 ) -> None:
     add_event("Another.")
-    add_event("=HYPERLINK(1)", code=Code.PERSON_DISABLED)
+    add_event("=HYPERLINK(1)", code=EventCode.PERSON_DISABLED)
     text = body_of(client_of(edith), "/audit/export/?format=csv&code=person.")
     [row] = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
     assert row["sentence"] == "'=HYPERLINK(1)"
@@ -104,7 +104,7 @@ def size() -> int:
 def test_a_shipper_gets_every_event_once_and_in_order(shipper: Shipper, ada: Person) -> None:
     got: list[int] = []
     for number in range(3):
-        add_event(f"{personal_data.name(ada)} did {number}.", by=ada)
+        add_event(f"{personal_data.name_of(ada)} did {number}.", by=ada)
         got += [row["seq"] for row in shipper.ship()]
     add_event("The last.")
     got += [row["seq"] for row in shipper.ship()]

@@ -17,7 +17,7 @@ from connections import audit
 from connections.access.actor import command_actor, person_actor
 from connections.audit import comparison
 from connections.audit.rows import Fault
-from connections.audit.verification import verify_record
+from connections.audit.verification import verify_audit_log
 from connections.core import clock
 from connections.deletions import comments, reconciliation, sending
 from connections.inventory import contradictions
@@ -139,7 +139,7 @@ CLAIM = (
     "credential_name = 'Another'",
     "credential_fingerprint = 'ffffffffffff'",
     "claimed_at = '2026-01-01 00:00:00+00:00'",
-    "was_read_before = NOT was_read_before",
+    "was_rechecked = NOT was_rechecked",
     # A response is recorded as a whole.
     "http_status = 200",
     "verdict = 'deleted'",
@@ -157,7 +157,7 @@ def test_a_claimed_attempt_cannot_be_changed(change: str) -> None:
         epoch=2,
         credential_name="Payments US",
         credential_fingerprint="0123456789ab",
-        was_read_before=True,
+        was_rechecked=True,
         claimed_at=deletion.requested_at,
     )
     with pytest.raises(DatabaseError, match=REFUSED):
@@ -194,7 +194,7 @@ def test_every_column_is_frozen_or_named_as_one_that_may_change() -> None:
     conditional = ["verified_at", "contradicted_at", "cause_details"]
     glass = [name for name in migration.GLASS if name not in migration.SETTLED]
     # A later listing may still verify or contradict the outcome, and comments are searched.
-    may_change = ["due_at", "looked_at", "looked_present", "search_text"]
+    may_change = ["due_at", "last_checked_at", "last_check_listed", "search_text"]
     of_deletion = [*kept, *glass, *conditional, *may_change]
     of_attempt = [*migration.CLAIMED, *migration.RESPONSE]
     for model, names in ((Deletion, of_deletion), (Attempt, of_attempt)):
@@ -228,7 +228,7 @@ def test_of_two_processes_that_verify_it_at_once_one_does() -> None:
     verified_at = deletion.verified_at
     # As the other process still has it.
     deletion.verified_at = None
-    reconciliation.prove(deletion=deletion, actor=command_actor())
+    reconciliation.verify_deleted(deletion=deletion, actor=command_actor())
     assert deletion.verified_at == verified_at
     assert_whole()
 
@@ -270,7 +270,7 @@ def test_an_attempt_that_no_event_tells_of_is_named() -> None:
         epoch=2,
         credential_name=deletion.credential_name,
         credential_fingerprint=deletion.credential_fingerprint,
-        was_read_before=True,
+        was_rechecked=True,
         claimed_at=deletion.requested_at,
     )
     assert_named(deletion)
@@ -279,7 +279,7 @@ def test_an_attempt_that_no_event_tells_of_is_named() -> None:
 @pytest.mark.usefixtures("history")
 def test_a_response_made_up_for_an_attempt_that_has_none_is_named() -> None:
     [unknown] = Deletion.objects.filter(state="unknown")
-    attempt = sending.claim(deletion=unknown, actor=command_actor(), was_read_before=True)
+    attempt = sending.claim(deletion=unknown, actor=command_actor(), was_rechecked=True)
     assert attempt
     assert_whole()
     now = clock.now()
@@ -341,7 +341,7 @@ def test_more_than_can_be_told_one_by_one_are_counted(monkeypatch: pytest.Monkey
     monkeypatch.setattr(comparison, "_BATCH", 2)
     with triggers_off():
         Deletion.objects.update(reason="something else")
-    report = verify_record()
+    report = verify_audit_log()
     assert (report.differing, len(report.deletions)) == (Deletion.objects.count(), 1)
 
 
@@ -379,7 +379,7 @@ def test_what_is_written_while_it_runs_raises_no_alarm(
 
 
 def _contradict(deletion: Deletion) -> None:
-    with audit.act():
+    with audit.atomic():
         contradictions.mark(
             deletion=deletion, at=clock.now(), seen_by="Group SOC", actor=command_actor()
         )

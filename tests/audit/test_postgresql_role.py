@@ -96,7 +96,7 @@ APPROVED_BY_NOBODY = (
 APPROVED_BY_THE_ASKER = (
     "CREATE TEMPORARY TABLE connections_deletion AS SELECT id, 'requested' AS state,"  # noqa: S608
     f" '{OTHER}'::uuid AS requested_by_id, approval_digest, 'one' AS policy,"
-    " NULL::timestamptz AS glass_broken_at FROM public.connections_deletion",
+    " NULL::timestamptz AS break_glass_at FROM public.connections_deletion",
     "INSERT INTO public.connections_approval (deletion_id, approver_id, approver_name,"  # noqa: S608
     " requester_id, decision, digest, reason, decided_at)"
     f" SELECT id, '{ASKER}', 'ada', '{OTHER}', 'approved', approval_digest, '', now()"

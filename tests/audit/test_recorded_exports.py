@@ -19,7 +19,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from connections.access.actor import command_actor
 from connections.audit import checkpoints, exporting
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.audit.signed_notes import parse
 from connections.core import tabular
 from connections.deletions import history
@@ -33,7 +33,7 @@ ClientOf = Callable[[Person], Client]
 URLS = ("/deletions/export/?format=ndjson", "/connections/export/?format=json")
 
 
-def event(code: Code) -> AuditEvent:
+def event(code: EventCode) -> AuditEvent:
     return AuditEvent.objects.get(code=code)
 
 
@@ -55,7 +55,7 @@ def test_a_whole_export_is_recorded_with_its_rows_and_the_hash_of_its_bytes(
 ) -> None:
     make(reason="Süd")
     body = client_of(edith).get(url).getvalue()
-    started, finished = event(Code.EXPORT_STARTED), event(Code.EXPORT_FINISHED)
+    started, finished = event(EventCode.EXPORT_STARTED), event(EventCode.EXPORT_FINISHED)
     assert codes() == ["export.started", "export.finished"]
     assert finished.details["started"] == started.seq
     assert finished.details["sha256"] == hashlib.sha256(body).hexdigest()
@@ -85,10 +85,10 @@ def test_whoever_goes_away_midway_leaves_an_aborted_export(
     next(running)
     running.close()
     running.close()
-    aborted = event(Code.EXPORT_ABORTED)
+    aborted = event(EventCode.EXPORT_ABORTED)
     assert codes() == ["export.started", "export.aborted"]
     assert (aborted.details["rows"], aborted.details["cause"]) == (1, "receiver_gone")
-    assert aborted.details["started"] == event(Code.EXPORT_STARTED).seq
+    assert aborted.details["started"] == event(EventCode.EXPORT_STARTED).seq
 
 
 def test_an_error_midway_is_named_and_passed_on(
@@ -104,7 +104,7 @@ def test_an_error_midway_is_named_and_passed_on(
     with pytest.raises(ZeroDivisionError):
         response.getvalue()
     leave(response)
-    assert event(Code.EXPORT_ABORTED).details["cause"] == "ZeroDivisionError"
+    assert event(EventCode.EXPORT_ABORTED).details["cause"] == "ZeroDivisionError"
     assert codes() == ["export.started", "export.aborted"]
 
 
@@ -118,8 +118,8 @@ def test_an_end_that_cannot_be_recorded_is_no_end(
     running = exporting.begin_export(export=export)
     record = exporting._record
 
-    def refuse(given: exporting.Export, *, code: Code, **more: object) -> int:
-        if code == Code.EXPORT_FINISHED:
+    def refuse(given: exporting.Export, *, code: EventCode, **more: object) -> int:
+        if code == EventCode.EXPORT_FINISHED:
             raise OSError("full")
         return record(given, code=code, **more)  # type: ignore[arg-type]
 
@@ -127,7 +127,7 @@ def test_an_end_that_cannot_be_recorded_is_no_end(
     with pytest.raises(OSError, match="full"):
         list(running)
     running.close()
-    assert event(Code.EXPORT_ABORTED).details["cause"] == "OSError"
+    assert event(EventCode.EXPORT_ABORTED).details["cause"] == "OSError"
 
 
 def test_asking_for_the_headers_alone_records_nothing(
@@ -152,7 +152,7 @@ def test_the_newest_checkpoint_goes_along_outside_the_contents(
     assert note == checkpoint.note
     assert f"-cp{checkpoint.size}-{checkpoint.root[:16]}." in response["Content-Disposition"]
     assert checkpoint.root.encode() not in body
-    started = AuditEvent.objects.filter(code=Code.EXPORT_STARTED).latest("seq")
+    started = AuditEvent.objects.filter(code=EventCode.EXPORT_STARTED).latest("seq")
     assert started.details["checkpoint_root"] == checkpoint.root
 
 
@@ -164,7 +164,7 @@ def test_a_command_is_recorded_alike_and_prints_the_checkpoint_beside_its_output
     first = capsys.readouterr()
     assert first.err == ""
     digest = hashlib.sha256(first.out.encode()).hexdigest()
-    assert event(Code.EXPORT_FINISHED).details["sha256"] == digest
+    assert event(EventCode.EXPORT_FINISHED).details["sha256"] == digest
     checkpoint = checkpoints.make_checkpoint()
     assert checkpoint
     call_command("export_deletions", "--format", "csv")
@@ -199,4 +199,4 @@ def test_a_closed_socket_is_noticed_and_recorded(
             break
     assert codes() == ["export.started", "export.aborted"]
     assert Checkpoint.objects.count() == 0
-    assert json.loads(event(Code.EXPORT_ABORTED).text)["details"]["rows"] < 40
+    assert json.loads(event(EventCode.EXPORT_ABORTED).text)["details"]["rows"] < 40

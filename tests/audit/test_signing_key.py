@@ -11,9 +11,9 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import checkpoints
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.audit.signing_key import SigningKeyError, load_signing_key, stage_signing_key
-from connections.audit.verification import verify_record
+from connections.audit.verification import verify_audit_log
 from connections.models import AuditEvent, AuditHead, Checkpoint
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -27,7 +27,7 @@ def key_file(settings: Settings) -> Path:
     return Path(settings.SIGNING_KEY_FILE)
 
 
-def act(code: Code = Code.EXPORT_STARTED) -> None:
+def act(code: EventCode = EventCode.EXPORT_STARTED) -> None:
     audit.record(code=code, actor=command_actor(), sentence="Done.")
 
 
@@ -38,7 +38,7 @@ def document(path: Path) -> dict[str, Any]:
 
 def rotate_and_die() -> None:
     """What is left by a process that dies as soon as the event of its rotation is committed."""
-    with audit.act():
+    with audit.atomic():
         head = AuditHead.objects.select_for_update().get()
         old = load_signing_key()
         new = stage_signing_key()
@@ -58,17 +58,17 @@ def test_what_dies_after_the_event_is_finished_by_whoever_signs_next(key_file: P
     old = load_signing_key()
     rotate_and_die()
     assert document(key_file)["next"]
-    act(Code.DELETION_SETTLED)
+    act(EventCode.DELETION_SETTLED)
     assert "next" not in document(key_file)
     key = load_signing_key()
     assert key.previous_public_keys == (old.public_key,)
     assert Checkpoint.objects.latest("size").fingerprint == key.fingerprint
-    assert verify_record().fault is None
+    assert verify_audit_log().fault is None
 
 
 def test_a_record_is_whole_while_a_rotation_is_not_finished(key_file: Path) -> None:
     rotate_and_die()
-    assert verify_record().fault is None
+    assert verify_audit_log().fault is None
 
 
 def test_what_dies_before_the_event_changes_nothing(key_file: Path) -> None:
@@ -77,12 +77,12 @@ def test_what_dies_before_the_event_changes_nothing(key_file: Path) -> None:
         rotate_and_die()
         transaction.set_rollback(True)
     assert document(key_file)["next"]
-    act(Code.DELETION_SETTLED)
+    act(EventCode.DELETION_SETTLED)
     assert load_signing_key().fingerprint == old.fingerprint
-    assert verify_record().fault is None
+    assert verify_audit_log().fault is None
     new = checkpoints.rotate_signing_key(actor=command_actor())
     assert new.previous_public_keys == (old.public_key,)
-    assert verify_record().fault is None
+    assert verify_audit_log().fault is None
 
 
 def test_a_machine_that_kept_the_old_file_signs_nothing_and_says_so(
@@ -94,8 +94,8 @@ def test_a_machine_that_kept_the_old_file_signs_nothing_and_says_so(
     key_file.write_text(kept)
     with pytest.raises(SigningKeyError, match="Put the newest file there"):
         checkpoints.make_checkpoint()
-    act(Code.DELETION_SETTLED)
-    assert AuditEvent.objects.filter(code=Code.DELETION_SETTLED).exists()
+    act(EventCode.DELETION_SETTLED)
+    assert AuditEvent.objects.filter(code=EventCode.DELETION_SETTLED).exists()
     assert Checkpoint.objects.count() == before
     assert "No checkpoint was made" in caplog.text
 

@@ -197,13 +197,13 @@ def test_a_changed_column_is_named(copy: Copy, change: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE connections_erasablevalue SET value = 'Eve'",
-        "UPDATE connections_erasablevalue SET salt = 'nonsense'",
-        "UPDATE connections_erasablevalue SET kind = 'address'",
-        "UPDATE connections_erasablevalue SET person_number = 7",
-        "UPDATE connections_erasablevalue SET person_id = NULL",
-        "DELETE FROM connections_erasablevalue",
-        "UPDATE connections_erasablevalue SET value='', salt='', erased_at='2026-03-02 10:00:00'",
+        "UPDATE connections_personalvalue SET value = 'Eve'",
+        "UPDATE connections_personalvalue SET salt = 'nonsense'",
+        "UPDATE connections_personalvalue SET kind = 'address'",
+        "UPDATE connections_personalvalue SET person_number = 7",
+        "UPDATE connections_personalvalue SET person_id = NULL",
+        "DELETE FROM connections_personalvalue",
+        "UPDATE connections_personalvalue SET value='', salt='', erased_at='2026-03-02 10:00:00'",
     ],
 )
 def test_a_changed_name_is_named_at_the_first_event_that_bears_it(
@@ -217,7 +217,7 @@ def test_the_commitment_of_an_erased_name_is_still_held(copy: Copy) -> None:
     with copy.open():
         erasure.erase_person(actor=command_actor(), person=Person.objects.get())
     assert found(copy.verify()) == NOTHING
-    copy.run("UPDATE connections_erasablevalue SET commitment = 'ff'")
+    copy.run("UPDATE connections_personalvalue SET commitment = 'ff'")
     assert found(copy.verify()) == exactly(Fault.VALUE, 1)
 
 

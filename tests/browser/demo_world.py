@@ -18,13 +18,13 @@ from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.sending import claim
 from connections.inventory import org_connections
 from connections.models import (
+    ApprovalPolicy,
     AuditEvent,
     Credential,
     Deletion,
     KeyPair,
-    Notice,
+    Notification,
     Person,
-    Policy,
     Role,
 )
 from connections.operations import due
@@ -100,11 +100,11 @@ class _Builder:
         self.world.set_fault(
             fault=faults.rate_limited(reset="300"), connection_id=connection_id, times=1
         )
-        with clock.shifted(-timedelta(hours=5)):
+        with clock.offset(-timedelta(hours=5)):
             asked = self.ask(sender="Retail US", source=source, sink=sink)
-        with clock.shifted(-timedelta(hours=4)):
+        with clock.offset(-timedelta(hours=4)):
             # This one alone: to the clock of then, what was requested today lies in the future.
-            due.work_on(deletion=asked, actor=WORKER)
+            due.run_deletion(deletion=asked, actor=WORKER)
 
     def _stale(self) -> None:
         source, sink = "Payments EU", "Data Lake EU"
@@ -118,26 +118,26 @@ class _Builder:
         """A deletion whose process is at it, or was killed."""
         credential = Credential.objects.get(name="Payments EU")
         credential_lifecycle.change_policy(
-            actor=self.administrator, credential=credential, policy=Policy.ONE
+            actor=self.administrator, credential=credential, policy=ApprovalPolicy.ONE
         )
         asked = self.ask(sender="Payments EU", source="Data Lake EU", sink="Payments EU")
         credential.refresh_from_db()
         credential_lifecycle.change_policy(
-            actor=self.administrator, credential=credential, policy=Policy.NONE
+            actor=self.administrator, credential=credential, policy=ApprovalPolicy.NONE
         )
         approver = person_actor(person=Person.objects.get(username="approver"))
         approvals.approve_deletion(deletion=asked, actor=approver, digest=asked.approval_digest)
-        assert claim(deletion=asked, actor=self.operator, was_read_before=True)
+        assert claim(deletion=asked, actor=self.operator, was_rechecked=True)
 
     def _broken_glass(self) -> None:
         """Sent without the approval it needed; nobody has looked back at it."""
         operator = Person.objects.get(username="operator")
-        people.allow_breaking_glass(actor=self.administrator, person=operator, is_allowed=True)
+        people.allow_break_glass(actor=self.administrator, person=operator, is_allowed=True)
         asked = self.ask(sender="Group SOC", source="Fraud Detection", sink="Group SOC")
         break_glass.break_glass(
             deletion=asked,
             actor=person_actor(person=Person.objects.get(username="operator")),
-            glass_reason="Card data leaks into the SOC at this moment and nobody else is awake.",
+            break_glass_reason="Card data leaks into the SOC right now and nobody else is awake.",
             confirmation=reviews.confirmation_text(asked),
         )
 
@@ -196,7 +196,7 @@ class _Builder:
 
     def notices(self) -> None:
         """One in each state, about what was recorded last of a deletion."""
-        told = AuditEvent.objects.filter(code=audit.Code.DELETION_SETTLED).order_by("-seq")
+        told = AuditEvent.objects.filter(code=audit.EventCode.DELETION_SETTLED).order_by("-seq")
         answers = {
             "waiting": ("The receiver answered 503.", 503, 2),
             "delivered": ("The mail server took it.", 250, 1),
@@ -205,7 +205,7 @@ class _Builder:
         }
         now = clock.now()
         for event, (state, (answer, status, tries)) in zip(told[:4], answers.items(), strict=True):
-            Notice.objects.create(
+            Notification.objects.create(
                 code=event.code,
                 event_seq=event.seq,
                 subject_type=event.subject_type,

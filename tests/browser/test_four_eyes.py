@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from connections.access.actor import person_actor
 from connections.deletions import approvals
-from connections.models import Credential, Deletion, Policy, Role, State
+from connections.models import ApprovalPolicy, Credential, Deletion, Role, State
 from connections.web.deletions import polling
 from tests.browser.conftest import OpenAs
 from tests.browser.desk import REASON, Desk
@@ -27,7 +27,7 @@ def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
 ) -> None:
     monkeypatch.setattr(polling, "BACK_OFF", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
     desk.page.evaluate(LISTEN)
     desk.page.get_by_label("Why?").fill(REASON)
@@ -58,7 +58,7 @@ def test_a_page_that_finds_nothing_new_leaves_what_is_typed_alone(
 ) -> None:
     monkeypatch.setattr(polling, "BACK_OFF", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
     desk.page.get_by_label("Why?").fill(REASON)
     desk.page.get_by_role("button", name="Ask for approval").click()

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from connections.models import Credential, Person, Policy, Role
+from connections.models import ApprovalPolicy, Credential, Person, Role
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.browser.desk import REASON, SOURCE, Desk
@@ -66,7 +66,7 @@ def test_the_review_says_that_it_is_being_sent_and_offers_no_way_out(desk: Desk)
 
 def fill_break_glass(desk: Desk, operator: Person) -> Locator:
     """Ask for an approval, and fill the form that does without; the button that sends."""
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     Person.objects.filter(pk=operator.pk).update(may_break_glass=True)
     desk.page.goto(desk.review_path)
     desk.page.get_by_label("Why?").fill(REASON)
@@ -174,7 +174,7 @@ def test_without_javascript_the_way_out_makes_no_claim(
 
 def test_confirming_what_was_approved_does_so_too(desk: Desk, open_as: Callable[..., Page]) -> None:
     hold(desk)
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
     desk.page.get_by_label("Why?").fill(REASON)
     desk.page.get_by_role("button", name="Ask for approval").click()
@@ -193,7 +193,7 @@ def test_confirming_what_was_approved_does_so_too(desk: Desk, open_as: Callable[
 
 
 def test_a_request_says_what_it_does_and_offers_no_way_out(desk: Desk) -> None:
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
     desk.page.get_by_label("Why?").fill(REASON)
     cancel = desk.page.get_by_role("link", name="Cancel")

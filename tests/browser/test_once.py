@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, Route, expect
 
-from connections.models import Credential, Deletion, Person, Policy
+from connections.models import ApprovalPolicy, Credential, Deletion, Person
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.browser.desk import REASON, Desk
@@ -210,7 +210,7 @@ def test_a_lost_answer_to_what_sends_nothing_does_not_speak_of_sending(
     desk: Desk, watch: Watch
 ) -> None:
     expect_a_lost_answer(watch)
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
     desk.page.get_by_label("Why?").fill(REASON)
     lose_answers(desk.page, is_let_through=True)

@@ -96,7 +96,7 @@ def test_a_passkey_is_set_up_signs_in_and_confirms_a_deletion(
     expect(desk.headline).to_have_text(DELETED)
     assert page.evaluate("window.stillHere") is True  # no page was loaded
     assert desk.sent() == 1
-    proofs = AuditEvent.objects.filter(code="person.stepped_up")
+    proofs = AuditEvent.objects.filter(code="person.reauthenticated")
     assert [event.details for event in proofs] == [{"method": "passkey"}]
 
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 from connections.access.actor import Actor, command_actor
 from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.models import AuditEvent, Credential, Deletion, KeyPair, Policy, State
+from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, KeyPair, State
 from sandbox.entities import KeyPair as SandboxPair
 from sandbox.server import SandboxServer
 from tests.support.sandbox import key_pair_of, org_named
@@ -79,7 +79,7 @@ def deletion_of(credential: Credential, state: State) -> Deletion:
         is_reviewed=True,
         digest="d" * 64,
         reason="no longer needed",
-        policy=Policy.NONE,
+        policy=ApprovalPolicy.NONE,
         state=state,
         requested_at=timezone.now(),
         requested_by_name="Ada",

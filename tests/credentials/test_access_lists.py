@@ -10,7 +10,7 @@ from django.test import Client
 
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, Actor, person_actor
-from connections.audit.outbox import Audience, people_told
+from connections.audit.outbox import Audience, people_notified
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError
 from connections.credentials import access_lists
@@ -19,13 +19,13 @@ from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.history import HistoryFilter
 from connections.models import (
     AccessKind,
+    ApprovalPolicy,
     AuditEvent,
     Credential,
     CredentialAccess,
     Deletion,
     Outcome,
     Person,
-    Policy,
     State,
 )
 from connections.operations import due
@@ -86,7 +86,7 @@ def ask(credential: Credential, wanted: UUID, *, actor: Actor) -> Deletion:
 
 
 def asked_under_one(credential: Credential, wanted: UUID, *, by: Person) -> Deletion:
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
     return ask(credential, wanted, actor=fresh(by))
 
@@ -153,7 +153,7 @@ def test_who_left_the_list_before_the_worker_sends_has_nothing_sent(
     assert deletion.state == State.WAITING
     allow(credential, root, **{kind: [person(grace)]})
     clock.advance(seconds=2)
-    due.work_off(actor=WORKER)
+    due.run_due(actor=WORKER)
     deletion.refresh_from_db()
     assert (deletion.outcome, deletion.cause) == (Outcome.NOT_SENT, Cause.PERSON_LOST_RIGHT)
     assert sandbox.world.deletes_received(str(wanted)) == 1
@@ -178,7 +178,7 @@ def test_who_left_the_list_while_it_is_read_again_has_nothing_sent(
         if point == failpoints.Point.BEFORE_CLAIM:
             allow(credential, root, use=[person(grace)])
 
-    monkeypatch.setattr(failpoints, "reach", leave)
+    monkeypatch.setattr(failpoints, "hit", leave)
     with pytest.raises(BlockedError):
         deletion_lifecycle.execute_deletion(
             deletion=deletion, actor=fresh(ada), confirmation="Payments US"
@@ -245,8 +245,8 @@ def test_a_list_of_who_may_use_it_lets_them_see_it_too(
 ) -> None:
     allow(credential, root, see=[person(grace)], use=[person(ada)], approve=[person(linus)])
     for someone in (ada, grace, linus):
-        assert fresh(someone).person.reach.unseen == frozenset()  # type: ignore[union-attr]
-    assert fresh(make_person("barbara", *ada.roles)).person.reach.unseen == {credential.pk}  # type: ignore[union-attr]
+        assert fresh(someone).person.reach.hidden == frozenset()  # type: ignore[union-attr]
+    assert fresh(make_person("barbara", *ada.roles)).person.reach.hidden == {credential.pk}  # type: ignore[union-attr]
 
 
 # --- Keeping the lists ----------------------------------------------------------------------
@@ -302,7 +302,7 @@ def test_only_an_administrator_changes_it(
 def test_it_warns_when_nobody_could_use_it_or_approve(
     credential: Credential, victor: Person, ada: Person, root: Person, client_of: ClientOf
 ) -> None:
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     allow(credential, root, use=[person(victor)], approve=[person(victor)])
     page = read(client_of(root).get(f"/credentials/{credential.pk}/"))
     assert "Nobody can ask for a deletion with it" in page.text
@@ -361,9 +361,9 @@ def test_nobody_is_told_of_a_deletion_that_they_may_not_see(
 ) -> None:
     deletion = ask(credential, wanted, actor=fresh(ada))
     audiences = [Audience.INVOLVED, Audience.APPROVERS, Audience.AUDITORS, Audience.ADMINISTRATORS]
-    assert set(people_told(audiences, subject=deletion)) == {ada, linus, edith, root}
+    assert set(people_notified(audiences, subject=deletion)) == {ada, linus, edith, root}
     allow(credential, root, see=[person(ada)])
-    assert set(people_told(audiences, subject=deletion)) == {ada, edith, root}
+    assert set(people_notified(audiences, subject=deletion)) == {ada, edith, root}
 
 
 def test_asked_the_other_way_it_is_the_same_people(
@@ -373,5 +373,5 @@ def test_asked_the_other_way_it_is_the_same_people(
     seen_by = set(permissions.people_who_see(credential_id=credential.pk))
     assert seen_by == {ada, linus, edith, root}
     for someone in (ada, grace, linus, edith, root):
-        unseen = Person.objects.get(pk=someone.pk).reach.unseen
+        unseen = Person.objects.get(pk=someone.pk).reach.hidden
         assert (someone in seen_by) == (credential.pk not in unseen)

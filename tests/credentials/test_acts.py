@@ -13,14 +13,14 @@ from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.lifecycle import RotationRefusedError
 from connections.credentials.retirement import retire_credential
 from connections.crypto.encryption import DecryptionError
-from connections.inventory.inventory import InventoryFilter, take_inventory
+from connections.inventory.inventory import InventoryFilter, build_inventory
 from connections.models import (
+    ApprovalPolicy,
     AuditEvent,
     Credential,
     Deletion,
     Outcome,
     Person,
-    Policy,
     Role,
     State,
 )
@@ -264,10 +264,10 @@ def test_an_administrator_changes_the_policy_and_it_is_recorded(
     credential: Credential, root: Person, actor_for: ActorFor
 ) -> None:
     credential_lifecycle.change_policy(
-        actor=actor_for(root), credential=credential, policy=Policy.TWO
+        actor=actor_for(root), credential=credential, policy=ApprovalPolicy.TWO
     )
 
-    assert Credential.objects.get().policy == Policy.TWO
+    assert Credential.objects.get().policy == ApprovalPolicy.TWO
     event = last_event()
     assert event.code == "credential.policy_changed"
     assert event.details == {"previous_policy": "none", "policy": "two"}
@@ -278,7 +278,7 @@ def test_the_same_policy_again_is_no_event(
 ) -> None:
     before = codes()
     credential_lifecycle.change_policy(
-        actor=actor_for(root), credential=credential, policy=Policy.NONE
+        actor=actor_for(root), credential=credential, policy=ApprovalPolicy.NONE
     )
     assert codes() == before
 
@@ -286,16 +286,16 @@ def test_the_same_policy_again_is_no_event(
 @pytest.mark.parametrize(
     ("approvers", "policy", "says"),
     [
-        (0, Policy.NONE, ""),
-        (0, Policy.ONE, "Nobody holds the role Approver, and 1 must approve"),
-        (1, Policy.ONE, "what one of them asks for cannot be approved"),
-        (2, Policy.ONE, ""),
-        (1, Policy.TWO, "1 active person holds the role Approver, and 2 must approve"),
-        (3, Policy.TWO, ""),
+        (0, ApprovalPolicy.NONE, ""),
+        (0, ApprovalPolicy.ONE, "Nobody holds the role Approver, and 1 must approve"),
+        (1, ApprovalPolicy.ONE, "what one of them asks for cannot be approved"),
+        (2, ApprovalPolicy.ONE, ""),
+        (1, ApprovalPolicy.TWO, "1 active person holds the role Approver, and 2 must approve"),
+        (3, ApprovalPolicy.TWO, ""),
     ],
 )
 def test_too_few_approvers_are_warned_of(
-    db: None, approvers: int, policy: Policy, says: str
+    db: None, approvers: int, policy: ApprovalPolicy, says: str
 ) -> None:
     for number in range(approvers):
         make_person(f"approver{number}", Role.APPROVER)
@@ -386,7 +386,7 @@ def test_what_only_it_saw_leaves_the_inventory(
     added(sandbox, "Labs EU")
     retire(credential)
 
-    seen = take_inventory(actor=command_actor(), only=InventoryFilter())
+    seen = build_inventory(actor=command_actor(), only=InventoryFilter())
     assert {row.snapshot.source_org_name for row in seen.rows} == {"Labs EU"}
 
 
@@ -403,7 +403,7 @@ def test_nothing_more_can_be_done_with_a_retired_one(credential: Credential, act
             actor=actor, credential=retired, keys=pasted("0" * 32)
         ),
         "policy": lambda: credential_lifecycle.change_policy(
-            actor=actor, credential=retired, policy=Policy.ONE
+            actor=actor, credential=retired, policy=ApprovalPolicy.ONE
         ),
         "retire": lambda: retire(retired, retired.name),
     }
@@ -461,7 +461,7 @@ def test_others_may_only_look(
             actor=actor, credential=credential, keys=pasted("0" * 32)
         ),
         "policy": lambda: credential_lifecycle.change_policy(
-            actor=actor, credential=credential, policy=Policy.ONE
+            actor=actor, credential=credential, policy=ApprovalPolicy.ONE
         ),
         "retire": lambda: retire_credential(
             actor=actor, credential=credential, confirmation=credential.name
@@ -477,5 +477,5 @@ def test_a_credential_manager_may_not_change_the_policy(
 ) -> None:
     with pytest.raises(PermissionDenied):
         credential_lifecycle.change_policy(
-            actor=actor_for(margaret), credential=credential, policy=Policy.ONE
+            actor=actor_for(margaret), credential=credential, policy=ApprovalPolicy.ONE
         )

@@ -13,8 +13,8 @@ from connections.access.actor import Actor, command_actor
 from connections.core.errors import InvalidInputError
 from connections.credentials import key_checks
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.credentials.rules import cleaned_keys
-from connections.models import Credential, OrgConnectionSnapshot, Person, Policy
+from connections.credentials.rules import clean_keys
+from connections.models import ApprovalPolicy, Credential, OrgConnectionSnapshot, Person
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, codes, keys_of, pasted, rungs
 from tests.support.key_rings import told_by
@@ -138,7 +138,7 @@ def test_a_key_that_no_key_can_be_is_refused_without_repeating_it(
 
 def test_an_application_key_in_the_wrong_field_is_noticed() -> None:
     with pytest.raises(InvalidInputError, match="swapped"):
-        cleaned_keys(pasted("ddapp_" + "a" * 34))
+        clean_keys(pasted("ddapp_" + "a" * 34))
 
 
 def test_the_same_pair_is_not_stored_twice_on_one_site(sandbox: SandboxServer) -> None:
@@ -174,9 +174,9 @@ def test_a_host_is_never_made_from_a_typed_site(sandbox: SandboxServer) -> None:
     assert list(refused.value.fields) == ["site"]
 
 
-@pytest.mark.parametrize("policy", Policy)
+@pytest.mark.parametrize("policy", ApprovalPolicy)
 def test_a_new_credential_gets_the_policy_of_the_setting(
-    sandbox: SandboxServer, settings: Settings, policy: Policy
+    sandbox: SandboxServer, settings: Settings, policy: ApprovalPolicy
 ) -> None:
     settings.FOUR_EYES = policy.value
 
@@ -209,12 +209,12 @@ def test_datadog_is_asked_outside_any_transaction(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside: list[bool] = []
-    really = key_checks.ask_all
+    really = key_checks.verify_in_parallel
 
     def ask_all(*args: Any) -> Any:
         inside.append(connection.in_atomic_block)
         return really(*args)
 
-    monkeypatch.setattr(key_checks, "ask_all", ask_all)
+    monkeypatch.setattr(key_checks, "verify_in_parallel", ask_all)
     added(sandbox, "Payments US")
     assert inside == [False]

@@ -5,7 +5,7 @@ import pytest
 from connections.access.actor import command_actor
 from connections.core.errors import UnavailableError
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.models import AuditEvent, Credential, Listing, OrgConnectionSnapshot
+from connections.models import AuditEvent, Credential, OrgConnectionSnapshot, Sync
 from sandbox import faults
 from sandbox.entities import READ, WRITE
 from sandbox.faults import Fault
@@ -136,7 +136,7 @@ def test_a_pair_that_answers_for_another_org_is_not_verified_and_shows_nothing(
     assert credential.org_id == org_named(sandbox.world, "Payments US").id
     assert "Group SOC" in credential.verification[2]["words"]
     assert set(OrgConnectionSnapshot.objects.values_list("pk", flat=True)) == before
-    assert not Listing.objects.order_by("-id")[0].is_complete
+    assert not Sync.objects.order_by("-id")[0].is_complete
     assert AuditEvent.objects.filter(code="credential.not_verified").count() == 1
 
 

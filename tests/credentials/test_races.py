@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import connection
 
 from connections.access.actor import command_actor
-from connections.core.errors import ActError
+from connections.core.errors import DomainError
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.retirement import retire_credential
 from connections.deletions import sending
@@ -32,7 +32,7 @@ def at_once(*acts: Callable[[], object]) -> list[str]:
         start.wait(timeout=10)
         try:
             act()
-        except ActError:
+        except DomainError:
             return "refused"
         finally:
             connection.close()
@@ -86,7 +86,7 @@ def test_a_deletion_is_never_sending_with_a_credential_that_was_retired(
     credential = added(sandbox, "Payments US")
     deletion = deletion_of(credential, State.REQUESTED)
     at_once(
-        lambda: sending.claim(deletion=deletion, actor=command_actor(), was_read_before=True),
+        lambda: sending.claim(deletion=deletion, actor=command_actor(), was_rechecked=True),
         lambda: retire_credential(
             actor=command_actor(), credential=credential, confirmation="Payments US"
         ),

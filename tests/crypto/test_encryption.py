@@ -8,7 +8,7 @@ from pytest_django import Settings
 
 from connections.core.secret import Secret
 from connections.crypto.encryption import DecryptionError, EncryptionError, decrypt, encrypt
-from connections.crypto.envelopes import Place
+from connections.crypto.envelopes import EncryptionContext
 from tests.support.key_rings import (
     API_KEY,
     keys_in,
@@ -64,8 +64,8 @@ def test_a_secret_that_was_moved_does_not_open(ring_file: Path, elsewhere: dict[
 
 
 def test_no_two_places_read_the_same() -> None:
-    one = Place(purpose="ab", row_id="c", field="d", site="e", version=11)
-    other = Place(purpose="a", row_id="bc", field="d", site="e1", version=1)
+    one = EncryptionContext(purpose="ab", row_id="c", field="d", site="e", version=11)
+    other = EncryptionContext(purpose="a", row_id="bc", field="d", site="e1", version=1)
     assert one.associated_data(key_id="k") != other.associated_data(key_id="k")
 
 

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from connections.core.secret import Secret
 from connections.crypto.encryption import (
     KeyRingError,
-    check_key_ring_opens_everything,
+    check_key_ring,
     decrypt,
     encrypt,
     load_key_ring,
@@ -212,7 +212,7 @@ def test_no_ring_is_made_while_secrets_are_stored(no_ring_file: Path) -> None:
     stored_credential()
     key_id = primary_in(no_ring_file)
     no_ring_file.unlink()
-    for use in (load_key_ring, check_key_ring_opens_everything, stored_credential):
+    for use in (load_key_ring, check_key_ring, stored_credential):
         with pytest.raises(KeyRingError, match=f"secrets encrypted with key {key_id}"):
             use()
     assert not no_ring_file.exists()
@@ -225,7 +225,7 @@ def test_a_ring_is_made_again_once_every_secret_is_wiped(no_ring_file: Path) -> 
     credential.wipe_keys()
     credential.save()
     no_ring_file.unlink()
-    check_key_ring_opens_everything()
+    check_key_ring()
     assert not no_ring_file.exists()
     load_key_ring()
     assert no_ring_file.exists()
@@ -235,7 +235,7 @@ def test_a_ring_is_made_again_once_every_secret_is_wiped(no_ring_file: Path) -> 
 @pytest.mark.django_db
 def test_no_ring_is_made_by_itself_with_postgresql(no_ring_file: Path, settings: Settings) -> None:
     settings.DATABASE_IS_SQLITE = False
-    for use in (load_key_ring, check_key_ring_opens_everything):
+    for use in (load_key_ring, check_key_ring):
         with pytest.raises(KeyRingError, match="make_keys --output DIR"):
             use()
     assert not no_ring_file.exists()
@@ -245,5 +245,5 @@ def test_no_ring_is_made_by_itself_with_postgresql(no_ring_file: Path, settings:
 @pytest.mark.django_db
 def test_a_ring_made_on_purpose_serves_with_postgresql(ring_file: Path, settings: Settings) -> None:
     settings.DATABASE_IS_SQLITE = False
-    check_key_ring_opens_everything()
+    check_key_ring()
     assert stored_credential().open_keys().api_key.reveal() == API_KEY

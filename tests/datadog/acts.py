@@ -2,7 +2,7 @@
 
 import socket
 
-from connections.datadog.client import Answer, DatadogClient
+from connections.datadog.client import DatadogClient, DeleteResponse
 from tests.datadog.servers import (
     CONNECTION_ID,
     Play,
@@ -18,7 +18,7 @@ def delete(
     connect_seconds: float = 2,
     proxy_url: str | None = None,
     ca_bundle: str | None = None,
-) -> Answer:
+) -> DeleteResponse:
     client = DatadogClient(
         base_url=url,
         proxy_url=proxy_url,
@@ -31,7 +31,7 @@ def delete(
     )
 
 
-def delete_against(*plays: Play, deadline_seconds: float = 5) -> Answer:
+def delete_against(*plays: Play, deadline_seconds: float = 5) -> DeleteResponse:
     """DELETE once against a script; the server must have seen exactly one request."""
     with ScriptedServer(list(plays)) as server:
         result = delete(server.url, deadline_seconds=deadline_seconds)

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from connections.core.causes import Cause
-from connections.datadog.errors import Verdict
+from connections.datadog.errors import AttemptResult
 from tests.datadog.acts import delete, delete_against
 from tests.datadog.servers import (
     ScriptedServer,
@@ -28,18 +28,18 @@ def test_a_reset_before_reading_is_ambiguous() -> None:
 
     with ScriptedServer([], on_accept=peek_and_reset) as server:
         result = delete(server.url)
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.CONNECTION_LOST)
+    assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.CONNECTION_LOST)
     assert server.connections == 1
 
 
 def test_a_reset_after_reading_is_ambiguous() -> None:
     result = delete_against(say_and_reset())
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.CONNECTION_LOST)
+    assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.CONNECTION_LOST)
 
 
 def test_a_close_after_reading_is_ambiguous() -> None:
     result = delete_against(say_and_close(b""))
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.CONNECTION_LOST)
+    assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.CONNECTION_LOST)
 
 
 def test_a_tls_connection_lost_after_the_handshake_is_ambiguous(
@@ -47,32 +47,32 @@ def test_a_tls_connection_lost_after_the_handshake_is_ambiguous(
 ) -> None:
     with ScriptedServer([say_and_reset()], tls=certificate.server) as server:
         result = delete(server.url, ca_bundle=str(certificate.bundle))
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.CONNECTION_LOST)
+    assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.CONNECTION_LOST)
     assert len(server.seen) == 1
 
 
 def test_silence_is_ambiguous() -> None:
     result = delete_against(say_and_wait(), deadline_seconds=0.3)
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.NO_ANSWER_IN_TIME)
+    assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.NO_ANSWER_IN_TIME)
 
 
 def test_silence_over_tls_is_ambiguous(certificate: Certificate) -> None:
     with ScriptedServer([say_and_wait()], tls=certificate.server) as server:
         result = delete(server.url, ca_bundle=str(certificate.bundle), deadline_seconds=0.4)
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.NO_ANSWER_IN_TIME)
+    assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.NO_ANSWER_IN_TIME)
     assert len(server.seen) == 1
 
 
 @pytest.mark.parametrize("half", [b"HTTP/1.1 200", b"HTTP/1.1 20", b"HTTP/1.1 200 OK\r", b"HT"])
 def test_half_a_status_line_is_ambiguous(half: bytes) -> None:
     result = delete_against(say_and_close(half))
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.HALF_STATUS_LINE)
+    assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.HALF_STATUS_LINE)
     assert result.http_status is None
 
 
 def test_what_is_no_http_is_ambiguous() -> None:
     result = delete_against(say_and_close(b"SSH-2.0-OpenSSH\r\n"))
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.NOT_HTTP)
+    assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.NOT_HTTP)
 
 
 def test_an_early_hint_is_no_answer_and_poisons_no_later_request() -> None:
@@ -80,34 +80,34 @@ def test_an_early_hint_is_no_answer_and_poisons_no_later_request() -> None:
     with ScriptedServer([say(early + answer()), say(json_answer({}, status="500 X"))]) as server:
         first = delete(server.url)
         second = delete(server.url)
-    assert (first.verdict, first.http_status) == (Verdict.AMBIGUOUS, 103)
-    assert (second.verdict, second.http_status) == (Verdict.AMBIGUOUS, 500)
+    assert (first.verdict, first.http_status) == (AttemptResult.AMBIGUOUS, 103)
+    assert (second.verdict, second.http_status) == (AttemptResult.AMBIGUOUS, 500)
     assert len(server.seen) == 2
 
 
 def test_a_continue_before_the_answer_is_passed_over() -> None:
     result = delete_against(say(b"HTTP/1.1 100 Continue\r\n\r\n" + answer()))
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
 
 
 def test_dripped_headers_end_at_the_deadline_and_the_status_line_decides() -> None:
     play = say_and_drip(b"HTTP/1.1 200 OK\r\nX-Drip: ", drop=b"x")
     result = delete_against(play, deadline_seconds=0.3)
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
     assert not result.body_complete
     assert result.duration_ms < 2_000
 
 
 def test_a_dripped_status_line_ends_at_the_deadline() -> None:
     result = delete_against(say_and_drip(b"HTTP/1.1 200 ", drop=b"O"), deadline_seconds=0.3)
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.NO_ANSWER_IN_TIME)
+    assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.NO_ANSWER_IN_TIME)
     assert result.duration_ms < 2_000
 
 
 def test_a_dripped_body_ends_at_the_deadline() -> None:
     play = say_and_drip(answer(length=1_000_000), drop=b" ")
     result = delete_against(play, deadline_seconds=0.3)
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
     assert not result.body_complete
     assert result.body.startswith(b"{}\n")
     assert result.duration_ms < 2_000
@@ -116,6 +116,6 @@ def test_a_dripped_body_ends_at_the_deadline() -> None:
 def test_a_dripped_body_without_a_length_is_not_called_complete() -> None:
     play = say_and_drip(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", drop=b" ")
     result = delete_against(play, deadline_seconds=0.3)
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
     assert not result.body_complete
     assert result.duration_ms < 2_000

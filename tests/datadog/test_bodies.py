@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from connections.datadog.errors import Verdict
+from connections.datadog.errors import AttemptResult
 from tests.datadog.acts import delete_against
 from tests.datadog.servers import (
     Play,
@@ -20,17 +20,17 @@ from tests.datadog.servers import (
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [
-        ("200 OK", Verdict.DELETED),
-        ("403 Forbidden", Verdict.REFUSED),
-        ("404 Not Found", Verdict.AMBIGUOUS),
-        ("429 Too Many Requests", Verdict.RATE_LIMITED),
-        ("500 Internal Server Error", Verdict.AMBIGUOUS),
+        ("200 OK", AttemptResult.DELETED),
+        ("403 Forbidden", AttemptResult.REFUSED),
+        ("404 Not Found", AttemptResult.AMBIGUOUS),
+        ("429 Too Many Requests", AttemptResult.RATE_LIMITED),
+        ("500 Internal Server Error", AttemptResult.AMBIGUOUS),
     ],
 )
 @pytest.mark.parametrize("end", [say_and_close, say_and_reset])
 @pytest.mark.parametrize("rest", ["", "Content-Type: app", "Content-Length: 9\r\n\r\n{}"])
 def test_a_whole_status_line_decides_when_the_rest_is_cut(
-    status: str, verdict: Verdict, end: Callable[[bytes], Play], rest: str
+    status: str, verdict: AttemptResult, end: Callable[[bytes], Play], rest: str
 ) -> None:
     result = delete_against(end(f"HTTP/1.1 {status}\r\n{rest}".encode()))
     assert result.verdict is verdict
@@ -50,12 +50,12 @@ def test_a_whole_status_line_decides_when_the_rest_is_cut(
 @pytest.mark.filterwarnings("ignore::pytest.PytestWarning")
 def test_headers_that_break_the_parser_do_not_lose_the_status(rest: bytes) -> None:
     result = delete_against(say_and_close(b"HTTP/1.1 200 OK\r\n" + rest))
-    assert (result.verdict, result.http_status) == (Verdict.DELETED, 200)
+    assert (result.verdict, result.http_status) == (AttemptResult.DELETED, 200)
 
 
 def test_a_200_with_a_cut_body_is_deleted() -> None:
     result = delete_against(say_and_close(answer(body=b"{", length=3)))
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
     assert result.body == b"{"
     assert not result.body_complete
 
@@ -63,13 +63,13 @@ def test_a_200_with_a_cut_body_is_deleted() -> None:
 def test_a_200_with_bad_gzip_is_deleted() -> None:
     bad = answer(body=b"this is no gzip", headers={"Content-Encoding": "gzip"})
     result = delete_against(say(bad))
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
     assert not result.body_complete
 
 
 def test_a_200_with_cut_gzip_is_deleted() -> None:
     result = delete_against(say(gzip_answer(b"{}\n" * 1_000, cut=-6)))
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
     assert not result.body_complete
 
 
@@ -97,6 +97,6 @@ def test_a_gzip_bomb_does_not_fill_the_memory(status: str) -> None:
 
 def test_a_long_body_is_cut_at_64_kib() -> None:
     result = delete_against(say(answer(body=b"x" * 200_000)))
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
     assert result.body == b"x" * 64 * 1024
     assert not result.body_complete

@@ -10,8 +10,8 @@ import pytest
 from connections import datadog
 from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import DatadogError, Verdict
-from connections.datadog.payloads import Listing, PayloadError, parse_json
+from connections.datadog.errors import AttemptResult, DatadogError
+from connections.datadog.payloads import ConnectionList, PayloadError, parse_json
 from tests.datadog.acts import delete_against
 from tests.datadog.servers import ScriptedServer, answer, json_answer, say, secrets
 from tests.datadog.test_identity import USER, ask
@@ -52,7 +52,7 @@ def with_id_twice() -> str:
     return f'{{"data":[{one}],"meta":{COUNTS.replace("0", "1")}}}'
 
 
-def list_against(body: str | bytes) -> Listing | DatadogError:
+def list_against(body: str | bytes) -> ConnectionList | DatadogError:
     """What comes of listing from a server that answers 200 with this body every time."""
     data = body if isinstance(body, bytes) else body.encode()
     with ScriptedServer([say(answer(body=data))]) as server:
@@ -115,7 +115,7 @@ def test_a_listing_that_contradicts_itself_is_not_complete(body: str, cause: Cau
     said = list_against(body)
     assert said.cause == cause
     assert said.http_status == 200
-    if isinstance(said, Listing):
+    if isinstance(said, ConnectionList):
         assert not said.is_complete
         assert said.org_connections == ()
 
@@ -144,14 +144,14 @@ def test_a_count_that_is_no_usable_number_leaves_the_listing_incomplete(total: A
     document = page([1], total=1)
     document["meta"]["page"] = {"total_count": total, "total_filtered_count": total}
     said = list_against(json.dumps(document))
-    assert isinstance(said, Listing)
+    assert isinstance(said, ConnectionList)
     assert not said.is_complete
 
 
 @pytest.mark.parametrize("errors", [[], "", {}, None])
 def test_empty_errors_contradict_nothing(errors: Any) -> None:
     said = list_against(json.dumps(page([1], total=1, errors=errors)))
-    assert isinstance(said, Listing)
+    assert isinstance(said, ConnectionList)
     assert said.is_complete
 
 
@@ -159,13 +159,13 @@ def test_a_missing_total_count_contradicts_nothing() -> None:
     document = page([1], total=1)
     del document["meta"]["page"]["total_count"]
     said = list_against(json.dumps(document))
-    assert isinstance(said, Listing)
+    assert isinstance(said, ConnectionList)
     assert said.is_complete
 
 
 def test_the_same_content_twice_under_one_id_is_one_connection() -> None:
     said = list_against(json.dumps(page([1, 1], total=1)))
-    assert isinstance(said, Listing)
+    assert isinstance(said, ConnectionList)
     assert said.is_complete
 
 
@@ -197,7 +197,7 @@ def test_errors_in_place_of_the_list_are_named_as_such() -> None:
 def test_an_org_that_is_included_with_two_names_is_a_contradiction() -> None:
     another = {"type": "orgs", "id": "org-2", "attributes": {"name": "Another"}}
     said = list_against(json.dumps(page([1], total=1, included=[*INCLUDED, another])))
-    assert isinstance(said, Listing)
+    assert isinstance(said, ConnectionList)
     assert said.cause is Cause.CONTRADICTORY_ELEMENTS
     with pytest.raises(DatadogError) as caught:
         ask("whoami", json_answer({**USER, "included": [*USER["included"], org_1_again()]}))
@@ -234,12 +234,12 @@ def test_every_reader_is_as_strict(call: str, document: dict[str, Any]) -> None:
 )
 def test_a_404_that_is_not_strict_json_does_not_say_that_it_is_absent(body: str) -> None:
     said = delete_against(say(answer("404 Not Found", body.encode())))
-    assert (said.verdict, said.cause) == (Verdict.AMBIGUOUS, Cause.WRONG_404)
+    assert (said.verdict, said.cause) == (AttemptResult.AMBIGUOUS, Cause.WRONG_404)
 
 
 def test_a_200_to_a_delete_counts_whatever_its_body_holds() -> None:
     said = delete_against(say(answer(body=b'{"x":' + b"1" * 5_000 + b"}")))
-    assert said.verdict is Verdict.DELETED
+    assert said.verdict is AttemptResult.DELETED
 
 
 RECORDED = (
@@ -259,7 +259,7 @@ RECORDED = (
 )
 def test_a_list_of_the_recorded_form_is_complete(body: str, count: int) -> None:
     said = list_against(body)
-    assert isinstance(said, Listing)
+    assert isinstance(said, ConnectionList)
     assert (said.is_complete, said.cause, len(said.org_connections)) == (True, None, count)
 
 

@@ -7,7 +7,7 @@ import pytest
 from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
 from connections.datadog.errors import DatadogError
-from connections.datadog.payloads import Identity, Org
+from connections.datadog.payloads import KeyOwner, Org
 from tests.datadog.servers import ScriptedServer, Seen, answer, json_answer, say, secrets
 
 USER = {
@@ -47,7 +47,7 @@ def ask(call: str, data: bytes) -> tuple[Any, Seen]:
 
 def test_whoami_names_org_person_and_permissions() -> None:
     identity, seen = ask("whoami", json_answer(USER))
-    assert identity == Identity(
+    assert identity == KeyOwner(
         org=Org(id="org-1", name="Parent"),
         org_public_id="abc",
         user_name="Ann",

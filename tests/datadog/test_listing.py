@@ -12,7 +12,7 @@ import pytest
 from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
 from connections.datadog.errors import DatadogError
-from connections.datadog.payloads import Creator, Listing, Org
+from connections.datadog.payloads import ConnectionList, Creator, Org
 from tests.datadog.servers import (
     Play,
     ScriptedServer,
@@ -72,7 +72,7 @@ def page(numbers: Sequence[int], *, total: int | None, **more: Any) -> dict[str,
 
 def list_against(
     *plays: Play, page_size: int = 2, requests: int, deadline_seconds: float = 5
-) -> Listing:
+) -> ConnectionList:
     """List against a script; the server must have seen exactly that many requests."""
     with ScriptedServer(list(plays)) as server:
         client = DatadogClient(base_url=server.url, **secrets())
@@ -84,7 +84,7 @@ def list_against(
             assert len(server.seen) == requests
 
 
-def numbers_of(listing: Listing) -> list[int]:
+def numbers_of(listing: ConnectionList) -> list[int]:
     return [int(each.id[-12:]) for each in listing.org_connections]
 
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from connections.core.causes import Cause
-from connections.datadog.errors import Verdict
+from connections.datadog.errors import AttemptResult
 from tests.datadog.acts import delete, free_port
 from tests.datadog.servers import (
     Play,
@@ -23,13 +23,13 @@ from tests.support.certificates import Certificate
 
 def test_a_closed_port_is_not_sent() -> None:
     result = delete(f"http://127.0.0.1:{free_port()}")
-    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.CONNECTION_REFUSED)
+    assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CONNECTION_REFUSED)
     assert result.http_status is None
 
 
 def test_a_name_that_does_not_resolve_is_not_sent() -> None:
     result = delete("https://no-such-site..example")
-    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.NAME_NOT_RESOLVED)
+    assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.NAME_NOT_RESOLVED)
 
 
 def test_a_full_backlog_is_a_connect_timeout_and_not_sent() -> None:
@@ -38,34 +38,34 @@ def test_a_full_backlog_is_a_connect_timeout_and_not_sent() -> None:
         # One connection fills the backlog of a server that never accepts.
         with socket.create_connection(address):
             result = delete(f"http://127.0.0.1:{address[1]}", connect_seconds=0.2)
-    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.CONNECT_TIMEOUT)
+    assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CONNECT_TIMEOUT)
 
 
 def test_an_untrusted_certificate_is_not_sent(certificate: Certificate) -> None:
     with ScriptedServer([say(answer())], tls=certificate.server) as server:
         result = delete(server.url)
-    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.CERTIFICATE_REFUSED)
+    assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CERTIFICATE_REFUSED)
     assert server.seen == []
 
 
 def test_a_certificate_for_another_name_is_not_sent(certificate: Certificate) -> None:
     with ScriptedServer([say(answer())], tls=certificate.server) as server:
         result = delete(f"https://localhost:{server.port}", ca_bundle=str(certificate.bundle))
-    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.CERTIFICATE_REFUSED)
+    assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CERTIFICATE_REFUSED)
     assert server.seen == []
 
 
 def test_a_trusted_certificate_is_sent(certificate: Certificate) -> None:
     with ScriptedServer([say(answer())], tls=certificate.server) as server:
         result = delete(server.url, ca_bundle=str(certificate.bundle))
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
     assert len(server.seen) == 1
 
 
 def test_a_ca_bundle_that_is_missing_is_not_sent() -> None:
     with ScriptedServer([say(answer())]) as server:
         result = delete(server.url, ca_bundle="/nonexistent/bundle.pem")
-    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.CA_BUNDLE_UNREADABLE)
+    assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CA_BUNDLE_UNREADABLE)
     assert server.connections == 0
 
 
@@ -92,7 +92,7 @@ def test_a_handshake_that_fails_is_not_sent(
             connect_seconds=0.3,
             ca_bundle=str(certificate.bundle),
         )
-    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, cause)
+    assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, cause)
 
 
 def test_the_total_deadline_ends_a_handshake_too(certificate: Certificate) -> None:
@@ -104,7 +104,7 @@ def test_the_total_deadline_ends_a_handshake_too(certificate: Certificate) -> No
             deadline_seconds=0.4,
             ca_bundle=str(certificate.bundle),
         )
-    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.CONNECT_TIMEOUT)
+    assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.CONNECT_TIMEOUT)
     assert result.duration_ms < 2_000
 
 
@@ -115,7 +115,7 @@ def test_the_total_deadline_ends_a_handshake_too(certificate: Certificate) -> No
 def test_a_proxy_that_refuses_the_tunnel_is_not_sent(status: str) -> None:
     with ScriptedServer([say_and_close(answer(status, b"<html>"))]) as proxy:
         result = delete("https://127.0.0.1:9", proxy_url=proxy.url)
-    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.PROXY_REFUSED)
+    assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.PROXY_REFUSED)
     assert result.http_status is None
     (seen,) = proxy.seen
     assert seen.method == "CONNECT"
@@ -125,12 +125,12 @@ def test_a_proxy_that_refuses_the_tunnel_is_not_sent(status: str) -> None:
 def test_a_proxy_that_hangs_up_is_not_sent() -> None:
     with ScriptedServer([say_and_close(b"HTTP/1.1 200")]) as proxy:
         result = delete("https://127.0.0.1:9", proxy_url=proxy.url)
-    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.PROXY_REFUSED)
+    assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.PROXY_REFUSED)
 
 
 def test_a_proxy_that_is_down_is_not_sent() -> None:
     result = delete("https://127.0.0.1:9", proxy_url=f"http://127.0.0.1:{free_port()}")
-    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.PROXY_UNREACHABLE)
+    assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.PROXY_UNREACHABLE)
 
 
 def test_the_tunnel_carries_the_request_to_the_site(certificate: Certificate) -> None:
@@ -143,7 +143,7 @@ def test_the_tunnel_carries_the_request_to_the_site(certificate: Certificate) ->
 
         with ScriptedServer([tunnel]) as proxy:
             result = delete(server.url, proxy_url=proxy.url, ca_bundle=str(certificate.bundle))
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
     assert len(server.seen) == 1
     assert [each.method for each in proxy.seen] == ["CONNECT"]
 
@@ -174,4 +174,4 @@ def test_tls_is_at_least_1_2(certificate: Certificate) -> None:
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     with ScriptedServer([say(answer())], tls=old) as server:
         result = delete(server.url, ca_bundle=str(certificate.bundle))
-    assert (result.verdict, result.cause) == (Verdict.NOT_SENT, Cause.TLS_FAILED)
+    assert (result.verdict, result.cause) == (AttemptResult.NOT_SENT, Cause.TLS_FAILED)

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from connections.core.causes import Cause
-from connections.datadog.errors import Verdict, cause_of_status, verdict_of_status
+from connections.datadog.errors import AttemptResult, cause_of_status, result_of_status
 from connections.datadog.payloads import canonical_connection_id, error_texts
 from connections.net.resolver import Address, resolve
 
@@ -44,24 +44,24 @@ def test_what_is_no_id_is_refused_with_what_an_id_looks_like(text: str) -> None:
 
 def test_only_proof_makes_not_sent() -> None:
     assert (
-        verdict_of_status(status=None, has_errors_list=False, has_request_left=False)
-        is Verdict.NOT_SENT
+        result_of_status(status=None, has_errors_list=False, has_request_left=False)
+        is AttemptResult.NOT_SENT
     )
     assert (
-        verdict_of_status(status=None, has_errors_list=False, has_request_left=True)
-        is Verdict.AMBIGUOUS
+        result_of_status(status=None, has_errors_list=False, has_request_left=True)
+        is AttemptResult.AMBIGUOUS
     )
 
 
 def test_every_other_status_is_ambiguous_and_has_a_cause() -> None:
     settled = {200, 400, 401, 403, 404, 429}
     for status in set(range(100, 1000)) - settled:
-        assert verdict_of_status(status=status, has_errors_list=True) is Verdict.AMBIGUOUS
+        assert result_of_status(status=status, has_errors_list=True) is AttemptResult.AMBIGUOUS
         assert cause_of_status(status=status, has_errors_list=True) is not None
 
 
 def test_codes_fit_their_column_and_are_their_names() -> None:
-    for code in [*Verdict, *Cause]:
+    for code in [*AttemptResult, *Cause]:
         assert code.value == code.name.lower()
         assert len(code.value) <= 32
 

@@ -10,7 +10,7 @@ import pytest
 from connections.core.causes import Cause
 from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import Verdict
+from connections.datadog.errors import AttemptResult
 from connections.net import lanes
 from tests.datadog.servers import (
     API_KEY,
@@ -63,7 +63,7 @@ def test_a_connection_known_to_be_closed_is_replaced_before_anything_is_sent() -
         client.delete_org_connection(connection_id=CONNECTION_ID)
         assert closed.wait(5)
         result = client.delete_org_connection(connection_id=CONNECTION_ID)
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
     assert [each.connection_number for each in server.seen] == [1, 2]
 
 
@@ -72,7 +72,7 @@ def test_a_warm_connection_closed_under_the_request_is_ambiguous_and_not_sent_ag
         client = make_client(server)
         client.delete_org_connection(connection_id=CONNECTION_ID)
         result = client.delete_org_connection(connection_id=CONNECTION_ID)
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.CONNECTION_LOST)
+    assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.CONNECTION_LOST)
     assert [each.connection_number for each in server.seen] == [1, 1]
 
 
@@ -89,7 +89,7 @@ def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_one() -> None:
         client.delete_org_connection(connection_id=CONNECTION_ID)
         assert sent.wait(5)
         result = client.delete_org_connection(connection_id=CONNECTION_ID)
-    assert (result.verdict, result.http_status) == (Verdict.AMBIGUOUS, 500)
+    assert (result.verdict, result.http_status) == (AttemptResult.AMBIGUOUS, 500)
 
 
 def test_an_answer_hidden_in_the_same_tls_record_is_not_taken_for_the_next_one(
@@ -102,7 +102,7 @@ def test_an_answer_hidden_in_the_same_tls_record_is_not_taken_for_the_next_one(
         client = make_client(server, ca_bundle=str(certificate.bundle))
         client.delete_org_connection(connection_id=CONNECTION_ID)
         result = client.delete_org_connection(connection_id=CONNECTION_ID)
-    assert (result.verdict, result.http_status) == (Verdict.AMBIGUOUS, 500)
+    assert (result.verdict, result.http_status) == (AttemptResult.AMBIGUOUS, 500)
     assert [each.connection_number for each in server.seen] == [1, 2]
 
 
@@ -112,7 +112,7 @@ def test_the_deadline_of_one_request_does_not_reach_the_next() -> None:
         client.delete_org_connection(connection_id=CONNECTION_ID, deadline_seconds=0.2)
         result = client.delete_org_connection(connection_id=CONNECTION_ID, deadline_seconds=0.6)
     # Its body waits for as long as its own deadline lets it.
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
     assert result.duration_ms >= 550
     assert [each.connection_number for each in server.seen] == [1, 1]
 
@@ -142,7 +142,7 @@ def test_threads_do_not_mix_up_their_answers() -> None:
     def echo(connection: socket.socket, _: threading.Event) -> None:
         connection.sendall(answer(body=server.seen[-1].connection_number.to_bytes(4)))
 
-    found: list[Verdict] = []
+    found: list[AttemptResult] = []
 
     def work() -> None:
         client = make_client(server)
@@ -155,7 +155,7 @@ def test_threads_do_not_mix_up_their_answers() -> None:
             thread.start()
         for thread in threads:
             thread.join(timeout=20)
-    assert found == [Verdict.DELETED] * 80
+    assert found == [AttemptResult.DELETED] * 80
     assert len(server.seen) == 80
     assert server.connections <= 8
 
@@ -180,7 +180,7 @@ def test_the_environment_changes_nothing(
         for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
             monkeypatch.setenv(name, str(certificate.bundle))
         untrusting = make_client(server).delete_org_connection(connection_id=CONNECTION_ID)
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
     assert untrusting.cause is Cause.CERTIFICATE_REFUSED
     assert proxy.connections == 0
     assert "authorization" not in server.seen[0].headers

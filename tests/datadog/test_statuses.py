@@ -6,7 +6,7 @@ import pytest
 
 from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import Verdict
+from connections.datadog.errors import AttemptResult
 from tests.datadog.acts import delete, delete_against
 from tests.datadog.servers import (
     CONNECTION_ID,
@@ -22,7 +22,7 @@ NOT_FOUND = {"errors": [f"org connection with id:{CONNECTION_ID} not found not f
 
 def test_a_200_is_deleted_and_everything_is_kept() -> None:
     result = delete_against(say(answer()))
-    assert result.verdict is Verdict.DELETED
+    assert result.verdict is AttemptResult.DELETED
     assert result.cause is None
     assert result.http_status == 200
     assert result.body == b"{}\n"
@@ -46,23 +46,23 @@ def test_the_request_is_the_documented_one() -> None:
 @pytest.mark.parametrize(
     ("status", "verdict", "cause"),
     [
-        ("400 Bad Request", Verdict.REFUSED, Cause.BAD_REQUEST),
-        ("401 Unauthorized", Verdict.REFUSED, Cause.UNAUTHORIZED),
-        ("403 Forbidden", Verdict.REFUSED, Cause.FORBIDDEN),
-        ("404 Not Found", Verdict.NOT_FOUND, Cause.NOT_FOUND),
-        ("429 Too Many Requests", Verdict.RATE_LIMITED, Cause.RATE_LIMITED),
-        ("408 Request Timeout", Verdict.AMBIGUOUS, Cause.REQUEST_TIMEOUT),
-        ("409 Conflict", Verdict.AMBIGUOUS, Cause.UNEXPECTED_STATUS),
-        ("500 Internal Server Error", Verdict.AMBIGUOUS, Cause.SERVER_ERROR),
-        ("502 Bad Gateway", Verdict.AMBIGUOUS, Cause.SERVER_ERROR),
-        ("503 Service Unavailable", Verdict.AMBIGUOUS, Cause.SERVER_ERROR),
-        ("201 Created", Verdict.AMBIGUOUS, Cause.UNEXPECTED_STATUS),
-        ("202 Accepted", Verdict.AMBIGUOUS, Cause.UNEXPECTED_STATUS),
-        ("304 Not Modified", Verdict.AMBIGUOUS, Cause.REDIRECT),
+        ("400 Bad Request", AttemptResult.REFUSED, Cause.BAD_REQUEST),
+        ("401 Unauthorized", AttemptResult.REFUSED, Cause.UNAUTHORIZED),
+        ("403 Forbidden", AttemptResult.REFUSED, Cause.FORBIDDEN),
+        ("404 Not Found", AttemptResult.NOT_FOUND, Cause.NOT_FOUND),
+        ("429 Too Many Requests", AttemptResult.RATE_LIMITED, Cause.RATE_LIMITED),
+        ("408 Request Timeout", AttemptResult.AMBIGUOUS, Cause.REQUEST_TIMEOUT),
+        ("409 Conflict", AttemptResult.AMBIGUOUS, Cause.UNEXPECTED_STATUS),
+        ("500 Internal Server Error", AttemptResult.AMBIGUOUS, Cause.SERVER_ERROR),
+        ("502 Bad Gateway", AttemptResult.AMBIGUOUS, Cause.SERVER_ERROR),
+        ("503 Service Unavailable", AttemptResult.AMBIGUOUS, Cause.SERVER_ERROR),
+        ("201 Created", AttemptResult.AMBIGUOUS, Cause.UNEXPECTED_STATUS),
+        ("202 Accepted", AttemptResult.AMBIGUOUS, Cause.UNEXPECTED_STATUS),
+        ("304 Not Modified", AttemptResult.AMBIGUOUS, Cause.REDIRECT),
     ],
 )
 def test_every_status_is_one_row_and_is_sent_once(
-    status: str, verdict: Verdict, cause: Cause
+    status: str, verdict: AttemptResult, cause: Cause
 ) -> None:
     result = delete_against(say(json_answer(NOT_FOUND, status=status)))
     assert (result.verdict, result.cause) == (verdict, cause)
@@ -71,7 +71,7 @@ def test_every_status_is_one_row_and_is_sent_once(
 
 def test_a_204_is_ambiguous() -> None:
     result = delete_against(say(b"HTTP/1.1 204 No Content\r\n\r\n"))
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.UNEXPECTED_STATUS)
+    assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.UNEXPECTED_STATUS)
 
 
 def test_datadogs_words_are_kept_as_they_are() -> None:
@@ -85,13 +85,13 @@ def test_datadogs_words_are_kept_as_they_are() -> None:
 )
 def test_a_404_of_another_form_is_ambiguous(body: bytes) -> None:
     result = delete_against(say(answer("404 Not Found", body)))
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.WRONG_404)
+    assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.WRONG_404)
 
 
 def test_a_429_in_html_is_still_a_429() -> None:
     html = answer("429 Too Many Requests", b"<html>", headers={"Content-Type": "text/html"})
     result = delete_against(say(html))
-    assert result.verdict is Verdict.RATE_LIMITED
+    assert result.verdict is AttemptResult.RATE_LIMITED
     assert result.errors == ()
     assert result.retry_after_seconds == 60
 
@@ -138,7 +138,7 @@ def test_a_redirect_is_never_followed(status: int) -> None:
     with ScriptedServer([say(answer())]) as other:
         headers = {"Location": f"{other.url}/api/v2/org_connections/{CONNECTION_ID}"}
         result = delete_against(say(answer(f"{status} Moved", b"", headers=headers)))
-    assert (result.verdict, result.cause) == (Verdict.AMBIGUOUS, Cause.REDIRECT)
+    assert (result.verdict, result.cause) == (AttemptResult.AMBIGUOUS, Cause.REDIRECT)
     assert (other.seen, other.connections) == ([], 0)
 
 

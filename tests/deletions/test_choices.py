@@ -10,15 +10,15 @@ from connections.core.errors import BlockedError, ConflictError, InvalidInputErr
 from connections.credentials import retirement
 from connections.deletions import approvals, reconciliation, reviews, sending, states
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions.states import Next
+from connections.deletions.states import Transition
 from connections.inventory import org_connections, sync
 from connections.models import (
+    ApprovalPolicy,
     Attempt,
     Credential,
     Deletion,
     Outcome,
     Person,
-    Policy,
     Role,
     State,
 )
@@ -57,7 +57,7 @@ def wanted(sandbox: SandboxServer) -> UUID:
 @pytest.fixture
 def approved(ada: Person, linus: Person, credential: Credential, wanted: UUID) -> Deletion:
     """Asked by Ada under policy one, approved by Linus, not yet confirmed."""
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
     deletion = asked(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
     return approvals.approve_deletion(
@@ -67,12 +67,12 @@ def approved(ada: Person, linus: Person, credential: Credential, wanted: UUID) -
     )
 
 
-def confirmed(deletion: Deletion, person: Person, *, without_reading: bool = False) -> Deletion:
+def confirmed(deletion: Deletion, person: Person, *, skip_recheck: bool = False) -> Deletion:
     return deletion_lifecycle.execute_deletion(
         deletion=deletion,
         actor=person_actor(person=person),
         confirmation="Payments US",
-        without_reading=without_reading,
+        skip_recheck=skip_recheck,
     )
 
 
@@ -82,21 +82,21 @@ def test_a_reading_cannot_be_skipped_at_will(
     sandbox.world.change_connection(
         connection_id=str(approved.connection_id), connection_types=("audit",)
     )
-    assert confirmed(approved, ada, without_reading=True).outcome == Outcome.STALE
+    assert confirmed(approved, ada, skip_recheck=True).outcome == Outcome.STALE
     assert sandbox.world.deletes_received(str(approved.connection_id)) == 0
 
 
 def test_a_right_lost_while_it_is_read_again_sends_nothing(
     approved: Deletion, ada: Person, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch: Callable[..., object] = sync.fetch
+    fetch: Callable[..., object] = sync.fetch_connections
 
     def fetch_and_lose_the_right(**arguments: object) -> object:
         fetched = fetch(**arguments)
         ada.groups.clear()
         return fetched
 
-    monkeypatch.setattr("connections.inventory.sync.fetch", fetch_and_lose_the_right)
+    monkeypatch.setattr("connections.inventory.sync.fetch_connections", fetch_and_lose_the_right)
     with pytest.raises(BlockedError):
         confirmed(approved, ada)
     assert not Attempt.objects.exists()
@@ -115,10 +115,10 @@ def test_of_two_confirmations_at_once_one_passes(
 def test_nothing_leaves_settled(ask: Ask) -> None:
     deletion = ask()
     assert deletion.outcome == Outcome.DELETED
-    assert not states.move(
+    assert not states.apply(
         deletion=deletion,
         actor=WORKER,
-        to=Next(state=State.SETTLED, outcome=Outcome.REFUSED),
+        to=Transition(state=State.SETTLED, outcome=Outcome.REFUSED),
         notes=[],
     )
     assert deletion.outcome == Outcome.DELETED
@@ -127,24 +127,24 @@ def test_nothing_leaves_settled(ask: Ask) -> None:
 def test_the_weaker_end_does_not_take_a_second_person_away(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
-    store_credential(sandbox, "Group SOC", policy=Policy.TWO)
+    store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO)
     shown = reviews.review(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )
-    assert shown.policy == Policy.TWO
+    assert shown.policy == ApprovalPolicy.TWO
     deletion = asked(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
-    assert (deletion.state, deletion.policy) == (State.REQUESTED, Policy.TWO)
+    assert (deletion.state, deletion.policy) == (State.REQUESTED, ApprovalPolicy.TWO)
     assert sandbox.world.deletes_received(str(wanted)) == 0
 
 
 def test_an_end_that_was_never_listed_asks_for_its_second_person_too(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
-    store_credential(sandbox, "Group SOC", policy=Policy.ONE, is_read=False)
+    store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.ONE, is_read=False)
     shown = reviews.review(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )
-    assert shown.policy == Policy.ONE
+    assert shown.policy == ApprovalPolicy.ONE
 
 
 def retired(credential: Credential) -> None:
@@ -156,28 +156,28 @@ def retired(credential: Credential) -> None:
 def test_retiring_the_stricter_end_does_not_take_a_second_person_away(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
-    retired(store_credential(sandbox, "Group SOC", policy=Policy.TWO))
+    retired(store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO))
     shown = reviews.review(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )
-    assert shown.policy == Policy.TWO
+    assert shown.policy == ApprovalPolicy.TWO
 
 
 def test_what_an_administrator_lowered_after_a_rotation_by_retiring_counts(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
-    retired(store_credential(sandbox, "Group SOC", policy=Policy.TWO))
-    store_credential(sandbox, "Group SOC", policy=Policy.ONE)
+    retired(store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO))
+    store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.ONE)
     shown = reviews.review(
         actor=person_actor(person=ada), credential=credential, connection_id=wanted
     )
-    assert shown.policy == Policy.ONE
+    assert shown.policy == ApprovalPolicy.ONE
 
 
 def test_policy_two_needs_two_other_people_and_then_the_confirmation(
     ada: Person, linus: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
-    Credential.objects.update(policy=Policy.TWO)
+    Credential.objects.update(policy=ApprovalPolicy.TWO)
     credential.refresh_from_db()
     second = make_person("barbara", *linus.roles)
     deletion = asked(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
@@ -249,9 +249,9 @@ def test_a_contradiction_that_ended_is_told_as_such(
     clock.advance(minutes=6)
     org_connections.refresh_credentials(credentials=[credential], actor=WORKER)
     deletions_due = Deletion.objects.get(pk=deletion.pk)
-    reconciliation.prove(deletion=deletions_due, actor=WORKER)
+    reconciliation.verify_deleted(deletion=deletions_due, actor=WORKER)
     assert deletions_due.contradicted_at
     sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
     clock.advance(minutes=1)
-    reconciliation.prove(deletion=deletions_due, actor=WORKER)
-    assert (deletions_due.looked_present, deletions_due.outcome) == (False, Outcome.DELETED)
+    reconciliation.verify_deleted(deletion=deletions_due, actor=WORKER)
+    assert (deletions_due.last_check_listed, deletions_due.outcome) == (False, Outcome.DELETED)

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def worked_off(deletion: Deletion) -> Deletion:
-    due.work_off(actor=WORKER)
+    due.run_due(actor=WORKER)
     deletion.refresh_from_db()
     return deletion
 
@@ -29,7 +29,7 @@ def worked_off(deletion: Deletion) -> Deletion:
 def test_nothing_is_due_before_its_time(ask: Ask, clock: SettableClock) -> None:
     deletion = ask(rate_limited(reset="7"))
     clock.advance(seconds=6)
-    assert due.work_off(actor=WORKER) == []
+    assert due.run_due(actor=WORKER) == []
     assert deletion.state == State.WAITING
 
 
@@ -161,7 +161,7 @@ def test_a_200_that_is_still_listed_is_contradicted_after_5_minutes_and_not_befo
     assert worked_off(deletion).contradicted_at is not None
     assert deletion.outcome == Outcome.DELETED
     codes = [event.code for event in audit.events_of(subject=deletion)]
-    assert codes.count(audit.Code.DELETION_CONTRADICTED) == 1
+    assert codes.count(audit.EventCode.DELETION_CONTRADICTED) == 1
 
 
 def test_a_200_that_is_gone_later_is_verified_then(

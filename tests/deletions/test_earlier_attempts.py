@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from connections import audit, wording
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.audit.deletion_rows import deletion_row
-from connections.core.errors import ActError
-from connections.datadog.client import Answer
+from connections.core.errors import DomainError
+from connections.datadog.client import DeleteResponse
 from connections.deletions import answers, looks, reconciliation, rereading, reviews, sending
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.inventory import protections
@@ -100,10 +100,10 @@ def documents_of(deletion: Deletion) -> list[verify.Event]:
 def said_since_sending(deletion: Deletion, page: str) -> list[str]:
     """Every sentence of the record from the first attempt on, wherever it is shown; the page."""
     events = audit.events_of(subject=deletion)
-    first = next(n for n, one in enumerate(events) if one.code == audit.Code.DELETION_SENDING)
+    first = next(n for n, one in enumerate(events) if one.code == audit.EventCode.DELETION_SENDING)
     texts = [page, verify.page_section(deletion_row(deletion), documents_of(deletion)[first:])]
     for event in events[first:]:
-        words = wording.event_words(event)
+        words = wording.event_text(event)
         message = messages._of_event(event.seq, reader=None)
         texts += [event.sentence, words.title, words.detail, message.subject, message.as_text()]
     return texts
@@ -126,7 +126,7 @@ def confirm(deletion: Deletion, person: Person) -> None:
         deletion_lifecycle.execute_deletion(
             deletion=deletion, actor=person_actor(person=person), confirmation=text
         )
-    except ActError:
+    except DomainError:
         deletion.refresh_from_db()
 
 
@@ -269,7 +269,7 @@ def freeze(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Callable[[]
     """From now on the sender stops for longer than a claim holds and wakes up with its answer."""
     send = sending._send
 
-    def frozen(**arguments: object) -> Answer:
+    def frozen(**arguments: object) -> DeleteResponse:
         answer = send(**arguments)  # type: ignore[arg-type]
         clock.advance(seconds=90)
         [deletion] = Deletion.objects.filter(state=State.SENDING)
@@ -283,18 +283,18 @@ def freeze(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Callable[[]
 def unrecorded(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Callable[[], object]]:
     """The first claim is lost although Datadog answered; calling the one item records that."""
     waiting: list[Callable[[], object]] = []
-    record_answer = answers.record_answer
+    record_answer = answers.record_response
 
-    def keep(*, attempt: Attempt, answer: Answer, actor: Actor) -> bool:
+    def keep(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> bool:
         waiting.append(lambda: record_answer(attempt=attempt, answer=answer, actor=actor))
         clock.advance(seconds=60)
         reconciliation.give_up_lost_claim(
             deletion=Deletion.objects.get(pk=attempt.deletion_id), actor=WORKER
         )
-        monkeypatch.setattr(answers, "record_answer", record_answer)
+        monkeypatch.setattr(answers, "record_response", record_answer)
         return True
 
-    monkeypatch.setattr(answers, "record_answer", keep)
+    monkeypatch.setattr(answers, "record_response", keep)
     return waiting
 
 
@@ -303,8 +303,8 @@ def recorded_late(
     monkeypatch: pytest.MonkeyPatch, unrecorded: list[Callable[[], object]]
 ) -> Callable[[], None]:
     """From now on that response is recorded just before what a complete listing means is."""
-    act = audit.act
-    read_with_any, is_as_reviewed = looks.read_with_any, rereading.is_as_reviewed
+    act = audit.atomic
+    read_with_any, is_as_reviewed = looks.list_with_any_credential, rereading.is_as_reviewed
     is_read: list[bool] = []
 
     def note_after(**named: Any) -> Any:
@@ -322,9 +322,9 @@ def recorded_late(
         return act(durable=durable)
 
     def begin() -> None:
-        monkeypatch.setattr(looks, "read_with_any", note_after)
+        monkeypatch.setattr(looks, "list_with_any_credential", note_after)
         monkeypatch.setattr(rereading, "is_as_reviewed", note_before)
-        monkeypatch.setattr(audit, "act", act_after_response)
+        monkeypatch.setattr(audit, "atomic", act_after_response)
 
     return begin
 
@@ -348,7 +348,7 @@ def test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted(
     watch.work_after(deletion, seconds=1)
     assert (deletion.state, deletion.outcome) == (State.SETTLED, Outcome.DELETED)
     assert deletion.verified_at
-    assert (deletion.due_at, deletion.looked_present) == (None, False)
+    assert (deletion.due_at, deletion.last_check_listed) == (None, False)
     events = {event.code: event for event in audit.events_of(subject=deletion)}
     assert "Attempt 2 returned 200 late." in events["deletion.settled"].sentence
     assert "deletion.verified" in events
@@ -413,7 +413,7 @@ def test_a_late_200_of_what_is_still_listed_is_deleted_once_it_is_gone(
     assert "Attempt 1 returned 200 late." in next(
         event.sentence
         for event in audit.events_of(subject=deletion)
-        if event.code == audit.Code.DELETION_SETTLED
+        if event.code == audit.EventCode.DELETION_SETTLED
     )
     assert sandbox.world.deletes_received(lost.id) == 1
 

@@ -16,6 +16,7 @@ from connections.deletions import approvals, failpoints, reviews, sending
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.inventory import org_connections, protections
 from connections.models import (
+    ApprovalPolicy,
     Attempt,
     AuditEvent,
     Credential,
@@ -23,9 +24,8 @@ from connections.models import (
     OrgConnectionKey,
     Outcome,
     Person,
-    Policy,
     Protection,
-    ProtectionLifting,
+    ProtectionRemoval,
     Role,
     State,
 )
@@ -53,8 +53,8 @@ def protect(key: OrgConnectionKey, person: Person) -> Protection:
     return protections.protect_connection(actor=person_actor(person=person), key=key, reason=REASON)
 
 
-def lift(protection: Protection, person: Person) -> ProtectionLifting:
-    return protections.lift_protection(
+def lift(protection: Protection, person: Person) -> ProtectionRemoval:
+    return protections.remove_protection(
         actor=person_actor(person=person), protection=protection, reason="the audit is over"
     )
 
@@ -75,7 +75,7 @@ def asked(*, actor: Actor, credential: Credential, key: OrgConnectionKey) -> Del
 
 @pytest.fixture
 def approved(ada: Person, linus: Person, credential: Credential, key: OrgConnectionKey) -> Deletion:
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
     deletion = asked(actor=person_actor(person=ada), credential=credential, key=key)
     return approvals.approve_deletion(
@@ -102,7 +102,7 @@ def test_asking_is_refused_and_says_who_protects_it_and_why(
 def test_approving_is_refused(
     ada: Person, linus: Person, margaret: Person, credential: Credential, key: OrgConnectionKey
 ) -> None:
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
     deletion = asked(actor=person_actor(person=ada), credential=credential, key=key)
     protect(key, margaret)
@@ -137,7 +137,7 @@ def test_what_is_protected_while_it_is_read_again_is_not_sent(
         if point == failpoints.Point.BEFORE_CLAIM:
             protect(key, margaret)
 
-    monkeypatch.setattr(failpoints, "reach", protect_first)
+    monkeypatch.setattr(failpoints, "hit", protect_first)
     with pytest.raises(BlockedError, match="protected"):
         confirmed(approved, ada)
     assert not Attempt.objects.exists()
@@ -151,7 +151,7 @@ def test_the_worker_settles_a_waiting_one_as_not_sent(
     assert deletion.state == State.WAITING
     protect(key, linus)
     clock.advance(seconds=2)
-    due.work_off(actor=WORKER)
+    due.run_due(actor=WORKER)
     deletion.refresh_from_db()
     assert (deletion.outcome, deletion.cause) == (Outcome.NOT_SENT, "connection_protected")
     assert sandbox.world.deletes_received(str(key.connection_id)) == 1
@@ -163,7 +163,7 @@ def test_after_an_ambiguous_attempt_the_worker_says_that_it_does_not_know(
     deletion = ask(RESET_AFTER_READING)
     Deletion.objects.update(state=State.WAITING, due_at=clock.now(), expires_at=None)
     protect(key, linus)
-    due.work_off(actor=WORKER)
+    due.run_due(actor=WORKER)
     deletion.refresh_from_db()
     assert (deletion.state, deletion.cause) == (State.UNKNOWN, "connection_protected")
 
@@ -189,9 +189,9 @@ def test_of_a_claim_and_a_protection_at_once_one_comes_first(
             connection.close()
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
-        patch.setattr(failpoints, "reach", hold)
+        patch.setattr(failpoints, "hit", hold)
         protecting = pool.submit(protect_meanwhile)
-        sending.claim(deletion=approved, actor=WORKER, was_read_before=True)
+        sending.claim(deletion=approved, actor=WORKER, was_rechecked=True)
         protecting.result(timeout=20)
     event = AuditEvent.objects.get(code="org_connection.protected")
     assert event.details["is_being_sent"] is True
@@ -251,7 +251,7 @@ def test_nobody_lifts_their_own_not_even_an_administrator(
 def test_the_database_refuses_lifting_ones_own(linus: Person, key: OrgConnectionKey) -> None:
     protection = protect(key, linus)
     with pytest.raises(IntegrityError), transaction.atomic():
-        ProtectionLifting.objects.create(
+        ProtectionRemoval.objects.create(
             protection=protection,
             reason="x",
             lifted_at=protection.protected_at,
@@ -265,7 +265,7 @@ def test_the_database_refuses_a_false_copy_of_who_protected_it(
 ) -> None:
     protection = protect(key, linus)
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
-        ProtectionLifting.objects.create(
+        ProtectionRemoval.objects.create(
             protection=protection,
             reason="x",
             lifted_at=protection.protected_at,
@@ -279,8 +279,8 @@ def test_the_database_refuses_a_false_copy_of_who_protected_it(
     [
         "UPDATE connections_protection SET reason = 'x'",
         "DELETE FROM connections_protection",
-        "UPDATE connections_protectionlifting SET reason = 'x'",
-        "DELETE FROM connections_protectionlifting",
+        "UPDATE connections_protectionremoval SET reason = 'x'",
+        "DELETE FROM connections_protectionremoval",
         "INSERT INTO connections_protection (site, connection_id, number, reason, protected_at, "
         "protected_by_id) SELECT site, connection_id, 7, 'x', protected_at, protected_by_id "
         "FROM connections_protection WHERE number = 2",
@@ -318,7 +318,7 @@ def test_no_command_protects_or_lifts(linus: Person, key: OrgConnectionKey) -> N
     with pytest.raises(PermissionDenied):
         protections.protect_connection(actor=command_actor(), key=key, reason=REASON)
     with pytest.raises(PermissionDenied):
-        protections.lift_protection(
+        protections.remove_protection(
             actor=command_actor(), protection=protect(key, linus), reason="x"
         )
 

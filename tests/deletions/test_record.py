@@ -51,7 +51,7 @@ def test_the_attempt_and_its_event_are_committed_before_the_request_leaves(
     ask()
     [(verdict, codes)] = seen
     assert verdict == ""
-    assert audit.Code.DELETION_SENDING in codes
+    assert audit.EventCode.DELETION_SENDING in codes
 
 
 def test_no_transaction_is_open_while_datadog_answers(
@@ -98,15 +98,15 @@ def test_a_late_answer_is_kept_and_changes_no_state(
     assert deletion.state == State.UNKNOWN
     assert (attempt.is_late, attempt.verdict, attempt.http_status) == (True, "deleted", 200)
     codes = [event.code for event in audit.events_of(subject=deletion)]
-    assert audit.Code.DELETION_ANSWERED_LATE in codes
+    assert audit.EventCode.DELETION_ANSWERED_LATE in codes
 
 
 def test_two_claims_of_the_same_deletion_cannot_both_stand(ask: Ask, ada: Person) -> None:
     deletion = ask(rate_limited())
     actor = person_actor(person=ada)
     one, other = (Deletion.objects.get(pk=deletion.pk) for _ in range(2))
-    assert sending.claim(deletion=one, actor=actor, was_read_before=True)
-    assert sending.claim(deletion=other, actor=actor, was_read_before=True) is None
+    assert sending.claim(deletion=one, actor=actor, was_rechecked=True)
+    assert sending.claim(deletion=other, actor=actor, was_rechecked=True) is None
     assert deletion.attempts.count() == 2
 
 
@@ -143,7 +143,7 @@ def test_a_later_inventory_contradicts_a_settled_deletion_once(
     assert deletion.outcome == Outcome.ALREADY_ABSENT
     assert deletion.contradicted_at is not None
     codes = [event.code for event in audit.events_of(subject=deletion)]
-    assert codes.count(audit.Code.DELETION_CONTRADICTED) == 1
+    assert codes.count(audit.EventCode.DELETION_CONTRADICTED) == 1
 
 
 def test_a_retired_credential_sends_nothing(

@@ -36,7 +36,7 @@ WAITED: list[float] = []
 
 def act() -> None:
     """Somebody else records an event, and stores a deletion that was asked for an hour ago."""
-    audit.record(code=audit.Code.SIGNED_IN, actor=command_actor(), sentence="Meanwhile.")
+    audit.record(code=audit.EventCode.SIGNED_IN, actor=command_actor(), sentence="Meanwhile.")
     at = clock.now() - timedelta(hours=1)
     credential = Credential.objects.create(
         name="Payments US", site="datadoghq.com", keys_set_at=at, created_at=at
@@ -77,7 +77,7 @@ def main() -> None:
     with open(path, "wb") as file:
         file.write(output.getvalue())
     verify.Verification(path, bundle.fingerprint, "").run()
-    written = AuditEvent.objects.get(code=audit.Code.SIGNED_IN)
+    written = AuditEvent.objects.get(code=audit.EventCode.SIGNED_IN)
     found = {
         "seq": written.seq,
         "size": bundle.checkpoint_size,

@@ -23,7 +23,7 @@ from connections.deletions.history import HistoryFilter
 from connections.evidence import bundles
 from connections.evidence.contents import as_document
 from connections.inventory import org_connections
-from connections.models import Credential, Deletion, Person, Policy
+from connections.models import ApprovalPolicy, Credential, Deletion, Person
 from connections.verifier import verify
 from sandbox import faults
 from sandbox.server import SandboxServer
@@ -63,7 +63,7 @@ def live(sandbox: SandboxServer, *, ada: Person, linus: Person, many: int) -> No
     payments = store_credential(sandbox, "Payments US", is_read=False)
     source, sink = org_named(world, "Payments US"), world.add_org(name="Archive US", site=US)
     ids = [world.add_connection(source_org=source, sink_org=sink).id for _ in range(many + 3)]
-    other = store_credential(sandbox, "Group SOC", policy=Policy.ONE, is_read=False)
+    other = store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.ONE, is_read=False)
     read_all(payments, other)
     guarded = connection_between(world, "Group SOC", "Payments US").id
     world.set_fault(fault=faults.RETURNS_403, connection_id=ids[1])
@@ -228,7 +228,7 @@ def complaint(data: bytes, directory: Path, *, fingerprint: str = "", kept: str 
     path.write_bytes(data)
     try:
         verify.Verification(str(path), fingerprint, kept).run()
-    except verify.BrokenError as error:
+    except verify.VerificationFailed as error:
         return str(error)
     return ""
 

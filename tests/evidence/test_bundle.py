@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.verifier import verify
 from tests.evidence.support import Made, complaint, files_of, packed, run_verifier
 
@@ -77,9 +77,13 @@ def test_its_readme_names_every_file_and_only_acts_that_there_are(made: Made) ->
     text = files_of(made.data)["README.txt"].decode()
     assert [name for name in verify.NAMES if f"\n  {name} " not in text] == []
     codes = set(re.findall(r"\bdeletion\.[a-z_]+", text))
-    assert codes <= set(Code)
-    assert {Code.DELETION_REQUESTED, Code.DELETION_APPROVED, Code.DELETION_SENDING} <= codes
-    assert {Code.DELETION_ANSWERED, Code.DELETION_VERIFIED} <= codes
+    assert codes <= set(EventCode)
+    assert {
+        EventCode.DELETION_REQUESTED,
+        EventCode.DELETION_APPROVED,
+        EventCode.DELETION_SENDING,
+    } <= codes
+    assert {EventCode.DELETION_ANSWERED, EventCode.DELETION_VERIFIED} <= codes
 
 
 def test_the_key_that_was_named_is_followed_over_its_rotation(made: Made, tmp_path: Path) -> None:
@@ -192,7 +196,7 @@ def test_a_single_flipped_bit_is_found_wherever_it_is(made: Made, tmp_path: Path
                 # Each that is missed is verified to the end, and three say enough.
                 if len(missed) == 3:
                     break
-            except verify.BrokenError:
+            except verify.VerificationFailed:
                 pass
             file.seek(place)
             file.write(bytes([byte]))
@@ -242,6 +246,6 @@ def test_files_may_not_change_places_or_contents(made: Made, tmp_path: Path) -> 
 
 def test_numbers_that_are_no_whole_ones_are_not_read() -> None:
     for text in ("1.5", "1e3", "NaN", "9" * 5000, '{"a":1,"a":2}', "[" * 100_000, "\ud800"):
-        with pytest.raises(verify.BrokenError):
+        with pytest.raises(verify.VerificationFailed):
             verify.load_json(text.encode("utf-8", "surrogatepass"), "This")
     assert verify.load_json(json.dumps({"a": [1, None, True]}).encode(), "This")

@@ -15,9 +15,9 @@ from connections.models import (
     AuditEvent,
     Credential,
     Deletion,
-    ErasableValue,
     OrgConnectionKey,
     Person,
+    PersonalValue,
 )
 from connections.verifier import verify
 from tests.evidence.support import Made, files_of
@@ -48,7 +48,7 @@ DOCUMENTS = ("keys.json", "population.json", "sample-25.json", "manifest.json")
 
 @pytest.mark.django_db
 def test_the_keys_of_an_event() -> None:
-    audit.record(code=audit.Code.PERSON_CHANGED, actor=WORKER, sentence="Something happened.")
+    audit.record(code=audit.EventCode.PERSON_CHANGED, actor=WORKER, sentence="Something happened.")
     assert set(json.loads(AuditEvent.objects.get().text)) == set(EVENT)
 
 
@@ -66,7 +66,7 @@ def test_the_kinds_of_an_actor() -> None:
 
 
 def test_the_kinds_of_an_erasable_value() -> None:
-    pattern = "|".join(ErasableValue.Kind.values)
+    pattern = "|".join(PersonalValue.Kind.values)
     assert rf"`\{{\{{|\}}\}}|\{{({pattern}):([0-9]+)\}}`" in EVIDENCE
 
 
@@ -89,7 +89,7 @@ def test_the_keys_of_a_document_in_a_bundle(made: Made, name: str) -> None:
 
 
 def test_every_event_code_in_the_documents_exists() -> None:
-    subjects = "|".join({code.partition(".")[0] for code in audit.Code})
+    subjects = "|".join({code.partition(".")[0] for code in audit.EventCode})
     named = re.compile(rf"`((?:{subjects})\.[a-z_]+)`|\"code\":\"([^\"]+)\"")
     files = {"signing_key.json"}
     unknown = {
@@ -97,6 +97,6 @@ def test_every_event_code_in_the_documents_exists() -> None:
         for path in DOCS.rglob("*.md")
         for match in named.finditer(path.read_text())
         for code in match.groups()
-        if code and code not in set(audit.Code) | files
+        if code and code not in set(audit.EventCode) | files
     }
     assert unknown == set()

@@ -88,7 +88,7 @@ EDITS: dict[str, Callable[[Rows], Any]] = {
             "body_sha256": "0" * 64,
             "answered_at": None,
             "is_late": True,
-            "was_read_before": False,
+            "was_rechecked": False,
             "credential": "Labs",
             "number": 2,
             "sent_at": LATER,

@@ -15,7 +15,7 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import Actor, command_actor, person_actor
 from connections.audit import verification
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.audit.signing_key import SigningKeyError
 from connections.core import clock
 from connections.core.errors import InvalidInputError
@@ -33,7 +33,7 @@ from tests.support.sandbox import org_named
 pytestmark = [pytest.mark.database, pytest.mark.usefixtures("history")]
 
 
-def event(code: Code) -> AuditEvent:
+def event(code: EventCode) -> AuditEvent:
     return AuditEvent.objects.get(code=code)
 
 
@@ -45,7 +45,8 @@ def document(data: bytes, name: str) -> dict[str, object]:
 def test_its_making_is_recorded_before_and_after(edith: Person, tmp_path: Path) -> None:
     made = make(actor=person_actor(person=edith))
     started, finished = (
-        event(code) for code in (Code.EVIDENCE_BUNDLE_STARTED, Code.EVIDENCE_BUNDLE_FINISHED)
+        event(code)
+        for code in (EventCode.EVIDENCE_BUNDLE_STARTED, EventCode.EVIDENCE_BUNDLE_FINISHED)
     )
     assert started.sentence == "An evidence bundle for Edith was begun."
     assert started.details["filter"] == ASKED
@@ -60,7 +61,7 @@ def test_its_making_is_recorded_before_and_after(edith: Person, tmp_path: Path) 
     assert files_of(made.data)["checkpoint.txt"].decode() == stored.note
     assert stored.size >= started.seq
     assert complaint(made.data, tmp_path) == ""
-    assert verification.verify_record().fault is None
+    assert verification.verify_audit_log().fault is None
 
 
 @pytest.mark.parametrize("who", ["ada", "linus", "margaret", "victor", "stranger"])
@@ -79,8 +80,8 @@ def test_what_breaks_off_is_recorded_as_aborted() -> None:
 
     with pytest.raises(OSError, match="no space"):
         bundles.make_bundle(actor=command_actor(), only=ONLY, asked_for="", output=Full())
-    assert event(Code.EVIDENCE_BUNDLE_ABORTED).details["cause"] == "OSError"
-    assert not AuditEvent.objects.filter(code=Code.EVIDENCE_BUNDLE_FINISHED).exists()
+    assert event(EventCode.EVIDENCE_BUNDLE_ABORTED).details["cause"] == "OSError"
+    assert not AuditEvent.objects.filter(code=EventCode.EVIDENCE_BUNDLE_FINISHED).exists()
 
 
 def test_it_holds_exactly_what_passes_the_filter_and_counts_the_rest(tmp_path: Path) -> None:
@@ -122,7 +123,9 @@ def test_a_name_that_others_bear_too_stays_erased(
 ) -> None:
     Person.objects.filter(pk=grace.pk).update(first_name="Ada")
     grace.refresh_from_db()
-    audit.record(code=Code.SIGNED_IN, actor=person_actor(person=grace), sentence="Ada signed in.")
+    audit.record(
+        code=EventCode.SIGNED_IN, actor=person_actor(person=grace), sentence="Ada signed in."
+    )
     erased = erasure.erase_person(actor=command_actor(), person=ada)
     assert erased.shared_names == 1
     made = make()
@@ -134,7 +137,7 @@ def test_a_name_that_others_bear_too_stays_erased(
 def test_the_sample_is_drawn_by_the_auditors_own_seed(tmp_path: Path) -> None:
     made = make(seed=" Q3, drawn by Edith ")
     assert document(made.data, "sample-25.json")["seed"] == "Q3, drawn by Edith"
-    assert event(Code.EVIDENCE_BUNDLE_STARTED).details["seed"] == "Q3, drawn by Edith"
+    assert event(EventCode.EVIDENCE_BUNDLE_STARTED).details["seed"] == "Q3, drawn by Edith"
     assert complaint(made.data, tmp_path) == ""
 
 
@@ -164,7 +167,7 @@ def test_of_a_broken_record_none_is_made() -> None:
         cursor.execute("UPDATE connections_auditevent SET text = text || ' ' WHERE seq = 2")
     with pytest.raises(BundleError, match="verify_audit"):
         make()
-    assert event(Code.EVIDENCE_BUNDLE_ABORTED).details["cause"] == "BundleError"
+    assert event(EventCode.EVIDENCE_BUNDLE_ABORTED).details["cause"] == "BundleError"
 
 
 def test_a_row_that_was_changed_past_the_record_is_told_and_fails(tmp_path: Path) -> None:
@@ -173,7 +176,7 @@ def test_a_row_that_was_changed_past_the_record_is_told_and_fails(tmp_path: Path
     made = make()
     assert made.bundle.differing == 1
     assert "“outcome” is not what the events say" in made.bundle.differences[0]
-    assert event(Code.EVIDENCE_BUNDLE_FINISHED).details["differing"] == 1
+    assert event(EventCode.EVIDENCE_BUNDLE_FINISHED).details["differing"] == 1
     assert "does not say what its events say" in complaint(made.data, tmp_path)
 
 
@@ -206,7 +209,7 @@ def test_a_deletion_that_a_command_asked_for_in_a_persons_name_verifies(
 def test_a_deletion_that_two_looks_found_gone_verifies(tmp_path: Path) -> None:
     deletion = Deletion.objects.get(state="unknown")
     for seconds in (40, 110):
-        with clock.shifted(timedelta(seconds=seconds)):
+        with clock.offset(timedelta(seconds=seconds)):
             reconciliation.check_deletion(deletion=deletion, actor=command_actor())
     assert (deletion.outcome, deletion.cause) == ("gone_unattributed", "listings_agree")
     made = make()

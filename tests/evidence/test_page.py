@@ -70,7 +70,7 @@ def test_the_historys_filters_are_filled_in_and_used(reader: Client, tmp_path: P
     assert "status=refused&q=carve-out" in started.details["filter"]
 
 
-@pytest.mark.parametrize("status", ["glass_broken", "contradicted"])
+@pytest.mark.parametrize("status", ["break_glass", "contradicted"])
 def test_what_the_history_filters_by_is_neither_widened_nor_left_unsaid(
     reader: Client, status: str
 ) -> None:

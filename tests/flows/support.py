@@ -14,7 +14,7 @@ from django.utils import timezone
 from connections.access.actor import command_actor
 from connections.core.secret import Secret
 from connections.inventory import org_connections
-from connections.models import Credential, Deletion, KeyPair, Policy
+from connections.models import ApprovalPolicy, Credential, Deletion, KeyPair
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
 from tests.support.sandbox import key_pair_of, org_named
@@ -24,7 +24,11 @@ HTMX = {"HX-Request": "true"}
 
 
 def store_credential(
-    sandbox: SandboxServer, org_name: str, *, policy: Policy = Policy.NONE, is_read: bool = True
+    sandbox: SandboxServer,
+    org_name: str,
+    *,
+    policy: ApprovalPolicy = ApprovalPolicy.NONE,
+    is_read: bool = True,
 ) -> Credential:
     """Store a verified credential of an org of the sandbox, and read its connections."""
     org = org_named(sandbox.world, org_name)

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from connections.models import AccessKind, CredentialAccess, Person, Role
-from connections.wording import at_words
+from connections.wording import format_time
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
@@ -33,7 +33,7 @@ def test_the_review_says_that_it_was_deleted_when_and_by_whom(desk: Desk) -> Non
 
     asked_at = desk.deletion().requested_at
     assert "Deleted, and gone from Datadog’s list." in page.text
-    assert f"Ada asked for it at {at_words(asked_at)} with Payments US:" in page.text
+    assert f"Ada asked for it at {format_time(asked_at)} with Payments US:" in page.text
     assert REASON in page.text
     assert answers(desk)
 

@@ -180,7 +180,7 @@ def test_a_closed_port_sends_nothing_and_can_be_tried_without_reading(
     assert "Datadog’s host refused the connection." in page.text
     assert page.outcome["data-state"] == "requested"
 
-    page = desk.confirm(page, without_reading="on")
+    page = desk.confirm(page, skip_recheck="on")
     assert "Datadog could not be reached. Nothing was sent." in page.text
     assert "Try 2 of 5 at" in page.text
     assert page.outcome["data-state"] == "waiting"
@@ -236,11 +236,11 @@ def test_a_failed_listing_sends_nothing_until_the_person_chooses_to(
     assert "It could not be read again. Nothing was sent." in page.text
     assert sandbox.world.deletes_received(desk.connection.id) == 0
 
-    page = desk.confirm(page, without_reading="on")
+    page = desk.confirm(page, skip_recheck="on")
 
     assert "Deleted, and gone from Datadog’s list." in page.text
     assert "not read before, so unreviewed" in page.text
-    assert desk.deletion().attempts.get().was_read_before is False
+    assert desk.deletion().attempts.get().was_rechecked is False
 
 
 def test_confirming_again_reads_it_again(desk: Desk, sandbox: SandboxServer) -> None:
@@ -251,7 +251,7 @@ def test_confirming_again_reads_it_again(desk: Desk, sandbox: SandboxServer) -> 
     page = desk.confirm(page)
 
     assert "Deleted, and gone from Datadog’s list." in page.text
-    assert desk.deletion().attempts.get().was_read_before is True
+    assert desk.deletion().attempts.get().was_rechecked is True
 
 
 def test_the_record_shows_who_why_when_and_what_was_answered(desk: Desk) -> None:

@@ -7,7 +7,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from connections.deletions import sending
-from connections.models import Credential, Person, Policy
+from connections.models import ApprovalPolicy, Credential, Person
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, Page, read
@@ -20,7 +20,7 @@ Browser = Callable[[Person], Client]
 @pytest.fixture
 def guarded(desk: Desk) -> Desk:
     """A desk whose credential needs one other person."""
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     return desk
 
 

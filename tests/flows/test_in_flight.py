@@ -42,14 +42,14 @@ def while_reading(monkeypatch: pytest.MonkeyPatch) -> While:
 
     def arrange(act: Callable[[], Page]) -> list[Page]:
         seen: list[Page] = []
-        read_again = sync.read
+        read_again = sync.sync_org
 
         def read_later(**given: Any) -> Any:
             if not seen:
                 seen.append(act())
             return read_again(**given)
 
-        monkeypatch.setattr(sync, "read", read_later)
+        monkeypatch.setattr(sync, "sync_org", read_later)
         return seen
 
     return arrange
@@ -96,7 +96,7 @@ def test_a_second_confirmation_during_the_reading_neither_reads_nor_sends(
     assert sandbox.world.deletes_received(desk.connection.id) == 1
     codes = [event.code for event in audit.events_of(subject=desk.deletion())]
     # With the form, and once more after the reading that failed.
-    assert codes.count(audit.Code.DELETION_CONFIRMED) == 2
+    assert codes.count(audit.EventCode.DELETION_CONFIRMED) == 2
 
 
 def test_a_reading_whose_process_was_killed_can_be_confirmed_again_after_45_seconds(
@@ -106,7 +106,7 @@ def test_a_reading_whose_process_was_killed_can_be_confirmed_again_after_45_seco
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(sync, "read", killed)
+        patched.setattr(sync, "sync_org", killed)
         with pytest.raises(KeyboardInterrupt):
             desk.delete()
     url = f"/deletions/{desk.deletion().pk}/"

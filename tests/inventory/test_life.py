@@ -15,13 +15,13 @@ from connections.access.actor import command_actor, person_actor
 from connections.deletions import comments
 from connections.inventory import contradictions, org_connections, protections
 from connections.models import (
+    ApprovalPolicy,
     Credential,
     Deletion,
     OrgConnectionKey,
     OrgConnectionSnapshot,
     Outcome,
     Person,
-    Policy,
 )
 from connections.web.inventory import timeline
 from sandbox.entities import Connection
@@ -103,7 +103,7 @@ def test_each_act_has_its_time_its_person_and_the_way_to_its_deletion(
     [event] = [
         each
         for each in audit.events_of(subject=deletion)
-        if each.code == audit.Code.DELETION_REQUESTED
+        if each.code == audit.EventCode.DELETION_REQUESTED
     ]
     assert f"{event.at:%H:%M:%S} UTC · Ada · evidence no. {event.seq}" in page.text
     assert f'href="/audit/{event.seq}/"' not in page.html
@@ -114,7 +114,7 @@ def test_each_act_has_its_time_its_person_and_the_way_to_its_deletion(
 def test_what_was_declined_or_withdrawn_stands_there_with_its_reason(
     desk: Desk, client_of: ClientOf, linus: Person, payments: Credential, connection: Connection
 ) -> None:
-    Credential.objects.filter(pk=payments.pk).update(policy=Policy.ONE)
+    Credential.objects.filter(pk=payments.pk).update(policy=ApprovalPolicy.ONE)
     desk.client.post("/deletions/new/", desk.typed())
     other = Desk(client=client_of(linus), credential=payments, connection=connection)
     page = other.open(f"/deletions/{desk.deletion().pk}/")
@@ -163,7 +163,7 @@ def test_one_that_is_listed_again_under_the_same_id_is_said_to_be_back(
             **copy,
             **old.snapshot_values(),
         )
-    with audit.act():
+    with audit.atomic():
         contradictions.mark(
             deletion=deletion,
             at=timezone.now() + timedelta(minutes=5),
@@ -221,7 +221,7 @@ def test_being_protected_and_let_go_stand_in_it(
     held = protections.protect_connection(
         actor=person_actor(person=ada), key=key, reason="The SOC needs it."
     )
-    protections.lift_protection(
+    protections.remove_protection(
         actor=person_actor(person=linus), protection=held, reason="Not any more."
     )
     page = open_life(desk.client, connection)
@@ -250,7 +250,7 @@ def test_one_that_nobody_saw_is_told_by_what_was_asked(desk: Desk, payments: Cre
         is_reviewed=False,
         digest="",
         reason="Passed on.",
-        policy=Policy.NONE,
+        policy=ApprovalPolicy.NONE,
         state="settled",
         outcome=Outcome.ALREADY_ABSENT,
         requested_at=timezone.now(),
@@ -259,7 +259,7 @@ def test_one_that_nobody_saw_is_told_by_what_was_asked(desk: Desk, payments: Cre
         search_text="",
     )
     audit.record(
-        code=audit.Code.DELETION_REQUESTED,
+        code=audit.EventCode.DELETION_REQUESTED,
         actor=command_actor(),
         subject=deletion,
         sentence="Asked.",
@@ -290,7 +290,7 @@ def test_many_deletions_cost_no_further_query(
     payments: Credential,
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    Credential.objects.filter(pk=payments.pk).update(policy=Policy.ONE)
+    Credential.objects.filter(pk=payments.pk).update(policy=ApprovalPolicy.ONE)
     for _ in range(4):
         desk.client.post("/deletions/new/", desk.typed())
         latest = Deletion.objects.latest("requested_at")

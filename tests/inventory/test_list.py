@@ -18,12 +18,12 @@ from connections.models import (
     AuditEvent,
     Credential,
     Deletion,
-    Listing,
     OrgConnectionSnapshot,
     Person,
+    Sync,
 )
 from connections.web.inventory import views
-from connections.web.inventory.rows import reading_words
+from connections.web.inventory.rows import sync_text
 from sandbox.faults import RETURNS_500
 from sandbox.server import SandboxServer
 from tests.flows.support import Page, read, store_credential
@@ -45,7 +45,7 @@ def open_list(client: Client, **filters: str) -> Page:
 def make_old(*credentials: Credential, minutes: int = 6) -> None:
     """Let these credentials have been read that long ago."""
     at = timezone.now() - timedelta(minutes=minutes)
-    Listing.objects.filter(credential__in=credentials).update(started_at=at)
+    Sync.objects.filter(credential__in=credentials).update(started_at=at)
 
 
 def add_rows(credential: Credential, number: int) -> None:
@@ -238,20 +238,20 @@ def test_a_refresh_says_which_orgs_could_not_be_read_and_why(
 def test_of_many_orgs_that_fail_alike_a_refresh_names_some(labs: Credential) -> None:
     credentials = [Credential(name=f"Org {number}") for number in range(7)]
     listings = [
-        Listing(credential=each, is_complete=False, cause="server_error", http_status=500)
+        Sync(credential=each, is_complete=False, cause="server_error", http_status=500)
         for each in credentials
     ]
-    assert "Org 0, Org 1, Org 2, Org 3, Org 4 and 2 more: Datadog had" in reading_words(listings)
+    assert "Org 0, Org 1, Org 2, Org 3, Org 4 and 2 more: Datadog had" in sync_text(listings)
 
 
 def test_what_is_fresh_is_not_asked_again_by_itself(
     client_of: ClientOf, ada: Person, sandbox: SandboxServer, payments: Credential, labs: Credential
 ) -> None:
     make_old(labs)
-    before = Listing.objects.count()
+    before = Sync.objects.count()
     client_of(ada).post("/connections/refresh/", {"only_stale": "1"})
-    assert Listing.objects.count() == before + 1
-    assert Listing.objects.first().credential == labs  # type: ignore[union-attr]
+    assert Sync.objects.count() == before + 1
+    assert Sync.objects.first().credential == labs  # type: ignore[union-attr]
 
 
 def test_an_old_page_asks_again_by_itself_where_the_person_may(
@@ -301,9 +301,9 @@ def test_the_first_reading_brings_the_whole_page_with_its_filters(
 def test_who_may_not_refresh_is_refused_and_nothing_is_asked(
     client_of: ClientOf, victor: Person, labs: Credential
 ) -> None:
-    before = Listing.objects.count()
+    before = Sync.objects.count()
     assert client_of(victor).post("/connections/refresh/").status_code == 403
-    assert Listing.objects.count() == before
+    assert Sync.objects.count() == before
 
 
 def test_a_get_does_not_refresh(client_of: ClientOf, ada: Person) -> None:
@@ -313,14 +313,14 @@ def test_a_get_does_not_refresh(client_of: ClientOf, ada: Person) -> None:
 def test_a_credential_that_was_never_verified_is_a_line_and_is_not_read(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
-    Listing.objects.all().delete()
+    Sync.objects.all().delete()
     Credential.objects.update(org_id="", verified_at=None)
     client = client_of(ada)
     client.post("/connections/refresh/")
     page = open_list(client)
     assert "Nothing was read: no credential is verified." in page.text
     assert "Labs EU was never verified, so its org is not listed." in page.text
-    assert not Listing.objects.exists()
+    assert not Sync.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -357,10 +357,10 @@ def test_the_age_of_a_part_that_could_not_be_read_claims_no_count(
     client_of: ClientOf, ada: Person, labs: Credential, was_complete: bool
 ) -> None:
     now = timezone.now()
-    Listing.objects.update(
+    Sync.objects.update(
         started_at=now - timedelta(days=2), is_complete=was_complete, finished_at=now
     )
-    Listing.objects.create(
+    Sync.objects.create(
         credential=labs, started_at=now, finished_at=now, is_complete=False, count=0
     )
     part = part_of(open_list(client_of(ada)), "Labs EU")
@@ -375,7 +375,7 @@ def test_the_age_of_a_part_that_was_read_has_its_count(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
     part = part_of(open_list(client_of(ada)), "Labs EU")
-    assert f" {Listing.objects.get().count} " in part
+    assert f" {Sync.objects.get().count} " in part
     assert "· just now Complete" in part
 
 

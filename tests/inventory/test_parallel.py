@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from connections.core.secret import Secret
-from connections.models import Credential, KeyPair, Listing, Person
+from connections.models import Credential, KeyPair, Person, Sync
 from tests.datadog.servers import ScriptedServer, answer, say
 
 pytestmark = pytest.mark.django_db
@@ -69,4 +69,4 @@ def test_eight_orgs_are_read_at_once_and_no_more(
 ) -> None:
     client_of(ada).post("/connections/refresh/")
     assert meeting.most == AT_ONCE
-    assert Listing.objects.filter(http_status=503).count() == 2 * AT_ONCE
+    assert Sync.objects.filter(http_status=503).count() == 2 * AT_ONCE

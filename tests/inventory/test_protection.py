@@ -16,7 +16,7 @@ from connections.models import (
     OrgConnectionKey,
     Person,
     Protection,
-    ProtectionLifting,
+    ProtectionRemoval,
 )
 from sandbox.entities import Connection
 from sandbox.faults import rate_limited
@@ -259,4 +259,4 @@ def test_lifting_asks_who_it_is_and_keeps_the_reason(
     assert page.status == 422
     [form] = [form for form in page.forms if "reason" in form.fields]
     assert form.fields["reason"] == "the audit is over"
-    assert not ProtectionLifting.objects.exists()
+    assert not ProtectionRemoval.objects.exists()

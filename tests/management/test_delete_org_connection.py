@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from connections.deletions import sending
 from connections.management.commands.delete_org_connection import exit_code_of
-from connections.models import AuditEvent, Credential, Deletion, Outcome, Person, Policy
+from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, Outcome, Person
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.faults import Fault
@@ -154,7 +154,7 @@ def test_unreviewed_sends_what_cannot_be_listed(
     ended = run(target.id, "--yes", "--unreviewed")
 
     assert ended.code == 0
-    assert ended.document["attempts"][0]["was_read_before"] is False
+    assert ended.document["attempts"][0]["was_rechecked"] is False
     assert sandbox.world.deletes_executed(target.id) == 1
 
 
@@ -220,7 +220,7 @@ def test_a_malformed_id_is_a_usage_error(sandbox: SandboxServer, connection_id: 
 def test_a_second_person_is_needed_where_the_policy_says_so(
     db: None, sandbox: SandboxServer, target: Connection, ada: Person
 ) -> None:
-    store_credential(sandbox, "Payments US", policy=Policy.ONE, is_read=False)
+    store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE, is_read=False)
 
     assert run(target.id, "--yes").code == 2
 

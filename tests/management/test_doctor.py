@@ -14,7 +14,7 @@ from django.test import override_settings
 from pytest_django import Settings
 
 from connections.core import clock
-from connections.models import Deletion, Policy
+from connections.models import ApprovalPolicy, Deletion
 from connections.operations import database_guards, doctor
 from connections.operations.findings import Finding, Level
 from sandbox.server import SandboxServer
@@ -72,7 +72,7 @@ def test_it_names_the_credentials_with_which_one_person_deletes_alone(
     [finding] = [one for one in doctor.diagnose() if one.check == "four eyes"]
     assert finding.level == Level.WARNING
     assert "Payments" in finding.message
-    credential.policy = Policy.ONE
+    credential.policy = ApprovalPolicy.ONE
     credential.save()
     assert levels("four eyes") == {Level.OK}
 

@@ -8,8 +8,8 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from connections.models import AuditEvent, Credential, Listing
-from connections.wording.causes import cause_words
+from connections.models import AuditEvent, Credential, Sync
+from connections.wording.causes import cause_text
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
@@ -69,7 +69,7 @@ def test_it_asks_datadog_stores_and_gives_every_connection(
         },
         "seen_by": ["Payments US"],
     }
-    assert Listing.objects.count() == 2
+    assert Sync.objects.count() == 2
 
 
 def test_an_org_that_cannot_be_listed_is_a_failure_and_hides_no_other(
@@ -92,7 +92,7 @@ def test_a_listing_that_contradicts_itself_is_a_failure(
     code, document = run_json()
     assert code == 1
     [failure] = document["failures"]
-    assert failure["message"] == cause_words(Listing.objects.get().cause)
+    assert failure["message"] == cause_text(Sync.objects.get().cause)
 
 
 def test_stored_asks_datadog_nothing(payments: Credential, sandbox: SandboxServer) -> None:
@@ -101,7 +101,7 @@ def test_stored_asks_datadog_nothing(payments: Credential, sandbox: SandboxServe
     code, document = run_json("--stored")
     assert code == 0
     assert len(document["org_connections"]) == 2
-    assert Listing.objects.count() == 1
+    assert Sync.objects.count() == 1
 
 
 def test_stored_says_what_was_never_listed(payments: Credential) -> None:
@@ -114,7 +114,7 @@ def test_one_credential_is_asked_alone_by_its_name(payments: Credential, labs: C
     code, document = run_json("--credential", "labs eu")
     assert code == 0
     assert [one["seen_by"] for one in document["org_connections"]] == [["Labs EU"]]
-    assert Listing.objects.get().credential == labs
+    assert Sync.objects.get().credential == labs
 
 
 def test_a_credential_that_does_not_exist_is_a_usage_error(payments: Credential) -> None:

@@ -13,7 +13,7 @@ from django.db import OperationalError
 
 from connections.access.actor import Actor
 from connections.inventory import org_connections
-from connections.models import Deletion, Listing
+from connections.models import Deletion, Sync
 from connections.operations import due, heartbeats, worker
 from connections.operations.worker import Worker
 from sandbox.server import SandboxServer
@@ -47,7 +47,7 @@ def test_it_goes_on_after_an_error_and_waits_longer_each_time(
         working.stop()
         return []
 
-    monkeypatch.setattr(due, "work_off", work_off)
+    monkeypatch.setattr(due, "run_due", work_off)
     monkeypatch.setattr("connections.operations.worker.connection.close", lambda: None)
     monkeypatch.setattr(Worker, "_sleep", lambda self, seconds: naps.append(seconds))
     with caplog.at_level(logging.ERROR):
@@ -68,7 +68,7 @@ def test_it_stops_between_two_deletions(monkeypatch: pytest.MonkeyPatch) -> None
         working.stop()
         return [Deletion()]
 
-    monkeypatch.setattr(due, "work_off", work_off)
+    monkeypatch.setattr(due, "run_due", work_off)
     working.run()
     assert done == [1]
 
@@ -76,13 +76,13 @@ def test_it_stops_between_two_deletions(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.django_db(transaction=True)
 def test_it_lists_what_is_stale_at_first_and_then_on_its_schedule(sandbox: SandboxServer) -> None:
     added(sandbox, "Payments US")
-    Listing.objects.all().delete()
+    Sync.objects.all().delete()
     working = Worker(refresh_every=timedelta(hours=1))
     working.work_once()
-    assert Listing.objects.count() == 1
-    Listing.objects.all().delete()
+    assert Sync.objects.count() == 1
+    Sync.objects.all().delete()
     working.work_once()
-    assert not Listing.objects.exists()
+    assert not Sync.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -116,8 +116,8 @@ NETWORK = (
     _mutant(
         "a 404 must be Datadog's own",
         "connections/datadog/errors.py",
-        "    if status == 404 and has_errors_list:\n        return Verdict.NOT_FOUND",
-        "    if status == 404:\n        return Verdict.NOT_FOUND",
+        "    if status == 404 and has_errors_list:\n        return AttemptResult.NOT_FOUND",
+        "    if status == 404:\n        return AttemptResult.NOT_FOUND",
         "tests/datadog/test_statuses.py::test_a_404_of_another_form_is_ambiguous",
     ),
     _mutant(
@@ -133,8 +133,8 @@ RECORD = (
     _mutant(
         "durable=True of the claim",
         SENDING,
-        "    with audit.act(durable=True):\n        credentials",
-        "    with audit.act():\n        credentials",
+        "    with audit.atomic(durable=True):\n        credentials",
+        "    with audit.atomic():\n        credentials",
         f"{SAFEGUARDS}::test_a_claim_inside_another_transaction_is_refused",
     ),
     Mutant(
@@ -219,7 +219,7 @@ RECORD = (
     _mutant(
         "act and event in one transaction",
         TRANSITIONS,
-        "    with audit.act():\n        moved = (\n",
+        "    with audit.atomic():\n        moved = (\n",
         "    if True:\n        moved = (\n",
         f"{SAFEGUARDS}::test_without_its_event_nothing_moves",
     ),
@@ -290,7 +290,7 @@ REVIEW = (
     _mutant(
         "only a failed reading may be skipped",
         DELETIONS,
-        "    without_reading = without_reading and deletion.cause == Cause.LISTING_FAILED\n",
+        "    skip_recheck = skip_recheck and deletion.cause == Cause.LISTING_FAILED\n",
         "",
         "tests/deletions/test_choices.py::test_a_reading_cannot_be_skipped_at_will",
     ),
@@ -408,8 +408,8 @@ BUNDLES = (
     _mutant(
         "bundle: read at one moment",
         "connections/evidence/bundles.py",
-        "        with parts() as files, one_moment():\n",
-        "        with parts() as files:\n",
+        "        with bundle_files() as files, consistent_read():\n",
+        "        with bundle_files() as files:\n",
         "tests/evidence/test_meanwhile.py::test_nobody_waits_and_what_comes_meanwhile_is_not_in_it",
     ),
 )
@@ -458,7 +458,7 @@ WITHIN = (
     _mutant(
         "the allow-list of who approves",
         "connections/access/permissions.py",
-        "        and deletion.credential_id not in reach_of(actor).unapprovable\n",
+        "        and deletion.credential_id not in visibility_of(actor).unapprovable\n",
         "",
         f"{LISTS}::test_an_approver_who_is_not_listed_neither_approves_nor_declines",
         f"{LISTS}::test_an_approval_by_who_left_the_list_counts_no_more",
@@ -466,7 +466,7 @@ WITHIN = (
     _mutant(
         "the one scope of what is seen",
         "connections/access/visibility.py",
-        '    return rows.exclude(**{f"{by}__in": unseen}) if unseen else rows\n',
+        '    return rows.exclude(**{f"{by}__in": hidden}) if hidden else rows\n',
         "    return rows\n",
         f"{REACH}::test_an_object_out_of_reach_is_not_found_and_that_is_recorded",
         f"{REACH}::test_no_page_of_many_names_what_is_out_of_reach",
@@ -593,7 +593,8 @@ STEP_UP = (
     _mutant(
         "allauth stores and replays no POST",
         "connections/web/people/accounts.py",
-        "return to_question(request) if isinstance(error, ReauthenticationRequired) else None",
+        "return redirect_to_prompt(request) if isinstance(error, ReauthenticationRequired) "
+        "else None",
         "return None",
         f"{PAGES}::test_a_page_that_changes_how_one_signs_in_asks_first_and_replays_nothing",
     ),
@@ -611,7 +612,7 @@ NOTICES = (
     _mutant(
         "no act without its notices",
         "connections/audit/events.py",
-        "        outbox.announce(events=events)\n",
+        "        outbox.enqueue(events=events)\n",
         "",
         "tests/notifications/test_outbox.py::test_asking_and_approving_in_the_pages_tells_the_other_side",
     ),
@@ -877,7 +878,7 @@ FOUR_EYES = (
     _mutant(
         "nobody reviews their own broken glass",
         "connections/access/permissions.py",
-        "actor.person.pk not in {deletion.glass_broken_by_id, deletion.requested_by_id}\n",
+        "actor.person.pk not in {deletion.break_glass_by_id, deletion.requested_by_id}\n",
         "True\n",
         f"{BREAKING}::test_whoever_broke_it_or_asked_for_it_does_not_review_it",
     ),
@@ -898,8 +899,8 @@ TRUE_SENTENCES = (
     _mutant(
         "an attempt without a usable response might have worked",
         FACTS,
-        "Verdict.AMBIGUOUS), Sent.UNCERTAIN)",
-        "Verdict.AMBIGUOUS), Sent.NOTHING)",
+        "AttemptResult.AMBIGUOUS), Sent.UNCERTAIN\n",
+        "AttemptResult.AMBIGUOUS), Sent.NOTHING\n",
         f"{EARLIER_ATTEMPTS}::test_after_a_lost_response_nothing_says_that_nothing_was_sent",
         f"{FACTS_TESTS}::test_an_unknown_verdict_might_have_worked",
     ),
@@ -934,14 +935,14 @@ TRUE_SENTENCES = (
     _mutant(
         "a 404 after a late 200 does not hide it",
         TRANSITIONS,
-        "        case Verdict.NOT_FOUND if had_late_success:\n",
-        "        case Verdict.NOT_FOUND if False:\n",
+        "        case AttemptResult.NOT_FOUND if had_late_success:\n",
+        "        case AttemptResult.NOT_FOUND if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_404_after_a_late_200_leaves_the_list_to_settle_it_as_deleted",
     ),
     _mutant(
         "a late 200 is looked after at once",
         "connections/deletions/answers.py",
-        "    if answer.verdict == Verdict.DELETED:\n",
+        "    if answer.verdict == AttemptResult.DELETED:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_makes_the_next_look_due_at_once",
     ),
@@ -1281,15 +1282,16 @@ APPROVAL_ROUNDS = (
     _mutant(
         "broken glass covers one sending",
         "connections/models/deletions.py",
-        "        return self.glass_broken_at is not None and "
-        "self.glass_round == self.approval_round\n",
-        "        return self.glass_broken_at is not None\n",
+        "        return self.break_glass_at is not None and "
+        "self.break_glass_round == self.approval_round\n",
+        "        return self.break_glass_at is not None\n",
         f"{ROUNDS}::test_broken_glass_covers_one_sending",
     ),
     _mutant(
         "a restored backup counts no approvals that may have been used since",
         "connections/operations/restore.py",
-        ".filter(state=State.STILL_PRESENT).exclude(policy=Policy.NONE)",
+        ".filter(state=State.STILL_PRESENT).exclude(\n"
+        "            policy=ApprovalPolicy.NONE\n        )",
         ".none()",
         "tests/operations/test_backup.py::test_approvals_that_may_have_been_used_since_do_not_count",
     ),
@@ -1318,8 +1320,8 @@ APPROVAL_ROUNDS = (
     _mutant(
         "a trigger that binds broken glass to its round",
         RULES,
-        '" OR NEW.glass_round IS NOT DISTINCT FROM NEW.approval_round"',
-        '" OR NEW.glass_round IS NOT NULL"',
+        '" OR NEW.break_glass_round IS NOT DISTINCT FROM NEW.approval_round"',
+        '" OR NEW.break_glass_round IS NOT NULL"',
         f"{ROUNDS}::test_the_database_uses_broken_glass_for_its_round_only",
     ),
     _mutant(
@@ -1641,8 +1643,8 @@ WRONG_CLOCK = (
     _mutant(
         "a listing from the future is not the first of two",
         "connections/deletions/reconciliation.py",
-        "present != present or looked_ahead or decided):",
-        "present != present or decided):",
+        "last_check_listed != present or looked_ahead or decided):",
+        "last_check_listed != present or decided):",
         f"{SET_BACK}::test_a_listing_from_before_is_not_the_first_of_two",
     ),
     _mutant(
@@ -1663,8 +1665,8 @@ WRONG_CLOCK = (
     _mutant(
         "a listing from the future hides no newer one",
         "connections/inventory/org_connections.py",
-        ", started_at__lte=now + clock.TOLERANCE\n",
-        "\n",
+        ", started_at__lte=now + clock.TOLERANCE)\n",
+        ")\n",
         f"{SET_BACK}::test_the_inventory_shows_what_was_read_after_it",
     ),
     _mutant(
@@ -1995,7 +1997,7 @@ SIGNALS = (
     _mutant(
         "a deletion stopped before sending is withdrawn",
         DELETE_COMMAND,
-        "        if deletion.state != State.REQUESTED or deletion.policy != Policy.NONE:\n",
+        "        if deletion.state != State.REQUESTED or deletion.policy != ApprovalPolicy.NONE:\n",
         "        if True:\n",
         f"{STOPPED}::test_until_the_claim_is_committed_nothing_is_sent[sqlite-before_claim]",
     ),
@@ -2164,7 +2166,7 @@ SENDING_AGAIN = (
     _mutant(
         "no approval covers a sending after one that may have worked",
         SENDING,
-        "    if deletion.policy != Policy.NONE and tried.filter(AMBIGUOUS).exists():\n",
+        "    if deletion.policy != ApprovalPolicy.NONE and tried.filter(AMBIGUOUS).exists():\n",
         "    if False:\n",
         f"{ROUNDS}::test_nothing_more_is_claimed_in_a_round_whose_sending_may_still_work",
     ),

@@ -54,7 +54,7 @@ def test_no_two_safeguards_have_one_name() -> None:
     [
         ("# Enough", "# Plenty", "found 0 times"),
         ('"""The one place where', '"""A place where', "survived"),
-        ("Verdict.REFUSED:\n", "Verdict.RATE_LIMITED if False:\n", ""),
+        ("AttemptResult.REFUSED:\n", "AttemptResult.RATE_LIMITED if False:\n", ""),
         ("from dataclasses import", "from nowhere import", "did not run"),
     ],
 )

@@ -13,7 +13,7 @@ from connections.access.actor import WORKER, person_actor
 from connections.audit import personal_data
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
-from connections.models import Deletion, Person, Policy
+from connections.models import ApprovalPolicy, Deletion, Person
 from connections.notifications.webhooks import new_secret_text
 from sandbox.server import SandboxServer
 from tests.datadog.servers import ScriptedServer, answer, say
@@ -47,7 +47,7 @@ def receiver(settings: Settings, tmp_path: Path) -> Iterator[ScriptedServer]:
 @pytest.fixture
 def deletion(request: pytest.FixtureRequest, ada: Person, sandbox: SandboxServer) -> Deletion:
     """One that Ada asked for and that waits for a second person; the parameter changes fields."""
-    credential = store_credential(sandbox, "Payments US", policy=Policy.ONE, is_read=False)
+    credential = store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE, is_read=False)
     fields: dict[str, Any] = {
         "request_id": UUID(int=1),
         "site": credential.site,
@@ -58,7 +58,7 @@ def deletion(request: pytest.FixtureRequest, ada: Person, sandbox: SandboxServer
         "is_reviewed": True,
         "digest": "0" * 64,
         "reason": "contract ended",
-        "policy": Policy.ONE,
+        "policy": ApprovalPolicy.ONE,
         "requested_at": "2026-03-02T14:03:22Z",
         "requested_by": ada,
         "requested_by_name": ada.display_name,
@@ -74,7 +74,7 @@ def tell(deletion: Deletion) -> Tell:
     """Record an event about the deletion, as the services do, by a person or the worker."""
 
     def act(
-        code: audit.Code = audit.Code.DELETION_UNKNOWN,
+        code: audit.EventCode = audit.EventCode.DELETION_UNKNOWN,
         *,
         by: Person | None = None,
         **details: str,
@@ -84,7 +84,7 @@ def tell(deletion: Deletion) -> Tell:
             code=code,
             actor=actor,
             subject=deletion,
-            sentence=f"{personal_data.name(actor)} says that it is so.",
+            sentence=f"{personal_data.name_of(actor)} says that it is so.",
             details={"outcome": "deleted"} | details,
         )
         return deletion

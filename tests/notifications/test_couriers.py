@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from connections.models import Notice
+from connections.models import Notification
 from connections.notifications import delivery
-from connections.operations.delivery_threads import Courier
+from connections.operations.delivery_threads import DeliveryThread
 from tests.datadog.servers import ScriptedServer, answer, say, say_and_wait
 from tests.support.processes import ROOT, Running, clean_environment, manage
 
@@ -67,13 +67,13 @@ def test_an_error_does_not_end_a_courier(monkeypatch: pytest.MonkeyPatch) -> Non
         calls.release()
         raise ValueError("one notice is odd")
 
-    monkeypatch.setattr(delivery, "work_off", fail)
+    monkeypatch.setattr(delivery, "run_due", fail)
     monkeypatch.setattr("connections.operations.delivery_threads.LOOK_EVERY", 0.01)
     monkeypatch.setattr("connections.operations.delivery_threads.LONGEST_PAUSE", 0.02)
     monkeypatch.setattr(
         "connections.operations.delivery_threads.close_old_connections", lambda: None
     )
-    courier = Courier(Notice.Channel.MAIL)
+    courier = DeliveryThread(Notification.Channel.MAIL)
     courier.start()
     assert calls.acquire(timeout=5)
     assert calls.acquire(timeout=5)

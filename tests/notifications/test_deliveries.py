@@ -16,7 +16,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from connections import audit
-from connections.models import AuditEvent, Notice, Person
+from connections.models import AuditEvent, Notification, Person
 from connections.notifications import channels, delivery
 from tests.datadog.servers import (
     Play,
@@ -34,22 +34,26 @@ from tests.support.clock import SettableClock
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
-MAIL, WEBHOOK, FILE = Notice.Channel.MAIL, Notice.Channel.WEBHOOK, Notice.Channel.FILE
-State = Notice.State
+MAIL, WEBHOOK, FILE = (
+    Notification.Channel.MAIL,
+    Notification.Channel.WEBHOOK,
+    Notification.Channel.FILE,
+)
+State = Notification.State
 
 
 @pytest.fixture
 def _short_deadlines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """For whoever hangs or drips; the others get their time, on a busy machine too."""
     if any(word in request.node.name for word in ("hang", "drip", "leave")):
-        monkeypatch.setattr("connections.net.smtp.DEADLINE_SECONDS", 1.5)
+        monkeypatch.setattr("connections.notifications.email_backend.DEADLINE_SECONDS", 1.5)
         monkeypatch.setattr(
             "connections.notifications.webhooks.post.__kwdefaults__", {"deadline_seconds": 0.5}
         )
 
 
-def only(channel: Notice.Channel) -> Notice:
-    return Notice.objects.get(channel=channel)
+def only(channel: Notification.Channel) -> Notification:
+    return Notification.objects.get(channel=channel)
 
 
 # --- Webhook ------------------------------------------------------------------------------------
@@ -59,7 +63,7 @@ def test_a_webhook_is_signed_so_that_its_receiver_can_verify_it(
     tell: Tell, receiver: ScriptedServer, settings: Settings
 ) -> None:
     deletion = tell(outcome="deleted")
-    assert delivery.work_off(channel=WEBHOOK) == 1
+    assert delivery.run_due(channel=WEBHOOK) == 1
     [seen] = receiver.seen
     text = Path(settings.WEBHOOK_SECRET_FILE).read_text().strip()
     key = base64.b64decode(text.removeprefix("whsec_"))
@@ -81,7 +85,7 @@ def test_while_a_secret_is_replaced_both_sign(
     file = Path(settings.WEBHOOK_SECRET_FILE)
     file.write_text(f"{file.read_text()}\nwhsec_{base64.b64encode(b'n' * 32).decode()}\n")
     tell()
-    delivery.work_off(channel=WEBHOOK)
+    delivery.run_due(channel=WEBHOOK)
     assert receiver.seen[0].headers["webhook-signature"].count("v1,") == 2
 
 
@@ -103,7 +107,7 @@ def test_what_a_receiver_does_not_take_is_tried_again(
 ) -> None:
     receiver.plays = [play]
     tell()
-    delivery.work_off(channel=WEBHOOK)
+    delivery.run_due(channel=WEBHOOK)
     notice = only(WEBHOOK)
     assert (notice.state, notice.status) == (State.WAITING, status)
     assert words in notice.answer
@@ -116,22 +120,24 @@ def test_a_receiver_that_cannot_be_reached_is_tried_again(
 ) -> None:
     settings.WEBHOOK_URL = "http://127.0.0.1:1/"
     tell()
-    delivery.work_off(channel=WEBHOOK)
+    delivery.run_due(channel=WEBHOOK)
     assert only(WEBHOOK).answer == "No answer: connection refused."
 
 
 def test_a_huge_answer_is_not_read_to_its_end(tell: Tell, receiver: ScriptedServer) -> None:
     receiver.plays = [say_and_close(answer(body=b"x" * 2_000_000))]
     tell()
-    delivery.work_off(channel=WEBHOOK)
+    delivery.run_due(channel=WEBHOOK)
     assert only(WEBHOOK).state == State.DELIVERED
 
 
 def test_a_receiver_that_wants_no_more_is_left_alone(tell: Tell, receiver: ScriptedServer) -> None:
     receiver.plays = [say(answer("410 Gone", b""))]
     tell()
-    delivery.work_off(channel=WEBHOOK)
-    assert Notice.objects.get(code="deletion.unknown", channel=WEBHOOK).state == State.GIVEN_UP
+    delivery.run_due(channel=WEBHOOK)
+    assert (
+        Notification.objects.get(code="deletion.unknown", channel=WEBHOOK).state == State.GIVEN_UP
+    )
 
 
 def test_a_failed_one_comes_again_later_with_the_same_id(
@@ -139,11 +145,11 @@ def test_a_failed_one_comes_again_later_with_the_same_id(
 ) -> None:
     receiver.plays = [say(answer("500 Oops", b"")), say(answer("200 OK", b""))]
     tell()
-    delivery.work_off(channel=WEBHOOK)
+    delivery.run_due(channel=WEBHOOK)
     clock.advance(seconds=9)
-    assert delivery.work_off(channel=WEBHOOK) == 0
+    assert delivery.run_due(channel=WEBHOOK) == 0
     clock.advance(seconds=2)
-    assert delivery.work_off(channel=WEBHOOK) == 1
+    assert delivery.run_due(channel=WEBHOOK) == 1
     first, second = receiver.seen
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.headers["webhook-timestamp"] != second.headers["webhook-timestamp"]
@@ -159,7 +165,7 @@ def test_a_receiver_may_ask_for_a_later_try_within_limits(
 ) -> None:
     receiver.plays = [say(answer("503 Later", b"", headers={"Retry-After": asked}))]
     tell()
-    delivery.work_off(channel=WEBHOOK)
+    delivery.run_due(channel=WEBHOOK)
     assert only(WEBHOOK).due_at == clock.now() + timedelta(seconds=seconds)
 
 
@@ -174,11 +180,11 @@ def test_after_the_last_try_it_is_given_up_and_administrators_are_told_once(
     tell()
     tell()
     for _ in range(14):
-        delivery.work_off(channel=WEBHOOK)
+        delivery.run_due(channel=WEBHOOK)
         clock.advance(hours=2, seconds=1)
-    assert Notice.objects.filter(channel=WEBHOOK, state=State.GIVEN_UP, tries=6).count() == 3
-    assert AuditEvent.objects.filter(code=audit.Code.NOTICE_GIVEN_UP).count() == 1
-    mails = Notice.objects.filter(channel=MAIL, code=audit.Code.NOTICE_GIVEN_UP)
+    assert Notification.objects.filter(channel=WEBHOOK, state=State.GIVEN_UP, tries=6).count() == 3
+    assert AuditEvent.objects.filter(code=audit.EventCode.NOTIFICATION_FAILED).count() == 1
+    mails = Notification.objects.filter(channel=MAIL, code=audit.EventCode.NOTIFICATION_FAILED)
     assert [mail.person for mail in mails] == [root]
 
 
@@ -195,7 +201,7 @@ def test_nothing_is_open_while_a_receiver_answers(
     monkeypatch.setattr("connections.notifications.channels.send", spy)
     tell()
     before = len(connection.savepoint_ids)
-    delivery.work_off(channel=WEBHOOK)
+    delivery.run_due(channel=WEBHOOK)
     assert depths == [before]
 
 
@@ -206,10 +212,10 @@ def test_what_was_sent_and_not_written_down_is_sent_again_with_the_same_id(
     with monkeypatch.context() as patch:
         patch.setattr("connections.notifications.delivery._note", _die)
         with pytest.raises(SystemExit):
-            delivery.work_off(channel=WEBHOOK)
-    assert delivery.work_off(channel=WEBHOOK) == 0
+            delivery.run_due(channel=WEBHOOK)
+    assert delivery.run_due(channel=WEBHOOK) == 0
     clock.advance(seconds=delivery.CLAIM_TIMEOUT.total_seconds() + 1)
-    assert delivery.work_off(channel=WEBHOOK) == 1
+    assert delivery.run_due(channel=WEBHOOK) == 1
     ids = {seen.headers["webhook-id"] for seen in receiver.seen}
     assert (len(receiver.seen), ids) == (2, {str(only(WEBHOOK).pk)})
 
@@ -225,7 +231,7 @@ def test_a_frozen_worker_does_not_overwrite_what_another_wrote(
     frozen = delivery.claim_next(channel=WEBHOOK)
     assert frozen
     clock.advance(minutes=3)
-    delivery.work_off(channel=WEBHOOK)
+    delivery.run_due(channel=WEBHOOK)
     receiver.plays = [say(answer("500 Oops", b""))]
     delivery.deliver(notice=frozen)
     assert only(WEBHOOK).state == State.DELIVERED
@@ -248,7 +254,7 @@ def test_a_notice_on_which_every_worker_dies_is_given_up(
 def six_threads(transactional_db: None) -> Iterator[list[threading.Thread]]:
     def work() -> None:
         try:
-            delivery.work_off(channel=WEBHOOK)
+            delivery.run_due(channel=WEBHOOK)
         finally:
             connection.close()
 
@@ -278,8 +284,8 @@ def test_six_workers_at_once_deliver_each_once(
 def test_a_mail_says_what_happened_and_where_to_look(
     tell: Tell, mail_server: MailServer, ada: Person, linus: Person
 ) -> None:
-    deletion = tell(audit.Code.DELETION_REQUESTED, by=ada, reason="contract\nended")
-    delivery.work_off(channel=MAIL)
+    deletion = tell(audit.EventCode.DELETION_REQUESTED, by=ada, reason="contract\nended")
+    delivery.run_due(channel=MAIL)
     [mail] = mail_server.messages
     assert mail_server.recipients == ["linus@example.com"]
     assert mail["Subject"] == "Org Admin: Needs a second person: Payments US → Group SOC"
@@ -300,7 +306,7 @@ def test_foreign_names_cannot_add_a_header_or_turn_a_line_round(
     tell: Tell, mail_server: MailServer, ada: Person
 ) -> None:
     tell()
-    delivery.work_off(channel=MAIL)
+    delivery.run_due(channel=MAIL)
     [mail] = mail_server.messages
     assert mail_server.recipients == ["ada@example.com"]
     assert mail["Bcc"] is None
@@ -325,7 +331,7 @@ def test_what_a_mail_server_does_not_take_is_tried_again(
     mail_server.faults = [fault]
     tell()
     started = time.monotonic()
-    delivery.work_off(channel=MAIL)
+    delivery.run_due(channel=MAIL)
     # What drips would go on for ten.
     assert time.monotonic() - started < 8
     notice = only(MAIL)
@@ -340,7 +346,7 @@ def test_a_mail_server_that_does_not_take_leave_has_taken_the_mail(
 ) -> None:
     mail_server.faults = ["hang at quit"]
     tell()
-    delivery.work_off(channel=MAIL)
+    delivery.run_due(channel=MAIL)
     assert only(MAIL).state == State.DELIVERED
 
 
@@ -355,7 +361,7 @@ def test_a_refused_password_is_neither_stored_nor_logged(
     settings.MAILERS["default"]["OPTIONS"] |= {"username": "us", "password": "canary-password"}
     with caplog.at_level(logging.DEBUG):
         tell()
-        delivery.work_off(channel=MAIL)
+        delivery.run_due(channel=MAIL)
     encoded = base64.b64encode(b"\0us\0canary-password").decode()
     assert only(MAIL).answer == "The mail server does not accept the user name or password."
     assert not any(text in caplog.text for text in ("canary-password", encoded))
@@ -366,7 +372,7 @@ def test_nobody_who_was_disabled_meanwhile_is_told(
 ) -> None:
     tell()
     Person.objects.filter(pk=ada.pk).update(is_active=False)
-    delivery.work_off(channel=MAIL)
+    delivery.run_due(channel=MAIL)
     assert only(MAIL).state == State.DROPPED
     assert mail_server.connections == 0
 
@@ -376,7 +382,7 @@ def test_the_address_is_the_one_of_the_moment_of_sending(
 ) -> None:
     tell()
     Person.objects.filter(pk=ada.pk).update(email="ada@new.example.com")
-    delivery.work_off(channel=MAIL)
+    delivery.run_due(channel=MAIL)
     assert mail_server.recipients == ["ada@new.example.com"]
 
 
@@ -386,9 +392,9 @@ def test_the_secrets_of_a_webhook_stay_out_of_rows_and_logs(
     receiver.plays = [say(answer("500 Oops", b""))]
     with caplog.at_level(logging.DEBUG, logger="connections"):
         tell()
-        delivery.work_off(channel=WEBHOOK)
+        delivery.run_due(channel=WEBHOOK)
     secret = Path(settings.WEBHOOK_SECRET_FILE).read_text()
-    values = " ".join(str(value) for row in Notice.objects.values() for value in row.values())
+    values = " ".join(str(value) for row in Notification.objects.values() for value in row.values())
     for canary in (secret.strip(), "capability-canary"):
         assert canary not in values
         assert canary not in caplog.text
@@ -398,7 +404,7 @@ def test_the_log_is_kept_for_ninety_days_and_what_waits_for_longer(
     tell: Tell, receiver: ScriptedServer, clock: SettableClock
 ) -> None:
     tell()
-    delivery.work_off(channel=WEBHOOK)
+    delivery.run_due(channel=WEBHOOK)
     tell()
     clock.advance(hours=24 * 89)
     assert delivery.prune() == 0

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import WORKER
 from connections.audit import checkpoints
-from connections.models import Checkpoint, Notice
+from connections.models import Checkpoint, Notification
 from connections.notifications import delivery
 from tests.datadog.servers import ScriptedServer, Seen
 from tests.notifications.conftest import Tell
@@ -36,7 +36,7 @@ def is_ours() -> Callable[..., bool]:
 @pytest.fixture
 def sent(tell: Tell, receiver: ScriptedServer) -> Seen:
     tell()
-    delivery.work_off(channel=Notice.Channel.WEBHOOK)
+    delivery.run_due(channel=Notification.Channel.WEBHOOK)
     return receiver.seen[0]
 
 
@@ -65,9 +65,9 @@ def witness(settings: Settings, tmp_path: Path) -> Path:
     """A witness's file with two checkpoints."""
     settings.CHECKPOINT_FILE = str(tmp_path / "witness")
     for number in range(2):
-        audit.record(code=audit.Code.SIGNED_OUT, actor=WORKER, sentence=f"Something {number}.")
+        audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence=f"Something {number}.")
         checkpoints.make_checkpoint()
-    delivery.work_off(channel=Notice.Channel.FILE)
+    delivery.run_due(channel=Notification.Channel.FILE)
     return tmp_path / "witness"
 
 

@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from connections import audit, wording
 from connections.access.actor import WORKER, person_actor
 from connections.audit import checkpoints, outbox
-from connections.models import Approval, Deletion, Notice, Person, Policy, Role
+from connections.models import Approval, ApprovalPolicy, Deletion, Notification, Person, Role
 from connections.people import erasure
 from sandbox.server import SandboxServer
 from tests.flows.support import Desk, store_credential
@@ -31,40 +31,40 @@ def _set(settings: Settings) -> None:
 
 def told() -> set[str]:
     """Who has a mail waiting, by user name."""
-    mails = Notice.objects.filter(channel=Notice.Channel.MAIL, person__isnull=False)
+    mails = Notification.objects.filter(channel=Notification.Channel.MAIL, person__isnull=False)
     return set(mails.values_list("person__username", flat=True))
 
 
 def test_every_code_that_somebody_is_told_of_is_one_that_is_recorded() -> None:
-    assert set(outbox.WHO_IS_TOLD) - {outbox.RECORD_BROKEN} <= set(audit.Code)
+    assert set(outbox.AUDIENCES) - {outbox.VERIFICATION_FAILED} <= set(audit.EventCode)
 
 
-@pytest.mark.parametrize("code", [*outbox.WHO_IS_TOLD, "checkpoint.made", "notice.tested"])
+@pytest.mark.parametrize("code", [*outbox.AUDIENCES, "checkpoint.made", "notification.tested"])
 def test_every_notice_has_a_title_that_is_not_its_code(code: str) -> None:
-    assert wording.notice_title(code, details={"outcome": "refused"}) != code
+    assert wording.notification_title(code, details={"outcome": "refused"}) != code
 
 
 def test_whoever_could_approve_is_told_that_it_waits_and_who_asked_is_not(
     tell: Tell, ada: Person, linus: Person, root: Person, edith: Person
 ) -> None:
-    tell(audit.Code.DELETION_REQUESTED, by=ada)
+    tell(audit.EventCode.DELETION_REQUESTED, by=ada)
     assert told() == {"linus", "root"}
 
 
-@pytest.mark.parametrize("deletion", [{"policy": Policy.NONE}], indirect=True)
+@pytest.mark.parametrize("deletion", [{"policy": ApprovalPolicy.NONE}], indirect=True)
 def test_nobody_is_asked_where_no_second_person_is_needed(
     tell: Tell, ada: Person, linus: Person
 ) -> None:
-    tell(audit.Code.DELETION_REQUESTED, by=ada)
+    tell(audit.EventCode.DELETION_REQUESTED, by=ada)
     assert told() == set()
-    assert Notice.objects.get().channel == Notice.Channel.WEBHOOK
+    assert Notification.objects.get().channel == Notification.Channel.WEBHOOK
 
 
 def test_asking_and_approving_in_the_pages_tells_the_other_side(
     sandbox: SandboxServer, ada: Person, linus: Person, client_of: Callable[[Person], Client]
 ) -> None:
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
-    credential = store_credential(sandbox, "Payments US", policy=Policy.ONE)
+    credential = store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE)
     asking = Desk(client=client_of(ada), credential=credential, connection=connection)
     approving = Desk(client=client_of(linus), credential=credential, connection=connection)
     asked = asking.delete()
@@ -78,16 +78,16 @@ def test_asking_and_approving_in_the_pages_tells_the_other_side(
 @pytest.mark.parametrize(
     "code",
     [
-        audit.Code.DELETION_APPROVED,
-        audit.Code.DELETION_DECLINED,
-        audit.Code.DELETION_WITHDRAWN,
-        audit.Code.DELETION_SETTLED,
-        audit.Code.DELETION_UNKNOWN,
-        audit.Code.DELETION_APPROVALS_LAPSED,
+        audit.EventCode.DELETION_APPROVED,
+        audit.EventCode.DELETION_DECLINED,
+        audit.EventCode.DELETION_WITHDRAWN,
+        audit.EventCode.DELETION_SETTLED,
+        audit.EventCode.DELETION_UNKNOWN,
+        audit.EventCode.DELETION_APPROVALS_LAPSED,
     ],
 )
 def test_whoever_asked_and_whoever_approved_are_told_what_became_of_it(
-    tell: Tell, deletion: Deletion, ada: Person, linus: Person, root: Person, code: audit.Code
+    tell: Tell, deletion: Deletion, ada: Person, linus: Person, root: Person, code: audit.EventCode
 ) -> None:
     Approval.objects.create(
         deletion=deletion,
@@ -98,39 +98,39 @@ def test_whoever_asked_and_whoever_approved_are_told_what_became_of_it(
     )
     tell(code)
     assert told() == {"ada", "linus"}
-    assert Notice.objects.filter(code=code, channel=Notice.Channel.WEBHOOK).exists()
+    assert Notification.objects.filter(code=code, channel=Notification.Channel.WEBHOOK).exists()
 
 
 def test_what_is_still_there_is_told_to_whoever_must_approve_it_again(
     tell: Tell, deletion: Deletion, linus: Person, root: Person
 ) -> None:
-    tell(audit.Code.DELETION_STILL_PRESENT)
+    tell(audit.EventCode.DELETION_STILL_PRESENT)
     assert told() == {"ada", "linus", "root"}
 
 
-@pytest.mark.parametrize("deletion", [{"policy": Policy.NONE}], indirect=True)
+@pytest.mark.parametrize("deletion", [{"policy": ApprovalPolicy.NONE}], indirect=True)
 def test_what_is_still_there_concerns_no_approver_where_none_is_needed(
     tell: Tell, deletion: Deletion, linus: Person, root: Person
 ) -> None:
-    tell(audit.Code.DELETION_STILL_PRESENT)
+    tell(audit.EventCode.DELETION_STILL_PRESENT)
     assert told() == {"ada"}
 
 
 def test_nobody_is_told_of_what_they_have_just_done_themselves(tell: Tell, ada: Person) -> None:
-    tell(audit.Code.DELETION_SETTLED, by=ada)
+    tell(audit.EventCode.DELETION_SETTLED, by=ada)
     assert told() == set()
 
 
 @pytest.mark.parametrize(
     "code",
     [
-        audit.Code.DELETION_CONTRADICTED,
-        audit.Code.DELETION_ANSWERED_LATE,
-        audit.Code.DELETION_STILL_UNKNOWN,
+        audit.EventCode.DELETION_CONTRADICTED,
+        audit.EventCode.DELETION_ANSWERED_LATE,
+        audit.EventCode.DELETION_STILL_UNKNOWN,
     ],
 )
 def test_administrators_hear_an_alarm(
-    tell: Tell, code: audit.Code, ada: Person, root: Person, linus: Person
+    tell: Tell, code: audit.EventCode, ada: Person, root: Person, linus: Person
 ) -> None:
     tell(code)
     assert told() == {"ada", "root"}
@@ -141,72 +141,72 @@ def test_the_disabled_and_those_without_an_address_are_not_told(
 ) -> None:
     Person.objects.filter(pk=linus.pk).update(is_active=False)
     Person.objects.filter(pk=root.pk).update(email="")
-    tell(audit.Code.DELETION_REQUESTED, by=ada)
+    tell(audit.EventCode.DELETION_REQUESTED, by=ada)
     assert told() == set()
 
 
 def test_one_person_is_told_once_whatever_their_roles(tell: Tell, ada: Person) -> None:
     make_person("many", Role.APPROVER, Role.OPERATOR, Role.AUDITOR, is_administrator=True)
-    tell(audit.Code.DELETION_REQUESTED, by=ada)
-    assert Notice.objects.filter(person__username="many").count() == 1
+    tell(audit.EventCode.DELETION_REQUESTED, by=ada)
+    assert Notification.objects.filter(person__username="many").count() == 1
 
 
 def test_nothing_is_told_of_what_was_rolled_back(tell: Tell, ada: Person) -> None:
     with transaction.atomic():
-        tell(audit.Code.DELETION_SETTLED)
-        assert Notice.objects.exists()
+        tell(audit.EventCode.DELETION_SETTLED)
+        assert Notification.objects.exists()
         transaction.set_rollback(True)
-    assert not Notice.objects.exists()
+    assert not Notification.objects.exists()
 
 
 def test_without_mail_and_webhook_no_row_is_written(
     tell: Tell, settings: Settings, ada: Person
 ) -> None:
     settings.HAS_MAIL, settings.WEBHOOK_URL = False, ""
-    tell(audit.Code.DELETION_SETTLED)
-    assert not Notice.objects.exists()
+    tell(audit.EventCode.DELETION_SETTLED)
+    assert not Notification.objects.exists()
 
 
 def test_an_act_that_concerns_nobody_outside_leaves_no_row(root: Person) -> None:
-    audit.record(code=audit.Code.SIGNED_OUT, actor=person_actor(person=root), sentence="Gone.")
-    assert not Notice.objects.exists()
+    audit.record(code=audit.EventCode.SIGNED_OUT, actor=person_actor(person=root), sentence="Gone.")
+    assert not Notification.objects.exists()
 
 
 def test_a_row_holds_no_address_no_name_and_no_text(tell: Tell, ada: Person) -> None:
-    tell(audit.Code.DELETION_SETTLED, reason="canary-reason")
-    for row in Notice.objects.values():
+    tell(audit.EventCode.DELETION_SETTLED, reason="canary-reason")
+    for row in Notification.objects.values():
         values = " ".join(str(value) for value in row.values())
         assert not any(word in values for word in ("@", "Ada", "canary-reason"))
 
 
 def test_an_erased_person_is_told_no_more(tell: Tell, ada: Person, root: Person) -> None:
     erasure.erase_person(actor=person_actor(person=root), person=ada)
-    Notice.objects.all().delete()
-    tell(audit.Code.DELETION_SETTLED)
+    Notification.objects.all().delete()
+    tell(audit.EventCode.DELETION_SETTLED)
     assert told() == set()
 
 
 def test_a_checkpoint_is_put_out_for_each_who_keeps_it(settings: Settings, root: Person) -> None:
     settings.CHECKPOINT_EMAILS = ["witness@example.org", "Notary@example.net"]
     settings.CHECKPOINT_FILE = "/var/lib/witness/checkpoints"
-    audit.record(code=audit.Code.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
     checkpoints.make_checkpoint()
-    rows = Notice.objects.filter(code=outbox.CHECKPOINT_MADE)
+    rows = Notification.objects.filter(code=outbox.CHECKPOINT_MADE)
     assert sorted(rows.values_list("channel", flat=True)) == ["file", "mail", "mail", "webhook"]
     assert not any("@" in str(row) for row in rows.values())
 
 
 def test_a_checkpoint_that_is_there_already_is_not_put_out_again(settings: Settings) -> None:
-    audit.record(code=audit.Code.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
     checkpoints.make_checkpoint()
     checkpoints.make_checkpoint()
-    assert Notice.objects.filter(code=outbox.CHECKPOINT_MADE).count() == 1
+    assert Notification.objects.filter(code=outbox.CHECKPOINT_MADE).count() == 1
 
 
 def test_the_same_news_for_the_same_destination_is_there_once(tell: Tell, ada: Person) -> None:
     tell()
-    outbox.announce(events=audit.events_of(subject=Deletion.objects.get()))
-    assert Notice.objects.count() == 2
+    outbox.enqueue(events=audit.events_of(subject=Deletion.objects.get()))
+    assert Notification.objects.count() == 2
 
 
 def test_telling_costs_few_queries_however_many_are_told(
@@ -214,8 +214,8 @@ def test_telling_costs_few_queries_however_many_are_told(
 ) -> None:
     for number in range(20):
         make_person(f"approver{number}-{uuid4().hex[:4]}", Role.APPROVER)
-    tell(audit.Code.DELETION_APPROVED, by=ada)
+    tell(audit.EventCode.DELETION_APPROVED, by=ada)
     # The event's own, the people, the time, the rows.
     with django_assert_max_num_queries(12):
-        tell(audit.Code.DELETION_REQUESTED, by=ada)
+        tell(audit.EventCode.DELETION_REQUESTED, by=ada)
     assert len(told()) == 20

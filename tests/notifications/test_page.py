@@ -12,9 +12,9 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from connections import audit
 from connections.access.actor import WORKER
 from connections.audit import checkpoints
-from connections.models import AuditEvent, Notice, Person
+from connections.models import AuditEvent, Notification, Person
 from connections.notifications import delivery
-from connections.wording import counted
+from connections.wording import pluralize
 from tests.datadog.servers import ScriptedServer, answer, say
 from tests.flows.support import read
 from tests.notifications.conftest import Tell
@@ -22,7 +22,7 @@ from tests.notifications.smtp import MailServer
 from tests.support.clock import SettableClock
 
 pytestmark = pytest.mark.django_db
-State = Notice.State
+State = Notification.State
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def test_a_test_of_the_webhook_is_sent_and_shown_and_recorded(
     after = read(administrator.post(form.action, form.fields))
     assert "The test arrived." in after.text
     assert "The receiver took it (204)." in after.text
-    assert AuditEvent.objects.filter(code=audit.Code.NOTICE_TESTED).count() == 1
-    assert b'"type":"notice.tested"' in receiver.seen[0].body
+    assert AuditEvent.objects.filter(code=audit.EventCode.NOTIFICATION_TESTED).count() == 1
+    assert b'"type":"notification.tested"' in receiver.seen[0].body
 
 
 def test_a_test_that_fails_says_why_and_is_not_repeated(
@@ -63,8 +63,8 @@ def test_a_test_that_fails_says_why_and_is_not_repeated(
     after = read(administrator.post("/notices/test/", {"destination": "webhook:"}))
     assert "The test did not arrive." in after.text
     assert "The receiver answered 500." in after.text
-    assert Notice.objects.get().state == State.GIVEN_UP
-    assert not AuditEvent.objects.filter(code=audit.Code.NOTICE_GIVEN_UP).exists()
+    assert Notification.objects.get().state == State.GIVEN_UP
+    assert not AuditEvent.objects.filter(code=audit.EventCode.NOTIFICATION_FAILED).exists()
 
 
 def test_a_test_by_mail_goes_to_who_asks_for_it_alone(
@@ -79,7 +79,7 @@ def test_a_witness_gets_the_newest_checkpoint_as_a_file(
     administrator: Client, mail_server: MailServer, settings: Settings
 ) -> None:
     settings.CHECKPOINT_EMAILS = ["witness@example.org"]
-    audit.record(code=audit.Code.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
     made = checkpoints.make_checkpoint()
     assert made
     page = read(administrator.get("/notices/"))
@@ -116,14 +116,14 @@ def test_trying_again_takes_all_that_was_given_up_for_a_destination(
     receiver.plays = [say(answer("410 Gone", b""))] * 2 + [say(answer("200 OK", b""))]
     tell()
     tell()
-    delivery.work_off(channel=Notice.Channel.WEBHOOK)
+    delivery.run_due(channel=Notification.Channel.WEBHOOK)
     page = read(administrator.get("/notices/?state=given_up"))
     form = next(one for one in page.forms if one.action.endswith("/retry/"))
     after = administrator.post(form.action, form.fields, follow=True)
     assert "2 notices are tried again" in read(after).text
-    delivery.work_off(channel=Notice.Channel.WEBHOOK)
-    assert not Notice.objects.exclude(state=State.DELIVERED).exists()
-    assert AuditEvent.objects.filter(code=audit.Code.NOTICE_RETRIED).count() == 1
+    delivery.run_due(channel=Notification.Channel.WEBHOOK)
+    assert not Notification.objects.exclude(state=State.DELIVERED).exists()
+    assert AuditEvent.objects.filter(code=audit.EventCode.NOTIFICATION_RETRIED).count() == 1
     assert administrator.post(form.action, form.fields).status_code == 409
 
 
@@ -137,7 +137,7 @@ def test_the_overview_says_that_somebody_could_not_be_told(
     receiver.plays = [say(answer("410 Gone", b""))]
     assert "could not be told" not in read(administrator.get("/")).text
     tell()
-    delivery.work_off(channel=Notice.Channel.WEBHOOK)
+    delivery.run_due(channel=Notification.Channel.WEBHOOK)
     assert "Somebody could not be told." in read(administrator.get("/")).text
     assert "could not be told" not in read(client_of(ada).get("/")).text
 
@@ -183,10 +183,10 @@ def test_the_file_of_checkpoints_is_made_for_its_owner_alone(
 ) -> None:
     file = tmp_path / "witness"
     settings.CHECKPOINT_FILE = str(file)
-    audit.record(code=audit.Code.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
     made = checkpoints.make_checkpoint()
     assert made
-    delivery.work_off(channel=Notice.Channel.FILE)
+    delivery.run_due(channel=Notification.Channel.FILE)
     assert file.read_text() == f"{made.note}\n"
     assert file.stat().st_mode & 0o777 == 0o600
     administrator.post("/notices/test/", {"destination": "file:"})
@@ -200,11 +200,11 @@ def test_a_link_in_the_place_of_the_file_is_not_followed(
     target.write_text("mine")
     (tmp_path / "witness").symlink_to(target)
     settings.CHECKPOINT_FILE = str(tmp_path / "witness")
-    audit.record(code=audit.Code.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
     checkpoints.make_checkpoint()
-    delivery.work_off(channel=Notice.Channel.FILE)
+    delivery.run_due(channel=Notification.Channel.FILE)
     assert target.read_text() == "mine"
-    assert Notice.objects.get().state == State.WAITING
+    assert Notification.objects.get().state == State.WAITING
 
 
 def test_the_evidence_says_who_has_which_checkpoint(
@@ -212,11 +212,11 @@ def test_the_evidence_says_who_has_which_checkpoint(
 ) -> None:
     assert "Nobody outside." in read(administrator.get("/evidence/")).text
     settings.CHECKPOINT_FILE = str(tmp_path / "witness")
-    audit.record(code=audit.Code.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
     made = checkpoints.make_checkpoint()
     assert made
     assert "Nothing so far" in read(administrator.get("/evidence/")).text
-    delivery.work_off(channel=Notice.Channel.FILE)
+    delivery.run_due(channel=Notification.Channel.FILE)
     page = read(administrator.get("/evidence/"))
     assert f"File {tmp_path}/witness" in page.text
-    assert f"{counted(made.size, 'event')} ·" in page.text
+    assert f"{pluralize(made.size, 'event')} ·" in page.text

@@ -12,7 +12,7 @@ from connections.access.actor import Actor, person_actor
 from connections.core import clock
 from connections.credentials import access_lists
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.models import AccessKind, Credential, Notice, Person, Policy, Role
+from connections.models import AccessKind, ApprovalPolicy, Credential, Notification, Person, Role
 from connections.notifications.messages import Message, message_of
 from connections.people import email_addresses, people, provider_accounts
 from sandbox.server import SandboxServer
@@ -37,24 +37,26 @@ def by_root(root: Person) -> Actor:
 
 @pytest.fixture
 def credential(sandbox: SandboxServer) -> Credential:
-    return store_credential(sandbox, "Payments US", policy=Policy.TWO, is_read=False)
+    return store_credential(sandbox, "Payments US", policy=ApprovalPolicy.TWO, is_read=False)
 
 
 def told() -> set[str]:
     """Who has a mail waiting, by user name; the webhook is told in any case."""
-    assert Notice.objects.filter(channel=Notice.Channel.WEBHOOK).exists()
-    mails = Notice.objects.filter(channel=Notice.Channel.MAIL)
+    assert Notification.objects.filter(channel=Notification.Channel.WEBHOOK).exists()
+    mails = Notification.objects.filter(channel=Notification.Channel.MAIL)
     return set(mails.values_list("person__username", flat=True))
 
 
 def message(*, to: Person | None = None) -> Message:
-    return message_of(Notice.objects.get(person=to))
+    return message_of(Notification.objects.get(person=to))
 
 
 def test_approvers_and_other_administrators_hear_that_a_policy_was_changed(
     credential: Credential, by_root: Actor, linus: Person, ada: Person, edith: Person
 ) -> None:
-    credential_lifecycle.change_policy(actor=by_root, credential=credential, policy=Policy.NONE)
+    credential_lifecycle.change_policy(
+        actor=by_root, credential=credential, policy=ApprovalPolicy.NONE
+    )
     assert told() == {"linus", "margot"}
     said = message(to=linus)
     assert said.subject == "Org Admin: A policy was changed: Payments US"
@@ -84,9 +86,7 @@ def test_only_approvers_who_see_the_credential_hear_of_its_allow_lists(
         lambda actor, person: people.set_roles(
             actor=actor, person=person, roles=[Role.OPERATOR], is_administrator=True
         ),
-        lambda actor, person: people.allow_breaking_glass(
-            actor=actor, person=person, is_allowed=True
-        ),
+        lambda actor, person: people.allow_break_glass(actor=actor, person=person, is_allowed=True),
         lambda actor, person: people.make_sign_in_link(actor=actor, person=person, now=clock.now()),
         lambda actor, person: email_addresses.change_email(
             actor=actor, person=person, email="other@example.org"
@@ -127,8 +127,8 @@ def test_an_administrator_alone_hears_nothing_of_their_own_act(ada: Person, root
 def test_what_a_mail_leads_to_can_be_opened_by_its_reader(
     by_root: Actor, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    people.allow_breaking_glass(actor=by_root, person=ada, is_allowed=True)
-    for notice in Notice.objects.exclude(person=None):
+    people.allow_break_glass(actor=by_root, person=ada, is_allowed=True)
+    for notice in Notification.objects.exclude(person=None):
         assert notice.person
         path = urlsplit(message_of(notice).url).path
         assert client_of(notice.person).get(path).status_code == 200
@@ -137,6 +137,6 @@ def test_what_a_mail_leads_to_can_be_opened_by_its_reader(
 def test_the_delivery_log_leads_to_whom_it_is_about(
     by_root: Actor, root: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    people.allow_breaking_glass(actor=by_root, person=ada, is_allowed=True)
+    people.allow_break_glass(actor=by_root, person=ada, is_allowed=True)
     page = client_of(root).get(reverse("notice-list")).content.decode()
     assert f'href="{reverse("person-detail", args=[ada.pk])}"' in page

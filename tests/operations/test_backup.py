@@ -25,13 +25,13 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from connections.access.actor import command_actor
 from connections.models import (
+    ApprovalPolicy,
     Attempt,
     AuditEvent,
     Credential,
     Deletion,
     Person,
     PersonSession,
-    Policy,
     SignInLink,
     State,
     WorkerHeartbeat,
@@ -96,7 +96,9 @@ def database(db: None, migrated: Path, tmp_path: Path, settings: Settings) -> It
     connections[DEFAULT_DB_ALIAS] = tests_own
 
 
-def stored_deletion(state: State = State.REQUESTED, *, policy: Policy = Policy.NONE) -> Deletion:
+def stored_deletion(
+    state: State = State.REQUESTED, *, policy: ApprovalPolicy = ApprovalPolicy.NONE
+) -> Deletion:
     credential = Credential.objects.first() or stored_credential()
     return Deletion.objects.create(
         request_id=uuid4(),
@@ -157,7 +159,7 @@ def test_a_backup_is_two_private_files_and_says_what_it_holds(
         epoch=1,
         credential_name="x",
         credential_fingerprint="y",
-        was_read_before=True,
+        was_rechecked=True,
         claimed_at=timezone.now(),
     )
     directory = tmp_path / "backups" / "monday"
@@ -456,14 +458,14 @@ def test_what_could_have_been_sent_since_is_closed_without_knowing(
 def test_approvals_that_may_have_been_used_since_do_not_count(
     database: Path, migrated: Path, tmp_path: Path
 ) -> None:
-    held = {stored_deletion(State.STILL_PRESENT, policy=one).pk: one for one in Policy}
+    held = {stored_deletion(State.STILL_PRESENT, policy=one).pk: one for one in ApprovalPolicy}
     back_up(tmp_path / "backup")
     start_anew(database, migrated)
 
     restore(tmp_path / "backup")
 
     for deletion in Deletion.objects.all():
-        needs_approval = held[deletion.pk] != Policy.NONE
+        needs_approval = held[deletion.pk] != ApprovalPolicy.NONE
         assert deletion.approval_round == (2 if needs_approval else 1)
         assert deletion.state == State.STILL_PRESENT
 

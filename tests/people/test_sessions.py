@@ -17,7 +17,7 @@ from connections.core import clock as now
 from connections.models import AuditEvent, Person, PersonSession
 from connections.models.sessions import hash_of_session_key
 from connections.people import people, sessions
-from connections.wording.browsers import browser_words
+from connections.wording.browsers import browser_name
 from tests.support.people import PASSWORD
 
 ClientOf = Callable[[Person], Client]
@@ -198,4 +198,4 @@ def test_sessions_that_ran_out_are_forgotten_and_open_ones_stay(ada: Person) -> 
     ],
 )
 def test_a_browser_is_named_in_two_words(agent: str, words: str) -> None:
-    assert browser_words(agent) == words
+    assert browser_name(agent) == words

@@ -12,7 +12,7 @@ import pytest
 from django import forms
 
 from connections.web.deletions.forms import CommentForm, DeletionForm
-from connections.web.inventory.protection_forms import LiftingForm, ProtectionForm
+from connections.web.inventory.protection_forms import ProtectionForm, RemovalForm
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE_PACKAGES = "audit credentials deletions evidence inventory notifications operations people"
@@ -87,7 +87,7 @@ def test_every_button_has_a_type() -> None:
 
 
 # What a person writes stays when somebody is erased, so the field says so.
-FREE_TEXT = {"reason", "glass_reason", "note", "text"}
+FREE_TEXT = {"reason", "break_glass_reason", "note", "text"}
 IT_STAYS = re.compile("when a person is erased[.:] name nobody here", re.IGNORECASE)
 
 
@@ -102,7 +102,7 @@ def test_a_field_for_free_text_says_that_it_outlives_an_erased_person() -> None:
     assert [field for field in free if not IT_STAYS.search(field)] == []
 
 
-@pytest.mark.parametrize("form", [CommentForm, DeletionForm, LiftingForm, ProtectionForm])
+@pytest.mark.parametrize("form", [CommentForm, DeletionForm, RemovalForm, ProtectionForm])
 def test_a_form_with_free_text_says_that_it_outlives_an_erased_person(
     form: type[forms.Form],
 ) -> None:

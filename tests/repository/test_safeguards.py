@@ -15,7 +15,7 @@ from django.db.models import F
 
 from connections import audit
 from connections.access.actor import Actor, person_actor
-from connections.datadog.errors import Verdict
+from connections.datadog.errors import AttemptResult
 from connections.deletions import (
     answers,
     approvals,
@@ -28,9 +28,9 @@ from connections.deletions import (
 )
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.history import HistoryFilter
-from connections.deletions.states import Next, Note
+from connections.deletions.states import EventDraft, Transition
 from connections.evidence import bundles
-from connections.models import Attempt, Deletion, Outcome, Person, Policy, State
+from connections.models import ApprovalPolicy, Attempt, Deletion, Outcome, Person, State
 from connections.net.lanes import _Session
 from sandbox import faults
 from tests.datadog.acts import delete_against
@@ -48,7 +48,7 @@ def test_a_redirect_is_not_followed_even_by_a_session_that_sees_it(
     with ScriptedServer([say(answer())]) as other:
         headers = {"Location": f"{other.url}/api/v2/org_connections/{CONNECTION_ID}"}
         result = delete_against(say(answer("307 Moved", b"", headers=headers)))
-    assert result.verdict is Verdict.AMBIGUOUS
+    assert result.verdict is AttemptResult.AMBIGUOUS
     assert other.connections == 0
 
 
@@ -62,15 +62,15 @@ def unknown(ask: Ask) -> Deletion:
 def test_a_claim_inside_another_transaction_is_refused(unknown: Deletion, ada: Person) -> None:
     actor = person_actor(person=ada)
     with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
-        sending.claim(deletion=unknown, actor=actor, was_read_before=True)
+        sending.claim(deletion=unknown, actor=actor, was_rechecked=True)
 
 
 def settle(deletion: Deletion, *, actor: Actor) -> bool:
-    note = Note(code=audit.Code.DELETION_SETTLED, sentence="Settled.")
-    return states.move(
+    note = EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence="Settled.")
+    return states.apply(
         deletion=deletion,
         actor=actor,
-        to=Next(state=State.SETTLED, outcome=Outcome.UNRESOLVED),
+        to=Transition(state=State.SETTLED, outcome=Outcome.UNRESOLVED),
         notes=[note],
     )
 
@@ -108,10 +108,10 @@ def test_a_404_after_a_lost_answer_is_not_called_absent_before(
     Deletion.objects.filter(pk=unknown.pk).update(state=State.STILL_PRESENT, cause="")
     deletion.refresh_from_db()
     actor = person_actor(person=ada)
-    attempt = sending.claim(deletion=deletion, actor=actor, was_read_before=True)
+    attempt = sending.claim(deletion=deletion, actor=actor, was_rechecked=True)
     assert attempt is not None
     found = delete_against(say(answer("404 Not Found", b'{"errors":["gone"]}')))
-    answers.record_answer(attempt=attempt, answer=found, actor=actor)
+    answers.record_response(attempt=attempt, answer=found, actor=actor)
     assert Deletion.objects.get().outcome == Outcome.GONE_UNATTRIBUTED
     assert Attempt.objects.count() == 2
 
@@ -160,6 +160,6 @@ ACTS: dict[str, Act] = {
 def test_the_service_itself_refuses_who_may_not(
     unknown: Deletion, stranger: Person, act: str
 ) -> None:
-    unknown.policy = Policy.ONE
+    unknown.policy = ApprovalPolicy.ONE
     with pytest.raises(PermissionDenied):
         ACTS[act](unknown, person_actor(person=stranger))

@@ -10,13 +10,18 @@ from connections.core.causes import Cause
 from connections.datadog.errors import DatadogError
 from connections.datadog.listing import ListingReader
 from connections.datadog.payloads import (
-    Identity,
-    Listing,
+    ConnectionList,
+    KeyOwner,
     canonical_connection_id,
     parse_identity,
 )
-from connections.datadog.responses import Answer, read_answer, read_json, reported_errors
-from connections.net.http import Reply
+from connections.datadog.responses import (
+    DeleteResponse,
+    read_delete_response,
+    read_json,
+    reported_errors,
+)
+from connections.net.http import OutboundResponse
 from sandbox.entities import KeyPair
 from sandbox.faults import Transmission
 from sandbox.faulty_responses import log_request, respond_with_fault, take_fault
@@ -45,17 +50,21 @@ class FakeDatadog:
         self.pair = pair
         self.is_closed = is_closed
 
-    def delete_org_connection(self, *, connection_id: str, deadline_seconds: float = 30) -> Answer:
+    def delete_org_connection(
+        self, *, connection_id: str, deadline_seconds: float = 30
+    ) -> DeleteResponse:
         """As the client's; sends nothing when the deadline has passed."""
         if canonical_connection_id(connection_id) != connection_id:
             raise ValueError("The org connection id is not in its canonical, lower case form.")
         if deadline_seconds <= 0:
-            return read_answer(_not_sent(Cause.CONNECT_TIMEOUT))
-        return read_answer(self._send("DELETE", f"/api/v2/org_connections/{connection_id}"))
+            return read_delete_response(_not_sent(Cause.CONNECT_TIMEOUT))
+        return read_delete_response(
+            self._send("DELETE", f"/api/v2/org_connections/{connection_id}")
+        )
 
     def list_org_connections(
         self, *, deadline_seconds: float = 10, page_size: int = 1000
-    ) -> Listing:
+    ) -> ConnectionList:
         """As the client's."""
         reader = ListingReader()
         while (offset := reader.next_offset) is not None:
@@ -63,7 +72,7 @@ class FakeDatadog:
             reader.read(read_json(self._send("GET", path)))
         return reader.result()
 
-    def whoami(self, *, deadline_seconds: float = 10) -> Identity:
+    def whoami(self, *, deadline_seconds: float = 10) -> KeyOwner:
         """As the client's."""
         document = read_json(self._send("GET", "/api/v2/current_user"))
         error = document if isinstance(document, DatadogError) else reported_errors(document)
@@ -71,7 +80,7 @@ class FakeDatadog:
             raise error
         return parse_identity(document)
 
-    def _send(self, method: str, path: str) -> Reply:
+    def _send(self, method: str, path: str) -> OutboundResponse:
         if self.is_closed:
             return _not_sent(Cause.CONNECTION_REFUSED)
         request = self._request(method, path)
@@ -95,17 +104,19 @@ class FakeDatadog:
         )
 
 
-def _not_sent(cause: Cause) -> Reply:
-    return Reply(status=None, has_request_left=False, cause=cause)
+def _not_sent(cause: Cause) -> OutboundResponse:
+    return OutboundResponse(status=None, has_request_left=False, cause=cause)
 
 
-def _reply(response: Response, *, transmission: Transmission) -> Reply:
+def _reply(response: Response, *, transmission: Transmission) -> OutboundResponse:
     if transmission in _WITHOUT_STATUS:
-        return Reply(status=None, has_request_left=True, cause=_WITHOUT_STATUS[transmission])
+        return OutboundResponse(
+            status=None, has_request_left=True, cause=_WITHOUT_STATUS[transmission]
+        )
     headers = {name.lower(): value for name, value in response.headers}
     headers["content-type"] = response.content_type
     if transmission is Transmission.TRUNCATED_BODY:
-        return Reply(
+        return OutboundResponse(
             status=response.status,
             has_request_left=True,
             cause=Cause.BODY_CUT,
@@ -114,7 +125,7 @@ def _reply(response: Response, *, transmission: Transmission) -> Reply:
         )
     if transmission not in _COMPLETE:
         raise NotImplementedError(f"The fake can't simulate {transmission}.")
-    return Reply(
+    return OutboundResponse(
         status=response.status,
         has_request_left=True,
         cause=None,

@@ -15,8 +15,8 @@ from django.db import connection
 _HEAD = re.compile(r"\s*SELECT .*FROM \"?connections_audithead\b", re.DOTALL)
 # Rows of the outbox are only added, and their people are never locked against a foreign key.
 _OF_THE_RECORD = re.compile(
-    r"\b(?:(?:INTO|UPDATE|FROM)\s+\"?connections_(?:audit|erasablevalue|checkpoint)"
-    r"|INTO\s+\"?connections_notice\b)"
+    r"\b(?:(?:INTO|UPDATE|FROM)\s+\"?connections_(?:audit|personalvalue|checkpoint)"
+    r"|INTO\s+\"?connections_notification\b)"
 )
 _LOCKS = re.compile(r"\s*(?:INSERT|UPDATE|DELETE)\b|.*\bFOR (?:NO KEY )?UPDATE\b", re.DOTALL)
 

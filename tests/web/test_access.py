@@ -13,7 +13,7 @@ from django.urls.converters import IntConverter
 from django.utils import timezone
 
 from connections.audit.checkpoints import make_checkpoint
-from connections.models import Credential, Deletion, Notice, Person, Policy
+from connections.models import ApprovalPolicy, Credential, Deletion, Notification, Person
 from connections.urls import urlpatterns
 from connections.web.routing import ALLAUTH, Access
 from sandbox.faults import rate_limited
@@ -295,7 +295,7 @@ def addresses(
     Desk(client=client_of(ada), credential=credential, connection=connection).delete()
     checkpoint = make_checkpoint()
     assert checkpoint
-    notice = Notice.objects.create(
+    notice = Notification.objects.create(
         code="deletion.settled", channel="webhook", state="given_up", created_at=timezone.now()
     )
     about: dict[str, dict[str, Any]] = {
@@ -386,7 +386,7 @@ def test_not_even_an_administrator_decides_on_their_own(
     client = client_of(root)
     desk = Desk(
         client=client,
-        credential=store_credential(sandbox, "Payments US", policy=Policy.ONE),
+        credential=store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE),
         connection=connection_between(sandbox.world, "Payments US", "Group SOC"),
     )
     desk.delete()

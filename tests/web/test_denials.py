@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from connections.access import visibility
+from connections.audit import lookups
 from connections.models import AuditEvent, Person
 
 pytestmark = pytest.mark.django_db
@@ -47,7 +47,7 @@ def test_a_refusal_that_cannot_be_recorded_stays_a_refusal(
     def fail(**_: Any) -> None:
         raise OperationalError("database is locked")
 
-    monkeypatch.setattr(visibility, "record_denial", fail)
+    monkeypatch.setattr(lookups, "record_denial", fail)
     assert client_of(victor).get("/people/").status_code == 403
 
 

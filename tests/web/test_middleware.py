@@ -15,7 +15,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from connections import audit
 from connections.access.actor import WORKER
 from connections.access.permissions import APPROVE
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.models import AuditEvent, Person
 from connections.urls import urlpatterns as own_urlpatterns
 from connections.web.deletions import approval_views
@@ -45,7 +45,7 @@ def streaming(request: HttpRequest) -> StreamingHttpResponse:
 
 
 def recording(request: HttpRequest) -> HttpResponse:
-    audit.record(code=Code.EXPORT_STARTED, actor=WORKER, sentence="Exported.")
+    audit.record(code=EventCode.EXPORT_STARTED, actor=WORKER, sentence="Exported.")
     request.session["seen"] = "yes"
     return HttpResponse("recorded")
 

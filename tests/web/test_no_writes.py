@@ -9,7 +9,7 @@ from django.db.models import F
 from django.http import HttpResponse
 from django.test import Client
 
-from connections.core.write_errors import cause_words, means_no_writes
+from connections.core.write_errors import cause_text, means_no_writes
 from connections.models import Person, PersonSession
 from tests.support.no_writes import read_only_database
 from tests.support.people import PASSWORD
@@ -98,7 +98,7 @@ def test_a_full_disk_is_told_apart_from_a_read_only_database() -> None:
     with pytest.raises(DatabaseError) as full:
         fill_disk()
     assert means_no_writes(full.value)
-    assert cause_words(full.value) == "Its disk is full."
+    assert cause_text(full.value) == "Its disk is full."
 
 
 @pytest.mark.parametrize(

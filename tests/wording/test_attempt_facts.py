@@ -11,8 +11,8 @@ import pytest
 from connections import wording
 from connections.audit.deletion_rows import deletion_row
 from connections.core.causes import Cause
-from connections.datadog.errors import Verdict
-from connections.models import OPEN_STATES, Attempt, Deletion, Outcome, Policy, State
+from connections.datadog.errors import AttemptResult
+from connections.models import OPEN_STATES, ApprovalPolicy, Attempt, Deletion, Outcome, State
 from connections.verifier import verify
 from connections.wording import attempt_facts
 from connections.wording.attempt_facts import Sent
@@ -20,18 +20,18 @@ from tests.wording.test_wording import CAUSES, NOW, deletion_in
 
 # What can have come of one attempt: verdict, status, cause, whether the response came late.
 RESULTS: dict[str, tuple[str, int | None, str, bool]] = {
-    "429": (Verdict.RATE_LIMITED, 429, Cause.RATE_LIMITED, False),
-    "never left": (Verdict.NOT_SENT, None, Cause.CONNECTION_REFUSED, False),
-    "403": (Verdict.REFUSED, 403, Cause.FORBIDDEN, False),
-    "404": (Verdict.NOT_FOUND, 404, Cause.NOT_FOUND, False),
-    "200": (Verdict.DELETED, 200, "", False),
-    "500": (Verdict.AMBIGUOUS, 500, Cause.SERVER_ERROR, False),
-    "cut": (Verdict.AMBIGUOUS, None, Cause.CONNECTION_LOST, False),
+    "429": (AttemptResult.RATE_LIMITED, 429, Cause.RATE_LIMITED, False),
+    "never left": (AttemptResult.NOT_SENT, None, Cause.CONNECTION_REFUSED, False),
+    "403": (AttemptResult.REFUSED, 403, Cause.FORBIDDEN, False),
+    "404": (AttemptResult.NOT_FOUND, 404, Cause.NOT_FOUND, False),
+    "200": (AttemptResult.DELETED, 200, "", False),
+    "500": (AttemptResult.AMBIGUOUS, 500, Cause.SERVER_ERROR, False),
+    "cut": (AttemptResult.AMBIGUOUS, None, Cause.CONNECTION_LOST, False),
     "no response": ("", None, "", False),
-    "late 200": (Verdict.DELETED, 200, "", True),
-    "late 403": (Verdict.REFUSED, 403, Cause.FORBIDDEN, True),
-    "late never left": (Verdict.NOT_SENT, None, Cause.CONNECTION_REFUSED, True),
-    "late 500": (Verdict.AMBIGUOUS, 500, Cause.SERVER_ERROR, True),
+    "late 200": (AttemptResult.DELETED, 200, "", True),
+    "late 403": (AttemptResult.REFUSED, 403, Cause.FORBIDDEN, True),
+    "late never left": (AttemptResult.NOT_SENT, None, Cause.CONNECTION_REFUSED, True),
+    "late 500": (AttemptResult.AMBIGUOUS, 500, Cause.SERVER_ERROR, True),
 }
 NEVER_LEFT = {"never left", "late never left"}
 UNCERTAIN = {"500", "cut", "no response", "late 500"}
@@ -81,7 +81,7 @@ def attempts_with(history: History) -> list[Attempt]:
                 duration_ms=143,
                 claimed_at=NOW,
                 answered_at=NOW if verdict else None,
-                was_read_before=True,
+                was_rechecked=True,
                 credential_name="Payments EU",
             )
         )
@@ -105,7 +105,7 @@ def every_case(histories: list[History]) -> Iterator[tuple[History, Deletion]]:
         for (state, outcome), cause in product(PLACES, TELLING_CAUSES):
             # Only these two look at the policy, or at whether it was reviewed.
             looks = state == State.REQUESTED or outcome == Outcome.ALREADY_ABSENT
-            kinds = ((Policy.NONE, True), (Policy.ONE, False))
+            kinds = ((ApprovalPolicy.NONE, True), (ApprovalPolicy.ONE, False))
             for policy, is_reviewed in kinds if looks else kinds[:1]:
                 yield (
                     history,
@@ -129,9 +129,9 @@ def texts_of(deletion: Deletion) -> list[str]:
     """Each text that a page, mail, command or bundle can produce for it."""
     texts = []
     for is_being_read in (False, True):
-        words = wording.word(deletion, is_being_read=is_being_read)
+        words = wording.describe(deletion, is_being_read=is_being_read)
         texts += [words.badge, words.headline, *words.lines, *words.alarms]
-    following = wording.next_words(deletion)
+    following = wording.next_text(deletion)
     texts += [following.title, following.detail] if following else []
     attempts = list(deletion.attempts.all())
     texts += [
@@ -144,7 +144,7 @@ def texts_of(deletion: Deletion) -> list[str]:
     if deletion.outcome:
         texts += [
             wording.label_of_outcome(deletion.outcome),
-            wording.notice_title("deletion.settled", details={"outcome": deletion.outcome}),
+            wording.notification_title("deletion.settled", details={"outcome": deletion.outcome}),
             verify.OUTCOMES[deletion.outcome],
         ]
     return texts
@@ -178,7 +178,7 @@ def test_what_might_have_worked_is_named_on_the_page() -> None:
             continue
         if deletion.outcome in told_by_the_outcome:
             continue
-        words = wording.word(deletion)
+        words = wording.describe(deletion)
         assert any("might have worked" in line for line in words.lines), (
             history,
             deletion.state,
@@ -189,7 +189,7 @@ def test_what_might_have_worked_is_named_on_the_page() -> None:
 
 def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
     for history, deletion in every_case([("late 200",), ("cut", "late 200"), ("late 200", "cut")]):
-        words = wording.word(deletion)
+        words = wording.describe(deletion)
         assert any("200" in alarm for alarm in words.alarms), (history, deletion.state)
         if deletion.outcome == Outcome.DELETED:
             assert "late" in " ".join(words.lines)
@@ -205,7 +205,7 @@ def test_no_fixed_title_of_an_event_says_that_nothing_was_sent(code: str) -> Non
 
 @pytest.mark.parametrize("cause", CAUSES[1:])
 def test_no_cause_says_whether_something_was_sent(cause: str) -> None:
-    words = wording.cause_words(cause)
+    words = wording.cause_text(cause)
     assert not CLAIMS_NOTHING_SENT.search(words)
     assert not CLAIMS_NOTHING_DELETED.search(words)
 

@@ -12,18 +12,18 @@ import pytest
 
 from connections import audit, wording
 from connections.core.causes import Cause
-from connections.datadog.errors import Verdict
+from connections.datadog.errors import AttemptResult
 from connections.models import (
     OPEN_STATES,
+    ApprovalPolicy,
     Attempt,
     AuditEvent,
     Credential,
     Deletion,
     Outcome,
-    Policy,
     State,
 )
-from connections.wording import Step
+from connections.wording import NextStep
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
 CAUSES = ["", *Cause]
@@ -37,7 +37,7 @@ def deletion_in(
     outcome: str = "",
     *,
     cause: str = "",
-    policy: Policy = Policy.NONE,
+    policy: ApprovalPolicy = ApprovalPolicy.NONE,
     attempts: list[Attempt] | None = None,
     **values: object,
 ) -> Deletion:
@@ -73,7 +73,7 @@ def attempt(**values: object) -> Attempt:
     """An unsaved attempt that was answered by 500."""
     made = Attempt(
         number=1,
-        verdict=Verdict.AMBIGUOUS,
+        verdict=AttemptResult.AMBIGUOUS,
         cause=Cause.SERVER_ERROR,
         http_status=500,
         duration_ms=143,
@@ -89,7 +89,9 @@ def every_deletion() -> Iterator[Deletion]:
     """Every state × outcome × cause, with and without attempts, times and policies."""
     places = [(state, "") for state in OPEN_STATES]
     places += [(State.SETTLED, outcome) for outcome in Outcome.values]
-    for (state, outcome), cause, policy in product(places, CAUSES, (Policy.NONE, Policy.TWO)):
+    for (state, outcome), cause, policy in product(
+        places, CAUSES, (ApprovalPolicy.NONE, ApprovalPolicy.TWO)
+    ):
         for attempts in ([], [attempt()], [attempt(http_status=None, errors=[])]):
             yield deletion_in(state, outcome, cause=cause, policy=policy, attempts=attempts)
     for outcome, at in product(Outcome.values, (None, NOW)):
@@ -99,7 +101,7 @@ def every_deletion() -> Iterator[Deletion]:
 
 def test_every_deletion_has_a_badge_a_headline_and_no_bare_error() -> None:
     for deletion in every_deletion():
-        words = wording.word(deletion)
+        words = wording.describe(deletion)
         said = (words.badge, words.headline, *words.lines)
         where = (deletion.state, deletion.outcome, deletion.cause)
         assert all(text and text == text.strip() for text in said), where
@@ -112,7 +114,7 @@ def test_every_deletion_has_a_badge_a_headline_and_no_bare_error() -> None:
 
 def test_the_badge_alone_is_the_badge_of_all_the_words() -> None:
     for deletion in every_deletion():
-        words, short = wording.word(deletion), wording.badge(deletion)
+        words, short = wording.describe(deletion), wording.badge(deletion)
         assert (words.badge, words.tone, words.icon) == (short.word, short.tone, short.icon)
 
 
@@ -130,12 +132,12 @@ def test_nobody_is_told_that_nothing_was_sent_when_something_may_have_been() -> 
     for deletion in every_deletion():
         may_have_been = deletion.state in {State.UNKNOWN, State.SENDING, State.STILL_PRESENT}
         if may_have_been or deletion.outcome in {"deleted", "gone_unattributed", "unresolved"}:
-            assert "othing was sent" not in wording.word(deletion).headline
+            assert "othing was sent" not in wording.describe(deletion).headline
 
 
 @pytest.mark.parametrize("cause", CAUSES[1:])
 def test_every_cause_is_a_sentence_of_its_own(cause: str) -> None:
-    words = wording.cause_words(cause)
+    words = wording.cause_text(cause)
 
     assert words.endswith(".")
     assert words[0].isupper()
@@ -143,14 +145,14 @@ def test_every_cause_is_a_sentence_of_its_own(cause: str) -> None:
 
 
 def test_no_two_causes_are_said_in_the_same_words() -> None:
-    words = [wording.cause_words(cause) for cause in CAUSES[1:]]
+    words = [wording.cause_text(cause) for cause in CAUSES[1:]]
 
     assert len(set(words)) == len(set(CAUSES[1:]))
 
 
 def test_a_cause_of_a_later_version_is_named_as_it_is() -> None:
-    assert wording.cause_words("moon_phase") == "Cause: moon_phase."
-    assert wording.cause_words("") == ""
+    assert wording.cause_text("moon_phase") == "Cause: moon_phase."
+    assert wording.cause_text("") == ""
 
 
 @pytest.mark.parametrize("state", OPEN_STATES)
@@ -163,8 +165,8 @@ def test_every_outcome_has_a_label(outcome: str) -> None:
     assert wording.label_of_outcome(outcome)
 
 
-@pytest.mark.parametrize("step", list(Step))
-def test_every_step_has_a_label(step: Step) -> None:
+@pytest.mark.parametrize("step", list(NextStep))
+def test_every_step_has_a_label(step: NextStep) -> None:
     assert step.label
 
 
@@ -206,12 +208,12 @@ def test_every_step_has_a_label(step: Step) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_words_agreed_on_are_the_words_said(deletion: Deletion, headline: str) -> None:
-    assert wording.word(deletion).headline == headline
+    assert wording.describe(deletion).headline == headline
 
 
 def test_what_is_read_again_before_sending_is_followed_and_not_decided_on() -> None:
     for state in (State.REQUESTED, State.APPROVED, State.STILL_PRESENT):
-        words = wording.word(deletion_in(state, confirmed_at=NOW), is_being_read=True)
+        words = wording.describe(deletion_in(state, confirmed_at=NOW), is_being_read=True)
 
         assert (words.badge, words.tone) == ("Reading again", "info")
         assert words.headline == "It is read again before anything is sent."
@@ -219,9 +221,11 @@ def test_what_is_read_again_before_sending_is_followed_and_not_decided_on() -> N
 
 
 def test_an_approval_names_who_can_give_it() -> None:
-    waiting = deletion_in(State.REQUESTED, policy=Policy.ONE, expires_at=NOW + timedelta(days=1))
+    waiting = deletion_in(
+        State.REQUESTED, policy=ApprovalPolicy.ONE, expires_at=NOW + timedelta(days=1)
+    )
 
-    words = wording.word(waiting, approvers=("Ada", "Linus"))
+    words = wording.describe(waiting, approvers=("Ada", "Linus"))
 
     assert words.lines == (
         "Asked by Grace at 14:03:22 UTC on 2 Mar 2026; expires at 14:03:22 UTC on 3 Mar 2026.",
@@ -230,24 +234,24 @@ def test_an_approval_names_who_can_give_it() -> None:
 
 
 def test_an_approver_is_told_who_asks() -> None:
-    waiting = deletion_in(State.REQUESTED, policy=Policy.ONE)
+    waiting = deletion_in(State.REQUESTED, policy=ApprovalPolicy.ONE)
 
-    words = wording.word(waiting, approvers=("Ada",), may_approve=True)
+    words = wording.describe(waiting, approvers=("Ada",), may_approve=True)
 
     assert words.headline == "Grace asks to delete an org connection."
     assert "Ada can approve." not in words.lines
 
 
 def test_an_unknown_after_a_refusal_says_which_request_is_not_known() -> None:
-    refused = attempt(number=2, verdict=Verdict.REFUSED, http_status=403)
-    words = wording.word(
+    refused = attempt(number=2, verdict=AttemptResult.REFUSED, http_status=403)
+    words = wording.describe(
         deletion_in(State.UNKNOWN, cause="forbidden", attempts=[attempt(), refused])
     )
 
     assert words.lines[0] == "Attempt 1 might have worked. Attempt 2 returned 403."
 
 
-@pytest.mark.parametrize("code", [code for code in audit.Code if code.startswith("deletion.")])
+@pytest.mark.parametrize("code", [code for code in audit.EventCode if code.startswith("deletion.")])
 def test_every_event_of_a_deletion_is_short_and_never_its_code(code: str) -> None:
     event = AuditEvent(
         code=code,
@@ -255,7 +259,7 @@ def test_every_event_of_a_deletion_is_short_and_never_its_code(code: str) -> Non
         text=json.dumps({"details": {"outcome": "refused", "cause": "forbidden"}}),
     )
 
-    words = wording.event_words(event)
+    words = wording.event_text(event)
 
     assert words.title not in {event.sentence, code}
     assert words.tone in TONES
@@ -271,14 +275,14 @@ def test_an_unknown_connection_type_is_named_and_warned_of() -> None:
 
 def test_what_is_open_has_a_next_step_and_what_is_settled_has_none() -> None:
     for state in OPEN_STATES:
-        assert wording.next_words(deletion_in(state))
+        assert wording.next_text(deletion_in(state))
     for outcome in Outcome.values:
-        assert wording.next_words(deletion_in(State.SETTLED, outcome)) is None
-    assert wording.next_words(deletion_in(State.SETTLED, "deleted", due_at=NOW))
+        assert wording.next_text(deletion_in(State.SETTLED, outcome)) is None
+    assert wording.next_text(deletion_in(State.SETTLED, "deleted", due_at=NOW))
 
 
 @pytest.mark.parametrize(
     ("number", "words"), [(0, "0 events"), (1, "1 event"), (1042, "1,042 events")]
 )
 def test_one_is_in_the_singular(number: int, words: str) -> None:
-    assert wording.counted(number, "event") == words
+    assert wording.pluralize(number, "event") == words

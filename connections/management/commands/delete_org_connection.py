@@ -17,7 +17,7 @@ from connections.access.actor import command_actor
 from connections.audit.deletion_rows import deletion_row
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.core.errors import Kept, SentError
+from connections.core.errors import RecordedIn, ResponseNotRecordedError
 from connections.core.signals import STOP_SIGNALS, StopRequestedError
 from connections.deletions import closing, reviews, sending, states, stopping, tickets
 from connections.deletions import lifecycle as deletion_lifecycle
@@ -25,7 +25,7 @@ from connections.deletions import rules as deletion_rules
 from connections.deletions.reviews import Review
 from connections.inventory import org_connections
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
-from connections.models import Credential, Deletion, Listing, Outcome, Person, Policy, State
+from connections.models import ApprovalPolicy, Credential, Deletion, Outcome, Person, State, Sync
 
 STILL_LISTED = 9
 _OF_OUTCOME = {
@@ -53,7 +53,7 @@ _OF_STATE = {
 def exit_code_of(deletion: Deletion) -> int:
     """The exit code that tells a script what became of a deletion."""
     if deletion.is_settled:
-        if deletion.outcome == Outcome.DELETED and deletion.looked_present:
+        if deletion.outcome == Outcome.DELETED and deletion.last_check_listed:
             return STILL_LISTED
         return _OF_OUTCOME[Outcome(deletion.outcome)]
     if deletion.state == State.REQUESTED:
@@ -192,14 +192,14 @@ class Command(OrgAdminCommand):
     def _unless_read(self, deletion: Deletion, *, may_be_unreviewed: bool) -> Deletion:
         """Send without reading where that was asked for; else leave nothing half done."""
         is_not_read = deletion.state == State.REQUESTED and deletion.cause == Cause.LISTING_FAILED
-        if not is_not_read or deletion.policy != Policy.NONE:
+        if not is_not_read or deletion.policy != ApprovalPolicy.NONE:
             return deletion
         if may_be_unreviewed:
             return deletion_lifecycle.execute_deletion(
                 deletion=deletion,
                 actor=command_actor(),
                 confirmation=reviews.confirmation_text(deletion),
-                without_reading=True,
+                skip_recheck=True,
             )
         return closing.withdraw_deletion(
             deletion=deletion,
@@ -219,9 +219,11 @@ class Command(OrgAdminCommand):
                 raise
             # It was attempted, and recorded before; only "nothing was sent" must not be said.
             said = "Its record cannot be read now"
-            raise SentError(deletion_id=deletion.pk, said=said, kept=Kept.IN_DATABASE) from error
-        is_being_read = states.is_being_read(deletion, now=clock.now())
-        words = wording.word(deletion, is_being_read=is_being_read)
+            raise ResponseNotRecordedError(
+                deletion_id=deletion.pk, said=said, kept=RecordedIn.IN_DATABASE
+            ) from error
+        is_being_read = states.is_being_rechecked(deletion, now=clock.now())
+        words = wording.describe(deletion, is_being_read=is_being_read)
         document = deletion_row(deletion) | {
             "url": f"/deletions/{deletion.pk}/",
             "headline": words.headline,
@@ -242,7 +244,7 @@ class Command(OrgAdminCommand):
         deletion = Deletion.objects.filter(request_id=self._request_id).first()
         if deletion is None:
             raise CommandError(_STOPPED, returncode=FAILED)
-        if deletion.state != State.REQUESTED or deletion.policy != Policy.NONE:
+        if deletion.state != State.REQUESTED or deletion.policy != ApprovalPolicy.NONE:
             self._end(deletion)
         closing.withdraw_deletion(
             deletion=deletion,
@@ -292,9 +294,9 @@ def _write(descriptor: int, text: str) -> None:
         os.write(descriptor, f"{text}\n".encode())
 
 
-def _not_listed(listing: Listing) -> str:
+def _not_listed(listing: Sync) -> str:
     said = " ".join(f"Datadog says: {text}" for text in listing.errors)
-    why = f"{wording.cause_words(listing.cause)} {said}".strip()
+    why = f"{wording.cause_text(listing.cause)} {said}".strip()
     return (
         f"Nothing was sent: the connection could not be read. {why} "
         "To send without seeing it, add --unreviewed."

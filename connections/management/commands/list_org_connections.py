@@ -7,10 +7,10 @@ from connections.access.actor import command_actor
 from connections.core import clock, tabular
 from connections.inventory import org_connections
 from connections.inventory.export import connection_row
-from connections.inventory.inventory import InventoryFilter, InventoryRow, take_inventory
+from connections.inventory.inventory import InventoryFilter, InventoryRow, build_inventory
 from connections.management.base import FAILED, OrgAdminCommand
-from connections.models import Credential, Listing
-from connections.wording.trouble import words_for
+from connections.models import Credential, Sync
+from connections.wording.trouble import failure_text
 
 COLUMNS = (
     "id",
@@ -47,7 +47,7 @@ class Command(OrgAdminCommand):
         if not options["stored"]:
             self.check_keys()
             org_connections.refresh(actor=actor, credentials=chosen)
-        rows = take_inventory(actor=actor, only=InventoryFilter()).rows
+        rows = build_inventory(actor=actor, only=InventoryFilter()).rows
         if options["credential"]:
             rows = [row for row in rows if chosen[0] in row.seen_by]
         failures = _failures(chosen)
@@ -96,7 +96,7 @@ def _failures(credentials: list[Credential]) -> list[dict[str, Any]]:
     ]
 
 
-def _failure(credential: Credential, listing: Listing | None) -> dict[str, Any]:
+def _failure(credential: Credential, listing: Sync | None) -> dict[str, Any]:
     never = "It was never verified." if not credential.org_id else "It was never listed."
     return {
         "credential": credential.name,
@@ -104,7 +104,7 @@ def _failure(credential: Credential, listing: Listing | None) -> dict[str, Any]:
         "cause": listing.cause if listing else "never_listed",
         "http_status": listing.http_status if listing else None,
         "errors": listing.errors if listing else [],
-        "message": words_for(cause=listing.cause, http_status=listing.http_status)
+        "message": failure_text(cause=listing.cause, http_status=listing.http_status)
         if listing
         else never,
         "at": tabular.as_time(listing.started_at) if listing else None,

@@ -16,7 +16,7 @@ from connections.deletions.history_filter import HistoryForm, period_words
 from connections.evidence.bundles import Bundle, make_bundle, verifier_digest
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.commands.export_deletions import FILTERS, form_words
-from connections.wording import counted
+from connections.wording import pluralize
 
 # The history's filters; the period bears the names that the command is documented with.
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in FILTERS} | {
@@ -119,10 +119,10 @@ def _write(output: Path, arguments: dict[str, Any]) -> Bundle:
 def _text(bundle: Bundle, output: Path) -> str:
     period = period_words(since=bundle.since, until=bundle.until)
     lines = [
-        f"{output}: {counted(bundle.deletions, 'deletion')} asked for {period}, "
-        f"{counted(bundle.events, 'event')}, {bundle.size:,} bytes.",
+        f"{output}: {pluralize(bundle.deletions, 'deletion')} asked for {period}, "
+        f"{pluralize(bundle.events, 'event')}, {bundle.size:,} bytes.",
         f"SHA-256 {bundle.sha256}",
-        f"Signed by key {bundle.fingerprint}, at {counted(bundle.checkpoint_size, 'event')}.",
+        f"Signed by key {bundle.fingerprint}, at {pluralize(bundle.checkpoint_size, 'event')}.",
         "Give that fingerprint, and the digest of the verifier, to the auditor by another way.",
     ]
     if bundle.differing:

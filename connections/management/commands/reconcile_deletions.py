@@ -24,8 +24,8 @@ class Command(OrgAdminCommand):
 
     def act(self, **options: Any) -> None:
         spool.replay()
-        looked_at = due.reconcile_all(actor=command_actor())
-        rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in looked_at])
+        last_checked_at = due.reconcile_all(actor=command_actor())
+        rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in last_checked_at])
         rows = rows.prefetch_related("attempts", "approvals")
         unknown = Deletion.objects.filter(state__in=[State.UNKNOWN, State.SENDING]).count()
         document = {
@@ -42,4 +42,4 @@ class Command(OrgAdminCommand):
 
 def _line(deletion: Deletion) -> str:
     badge = wording.badge(deletion)
-    return f"{deletion.pk}  {badge.word}  {wording.word(deletion).headline}"
+    return f"{deletion.pk}  {badge.word}  {wording.describe(deletion).headline}"

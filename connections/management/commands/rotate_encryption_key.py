@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 from django.core.management.base import BaseCommand, CommandError
 
 from connections.access.actor import command_actor
-from connections.crypto.encryption import EncryptionError, check_key_ring_opens_everything
+from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.operations.key_rotation import (
     KeyRotation,
     rotate_encryption_key,
@@ -45,7 +45,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: object) -> None:
         try:
-            check_key_ring_opens_everything()
+            check_key_ring()
             if options["stage"]:
                 self._stage(as_json=bool(options["json"]))
                 return

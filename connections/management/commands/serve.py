@@ -18,7 +18,7 @@ from connections.crypto.encryption import load_key_ring
 from connections.management.base import OrgAdminCommand
 from connections.models import Person
 from connections.operations import backup, serving
-from connections.operations.supervisor import Together, end_with_parent, run_until_one_ends
+from connections.operations.supervisor import Supervisor, end_with_parent, run_until_one_ends
 from connections.people import people
 
 
@@ -70,7 +70,7 @@ class Command(OrgAdminCommand):
         env = os.environ | {"ORGADMIN_SUPERVISOR": str(os.getpid())}
         # The port closes here when the service is told to stop, and a web server's copy when that
         # has nothing left to do.
-        with Together() as together, listener:
+        with Supervisor() as together, listener:
             # With SQLite one process writes, so that its writers wait for each other in one place.
             for _ in range(1 if settings.DATABASE_IS_SQLITE else 2):
                 together.start(

@@ -8,10 +8,10 @@ from django.core.management.base import CommandError
 from django.db import Error as DatabaseError
 
 from connections.audit.signed_notes import split
-from connections.audit.verification import CannotCheckError, Report, verify_record
+from connections.audit.verification import CannotCheckError, Report, verify_audit_log
 from connections.management.base import OrgAdminCommand
 from connections.models import AuditHead
-from connections.wording import counted
+from connections.wording import pluralize
 
 BROKEN = 1
 COULD_NOT_CHECK = 2
@@ -40,7 +40,7 @@ class Command(OrgAdminCommand):
     def act(self, **options: Any) -> None:
         try:
             notes = [note for path in options["checkpoint"] for note in _read(path)]
-            report = verify_record(notes=notes)
+            report = verify_audit_log(notes=notes)
         except CannotCheckError as error:
             self._could_not(str(error))
         except DatabaseError as error:
@@ -81,7 +81,7 @@ def _document(report: Report) -> dict[str, Any]:
 
 
 def _text(report: Report) -> str:
-    counts = f"{counted(report.size, 'event')}, {counted(report.checkpoints, 'checkpoint')}"
+    counts = f"{pluralize(report.size, 'event')}, {pluralize(report.checkpoints, 'checkpoint')}"
     if report.fault is None:
         return f"{report.message} {counts}."
     if report.first_bad_seq is None:

@@ -7,12 +7,12 @@ from types import FrameType
 from typing import Any
 
 from connections.management.base import OrgAdminCommand
-from connections.models import Notice
+from connections.models import Notification
 from connections.notifications import delivery
 from connections.operations import delivery_threads
 from connections.operations.supervisor import end_with_parent
 from connections.operations.worker import Worker
-from connections.wording import counted
+from connections.wording import pluralize
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +42,15 @@ class Command(OrgAdminCommand):
         if options["once"]:
             self.check_keys()
             count = worker.work_once()
-            told = sum(delivery.work_off(channel=channel) for channel in Notice.Channel)
+            told = sum(delivery.run_due(channel=channel) for channel in Notification.Channel)
             self.emit(
                 {"deletions": count, "notices": told},
-                f"Worked on {counted(count, 'deletion')} and {counted(told, 'notice')}.",
+                f"Worked on {pluralize(count, 'deletion')} and {pluralize(told, 'notice')}.",
             )
             return
         # Not where every command checks them: a database that is away is waited for.
         worker.wait_for_database(self.check_keys)
         logger.info("The worker has started.")
-        with delivery_threads.at_work():
+        with delivery_threads.delivery_threads_running():
             worker.run()
         logger.info("The worker has ended.")

@@ -16,11 +16,11 @@ from connections.people.oidc import tokens
 from connections.people.oidc.addresses import is_usable_endpoint, is_usable_issuer
 from connections.people.oidc.errors import ProviderError, Reason
 from connections.people.oidc.exchange import Provider, ProviderExchange
-from connections.people.oidc.tokens import Expected, Identity
+from connections.people.oidc.tokens import Expected, ProviderIdentity
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
+class SignInRequest:
     """A sign-in that was begun, to be kept in the browser's session until the answer comes.
 
     `is_anew`: the person must sign in there once more, whatever session they have.
@@ -44,9 +44,9 @@ class Metadata:
     sends_issuer: bool
 
 
-def begin(*, is_anew: bool, now: datetime) -> Begun:
+def start(*, is_anew: bool, now: datetime) -> SignInRequest:
     """A new sign-in, which nobody can guess or answer for another."""
-    return Begun(
+    return SignInRequest(
         state=secrets.token_urlsafe(32),
         nonce=secrets.token_urlsafe(32),
         verifier=secrets.token_urlsafe(48),
@@ -101,7 +101,7 @@ def _unusable(name: str) -> ProviderError:
 
 
 def authorization_url(
-    *, provider: Provider, metadata: Metadata, begun: Begun, redirect_uri: str
+    *, provider: Provider, metadata: Metadata, begun: SignInRequest, redirect_uri: str
 ) -> str:
     """Where the browser is sent."""
     challenge = hashlib.sha256(begun.verifier.encode()).digest()
@@ -124,11 +124,11 @@ def authorization_url(
 def identity_of(
     exchange: ProviderExchange,
     *,
-    begun: Begun,
+    begun: SignInRequest,
     redirect_uri: str,
     answer: dict[str, str],
     now: datetime,
-) -> Identity:
+) -> ProviderIdentity:
     """Who signed in, by the query with which the browser came back. Raises ProviderError."""
     provider = exchange.provider
     if answer.get("error"):
@@ -157,7 +157,12 @@ def identity_of(
 
 
 def _redeem(
-    exchange: ProviderExchange, metadata: Metadata, *, begun: Begun, redirect_uri: str, code: str
+    exchange: ProviderExchange,
+    metadata: Metadata,
+    *,
+    begun: SignInRequest,
+    redirect_uri: str,
+    code: str,
 ) -> str:
     """The ID token for a code."""
     provider = exchange.provider

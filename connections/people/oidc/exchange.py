@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 
 from connections.core.secret import Secret
 from connections.datadog.payloads import PayloadError, parse_json
-from connections.net.http import Call, Reply, send
-from connections.net.lanes import Route
+from connections.net.http import OutboundRequest, OutboundResponse, send
+from connections.net.lanes import Endpoint
 from connections.people.oidc.addresses import origin_of
 from connections.people.oidc.errors import ProviderError, Reason
 
@@ -76,12 +76,12 @@ class ProviderExchange:
         # Once it is used up, the transport sends nothing.
         remaining = self._deadline - time.monotonic()
         reply = send(
-            route=Route(
+            route=Endpoint(
                 base_url=origin_of(url),
                 proxy_url=None,
                 ca_bundle=self.provider.ca_bundle or None,
             ),
-            call=Call(
+            call=OutboundRequest(
                 method=method,
                 url=url,
                 keys=keys,
@@ -107,7 +107,7 @@ def open_exchange(provider: Provider) -> Iterator[ProviderExchange]:
         _slots.release()
 
 
-def _read(reply: Reply, *, url: str) -> dict[str, Any]:
+def _read(reply: OutboundResponse, *, url: str) -> dict[str, Any]:
     # 400 is how a token endpoint says that a code is spent or not ours.
     if reply.status == 400:
         raise ProviderError(Reason.REFUSED, f"{url} refused (400).")

@@ -48,7 +48,7 @@ class Expected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
+class ProviderIdentity:
     """Who signed in, and how. `methods` are the values of `amr` and `acr` (RFC 8176)."""
 
     issuer: str
@@ -61,7 +61,9 @@ def is_subject(text: str) -> bool:
     return 0 < len(text) <= MAX_SUBJECT and text.isascii() and text.isprintable()
 
 
-def verify(id_token: str, *, keys: dict[str, Any], expected: Expected, now: datetime) -> Identity:
+def verify(
+    id_token: str, *, keys: dict[str, Any], expected: Expected, now: datetime
+) -> ProviderIdentity:
     """Who the token speaks of. `keys` is the provider's JWK set. Raises ProviderError."""
     try:
         claims = jwt.decode(
@@ -82,7 +84,7 @@ def verify(id_token: str, *, keys: dict[str, Any], expected: Expected, now: date
     _check_addressee(claims, expected)
     if expected.anew_since is not None:
         _check_anew(claims, since=expected.anew_since, now=now)
-    return Identity(
+    return ProviderIdentity(
         issuer=expected.issuer, subject=_subject_of(claims), methods=_methods_of(claims)
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 
-from connections.deletions.history_filter import CONTRADICTED, GLASS_BROKEN, HistoryForm
+from connections.deletions.history_filter import BREAK_GLASS, CONTRADICTED, HistoryForm
 from connections.models import Credential, Outcome, State
 from connections.web.people.forms import ServiceErrorsMixin
 from connections.wording import label_of_outcome, label_of_state
@@ -63,7 +63,7 @@ class BundleForm(ServiceErrorsMixin, HistoryForm):
             *((state, label_of_state(state)) for state in State if state != State.SETTLED),
             *((outcome, label_of_outcome(outcome)) for outcome in Outcome),
             (CONTRADICTED, "Gone, but still listed"),
-            (GLASS_BROKEN, "Glass broken"),
+            (BREAK_GLASS, "Glass broken"),
         ]
         labels = {"site": "Site", "org": "Org (name or id)", "ticket": "Ticket", "q": "Words"}
         for name, label in labels.items():

@@ -18,7 +18,7 @@ from connections.evidence.files import BundleError
 from connections.web.audit.bundle_forms import BundleForm, initial_of
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of
-from connections.wording import counted
+from connections.wording import pluralize
 
 
 def bundle_new(request: HttpRequest) -> HttpResponseBase:
@@ -68,7 +68,7 @@ def _make(request: HttpRequest) -> HttpResponseBase:
 
 def _tell(request: HttpRequest, bundle: Bundle) -> None:
     """Say on the next page what was made: the answer itself is the file."""
-    counts = f"{counted(bundle.deletions, 'deletion')}, SHA-256 {bundle.sha256}"
+    counts = f"{pluralize(bundle.deletions, 'deletion')}, SHA-256 {bundle.sha256}"
     if bundle.differing:
         messages.error(
             request,

@@ -13,7 +13,7 @@ from connections.audit.verification import CannotCheckError
 from connections.core.ages import age_words
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
-from connections.wording import counted, record_badge, record_words
+from connections.wording import audit_log_badge, audit_log_text, pluralize
 
 
 def evidence_detail(request: HttpRequest) -> HttpResponse:
@@ -24,8 +24,8 @@ def evidence_detail(request: HttpRequest) -> HttpResponse:
     url = reverse("evidence-detail")
     context: dict[str, Any] = {
         "page": page,
-        "badge": record_badge(last, now=page.at),
-        "found": record_words(last),
+        "badge": audit_log_badge(last, now=page.at),
+        "found": audit_log_text(last),
         "age": age_words(last.checked_at, now=page.at) if last else "",
         "newest_url": f"{url}#checkpoints" if below is not None else "",
         "older_url": f"{url}?below={page.older}#checkpoints" if page.older else "",
@@ -54,7 +54,7 @@ def evidence_verify(request: HttpRequest) -> HttpResponse:
     elif done.fault:
         messages.error(request, f"The record is broken. {done.message}")
     else:
-        verified = counted(done.size, "event")
+        verified = pluralize(done.size, "event")
         messages.success(request, f"The record is whole: {verified} verified.")
     return SeeOther(reverse("evidence-detail"))
 

@@ -13,7 +13,7 @@ from connections.core.errors import InvalidInputError
 from connections.credentials import access_lists, reading
 from connections.models import AccessKind, Credential
 from connections.web.credentials.access_forms import AccessForm
-from connections.web.reauthentication_views import guarded
+from connections.web.reauthentication_views import requires_reauthentication
 from connections.web.support import SeeOther, actor_of
 
 
@@ -66,7 +66,7 @@ def _access_asked_again(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _access_page(request, _find(request, pk), status=422)
 
 
-@guarded(comes_back=_access_asked_again, asks_first=True)
+@requires_reauthentication(comes_back=_access_asked_again, asks_first=True)
 def access_set(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The lists of one credential; a POST puts what is ticked in their place."""
     credential = _find(request, pk)

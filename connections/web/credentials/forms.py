@@ -6,7 +6,7 @@ from django import forms
 
 from connections.core.secret import Secret
 from connections.core.sites import all_sites
-from connections.models import KeyPair, Policy
+from connections.models import ApprovalPolicy, KeyPair
 
 
 class KeyField(forms.Field):
@@ -89,7 +89,7 @@ class PolicyForm(forms.Form):
 
     policy = forms.TypedChoiceField(
         label="A deletion with this credential needs",
-        choices=Policy.choices,
-        coerce=Policy,
+        choices=ApprovalPolicy.choices,
+        coerce=ApprovalPolicy,
         help_text="Deletions that were asked for already keep theirs.",
     )

@@ -15,8 +15,8 @@ from connections.crypto.encryption import EncryptionError
 from connections.models import Credential
 from connections.web.credentials import page as facts
 from connections.web.credentials.forms import RotateForm
-from connections.web.credentials.views import find, row, see_other, takes_keys, to_page
-from connections.web.reauthentication_views import guarded
+from connections.web.credentials.views import accepts_keys, find, row, see_other, to_page
+from connections.web.reauthentication_views import requires_reauthentication
 from connections.web.support import actor_of
 from connections.wording import badge
 
@@ -41,8 +41,8 @@ def _rotate_page(
     return render(request, "connections/credential_rotate.html", context, status=status)
 
 
-@takes_keys
-@guarded(comes_back=_rotate_page, asks_first=True)
+@accepts_keys
+@requires_reauthentication(comes_back=_rotate_page, asks_first=True)
 def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Paste a new pair, which is verified beside the old one before it takes its place."""
     credential = _managed(request, pk, act="rotate credentials")
@@ -57,7 +57,7 @@ def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
             form.add_errors(error.fields)
         except acts.RotationRefusedError as error:
             form.add_error(None, str(error))
-            rungs = facts.rungs_shown(error.ladder.rungs)
+            rungs = facts.key_check_rows(error.ladder.rungs)
         except (ConflictError, EncryptionError, UnavailableError) as error:
             form.add_error(None, str(error))
         else:
@@ -79,15 +79,15 @@ def _retire_page(
         "conflict": conflict,
         "blocking": [
             {"deletion": deletion, "badge": badge(deletion)}
-            for deletion in retirement.what_blocks(credential)
+            for deletion in retirement.blocking_deletions(credential)
         ],
-        "withdrawn": retirement.what_is_withdrawn(credential),
+        "withdrawn": retirement.deletions_to_withdraw(credential),
     }
     status = 422 if error else 409 if conflict else 200
     return render(request, "connections/credential_retire.html", context, status=status)
 
 
-@guarded(comes_back=_retire_page, asks_first=True)
+@requires_reauthentication(comes_back=_retire_page, asks_first=True)
 def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What retiring it means, and the name to type; a POST wipes the keys."""
     credential = _managed(request, pk, act="retire credentials")

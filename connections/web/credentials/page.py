@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 
-from connections.credentials.ladder import Rung, Step
+from connections.credentials.ladder import KeyCheck, KeyCheckResult
 from connections.models import Credential
-from connections.wording.trouble import words_for
+from connections.wording.trouble import failure_text
 
 _REFUSED = {"unauthorized", "forbidden", "key_not_valid"}
 
@@ -68,24 +68,24 @@ def state_of(credential: Credential) -> CredentialState:
 
 
 _LABELS = {
-    Step.STORED: "Stored keys",
-    Step.API_KEY: "API key",
-    Step.KEY_PAIR: "Key pair",
-    Step.ORG: "Org",
-    Step.PERMISSIONS: "Role",
-    Step.LISTING: "Listing",
+    KeyCheck.STORED: "Stored keys",
+    KeyCheck.API_KEY: "API key",
+    KeyCheck.KEY_PAIR: "Key pair",
+    KeyCheck.ORG: "Org",
+    KeyCheck.PERMISSIONS: "Role",
+    KeyCheck.LISTING: "Listing",
 }
 _WORDS_WHEN_GOOD = {
-    Step.API_KEY: "Valid",
-    Step.KEY_PAIR: "Valid",
-    Step.ORG: "Known",
-    Step.PERMISSIONS: "Granted",
-    Step.LISTING: "Works",
+    KeyCheck.API_KEY: "Valid",
+    KeyCheck.KEY_PAIR: "Valid",
+    KeyCheck.ORG: "Known",
+    KeyCheck.PERMISSIONS: "Granted",
+    KeyCheck.LISTING: "Works",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class RungShown:
+class KeyCheckRow:
     """One rung of the ladder as a line."""
 
     label: str
@@ -96,26 +96,26 @@ class RungShown:
     quotes: list[str]
 
 
-def rungs_of(credential: Credential) -> list[RungShown]:
+def key_checks_of(credential: Credential) -> list[KeyCheckRow]:
     """The stored ladder; empty before the first verification."""
     return [_shown(rung) for rung in credential.verification]
 
 
-def rungs_shown(rungs: Iterable[Rung]) -> list[RungShown]:
+def key_check_rows(rungs: Iterable[KeyCheckResult]) -> list[KeyCheckRow]:
     """A ladder that was not stored."""
     return [_shown(rung.as_data()) for rung in rungs]
 
 
-def _shown(rung: dict[str, Any]) -> RungShown:
-    step = Step(rung["rung"])
+def _shown(rung: dict[str, Any]) -> KeyCheckRow:
+    step = KeyCheck(rung["rung"])
     tone, icon, word = "muted", "minus", "Not asked"
     if rung["ok"]:
         tone, icon, word = "ok", "check", _WORDS_WHEN_GOOD[step]
-    elif step == Step.PERMISSIONS and rung["ok"] is False:
+    elif step == KeyCheck.PERMISSIONS and rung["ok"] is False:
         tone, icon, word = "warn", "warning", "Cannot delete"
     elif rung["ok"] is False:
         tone, icon, word = "danger", "cross", "Failed"
-    return RungShown(
+    return KeyCheckRow(
         label=_LABELS[step],
         tone=tone,
         icon=icon,
@@ -128,7 +128,8 @@ def _shown(rung: dict[str, Any]) -> RungShown:
 def lacks_write(credential: Credential) -> bool:
     """Whether the role is known not to grant what a deletion needs."""
     return any(
-        rung["rung"] == Step.PERMISSIONS and rung["ok"] is False for rung in credential.verification
+        rung["rung"] == KeyCheck.PERMISSIONS and rung["ok"] is False
+        for rung in credential.verification
     )
 
 
@@ -137,7 +138,7 @@ def failure_words(credential: Credential) -> str:
     if not credential.verification_cause:
         return ""
     failed = [rung for rung in credential.verification if rung["ok"] is False]
-    decisive = [rung for rung in failed if rung["rung"] != Step.PERMISSIONS]
+    decisive = [rung for rung in failed if rung["rung"] != KeyCheck.PERMISSIONS]
     return str(decisive[0]["words"]) if decisive else ""
 
 
@@ -160,7 +161,7 @@ def last_error_of(credential: Credential) -> LastError | None:
     error = credential.last_error
     if not error:
         return None
-    words = words_for(cause=error["cause"], http_status=error["http_status"])
+    words = failure_text(cause=error["cause"], http_status=error["http_status"])
     return LastError(at=parse_datetime(error["at"]), words=words, quotes=list(error["errors"]))
 
 

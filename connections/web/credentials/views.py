@@ -18,17 +18,17 @@ from connections.core.errors import ConflictError, InvalidInputError, Unavailabl
 from connections.credentials import access_lists, reading
 from connections.credentials import lifecycle as acts
 from connections.crypto.encryption import EncryptionError
-from connections.models import Credential, Policy
+from connections.models import ApprovalPolicy, Credential
 from connections.web.credentials import page as facts
 from connections.web.credentials.access_views import access_shown
 from connections.web.credentials.forms import CredentialForm, PolicyForm, RenameForm
 from connections.web.rate_limits import limited
-from connections.web.reauthentication_views import guarded
+from connections.web.reauthentication_views import requires_reauthentication
 from connections.web.support import SeeOther, actor_of
 from connections.wording.snapshots import site_label
 
 # Pasted keys stay out of error pages and mails, also with DEBUG on: see error_reports.py.
-takes_keys = sensitive_post_parameters("api_key", "application_key")
+accepts_keys = sensitive_post_parameters("api_key", "application_key")
 
 
 def find(actor: Actor, pk: UUID) -> Credential:
@@ -70,8 +70,8 @@ def _new_page(request: HttpRequest, form: CredentialForm | None = None) -> HttpR
     return render(request, "connections/credential_new.html", {"form": form}, status=status)
 
 
-@takes_keys
-@guarded(comes_back=_new_page, asks_first=True)
+@accepts_keys
+@requires_reauthentication(comes_back=_new_page, asks_first=True)
 def credential_new(request: HttpRequest) -> HttpResponse:
     """The form to add one; a POST stores it, verifies it and leads to its page."""
     actor = actor_of(request)
@@ -125,18 +125,18 @@ def _detail(
     actor = actor_of(request)
     warnings = approval_warnings(credential=credential)
     context = row(credential) | {
-        "rungs": facts.rungs_of(credential),
+        "rungs": facts.key_checks_of(credential),
         "checked_at": facts.checked_at(credential),
         "deletions_url": facts.deletions_url(credential),
         "deletion_count": credential.deletions.count(),
         "connection_count": reading.connection_count(credential),
         "newest_listing": credential.listings.first(),
-        "policy_label": Policy(credential.policy).label,
+        "policy_label": ApprovalPolicy(credential.policy).label,
         "access": access_shown(credential),
         "access_warnings": access_lists.warnings_of(credential),
         "other_warnings": [
             (each.label, warnings[each])
-            for each in Policy
+            for each in ApprovalPolicy
             if warnings[each] and each != credential.policy
         ],
         "may_manage": permissions.can_manage_credentials(actor) and not credential.is_retired,
@@ -167,7 +167,9 @@ def _again(
 
 
 @limited("verify", per_minute=20)
-@guarded(comes_back=_again(permissions.can_manage_credentials, "verify credentials"))
+@requires_reauthentication(
+    comes_back=_again(permissions.can_manage_credentials, "verify credentials")
+)
 def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Climb the ladder again and read the org connections of this credential."""
     actor = actor_of(request)
@@ -180,7 +182,7 @@ def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     return to_page(request, credential, done="was tried")
 
 
-@guarded(
+@requires_reauthentication(
     comes_back=_again(permissions.can_manage_credentials, "rename credentials", rename=RenameForm)
 )
 def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -205,7 +207,7 @@ def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _detail(request, credential=credential, rename=form)
 
 
-@guarded(
+@requires_reauthentication(
     comes_back=_again(
         permissions.can_administer, "change the policy of a credential", policy=PolicyForm
     )
@@ -218,7 +220,7 @@ def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
     form = PolicyForm(request.POST)
     if not form.is_valid():
         return _detail(request, credential=credential, policy=form)
-    policy: Policy = form.cleaned_data["policy"]
+    policy: ApprovalPolicy = form.cleaned_data["policy"]
     try:
         acts.change_policy(actor=actor, credential=credential, policy=policy)
     except ConflictError as error:

@@ -7,11 +7,11 @@ from django.http import HttpRequest, HttpResponse
 from connections.access import permissions
 from connections.deletions import approvals
 from connections.web.deletions.forms import ApprovalForm, ReasonForm
-from connections.web.deletions.responses import back_to_page, do_act
-from connections.web.reauthentication_views import guarded
+from connections.web.deletions.responses import back_to_page, run_action
+from connections.web.reauthentication_views import requires_reauthentication
 
 
-@guarded(
+@requires_reauthentication(
     comes_back=back_to_page(
         lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
         "approve or decline this deletion",
@@ -19,7 +19,7 @@ from connections.web.reauthentication_views import guarded
 )
 def deletion_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Agree to what was shown. Sends nothing."""
-    return do_act(
+    return run_action(
         request,
         pk,
         form=ApprovalForm(request.POST),
@@ -31,7 +31,7 @@ def deletion_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 def deletion_decline(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Say no, with a reason."""
-    return do_act(
+    return run_action(
         request,
         pk,
         form=ReasonForm(request.POST),

@@ -13,7 +13,7 @@ from connections.web.deletions.forms import CommentForm, show_errors
 from connections.web.deletions.responses import (
     DETAIL,
     find_deletion,
-    outcome,
+    render_outcome,
     require_valid,
     wants_fragment,
 )
@@ -32,7 +32,7 @@ def _form_page(
     form = CommentForm(request.POST)
     show_errors(form, error)
     if not wants_fragment(request):
-        return outcome(request, deletion=deletion, actor=actor, comment=form, status=status)
+        return render_outcome(request, deletion=deletion, actor=actor, comment=form, status=status)
     context = {"deletion": deletion, "comment": form}
     return render(request, f"{DETAIL}#comment_form", context, status=status)
 

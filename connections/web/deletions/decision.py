@@ -7,13 +7,13 @@ from typing import Any
 from connections import wording
 from connections.core.ages import age_words
 from connections.deletions import states, verification
-from connections.deletions.verification import Change, Found, FreshLook
+from connections.deletions.verification import FieldChange, Found, RecheckPreview
 from connections.models import Deletion, State
 from connections.wording.snapshots import creator_flags, site_name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class ApprovalPreview:
     """What is decided on. `rows` are pairs of label and value; `tone` colours the note."""
 
     # What deleting it does; "" when nobody could be shown what it is.
@@ -22,21 +22,21 @@ class Decision:
     tone: str
     icon: str
     # What of it changed; fields that the approval is not about stand there too.
-    changes: tuple[Change, ...]
+    changes: tuple[FieldChange, ...]
     rows: list[tuple[str, Any]]
     may_approve: bool
 
 
-def decision_on(deletion: Deletion, *, now: datetime) -> Decision:
+def approval_preview(deletion: Deletion, *, now: datetime) -> ApprovalPreview:
     """Ask Datadog now and lay out everything; writes nothing."""
-    look = verification.look(deletion=deletion)
+    look = verification.preview_recheck(deletion=deletion)
     note, tone, icon = _note(deletion, look=look)
-    effect = wording.effect_words(
+    effect = wording.effect_text(
         source=deletion.source_org_name,
         sink=deletion.sink_org_name,
         types=deletion.connection_types,
     )
-    return Decision(
+    return ApprovalPreview(
         effect=effect if deletion.is_reviewed else "",
         note=note,
         tone=tone,
@@ -47,8 +47,8 @@ def decision_on(deletion: Deletion, *, now: datetime) -> Decision:
     )
 
 
-def _note(deletion: Deletion, *, look: FreshLook) -> tuple[str, str, str]:
-    who, read = deletion.requested_by_name, f"Read again at {wording.at_words(look.at)}"
+def _note(deletion: Deletion, *, look: RecheckPreview) -> tuple[str, str, str]:
+    who, read = deletion.requested_by_name, f"Read again at {wording.format_time(look.at)}"
     ask_anew = f"It cannot be approved any more: decline it, and {who} asks anew."
     if deletion.state == State.STILL_PRESENT:
         ask_anew = f"It cannot be approved any more: {who} closes it and requests a new deletion."
@@ -62,9 +62,9 @@ def _note(deletion: Deletion, *, look: FreshLook) -> tuple[str, str, str]:
         case Found.UNREADABLE if not deletion.is_reviewed:
             stored = f"{who} could not be shown either what it is."
         case Found.UNREADABLE:
-            seen = wording.at_words(deletion.snapshot_at)
+            seen = wording.format_time(deletion.snapshot_at)
             stored = f"You see what was stored at {seen}; it is read again before it is sent."
-    why = wording.cause_words(look.cause)
+    why = wording.cause_text(look.cause)
     return f"It could not be read again just now. {why} {stored}", "warn", "warning"
 
 

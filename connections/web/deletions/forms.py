@@ -88,7 +88,7 @@ class ConfirmationForm(forms.Form):
     """The typed confirmation of a deletion that was asked for before."""
 
     confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
-    without_reading = forms.BooleanField(
+    skip_recheck = forms.BooleanField(
         label="Send without reading it again; it will be recorded as unreviewed", required=False
     )
 
@@ -115,11 +115,11 @@ class CommentForm(forms.Form):
 class BreakGlassForm(forms.Form):
     """Why nobody can be waited for, and the typed confirmation."""
 
-    glass_reason = forms.CharField(required=False)
+    break_glass_reason = forms.CharField(required=False)
     confirmation = forms.CharField(required=False, strip=False)
 
 
-class GlassReviewForm(forms.Form):
+class BreakGlassReviewForm(forms.Form):
     """What was found when somebody looked back at a broken glass."""
 
     note = forms.CharField(required=False)

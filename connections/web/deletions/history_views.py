@@ -13,7 +13,7 @@ from connections.core import clock, tabular
 from connections.core.sites import all_sites
 from connections.deletions import history
 from connections.deletions.history import Cursor, HistoryFilter
-from connections.deletions.history_filter import CONTRADICTED, GLASS_BROKEN, PERIODS, HistoryForm
+from connections.deletions.history_filter import BREAK_GLASS, CONTRADICTED, PERIODS, HistoryForm
 from connections.models import OPEN_STATES, Outcome
 from connections.web.charts import KINDS, day_chart
 from connections.web.downloads import download
@@ -56,7 +56,7 @@ def _choices(actor: Actor) -> dict[str, list[tuple[str, str]]]:
         *((state.value, label_of_state(state)) for state in OPEN_STATES),
         *((outcome.value, label_of_outcome(outcome)) for outcome in Outcome),
         (CONTRADICTED, "Gone, but still listed"),
-        (GLASS_BROKEN, "Glass broken"),
+        (BREAK_GLASS, "Glass broken"),
     ]
     return {
         "periods": list(PERIODS.items()),

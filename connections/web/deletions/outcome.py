@@ -15,16 +15,16 @@ from connections.deletions import approvals, break_glass, closing, reviews, stat
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.inventory import protections
 from connections.models import Deletion, Protection, State
-from connections.web.deletions.decision import Decision, decision_on
-from connections.web.deletions.polling import version_of, watch_seconds
+from connections.web.deletions.decision import ApprovalPreview, approval_preview
+from connections.web.deletions.polling import poll_interval, state_version
 from connections.web.deletions.review import review_url
-from connections.wording import GlassWords, Step, Wording
+from connections.wording import BreakGlassText, DeletionText, NextStep
 
 STOPPED_BY_PROTECTION = {
-    Step.CONFIRM,
-    Step.CONFIRM_WITHOUT_READING,
-    Step.APPROVE,
-    Step.BREAK_GLASS,
+    NextStep.CONFIRM,
+    NextStep.CONFIRM_WITHOUT_READING,
+    NextStep.APPROVE,
+    NextStep.BREAK_GLASS,
 }
 
 
@@ -43,22 +43,22 @@ class OutcomePage:
     """The state of a deletion in words, with the steps that this person may take now."""
 
     deletion: Deletion
-    words: Wording
-    steps: dict[str, Step]
+    words: DeletionText
+    steps: dict[str, NextStep]
     confirm_text: str
     typed: Typed
     url: str
-    watch_seconds: int | None
+    poll_interval: int | None
     version: str
     again_url: str
     connection_url: str
     history_url: str
     # Whether it waits for another person than the one who looks.
     is_own: bool
-    glass: GlassWords | None
-    may_review_glass: bool
+    glass: BreakGlassText | None
+    may_review_break_glass: bool
     # Set for whoever may decide on it.
-    decision: Decision | None
+    decision: ApprovalPreview | None
     # What keeps an open deletion from being sent, if anything does.
     protection: Protection | None
     # Set where the outcome stands on the review page, away from its record.
@@ -71,14 +71,14 @@ def outcome_page(
     """What `#outcome` shows."""
     now = clock.now()
     awaits_approval = states.awaits_approval(deletion)
-    may_decide = awaits_approval and _may(Step.APPROVE, deletion=deletion, actor=actor, now=now)
-    decision = decision_on(deletion, now=now) if may_decide else None
-    words = wording.word(
+    may_decide = awaits_approval and _may(NextStep.APPROVE, deletion=deletion, actor=actor, now=now)
+    decision = approval_preview(deletion, now=now) if may_decide else None
+    words = wording.describe(
         deletion,
         approvers=tuple(approvals.who_can_approve(deletion=deletion)) if awaits_approval else None,
         may_approve=may_decide,
         seen_by=_seen_by(deletion, actor=actor) if deletion.contradicted_at else "",
-        is_being_read=states.is_being_read(deletion, now=now),
+        is_being_read=states.is_being_rechecked(deletion, now=now),
     )
     protection = None if deletion.is_settled else protections.protection_against(deletion)
     return OutcomePage(
@@ -92,13 +92,13 @@ def outcome_page(
         },
         confirm_text=reviews.confirmation_text(deletion),
         typed=typed or Typed(),
-        watch_seconds=watch_seconds(deletion, now=now),
-        version=version_of(deletion, now=now),
+        poll_interval=poll_interval(deletion, now=now),
+        version=state_version(deletion, now=now),
         **_links(deletion),
         is_own=awaits_approval and actor.person == deletion.requested_by,
-        glass=wording.glass_words(deletion),
-        may_review_glass=break_glass.awaits_review(deletion)
-        and permissions.can_review_glass(actor, deletion=deletion),
+        glass=wording.break_glass_text(deletion),
+        may_review_break_glass=break_glass.awaits_review(deletion)
+        and permissions.can_review_break_glass(actor, deletion=deletion),
         decision=decision,
         protection=protection,
         is_apart=is_apart,
@@ -123,54 +123,62 @@ def _connection_url(deletion: Deletion) -> str:
     return reverse("org-connection-detail", args=[deletion.site, deletion.connection_id])
 
 
-def _is_stopped(step: Step, *, decision: Decision | None, protection: Protection | None) -> bool:
+def _is_stopped(
+    step: NextStep, *, decision: ApprovalPreview | None, protection: Protection | None
+) -> bool:
     if protection and step in STOPPED_BY_PROTECTION:
         return True
-    return step == Step.APPROVE and decision is not None and not decision.may_approve
+    return step == NextStep.APPROVE and decision is not None and not decision.may_approve
 
 
 def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
     """The credential that listed it after all; "" where it may be one out of reach."""
     for event in reversed(audit.events_of(subject=deletion)):
-        if event.code == audit.Code.DELETION_CONTRADICTED:
+        if event.code == audit.EventCode.DELETION_CONTRADICTED:
             name = str(event.details.get("seen_by", ""))
             is_own = name == deletion.credential_name
             return name if is_own or permissions.can_see_everything(actor) else ""
     return ""
 
 
-def _may(step: Step, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
+def _may(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
     may_use = permissions.can_use(actor, credential_id=deletion.credential_id)
     match step:
-        case Step.CONFIRM | Step.CONFIRM_WITHOUT_READING:
+        case NextStep.CONFIRM | NextStep.CONFIRM_WITHOUT_READING:
             return may_use and deletion_lifecycle.is_confirmed_by(
                 deletion=deletion, person=actor.person
             )
-        case Step.APPROVE | Step.DECLINE:
+        case NextStep.APPROVE | NextStep.DECLINE:
             return permissions.can_approve(actor, deletion=deletion) and not deletion.is_decided_by(
                 actor.person
             )
-        case Step.BREAK_GLASS:
+        case NextStep.BREAK_GLASS:
             return (
                 permissions.can_break_glass(actor, deletion=deletion)
                 and states.awaits_approval(deletion)
                 # Once in the life of a deletion.
-                and deletion.glass_broken_at is None
+                and deletion.break_glass_at is None
             )
-        case Step.WITHDRAW:
+        case NextStep.WITHDRAW:
             # Whoever may still decide declines, and says why: no button beside Approve ends it.
             is_to_decide = states.awaits_approval(deletion) and _may(
-                Step.DECLINE, deletion=deletion, actor=actor, now=now
+                NextStep.DECLINE, deletion=deletion, actor=actor, now=now
             )
             return (
                 not is_to_decide
                 and permissions.can_withdraw(actor, deletion=deletion)
                 and closing.can_be_withdrawn(deletion)
             )
-        case Step.CHECK if deletion.state == State.SENDING:
+        case NextStep.CHECK if deletion.state == State.SENDING:
             started = deletion.sending_at or now
             return may_use and clock.elapsed_since(started, now=now) >= states.CLAIM_TIMEOUT
-        case Step.CHECK | Step.CLOSE | Step.REVIEW_AGAIN | Step.ASK_AGAIN | Step.TRY_AGAIN:
+        case (
+            NextStep.CHECK
+            | NextStep.CLOSE
+            | NextStep.REVIEW_AGAIN
+            | NextStep.ASK_AGAIN
+            | NextStep.TRY_AGAIN
+        ):
             return may_use
-        case Step.OPEN_CREDENTIAL | Step.SEE_CONNECTION | Step.SEE_HISTORY:
+        case NextStep.OPEN_CREDENTIAL | NextStep.SEE_CONNECTION | NextStep.SEE_HISTORY:
             return permissions.can_see(actor)

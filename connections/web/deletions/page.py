@@ -15,10 +15,10 @@ from connections.deletions.tickets import ticket_url
 from connections.models import (
     GONE_OUTCOMES,
     Approval,
+    ApprovalPolicy,
     Attempt,
     AuditEvent,
     Deletion,
-    Policy,
     State,
 )
 from connections.wording.snapshots import creator_flags, site_label, site_name
@@ -27,7 +27,7 @@ SHOWN_BODY = 8 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimelineEntry:
+class DeletionEvent:
     """One line of the timeline component."""
 
     title: str
@@ -62,14 +62,14 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
     events = audit.events_of(subject=deletion)
     attempts = [_attempt_page(attempt) for attempt in deletion.attempts.all()]
     people = _people(deletion)
-    is_being_read = not deletion.is_settled and states.is_being_read(deletion, now=clock.now())
+    is_being_read = not deletion.is_settled and states.is_being_rechecked(deletion, now=clock.now())
     return {
         "timeline": [
             *(
                 _entry(event, links_to_evidence=links_to_evidence)
                 for event in events
                 # Who looked for it in vain is for auditors, and could fill the page.
-                if event.code != audit.Code.ACCESS_REFUSED
+                if event.code != audit.EventCode.ACCESS_REFUSED
             ),
             *_next_entries(deletion, is_being_read=is_being_read),
         ],
@@ -98,16 +98,16 @@ def _sentences(deletion: Deletion) -> dict[str, str]:
     is_gone = deletion.outcome in GONE_OUTCOMES and not deletion.contradicted_at
     is_undecided = deletion.state in {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
     return {
-        "sentence": wording.sentence_words(source=source, sink=sink, types=types, is_past=is_gone),
-        "effect": wording.effect_words(source=source, sink=sink, types=types)
+        "sentence": wording.sentence_text(source=source, sink=sink, types=types, is_past=is_gone),
+        "effect": wording.effect_text(source=source, sink=sink, types=types)
         if is_undecided
         else "",
     }
 
 
-def _entry(event: AuditEvent, *, links_to_evidence: bool) -> TimelineEntry:
-    words = wording.event_words(event)
-    return TimelineEntry(
+def _entry(event: AuditEvent, *, links_to_evidence: bool) -> DeletionEvent:
+    words = wording.event_text(event)
+    return DeletionEvent(
         title=words.title,
         tone=words.tone,
         icon=words.icon,
@@ -119,16 +119,16 @@ def _entry(event: AuditEvent, *, links_to_evidence: bool) -> TimelineEntry:
     )
 
 
-def _next_entries(deletion: Deletion, *, is_being_read: bool) -> list[TimelineEntry]:
-    words = wording.next_words(deletion, is_being_read=is_being_read)
+def _next_entries(deletion: Deletion, *, is_being_read: bool) -> list[DeletionEvent]:
+    words = wording.next_text(deletion, is_being_read=is_being_read)
     if words is None:
         return []
     # What a person must do has an end; what happens by itself has a time.
     is_awaited = not is_being_read and deletion.state in {State.REQUESTED, State.APPROVED}
-    detail = f"Not later than {wording.at_words(deletion.expires_at)}." if is_awaited else ""
+    detail = f"Not later than {wording.format_time(deletion.expires_at)}." if is_awaited else ""
     is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
     return [
-        TimelineEntry(
+        DeletionEvent(
             title=words.title,
             tone=words.tone,
             icon=words.icon,
@@ -144,7 +144,7 @@ def _attempt_page(attempt: Attempt) -> AttemptPage:
     if attempt.http_status is not None:
         headline = f"{attempt.http_status} in {attempt.duration_ms} ms"
     elif attempt.answered_at:
-        headline = wording.cause_words(attempt.cause)
+        headline = wording.cause_text(attempt.cause)
     else:
         headline = "No answer recorded"
     return AttemptPage(
@@ -161,14 +161,14 @@ def _facts(deletion: Deletion) -> list[tuple[str, Any]]:
     flags = ", ".join(creator_flags(deletion))
     creator = f"{deletion.creator_name} ({flags})" if flags else deletion.creator_name
     sent_with = f"{deletion.credential_name} (fingerprint {deletion.credential_fingerprint})"
-    seen_at = wording.at_words(deletion.snapshot_at) if deletion.snapshot_at else ""
+    seen_at = wording.format_time(deletion.snapshot_at) if deletion.snapshot_at else ""
     created = deletion.connection_created_at
     return [
         ("Connection id", deletion.connection_id),
         ("Site", site_label(deletion.site)),
         ("Source org id", deletion.source_org_id),
         ("Destination org id", deletion.sink_org_id),
-        ("Created", wording.at_words(created) if created else ""),
+        ("Created", wording.format_time(created) if created else ""),
         ("Created by", creator),
         ("Credential", sent_with),
         ("As read at", seen_at or "Not reviewed: the credential could not list it"),
@@ -177,20 +177,20 @@ def _facts(deletion: Deletion) -> list[tuple[str, Any]]:
 
 
 def _people(deletion: Deletion) -> list[tuple[str, str]]:
-    asked = f"{deletion.requested_by_name}, {wording.at_words(deletion.requested_at)}"
+    asked = f"{deletion.requested_by_name}, {wording.format_time(deletion.requested_at)}"
     rows = [("Asked by", asked)]
     for one in deletion.approvals.all():
         said = "Approved by" if one.decision == Approval.Decision.APPROVED else "Declined by"
         if one.round < deletion.approval_round:
             said = f"{said} (round {one.round})"
-        rows.append((said, f"{one.approver_name}, {wording.at_words(one.decided_at)}"))
+        rows.append((said, f"{one.approver_name}, {wording.format_time(one.decided_at)}"))
     if deletion.confirmed_at:
-        confirmed = f"{deletion.confirmed_by_name}, {wording.at_words(deletion.confirmed_at)}"
+        confirmed = f"{deletion.confirmed_by_name}, {wording.format_time(deletion.confirmed_at)}"
         rows.append(("Confirmed by", confirmed))
-    if deletion.glass_broken_at:
-        broken = f"{deletion.glass_broken_by_name}, {wording.at_words(deletion.glass_broken_at)}"
+    if deletion.break_glass_at:
+        broken = f"{deletion.break_glass_by_name}, {wording.format_time(deletion.break_glass_at)}"
         rows.append(("Glass broken by", broken))
-    if deletion.policy == Policy.NONE:
+    if deletion.policy == ApprovalPolicy.NONE:
         rows.append(("Second person", "No second person was required"))
     return rows
 
@@ -202,10 +202,10 @@ def _summary(
     people: list[tuple[str, str]],
     is_being_read: bool,
 ) -> str:
-    words = wording.word(deletion, is_being_read=is_being_read)
+    words = wording.describe(deletion, is_being_read=is_being_read)
     types = ", ".join(deletion.connection_types) or "not known"
     names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
-    glass = wording.glass_words(deletion)
+    glass = wording.break_glass_text(deletion)
     lines = [
         words.headline,
         *words.lines,

@@ -17,7 +17,7 @@ BACK_OFF = (
 )
 
 
-def watch_seconds(deletion: Deletion, *, now: datetime) -> int | None:
+def poll_interval(deletion: Deletion, *, now: datetime) -> int | None:
     """How often the page looks for news by itself; None when none can come soon.
 
     What waits for people is looked at less and less often, the longer nobody did anything.
@@ -32,7 +32,7 @@ def watch_seconds(deletion: Deletion, *, now: datetime) -> int | None:
 
 
 def _is_moving(deletion: Deletion, *, now: datetime) -> bool:
-    if deletion.state == State.SENDING or states.is_being_read(deletion, now=now):
+    if deletion.state == State.SENDING or states.is_being_rechecked(deletion, now=now):
         return True
     is_watched = deletion.state in {State.WAITING, State.UNKNOWN} or (
         deletion.outcome == Outcome.DELETED and not deletion.verified_at
@@ -40,7 +40,7 @@ def _is_moving(deletion: Deletion, *, now: datetime) -> bool:
     return is_watched and deletion.due_at is not None and abs(deletion.due_at - now) < SOON
 
 
-def version_of(deletion: Deletion, *, now: datetime) -> str:
+def state_version(deletion: Deletion, *, now: datetime) -> str:
     """Changes whenever what is shown of a deletion does."""
     parts = (
         deletion.state,
@@ -49,14 +49,14 @@ def version_of(deletion: Deletion, *, now: datetime) -> str:
         deletion.epoch,
         deletion.confirmed_at,
         deletion.due_at,
-        deletion.looked_at,
+        deletion.last_checked_at,
         deletion.verified_at,
         deletion.contradicted_at,
         [attempt.number for attempt in deletion.attempts.all() if attempt.is_late],
         [approval.pk for approval in deletion.approvals.all()],
         deletion.approval_round,
-        deletion.glass_broken_at,
-        getattr(deletion, "glass_review", None) is not None,
+        deletion.break_glass_at,
+        getattr(deletion, "break_glass_review", None) is not None,
         _is_moving(deletion, now=now),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

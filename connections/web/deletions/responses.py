@@ -13,13 +13,13 @@ from django.urls import reverse
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import lookups
-from connections.core.errors import ActError, InvalidInputError, UnavailableError
+from connections.core.errors import DomainError, InvalidInputError, UnavailableError
 from connections.models import Deletion
 from connections.web.deletions.forms import CommentForm
 from connections.web.deletions.outcome import Typed, outcome_page
 from connections.web.deletions.page import record_context
 from connections.web.support import SeeOther, actor_of
-from connections.wording import attempt_facts, unavailable_words
+from connections.wording import attempt_facts, unavailable_text
 
 DETAIL = "connections/deletion_detail.html"
 
@@ -35,7 +35,7 @@ def require_valid(form: forms.Form) -> None:
         raise InvalidInputError({name: str(texts[0]) for name, texts in form.errors.items()})
 
 
-def refusal_of(error: ActError, *, deletion: Deletion | None = None) -> tuple[int, str]:
+def refusal_of(error: DomainError, *, deletion: Deletion | None = None) -> tuple[int, str]:
     """The status for an act that did not happen, and what to say over the form.
 
     `deletion`: the one that the act was about; None for a request for a new one.
@@ -44,14 +44,14 @@ def refusal_of(error: ActError, *, deletion: Deletion | None = None) -> tuple[in
         return 422, error.fields.get("request_id", error.fields.get("credential", ""))
     if isinstance(error, UnavailableError):
         nothing = attempt_facts.nothing_new_of(deletion) if deletion else "Nothing was sent."
-        return 503, f"{nothing} {unavailable_words(cause=error.cause, why=str(error))}"
+        return 503, f"{nothing} {unavailable_text(cause=error.cause, why=str(error))}"
     return 409, str(error)
 
 
 def stored_deletions() -> QuerySet[Deletion]:
     """Deletions with all that their page shows."""
     return Deletion.objects.select_related(
-        "credential", "requested_by", "confirmed_by", "glass_broken_by", "glass_review"
+        "credential", "requested_by", "confirmed_by", "break_glass_by", "break_glass_review"
     ).prefetch_related("attempts", "approvals")
 
 
@@ -61,7 +61,7 @@ def find_deletion(*, actor: Actor, pk: UUID) -> Deletion:
     return lookups.find_deletion(stored_deletions(), actor=actor, pk=pk)
 
 
-def done(
+def respond(
     request: HttpRequest, *, deletion: Deletion, actor: Actor, is_apart: bool = False
 ) -> HttpResponse:
     """After an act: look there; for htmx the outcome itself."""
@@ -69,13 +69,13 @@ def done(
     if not wants_fragment(request):
         return SeeOther(url)
     deletion = stored_deletions().get(pk=deletion.pk)
-    response = outcome(request, deletion=deletion, actor=actor, is_apart=is_apart)
+    response = render_outcome(request, deletion=deletion, actor=actor, is_apart=is_apart)
     if is_apart:
         response["HX-Push-Url"] = url
     return response
 
 
-def outcome(
+def render_outcome(
     request: HttpRequest,
     *,
     deletion: Deletion,
@@ -102,7 +102,7 @@ def outcome(
     return response
 
 
-def do_act(
+def run_action(
     request: HttpRequest,
     pk: UUID,
     *,
@@ -116,7 +116,7 @@ def do_act(
         if form:
             require_valid(form)
         deletion = act(deletion, actor, form.cleaned_data if form else {})
-    except ActError as error:
+    except DomainError as error:
         status, notice = refusal_of(error, deletion=deletion)
         typed = Typed(
             values=request.POST.dict(),
@@ -124,8 +124,8 @@ def do_act(
             notice=notice,
         )
         deletion = find_deletion(actor=actor, pk=pk)
-        return outcome(request, deletion=deletion, actor=actor, typed=typed, status=status)
-    return done(request, deletion=deletion, actor=actor)
+        return render_outcome(request, deletion=deletion, actor=actor, typed=typed, status=status)
+    return respond(request, deletion=deletion, actor=actor)
 
 
 def back_to_page(
@@ -141,6 +141,6 @@ def back_to_page(
         deletion = find_deletion(actor=actor, pk=pk)
         permissions.require(may(actor, deletion), act)
         typed = Typed(values=request.POST.dict())
-        return outcome(request, deletion=deletion, actor=actor, typed=typed)
+        return render_outcome(request, deletion=deletion, actor=actor, typed=typed)
 
     return comes_back

@@ -117,7 +117,7 @@ def page_of(review: Review, *, form: DeletionForm) -> ReviewPage:
         site=site_name(review.credential.site),
         site_label=site_label(review.credential.site),
         types=", ".join(snapshot.connection_types),
-        effect=wording.effect_words(types=snapshot.connection_types, **names),
+        effect=wording.effect_text(types=snapshot.connection_types, **names),
         effects=[TypeEffect(words=words, is_known=known) for words, known in effects],
         age=_age(snapshot.connection_created_at, now=now),
         creator_flags=creator_flags(snapshot),
@@ -152,7 +152,7 @@ def _last_read(review: Review, *, now: datetime) -> str:
     listing = review.last_listing
     if listing is None:
         return ""
-    at = f"{age_words(listing.started_at, now=now)}, at {wording.at_words(listing.started_at)}"
+    at = f"{age_words(listing.started_at, now=now)}, at {wording.format_time(listing.started_at)}"
     return at if listing.is_complete else f"{at}, not completely"
 
 
@@ -162,7 +162,7 @@ def _not_listed(review: Review) -> str:
         return ""
     if listing.is_complete:
         return f"The newest list of {review.credential.name} does not show it."
-    why = wording.cause_words(listing.cause)
+    why = wording.cause_text(listing.cause)
     return f"The newest list of {review.credential.name} did not come whole. {why}"
 
 
@@ -250,6 +250,6 @@ def uuid_or_none(text: str) -> UUID | None:
 def typed_before(again: str, *, actor: Actor) -> dict[str, str]:
     """Reason and ticket of the deletion that is asked for again."""
     pk = uuid_or_none(again)
-    within = visibility.within(Deletion.objects.all(), actor=actor)
+    within = visibility.visible(Deletion.objects.all(), actor=actor)
     before = within.filter(pk=pk).first() if pk else None
     return {"reason": before.reason, "ticket": before.ticket} if before else {}

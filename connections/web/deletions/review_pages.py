@@ -70,10 +70,10 @@ def review_page(
 
 def _ended(review: Review, *, actor: Actor) -> dict[str, Any]:
     """The deletion after which it is gone, in words; nothing where it may well be there."""
-    ended = reviews.ended_by(
+    ended = reviews.previous_deletion(
         actor=actor, credential=review.credential, connection_id=review.connection_id
     )
     if ended is None:
         return {}
-    asked_at = wording.at_words(ended.requested_at)
-    return {"ended": ended, "ended_at": asked_at, "ended_words": wording.word(ended)}
+    asked_at = wording.format_time(ended.requested_at)
+    return {"ended": ended, "ended_at": asked_at, "ended_words": wording.describe(ended)}

@@ -12,7 +12,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.audit import lookups
 from connections.core import clock
-from connections.core.errors import ActError, ConflictError, InvalidInputError
+from connections.core.errors import ConflictError, DomainError, InvalidInputError
 from connections.deletions import closing, reconciliation, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.reviews import ReviewChangedError
@@ -20,23 +20,23 @@ from connections.models import Credential, Deletion
 from connections.web.deletions.forms import ConfirmationForm, DeletionForm, ReasonForm, show_errors
 from connections.web.deletions.outcome import Typed
 from connections.web.deletions.page import record_context
-from connections.web.deletions.polling import version_of, watch_seconds
+from connections.web.deletions.polling import poll_interval, state_version
 from connections.web.deletions.responses import (
     DETAIL,
     back_to_page,
-    do_act,
-    done,
     find_deletion,
-    outcome,
     refusal_of,
+    render_outcome,
     require_valid,
+    respond,
+    run_action,
     stored_deletions,
     wants_fragment,
 )
 from connections.web.deletions.review import deletion_form, typed_before, uuid_or_none
 from connections.web.deletions.review_pages import choice_page, review_page
 from connections.web.rate_limits import limited
-from connections.web.reauthentication_views import guarded
+from connections.web.reauthentication_views import requires_reauthentication
 from connections.web.support import actor_of
 
 
@@ -46,7 +46,7 @@ def _not_yet_asked(request: HttpRequest) -> HttpResponse:
     permissions.require(permissions.can_delete(actor), "delete connections")
     recorded = _recorded(request.POST.get("request_id", ""), actor=actor)
     if recorded:
-        return done(request, deletion=recorded, actor=actor, is_apart=True)
+        return respond(request, deletion=recorded, actor=actor, is_apart=True)
     try:
         credential, connection_id = _chosen(request.POST.dict(), actor=actor)
     except InvalidInputError as error:
@@ -57,7 +57,9 @@ def _not_yet_asked(request: HttpRequest) -> HttpResponse:
 
 
 # Without a confirmation nothing can be sent, whatever the policy is.
-@guarded(comes_back=_not_yet_asked, applies=lambda request: bool(request.POST.get("confirmation")))
+@requires_reauthentication(
+    comes_back=_not_yet_asked, applies=lambda request: bool(request.POST.get("confirmation"))
+)
 def deletion_new(request: HttpRequest) -> HttpResponse:
     """The review of one connection, and the POST that asks to delete it."""
     if request.method == "POST":
@@ -108,7 +110,7 @@ def _recorded(request_id: str, *, actor: Actor) -> Deletion | None:
     wanted = uuid_or_none(request_id)
     if wanted is None or actor.person is None:
         return None
-    own = visibility.within(stored_deletions(), actor=actor).filter(requested_by=actor.person)
+    own = visibility.visible(stored_deletions(), actor=actor).filter(requested_by=actor.person)
     return own.filter(request_id=wanted).first()
 
 
@@ -140,18 +142,18 @@ def _ask(request: HttpRequest) -> HttpResponse:
         return review_page(
             request, review=changed.review, form=form, notice=str(changed), status=409
         )
-    except ActError as error:
+    except DomainError as error:
         return _not_asked(
             request, form=form, error=error, credential=credential, connection_id=connection_id
         )
-    return done(request, deletion=deletion, actor=actor, is_apart=True)
+    return respond(request, deletion=deletion, actor=actor, is_apart=True)
 
 
 def _not_asked(
     request: HttpRequest,
     *,
     form: DeletionForm,
-    error: ActError,
+    error: DomainError,
     credential: Credential,
     connection_id: UUID,
 ) -> HttpResponse:
@@ -161,7 +163,7 @@ def _not_asked(
     recorded = _recorded(request.POST.get("request_id", ""), actor=actor)
     if recorded:
         typed = Typed(notice=notice)
-        return outcome(
+        return render_outcome(
             request, deletion=recorded, actor=actor, typed=typed, status=status, is_apart=True
         )
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
@@ -180,7 +182,7 @@ def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     actor = actor_of(request)
     deletion = find_deletion(actor=actor, pk=pk)
     if not wants_fragment(request):
-        return outcome(request, deletion=deletion, actor=actor)
+        return render_outcome(request, deletion=deletion, actor=actor)
     if request.htmx.target == "record":  # type: ignore[attr-defined]
         context = {"deletion": deletion} | record_context(
             deletion=deletion, links_to_evidence=permissions.can_audit(actor)
@@ -188,31 +190,31 @@ def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         return render(request, f"{DETAIL}#record", context)
     if request.htmx.target == "watch":  # type: ignore[attr-defined]
         return _watched(request, deletion=deletion, actor=actor)
-    return outcome(request, deletion=deletion, actor=actor)
+    return render_outcome(request, deletion=deletion, actor=actor)
 
 
 def _watched(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpResponse:
     """The answer to a page that looks by itself: nothing new replaces nothing that is typed."""
     now = clock.now()
-    version, seconds = version_of(deletion, now=now), watch_seconds(deletion, now=now)
+    version, seconds = state_version(deletion, now=now), poll_interval(deletion, now=now)
     if request.GET.get("seen") != version:
-        response = outcome(request, deletion=deletion, actor=actor)
+        response = render_outcome(request, deletion=deletion, actor=actor)
         response["HX-Retarget"] = "#outcome"
         return response
     if seconds is None:
         return HttpResponseStopPolling()
     if request.GET.get("every") == str(seconds):
         return HttpResponse(status=204)
-    watch = {"url": request.path, "version": version, "watch_seconds": seconds}
+    watch = {"url": request.path, "version": version, "poll_interval": seconds}
     return render(request, f"{DETAIL}#watch", {"outcome": watch, "deletion": deletion})
 
 
-@guarded(
+@requires_reauthentication(
     comes_back=back_to_page(lambda actor, _: permissions.can_delete(actor), "delete connections")
 )
 def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Confirm by the typed text, and send."""
-    return do_act(
+    return run_action(
         request,
         pk,
         form=ConfirmationForm(request.POST),
@@ -224,7 +226,7 @@ def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 def deletion_withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Take it back before anything may have been carried out."""
-    return do_act(
+    return run_action(
         request,
         pk,
         form=ReasonForm(request.POST),
@@ -237,7 +239,7 @@ def deletion_withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
 @limited("reconcile", per_minute=30)
 def deletion_reconcile(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Look at Datadog's list now: "Check with Datadog"."""
-    return do_act(
+    return run_action(
         request,
         pk,
         act=lambda deletion, actor, typed: reconciliation.check_deletion(
@@ -248,7 +250,7 @@ def deletion_reconcile(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 def deletion_close(request: HttpRequest, pk: UUID) -> HttpResponse:
     """End an unknown, or one still present, without knowing."""
-    return do_act(
+    return run_action(
         request,
         pk,
         form=ReasonForm(request.POST),

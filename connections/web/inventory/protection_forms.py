@@ -26,7 +26,7 @@ def _reason(*, missing: str) -> forms.CharField:
     )
 
 
-class LiftingForm(ServiceErrorsMixin):
+class RemovalForm(ServiceErrorsMixin):
     """Why it may be deleted again."""
 
     reason = _reason(missing=NO_REASON_TO_LIFT)

@@ -12,9 +12,9 @@ from connections.audit import lookups
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.inventory import protections
 from connections.models import OrgConnectionKey, Protection
-from connections.web.inventory.protection_forms import LiftingForm, ProtectionForm
+from connections.web.inventory.protection_forms import ProtectionForm, RemovalForm
 from connections.web.inventory.protections import connection_url
-from connections.web.reauthentication_views import guarded
+from connections.web.reauthentication_views import requires_reauthentication
 from connections.web.support import SeeOther, actor_of
 
 
@@ -34,7 +34,7 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
             form.add_service_errors(error)
         except ConflictError as error:
             conflict = str(error)
-        except lookups.OutOfReachError:
+        except lookups.NotVisibleError:
             is_visible = False
             form.add_error("connection_id", protections.NOT_VISIBLE)
         else:
@@ -66,7 +66,7 @@ def _not_protected(request: HttpRequest, key: OrgConnectionKey) -> HttpResponse:
 
 
 def _lift_page(
-    request: HttpRequest, *, protection: Protection, form: LiftingForm, status: int
+    request: HttpRequest, *, protection: Protection, form: RemovalForm, status: int
 ) -> HttpResponse:
     context = {"form": form, "protection": protection, "back_url": connection_url(protection.key)}
     return render(request, "connections/org_connection_unprotect.html", context, status=status)
@@ -78,11 +78,11 @@ def _lift_asked_again(request: HttpRequest, site: str, connection_id: UUID) -> H
     protection = _liftable(actor_of(request), key)
     if protection is None:
         return _not_protected(request, key)
-    form = LiftingForm(initial=request.POST.dict())
+    form = RemovalForm(initial=request.POST.dict())
     return _lift_page(request, protection=protection, form=form, status=422)
 
 
-@guarded(comes_back=_lift_asked_again, asks_first=True)
+@requires_reauthentication(comes_back=_lift_asked_again, asks_first=True)
 def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
     """Why it may be deleted again; somebody else's protection only."""
     actor = actor_of(request)
@@ -90,10 +90,10 @@ def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) ->
     protection = _liftable(actor, key)
     if protection is None:
         return _not_protected(request, key)
-    form = LiftingForm(request.POST if request.method == "POST" else None)
+    form = RemovalForm(request.POST if request.method == "POST" else None)
     if protection is not None and form.is_valid():
         try:
-            protections.lift_protection(
+            protections.remove_protection(
                 actor=actor, protection=protection, reason=form.cleaned_data["reason"]
             )
         except InvalidInputError as error:

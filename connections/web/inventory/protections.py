@@ -48,7 +48,7 @@ def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
         held=held,
         protect_url=protect_url(key) if may_protect else "",
         lift_url=lift_url(key) if may_lift else "",
-        lifters=protections.who_can_lift(held) if held else [],
+        lifters=protections.who_can_remove(held) if held else [],
         history=[entry for each in every for entry in _entries(each)],
     )
 

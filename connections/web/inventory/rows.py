@@ -8,11 +8,11 @@ from django.urls import reverse
 from connections.access.actor import Actor
 from connections.core.ages import age_words
 from connections.inventory.inventory import Coverage, Inventory, InventoryRow
-from connections.models import Credential, Deletion, Listing
+from connections.models import Credential, Deletion, Sync
 from connections.web.deletions.review import review_url
-from connections.wording import Badge, badge, names_in_words
+from connections.wording import Badge, badge, join_names
 from connections.wording.snapshots import creator_kind, site_name
-from connections.wording.trouble import words_for
+from connections.wording.trouble import failure_text
 
 # So many orgs that failed for one reason are named after a refresh.
 MOST_NAMES = 5
@@ -53,7 +53,7 @@ def row_view(
     )
 
 
-def reading_words(listings: list[Listing]) -> str:
+def sync_text(listings: list[Sync]) -> str:
     """What became of reading these orgs again: how many came whole, which did not, and why."""
     complete = sum(listing.is_complete for listing in listings)
     failed = sorted((each for each in listings if not each.is_complete), key=_by_name)
@@ -62,7 +62,7 @@ def reading_words(listings: list[Listing]) -> str:
     said = ["Nothing was read from Datadog." if not complete else _count_words(complete, failed)]
     names: dict[str, list[str]] = {}
     for listing in failed:
-        why = words_for(cause=listing.cause, http_status=listing.http_status)
+        why = failure_text(cause=listing.cause, http_status=listing.http_status)
         names.setdefault(why, []).append(listing.credential.name)
     said += [f"{_some_names(those)}: {why}" for why, those in names.items()]
     if failed:
@@ -70,7 +70,7 @@ def reading_words(listings: list[Listing]) -> str:
     return " ".join(said)
 
 
-def _count_words(complete: int, failed: list[Listing]) -> str:
+def _count_words(complete: int, failed: list[Sync]) -> str:
     orgs = f"{complete} org{'' if complete == 1 else 's'} listed"
     short = f", {len(failed)} could not be listed" if failed else ""
     return f"Read again from Datadog: {orgs}{short}."
@@ -79,12 +79,12 @@ def _count_words(complete: int, failed: list[Listing]) -> str:
 def _some_names(names: list[str]) -> str:
     # Each has a line of its own on the page.
     if len(names) <= MOST_NAMES:
-        return names_in_words(names)
+        return join_names(names)
     return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} more"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FailedPart:
+class FailedSync:
     """An org that could not be listed the last time, and what is shown of it all the same."""
 
     credential: Credential
@@ -95,14 +95,14 @@ class FailedPart:
     as_of: datetime | None
 
 
-def failed_parts(coverage: Coverage, *, now: datetime) -> list[FailedPart]:
+def failed_syncs(coverage: Coverage, *, now: datetime) -> list[FailedSync]:
     """Every org whose newest listing is not complete, by name of its credential."""
     return [
-        FailedPart(
+        FailedSync(
             credential=listing.credential,
             at=listing.started_at,
             age=age_words(listing.started_at, now=now),
-            why=words_for(cause=listing.cause, http_status=listing.http_status),
+            why=failure_text(cause=listing.cause, http_status=listing.http_status),
             errors=listing.errors,
             as_of=_as_of(coverage, listing),
         )
@@ -110,21 +110,21 @@ def failed_parts(coverage: Coverage, *, now: datetime) -> list[FailedPart]:
     ]
 
 
-def _as_of(coverage: Coverage, listing: Listing) -> datetime | None:
+def _as_of(coverage: Coverage, listing: Sync) -> datetime | None:
     complete = coverage.last_complete.get(listing.credential_id)
     return complete.started_at if complete else None
 
 
-def _by_name(listing: Listing) -> str:
+def _by_name(listing: Sync) -> str:
     return listing.credential.name.casefold()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class OrgSync:
     """One org's part of the inventory: how many connections, and how old."""
 
     # The newest one, complete or not.
-    listing: Listing
+    listing: Sync
     site_name: str
     # Of the newest listing; whether that one can be counted is its `is_complete`.
     age: str
@@ -132,11 +132,11 @@ class Part:
     as_of: datetime | None
 
 
-def parts(inventory: Inventory) -> list[Part]:
+def org_syncs(inventory: Inventory) -> list[OrgSync]:
     """The newest listing of every org, oldest first."""
     listings = [*inventory.coverage.listed, *inventory.coverage.failed]
     return [
-        Part(
+        OrgSync(
             listing=listing,
             site_name=site_name(listing.credential.site),
             age=age_words(listing.started_at, now=inventory.at),

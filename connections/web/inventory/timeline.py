@@ -7,8 +7,8 @@ from typing import Any
 from django.urls import reverse
 
 from connections import wording
-from connections.inventory.lives import Alike, Return, tells_of_sight
-from connections.inventory.timeline import ConnectionSeen, Version
+from connections.inventory.lives import Reappearance, SimilarConnection, tells_of_sight
+from connections.inventory.timeline import ConnectionHistory, ConnectionVersion
 from connections.models import AuditEvent, OrgConnectionSnapshot
 
 # A longer life shows its beginning and its end, and opens what is in between.
@@ -17,7 +17,7 @@ SHOWN_LAST = 25
 
 
 @dataclass(frozen=True, kw_only=True)
-class LifeEvent:
+class TimelineEntry:
     """One entry for the timeline component."""
 
     tone: str
@@ -33,15 +33,15 @@ class LifeEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Life:
+class Timeline:
     """All entries, oldest first; those in between are folded away in a long one."""
 
-    first: list[LifeEvent]
-    between: list[LifeEvent]
-    last: list[LifeEvent]
+    first: list[TimelineEntry]
+    between: list[TimelineEntry]
+    last: list[TimelineEntry]
 
 
-def life_of(seen: ConnectionSeen, *, links_to_evidence: bool) -> Life:
+def timeline_of(seen: ConnectionHistory, *, links_to_evidence: bool) -> Timeline:
     """Everything known to have happened to it."""
     began = [_made(seen.versions[0].snapshot), _first_seen(seen)] if seen.versions else []
     told = [
@@ -56,23 +56,23 @@ def life_of(seen: ConnectionSeen, *, links_to_evidence: bool) -> Life:
     if seen.sights:
         events = _with_present(events, seen=seen)
     if len(events) <= SHOWN_FIRST + SHOWN_LAST:
-        return Life(first=events, between=[], last=[])
-    return Life(
+        return Timeline(first=events, between=[], last=[])
+    return Timeline(
         first=events[:SHOWN_FIRST],
         between=events[SHOWN_FIRST:-SHOWN_LAST],
         last=events[-SHOWN_LAST:],
     )
 
 
-def _with_present(events: list[LifeEvent], *, seen: ConnectionSeen) -> list[LifeEvent]:
+def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> list[TimelineEntry]:
     """The entries with whether it is listed now: at the end, or where it was listed last."""
     last_seen_at = max(sight.last_seen_at for sight in seen.sights)
     if seen.is_listed:
-        return [*events, LifeEvent(tone="ok", icon="check", title="Listed", at=last_seen_at)]
+        return [*events, TimelineEntry(tone="ok", icon="check", title="Listed", at=last_seen_at)]
     sights = (event for event in reversed(seen.events) if tells_of_sight(event))
     told = next((event for event in sights if event.at > last_seen_at), None)
     at = told.at if told else last_seen_at
-    gone = LifeEvent(
+    gone = TimelineEntry(
         tone="muted",
         icon="minus",
         title="Listed for the last time",
@@ -88,10 +88,10 @@ def _with_present(events: list[LifeEvent], *, seen: ConnectionSeen) -> list[Life
     return [*events[:place], gone, *events[place:]]
 
 
-def _made(snapshot: OrgConnectionSnapshot) -> LifeEvent | None:
+def _made(snapshot: OrgConnectionSnapshot) -> TimelineEntry | None:
     if snapshot.connection_created_at is None:
         return None
-    return LifeEvent(
+    return TimelineEntry(
         tone="muted",
         icon="plus",
         title="Created at Datadog",
@@ -100,15 +100,15 @@ def _made(snapshot: OrgConnectionSnapshot) -> LifeEvent | None:
     )
 
 
-def _first_seen(seen: ConnectionSeen) -> LifeEvent:
+def _first_seen(seen: ConnectionHistory) -> TimelineEntry:
     version = seen.versions[0]
     detail = f"Sharing {', '.join(version.snapshot.connection_types) or 'nothing'}."
     title, url = "First seen here", ""
     if seen.predecessor:
         title, url = "First seen here, in the place of another one", _url(seen, seen.predecessor)
-        was_seen = wording.at_words(seen.predecessor.last_seen_at)
+        was_seen = wording.format_time(seen.predecessor.last_seen_at)
         detail += f" The same two orgs had a connection that was listed last at {was_seen}."
-    return LifeEvent(
+    return TimelineEntry(
         tone="muted",
         icon="eye",
         title=title,
@@ -119,12 +119,12 @@ def _first_seen(seen: ConnectionSeen) -> LifeEvent:
     )
 
 
-def _url(seen: ConnectionSeen, other: Alike) -> str:
+def _url(seen: ConnectionHistory, other: SimilarConnection) -> str:
     return reverse("org-connection-detail", args=[seen.snapshot.site, other.connection_id])
 
 
-def _made_again(other: Alike, *, seen: ConnectionSeen) -> LifeEvent:
-    return LifeEvent(
+def _made_again(other: SimilarConnection, *, seen: ConnectionHistory) -> TimelineEntry:
+    return TimelineEntry(
         tone="warn",
         icon="plus",
         title="Made again as another connection",
@@ -134,21 +134,21 @@ def _made_again(other: Alike, *, seen: ConnectionSeen) -> LifeEvent:
     )
 
 
-def _back(one: Return) -> LifeEvent:
-    return LifeEvent(
+def _back(one: Reappearance) -> TimelineEntry:
+    return TimelineEntry(
         tone="danger",
         icon="refresh",
         title="Listed again under the same id",
-        detail=f"Before that it was listed last at {wording.at_words(one.last_seen_at)}.",
+        detail=f"Before that it was listed last at {wording.format_time(one.last_seen_at)}.",
         at=one.at,
         by=one.seen_by,
     )
 
 
-def _act(event: AuditEvent, *, links_to_evidence: bool) -> LifeEvent:
-    words = wording.event_words(event)
+def _act(event: AuditEvent, *, links_to_evidence: bool) -> TimelineEntry:
+    words = wording.event_text(event)
     is_about_deletion = event.subject_type == "deletion"
-    return LifeEvent(
+    return TimelineEntry(
         tone=words.tone,
         icon=words.icon,
         title=words.title,
@@ -175,12 +175,12 @@ _FIELD_WORDS = {
 }
 
 
-def _changed(version: Version) -> LifeEvent:
+def _changed(version: ConnectionVersion) -> TimelineEntry:
     changes = [
         f"{_FIELD_WORDS[name]}: {_value(version.before, name)} → {_value(version.snapshot, name)}"
         for name in version.changed
     ]
-    return LifeEvent(
+    return TimelineEntry(
         tone="warn",
         icon="refresh",
         title="Changed",

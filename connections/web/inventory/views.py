@@ -29,20 +29,20 @@ from connections.inventory.export import prepare_export
 from connections.inventory.inventory import (
     Inventory,
     InventoryRow,
+    build_inventory,
     open_deletions_of,
-    take_inventory,
 )
-from connections.models import Listing, OrgConnectionKey
+from connections.models import OrgConnectionKey, Sync
 from connections.people import people
 from connections.web.deletions.review import review_url
 from connections.web.downloads import download
 from connections.web.inventory import rows as shown
 from connections.web.inventory.forms import PROTECTED, InventoryForm
 from connections.web.inventory.protections import protection_page
-from connections.web.inventory.timeline import life_of
+from connections.web.inventory.timeline import timeline_of
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
-from connections.wording import badge, unavailable_words
+from connections.wording import badge, unavailable_text
 from connections.wording.snapshots import creator_kind, site_name
 
 # More rows than anybody scrolls through; a page of so many is rendered in well under 300 ms.
@@ -54,7 +54,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     """Every org connection that the newest stored snapshots show."""
     actor = actor_of(request)
     form = InventoryForm(request.GET)
-    inventory = take_inventory(actor=actor, only=form.inventory_filter())
+    inventory = build_inventory(actor=actor, only=form.inventory_filter())
     # What comes after a refresh never asks for another by itself, however that one went.
     is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
     page, next_after = _page(inventory.rows, after=_cursor(request))
@@ -144,8 +144,8 @@ def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
     return {
         "age": age,
         "as_of": f"oldest part read {age}" if age else "",
-        "failed_parts": shown.failed_parts(inventory.coverage, now=inventory.at),
-        "parts": shown.parts(inventory),
+        "failed_parts": shown.failed_syncs(inventory.coverage, now=inventory.at),
+        "parts": shown.org_syncs(inventory),
         "unverified": [each for each in inventory.coverage.never_listed if not each.org_id],
         "has_no_credential": _has_no_credential(inventory),
         "refreshes_by_itself": inventory.coverage.is_stale and permissions.can_refresh(actor),
@@ -168,7 +168,7 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
     try:
         listings = org_connections.refresh(actor=actor_of(request), only_stale=by_itself)
     except UnavailableError as error:
-        why = unavailable_words(cause=error.cause, why=str(error))
+        why = unavailable_text(cause=error.cause, why=str(error))
         messages.error(request, f"Nothing was read. {why}")
     else:
         if not by_itself:
@@ -180,12 +180,12 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
     return SeeOther(_address(InventoryForm(QueryDict(request.POST.get("filters", "")))))
 
 
-def _tell(request: HttpRequest, listings: list[Listing]) -> None:
+def _tell(request: HttpRequest, listings: list[Sync]) -> None:
     complete = sum(listing.is_complete for listing in listings)
     level = messages.SUCCESS if complete else messages.ERROR
     if 0 < complete < len(listings):
         level = messages.WARNING
-    messages.add_message(request, level, shown.reading_words(listings))
+    messages.add_message(request, level, shown.sync_text(listings))
 
 
 @limited("export", per_minute=30)
@@ -211,7 +211,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         raise Http404("No site is called so.")
     key = OrgConnectionKey(site=site, connection_id=connection_id)
     lookups.require_connection(key, actor=actor)
-    seen = timeline.connection_seen(actor=actor, site=site, connection_id=connection_id)
+    seen = timeline.connection_history(actor=actor, site=site, connection_id=connection_id)
     protection = protection_page(key=key, actor=actor)
     if seen is None:
         if not protection.history:
@@ -225,7 +225,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "snapshot": seen.snapshot,
         "site_name": site_name(site),
         "creator_kind": creator_kind(seen.snapshot.creator_is_service_account),
-        "life": life_of(seen, links_to_evidence=permissions.can_audit(actor)),
+        "life": timeline_of(seen, links_to_evidence=permissions.can_audit(actor)),
         "deletions": [(deletion, badge(deletion)) for deletion in seen.deletions],
         "ways": [
             (sight, review_url(credential=sight.credential.pk, connection_id=connection_id))

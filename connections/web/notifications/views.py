@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from connections import wording
 from connections.core.errors import ConflictError
-from connections.models import Notice
+from connections.models import Notification
 from connections.notifications import delivery, delivery_log
 from connections.notifications.delivery_log import Logged
 from connections.web.rate_limits import limited
@@ -31,7 +31,7 @@ _PAGES = {
 class Row:
     """One notice as the log shows it."""
 
-    notice: Notice
+    notice: Notification
     badge: Badge
     title: str
     sentence: str
@@ -52,13 +52,13 @@ def notice_test(request: HttpRequest) -> HttpResponse:
         notice = delivery_log.send_test(actor=actor, key=request.POST.get("destination", ""))
     except ConflictError as error:
         return _page(request, status=409, problem=str(error))
-    return _page(request, tested=notice, tested_badge=wording.notice_badge(notice))
+    return _page(request, tested=notice, tested_badge=wording.notification_badge(notice))
 
 
 def notice_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Try again what was given up for one destination."""
     actor = actor_of(request)
-    notice = get_object_or_404(Notice, pk=pk)
+    notice = get_object_or_404(Notification, pk=pk)
     try:
         count = delivery.retry(actor=actor, notice=notice)
     except ConflictError as error:
@@ -71,18 +71,20 @@ def notice_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
 def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpResponse:
     actor = actor_of(request)
     state = request.GET.get("state", "")
-    state = state if state in Notice.State else ""
+    state = state if state in Notification.State else ""
     try:
         after = UUID(request.GET["after"]) if "after" in request.GET else None
         page = delivery_log.log_page(actor=actor, state=state, after=after)
-    except (ValueError, Notice.DoesNotExist):
+    except (ValueError, Notification.DoesNotExist):
         raise BadRequest("This address names no place in the log.") from None
     only = {"state": state} if state else {}
     context = {
         "destinations": delivery_log.destinations(actor=actor),
         "rows": [_row(logged) for logged in page.rows],
         "state": state,
-        "states": [(each.value, wording.label_of_notice(each)) for each in Notice.State],
+        "states": [
+            (each.value, wording.label_of_notification(each)) for each in Notification.State
+        ],
         "clear_url": reverse("notice-list") if state else "",
         "is_first_page": after is None,
         "newest_url": _address(only) if after else "",
@@ -103,8 +105,8 @@ def _row(logged: Logged) -> Row:
     page = _PAGES.get(notice.subject_type)
     return Row(
         notice=notice,
-        badge=wording.notice_badge(notice),
-        title=wording.notice_title(notice.code, details=details),
+        badge=wording.notification_badge(notice),
+        title=wording.notification_title(notice.code, details=details),
         sentence=event.sentence if event else "",
         url=reverse(page, args=[notice.subject_id]) if page else "",
         to=_to(logged),

@@ -17,7 +17,7 @@ from connections.access.actor import Actor
 from connections.audit.verifications import last_verification
 from connections.core import clock
 from connections.deletions import history
-from connections.deletions.kinds import Kind, kind_of
+from connections.deletions.kinds import OutcomeGroup, outcome_group_of
 from connections.inventory import protections
 from connections.inventory.org_connections import credentials_in_use, is_stale, newest_listings
 from connections.models import (
@@ -42,11 +42,11 @@ class Week:
     """The deletions asked for in one week, from Monday 00:00 UTC."""
 
     begins_at: datetime
-    counts: Counter[Kind]
+    counts: Counter[OutcomeGroup]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estate:
+class InventorySummary:
     """How much is known, and how old the oldest part of it is."""
 
     orgs: int
@@ -67,10 +67,10 @@ class Overview:
     at: datetime
     credentials: list[Credential]
     waits: Pending
-    estate: Estate
+    estate: InventorySummary
     weeks: list[Week]
     latest: list[Deletion]
-    four_eyes: approvers.Standing
+    four_eyes: approvers.ApprovalGaps
     has_worker: bool
     # When a worker that has not ended in order was last heard of.
     worker_seen_at: datetime | None
@@ -100,7 +100,7 @@ def overview(*, actor: Actor) -> Overview:
         estate=_estate(actor=actor, credentials=credentials, now=now),
         weeks=_weeks(actor=actor, since=since),
         latest=history.newest_deletions(actor=actor, limit=LATEST),
-        four_eyes=approvers.standing(credentials=credentials),
+        four_eyes=approvers.approval_gaps(credentials=credentials),
         has_worker=heartbeats.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
         given_up=delivery_log.count_given_up(actor=actor, now=now),
@@ -115,10 +115,10 @@ def first_week(now: datetime) -> datetime:
     return midnight - timedelta(days=midnight.weekday(), weeks=WEEKS - 1)
 
 
-def _estate(*, actor: Actor, credentials: list[Credential], now: datetime) -> Estate:
+def _estate(*, actor: Actor, credentials: list[Credential], now: datetime) -> InventorySummary:
     within = {credential.pk for credential in credentials}
     listings = {pk: each for pk, each in newest_listings(now=now).items() if pk in within}
-    current = visibility.within(
+    current = visibility.visible(
         OrgConnectionSnapshot.objects.filter(is_current=True, credential__retired_at=None),
         actor=actor,
     )
@@ -130,13 +130,15 @@ def _estate(*, actor: Actor, credentials: list[Credential], now: datetime) -> Es
     }
     ours = {credential.org_id for credential in credentials if credential.org_id}
     newest = list(listings.values())
-    return Estate(
+    return InventorySummary(
         orgs=len(ours),
         sites=len({credential.site for credential in credentials if credential.org_id}),
         connections=seen.count(),
         failed=sum(not listing.is_complete for listing in newest),
         other_end_only=len(ends - ours),
-        protected=len(visibility.protections_within(protections.protections_held(), actor=actor)),
+        protected=len(
+            visibility.visible_protections(protections.active_protections(), actor=actor)
+        ),
         oldest_at=min((listing.started_at for listing in newest), default=None),
         is_stale=any(
             is_stale(listings.get(each.pk), now=now) for each in credentials if each.org_id
@@ -154,16 +156,16 @@ def _weeks(*, actor: Actor, since: datetime) -> list[Week]:
         ),
         output_field=IntegerField(),
     )
-    every = visibility.within(Deletion.objects.filter(requested_at__gte=since), actor=actor)
+    every = visibility.visible(Deletion.objects.filter(requested_at__gte=since), actor=actor)
     recent = every.order_by().annotate(week=week)
     weeks = [Week(begins_at=at, counts=Counter()) for at in begins]
     # Apart, so that the many settled ones are counted on an index without reading a row.
     settled = recent.filter(outcome__in=list(Outcome)).values("week", "outcome")
     for row in settled.annotate(count=Count("*")):
-        weeks[row["week"]].counts[kind_of(state=State.SETTLED, outcome=row["outcome"])] += row[
-            "count"
-        ]
+        weeks[row["week"]].counts[
+            outcome_group_of(state=State.SETTLED, outcome=row["outcome"])
+        ] += row["count"]
     still_open = recent.filter(state__in=OPEN_STATES)
     for number, state in still_open.values_list("week", "state"):
-        weeks[number].counts[kind_of(state=state, outcome="")] += 1
+        weeks[number].counts[outcome_group_of(state=state, outcome="")] += 1
     return weeks

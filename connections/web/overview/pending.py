@@ -10,11 +10,11 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.deletions import break_glass, states
 from connections.models import (
+    ApprovalPolicy,
     Credential,
     Deletion,
     OrgConnectionSnapshot,
     Outcome,
-    Policy,
     State,
 )
 
@@ -23,15 +23,15 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parted[T]:
+class Split[T]:
     """What waits, parted by whether this person may do something about it."""
 
     yours: list[T]
     others: list[T]
 
-    def each[U](self, make: Callable[[list[T]], Iterable[U]]) -> "Parted[U]":
+    def each[U](self, make: Callable[[list[T]], Iterable[U]]) -> "Split[U]":
         """Both parts made into something else."""
-        return Parted(yours=list(make(self.yours)), others=list(make(self.others)))
+        return Split(yours=list(make(self.yours)), others=list(make(self.others)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +39,19 @@ class Pending:
     """What somebody should look at, oldest first, at most one more than SHOWN of each kind."""
 
     # Unknown, and sent without effect.
-    in_doubt: Parted[Deletion]
+    in_doubt: Split[Deletion]
     # Settled as gone, and yet some credential in use still lists it.
-    contradicted: Parted[Deletion]
+    contradicted: Split[Deletion]
     # Answered 200, and no listing ever proved it; nothing looks any more by itself.
-    never_verified: Parted[Deletion]
+    never_verified: Split[Deletion]
     # Sent without the approvals they needed, and nobody has looked back at it.
-    glass_broken: Parted[Deletion]
+    glass_broken: Split[Deletion]
     # Under four eyes and lacking approvals.
-    to_approve: Parted[Deletion]
+    to_approve: Split[Deletion]
     # Approved, or asked and held back before anything was sent.
-    to_confirm: Parted[Deletion]
+    to_confirm: Split[Deletion]
     # Not verified, or failing the last time they were used.
-    credentials: Parted[Credential]
+    credentials: Split[Credential]
 
 
 def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pending:
@@ -62,7 +62,7 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
         is_current=True,
         credential__retired_at=None,
     )
-    every = visibility.within(Deletion.objects.all(), actor=actor)
+    every = visibility.visible(Deletion.objects.all(), actor=actor)
     in_doubt = every.filter(state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
     # Of a connection with a newer deletion in doubt, that one says it all.
     newer = in_doubt.filter(site=OuterRef("site"), connection_id=OuterRef("connection_id"))
@@ -79,7 +79,7 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
         glass_broken=_shown(
             _parted(
                 break_glass.unreviewed(actor=actor).order_by("requested_at", "id"),
-                lambda deletion: permissions.can_review_glass(actor, deletion=deletion),
+                lambda deletion: permissions.can_review_break_glass(actor, deletion=deletion),
             )
         ),
         to_approve=_to_approve(asked, actor=actor),
@@ -91,24 +91,24 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
     )
 
 
-def _parted[T](all_of_them: Iterable[T], is_yours: Callable[[T], bool]) -> Parted[T]:
+def _parted[T](all_of_them: Iterable[T], is_yours: Callable[[T], bool]) -> Split[T]:
     yours: list[T] = []
     others: list[T] = []
     for each in all_of_them:
         (yours if is_yours(each) else others).append(each)
-    return Parted(yours=yours, others=others)
+    return Split(yours=yours, others=others)
 
 
-def _shown(parted: Parted[Deletion]) -> Parted[Deletion]:
+def _shown(parted: Split[Deletion]) -> Split[Deletion]:
     return parted.each(lambda deletions: deletions[: SHOWN + 1])
 
 
-def _to_check(deletions: QuerySet[Deletion], *, actor: Actor) -> Parted[Deletion]:
+def _to_check(deletions: QuerySet[Deletion], *, actor: Actor) -> Split[Deletion]:
     """Parted by the database, since there may be many: who may use a credential checks with it."""
     if not permissions.can_delete(actor):
-        return Parted(yours=[], others=_oldest(deletions))
-    unusable = permissions.reach_of(actor).unusable
-    return Parted(
+        return Split(yours=[], others=_oldest(deletions))
+    unusable = permissions.visibility_of(actor).unusable
+    return Split(
         yours=_oldest(deletions.exclude(credential__in=unusable)),
         others=_oldest(deletions.filter(credential__in=unusable)),
     )
@@ -125,12 +125,12 @@ def _awaiting_a_decision(every: QuerySet[Deletion]) -> list[Deletion]:
     they are is sorted out here: the database would rather read all that a person ever asked.
     """
     asked = Q(state__in=[State.REQUESTED, State.APPROVED])
-    again = Q(state=State.STILL_PRESENT) & ~Q(policy=Policy.NONE)
+    again = Q(state=State.STILL_PRESENT) & ~Q(policy=ApprovalPolicy.NONE)
     waiting = every.filter(asked | again, settled_at=None).prefetch_related("approvals")
     return list(waiting.order_by("requested_at", "id"))
 
 
-def _to_approve(asked: list[Deletion], *, actor: Actor) -> Parted[Deletion]:
+def _to_approve(asked: list[Deletion], *, actor: Actor) -> Split[Deletion]:
     awaited = [deletion for deletion in asked if states.awaits_approval(deletion)]
     return _shown(
         _parted(
@@ -143,11 +143,11 @@ def _to_approve(asked: list[Deletion], *, actor: Actor) -> Parted[Deletion]:
     )
 
 
-def _to_confirm(asked: list[Deletion], *, actor: Actor, now: datetime) -> Parted[Deletion]:
+def _to_confirm(asked: list[Deletion], *, actor: Actor, now: datetime) -> Split[Deletion]:
     waiting = (
         deletion
         for deletion in asked
-        if not states.is_being_read(deletion, now=now) and not states.awaits_approval(deletion)
+        if not states.is_being_rechecked(deletion, now=now) and not states.awaits_approval(deletion)
     )
     return _shown(
         _parted(

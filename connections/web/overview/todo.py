@@ -10,13 +10,13 @@ from django.urls import reverse
 from connections.core.ages import age_words
 from connections.models import Credential, Deletion
 from connections.web.credentials.page import state_of
-from connections.web.overview.pending import SHOWN, Parted, Pending
+from connections.web.overview.pending import SHOWN, Pending, Split
 from connections.wording import badge
-from connections.wording.trouble import words_for
+from connections.wording.trouble import failure_text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Todo:
+class AttentionItem:
     """One line; `quiet` is its second, smaller part."""
 
     tone: str
@@ -28,10 +28,10 @@ class Todo:
     action: str
 
 
-def todos(pending: Pending, *, now: datetime) -> Parted[Todo]:
+def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
     """What waits for this person and for others, the most pressing kind first."""
 
-    def lines(parted: Parted[Deletion], action: str, status: str) -> Parted[Todo]:
+    def lines(parted: Split[Deletion], action: str, status: str) -> Split[AttentionItem]:
         return parted.each(
             lambda deletions: _deletions(deletions, now=now, action=action, status=status)
         )
@@ -45,7 +45,7 @@ def todos(pending: Pending, *, now: datetime) -> Parted[Todo]:
         lines(pending.never_verified, "Look", "deleted"),
         pending.credentials.each(lambda credentials: map(_credential, credentials)),
     )
-    return Parted(
+    return Split(
         yours=[todo for kind in kinds for todo in kind.yours],
         others=[todo for kind in kinds for todo in kind.others],
     )
@@ -53,12 +53,12 @@ def todos(pending: Pending, *, now: datetime) -> Parted[Todo]:
 
 def _deletions(
     deletions: list[Deletion], *, now: datetime, action: str, status: str
-) -> Iterator[Todo]:
+) -> Iterator[AttentionItem]:
     for deletion in deletions[:SHOWN]:
         said = badge(deletion)
         asked = age_words(deletion.sending_at or deletion.requested_at, now=now)
         verb = "sent" if deletion.sending_at else "asked"
-        yield Todo(
+        yield AttentionItem(
             tone=said.tone,
             icon=said.icon,
             headline=said.word,
@@ -68,7 +68,7 @@ def _deletions(
             action=action,
         )
     if len(deletions) > SHOWN:
-        yield Todo(
+        yield AttentionItem(
             tone="muted",
             icon="dot",
             headline="And more like these",
@@ -79,15 +79,15 @@ def _deletions(
         )
 
 
-def _broken_glass(deletions: list[Deletion], *, now: datetime) -> Iterator[Todo]:
+def _broken_glass(deletions: list[Deletion], *, now: datetime) -> Iterator[AttentionItem]:
     for deletion in deletions:
-        broken_at = deletion.glass_broken_at or now
-        yield Todo(
+        broken_at = deletion.break_glass_at or now
+        yield AttentionItem(
             tone="danger",
             icon="warning",
             headline="Glass broken, not reviewed",
             about=_about(deletion),
-            quiet=f"{age_words(broken_at, now=now)} by {deletion.glass_broken_by_name}",
+            quiet=f"{age_words(broken_at, now=now)} by {deletion.break_glass_by_name}",
             url=reverse("deletion-detail", args=[deletion.pk]),
             action="Look",
         )
@@ -99,14 +99,14 @@ def _about(deletion: Deletion) -> str:
     return f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
 
 
-def _credential(credential: Credential) -> Todo:
+def _credential(credential: Credential) -> AttentionItem:
     state = state_of(credential)
     error: dict[str, Any] = credential.last_error or {}
     why = ""
     if error.get("cause"):
-        why = words_for(cause=error["cause"], http_status=error.get("http_status"))
+        why = failure_text(cause=error["cause"], http_status=error.get("http_status"))
     is_failing = credential.is_verified
-    return Todo(
+    return AttentionItem(
         tone="warn" if is_failing else state.tone,
         icon="warning" if is_failing else state.icon,
         headline="Failed when it was last used" if is_failing else state.word,

@@ -11,9 +11,9 @@ from connections.people import people
 from connections.web.charts import KINDS, chart
 from connections.web.credentials.forms import CredentialForm
 from connections.web.overview.page import Week, overview
-from connections.web.overview.todo import todos
+from connections.web.overview.todo import attention_items
 from connections.web.support import actor_of
-from connections.wording import badge, clock_ahead_words, no_worker_words, record_badge
+from connections.wording import audit_log_badge, badge, clock_ahead_text, no_worker_text
 
 
 def overview_detail(request: HttpRequest) -> HttpResponse:
@@ -25,15 +25,15 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
     has_credential = bool(page.credentials)
     context: dict[str, Any] = {
         "page": page,
-        "todos": todos(page.waits, now=page.at),
+        "todos": attention_items(page.waits, now=page.at),
         "age": age_words(oldest_at, now=page.at) if oldest_at else "",
-        "record": record_badge(page.verification, now=page.at),
+        "record": audit_log_badge(page.verification, now=page.at),
         "verified": age_words(page.verification.checked_at, now=page.at)
         if page.verification
         else "",
         "can_audit": permissions.can_audit(actor),
-        "no_worker": "" if page.has_worker else no_worker_words(page.worker_seen_at),
-        "clock": clock_ahead_words(page.time_ahead, now=page.at) if page.time_ahead else "",
+        "no_worker": "" if page.has_worker else no_worker_text(page.worker_seen_at),
+        "clock": clock_ahead_text(page.time_ahead, now=page.at) if page.time_ahead else "",
         "latest": [(deletion, badge(deletion)) for deletion in page.latest],
         "chart": _chart(page.weeks),
         "can_refresh": permissions.can_refresh(actor),

@@ -27,7 +27,7 @@ from connections.models.session_store import ENDS_AT
 from connections.people import people, sessions, sign_in_events
 from connections.web import reauthentication
 from connections.web.people import known_devices
-from connections.web.reauthentication_views import to_question
+from connections.web.reauthentication_views import redirect_to_prompt
 from connections.web.support import is_local_url, request_id_of, signed_in_person
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def login(self, request: HttpRequest, user: Person) -> None:
         """Sign in, and record it or do neither."""
         request.session.pop(ENDS_AT, None)
-        with audit.act():
+        with audit.atomic():
             super().login(request, user)
             request.session[sessions.BEGINNING] = sessions.beginning(
                 address=client_address(request), agent=request.headers.get("User-Agent", "")
@@ -71,7 +71,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             sign_in_events.record_sign_in(
                 person=user,
                 request_id=request_id_of(request),
-                ways=ways_of(request, user),
+                ways=available_methods(request, user),
                 address=client_address(request),
                 agent=request.headers.get("User-Agent", ""),
             )
@@ -85,7 +85,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def logout(self, request: HttpRequest) -> None:
         """Record who signs out, and sign out."""
         person = signed_in_person(request)
-        with audit.act():
+        with audit.atomic():
             if person is not None:
                 sign_in_events.record_sign_out(person=person, request_id=request_id_of(request))
             super().logout(request)
@@ -173,13 +173,13 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
         return encryption.decrypt_in_place(encrypted_text, place=SECOND_FACTOR_PLACE).reveal()
 
 
-def ways_of(request: HttpRequest, person: Person) -> list[str]:
+def available_methods(request: HttpRequest, person: Person) -> list[str]:
     """By what the person proved in this session who they are, oldest first."""
     records = get_authentication_records(request, person)
     return [str(one.get("type") or one["method"]) for one in records]
 
 
-class StepUpMiddleware:
+class ReauthenticationMiddleware:
     """Asks who it is before django-allauth's own pages on how one signs in.
 
     Stands after allauth's middleware, so that it answers first: that one would store the whole
@@ -207,11 +207,11 @@ class StepUpMiddleware:
             or reauthentication.is_recent(request)
         ):
             return None
-        return to_question(request)
+        return redirect_to_prompt(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
         """Lead there from a page that allauth guards."""
-        return to_question(request) if isinstance(error, ReauthenticationRequired) else None
+        return redirect_to_prompt(request) if isinstance(error, ReauthenticationRequired) else None
 
 
 def client_address(request: HttpRequest) -> str:

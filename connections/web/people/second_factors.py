@@ -220,7 +220,7 @@ def _recorded(
     *,
     what: str,
 ) -> HttpResponse:
-    with audit.act():
+    with audit.atomic():
         response = act(form)
         record(actor=actor_of(request), what=what)
     return response

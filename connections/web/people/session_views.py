@@ -13,7 +13,7 @@ from connections.models import Person
 from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.people import sessions
 from connections.web.support import SeeOther, actor_of, signed_in_person
-from connections.wording.browsers import browser_words
+from connections.wording.browsers import browser_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ def session_rows(request: HttpRequest, person: Person) -> list[SessionRow]:
             public_id=one.public_id,
             at=one.at,
             address=one.address,
-            browser=browser_words(one.agent),
+            browser=browser_name(one.agent),
             is_current=one.public_id == current,
         )
         for one in sessions.sessions_of(person=person)

@@ -15,10 +15,10 @@ from django.urls import reverse
 from connections.core import clock
 from connections.people import provider_settings
 from connections.people.oidc import client
-from connections.people.oidc.client import Begun
+from connections.people.oidc.client import SignInRequest
 from connections.people.oidc.errors import ProviderError, Reason
 from connections.people.oidc.exchange import open_exchange
-from connections.people.oidc.tokens import Identity
+from connections.people.oidc.tokens import ProviderIdentity
 from connections.web.support import signed_in_person
 
 # How long a sign-in may take there, and how many may be under way in one browser.
@@ -28,7 +28,7 @@ _BEGUN = "provider_sign_ins"
 _SECOND_FACTOR = "provider_second_factor"
 
 
-class Purpose(StrEnum):
+class SignInPurpose(StrEnum):
     """Why somebody is sent to the provider."""
 
     SIGN_IN = "sign_in"
@@ -37,11 +37,11 @@ class Purpose(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class CompletedSignIn:
     """A sign-in that came back in order. `person_id`: who began it, "" for nobody."""
 
-    identity: Identity
-    purpose: Purpose
+    identity: ProviderIdentity
+    purpose: SignInPurpose
     to: str
     person_id: str
 
@@ -57,7 +57,7 @@ def provider_name() -> str:
     return name
 
 
-def begin(request: HttpRequest, *, purpose: Purpose, to: str) -> str:
+def begin(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
     """Keep a new sign-in in the session; gives the provider's address to send the browser to.
 
     Raises ProviderError.
@@ -65,7 +65,7 @@ def begin(request: HttpRequest, *, purpose: Purpose, to: str) -> str:
     provider = provider_settings.load_provider()
     with open_exchange(provider) as exchange:
         metadata = client.fetch_metadata(exchange)
-    begun = client.begin(is_anew=purpose == Purpose.STEP_UP, now=clock.now())
+    begun = client.start(is_anew=purpose == SignInPurpose.STEP_UP, now=clock.now())
     person = signed_in_person(request)
     under_way = dict(list(_under_way(request).items())[-(AT_ONCE - 1) :])
     under_way[begun.state] = {
@@ -82,7 +82,7 @@ def begin(request: HttpRequest, *, purpose: Purpose, to: str) -> str:
     )
 
 
-def finish(request: HttpRequest) -> Answer:
+def finish(request: HttpRequest) -> CompletedSignIn:
     """What the provider says of a sign-in begun in this browser, which is over with this.
 
     Raises ProviderError; after Reason.BUSY the same answer is still good.
@@ -105,8 +105,11 @@ def finish(request: HttpRequest) -> Answer:
             answer={name: request.GET[name] for name in request.GET},
             now=now,
         )
-    return Answer(
-        identity=identity, purpose=Purpose(kept["purpose"]), to=kept["to"], person_id=kept["person"]
+    return CompletedSignIn(
+        identity=identity,
+        purpose=SignInPurpose(kept["purpose"]),
+        to=kept["to"],
+        person_id=kept["person"],
     )
 
 
@@ -115,7 +118,7 @@ def is_under_way(request: HttpRequest) -> bool:
     return request.GET.get("state", "") in _under_way(request)
 
 
-def note_second_factor(request: HttpRequest, *, person_id: str, identity: Identity) -> None:
+def note_second_factor(request: HttpRequest, *, person_id: str, identity: ProviderIdentity) -> None:
     """Remember whether the provider says, in words that are configured, that it asked for two."""
     if identity.methods & set(settings.OIDC_MFA_VALUES):
         request.session[_SECOND_FACTOR] = person_id
@@ -132,12 +135,12 @@ def _under_way(request: HttpRequest) -> dict[str, Any]:
     return dict(request.session.get(_BEGUN) or {})
 
 
-def _begun(state: str, kept: dict[str, Any]) -> Begun:
-    return Begun(
+def _begun(state: str, kept: dict[str, Any]) -> SignInRequest:
+    return SignInRequest(
         state=state,
         nonce=kept["nonce"],
         verifier=kept["verifier"],
-        is_anew=kept["purpose"] == Purpose.STEP_UP,
+        is_anew=kept["purpose"] == SignInPurpose.STEP_UP,
         at=datetime.fromisoformat(kept["at"]),
     )
 

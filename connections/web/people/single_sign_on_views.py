@@ -17,13 +17,13 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person
 from connections.people import provider_accounts, sign_in_events
 from connections.people.oidc.errors import ProviderError, Reason
-from connections.people.oidc.tokens import Identity
+from connections.people.oidc.tokens import ProviderIdentity
 from connections.web import reauthentication
 from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import consume_rate_limit, record_authentication
 from connections.web.people.provider_wording import Refusal, refusal_words
-from connections.web.people.single_sign_on import Answer, Purpose
-from connections.web.reauthentication_views import guarded, to_question
+from connections.web.people.single_sign_on import CompletedSignIn, SignInPurpose
+from connections.web.reauthentication_views import redirect_to_prompt, requires_reauthentication
 from connections.web.support import (
     SeeOther,
     actor_of,
@@ -40,7 +40,7 @@ _SHOWN = "provider_account_shown"
 _STATUSES: dict[Reason | Refusal, int] = {Reason.UNREACHABLE: 502, Reason.BUSY: 503}
 
 
-def _starts(purpose: Purpose) -> Callable[[HttpRequest], HttpResponse]:
+def _starts(purpose: SignInPurpose) -> Callable[[HttpRequest], HttpResponse]:
     def start(request: HttpRequest) -> HttpResponse:
         _require_provider()
         wanted = request.GET.get("next", "")
@@ -62,9 +62,9 @@ def _starts(purpose: Purpose) -> Callable[[HttpRequest], HttpResponse]:
     return start
 
 
-_sign_in = _starts(Purpose.SIGN_IN)
-provider_step_up = _starts(Purpose.STEP_UP)
-_connect = _starts(Purpose.CONNECT)
+_sign_in = _starts(SignInPurpose.SIGN_IN)
+provider_step_up = _starts(SignInPurpose.STEP_UP)
+_connect = _starts(SignInPurpose.CONNECT)
 
 
 def provider_start(request: HttpRequest) -> HttpResponse:
@@ -75,7 +75,7 @@ def provider_start(request: HttpRequest) -> HttpResponse:
 def provider_connect_start(request: HttpRequest) -> HttpResponse:
     """To the provider, to show which account there is one's own."""
     _require_provider()
-    return _connect(request) if reauthentication.is_recent(request) else to_question(request)
+    return _connect(request) if reauthentication.is_recent(request) else redirect_to_prompt(request)
 
 
 def provider_answer(request: HttpRequest) -> HttpResponse:
@@ -87,12 +87,12 @@ def provider_answer(request: HttpRequest) -> HttpResponse:
     except ProviderError as error:
         # What nobody began here is not recorded: anybody can open this address.
         return _refused(request, error.reason, text=str(error), is_recorded=is_ours)
-    if answer.purpose == Purpose.SIGN_IN:
+    if answer.purpose == SignInPurpose.SIGN_IN:
         return _let_in(request, answer)
     person = signed_in_person(request)
     if person is None or str(person.pk) != answer.person_id:
         return _refused(request, Reason.STALE, text="Another person is signed in by now.")
-    if answer.purpose == Purpose.CONNECT:
+    if answer.purpose == SignInPurpose.CONNECT:
         request.session[_SHOWN] = {
             "person": answer.person_id,
             "issuer": answer.identity.issuer,
@@ -102,7 +102,7 @@ def provider_answer(request: HttpRequest) -> HttpResponse:
     return _stepped_up(request, answer, person)
 
 
-def _let_in(request: HttpRequest, answer: Answer) -> HttpResponse:
+def _let_in(request: HttpRequest, answer: CompletedSignIn) -> HttpResponse:
     identity = answer.identity
     person = provider_accounts.person_of(issuer=identity.issuer, subject=identity.subject)
     if person is None:
@@ -119,7 +119,7 @@ def _let_in(request: HttpRequest, answer: Answer) -> HttpResponse:
     return response
 
 
-def _stepped_up(request: HttpRequest, answer: Answer, person: Person) -> HttpResponse:
+def _stepped_up(request: HttpRequest, answer: CompletedSignIn, person: Person) -> HttpResponse:
     identity = answer.identity
     if provider_accounts.person_of(issuer=identity.issuer, subject=identity.subject) != person:
         return _refused(request, Refusal.OTHER_ACCOUNT, person=person)
@@ -127,7 +127,7 @@ def _stepped_up(request: HttpRequest, answer: Answer, person: Person) -> HttpRes
     return HttpResponseRedirect(answer.to)
 
 
-@guarded(comes_back=lambda request: _account_page(request))
+@requires_reauthentication(comes_back=lambda request: _account_page(request))
 def provider_account(request: HttpRequest) -> HttpResponse:
     """One's own account at the provider; a POST connects the one that was just shown."""
     _require_provider()
@@ -181,7 +181,7 @@ def _refused(
     *,
     text: str = "",
     person: Person | None = None,
-    identity: Identity | None = None,
+    identity: ProviderIdentity | None = None,
     is_recorded: bool = True,
 ) -> HttpResponse:
     words = refusal_words(reason)

@@ -25,7 +25,7 @@ from connections.web.people import single_sign_on
 from connections.web.people.forms import EmailForm, MakeLinkForm, PersonForm, RolesForm
 from connections.web.people.provider_forms import ProviderAccountForm
 from connections.web.people.session_views import end, session_rows
-from connections.web.reauthentication_views import guarded
+from connections.web.reauthentication_views import requires_reauthentication
 from connections.web.support import actor_of
 
 EVENTS_SHOWN = 20
@@ -55,7 +55,7 @@ def _new_page(request: HttpRequest, form: PersonForm | None = None) -> HttpRespo
     return render(request, "connections/person_new.html", {"form": form}, status=status)
 
 
-@guarded(comes_back=_new_page, asks_first=True)
+@requires_reauthentication(comes_back=_new_page, asks_first=True)
 def person_new(request: HttpRequest) -> HttpResponse:
     """Add a person; the answer shows their sign-in link, once."""
     actor = _administrator(request)
@@ -88,7 +88,7 @@ def _again(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, uuid.UUID],
     return comes_back
 
 
-@guarded(comes_back=_again(roles_form=RolesForm))
+@requires_reauthentication(comes_back=_again(roles_form=RolesForm))
 def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give exactly the roles that were ticked."""
     actor = _administrator(request)
@@ -104,14 +104,14 @@ def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@guarded(comes_back=_again())
+@requires_reauthentication(comes_back=_again())
 def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give the permission to break glass, or take it away."""
     actor = _administrator(request)
     person = get_object_or_404(Person, pk=pk)
     is_allowed = request.POST.get("allow") == "yes"
     try:
-        people.allow_breaking_glass(actor=actor, person=person, is_allowed=is_allowed)
+        people.allow_break_glass(actor=actor, person=person, is_allowed=is_allowed)
     except ConflictError as error:
         return _detail(request, person, status=409, problem=str(error))
     may = "may break glass" if is_allowed else "may not break glass any more"
@@ -119,7 +119,7 @@ def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@guarded(comes_back=_again())
+@requires_reauthentication(comes_back=_again())
 def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Shut a person out."""
     actor = _administrator(request)
@@ -132,7 +132,7 @@ def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@guarded(comes_back=_again())
+@requires_reauthentication(comes_back=_again())
 def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Let a disabled person sign in again."""
     actor = _administrator(request)
@@ -142,7 +142,7 @@ def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@guarded(comes_back=_again(link_form=MakeLinkForm))
+@requires_reauthentication(comes_back=_again(link_form=MakeLinkForm))
 def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Make a sign-in link and show it, once."""
     actor = _administrator(request)
@@ -156,7 +156,7 @@ def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         return _detail(request, person, status=409, problem=str(error))
 
 
-@guarded(comes_back=_again())
+@requires_reauthentication(comes_back=_again())
 def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """End one session of somebody, or (without `session`) all of them."""
     _administrator(request)
@@ -164,7 +164,7 @@ def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return end(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
 
 
-@guarded(comes_back=_again(email_form=EmailForm))
+@requires_reauthentication(comes_back=_again(email_form=EmailForm))
 def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give a person another e-mail address."""
     actor = _administrator(request)
@@ -181,7 +181,7 @@ def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return _detail(request, person, status=422, email_form=form)
 
 
-@guarded(comes_back=_again(account_form=ProviderAccountForm))
+@requires_reauthentication(comes_back=_again(account_form=ProviderAccountForm))
 def person_provider(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Connect the account at the provider whose subject was typed, or disconnect the one there."""
     actor = _administrator(request)

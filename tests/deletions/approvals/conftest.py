@@ -8,7 +8,7 @@ import pytest
 from connections.access.actor import person_actor
 from connections.deletions import approvals, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.models import Credential, Deletion, Person, Policy, Role
+from connections.models import ApprovalPolicy, Credential, Deletion, Person, Role
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
@@ -38,7 +38,7 @@ def wanted(sandbox: SandboxServer) -> Connection:
 @pytest.fixture
 def guarded(db: None, sandbox: SandboxServer, clock: SettableClock) -> Credential:
     """The credential of Payments US, which needs one other person."""
-    stored = store_credential(sandbox, "Payments US", policy=Policy.ONE)
+    stored = store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE)
     clock.advance(seconds=1)
     return stored
 
@@ -47,7 +47,7 @@ def guarded(db: None, sandbox: SandboxServer, clock: SettableClock) -> Credentia
 def ask_for(ada: Person, guarded: Credential, wanted: Connection) -> AskFor:
     """Ada asks to delete it, under the given policy."""
 
-    def act(policy: Policy = Policy.ONE, *, person: Person = ada) -> Deletion:
+    def act(policy: ApprovalPolicy = ApprovalPolicy.ONE, *, person: Person = ada) -> Deletion:
         Credential.objects.update(policy=policy)
         guarded.refresh_from_db()
         actor, connection_id = person_actor(person=person), UUID(wanted.id)

@@ -9,12 +9,12 @@ from connections.core.errors import BlockedError, ConflictError, InvalidInputErr
 from connections.deletions import approvals, closing, sending
 from connections.models import (
     Approval,
+    ApprovalPolicy,
     AuditEvent,
     Credential,
     Deletion,
     Outcome,
     Person,
-    Policy,
     Role,
     State,
     approval_digest_of,
@@ -131,7 +131,7 @@ def test_the_rights_of_everyone_are_read_again_when_it_is_sent(
 def test_an_approver_who_became_the_only_one_is_not_enough_for_two(
     ask_for: AskFor, linus: Person, barbara: Person, ada: Person, sandbox: SandboxServer
 ) -> None:
-    deletion = ask_for(Policy.TWO)
+    deletion = ask_for(ApprovalPolicy.TWO)
     approve(deletion, linus)
     approve(deletion, barbara)
     Person.objects.filter(pk=barbara.pk).update(is_active=False)
@@ -142,7 +142,7 @@ def test_an_approver_who_became_the_only_one_is_not_enough_for_two(
 def test_a_sending_counts_the_approvals_by_itself(
     ask_for: AskFor, ada: Person, linus: Person
 ) -> None:
-    deletion = ask_for(Policy.TWO)
+    deletion = ask_for(ApprovalPolicy.TWO)
     approve(deletion, linus)
     # As if a fault of ours had taken it for approved.
     deletion.state = State.APPROVED
@@ -163,7 +163,7 @@ def test_24_hours_after_asking_it_cannot_be_approved_and_expires(
     clock.advance(hours=24)
     with pytest.raises(ConflictError):
         approve(asked, linus)
-    due.work_off(actor=WORKER)
+    due.run_due(actor=WORKER)
     asked.refresh_from_db()
     assert (asked.outcome, asked.cause) == (Outcome.EXPIRED, Cause.NOT_APPROVED_IN_TIME)
 
@@ -171,7 +171,7 @@ def test_24_hours_after_asking_it_cannot_be_approved_and_expires(
 def test_the_last_approval_gives_24_hours_more_and_an_earlier_one_none(
     ask_for: AskFor, linus: Person, barbara: Person, ada: Person, clock: SettableClock
 ) -> None:
-    deletion = ask_for(Policy.TWO)
+    deletion = ask_for(ApprovalPolicy.TWO)
     expires_at = deletion.expires_at
     clock.advance(hours=20)
     assert approve(deletion, linus).expires_at == expires_at
@@ -182,7 +182,7 @@ def test_the_last_approval_gives_24_hours_more_and_an_earlier_one_none(
     clock.advance(minutes=1)
     with pytest.raises(ConflictError, match="It has expired"):
         confirm(deletion, ada)
-    due.work_off(actor=WORKER)
+    due.run_due(actor=WORKER)
     deletion.refresh_from_db()
     assert (deletion.outcome, deletion.cause) == (Outcome.EXPIRED, Cause.NOT_CONFIRMED_IN_TIME)
 

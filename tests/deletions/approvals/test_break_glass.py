@@ -17,12 +17,12 @@ from connections.core.errors import BlockedError, ConflictError, InvalidInputErr
 from connections.deletions import break_glass
 from connections.models import (
     Approval,
+    ApprovalPolicy,
     AuditEvent,
+    BreakGlassReview,
     Deletion,
-    GlassReview,
     Outcome,
     Person,
-    Policy,
     Role,
     State,
 )
@@ -53,13 +53,13 @@ def broken(deletion: Deletion, person: Person, *, reason: str = WHY, typed: str 
     return break_glass.break_glass(
         deletion=deletion,
         actor=person_actor(person=person),
-        glass_reason=reason,
+        break_glass_reason=reason,
         confirmation=typed or "Payments US",
     )
 
 
 def reviewed(deletion: Deletion, person: Person, *, note: str = FOUND) -> Deletion:
-    return break_glass.review_broken_glass(
+    return break_glass.review_break_glass(
         deletion=deletion, actor=person_actor(person=person), note=note
     )
 
@@ -73,8 +73,8 @@ def test_it_sends_without_the_approvals_and_says_so_in_events_of_its_own(
 ) -> None:
     assert broken(asked, breaker).outcome == Outcome.DELETED
     assert sandbox.world.deletes_received(wanted.id) == 1
-    assert (asked.glass_broken_by, asked.glass_reason) == (breaker, WHY)
-    event = AuditEvent.objects.get(code="deletion.glass_broken")
+    assert (asked.break_glass_by, asked.break_glass_reason) == (breaker, WHY)
+    event = AuditEvent.objects.get(code="deletion.break_glass_used")
     assert event.details["reason"] == WHY
     assert (event.details["approvals_given"], event.details["approvals_needed"]) == (0, 1)
     assert event.sentence.startswith("Grace broke the glass to delete Payments US → Group SOC")
@@ -92,9 +92,9 @@ def test_it_is_broken_for_one_deletion_only(
 def test_approvals_that_were_given_stay_and_the_missing_one_is_done_without(
     ask_for: AskFor, linus: Person, breaker: Person
 ) -> None:
-    deletion = approve(ask_for(Policy.TWO), linus)
+    deletion = approve(ask_for(ApprovalPolicy.TWO), linus)
     assert broken(deletion, breaker).outcome == Outcome.DELETED
-    assert AuditEvent.objects.get(code="deletion.glass_broken").details["approvals_given"] == 1
+    assert AuditEvent.objects.get(code="deletion.break_glass_used").details["approvals_given"] == 1
     assert Approval.objects.count() == 1
 
 
@@ -123,7 +123,7 @@ def test_commands_and_the_worker_never_break_glass(asked: Deletion) -> None:
     for actor in (command_actor(), WORKER):
         with pytest.raises(PermissionDenied):
             break_glass.break_glass(
-                deletion=asked, actor=actor, glass_reason=WHY, confirmation="Payments US"
+                deletion=asked, actor=actor, break_glass_reason=WHY, confirmation="Payments US"
             )
 
 
@@ -131,7 +131,7 @@ def test_commands_and_the_worker_never_break_glass(asked: Deletion) -> None:
 def test_it_needs_a_longer_reason(asked: Deletion, breaker: Person, reason: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
         broken(asked, breaker, reason=reason)
-    assert "glass_reason" in refused.value.fields
+    assert "break_glass_reason" in refused.value.fields
 
 
 def test_it_needs_the_confirmation(
@@ -140,7 +140,7 @@ def test_it_needs_the_confirmation(
     with pytest.raises(InvalidInputError) as refused:
         broken(asked, breaker, typed="Payments")
     assert "confirmation" in refused.value.fields
-    assert asked.glass_broken_at is None
+    assert asked.break_glass_at is None
     assert sandbox.world.deletes_received(wanted.id) == 0
 
 
@@ -158,7 +158,7 @@ def test_an_asker_who_lost_the_right_is_not_served_even_so(
     ada.groups.clear()
     with pytest.raises(BlockedError):
         broken(asked, breaker)
-    assert Deletion.objects.get().glass_broken_at is None
+    assert Deletion.objects.get().break_glass_at is None
 
 
 def test_what_could_not_be_read_is_confirmed_again_by_whoever_broke_it(
@@ -204,11 +204,11 @@ def test_a_second_click_does_nothing_more(
     broken(asked, breaker)
     broken(Deletion.objects.get(), breaker)
     assert sandbox.world.deletes_received(wanted.id) == 1
-    assert AuditEvent.objects.filter(code="deletion.glass_broken").count() == 1
+    assert AuditEvent.objects.filter(code="deletion.break_glass_used").count() == 1
 
 
 INCOMPLETE: dict[str, dict[str, Any]] = {
-    "no person": {"glass_reason": WHY},
+    "no person": {"break_glass_reason": WHY},
     "no reason": {"has_person": True},
 }
 
@@ -219,17 +219,17 @@ def test_the_database_wants_person_reason_and_time_together(
 ) -> None:
     values = dict(INCOMPLETE[what])
     if values.pop("has_person", False):
-        values["glass_broken_by"] = breaker
+        values["break_glass_by"] = breaker
     with (
-        pytest.raises(IntegrityError, match="broken_glass_has_person_reason_time"),
+        pytest.raises(IntegrityError, match="break_glass_has_person_reason_time"),
         transaction.atomic(),
     ):
-        Deletion.objects.update(glass_broken_at=clock.at, **values)
+        Deletion.objects.update(break_glass_at=clock.at, **values)
 
 
 def test_the_database_keeps_broken_glass_broken(asked: Deletion, breaker: Person) -> None:
     broken(asked, breaker)
-    for change in ("glass_reason = 'x'", "glass_broken_at = NULL, glass_broken_by_id = NULL"):
+    for change in ("break_glass_reason = 'x'", "break_glass_at = NULL, break_glass_by_id = NULL"):
         with (
             pytest.raises(IntegrityError, match="Broken glass stays broken"),
             transaction.atomic(),
@@ -243,7 +243,9 @@ def test_the_database_breaks_no_glass_for_what_is_over(
 ) -> None:
     approve(asked, linus)
     with pytest.raises(IntegrityError, match="Broken glass stays"), transaction.atomic():
-        Deletion.objects.update(glass_broken_at=clock.at, glass_broken_by=breaker, glass_reason=WHY)
+        Deletion.objects.update(
+            break_glass_at=clock.at, break_glass_by=breaker, break_glass_reason=WHY
+        )
 
 
 def test_somebody_else_reviews_it_with_a_note(
@@ -253,8 +255,8 @@ def test_somebody_else_reviews_it_with_a_note(
     with pytest.raises(InvalidInputError):
         reviewed(asked, linus, note=" \u200b")
     reviewed(asked, linus)
-    assert GlassReview.objects.get().note == FOUND
-    assert AuditEvent.objects.get(code="deletion.glass_reviewed").details["reason"] == FOUND
+    assert BreakGlassReview.objects.get().note == FOUND
+    assert AuditEvent.objects.get(code="deletion.break_glass_reviewed").details["reason"] == FOUND
     with pytest.raises(ConflictError, match="reviewed it already"):
         reviewed(Deletion.objects.get(), make_person("barbara", Role.APPROVER))
 
@@ -276,7 +278,7 @@ def test_whoever_broke_it_or_asked_for_it_does_not_review_it(
         ("grace", {}, "nobody_reviews_their_own"),
         ("grace", {"breaker": "linus"}, "A review is of one deletion"),
         ("ada", {"requester": "linus"}, "A review is of one deletion"),
-        ("linus", {"note": ""}, "glass_review_has_a_note"),
+        ("linus", {"note": ""}, "break_glass_review_has_a_note"),
     ],
 )
 def test_the_database_refuses_a_review_by_the_wrong_person_or_without_a_note(
@@ -293,7 +295,7 @@ def test_the_database_refuses_a_review_by_the_wrong_person_or_without_a_note(
     right = {"breaker": breaker, "requester": asked.requested_by, "note": FOUND}
     values = right | {name: by_name.get(value, value) for name, value in copies.items()}
     with pytest.raises(IntegrityError, match=refused_by), transaction.atomic():
-        GlassReview.objects.create(
+        BreakGlassReview.objects.create(
             deletion=asked,
             reviewer=by_name[reviewer],
             reviewer_name=reviewer,
@@ -305,8 +307,8 @@ def test_the_database_refuses_a_review_by_the_wrong_person_or_without_a_note(
 def test_a_review_stays_as_it_was_given(asked: Deletion, breaker: Person, linus: Person) -> None:
     reviewed(broken(asked, breaker), linus)
     for statement in (
-        "UPDATE connections_glassreview SET note = 'x'",
-        "DELETE FROM connections_glassreview",
+        "UPDATE connections_breakglassreview SET note = 'x'",
+        "DELETE FROM connections_breakglassreview",
     ):
         with (
             pytest.raises(IntegrityError, match="A review stays as it was given"),
@@ -321,12 +323,12 @@ def test_the_page_breaks_it_keeps_what_was_typed_and_is_loud_ever_after(
 ) -> None:
     client, url = client_of(breaker), f"/deletions/{asked.pk}/break-glass/"
     form = record(client, asked).form_to("/break-glass/")
-    typed = form.fields | {"glass_reason": "urgent", "confirmation": "Payments"}
+    typed = form.fields | {"break_glass_reason": "urgent", "confirmation": "Payments"}
     page = read(client.post(url, typed))
     assert page.status == 422
-    assert page.form_to("/break-glass/").fields["glass_reason"] == "urgent"
+    assert page.form_to("/break-glass/").fields["break_glass_reason"] == "urgent"
     assert page.form_to("/break-glass/").fields["confirmation"] == "Payments"
-    typed |= {"glass_reason": WHY, "confirmation": form.attributes["data-confirm"]}
+    typed |= {"break_glass_reason": WHY, "confirmation": form.attributes["data-confirm"]}
     assert client.post(url, typed).status_code == 303
 
     page = record(client, asked)
@@ -335,7 +337,7 @@ def test_the_page_breaks_it_keeps_what_was_typed_and_is_loud_ever_after(
     assert "Nobody has looked back at it yet" in page.text
     assert "Glass broken: confirmed without approval" in page.text
     assert not page.has_form_to("/review-glass/")
-    for address in ("/", "/deletions/", "/deletions/?status=glass_broken"):
+    for address in ("/", "/deletions/", "/deletions/?status=break_glass"):
         assert "Glass broken" in read(client.get(address)).text
 
     reviewer = client_of(linus)
@@ -354,13 +356,13 @@ def test_it_asks_who_it_is_and_keeps_what_was_typed(
     asked: Deletion, breaker: Person, late_client_of: ClientOf
 ) -> None:
     client, url = late_client_of(breaker), f"/deletions/{asked.pk}/break-glass/"
-    typed = {"glass_reason": WHY, "confirmation": "Payments US"}
+    typed = {"break_glass_reason": WHY, "confirmation": "Payments US"}
     response = client.post(url, typed)
     page = read(response)
     assert page.status == 422
     assert "Nothing was done yet: is it still you?" in page.text
-    assert page.form_to("/break-glass/").fields["glass_reason"] == WHY
-    assert Deletion.objects.get().glass_broken_at is None
+    assert page.form_to("/break-glass/").fields["break_glass_reason"] == WHY
+    assert Deletion.objects.get().break_glass_at is None
     assert client.post(url, typed | {"step_up-password": PASSWORD}).status_code == 303
     assert Deletion.objects.get().outcome == Outcome.DELETED
 
@@ -424,6 +426,6 @@ def test_the_names_of_whoever_broke_and_reviewed_it_can_be_erased(
     for person in (breaker, linus):
         erasure.erase_person(actor=command_actor(), person=person)
     asked = Deletion.objects.get()
-    assert asked.glass_broken_by_name.startswith("erased person no.")
-    assert asked.glass_review.reviewer_name.startswith("erased person no.")
+    assert asked.break_glass_by_name.startswith("erased person no.")
+    assert asked.break_glass_review.reviewer_name.startswith("erased person no.")
     assert not Person.objects.get(pk=breaker.pk).may_break_glass

@@ -7,7 +7,7 @@ import pytest
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, connection, transaction
 
-from connections.models import Approval, Deletion, Person, Policy, State
+from connections.models import Approval, ApprovalPolicy, Deletion, Person, State
 from tests.deletions.approvals.conftest import AskFor, approve
 from tests.support.clock import SettableClock
 
@@ -129,9 +129,11 @@ def test_a_deletion_cannot_be_removed_and_asked_for_otherwise(asked: Deletion) -
 
 
 @pytest.mark.parametrize("state", ["approved", "sending"])
-@pytest.mark.parametrize(("policy", "given"), [(Policy.ONE, 0), (Policy.TWO, 0), (Policy.TWO, 1)])
+@pytest.mark.parametrize(
+    ("policy", "given"), [(ApprovalPolicy.ONE, 0), (ApprovalPolicy.TWO, 0), (ApprovalPolicy.TWO, 1)]
+)
 def test_nothing_is_approved_or_sent_with_fewer_people_than_it_needs(
-    ask_for: AskFor, linus: Person, state: str, policy: Policy, given: int
+    ask_for: AskFor, linus: Person, state: str, policy: ApprovalPolicy, given: int
 ) -> None:
     deletion = ask_for(policy)
     if given:

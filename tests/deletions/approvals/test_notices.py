@@ -3,7 +3,7 @@
 import pytest
 from pytest_django import Settings
 
-from connections.models import Deletion, Notice, Person
+from connections.models import Deletion, Notification, Person
 from tests.deletions.approvals.test_break_glass import breaker, broken
 
 __all__ = ["breaker"]
@@ -22,6 +22,8 @@ def test_every_approver_and_administrator_and_whoever_asked_hears_of_it(
 ) -> None:
     settings.HAS_MAIL = True
     broken(asked, breaker)
-    told = Notice.objects.filter(code="deletion.glass_broken", channel=Notice.Channel.MAIL)
+    told = Notification.objects.filter(
+        code="deletion.break_glass_used", channel=Notification.Channel.MAIL
+    )
     names = set(told.values_list("person__username", flat=True))
     assert names == {"ada", "linus", "barbara", "root"}

@@ -7,7 +7,7 @@ from django.test import Client
 from django.test.client import Client as Browser
 
 from connections.deletions import verification
-from connections.models import AuditEvent, Credential, Deletion, Person, Policy
+from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, Person
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
@@ -32,7 +32,7 @@ def watched(client: Browser, page: Page) -> Page:
 def test_the_approver_sees_everything_at_a_glance(
     ask_for: AskFor, linus: Person, barbara: Person, client_of: ClientOf
 ) -> None:
-    deletion = approve(ask_for(Policy.TWO), barbara)
+    deletion = approve(ask_for(ApprovalPolicy.TWO), barbara)
     page = record(client_of(linus), deletion)
     outcome = page.html[page.html.index('id="outcome"') : page.html.index('id="record"')]
     for shown in (
@@ -149,7 +149,7 @@ def test_only_who_may_decide_makes_datadog_be_asked(
     def fail(**_: object) -> None:
         raise AssertionError("Datadog was asked")
 
-    monkeypatch.setattr(verification, "look", fail)
+    monkeypatch.setattr(verification, "preview_recheck", fail)
     for person in (ada, victor):
         assert "Waiting for a second person" in record(client_of(person), asked).text
 
@@ -202,7 +202,7 @@ def test_under_policy_none_the_page_and_the_record_say_that_nobody_else_was_requ
     sandbox: SandboxServer,
     wanted: Connection,
 ) -> None:
-    credential = store_credential(sandbox, "Payments US", policy=Policy.NONE)
+    credential = store_credential(sandbox, "Payments US", policy=ApprovalPolicy.NONE)
     desk = Desk(client=client_of(ada), credential=credential, connection=wanted)
     page = desk.delete()
     assert "Second person No second person was required" in page.text
@@ -212,7 +212,7 @@ def test_under_policy_none_the_page_and_the_record_say_that_nobody_else_was_requ
         "No second person was required."
         in AuditEvent.objects.get(code="deletion.confirmed").sentence
     )
-    assert Credential.objects.get().policy == Policy.NONE
+    assert Credential.objects.get().policy == ApprovalPolicy.NONE
 
 
 def test_an_approval_that_came_too_late_can_be_left(

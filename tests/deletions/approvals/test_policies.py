@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from connections.models import Credential, Person, Policy, Role
+from connections.models import ApprovalPolicy, Credential, Person, Role
 from connections.operations import doctor
 from connections.operations.findings import Finding, Level
 from sandbox.entities import Connection
@@ -21,7 +21,7 @@ NOBODY = "Nobody holds the role Approver, and 1 must approve"
 def test_before_a_policy_is_set_its_page_says_who_would_be_missing(
     guarded: Credential, root: Person, client_of: ClientOf
 ) -> None:
-    Credential.objects.update(policy=Policy.NONE)
+    Credential.objects.update(policy=ApprovalPolicy.NONE)
     page = read(client_of(root).get(f"/credentials/{guarded.pk}/"))
     # Root holds every role, and so is the one approver there is.
     assert (
@@ -43,7 +43,7 @@ def test_the_overview_says_which_need_nobody_and_which_lack_approvers(
 ) -> None:
     client = client_of(victor)
     assert f"Payments US: {NOBODY}" in read(client.get("/")).text
-    Credential.objects.update(policy=Policy.NONE)
+    Credential.objects.update(policy=ApprovalPolicy.NONE)
     assert "One person alone can delete with Payments US." in read(client.get("/")).text
 
 

@@ -18,13 +18,13 @@ from connections.core.errors import BlockedError, ConflictError
 from connections.deletions import approvals, sending, states
 from connections.models import (
     Approval,
+    ApprovalPolicy,
     Attempt,
     AuditEvent,
     Deletion,
-    Notice,
+    Notification,
     Outcome,
     Person,
-    Policy,
     State,
 )
 from connections.operations import due
@@ -64,7 +64,7 @@ def look_twice(deletion: Deletion, clock: SettableClock) -> Deletion:
     """The deletion after the two looks that decide."""
     for seconds in (36, 61):
         clock.advance(seconds=seconds)
-        due.work_off(actor=WORKER)
+        due.run_due(actor=WORKER)
     deletion.refresh_from_db()
     return deletion
 
@@ -122,7 +122,7 @@ def test_approvals_given_by_a_clock_that_was_ahead_lapse_when_it_is_set_back(
 def test_the_worker_lapses_them_too(present: Deletion, linus: Person, clock: SettableClock) -> None:
     approve(present, linus)
     clock.advance(hours=-1)
-    due.work_off(actor=WORKER)
+    due.run_due(actor=WORKER)
     present.refresh_from_db()
     assert (present.state, present.approval_round) == (State.STILL_PRESENT, 3)
 
@@ -136,7 +136,7 @@ def test_a_request_by_a_clock_that_was_ahead_expires_when_it_is_set_back(
     clock.advance(hours=-1)
     with pytest.raises(ConflictError):
         confirm(asked, ada) if is_approved else approve(asked, linus)
-    due.work_off(actor=WORKER)
+    due.run_due(actor=WORKER)
     asked.refresh_from_db()
     assert asked.outcome == Outcome.EXPIRED
 
@@ -186,7 +186,7 @@ def test_two_people_must_approve_again_under_policy_two(
     lose_answer: Lose,
     sent: Callable[[], int],
 ) -> None:
-    deletion = approve(approve(ask_for(Policy.TWO), linus), barbara)
+    deletion = approve(approve(ask_for(ApprovalPolicy.TWO), linus), barbara)
     approve(lose_answer(deletion), barbara)
     with pytest.raises(ConflictError, match="needs approval again"):
         confirm(deletion, ada)
@@ -239,7 +239,7 @@ def test_automatic_retries_stay_within_one_approval(
     assert confirm(asked, ada).state == State.WAITING
     sandbox.world.clear_faults()
     clock.advance(seconds=8)
-    due.work_off(actor=WORKER)
+    due.run_due(actor=WORKER)
     asked.refresh_from_db()
     assert (asked.outcome, asked.approval_round) == (Outcome.DELETED, 1)
     assert sent() == 2
@@ -270,7 +270,7 @@ def test_a_second_sending_that_ends_unknown_uses_up_its_approval_too(
     sandbox.world.set_fault(fault=answer, operation="delete")
     confirm(present, ada)
     clock.advance(minutes=16)
-    due.work_off(actor=WORKER)
+    due.run_due(actor=WORKER)
     present.refresh_from_db()
     assert (present.state, present.approval_round) == (State.UNKNOWN, 3)
 
@@ -280,7 +280,7 @@ def test_approvals_that_nobody_confirms_lapse_and_the_same_people_approve_anew(
 ) -> None:
     approve(present, linus)
     clock.advance(hours=24)
-    due.work_off(actor=WORKER)
+    due.run_due(actor=WORKER)
     present.refresh_from_db()
     assert (present.state, present.approval_round) == (State.STILL_PRESENT, 3)
     lapsed = AuditEvent.objects.get(code="deletion.approvals_lapsed")
@@ -318,7 +318,7 @@ def test_approvals_lapse_without_a_worker_too(
 def test_a_first_approval_after_the_window_begins_another(
     ask_for: AskFor, linus: Person, barbara: Person, lose_answer: Lose, clock: SettableClock
 ) -> None:
-    deletion = lose_answer(approve(approve(ask_for(Policy.TWO), linus), barbara))
+    deletion = lose_answer(approve(approve(ask_for(ApprovalPolicy.TWO), linus), barbara))
     clock.advance(hours=25)
     approve(deletion, linus)
     assert deletion.expires_at == clock.at + states.APPROVAL_WINDOW
@@ -349,7 +349,7 @@ def test_a_decline_after_enough_approvals_ends_the_round_and_leaves_it_open(
 def test_a_decline_takes_the_approval_of_somebody_else_away(
     ask_for: AskFor, linus: Person, barbara: Person, ada: Person, lose_answer: Lose
 ) -> None:
-    deletion = lose_answer(approve(approve(ask_for(Policy.TWO), linus), barbara))
+    deletion = lose_answer(approve(approve(ask_for(ApprovalPolicy.TWO), linus), barbara))
     approve(deletion, linus)
     decline(deletion, barbara)
     assert (deletion.state, deletion.outcome) == (State.STILL_PRESENT, "")
@@ -416,7 +416,7 @@ def test_glass_is_broken_for_a_second_sending_where_the_first_was_approved(
     present: Deletion, breaker: Person, sent: Callable[[], int]
 ) -> None:
     assert broken(present, breaker).outcome == Outcome.DELETED
-    assert (present.glass_round, sent()) == (2, 2)
+    assert (present.break_glass_round, sent()) == (2, 2)
 
 
 def test_the_approval_of_who_lost_the_right_does_not_count_the_second_time(
@@ -473,7 +473,7 @@ def test_the_menu_counts_the_second_of_two_approvals(
     lose_answer: Lose,
     client_of: ClientOf,
 ) -> None:
-    deletion = lose_answer(approve(approve(ask_for(Policy.TWO), linus), barbara))
+    deletion = lose_answer(approve(approve(ask_for(ApprovalPolicy.TWO), linus), barbara))
     approve(deletion, linus)
     assert [menu_count(client_of(one)) for one in (linus, barbara)] == [0, 1]
     approve(deletion, barbara)
@@ -490,10 +490,12 @@ def test_who_could_approve_is_told_that_approval_is_needed_again(
 ) -> None:
     settings.HAS_MAIL = True
     lose_answer(approve(asked, linus))
-    told = Notice.objects.filter(code="deletion.still_present", channel=Notice.Channel.MAIL)
+    told = Notification.objects.filter(
+        code="deletion.still_present", channel=Notification.Channel.MAIL
+    )
     names = set(told.values_list("person__username", flat=True))
     assert names == {"ada", "linus", "barbara"}
-    title = wording.notice_title("deletion.still_present", details={}, needs_approval=True)
+    title = wording.notification_title("deletion.still_present", details={}, needs_approval=True)
     assert title == "Still there: approval needed again"
 
 
@@ -548,7 +550,7 @@ def in_doubt(asked: Deletion, linus: Person, lose_answer: Lose, clock: SettableC
         number=2,
         epoch=2,
         approval_round=2,
-        was_read_before=True,
+        was_rechecked=True,
         claimed_at=clock.at,
     )
     Deletion.objects.update(state=State.WAITING)
@@ -565,7 +567,7 @@ def test_the_database_sends_nothing_more_in_a_round_whose_sending_may_still_work
 
 def test_the_database_begins_no_sending_within_another(asked: Deletion, linus: Person) -> None:
     approve(asked, linus)
-    attempt = sending.claim(deletion=asked, actor=WORKER, was_read_before=True)
+    attempt = sending.claim(deletion=asked, actor=WORKER, was_rechecked=True)
     assert attempt is not None
     with refused("An approval covers one sending"):
         Deletion.objects.update(epoch=2)
@@ -575,7 +577,7 @@ def test_nothing_more_is_claimed_in_a_round_whose_sending_may_still_work(
     in_doubt: Deletion,
 ) -> None:
     with pytest.raises(BlockedError, match="may have worked"):
-        sending.claim(deletion=in_doubt, actor=WORKER, was_read_before=True)
+        sending.claim(deletion=in_doubt, actor=WORKER, was_rechecked=True)
 
 
 @pytest.mark.parametrize("number", [1, 4])
@@ -612,12 +614,12 @@ def test_the_database_moves_no_approval_into_another_round(present: Deletion) ->
 def test_the_database_uses_broken_glass_for_its_round_only(
     present: Deletion, breaker: Person, clock: SettableClock
 ) -> None:
-    values = {"glass_broken_at": clock.at, "glass_broken_by": breaker, "glass_reason": WHY}
+    values = {"break_glass_at": clock.at, "break_glass_by": breaker, "break_glass_reason": WHY}
     with refused("Broken glass stays broken"):
-        Deletion.objects.update(**values, glass_round=1)
-    Deletion.objects.update(**values, glass_round=2)
+        Deletion.objects.update(**values, break_glass_round=1)
+    Deletion.objects.update(**values, break_glass_round=2)
     with refused("Broken glass stays broken"):
-        Deletion.objects.update(glass_round=3, approval_round=3)
+        Deletion.objects.update(break_glass_round=3, approval_round=3)
     Deletion.objects.update(approval_round=3)
     with refused("Other people must approve it first"):
         Deletion.objects.update(state=State.SENDING)

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from connections.deletions.history import search_text_of
-from connections.models import Credential, Deletion, Outcome, Person, Policy, State
+from connections.models import ApprovalPolicy, Credential, Deletion, Outcome, Person, State
 
 START = datetime(2026, 1, 1, 9, 0, tzinfo=UTC)
 Make = Callable[..., Deletion]
@@ -48,7 +48,7 @@ def make(credential: Credential, ada: Person) -> Make:
             "sink_org_name": "Group SOC",
             "connection_types": ["logs"],
             "reason": "no longer needed",
-            "policy": Policy.NONE,
+            "policy": ApprovalPolicy.NONE,
             "state": State.SETTLED,
             "outcome": Outcome.DELETED,
             "requested_at": at,

@@ -11,7 +11,7 @@ from django.test import Client
 
 from connections.access.actor import person_actor
 from connections.audit import trail
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.core.days import by_day
 from connections.deletions import history
 from connections.models import Outcome, Person, State
@@ -112,10 +112,10 @@ def test_an_org_at_both_ends_is_drawn_once_and_the_newest_first(
 def test_the_record_draws_its_acts_by_what_they_are_about(
     client_of: ClientOf, edith: Person, clock: SettableClock
 ) -> None:
-    add_event("A sign-in.", code=Code.SIGNED_IN)
+    add_event("A sign-in.", code=EventCode.SIGNED_IN)
     clock.advance(hours=24)
     for _ in range(2):
-        add_event("An answer.", code=Code.DELETION_ANSWERED)
+        add_event("An answer.", code=EventCode.DELETION_ANSWERED)
     add_event("An export.")
     page = read(client_of(edith).get("/audit/"))
     assert "Acts a day, 2 Mar 2026 to 3 Mar 2026, UTC." in page.text

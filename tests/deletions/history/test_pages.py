@@ -166,7 +166,7 @@ def test_an_export_is_recorded_before_its_first_byte(
 ) -> None:
     make()
     client_of(edith).get("/deletions/export/?format=csv&ticket=SEC-1")
-    event = AuditEvent.objects.get(code=audit.Code.EXPORT_STARTED)
+    event = AuditEvent.objects.get(code=audit.EventCode.EXPORT_STARTED)
     assert event.details["filter"] == "format=csv&ticket=SEC-1"
     assert event.actor_name == edith.display_name
 
@@ -202,7 +202,7 @@ def test_the_command_writes_what_the_page_exports(
     [line] = capsys.readouterr().out.splitlines()
     row = json.loads(line)
     assert (row["id"], row["source_org"]["name"]) == (str(deletion.pk), "Payments EU")
-    assert AuditEvent.objects.filter(code=audit.Code.EXPORT_STARTED).count() == 1
+    assert AuditEvent.objects.filter(code=audit.EventCode.EXPORT_STARTED).count() == 1
 
 
 def test_the_command_with_json_is_one_document(

@@ -11,14 +11,14 @@ from django.utils import timezone
 from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import checkpoints, verifications
-from connections.audit.maintenance import RecordKeeper
+from connections.audit.maintenance import AuditMaintenance
 from connections.core import clock as clocks
 from connections.core.errors import ConflictError
 from connections.deletions import states
 from connections.models import (
     AuditVerification,
     Deletion,
-    Notice,
+    Notification,
     Person,
     PersonSession,
     SignInLink,
@@ -29,7 +29,7 @@ from connections.notifications import delivery
 from connections.operations import doctor, heartbeats
 from connections.operations.findings import Finding, Level
 from connections.people import people, rules
-from connections.wording import record_badge
+from connections.wording import audit_log_badge
 from tests.flows.support import read
 from tests.people.test_sessions import is_signed_in, signed_in
 from tests.support.clock import SettableClock
@@ -43,7 +43,7 @@ HOUR = timedelta(hours=1)
 
 
 def act() -> None:
-    audit.record(code=audit.Code.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
+    audit.record(code=audit.EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
 
 
 def clock_finding() -> Finding:
@@ -119,10 +119,10 @@ def test_a_link_made_in_the_future_no_longer_holds(
     token = link.partition("#")[2]
     clock.advance(seconds=seconds)
     if holds:
-        assert rules.spend_link(token=token, purpose=SignInLink.Purpose.SIGN_IN).person == ada
+        assert rules.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN).person == ada
         return
     with pytest.raises(ConflictError):
-        rules.spend_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
+        rules.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
 
 
 def test_a_worker_heard_of_in_the_future_counts_as_dead(clock: SettableClock) -> None:
@@ -144,14 +144,14 @@ def test_a_verification_from_the_future_is_made_anew_once(clock: SettableClock) 
     act()
     verify()
     clock.advance(hours=-1)
-    keeper = RecordKeeper()
+    keeper = AuditMaintenance()
     last = verifications.last_verification()
     assert last
-    assert record_badge(last, now=clock.at).tone == "warn"
+    assert audit_log_badge(last, now=clock.at).tone == "warn"
     assert keeper._begin_if_due() is not None
     again = verify()
     assert verifications.last_verification() == again
-    assert record_badge(again, now=clock.at).tone == "ok"
+    assert audit_log_badge(again, now=clock.at).tone == "ok"
     assert keeper._begin_if_due() is None
 
 
@@ -159,7 +159,9 @@ def test_one_asked_for_in_the_future_is_made_once(clock: SettableClock, root: Pe
     act()
     verify()
     audit.record(
-        code=audit.Code.RECORD_VERIFICATION_REQUESTED, actor=command_actor(), sentence="Asked."
+        code=audit.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED,
+        actor=command_actor(),
+        sentence="Asked.",
     )
     clock.advance(hours=-1)
     assert verifications.asked_for_at()
@@ -177,12 +179,14 @@ def test_a_checkpoint_from_the_future_is_followed_by_one_from_now(clock: Settabl
 
 
 def test_a_notice_put_off_by_a_clock_that_was_ahead_is_due(clock: SettableClock) -> None:
-    def put_off(seconds: float) -> Notice | None:
-        Notice.objects.update(due_at=clock.at + timedelta(seconds=seconds))
-        return delivery.claim_next(channel=Notice.Channel.MAIL)
+    def put_off(seconds: float) -> Notification | None:
+        Notification.objects.update(due_at=clock.at + timedelta(seconds=seconds))
+        return delivery.claim_next(channel=Notification.Channel.MAIL)
 
-    Notice.objects.create(
-        code=audit.Code.NOTICE_TESTED, channel=Notice.Channel.MAIL, created_at=clock.at
+    Notification.objects.create(
+        code=audit.EventCode.NOTIFICATION_TESTED,
+        channel=Notification.Channel.MAIL,
+        created_at=clock.at,
     )
     longest = delivery.LONGEST_RETRY_AFTER.total_seconds()
     assert put_off(longest) is None
@@ -191,5 +195,5 @@ def test_a_notice_put_off_by_a_clock_that_was_ahead_is_due(clock: SettableClock)
 
 def test_one_confirmed_in_the_future_is_not_being_read() -> None:
     deletion = Deletion(state=State.APPROVED, confirmed_at=NOW)
-    assert states.is_being_read(deletion, now=NOW)
-    assert not states.is_being_read(deletion, now=NOW - HOUR)
+    assert states.is_being_rechecked(deletion, now=NOW)
+    assert not states.is_being_rechecked(deletion, now=NOW - HOUR)

@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
-from connections.datadog.client import Answer
+from connections.datadog.client import DeleteResponse
 from connections.deletions import sending, states
 from connections.inventory import org_connections
 from connections.models import Credential, Deletion, Outcome, Person, State
@@ -33,7 +33,7 @@ def set_back(clock: SettableClock) -> None:
 
 
 def work_off(deletion: Deletion) -> Deletion:
-    due.work_off(actor=WORKER)
+    due.run_due(actor=WORKER)
     deletion.refresh_from_db()
     return deletion
 
@@ -52,15 +52,15 @@ def test_the_timeline_is_in_the_order_in_which_things_happened(
     assert work_off(deletion).outcome == Outcome.DELETED
     codes = [event.code for event in audit.events_of(subject=deletion)]
     in_order = [
-        audit.Code.DELETION_REQUESTED,
-        audit.Code.DELETION_CONFIRMED,
-        audit.Code.DELETION_SENDING,
-        audit.Code.DELETION_ANSWERED,
-        audit.Code.DELETION_WAITING,
-        audit.Code.DELETION_SENDING,
-        audit.Code.DELETION_ANSWERED,
-        audit.Code.DELETION_SETTLED,
-        audit.Code.DELETION_VERIFIED,
+        audit.EventCode.DELETION_REQUESTED,
+        audit.EventCode.DELETION_CONFIRMED,
+        audit.EventCode.DELETION_SENDING,
+        audit.EventCode.DELETION_ANSWERED,
+        audit.EventCode.DELETION_WAITING,
+        audit.EventCode.DELETION_SENDING,
+        audit.EventCode.DELETION_ANSWERED,
+        audit.EventCode.DELETION_SETTLED,
+        audit.EventCode.DELETION_VERIFIED,
     ]
     assert codes == in_order
     page = read(client_of(ada).get(f"/deletions/{deletion.pk}/"))
@@ -74,7 +74,7 @@ def test_events_written_after_it_was_set_back_come_after_in_the_record(
     set_back(clock)
     due.reconcile_all(actor=WORKER)
     events = audit.events_of(subject=deletion)
-    assert events[-1].code == audit.Code.DELETION_LOOKED
+    assert events[-1].code == audit.EventCode.DELETION_CHECKED
     assert events[-1].at < events[-2].at
     html = client_of(ada).get(f"/deletions/{deletion.pk}/").content.decode()
     # The page reads the record in its own order, whatever the clock said.
@@ -132,12 +132,15 @@ def test_a_200_is_checked_at_once_and_then_in_its_own_time(
 ) -> None:
     deletion = ask(faults.RETURNS_200_WITHOUT_DELETING)
     set_back(clock)
-    assert work_off(deletion).looked_at == clock.at
-    assert deletion.due_at == clock.at + states.PROOF_AT[0]
-    assert due.work_off(actor=WORKER) == []
+    assert work_off(deletion).last_checked_at == clock.at
+    assert deletion.due_at == clock.at + states.VERIFICATION_AT[0]
+    assert due.run_due(actor=WORKER) == []
     clock.advance(seconds=60)
-    assert work_off(deletion).due_at == clock.at + states.PROOF_AT[1] - states.PROOF_AT[0]
-    assert due.work_off(actor=WORKER) == []
+    assert (
+        work_off(deletion).due_at
+        == clock.at + states.VERIFICATION_AT[1] - states.VERIFICATION_AT[0]
+    )
+    assert due.run_due(actor=WORKER) == []
 
 
 def test_many_that_a_wrong_clock_put_off_cost_few_queries(
@@ -152,23 +155,26 @@ def test_many_that_a_wrong_clock_put_off_cost_few_queries(
     others = Deletion.objects.bulk_create(
         [Deletion(**values | {"connection_id": uuid4(), "request_id": uuid4()}) for _ in range(450)]
     )
-    looked_at_since = others[:420]
+    checked_since = others[:420]
 
     def note_looks(some: list[Deletion]) -> None:
-        with audit.act():
+        with audit.atomic():
             for one in some:
                 audit.record(
-                    code=audit.Code.DELETION_LOOKED, actor=WORKER, sentence="Looked.", subject=one
+                    code=audit.EventCode.DELETION_CHECKED,
+                    actor=WORKER,
+                    sentence="Looked.",
+                    subject=one,
                 )
 
     note_looks(others)
     clock.advance(minutes=-30)
-    note_looks(looked_at_since)
+    note_looks(checked_since)
     # What is due, and for each 200 rows one for the newest event of each.
     with django_assert_max_num_queries(5):
         found = due.due_deletions(now=clock.at)
     assert len(found) == due.BATCH
-    assert not set(found) & set(looked_at_since)
+    assert not set(found) & set(checked_since)
     with django_assert_max_num_queries(5):
         assert len(due.due_deletions(now=clock.at, limit=100)) == 31
 
@@ -190,16 +196,16 @@ def test_listings_after_it_count_from_the_first_event_that_was_recorded_after_it
     deletion = ask(faults.EXECUTES_THEN_RESET)
     set_back(clock)
     # Nothing says yet how long ago it was sent, so this listing decides nothing.
-    assert work_off(deletion).looked_at is None
+    assert work_off(deletion).last_checked_at is None
     # 34 s after that one it still might have been under way.
     clock.advance(seconds=34)
     due.reconcile_all(actor=WORKER)
     deletion.refresh_from_db()
-    assert deletion.looked_at is None
+    assert deletion.last_checked_at is None
     clock.advance(seconds=2)
     due.reconcile_all(actor=WORKER)
     deletion.refresh_from_db()
-    assert deletion.looked_at == clock.at
+    assert deletion.last_checked_at == clock.at
     clock.advance(seconds=60)
     due.reconcile_all(actor=WORKER)
     deletion.refresh_from_db()
@@ -212,13 +218,13 @@ def test_a_listing_from_before_is_not_the_first_of_two(
 ) -> None:
     deletion = ask(faults.EXECUTES_THEN_RESET)
     clock.advance(seconds=36)
-    assert work_off(deletion).looked_at == clock.at
+    assert work_off(deletion).last_checked_at == clock.at
     set_back(clock)
     due.reconcile_all(actor=WORKER)
     clock.advance(seconds=36)
     due.reconcile_all(actor=WORKER)
     deletion.refresh_from_db()
-    assert (deletion.state, deletion.looked_at) == (State.UNKNOWN, clock.at)
+    assert (deletion.state, deletion.last_checked_at) == (State.UNKNOWN, clock.at)
     clock.advance(seconds=60)
     due.reconcile_all(actor=WORKER)
     deletion.refresh_from_db()
@@ -246,7 +252,7 @@ def test_a_claim_from_the_future_is_lost_at_once(killed: Deletion, clock: Settab
     set_back(clock)
     assert work_off(killed).state == State.UNKNOWN
     # And looked at 35 s later, not in an hour.
-    assert killed.due_at == clock.at + states.FIRST_LOOK_AFTER
+    assert killed.due_at == clock.at + states.FIRST_CHECK_DELAY
 
 
 def test_a_person_can_check_a_claim_from_the_future_at_once(
@@ -277,10 +283,10 @@ def test_a_clock_that_goes_forward_leaves_a_claim_unknown_and_a_late_answer_sett
 ) -> None:
     send = sending._send
 
-    def jump_meanwhile(**values: Any) -> Answer:
+    def jump_meanwhile(**values: Any) -> DeleteResponse:
         answer = send(**values)
         clock.advance(hours=1)
-        due.work_off(actor=WORKER)
+        due.run_due(actor=WORKER)
         return answer
 
     monkeypatch.setattr("connections.deletions.sending._send", jump_meanwhile)
@@ -313,9 +319,9 @@ def test_an_unknown_from_the_future_raises_the_alarm_an_hour_after_it_was_seen(
     # A year ahead, the clock was.
     clock.advance(hours=-365 * 24)
     due.reconcile_all(actor=WORKER)
-    assert alarms.raise_overdue(actor=WORKER) == []
+    assert alarms.raise_alarms(actor=WORKER) == []
     clock.advance(minutes=61)
-    assert alarms.raise_overdue(actor=WORKER) == [deletion]
+    assert alarms.raise_alarms(actor=WORKER) == [deletion]
 
 
 def test_the_inventory_shows_what_was_read_after_it(

@@ -22,7 +22,7 @@ from django.test import Client  # noqa: E402
 
 from connections import audit  # noqa: E402
 from connections.access.actor import WORKER, command_actor, person_actor  # noqa: E402
-from connections.core.errors import ActError  # noqa: E402
+from connections.core.errors import DomainError  # noqa: E402
 from connections.core.secret import Secret  # noqa: E402
 from connections.credentials import lifecycle as credential_lifecycle  # noqa: E402
 from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
@@ -83,7 +83,7 @@ def ask(plan: Plan) -> Work:
                 digest=review.digest,
                 confirmation=review.text_to_type,
             )
-        except ActError as error:
+        except DomainError as error:
             return {"answer": type(error).__name__}
         return {"answer": "deletion", "id": str(deletion.pk)}
 
@@ -118,11 +118,11 @@ def record(plan: Plan) -> Work:
 
     def act(number: int) -> dict[str, str]:
         sentence = f"Act {number} of process {plan['number']}."
-        with audit.act():
+        with audit.atomic():
             row = Credential.objects.get(pk=credential.pk)
             row.last_used_at = None
             row.save(update_fields=["last_used_at"])
-            audit.record(code=audit.Code.EXPORT_STARTED, actor=actor, sentence=sentence)
+            audit.record(code=audit.EventCode.EXPORT_STARTED, actor=actor, sentence=sentence)
         return {"answer": sentence}
 
     return lambda: [act(number) for number in range(plan["acts"])]
@@ -158,7 +158,7 @@ def work_off(plan: Plan) -> Work:
     def work() -> Results:
         done: Results = []
         while Deletion.objects.filter(state=State.WAITING).exists():
-            done += [{"answer": str(each.pk)} for each in due.work_off(actor=WORKER)]
+            done += [{"answer": str(each.pk)} for each in due.run_due(actor=WORKER)]
         return done
 
     return work

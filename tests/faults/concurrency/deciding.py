@@ -5,10 +5,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from connections.access.actor import person_actor
-from connections.core.errors import ActError
+from connections.core.errors import DomainError
 from connections.deletions import approvals, break_glass, closing, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.models import Credential, Deletion, Person, Policy, Role, State
+from connections.models import ApprovalPolicy, Credential, Deletion, Person, Role, State
 from tests.flows.support import REASON
 from tests.support.people import make_person
 
@@ -28,7 +28,7 @@ def guard(plan: Plan) -> Work:
             make_person(name, Role.APPROVER)
         make_person(BREAKER, Role.OPERATOR)
         Person.objects.filter(username=BREAKER).update(may_break_glass=True)
-        Credential.objects.update(policy=Policy(plan["policy"]))
+        Credential.objects.update(policy=ApprovalPolicy(plan["policy"]))
         for name, connection_id in plan["connections"]:
             _ask(person=plan["person"], credential=name, connection_id=UUID(connection_id))
         return []
@@ -67,7 +67,7 @@ def decide(plan: Plan) -> Work:
         "break": lambda deletion: break_glass.break_glass(
             deletion=deletion,
             actor=actor,
-            glass_reason="Nobody else is awake and it cannot wait.",
+            break_glass_reason="Nobody else is awake and it cannot wait.",
             confirmation=reviews.confirmation_text(deletion),
         ),
     }
@@ -75,7 +75,7 @@ def decide(plan: Plan) -> Work:
     def act(deletion: Deletion) -> dict[str, str]:
         try:
             return {"answer": acts[plan["act"]](deletion).state}
-        except ActError as error:
+        except DomainError as error:
             return {"answer": type(error).__name__}
 
     return lambda: [act(deletion) for deletion in waiting]

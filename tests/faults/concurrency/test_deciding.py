@@ -97,7 +97,7 @@ def test_what_is_approved_and_broken_at_once_is_sent_once(
     )
     sent = [bare_sandbox.world.deletes_received(one) for _, one in wanted]
     assert set(sent) <= {0, 1}
-    glass = "SELECT glass_broken_at IS NOT NULL, state, outcome FROM connections_deletion"
+    glass = "SELECT break_glass_at IS NOT NULL, state, outcome FROM connections_deletion"
     assert set(rows_of(shared_database, glass)) <= {
         (True, "settled", "deleted"),
         (1, "settled", "deleted"),

@@ -18,5 +18,5 @@ def test_readings_of_both_ends_at_once_neither_fail_nor_wait_for_each_other_for_
     run_crowd(plans, database=shared_database, sandbox=bare_sandbox)
     query = "SELECT count(*) FROM connections_orgconnectionsnapshot WHERE is_current"
     assert rows_of(shared_database, query) == [(2 * 152,)]
-    failed = "SELECT count(*) FROM connections_listing WHERE NOT is_complete"
+    failed = "SELECT count(*) FROM connections_sync WHERE NOT is_complete"
     assert rows_of(shared_database, failed) == [(0,)]

@@ -23,7 +23,7 @@ class CrashesConfig(AppConfig):
     def ready(self) -> None:
         plan = read_plan()
         _shorten(plan)
-        failpoints.reach = _Striker(plan).reach
+        failpoints.hit = _Striker(plan).reach
         if plan.signal_at_start:
             os.kill(os.getpid(), signal.Signals[plan.signal_at_start])
 
@@ -34,10 +34,10 @@ def _shorten(plan: Plan) -> None:
 
     sending.DELETE_SECONDS = plan.delete_seconds
     states.CLAIM_TIMEOUT = timedelta(seconds=plan.claim_seconds)
-    states.FIRST_LOOK_AFTER = timedelta(seconds=plan.first_look_seconds)
-    states.SECOND_LOOK_AFTER = timedelta(seconds=plan.second_look_seconds)
+    states.FIRST_CHECK_DELAY = timedelta(seconds=plan.first_look_seconds)
+    states.SECOND_CHECK_DELAY = timedelta(seconds=plan.second_look_seconds)
     states.NOT_SENT_DELAYS = (1, 1, 1, 1)
-    states.PROOF_AT = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 3, 5, 8))
+    states.VERIFICATION_AT = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 3, 5, 8))
     states.CONTRADICTED_AFTER = timedelta(seconds=2)
     worker.SHORTEST_SLEEP, worker.LONGEST_SLEEP = 0.1, 0.3
     worker.FIRST_PAUSE, worker.LONGEST_PAUSE = 0.2, 1.0

@@ -77,7 +77,7 @@ def settle(*, seconds: float, after: str) -> list[dict[str, Any]]:
     """Wait until nothing moves and everything was looked at after that time; give every row."""
     moving = Q(state__in=[State.SENDING, State.WAITING, State.UNKNOWN])
     moving |= Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
-    moving |= Q(state=State.STILL_PRESENT, looked_at__lt=datetime.fromisoformat(after))
+    moving |= Q(state=State.STILL_PRESENT, last_checked_at__lt=datetime.fromisoformat(after))
     deadline = time.monotonic() + seconds
     while Deletion.objects.filter(moving).exists() and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -20,10 +20,10 @@ print(json.dumps([failpoints.reach.__module__, inspect.getsource(failpoints.reac
 
 
 def test_reaching_a_point_runs_no_statement_at_all() -> None:
-    [function] = ast.parse(inspect.getsource(failpoints.reach)).body
+    [function] = ast.parse(inspect.getsource(failpoints.hit)).body
     assert isinstance(function, ast.FunctionDef)
     assert [type(each) for each in function.body] == [ast.Expr]
-    assert inspect.getdoc(failpoints.reach)
+    assert inspect.getdoc(failpoints.hit)
 
 
 def test_under_the_products_settings_a_plan_changes_nothing(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_under_the_products_settings_a_plan_changes_nothing(tmp_path: Path) -> N
     done = manage("shell", "--no-imports", "-c", LOOK, env=env)
     assert json.loads(done.stdout) == [
         "connections.deletions.failpoints",
-        inspect.getsource(failpoints.reach),
+        inspect.getsource(failpoints.hit),
     ]
 
 

@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from connections import audit
 from connections.access.actor import WORKER
-from connections.core.errors import Kept, SentError
+from connections.core.errors import RecordedIn, ResponseNotRecordedError
 from connections.deletions import answers, reconciliation, spool
 from connections.models import Deletion, Outcome, State
 from connections.operations import doctor
@@ -40,10 +40,10 @@ def lose(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Lose:
             raise OperationalError("database is locked")
 
         with monkeypatch.context() as meanwhile:
-            meanwhile.setattr(answers, "record_answer", refuse)
-            with pytest.raises(SentError) as caught:
+            meanwhile.setattr(answers, "record_response", refuse)
+            with pytest.raises(ResponseNotRecordedError) as caught:
                 ask()
-        assert caught.value.kept == Kept.LOCALLY
+        assert caught.value.kept == RecordedIn.LOCALLY
         return Deletion.objects.get()
 
     return act
@@ -68,7 +68,9 @@ def test_it_is_recorded_as_if_it_had_never_waited(lose: Lose) -> None:
     assert bytes(attempt.body) == b"{}\n"
     assert attempt.body_is_complete
     [event] = [
-        one for one in audit.events_of(subject=deletion) if one.code == audit.Code.DELETION_ANSWERED
+        one
+        for one in audit.events_of(subject=deletion)
+        if one.code == audit.EventCode.DELETION_ANSWERED
     ]
     assert (event.actor_name, bool(event.details["kept_at"])) == ("Ada", True)
     assert spool.kept_files() == []
@@ -103,11 +105,11 @@ def test_a_file_that_outlived_its_recording_is_not_recorded_again(lose: Lose) ->
 def test_the_same_answer_handed_in_twice_is_recorded_once(lose: Lose) -> None:
     deletion = lose()
     kept, attempt = spool.check_kept(spool.kept_files()[0])
-    assert answers.record_answer(attempt=attempt, answer=kept.answer, actor=WORKER)
-    assert not answers.record_answer(attempt=attempt, answer=kept.answer, actor=WORKER)
+    assert answers.record_response(attempt=attempt, answer=kept.answer, actor=WORKER)
+    assert not answers.record_response(attempt=attempt, answer=kept.answer, actor=WORKER)
     codes = [event.code for event in audit.events_of(subject=deletion)]
-    assert codes.count(audit.Code.DELETION_ANSWERED) == 1
-    assert audit.Code.DELETION_ANSWERED_LATE not in codes
+    assert codes.count(audit.EventCode.DELETION_ANSWERED) == 1
+    assert audit.EventCode.DELETION_ANSWERED_LATE not in codes
 
 
 def test_while_another_process_records_them_nothing_is_touched(lose: Lose) -> None:
@@ -167,10 +169,10 @@ def test_an_answer_that_no_file_takes_either_is_said_and_logged(
     def refuse(**_: object) -> bool:
         raise OperationalError("disk I/O error")
 
-    monkeypatch.setattr(answers, "record_answer", refuse)
-    with pytest.raises(SentError) as caught:
+    monkeypatch.setattr(answers, "record_response", refuse)
+    with pytest.raises(ResponseNotRecordedError) as caught:
         ask()
-    assert caught.value.kept == Kept.NOWHERE
+    assert caught.value.kept == RecordedIn.NOWHERE
     deletion = Deletion.objects.get()
     assert deletion.state == State.SENDING
     assert f"{deletion.pk} could not be recorded anywhere" in caplog.text
@@ -183,8 +185,8 @@ def test_a_database_that_fails_after_the_recording_is_not_called_nothing_sent(
     def fail(**_: object) -> None:
         raise OperationalError("the database went away")
 
-    monkeypatch.setattr(reconciliation, "prove", fail)
-    with pytest.raises(SentError) as caught:
+    monkeypatch.setattr(reconciliation, "verify_deleted", fail)
+    with pytest.raises(ResponseNotRecordedError) as caught:
         ask()
-    assert caught.value.kept == Kept.IN_DATABASE
+    assert caught.value.kept == RecordedIn.IN_DATABASE
     assert Deletion.objects.get().outcome == Outcome.DELETED

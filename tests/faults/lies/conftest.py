@@ -28,7 +28,7 @@ class Watch:
     def work_after(self, deletion: Deletion, *, seconds: float) -> Deletion:
         """The deletion after a worker has passed."""
         self.clock.advance(seconds=seconds)
-        due.work_off(actor=WORKER)
+        due.run_due(actor=WORKER)
         deletion.refresh_from_db()
         return deletion
 

@@ -7,8 +7,8 @@ import pytest
 
 from connections import audit
 from connections.core.causes import Cause
-from connections.models import Credential, Deletion, Listing, Outcome, State
-from connections.wording.causes import cause_words
+from connections.models import Credential, Deletion, Outcome, State, Sync
+from connections.wording.causes import cause_text
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.faults import Fault, rate_limited
@@ -129,7 +129,7 @@ def test_a_later_inventory_that_lists_it_raises_the_alarm_and_rewrites_nothing(
     # The first time stays, there is one event, and the outcome is what it was.
     assert deletion.contradicted_at == contradicted_at
     codes = [event.code for event in audit.events_of(subject=deletion)]
-    assert codes.count(audit.Code.DELETION_CONTRADICTED) == 1
+    assert codes.count(audit.EventCode.DELETION_CONTRADICTED) == 1
     assert (deletion.outcome, deletion.cause) == (gone.outcome, gone.cause)
     assert (deletion.settled_at, deletion.verified_at) == (settled_at, verified_at)
     page = watch.page(deletion)
@@ -195,6 +195,6 @@ def test_a_listing_that_contradicts_itself_settles_nothing_as_absent(
     assert (deletion.state, deletion.outcome) == (State.REQUESTED, "")
     assert deletion.cause == Cause.LISTING_FAILED
     assert sandbox.world.deletes_received(there.id) == 0
-    newest = Listing.objects.latest("started_at")
+    newest = Sync.objects.latest("started_at")
     assert not newest.is_complete
-    assert cause_words(newest.cause) in watch.client.get("/connections/").text
+    assert cause_text(newest.cause) in watch.client.get("/connections/").text

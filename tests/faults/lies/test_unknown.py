@@ -52,7 +52,7 @@ def test_it_stays_unknown_while_the_listing_says_nothing(
     for _ in range(3):
         look_twice(watch, deletion)
         assert (deletion.state, deletion.outcome) == (State.UNKNOWN, "")
-    assert codes_of(deletion).count(audit.Code.DELETION_LOOKED) >= 3
+    assert codes_of(deletion).count(audit.EventCode.DELETION_CHECKED) >= 3
     assert watch.page(deletion).outcome["data-state"] == "unknown"
     assert "We do not know whether it was deleted." in watch.page(deletion).text
     sandbox.world.clear_faults()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from connections.access.actor import WORKER
-from connections.core.errors import ActError
+from connections.core.errors import DomainError
 from connections.deletions import approvals, closing, reconciliation, reviews, spool
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.inventory import org_connections
@@ -73,7 +73,7 @@ class Lives(Player):
                     deletion=deletion,
                     actor=self.stage.ada,
                     confirmation=text,
-                    without_reading=unread,
+                    skip_recheck=unread,
                 ),
                 answer=answer,
                 trouble=trouble,
@@ -103,7 +103,7 @@ class Lives(Player):
         if not deletion:
             return
         actor = self.stage.approvers[who]
-        with suppress(ActError):
+        with suppress(DomainError):
             if agrees:
                 approvals.approve_deletion(
                     deletion=deletion,
@@ -121,7 +121,7 @@ class Lives(Player):
         if not deletion:
             return
         act = closing.close_deletion if ends else closing.withdraw_deletion
-        with suppress(ActError):
+        with suppress(DomainError):
             act(deletion=deletion, actor=self.stage.ada, reason="enough")
 
     @precondition(lambda self: self.laws.remembered)
@@ -140,7 +140,7 @@ class Lives(Player):
     @rule(seconds=pauses, answer=answers, trouble=troubles)
     def time_passes(self, seconds: int, answer: str, trouble: str) -> None:
         self.let_time_pass(seconds)
-        self.play(lambda: due.work_off(actor=WORKER), answer=answer, trouble=trouble)
+        self.play(lambda: due.run_due(actor=WORKER), answer=answer, trouble=trouble)
 
     @rule(seconds=pauses)
     def time_passes_without_trouble(self, seconds: int) -> None:
@@ -168,7 +168,9 @@ class Lives(Player):
         deletion = self.pick(which, stale=True)
         if deletion:
             self.play(
-                lambda: due.work_on(deletion=deletion, actor=WORKER), answer=answer, trouble="none"
+                lambda: due.run_deletion(deletion=deletion, actor=WORKER),
+                answer=answer,
+                trouble="none",
             )
 
     @precondition(lambda self: self.laws.remembered)

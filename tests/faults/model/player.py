@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from connections import audit
 from connections.access.actor import WORKER, Actor
-from connections.core.errors import ActError
-from connections.datadog.client import Answer
+from connections.core.errors import DomainError
+from connections.datadog.client import DeleteResponse
 from connections.models import Attempt, AuditEvent, Credential, Deletion
 from connections.operations import due
 from sandbox import faults
@@ -116,7 +116,7 @@ class Player(RuleBasedStateMachine):
         self.script = Script()
         self.laws = Laws(ledger=self.ledger)
         self.copies: list[Deletion] = []
-        self.frozen: list[tuple[Attempt, Sending, Answer | None]] = []
+        self.frozen: list[tuple[Attempt, Sending, DeleteResponse | None]] = []
         self.listing = "honest"
         self.is_closed = False
         stage.open_client = self.client
@@ -137,7 +137,7 @@ class Player(RuleBasedStateMachine):
         self.set_listing("honest")
         for seconds in (61, 61, 61, 25 * 3600, 25 * 3600, 61, 3700, 3700):
             self.let_time_pass(seconds)
-            self.play(lambda: due.work_off(actor=WORKER), answer="deletes", trouble="none")
+            self.play(lambda: due.run_due(actor=WORKER), answer="deletes", trouble="none")
         self.laws.check()
         present = {one.id for one in self.stage.world.connections()}
         check_rest(present=present, ledger=self.ledger)
@@ -170,7 +170,7 @@ class Player(RuleBasedStateMachine):
         if answered_by:
             world.set_fault(fault=answered_by, operation="delete")
         self._set_script(trouble)
-        with suppress(ActError, DiedError):
+        with suppress(DomainError, DiedError):
             try:
                 act()
             except FrozenError as frozen:
@@ -194,7 +194,7 @@ class Player(RuleBasedStateMachine):
     def _others_work(self) -> None:
         """Another worker passes a minute later, while this process still waits for Datadog."""
         self.let_time_pass(61)
-        due.work_off(actor=WORKER)
+        due.run_due(actor=WORKER)
 
     def let_time_pass(self, seconds: float) -> None:
         """Move the clock; what Datadog carries out late is carried out when its time comes."""
@@ -209,7 +209,7 @@ class Player(RuleBasedStateMachine):
         if stale:
             return self.copies.pop(number % len(self.copies)) if self.copies else None
         # Not by time, which may stand still or go back, nor by id: a life must be repeatable.
-        asked = AuditEvent.objects.filter(code=audit.Code.DELETION_REQUESTED).order_by("-seq")
+        asked = AuditEvent.objects.filter(code=audit.EventCode.DELETION_REQUESTED).order_by("-seq")
         newest = list(asked.values_list("subject_id", flat=True)[:4])
         return Deletion.objects.get(pk=newest[number % len(newest)]) if newest else None
 

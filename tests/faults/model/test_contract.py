@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from connections.core.secret import Secret
-from connections.datadog.client import Answer, DatadogClient
-from connections.datadog.errors import DatadogError, Verdict
+from connections.datadog.client import DatadogClient, DeleteResponse
+from connections.datadog.errors import AttemptResult, DatadogError
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
@@ -97,7 +97,7 @@ def compare(
     return told[0][0]
 
 
-def without_time(answer: Answer) -> Answer:
+def without_time(answer: DeleteResponse) -> DeleteResponse:
     return replace(answer, duration_ms=0)
 
 
@@ -120,8 +120,8 @@ def test_a_delete_is_answered_alike(bare_sandbox: SandboxServer, fault: Fault | 
             datadog.delete_org_connection(connection_id=wanted, deadline_seconds=0.3)
         ),
     )
-    assert isinstance(said, Answer)
-    assert (said.verdict == Verdict.DELETED) == (said.http_status == 200)
+    assert isinstance(said, DeleteResponse)
+    assert (said.verdict == AttemptResult.DELETED) == (said.http_status == 200)
 
 
 @pytest.mark.parametrize("fault", LISTING_FAULTS, ids=name_of)
@@ -158,7 +158,7 @@ def test_a_closed_port_is_answered_alike() -> None:
         without_time(each.delete_org_connection(connection_id=wanted)) for each in (client, closed)
     )
     assert real_says == fake_says
-    assert fake_says.verdict == Verdict.NOT_SENT
+    assert fake_says.verdict == AttemptResult.NOT_SENT
 
 
 def test_a_deadline_that_has_passed_sends_nothing(bare_sandbox: SandboxServer) -> None:
@@ -167,5 +167,5 @@ def test_a_deadline_that_has_passed_sends_nothing(bare_sandbox: SandboxServer) -
         each.delete_org_connection(connection_id=wanted, deadline_seconds=-1).verdict
         for each in (real(bare_sandbox), fake(bare_sandbox.world))
     }
-    assert verdicts == {Verdict.NOT_SENT}
+    assert verdicts == {AttemptResult.NOT_SENT}
     assert bare_sandbox.world.requests() == []

@@ -17,7 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from connections.access.actor import Actor, command_actor
 from connections.core.secret import Secret
 from connections.inventory import org_connections
-from connections.models import Credential, KeyPair, Person, Policy, Role
+from connections.models import ApprovalPolicy, Credential, KeyPair, Person, Role
 from sandbox.entities import make_user
 from tests.faults.model.machine import Lives
 from tests.faults.model.player import Stage
@@ -82,7 +82,7 @@ def stage(
     made.all_connections = tuple(made.world.connections())
     made.connection_ids = [UUID(one.id) for one in made.all_connections]
     made.credentials, made.pairs = [], {}
-    for pair, policy in zip(made.world.key_pairs(), Policy, strict=True):
+    for pair, policy in zip(made.world.key_pairs(), ApprovalPolicy, strict=True):
         credential = Credential(
             name=f"{pair.org.name}, {policy}",
             site=US,

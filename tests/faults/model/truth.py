@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from connections import audit
-from connections.datadog.client import Answer
-from connections.datadog.payloads import Listing
-from connections.models import Attempt, Deletion, Policy, State
+from connections.datadog.client import DeleteResponse
+from connections.datadog.payloads import ConnectionList
+from connections.models import ApprovalPolicy, Attempt, Deletion, State
 from sandbox.entities import Connection, KeyPair, Org
 from sandbox.world import World
 from tests.support.clock import SettableClock
@@ -26,7 +26,7 @@ class FrozenError(Exception):
     `answer` is what lies in its socket; None when it has not sent its DELETE yet.
     """
 
-    def __init__(self, answer: Answer | None) -> None:
+    def __init__(self, answer: DeleteResponse | None) -> None:
         super().__init__()
         self.answer = answer
 
@@ -59,7 +59,7 @@ class Sending:
     executed: bool = False
     is_late: bool = False
     # What the process was told: None when it was told nothing.
-    said: Answer | None = None
+    said: DeleteResponse | None = None
 
     @property
     def is_ambiguous(self) -> bool:
@@ -135,7 +135,9 @@ class ModelDatadog(FakeDatadog):
         self.clock = clock
         self.ids = ids
 
-    def delete_org_connection(self, *, connection_id: str, deadline_seconds: float = 30) -> Answer:
+    def delete_org_connection(
+        self, *, connection_id: str, deadline_seconds: float = 30
+    ) -> DeleteResponse:
         """Check that it was allowed to leave, then let the script play."""
         self.clock.advance(seconds=0.25)
         sending = self._enter(UUID(connection_id))
@@ -154,7 +156,7 @@ class ModelDatadog(FakeDatadog):
         sending.said = answer
         return answer
 
-    def carry_out(self, sending: Sending, *, connection_id: str) -> Answer:
+    def carry_out(self, sending: Sending, *, connection_id: str) -> DeleteResponse:
         """Let the DELETE reach Datadog; the answer, which nobody has been told yet."""
         before = self.world.deletes_executed(connection_id)
         answer = super().delete_org_connection(connection_id=connection_id)
@@ -166,7 +168,7 @@ class ModelDatadog(FakeDatadog):
 
     def list_org_connections(
         self, *, deadline_seconds: float = 10, page_size: int = 1000
-    ) -> Listing:
+    ) -> ConnectionList:
         """As the fake's; what a complete listing says is kept."""
         if threading.current_thread() is threading.main_thread():
             # No two things happen at the same moment, so that a life can be repeated.
@@ -186,7 +188,10 @@ class ModelDatadog(FakeDatadog):
         [deletion] = Deletion.objects.filter(connection_id=connection_id, state=State.SENDING)
         attempt = Attempt.objects.get(deletion=deletion, epoch=deletion.epoch)
         assert (attempt.verdict, attempt.answered_at) == ("", None)
-        assert len(approvers_since_last_doubt(deletion)) >= Policy(deletion.policy).approvals_needed
+        assert (
+            len(approvers_since_last_doubt(deletion))
+            >= ApprovalPolicy(deletion.policy).approvals_needed
+        )
         confirmations = confirmations_of(deletion)
         earlier = [one for one in self.ledger.of(deletion.pk) if one.is_ambiguous]
         # A person confirmed anew after each DELETE that may have been carried out.
@@ -201,13 +206,13 @@ def approvers_since_last_doubt(deletion: Deletion) -> set[str]:
     names: set[str] = set()
     for event in audit.events_of(subject=deletion):
         ends = {
-            audit.Code.DELETION_UNKNOWN,
-            audit.Code.DELETION_DECLINED,
-            audit.Code.DELETION_APPROVALS_LAPSED,
+            audit.EventCode.DELETION_UNKNOWN,
+            audit.EventCode.DELETION_DECLINED,
+            audit.EventCode.DELETION_APPROVALS_LAPSED,
         }
         if event.code in ends:
             names = set()
-        elif event.code == audit.Code.DELETION_APPROVED:
+        elif event.code == audit.EventCode.DELETION_APPROVED:
             names.add(event.actor_name)
     return names - {"Ada"}
 
@@ -215,4 +220,4 @@ def approvers_since_last_doubt(deletion: Deletion) -> set[str]:
 def confirmations_of(deletion: Deletion) -> int:
     """How often a person confirmed it, by the record."""
     codes = [event.code for event in audit.events_of(subject=deletion)]
-    return codes.count(audit.Code.DELETION_CONFIRMED)
+    return codes.count(audit.EventCode.DELETION_CONFIRMED)

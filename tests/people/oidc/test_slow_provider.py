@@ -126,7 +126,7 @@ def test_three_slow_answers_share_one_deadline() -> None:
         with ends_in_time(), open_exchange(provider_at(server.url)) as asked:
             oidc.identity_of(
                 asked,
-                begun=oidc.begin(is_anew=False, now=datetime.now(UTC)),
+                begun=oidc.start(is_anew=False, now=datetime.now(UTC)),
                 redirect_uri="http://testserver/sign-in/provider/answer/",
                 answer={"code": "a code"},
                 now=datetime.now(UTC),

@@ -60,7 +60,7 @@ def test_signing_in_there_anew_counts_and_is_recorded(client: Client, ada: Perso
     walk(client, AGAIN)
     assert not is_asked(client)
     assert last_event().actor_id == ada.pk
-    assert last_event().code == "person.stepped_up"
+    assert last_event().code == "person.reauthenticated"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from django.test import Client
 
 from connections import audit
 from connections.access.actor import command_actor, person_actor
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.models import AuditEvent, Person
 from tests.flows.support import Page, read
 
@@ -14,14 +14,14 @@ from tests.flows.support import Page, read
 def add_event(
     sentence: str,
     *,
-    code: Code = Code.EXPORT_STARTED,
+    code: EventCode = EventCode.EXPORT_STARTED,
     by: Person | None = None,
     request_id: str = "",
     about: Any = None,
 ) -> AuditEvent:
     """Record an act by a person and about them, or by a command."""
     actor = person_actor(person=by, request_id=request_id) if by else command_actor()
-    with audit.act() as appended:
+    with audit.atomic() as appended:
         audit.record(code=code, actor=actor, sentence=sentence, subject=about or by)
     return appended[0]
 

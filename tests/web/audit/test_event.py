@@ -39,7 +39,7 @@ def test_what_it_shows_is_enough_to_make_its_hash(
     client_of: ClientOf, edith: Person, ada: Person
 ) -> None:
     add_event("The one before.")
-    event = add_event(f"{personal_data.name(ada)} <did> it.", by=ada)
+    event = add_event(f"{personal_data.name_of(ada)} <did> it.", by=ada)
     page = read(client_of(edith).get(f"/audit/{event.seq}/"))
     stored = AuditEvent.objects.get(pk=event.seq)
     before = AuditEvent.objects.get(pk=event.seq - 1)

@@ -11,11 +11,11 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import command_actor
 from connections.audit import checkpoints, evidence, verifications
-from connections.audit.events import Code
-from connections.audit.maintenance import RecordKeeper
+from connections.audit.events import EventCode
+from connections.audit.maintenance import AuditMaintenance
 from connections.audit.signing_key import load_signing_key
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
-from connections.wording import counted
+from connections.wording import pluralize
 from tests.flows.support import Page, read
 from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
@@ -29,7 +29,7 @@ def reader(client_of: Callable[[Person], Client], edith: Person) -> Client:
 
 
 def act() -> None:
-    audit.record(code=Code.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
+    audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
 
 
 def signed() -> Checkpoint:
@@ -97,9 +97,9 @@ def test_older_checkpoints_stand_on_the_next_page(
     monkeypatch.setattr(evidence, "PAGE_SIZE", 2)
     sizes = [signed().size for _ in range(3)]
     page = show(reader)
-    assert f"checkpoint at {counted(sizes[0], 'event')}" not in page.text
+    assert f"checkpoint at {pluralize(sizes[0], 'event')}" not in page.text
     older = read(reader.get(page.link("Older ›")))
-    assert f"checkpoint at {counted(sizes[0], 'event')}" in older.text
+    assert f"checkpoint at {pluralize(sizes[0], 'event')}" in older.text
     assert f"checkpoint at {sizes[1]} events" not in older.text
 
 
@@ -113,7 +113,7 @@ def test_a_replaced_key_is_named_with_the_event_that_ended_it(reader: Client) ->
     old = load_signing_key().fingerprint
     new = checkpoints.rotate_signing_key(actor=command_actor()).fingerprint
     page = show(reader)
-    event = AuditEvent.objects.get(code=Code.SIGNING_KEY_ROTATED)
+    event = AuditEvent.objects.get(code=EventCode.SIGNING_KEY_ROTATED)
     assert f"Before event {event.seq}" in page.text
     assert old in page.text
     assert new in page.text
@@ -123,7 +123,7 @@ def test_verifying_now_is_recorded_with_who_did_it(reader: Client, edith: Person
     signed()
     page = press_verify(reader)
     assert "The record is whole: 1 event verified." in page.text
-    event = AuditEvent.objects.get(code=Code.RECORD_VERIFIED)
+    event = AuditEvent.objects.get(code=EventCode.AUDIT_LOG_VERIFIED)
     assert (event.actor_id, event.details["size"]) == (edith.pk, 1)
     assert "Whole" in show(reader).text
 
@@ -135,7 +135,7 @@ def test_a_broken_record_is_named_and_the_finding_is_recorded(reader: Client) ->
         AuditEvent.objects.filter(seq=1).update(hash="0" * 64)
     page = press_verify(reader)
     assert "First event that cannot be relied on: 1." in page.text
-    event = AuditEvent.objects.get(code=Code.RECORD_FOUND_BROKEN)
+    event = AuditEvent.objects.get(code=EventCode.AUDIT_LOG_VERIFICATION_FAILED)
     assert (event.details["fault"], event.details["first_bad_seq"]) == ("edited", 1)
 
 
@@ -153,7 +153,7 @@ def test_a_large_record_is_left_to_the_worker_and_not_asked_for_twice(
     reader: Client, monkeypatch: pytest.MonkeyPatch, clock: SettableClock
 ) -> None:
     monkeypatch.setattr(verifications, "AT_ONCE", 0)
-    keeper = RecordKeeper()
+    keeper = AuditMaintenance()
     act()
     keeper.tend()
     assert AuditVerification.objects.count() == 1
@@ -162,7 +162,7 @@ def test_a_large_record_is_left_to_the_worker_and_not_asked_for_twice(
     assert "The worker verifies it now" in page.text
     assert not show(reader).has_form_to("/verify/")
     clock.advance(seconds=60)
-    RecordKeeper().tend()
+    AuditMaintenance().tend()
     assert AuditVerification.objects.count() == 2
     assert show(reader).has_form_to("/verify/")
 

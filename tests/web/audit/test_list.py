@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.audit import personal_data, trail
-from connections.audit.events import Code
+from connections.audit.events import EventCode
 from connections.audit.search import EventFilter
 from connections.models import Person
 from tests.deletions.history.conftest import Make
@@ -49,7 +49,7 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
 def test_a_browser_is_named_in_two_words_and_in_full_on_the_page_of_the_event(
     client_of: ClientOf, edith: Person, ada: Person, agent: str, shown: str
 ) -> None:
-    event = add_event(f"She came with {{{personal_data.agent(agent, of=ada)}}}.", by=ada)
+    event = add_event(f"She came with {{{personal_data.browser_of(agent, of=ada)}}}.", by=ada)
     client = client_of(edith)
     assert f"She came with {{{shown}}}." in open_audit(client).text
     assert f"She came with {{{agent}}}." in read(client.get(f"/audit/{event.seq}/")).text
@@ -77,7 +77,7 @@ def test_an_id_is_told_by_its_end_and_in_full_on_the_page_of_the_event(
 def test_a_filter_shows_only_what_passes_it(
     client_of: ClientOf, edith: Person, ada: Person, name: str, value: str
 ) -> None:
-    add_event("Linus was disabled everywhere.", code=Code.PERSON_DISABLED, by=ada)
+    add_event("Linus was disabled everywhere.", code=EventCode.PERSON_DISABLED, by=ada)
     add_event("Connections were exported.")
     page = open_audit(client_of(edith), **{name: value})
     assert "Linus was disabled" in page.text
@@ -183,7 +183,7 @@ def test_a_deletion_leads_whoever_audits_to_its_events(
 def test_a_text_is_found_wherever_it_stands_and_a_name_by_who_bears_it(
     client_of: ClientOf, edith: Person, ada: Person, text: str, is_found: bool
 ) -> None:
-    event = add_event(f'{personal_data.name(ada)} said "no" to Gruppe Süd: 50 % off.')
+    event = add_event(f'{personal_data.name_of(ada)} said "no" to Gruppe Süd: 50 % off.')
     add_event("Nothing of that.")
     page = open_audit(client_of(edith), q=text)
     assert re.findall(r'<tr id="(\d+)">', page.html) == ([str(event.seq)] if is_found else [])
@@ -191,7 +191,7 @@ def test_a_text_is_found_wherever_it_stands_and_a_name_by_who_bears_it(
 
 def test_commands_and_the_worker_are_found_by_name(client_of: ClientOf, edith: Person) -> None:
     add_event("By a command.")
-    audit.record(code=Code.EXPORT_STARTED, actor=WORKER, sentence="By the worker.")
+    audit.record(code=EventCode.EXPORT_STARTED, actor=WORKER, sentence="By the worker.")
     client = client_of(edith)
     assert "By a command." in open_audit(client, actor="command").text
     page = open_audit(client, actor="Worker")
@@ -217,7 +217,7 @@ def test_a_filter_that_cannot_be_used_is_named_and_nothing_typed_is_lost(
     if value == "Person":
         for number in range(21):
             person = Person.objects.create(username=f"p{number}", first_name=f"Person {number}")
-            add_event(f"{personal_data.name(person)} came.")
+            add_event(f"{personal_data.name_of(person)} came.")
     add_event("By Ada.", by=ada)
     page = open_audit(client_of(edith), **({"subject": str(ada.pk)} | {name: value}))
     assert "A filter cannot be used, so it hides nothing." in page.text

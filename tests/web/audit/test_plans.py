@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from connections.audit import personal_data
-from connections.audit.search import EventFilter, numbers_passing
+from connections.audit.search import EventFilter, matching_sequence_numbers
 from connections.models import Person
 from tests.web.audit.support import add_event
 
@@ -37,7 +37,7 @@ FILTERS: list[dict[str, Any]] = [
 def plans_of(values: dict[str, Any], **more: Any) -> list[str]:
     """How each query on the events would be answered, a line a step."""
     with CaptureQueriesContext(connection) as queries:
-        numbers_passing(only=EventFilter(**values), limit=100, **more)
+        matching_sequence_numbers(only=EventFilter(**values), limit=100, **more)
     found = []
     for query in queries.captured_queries:
         if "connections_auditevent" not in query["sql"]:
@@ -54,7 +54,7 @@ def plans_of(values: dict[str, Any], **more: Any) -> list[str]:
 def test_every_filter_is_read_off_an_index_in_the_order_of_the_record(
     ada: Person, values: dict[str, Any], more: dict[str, Any]
 ) -> None:
-    add_event(f"{personal_data.name(ada)} came.", by=ada)
+    add_event(f"{personal_data.name_of(ada)} came.", by=ada)
     for plan in plans_of(values, **more):
         assert "TEMP B-TREE" not in plan
         reads_through = "SCAN connections_auditevent" in plan.replace("_search", "")

@@ -14,7 +14,15 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from connections.credentials import lifecycle as acts
-from connections.models import AuditEvent, Credential, Person, PersonSession, Policy, Role, State
+from connections.models import (
+    ApprovalPolicy,
+    AuditEvent,
+    Credential,
+    Person,
+    PersonSession,
+    Role,
+    State,
+)
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, deletion_of, fields_of, second_pair
 from tests.support.people import make_person
@@ -250,7 +258,7 @@ def test_an_administrator_is_warned_that_nobody_could_approve(
     client.post(address("policy", credential), {"policy": "two"})
     page = text_of(client.get(address("detail", credential)))
 
-    assert Credential.objects.get().policy == Policy.TWO
+    assert Credential.objects.get().policy == ApprovalPolicy.TWO
     assert "nothing can be deleted with this credential until" in page
 
 

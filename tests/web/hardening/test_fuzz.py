@@ -82,7 +82,7 @@ USUAL = {
     "email": "hedy@example.com",
     "name": "Another name",
     "reason": REASON,
-    "glass_reason": REASON,
+    "break_glass_reason": REASON,
     "note": REASON,
     "text": REASON,
     "api_key": "0123456789abcdef" * 2,

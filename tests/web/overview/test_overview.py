@@ -11,16 +11,16 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import person_actor
-from connections.deletions.kinds import Kind
+from connections.deletions.kinds import OutcomeGroup
 from connections.models import (
     AccessKind,
     Approval,
     Credential,
     CredentialAccess,
     Deletion,
-    Listing,
     OrgConnectionSnapshot,
     Person,
+    Sync,
 )
 from connections.web.overview.page import first_week, overview
 from sandbox.server import SandboxServer
@@ -209,9 +209,9 @@ def test_broken_glass_needs_an_approver_who_neither_broke_it_nor_asked(
     client_of: ClientOf, ada: Person, linus: Person, grace: Person, labs: Credential
 ) -> None:
     broken: dict[str, Any] = {
-        "glass_broken_at": timezone.now(),
-        "glass_broken_by": grace,
-        "glass_reason": "x" * 30,
+        "break_glass_at": timezone.now(),
+        "break_glass_by": grace,
+        "break_glass_reason": "x" * 30,
     }
     add_deletion(
         labs, by=ada, policy="one", outcome="deleted", verified_at=timezone.now(), **broken
@@ -275,9 +275,9 @@ def test_deletions_are_counted_in_the_week_they_were_asked_for(
         add_deletion(labs, by=ada, requested_at=asked_at, **fields)
     weeks = overview(actor=person_actor(person=ada)).weeks
     assert [dict(week.counts) for week in (weeks[0], weeks[1], weeks[-1])] == [
-        {Kind.DELETED: 1, Kind.REFUSED: 1},
-        {Kind.GONE: 1},
-        {Kind.UNKNOWN: 2, Kind.OPEN: 1},
+        {OutcomeGroup.DELETED: 1, OutcomeGroup.REFUSED: 1},
+        {OutcomeGroup.GONE: 1},
+        {OutcomeGroup.UNKNOWN: 2, OutcomeGroup.OPEN: 1},
     ]
 
 
@@ -329,7 +329,7 @@ def test_the_number_of_queries_is_bounded(
         add_deletion(labs, by=ada, policy="one")
         add_deletion(labs, by=ada, state="unknown")
         add_deletion(labs, by=ada, outcome="deleted")
-    Listing.objects.update(is_complete=False)
+    Sync.objects.update(is_complete=False)
     client = client_of(root)
     with django_assert_max_num_queries(27):
         client.get("/")

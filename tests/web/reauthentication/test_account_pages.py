@@ -85,7 +85,9 @@ def test_a_page_that_changes_how_one_signs_in_asks_first_and_replays_nothing(
     answer = client.post(question, {"step_up-password": PASSWORD})
     assert answer.status_code == (303 if has_password else 422)
     assert state_of(grown) == before
-    changes = AuditEvent.objects.exclude(code__in=["person.stepped_up", "person.step_up_failed"])
+    changes = AuditEvent.objects.exclude(
+        code__in=["person.reauthenticated", "person.reauthentication_failed"]
+    )
     assert not changes.exists()
 
 
@@ -147,4 +149,4 @@ def test_the_old_password_is_not_to_be_guessed_on_the_page_that_changes_it(
         client.post("/accounts/password/change/", TYPED["account_change_password"])
         client.post("/accounts/reauthenticate/", {"step_up-password": "guess"})
     assert Person.objects.get(pk=ada.pk).check_password(PASSWORD)
-    assert AuditEvent.objects.filter(code="person.step_up_failed").count() == 6
+    assert AuditEvent.objects.filter(code="person.reauthentication_failed").count() == 6

@@ -60,7 +60,7 @@ def test_a_wrong_password_in_it_does_nothing_either(
     assert response.context["step_up_question"].problem == reauthentication.WRONG_PASSWORD
     assert "a wrong password" not in response.content.decode()
     [event] = AuditEvent.objects.order_by("seq")[events:]
-    assert event.code == "person.step_up_failed"
+    assert event.code == "person.reauthentication_failed"
 
 
 @pytest.mark.parametrize("name", sorted(STEP_UP))
@@ -70,7 +70,7 @@ def test_the_right_password_in_it_lets_it_through(
     client = late_client_of(root)
     typed = ACTING.get(name, {}) | {"step_up-password": PASSWORD}
     response: Any = client.post(addresses[name], typed)
-    assert AuditEvent.objects.filter(code="person.stepped_up").count() == 1
+    assert AuditEvent.objects.filter(code="person.reauthenticated").count() == 1
     if response.context:
         assert not response.context["step_up_question"]
 

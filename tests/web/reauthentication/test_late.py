@@ -8,7 +8,15 @@ from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 
-from connections.models import AuditEvent, Credential, Deletion, Person, PersonSession, Policy, Role
+from connections.models import (
+    ApprovalPolicy,
+    AuditEvent,
+    Credential,
+    Deletion,
+    Person,
+    PersonSession,
+    Role,
+)
 from sandbox.server import SandboxServer
 from tests.flows.support import REASON, Desk, post_htmx, read, store_credential
 from tests.support.people import PASSWORD, let_proof_age, make_person
@@ -59,7 +67,7 @@ def test_the_password_in_the_same_form_sends_it(late_desk: Desk, sandbox: Sandbo
     page = late_desk.delete(**{ANSWER: PASSWORD})
     assert page.outcome["data-outcome"] == "deleted"
     assert sandbox.world.deletes_received(late_desk.connection.id) == 1
-    assert "person.stepped_up" in codes()
+    assert "person.reauthenticated" in codes()
 
 
 def test_a_wrong_password_beside_the_right_confirmation_sends_nothing(
@@ -95,7 +103,7 @@ def test_what_was_done_already_is_shown_and_not_asked_about(late_desk: Desk) -> 
 def test_asking_for_approval_sends_nothing_and_needs_no_proof(
     ada: Person, sandbox: SandboxServer, late_desk: Desk
 ) -> None:
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     page = late_desk.delete()
     assert page.outcome["data-state"] == "requested"
     assert ANSWER not in late_desk.review().html
@@ -103,7 +111,7 @@ def test_asking_for_approval_sends_nothing_and_needs_no_proof(
 
 def requested(desk: Desk) -> Deletion:
     """A deletion that waits for another person."""
-    Credential.objects.update(policy=Policy.ONE)
+    Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.delete()
     return desk.deletion()
 

@@ -34,7 +34,7 @@ def test_a_passkey_that_checked_its_owner_is_a_proof(ada: Person, late_client_of
     response = client.post(ASK, {ANSWER: key.answer(challenge(client)), "next": "/people/"})
     assert (response.status_code, response["Location"]) == (303, "/people/")
     event = AuditEvent.objects.get()
-    assert (event.code, event.details) == ("person.stepped_up", {"method": "passkey"})
+    assert (event.code, event.details) == ("person.reauthenticated", {"method": "passkey"})
 
 
 def test_one_who_has_only_a_passkey_is_asked_for_it_alone(
@@ -54,7 +54,7 @@ def assert_refused(client: Client, answer: str) -> None:
     assert response.status_code == 422
     assert reauthentication.WRONG_PASSKEY in response.content.decode()
     assert client.get(ASK).status_code == 200
-    assert codes() == ["person.step_up_failed"]
+    assert codes() == ["person.reauthentication_failed"]
 
 
 def test_a_key_that_was_merely_touched_is_none(ada: Person, late_client_of: ClientOf) -> None:

@@ -83,7 +83,7 @@ def test_the_password_again_counts_anew_and_is_recorded(
     response = client.post(ASK, {"step_up-password": PASSWORD, "next": "/people/"})
     assert (response.status_code, response["Location"]) == (303, "/people/")
     assert is_recent(client, ada)
-    assert events() == [("person.stepped_up", "Ada proved again who they are, by password.")]
+    assert events() == [("person.reauthenticated", "Ada proved again who they are, by password.")]
 
 
 def test_a_wrong_password_is_said_recorded_and_counts_for_nothing(
@@ -98,7 +98,7 @@ def test_a_wrong_password_is_said_recorded_and_counts_for_nothing(
     assert not is_recent(client, ada)
     assert events() == [
         (
-            "person.step_up_failed",
+            "person.reauthentication_failed",
             "A wrong proof of being Ada was given in their session, from 127.0.0.1.",
         )
     ]
@@ -115,7 +115,7 @@ def test_after_five_wrong_answers_even_the_right_one_is_refused_and_one_event_sa
         response = client.post(ASK, {"step_up-password": PASSWORD})
         assert reauthentication.TOO_MANY in response.content.decode()
     assert not is_recent(client, ada)
-    assert [code for code, _ in events()] == ["person.step_up_failed"] * 6
+    assert [code for code, _ in events()] == ["person.reauthentication_failed"] * 6
     assert AuditEvent.objects.latest("seq").details["is_over_limit"]
 
 
