@@ -104,7 +104,7 @@ def filters(events: int) -> dict[str, dict[str, Any]]:
 def measure(events: int) -> dict[str, float]:
     """Return the fastest of three times (ms) for each first page, and for two later pages."""
     from connections.access.actor import command_actor
-    from connections.audit import trail
+    from connections.audit import search
     from connections.audit.search import EventFilter
 
     milliseconds: dict[str, float] = {}
@@ -117,7 +117,7 @@ def measure(events: int) -> dict[str, float]:
         times = []
         for _ in range(3):
             started = time.perf_counter()
-            trail.event_page(actor=command_actor(), only=EventFilter(**values), below=below)
+            search.event_page(actor=command_actor(), only=EventFilter(**values), below=below)
             times.append(time.perf_counter() - started)
         milliseconds[name] = round(min(times) * 1000, 1)
     return milliseconds

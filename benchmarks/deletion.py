@@ -180,9 +180,9 @@ def _form(*, credential: Any, connection_id: str) -> dict[str, str]:
     """Sync, review the connection and return the filled-in review form."""
     from connections.access.actor import command_actor
     from connections.deletions import reviews
-    from connections.inventory import org_connections
+    from connections.inventory import sync
 
-    org_connections.refresh_credentials(credentials=[credential], actor=command_actor())
+    sync.refresh_credentials(credentials=[credential], actor=command_actor())
     shown = reviews.review(
         actor=command_actor(), credential=credential, connection_id=UUID(connection_id)
     )

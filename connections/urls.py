@@ -19,24 +19,25 @@ from connections.access.permissions import (
     UNPROTECT,
     WITHDRAW,
 )
-from connections.web import monitoring, reauthentication_views
+from connections.web import monitoring, reauthentication
 from connections.web.audit import bundle_views, evidence_views
 from connections.web.audit import views as audit_views
-from connections.web.credentials import access_views, key_views
+from connections.web.credentials import views as access_views
 from connections.web.credentials import views as credential_views
-from connections.web.deletions import (
-    approval_views,
-    break_glass_views,
-    comment_views,
-    history_views,
-)
+from connections.web.credentials import views as key_views
+from connections.web.deletions import history_views
+from connections.web.deletions import views as approval_views
+from connections.web.deletions import views as break_glass_views
+from connections.web.deletions import views as comment_views
 from connections.web.deletions import views as deletion_views
-from connections.web.inventory import protection_views
 from connections.web.inventory import views as inventory_views
+from connections.web.inventory import views as protection_views
 from connections.web.notifications import views as notification_views
 from connections.web.overview import views as overview_views
-from connections.web.people import account_views, session_views, single_sign_on_views
+from connections.web.people import single_sign_on_views
+from connections.web.people import views as account_views
 from connections.web.people import views as person_views
+from connections.web.people import views as session_views
 from connections.web.routing import Visitors, action, form_page, page
 
 
@@ -91,14 +92,14 @@ urlpatterns = [
     ),
     form_page(
         "accounts/reauthenticate/",
-        reauthentication_views.reauthentication_page,
+        reauthentication.reauthentication_page,
         name="step-up",
         who=Visitors.SIGNED_IN,
         needs_mfa=False,
     ),
     action(
         "accounts/reauthenticate/passkey/",
-        reauthentication_views.reauthentication_passkey,
+        reauthentication.reauthentication_passkey,
         name="step-up-passkey",
         who=Visitors.SIGNED_IN,
         needs_mfa=False,

@@ -10,7 +10,7 @@ from django.utils.csp import CSP
 from environs import Env
 
 from connections.core.sites import parse_extra_sites
-from connections.deletions.ticket_patterns import check_ticket_pattern
+from connections.deletions.tickets import check_ticket_pattern
 from connections.net.urls import check_webhook_url
 from orgadmin.logs import logging_of
 from orgadmin.mailers import mailers_of
@@ -85,7 +85,7 @@ CACHES = {
         "OPTIONS": {"MAX_ENTRIES": 100_000},
     }
 }
-SESSION_ENGINE = "connections.models.session_store"
+SESSION_ENGINE = "connections.models.sessions"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_IDLE = timedelta(minutes=env.int("ORGADMIN_SESSION_IDLE_MINUTES", 60))
 if timedelta(minutes=5) > SESSION_IDLE:
@@ -148,16 +148,16 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "connections.web.middleware.HeadersMiddleware",
-    "connections.web.foreign_text.BidiControlMiddleware",
+    "connections.web.middleware.BidiControlMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "connections.models.session_store.SessionUseMiddleware",
+    "connections.models.sessions.SessionUseMiddleware",
     "connections.web.middleware.SignInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "connections.web.content_types.CharsetMiddleware",
+    "connections.web.middleware.CharsetMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "connections.web.middleware.ReadOnlyMiddleware",
@@ -311,7 +311,7 @@ if not IS_LOCAL:
     CSRF_COOKIE_NAME = "__Host-csrftoken"
     # No SECURE_PROXY_SSL_HEADER, which would believe X-Forwarded-Proto from anybody:
     # orgadmin/web_server.py sets the scheme where one of TRUSTED_PROXIES says so.
-DEFAULT_EXCEPTION_REPORTER_FILTER = "connections.web.error_reports.HideKeysFilter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "connections.web.errors.HideKeysFilter"
 # Preload and includeSubDomains bind a whole domain, which is not this service's to decide.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if not HAS_MAIL:

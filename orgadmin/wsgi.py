@@ -9,7 +9,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orgadmin.settings")
 django.setup(set_prefix=False)
 
 # Needs the settings.
-from connections.web.content_types import Request  # noqa: E402
+from connections.web.middleware import Request  # noqa: E402
 
 
 class Application(WSGIHandler):

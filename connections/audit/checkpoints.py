@@ -1,14 +1,17 @@
-"""Signed checkpoints of the record: which there are, when one is due, and changing the key."""
+"""Checkpoints as signed notes: C2SP signed-note and tlog-checkpoint, with Ed25519 (RFC 8032)."""
 
 import base64
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import events, signing
+from connections.audit import events, outbox
+from connections.audit.signing import EVERY_EVENTS, sign_head
 from connections.audit.signing_key import (
     SigningKey,
     SigningKeyError,
@@ -17,9 +20,11 @@ from connections.audit.signing_key import (
     stage_signing_key,
 )
 from connections.core import clock
-from connections.models import AuditEvent, AuditHead, Checkpoint
+from connections.models import AuditEvent, AuditHead, Checkpoint, Notification
+from connections.net.urls import origin_of
 
 logger = logging.getLogger(__name__)
+
 
 EVERY = timedelta(hours=1)
 
@@ -41,7 +46,7 @@ def make_checkpoint() -> Checkpoint | None:
     with transaction.atomic():
         # Held, so that of two processes one makes it; what follows takes less than 1 ms.
         head = AuditHead.objects.select_for_update().get()
-        return signing.sign_head(head, at=clock.now()) if head.size else None
+        return sign_head(head, at=clock.now()) if head.size else None
 
 
 def rotate_signing_key(*, actor: Actor) -> SigningKey:
@@ -90,7 +95,7 @@ def is_due(*, now: datetime) -> bool:
     newest = latest()
     if newest is None or size <= newest.size:
         return size > 0 and newest is None
-    if size - newest.size >= signing.EVERY_EVENTS or _is_old(newest, now=now):
+    if size - newest.size >= EVERY_EVENTS or _is_old(newest, now=now):
         return True
     # One that could not be signed when it was recorded.
     return AuditEvent.objects.filter(seq__gt=newest.size, code__in=events.SETTLING).exists()
@@ -112,3 +117,47 @@ def make_if_due() -> Checkpoint | None:
     except SigningKeyError as error:
         logger.warning("No checkpoint was made. %s", error)
         return None
+
+
+Channel = Notification.Channel
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRecipient:
+    """One destination of checkpoints that is set; `size` is of the newest one it took."""
+
+    where: str
+    size: int | None
+    delivered_at: datetime | None
+
+
+def checkpoint_recipients() -> list[CheckpointRecipient]:
+    """Every witness that is set. What they took longer ago than the log is kept is not known."""
+    return [_witness(channel, key) for channel, key in outbox.checkpoint_recipients()]
+
+
+def _witness(channel: Channel, key: str) -> CheckpointRecipient:
+    taken = Notification.objects.filter(
+        channel=channel,
+        address_key=key,
+        state=Notification.State.DELIVERED,
+        subject_type="checkpoint",
+    )
+    newest = taken.order_by("-created_at", "-id").first()
+    kept = Checkpoint.objects.filter(pk=newest.subject_id).first() if newest else None
+    return CheckpointRecipient(
+        where=_where(channel, key),
+        size=kept.size if kept else None,
+        delivered_at=newest.answered_at if newest else None,
+    )
+
+
+def _where(channel: Channel, key: str) -> str:
+    match channel:
+        case Channel.MAIL:
+            keys = {outbox.address_key(each): each for each in settings.CHECKPOINT_EMAILS}
+            return f"Mail to {keys[key]}"
+        case Channel.WEBHOOK:
+            return f"Webhook at {origin_of(settings.WEBHOOK_URL)}"
+        case Channel.FILE:
+            return f"File {settings.CHECKPOINT_FILE}"

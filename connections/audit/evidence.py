@@ -10,7 +10,9 @@ from django.conf import settings
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit import checkpoints, events, verifications
+from connections.audit import checkpoints, events
+from connections.audit import verification as audit_verification
+from connections.audit.checkpoints import CheckpointRecipient, checkpoint_recipients
 from connections.audit.signed_notes import spoken_code, verifier_key
 from connections.audit.signing_key import (
     SigningKeyError,
@@ -18,7 +20,6 @@ from connections.audit.signing_key import (
     read_signing_key,
     require_may_be_made,
 )
-from connections.audit.witnesses import CheckpointRecipient, checkpoint_recipients
 from connections.core import clock
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint
 
@@ -92,8 +93,8 @@ def evidence(*, actor: Actor, below: int | None = None) -> Evidence:
         key=key,
         key_problem=problem,
         replaced_keys=_replaced_keys(),
-        verification=verifications.last_verification(),
-        asked_for_at=verifications.asked_for_at(),
+        verification=audit_verification.last_verification(),
+        asked_for_at=audit_verification.asked_for_at(),
         checkpoint_recipients=checkpoint_recipients(),
         checkpoints=page[:PAGE_SIZE],
         older=page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None,

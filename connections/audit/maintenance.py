@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from connections.audit import checkpoints
-from connections.audit.verification import CannotCheckError
-from connections.audit.verifications import asked_for_at, last_verification, verify_and_store
+from connections.audit.verification import (
+    CannotCheckError,
+    asked_for_at,
+    last_verification,
+    verify_and_store,
+)
 from connections.core import clock
 from connections.models import AuditVerification
 

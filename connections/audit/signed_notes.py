@@ -9,11 +9,19 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from connections.audit.signing_key import SigningKey
+from connections.audit.signing_key import (
+    SigningKey,
+)
 
 _KIND_ED25519 = b"\x01"
+
+
 _SIGNATURE = re.compile(r"\u2014 (\S+) (\S+)")
+
+
 _ONE_OF_MANY = re.compile(r"[^\n]+\n[0-9]+\n[^\n]+\n\n(?:\u2014 [^\n]+\n)+")
+
+
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 
 

@@ -8,7 +8,11 @@ from django.db import transaction
 
 from connections.audit import chain, outbox
 from connections.audit.signed_notes import sign
-from connections.audit.signing_key import SigningKey, SigningKeyError, load_signing_key
+from connections.audit.signing_key import (
+    SigningKey,
+    SigningKeyError,
+    load_signing_key,
+)
 from connections.models import AuditHead, Checkpoint
 
 logger = logging.getLogger(__name__)

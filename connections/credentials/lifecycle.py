@@ -1,23 +1,173 @@
-"""The acts on credentials: add, verify, rename, rotate, change the policy, retire."""
+"""What the acts on credentials share: names and the form of keys."""
 
 import copy
+import re
 import uuid
 from dataclasses import replace
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError
+from django.db.models import Count, Q
 
 from connections import audit
-from connections.access import permissions
+from connections.access import permissions, visibility
 from connections.access.actor import Actor
+from connections.audit import lookups
 from connections.audit.events import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.secret import Secret
 from connections.core.sites import UnknownSiteError, get_site
-from connections.credentials import key_checks, rules
-from connections.credentials.key_checks import unchanged
-from connections.credentials.ladder import KeyReport
+from connections.credentials import key_checks
+from connections.credentials.key_checks import KeyReport, unchanged
 from connections.models import ApprovalPolicy, Credential, KeyPair
+
+LONGEST_NAME = 100
+# Datadog's keys have 32 to 80 characters today and no promised length.
+LONGEST_KEY = 200
+
+_KEY = re.compile(r"[!-~]+")
+_ACCESS_TOKEN_PREFIXES = ("ddpat_", "ddsat_")
+_APPLICATION_KEY_PREFIX = "ddapp_"
+
+
+def clean_keys(keys: KeyPair) -> KeyPair:
+    """The pair without white space around it, checked for what no key can hold.
+
+    Raises InvalidInputError, whose words never repeat a key.
+    """
+    cleaned = KeyPair(
+        api_key=_stripped(keys.api_key), application_key=_stripped(keys.application_key)
+    )
+    problems = {
+        "api_key": _problem_of(cleaned.api_key) or _api_key_problem_of(cleaned.api_key),
+        "application_key": _problem_of(cleaned.application_key),
+    }
+    fields = {name: problem for name, problem in problems.items() if problem}
+    if fields:
+        raise InvalidInputError(fields)
+    return cleaned
+
+
+def _stripped(secret: Secret) -> Secret:
+    return Secret(secret.reveal().strip())
+
+
+# These two return their finding instead of raising it, so that no frame of an exception holds
+# the plain text.
+def _problem_of(secret: Secret) -> str:
+    text = secret.reveal()
+    if not text:
+        return "Paste the key."
+    if len(text) > LONGEST_KEY:
+        return f"This is longer than any key: at most {LONGEST_KEY} characters."
+    if text.startswith(_ACCESS_TOKEN_PREFIXES):
+        return "This is an access token. Paste an API key and an application key instead."
+    if _KEY.fullmatch(text):
+        return ""
+    if "\n" in text or "\r" in text:
+        return "It holds a line end: perhaps two things were pasted at once. Paste one key."
+    if "\0" in text:
+        return "It holds a NUL character, which no key does. Copy the key again."
+    if any(character.isspace() for character in text):
+        return "It holds a space inside, which no key does. Copy the key again."
+    return "It holds a character that is not plain ASCII, which no key does. Copy the key again."
+
+
+def _api_key_problem_of(secret: Secret) -> str:
+    if secret.reveal().startswith(_APPLICATION_KEY_PREFIX):
+        return "This is an application key. Are the two fields swapped?"
+    return ""
+
+
+def require_unused_keys(
+    *, actor: Actor, site: str, fingerprint: str, besides: Credential | None = None
+) -> None:
+    """Raise InvalidInputError when this pair is stored already; names the other if they see it.
+
+    Two credentials with one pair would each be a way to send, and only one would be rotated.
+    """
+    stored = Credential.objects.filter(site=site, fingerprint=fingerprint, retired_at=None)
+    if besides and besides.fingerprint == fingerprint:
+        raise InvalidInputError({"api_key": "This is the key pair that is stored now."})
+    other = stored.first()
+    if other:
+        is_unseen = other.pk in permissions.visibility_of(actor).hidden
+        where = "out of your reach" if is_unseen else f"as “{other.name}”"
+        raise InvalidInputError({"api_key": f"This key pair is stored already, {where}."})
+
+
+def clean_name(name: str) -> str:
+    """The name with its white space folded; "" stays "".
+
+    Raises InvalidInputError when it is too long or cannot be read on screen.
+    """
+    folded = " ".join(name.split())
+    if len(folded) > LONGEST_NAME:
+        raise InvalidInputError({"name": f"Take at most {LONGEST_NAME} characters."})
+    if not folded.isprintable():
+        raise InvalidInputError({"name": "It holds a character that cannot be seen."})
+    return folded
+
+
+def check_name_is_free(name: str, *, actor: Actor, besides: Credential | None = None) -> None:
+    """Raise InvalidInputError when another credential bears the name, whatever its case.
+
+    That one out of reach does cannot be kept from who typed its name, but its spelling is.
+    """
+    for pk, other in Credential.objects.values_list("pk", "name"):
+        # Compared here: SQLite folds the case of ASCII letters only.
+        if other.casefold() == name.casefold() and not (besides and pk == besides.pk):
+            shown = name if pk in permissions.visibility_of(actor).hidden else other
+            raise InvalidInputError({"name": f"Another credential is called “{shown}”."})
+
+
+def unused_name(wanted: str, *, mark: str = "") -> str:
+    """`wanted` and `mark`, or the same with a number where another credential bears that."""
+    taken = {name.casefold() for name in Credential.objects.values_list("name", flat=True)}
+    number = 1
+    while True:
+        end = mark + (f" {number}" if number > 1 else "")
+        name = wanted[: LONGEST_NAME - len(end)].rstrip() + end
+        if name.casefold() not in taken:
+            return name
+        number += 1
+
+
+def name_from_org(org_name: str) -> str:
+    """Datadog's name of an org as a credential may bear it; "" when nothing of it can be read."""
+    seen = "".join(
+        character for character in org_name if character.isprintable() or character == " "
+    )
+    return " ".join(seen.split())[:LONGEST_NAME].rstrip()
+
+
+def is_same_name(*, typed: str, name: str) -> bool:
+    """Whether a person typed this name: white space folded, case forgiven."""
+    return " ".join(typed.split()).casefold() == " ".join(name.split()).casefold()
+
+
+def list_credentials(*, actor: Actor) -> list[Credential]:
+    """All within reach, by name, retired ones too; `connection_count` is how many it sees now.
+
+    Raises PermissionDenied.
+    """
+    permissions.require(permissions.can_see(actor), "see credentials")
+    seen = Count("snapshots", filter=Q(snapshots__is_current=True))
+    within = visibility.visible(Credential.objects.all(), actor=actor, by="pk")
+    return list(within.annotate(connection_count=seen).order_by("name"))
+
+
+def find_credential(*, actor: Actor, pk: UUID) -> Credential:
+    """The credential with this id. Raises PermissionDenied, and Http404 also out of reach."""
+    permissions.require(permissions.can_see(actor), "see credentials")
+    return lookups.find_credential(actor=actor, pk=pk)
+
+
+def connection_count(credential: Credential) -> int:
+    """How many org connections its newest listings show."""
+    return credential.snapshots.filter(is_current=True).count()
 
 
 class RotationRefusedError(ConflictError):
@@ -38,16 +188,14 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cred
     encryption.EncryptionError when nothing can be encrypted; nothing is stored then.
     """
     permissions.require(permissions.can_manage_credentials(actor), "add credentials")
-    name = rules.clean_name(name)
-    credential = _new_credential(actor=actor, name=name, site=site, keys=rules.clean_keys(keys))
+    name = clean_name(name)
+    credential = _new_credential(actor=actor, name=name, site=site, keys=clean_keys(keys))
     try:
         _store_new(credential=credential, actor=actor)
     except IntegrityError:
         # Somebody stored the name or the pair between our look and our insert.
-        rules.check_name_is_free(credential.name, actor=actor)
-        rules.require_unused_keys(
-            actor=actor, site=credential.site, fingerprint=credential.fingerprint
-        )
+        check_name_is_free(credential.name, actor=actor)
+        require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
         raise
     [found] = key_checks.verify_in_parallel([credential])
     if key_checks.store_report(verification=found, actor=actor) and not name:
@@ -76,14 +224,14 @@ def _new_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cre
     credential.seal_keys(keys)
     if not name:
         end = credential.api_key_last_four or credential.fingerprint[:4]
-        credential.name = rules.unused_name(f"{known.name} …{end}")
+        credential.name = unused_name(f"{known.name} …{end}")
     return credential
 
 
 @audit.atomic()
 def _store_new(*, credential: Credential, actor: Actor) -> None:
-    rules.check_name_is_free(credential.name, actor=actor)
-    rules.require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
+    check_name_is_free(credential.name, actor=actor)
+    require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
     credential.save(force_insert=True)
     audit.record(
         code=EventCode.CREDENTIAL_ADDED,
@@ -100,11 +248,11 @@ def _store_new(*, credential: Credential, actor: Actor) -> None:
 
 def _name_after_org(*, credential: Credential, actor: Actor) -> None:
     credential.refresh_from_db()
-    wanted = rules.name_from_org(credential.org_name)
+    wanted = name_from_org(credential.org_name)
     if not wanted:
         return
     try:
-        _change_name(credential=credential, actor=actor, name=rules.unused_name(wanted))
+        _change_name(credential=credential, actor=actor, name=unused_name(wanted))
     except (IntegrityError, ConflictError):
         # Another act took or gave a name in this moment. The name it has serves as well, and
         # can be changed on its page.
@@ -149,16 +297,16 @@ def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Cre
     """
     permissions.require(permissions.can_manage_credentials(actor), "rename credentials")
     _require_in_use(credential)
-    name = rules.clean_name(name)
+    name = clean_name(name)
     if not name:
         raise InvalidInputError({"name": "Give it a name."})
     if name == credential.name:
         return credential
-    rules.check_name_is_free(name, actor=actor, besides=credential)
+    check_name_is_free(name, actor=actor, besides=credential)
     try:
         _change_name(credential=credential, actor=actor, name=name)
     except IntegrityError:
-        rules.check_name_is_free(name, actor=actor, besides=credential)
+        check_name_is_free(name, actor=actor, besides=credential)
         raise
     return credential
 
@@ -190,8 +338,8 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
     _require_in_use(credential)
     # The new pair beside the old one: a copy that is never saved.
     candidate = copy.copy(credential)
-    candidate.seal_keys(rules.clean_keys(keys))
-    rules.require_unused_keys(
+    candidate.seal_keys(clean_keys(keys))
+    require_unused_keys(
         actor=actor, site=credential.site, fingerprint=candidate.fingerprint, besides=credential
     )
     [found] = key_checks.verify_in_parallel([candidate])
@@ -205,9 +353,7 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
         kept = key_checks.store_report(verification=found, actor=actor, swapped_to=candidate)
     except IntegrityError:
         # The same pair was stored elsewhere in this moment.
-        rules.require_unused_keys(
-            actor=actor, site=credential.site, fingerprint=candidate.fingerprint
-        )
+        require_unused_keys(actor=actor, site=credential.site, fingerprint=candidate.fingerprint)
         raise
     if not kept:
         raise ConflictError("Somebody else has just changed it. The pair you pasted is not stored.")

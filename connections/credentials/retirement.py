@@ -10,7 +10,7 @@ from connections.audit.events import EventCode
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError
-from connections.credentials import rules
+from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.key_checks import unchanged
 from connections.deletions import states
 from connections.deletions.states import EventDraft, Transition
@@ -46,7 +46,7 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
     permissions.require(permissions.can_manage_credentials(actor), "retire credentials")
     if credential.is_retired:
         raise ConflictError(f"{credential.name} is retired already.")
-    if not rules.is_same_name(confirmation, credential.name):
+    if not credential_lifecycle.is_same_name(typed=confirmation, name=credential.name):
         raise InvalidInputError({"confirmation": f"Type {credential.name} to confirm."})
     with audit.atomic():
         # Held, so that it is not rotated or renamed while this looks at its deletions.
@@ -99,7 +99,7 @@ def _wipe(*, credential: Credential, actor: Actor, now: datetime, withdrawn: lis
     wiped = copy.copy(credential)
     wiped.wipe_keys()
     is_wiped = row.update(
-        name=rules.unused_name(former_name, mark=f" (retired {now:%Y-%m-%d})"),
+        name=credential_lifecycle.unused_name(former_name, mark=f" (retired {now:%Y-%m-%d})"),
         api_key_envelope=wiped.api_key_envelope,
         application_key_envelope=wiped.application_key_envelope,
         retired_at=now,

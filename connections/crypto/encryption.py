@@ -7,7 +7,7 @@ from cryptography.exceptions import InvalidTag
 from django.conf import settings
 
 from connections.core.secret import Secret
-from connections.crypto.encrypted_columns import ENCRYPTED_COLUMNS, key_ids_in_use
+from connections.crypto.encrypted_fields import ENCRYPTED_COLUMNS, key_ids_in_use
 from connections.crypto.envelopes import (
     KEY_ID,
     NONCE_LENGTH,
@@ -28,7 +28,6 @@ __all__ = [
     "EncryptionError",
     "KeyRing",
     "KeyRingError",
-    "check_key_ring",
     "decrypt",
     "encrypt",
     "load_key_ring",
@@ -86,13 +85,27 @@ def decrypt_in_place(envelope: str, *, place: EncryptionContext) -> Secret:
     parsed = parse_envelope(envelope)
     if parsed is None:
         raise DecryptionError(f"What is stored for {place} is no envelope: it was altered.")
-    secret = _open(load_key_ring(), parsed, place)
+    secret = open_envelope(load_key_ring(), parsed, place)
     if secret is None:
         raise DecryptionError(
             f"The secret of {place} does not open with key {parsed.key_id}: it was altered, or "
             "moved here from another row, field, site or version."
         )
     return secret
+
+
+def open_envelope(ring: KeyRing, envelope: Envelope, place: EncryptionContext) -> Secret | None:
+    cipher = ring.cipher(envelope.key_id)
+    try:
+        return Secret(
+            cipher.decrypt(
+                envelope.nonce,
+                envelope.sealed,
+                place.associated_data(key_id=envelope.key_id),
+            ).decode("utf-8", "surrogatepass")
+        )
+    except InvalidTag:
+        return None
 
 
 def check_key_ring() -> None:
@@ -125,20 +138,6 @@ def _opens_something(ring: KeyRing, key_id: str) -> bool:
         for stored in column.secrets(key_id=key_id):
             parsed = parse_envelope(stored.envelope)
             # One altered row must not stop the service: its own use will say what is wrong.
-            if parsed is not None and _open(ring, parsed, stored.place) is not None:
+            if parsed is not None and open_envelope(ring, parsed, stored.place) is not None:
                 return True
     return False
-
-
-def _open(ring: KeyRing, envelope: Envelope, place: EncryptionContext) -> Secret | None:
-    cipher = ring.cipher(envelope.key_id)
-    try:
-        return Secret(
-            cipher.decrypt(
-                envelope.nonce,
-                envelope.sealed,
-                place.associated_data(key_id=envelope.key_id),
-            ).decode("utf-8", "surrogatepass")
-        )
-    except InvalidTag:
-        return None

@@ -34,7 +34,7 @@ from connections.core.private_files import (
     update_private_text,
 )
 from connections.core.secret import Secret
-from connections.crypto.encrypted_columns import key_ids_in_use
+from connections.crypto.encrypted_fields import key_ids_in_use
 from connections.crypto.envelopes import KEY_ID_LENGTH
 
 FORMAT = "orgadmin key ring 1"

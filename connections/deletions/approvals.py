@@ -15,7 +15,7 @@ from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
-from connections.deletions import reconciliation, rereading, states, verification
+from connections.deletions import reconciliation, sending, states, verification
 from connections.deletions.states import EventDraft, Transition
 from connections.deletions.verification import Found, RecheckPreview
 from connections.inventory import protections
@@ -50,7 +50,7 @@ def approve_deletion(
     _check_is_undecided(deletion=deletion, actor=actor)
     look, reading = verification.preview_and_store(deletion=deletion, actor=actor)
     if not look.may_be_approved:
-        rereading.is_as_reviewed(deletion=deletion, reading=reading, actor=actor)
+        sending.is_as_reviewed(deletion=deletion, reading=reading, actor=actor)
         nothing_new = attempt_facts.nothing_new_of(deletion)
         raise ConflictError(f"{_NOT_WHAT_WAS_ASKED[look.found]} {nothing_new}")
     with audit.atomic():

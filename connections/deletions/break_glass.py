@@ -13,7 +13,7 @@ from connections.audit.events import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
 from connections.deletions import reconciliation, reviews, sending, states
-from connections.deletions.rules import LONGEST_REASON
+from connections.deletions.lifecycle import LONGEST_REASON
 from connections.deletions.states import EventDraft, Transition
 from connections.models import BreakGlassReview, Deletion, State
 from connections.wording import attempt_facts

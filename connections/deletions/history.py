@@ -1,12 +1,9 @@
-"""Finding past deletions: filters, pages by key, bounded counts, exports at flat memory.
-
-Built for millions of rows: a page starts at a key and never at an offset, and nothing counts
-beyond 1,000.
-"""
+"""What became of a deletion, as coarsely as a small chart can show it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from uuid import UUID
 
 from django.db import connection
@@ -15,11 +12,42 @@ from django.db.models.expressions import RawSQL
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.audit.deletion_rows import DELETION_COLUMNS, deletion_row
-from connections.audit.exporting import Export
+from connections.audit.export import DELETION_COLUMNS, Export, deletion_row
 from connections.core.days import DailyCounts, by_day, grouped_newest
-from connections.deletions.kinds import outcome_group_of
-from connections.models import OPEN_STATES, Credential, Deletion, Person
+from connections.models import OPEN_STATES, Credential, Deletion, Outcome, Person, State
+
+
+class OutcomeGroup(StrEnum):
+    """One colour of the chart."""
+
+    DELETED = "deleted"
+    GONE = "gone"  # gone or not found, without proof that we did it
+    REFUSED = "refused"
+    NOTHING_SENT = "nothing_sent"
+    UNKNOWN = "unknown"
+    OPEN = "open"
+
+
+_KINDS = {
+    Outcome.DELETED: OutcomeGroup.DELETED,
+    Outcome.ALREADY_ABSENT: OutcomeGroup.GONE,
+    Outcome.GONE_UNATTRIBUTED: OutcomeGroup.GONE,
+    Outcome.REFUSED: OutcomeGroup.REFUSED,
+    Outcome.NOT_SENT: OutcomeGroup.NOTHING_SENT,
+    Outcome.STALE: OutcomeGroup.NOTHING_SENT,
+    Outcome.DECLINED: OutcomeGroup.NOTHING_SENT,
+    Outcome.WITHDRAWN: OutcomeGroup.NOTHING_SENT,
+    Outcome.EXPIRED: OutcomeGroup.NOTHING_SENT,
+    Outcome.UNRESOLVED: OutcomeGroup.UNKNOWN,
+}
+
+
+def outcome_group_of(*, state: str, outcome: str) -> OutcomeGroup:
+    """The kind of a deletion; one that is open has no outcome."""
+    if outcome:
+        return _KINDS[Outcome(outcome)]
+    return OutcomeGroup.UNKNOWN if state == State.UNKNOWN else OutcomeGroup.OPEN
+
 
 PAGE_SIZE = 50
 EXPORT_BATCH = 500

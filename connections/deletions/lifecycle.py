@@ -1,39 +1,109 @@
-"""Asking for a deletion and confirming it. Read this first.
-
-The path of a deletion, in this package: reviews.py shows what it is → `request_deletion` records
-who asks and why → `execute_deletion` takes the typed confirmation → sending.py reads once more,
-records the attempt, sends it → answers.py records what came back → reconciliation.py looks whether
-it is gone. approvals.py holds the second person's yes or no, endings.py taking it back or closing
-it without knowing.
-"""
+"""What must hold before a deletion may be asked for; each question names the field it is about."""
 
 from uuid import UUID
 
+from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 
 from connections import audit
 from connections.access import permissions, visibility
-from connections.access.actor import Actor
-from connections.audit import personal_data
+from connections.access.actor import Actor, person_actor
+from connections.audit import lookups, personal_data
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.core.errors import ConflictError, InvalidInputError
-from connections.deletions import history, reconciliation, reviews, rules, sending
+from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
+from connections.deletions import history, reconciliation, reviews, sending
 from connections.deletions import states as deletion_states
 from connections.deletions.reviews import Review, ReviewChangedError
 from connections.deletions.states import EventDraft, Transition
+from connections.deletions.tickets import check_ticket
 from connections.inventory import protections, sync
 from connections.inventory.sync import SyncResult
 from connections.models import (
     ApprovalPolicy,
     Credential,
     Deletion,
+    OrgConnectionKey,
     OrgConnectionSnapshot,
+    Outcome,
     Person,
     State,
     approval_digest_of,
 )
 from connections.wording import attempt_facts
+
+LONGEST_REASON = 4000
+OUT_OF_REACH = (
+    "A credential that you may not use has to do with this connection. Nothing was sent. Ask "
+    "whoever may use it."
+)
+OUT_OF_DATE = "This page is out of date. Nothing was sent. Open the review again."
+
+
+def check_credential(*, credential: Credential, requester: Person | None) -> None:
+    """Whether this credential may send what this person asks for.
+
+    Raises InvalidInputError naming what stands against it, and PermissionDenied when the person
+    may not delete connections.
+    """
+    if requester and not permissions.can_use(
+        person_actor(person=requester), credential_id=credential.pk
+    ):
+        raise PermissionDenied(f"{requester} may not delete connections with {credential.name}.")
+    if credential.is_retired:
+        raise InvalidInputError(
+            {"credential": f"{credential.name} was retired. Choose another credential."}
+        )
+    if not credential.org_id:
+        raise InvalidInputError(
+            {"credential": f"{credential.name} was never verified. Verify it first."}
+        )
+
+
+def check_nobody_else_sees_it(shown: Review, *, actor: Actor) -> None:
+    """What another credential can show is not asked for unseen, nor called gone by this one.
+
+    Nor is what an open deletion out of reach is about.
+    """
+    if shown.is_out_of_reach:
+        key = OrgConnectionKey(site=shown.credential.site, connection_id=shown.connection_id)
+        lookups.record_refusal(actor=actor, subject=key)
+        raise ConflictError(OUT_OF_REACH)
+    if not shown.is_reviewed and shown.other_credentials:
+        names = ", ".join(other.name for other in shown.other_credentials)
+        raise ConflictError(
+            f"{shown.credential.name} does not list it, but {names} does. Nothing was sent. "
+            "Choose that credential, so that you see what it is."
+        )
+
+
+def check_requester(shown: Review, *, requester: Person | None) -> None:
+    """Raise InvalidInputError when nobody asks for what needs a second person."""
+    if shown.needs_approval and requester is None:
+        raise InvalidInputError(
+            {
+                "credential": "It needs a second person, so a person must ask: name one with "
+                "--as USERNAME."
+            }
+        )
+
+
+def check_input(*, shown: Review, reason: str, ticket: str, confirmation: str | None) -> None:
+    """Raise InvalidInputError naming every field in which something typed cannot be used."""
+    fields: dict[str, str] = {}
+    if not has_visible_text(reason):
+        fields["reason"] = "Say why: the reason stands in the record for ever."
+    elif len(reason.strip()) > LONGEST_REASON:
+        fields["reason"] = f"A reason has at most {LONGEST_REASON} characters."
+    problem = check_ticket(ticket.strip())
+    if problem:
+        fields["ticket"] = problem
+    if not shown.needs_approval and not reviews.confirmation_matches(
+        typed=confirmation or "", expected=shown.text_to_type
+    ):
+        fields["confirmation"] = f"Type “{shown.text_to_type}” to confirm. Nothing was sent."
+    if fields:
+        raise InvalidInputError(fields)
 
 
 def request_deletion(
@@ -62,19 +132,19 @@ def request_deletion(
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
         return _same_request(repeated, actor=actor)
-    rules.check_credential(credential=credential, requester=requester or actor.person)
+    check_credential(credential=credential, requester=requester or actor.person)
     shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if shown.open_deletion:
         return shown.open_deletion
     protections.require_unprotected(shown.protection)
-    rules.check_requester(shown, requester=requester or actor.person)
-    rules.check_nobody_else_sees_it(shown, actor=actor)
+    check_requester(shown, requester=requester or actor.person)
+    check_nobody_else_sees_it(shown, actor=actor)
     if digest and digest != shown.digest:
         # Before the rest is looked at: what must be typed may have changed with it.
         raise _changed(shown)
-    rules.check_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
+    check_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
     if not digest:
-        raise ReviewChangedError(rules.OUT_OF_DATE, review=shown)
+        raise ReviewChangedError(OUT_OF_DATE, review=shown)
     reading = None if shown.is_reviewed else _read_unlisted(shown, actor=actor)
     if not shown.needs_approval:
         # A pair that cannot be opened must show before anything is asked for in the record.
@@ -207,7 +277,7 @@ def _lost_race(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
         return _same_request(repeated, actor=actor)
     existing = reviews.open_deletion(site=shown.credential.site, connection_id=shown.connection_id)
     if existing and not visibility.is_within(existing, actor=actor):
-        raise ConflictError(rules.OUT_OF_REACH)
+        raise ConflictError(OUT_OF_REACH)
     if existing:
         return existing
     raise ConflictError("Another deletion of it has just ended. Open the review again.")
@@ -295,3 +365,74 @@ def is_confirmed_by(*, deletion: Deletion, person: Person | None) -> bool:
     if deletion.policy == ApprovalPolicy.NONE:
         return True
     return person is not None and person.pk in deletion.confirming_ids
+
+
+def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> Deletion:
+    """Take it back before anything may have been carried out.
+
+    Raises PermissionDenied, and ConflictError when it is too late.
+    """
+    permissions.require(
+        permissions.can_withdraw(actor, deletion=deletion), "withdraw this deletion"
+    )
+    if not can_be_withdrawn(deletion):
+        raise ConflictError("It is too late to withdraw it: look at its state.")
+    sentence = (
+        f"{personal_data.name_of(actor)} took back the deletion of {deletion.description}. "
+        f"{attempt_facts.in_full_of(deletion)}"
+    )
+    return _settle_by_person(
+        deletion=deletion,
+        actor=actor,
+        outcome=Outcome.WITHDRAWN,
+        reason=reason,
+        note=EventDraft(code=audit.EventCode.DELETION_WITHDRAWN, sentence=sentence),
+    )
+
+
+def can_be_withdrawn(deletion: Deletion) -> bool:
+    """Whether it can still be taken back: nothing sent that may have been carried out."""
+    states = {State.REQUESTED, State.APPROVED, State.WAITING}
+    return deletion.state in states and not deletion.has_ambiguous_attempt
+
+
+def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:
+    """End an unknown, or one still present, without knowing; never counted as deleted.
+
+    Raises PermissionDenied, InvalidInputError without a reason, ConflictError in other states.
+    """
+    permissions.require(
+        permissions.can_use(actor, credential_id=deletion.credential_id), "close a deletion"
+    )
+    if deletion.state not in {State.UNKNOWN, State.STILL_PRESENT}:
+        raise ConflictError("Only an unknown or still present deletion can be closed.")
+    if not has_visible_text(reason):
+        raise InvalidInputError({"reason": "Say why it is closed without knowing."})
+    sentence = (
+        f"{personal_data.name_of(actor)} closed the deletion of {deletion.description} "
+        "without knowing. "
+        f"{attempt_facts.earlier_attempts(attempt_facts.attempts_of(deletion))}".strip()
+    )
+    return _settle_by_person(
+        deletion=deletion,
+        actor=actor,
+        outcome=Outcome.UNRESOLVED,
+        reason=reason,
+        note=EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence),
+    )
+
+
+def _settle_by_person(
+    *, deletion: Deletion, actor: Actor, outcome: Outcome, reason: str, note: EventDraft
+) -> Deletion:
+    reason = reason.strip()
+    moved = deletion_states.apply(
+        deletion=deletion,
+        actor=actor,
+        to=Transition(state=State.SETTLED, outcome=outcome),
+        notes=[EventDraft(code=note.code, sentence=note.sentence, details={"reason": reason})],
+        settled_reason=reason,
+    )
+    if not moved:
+        raise ConflictError("It has just moved on. Look at its state and decide again.")
+    return deletion

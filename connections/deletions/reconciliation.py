@@ -12,9 +12,9 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError
-from connections.deletions import looks, states
+from connections.deletions import states, verification
 from connections.deletions.states import EventDraft, Transition
-from connections.inventory import contradictions, org_connections, sync
+from connections.inventory import sync
 from connections.inventory.sync import SyncResult
 from connections.models import Credential, Deletion, OrgConnectionSnapshot, Outcome, State
 from connections.wording import attempt_facts
@@ -70,11 +70,11 @@ def reconcile_unknown(*, deletion: Deletion, actor: Actor) -> None:
     listings that agree decide: the first at least 35 s after the sending began, the second at
     least 60 s after the first. Anything less leaves the deletion as it is.
     """
-    reading = looks.list_with_any_credential(deletion=deletion, actor=actor)
+    reading = verification.list_with_any_credential(deletion=deletion, actor=actor)
     now = clock.now()
     sending_at = states.sending_began(deletion, now=now)
     seen_at = reading.started_at or now
-    present = looks.is_listed(deletion=deletion, reading=reading)
+    present = verification.is_listed(deletion=deletion, reading=reading)
     counts = present is not None and seen_at - sending_at >= states.FIRST_CHECK_DELAY
     looked_ahead = deletion.last_checked_at is not None and clock.is_ahead(
         deletion.last_checked_at, now=now
@@ -99,7 +99,7 @@ def reconcile_unknown(*, deletion: Deletion, actor: Actor) -> None:
                 actor=actor,
                 cause=Cause.LATER_LISTING,
                 seen_at=seen_at,
-                looked=[looks.check_event(deletion=deletion, reading=reading)],
+                looked=[verification.check_event(deletion=deletion, reading=reading)],
             )
             return
         to = _after_check(deletion=deletion, present=present, counts=counts, decided=decided)
@@ -130,7 +130,7 @@ def _apply_check(
     reading: SyncResult,
     values: dict[str, object],
 ) -> None:
-    looked = looks.check_event(deletion=deletion, reading=reading)
+    looked = verification.check_event(deletion=deletion, reading=reading)
     if to.state == deletion.state:
         kept = deletion.cause_details | {"last_look": looked.details}
         states.apply(
@@ -212,14 +212,14 @@ def verify_deleted(*, deletion: Deletion, actor: Actor) -> None:
     answer sets `contradicted_at`, and whoever has seen it lists again, so that the inventory shows
     it too. The outcome is never rewritten.
     """
-    reading = looks.list_with_any_credential(deletion=deletion, actor=actor)
+    reading = verification.list_with_any_credential(deletion=deletion, actor=actor)
     seen_at = reading.started_at or clock.now()
-    present = looks.is_listed(deletion=deletion, reading=reading)
+    present = verification.is_listed(deletion=deletion, reading=reading)
     was_contradicted = deletion.contradicted_at is not None
     with audit.atomic():
         rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
         if present is not False:
-            looked = looks.check_event(deletion=deletion, reading=reading)
+            looked = verification.check_event(deletion=deletion, reading=reading)
             audit.record(
                 code=looked.code,
                 actor=actor,
@@ -279,7 +279,7 @@ def _note_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_b
     waited = at - settled_at >= states.CONTRADICTED_AFTER
     if waited or deletion.outcome != Outcome.DELETED or deletion.verified_at:
         due_at = None
-        contradictions.mark(deletion=deletion, at=at, seen_by=seen_by, actor=actor)
+        sync.mark(deletion=deletion, at=at, seen_by=seen_by, actor=actor)
     Deletion.objects.filter(pk=deletion.pk).update(
         last_checked_at=at, last_check_listed=True, due_at=due_at
     )
@@ -294,7 +294,7 @@ def sync_observing_credentials(*, deletion: Deletion, actor: Actor) -> None:
         site=deletion.site, connection_id=deletion.connection_id
     ).values("credential")
     credentials = Credential.objects.filter(retired_at=None, pk__in=seen_by)
-    org_connections.refresh_credentials(credentials=list(credentials), actor=actor)
+    sync.refresh_credentials(credentials=list(credentials), actor=actor)
     deletion.refresh_from_db()
 
 

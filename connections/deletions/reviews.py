@@ -10,7 +10,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.datadog.payloads import canonical_connection_id
-from connections.inventory import org_connections, protections
+from connections.inventory import protections, sync
 from connections.models import (
     GONE_OUTCOMES,
     OPEN_STATES,
@@ -85,7 +85,7 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
     permissions.require(
         permissions.can_use(actor, credential_id=credential.pk), "delete connections with it"
     )
-    snapshot = org_connections.current_snapshot(credential=credential, connection_id=connection_id)
+    snapshot = sync.current_snapshot(credential=credential, connection_id=connection_id)
     sights = OrgConnectionSnapshot.objects.filter(
         site=credential.site,
         connection_id=connection_id,

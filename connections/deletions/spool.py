@@ -28,8 +28,8 @@ from connections.core.errors import RecordedIn, ResponseNotRecordedError
 from connections.core.private_files import PrivateFileError, create_private_text, read_private_text
 from connections.core.secret import Secret
 from connections.datadog.client import DeleteResponse
-from connections.datadog.errors import AttemptResult
-from connections.deletions import answers
+from connections.datadog.responses import AttemptResult
+from connections.deletions import responses
 from connections.models import Attempt, Person
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def record(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> None:
         failure = _try_to_record(attempt=attempt, answer=answer, actor=actor)
     if failure is None:
         return
-    said = answers.response_summary(answer)
+    said = responses.response_summary(answer)
     try:
         path = _keep(attempt=attempt, answer=answer, actor=actor)
     except PrivateFileError as error:
@@ -93,7 +93,7 @@ def record(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> None:
 
 def _try_to_record(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> Exception | None:
     try:
-        answers.record_response(attempt=attempt, answer=answer, actor=actor)
+        responses.record_response(attempt=attempt, answer=answer, actor=actor)
     except Exception as error:  # noqa: BLE001 - whatever failed, what came back must be kept
         return error
     return None
@@ -178,7 +178,7 @@ def _replay_one(path: Path) -> bool:
     """Whether it was recorded now; a file whose answer is recorded already only goes."""
     kept, attempt = check_kept(path)
     try:
-        is_new = answers.record_response(
+        is_new = responses.record_response(
             attempt=attempt, answer=kept.answer, actor=_actor(kept), kept_at=kept.kept_at
         )
     except (DataError, IntegrityError) as error:

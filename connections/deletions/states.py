@@ -14,7 +14,7 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.datadog.errors import AttemptResult
+from connections.datadog.responses import AttemptResult
 from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, State
 
 # The longest that anything stays open without an act of a person.

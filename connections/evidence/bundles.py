@@ -18,15 +18,14 @@ from connections.audit import personal_data, signing
 from connections.audit.signed_notes import signature_line
 from connections.audit.signing_key import SigningKey, load_signing_key
 from connections.core import clock
+from connections.core.database import consistent_read
 from connections.core.errors import InvalidInputError
-from connections.core.one_moment import consistent_read
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.evidence import contents as bundle_contents
-from connections.evidence import history as bundle_history
+from connections.evidence import contents as bundle_history
 from connections.evidence.contents import BundleWriter
-from connections.evidence.files import BundleFile, bundle_files, pack
-from connections.evidence.proofs import tree_of_record
+from connections.evidence.files import BundleFile, bundle_files, pack, tree_of_record
 from connections.models import AuditEvent, AuditHead, Checkpoint
 from connections.verifier import verify
 from connections.wording import pluralize

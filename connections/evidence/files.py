@@ -5,13 +5,18 @@ stored as it is, and nothing around them that does not follow from the files.
 """
 
 import hashlib
+import mmap
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import BinaryIO, Self
 
+from django.db import connection
+
+from connections.audit import chain
 from connections.core.errors import DomainError
+from connections.models import AuditHead
 from connections.verifier import verify
 
 _IN_MEMORY = 1 << 20
@@ -104,3 +109,133 @@ def pack(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str
     end = directory + verify.end_record(len(heads), len(directory), offset)
     put(end)
     return offset + len(end), digest.hexdigest()
+
+
+_HASH = 32
+_PIECE = 5000
+
+
+class HashTree:
+    """The Merkle tree of RFC 6962 over so many leaves, which are appended one after the other."""
+
+    def __init__(self, *, size: int, store: mmap.mmap) -> None:
+        self.size, self._store, self._count = size, store, 0
+        # Where the nodes of each level begin; the lowest level holds the leaves.
+        self._starts = [0]
+        while size >> len(self._starts):
+            self._starts.append(self._starts[-1] + (self.size >> len(self._starts) - 1))
+        # Roots at the tree's right edge, which no level holds: where such a part begins → its root.
+        self._edges: dict[int, bytes] = {}
+
+    def append(self, leaf: bytes) -> None:
+        """Add the next leaf, and every node that is complete with it."""
+        index, level, node = self._count, 0, leaf
+        self._put(level, index, node)
+        while index & 1:
+            node = chain.node_hash(self._get(level, index - 1), node)
+            index, level = index >> 1, level + 1
+            self._put(level, index, node)
+        self._count += 1
+
+    def root(self, *, size: int | None = None) -> bytes:
+        """The root of the first `size` leaves; of all of them by default."""
+        frontier, start, left = [], 0, self.size if size is None else size
+        while left:
+            level = left.bit_length() - 1
+            frontier.append(self._get(level, start >> level))
+            start, left = start + (1 << level), left - (1 << level)
+        return chain.root_of(frontier)
+
+    def path(self, *, index: int) -> list[bytes]:
+        """The audit path of a leaf (from 0): RFC 6962 § 2.1.1."""
+        start, end, path = 0, self.size, []
+        while end - start > 1:
+            middle = _middle(start, end)
+            if index < middle:
+                path.append(self._part(middle, end))
+                end = middle
+            else:
+                path.append(self._part(start, middle))
+                start = middle
+        return path[::-1]
+
+    def consistency(self, *, size: int) -> list[bytes]:
+        """The proof that the tree begins with that of its first `size` leaves: § 2.1.2."""
+        start, end, proof = 0, self.size, []
+        while end != size:
+            middle = _middle(start, end)
+            if size <= middle:
+                proof.append(self._part(middle, end))
+                end = middle
+            else:
+                proof.append(self._part(start, middle))
+                start = middle
+        if start:
+            proof.append(self._part(start, end))
+        return proof[::-1]
+
+    def _part(self, start: int, end: int) -> bytes:
+        """The root over the leaves from `start` up to `end`, a part as the recursion cuts them."""
+        count = end - start
+        if count & (count - 1) == 0:
+            level = count.bit_length() - 1
+            return self._get(level, start >> level)
+        if end == self.size and start in self._edges:
+            return self._edges[start]
+        middle = _middle(start, end)
+        node = chain.node_hash(self._part(start, middle), self._part(middle, end))
+        if end == self.size:
+            self._edges[start] = node
+        return node
+
+    def _put(self, level: int, index: int, node: bytes) -> None:
+        place = (self._starts[level] + index) * _HASH
+        self._store[place : place + _HASH] = node
+
+    def _get(self, level: int, index: int) -> bytes:
+        place = (self._starts[level] + index) * _HASH
+        return self._store[place : place + _HASH]
+
+
+def _middle(start: int, end: int) -> int:
+    """Where the recursion cuts: the largest power of two that is smaller than the whole."""
+    return start + (1 << (end - start - 1).bit_length() - 1)
+
+
+@contextmanager
+def tree_of_record(*, head: AuditHead) -> Iterator[HashTree]:
+    """The tree over all events up to this head. Raises BundleError when its root is another."""
+    with tempfile.TemporaryFile() as file:
+        # Every level together has less than twice as many nodes as there are leaves.
+        file.truncate(2 * _HASH * head.size)
+        with mmap.mmap(file.fileno(), 0) as store:
+            tree = HashTree(size=head.size, store=store)
+            count = 0
+            for text in _texts(upto=head.size):
+                tree.append(chain.leaf_hash(text.encode()))
+                count += 1
+            frontier = chain.frontier_of(head.frontier)
+            if count != head.size or tree.root() != chain.root_of(frontier):
+                raise BundleError(
+                    "The record of acts is broken, so no bundle was made of it. Run "
+                    "`./run manage verify_audit`: it names the first event that was changed."
+                )
+            yield tree
+
+
+def _texts(*, upto: int) -> Iterator[str]:
+    """The texts of all events, oldest first, some thousand at a time."""
+    query = (
+        "SELECT seq, text FROM connections_auditevent "
+        "WHERE seq > %s AND seq <= %s ORDER BY seq LIMIT %s"
+    )
+    seq = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(query, [seq, upto, _PIECE])
+            rows = cursor.fetchall()
+        if not rows:
+            return
+        for _, text in rows:
+            yield text
+        seq = rows[-1][0]

@@ -2,7 +2,7 @@
 
 from connections.access import permissions
 from connections.access.actor import Actor
-from connections.audit.exporting import Export
+from connections.audit.export import Export
 from connections.core.tabular import Row, as_time
 from connections.inventory.inventory import InventoryFilter, InventoryRow, build_inventory
 

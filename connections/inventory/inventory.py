@@ -8,7 +8,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.inventory import protections
-from connections.inventory.org_connections import credentials_in_use, is_stale, newest_listings
+from connections.inventory.sync import credentials_in_use, is_stale, newest_listings
 from connections.models import (
     OPEN_STATES,
     Credential,

@@ -16,7 +16,7 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError, has_visible_text
 from connections.core.sites import UnknownSiteError, get_site
-from connections.core.times import format_time
+from connections.core.text import format_time
 from connections.inventory import sync
 from connections.models import (
     Credential,

@@ -1,17 +1,17 @@
-"""Reading org connections from Datadog and keeping what was said.
-
-Fetching touches the network and never the database, so that many fetches run in threads and none
-holds a lock; storing touches the database and never the network.
-"""
+"""Noticing that Datadog lists a connection whose deletion is settled as gone."""
 
 import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import OuterRef, Q, Subquery
 
 from connections import audit
+from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
@@ -19,16 +19,75 @@ from connections.core.errors import UnavailableError
 from connections.core.sites import UnknownSiteError, get_site
 from connections.crypto.encryption import EncryptionError, KeyRingError
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import DatadogError
 from connections.datadog.payloads import KeyOwner, OrgConnection
-from connections.inventory import contradictions
+from connections.datadog.responses import DatadogError
+from connections.inventory import sync
 from connections.models import (
+    GONE_OUTCOMES,
     Credential,
+    Deletion,
     OrgConnectionSnapshot,
+    Outcome,
     SnapshotFields,
+    State,
     Sync,
     snapshot_digest,
 )
+
+
+def flag_contradictions(
+    *,
+    site: str,
+    listed: Collection[UUID],
+    started_at: datetime,
+    now: datetime,
+    seen_by: str,
+    actor: Actor,
+) -> list[Deletion]:
+    """Mark every settled deletion that a listing contradicts; the outcome is not rewritten.
+
+    Only listings that began when it was settled, or later, count; one settled in the future was
+    settled before the clock was set back. A 200 whose proof is still being looked for is left to
+    that: Datadog's list may be a little behind. Call it inside a transaction.
+    """
+    is_settled_before = Q(settled_at__lte=started_at)
+    if not clock.is_ahead(started_at, now=now):
+        is_settled_before |= Q(settled_at__gt=now + clock.TOLERANCE)
+    still_being_proved = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
+    contradicted = list(
+        # Held before the first event is recorded: whoever holds one may wait to record another.
+        Deletion.objects.select_for_update(no_key=True)
+        .filter(
+            is_settled_before,
+            site=site,
+            connection_id__in=listed,
+            state=State.SETTLED,
+            outcome__in=GONE_OUTCOMES,
+            contradicted_at=None,
+        )
+        .exclude(still_being_proved)
+        .order_by("pk")
+    )
+    for deletion in contradicted:
+        mark(deletion=deletion, at=started_at, seen_by=seen_by, actor=actor)
+    return contradicted
+
+
+def mark(*, deletion: Deletion, at: datetime, seen_by: str, actor: Actor) -> None:
+    """Set `contradicted_at` once, with its event. Call it inside a transaction."""
+    marked = Deletion.objects.filter(pk=deletion.pk, contradicted_at=None).update(
+        contradicted_at=at, last_checked_at=at, last_check_listed=True
+    )
+    if marked:
+        audit.record(
+            code=audit.EventCode.DELETION_CONTRADICTED,
+            actor=actor,
+            subject=deletion,
+            # Which credential is for those who may see it: mails and pages of others say this too.
+            sentence=f"Datadog still lists {deletion.description}.",
+            details={"seen_by": seen_by, "outcome": deletion.outcome, "at": at.isoformat()},
+        )
+
 
 LISTING_SECONDS = 10.0
 
@@ -193,7 +252,7 @@ def store_sync(
         if not is_outdated:
             _store_snapshots(credential=credential, fetched=fetched, seen_at=started_at)
         _store_use(credential=credential, fetched=fetched, now=now)
-        contradictions.flag_contradictions(
+        flag_contradictions(
             site=credential.site,
             listed={UUID(item.id) for item in fetched.org_connections},
             started_at=started_at,
@@ -293,3 +352,85 @@ def snapshot_of(
         last_seen_at=seen_at,
         **fields.snapshot_values(),
     )
+
+
+# Enough to list 30 orgs in a few seconds without opening a connection to each at once.
+PARALLEL_LISTINGS = 8
+STALE_AFTER = timedelta(minutes=5)
+
+
+def credentials_in_use(*, actor: Actor) -> list[Credential]:
+    """Every credential within reach that is not retired, by name."""
+    return list(
+        visibility.visible(Credential.objects.filter(retired_at=None), actor=actor, by="pk")
+    )
+
+
+def refresh(
+    *, actor: Actor, credentials: list[Credential] | None = None, only_stale: bool = False
+) -> list[Sync]:
+    """Ask Datadog again for every org within reach, or those named, and keep what it says.
+
+    `only_stale` leaves out orgs listed within the last 5 minutes. A credential that was never
+    verified is pinned to no org, so nothing it lists could be believed: it is left out. One
+    org's failure is that org's listing and hides nothing else. Raises PermissionDenied.
+    """
+    permissions.require(permissions.can_refresh(actor), "read connections from Datadog again")
+    chosen = credentials_in_use(actor=actor) if credentials is None else credentials
+    chosen = [credential for credential in chosen if credential.org_id]
+    if only_stale:
+        now = clock.now()
+        newest = newest_listings(now=now)
+        chosen = [each for each in chosen if is_stale(newest.get(each.pk), now=now)]
+    return refresh_credentials(credentials=chosen, actor=actor)
+
+
+def is_stale(listing: Sync | None, *, now: datetime) -> bool:
+    """Whether an org should be read again: never read, or more than 5 minutes ago."""
+    return listing is None or clock.elapsed_since(listing.started_at, now=now) > STALE_AFTER
+
+
+def refresh_credentials(*, credentials: list[Credential], actor: Actor) -> list[Sync]:
+    """List the given credentials in parallel and store each answer, in the order given.
+
+    The threads only fetch: keys are decrypted and rows written by the caller's thread alone.
+    """
+    if not credentials:
+        return []
+    started_at = clock.now()
+    clients = [sync.client_or_failure(credential=credential) for credential in credentials]
+    with ThreadPoolExecutor(max_workers=PARALLEL_LISTINGS) as pool:
+        futures = [
+            pool.submit(sync.fetch_with, client, credential=credential)
+            for client, credential in zip(clients, credentials, strict=True)
+        ]
+        return [
+            sync.store_sync(
+                credential=credential,
+                fetched=future.result(),
+                started_at=started_at,
+                actor=actor,
+            )
+            for credential, future in zip(credentials, futures, strict=True)
+        ]
+
+
+def newest_listings(*, now: datetime, complete_only: bool = False) -> dict[UUID, Sync]:
+    """The newest listing of each credential in use, complete or not unless asked."""
+    # One from the future was stored before the clock was set back; it must not hide newer ones.
+    listings = Sync.objects.filter(credential=OuterRef("pk"), started_at__lte=now + clock.TOLERANCE)
+    if complete_only:
+        listings = listings.filter(is_complete=True)
+    newest = Subquery(listings.order_by("-started_at", "-id").values("pk")[:1])
+    in_use = Credential.objects.filter(retired_at=None).annotate(newest=newest)
+    rows = Sync.objects.filter(pk__in=in_use.values("newest"))
+    return {listing.credential_id: listing for listing in rows}
+
+
+def current_snapshot(
+    *, credential: Credential, connection_id: UUID
+) -> OrgConnectionSnapshot | None:
+    """What this credential last saw of a connection, while its newest listings show it."""
+    return OrgConnectionSnapshot.objects.filter(
+        credential=credential, connection_id=connection_id, is_current=True
+    ).first()

@@ -6,6 +6,8 @@ import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any, NoReturn
 
 from django.core.exceptions import PermissionDenied
@@ -14,9 +16,10 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
 
 from connections import wording
+from connections.audit.export import Export, begin_export
 from connections.audit.signing_key import SigningKeyError
+from connections.core.database import means_no_writes
 from connections.core.errors import DomainError, InvalidInputError, ResponseNotRecordedError
-from connections.core.write_errors import means_no_writes
 from connections.crypto.encryption import EncryptionError, check_key_ring
 
 FAILED = 1
@@ -138,3 +141,45 @@ def _refusal_words(error: DatabaseError) -> str:
             "writable for this user, or free space, then try again."
         )
     return f"The database refused: {error}. Is it reachable and migrated?"
+
+
+class ExportCommand(OrgAdminCommand):
+    """A command whose standard output is an export, written piece by piece."""
+
+    # Off where standard error is collected too.
+    prints_checkpoint = True
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add where the checkpoint goes, which never stands among the rows."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--checkpoint-file",
+            type=Path,
+            metavar="FILE",
+            help="Write the newest checkpoint here"
+            + ("; else it is printed on standard error." if self.prints_checkpoint else "."),
+        )
+
+    def write_export(self, export: Export, *, checkpoint_file: Path | None) -> None:
+        """Write all of it, recorded from its beginning to its end.
+
+        Raises CommandError, and SystemExit when nobody reads it to its end.
+        """
+        note = export.checkpoint.note if export.checkpoint else ""
+        if checkpoint_file:
+            try:
+                checkpoint_file.write_text(note, encoding="utf-8")
+            except OSError as error:
+                message = f"{checkpoint_file} cannot be written: {error.strerror}."
+                raise CommandError(message, returncode=FAILED) from None
+        with closing(begin_export(export=export)) as pieces:
+            try:
+                for piece in pieces:
+                    self.stdout.write(piece.decode(), ending="")
+                    # Before the end is recorded: what nobody took is not whole.
+                    self.stdout.flush()
+            except BrokenPipeError:
+                self.drop_output()
+                raise SystemExit(UNREAD) from None
+        if note and self.prints_checkpoint and not checkpoint_file:
+            self.stderr.write(note)

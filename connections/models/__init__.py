@@ -1,7 +1,5 @@
 """The tables, by noun."""
 
-from connections.models.access import AccessKind, CredentialAccess, Visibility
-from connections.models.approvals import Approval, BreakGlassReview
 from connections.models.audit import (
     AuditEvent,
     AuditHead,
@@ -12,28 +10,38 @@ from connections.models.audit import (
     render_references,
     with_values,
 )
-from connections.models.credentials import ApprovalPolicy, Credential, KeyPair
+from connections.models.credentials import (
+    AccessKind,
+    ApprovalPolicy,
+    Credential,
+    CredentialAccess,
+    KeyPair,
+    Visibility,
+)
 from connections.models.deletions import (
     AMBIGUOUS,
     GONE_OUTCOMES,
     OPEN_STATES,
+    Approval,
     Attempt,
+    BreakGlassReview,
     Deletion,
     Outcome,
     State,
     approval_digest_of,
 )
-from connections.models.notices import Notification
+from connections.models.notifications import Notification
 from connections.models.org_connections import (
     SNAPSHOT_FIELD_NAMES,
     OrgConnectionKey,
     OrgConnectionSnapshot,
+    Protection,
+    ProtectionRemoval,
     SnapshotFields,
     Sync,
     snapshot_digest,
 )
 from connections.models.people import Person, ProviderAccount, Role, SignInLink
-from connections.models.protections import Protection, ProtectionRemoval
 from connections.models.sessions import PersonSession
 from connections.models.workers import WorkerHeartbeat
 

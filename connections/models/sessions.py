@@ -1,10 +1,27 @@
 """Sessions of browsers."""
 
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends import db
 from django.contrib.sessions.base_session import AbstractBaseSession
+from django.db import Error as DatabaseError
 from django.db import models
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils import timezone
 from django.utils.crypto import salted_hmac
+
+from connections.core import clock
+from connections.core.database import means_no_writes
+
+logger = logging.getLogger(__name__)
 
 
 def hash_of_session_key(session_key: str) -> str:
@@ -36,7 +53,6 @@ class PersonSession(AbstractBaseSession):
     def get_session_store_class(cls) -> Any:
         """The store that reads and writes it."""
         # The store imports this model.
-        from connections.models.session_store import SessionStore
 
         return SessionStore
 
@@ -44,3 +60,105 @@ class PersonSession(AbstractBaseSession):
 def public_id_of(key_hash: str) -> str:
     """An id from which the stored hash cannot be found."""
     return salted_hmac("connections.PersonSession", key_hash, algorithm="sha256").hexdigest()[:32]
+
+
+# When it ends, however much it is used; each signing in begins anew.
+ENDS_AT = "ends_at"
+# So exact is what is known of its use.
+_NOTED_EVERY = timedelta(minutes=1)
+
+
+class SessionStore(db.SessionStore):
+    """Sessions in the database, found by person."""
+
+    @classmethod
+    def get_model_class(cls) -> type[PersonSession]:
+        """The table of sessions."""
+        return PersonSession
+
+    _expires_at: datetime | None = None
+
+    # Django's own methods would look the key itself up in the table, or store it there.
+
+    def _get_session_from_db(self) -> PersonSession | None:
+        row = _rows_with(self.session_key).filter(expire_date__gt=timezone.now()).first()
+        if row is not None and clock.has_passed(
+            row.expire_date, within=settings.SESSION_IDLE, now=timezone.now()
+        ):
+            # Last used by a clock that was ahead: nobody knows how long ago.
+            row = None
+        if row is None:
+            self._session_key = None
+        self._expires_at = row.expire_date if row else None
+        return row
+
+    def exists(self, session_key: str) -> bool:
+        """Whether there is a session with this key."""
+        return _rows_with(session_key).exists()
+
+    def delete(self, session_key: str | None = None) -> None:
+        """End the session with this key, or this one."""
+        _rows_with(session_key or self.session_key).delete()
+
+    def create_model_instance(self, data: dict[str, Any]) -> PersonSession:
+        """The row for what is in the session now."""
+        if SESSION_KEY in data:
+            ends_at = timezone.now() + timedelta(seconds=settings.SESSION_COOKIE_AGE)
+            data.setdefault(ENDS_AT, ends_at.isoformat())
+        return PersonSession(
+            key_hash=hash_of_session_key(self._get_or_create_session_key()),  # type: ignore[attr-defined]
+            session_data=self.encode(data),
+            expire_date=_expiry(data),
+            person_id=UUID(data[SESSION_KEY]) if SESSION_KEY in data else None,
+        )
+
+    def note_use(self) -> bool:
+        """Let it last on from now; writes at most once a minute. Whether it wrote."""
+        if self.session_key is None or ENDS_AT not in self or self._expires_at is None:
+            return False
+        expires_at = _expiry(dict(self.items()))
+        if expires_at - self._expires_at < _NOTED_EVERY:
+            return False
+        # One that was ended meanwhile stays so.
+        _rows_with(self.session_key).update(expire_date=expires_at)
+        return True
+
+
+def _rows_with(session_key: str | None) -> QuerySet[PersonSession]:
+    """The row of this key, if there is one; none without a key."""
+    key_hash = hash_of_session_key(session_key) if session_key else ""
+    return PersonSession.objects.filter(pk=key_hash)
+
+
+def _expiry(data: dict[str, Any]) -> datetime:
+    idle_at: datetime = timezone.now() + settings.SESSION_IDLE
+    return min(idle_at, datetime.fromisoformat(data[ENDS_AT])) if ENDS_AT in data else idle_at
+
+
+class SessionUseMiddleware:
+    """Notes that somebody uses their session, which ends when nobody does.
+
+    Whatever htmx GETs, the page asks for by itself: a page left open is no use of it.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+        self._failed_last = False
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.method != "GET" or "HX-Request" not in request.headers:
+            self._note_use(request)
+        return self.get_response(request)
+
+    def _note_use(self, request: HttpRequest) -> None:
+        """Note it; a page can be shown without that where the database takes no writes."""
+        try:
+            if request.session.note_use():  # type: ignore[attr-defined]
+                self._failed_last = False
+        except DatabaseError as error:
+            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):
+                raise
+            # Once until it works again: the log may be on the same full disk.
+            if not self._failed_last:
+                logger.warning("The use of a session can't be noted: %s", error)
+            self._failed_last = True

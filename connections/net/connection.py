@@ -1,22 +1,169 @@
-"""One TCP or TLS connection that reports how far its exchange has come."""
+"""One request and its answer, as facts: what left, what came, and whether time ran out."""
 
 import http.client
 import re
 import socket
+import ssl
+import threading
+import time
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from connections.net.exchange import (
-    Exchange,
-    Phase,
-    cause_of_bad_status_line,
-    cause_of_connect_failure,
-)
+from connections.core.causes import Cause
 from connections.net.resolver import Address, resolve
 
 if TYPE_CHECKING:
-    from connections.net.lanes import Lane
+    pass
+import functools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
+
+import requests
+import requests.adapters
+import requests.utils
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.poolmanager import PoolManager
+
+
+class Phase(Enum):
+    """How far an exchange has come. Before SENDING no byte of the request has left."""
+
+    RESOLVING = auto()
+    CONNECTING = auto()
+    TUNNELLING = auto()
+    HANDSHAKE = auto()
+    READY = auto()
+    SENDING = auto()
+
+
+class Exchange:
+    """The facts of one request. Its deadline runs from the moment it is made.
+
+    When the deadline passes, a timer shuts the connection down at the TCP level: that ends
+    every wait, also one for an answer that drips. The timer works on a duplicate of the
+    socket, because during a TLS handshake no other object of ours holds it, and because
+    `SSLSocket.shutdown` would hand encrypted bytes to the waiting reader as if they were plain.
+    Once `finish()` has returned the timer cannot act any more, so it never hits a later
+    request on the same connection.
+    """
+
+    def __init__(self, *, deadline_seconds: float, connect_seconds: float) -> None:
+        self._started_at = time.monotonic()
+        self._deadline = self._started_at + deadline_seconds
+        self._connect_deadline = min(self._deadline, self._started_at + connect_seconds)
+        self._lock = threading.Lock()
+        self._is_finished = False
+        self._kill_switch: socket.socket | None = None
+        self._timer = threading.Timer(deadline_seconds, self._expire)
+        self._timer.daemon = True
+        self.step = Phase.RESOLVING
+        self.has_expired = False
+        self.status: int | None = None
+        self.cause: Cause | None = None
+
+    def start(self) -> None:
+        """Arm the deadline. Raises RuntimeError when the machine has no thread left."""
+        self._timer.start()
+
+    @property
+    def has_request_left(self) -> bool:
+        """Whether the first byte may have left: from the moment before it is written."""
+        return self.step is Phase.SENDING
+
+    @property
+    def remaining_seconds(self) -> float:
+        """Time to the deadline; never quite zero, which sockets read as "do not wait"."""
+        return max(self._deadline - time.monotonic(), 0.001)
+
+    @property
+    def remaining_connect_seconds(self) -> float:
+        """Time to the end of connecting, never quite zero."""
+        return max(self._connect_deadline - time.monotonic(), 0.001)
+
+    @property
+    def duration_ms(self) -> int:
+        """Whole milliseconds since the exchange was made."""
+        return int((time.monotonic() - self._started_at) * 1000)
+
+    def attach(self, kill_switch: socket.socket) -> None:
+        """Let the deadline act on this connection. Raises TimeoutError when it has passed."""
+        with self._lock:
+            self._kill_switch = kill_switch
+        self.raise_if_expired()
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the deadline has passed, by the clock too: a socket's own time-out can be a
+        moment ahead of the timer, and in a process that was frozen the timer has not run yet."""
+        return self.has_expired or time.monotonic() >= self._deadline
+
+    def raise_if_expired(self) -> None:
+        """Raise TimeoutError once the deadline has passed: nothing is begun after it."""
+        if self.is_overdue:
+            raise TimeoutError("The deadline has passed.")
+
+    def finish(self) -> None:
+        """Disarm the deadline for good."""
+        with self._lock:
+            self._is_finished = True
+            self._kill_switch = None
+        self._timer.cancel()
+
+    def explain(self) -> Cause:
+        """Why no whole status line came."""
+        if self.cause is not None:
+            return self.cause
+        if self.has_request_left:
+            return Cause.NO_ANSWER_IN_TIME if self.is_overdue else Cause.CONNECTION_LOST
+        return Cause.CONNECT_TIMEOUT if self.is_overdue else Cause.CLIENT_FAILURE
+
+    def _expire(self) -> None:
+        with self._lock:
+            if self._is_finished:
+                return
+            self.has_expired = True
+            if self._kill_switch is not None:
+                shut_down(self._kill_switch)
+
+
+def cause_of_connect_failure(*, step: Phase, error: Exception, is_proxied: bool) -> Cause:
+    """Why no connection came to be, from the step that failed."""
+    if step is Phase.RESOLVING:
+        return Cause.PROXY_UNREACHABLE if is_proxied else Cause.NAME_NOT_RESOLVED
+    if step is Phase.CONNECTING and is_proxied:
+        return Cause.PROXY_UNREACHABLE
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Cause.CERTIFICATE_REFUSED
+    if isinstance(error, TimeoutError):
+        return Cause.CONNECT_TIMEOUT
+    if step is Phase.TUNNELLING:
+        return Cause.PROXY_REFUSED
+    if step is Phase.HANDSHAKE:
+        return Cause.TLS_FAILED
+    if isinstance(error, ConnectionRefusedError):
+        return Cause.CONNECTION_REFUSED
+    return Cause.HOST_UNREACHABLE
+
+
+def cause_of_bad_status_line(line: bytes) -> Cause:
+    """What an unusable first line means: cut off, nothing at all, or no HTTP."""
+    if not line:
+        return Cause.CONNECTION_LOST
+    return Cause.NOT_HTTP if line.endswith(b"\n") else Cause.HALF_STATUS_LINE
+
+
+def shut_down(connection: socket.socket) -> None:
+    """End both directions at the TCP level; a connection that is gone already is fine."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        # Not connected yet, or closed by the far end: nobody waits on it.
+        return
+
 
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n")
 _MAX_STATUS_LINE = 8_192
@@ -136,3 +283,205 @@ def _connect_to_one_of(addresses: list[Address], *, exchange: Exchange) -> socke
         else:
             return connection
     raise failure
+
+
+# A connection that has been quiet for longer may be gone without our knowing, and a DELETE
+# lost on it would be an unknown for nothing.
+MAX_IDLE_SECONDS = 10.0
+MAX_IDLE_LANES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where requests go and how; connections are shared by whoever has the same route."""
+
+    base_url: str
+    proxy_url: str | None = field(repr=False)
+    ca_bundle: str | None
+
+
+class _LaneAdapter(requests.adapters.HTTPAdapter):
+    """Routes a session's one connection through its lane, with TLS verification always on."""
+
+    def __init__(self, *, lane: "Lane", context: ssl.SSLContext) -> None:
+        self._lane = lane
+        self._context = context
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(
+        self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: object
+    ) -> None:
+        super().init_poolmanager(
+            connections, maxsize, block=block, ssl_context=self._context, **pool_kwargs
+        )
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: object) -> PoolManager:
+        manager: PoolManager = super().proxy_manager_for(
+            proxy,
+            ssl_context=self._context,
+            proxy_ssl_context=self._context,
+            **proxy_kwargs,
+        )
+        return manager
+
+    def cert_verify(
+        self, conn: HTTPSConnectionPool, url: str, verify: object, cert: object
+    ) -> None:
+        """Verify, whatever was asked for; the context holds the certificates already."""
+        conn.cert_reqs = "CERT_REQUIRED"
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: tuple[str, str] | str | None = None,
+    ) -> HTTPConnectionPool:
+        pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        assert isinstance(pool, HTTPConnectionPool)  # noqa: S101 - narrows what the stubs leave open
+        kind = TrackedTLSConnection if pool.scheme == "https" else TrackedConnection
+        pool.ConnectionCls = functools.partial(kind, lane=self._lane)  # type: ignore[assignment]
+        return pool
+
+
+class _Session(requests.Session):
+    """A session that sees no redirect: `requests` would read a redirect's body without bound
+    to prepare the next request, even with `allow_redirects=False`."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
+class Lane:
+    """One connection, lent to one exchange at a time."""
+
+    def __init__(self, *, route: Endpoint, user_agent: str) -> None:
+        self.exchange: Exchange
+        self.connection: TrackedConnection | None = None
+        self.response: requests.Response | None = None
+        self._kill_switch: socket.socket | None = None
+        self.answered_at = 0.0
+        self.session = _Session()
+        self.session.trust_env = False
+        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.session.proxies = (
+            {"http": route.proxy_url, "https": route.proxy_url} if route.proxy_url else {}
+        )
+        self.session.headers.clear()
+        self.session.headers.update(
+            {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": user_agent}
+        )
+        adapter = _LaneAdapter(lane=self, context=_tls_context(route.ca_bundle))
+        self.session.mount("https://", adapter)
+        self.session.mount("http://", adapter)
+
+    def begin(self, exchange: Exchange) -> None:
+        """Lend the lane. Raises TimeoutError when the exchange is over already."""
+        self.exchange = exchange
+        self.response = None
+        if self._kill_switch is not None:
+            exchange.step = Phase.READY
+            exchange.attach(self._kill_switch)
+
+    def take_kill_switch(self, kill_switch: socket.socket) -> None:
+        """Let the deadline reach a fresh connection, from before its TLS handshake on."""
+        if self._kill_switch is not None:
+            self._kill_switch.close()
+        self._kill_switch = kill_switch
+        self.exchange.attach(kill_switch)
+
+    @property
+    def has_leftovers(self) -> bool:
+        """Whether TLS holds bytes beyond the answer: they would be read as the next one.
+
+        Leftovers that TLS has not decrypted yet make the socket readable, and urllib3 replaces
+        such a connection before it sends.
+        """
+        connection = self.connection.sock if self.connection is not None else None
+        return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+
+    def rest(self) -> None:
+        """Go idle: the answer was read to its end. Its request, which holds keys, is let go."""
+        self.response = None
+        self.answered_at = time.monotonic()
+
+    def close(self) -> None:
+        """End the connection. Its exchange is finished, so no deadline acts on it."""
+        if self.response is not None:
+            self.response.close()
+            self.response = None
+        if self.connection is not None:
+            self.connection.close()
+        self.session.close()
+        if self._kill_switch is not None:
+            self._kill_switch.close()
+            self._kill_switch = None
+
+
+class LanePool:
+    """The warm lanes of this process, by route. Safe for threads and forks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: dict[Endpoint, list[Lane]] = {}
+
+    def take(self, *, route: Endpoint, user_agent: str) -> Lane:
+        """A lane that answered within the last 10 seconds, else a new one."""
+        stale: list[Lane] = []
+        found = None
+        oldest = time.monotonic() - MAX_IDLE_SECONDS
+        with self._lock:
+            idle = self._idle.get(route, [])
+            while idle and found is None:
+                lane = idle.pop()
+                if lane.answered_at >= oldest:
+                    found = lane
+                else:
+                    stale.append(lane)
+        for lane in stale:
+            lane.close()
+        return found or Lane(route=route, user_agent=user_agent)
+
+    def give_back(self, *, route: Endpoint, lane: Lane) -> None:
+        """Keep a lane whose last answer was read to its end."""
+        lane.rest()
+        with self._lock:
+            idle = self._idle.setdefault(route, [])
+            idle.append(lane)
+            surplus = idle.pop(0) if len(idle) > MAX_IDLE_LANES else None
+        if surplus is not None:
+            surplus.close()
+
+    def close_all(self) -> None:
+        """End every idle connection."""
+        with self._lock:
+            lanes = [lane for idle in self._idle.values() for lane in idle]
+            self._idle.clear()
+        for lane in lanes:
+            lane.close()
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: the connections belong to the parent, and so does the lock."""
+        self._lock = threading.Lock()
+        self.close_all()
+
+
+POOL = LanePool()
+os.register_at_fork(after_in_child=POOL.forget_after_fork)
+
+
+@functools.lru_cache(maxsize=8)
+def _tls_context(ca_bundle: str | None) -> ssl.SSLContext:
+    """Made by hand: the ready-made ones obey SSLKEYLOGFILE and SSL_CERT_FILE.
+
+    Raises OSError when the bundle cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    bundle = ca_bundle or requests.utils.DEFAULT_CA_BUNDLE_PATH
+    if os.path.isdir(bundle):
+        context.load_verify_locations(capath=bundle)
+    else:
+        context.load_verify_locations(cafile=bundle)
+    return context

@@ -10,8 +10,7 @@ import requests
 
 from connections.core.causes import Cause
 from connections.core.secret import Secret
-from connections.net.exchange import Exchange
-from connections.net.lanes import POOL, Endpoint, Lane
+from connections.net.connection import POOL, Endpoint, Exchange, Lane
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,9 @@
-"""One sending of one notice, by mail, webhook or file. Nothing here writes to the database."""
+"""The file to which checkpoints are appended, for whoever keeps it out of our reach."""
 
+import os
 import re
 import smtplib
+import stat
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,8 +17,58 @@ from connections import wording
 from connections.audit import outbox
 from connections.core import clock
 from connections.models import Notification
-from connections.notifications import checkpoint_file, webhooks
+from connections.notifications import webhooks
 from connections.notifications.messages import Message
+
+
+class CheckpointFileError(Exception):
+    """The file cannot be written; the text says why."""
+
+
+def append_checkpoint(*, path: Path, note: str) -> None:
+    """Add a checkpoint and an empty line, and wait until the disk has them.
+
+    A file that is not there is made with mode 0600; a symbolic link is refused. Raises
+    CheckpointFileError.
+    """
+    try:
+        descriptor = _open(path)
+        try:
+            _write(descriptor, f"{note}\n".encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise CheckpointFileError(f"The file cannot be written ({error.strerror}).") from None
+
+
+def check_checkpoint_file(path: Path) -> None:
+    """Raise CheckpointFileError unless it could be appended to; makes nothing."""
+    if not path.exists() and not path.is_symlink():
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise CheckpointFileError(f"{path.parent} cannot be written by this user.")
+        return
+    try:
+        os.close(_open(path, make=False))
+    except OSError as error:
+        raise CheckpointFileError(f"The file cannot be written ({error.strerror}).") from None
+
+
+def _open(path: Path, *, make: bool = True) -> int:
+    # Not blocking, so that a named pipe in its place is refused, not waited for.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    descriptor = os.open(path, flags | (os.O_CREAT if make else 0), 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CheckpointFileError("It is no regular file.")
+    return descriptor
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    # One call, so that two processes do not mix; a full disk leaves a part, which is told.
+    if os.write(descriptor, data) != len(data):
+        raise OSError(0, "only a part fitted")
+
 
 _HTTP_OK = range(200, 300)
 _GONE = 410
@@ -197,8 +249,8 @@ def _append(message: Message) -> DeliveryResult:
     if not settings.CHECKPOINT_FILE:
         return DeliveryResult(verdict=DeliveryStatus.NOBODY, words="No file is set any more.")
     try:
-        checkpoint_file.append(Path(settings.CHECKPOINT_FILE), message.data["note"])
-    except checkpoint_file.CheckpointFileError as error:
+        append_checkpoint(path=Path(settings.CHECKPOINT_FILE), note=message.data["note"])
+    except CheckpointFileError as error:
         return DeliveryResult(verdict=DeliveryStatus.FAILED, words=str(error)[:200])
     return DeliveryResult(
         verdict=DeliveryStatus.DELIVERED, words="It was appended and is on the disk."

@@ -20,8 +20,8 @@ from connections.core.private_files import (
     read_private_text,
 )
 from connections.core.secret import Secret
+from connections.net.connection import Endpoint
 from connections.net.http import OutboundRequest, OutboundResponse, send
-from connections.net.lanes import Endpoint
 from connections.net.urls import origin_of
 
 DEADLINE_SECONDS = 10.0

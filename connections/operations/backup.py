@@ -31,7 +31,7 @@ from connections.core import clock
 from connections.core.errors import DomainError
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
-from connections.crypto.encrypted_columns import key_ids_in_use
+from connections.crypto.encrypted_fields import key_ids_in_use
 from connections.models import PersonSession
 
 FORMAT = "orgadmin backup 1"

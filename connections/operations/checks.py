@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from connections.core.private_files import PrivateFileError, read_private_text
 from connections.crypto.encryption import EncryptionError
 from connections.crypto.encryption import check_key_ring as check_stored_keys
-from connections.people.oidc.addresses import is_usable_issuer
+from connections.people.oidc.exchange import is_usable_issuer
 
 KEYS = "keys"
 

@@ -6,7 +6,7 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.access.permissions import can_administer, require
 from connections.core.secret import Secret
-from connections.crypto.encrypted_columns import ENCRYPTED_COLUMNS, Column, key_ids_in_use
+from connections.crypto.encrypted_fields import ENCRYPTED_COLUMNS, Column, key_ids_in_use
 from connections.crypto.encryption import EncryptionError, decrypt_in_place, encrypt_in_place
 from connections.crypto.key_ring import (
     load_key_ring,

@@ -18,7 +18,7 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core import clock
-from connections.crypto.encrypted_columns import key_ids_in_use
+from connections.crypto.encrypted_fields import key_ids_in_use
 from connections.crypto.key_ring import KeyRingError, read_key_ring
 from connections.deletions import reconciliation, states
 from connections.deletions.states import EventDraft, Transition
@@ -46,7 +46,7 @@ from connections.operations.backup import (
     uri_of,
     working_on,
 )
-from connections.operations.heartbeats import ALIVE_WITHIN
+from connections.operations.worker import ALIVE_WITHIN
 
 PRECIOUS = ("connections_person", "connections_credential", "connections_deletion")
 HEARTBEATS = "connections_workerheartbeat"

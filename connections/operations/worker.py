@@ -1,28 +1,121 @@
-"""The worker's loop: it asks the database what is due and calls the services, one at a time."""
+"""The threads of a worker that deliver notices: one for each channel, so that a slow mail server
+holds up no webhook, and neither of them a deletion."""
 
 import logging
 import os
 import socket
+import threading
 import time
 import uuid
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
+from django.db.models import Q
 
 from connections.access.actor import WORKER
 from connections.audit.maintenance import AuditMaintenance
 from connections.core import clock
 from connections.deletions import spool
-from connections.inventory import org_connections
-from connections.models import Deletion
+from connections.inventory import sync
+from connections.models import Deletion, Notification, WorkerHeartbeat
 from connections.notifications import delivery
-from connections.operations import alarms, due, heartbeats
+from connections.operations import due
 from connections.people import sessions
 
 logger = logging.getLogger(__name__)
+
+# Between two looks (s); after an error twice as long each time, up to the longest.
+LOOK_EVERY = 2.0
+LONGEST_DELIVERY_PAUSE = 60.0
+# For a sending that is on its way when the worker ends (s); it is tried again elsewhere.
+ENDING = 15.0
+
+
+class DeliveryThread(threading.Thread):
+    """Delivers by one channel until stopped. An error is logged and does not end it."""
+
+    def __init__(self, channel: Notification.Channel) -> None:
+        super().__init__(name=f"courier-{channel}", daemon=True)
+        self._channel = channel
+        self._is_stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End after the sending that is on its way."""
+        self._is_stopped.set()
+
+    def run(self) -> None:
+        pause = LOOK_EVERY
+        while not self._is_stopped.wait(pause):
+            try:
+                close_old_connections()
+                delivery.run_due(channel=self._channel, is_over=self._is_stopped.is_set)
+                pause = LOOK_EVERY
+            except DatabaseError:
+                pause = min(pause * 2, LONGEST_DELIVERY_PAUSE)
+                logger.warning("The database did not answer a courier.", exc_info=True)
+                connection.close()
+            except Exception:
+                pause = min(pause * 2, LONGEST_DELIVERY_PAUSE)
+                # Whatever it is: one notice must not keep the others waiting.
+                logger.exception("A courier failed and goes on in %d s.", pause)
+                connection.close()
+        connection.close()
+
+
+@contextmanager
+def delivery_threads_running() -> Iterator[None]:
+    """Couriers for every channel, from here to the end of the block."""
+    couriers = [DeliveryThread(channel) for channel in Notification.Channel]
+    for courier in couriers:
+        courier.start()
+    try:
+        yield
+    finally:
+        for courier in couriers:
+            courier.stop()
+        for courier in couriers:
+            courier.join(timeout=ENDING)
+
+
+# A worker says so this often while it works; one thing that it does may take a minute or two.
+BEAT_EVERY = timedelta(seconds=10)
+ALIVE_WITHIN = timedelta(minutes=3)
+# What a killed worker left behind is kept this long.
+FORGOTTEN_AFTER = timedelta(days=1)
+
+
+def beat(*, name: str, host: str, process_id: int) -> None:
+    """Say that this worker is alive. Raises what the database raises."""
+    now = clock.now()
+    if WorkerHeartbeat.objects.filter(name=name).update(seen_at=now):
+        return
+    is_old = Q(seen_at__lt=now - FORGOTTEN_AFTER)
+    # A living worker renews such a row within seconds; a dead one's would hide all the others.
+    is_ahead = Q(seen_at__gt=now + clock.TOLERANCE)
+    WorkerHeartbeat.objects.filter(is_old | is_ahead).delete()
+    WorkerHeartbeat.objects.create(
+        name=name, host=host, process_id=process_id, started_at=now, seen_at=now
+    )
+
+
+def end(*, name: str) -> None:
+    """Say that this worker ends in order. Raises what the database raises."""
+    WorkerHeartbeat.objects.filter(name=name).delete()
+
+
+def last_seen_at() -> datetime | None:
+    """When a worker that has not ended in order was last heard of; None when there is none."""
+    return WorkerHeartbeat.objects.values_list("seen_at", flat=True).first()
+
+
+def is_alive(seen_at: datetime | None, *, now: datetime) -> bool:
+    """Whether a worker heard of at that time counts as running."""
+    return seen_at is not None and clock.elapsed_since(seen_at, now=now) <= ALIVE_WITHIN
+
 
 REFRESH_EVERY = timedelta(minutes=15)
 # Between these two (s) it sleeps: not longer, since another process may ask for something.
@@ -109,25 +202,25 @@ class Worker:
             self._beat()
         if not self._is_stopped and time.monotonic() >= self._next_refresh:
             self._next_refresh = time.monotonic() + self._refresh_every
-            org_connections.refresh(actor=WORKER, only_stale=True)
+            sync.refresh(actor=WORKER, only_stale=True)
             sessions.forget_ended()
         if not self._is_stopped:
             self._record.tend()
         if not self._is_stopped and time.monotonic() >= self._next_housekeeping:
             self._next_housekeeping = time.monotonic() + HOUSEKEEPING_EVERY
-            alarms.raise_alarms(actor=WORKER)
+            due.raise_alarms(actor=WORKER)
             delivery.prune()
         return count
 
     def _beat(self) -> None:
         if time.monotonic() < self._next_beat:
             return
-        heartbeats.beat(name=self._name, host=self._host, process_id=os.getpid())
-        self._next_beat = time.monotonic() + heartbeats.BEAT_EVERY.total_seconds()
+        beat(name=self._name, host=self._host, process_id=os.getpid())
+        self._next_beat = time.monotonic() + BEAT_EVERY.total_seconds()
 
     def _end(self) -> None:
         try:
-            heartbeats.end(name=self._name)
+            end(name=self._name)
         except DatabaseError:
             # It ends all the same; its row is then one that is no longer renewed.
             logger.warning("The worker's end could not be recorded.", exc_info=True)

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from connections.core.write_errors import is_busy
+from connections.core.database import is_busy
 from connections.operations.backup import database_file
 
 # Room for the responses and events of deletions in progress; said in docs/OPERATIONS.md.

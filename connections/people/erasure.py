@@ -22,7 +22,7 @@ from connections.models import (
     PersonSession,
     SignInLink,
 )
-from connections.people import rules
+from connections.people import people
 
 # Where a name was copied to without a reference to the person.
 _COPIES = (
@@ -59,8 +59,8 @@ def erase_person(*, actor: Actor, person: Person) -> Erasure:
     with transaction.atomic():
         with audit.atomic():
             if person.is_superuser and person.is_active:
-                rules.require_another_administrator(person)
-            person = rules.locked(person)
+                people.require_another_administrator(person)
+            person = people.locked(person)
             stored = PersonalValue.objects.filter(person_id=person.pk, erased_at=None)
             names = set(stored.filter(kind=personal_data.Kind.NAME).values_list("value", flat=True))
             shared = _shared(names, person=person)
@@ -93,7 +93,7 @@ def _forget(person: Person, *, number: int) -> None:
     person.set_unusable_password()
     person.save()
     person.groups.clear()
-    rules.second_factors_of(person.pk).delete()
+    people.second_factors_of(person.pk).delete()
     EmailAddress.objects.filter(user=person).delete()
     person.sign_in_links.all().delete()
     PersonSession.objects.filter(person_id=person.pk).delete()

@@ -1,11 +1,20 @@
-"""Acts on people: adding them, their roles, letting them in, shutting them out."""
+"""What the acts on people share: what must hold of a person, and how one is told of."""
 
+import hashlib
+import secrets
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError
+from django.db.models import Q, QuerySet
 from django.urls import reverse
 
 from connections import audit
@@ -13,12 +22,171 @@ from connections.access import permissions
 from connections.access.actor import Actor, person_actor
 from connections.audit import personal_data
 from connections.audit.events import EventCode
+from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person, Role, SignInLink
-from connections.people import rules
 
-SET_UP_LINK_LIFETIME = rules.LIFETIMES[SignInLink.Purpose.SET_UP]
-SIGN_IN_LINK_LIFETIME = rules.LIFETIMES[SignInLink.Purpose.SIGN_IN]
+# How long an unused link holds.
+LIFETIMES = {
+    SignInLink.Purpose.SET_UP: timedelta(hours=1),
+    SignInLink.Purpose.SIGN_IN: timedelta(hours=24),
+}
+TAKEN = "Somebody else signs in with this already."
+INVALID_LINK = (
+    "This link was used before, is too old, or a newer one replaced it. "
+    "Ask an administrator for a new one."
+)
+
+
+def new_person(*, username: str, email: str, is_administrator: bool) -> Person:
+    """A person not yet stored and without a password.
+
+    Raises InvalidInputError when the name or address is malformed, or somebody else's: people
+    sign in with either, so neither may stand for two of them, whatever its case.
+    """
+    person = Person(
+        username=Person.normalize_username(username.strip()),
+        email=Person.objects.normalize_email(email.strip()),
+        is_superuser=is_administrator,
+    )
+    person.set_unusable_password()
+    fields: dict[str, str] = {}
+    try:
+        person.full_clean(validate_unique=False, validate_constraints=False)
+    except ValidationError as error:
+        fields = {name: " ".join(texts) for name, texts in error.message_dict.items()}
+    if not person.email:
+        fields["email"] = "An e-mail address is needed."
+    for name, value in (("username", person.username), ("email", person.email)):
+        taken = Person.objects.filter(Q(username__iexact=value) | Q(email__iexact=value))
+        if value and name not in fields and taken.exists():
+            fields[name] = TAKEN
+    if fields:
+        raise InvalidInputError(fields)
+    return person
+
+
+def require_free_email(email: str, *, of: Person) -> None:
+    """Raise InvalidInputError for an address that is none, or by which somebody else signs in."""
+    try:
+        validate_email(email)
+    except ValidationError as error:
+        raise InvalidInputError({"email": " ".join(error.messages)}) from None
+    others = Person.objects.exclude(pk=of.pk)
+    if others.filter(Q(username__iexact=email) | Q(email__iexact=email)).exists():
+        raise InvalidInputError({"email": TAKEN})
+
+
+def store_new(person: Person) -> None:
+    """Store a new person. Raises InvalidInputError when the name was taken in this moment."""
+    try:
+        with audit.atomic():
+            person.save(force_insert=True)
+    except IntegrityError:
+        raise InvalidInputError({"username": TAKEN}) from None
+
+
+def locked(person: Person) -> Person:
+    """The person as stored now, held until the transaction ends."""
+    return Person.objects.select_for_update(no_key=True).get(pk=person.pk)
+
+
+def require_another_administrator(person: Person) -> None:
+    """Raise ConflictError when this is the last active administrator.
+
+    All of them are held until the transaction ends, so that two cannot remove each other.
+    """
+    administrators = Person.objects.select_for_update(no_key=True).order_by("pk")
+    active = [one.pk for one in administrators.filter(is_superuser=True, is_active=True)]
+    if active == [person.pk]:
+        raise ConflictError(
+            f"{person.display_name} is the last active administrator. "
+            "Make somebody else an administrator first."
+        )
+
+
+def stored_roles(person: Person) -> list[Role]:
+    """The roles given to the person, without those that being an administrator brings."""
+    names = set(person.groups.values_list("name", flat=True))
+    return sorted(role for role in Role if role.value in names)
+
+
+def second_factors_of(person_id: Any) -> QuerySet[Authenticator]:
+    """The second factors of a person: empty means none. Takes an id or an OuterRef."""
+    factors: QuerySet[Authenticator] = Authenticator.objects.filter(user=person_id)
+    return factors
+
+
+def groups_of(roles: Iterable[Role]) -> list[Group]:
+    """The groups that stand for the roles."""
+    return [Group.objects.get_or_create(name=role.value)[0] for role in roles]
+
+
+def describe_roles(roles: Iterable[Role], *, is_administrator: bool) -> str:
+    """What a person may do, in words."""
+    names = ["Administrator"] if is_administrator else []
+    names.extend(role.value for role in roles)
+    return ", ".join(names) or "no role"
+
+
+def store_link(link: SignInLink) -> str:
+    """Store a link under a new token, of which only the hash is kept; gives the token."""
+    token = secrets.token_urlsafe(32)
+    link.token_hash = _hash_of(token)
+    link.save(force_insert=True)
+    return token
+
+
+def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
+    """Use up the link of this token. Raises ConflictError when there is none that still holds."""
+    if purpose == SignInLink.Purpose.SET_UP:
+        # Two set-up links used at once wait for each other here, so that one finds a person.
+        list(
+            SignInLink.objects.select_for_update(no_key=True).filter(purpose=purpose).order_by("pk")
+        )
+    now = clock.now()
+    usable = SignInLink.objects.filter(
+        token_hash=_hash_of(token),
+        purpose=purpose,
+        used_at__isnull=True,
+        expires_at__gt=now,
+        # One further ahead was made by a clock that was ahead.
+        expires_at__lte=now + LIFETIMES[purpose] + clock.TOLERANCE,
+    )
+    # One statement decides, so that of two that come at once only one succeeds.
+    if usable.update(used_at=now) != 1:
+        raise ConflictError(INVALID_LINK)
+    return SignInLink.objects.select_related("person").get(token_hash=_hash_of(token))
+
+
+def end_sign_in_links(person: Person) -> None:
+    """Let no unused link of the person hold any longer."""
+    now = clock.now()
+    unused = person.sign_in_links.filter(used_at__isnull=True, expires_at__gt=now)
+    unused.update(expires_at=now)
+
+
+def remove_second_factor(*, actor: Actor, person: Person) -> None:
+    """Forget every second factor of the person and end their sessions."""
+    Authenticator.objects.filter(user=person).delete()
+    person.session_epoch += 1
+    person.save(update_fields=["session_epoch"])
+    audit.record(
+        code=EventCode.PERSON_RESET,
+        actor=actor,
+        subject=person,
+        sentence=f"The second factor of {personal_data.name_of(person)} was removed "
+        "by a sign-in link.",
+    )
+
+
+def _hash_of(token: str) -> str:
+    # Random tokens of 256 bits cannot be searched for, so a bare hash is enough.
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+SET_UP_LINK_LIFETIME = LIFETIMES[SignInLink.Purpose.SET_UP]
+SIGN_IN_LINK_LIFETIME = LIFETIMES[SignInLink.Purpose.SIGN_IN]
 
 
 def names_of_administrators() -> list[str]:
@@ -43,15 +211,15 @@ def add_person(
     """
     permissions.require(permissions.can_administer(actor), "add people")
     roles = sorted(set(roles))
-    person = rules.new_person(username=username, email=email, is_administrator=is_administrator)
-    rules.store_new(person)
-    person.groups.set(rules.groups_of(roles))
+    person = new_person(username=username, email=email, is_administrator=is_administrator)
+    store_new(person)
+    person.groups.set(groups_of(roles))
     audit.record(
         code=EventCode.PERSON_ADDED,
         actor=actor,
         subject=person,
         sentence=f"{personal_data.name_of(person)} was added: "
-        f"{rules.describe_roles(roles, is_administrator)}.",
+        f"{describe_roles(roles, is_administrator=is_administrator)}.",
         details={"roles": roles, "is_administrator": is_administrator},
     )
     return person
@@ -82,22 +250,22 @@ def set_roles(
     permissions.require(permissions.can_administer(actor), "change roles")
     roles = sorted(set(roles))
     if not is_administrator:
-        rules.require_another_administrator(person)
-    person = rules.locked(person)
-    was_administrator, had = person.is_superuser, rules.stored_roles(person)
+        require_another_administrator(person)
+    person = locked(person)
+    was_administrator, had = person.is_superuser, stored_roles(person)
     if had == roles and was_administrator == is_administrator:
         return person
     if set(had) - set(roles) or (was_administrator and not is_administrator):
         person.session_epoch += 1
     person.is_superuser = is_administrator
     person.save(update_fields=["is_superuser", "session_epoch"])
-    person.groups.set(rules.groups_of(roles))
+    person.groups.set(groups_of(roles))
     audit.record(
         code=EventCode.PERSON_CHANGED,
         actor=actor,
         subject=person,
         sentence=f"{personal_data.name_of(person)} is now: "
-        f"{rules.describe_roles(roles, is_administrator)}.",
+        f"{describe_roles(roles, is_administrator=is_administrator)}.",
         details={
             "roles": roles,
             "is_administrator": is_administrator,
@@ -116,14 +284,14 @@ def disable_person(*, actor: Actor, person: Person) -> Person:
     active administrator.
     """
     permissions.require(permissions.can_administer(actor), "disable people")
-    rules.require_another_administrator(person)
-    person = rules.locked(person)
+    require_another_administrator(person)
+    person = locked(person)
     if not person.is_active:
         return person
     person.is_active = False
     person.session_epoch += 1
     person.save(update_fields=["is_active", "session_epoch"])
-    rules.end_sign_in_links(person)
+    end_sign_in_links(person)
     audit.record(
         code=EventCode.PERSON_DISABLED,
         actor=actor,
@@ -137,7 +305,7 @@ def disable_person(*, actor: Actor, person: Person) -> Person:
 def enable_person(*, actor: Actor, person: Person) -> Person:
     """Let a disabled person sign in again, with the roles they had. Raises PermissionDenied."""
     permissions.require(permissions.can_administer(actor), "enable people")
-    person = rules.locked(person)
+    person = locked(person)
     if person.is_active:
         return person
     person.is_active = True
@@ -147,7 +315,7 @@ def enable_person(*, actor: Actor, person: Person) -> Person:
         actor=actor,
         subject=person,
         sentence=f"{personal_data.name_of(person)} was enabled: "
-        f"{rules.describe_roles(rules.stored_roles(person), person.is_superuser)}.",
+        f"{describe_roles(stored_roles(person), is_administrator=person.is_superuser)}.",
     )
     return person
 
@@ -185,11 +353,11 @@ def make_sign_in_link(
     Raises PermissionDenied, and ConflictError for a disabled person.
     """
     permissions.require(permissions.can_administer(actor), "make sign-in links")
-    person = rules.locked(person)
+    person = locked(person)
     if not person.is_active:
         raise ConflictError(f"{person.display_name} is disabled. Enable them first.")
-    rules.end_sign_in_links(person)
-    token = rules.store_link(
+    end_sign_in_links(person)
+    token = store_link(
         SignInLink(
             purpose=SignInLink.Purpose.SIGN_IN,
             person=person,
@@ -218,10 +386,10 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
     old, replaced or none at all, and InvalidInputError for a password that is weak, or missing
     where there is none yet; the link is not spent then.
     """
-    link = rules.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
+    link = redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
     if link.person is None or not link.person.is_active:
-        raise ConflictError(rules.INVALID_LINK)
-    person = rules.locked(link.person)
+        raise ConflictError(INVALID_LINK)
+    person = locked(link.person)
     actor = person_actor(person=person, request_id=request_id)
     audit.record(
         code=EventCode.SIGN_IN_LINK_USED,
@@ -234,7 +402,7 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
     elif not person.has_usable_password():
         raise InvalidInputError({"password": "Choose a password: you have none yet."})
     if link.removes_second_factor:
-        rules.remove_second_factor(actor=actor, person=person)
+        remove_second_factor(actor=actor, person=person)
     return person
 
 
@@ -248,7 +416,7 @@ def make_set_up_link(*, actor: Actor, now: datetime) -> str:
     permissions.require(permissions.can_administer(actor), "make set-up links")
     if Person.objects.exists():
         raise ConflictError("There are people already. Make a sign-in link for one of them.")
-    token = rules.store_link(
+    token = store_link(
         SignInLink(
             purpose=SignInLink.Purpose.SET_UP,
             made_by_name=actor.name,
@@ -273,11 +441,11 @@ def set_up_first_administrator(
     Raises ConflictError when the link is dead or there is a person, and InvalidInputError for
     what was typed; the link is not spent then.
     """
-    link = rules.redeem_link(token=token, purpose=SignInLink.Purpose.SET_UP)
+    link = redeem_link(token=token, purpose=SignInLink.Purpose.SET_UP)
     if Person.objects.exists():
         raise ConflictError("There are people already. Sign in, or ask one of them.")
-    person = rules.new_person(username=username, email=email, is_administrator=True)
-    rules.store_new(person)
+    person = new_person(username=username, email=email, is_administrator=True)
+    store_new(person)
     actor = person_actor(person=person, request_id=request_id)
     audit.record(
         code=EventCode.PERSON_ADDED,
@@ -305,7 +473,7 @@ def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Pers
             "server: change_person --break-glass."
         )
     with audit.atomic():
-        person = rules.locked(person)
+        person = locked(person)
         if person.may_break_glass == is_allowed:
             return person
         person.may_break_glass = is_allowed
@@ -317,4 +485,34 @@ def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Pers
             subject=person,
             sentence=f"{personal_data.name_of(person)} {may}.",
         )
+    return person
+
+
+@audit.atomic()
+def change_email(*, actor: Actor, person: Person, email: str) -> Person:
+    """Give a person another e-mail address. Links mailed to the old one no longer work.
+
+    Password, second factors and sessions stay as they are. Gives the person as stored now.
+    Raises PermissionDenied, and InvalidInputError for an address that is malformed or by which
+    somebody else signs in.
+    """
+    permissions.require(permissions.can_administer(actor), "change e-mail addresses")
+    person = locked(person)
+    email = Person.objects.normalize_email(email.strip())
+    if email == person.email:
+        return person
+    require_free_email(email, of=person)
+    person.email = email
+    try:
+        with audit.atomic():
+            person.save(update_fields=["email"])
+    except IntegrityError:
+        raise InvalidInputError({"email": TAKEN}) from None
+    EmailAddress.objects.filter(user=person).delete()
+    audit.record(
+        code=EventCode.EMAIL_CHANGED,
+        actor=actor,
+        subject=person,
+        sentence=f"The e-mail address of {personal_data.name_of(person)} was changed.",
+    )
     return person

@@ -1,5 +1,6 @@
-"""Accounts at the provider: whose each one is. Issuer and subject say so, and nothing else does."""
+"""The identity provider that the settings name."""
 
+from django.conf import settings
 from django.db import IntegrityError
 
 from connections import audit
@@ -9,9 +10,26 @@ from connections.audit import personal_data
 from connections.audit.events import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
+from connections.core.private_files import PrivateFileError, read_private_text
+from connections.core.secret import Secret
 from connections.models import Person, ProviderAccount
-from connections.people import rules
-from connections.people.oidc.tokens import is_subject
+from connections.people import people
+from connections.people.oidc.exchange import Provider
+from connections.people.oidc.tokens import ProviderError, Reason, is_subject
+
+
+def load_provider() -> Provider:
+    """The provider with its client secret. Raises ProviderError when that cannot be read."""
+    try:
+        secret = Secret(read_private_text(settings.OIDC_SECRET_FILE).strip())
+    except PrivateFileError as error:
+        raise ProviderError(Reason.UNREACHABLE, str(error)) from None
+    return Provider(
+        issuer=settings.OIDC_ISSUER,
+        client_id=settings.OIDC_CLIENT_ID,
+        client_secret=secret,
+        ca_bundle=settings.DATADOG_CA_BUNDLE,
+    )
 
 
 def person_of(*, issuer: str, subject: str) -> Person | None:
@@ -43,7 +61,7 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
         raise InvalidInputError(
             {"subject": "That is no subject: 1 to 255 ASCII characters, to the letter."}
         )
-    person = rules.locked(person)
+    person = people.locked(person)
     account = ProviderAccount(person=person, issuer=issuer, subject=subject, created_at=clock.now())
     try:
         with audit.atomic():
@@ -72,7 +90,7 @@ def disconnect_account(*, actor: Actor, person: Person, issuer: str) -> bool:
     that nobody shuts themselves out.
     """
     permissions.require(permissions.can_administer(actor), "disconnect accounts")
-    person = rules.locked(person)
+    person = people.locked(person)
     account = account_of(person=person, issuer=issuer)
     if account is None:
         return False

@@ -186,3 +186,34 @@ def _whence(address: str, agent: str, *, of: Person | None) -> str:
 
 def _somebody(request_id: str) -> Actor:
     return Actor(kind="person", name="somebody not signed in", request_id=request_id)
+
+
+_NAMES = {
+    "totp": "an authenticator app",
+    "webauthn": "a passkey or security key",
+    "recovery_codes": "new recovery codes",
+}
+
+
+@audit.atomic()
+def record_added(*, actor: Actor, what: str) -> None:
+    """Record that the actor set up a factor; `what` is its type: totp, webauthn, recovery_codes."""
+    audit.record(
+        code=EventCode.SECOND_FACTOR_ADDED,
+        actor=actor,
+        subject=actor.person,
+        sentence=f"{personal_data.name_of(actor)} set up {_NAMES[what]}.",
+        details={"type": what},
+    )
+
+
+@audit.atomic()
+def record_removed(*, actor: Actor, what: str) -> None:
+    """Record that the actor turned off a factor of this type."""
+    audit.record(
+        code=EventCode.SECOND_FACTOR_TURNED_OFF,
+        actor=actor,
+        subject=actor.person,
+        sentence=f"{personal_data.name_of(actor)} removed {_NAMES[what]} of theirs.",
+        details={"type": what},
+    )

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from connections.core.days import DailyCounts
-from connections.deletions.kinds import OutcomeGroup
+from connections.deletions.history import OutcomeGroup
 
 
 @dataclass(frozen=True, kw_only=True)

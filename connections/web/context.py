@@ -14,7 +14,7 @@ from connections.access.actor import Actor
 from connections.models import Approval, ApprovalPolicy, Deletion, Person, ProviderAccount, State
 from connections.people import provider_accounts
 from connections.web.people import single_sign_on
-from connections.web.reauthentication_views import prompt_for
+from connections.web.reauthentication import prompt_for
 from connections.web.support import actor_of, signed_in_person
 
 THEMES = ("system", "light", "dark")

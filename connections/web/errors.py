@@ -1,4 +1,4 @@
-"""What is shown when something is refused, missing or broken."""
+"""What Django's own error pages and mails may show."""
 
 import logging
 import sys
@@ -11,16 +11,51 @@ from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template import Context
-from django.template.loader import get_template
+from django.template.loader import get_template, render_to_string
+from django.urls import reverse
+from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.csrf import requires_csrf_token
 
+from connections import wording
 from connections.audit import lookups
-from connections.core.write_errors import cause_text, means_no_writes
+from connections.core.database import cause_text, means_no_writes
+from connections.core.errors import ResponseNotRecordedError
 from connections.people import people
+from connections.web.deletions.responses import wants_fragment
 from connections.web.routing import READ, access_of
 from connections.web.support import actor_of, request_id_of, signed_in_person
 
 logger = logging.getLogger(__name__)
+
+
+class HideKeysFilter(SafeExceptionReporterFilter):
+    """Django shows everything that was posted while DEBUG is on; a key is never shown."""
+
+    def is_active(self, request: HttpRequest | None) -> bool:
+        """Always: also while DEBUG is on."""
+        return True
+
+    def get_post_parameters(self, request: HttpRequest | None) -> dict[str, Any]:
+        """What was posted, without any field whose name says key, pass or token."""
+        posted: dict[str, Any] = super().get_post_parameters(request)
+        return {name: self.cleanse_setting(name, value) for name, value in posted.items()}
+
+
+PAGE = "connections/response_not_recorded.html"
+# Done, and its record waits: neither a failure of the act nor its outcome.
+ACCEPTED = 202
+
+
+def response_not_recorded_page(
+    request: HttpRequest, error: ResponseNotRecordedError
+) -> HttpResponse:
+    """The words for it, asking the database nothing; for htmx `#outcome` alone."""
+    url = reverse("deletion-detail", args=[error.deletion_id])
+    context = {"words": wording.unrecorded_response_text(error), "url": url}
+    # Without the request, so that nothing in the frame of a page asks the database.
+    name = f"{PAGE}#outcome" if wants_fragment(request) else PAGE
+    return HttpResponse(render_to_string(name, context), status=ACCEPTED)
+
 
 NO_ROLE = "You are signed in, but you have no role yet, so there is nothing you may see here."
 

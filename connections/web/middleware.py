@@ -1,4 +1,4 @@
-"""Middleware of our own: health answers, headers, and the guard that keeps a GET from writing."""
+"""Characters that change how the text around them is read are shown as what they are."""
 
 import logging
 import re
@@ -11,6 +11,8 @@ from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.core.exceptions import BadRequest
+from django.core.handlers.wsgi import WSGIRequest
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
@@ -19,6 +21,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.http import parse_header_parameters
 from django_htmx.http import HttpResponseClientRedirect
 
 from connections.access import permissions
@@ -27,12 +30,77 @@ from connections.core.errors import ResponseNotRecordedError
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.models import PersonSession
 from connections.operations.write_probe import find_write_problem, write_nothing
+from connections.web.errors import response_not_recorded_page
 from connections.web.people.single_sign_on import gave_second_factor
 from connections.web.routing import access_of
-from connections.web.sent import response_not_recorded_page
 from connections.web.support import sign_in_url_after_sending, signed_in_person
 
 logger = logging.getLogger(__name__)
+
+# The controls of the Unicode Bidirectional Algorithm (UAX #9 § 2), in UTF-8: U+061C, U+200E/F,
+# U+202A–E, U+2066–9. A name that holds one could make another name seem to stand beside it.
+_TURNING = re.compile(rb"\xd8\x9c|\xe2\x80[\x8e\x8f\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
+
+
+class BidiControlMiddleware:
+    """Writes the characters that turn text round as [U+202E] in every page.
+
+    Names and error texts come from Datadog and from people; a page shows them within its own
+    sentences. What is stored and exported stays as it came.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if not response.streaming and response.get("Content-Type", "").startswith("text/html"):
+            content = response.content  # type: ignore[attr-defined]
+            if _TURNING.search(content):
+                response.content = _TURNING.sub(_named, content)  # type: ignore[attr-defined]
+        return response
+
+
+def _named(match: re.Match[bytes]) -> bytes:
+    return f"[U+{ord(match[0].decode()):04X}]".encode()
+
+
+_UNREADABLE = "unreadable"
+
+
+class Request(WSGIRequest):
+    """A request that can be made whatever its Content-Type says.
+
+    Django raises for some while it makes the request, outside of all that would answer with a
+    page: for a header that it can't parse, or whose charset doesn't decode the query.
+    """
+
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        try:
+            self.content_type, self.content_params = parse_header_parameters(
+                meta.get("CONTENT_TYPE", "")
+            )
+        except ValueError:
+            self.content_type, self.content_params = "", {"charset": _UNREADABLE}
+        # The encoding stays unset, which is UTF-8; CharsetMiddleware refuses any other.
+
+
+class CharsetMiddleware:
+    """Answers 400 where the Content-Type names a charset other than UTF-8.
+
+    No browser sends one. Python knows encodings that are none of text (base64), or that raise
+    although they are told to replace (idna).
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        charset = (request.content_params or {}).get("charset", "utf-8")
+        if charset.lower() != "utf-8":
+            raise BadRequest("The charset of a request must be UTF-8.")
+        return self.get_response(request)
+
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

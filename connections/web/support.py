@@ -1,13 +1,16 @@
 """What every view needs and no noun owns."""
 
+import base64
 from urllib.parse import urlencode
 
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from connections.access.actor import Actor, person_actor
+from connections.audit.export import Export, begin_export
+from connections.core.tabular import CONTENT_TYPES
 from connections.models import Person
 
 
@@ -56,3 +59,26 @@ def sign_in_url_after_sending(request: HttpRequest) -> str:
     if not is_local_url(request, page):
         page = reverse("overview")
     return f"{reverse('account_login')}?{urlencode({'next': page, 'undone': 1})}"
+
+
+def download(
+    request: HttpRequest, *, export: Export, name: str
+) -> HttpResponse | StreamingHttpResponse:
+    """The export as an attachment; `name` is its file name without what the format adds.
+
+    The newest checkpoint goes along in a header, and by size and root in the file's name: there
+    it stays with the file and no parser of the contents meets it.
+    """
+    response: HttpResponse | StreamingHttpResponse
+    content_type = CONTENT_TYPES[export.file_format]
+    if request.method == "HEAD":
+        # Nothing leaves, so nothing is recorded.
+        response = HttpResponse(content_type=content_type)
+    else:
+        response = StreamingHttpResponse(begin_export(export=export), content_type=content_type)
+    if export.checkpoint:
+        name += f"-cp{export.checkpoint.size}-{export.checkpoint.root[:16]}"
+        note = base64.b64encode(export.checkpoint.note.encode()).decode()
+        response["X-Orgadmin-Checkpoint"] = note
+    response["Content-Disposition"] = f'attachment; filename="{name}.{export.file_format}"'
+    return response

@@ -4,16 +4,17 @@ No template and no view decides on such a word by itself. `badge` asks the datab
 `word` looks at the attempts and approvals of the one deletion it is given.
 """
 
-from connections.core.counts import pluralize
-from connections.core.times import format_time
+from connections.core.text import format_time, pluralize
 from connections.wording.badges import Badge, badge, label_of_outcome, label_of_state
-from connections.wording.broken_glass import BreakGlassText, break_glass_text
 from connections.wording.causes import cause_text, unavailable_text
-from connections.wording.effects import (
-    effect_of_type,
-    effect_text,
-    join_names,
-    sentence_text,
+from connections.wording.connections import effect_of_type, effect_text, join_names, sentence_text
+from connections.wording.deletions import (
+    BreakGlassText,
+    DeletionText,
+    UnrecordedResponseText,
+    break_glass_text,
+    describe,
+    unrecorded_response_text,
 )
 from connections.wording.events import (
     EVENT_TITLES,
@@ -22,7 +23,8 @@ from connections.wording.events import (
     event_text,
     next_text,
 )
-from connections.wording.notices import (
+from connections.wording.next_steps import NextStep
+from connections.wording.notifications import (
     LONGEST_NAME,
     label_of_notification,
     notification_badge,
@@ -30,11 +32,12 @@ from connections.wording.notices import (
     one_line,
     some_lines,
 )
-from connections.wording.record import audit_log_badge, audit_log_text
-from connections.wording.sent import UnrecordedResponseText, unrecorded_response_text
-from connections.wording.steps import NextStep
-from connections.wording.words import DeletionText, describe
-from connections.wording.workers import clock_ahead_text, no_worker_text
+from connections.wording.service import (
+    audit_log_badge,
+    audit_log_text,
+    clock_ahead_text,
+    no_worker_text,
+)
 
 __all__ = [
     "EVENT_TITLES",

@@ -7,10 +7,14 @@ verify.py, which stands alone, has the same rules for the rows of a bundle.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 
-from connections.datadog.errors import AttemptResult
+from connections.core.text import format_time
+from connections.datadog.responses import AttemptResult
 from connections.models import Attempt, Deletion
+from connections.wording.causes import cause_text
+from connections.wording.next_steps import NextStep
 
 
 class Sent(IntEnum):
@@ -104,3 +108,32 @@ def in_full(attempts: Sequence[Attempt]) -> str:
 def in_full_of(deletion: Deletion) -> str:
     """The same for this deletion, from what the database has now."""
     return in_full(attempts_of(deletion))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletionFacts:
+    """A headline, what stands under it, Datadog's own words, and what may come next."""
+
+    headline: str
+    lines: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
+    steps: tuple[NextStep, ...] = ()
+
+
+def quotes_of(last: Attempt | None) -> tuple[str, ...]:
+    """Datadog's own texts of the last attempt."""
+    return tuple(str(text) for text in last.errors) if last else ()
+
+
+def attempt_words(last: Attempt | None) -> str:
+    """ "Datadog answered 200 in 143 ms at …, attempt 1." or what came instead of an answer.
+
+    An answer that came late is called so.
+    """
+    if last is None or last.answered_at is None:
+        return ""
+    late = ", late" if last.is_late else ""
+    when = f"at {format_time(last.answered_at)}, attempt {last.number}{late}."
+    if last.http_status is not None:
+        return f"Datadog answered {last.http_status} in {last.duration_ms} ms {when}"
+    return f"{cause_text(last.cause).rstrip('.')}, after {last.duration_ms} ms {when}"

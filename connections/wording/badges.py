@@ -1,9 +1,13 @@
 """The short word for a deletion, with icon and tone; asks the database nothing."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from connections.core.causes import Cause
-from connections.models import Deletion, Outcome, State
+from connections.core.text import format_time
+from connections.datadog.responses import AttemptResult
+from connections.models import Attempt, Deletion, Outcome, State
+from connections.wording.causes import cause_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,3 +103,19 @@ def label_of_state(state: str) -> str:
 def label_of_outcome(outcome: str) -> str:
     """The word for an outcome where there is no deletion at hand: a filter, a legend."""
     return _OF_OUTCOME[Outcome(outcome)].word
+
+
+def late_answers(attempts: Iterable[Attempt]) -> tuple[str, ...]:
+    """A sentence for each response that came after Org Admin stopped waiting for it."""
+    return tuple(_late(attempt) for attempt in attempts if attempt.is_late)
+
+
+def _late(attempt: Attempt) -> str:
+    when = f"A late response to attempt {attempt.number}, at {format_time(attempt.answered_at)}"
+    if attempt.http_status is not None:
+        said = f"Datadog answered {attempt.http_status}."
+    elif attempt.verdict == AttemptResult.NOT_SENT:
+        said = f"The request did not leave. {cause_text(attempt.cause)}"
+    else:
+        said = cause_text(attempt.cause)
+    return f"{when}. {said} Org Admin had stopped waiting for it."

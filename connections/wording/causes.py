@@ -85,3 +85,18 @@ def cause_text(cause: str) -> str:
     A code that this version does not know is named as it is.
     """
     return _WORDS.get(cause, f"Cause: {cause}." if cause else "")
+
+
+# The stored keys cannot be decrypted, so that nothing was asked.
+NOT_OPENED = "not_opened"
+
+
+def failure_text(*, cause: str, http_status: int | None = None) -> str:
+    """A sentence or two for the cause of a failed reading; `http_status` is None without answer."""
+    if cause == NOT_OPENED:
+        return "Its stored keys could not be decrypted."
+    if cause == Cause.NOT_FOUND:
+        # Elsewhere it is a connection that is not found; a reading asks for none.
+        return "Datadog does not know the address that was asked (404)."
+    words = cause_text(cause)
+    return words if http_status else f"{words} This says nothing about the keys."

@@ -1,4 +1,4 @@
-"""Events, short: those of one deletion's life for its timeline, and any in a list."""
+"""A browser in two words, from what it says of itself."""
 
 import re
 from collections.abc import Callable
@@ -6,11 +6,39 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from connections.core.times import format_time
+from connections.core.text import format_time
 from connections.models import AuditEvent, Deletion, Outcome, State, render_references
 from connections.wording.badges import label_of_outcome
-from connections.wording.browsers import browser_name
 from connections.wording.causes import cause_text
+
+# In this order: each says that it is all of those below it, too.
+_BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("SamsungBrowser", "Samsung Internet"),
+    ("Firefox", "Firefox"),
+    ("FxiOS", "Firefox"),
+    ("CriOS", "Chrome"),
+    ("Chrome", "Chrome"),
+    ("Safari", "Safari"),
+)
+_SYSTEMS = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
+
+
+def browser_name(agent: str) -> str:
+    """“Firefox on Linux”, or as much of it as can be told."""
+    browser = next((name for mark, name in _BROWSERS if mark in agent), "Unknown browser")
+    system = next((name for mark, name in _SYSTEMS if mark in agent), "")
+    return f"{browser} on {system}" if system else browser
+
 
 # What says of itself no more than this is shown as it is: “curl/8.14.1”.
 _SHORT_AGENT = 40

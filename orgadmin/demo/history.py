@@ -13,9 +13,10 @@ from connections.core import clock
 from connections.core.errors import ConflictError
 from connections.core.sites import get_site
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.deletions import approvals, closing, reviews
+from connections.deletions import approvals, reviews
+from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.inventory import org_connections
+from connections.inventory import sync
 from connections.models import (
     ApprovalPolicy,
     Credential,
@@ -54,7 +55,7 @@ def seed() -> dict[str, Any]:
     with ago(days=9):
         protect_one(cast)
     _make_past(cast)
-    org_connections.refresh(actor=WORKER)
+    sync.refresh(actor=WORKER)
     link = people.make_sign_in_link(
         actor=command_actor(), person=cast.people["operator"], now=clock.now()
     )

@@ -16,7 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.credentials import access_lists
-from connections.inventory import contradictions, protections
+from connections.inventory import protections, sync
 from connections.models import (
     AccessKind,
     ApprovalPolicy,
@@ -346,9 +346,7 @@ def test_who_listed_it_all_the_same_is_told_to_who_may_see_that_credential(
         state="settled", outcome="already_absent", settled_at=timezone.now(), due_at=None
     )
     with audit.atomic():
-        contradictions.mark(
-            deletion=settled.get(), at=timezone.now(), seen_by="Payments US", actor=WORKER
-        )
+        sync.mark(deletion=settled.get(), at=timezone.now(), seen_by="Payments US", actor=WORKER)
     url = reverse("deletion-detail", args=[estate.deletion.pk])
     assert "Listed by one of our credentials" in read(client_of(grace).get(url)).text
     assert "Payments US" not in read(client_of(grace).get(url)).text

@@ -10,7 +10,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
 from connections.access.actor import Actor, command_actor
-from connections.audit import chain, checkpoints, verification, verifications
+from connections.audit import chain, checkpoints, verification
 from connections.audit.events import EventCode
 from connections.audit.personal_data import name_of
 from connections.models import AuditEvent, AuditHead, Person, PersonalValue
@@ -76,7 +76,7 @@ def record_of_two(ada: Person, actor_for: Callable[[Person], Actor]) -> None:
     for number in range(2):
         audit.record(code=EventCode.EXPORT_STARTED, actor=actor_for(ada), sentence=f"Act {number}.")
     checkpoints.make_checkpoint()
-    list(verifications.verify_and_store())
+    list(verification.verify_and_store())
 
 
 def refuses(statement: str) -> None:

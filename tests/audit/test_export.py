@@ -10,9 +10,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from connections.audit import chain, personal_data, trail
-from connections.audit.event_rows import EVENT_COLUMNS
+from connections.audit import chain, personal_data, search
 from connections.audit.events import EventCode
+from connections.audit.export import EVENT_COLUMNS
 from connections.models import AuditEvent, AuditHead, Person
 from tests.web.audit.support import add_event
 
@@ -60,7 +60,7 @@ def test_a_csv_is_exactly_the_filtered_set_and_safe_to_open(
 def test_an_export_of_a_text_search_crosses_its_batches(
     client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trail, "EXPORT_BATCH", 2)
+    monkeypatch.setattr(search, "EXPORT_BATCH", 2)
     for number in range(5):
         add_event(f"Wanted {number}.")
         add_event("Not that.")

@@ -16,11 +16,11 @@ from django.test import Client
 from connections import audit
 from connections.access.actor import command_actor, person_actor
 from connections.audit import comparison
-from connections.audit.rows import Fault
+from connections.audit.stored_events import Fault
 from connections.audit.verification import verify_audit_log
 from connections.core import clock
 from connections.deletions import comments, reconciliation, sending
-from connections.inventory import contradictions
+from connections.inventory import sync
 from connections.models import Attempt, AuditVerification, Deletion, Person
 from connections.people import erasure
 from connections.verifier import verify
@@ -380,9 +380,7 @@ def test_what_is_written_while_it_runs_raises_no_alarm(
 
 def _contradict(deletion: Deletion) -> None:
     with audit.atomic():
-        contradictions.mark(
-            deletion=deletion, at=clock.now(), seen_by="Group SOC", actor=command_actor()
-        )
+        sync.mark(deletion=deletion, at=clock.now(), seen_by="Group SOC", actor=command_actor())
 
 
 @pytest.mark.usefixtures("history")

@@ -18,7 +18,8 @@ from django.test import Client
 from pytest_django.live_server_helper import LiveServer
 
 from connections.access.actor import command_actor
-from connections.audit import checkpoints, exporting
+from connections.audit import checkpoints
+from connections.audit import export as audit_export
 from connections.audit.events import EventCode
 from connections.audit.signed_notes import parse
 from connections.core import tabular
@@ -75,13 +76,13 @@ def test_it_is_recorded_before_the_first_byte(
 def test_whoever_goes_away_midway_leaves_an_aborted_export(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "PIECE_BYTES", 10)
+    monkeypatch.setattr(audit_export, "PIECE_BYTES", 10)
     make()
     make(minute=1)
     export = history.prepare_export(
         actor=command_actor(), only=HistoryFilter(), file_format="ndjson", asked_for=""
     )
-    running = exporting.begin_export(export=export)
+    running = audit_export.begin_export(export=export)
     next(running)
     running.close()
     running.close()
@@ -115,15 +116,15 @@ def test_an_end_that_cannot_be_recorded_is_no_end(
     export = history.prepare_export(
         actor=command_actor(), only=HistoryFilter(), file_format="csv", asked_for=""
     )
-    running = exporting.begin_export(export=export)
-    record = exporting._record
+    running = audit_export.begin_export(export=export)
+    record = audit_export._record
 
-    def refuse(given: exporting.Export, *, code: EventCode, **more: object) -> int:
+    def refuse(given: audit_export.Export, *, code: EventCode, **more: object) -> int:
         if code == EventCode.EXPORT_FINISHED:
             raise OSError("full")
         return record(given, code=code, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(exporting, "_record", refuse)
+    monkeypatch.setattr(audit_export, "_record", refuse)
     with pytest.raises(OSError, match="full"):
         list(running)
     running.close()

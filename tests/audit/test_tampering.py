@@ -14,8 +14,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import DjangoDbBlocker, Settings
 
 from connections.access.actor import command_actor
-from connections.audit import checkpoints, verifications
-from connections.audit.rows import Fault
+from connections.audit import checkpoints, verification
 from connections.audit.signed_notes import sign
 from connections.audit.signing_key import (
     SigningKey,
@@ -24,6 +23,7 @@ from connections.audit.signing_key import (
     rotation_statement,
     signing_key_of,
 )
+from connections.audit.stored_events import Fault
 from connections.audit.verification import CannotCheckError, Report
 from connections.models import Person
 from connections.people import erasure
@@ -250,7 +250,7 @@ def test_a_truncated_record_is_named_by_a_checkpoint_that_was_kept_elsewhere(cop
 
 def test_a_truncated_record_is_named_by_what_a_verification_has_seen(copy: Copy) -> None:
     with copy.open():
-        list(verifications.verify_and_store())
+        list(verification.verify_and_store())
     copy.rewrite(lambda texts: texts[:10])
     copy.run("DELETE FROM connections_checkpoint WHERE size > 10")
     assert found(copy.verify()) == exactly(Fault.TRUNCATED, 11)

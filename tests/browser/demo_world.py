@@ -8,7 +8,7 @@ from allauth.mfa.models import Authenticator
 
 from connections import audit
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
-from connections.audit import checkpoints, verifications
+from connections.audit import checkpoints, verification
 from connections.core import clock
 from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
@@ -16,7 +16,7 @@ from connections.credentials import retirement
 from connections.deletions import approvals, break_glass, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.sending import claim
-from connections.inventory import org_connections
+from connections.inventory import sync
 from connections.models import (
     ApprovalPolicy,
     AuditEvent,
@@ -164,7 +164,7 @@ class _Builder:
         retirement.retire_credential(actor=manager, credential=retired, confirmation=retired.name)
         [labs] = [one for one in self.world.key_pairs() if one.org.name == "Labs"]
         self.world.revoke(labs)
-        org_connections.refresh(actor=WORKER)
+        sync.refresh(actor=WORKER)
 
     def people(self) -> None:
         """One invited, one disabled, one without a role, two with a second factor."""
@@ -192,7 +192,7 @@ class _Builder:
         """Signed with two keys, one after the other, and found whole."""
         checkpoints.rotate_signing_key(actor=self.administrator)
         auditor = person_actor(person=Person.objects.get(username="auditor"))
-        verifications.verify_now(actor=auditor)
+        verification.verify_now(actor=auditor)
 
     def notices(self) -> None:
         """One in each state, about what was recorded last of a deletion."""

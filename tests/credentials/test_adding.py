@@ -13,7 +13,7 @@ from connections.access.actor import Actor, command_actor
 from connections.core.errors import InvalidInputError
 from connections.credentials import key_checks
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.credentials.rules import clean_keys
+from connections.credentials.lifecycle import clean_keys
 from connections.models import ApprovalPolicy, Credential, OrgConnectionSnapshot, Person
 from sandbox.server import SandboxServer
 from tests.credentials.support import added, codes, keys_of, pasted, rungs

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from connections.core.causes import Cause
-from connections.datadog.errors import AttemptResult
+from connections.datadog.responses import AttemptResult
 from tests.datadog.acts import delete, delete_against
 from tests.datadog.servers import (
     ScriptedServer,

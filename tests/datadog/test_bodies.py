@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from connections.datadog.errors import AttemptResult
+from connections.datadog.responses import AttemptResult
 from tests.datadog.acts import delete_against
 from tests.datadog.servers import (
     Play,

@@ -10,8 +10,8 @@ import pytest
 from connections import datadog
 from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import AttemptResult, DatadogError
 from connections.datadog.payloads import ConnectionList, PayloadError, parse_json
+from connections.datadog.responses import AttemptResult, DatadogError
 from tests.datadog.acts import delete_against
 from tests.datadog.servers import ScriptedServer, answer, json_answer, say, secrets
 from tests.datadog.test_identity import USER, ask

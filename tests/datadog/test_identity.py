@@ -6,8 +6,8 @@ import pytest
 
 from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import DatadogError
 from connections.datadog.payloads import KeyOwner, Org
+from connections.datadog.responses import DatadogError
 from tests.datadog.servers import ScriptedServer, Seen, answer, json_answer, say, secrets
 
 USER = {

@@ -11,8 +11,8 @@ import pytest
 
 from connections.core.causes import Cause
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import DatadogError
 from connections.datadog.payloads import ConnectionList, Creator, Org
+from connections.datadog.responses import DatadogError
 from tests.datadog.servers import (
     Play,
     ScriptedServer,

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from connections.core.causes import Cause
-from connections.datadog.errors import AttemptResult, cause_of_status, result_of_status
 from connections.datadog.payloads import canonical_connection_id, error_texts
+from connections.datadog.responses import AttemptResult, cause_of_status, result_of_status
 from connections.net.resolver import Address, resolve
 
 

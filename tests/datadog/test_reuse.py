@@ -10,8 +10,8 @@ import pytest
 from connections.core.causes import Cause
 from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import AttemptResult
-from connections.net import lanes
+from connections.datadog.responses import AttemptResult
+from connections.net import connection as net_connection
 from tests.datadog.servers import (
     API_KEY,
     APPLICATION_KEY,
@@ -44,7 +44,7 @@ def test_a_connection_that_was_quiet_too_long_is_not_used(
     with ScriptedServer([say(answer())]) as server:
         client = make_client(server)
         client.delete_org_connection(connection_id=CONNECTION_ID)
-        monkeypatch.setattr(lanes, "MAX_IDLE_SECONDS", -1.0)
+        monkeypatch.setattr(net_connection, "MAX_IDLE_SECONDS", -1.0)
         client.delete_org_connection(connection_id=CONNECTION_ID)
     assert [each.connection_number for each in server.seen] == [1, 2]
 
@@ -200,6 +200,6 @@ def test_a_forked_child_does_not_speak_on_its_parents_connection() -> None:
 def count_warm_connections_in_a_child() -> int:
     child = os.fork()
     if child == 0:
-        os._exit(len(lanes.POOL._idle))
+        os._exit(len(net_connection.POOL._idle))
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)

@@ -10,8 +10,8 @@ import requests
 
 from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
-from connections.datadog.errors import DatadogError
-from connections.net import lanes
+from connections.datadog.responses import DatadogError
+from connections.net import connection
 from tests.datadog.servers import (
     API_KEY,
     APPLICATION_KEY,
@@ -111,7 +111,7 @@ def test_a_warm_connection_holds_no_key() -> None:
             base_url=server.url, api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY)
         )
         client.delete_org_connection(connection_id=CONNECTION_ID)
-        ((lane,),) = lanes.POOL._idle.values()
+        ((lane,),) = connection.POOL._idle.values()
         strings = [each for each in walk(lane) if isinstance(each, str | bytes)]
     assert len(strings) > 10
     for each in strings:

@@ -11,7 +11,7 @@ from connections.credentials import retirement
 from connections.deletions import approvals, reconciliation, reviews, sending, states
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.states import Transition
-from connections.inventory import org_connections, sync
+from connections.inventory import sync
 from connections.models import (
     ApprovalPolicy,
     Attempt,
@@ -247,7 +247,7 @@ def test_a_contradiction_that_ended_is_told_as_such(
 ) -> None:
     deletion = ask(RETURNS_200_WITHOUT_DELETING)
     clock.advance(minutes=6)
-    org_connections.refresh_credentials(credentials=[credential], actor=WORKER)
+    sync.refresh_credentials(credentials=[credential], actor=WORKER)
     deletions_due = Deletion.objects.get(pk=deletion.pk)
     reconciliation.verify_deleted(deletion=deletions_due, actor=WORKER)
     assert deletions_due.contradicted_at

@@ -12,11 +12,11 @@ from django.test.utils import CaptureQueriesContext
 
 from connections import audit, wording
 from connections.access.actor import WORKER, Actor, person_actor
-from connections.audit.deletion_rows import deletion_row
+from connections.audit.export import deletion_row
 from connections.core.errors import DomainError
 from connections.datadog.client import DeleteResponse
-from connections.deletions import answers, looks, reconciliation, rereading, reviews, sending
 from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions import reconciliation, responses, reviews, sending, verification
 from connections.inventory import protections
 from connections.models import (
     Attempt,
@@ -283,7 +283,7 @@ def freeze(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Callable[[]
 def unrecorded(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Callable[[], object]]:
     """The first claim is lost although Datadog answered; calling the one item records that."""
     waiting: list[Callable[[], object]] = []
-    record_answer = answers.record_response
+    record_answer = responses.record_response
 
     def keep(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> bool:
         waiting.append(lambda: record_answer(attempt=attempt, answer=answer, actor=actor))
@@ -291,10 +291,10 @@ def unrecorded(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Ca
         reconciliation.give_up_lost_claim(
             deletion=Deletion.objects.get(pk=attempt.deletion_id), actor=WORKER
         )
-        monkeypatch.setattr(answers, "record_response", record_answer)
+        monkeypatch.setattr(responses, "record_response", record_answer)
         return True
 
-    monkeypatch.setattr(answers, "record_response", keep)
+    monkeypatch.setattr(responses, "record_response", keep)
     return waiting
 
 
@@ -304,7 +304,7 @@ def recorded_late(
 ) -> Callable[[], None]:
     """From now on that response is recorded just before what a complete listing means is."""
     act = audit.atomic
-    read_with_any, is_as_reviewed = looks.list_with_any_credential, rereading.is_as_reviewed
+    read_with_any, is_as_reviewed = verification.list_with_any_credential, sending.is_as_reviewed
     is_read: list[bool] = []
 
     def note_after(**named: Any) -> Any:
@@ -322,8 +322,8 @@ def recorded_late(
         return act(durable=durable)
 
     def begin() -> None:
-        monkeypatch.setattr(looks, "list_with_any_credential", note_after)
-        monkeypatch.setattr(rereading, "is_as_reviewed", note_before)
+        monkeypatch.setattr(verification, "list_with_any_credential", note_after)
+        monkeypatch.setattr(sending, "is_as_reviewed", note_before)
         monkeypatch.setattr(audit, "atomic", act_after_response)
 
     return begin

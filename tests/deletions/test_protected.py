@@ -14,7 +14,7 @@ from connections.access.actor import WORKER, Actor, command_actor, person_actor
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.deletions import approvals, failpoints, reviews, sending
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.inventory import org_connections, protections
+from connections.inventory import protections, sync
 from connections.models import (
     ApprovalPolicy,
     Attempt,
@@ -210,12 +210,12 @@ def test_it_outlives_every_listing_and_credential(
     wanted = sandbox.world.connection(connection_id=str(key.connection_id))
     assert wanted
     sandbox.world.remove_connection(connection_id=wanted.id)
-    org_connections.refresh_credentials(credentials=[credential], actor=WORKER)
+    sync.refresh_credentials(credentials=[credential], actor=WORKER)
     assert protections.protection_of(key)
     sandbox.world.add_connection(
         source_org=wanted.source_org, sink_org=wanted.sink_org, id=wanted.id
     )
-    org_connections.refresh_credentials(credentials=[credential], actor=WORKER)
+    sync.refresh_credentials(credentials=[credential], actor=WORKER)
     with pytest.raises(BlockedError):
         asked(actor=person_actor(person=ada), credential=credential, key=key)
 

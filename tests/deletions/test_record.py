@@ -10,7 +10,7 @@ from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.core.errors import BlockedError
 from connections.deletions import reconciliation, sending
-from connections.inventory import org_connections
+from connections.inventory import sync
 from connections.models import (
     Attempt,
     AuditEvent,
@@ -138,7 +138,7 @@ def test_a_later_inventory_contradicts_a_settled_deletion_once(
     deletion = ask(RETURNS_404)
     for _ in range(2):
         clock.advance(minutes=1)
-        org_connections.refresh_credentials(credentials=[credential], actor=WORKER)
+        sync.refresh_credentials(credentials=[credential], actor=WORKER)
     deletion.refresh_from_db()
     assert deletion.outcome == Outcome.ALREADY_ABSENT
     assert deletion.contradicted_at is not None

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from connections.deletions.ticket_patterns import LONGEST_TICKET, check_ticket_pattern
+from connections.deletions.tickets import LONGEST_TICKET, check_ticket_pattern
 
 USUAL = (
     "",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from connections.core.causes import Cause
-from connections.datadog.errors import AttemptResult
+from connections.datadog.responses import AttemptResult
 from connections.deletions import states
 from connections.deletions.states import Transition, transition_for
 from connections.models import ApprovalPolicy, Deletion, Outcome, State

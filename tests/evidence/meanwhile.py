@@ -27,7 +27,7 @@ from connections.core import clock  # noqa: E402
 from connections.core.private_files import create_private_text  # noqa: E402
 from connections.deletions.history import HistoryFilter  # noqa: E402
 from connections.evidence import bundles  # noqa: E402
-from connections.evidence.proofs import HashTree, tree_of_record  # noqa: E402
+from connections.evidence.files import HashTree, tree_of_record  # noqa: E402
 from connections.models import AuditEvent, AuditHead, Credential, Deletion  # noqa: E402
 from connections.verifier import verify  # noqa: E402
 

@@ -22,7 +22,7 @@ from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.history import HistoryFilter
 from connections.evidence import bundles
 from connections.evidence.contents import as_document
-from connections.inventory import org_connections
+from connections.inventory import sync
 from connections.models import ApprovalPolicy, Credential, Deletion, Person
 from connections.verifier import verify
 from sandbox import faults
@@ -75,7 +75,7 @@ def live(sandbox: SandboxServer, *, ada: Person, linus: Person, many: int) -> No
 
 
 def read_all(*credentials: Credential) -> None:
-    org_connections.refresh_credentials(credentials=list(credentials), actor=command_actor())
+    sync.refresh_credentials(credentials=list(credentials), actor=command_actor())
 
 
 def request(

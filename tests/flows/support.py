@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from connections.access.actor import command_actor
 from connections.core.secret import Secret
-from connections.inventory import org_connections
+from connections.inventory import sync
 from connections.models import ApprovalPolicy, Credential, Deletion, KeyPair
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
@@ -51,7 +51,7 @@ def store_credential(
     )
     credential.save()
     if is_read:
-        org_connections.refresh_credentials(credentials=[credential], actor=command_actor())
+        sync.refresh_credentials(credentials=[credential], actor=command_actor())
     return credential
 
 

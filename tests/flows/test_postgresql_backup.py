@@ -14,7 +14,7 @@ from tests.support.postgres import find_programs, throw_away_postgresql
 from tests.support.processes import ROOT, clean_environment, manage
 
 STORE = """
-from connections.models.session_store import SessionStore
+from connections.models.sessions import SessionStore
 from tests.support.key_rings import stored_credential
 stored_credential()
 session = SessionStore()

@@ -8,7 +8,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import command_actor
-from connections.inventory import org_connections
+from connections.inventory import sync
 from connections.models import Credential, Person
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer
@@ -34,7 +34,7 @@ def open_detail(client: Client, connection: Connection) -> Page:
 
 
 def read_again(*credentials: Credential) -> None:
-    org_connections.refresh_credentials(credentials=list(credentials), actor=command_actor())
+    sync.refresh_credentials(credentials=list(credentials), actor=command_actor())
 
 
 def test_it_says_what_it_is_and_offers_each_end_to_send_with(

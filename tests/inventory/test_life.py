@@ -13,7 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 from connections import audit
 from connections.access.actor import command_actor, person_actor
 from connections.deletions import comments
-from connections.inventory import contradictions, org_connections, protections
+from connections.inventory import protections, sync
 from connections.models import (
     ApprovalPolicy,
     Credential,
@@ -54,7 +54,7 @@ def open_life(client: Client, connection: Connection) -> Page:
 
 
 def read_again(*credentials: Credential) -> None:
-    org_connections.refresh_credentials(credentials=list(credentials), actor=command_actor())
+    sync.refresh_credentials(credentials=list(credentials), actor=command_actor())
 
 
 def life_in(page: Page) -> list[str]:
@@ -164,7 +164,7 @@ def test_one_that_is_listed_again_under_the_same_id_is_said_to_be_back(
             **old.snapshot_values(),
         )
     with audit.atomic():
-        contradictions.mark(
+        sync.mark(
             deletion=deletion,
             at=timezone.now() + timedelta(minutes=5),
             seen_by="Group SOC",

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from connections.audit.signing_key import read_signing_key
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
-from connections.crypto.encrypted_columns import ENCRYPTED_COLUMNS, key_ids_in_use
+from connections.crypto.encrypted_fields import ENCRYPTED_COLUMNS, key_ids_in_use
 from connections.crypto.encryption import check_key_ring
 from connections.crypto.key_ring import update_key_ring, with_new_primary
 from connections.models import AuditEvent, Credential

@@ -12,9 +12,9 @@ from django.core.management import call_command
 from django.db import OperationalError
 
 from connections.access.actor import Actor
-from connections.inventory import org_connections
+from connections.inventory import sync
 from connections.models import Deletion, Sync
-from connections.operations import due, heartbeats, worker
+from connections.operations import due, worker
 from connections.operations.worker import Worker
 from sandbox.server import SandboxServer
 from tests.credentials.support import added
@@ -26,9 +26,9 @@ def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is due and nothing is stale: these tests are about the loop alone."""
     monkeypatch.setattr(worker, "seconds_until_due", lambda: 0.0)
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
-    monkeypatch.setattr(org_connections, "refresh", lambda **_: [])
-    monkeypatch.setattr(heartbeats, "beat", lambda **_: None)
-    monkeypatch.setattr(heartbeats, "end", lambda **_: None)
+    monkeypatch.setattr(sync, "refresh", lambda **_: [])
+    monkeypatch.setattr(worker, "beat", lambda **_: None)
+    monkeypatch.setattr(worker, "end", lambda **_: None)
 
 
 @pytest.mark.usefixtures("quiet_database")

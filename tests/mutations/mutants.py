@@ -36,7 +36,7 @@ def _without_permission(path: str, old: str, act: str) -> Mutant:
 
 SAFEGUARDS = "tests/repository/test_safeguards.py"
 TRANSPORT = "connections/net/http.py"
-LANES = "connections/net/lanes.py"
+LANES = "connections/net/connection.py"
 SENDING = "connections/deletions/sending.py"
 MOVE = "filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)"
 TRANSITIONS = "connections/deletions/states.py"
@@ -77,7 +77,7 @@ NETWORK = (
     ),
     _mutant(
         "the deadline",
-        "connections/net/exchange.py",
+        "connections/net/connection.py",
         "        self._timer.start()\n",
         "        pass\n",
         "tests/datadog/test_ambiguous.py::test_a_dripped_body_ends_at_the_deadline",
@@ -115,7 +115,7 @@ NETWORK = (
     ),
     _mutant(
         "a 404 must be Datadog's own",
-        "connections/datadog/errors.py",
+        "connections/datadog/responses.py",
         "    if status == 404 and has_errors_list:\n        return AttemptResult.NOT_FOUND",
         "    if status == 404:\n        return AttemptResult.NOT_FOUND",
         "tests/datadog/test_statuses.py::test_a_404_of_another_form_is_ambiguous",
@@ -204,14 +204,14 @@ RECORD = (
     ),
     _mutant(
         "earlier ambiguous attempts are looked up",
-        "connections/deletions/answers.py",
+        "connections/deletions/responses.py",
         "deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()",
         "False",
         f"{SAFEGUARDS}::test_a_404_after_a_lost_answer_is_not_called_absent_before",
     ),
     _mutant(
         "a late answer changes no state",
-        "connections/deletions/answers.py",
+        "connections/deletions/responses.py",
         "attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING",
         "attempt.is_late = False",
         "tests/deletions/test_record.py::test_a_late_answer_is_kept_and_changes_no_state",
@@ -241,7 +241,7 @@ RECORD = (
     ),
     _mutant(
         "only a complete listing says absent",
-        "connections/deletions/looks.py",
+        "connections/deletions/verification.py",
         "    return False if reading.is_complete else None\n",
         "    return False\n",
         "tests/flows/test_follow_up.py::test_a_look_that_fails_leaves_it_unknown_and_says_why",
@@ -251,7 +251,7 @@ RECORD = (
 REVIEW = (
     _mutant(
         "the digest before sending",
-        "connections/deletions/rereading.py",
+        "connections/deletions/sending.py",
         "    if digest == deletion.digest:\n",
         "    if digest:\n",
         "tests/flows/test_delete_in_browserless.py::test_what_changed_since_the_review_is_not_sent",
@@ -265,7 +265,7 @@ REVIEW = (
     ),
     _mutant(
         "the confirmation when asking",
-        "connections/deletions/rules.py",
+        "connections/deletions/lifecycle.py",
         "    if not shown.needs_approval and not reviews.confirmation_matches(\n",
         "    if False and not reviews.confirmation_matches(\n",
         "tests/flows/test_ask.py::test_what_is_wrong_is_said_and_everything_typed_is_still_there",
@@ -326,14 +326,14 @@ REVIEW = (
         "check",
     ),
     _without_permission(
-        "connections/deletions/closing.py",
+        "connections/deletions/lifecycle.py",
         "    permissions.require(\n"
         "        permissions.can_use(actor, credential_id=deletion.credential_id), "
         '"close a deletion"\n    )',
         "close",
     ),
     _without_permission(
-        "connections/deletions/closing.py",
+        "connections/deletions/lifecycle.py",
         "    permissions.require(\n"
         '        permissions.can_withdraw(actor, deletion=deletion), "withdraw this deletion"\n'
         "    )",
@@ -476,14 +476,14 @@ WITHIN = (
 KEEPING = (
     _mutant(
         "shipping the record wakes no shipper",
-        "connections/audit/shipping.py",
+        "connections/audit/export.py",
         'event.details.get("what") != WHAT',
         "True",
         "tests/audit/test_export.py::test_two_shippers_do_not_keep_each_other_awake",
     ),
     _mutant(
         "an export that breaks off is recorded",
-        "connections/audit/exporting.py",
+        "connections/audit/export.py",
         "        if not self._is_over:\n            self._is_over = True\n",
         "        if self._is_over:\n",
         "tests/audit/test_recorded_exports.py::test_whoever_goes_away_midway_leaves_an_aborted_export",
@@ -549,14 +549,14 @@ GUARDS, PAGES = (
 STEP_UP = (
     _mutant(
         "a POST without a proof is not acted on",
-        "connections/web/reauthentication_views.py",
+        "connections/web/reauthentication.py",
         "                if _is_proven(request) or not applies(request):\n",
         "                if _is_proven(request) or True:\n",
         f"{GUARDS}::test_a_guarded_post_without_a_proof_does_nothing_and_comes_back_with_the_question",
     ),
     _mutant(
         "what proves it is kept from everything after",
-        "connections/web/reauthentication_views.py",
+        "connections/web/reauthentication.py",
         "    request.POST = form.the_rest  # type: ignore[assignment]\n",
         "    request.session.update(request.POST.dict())\n",
         "tests/web/reauthentication/test_late.py::test_a_right_password_is_kept_nowhere_either",
@@ -639,7 +639,7 @@ NOTICES = (
     ),
     _mutant(
         "a link in the place of a witness's file",
-        "connections/notifications/checkpoint_file.py",
+        "connections/notifications/channels.py",
         " | os.O_NOFOLLOW",
         "",
         "tests/notifications/test_page.py::test_a_link_in_the_place_of_the_file_is_not_followed",
@@ -672,21 +672,21 @@ TAMPERING = "tests/audit/test_tampering.py"
 EVIDENCE = (
     _mutant(
         "each event names the hash it was chained to",
-        "connections/audit/rows.py",
+        "connections/audit/stored_events.py",
         "    if chained_to != previous:\n",
         "    if False:\n",
         f"{TAMPERING}::test_an_edited_event_whose_hash_was_made_anew_is_named_and_not_the_next",
     ),
     _mutant(
         "the former key signs a rotation",
-        "connections/audit/keys.py",
+        "connections/audit/key_rotation.py",
         "        and old.has_made(told[2], of=statement)\n",
         "",
         f"{TAMPERING}::test_a_rotation_that_the_former_key_did_not_sign_is_named",
     ),
     _mutant(
         "a checkpoint is signed by the key in force",
-        "connections/audit/keys.py",
+        "connections/audit/key_rotation.py",
         "        if known[self._now].has_signed(note):\n",
         "        if self.check_any(note):\n",
         f"{TAMPERING}::test_a_checkpoint_signed_with_a_key_before_its_time_is_named",
@@ -927,7 +927,7 @@ TRUE_SENTENCES = (
     ),
     _mutant(
         "a late 200 counts before another sending",
-        "connections/deletions/rereading.py",
+        "connections/deletions/sending.py",
         "    if deletion.has_late_success:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_of_what_is_still_listed_is_deleted_once_it_is_gone",
@@ -941,7 +941,7 @@ TRUE_SENTENCES = (
     ),
     _mutant(
         "a late 200 is looked after at once",
-        "connections/deletions/answers.py",
+        "connections/deletions/responses.py",
         "    if answer.verdict == AttemptResult.DELETED:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_makes_the_next_look_due_at_once",
@@ -1138,7 +1138,7 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "a charset other than UTF-8 is refused",
-        "connections/web/content_types.py",
+        "connections/web/middleware.py",
         '        if charset.lower() != "utf-8":\n',
         "        if False:\n",
         f"{UNREADABLE}::test_a_charset_other_than_utf_8_gets_a_400_page",
@@ -1231,7 +1231,7 @@ APPROVAL_ROUNDS = (
     ),
     _mutant(
         "a confirmation counts the approvals of this round only",
-        "connections/models/approvals.py",
+        "connections/models/deletions.py",
         "            and self.round == deletion.approval_round\n",
         "",
         f"{ROUNDS}::test_the_confirming_form_answers_409_and_sends_nothing",
@@ -1519,7 +1519,7 @@ CONTRADICTIONS = "tests/datadog/test_contradictions.py"
 
 PAYLOADS = "connections/datadog/payloads.py"
 
-LISTING = "connections/datadog/listing.py"
+LISTING = "connections/datadog/client.py"
 
 PEERS = (
     _mutant(
@@ -1657,14 +1657,14 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "an unknown from the future raises its alarm",
-        "connections/operations/alarms.py",
+        "connections/operations/due.py",
         " | Q(sending_at__gt=now + clock.TOLERANCE)\n",
         "\n",
         f"{SET_BACK}::test_an_unknown_from_the_future_raises_the_alarm_an_hour_after_it_was_seen",
     ),
     _mutant(
         "a listing from the future hides no newer one",
-        "connections/inventory/org_connections.py",
+        "connections/inventory/sync.py",
         ", started_at__lte=now + clock.TOLERANCE)\n",
         ")\n",
         f"{SET_BACK}::test_the_inventory_shows_what_was_read_after_it",
@@ -1678,14 +1678,14 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "a session last used in the future is over",
-        "connections/models/session_store.py",
+        "connections/models/sessions.py",
         "            row = None\n        if row is None:\n",
         "            pass\n        if row is None:\n",
         f"{AHEAD}::test_a_session_last_used_in_the_future_is_over",
     ),
     _mutant(
         "a link from the future no longer holds",
-        "connections/people/rules.py",
+        "connections/people/people.py",
         "        expires_at__lte=now + LIFETIMES[purpose] + clock.TOLERANCE,\n",
         "",
         f"{AHEAD}::test_a_link_made_in_the_future_no_longer_holds",
@@ -1699,21 +1699,21 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "a dead worker of the future hides nobody",
-        "connections/operations/heartbeats.py",
+        "connections/operations/worker.py",
         "(is_old | is_ahead)",
         "(is_old)",
         f"{AHEAD}::test_a_worker_heard_of_in_the_future_counts_as_dead",
     ),
     _mutant(
         "the newest verification is the one kept last",
-        "connections/audit/verifications.py",
+        "connections/audit/verification.py",
         'AuditVerification.objects.order_by("-id")',
         'AuditVerification.objects.order_by("-checked_at", "-id")',
         f"{AHEAD}::test_a_verification_from_the_future_is_made_anew_once",
     ),
     _mutant(
         "a verification that covers its request answers it",
-        "connections/audit/verifications.py",
+        "connections/audit/verification.py",
         "last.size >= newest.seq or (\n        last.size == newest.seq - 1",
         "(\n        last.size >= newest.seq - 1",
         f"{AHEAD}::test_one_asked_for_in_the_future_is_made_once",
@@ -1727,7 +1727,7 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "a recorded time in the future is named",
-        "connections/operations/recorded_times.py",
+        "connections/operations/doctor.py",
         "newest if newest and clock.is_ahead(newest, now=now) else None",
         "None",
         f"{AHEAD}::test_the_doctor_warns_when_the_newest_recorded_time_lies_in_the_future",
@@ -1735,7 +1735,7 @@ WRONG_CLOCK = (
     ),
 )
 
-TICKET_PATTERNS = "connections/deletions/ticket_patterns.py"
+TICKET_PATTERNS = "connections/deletions/tickets.py"
 
 TICKET_TESTS = "tests/deletions/test_ticket_patterns.py"
 
@@ -1909,7 +1909,7 @@ SLOW_PROVIDER = (
     ),
     _mutant(
         "an endpoint has a valid host and port",
-        "connections/people/oidc/addresses.py",
+        "connections/people/oidc/exchange.py",
         "_is_host(parts.hostname) and parts.port != 0\n",
         "bool(parts.hostname)\n",
         MALFORMED_METADATA,
@@ -1938,7 +1938,7 @@ SLOW_PROVIDER = (
     _mutant(
         "doctor looks at the identity provider",
         "connections/operations/doctor.py",
-        ", *identity_provider.check_issuer()]",
+        ", *check_issuer()]",
         "]",
         f"{PROVIDER}/test_configuration.py::test_doctor_looks_at_the_identity_provider",
     ),
@@ -2074,14 +2074,14 @@ NO_WRITES = (
     ),
     _mutant(
         "a page needs no note of the session's use",
-        "connections/models/session_store.py",
+        "connections/models/sessions.py",
         '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
         "            if True:\n",
         f"{NO_WRITES_TESTS}::test_a_page_is_shown_although_the_use_of_the_session_cannot_be_noted",
     ),
     _mutant(
         "another fault in noting the session's use is raised",
-        "connections/models/session_store.py",
+        "connections/models/sessions.py",
         '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
         "            if False:\n",
         f"{NO_WRITES_TESTS}::test_another_fault_in_noting_the_use_of_a_session_is_not_hidden",
@@ -2122,7 +2122,7 @@ RACES = (
     ),
     _mutant(
         "attempts are read inside the act that settles before another DELETE",
-        "connections/deletions/rereading.py",
+        "connections/deletions/sending.py",
         "    with reconciliation.responses_locked(deletion=deletion):\n"
         "        if deletion.has_late_success:\n",
         "    had_late_success = deletion.has_late_success\n"

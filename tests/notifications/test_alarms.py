@@ -6,11 +6,11 @@ from pytest_django import Settings
 
 from connections import audit
 from connections.access.actor import WORKER
-from connections.audit import outbox, verifications
-from connections.audit.rows import Fault
+from connections.audit import outbox, verification
+from connections.audit.stored_events import Fault
 from connections.audit.verification import Report
 from connections.models import AuditEvent, AuditVerification, Deletion, Notification, Person
-from connections.operations import alarms
+from connections.operations import due
 from tests.notifications.conftest import Tell
 from tests.support.clock import SettableClock
 
@@ -34,10 +34,10 @@ def test_an_unknown_is_said_to_be_one_still_after_an_hour_and_once(
     unknown: Deletion, clock: SettableClock, ada: Person, root: Person
 ) -> None:
     clock.advance(minutes=59)
-    assert alarms.raise_alarms(actor=WORKER) == []
+    assert due.raise_alarms(actor=WORKER) == []
     clock.advance(minutes=2)
-    assert alarms.raise_alarms(actor=WORKER) == [unknown]
-    assert alarms.raise_alarms(actor=WORKER) == []
+    assert due.raise_alarms(actor=WORKER) == [unknown]
+    assert due.raise_alarms(actor=WORKER) == []
     assert set(Notification.objects.values_list("person__username", flat=True)) == {"ada", "root"}
 
 
@@ -45,12 +45,12 @@ def test_it_is_said_again_of_a_later_sending(
     unknown: Deletion, clock: SettableClock, tell: Tell
 ) -> None:
     clock.advance(hours=2)
-    alarms.raise_alarms(actor=WORKER)
+    due.raise_alarms(actor=WORKER)
     tell(audit.EventCode.DELETION_SENDING)
     Deletion.objects.update(sending_at=clock.now())
-    assert alarms.raise_alarms(actor=WORKER) == []
+    assert due.raise_alarms(actor=WORKER) == []
     clock.advance(hours=2)
-    assert alarms.raise_alarms(actor=WORKER) == [unknown]
+    assert due.raise_alarms(actor=WORKER) == [unknown]
 
 
 def test_what_was_settled_meanwhile_raises_no_alarm(
@@ -58,7 +58,7 @@ def test_what_was_settled_meanwhile_raises_no_alarm(
 ) -> None:
     clock.advance(hours=2)
     Deletion.objects.update(state="settled", outcome="unresolved", settled_at=clock.now())
-    assert alarms.raise_alarms(actor=WORKER) == []
+    assert due.raise_alarms(actor=WORKER) == []
 
 
 def test_administrators_and_auditors_hear_that_the_record_is_broken(
@@ -67,10 +67,10 @@ def test_administrators_and_auditors_hear_that_the_record_is_broken(
     broken = Report(
         size=3, checkpoints=0, fault=Fault.EDITED, first_bad_seq=2, message="Event 2 was edited."
     )
-    monkeypatch.setattr(verifications, "verify_in_pieces", lambda: iter([broken]))
+    monkeypatch.setattr(verification, "verify_in_pieces", lambda: iter([broken]))
     # As a broken record may.
-    monkeypatch.setattr(verifications, "_record", _refuse)
-    assert [done.fault for done in verifications.verify_and_store() if done] == [Fault.EDITED]
+    monkeypatch.setattr(verification, "_record", _refuse)
+    assert [done.fault for done in verification.verify_and_store() if done] == [Fault.EDITED]
     rows = Notification.objects.filter(code=outbox.VERIFICATION_FAILED)
     assert set(rows.values_list("person__username", flat=True)) == {"root", "edith"}
     assert not AuditEvent.objects.exists()
@@ -81,6 +81,6 @@ def _refuse(*_: object, **__: object) -> None:
 
 
 def test_a_whole_record_is_no_news(root: Person) -> None:
-    list(verifications.verify_and_store())
+    list(verification.verify_and_store())
     assert AuditVerification.objects.exists()
     assert not Notification.objects.exists()

@@ -9,7 +9,7 @@ import pytest
 
 from connections.models import Notification
 from connections.notifications import delivery
-from connections.operations.delivery_threads import DeliveryThread
+from connections.operations.worker import DeliveryThread
 from tests.datadog.servers import ScriptedServer, answer, say, say_and_wait
 from tests.support.processes import ROOT, Running, clean_environment, manage
 
@@ -68,11 +68,9 @@ def test_an_error_does_not_end_a_courier(monkeypatch: pytest.MonkeyPatch) -> Non
         raise ValueError("one notice is odd")
 
     monkeypatch.setattr(delivery, "run_due", fail)
-    monkeypatch.setattr("connections.operations.delivery_threads.LOOK_EVERY", 0.01)
-    monkeypatch.setattr("connections.operations.delivery_threads.LONGEST_PAUSE", 0.02)
-    monkeypatch.setattr(
-        "connections.operations.delivery_threads.close_old_connections", lambda: None
-    )
+    monkeypatch.setattr("connections.operations.worker.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("connections.operations.worker.LONGEST_DELIVERY_PAUSE", 0.02)
+    monkeypatch.setattr("connections.operations.worker.close_old_connections", lambda: None)
     courier = DeliveryThread(Notification.Channel.MAIL)
     courier.start()
     assert calls.acquire(timeout=5)

@@ -14,7 +14,7 @@ from connections.credentials import access_lists
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.models import AccessKind, ApprovalPolicy, Credential, Notification, Person, Role
 from connections.notifications.messages import Message, message_of
-from connections.people import email_addresses, people, provider_accounts
+from connections.people import people, provider_accounts
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
 from tests.support.people import make_person
@@ -88,7 +88,7 @@ def test_only_approvers_who_see_the_credential_hear_of_its_allow_lists(
         ),
         lambda actor, person: people.allow_break_glass(actor=actor, person=person, is_allowed=True),
         lambda actor, person: people.make_sign_in_link(actor=actor, person=person, now=clock.now()),
-        lambda actor, person: email_addresses.change_email(
+        lambda actor, person: people.change_email(
             actor=actor, person=person, email="other@example.org"
         ),
         lambda actor, person: provider_accounts.connect_account(

@@ -4,7 +4,7 @@ import pytest
 from django.core.checks import run_checks
 from pytest_django import Settings
 
-from connections.crypto.encrypted_columns import key_ids_in_use
+from connections.crypto.encrypted_fields import key_ids_in_use
 from connections.crypto.encryption import KeyRingError, check_key_ring
 from connections.crypto.key_ring import update_key_ring, with_new_primary
 from connections.models import Credential

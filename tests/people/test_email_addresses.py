@@ -11,7 +11,7 @@ from django.urls import reverse
 from connections.access.actor import command_actor, person_actor
 from connections.core.errors import InvalidInputError
 from connections.models import AuditEvent, Person
-from connections.people.email_addresses import change_email
+from connections.people.people import change_email
 from tests.people.test_passwords import RESET, mailed_link
 from tests.support.people import PASSWORD, just_signed_in
 from tests.support.second_factors import set_up_app

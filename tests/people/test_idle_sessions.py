@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from connections.access.actor import command_actor
 from connections.models import Person, PersonSession
-from connections.models.session_store import ENDS_AT
+from connections.models.sessions import ENDS_AT
 from connections.people import people
 from tests.flows.support import HTMX
 from tests.people.test_sessions import is_signed_in, signed_in

@@ -17,7 +17,7 @@ from connections.core import clock as now
 from connections.models import AuditEvent, Person, PersonSession
 from connections.models.sessions import hash_of_session_key
 from connections.people import people, sessions
-from connections.wording.browsers import browser_name
+from connections.wording.events import browser_name
 from tests.support.people import PASSWORD
 
 ClientOf = Callable[[Person], Client]

@@ -4,19 +4,19 @@ from typing import Any
 
 import pytest
 
-from connections.audit import signing, trail
+from connections.audit import checkpoints, search
 from connections.datadog import client
 from connections.deletions import history, sending
-from connections.net import lanes
+from connections.net import connection
 
 PROMISED = [
     (client, "CONNECT_SECONDS", 5),
     (client, "MAX_DELETE_BODY", 64 * 1024),
-    (lanes, "MAX_IDLE_SECONDS", 10),
+    (connection, "MAX_IDLE_SECONDS", 10),
     (sending, "DELETE_SECONDS", 30),
     (history, "EXACT_TO", 1000),
-    (trail, "EXACT_TO", 1000),
-    (signing, "EVERY_EVENTS", 1000),
+    (search, "EXACT_TO", 1000),
+    (checkpoints, "EVERY_EVENTS", 1000),
 ]
 
 

@@ -15,23 +15,23 @@ from django.db.models import F
 
 from connections import audit
 from connections.access.actor import Actor, person_actor
-from connections.datadog.errors import AttemptResult
+from connections.datadog.responses import AttemptResult
 from connections.deletions import (
-    answers,
     approvals,
-    closing,
     comments,
     history,
     reconciliation,
+    responses,
     sending,
     states,
 )
+from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.history import HistoryFilter
 from connections.deletions.states import EventDraft, Transition
 from connections.evidence import bundles
 from connections.models import ApprovalPolicy, Attempt, Deletion, Outcome, Person, State
-from connections.net.lanes import _Session
+from connections.net.connection import _Session
 from sandbox import faults
 from tests.datadog.acts import delete_against
 from tests.datadog.servers import CONNECTION_ID, ScriptedServer, answer, say
@@ -111,7 +111,7 @@ def test_a_404_after_a_lost_answer_is_not_called_absent_before(
     attempt = sending.claim(deletion=deletion, actor=actor, was_rechecked=True)
     assert attempt is not None
     found = delete_against(say(answer("404 Not Found", b'{"errors":["gone"]}')))
-    answers.record_response(attempt=attempt, answer=found, actor=actor)
+    responses.record_response(attempt=attempt, answer=found, actor=actor)
     assert Deletion.objects.get().outcome == Outcome.GONE_UNATTRIBUTED
     assert Attempt.objects.count() == 2
 

@@ -7,8 +7,7 @@ by its results. `tests/faults/model/test_contract.py` compares it with the clien
 from urllib.parse import urlsplit
 
 from connections.core.causes import Cause
-from connections.datadog.errors import DatadogError
-from connections.datadog.listing import ListingReader
+from connections.datadog.client import ListingReader
 from connections.datadog.payloads import (
     ConnectionList,
     KeyOwner,
@@ -16,6 +15,7 @@ from connections.datadog.payloads import (
     parse_identity,
 )
 from connections.datadog.responses import (
+    DatadogError,
     DeleteResponse,
     read_delete_response,
     read_json,

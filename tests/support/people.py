@@ -10,7 +10,7 @@ from django.test import Client
 
 from connections.access.actor import Actor, person_actor
 from connections.models import Person, PersonSession, Role
-from connections.models.session_store import SessionStore
+from connections.models.sessions import SessionStore
 
 PASSWORD = "a long enough pass phrase"
 

@@ -18,7 +18,7 @@ from connections.access.permissions import APPROVE
 from connections.audit.events import EventCode
 from connections.models import AuditEvent, Person
 from connections.urls import urlpatterns as own_urlpatterns
-from connections.web.deletions import approval_views
+from connections.web.deletions import views as deletion_views
 from connections.web.middleware import ReadOnlyMiddleware, WriteInReadError
 from connections.web.routing import Access, View, Visitors, action, enforce
 from orgadmin import urls as project_urls
@@ -94,7 +94,7 @@ def test_a_view_without_access_rules_never_runs(
 
 
 def test_a_url_with_reauthentication_needs_a_view_that_asks_for_it() -> None:
-    guarded = approval_views.deletion_approve
+    guarded = deletion_views.deletion_approve
     action("approve/", guarded, name="approve", who=APPROVE, reauthenticate=True)
     with pytest.raises(ImproperlyConfigured, match="reauthenticate"):
         action("approve/", guarded, name="approve", who=APPROVE)

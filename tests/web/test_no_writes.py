@@ -9,7 +9,7 @@ from django.db.models import F
 from django.http import HttpResponse
 from django.test import Client
 
-from connections.core.write_errors import cause_text, means_no_writes
+from connections.core.database import cause_text, means_no_writes
 from connections.models import Person, PersonSession
 from tests.support.no_writes import read_only_database
 from tests.support.people import PASSWORD
@@ -73,7 +73,7 @@ def test_another_fault_in_noting_the_use_of_a_session_is_not_hidden(
     def fail(store: object) -> None:
         raise OperationalError("a fault of another kind")
 
-    monkeypatch.setattr("connections.models.session_store.SessionStore.note_use", fail)
+    monkeypatch.setattr("connections.models.sessions.SessionStore.note_use", fail)
     assert visitor.get("/").status_code == 500
 
 

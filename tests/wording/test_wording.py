@@ -12,7 +12,7 @@ import pytest
 
 from connections import audit, wording
 from connections.core.causes import Cause
-from connections.datadog.errors import AttemptResult
+from connections.datadog.responses import AttemptResult
 from connections.models import (
     OPEN_STATES,
     ApprovalPolicy,

@@ -13,7 +13,7 @@ from connections.access.actor import command_actor
 from connections.core.secret import Secret
 from connections.core.sites import all_sites
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.credentials.reading import connection_count
+from connections.credentials.lifecycle import connection_count
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.credential_documents import credential_document, credential_text
 from connections.models import KeyPair

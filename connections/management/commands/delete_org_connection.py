@@ -14,16 +14,17 @@ from django.db import DatabaseError, connection
 
 from connections import wording
 from connections.access.actor import command_actor
-from connections.audit.deletion_rows import deletion_row
+from connections.audit.export import deletion_row
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import RecordedIn, ResponseNotRecordedError
 from connections.core.signals import STOP_SIGNALS, StopRequestedError
-from connections.deletions import closing, reviews, sending, states, stopping, tickets
+from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions import rules as deletion_rules
+from connections.deletions import lifecycle as deletion_rules
+from connections.deletions import reviews, sending, states, stopping, tickets
 from connections.deletions.reviews import Review
-from connections.inventory import org_connections
+from connections.inventory import sync
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
 from connections.models import ApprovalPolicy, Credential, Deletion, Outcome, Person, State, Sync
 
@@ -182,7 +183,7 @@ class Command(OrgAdminCommand):
     ) -> Review:
         """The review, from what Datadog says now."""
         actor = command_actor()
-        [listing] = org_connections.refresh(actor=actor, credentials=[credential])
+        [listing] = sync.refresh(actor=actor, credentials=[credential])
         review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
         is_fresh = review.snapshot and review.snapshot.last_seen_at >= listing.started_at
         if not (is_fresh or listing.is_complete or may_be_unreviewed):

@@ -4,8 +4,8 @@ from argparse import ArgumentParser
 from typing import Any
 
 from connections.access.actor import command_actor
-from connections.audit import shipping
-from connections.management.exporting import ExportCommand
+from connections.audit import export as audit_export
+from connections.management.base import ExportCommand
 
 
 class Command(ExportCommand):
@@ -34,7 +34,7 @@ class Command(ExportCommand):
 
     def act(self, **options: Any) -> None:
         """Write line by line, so that memory stays flat."""
-        export = shipping.prepare_shipment(
+        export = audit_export.prepare_shipment(
             actor=command_actor(),
             since=options["since"],
             limit=options["limit"],

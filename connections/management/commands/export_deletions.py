@@ -7,7 +7,7 @@ from connections.access.actor import command_actor
 from connections.core import clock, tabular
 from connections.deletions import history
 from connections.deletions.history_filter import HistoryForm
-from connections.management.exporting import ExportCommand
+from connections.management.base import ExportCommand
 
 FILTERS = {
     "since": ("DATE", "Asked on this day (2026-01-31, UTC) or later."),

@@ -5,12 +5,12 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.core import clock, tabular
-from connections.inventory import org_connections
+from connections.inventory import sync
 from connections.inventory.export import connection_row
 from connections.inventory.inventory import InventoryFilter, InventoryRow, build_inventory
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.models import Credential, Sync
-from connections.wording.trouble import failure_text
+from connections.wording.causes import failure_text
 
 COLUMNS = (
     "id",
@@ -46,7 +46,7 @@ class Command(OrgAdminCommand):
         actor = command_actor()
         if not options["stored"]:
             self.check_keys()
-            org_connections.refresh(actor=actor, credentials=chosen)
+            sync.refresh(actor=actor, credentials=chosen)
         rows = build_inventory(actor=actor, only=InventoryFilter()).rows
         if options["credential"]:
             rows = [row for row in rows if chosen[0] in row.seen_by]
@@ -62,7 +62,7 @@ class Command(OrgAdminCommand):
             raise SystemExit(FAILED)
 
     def _chosen(self, name: str | None) -> list[Credential]:
-        in_use = org_connections.credentials_in_use(actor=command_actor())
+        in_use = sync.credentials_in_use(actor=command_actor())
         if name is None:
             return in_use
         chosen = [each for each in in_use if each.name.casefold() == name.casefold()]
@@ -87,7 +87,7 @@ def _line(row: InventoryRow) -> str:
 
 def _failures(credentials: list[Credential]) -> list[dict[str, Any]]:
     """Each of these credentials whose newest listing is missing or not complete."""
-    newest = org_connections.newest_listings(now=clock.now())
+    newest = sync.newest_listings(now=clock.now())
     return [
         _failure(credential, listing)
         for credential in credentials

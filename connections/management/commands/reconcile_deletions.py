@@ -4,7 +4,7 @@ from typing import Any
 
 from connections import wording
 from connections.access.actor import command_actor
-from connections.audit.deletion_rows import deletion_row
+from connections.audit.export import deletion_row
 from connections.deletions import spool
 from connections.management.base import OrgAdminCommand
 from connections.models import Deletion, State

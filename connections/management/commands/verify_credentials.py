@@ -5,7 +5,7 @@ from typing import Any
 
 from connections.access.actor import command_actor
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.inventory.org_connections import credentials_in_use
+from connections.inventory.sync import credentials_in_use
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.credential_documents import credential_document, credential_text
 from connections.models import Credential

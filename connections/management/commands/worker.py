@@ -9,7 +9,7 @@ from typing import Any
 from connections.management.base import OrgAdminCommand
 from connections.models import Notification
 from connections.notifications import delivery
-from connections.operations import delivery_threads
+from connections.operations import worker as operations_worker
 from connections.operations.supervisor import end_with_parent
 from connections.operations.worker import Worker
 from connections.wording import pluralize
@@ -51,6 +51,6 @@ class Command(OrgAdminCommand):
         # Not where every command checks them: a database that is away is waited for.
         worker.wait_for_database(self.check_keys)
         logger.info("The worker has started.")
-        with delivery_threads.delivery_threads_running():
+        with operations_worker.delivery_threads_running():
             worker.run()
         logger.info("The worker has ended.")

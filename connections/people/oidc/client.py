@@ -13,10 +13,13 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 
 from connections.core.secret import Secret
 from connections.people.oidc import tokens
-from connections.people.oidc.addresses import is_usable_endpoint, is_usable_issuer
-from connections.people.oidc.errors import ProviderError, Reason
-from connections.people.oidc.exchange import Provider, ProviderExchange
-from connections.people.oidc.tokens import Expected, ProviderIdentity
+from connections.people.oidc.exchange import (
+    Provider,
+    ProviderExchange,
+    is_usable_endpoint,
+    is_usable_issuer,
+)
+from connections.people.oidc.tokens import Expected, ProviderError, ProviderIdentity, Reason
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,37 @@
-"""ID tokens: whether one is the provider's answer to this very sign-in.
-
-OpenID Connect Core 1.0, section 3.1.3.7.
-"""
+"""Why a sign-in at the provider counts for nothing."""
 
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import jwt
 
-from connections.people.oidc.errors import ProviderError, Reason
+
+class Reason(StrEnum):
+    """One reason each; connections/web/people/single_sign_on.py says them to people."""
+
+    UNREACHABLE = "unreachable"  # it did not answer, or not as OpenID Connect says
+    BUSY = "busy"  # it was not asked: as many sign-ins as allowed wait for it already
+    CANCELLED = "cancelled"  # the person did not go through with it
+    REFUSED = "refused"  # the provider itself refused
+    STALE = "stale"  # no sign-in was begun in this browser, or it is over
+    BAD_TOKEN = "bad_token"  # not signed by the provider, or malformed  # noqa: S105 - a word
+    WRONG_ISSUER = "wrong_issuer"  # from another provider
+    WRONG_AUDIENCE = "wrong_audience"  # meant for another application
+    EXPIRED = "expired"  # too old, or from the future
+    WRONG_NONCE = "wrong_nonce"  # the answer to another sign-in
+    NOT_ANEW = "not_anew"  # the person was to sign in anew there and did not
+
+
+class ProviderError(Exception):
+    """The sign-in counts for nothing. The text is for the log and holds no token and no code."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
 
 # Signatures that only the provider can make. "none" and those with a shared key are not among them.
 ALGORITHMS = (

@@ -15,7 +15,7 @@ from connections.deletions import history
 from connections.deletions.history_filter import HistoryForm
 from connections.evidence.bundles import Bundle, make_bundle
 from connections.evidence.files import BundleError
-from connections.web.audit.bundle_forms import BundleForm, initial_of
+from connections.web.audit.forms import BundleForm, initial_of
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of
 from connections.wording import pluralize

@@ -8,9 +8,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from connections.audit import evidence, verifications
+from connections.audit import evidence, verification
 from connections.audit.verification import CannotCheckError
-from connections.core.ages import age_words
+from connections.core.text import age_words
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
 from connections.wording import audit_log_badge, audit_log_text, pluralize
@@ -45,7 +45,7 @@ def _below(text: str) -> int | None:
 def evidence_verify(request: HttpRequest) -> HttpResponse:
     """Verify the record now, or have the worker do it."""
     try:
-        done = verifications.verify_now(actor=actor_of(request))
+        done = verification.verify_now(actor=actor_of(request))
     except CannotCheckError as error:
         messages.error(request, f"It could not be verified. {error}")
         return SeeOther(reverse("evidence-detail"))

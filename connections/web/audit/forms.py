@@ -1,11 +1,17 @@
 """The filters of the record of acts, as they stand in the address."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django import forms
+from django.db.models import QuerySet
 
 from connections.audit.search import EventFilter, codes_with
+from connections.deletions.history_filter import BREAK_GLASS, CONTRADICTED, HistoryForm
+from connections.models import Credential, Outcome, State
+from connections.web.people.forms import ServiceErrorsMixin
+from connections.wording import label_of_outcome, label_of_state
 
 # A day, or a minute of it: what is written is meant as a whole.
 _MINUTE, _DAY = "%Y-%m-%d %H:%M", "%Y-%m-%d"
@@ -76,3 +82,89 @@ def _end_of(at: datetime | None, written: str) -> datetime | None:
     except OverflowError:
         # The last day there is ends nothing.
         return None
+
+
+_FILTERS = ("status", "person", "credential", "site", "org", "ticket", "connection_id", "q")
+
+
+def _day(label: str, *, required: bool, help_text: str) -> forms.DateField:
+    widget = forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
+    return forms.DateField(label=label, required=required, help_text=help_text, widget=widget)
+
+
+class BundleForm(ServiceErrorsMixin, HistoryForm):
+    """The filters by which deletions are chosen, the seed, and a checkpoint to lead to."""
+
+    # Django leaves out a field that is set to None.
+    period = None  # type: ignore[assignment]
+    state = outcome = None  # type: ignore[assignment]
+    since = _day(
+        "From",
+        required=False,
+        help_text="The first day, in UTC. Empty: from the first deletion.",
+    )
+    until = _day("To", required=True, help_text="The last day, in UTC; today: up to now.")
+    status = forms.ChoiceField(label="State or outcome", required=False)
+    seed = forms.CharField(
+        label="Seed of the sample",
+        max_length=200,
+        required=False,
+        help_text="Chosen by the auditor. Empty: one is drawn.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    checkpoint = forms.CharField(
+        label="Checkpoint you kept",
+        max_length=4000,
+        required=False,
+        help_text="Its text. The bundle then shows that the record only grew since.",
+        widget=forms.Textarea(attrs={"rows": 5, "class": "mono", "spellcheck": "false"}),
+    )
+    field_order = ("since", "until", *_FILTERS, "seed", "checkpoint")
+
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        credentials: QuerySet[Credential],
+        initial: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(data, credentials=credentials)
+        self.initial = initial or {}
+        self.fields["status"].choices = [  # type: ignore[attr-defined]
+            ("", "Any"),
+            *((state, label_of_state(state)) for state in State if state != State.SETTLED),
+            *((outcome, label_of_outcome(outcome)) for outcome in Outcome),
+            (CONTRADICTED, "Gone, but still listed"),
+            (BREAK_GLASS, "Glass broken"),
+        ]
+        labels = {"site": "Site", "org": "Org (name or id)", "ticket": "Ticket", "q": "Words"}
+        for name, label in labels.items():
+            self.fields[name].label = label
+        for name in ("person", "credential"):
+            self.fields[name].empty_label = "Any"  # type: ignore[attr-defined]
+
+    @property
+    def filters(self) -> list[forms.BoundField]:
+        """The fields that choose among the deletions of the period."""
+        return [self[name] for name in _FILTERS]
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether one of them is set, or wrong."""
+        return any(field.value() or field.errors for field in self.filters)
+
+    def asked_for(self) -> str:
+        """The filter as the record names it."""
+        given = {name: self.data.get(name, "") for name in ("since", "until", *_FILTERS)}
+        return "&".join(f"{name}={value}" for name, value in given.items() if value)
+
+
+def initial_of(asked: HistoryForm, *, today: date) -> dict[str, Any]:
+    """What the form begins with, from the filters of the history's page."""
+    asked.is_valid()
+    data: dict[str, Any] = {name: value for name, value in asked.cleaned_data.items() if value}
+    days = data.pop("period", None)
+    if days and "since" not in data:
+        data["since"] = today - timedelta(days=days)
+    status = data.get("state") or data.get("outcome")
+    return {"until": today, **({"status": status} if status else {}), **data}

@@ -10,17 +10,16 @@ from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
 
 from connections import wording
-from connections.audit import trail
-from connections.audit.trail import EventPage
+from connections.audit import search
+from connections.audit.search import EventPage
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.core.tabular import CONTENT_TYPES
 from connections.models import AuditEvent
 from connections.web.audit.forms import EventForm
 from connections.web.charts import Series, day_chart
-from connections.web.downloads import download
 from connections.web.rate_limits import limited
-from connections.web.support import actor_of
+from connections.web.support import actor_of, download
 
 _PAGES = {
     "deletion": "deletion-detail",
@@ -54,7 +53,7 @@ def audit_list(request: HttpRequest) -> HttpResponse:
             (event, wording.brief_sentence(event), _subject_url(event)) for event in page.events
         ],
         "count": page.count,
-        "exact_to": trail.EXACT_TO,
+        "exact_to": search.EXACT_TO,
         "chart": day_chart(page.days, what="Acts", series=_SERIES),
         "values": values,
         "codes": _code_options(values.get("code", "")),
@@ -72,7 +71,7 @@ def _page(request: HttpRequest, *, form: EventForm, below: int | None) -> EventP
     actor, only = actor_of(request), form.event_filter()
     while True:
         try:
-            return trail.event_page(actor=actor, only=only, below=below)
+            return search.event_page(actor=actor, only=only, below=below)
         except InvalidInputError as error:
             for name, message in error.fields.items():
                 form.add_error(name, message)
@@ -95,7 +94,7 @@ def _subject_url(event: AuditEvent) -> str:
 
 
 def _code_options(chosen: str) -> list[tuple[str, str]]:
-    options = trail.code_choices()
+    options = search.code_choices()
     if chosen and chosen not in options:
         options.append(chosen)
     return [(code, _code_words(code)) for code in options]
@@ -108,7 +107,7 @@ def _code_words(code: str) -> str:
 
 def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
     """One event, whatever came later, and what it can be checked by."""
-    found = trail.read_event(actor=actor_of(request), seq=seq)
+    found = search.read_event(actor=actor_of(request), seq=seq)
     if found is None:
         raise Http404("The record has no event of this number.")
     event = found.event
@@ -133,7 +132,7 @@ def audit_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     if not form.is_valid():
         raise BadRequest("A filter in this address cannot be read. Set it on the audit page.")
     try:
-        export = trail.prepare_export(
+        export = search.prepare_export(
             actor=actor_of(request),
             only=form.event_filter(),
             file_format=file_format,

@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 
-from connections.credentials.ladder import KeyCheck, KeyCheckResult
+from connections.credentials.key_checks import KeyCheck, KeyCheckResult
 from connections.models import Credential
-from connections.wording.trouble import failure_text
+from connections.wording.causes import failure_text
 
 _REFUSED = {"unauthorized", "forbidden", "key_not_valid"}
 

@@ -1,6 +1,7 @@
 """Pages about credentials: the key pair of one org on one site."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -15,17 +16,24 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.approvers import approval_warnings
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
-from connections.credentials import access_lists, reading
+from connections.credentials import access_lists, retirement
 from connections.credentials import lifecycle as acts
+from connections.credentials import lifecycle as credential_lifecycle
 from connections.crypto.encryption import EncryptionError
-from connections.models import ApprovalPolicy, Credential
+from connections.models import AccessKind, ApprovalPolicy, Credential
 from connections.web.credentials import page as facts
-from connections.web.credentials.access_views import access_shown
-from connections.web.credentials.forms import CredentialForm, PolicyForm, RenameForm
+from connections.web.credentials.forms import (
+    AccessForm,
+    CredentialForm,
+    PolicyForm,
+    RenameForm,
+    RotateForm,
+)
 from connections.web.rate_limits import limited
-from connections.web.reauthentication_views import requires_reauthentication
+from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of
-from connections.wording.snapshots import site_label
+from connections.wording import badge
+from connections.wording.connections import site_label
 
 # Pasted keys stay out of error pages and mails, also with DEBUG on: see error_reports.py.
 accepts_keys = sensitive_post_parameters("api_key", "application_key")
@@ -33,13 +41,13 @@ accepts_keys = sensitive_post_parameters("api_key", "application_key")
 
 def find(actor: Actor, pk: UUID) -> Credential:
     """The credential, for whoever may see it. Raises PermissionDenied and Http404."""
-    return reading.find_credential(actor=actor, pk=pk)
+    return credential_lifecycle.find_credential(actor=actor, pk=pk)
 
 
 def credential_list(request: HttpRequest) -> HttpResponse:
     """Every credential, and the form itself when there is none yet."""
     actor = actor_of(request)
-    rows = reading.list_credentials(actor=actor)
+    rows = credential_lifecycle.list_credentials(actor=actor)
     in_use = [row(credential) for credential in rows if not credential.is_retired]
     context = {
         "in_use": in_use,
@@ -129,7 +137,7 @@ def _detail(
         "checked_at": facts.checked_at(credential),
         "deletions_url": facts.deletions_url(credential),
         "deletion_count": credential.deletions.count(),
-        "connection_count": reading.connection_count(credential),
+        "connection_count": credential_lifecycle.connection_count(credential),
         "newest_listing": credential.listings.first(),
         "policy_label": ApprovalPolicy(credential.policy).label,
         "access": access_shown(credential),
@@ -228,3 +236,168 @@ def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
         return see_other(credential)
     messages.success(request, f"{credential.name}: {policy.label}, for what is asked from now on.")
     return see_other(credential)
+
+
+def _managed(request: HttpRequest, pk: UUID, *, act: str) -> Credential:
+    actor = actor_of(request)
+    credential = find(actor, pk)
+    permissions.require(permissions.can_manage_credentials(actor), act)
+    return credential
+
+
+def _rotate_page(
+    request: HttpRequest, pk: UUID, *, form: RotateForm | None = None, **more: Any
+) -> HttpResponse:
+    credential = _managed(request, pk, act="rotate credentials")
+    if credential.is_retired:
+        messages.error(request, f"{credential.name} is retired: its keys are wiped.")
+        return see_other(credential)
+    form = form or RotateForm(request.POST or None)
+    context = row(credential) | {"form": form} | more
+    status = 422 if form.errors else 200
+    return render(request, "connections/credential_rotate.html", context, status=status)
+
+
+@accepts_keys
+@requires_reauthentication(comes_back=_rotate_page, asks_first=True)
+def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Paste a new pair, which is verified beside the old one before it takes its place."""
+    credential = _managed(request, pk, act="rotate credentials")
+    form = RotateForm(request.POST if request.method == "POST" else None)
+    rungs: Any = None
+    if not credential.is_retired and form.is_valid():
+        try:
+            credential = acts.rotate_credential(
+                actor=actor_of(request), credential=credential, keys=form.keys
+            )
+        except InvalidInputError as error:
+            form.add_errors(error.fields)
+        except acts.RotationRefusedError as error:
+            form.add_error(None, str(error))
+            rungs = facts.key_check_rows(error.ladder.rungs)
+        except (ConflictError, EncryptionError, UnavailableError) as error:
+            form.add_error(None, str(error))
+        else:
+            return to_page(request, credential, done="was rotated to the new pair")
+    return _rotate_page(request, pk, form=form, rungs=rungs)
+
+
+def _retire_page(
+    request: HttpRequest, pk: UUID, *, error: str = "", conflict: str = ""
+) -> HttpResponse:
+    credential = _managed(request, pk, act="retire credentials")
+    if credential.is_retired:
+        messages.error(request, f"{credential.name} is retired already.")
+        return see_other(credential)
+    context = {
+        "credential": credential,
+        "typed": request.POST.get("confirmation", ""),
+        "error": error,
+        "conflict": conflict,
+        "blocking": [
+            {"deletion": deletion, "badge": badge(deletion)}
+            for deletion in retirement.blocking_deletions(credential)
+        ],
+        "withdrawn": retirement.deletions_to_withdraw(credential),
+    }
+    status = 422 if error else 409 if conflict else 200
+    return render(request, "connections/credential_retire.html", context, status=status)
+
+
+@requires_reauthentication(comes_back=_retire_page, asks_first=True)
+def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """What retiring it means, and the name to type; a POST wipes the keys."""
+    credential = _managed(request, pk, act="retire credentials")
+    if request.method != "POST" or credential.is_retired:
+        return _retire_page(request, pk)
+    typed = request.POST.get("confirmation", "")
+    try:
+        retirement.retire_credential(
+            actor=actor_of(request), credential=credential, confirmation=typed
+        )
+    except InvalidInputError as invalid:
+        return _retire_page(request, pk, error=invalid.fields["confirmation"])
+    except ConflictError as refused:
+        return _retire_page(request, pk, conflict=str(refused))
+    messages.success(request, f"{credential.name} is retired. Its keys are wiped.")
+    return see_other(credential)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessRow:
+    """One role or person: a tick for each list."""
+
+    value: str
+    label: str
+    is_role: bool
+    # Pairs of a list's name and whether it is ticked there.
+    ticks: list[tuple[AccessKind, bool]]
+
+
+def access_shown(credential: Credential) -> list[tuple[str, list[str]]]:
+    """Each list with the names on it, none when everybody with the role is admitted."""
+    entries = access_lists.access_of(credential)
+    listed = [name for names in entries.values() for name in names]
+    labels = dict(access_lists.possible_entries(also=listed)) if listed else {}
+    return [(kind.label, [labels[name] for name in names]) for kind, names in entries.items()]
+
+
+def _access_page(
+    request: HttpRequest, credential: Credential, *, form: AccessForm | None = None, status: int
+) -> HttpResponse:
+    stored = access_lists.access_of(credential)
+    form = form or _access_form(request, credential)
+    form.is_valid()
+    ticked = form.entries if form.is_bound else stored
+    context = {"credential": credential, "form": form, "rows": _rows(form.choices, ticked)}
+    return render(request, "connections/credential_access.html", context, status=status)
+
+
+def _access_form(request: HttpRequest, credential: Credential) -> AccessForm:
+    stored = access_lists.access_of(credential)
+    listed = [name for names in stored.values() for name in names]
+    choices = access_lists.possible_entries(also=listed)
+    return AccessForm(request.POST if request.method == "POST" else None, choices=choices)
+
+
+def _find(request: HttpRequest, pk: UUID) -> Credential:
+    actor = actor_of(request)
+    credential = credential_lifecycle.find_credential(actor=actor, pk=pk)
+    permissions.require(permissions.can_administer(actor), "change who may use a credential")
+    return credential
+
+
+def _access_asked_again(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """The table as it was sent, with the question who it is."""
+    return _access_page(request, _find(request, pk), status=422)
+
+
+@requires_reauthentication(comes_back=_access_asked_again, asks_first=True)
+def access_set(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """The lists of one credential; a POST puts what is ticked in their place."""
+    credential = _find(request, pk)
+    form = _access_form(request, credential)
+    if form.is_valid():
+        try:
+            access_lists.change_access(
+                actor=actor_of(request), credential=credential, wanted=form.entries
+            )
+        except InvalidInputError as error:
+            form.add_service_errors(error)
+        else:
+            messages.success(request, f"Stored who may see and use {credential.name}.")
+            return SeeOther(reverse("credential-detail", args=[credential.pk]))
+    status = 422 if form.is_bound else 200
+    return _access_page(request, credential, form=form, status=status)
+
+
+def _rows(choices: list[tuple[str, str]], ticked: access_lists.Entries) -> list[AccessRow]:
+    return [
+        AccessRow(
+            value=value,
+            label=label,
+            is_role=value.startswith("role:"),
+            ticks=[(kind, value in ticked.get(kind, [])) for kind in AccessKind],
+        )
+        for value, label in choices
+    ]

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from connections import wording
-from connections.core.ages import age_words
+from connections.core.text import age_words
 from connections.deletions import states, verification
 from connections.deletions.verification import FieldChange, Found, RecheckPreview
 from connections.models import Deletion, State
-from connections.wording.snapshots import creator_flags, site_name
+from connections.wording.connections import creator_flags, site_name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from django import forms
 
 from connections.core.errors import InvalidInputError
 from connections.deletions.comments import LONGEST_COMMENT
-from connections.deletions.rules import LONGEST_REASON, OUT_OF_DATE
+from connections.deletions.lifecycle import LONGEST_REASON, OUT_OF_DATE
 
 
 def show_errors(form: forms.Form, error: InvalidInputError) -> None:

@@ -16,9 +16,8 @@ from connections.deletions.history import Cursor, HistoryFilter
 from connections.deletions.history_filter import BREAK_GLASS, CONTRADICTED, PERIODS, HistoryForm
 from connections.models import OPEN_STATES, Outcome
 from connections.web.charts import KINDS, day_chart
-from connections.web.downloads import download
 from connections.web.rate_limits import limited
-from connections.web.support import actor_of
+from connections.web.support import actor_of, download
 from connections.wording import badge, label_of_outcome, label_of_state
 
 

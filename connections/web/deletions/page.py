@@ -21,7 +21,7 @@ from connections.models import (
     Deletion,
     State,
 )
-from connections.wording.snapshots import creator_flags, site_label, site_name
+from connections.wording.connections import creator_flags, site_label, site_name
 
 SHOWN_BODY = 8 * 1024
 

@@ -14,12 +14,12 @@ from connections import wording
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.core.ages import age_words
+from connections.core.text import age_words
 from connections.deletions.reviews import Review
 from connections.models import Credential, Deletion, OrgConnectionSnapshot
 from connections.people import people
 from connections.web.deletions.forms import ConnectionChoiceForm, DeletionForm
-from connections.wording.snapshots import creator_flags, site_label, site_name, site_or_none
+from connections.wording.connections import creator_flags, site_label, site_name, site_or_none
 
 PREFILLED = ("reason", "ticket")
 

@@ -10,8 +10,8 @@ from connections.access import approvers
 from connections.access.actor import Actor
 from connections.core.errors import InvalidInputError
 from connections.deletions import reviews
+from connections.deletions.lifecycle import OUT_OF_DATE
 from connections.deletions.reviews import Review
-from connections.deletions.rules import OUT_OF_DATE
 from connections.web.deletions.forms import DeletionForm, show_errors
 from connections.web.deletions.responses import wants_fragment
 from connections.web.deletions.review import choice_form, no_sender_page, page_of

@@ -13,14 +13,24 @@ from connections.access.actor import Actor
 from connections.audit import lookups
 from connections.core import clock
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
-from connections.deletions import closing, reconciliation, reviews
+from connections.deletions import approvals, break_glass, reconciliation, reviews
+from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions.comments import comment_on_deletion
 from connections.deletions.reviews import ReviewChangedError
 from connections.models import Credential, Deletion
-from connections.web.deletions.forms import ConfirmationForm, DeletionForm, ReasonForm, show_errors
-from connections.web.deletions.outcome import Typed
+from connections.web.deletions.forms import (
+    ApprovalForm,
+    BreakGlassForm,
+    BreakGlassReviewForm,
+    CommentForm,
+    ConfirmationForm,
+    DeletionForm,
+    ReasonForm,
+    show_errors,
+)
+from connections.web.deletions.outcome import Typed, poll_interval, state_version
 from connections.web.deletions.page import record_context
-from connections.web.deletions.polling import poll_interval, state_version
 from connections.web.deletions.responses import (
     DETAIL,
     back_to_page,
@@ -36,8 +46,8 @@ from connections.web.deletions.responses import (
 from connections.web.deletions.review import deletion_form, typed_before, uuid_or_none
 from connections.web.deletions.review_pages import choice_page, review_page
 from connections.web.rate_limits import limited
-from connections.web.reauthentication_views import requires_reauthentication
-from connections.web.support import actor_of
+from connections.web.reauthentication import requires_reauthentication
+from connections.web.support import SeeOther, actor_of
 
 
 def _not_yet_asked(request: HttpRequest) -> HttpResponse:
@@ -258,3 +268,110 @@ def deletion_close(request: HttpRequest, pk: UUID) -> HttpResponse:
             deletion=deletion, actor=actor, **typed
         ),
     )
+
+
+@requires_reauthentication(
+    comes_back=back_to_page(
+        lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
+        "approve or decline this deletion",
+    )
+)
+def deletion_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Agree to what was shown. Sends nothing."""
+    return run_action(
+        request,
+        pk,
+        form=ApprovalForm(request.POST),
+        act=lambda deletion, actor, typed: approvals.approve_deletion(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )
+
+
+def deletion_decline(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Say no, with a reason."""
+    return run_action(
+        request,
+        pk,
+        form=ReasonForm(request.POST),
+        act=lambda deletion, actor, typed: approvals.decline_deletion(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )
+
+
+@requires_reauthentication(
+    comes_back=back_to_page(
+        lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion), "break glass"
+    )
+)
+def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Confirm by the typed text, and send without the approvals that are missing."""
+    return run_action(
+        request,
+        pk,
+        form=BreakGlassForm(request.POST),
+        act=lambda deletion, actor, typed: break_glass.break_glass(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )
+
+
+@requires_reauthentication(
+    comes_back=back_to_page(
+        lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
+        "review this broken glass",
+    )
+)
+def deletion_review_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Look back at it, with a note."""
+    return run_action(
+        request,
+        pk,
+        form=BreakGlassReviewForm(request.POST),
+        act=lambda deletion, actor, typed: break_glass.review_break_glass(
+            deletion=deletion, actor=actor, **typed
+        ),
+    )
+
+
+TOO_MANY = "Not added: too many comments within a minute. Wait a minute, then add it again."
+
+
+def _form_page(
+    request: HttpRequest, pk: UUID, *, error: InvalidInputError, status: int
+) -> HttpResponse:
+    """The form with what was typed and why it was not added; for htmx alone."""
+    actor = actor_of(request)
+    deletion = find_deletion(actor=actor, pk=pk)
+    form = CommentForm(request.POST)
+    show_errors(form, error)
+    if not wants_fragment(request):
+        return render_outcome(request, deletion=deletion, actor=actor, comment=form, status=status)
+    context = {"deletion": deletion, "comment": form}
+    return render(request, f"{DETAIL}#comment_form", context, status=status)
+
+
+def _too_many(request: HttpRequest, pk: UUID) -> HttpResponse:
+    permissions.require(permissions.can_comment(actor_of(request)), "comment on deletions")
+    return _form_page(request, pk, error=InvalidInputError({"text": TOO_MANY}), status=429)
+
+
+@limited("comments", per_minute=30, over=_too_many)
+def deletion_comment(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Add a comment; for htmx the form alone, empty again or with what is wrong."""
+    actor = actor_of(request)
+    deletion = find_deletion(actor=actor, pk=pk)
+    permissions.require(permissions.can_comment(actor), "comment on deletions")
+    form = CommentForm(request.POST)
+    try:
+        require_valid(form)
+        comment_on_deletion(deletion=deletion, actor=actor, text=form.cleaned_data["text"])
+    except InvalidInputError as error:
+        return _form_page(request, pk, error=error, status=422)
+    if not wants_fragment(request):
+        return SeeOther(f"{reverse('deletion-detail', args=[pk])}#comment")
+    context = {"deletion": deletion, "comment": CommentForm(), "is_added": True}
+    response = render(request, f"{DETAIL}#comment_form", context)
+    response["HX-Trigger"] = "deletionChanged"
+    return response

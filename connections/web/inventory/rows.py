@@ -6,13 +6,13 @@ from datetime import datetime
 from django.urls import reverse
 
 from connections.access.actor import Actor
-from connections.core.ages import age_words
+from connections.core.text import age_words
 from connections.inventory.inventory import Coverage, Inventory, InventoryRow
 from connections.models import Credential, Deletion, Sync
 from connections.web.deletions.review import review_url
 from connections.wording import Badge, badge, join_names
-from connections.wording.snapshots import creator_kind, site_name
-from connections.wording.trouble import failure_text
+from connections.wording.causes import failure_text
+from connections.wording.connections import creator_kind, site_name
 
 # So many orgs that failed for one reason are named after a refresh.
 MOST_NAMES = 5

@@ -7,8 +7,13 @@ from typing import Any
 from django.urls import reverse
 
 from connections import wording
-from connections.inventory.lives import Reappearance, SimilarConnection, tells_of_sight
-from connections.inventory.timeline import ConnectionHistory, ConnectionVersion
+from connections.inventory.timeline import (
+    ConnectionHistory,
+    ConnectionVersion,
+    Reappearance,
+    SimilarConnection,
+    tells_of_sight,
+)
 from connections.models import AuditEvent, OrgConnectionSnapshot
 
 # A longer life shows its beginning and its end, and opens what is in between.

@@ -21,13 +21,13 @@ from connections.access.actor import person_actor
 from connections.core.errors import InvalidInputError
 from connections.core.secret import Secret
 from connections.crypto import encryption
-from connections.crypto.encrypted_columns import SECOND_FACTOR_PLACE
+from connections.crypto.encrypted_fields import SECOND_FACTOR_PLACE
 from connections.models import Person
-from connections.models.session_store import ENDS_AT
+from connections.models.sessions import ENDS_AT
 from connections.people import people, sessions, sign_in_events
 from connections.web import reauthentication
 from connections.web.people import known_devices
-from connections.web.reauthentication_views import redirect_to_prompt
+from connections.web.reauthentication import redirect_to_prompt
 from connections.web.support import is_local_url, request_id_of, signed_in_person
 
 logger = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Keeps the secrets of second factors encrypted.
 
     allauth's hook is given the text alone, so the envelope is bound to its purpose and not to
-    the row of the person. connections.crypto.encrypted_columns lists where they are, for rotation.
+    the row of the person. connections.crypto.encrypted_fields lists where they are, for rotation.
     """
 
     def encrypt(self, text: str) -> str:

@@ -25,9 +25,9 @@ from fido2.webauthn import AttestedCredentialData, RegistrationResponse
 from connections import audit
 from connections.core.secret import Secret
 from connections.crypto import encryption
-from connections.crypto.encrypted_columns import NEW_SECOND_FACTOR_PLACE
+from connections.crypto.encrypted_fields import NEW_SECOND_FACTOR_PLACE
 from connections.models import Person
-from connections.people import second_factors, sign_in_events
+from connections.people import sign_in_events
 from connections.web import reauthentication
 from connections.web.people.accounts import REFUSAL_EVENT_EVERY, client_address
 from connections.web.people.allauth_internals import SECRET_SESSION_KEY, generate_totp_secret
@@ -164,7 +164,7 @@ class SetUpAppView(ActivateTOTPView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
         """Store it with its event, or do neither."""
         return _recorded(
-            super().form_valid, form, self.request, second_factors.record_added, what="totp"
+            super().form_valid, form, self.request, sign_in_events.record_added, what="totp"
         )
 
 
@@ -174,7 +174,7 @@ class TurnOffAppView(DeactivateTOTPView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
         """Remove it with its event, or do neither."""
         return _recorded(
-            super().form_valid, form, self.request, second_factors.record_removed, what="totp"
+            super().form_valid, form, self.request, sign_in_events.record_removed, what="totp"
         )
 
 
@@ -184,7 +184,7 @@ class AddKeyView(AddWebAuthnView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
         """Store it with its event, or do neither."""
         return _recorded(
-            super().form_valid, form, self.request, second_factors.record_added, what="webauthn"
+            super().form_valid, form, self.request, sign_in_events.record_added, what="webauthn"
         )
 
 
@@ -194,7 +194,7 @@ class RemoveKeyView(RemoveWebAuthnView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
         """Remove it with its event, or do neither."""
         return _recorded(
-            super().form_valid, form, self.request, second_factors.record_removed, what="webauthn"
+            super().form_valid, form, self.request, sign_in_events.record_removed, what="webauthn"
         )
 
 
@@ -207,7 +207,7 @@ class MakeRecoveryCodesView(GenerateRecoveryCodesView):  # type: ignore[misc]
             super().form_valid,
             form,
             self.request,
-            second_factors.record_added,
+            sign_in_events.record_added,
             what=Authenticator.Type.RECOVERY_CODES.value,
         )
 

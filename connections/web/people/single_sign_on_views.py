@@ -16,14 +16,17 @@ from django.urls import reverse
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person
 from connections.people import provider_accounts, sign_in_events
-from connections.people.oidc.errors import ProviderError, Reason
-from connections.people.oidc.tokens import ProviderIdentity
+from connections.people.oidc.tokens import ProviderError, ProviderIdentity, Reason
 from connections.web import reauthentication
 from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import consume_rate_limit, record_authentication
-from connections.web.people.provider_wording import Refusal, refusal_words
-from connections.web.people.single_sign_on import CompletedSignIn, SignInPurpose
-from connections.web.reauthentication_views import redirect_to_prompt, requires_reauthentication
+from connections.web.people.single_sign_on import (
+    CompletedSignIn,
+    Refusal,
+    SignInPurpose,
+    refusal_words,
+)
+from connections.web.reauthentication import redirect_to_prompt, requires_reauthentication
 from connections.web.support import (
     SeeOther,
     actor_of,
@@ -36,7 +39,11 @@ logger = logging.getLogger(__name__)
 
 # Its limit stands in ACCOUNT_RATE_LIMITS.
 USE_OF_PROVIDER = "use_of_provider"
+
+
 _SHOWN = "provider_account_shown"
+
+
 _STATUSES: dict[Reason | Refusal, int] = {Reason.UNREACHABLE: 502, Reason.BUSY: 503}
 
 
@@ -63,7 +70,11 @@ def _starts(purpose: SignInPurpose) -> Callable[[HttpRequest], HttpResponse]:
 
 
 _sign_in = _starts(SignInPurpose.SIGN_IN)
+
+
 provider_step_up = _starts(SignInPurpose.STEP_UP)
+
+
 _connect = _starts(SignInPurpose.CONNECT)
 
 

@@ -2,15 +2,22 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from allauth.account.utils import perform_login
+from allauth.core import ratelimit
+from allauth.core.ratelimit import respond_429
 from django import forms
 from django.conf import settings
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, Q
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.views.decorators.debug import sensitive_post_parameters
 
 from connections import wording
 from connections.access import permissions
@@ -18,15 +25,30 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import AuditEvent, Person, with_values
-from connections.people import people, provider_accounts
-from connections.people.email_addresses import change_email
-from connections.people.rules import second_factors_of, stored_roles
+from connections.models.sessions import hash_of_session_key, public_id_of
+from connections.people import people, provider_accounts, sessions
+from connections.people.people import change_email, second_factors_of, stored_roles
+from connections.web.context import THEMES
 from connections.web.people import single_sign_on
-from connections.web.people.forms import EmailForm, MakeLinkForm, PersonForm, RolesForm
-from connections.web.people.provider_forms import ProviderAccountForm
-from connections.web.people.session_views import end, session_rows
-from connections.web.reauthentication_views import requires_reauthentication
-from connections.web.support import actor_of
+from connections.web.people.allauth_internals import record_authentication
+from connections.web.people.forms import (
+    EmailForm,
+    MakeLinkForm,
+    PersonForm,
+    ProviderAccountForm,
+    RolesForm,
+    SetUpForm,
+    SignInLinkForm,
+)
+from connections.web.reauthentication import requires_reauthentication
+from connections.web.support import (
+    SeeOther,
+    actor_of,
+    is_local_url,
+    request_id_of,
+    signed_in_person,
+)
+from connections.wording.events import browser_name
 
 EVENTS_SHOWN = 20
 
@@ -250,3 +272,146 @@ def _detail(
         **extra,
     }
     return render(request, "connections/person_detail.html", context, status=status)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRow:
+    """One session as its page shows it."""
+
+    public_id: str
+    at: datetime | None
+    address: str
+    browser: str
+    is_current: bool
+
+
+def session_rows(request: HttpRequest, person: Person) -> list[SessionRow]:
+    """The person's open sessions for a page: this one first, then the newest."""
+    current = _current(request)
+    rows = [
+        SessionRow(
+            public_id=one.public_id,
+            at=one.at,
+            address=one.address,
+            browser=browser_name(one.agent),
+            is_current=one.public_id == current,
+        )
+        for one in sessions.sessions_of(person=person)
+    ]
+    return sorted(rows, key=lambda row: not row.is_current)
+
+
+def session_list(request: HttpRequest) -> HttpResponse:
+    """One's own sessions."""
+    rows = session_rows(request, _self(request))
+    return render(request, "connections/session_list.html", {"sessions": rows})
+
+
+def session_end(request: HttpRequest) -> HttpResponse:
+    """End one of one's own sessions, or (without `session`) all but this one."""
+    person = _self(request)
+    return end(request, person, but=_current(request), to=reverse("session-list"))
+
+
+def end(request: HttpRequest, person: Person, *, but: str, to: str) -> HttpResponse:
+    """End the person's session that was posted, or all but the one named, and lead on."""
+    actor, one = actor_of(request), request.POST.get("session", "")
+    if one:
+        is_ended = sessions.end_session(actor=actor, person=person, public_id=one)
+        text = "That session is ended." if is_ended else "That session had ended already."
+    else:
+        count = sessions.end_sessions(actor=actor, person=person, but=but)
+        text = f"{count} session{'s are' if count != 1 else ' is'} ended."
+    messages.success(request, text)
+    return SeeOther(to)
+
+
+def _self(request: HttpRequest) -> Person:
+    person = signed_in_person(request)
+    if person is None:
+        raise PermissionDenied("Sign in first.")
+    return person
+
+
+def _current(request: HttpRequest) -> str:
+    return public_id_of(hash_of_session_key(request.session.session_key or ""))
+
+
+# Its limit stands in ACCOUNT_RATE_LIMITS.
+USE_OF_LINKS = "use_of_links"
+THEME_AGE = 365 * 24 * 60 * 60
+
+
+@sensitive_post_parameters("token", "password")
+def setup(request: HttpRequest) -> HttpResponse:
+    """The page of the set-up link: makes the first administrator and signs them in."""
+    if Person.objects.exists():
+        return redirect("overview")
+    if not ratelimit.consume(request, action=USE_OF_LINKS):
+        return _too_many(request)
+    form = SetUpForm(request.POST or None)
+    if form.is_valid():
+        try:
+            person = people.set_up_first_administrator(
+                **form.cleaned_data, request_id=request_id_of(request)
+            )
+        except InvalidInputError as error:
+            form.add_service_errors(error)
+        except ConflictError as error:
+            form.add_error(None, str(error))
+        else:
+            return _signed_in(request, person, to=reverse("credential-new"), chose_password=True)
+    return _form_page(request, "connections/setup.html", form)
+
+
+@sensitive_post_parameters("token", "password")
+def sign_in_link(request: HttpRequest) -> HttpResponse:
+    """The page of a sign-in link: sets a password when one is typed, and signs the person in."""
+    if not ratelimit.consume(request, action=USE_OF_LINKS):
+        return _too_many(request)
+    form = SignInLinkForm(request.POST or None)
+    if form.is_valid():
+        try:
+            person = people.use_sign_in_link(**form.cleaned_data, request_id=request_id_of(request))
+        except InvalidInputError as error:
+            form.add_service_errors(error)
+        except ConflictError as error:
+            form.add_error(None, str(error))
+        else:
+            chose = bool(form.cleaned_data["password"])
+            return _signed_in(request, person, to=reverse("overview"), chose_password=chose)
+    return _form_page(request, "connections/sign_in_link.html", form)
+
+
+def theme_set(request: HttpRequest) -> HttpResponse:
+    """Keep the theme in a cookie and go back to where the switch was."""
+    theme = request.POST.get("theme", "")
+    back = request.POST.get("next", "")
+    response = HttpResponseRedirect(back if is_local_url(request, back) else reverse("overview"))
+    response.set_cookie(
+        "theme",
+        theme if theme in THEMES else "system",
+        max_age=THEME_AGE,
+        secure=request.is_secure(),
+        httponly=True,
+        samesite="Lax",
+    )
+    return response
+
+
+def _too_many(request: HttpRequest) -> HttpResponse:
+    response: HttpResponse = respond_429(request)
+    return response
+
+
+def _signed_in(
+    request: HttpRequest, person: Person, *, to: str, chose_password: bool
+) -> HttpResponse:
+    # Through allauth, so that a second factor is still asked for and the session is a new one.
+    record_authentication(request, person, "sign_in_link", chose_password=chose_password)
+    response: HttpResponse = perform_login(request, person, redirect_url=to)
+    return response
+
+
+def _form_page(request: HttpRequest, template: str, form: Any) -> HttpResponse:
+    return render(request, template, {"form": form}, status=422 if form.is_bound else 200)

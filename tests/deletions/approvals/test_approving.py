@@ -6,7 +6,8 @@ from django.core.exceptions import PermissionDenied
 from connections.access.actor import WORKER, command_actor, person_actor
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
-from connections.deletions import approvals, closing, sending
+from connections.deletions import approvals, sending
+from connections.deletions import lifecycle as deletion_lifecycle
 from connections.models import (
     Approval,
     ApprovalPolicy,
@@ -189,7 +190,7 @@ def test_the_last_approval_gives_24_hours_more_and_an_earlier_one_none(
 
 def test_an_approver_takes_an_approved_one_back(asked: Deletion, linus: Person) -> None:
     approve(asked, linus)
-    closing.withdraw_deletion(deletion=asked, actor=person_actor(person=linus))
+    deletion_lifecycle.withdraw_deletion(deletion=asked, actor=person_actor(person=linus))
     assert asked.outcome == Outcome.WITHDRAWN
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connections.audit.deletion_rows import deletion_row
+from connections.audit.export import deletion_row
 from connections.deletions import sending
 from connections.models import AuditEvent, Deletion, Person, State, with_values
 from connections.verifier import verify

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from connections import wording
 from connections.access.actor import WORKER, person_actor
-from connections.audit.deletion_rows import deletion_row
+from connections.audit.export import deletion_row
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError
 from connections.deletions import approvals, sending, states
@@ -28,8 +28,7 @@ from connections.models import (
     State,
 )
 from connections.operations import due
-from connections.web.overview.page import overview
-from connections.web.overview.pending import Pending
+from connections.web.overview.page import Pending, overview
 from sandbox import faults
 from sandbox.entities import Connection
 from sandbox.server import SandboxServer

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from connections.access.actor import person_actor
-from connections.audit import trail
+from connections.audit import search
 from connections.audit.events import EventCode
 from connections.core.days import by_day
 from connections.deletions import history
@@ -132,7 +132,7 @@ def test_what_is_not_drawn_is_said(
     clock: SettableClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trail, "DRAWN", 2)
+    monkeypatch.setattr(search, "DRAWN", 2)
     monkeypatch.setattr(history, "EXACT_TO", 2)
     for number in range(4):
         make(minute=number * DAY)

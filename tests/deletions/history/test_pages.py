@@ -13,7 +13,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
-from connections.audit.deletion_rows import DELETION_COLUMNS
+from connections.audit.export import DELETION_COLUMNS
 from connections.core import tabular
 from connections.deletions import history
 from connections.models import AuditEvent, Outcome, Person, State

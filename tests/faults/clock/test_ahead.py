@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from connections import audit
 from connections.access.actor import command_actor
-from connections.audit import checkpoints, verifications
+from connections.audit import checkpoints, verification
 from connections.audit.maintenance import AuditMaintenance
 from connections.core import clock as clocks
 from connections.core.errors import ConflictError
@@ -26,9 +26,9 @@ from connections.models import (
     WorkerHeartbeat,
 )
 from connections.notifications import delivery
-from connections.operations import doctor, heartbeats
+from connections.operations import doctor, worker
 from connections.operations.findings import Finding, Level
-from connections.people import people, rules
+from connections.people import people
 from connections.wording import audit_log_badge
 from tests.flows.support import read
 from tests.people.test_sessions import is_signed_in, signed_in
@@ -119,23 +119,23 @@ def test_a_link_made_in_the_future_no_longer_holds(
     token = link.partition("#")[2]
     clock.advance(seconds=seconds)
     if holds:
-        assert rules.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN).person == ada
+        assert people.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN).person == ada
         return
     with pytest.raises(ConflictError):
-        rules.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
+        people.redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
 
 
 def test_a_worker_heard_of_in_the_future_counts_as_dead(clock: SettableClock) -> None:
-    heartbeats.beat(name="killed", host="here", process_id=1)
+    worker.beat(name="killed", host="here", process_id=1)
     clock.advance(hours=-1)
-    assert not heartbeats.is_alive(heartbeats.last_seen_at(), now=clock.at)
-    heartbeats.beat(name="next", host="here", process_id=2)
+    assert not worker.is_alive(worker.last_seen_at(), now=clock.at)
+    worker.beat(name="next", host="here", process_id=2)
     assert [one.name for one in WorkerHeartbeat.objects.all()] == ["next"]
-    assert heartbeats.is_alive(heartbeats.last_seen_at(), now=clock.at)
+    assert worker.is_alive(worker.last_seen_at(), now=clock.at)
 
 
 def verify() -> AuditVerification:
-    *_, last = verifications.verify_and_store()
+    *_, last = verification.verify_and_store()
     assert last
     return last
 
@@ -145,12 +145,12 @@ def test_a_verification_from_the_future_is_made_anew_once(clock: SettableClock) 
     verify()
     clock.advance(hours=-1)
     keeper = AuditMaintenance()
-    last = verifications.last_verification()
+    last = verification.last_verification()
     assert last
     assert audit_log_badge(last, now=clock.at).tone == "warn"
     assert keeper._begin_if_due() is not None
     again = verify()
-    assert verifications.last_verification() == again
+    assert verification.last_verification() == again
     assert audit_log_badge(again, now=clock.at).tone == "ok"
     assert keeper._begin_if_due() is None
 
@@ -164,9 +164,9 @@ def test_one_asked_for_in_the_future_is_made_once(clock: SettableClock, root: Pe
         sentence="Asked.",
     )
     clock.advance(hours=-1)
-    assert verifications.asked_for_at()
+    assert verification.asked_for_at()
     verify()
-    assert verifications.asked_for_at() is None
+    assert verification.asked_for_at() is None
 
 
 def test_a_checkpoint_from_the_future_is_followed_by_one_from_now(clock: SettableClock) -> None:

@@ -13,9 +13,9 @@ from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.datadog.client import DeleteResponse
 from connections.deletions import sending, states
-from connections.inventory import org_connections
+from connections.inventory import sync
 from connections.models import Credential, Deletion, Outcome, Person, State
-from connections.operations import alarms, due
+from connections.operations import due
 from sandbox import faults
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
@@ -319,19 +319,19 @@ def test_an_unknown_from_the_future_raises_the_alarm_an_hour_after_it_was_seen(
     # A year ahead, the clock was.
     clock.advance(hours=-365 * 24)
     due.reconcile_all(actor=WORKER)
-    assert alarms.raise_alarms(actor=WORKER) == []
+    assert due.raise_alarms(actor=WORKER) == []
     clock.advance(minutes=61)
-    assert alarms.raise_alarms(actor=WORKER) == [deletion]
+    assert due.raise_alarms(actor=WORKER) == [deletion]
 
 
 def test_the_inventory_shows_what_was_read_after_it(
     ask: Ask, clock: SettableClock, credential: Credential, ada: Person
 ) -> None:
     set_back(clock)
-    listing, *_ = org_connections.refresh(actor=person_actor(person=ada))
-    newest = org_connections.newest_listings(now=clock.at)
+    listing, *_ = sync.refresh(actor=person_actor(person=ada))
+    newest = sync.newest_listings(now=clock.at)
     assert newest == {credential.pk: listing}
-    assert not org_connections.is_stale(listing, now=clock.at)
+    assert not sync.is_stale(listing, now=clock.at)
 
 
 def test_the_fifth_request_that_could_not_leave_is_the_last_though_the_clock_went_back(

@@ -27,7 +27,7 @@ from connections.core.secret import Secret  # noqa: E402
 from connections.credentials import lifecycle as credential_lifecycle  # noqa: E402
 from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
 from connections.deletions import reviews, sending  # noqa: E402
-from connections.inventory import org_connections  # noqa: E402
+from connections.inventory import sync  # noqa: E402
 from connections.models import Credential, Deletion, KeyPair, Person, Role, State  # noqa: E402
 from connections.operations import due  # noqa: E402
 from tests.faults.concurrency.deciding import decide, guard  # noqa: E402
@@ -134,7 +134,7 @@ def refresh(plan: Plan) -> Work:
 
     def work() -> Results:
         for _ in range(plan["times"]):
-            org_connections.refresh_credentials(credentials=everyone, actor=WORKER)
+            sync.refresh_credentials(credentials=everyone, actor=WORKER)
         return []
 
     return work

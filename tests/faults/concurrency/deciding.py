@@ -6,7 +6,8 @@ from uuid import UUID, uuid4
 
 from connections.access.actor import person_actor
 from connections.core.errors import DomainError
-from connections.deletions import approvals, break_glass, closing, reviews
+from connections.deletions import approvals, break_glass, reviews
+from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.models import ApprovalPolicy, Credential, Deletion, Person, Role, State
 from tests.flows.support import REASON

@@ -24,7 +24,7 @@ from connections.core.secret import Secret  # noqa: E402
 from connections.credentials import lifecycle as credential_lifecycle  # noqa: E402
 from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
 from connections.deletions import reviews, states  # noqa: E402
-from connections.inventory import org_connections  # noqa: E402
+from connections.inventory import sync  # noqa: E402
 from connections.models import (  # noqa: E402
     AuditEvent,
     Credential,
@@ -49,7 +49,7 @@ def prepare(given: dict[str, Any]) -> str:
             api_key=Secret(given["api_key"]), application_key=Secret(given["application_key"])
         ),
     )
-    org_connections.refresh(actor=command_actor())
+    sync.refresh(actor=command_actor())
     for connection_id in given["waiting"]:
         _wait(person=person, credential=credential, connection_id=UUID(connection_id))
     return str(credential.pk)

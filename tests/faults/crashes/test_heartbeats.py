@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from connections.models import Credential, Person, WorkerHeartbeat
-from connections.operations import heartbeats
+from connections.operations import worker
 from connections.operations.worker import Worker
 from tests.deletions.conftest import credential
 from tests.flows.support import read
@@ -31,15 +31,15 @@ def test_the_overview_says_so_until_a_worker_beats_and_again_when_it_went_silent
     overview: Callable[[], str], clock: SettableClock
 ) -> None:
     assert NOBODY in overview()
-    heartbeats.beat(name="one", host="here", process_id=1)
+    worker.beat(name="one", host="here", process_id=1)
     assert NOBODY not in overview()
     clock.advance(minutes=3, seconds=1)
     said = overview()
     assert NOBODY in said
     assert "The last was seen at" in said
-    heartbeats.beat(name="one", host="here", process_id=1)
+    worker.beat(name="one", host="here", process_id=1)
     assert NOBODY not in overview()
-    heartbeats.end(name="one")
+    worker.end(name="one")
     assert NOBODY in overview()
 
 
@@ -58,7 +58,7 @@ def test_a_worker_beats_before_it_works_and_not_at_every_pass(clock: SettableClo
 
 
 def test_what_a_killed_worker_left_is_forgotten_after_a_day(clock: SettableClock) -> None:
-    heartbeats.beat(name="killed", host="here", process_id=1)
+    worker.beat(name="killed", host="here", process_id=1)
     clock.advance(hours=25)
-    heartbeats.beat(name="next", host="here", process_id=2)
+    worker.beat(name="next", host="here", process_id=2)
     assert [one.name for one in WorkerHeartbeat.objects.all()] == ["next"]

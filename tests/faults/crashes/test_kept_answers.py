@@ -10,7 +10,7 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import WORKER
 from connections.core.errors import RecordedIn, ResponseNotRecordedError
-from connections.deletions import answers, reconciliation, spool
+from connections.deletions import reconciliation, responses, sending, spool
 from connections.models import Deletion, Outcome, State
 from connections.operations import doctor
 from connections.operations.findings import Level
@@ -40,7 +40,7 @@ def lose(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Lose:
             raise OperationalError("database is locked")
 
         with monkeypatch.context() as meanwhile:
-            meanwhile.setattr(answers, "record_response", refuse)
+            meanwhile.setattr(sending, "record_response", refuse)
             with pytest.raises(ResponseNotRecordedError) as caught:
                 ask()
         assert caught.value.kept == RecordedIn.LOCALLY
@@ -105,8 +105,8 @@ def test_a_file_that_outlived_its_recording_is_not_recorded_again(lose: Lose) ->
 def test_the_same_answer_handed_in_twice_is_recorded_once(lose: Lose) -> None:
     deletion = lose()
     kept, attempt = spool.check_kept(spool.kept_files()[0])
-    assert answers.record_response(attempt=attempt, answer=kept.answer, actor=WORKER)
-    assert not answers.record_response(attempt=attempt, answer=kept.answer, actor=WORKER)
+    assert responses.record_response(attempt=attempt, answer=kept.answer, actor=WORKER)
+    assert not responses.record_response(attempt=attempt, answer=kept.answer, actor=WORKER)
     codes = [event.code for event in audit.events_of(subject=deletion)]
     assert codes.count(audit.EventCode.DELETION_ANSWERED) == 1
     assert audit.EventCode.DELETION_ANSWERED_LATE not in codes
@@ -169,7 +169,7 @@ def test_an_answer_that_no_file_takes_either_is_said_and_logged(
     def refuse(**_: object) -> bool:
         raise OperationalError("disk I/O error")
 
-    monkeypatch.setattr(answers, "record_response", refuse)
+    monkeypatch.setattr(sending, "record_response", refuse)
     with pytest.raises(ResponseNotRecordedError) as caught:
         ask()
     assert caught.value.kept == RecordedIn.NOWHERE

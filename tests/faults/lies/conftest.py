@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from connections.access.actor import WORKER
-from connections.inventory import org_connections
+from connections.inventory import sync
 from connections.models import Credential, Deletion, Person
 from connections.operations import due
 from tests.deletions.conftest import ask, credential
@@ -42,7 +42,7 @@ class Watch:
     def refresh_after(self, deletion: Deletion, *, seconds: float) -> Deletion:
         """The deletion after the inventory was read again."""
         self.clock.advance(seconds=seconds)
-        org_connections.refresh_credentials(credentials=[self.credential], actor=WORKER)
+        sync.refresh_credentials(credentials=[self.credential], actor=WORKER)
         deletion.refresh_from_db()
         return deletion
 

@@ -7,8 +7,9 @@ import pytest
 from connections import audit
 from connections.access.actor import person_actor
 from connections.core.errors import ConflictError
-from connections.deletions import closing, reviews
+from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions import reviews
 from connections.models import Deletion, Outcome, Person, State
 from sandbox import faults
 from sandbox.faults import Fault

@@ -8,9 +8,10 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from connections.access.actor import WORKER
 from connections.core.errors import DomainError
-from connections.deletions import approvals, closing, reconciliation, reviews, spool
+from connections.deletions import approvals, reconciliation, reviews, spool
+from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.inventory import org_connections
+from connections.inventory import sync
 from connections.models import Deletion, State
 from connections.operations import due
 from tests.faults.model.player import ANSWERS, LISTINGS, PAUSES, TROUBLES, Player
@@ -153,9 +154,7 @@ class Lives(Player):
     @rule(refreshes=st.booleans())
     def everything_is_read_again(self, refreshes: bool) -> None:
         def refresh() -> None:
-            org_connections.refresh_credentials(
-                credentials=self.stage.credentials[:2], actor=WORKER
-            )
+            sync.refresh_credentials(credentials=self.stage.credentials[:2], actor=WORKER)
 
         def reconcile() -> None:
             due.reconcile_all(actor=WORKER)

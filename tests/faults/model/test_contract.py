@@ -7,7 +7,7 @@ import pytest
 
 from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient, DeleteResponse
-from connections.datadog.errors import AttemptResult, DatadogError
+from connections.datadog.responses import AttemptResult, DatadogError
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer

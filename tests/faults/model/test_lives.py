@@ -16,7 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from connections.access.actor import Actor, command_actor
 from connections.core.secret import Secret
-from connections.inventory import org_connections
+from connections.inventory import sync
 from connections.models import ApprovalPolicy, Credential, KeyPair, Person, Role
 from sandbox.entities import make_user
 from tests.faults.model.machine import Lives
@@ -105,7 +105,7 @@ def stage(
     )
     monkeypatch.setattr(Lives, "stage", made, raising=False)
     made.open_client = lambda credential: FakeDatadog(made.world, pair=made.pairs[credential.pk])
-    org_connections.refresh_credentials(credentials=made.credentials, actor=command_actor())
+    sync.refresh_credentials(credentials=made.credentials, actor=command_actor())
     return made
 
 

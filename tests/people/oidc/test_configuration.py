@@ -6,7 +6,7 @@ import pytest
 from django.core.checks import run_checks
 from pytest_django import Settings
 
-from connections.operations import doctor, identity_provider
+from connections.operations import doctor
 from connections.operations.findings import Finding, Level
 from tests.support.provider import TestProvider
 
@@ -63,7 +63,7 @@ def test_a_secret_that_others_can_read_is_an_error(
 
 def finding() -> Finding:
     """What doctor says of the identity provider."""
-    [only] = identity_provider.check_issuer()
+    [only] = doctor.check_issuer()
     return only
 
 
@@ -74,7 +74,7 @@ def test_doctor_says_that_the_metadata_can_be_fetched_and_used(provider: TestPro
 
 def test_doctor_says_nothing_without_an_issuer(settings: Settings) -> None:
     settings.OIDC_ISSUER = ""
-    assert list(identity_provider.check_issuer()) == []
+    assert list(doctor.check_issuer()) == []
 
 
 def test_doctor_reports_an_issuer_that_does_not_answer(

@@ -16,8 +16,8 @@ from connections.core.secret import Secret
 from connections.models import AuditEvent, Person
 from connections.people.oidc import client as oidc
 from connections.people.oidc import exchange
-from connections.people.oidc.errors import ProviderError, Reason
 from connections.people.oidc.exchange import Provider, open_exchange
+from connections.people.oidc.tokens import ProviderError, Reason
 from connections.web.people import single_sign_on
 from tests.datadog.servers import Play, ScriptedServer, answer
 from tests.people.oidc.support import START, connect, is_signed_in, way_back

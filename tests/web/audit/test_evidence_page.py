@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from connections import audit
 from connections.access.actor import command_actor
-from connections.audit import checkpoints, evidence, verifications
+from connections.audit import checkpoints, evidence, verification
 from connections.audit.events import EventCode
 from connections.audit.maintenance import AuditMaintenance
 from connections.audit.signing_key import load_signing_key
@@ -152,7 +152,7 @@ def test_a_record_that_refuses_every_event_is_still_found_broken(reader: Client)
 def test_a_large_record_is_left_to_the_worker_and_not_asked_for_twice(
     reader: Client, monkeypatch: pytest.MonkeyPatch, clock: SettableClock
 ) -> None:
-    monkeypatch.setattr(verifications, "AT_ONCE", 0)
+    monkeypatch.setattr(verification, "AT_ONCE", 0)
     keeper = AuditMaintenance()
     act()
     keeper.tend()

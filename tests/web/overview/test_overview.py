@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from connections.access.actor import person_actor
-from connections.deletions.kinds import OutcomeGroup
+from connections.deletions.history import OutcomeGroup
 from connections.models import (
     AccessKind,
     Approval,

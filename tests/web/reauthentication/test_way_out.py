@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from connections.models import Person
-from connections.web.reauthentication_views import page_behind
+from connections.web.reauthentication import page_behind
 from sandbox.server import SandboxServer
 from tests.flows.support import read, store_credential
 

@@ -4,16 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 from connections.core.causes import Cause
-from connections.core.times import format_time
-from connections.datadog.errors import AttemptResult
+from connections.core.text import format_time
+from connections.datadog.responses import AttemptResult
 from connections.models import Attempt, Deletion, Outcome
 from connections.wording import attempt_facts
-from connections.wording.attempt_facts import Sent
+from connections.wording.attempt_facts import DeletionFacts, Sent, attempt_words, quotes_of
 from connections.wording.badges import REFUSED_STATUS
 from connections.wording.causes import cause_text
-from connections.wording.effects import join_names
-from connections.wording.said import DeletionFacts, attempt_words, quotes_of
-from connections.wording.steps import NextStep
+from connections.wording.connections import join_names
+from connections.wording.next_steps import NextStep
 
 
 def text_for(*, deletion: Deletion, attempts: list[Attempt], seen_by: str) -> DeletionFacts:

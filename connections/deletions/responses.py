@@ -7,11 +7,18 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.datadog.client import DeleteResponse
-from connections.datadog.errors import AttemptResult
+from connections.datadog.responses import AttemptResult
 from connections.deletions import failpoints, states
 from connections.deletions.failpoints import Point
 from connections.deletions.states import EventDraft, Transition
-from connections.models import AMBIGUOUS, Attempt, Credential, Deletion, Outcome, State
+from connections.models import (
+    AMBIGUOUS,
+    Attempt,
+    Credential,
+    Deletion,
+    Outcome,
+    State,
+)
 from connections.wording import attempt_facts
 
 

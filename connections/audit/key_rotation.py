@@ -7,7 +7,6 @@ from typing import Any
 
 from django.conf import settings
 
-from connections.audit.rows import AuditFault, Fault
 from connections.audit.signed_notes import SignedCheckpoint, Verifier
 from connections.audit.signing_key import (
     SigningKeyError,
@@ -15,6 +14,7 @@ from connections.audit.signing_key import (
     read_signing_key,
     rotation_statement,
 )
+from connections.audit.stored_events import AuditFault, Fault
 
 
 class NoKeysError(Exception):

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from connections.core import clock
-from connections.core.counts import pluralize
+from connections.core.text import format_time, pluralize
 from connections.models import AuditVerification
 from connections.wording.badges import Badge
 
@@ -32,3 +32,23 @@ def audit_log_text(last: AuditVerification | None) -> str:
     if last.fault:
         return f"First event that cannot be relied on: {last.first_bad_seq}. {last.message}"
     return f"The first {pluralize(last.size, 'event')} and every checkpoint were found whole."
+
+
+def no_worker_text(seen_at: datetime | None) -> str:
+    """What that means and what to do; `seen_at`: when one was last heard of."""
+    last = f"The last was seen at {format_time(seen_at)}. " if seen_at else ""
+    return (
+        f"{last}Until one runs, nothing that waits is sent and nothing unknown is looked at; what "
+        "you confirm yourself is still sent at once. Start one: ./run worker."
+    )
+
+
+def clock_ahead_text(ahead: datetime, *, now: datetime) -> str:
+    """What it means that the newest recorded time, `ahead`, lies in the future."""
+    return (
+        f"The newest recorded time is {format_time(ahead)}; the database server's clock says "
+        f"{format_time(now)}. Check that clock. "
+        "Recorded times in the future count as past: sessions, "
+        "links, approvals and identity checks from then no longer hold, and a deletion that was "
+        "being sent becomes unknown."
+    )

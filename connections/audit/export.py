@@ -1,0 +1,369 @@
+"""A deletion as a row of the history's export and of an evidence bundle."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from connections.access import permissions
+from connections.access.actor import Actor
+from connections.audit import checkpoints, events, personal_data
+from connections.core import tabular
+from connections.core.errors import InvalidInputError
+from connections.core.tabular import AsJson, Row, as_time
+from connections.models import (
+    Approval,
+    ApprovalPolicy,
+    Attempt,
+    AuditEvent,
+    AuditHead,
+    BreakGlassReview,
+    Checkpoint,
+    Deletion,
+    with_values,
+)
+from connections.wording import pluralize
+
+DELETION_COLUMNS = (
+    "id",
+    "site",
+    "credential",
+    "credential_fingerprint",
+    "connection_id",
+    "source_org",
+    "source_org_id",
+    "sink_org",
+    "sink_org_id",
+    "connection_types",
+    "is_reviewed",
+    "policy",
+    "state",
+    "outcome",
+    "cause",
+    "reason",
+    "ticket",
+    "requested_by",
+    "requested_at",
+    "confirmed_by",
+    "confirmed_at",
+    "approved_by",
+    "approved_at",
+    "sent_at",
+    "settled_by",
+    "settled_at",
+    "settled_reason",
+    "verified_at",
+    "contradicted_at",
+    "http_status",
+    "errors",
+    "attempts",
+    "broke_glass",
+)
+
+
+def deletion_row(deletion: Deletion) -> Row:
+    """One deletion with its attempts, as every export gives it. Times are ISO 8601 in UTC.
+
+    `approved_by` names who approved what was sent last; before that, who has approved so far.
+    """
+    attempts = list(deletion.attempts.all())
+    last = attempts[-1] if attempts else None
+    approved = _approved(deletion, approval_round=last.approval_round if last else 1)
+    is_enough = len(approved) >= (ApprovalPolicy(deletion.policy).approvals_needed or 1)
+    return {
+        "id": str(deletion.id),
+        "site": deletion.site,
+        "credential": deletion.credential_name,
+        "credential_fingerprint": deletion.credential_fingerprint,
+        "connection_id": str(deletion.connection_id),
+        "source_org": {"id": deletion.source_org_id, "name": deletion.source_org_name},
+        "source_org_id": deletion.source_org_id,
+        "sink_org": {"id": deletion.sink_org_id, "name": deletion.sink_org_name},
+        "sink_org_id": deletion.sink_org_id,
+        "connection_types": deletion.connection_types,
+        "is_reviewed": deletion.is_reviewed,
+        "policy": deletion.policy,
+        "state": deletion.state,
+        "outcome": deletion.outcome or None,
+        "cause": deletion.cause or None,
+        "reason": deletion.reason,
+        "ticket": deletion.ticket,
+        "requested_by": deletion.requested_by_name,
+        "requested_at": as_time(deletion.requested_at),
+        "confirmed_by": deletion.confirmed_by_name or None,
+        "confirmed_at": as_time(deletion.confirmed_at),
+        "approved_by": [approval.approver_name for approval in approved],
+        "approved_at": as_time(approved[-1].decided_at if is_enough else None),
+        "sent_at": as_time(deletion.sending_at),
+        "settled_by": deletion.settled_by_name or None,
+        "settled_at": as_time(deletion.settled_at),
+        "settled_reason": deletion.settled_reason,
+        "verified_at": as_time(deletion.verified_at),
+        "contradicted_at": as_time(deletion.contradicted_at),
+        "http_status": last.http_status if last else None,
+        "errors": last.errors if last else [],
+        "attempts": [_attempt_row(deletion, attempt) for attempt in attempts],
+        "broke_glass": _glass_row(deletion) if deletion.break_glass_at else None,
+    }
+
+
+def _glass_row(deletion: Deletion) -> Row:
+    review: BreakGlassReview | None = getattr(deletion, "break_glass_review", None)
+    return {
+        "name": deletion.break_glass_by_name,
+        "at": as_time(deletion.break_glass_at),
+        "reason": deletion.break_glass_reason,
+        "reviewed_by": review.reviewer_name if review else None,
+        "reviewed_at": as_time(review.reviewed_at) if review else None,
+        "review_note": review.note if review else None,
+    }
+
+
+def _approved(deletion: Deletion, *, approval_round: int) -> list[Approval]:
+    """The approvals of one round. Nothing is sent before the first one ends."""
+    return [
+        one
+        for one in deletion.approvals.all()
+        if one.decision == Approval.Decision.APPROVED and one.round == approval_round
+    ]
+
+
+def _attempt_row(deletion: Deletion, attempt: Attempt) -> Row:
+    approved = _approved(deletion, approval_round=attempt.approval_round)
+    return {
+        "number": attempt.number,
+        "epoch": attempt.epoch,
+        "credential": attempt.credential_name,
+        "credential_fingerprint": attempt.credential_fingerprint,
+        "was_rechecked": attempt.was_rechecked,
+        "approved_by": [approval.approver_name for approval in approved],
+        "sent_at": as_time(attempt.claimed_at),
+        "answered_at": as_time(attempt.answered_at),
+        "verdict": attempt.verdict or None,
+        "cause": attempt.cause or None,
+        "is_late": attempt.is_late,
+        "duration_ms": attempt.duration_ms,
+        "http_status": attempt.http_status,
+        "headers": attempt.headers,
+        "errors": attempt.errors,
+        "body_sha256": attempt.body_sha256 or None,
+        "body_is_complete": attempt.body_is_complete,
+    }
+
+
+EVENT_COLUMNS = (
+    "seq",
+    "at",
+    "code",
+    "actor",
+    "actor_kind",
+    "actor_id",
+    "subject_type",
+    "subject_id",
+    "request_id",
+    "sentence",
+    "details",
+    "hash",
+    "text",
+)
+
+
+def event_row(event: AuditEvent) -> Row:
+    """One event with its names read out; `text` is what is stored, and what the hash covers."""
+    return {
+        "seq": event.seq,
+        "at": as_time(event.at),
+        "code": event.code,
+        "actor": event.actor_name,
+        "actor_kind": event.actor_kind,
+        "actor_id": str(event.actor_id) if event.actor_id else None,
+        "subject_type": event.subject_type or None,
+        "subject_id": event.subject_id or None,
+        "request_id": event.request_id or None,
+        "sentence": event.sentence,
+        "details": AsJson(event.details),
+        "hash": event.hash,
+        "text": event.text,
+    }
+
+
+# A row is far smaller than what is worth handing on by itself.
+PIECE_BYTES = 32 * 1024
+RECEIVER_GONE = "receiver_gone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What somebody may take away: the rows are read once it has begun, and not before."""
+
+    actor: Actor
+    # As the record's details name it, and as its sentence does.
+    what: str
+    words: str
+    file_format: str
+    # The filter in the asker's own words.
+    asked_for: str
+    rows: Callable[[], Iterable[Row]]
+    columns: tuple[str, ...]
+    # The newest one there was: it goes out with the rows, and whoever keeps it is a witness.
+    checkpoint: Checkpoint | None = field(default_factory=checkpoints.latest)
+
+
+def begin_export(*, export: Export) -> "RunningExport":
+    """Record that it begins. Whoever reads the pieces must close it afterwards."""
+    name = personal_data.name_of(export.actor)
+    started = _record(
+        export,
+        code=events.EventCode.EXPORT_STARTED,
+        sentence=f"{name} began to export {export.words} as {export.file_format}.",
+        details={
+            "filter": export.asked_for,
+            "checkpoint_size": export.checkpoint.size if export.checkpoint else None,
+            "checkpoint_root": export.checkpoint.root if export.checkpoint else None,
+        },
+    )
+    return RunningExport(export, started=started)
+
+
+class RunningExport(Iterator[bytes]):
+    """The bytes of an export that has begun, in pieces, at flat memory."""
+
+    def __init__(self, export: Export, *, started: int) -> None:
+        self._export, self._started = export, started
+        self._rows, self._bytes, self._digest = 0, 0, hashlib.sha256()
+        self._cause = RECEIVER_GONE
+        self._is_over = False
+        self._pieces = self._in_pieces()
+
+    def __next__(self) -> bytes:
+        try:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._finish()
+        except BaseException as error:
+            # Recorded when it is closed: only then is it certain that nothing follows.
+            self._cause = type(error).__name__
+            raise
+        if piece is None:
+            raise StopIteration
+        return piece
+
+    def close(self) -> None:
+        """Record that it was left off, unless its end was recorded."""
+        if not self._is_over:
+            self._is_over = True
+            words = f"{pluralize(self._rows, 'row')} written"
+            self._record_end(
+                code=events.EventCode.EXPORT_ABORTED, ended=f"broke off: {words}", cause=self._cause
+            )
+
+    def _in_pieces(self) -> Iterator[bytes]:
+        held = bytearray()
+        texts = tabular.write(
+            rows=self._counted(), columns=self._export.columns, file_format=self._export.file_format
+        )
+        for text in texts:
+            held += text.encode()
+            if len(held) >= PIECE_BYTES:
+                yield self._hashed(held)
+                held.clear()
+        if held:
+            yield self._hashed(held)
+
+    def _counted(self) -> Iterator[Row]:
+        for row in self._export.rows():
+            self._rows += 1
+            yield row
+
+    def _hashed(self, held: bytearray) -> bytes:
+        self._digest.update(held)
+        self._bytes += len(held)
+        return bytes(held)
+
+    def _finish(self) -> None:
+        if self._is_over:
+            return
+        sha256 = self._digest.hexdigest()
+        self._record_end(
+            code=events.EventCode.EXPORT_FINISHED,
+            ended=f"is whole: {pluralize(self._rows, 'row')}, SHA-256 {sha256}",
+            sha256=sha256,
+        )
+        self._is_over = True
+
+    def _record_end(self, *, code: events.EventCode, ended: str, **details: Any) -> None:
+        export = self._export
+        sentence = f"The export of {export.words} as {export.file_format} {ended}."
+        counts = {"started": self._started, "rows": self._rows, "bytes": self._bytes}
+        _record(export, code=code, sentence=sentence, details=counts | details)
+
+
+def _record(
+    export: Export, *, code: events.EventCode, sentence: str, details: dict[str, Any]
+) -> int:
+    with events.atomic() as appended:
+        events.record(
+            code=code,
+            actor=export.actor,
+            sentence=sentence,
+            details={"what": export.what, "format": export.file_format, **details},
+        )
+    return appended[0].seq
+
+
+WHAT = "audit_shipment"
+BATCH = 500
+_EXPORT_CODES = frozenset({"export.started", "export.finished", "export.aborted"})
+
+
+def prepare_shipment(
+    *, actor: Actor, since: int, limit: int | None, file_format: str
+) -> Export | None:
+    """The events after number `since`, oldest first and at most `limit`; None without news.
+
+    The events of shipments are no news by themselves, whoever made them: else two shippers
+    would keep each other awake for ever. They go along with the next event that is.
+
+    Raises PermissionDenied, and InvalidInputError for a number that the record has not reached:
+    then it is another record, or an older one that was restored.
+    """
+    permissions.require(permissions.can_audit(actor), "export the record of acts")
+    size = AuditHead.objects.get().size
+    if since < 0 or (limit is not None and limit < 1):
+        raise InvalidInputError({"since": "--since is 0 or more, and --limit 1 or more."})
+    if since > size:
+        message = (
+            f"The record ends at event {size}, before {since}: this is another record, "
+            "or an older one that was restored."
+        )
+        raise InvalidInputError({"since": message})
+    if not any(_is_news(event) for event in _events(since=since, upto=size)):
+        return None
+    return Export(
+        actor=actor,
+        what=WHAT,
+        words="new events",
+        file_format=file_format,
+        asked_for=f"since={since}" + (f"&limit={limit}" if limit is not None else ""),
+        # Up to what there was before this shipment's own first event.
+        rows=lambda: map(event_row, islice(_events(since=since, upto=size), limit)),
+        columns=EVENT_COLUMNS,
+    )
+
+
+def _is_news(event: AuditEvent) -> bool:
+    if event.code not in _EXPORT_CODES:
+        return True
+    return bool(event.details.get("what") != WHAT)
+
+
+def _events(*, since: int, upto: int) -> Iterator[AuditEvent]:
+    """Read in batches, so that no statement stays open while somebody else reads slowly."""
+    while since < upto:
+        rows = AuditEvent.objects.filter(seq__gt=since, seq__lte=upto).order_by("seq")
+        batch = with_values(rows[:BATCH])
+        if not batch:
+            return
+        yield from batch
+        since = batch[-1].seq

@@ -1,0 +1,148 @@
+"""Headline, lines and next steps of one deletion."""
+
+from dataclasses import dataclass, field
+
+from connections.core.errors import RecordedIn, ResponseNotRecordedError
+from connections.core.text import format_time
+from connections.models import ApprovalPolicy, BreakGlassReview, Deletion
+from connections.wording import closed_deletions, open_deletions
+from connections.wording.badges import READING, badge, late_answers
+from connections.wording.next_steps import NextStep
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletionText:
+    """What a page says about one deletion.
+
+    `quotes` are Datadog's own texts, to be shown as quotations. `alarms` stand beside the state
+    and must not be overlooked. `steps` are what may come next,
+    whoever looks; the page leaves out what roles and state do not allow.
+    """
+
+    badge: str
+    tone: str
+    icon: str
+    headline: str
+    lines: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+    steps: tuple[NextStep, ...] = field(default=())
+
+
+def describe(
+    deletion: Deletion,
+    *,
+    approvers: tuple[str, ...] | None = None,
+    may_approve: bool = False,
+    seen_by: str = "",
+    is_being_read: bool = False,
+) -> DeletionText:
+    """All the words for one deletion.
+
+    `approvers`: names of who could approve it, where the page knows them; None leaves the
+    sentence out. `may_approve`: whether the reader is one of them. `seen_by`: who listed it after
+    it was settled as gone. `is_being_read`: whether it was confirmed and is read again just now,
+    which only the database's clock tells. Asks the database for the deletion's attempts, and for
+    its approvals where it needed some; both may be prefetched.
+    """
+    short = READING if is_being_read else badge(deletion)
+    attempts = list(deletion.attempts.all())
+    if is_being_read:
+        said = open_deletions.say_being_read(attempts)
+    elif deletion.is_settled:
+        said = closed_deletions.text_for(deletion=deletion, attempts=attempts, seen_by=seen_by)
+    else:
+        said = open_deletions.text_for(
+            deletion=deletion, attempts=attempts, approvers=approvers, may_approve=may_approve
+        )
+    return DeletionText(
+        badge=short.word,
+        tone=short.tone,
+        icon=short.icon,
+        headline=said.headline,
+        lines=tuple(line for line in said.lines if line),
+        quotes=said.quotes,
+        alarms=late_answers(attempts),
+        steps=said.steps,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakGlassText:
+    """A banner; a review ends the alarm and never the banner."""
+
+    tone: str
+    headline: str
+    lines: tuple[str, ...]
+
+
+def break_glass_text(deletion: Deletion) -> BreakGlassText | None:
+    """The banner of one deletion; None where no glass was broken.
+
+    Asks the database for the review, unless it was read along.
+    """
+    if deletion.break_glass_at is None:
+        return None
+    review: BreakGlassReview | None = getattr(deletion, "break_glass_review", None)
+    needed = {
+        ApprovalPolicy.ONE: "the approval of another person",
+        ApprovalPolicy.TWO: "two approvals",
+    }
+    lacking = needed.get(ApprovalPolicy(deletion.policy), "approval")
+    looked = "Nobody has looked back at it yet: an approver or an administrator does."
+    if review:
+        at = format_time(review.reviewed_at)
+        looked = f"Reviewed by {review.reviewer_name} at {at}: “{review.note}”"
+    return BreakGlassText(
+        tone="warn" if review else "danger",
+        headline=f"Glass was broken by {deletion.break_glass_by_name}.",
+        lines=(
+            f"At {format_time(deletion.break_glass_at)}, to go on without {lacking}: "
+            f"“{deletion.break_glass_reason}”",
+            looked,
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnrecordedResponseText:
+    """A headline and what stands under it."""
+
+    tone: str
+    icon: str
+    headline: str
+    lines: tuple[str, ...]
+
+
+_TEXTS = {
+    RecordedIn.LOCALLY: (
+        "unknown",
+        "clock",
+        "Recorded locally, waiting for the database.",
+        "It is safe in a file on this server and enters the record by itself when the database "
+        "is back.",
+    ),
+    RecordedIn.IN_DATABASE: (
+        "warn",
+        "warning",
+        "Recorded; the database has failed since.",
+        "The record holds it and can be opened when the database is back.",
+    ),
+    RecordedIn.NOWHERE: (
+        "danger",
+        "warning",
+        "The result could not be recorded.",
+        "Neither the database nor a file took it. Copy it now: the record holds the attempt, but "
+        "not its result. Org Admin will check Datadog’s list.",
+    ),
+}
+
+
+def unrecorded_response_text(error: ResponseNotRecordedError) -> UnrecordedResponseText:
+    """The words for one such case."""
+    tone, icon, headline, then = _TEXTS[error.kept]
+    said = f"{error.said}."
+    again = "Do not delete it again."
+    return UnrecordedResponseText(
+        tone=tone, icon=icon, headline=headline, lines=(said, then, again)
+    )
