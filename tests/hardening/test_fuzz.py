@@ -24,7 +24,7 @@ from tests.test_access import MATRIX, addresses
 
 __all__ = ["addresses"]
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "25"))
 SEED = int(os.environ.get("FUZZ_SEED", "20261125"))

@@ -12,6 +12,8 @@ import pytest
 from tests.support.processes import ROOT, Running, clean_environment, free_port, is_alive, manage
 from tests.support.visits import Visitor
 
+pytestmark = pytest.mark.slow
+
 STATES = {"settled", "requested", "approved", "unknown", "still_present"}
 OUTCOMES = {
     "deleted",

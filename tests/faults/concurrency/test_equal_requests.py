@@ -10,6 +10,8 @@ from tests.faults.concurrency.support import PEOPLE, add_connections, run_crowd
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 
+pytestmark = pytest.mark.slow
+
 
 def plans(
     kind: str, connections: list[tuple[str, str]], *, is_same_form: bool

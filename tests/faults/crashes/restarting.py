@@ -1,4 +1,4 @@
-"""Workers one after another, each until it is killed: `python -m tests.faults.crashes.restarting N`.
+"""Workers one after another, each until killed: `python -m tests.faults.crashes.restarting N`.
 
 Each is forked from a process that has loaded Django and opened nothing, so a restart costs no
 import. How each of them ended is printed as JSON: an exit code, or a signal's number below zero.

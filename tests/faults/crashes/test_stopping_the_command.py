@@ -21,6 +21,8 @@ from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.stack import MANAGE, Stack
 from tests.support.processes import PATIENCE, ROOT
 
+pytestmark = pytest.mark.slow
+
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 HELD_SECONDS = 1.0
 BEFORE = [Point.BEFORE_CLAIM, Point.INSIDE_CLAIM]

@@ -9,6 +9,8 @@ from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.matrix import cases_for, judge
 from tests.faults.crashes.stack import Browser, address_of, kill_all
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_killed_web_server_leaves_no_deletion_without_its_true_record(
     make_stack: MakeStack, tally: Tally

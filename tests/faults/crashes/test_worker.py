@@ -2,11 +2,15 @@
 
 import signal
 
+import pytest
+
 from connections.failpoints import Point
 from tests.faults.conftest import Tally
 from tests.faults.crashes.cases import EVERY_PAIR, POINTS
 from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.matrix import cases_for, judge
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_killed_worker_leaves_no_deletion_without_its_true_record(

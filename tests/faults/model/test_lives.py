@@ -27,7 +27,7 @@ from tests.support.fake_datadog import FakeDatadog
 from tests.support.people import make_person
 from tests.support.sandbox import US
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database, pytest.mark.slow]
 
 STEPS_A_LIFE = 20
 
