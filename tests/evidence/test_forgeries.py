@@ -18,7 +18,6 @@ from connections.evidence import verify
 from connections.signing_key import SigningKey
 from tests.evidence.support import Forger, Made, complaint, run_verifier
 
-pytestmark = pytest.mark.database
 type Rows = list[dict[str, Any]]
 
 
