@@ -11,6 +11,8 @@ from tests.browser.pages import DEMO_PAGES, NOT_PAGES, PAGES, Listed, names_of_a
 from tests.browser.watch import Watch
 from tests.support.people import make_person
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def open_fresh_as(open_as: Callable[..., Page]) -> Callable[..., Page]:

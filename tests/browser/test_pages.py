@@ -9,6 +9,8 @@ from tests.browser.fitness import assert_demo_page_is_fit
 from tests.browser.pages import DEMO_PAGES, Listed
 from tests.browser.watch import Watch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("listed", DEMO_PAGES[::2], ids=lambda one: one.slug)
 def test_a_page_is_fit_to_show(

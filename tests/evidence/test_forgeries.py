@@ -18,7 +18,6 @@ from connections.audit.signing_key import SigningKey
 from connections.verifier import verify
 from tests.evidence.support import Forger, Made, complaint, run_verifier
 
-pytestmark = pytest.mark.database
 type Rows = list[dict[str, Any]]
 
 

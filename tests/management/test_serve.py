@@ -30,6 +30,8 @@ from tests.support.processes import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 SERVE = [sys.executable, str(ROOT / "manage.py"), "serve"]
 STORE_A_CREDENTIAL = """
 from django.utils import timezone

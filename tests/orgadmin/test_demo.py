@@ -21,6 +21,8 @@ from tests.support.processes import (
 )
 from tests.support.visits import Visitor
 
+pytestmark = pytest.mark.slow
+
 STATES = {"settled", "requested", "approved", "unknown", "still_present"}
 OUTCOMES = {
     "deleted",

@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.processes import ROOT
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = ROOT / "run"
 # What the script may use besides Python and uv: what every POSIX system has.
 TOOLS = ("sh", "cat", "cksum", "dirname", "env", "find", "mktemp", "readlink", "rm")

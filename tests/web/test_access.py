@@ -22,7 +22,7 @@ from tests.flows.support import Desk, store_credential
 from tests.support.reach_addresses import FREE, OF_MANY, OF_ONE
 from tests.support.sandbox import connection_between
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 ADA, LINUS, MARGARET, EDITH, VICTOR, ROOT = "ada", "linus", "margaret", "edith", "victor", "root"
 CAST = (ADA, LINUS, MARGARET, EDITH, VICTOR, ROOT, "stranger")

@@ -60,7 +60,7 @@ def crowd(
     env = database.environment(
         ORGADMIN_EXTRA_SITES=sandbox.extra_sites_setting(),
         ORGADMIN_KEYRING_FILE=str(database.data_dir / "keyring.json"),
-        DJANGO_SETTINGS_MODULE="orgadmin.settings",
+        DJANGO_SETTINGS_MODULE="tests.faults.concurrency.settings",
     )
     # WhiteNoise warns of a directory that is not there, and a warning would be taken for a failure.
     (database.data_dir / "static").mkdir(exist_ok=True)

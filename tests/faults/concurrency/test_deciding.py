@@ -11,6 +11,8 @@ from tests.faults.concurrency.support import PEOPLE, add_connections, crowd, run
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 
+pytestmark = pytest.mark.slow
+
 STATES = """
     SELECT d.state, d.outcome, count(a.id) FROM connections_deletion d
     LEFT JOIN connections_approval a ON a.deletion_id = d.id AND a.decision = 'approved'

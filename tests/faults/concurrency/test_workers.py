@@ -10,6 +10,8 @@ from tests.faults.concurrency.support import PEOPLE, add_connections, run_crowd
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", ["send", "work_off"])
 def test_what_waits_is_sent_once_by_six_workers(

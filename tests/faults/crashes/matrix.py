@@ -7,9 +7,9 @@ from tests.faults.crashes.cases import DATADOG, LATE, Case, all_cases, violation
 from tests.faults.crashes.stack import Stack
 
 
-def cases_for(stack: Stack) -> list[Case]:
+def cases_for(stack: Stack, pairs: tuple[tuple[str, str], ...]) -> list[Case]:
     """The cases, with Datadog and the plan prepared for them."""
-    cases = all_cases(stack.connection_ids)
+    cases = all_cases(stack.connection_ids, pairs)
     for case in cases:
         stack.world.set_fault(fault=case.fault, connection_id=case.connection_id)
     stack.plan.strikes = {case.connection_id: case.point for case in cases}

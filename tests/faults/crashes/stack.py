@@ -89,14 +89,21 @@ class Stack:
             "application_key": pair.application_key,
             "waiting": waiting,
         }
-        done = self._run(_scene("prepare"), given=json.dumps(given))
+        done = self._run(_program("scene", "prepare"), given=json.dumps(given))
         assert done.returncode == 0, done.stderr
         self.credential = json.loads(done.stdout)
+
+    def run_workers(self, number: int) -> list[int]:
+        """Run so many workers one after another; how each of them ended, as Popen says it."""
+        done = self._run(_program("restarting", str(number)), given="", seconds=5 * PATIENCE)
+        assert done.returncode == 0, done.stderr
+        codes: list[int] = json.loads(done.stdout)
+        return codes
 
     def settled(self, *, seconds: float = PATIENCE) -> dict[str, dict[str, Any]]:
         """Every deletion by connection id, once nothing moves; a process must be moving them."""
         after = datetime.now(UTC).isoformat()
-        done = self._run(_scene("settle", str(seconds), after), given="")
+        done = self._run(_program("scene", "settle", str(seconds), after), given="")
         assert done.returncode == 0, done.stderr
         return {row["connection_id"]: row for row in json.loads(done.stdout)}
 
@@ -104,7 +111,9 @@ class Stack:
         """Every deletion by connection id, as it stands."""
         return self.settled(seconds=0)
 
-    def _run(self, arguments: list[str], *, given: str) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, arguments: list[str], *, given: str, seconds: float = 2 * PATIENCE
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             arguments,
             env=self.environment(),
@@ -112,13 +121,13 @@ class Stack:
             input=given,
             capture_output=True,
             text=True,
-            timeout=2 * PATIENCE,
+            timeout=seconds,
             check=False,
         )
 
 
-def _scene(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "tests.faults.crashes.scene", *arguments]
+def _program(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", f"{__package__}.{name}", *arguments]
 
 
 @contextlib.contextmanager

@@ -20,6 +20,8 @@ from tests.support.postgres import find_programs, stopped, throw_away_postgresql
 from tests.support.processes import manage, until
 from tests.support.rows import rows_of
 
+pytestmark = pytest.mark.slow
+
 WORDS = "Recorded locally, waiting for the database."
 CUT_THE_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -12,6 +12,8 @@ from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.stack import Browser, address_of
 from tests.support.processes import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 HELD_SECONDS = 2.0
 
 

@@ -21,9 +21,13 @@ from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.stack import MANAGE, Stack
 from tests.support.processes import PATIENCE, ROOT
 
+pytestmark = pytest.mark.slow
+
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 HELD_SECONDS = 1.0
 BEFORE = [Point.BEFORE_CLAIM, Point.INSIDE_CLAIM]
+# For what a signal does while nothing is written to the database: the same code on both.
+on_sqlite = pytest.mark.parametrize("shared_database", ["sqlite"], indirect=True)
 AFTER = [Point.AFTER_CLAIM, Point.AFTER_ANSWER, Point.INSIDE_RESULT, Point.AFTER_RESULT]
 
 
@@ -105,6 +109,7 @@ def only_deletion(stack: Stack) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
+@on_sqlite
 def test_during_the_delete_it_records_and_prints_the_outcome(
     stack: Stack, number: signal.Signals
 ) -> None:
@@ -124,6 +129,7 @@ def test_during_the_delete_it_records_and_prints_the_outcome(
     assert stack.world.deletes_received(connection_id) == 1
 
 
+@on_sqlite
 def test_the_exit_code_is_that_of_any_outcome(stack: Stack) -> None:
     [connection_id] = stack.connection_ids
     stack.plan.strikes = {connection_id: Point.AFTER_CLAIM}
@@ -153,6 +159,7 @@ def test_once_the_claim_is_committed_the_outcome_is_printed(stack: Stack, point:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+@on_sqlite
 def test_while_django_is_loaded_nothing_is_sent(stack: Stack, name: str) -> None:
     [connection_id] = stack.connection_ids
     stack.plan.signal_at_start = name
@@ -187,6 +194,7 @@ def test_until_the_claim_is_committed_nothing_is_sent(stack: Stack, point: Point
 
 
 @pytest.mark.parametrize("number", SIGNALS)
+@on_sqlite
 def test_while_it_lists_nothing_is_recorded_and_nothing_is_sent(
     stack: Stack, number: signal.Signals
 ) -> None:
@@ -205,6 +213,7 @@ def test_while_it_lists_nothing_is_recorded_and_nothing_is_sent(
     assert stack.world.deletes_received(connection_id) == 0
 
 
+@on_sqlite
 def test_while_it_verifies_the_recorded_outcome_is_printed(stack: Stack) -> None:
     [connection_id] = stack.connection_ids
     # The review and the check before sending pass; the look afterwards is held.
@@ -223,6 +232,7 @@ def test_while_it_verifies_the_recorded_outcome_is_printed(stack: Stack) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@on_sqlite
 def test_a_second_signal_ends_it_at_once_and_names_the_record(
     stack: Stack, number: signal.Signals
 ) -> None:
@@ -249,6 +259,7 @@ def test_a_second_signal_ends_it_at_once_and_names_the_record(
     assert [one["is_answered"] for one in deletion["attempts"]] == [False]
 
 
+@on_sqlite
 def test_a_second_hangup_of_the_same_terminal_does_not_count(stack: Stack) -> None:
     [connection_id] = stack.connection_ids
     stack.world.set_fault(fault=faults.delayed(seconds=HELD_SECONDS), connection_id=connection_id)
@@ -264,6 +275,7 @@ def test_a_second_hangup_of_the_same_terminal_does_not_count(stack: Stack) -> No
     assert "Record: /deletions/" in output
 
 
+@on_sqlite
 def test_the_exit_code_is_the_outcome_also_where_the_result_cannot_be_printed(
     stack: Stack,
 ) -> None:

@@ -5,6 +5,8 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from connections.deletions.failpoints import Point
 from sandbox.faults import delayed
 from tests.faults.conftest import Tally
@@ -12,6 +14,8 @@ from tests.faults.crashes.conftest import MakeStack
 from tests.faults.crashes.stack import Browser, Stack, address_of
 from tests.support.processes import Running, until
 from tests.support.rows import rows_of
+
+pytestmark = pytest.mark.slow
 
 HEARTBEATS = "SELECT process_id FROM connections_workerheartbeat"
 

@@ -27,19 +27,19 @@ from tests.support.fake_datadog import FakeDatadog
 from tests.support.people import make_person
 from tests.support.sandbox import US
 
-pytestmark = [pytest.mark.django_db, pytest.mark.database]
+pytestmark = [pytest.mark.django_db, pytest.mark.database, pytest.mark.slow]
 
 STEPS_A_LIFE = 20
 
 
 def how_many() -> int:
-    """Lives to try: 500 where it counts, fewer while somebody waits at a desk."""
+    """Lives to try: what a build has time for, fewer while somebody waits at a desk."""
     given = os.environ.get("LIVES")
     if given:
         return int(given)
     if os.environ.get("CI") != "true":
         return 100
-    return 500 if django_settings.DATABASE_IS_SQLITE else 150
+    return 150 if django_settings.DATABASE_IS_SQLITE else 50
 
 
 def which() -> int:

@@ -24,9 +24,9 @@ from tests.web.test_access import MATRIX, addresses
 
 __all__ = ["addresses"]
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
-REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "25"))
+REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "12"))
 SEED = int(os.environ.get("FUZZ_SEED", "20261125"))
 
 MARKUP = "\"'><script>alert(1)</script>"

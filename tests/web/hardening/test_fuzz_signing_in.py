@@ -25,7 +25,7 @@ from tests.web.test_access import (
 
 __all__ = ["addresses"]
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 OPEN = ("/sign-in/", *(address_of_allauth(name) for name in sorted(PUBLIC_OF_ALLAUTH)))
 
 
