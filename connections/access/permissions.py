@@ -32,7 +32,7 @@ def _holds(actor: Actor, *roles: Role) -> bool:
 
 def visibility_of(actor: Actor) -> Visibility:
     """What allow-lists of credentials put beyond this actor; nothing for commands and worker."""
-    return actor.person.reach if actor.person else Visibility()
+    return actor.person.visibility if actor.person else Visibility()
 
 
 def can_see(actor: Actor) -> bool:
@@ -92,7 +92,7 @@ def admitted(
 
 
 def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
-    """The people who see what was done with a credential: `Person.reach`, asked the other way."""
+    """The people who see what was done with a credential: `Person.visibility`, asked the other way."""
     listed = admitted(Person.objects.all(), credential_id=credential_id, kind=AccessKind.SEE)
     auditors = Q(groups__name=Role.AUDITOR) | Q(is_superuser=True)
     sees = Q(pk__in=listed.values("pk")) | Q(pk__in=Person.objects.filter(auditors).values("pk"))

@@ -59,7 +59,7 @@ class Person(AbstractUser):
         return frozenset(Role(name) for name in names if name in known)
 
     @cached_property
-    def reach(self) -> Visibility:
+    def visibility(self) -> Visibility:
         """What the allow-lists of credentials leave to this person."""
         return visibility_of(person_id=self.pk, sees_all=Role.AUDITOR in self.roles)
 

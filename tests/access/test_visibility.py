@@ -305,7 +305,7 @@ def test_without_any_list_it_costs_one_query(
     grace: Person, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_max_num_queries(3):
-        assert Person.objects.get(pk=grace.pk).reach.hidden == frozenset()
+        assert Person.objects.get(pk=grace.pk).visibility.hidden == frozenset()
 
 
 def test_who_looked_in_vain_stands_in_the_record_and_not_on_the_pages_of_what_they_looked_for(

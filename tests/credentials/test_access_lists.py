@@ -245,8 +245,8 @@ def test_a_list_of_who_may_use_it_lets_them_see_it_too(
 ) -> None:
     allow(credential, root, see=[person(grace)], use=[person(ada)], approve=[person(linus)])
     for someone in (ada, grace, linus):
-        assert fresh(someone).person.reach.hidden == frozenset()  # type: ignore[union-attr]
-    assert fresh(make_person("barbara", *ada.roles)).person.reach.hidden == {credential.pk}  # type: ignore[union-attr]
+        assert fresh(someone).person.visibility.hidden == frozenset()  # type: ignore[union-attr]
+    assert fresh(make_person("barbara", *ada.roles)).person.visibility.hidden == {credential.pk}  # type: ignore[union-attr]
 
 
 # --- Keeping the lists ----------------------------------------------------------------------
@@ -373,5 +373,5 @@ def test_asked_the_other_way_it_is_the_same_people(
     seen_by = set(permissions.people_who_see(credential_id=credential.pk))
     assert seen_by == {ada, linus, edith, root}
     for someone in (ada, grace, linus, edith, root):
-        unseen = Person.objects.get(pk=someone.pk).reach.hidden
+        unseen = Person.objects.get(pk=someone.pk).visibility.hidden
         assert (someone in seen_by) == (credential.pk not in unseen)

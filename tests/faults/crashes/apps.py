@@ -23,7 +23,7 @@ class CrashesConfig(AppConfig):
     def ready(self) -> None:
         plan = read_plan()
         _shorten(plan)
-        failpoints.hit = _Striker(plan).reach
+        failpoints.hit = _Striker(plan).hit
         if plan.signal_at_start:
             os.kill(os.getpid(), signal.Signals[plan.signal_at_start])
 
@@ -47,7 +47,7 @@ class _Striker:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
-    def reach(self, point: failpoints.Point, *, deletion_id: UUID) -> None:
+    def hit(self, point: failpoints.Point, *, deletion_id: UUID) -> None:
         """Kill this process if the sending of this connection is to be struck here."""
         from connections.models import Deletion
 

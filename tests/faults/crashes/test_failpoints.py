@@ -14,8 +14,8 @@ from tests.support.processes import clean_environment, manage
 
 LOOK = """
 import inspect, json
-from connections import failpoints
-print(json.dumps([failpoints.reach.__module__, inspect.getsource(failpoints.reach)]))
+from connections.deletions import failpoints
+print(json.dumps([failpoints.hit.__module__, inspect.getsource(failpoints.hit)]))
 """
 
 
@@ -43,6 +43,6 @@ def test_the_product_neither_names_the_plan_nor_replaces_the_function(folder: st
     named = [
         path
         for path in (root / folder).rglob("*.py")
-        if VARIABLE in path.read_text() or "failpoints.reach =" in path.read_text()
+        if VARIABLE in path.read_text() or "failpoints.hit =" in path.read_text()
     ]
     assert named == []

@@ -10,7 +10,7 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import WORKER
 from connections.core.errors import RecordedIn, ResponseNotRecordedError
-from connections.deletions import reconciliation, responses, sending, spool
+from connections.deletions import reconciliation, responses, spool
 from connections.models import Deletion, Outcome, State
 from connections.operations import doctor
 from connections.operations.findings import Level
@@ -40,7 +40,7 @@ def lose(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Lose:
             raise OperationalError("database is locked")
 
         with monkeypatch.context() as meanwhile:
-            meanwhile.setattr(sending, "record_response", refuse)
+            meanwhile.setattr(responses, "record_response", refuse)
             with pytest.raises(ResponseNotRecordedError) as caught:
                 ask()
         assert caught.value.kept == RecordedIn.LOCALLY
@@ -169,7 +169,7 @@ def test_an_answer_that_no_file_takes_either_is_said_and_logged(
     def refuse(**_: object) -> bool:
         raise OperationalError("disk I/O error")
 
-    monkeypatch.setattr(sending, "record_response", refuse)
+    monkeypatch.setattr(responses, "record_response", refuse)
     with pytest.raises(ResponseNotRecordedError) as caught:
         ask()
     assert caught.value.kept == RecordedIn.NOWHERE

@@ -100,7 +100,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
     """
     output, errors = process.communicate(timeout=PATIENCE)
     lines = errors.splitlines(keepends=True)
-    return output, "".join(line for line in lines if "record.signing: " not in line)
+    return output, "".join(line for line in lines if "audit.signing: " not in line)
 
 
 def only_deletion(stack: Stack) -> dict[str, Any]:
