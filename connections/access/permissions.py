@@ -92,7 +92,7 @@ def admitted(
 
 
 def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
-    """The people who see what was done with a credential: `Person.visibility`, asked the other way."""
+    """The people who see what was done with a credential: the inverse of `Person.visibility`."""
     listed = admitted(Person.objects.all(), credential_id=credential_id, kind=AccessKind.SEE)
     auditors = Q(groups__name=Role.AUDITOR) | Q(is_superuser=True)
     sees = Q(pk__in=listed.values("pk")) | Q(pk__in=Person.objects.filter(auditors).values("pk"))
