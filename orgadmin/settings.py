@@ -1,4 +1,4 @@
-"""Settings, all of them from the environment; README.md lists the variables."""
+"""Settings, all of them from the environment; docs/CONFIGURATION.md lists the variables."""
 
 import ipaddress
 from datetime import timedelta
