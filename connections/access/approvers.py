@@ -16,7 +16,7 @@ from connections.models import (
 )
 
 
-def missing_approvers(
+def missing_approvers_warning(
     *, credential: Credential, policy: ApprovalPolicy, asker: Person | None
 ) -> str:
     """What this person should know before asking under this policy; "" when enough can approve."""
@@ -71,12 +71,14 @@ def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
     return ApprovalGaps(alone=alone, too_few=list(too_few.items()))
 
 
-def approvers(*, credential: Credential | None = None) -> int:
+def count_approvers(*, credential: Credential | None = None) -> int:
     """How many active people could approve a deletion that somebody else asked for."""
     may = Q(is_superuser=True) | Q(groups__name=Role.APPROVER.value)
     people = Person.objects.filter(may, is_active=True)
     if credential:
-        people = permissions.admitted(people, credential_id=credential.pk, kind=AccessKind.APPROVE)
+        people = permissions.filter_by_access_list(
+            people, credential_id=credential.pk, kind=AccessKind.APPROVE
+        )
     return people.distinct().count()
 
 
@@ -86,7 +88,7 @@ def approval_warning(policy: ApprovalPolicy, *, credential: Credential | None = 
     With `credential` its allow-list counts too.
     """
     needed = policy.approvals_needed
-    there = approvers(credential=credential) if needed else 0
+    there = count_approvers(credential=credential) if needed else 0
     if not needed or there > needed:
         return ""
     people = "Nobody" if not there else f"{there} active {'person' if there == 1 else 'people'}"

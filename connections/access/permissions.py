@@ -24,7 +24,7 @@ from connections.models import (
 )
 
 
-def _holds(actor: Actor, *roles: Role) -> bool:
+def _has_role(actor: Actor, *roles: Role) -> bool:
     if actor.person is None:
         return actor.kind in {"command", "worker"}
     return actor.person.is_active and not actor.person.roles.isdisjoint(roles)
@@ -37,7 +37,7 @@ def visibility_of(actor: Actor) -> Visibility:
 
 def can_see(actor: Actor) -> bool:
     """See overview, inventory, credentials, history and one deletion: any role."""
-    return _holds(actor, *Role)
+    return _has_role(actor, *Role)
 
 
 def can_see_everything(actor: Actor) -> bool:
@@ -45,14 +45,14 @@ def can_see_everything(actor: Actor) -> bool:
     return can_see(actor) and not visibility_of(actor).hidden
 
 
-def can_refresh(actor: Actor) -> bool:
+def can_sync(actor: Actor) -> bool:
     """Ask Datadog for the inventory again."""
-    return _holds(actor, Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER)
+    return _has_role(actor, Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER)
 
 
 def can_delete(actor: Actor) -> bool:
     """Ask for a deletion, confirm it, check it with Datadog, close it."""
-    return _holds(actor, Role.OPERATOR)
+    return _has_role(actor, Role.OPERATOR)
 
 
 def can_use(actor: Actor, *, credential_id: UUID) -> bool:
@@ -62,7 +62,7 @@ def can_use(actor: Actor, *, credential_id: UUID) -> bool:
 
 def can_approve_any(actor: Actor) -> bool:
     """Approve or decline what other people asked for; commands never do."""
-    return actor.person is not None and _holds(actor, Role.APPROVER)
+    return actor.person is not None and _has_role(actor, Role.APPROVER)
 
 
 def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
@@ -75,7 +75,7 @@ def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
     )
 
 
-def admitted(
+def filter_by_access_list(
     people: QuerySet[Person], *, credential_id: UUID, kind: AccessKind
 ) -> QuerySet[Person]:
     """Of these people those whom a credential's list of this kind admits."""
@@ -93,7 +93,9 @@ def admitted(
 
 def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
     """The people who see what was done with a credential: the inverse of `Person.visibility`."""
-    listed = admitted(Person.objects.all(), credential_id=credential_id, kind=AccessKind.SEE)
+    listed = filter_by_access_list(
+        Person.objects.all(), credential_id=credential_id, kind=AccessKind.SEE
+    )
     auditors = Q(groups__name=Role.AUDITOR) | Q(is_superuser=True)
     sees = Q(pk__in=listed.values("pk")) | Q(pk__in=Person.objects.filter(auditors).values("pk"))
     return Person.objects.filter(sees)
@@ -102,7 +104,7 @@ def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
 def people_who_approve(*, credential_id: UUID, besides: UUID | None) -> QuerySet[Person]:
     """The people who could approve with this credential what the person `besides` asks for."""
     may = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
-    people = admitted(
+    people = filter_by_access_list(
         Person.objects.filter(may, is_active=True),
         credential_id=credential_id,
         kind=AccessKind.APPROVE,
@@ -143,7 +145,7 @@ def can_review_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
 
 def can_withdraw_any(actor: Actor) -> bool:
     """Withdraw some deletion: one's own, or as an approver."""
-    return actor.person is not None and _holds(actor, Role.OPERATOR, Role.APPROVER)
+    return actor.person is not None and _has_role(actor, Role.OPERATOR, Role.APPROVER)
 
 
 def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
@@ -158,20 +160,20 @@ def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
 
 def can_protect(actor: Actor) -> bool:
     """Say that a connection must not be deleted: more people may make things safer."""
-    return actor.person is not None and _holds(
+    return actor.person is not None and _has_role(
         actor, Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER
     )
 
 
-def can_lift_any(actor: Actor) -> bool:
+def can_unprotect_any(actor: Actor) -> bool:
     """Lift what other people protected; commands never do."""
-    return actor.person is not None and _holds(actor, Role.APPROVER)
+    return actor.person is not None and _has_role(actor, Role.APPROVER)
 
 
-def can_lift(actor: Actor, *, protection: Protection) -> bool:
+def can_unprotect(actor: Actor, *, protection: Protection) -> bool:
     """Lift this one: never one's own."""
     return (
-        can_lift_any(actor)
+        can_unprotect_any(actor)
         and actor.person is not None
         and protection.protected_by_id != actor.person.pk
     )
@@ -179,22 +181,22 @@ def can_lift(actor: Actor, *, protection: Protection) -> bool:
 
 def can_comment(actor: Actor) -> bool:
     """Comment on a deletion: who works on one, and who looks it over."""
-    return _holds(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
+    return _has_role(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
 
 
 def can_manage_credentials(actor: Actor) -> bool:
     """Add, verify, rename, rotate and retire credentials."""
-    return _holds(actor, Role.CREDENTIAL_MANAGER)
+    return _has_role(actor, Role.CREDENTIAL_MANAGER)
 
 
 def can_export(actor: Actor) -> bool:
     """Export inventory and deletions."""
-    return _holds(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
+    return _has_role(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
 
 
 def can_audit(actor: Actor) -> bool:
     """Read audit events and evidence."""
-    return _holds(actor, Role.AUDITOR)
+    return _has_role(actor, Role.AUDITOR)
 
 
 def can_administer(actor: Actor) -> bool:
@@ -204,7 +206,7 @@ def can_administer(actor: Actor) -> bool:
     return actor.person.is_active and actor.person.is_superuser
 
 
-def needs_second_factor(person: Person) -> bool:
+def requires_mfa(person: Person) -> bool:
     """Whether ORGADMIN_REQUIRE_MFA holds for a person: who deletes, decides, or keeps keys.
 
     Viewers and auditors change nothing; they are offered one.
@@ -232,14 +234,14 @@ class Permission:
 
 SEE = Permission(is_held_by=can_see, action="see this")
 SEE_EVERYTHING = Permission(is_held_by=can_see_everything, action="see the metrics")
-SYNC = Permission(is_held_by=can_refresh, action="sync the inventory")
+SYNC = Permission(is_held_by=can_sync, action="sync the inventory")
 DELETE = Permission(is_held_by=can_delete, action="delete connections")
 WITHDRAW = Permission(is_held_by=can_withdraw_any, action="withdraw deletions")
 APPROVE = Permission(is_held_by=can_approve_any, action="approve or decline deletions")
 BREAK_GLASS = Permission(is_held_by=can_break_glass_any, action="break glass")
 COMMENT = Permission(is_held_by=can_comment, action="comment on deletions")
 PROTECT = Permission(is_held_by=can_protect, action="protect connections")
-UNPROTECT = Permission(is_held_by=can_lift_any, action="lift protections")
+UNPROTECT = Permission(is_held_by=can_unprotect_any, action="lift protections")
 EXPORT = Permission(is_held_by=can_export, action="export this")
 MANAGE_CREDENTIALS = Permission(is_held_by=can_manage_credentials, action="manage credentials")
 AUDIT = Permission(is_held_by=can_audit, action="read the audit log")

@@ -22,7 +22,7 @@ from connections.models import (
 
 # With so few credentials in sight each is read off its own index, newest first; with more, what
 # is out of sight is left out of a common reading, which soon has a page together.
-MOST_PARTS = 32
+MAX_QUERIES = 32
 
 
 def visible[T: Model](rows: QuerySet[T], *, actor: Actor, by: str = "credential") -> QuerySet[T]:
@@ -31,7 +31,7 @@ def visible[T: Model](rows: QuerySet[T], *, actor: Actor, by: str = "credential"
     return rows.exclude(**{f"{by}__in": hidden}) if hidden else rows
 
 
-def usable(*, actor: Actor) -> QuerySet[Credential]:
+def usable_credentials(*, actor: Actor) -> QuerySet[Credential]:
     """The credentials in use that the actor may ask for deletions with."""
     in_use = Credential.objects.filter(retired_at=None)
     unusable = visibility_of(actor).unusable | visibility_of(actor).hidden
@@ -44,12 +44,12 @@ def visible_by_credential(rows: QuerySet[Deletion], *, actor: Actor) -> list[Que
     if not hidden:
         return [rows]
     seen = list(Credential.objects.exclude(pk__in=hidden).values_list("pk", flat=True))
-    if len(seen) <= MOST_PARTS:
+    if len(seen) <= MAX_QUERIES:
         return [rows.filter(credential=pk) for pk in seen]
     return [rows.exclude(credential__in=hidden)]
 
 
-def is_within(row: Deletion, *, actor: Actor) -> bool:
+def is_visible(row: Deletion, *, actor: Actor) -> bool:
     """Whether the actor may know of this one."""
     return row.credential_id not in visibility_of(actor).hidden
 

@@ -98,12 +98,12 @@ def root_of(frontier: Sequence[bytes]) -> bytes:
     return root
 
 
-def frontier_as_text(frontier: Sequence[bytes]) -> str:
+def format_frontier(frontier: Sequence[bytes]) -> str:
     """The frontier as one row keeps it: hex, the largest subtree first."""
     return b"".join(frontier).hex()
 
 
-def frontier_of(text: str) -> list[bytes]:
+def parse_frontier(text: str) -> list[bytes]:
     """The frontier that a row keeps. Raises ValueError when it is none."""
     data = bytes.fromhex(text)
     if len(data) % 32:

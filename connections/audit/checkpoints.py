@@ -11,7 +11,7 @@ from django.db import transaction
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import events, outbox
-from connections.audit.signing import EVERY_EVENTS, sign_head
+from connections.audit.signing import EVENTS_PER_CHECKPOINT, sign_head
 from connections.audit.signing_key import (
     SigningKey,
     SigningKeyError,
@@ -26,10 +26,10 @@ from connections.net.urls import origin_of
 logger = logging.getLogger(__name__)
 
 
-EVERY = timedelta(hours=1)
+CHECKPOINT_INTERVAL = timedelta(hours=1)
 
 
-def latest() -> Checkpoint | None:
+def latest_checkpoint() -> Checkpoint | None:
     """The newest checkpoint, if there is any.
 
     Everything that leaves the server takes its note along: whoever keeps an export keeps a
@@ -89,28 +89,28 @@ def _record_rotation(*, old: SigningKey, new: SigningKey, head: AuditHead, actor
     )
 
 
-def is_due(*, now: datetime) -> bool:
+def is_checkpoint_due(*, now: datetime) -> bool:
     """Whether enough happened since the newest checkpoint, or anything an hour ago."""
     size = AuditHead.objects.values_list("size", flat=True).get()
-    newest = latest()
+    newest = latest_checkpoint()
     if newest is None or size <= newest.size:
         return size > 0 and newest is None
-    if size - newest.size >= EVERY_EVENTS or _is_old(newest, now=now):
+    if size - newest.size >= EVENTS_PER_CHECKPOINT or _is_old(newest, now=now):
         return True
     # One that could not be signed when it was recorded.
-    return AuditEvent.objects.filter(seq__gt=newest.size, code__in=events.SETTLING).exists()
+    return AuditEvent.objects.filter(seq__gt=newest.size, code__in=events.SETTLING_CODES).exists()
 
 
 def _is_old(checkpoint: Checkpoint, *, now: datetime) -> bool:
-    return clock.elapsed_since(checkpoint.made_at, now=now) >= EVERY
+    return clock.elapsed_since(checkpoint.made_at, now=now) >= CHECKPOINT_INTERVAL
 
 
-def make_if_due() -> Checkpoint | None:
+def make_checkpoint_if_due() -> Checkpoint | None:
     """Make a checkpoint when one is due. Without a usable key it warns and makes none.
 
     Raises what the database raises.
     """
-    if not is_due(now=clock.now()):
+    if not is_checkpoint_due(now=clock.now()):
         return None
     try:
         return make_checkpoint()
@@ -131,12 +131,12 @@ class CheckpointRecipient:
     delivered_at: datetime | None
 
 
-def checkpoint_recipients() -> list[CheckpointRecipient]:
+def list_checkpoint_recipients() -> list[CheckpointRecipient]:
     """Every witness that is set. What they took longer ago than the log is kept is not known."""
-    return [_witness(channel, key) for channel, key in outbox.checkpoint_recipients()]
+    return [_recipient(channel, key) for channel, key in outbox.recipient_channels()]
 
 
-def _witness(channel: Channel, key: str) -> CheckpointRecipient:
+def _recipient(channel: Channel, key: str) -> CheckpointRecipient:
     taken = Notification.objects.filter(
         channel=channel,
         address_key=key,
@@ -146,13 +146,13 @@ def _witness(channel: Channel, key: str) -> CheckpointRecipient:
     newest = taken.order_by("-created_at", "-id").first()
     kept = Checkpoint.objects.filter(pk=newest.subject_id).first() if newest else None
     return CheckpointRecipient(
-        where=_where(channel, key),
+        where=_address(channel, key),
         size=kept.size if kept else None,
         delivered_at=newest.answered_at if newest else None,
     )
 
 
-def _where(channel: Channel, key: str) -> str:
+def _address(channel: Channel, key: str) -> str:
     match channel:
         case Channel.MAIL:
             keys = {outbox.address_key(each): each for each in settings.CHECKPOINT_EMAILS}

@@ -26,18 +26,18 @@ from connections.verifier import verify
 logger = logging.getLogger(__name__)
 
 # So many deletions are read with their events at a time.
-_BATCH = 500
+_BATCH_SIZE = 500
 # So many of those that differ are told one by one.
-_TOLD = 10
+_MAX_DESCRIBED = 10
 # So many ids of missing deletions are kept, so that memory stays flat whatever was removed.
-_KEPT = 1000
+_MAX_MISSING = 1000
 
 # A column holds something that its type cannot: SQLite stores whatever it is given.
 _UNREADABLE = (ValueError, TypeError, AttributeError, KeyError)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class ComparedDeletion:
     """A deletion as every export has it, that row's text, and how it differs from its events."""
 
     row: tabular.Row
@@ -46,7 +46,7 @@ class Compared:
 
 
 @dataclass(kw_only=True)
-class Differing:
+class DifferingDeletions:
     """The deletions that do not match their events: how many, and the first of them in words."""
 
     count: int = 0
@@ -57,14 +57,14 @@ class Differing:
     def add(self, deletion_id: str, difference: str) -> None:
         """Count one deletion."""
         self.count += 1
-        if len(self.told) < _TOLD:
+        if len(self.told) < _MAX_DESCRIBED:
             self.ids.append(deletion_id)
             self.told.append(f"Deletion {deletion_id}: {difference}.")
 
     def add_missing(self, deletion_ids: Collection[str]) -> None:
         """Count each of these once, however many of its events are met."""
         for deletion_id in sorted(set(deletion_ids) - self._missing):
-            if len(self._missing) < _KEPT:
+            if len(self._missing) < _MAX_MISSING:
                 self._missing.add(deletion_id)
                 self.add(deletion_id, "its events are there, the deletion itself is missing")
 
@@ -79,7 +79,7 @@ class Differing:
 # --- One deletion -------------------------------------------------------------------------------
 
 
-def compare(*, deletion: Deletion, events: Sequence[verify.Event]) -> Compared:
+def compare_deletion(*, deletion: Deletion, events: Sequence[verify.Event]) -> ComparedDeletion:
     """The deletion, with its attempts fetched, beside all of its own events, oldest first."""
     row = deletion_row(deletion)
     settled = next((one for one in events if one.details.get("state") == "settled"), None)
@@ -89,18 +89,18 @@ def compare(*, deletion: Deletion, events: Sequence[verify.Event]) -> Compared:
     text = canonical_text(row)
     # Read back: what no encoding can hold is replaced in it, as it is in the events.
     row = json.loads(text)
-    return Compared(
+    return ComparedDeletion(
         row=row,
         text=text,
         differences=[
             *verify.differences(row, events),
-            *_bodies(deletion),
-            *_approved_at(deletion, events),
+            *_body_differences(deletion),
+            *_approval_time_differences(deletion, events),
         ],
     )
 
 
-def _approved_at(deletion: Deletion, events: Sequence[verify.Event]) -> Iterator[str]:
+def _approval_time_differences(deletion: Deletion, events: Sequence[verify.Event]) -> Iterator[str]:
     """The column, which a row shows only for the sending that its approvals covered."""
     approved = [one for one in events if one.code == "deletion.approved"]
     times = [one.details["approved_at"] for one in approved if one.details.get("approved_at")]
@@ -111,7 +111,7 @@ def _approved_at(deletion: Deletion, events: Sequence[verify.Event]) -> Iterator
         yield "its time of approval is not the last one that the events tell of"
 
 
-def _bodies(deletion: Deletion) -> Iterator[str]:
+def _body_differences(deletion: Deletion) -> Iterator[str]:
     """The attempts whose stored body is not the one whose SHA-256 was recorded."""
     for attempt in deletion.attempts.all():
         body = bytes(attempt.body)
@@ -135,34 +135,34 @@ def value_row(one: PersonalValue) -> dict[str, Any]:
 # --- All of them --------------------------------------------------------------------------------
 
 
-def missing_deletions(deletion_ids: Collection[str]) -> set[str]:
+def find_missing_deletions(deletion_ids: Collection[str]) -> set[str]:
     """Those of these ids, as events have them, that no deletion has."""
-    found = {each: _as_uuid(each) for each in deletion_ids}
+    found = {each: _parse_uuid(each) for each in deletion_ids}
     there: set[UUID] = set()
-    for some in batched({each for each in found.values() if each}, _BATCH):
+    for some in batched({each for each in found.values() if each}, _BATCH_SIZE):
         there |= set(Deletion.objects.filter(pk__in=some).values_list("pk", flat=True))
     return {text for text, pk in found.items() if pk not in there}
 
 
-def compare_all(differing: Differing) -> Iterator[None]:
+def compare_all_deletions(differing: DifferingDeletions) -> Iterator[None]:
     """Compare every deletion there is, newest first, some hundred at a time; pauses after each.
 
     What is written meanwhile raises no alarm: whatever differs is read once more, at one moment.
     """
-    for ids in _ids_in_pieces():
-        suspects = _differing(ids)
+    for ids in _id_batches():
+        suspects = _find_differences(ids)
         if suspects:
             with consistent_read():
-                suspects = _differing(list(suspects))
+                suspects = _find_differences(list(suspects))
         for deletion_id, difference in suspects.items():
-            differing.add(_shown(deletion_id), difference)
+            differing.add(_format_id(deletion_id), difference)
         yield
 
 
-def _ids_in_pieces() -> Iterator[list[Any]]:
+def _id_batches() -> Iterator[list[Any]]:
     """Every deletion's id as the database has it, whatever it holds, newest first."""
     query = "SELECT requested_at, id FROM connections_deletion {} ORDER BY requested_at DESC, "
-    query += f"id DESC LIMIT {_BATCH}"
+    query += f"id DESC LIMIT {_BATCH_SIZE}"
     where, last = "", list[Any]()
     while True:
         with connection.cursor() as cursor:
@@ -174,18 +174,18 @@ def _ids_in_pieces() -> Iterator[list[Any]]:
         where, last = "WHERE (requested_at, id) < (%s, %s)", list(rows[-1])
 
 
-def _differing(ids: Sequence[Any]) -> dict[Any, str]:
+def _find_differences(ids: Sequence[Any]) -> dict[Any, str]:
     """Those of these deletions that do not match their events, and how each differs."""
     try:
-        return _read_and_compare(ids)
+        return _compare_deletions(ids)
     except _UNREADABLE:
         if len(ids) > 1:
-            return {key: what for each in ids for key, what in _differing([each]).items()}
-        logger.exception("Deletion %s cannot be compared with its events.", _shown(ids[0]))
+            return {key: what for each in ids for key, what in _find_differences([each]).items()}
+        logger.exception("Deletion %s cannot be compared with its events.", _format_id(ids[0]))
         return {ids[0]: "it holds something that cannot be read"}
 
 
-def _read_and_compare(ids: Sequence[Any]) -> dict[Any, str]:
+def _compare_deletions(ids: Sequence[Any]) -> dict[Any, str]:
     by_pk = {UUID(str(each)): each for each in ids}
     rows = Deletion.objects.filter(pk__in=by_pk).select_related("break_glass_review")
     deletions = list(rows.prefetch_related("attempts", "approvals"))
@@ -201,7 +201,7 @@ def _read_and_compare(ids: Sequence[Any]) -> dict[Any, str]:
         own = documents.get(str(deletion.pk), [])
         try:
             events = [verify.Event(each, shown) for each in own]
-            told = compare(deletion=deletion, events=events).differences
+            told = compare_deletion(deletion=deletion, events=events).differences
         except verify.VerificationFailed as error:
             told = [str(error).rstrip(".")]
         if told:
@@ -224,13 +224,13 @@ def _events_of(deletions: Sequence[Deletion]) -> tuple[dict[str, list[Any]], dic
     return documents, {str(one.number): verify.shown_as(value_row(one)) for one in values}
 
 
-def _as_uuid(text: str) -> UUID | None:
+def _parse_uuid(text: str) -> UUID | None:
     try:
         return UUID(text)
     except ValueError:
         return None
 
 
-def _shown(deletion_id: Any) -> str:
-    pk = _as_uuid(str(deletion_id))
+def _format_id(deletion_id: Any) -> str:
+    pk = _parse_uuid(str(deletion_id))
     return str(pk or deletion_id)

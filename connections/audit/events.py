@@ -113,7 +113,7 @@ class EventCode(StrEnum):
 type Subject = Deletion | Credential | Person | OrgConnectionKey
 
 # Each says that a deletion has come to its end; a checkpoint follows at once.
-SETTLING = frozenset(
+SETTLING_CODES = frozenset(
     {EventCode.DELETION_SETTLED, EventCode.DELETION_WITHDRAWN, EventCode.DELETION_DECLINED}
 )
 
@@ -126,7 +126,7 @@ def is_appending() -> bool:
 
 
 @contextmanager
-def _open_door() -> Iterator[None]:
+def _appending() -> Iterator[None]:
     token = _is_appending.set(True)
     try:
         yield
@@ -135,7 +135,7 @@ def _open_door() -> Iterator[None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventDraft:
+class PendingEvent:
     """What one call of `record` tells, until its act appends it."""
 
     code: EventCode
@@ -146,7 +146,7 @@ class EventDraft:
 
 
 # What the act of this thread has told so far; None outside any act.
-_told: ContextVar[list[EventDraft] | None] = ContextVar("audit_told", default=None)
+_pending_events: ContextVar[list[PendingEvent] | None] = ContextVar("audit_told", default=None)
 
 
 @contextmanager
@@ -159,7 +159,7 @@ def atomic(*, durable: bool = False) -> Iterator[list[AuditEvent]]:
     list it gives holds the appended events once the outermost has ended. `durable` as in Django's
     `transaction.atomic`. Raises what the database raises.
     """
-    outer = _told.get()
+    outer = _pending_events.get()
     with transaction.atomic(durable=durable):
         if outer is not None:
             kept = len(outer)
@@ -170,13 +170,13 @@ def atomic(*, durable: bool = False) -> Iterator[list[AuditEvent]]:
                 del outer[kept:]
                 raise
             return
-        told: list[EventDraft] = []
-        token = _told.set(told)
+        told: list[PendingEvent] = []
+        token = _pending_events.set(told)
         appended: list[AuditEvent] = []
         try:
             yield appended
         finally:
-            _told.reset(token)
+            _pending_events.reset(token)
         appended += _append(told)
 
 
@@ -196,14 +196,14 @@ def record(
 
     Raises TypeError for other details and what the database raises; within an act at its end.
     """
-    told = EventDraft(
+    told = PendingEvent(
         code=code,
         actor=actor,
         sentence=sentence,
         subject=reference(subject) if subject else None,
         details=details or {},
     )
-    pending = _told.get()
+    pending = _pending_events.get()
     if pending is None:
         with transaction.atomic(savepoint=False):
             _append([told])
@@ -211,16 +211,16 @@ def record(
         pending.append(told)
 
 
-def _append(told: list[EventDraft]) -> list[AuditEvent]:
+def _append(told: list[PendingEvent]) -> list[AuditEvent]:
     """Put the events at the end of the chain. From here to the commit nobody else can append."""
     if not told:
         return []
-    with _open_door():
+    with _appending():
         head = AuditHead.objects.select_for_update().get()
         texts = [text for one in told for text in (personal_data.name_of(one.actor), one.sentence)]
-        stored, commitments = personal_data.refer(*texts)
+        stored, commitments = personal_data.store_references(*texts)
         at = clock.now()
-        frontier = chain.frontier_of(head.frontier)
+        frontier = chain.parse_frontier(head.frontier)
         events = []
         for one, name, sentence in zip(told, stored[::2], stored[1::2], strict=True):
             refs = {
@@ -238,17 +238,17 @@ def _append(told: list[EventDraft]) -> list[AuditEvent]:
                 AuditEvent(text=text, previous=previous, hash=head.hash, at=at, **columns)
             )
         AuditEvent.objects.bulk_create(events)
-        head.frontier = chain.frontier_as_text(frontier)
+        head.frontier = chain.format_frontier(frontier)
         head.save(update_fields=["size", "hash", "frontier"])
-        has_settled = any(one.code in SETTLING for one in told)
-        if has_settled or signing.is_round(head.size, added=len(events)):
+        has_settled = any(one.code in SETTLING_CODES for one in told)
+        if has_settled or signing.reaches_checkpoint_size(head.size, added=len(events)):
             signing.sign_if_possible(head, at=at)
         outbox.enqueue(events=events)
         return events
 
 
 def _document(
-    one: EventDraft, *, at: datetime, seq: int, name: str, sentence: str
+    one: PendingEvent, *, at: datetime, seq: int, name: str, sentence: str
 ) -> dict[str, Any]:
     """An event as docs/EVIDENCE.md says, its references apart."""
     actor = one.actor

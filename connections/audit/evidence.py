@@ -12,13 +12,13 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import checkpoints, events
 from connections.audit import verification as audit_verification
-from connections.audit.checkpoints import CheckpointRecipient, checkpoint_recipients
+from connections.audit.checkpoints import CheckpointRecipient, list_checkpoint_recipients
 from connections.audit.signed_notes import spoken_code, verifier_key
 from connections.audit.signing_key import (
     SigningKeyError,
     fingerprint_of,
     read_signing_key,
-    require_may_be_made,
+    require_creation_allowed,
 )
 from connections.core import clock
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint
@@ -70,15 +70,15 @@ class Evidence:
     older: int | None
 
 
-def evidence(*, actor: Actor, below: int | None = None) -> Evidence:
+def get_evidence(*, actor: Actor, below: int | None = None) -> Evidence:
     """What can be taken away or compared; the checkpoints with numbers below `below`.
 
     Raises PermissionDenied.
     """
     permissions.require(permissions.can_audit(actor), "read the evidence")
     head = AuditHead.objects.get()
-    newest = checkpoints.latest()
-    key, problem = _key(head.origin)
+    newest = checkpoints.latest_checkpoint()
+    key, problem = _current_key(head.origin)
     rows = Checkpoint.objects.order_by("-pk")
     if below is not None:
         rows = rows.filter(pk__lt=below)
@@ -94,24 +94,24 @@ def evidence(*, actor: Actor, below: int | None = None) -> Evidence:
         key_problem=problem,
         replaced_keys=_replaced_keys(),
         verification=audit_verification.last_verification(),
-        asked_for_at=audit_verification.asked_for_at(),
-        checkpoint_recipients=checkpoint_recipients(),
+        asked_for_at=audit_verification.verification_requested_at(),
+        checkpoint_recipients=list_checkpoint_recipients(),
         checkpoints=page[:PAGE_SIZE],
         older=page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None,
     )
 
 
-def checkpoint_of(*, actor: Actor, pk: int) -> Checkpoint | None:
+def get_checkpoint(*, actor: Actor, pk: int) -> Checkpoint | None:
     """One checkpoint by its number; None when there is none. Raises PermissionDenied."""
     permissions.require(permissions.can_audit(actor), "read the evidence")
     return Checkpoint.objects.filter(pk=pk).first()
 
 
-def _key(origin: str) -> tuple[PublicKey | None, str]:
+def _current_key(origin: str) -> tuple[PublicKey | None, str]:
     path = Path(settings.SIGNING_KEY_FILE)
     try:
         if not path.exists():
-            require_may_be_made(path)
+            require_creation_allowed(path)
             return None, "There is none yet: it is made with the first checkpoint."
         key = read_signing_key(path)
     except SigningKeyError as error:
@@ -129,12 +129,12 @@ def _replaced_keys() -> list[ReplacedKey]:
         "-seq"
     )
     return [
-        ReplacedKey(fingerprint=_fingerprint(event), seq=event.seq, at=event.at)
+        ReplacedKey(fingerprint=_previous_fingerprint(event), seq=event.seq, at=event.at)
         for event in rotations
     ]
 
 
-def _fingerprint(rotation: AuditEvent) -> str:
+def _previous_fingerprint(rotation: AuditEvent) -> str:
     try:
         return fingerprint_of(base64.b64decode(rotation.details["previous_public_key"]))
     except (KeyError, TypeError, binascii.Error):

@@ -69,7 +69,7 @@ def deletion_row(deletion: Deletion) -> Row:
     """
     attempts = list(deletion.attempts.all())
     last = attempts[-1] if attempts else None
-    approved = _approved(deletion, approval_round=last.approval_round if last else 1)
+    approved = _approvals_of_round(deletion, approval_round=last.approval_round if last else 1)
     is_enough = len(approved) >= (ApprovalPolicy(deletion.policy).approvals_needed or 1)
     return {
         "id": str(deletion.id),
@@ -104,11 +104,11 @@ def deletion_row(deletion: Deletion) -> Row:
         "http_status": last.http_status if last else None,
         "errors": last.errors if last else [],
         "attempts": [_attempt_row(deletion, attempt) for attempt in attempts],
-        "broke_glass": _glass_row(deletion) if deletion.break_glass_at else None,
+        "broke_glass": _break_glass_row(deletion) if deletion.break_glass_at else None,
     }
 
 
-def _glass_row(deletion: Deletion) -> Row:
+def _break_glass_row(deletion: Deletion) -> Row:
     review: BreakGlassReview | None = getattr(deletion, "break_glass_review", None)
     return {
         "name": deletion.break_glass_by_name,
@@ -120,7 +120,7 @@ def _glass_row(deletion: Deletion) -> Row:
     }
 
 
-def _approved(deletion: Deletion, *, approval_round: int) -> list[Approval]:
+def _approvals_of_round(deletion: Deletion, *, approval_round: int) -> list[Approval]:
     """The approvals of one round. Nothing is sent before the first one ends."""
     return [
         one
@@ -130,7 +130,7 @@ def _approved(deletion: Deletion, *, approval_round: int) -> list[Approval]:
 
 
 def _attempt_row(deletion: Deletion, attempt: Attempt) -> Row:
-    approved = _approved(deletion, approval_round=attempt.approval_round)
+    approved = _approvals_of_round(deletion, approval_round=attempt.approval_round)
     return {
         "number": attempt.number,
         "epoch": attempt.epoch,
@@ -189,7 +189,7 @@ def event_row(event: AuditEvent) -> Row:
 
 
 # A row is far smaller than what is worth handing on by itself.
-PIECE_BYTES = 32 * 1024
+CHUNK_BYTES = 32 * 1024
 RECEIVER_GONE = "receiver_gone"
 
 
@@ -207,10 +207,10 @@ class Export:
     rows: Callable[[], Iterable[Row]]
     columns: tuple[str, ...]
     # The newest one there was: it goes out with the rows, and whoever keeps it is a witness.
-    checkpoint: Checkpoint | None = field(default_factory=checkpoints.latest)
+    checkpoint: Checkpoint | None = field(default_factory=checkpoints.latest_checkpoint)
 
 
-def begin_export(*, export: Export) -> "RunningExport":
+def start_export(*, export: Export) -> "RunningExport":
     """Record that it begins. Whoever reads the pieces must close it afterwards."""
     name = personal_data.name_of(export.actor)
     started = _record(
@@ -265,7 +265,7 @@ class RunningExport(Iterator[bytes]):
         )
         for text in texts:
             held += text.encode()
-            if len(held) >= PIECE_BYTES:
+            if len(held) >= CHUNK_BYTES:
                 yield self._hashed(held)
                 held.clear()
         if held:
@@ -312,8 +312,8 @@ def _record(
     return appended[0].seq
 
 
-WHAT = "audit_shipment"
-BATCH = 500
+SHIPMENT = "audit_shipment"
+SHIPMENT_BATCH_SIZE = 500
 _EXPORT_CODES = frozenset({"export.started", "export.finished", "export.aborted"})
 
 
@@ -338,11 +338,11 @@ def prepare_shipment(
             "or an older one that was restored."
         )
         raise InvalidInputError({"since": message})
-    if not any(_is_news(event) for event in _events(since=since, upto=size)):
+    if not any(_is_new_to_receiver(event) for event in _events(since=since, upto=size)):
         return None
     return Export(
         actor=actor,
-        what=WHAT,
+        what=SHIPMENT,
         words="new events",
         file_format=file_format,
         asked_for=f"since={since}" + (f"&limit={limit}" if limit is not None else ""),
@@ -352,17 +352,17 @@ def prepare_shipment(
     )
 
 
-def _is_news(event: AuditEvent) -> bool:
+def _is_new_to_receiver(event: AuditEvent) -> bool:
     if event.code not in _EXPORT_CODES:
         return True
-    return bool(event.details.get("what") != WHAT)
+    return bool(event.details.get("what") != SHIPMENT)
 
 
 def _events(*, since: int, upto: int) -> Iterator[AuditEvent]:
     """Read in batches, so that no statement stays open while somebody else reads slowly."""
     while since < upto:
         rows = AuditEvent.objects.filter(seq__gt=since, seq__lte=upto).order_by("seq")
-        batch = with_values(rows[:BATCH])
+        batch = with_values(rows[:SHIPMENT_BATCH_SIZE])
         if not batch:
             return
         yield from batch

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from connections.audit.signed_notes import SignedCheckpoint, Verifier
+from connections.audit.signed_notes import CheckpointVerifier, SignedCheckpoint
 from connections.audit.signing_key import (
     SigningKeyError,
     fingerprint_of,
@@ -17,7 +17,7 @@ from connections.audit.signing_key import (
 from connections.audit.stored_events import AuditFault, Fault
 
 
-class NoKeysError(Exception):
+class MissingPublicKeysError(Exception):
     """There are signatures, and not the public keys to check them with; the text says why."""
 
 
@@ -31,7 +31,7 @@ class KeyRotationVerifier:
     def __init__(self, *, origin: str) -> None:
         self._origin = origin
         self._problem = ""
-        self._verifiers: list[Verifier] = []
+        self._verifiers: list[CheckpointVerifier] = []
         # The key that is in force now, and the first that the record may end with.
         self._now = self._may_end = 0
         try:
@@ -40,13 +40,13 @@ class KeyRotationVerifier:
             self._problem = str(error)
             return
         public_keys = key.next_key.public_keys if key.next_key else key.public_keys
-        self._verifiers = [Verifier(name=origin, public_key=each) for each in public_keys]
+        self._verifiers = [CheckpointVerifier(name=origin, public_key=each) for each in public_keys]
         self._may_end = len(key.public_keys) - 1
 
     @property
-    def _known(self) -> list[Verifier]:
+    def _known(self) -> list[CheckpointVerifier]:
         if not self._verifiers:
-            raise NoKeysError(
+            raise MissingPublicKeysError(
                 f"There are signatures, and not the public keys to check them with. {self._problem}"
             )
         return self._verifiers
@@ -110,7 +110,9 @@ class KeyRotationVerifier:
             )
 
 
-def _is_signed_by_both(event: dict[str, Any], *, old: Verifier, new: Verifier, origin: str) -> bool:
+def _is_signed_by_both(
+    event: dict[str, Any], *, old: CheckpointVerifier, new: CheckpointVerifier, origin: str
+) -> bool:
     try:
         details: dict[str, Any] = event["details"]
         told = [

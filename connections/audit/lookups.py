@@ -23,8 +23,8 @@ from connections.models import (
 )
 
 # Of one person and one object, at most one event in so many seconds.
-REFUSALS_RECORDED_EVERY = 60
-LONGEST_PATH = 200
+REFUSAL_INTERVAL_SECONDS = 60
+MAX_PATH_LENGTH = 200
 
 
 class NotVisibleError(Http404):
@@ -84,7 +84,7 @@ def raise_not_visible(*, actor: Actor, subject: audit.Subject) -> NoReturn:
 def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
     """Record it; of one person and object once a minute, so that nobody floods the record."""
     about = audit.reference(subject)
-    if not _is_first_refusal(actor, f"{about['type']}:{about['id']}"):
+    if not _should_record_refusal(actor, f"{about['type']}:{about['id']}"):
         return
     what = f"the {subject}" if isinstance(subject, Deletion) else f"{about['type']} {subject}"
     audit.record(
@@ -102,16 +102,16 @@ def record_denial(*, actor: Actor, address: str, method: str, path: str) -> None
     `address` is the name of what the path leads to: of one person and address once a minute,
     whatever ids the path is given.
     """
-    if not _is_first_refusal(actor, f"address:{address}"):
+    if not _should_record_refusal(actor, f"address:{address}"):
         return
     audit.record(
         code=audit.EventCode.ACCESS_REFUSED,
         actor=actor,
         sentence=f"{personal_data.name_of(actor)} asked for what their roles do not allow.",
-        details={"address": address, "method": method, "path": path[:LONGEST_PATH]},
+        details={"address": address, "method": method, "path": path[:MAX_PATH_LENGTH]},
     )
 
 
-def _is_first_refusal(actor: Actor, what: str) -> bool:
+def _should_record_refusal(actor: Actor, what: str) -> bool:
     who = actor.person.pk if actor.person else actor.kind
-    return cache.add(f"orgadmin:refused:{who}:{what}", True, REFUSALS_RECORDED_EVERY)
+    return cache.add(f"orgadmin:refused:{who}:{what}", True, REFUSAL_INTERVAL_SECONDS)

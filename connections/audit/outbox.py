@@ -30,10 +30,10 @@ Channel = Notification.Channel
 
 CHECKPOINT_MADE = "checkpoint.made"
 VERIFICATION_FAILED = "record.broken"
-_NAMES = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
+_ID_NAMESPACE = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
 
 # What an event that somebody is told of may be about.
-type Subject = Deletion | Credential | Person
+type NotificationSubject = Deletion | Credential | Person
 
 
 class Audience(StrEnum):
@@ -92,12 +92,12 @@ def enqueue(*, events: Sequence[AuditEvent]) -> None:
         return
     for event in events:
         if event.code in AUDIENCES:
-            _announce(event)
+            _enqueue_event(event)
 
 
-def _announce(event: AuditEvent) -> None:
-    people = people_notified(AUDIENCES[event.code], subject=subject_of(event))
-    _store(
+def _enqueue_event(event: AuditEvent) -> None:
+    people = people_to_notify(AUDIENCES[event.code], subject=get_subject(event))
+    _enqueue(
         code=event.code,
         key=event.hash,
         event_seq=event.seq,
@@ -106,7 +106,7 @@ def _announce(event: AuditEvent) -> None:
     )
 
 
-def subject_of(event: AuditEvent) -> Subject | None:
+def get_subject(event: AuditEvent) -> NotificationSubject | None:
     """What an event is about, as stored now; None for anything that nobody is told of."""
     pk = event.subject_id
     match event.subject_type:
@@ -121,24 +121,24 @@ def subject_of(event: AuditEvent) -> Subject | None:
 
 def enqueue_verification_failure(*, verification: AuditVerification) -> None:
     """Tell of a verification that found the record of acts broken; in its own transaction."""
-    _store(
+    _enqueue(
         code=VERIFICATION_FAILED,
         key=f"{verification.pk}:{verification.checked_at.isoformat()}",
         subject=("verification", str(verification.pk)),
-        people=people_notified(AUDIENCES[VERIFICATION_FAILED], subject=None),
+        people=people_to_notify(AUDIENCES[VERIFICATION_FAILED], subject=None),
     )
 
 
 def enqueue_checkpoint(*, checkpoint: Checkpoint) -> None:
     """Put a new checkpoint into the outbox for all who keep them; in its own transaction."""
     rows = [
-        _row(channel, code=CHECKPOINT_MADE, key=checkpoint.note, address_key=key)
-        for channel, key in checkpoint_recipients()
+        _notification(channel, code=CHECKPOINT_MADE, key=checkpoint.note, address_key=key)
+        for channel, key in recipient_channels()
     ]
-    _put(rows, subject=("checkpoint", str(checkpoint.pk)))
+    _insert(rows, subject=("checkpoint", str(checkpoint.pk)))
 
 
-def checkpoint_recipients() -> list[tuple[Channel, str]]:
+def recipient_channels() -> list[tuple[Channel, str]]:
     """Where checkpoints go by the settings: channels, with the key of an address for mail."""
     keepers: list[tuple[Channel, str]] = []
     if settings.HAS_MAIL:
@@ -156,7 +156,9 @@ def address_key(address: str) -> str:
     return salted_hmac(salt, address.strip().lower(), algorithm="sha256").hexdigest()[:16]
 
 
-def people_notified(audiences: Iterable[Audience], *, subject: Subject | None) -> QuerySet[Person]:
+def people_to_notify(
+    audiences: Iterable[Audience], *, subject: NotificationSubject | None
+) -> QuerySet[Person]:
     """The active people with an address among these audiences, if they see what it is about."""
     found = Q(pk__in=[])
     for audience in audiences:
@@ -172,7 +174,7 @@ def people_notified(audiences: Iterable[Audience], *, subject: Subject | None) -
     return people.filter(pk__in=within.values("pk"))
 
 
-def _members(audience: Audience, *, subject: Subject | None) -> Q:
+def _members(audience: Audience, *, subject: NotificationSubject | None) -> Q:
     match audience, subject:
         case Audience.CAN_APPROVE, Deletion() if ApprovalPolicy(subject.policy).approvals_needed:
             return Q(pk__in=permissions.people_who_can_approve(deletion=subject).values("pk"))
@@ -196,7 +198,7 @@ def _with_role(role: Role) -> Q:
     return Q(pk__in=Person.groups.through.objects.filter(group__name=role).values("person"))
 
 
-def _store(
+def _enqueue(
     *,
     code: str,
     key: str,
@@ -206,15 +208,17 @@ def _store(
 ) -> None:
     rows = []
     if settings.WEBHOOK_URL:
-        rows.append(_row(Channel.WEBHOOK, code=code, key=key))
+        rows.append(_notification(Channel.WEBHOOK, code=code, key=key))
     if settings.HAS_MAIL:
-        rows += [_row(Channel.MAIL, code=code, key=key, person=person) for person in people]
+        rows += [
+            _notification(Channel.MAIL, code=code, key=key, person=person) for person in people
+        ]
     for row in rows:
         row.event_seq = event_seq
-    _put(rows, subject=subject)
+    _insert(rows, subject=subject)
 
 
-def _put(rows: list[Notification], *, subject: tuple[str, str]) -> None:
+def _insert(rows: list[Notification], *, subject: tuple[str, str]) -> None:
     if not rows:
         return
     now = clock.now()
@@ -225,13 +229,13 @@ def _put(rows: list[Notification], *, subject: tuple[str, str]) -> None:
     Notification.objects.bulk_create(rows, ignore_conflicts=True)
 
 
-def _row(
+def _notification(
     channel: Channel, *, code: str, key: str, person: Person | None = None, address_key: str = ""
 ) -> Notification:
     to = person.pk if person else address_key
     return Notification(
         # The event's hash is in it: after a restored backup the same number is another event.
-        id=uuid.uuid5(_NAMES, f"{code}\n{key}\n{channel}\n{to}"),
+        id=uuid.uuid5(_ID_NAMESPACE, f"{code}\n{key}\n{channel}\n{to}"),
         code=code,
         channel=channel,
         person=person,

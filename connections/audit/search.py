@@ -25,10 +25,10 @@ from connections.core.errors import InvalidInputError
 from connections.models import AuditEvent, AuditHead, Checkpoint, PersonalValue, with_values
 
 # A word that more names and addresses hold is no search for one of them.
-MOST_VALUES = 20
+MAX_MATCHING_VALUES = 20
 # The text index holds nothing shorter.
-SHORTEST_WORD = 3
-SEARCH = "connections_auditevent_search"
+MIN_WORD_LENGTH = 3
+SEARCH_TABLE = "connections_auditevent_search"
 # What commands, the worker and strangers are called, without reading what they did.
 OTHER_ACTORS = """
     WITH RECURSIVE other (actor) AS (
@@ -72,7 +72,7 @@ def matching_sequence_numbers(
 
     Raises InvalidInputError for a text or an actor that cannot be looked for.
     """
-    rows = _in_time(AuditEvent.objects.all(), only)
+    rows = _in_period(AuditEvent.objects.all(), only)
     if rows is None:
         return []
     if below is not None:
@@ -85,20 +85,22 @@ def matching_sequence_numbers(
         rows = rows.filter(subject_id=only.subject_id)
     if only.deletion:
         rows = rows.filter(subject_type="deletion", subject_id=str(only.deletion))
-    words = _words(only.text)
+    words = _parse_words(only.text)
     is_indexed = [connection.vendor == "sqlite" and word.is_long for word in words]
     for word, is_in_index in zip(words, is_indexed, strict=True):
         rows = rows if is_in_index else rows.filter(word.condition)
     if any(is_indexed):
         bounds = [("<", below), (">", above)]
         indexed = [word for word in words if word.is_long]
-        return _by_text_index(rows.filter(_any_of(only)), indexed, bounds, limit, is_oldest_first)
+        return _search_text_index(
+            rows.filter(_actor_and_code_condition(only)), indexed, bounds, limit, is_oldest_first
+        )
     is_led = bool(words or only.request_id or only.subject_id or only.deletion)
-    parts = [_any_of(only)] if is_led else _one_by_one(only)
-    return _merged([rows.filter(part) for part in parts], limit, is_oldest_first)
+    parts = [_actor_and_code_condition(only)] if is_led else _conditions_by_value(only)
+    return _merge([rows.filter(part) for part in parts], limit, is_oldest_first)
 
 
-def _in_time(rows: QuerySet[AuditEvent], only: EventFilter) -> QuerySet[AuditEvent] | None:
+def _in_period(rows: QuerySet[AuditEvent], only: EventFilter) -> QuerySet[AuditEvent] | None:
     """The rows of the period, by their numbers; None when there are none."""
     period = Q()
     if only.since:
@@ -118,41 +120,41 @@ def _in_time(rows: QuerySet[AuditEvent], only: EventFilter) -> QuerySet[AuditEve
     return rows if is_unbroken else rows.filter(period)
 
 
-def _one_by_one(only: EventFilter) -> list[Q]:
+def _conditions_by_value(only: EventFilter) -> list[Q]:
     if only.actor:
-        codes = _codes(only)
-        return [part & codes for part in _actors(only.actor)]
+        codes = _code_condition(only)
+        return [part & codes for part in _actor_conditions(only.actor)]
     if only.code:
-        return [Q(code=code) for code in codes_with(only.code)]
+        return [Q(code=code) for code in codes_starting_with(only.code)]
     return [Q()]
 
 
-def _any_of(only: EventFilter) -> Q:
-    found = _codes(only)
+def _actor_and_code_condition(only: EventFilter) -> Q:
+    found = _code_condition(only)
     if only.actor:
         people = Q(pk__in=[])
-        for part in _actors(only.actor):
+        for part in _actor_conditions(only.actor):
             people |= part
         found &= people
     return found
 
 
-def _codes(only: EventFilter) -> Q:
-    return Q(code__in=codes_with(only.code)) if only.code else Q()
+def _code_condition(only: EventFilter) -> Q:
+    return Q(code__in=codes_starting_with(only.code)) if only.code else Q()
 
 
-def codes_with(prefix: str) -> list[str]:
+def codes_starting_with(prefix: str) -> list[str]:
     """The codes that begin so."""
     return [code.value for code in EventCode if code.startswith(prefix)]
 
 
-def _actors(text: str) -> list[Q]:
+def _actor_conditions(text: str) -> list[Q]:
     """A condition for each actor who is meant."""
     try:
         return [Q(actor_id=UUID(text))]
     except ValueError:
         people = {
-            one.person_id for one in _values_like(text, field="actor") if one.kind == Kind.NAME
+            one.person_id for one in _find_values(text, field="actor") if one.kind == Kind.NAME
         }
     with connection.cursor() as cursor:
         cursor.execute(OTHER_ACTORS)
@@ -161,29 +163,31 @@ def _actors(text: str) -> list[Q]:
     return parts + [Q(actor_id=person) for person in sorted(people - {None}, key=str)]
 
 
-def _values_like(text: str, *, field: str) -> list[PersonalValue]:
+def _find_values(text: str, *, field: str) -> list[PersonalValue]:
     """The names and addresses that hold this text; what is erased is not found any more."""
-    values = list(PersonalValue.objects.filter(value__icontains=text)[: MOST_VALUES + 1])
-    if len(values) > MOST_VALUES:
-        message = f"More than {MOST_VALUES} names and addresses hold “{text}”. Type more of it."
+    values = list(PersonalValue.objects.filter(value__icontains=text)[: MAX_MATCHING_VALUES + 1])
+    if len(values) > MAX_MATCHING_VALUES:
+        message = (
+            f"More than {MAX_MATCHING_VALUES} names and addresses hold “{text}”. Type more of it."
+        )
         raise InvalidInputError({field: message})
     return values
 
 
-def _words(text: str) -> list["_Word"]:
+def _parse_words(text: str) -> list["_SearchWord"]:
     words = text.split()
-    if words and max(map(len, words)) < SHORTEST_WORD:
-        message = f"Search for a word of {SHORTEST_WORD} characters or more."
+    if words and max(map(len, words)) < MIN_WORD_LENGTH:
+        message = f"Search for a word of {MIN_WORD_LENGTH} characters or more."
         raise InvalidInputError({"q": message})
-    return [_Word(word) for word in words]
+    return [_SearchWord(word) for word in words]
 
 
-class _Word:
+class _SearchWord:
     """A word to be found in a sentence, as it stands there or by the names that hold it."""
 
     def __init__(self, word: str) -> None:
-        self.word, self.values = word, _values_like(word, field="q")
-        self.is_long = len(word) >= SHORTEST_WORD
+        self.word, self.values = word, _find_values(word, field="q")
+        self.is_long = len(word) >= MIN_WORD_LENGTH
 
     @property
     def condition(self) -> Q:
@@ -204,9 +208,9 @@ class _Word:
         return f"({' OR '.join(phrases)})"
 
 
-def _by_text_index(
+def _search_text_index(
     rows: QuerySet[AuditEvent],
-    words: list[_Word],
+    words: list[_SearchWord],
     bounds: list[tuple[str, int | None]],
     limit: int,
     is_oldest_first: bool,
@@ -214,18 +218,18 @@ def _by_text_index(
     # The index knows the numbers and gives them in order: a common word is read no further than
     # the page needs, and a rare one at once.
     rows = rows.extra(  # noqa: S610 - our own text; what is searched for is a parameter
-        tables=[SEARCH],
-        where=[f"{SEARCH}.rowid = connections_auditevent.seq", f"{SEARCH} MATCH %s"],
+        tables=[SEARCH_TABLE],
+        where=[f"{SEARCH_TABLE}.rowid = connections_auditevent.seq", f"{SEARCH_TABLE} MATCH %s"],
         params=[" AND ".join(word.match for word in words)],
-        order_by=[f"{SEARCH}.rowid" if is_oldest_first else f"-{SEARCH}.rowid"],
+        order_by=[f"{SEARCH_TABLE}.rowid" if is_oldest_first else f"-{SEARCH_TABLE}.rowid"],
     )
     for sign, number in bounds:
         if number is not None:
-            rows = rows.extra(where=[f"{SEARCH}.rowid {sign} %s"], params=[number])  # noqa: S610 - as above
+            rows = rows.extra(where=[f"{SEARCH_TABLE}.rowid {sign} %s"], params=[number])  # noqa: S610 - as above
     return list(rows.values_list("seq", flat=True)[:limit])
 
 
-def _merged(parts: list[QuerySet[AuditEvent]], limit: int, is_oldest_first: bool) -> list[int]:
+def _merge(parts: list[QuerySet[AuditEvent]], limit: int, is_oldest_first: bool) -> list[int]:
     """The first numbers of all parts together, each of which is read in order."""
     order = "seq" if is_oldest_first else "-seq"
     ordered = [part.order_by(order).values_list("seq", flat=True)[:limit] for part in parts]
@@ -244,11 +248,11 @@ def _merged(parts: list[QuerySet[AuditEvent]], limit: int, is_oldest_first: bool
 
 
 PAGE_SIZE = 100
-EXACT_TO = 1000
-DRAWN = 5000
+MAX_EXACT_COUNT = 1000
+CHART_EVENTS = 5000
 # What most acts are about; the others are counted together.
-DRAWN_NOUNS = frozenset({"deletion", "person", "credential"})
-EXPORT_BATCH = 500
+CHART_NOUNS = frozenset({"deletion", "person", "credential"})
+EXPORT_BATCH_SIZE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +267,7 @@ class EventPage:
     days: DailyCounts
 
 
-def event_page(
+def get_event_page(
     *, actor: Actor, only: EventFilter, below: int | None = None, size: int = PAGE_SIZE
 ) -> EventPage:
     """The events that pass the filter, newest first, with numbers below `below`.
@@ -271,14 +275,14 @@ def event_page(
     Raises PermissionDenied, and InvalidInputError for what cannot be looked for.
     """
     permissions.require(permissions.can_audit(actor), "read the record of acts")
-    newest = matching_sequence_numbers(only=only, limit=DRAWN + 1)
+    newest = matching_sequence_numbers(only=only, limit=CHART_EVENTS + 1)
     numbers = newest[: size + 1]
     if below is not None:
         numbers = matching_sequence_numbers(only=only, limit=size + 1, below=below)
     return EventPage(
         events=_events(numbers[:size], order="-seq"),
         older=numbers[size - 1] if len(numbers) > size else None,
-        count=len(newest) if len(newest) <= EXACT_TO else None,
+        count=len(newest) if len(newest) <= MAX_EXACT_COUNT else None,
         days=_days(newest),
     )
 
@@ -287,12 +291,14 @@ def _days(numbers: list[int]) -> DailyCounts:
     """What these events were about, by day: one of DRAWN_NOUNS or "other"."""
     rows = AuditEvent.objects.filter(pk__in=numbers).order_by().annotate(day=UtcDay("at"))
     counted = rows.values_list("day", "code").annotate(count=Count("*"))
-    return by_day(((day, _noun(code), count) for day, code, count in counted), limit=DRAWN + 1)
+    return by_day(
+        ((day, _noun(code), count) for day, code, count in counted), limit=CHART_EVENTS + 1
+    )
 
 
 def _noun(code: str) -> str:
     noun = code.partition(".")[0]
-    return noun if noun in DRAWN_NOUNS else "other"
+    return noun if noun in CHART_NOUNS else "other"
 
 
 def _events(numbers: list[int], *, order: str) -> list[AuditEvent]:
@@ -300,7 +306,7 @@ def _events(numbers: list[int], *, order: str) -> list[AuditEvent]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventRead:
+class EventDetail:
     """One event, and what it can be checked by."""
 
     event: AuditEvent
@@ -311,7 +317,7 @@ class EventRead:
     is_newest: bool
 
 
-def read_event(*, actor: Actor, seq: int) -> EventRead | None:
+def get_event(*, actor: Actor, seq: int) -> EventDetail | None:
     """One event by its number; None when there is none. Raises PermissionDenied."""
     permissions.require(permissions.can_audit(actor), "read the record of acts")
     head = AuditHead.objects.get()
@@ -323,7 +329,7 @@ def read_event(*, actor: Actor, seq: int) -> EventRead | None:
         return None
     with_values([found[seq]])
     before = found.get(seq - 1)
-    return EventRead(
+    return EventDetail(
         event=found[seq],
         previous_hash=before.hash if before else NO_HASH.hex(),
         checkpoint=Checkpoint.objects.filter(size__gte=seq).order_by("size", "id").first(),
@@ -345,16 +351,16 @@ def prepare_export(*, actor: Actor, only: EventFilter, file_format: str, asked_f
         words="the record of acts",
         file_format=file_format,
         asked_for=asked_for,
-        rows=lambda: map(event_row, _in_batches(only)),
+        rows=lambda: map(event_row, _event_batches(only)),
         columns=EVENT_COLUMNS,
     )
 
 
-def _in_batches(only: EventFilter) -> Iterator[AuditEvent]:
+def _event_batches(only: EventFilter) -> Iterator[AuditEvent]:
     end = AuditHead.objects.get().size + 1
     above = 0
     while numbers := matching_sequence_numbers(
-        only=only, limit=EXPORT_BATCH, above=above, below=end, is_oldest_first=True
+        only=only, limit=EXPORT_BATCH_SIZE, above=above, below=end, is_oldest_first=True
     ):
         yield from _events(numbers, order="seq")
         above = numbers[-1]

@@ -7,7 +7,7 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 
 from connections.audit import chain, outbox
-from connections.audit.signed_notes import sign
+from connections.audit.signed_notes import sign_checkpoint
 from connections.audit.signing_key import (
     SigningKey,
     SigningKeyError,
@@ -17,12 +17,12 @@ from connections.models import AuditHead, Checkpoint
 
 logger = logging.getLogger(__name__)
 
-EVERY_EVENTS = 1000
+EVENTS_PER_CHECKPOINT = 1000
 
 
-def is_round(size: int, *, added: int) -> bool:
+def reaches_checkpoint_size(size: int, *, added: int) -> bool:
     """Whether the newest `added` events brought the record to or over a multiple of 1,000."""
-    return size // EVERY_EVENTS > (size - added) // EVERY_EVENTS
+    return size // EVENTS_PER_CHECKPOINT > (size - added) // EVENTS_PER_CHECKPOINT
 
 
 def sign_head(head: AuditHead, *, at: datetime) -> Checkpoint:
@@ -31,25 +31,25 @@ def sign_head(head: AuditHead, *, at: datetime) -> Checkpoint:
     Call it while the head is locked and not empty: the key that is in force is read under that
     lock, under which it is also replaced. Raises SigningKeyError and what the database raises.
     """
-    return store(checkpoint=of_head(head=head, key=load_signing_key(), at=at))
+    return store_checkpoint(checkpoint=build_checkpoint(head=head, key=load_signing_key(), at=at))
 
 
-def of_head(*, head: AuditHead, key: SigningKey, at: datetime) -> Checkpoint:
+def build_checkpoint(*, head: AuditHead, key: SigningKey, at: datetime) -> Checkpoint:
     """The checkpoint of the record as this head row says it is; not stored.
 
     `key` is the one that was in force at that size.
     """
-    root = chain.root_of(chain.frontier_of(head.frontier))
+    root = chain.root_of(chain.parse_frontier(head.frontier))
     return Checkpoint(
         size=head.size,
         root=root.hex(),
         fingerprint=key.fingerprint,
-        note=sign(origin=head.origin, size=head.size, root=root, key=key),
+        note=sign_checkpoint(origin=head.origin, size=head.size, root=root, key=key),
         made_at=at,
     )
 
 
-def store(*, checkpoint: Checkpoint) -> Checkpoint:
+def store_checkpoint(*, checkpoint: Checkpoint) -> Checkpoint:
     """Keep a checkpoint; gives the one there is when this key signed this size before."""
     same = Checkpoint.objects.filter(size=checkpoint.size, fingerprint=checkpoint.fingerprint)
     made = same.first()

@@ -100,13 +100,13 @@ def load_signing_key() -> SigningKey:
     """
     path = Path(settings.SIGNING_KEY_FILE)
     if not path.exists():
-        require_may_be_made(path)
+        require_creation_allowed(path)
         try:
             create_private_text_once(path, lambda: new_signing_key_text().reveal())
         except PrivateFileError as error:
             raise SigningKeyError(str(error)) from None
     key = read_signing_key(path)
-    announced = _announced_key() or key.public_keys[0]
+    announced = _newest_rotation_key() or key.public_keys[0]
     if key.next_key is not None and key.next_key.public_key == announced:
         _update(lambda text: _with_next_in_place(text, public_key=announced))
         key = read_signing_key(path)
@@ -119,7 +119,7 @@ def load_signing_key() -> SigningKey:
     return key
 
 
-def _announced_key() -> bytes | None:
+def _newest_rotation_key() -> bytes | None:
     """The public key that the newest rotation put in place."""
     rotations = AuditEvent.objects.filter(code="signing_key.rotated").order_by("-seq")
     newest = rotations.first()
@@ -143,7 +143,7 @@ def stage_signing_key() -> SigningKey:
     return staged
 
 
-def require_may_be_made(path: Path) -> None:
+def require_creation_allowed(path: Path) -> None:
     """Raises SigningKeyError, which says what to do, where no key may be made by itself."""
     # Looked at before the file once more: another process may be making both.
     if Checkpoint.objects.exists() and not path.exists():
@@ -165,10 +165,10 @@ def read_signing_key(path: Path) -> SigningKey:
         text = Secret(read_private_text(path))
     except PrivateFileError as error:
         raise SigningKeyError(f"The signing key cannot be used. {error}") from None
-    return signing_key_of(text)
+    return parse_signing_key(text)
 
 
-def signing_key_of(text: Secret) -> SigningKey:
+def parse_signing_key(text: Secret) -> SigningKey:
     """The key in `text`. Raises SigningKeyError."""
     key = _parse(text)
     if isinstance(key, str):
@@ -195,11 +195,11 @@ def _update(change: Callable[[Secret], Secret]) -> None:
 
 def new_signing_key_text() -> Secret:
     """The text of a file with one key, drawn now."""
-    return _as_text({"format": FORMAT, **_drawn(), "previous": []})
+    return _as_text({"format": FORMAT, **_new_key_pair(), "previous": []})
 
 
 def _with_next_key(text: Secret) -> Secret:
-    return _as_text(json.loads(text.reveal()) | {"next": _drawn()})
+    return _as_text(json.loads(text.reveal()) | {"next": _new_key_pair()})
 
 
 def _with_next_in_place(text: Secret, *, public_key: bytes) -> Secret:
@@ -212,7 +212,7 @@ def _with_next_in_place(text: Secret, *, public_key: bytes) -> Secret:
     return _as_text(document | staged | {"previous": [*document["previous"], replaced]})
 
 
-def _drawn() -> dict[str, str]:
+def _new_key_pair() -> dict[str, str]:
     private_key = Ed25519PrivateKey.generate()
     seed = private_key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
     return {
@@ -235,7 +235,7 @@ def _parse(text: Secret) -> SigningKey | str:
         document: dict[str, Any] = json.loads(text.reveal())
         file_format = document["format"]
         staged = document.get("next")
-        pairs = [_pair(each) for each in (document, staged) if each is not None]
+        pairs = [_parse_key_pair(each) for each in (document, staged) if each is not None]
         previous = tuple(_decode(each["public_key"]) for each in document["previous"])
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
         return "is not a whole signing key document"
@@ -250,7 +250,7 @@ def _parse(text: Secret) -> SigningKey | str:
     )
 
 
-def _pair(document: dict[str, Any]) -> tuple[Ed25519PrivateKey, bytes]:
+def _parse_key_pair(document: dict[str, Any]) -> tuple[Ed25519PrivateKey, bytes]:
     private_key = Ed25519PrivateKey.from_private_bytes(_decode(document["key"]))
     return private_key, _decode(document["public_key"])
 

@@ -12,7 +12,7 @@ from django.db import connection
 from connections.audit import chain
 from connections.models import AuditEvent, PersonalValue
 
-PIECE = 2000
+BATCH_SIZE = 2000
 PERSON_ERASED = "person.erased"
 # The time as a text: a driver's own conversion takes longer than all the hashing.
 _TIMES = {"sqlite": "CAST(at AS TEXT)", "postgresql": "to_char(at AT TIME ZONE 'UTC', '{}')"}
@@ -25,7 +25,7 @@ _COLUMNS = (
 _decode = json.JSONDecoder().raw_decode
 
 # One event, in the order of the columns.
-type Row = tuple[Any, ...]
+type EventRow = tuple[Any, ...]
 
 
 class Fault(StrEnum):
@@ -62,7 +62,7 @@ class AuditFault(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Values:
+class StoredValues:
     """The erasable values by their number, as a text refers to them."""
 
     # What each gives now; "" for one that is not as it was stored.
@@ -71,7 +71,7 @@ class Values:
     person_ids: dict[str, str | None]
 
 
-def pieces(*, upto: int) -> Iterator[list[Row]]:
+def row_batches(*, upto: int) -> Iterator[list[EventRow]]:
     """The events up to this number, some thousand at a time."""
     seq = 0
     columns = _COLUMNS.format(_TIMES[connection.vendor].format(_TIME_FORMAT))
@@ -81,7 +81,7 @@ def pieces(*, upto: int) -> Iterator[list[Row]]:
     )
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(query, [seq, upto, PIECE])
+            cursor.execute(query, [seq, upto, BATCH_SIZE])
             rows = cursor.fetchall()
         if not rows:
             return
@@ -89,8 +89,8 @@ def pieces(*, upto: int) -> Iterator[list[Row]]:
         seq = rows[-1][0]
 
 
-def check_row(
-    row: Row, *, expected: int, previous: str, proved: int, values: Values
+def verify_row(
+    row: EventRow, *, expected: int, previous: str, proved: int, values: StoredValues
 ) -> tuple[dict[str, Any], bytes]:
     """The document of the event that must stand here, and its leaf. Raises BrokenError.
 
@@ -101,8 +101,8 @@ def check_row(
         raise AuditFault(Fault.DELETED, expected, f"Event {expected} is missing.")
     data = text.encode()
     document = _document(text)
-    if document is None or document.get("seq") != seq or not _is_hash(row, data):
-        _name_fault(seq, document)
+    if document is None or document.get("seq") != seq or not _has_valid_hash(row, data):
+        _raise_fault(seq, document)
     if chained_to != previous and seq == 1:
         raise AuditFault(Fault.EDITED, 1, "Event 1 is chained to something before it.")
     if chained_to != previous:
@@ -113,11 +113,11 @@ def check_row(
             f"Event {seq} was chained to another event than the one that stands before it now: "
             f"{seq - 1} was changed and its hash made anew, and perhaps others after {proved}.",
         )
-    _check_copies(row, document, values)
+    _verify_copies(row, document, values)
     return document or {}, chain.leaf_hash(data)
 
 
-def _is_hash(row: Row, data: bytes) -> bool:
+def _has_valid_hash(row: EventRow, data: bytes) -> bool:
     try:
         previous = bytes.fromhex(row[1])
     except ValueError:
@@ -135,7 +135,7 @@ def _document(text: str) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and end == len(text) else None
 
 
-def _name_fault(seq: int, document: dict[str, Any] | None) -> None:
+def _raise_fault(seq: int, document: dict[str, Any] | None) -> None:
     says = document.get("seq") if document else None
     if not isinstance(says, int) or says == seq:
         raise AuditFault(Fault.EDITED, seq, f"Event {seq} was edited, or its hash was.")
@@ -143,7 +143,7 @@ def _name_fault(seq: int, document: dict[str, Any] | None) -> None:
         raise AuditFault(
             Fault.INSERTED, says, f"Event {says} was put in: the one after it bears its number."
         )
-    if says > seq and not _is_anywhere(seq):
+    if says > seq and not _has_text_of(seq):
         raise AuditFault(
             Fault.DELETED, seq, f"Event {seq} is missing, and later ones bear other numbers."
         )
@@ -152,9 +152,9 @@ def _name_fault(seq: int, document: dict[str, Any] | None) -> None:
     )
 
 
-def _is_anywhere(seq: int) -> bool:
+def _has_text_of(seq: int) -> bool:
     """Whether some row holds the text of this event."""
-    for rows in pieces(upto=2**63 - 1):
+    for rows in row_batches(upto=2**63 - 1):
         for row in rows:
             document = _document(row[3])
             if document is not None and document.get("seq") == seq:
@@ -162,7 +162,7 @@ def _is_anywhere(seq: int) -> bool:
     return False
 
 
-def _check_copies(row: Row, document: Any, values: Values) -> None:
+def _verify_copies(row: EventRow, document: Any, values: StoredValues) -> None:
     seq = row[0]
     try:
         is_same = _has_same_columns(row, document)
@@ -191,7 +191,7 @@ def _check_copies(row: Row, document: Any, values: Values) -> None:
             )
 
 
-def _has_same_columns(row: Row, document: dict[str, Any]) -> bool:
+def _has_same_columns(row: EventRow, document: dict[str, Any]) -> bool:
     actor, subject = document["actor"], document["subject"]
     is_same: bool = (
         row[5] == document["code"]
@@ -201,27 +201,27 @@ def _has_same_columns(row: Row, document: dict[str, Any]) -> bool:
         and row[10] == (subject["type"] if subject else "")
         and row[11] == (subject["id"] if subject else "")
         and row[12] == document["sentence"]
-        and _uuid_text(row[7]) == actor["id"]
-        and _is_time(row[4], document["at"])
+        and _format_uuid(row[7]) == actor["id"]
+        and _is_same_time(row[4], document["at"])
     )
     return is_same
 
 
-def values_kept() -> Values:
+def load_values() -> StoredValues:
     """Every erasable value; of one that is not erased it is checked that it gives its commitment,
     of an erased one that an event tells of the person's erasure.
 
     One that was changed gets another commitment than the events hold, so that the first event
     that refers to it is named.
     """
-    values = Values(commitments={}, person_ids={})
+    values = StoredValues(commitments={}, person_ids={})
     first_of: dict[UUID, int] = {}
     emptied: dict[str, str | None] = {}
     for one in PersonalValue.objects.order_by("number").iterator():
         first = one.number
         if one.person_id is not None:
             first = first_of.setdefault(one.person_id, one.number)
-        is_as_stored = one.person_number == first and _gives_commitment(one)
+        is_as_stored = one.person_number == first and _matches_commitment(one)
         number = str(one.number)
         values.commitments[number] = one.commitment if is_as_stored else ""
         values.person_ids[number] = str(one.person_id) if one.person_id else None
@@ -235,7 +235,7 @@ def values_kept() -> Values:
     return values
 
 
-def _gives_commitment(one: PersonalValue) -> bool:
+def _matches_commitment(one: PersonalValue) -> bool:
     if one.erased_at is not None:
         return True
     try:
@@ -245,14 +245,14 @@ def _gives_commitment(one: PersonalValue) -> bool:
     return chain.commitment(salt=salt, kind=one.kind, value=one.value) == one.commitment
 
 
-def _uuid_text(value: Any) -> str | None:
+def _format_uuid(value: Any) -> str | None:
     """A UUID as the text has it; SQLite keeps 32 digits."""
     if isinstance(value, str) and len(value) == 32:
         return f"{value[:8]}-{value[8:12]}-{value[12:16]}-{value[16:20]}-{value[20:]}"
     return None if value is None else str(value)
 
 
-def _is_time(stored: str, told: str) -> bool:
+def _is_same_time(stored: str, told: str) -> bool:
     """Whether a stored time is the one of the text; SQLite leaves out a fraction of nothing."""
     day, clock = told[:10], told[11:26]
     return stored == f"{day} {clock}" or stored == f"{day} {clock.removesuffix('.000000')}"

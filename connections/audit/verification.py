@@ -16,17 +16,25 @@ from django.db.models import Max
 from connections.access import permissions
 from connections.access.actor import WORKER, Actor
 from connections.audit import chain, events, outbox
-from connections.audit.comparison import Differing, compare_all, missing_deletions
-from connections.audit.key_rotation import KeyRotationVerifier, NoKeysError
-from connections.audit.signed_notes import NoteError, SignedCheckpoint, parse
+from connections.audit.comparison import (
+    DifferingDeletions,
+    compare_all_deletions,
+    find_missing_deletions,
+)
+from connections.audit.key_rotation import KeyRotationVerifier, MissingPublicKeysError
+from connections.audit.signed_notes import (
+    InvalidCheckpointError,
+    SignedCheckpoint,
+    parse_checkpoint,
+)
 from connections.audit.stored_events import (
     AuditFault,
+    EventRow,
     Fault,
-    Row,
-    Values,
-    check_row,
-    pieces,
-    values_kept,
+    StoredValues,
+    load_values,
+    row_batches,
+    verify_row,
 )
 from connections.core import clock
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint, Deletion
@@ -41,12 +49,12 @@ type Seen = tuple[str, SignedCheckpoint]
 type Mark = Seen | Checkpoint
 
 
-class CannotCheckError(Exception):
+class CannotVerifyError(Exception):
     """It could not be found out whether the record is whole; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class VerificationReport:
     """What was found. `first_bad_seq` is the first event that cannot be relied on.
 
     Where only a stretch is known, the first bad event stands between it and `at_latest`. Where the
@@ -65,7 +73,7 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Before:
+class _InitialState:
     """What was there before the head was looked at, which can only be further then."""
 
     events: int
@@ -73,7 +81,7 @@ class _Before:
     verified: int
 
     @classmethod
-    def read(cls) -> "_Before":
+    def read(cls) -> "_InitialState":
         def newest(model: type[AuditEvent | Checkpoint | AuditVerification], field: str) -> int:
             found: int | None = model.objects.aggregate(newest=Max(field))["newest"]
             return found or 0
@@ -86,10 +94,10 @@ class _Before:
 
 
 @dataclass
-class _State:
+class _Progress:
     """How far it has come."""
 
-    values: Values
+    values: StoredValues
     keys: KeyRotationVerifier
     seq: int = 0
     hash: str = chain.NO_HASH.hex()
@@ -97,37 +105,39 @@ class _State:
     # The newest size at which a checkpoint was met and held, and how many were.
     proved: int = 0
     met: int = 0
-    differing: Differing = field(default_factory=Differing)
+    differing: DifferingDeletions = field(default_factory=DifferingDeletions)
 
 
-def verify_audit_log(*, notes: Sequence[tuple[str, str]] = ()) -> Report:
+def verify_audit_log(*, notes: Sequence[tuple[str, str]] = ()) -> VerificationReport:
     """Read the whole record once, and check it against every checkpoint stored here and given.
 
     `notes` are checkpoints kept elsewhere, each with a name for it. Raises CannotCheckError for
     a note that is none or of another record, or without the public keys; and what the database
     raises.
     """
-    found = [report for report in verify_in_pieces(notes=notes) if report is not None]
+    found = [report for report in verify_in_steps(notes=notes) if report is not None]
     return found[0]
 
 
-def verify_in_pieces(*, notes: Sequence[tuple[str, str]] = ()) -> Iterator[Report | None]:
+def verify_in_steps(
+    *, notes: Sequence[tuple[str, str]] = ()
+) -> Iterator[VerificationReport | None]:
     """As `verify_record`; gives None after each piece of some thousand events, then the report."""
-    before = _Before.read()
+    before = _InitialState.read()
     head = AuditHead.objects.get()
-    given = [(name, _given(name, text, origin=head.origin)) for name, text in notes]
-    state = _State(values=values_kept(), keys=KeyRotationVerifier(origin=head.origin))
-    report = Report(size=head.size, checkpoints=0)
+    given = [(name, _parse_given(name, text, origin=head.origin)) for name, text in notes]
+    state = _Progress(values=load_values(), keys=KeyRotationVerifier(origin=head.origin))
+    report = VerificationReport(size=head.size, checkpoints=0)
     try:
-        _meet(state, head, marks=[seen for seen in given if seen[1].size == 0])
-        for rows in pieces(upto=head.size):
-            marks = _marks(rows, newest=before.checkpoints, given=given)
-            _check_rows(rows, state, head, marks=marks)
-            state.differing.add_missing(missing_deletions(_deletions_in(rows)))
+        _verify_checkpoints(state, head, marks=[seen for seen in given if seen[1].size == 0])
+        for rows in row_batches(upto=head.size):
+            marks = _checkpoints_by_size(rows, newest=before.checkpoints, given=given)
+            _verify_rows(rows, state, head, marks=marks)
+            state.differing.add_missing(find_missing_deletions(_deletions_in(rows)))
             yield None
-        _check_end(state, head, before=before, given=given)
-        yield from compare_all(state.differing)
-        report = _with_differing(report, state.differing)
+        _verify_end(state, head, before=before, given=given)
+        yield from compare_all_deletions(state.differing)
+        report = _with_differences(report, state.differing)
     except AuditFault as broken:
         report = replace(
             report,
@@ -136,17 +146,19 @@ def verify_in_pieces(*, notes: Sequence[tuple[str, str]] = ()) -> Iterator[Repor
             at_latest=broken.at_latest,
             message=broken.message,
         )
-    except NoKeysError as error:
-        raise CannotCheckError(str(error)) from None
+    except MissingPublicKeysError as error:
+        raise CannotVerifyError(str(error)) from None
     yield replace(report, checkpoints=state.met)
 
 
-def _deletions_in(rows: list[Row]) -> set[str]:
+def _deletions_in(rows: list[EventRow]) -> set[str]:
     """The ids of the deletions that these events are about."""
     return {row[11] for row in rows if row[10] == "deletion"}
 
 
-def _with_differing(report: Report, differing: Differing) -> Report:
+def _with_differences(
+    report: VerificationReport, differing: DifferingDeletions
+) -> VerificationReport:
     if not differing.count:
         return report
     return replace(
@@ -161,17 +173,19 @@ def _with_differing(report: Report, differing: Differing) -> Report:
 # --- Checkpoints --------------------------------------------------------------------------------
 
 
-def _given(name: str, text: str, *, origin: str) -> SignedCheckpoint:
+def _parse_given(name: str, text: str, *, origin: str) -> SignedCheckpoint:
     try:
-        note = parse(text)
-    except NoteError as error:
-        raise CannotCheckError(f"{name} cannot be read. {error}") from None
+        note = parse_checkpoint(text)
+    except InvalidCheckpointError as error:
+        raise CannotVerifyError(f"{name} cannot be read. {error}") from None
     if note.origin != origin:
-        raise CannotCheckError(f"{name} is of another record: {note.origin}, not {origin}.")
+        raise CannotVerifyError(f"{name} is of another record: {note.origin}, not {origin}.")
     return note
 
 
-def _marks(rows: list[Row], *, newest: int, given: list[Seen]) -> dict[int, list[Mark]]:
+def _checkpoints_by_size(
+    rows: list[EventRow], *, newest: int, given: list[Seen]
+) -> dict[int, list[Mark]]:
     """The checkpoints that were made at the sizes of these events, by size."""
     first, last = rows[0][0], rows[-1][0]
     marks: dict[int, list[Mark]] = {}
@@ -183,11 +197,11 @@ def _marks(rows: list[Row], *, newest: int, given: list[Seen]) -> dict[int, list
     return marks
 
 
-def _as_seen(stored: Checkpoint, *, head: AuditHead, proved: int) -> Seen:
+def _parse_stored(stored: Checkpoint, *, head: AuditHead, proved: int) -> Seen:
     name = f"the stored checkpoint at {stored.size}"
     try:
-        note = parse(stored.note)
-    except NoteError:
+        note = parse_checkpoint(stored.note)
+    except InvalidCheckpointError:
         note = None
     told = (head.origin, stored.size, stored.root)
     if note is None or (note.origin, note.size, note.root.hex()) != told:
@@ -201,11 +215,11 @@ def _as_seen(stored: Checkpoint, *, head: AuditHead, proved: int) -> Seen:
     return name, note
 
 
-def _meet(state: _State, head: AuditHead, *, marks: Sequence[Mark]) -> None:
+def _verify_checkpoints(state: _Progress, head: AuditHead, *, marks: Sequence[Mark]) -> None:
     """Compare what was signed at this size with the tree so far."""
     for mark in marks:
         if isinstance(mark, Checkpoint):
-            mark = _as_seen(mark, head=head, proved=state.proved)
+            mark = _parse_stored(mark, head=head, proved=state.proved)
         name, note = mark
         state.keys.check(name, note, proved=state.proved)
         if chain.root_of(state.frontier) != note.root:
@@ -224,11 +238,11 @@ def _meet(state: _State, head: AuditHead, *, marks: Sequence[Mark]) -> None:
 # --- Events -------------------------------------------------------------------------------------
 
 
-def _check_rows(
-    rows: list[Row], state: _State, head: AuditHead, *, marks: dict[int, list[Mark]]
+def _verify_rows(
+    rows: list[EventRow], state: _Progress, head: AuditHead, *, marks: dict[int, list[Mark]]
 ) -> None:
     for row in rows:
-        event, leaf = check_row(
+        event, leaf = verify_row(
             row,
             expected=state.seq + 1,
             previous=state.hash,
@@ -241,10 +255,12 @@ def _check_rows(
         if event["code"] == ROTATED:
             state.keys.follow(event)
         if state.seq in marks:
-            _meet(state, head, marks=marks[state.seq])
+            _verify_checkpoints(state, head, marks=marks[state.seq])
 
 
-def _check_end(state: _State, head: AuditHead, *, before: _Before, given: list[Seen]) -> None:
+def _verify_end(
+    state: _Progress, head: AuditHead, *, before: _InitialState, given: list[Seen]
+) -> None:
     size = head.size
     if state.seq < size:
         seq = state.seq + 1
@@ -256,7 +272,7 @@ def _check_end(state: _State, head: AuditHead, *, before: _Before, given: list[S
         raise AuditFault(
             Fault.INSERTED, seq, f"Event {seq} stands after the end of the record: it was put in."
         )
-    for name, seen in _further(state, head, before=before, given=given):
+    for name, seen in _larger_sizes(state, head, before=before, given=given):
         raise AuditFault(
             Fault.TRUNCATED,
             size + 1,
@@ -264,17 +280,19 @@ def _check_end(state: _State, head: AuditHead, *, before: _Before, given: list[S
             "on were removed.",
         )
     is_same_end = head.hash == state.hash
-    if not is_same_end or head.frontier != chain.frontier_as_text(state.frontier):
+    if not is_same_end or head.frontier != chain.format_frontier(state.frontier):
         raise AuditFault(Fault.HEAD, size, "The head row does not hold the hash of the last event.")
     state.keys.check_end(size=size, proved=state.proved)
 
 
-def _further(
-    state: _State, head: AuditHead, *, before: _Before, given: list[Seen]
+def _larger_sizes(
+    state: _Progress, head: AuditHead, *, before: _InitialState, given: list[Seen]
 ) -> Iterator[tuple[str, int]]:
     """Whatever has seen more events than there are, and how many."""
     stored = Checkpoint.objects.filter(size__gt=head.size, pk__lte=before.checkpoints)
-    seen = [_as_seen(one, head=head, proved=state.proved) for one in stored.order_by("size")[:1]]
+    seen = [
+        _parse_stored(one, head=head, proved=state.proved) for one in stored.order_by("size")[:1]
+    ]
     for name, note in [*seen, *(each for each in given if each[1].size > head.size)]:
         if not state.keys.check_any(note):
             state.keys.check(name, note, proved=state.proved)
@@ -285,8 +303,8 @@ def _further(
 
 # As much is read while somebody waits for the page, in about a second: events, and deletions
 # that are compared with theirs.
-AT_ONCE = 20_000
-DELETIONS_AT_ONCE = 1_000
+MAX_EVENTS_IN_REQUEST = 20_000
+MAX_DELETIONS_IN_REQUEST = 1_000
 
 
 def last_verification() -> AuditVerification | None:
@@ -303,14 +321,14 @@ def verify_and_store(*, actor: Actor = WORKER) -> Iterator[AuditVerification | N
     One that a person made, or that found the record broken, is an event too. Raises
     CannotCheckError and what the database raises.
     """
-    for report in verify_in_pieces():
+    for report in verify_in_steps():
         if report is None:
             yield None
         else:
             yield _store(report, actor=actor)
 
 
-def _store(report: Report, *, actor: Actor) -> AuditVerification:
+def _store(report: VerificationReport, *, actor: Actor) -> AuditVerification:
     with events.atomic():
         stored = AuditVerification.objects.create(
             checked_at=clock.now(),
@@ -332,7 +350,7 @@ def _store(report: Report, *, actor: Actor) -> AuditVerification:
     return stored
 
 
-def _record(report: Report, *, actor: Actor) -> None:
+def _record(report: VerificationReport, *, actor: Actor) -> None:
     is_whole = report.fault is None
     events.record(
         code=events.EventCode.AUDIT_LOG_VERIFIED
@@ -356,7 +374,7 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
     """
     permissions.require(permissions.can_audit(actor), "verify the record of acts")
     size = AuditHead.objects.values_list("size", flat=True).get()
-    if size <= AT_ONCE and Deletion.objects.count() <= DELETIONS_AT_ONCE:
+    if size <= MAX_EVENTS_IN_REQUEST and Deletion.objects.count() <= MAX_DELETIONS_IN_REQUEST:
         [stored] = [done for done in verify_and_store(actor=actor) if done is not None]
         return stored
     events.record(
@@ -368,7 +386,7 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
     return None
 
 
-def asked_for_at() -> datetime | None:
+def verification_requested_at() -> datetime | None:
     """When somebody asked for a verification that was not made yet."""
     asked = AuditEvent.objects.filter(code=events.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED)
     newest = asked.order_by("-seq").first()

@@ -25,13 +25,13 @@ from connections.deletions.history import HistoryFilter
 from connections.evidence import contents as bundle_contents
 from connections.evidence import contents as bundle_history
 from connections.evidence.contents import BundleWriter
-from connections.evidence.files import BundleFile, bundle_files, pack, tree_of_record
+from connections.evidence.files import BundleFile, audit_log_tree, bundle_files, write_zip
 from connections.models import AuditEvent, AuditHead, Checkpoint
 from connections.verifier import verify
 from connections.wording import pluralize
 
 README = Path(verify.__file__).with_name("README.txt")
-LONGEST_SEED = 200
+MAX_SEED_LENGTH = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +95,12 @@ def make_bundle(
     stays on the record.
     """
     permissions.require(permissions.can_audit(actor), "make an evidence bundle")
-    seed = _checked_seed(seed)
+    seed = _validate_seed(seed)
     # That it cannot be read is said before anything is begun.
     load_signing_key()
     now = clock.now()
-    only = _checked_period(only, now=now)
-    asked = {"filter": asked_for, "seed": seed, **_period_of(only)}
+    only = _validate_period(only, now=now)
+    asked = {"filter": asked_for, "seed": seed, **_format_period(only)}
     started = _record(actor, audit.EventCode.EVIDENCE_BUNDLE_STARTED, "was begun", asked)
     order = _BundleRequest(
         actor=actor,
@@ -114,7 +114,9 @@ def make_bundle(
     try:
         with bundle_files() as files, consistent_read():
             # The key that is in force at this moment, which a rotation meanwhile does not change.
-            bundle, checkpoint = _make(order, key=load_signing_key(), files=files, output=output)
+            bundle, checkpoint = _write_bundle(
+                order, key=load_signing_key(), files=files, output=output
+            )
     except BaseException as error:
         cause = {"started": started.seq, "cause": type(error).__name__}
         _record(actor, audit.EventCode.EVIDENCE_BUNDLE_ABORTED, "was not made", cause)
@@ -123,29 +125,29 @@ def make_bundle(
     return bundle
 
 
-def _checked_seed(seed: str) -> str:
+def _validate_seed(seed: str) -> str:
     seed = seed.strip()
-    if len(seed) > LONGEST_SEED or not seed.isprintable():
+    if len(seed) > MAX_SEED_LENGTH or not seed.isprintable():
         raise InvalidInputError(
-            {"seed": f"A seed is one line of at most {LONGEST_SEED} letters, digits and signs."}
+            {"seed": f"A seed is one line of at most {MAX_SEED_LENGTH} letters, digits and signs."}
         )
     return seed or secrets.token_hex(16)
 
 
-def _checked_period(only: HistoryFilter, *, now: datetime) -> HistoryFilter:
+def _validate_period(only: HistoryFilter, *, now: datetime) -> HistoryFilter:
     until = min(only.until or now, now)
     if only.since and only.since >= until:
         raise InvalidInputError({"since": "The period ends before it begins."})
     return replace(only, until=until)
 
 
-def _make(
+def _write_bundle(
     order: _BundleRequest, *, key: SigningKey, files: dict[str, BundleFile], output: BinaryIO
 ) -> tuple[Bundle, Checkpoint]:
     head = AuditHead.objects.get()
-    checkpoint = signing.of_head(head=head, key=key, at=clock.now())
+    checkpoint = signing.build_checkpoint(head=head, key=key, at=clock.now())
     only = order.only
-    with tree_of_record(head=head) as tree:
+    with audit_log_tree(head=head) as tree:
         contents = BundleWriter(files=files, tree=tree)
         keys = bundle_history.write_keys(contents=contents, key=key)
         own = AuditEvent.objects.filter(seq__in=[*keys.rotations, order.started])
@@ -156,9 +158,9 @@ def _make(
             contents=contents, deletions=history.every_deletion(actor=order.actor, only=only)
         )
         drawn = verify.draw(order.seed, ids)
-    _write_rest(order, contents, drawn=drawn, checkpoint=checkpoint, origin=head.origin)
+    _write_remaining_files(order, contents, drawn=drawn, checkpoint=checkpoint, origin=head.origin)
     _sign(order, files, key=key, checkpoint=checkpoint, origin=head.origin)
-    size, sha256 = pack(files=files, output=output)
+    size, sha256 = write_zip(files=files, output=output)
     bundle = Bundle(
         deletions=contents.deletions,
         events=contents.events,
@@ -175,7 +177,7 @@ def _make(
     return bundle, checkpoint
 
 
-def _write_rest(
+def _write_remaining_files(
     order: _BundleRequest,
     contents: BundleWriter,
     *,
@@ -183,9 +185,9 @@ def _write_rest(
     checkpoint: Checkpoint,
     origin: str,
 ) -> None:
-    core = _core(order, origin=origin)
+    core = _common_fields(order, origin=origin)
     filtered = {"filter": order.asked_for}
-    bundle_contents.write_facts(contents=contents, only=order.only, core=core | filtered)
+    bundle_contents.write_population(contents=contents, only=order.only, core=core | filtered)
     seeded = {"period": core["period"], "seed": order.seed}
     bundle_contents.write_sample(contents=contents, drawn=drawn, core=seeded)
     bundle_contents.write_page(contents=contents, sample=[each for _, each in drawn])
@@ -204,7 +206,7 @@ def _sign(
     origin: str,
 ) -> None:
     manifest = {
-        **_core(order, origin=origin),
+        **_common_fields(order, origin=origin),
         "files": [
             {"name": name, "sha256": files[name].sha256, "size": files[name].size}
             for name in verify.LISTED
@@ -214,19 +216,19 @@ def _sign(
         "seed": order.seed,
         "size": checkpoint.size,
     }
-    text = bundle_contents.as_document(manifest)
+    text = bundle_contents.format_json(manifest)
     files["manifest.json"].write(text)
     line = signature_line(origin=origin, body=text.encode(), key=key)
     files["manifest.sig"].write(line)
 
 
-def _core(order: _BundleRequest, *, origin: str) -> dict[str, object]:
+def _common_fields(order: _BundleRequest, *, origin: str) -> dict[str, object]:
     """What several files say alike."""
-    period = {**_period_of(order.only), "timezone": "UTC"}
+    period = {**_format_period(order.only), "timezone": "UTC"}
     return {"made_at": order.made_at.isoformat(), "origin": origin, "period": period}
 
 
-def _period_of(only: HistoryFilter) -> dict[str, str | None]:
+def _format_period(only: HistoryFilter) -> dict[str, str | None]:
     return {
         "since": only.since.isoformat() if only.since else None,
         "until": only.until.isoformat() if only.until else None,
@@ -245,7 +247,7 @@ def _record_finished(actor: Actor, order: _BundleRequest, bundle: Bundle, made: 
     details = {
         "started": order.started,
         "filter": order.asked_for,
-        **_period_of(order.only),
+        **_format_period(order.only),
         "deletions": bundle.deletions,
         "events": bundle.events,
         "differing": bundle.differing,
@@ -256,7 +258,7 @@ def _record_finished(actor: Actor, order: _BundleRequest, bundle: Bundle, made: 
     }
     what = f"was made: {counts}, SHA-256 {bundle.sha256}"
     with audit.atomic():
-        signing.store(checkpoint=made)
+        signing.store_checkpoint(checkpoint=made)
         audit.record(
             code=audit.EventCode.EVIDENCE_BUNDLE_FINISHED,
             actor=actor,

@@ -8,25 +8,29 @@ from dataclasses import dataclass, field
 from itertools import batched, chain
 
 from connections.audit.chain import canonical_text
-from connections.audit.comparison import compare, value_row
+from connections.audit.comparison import compare_deletion, value_row
 from connections.audit.events import EventCode
-from connections.audit.signed_notes import NoteError, SignedCheckpoint, parse
+from connections.audit.signed_notes import (
+    InvalidCheckpointError,
+    SignedCheckpoint,
+    parse_checkpoint,
+)
 from connections.audit.signing_key import SigningKey, fingerprint_of
 from connections.core import tabular
 from connections.core.errors import InvalidInputError
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.deletions.history_filter import filter_words
-from connections.evidence.files import BundleError, BundleFile, HashTree
+from connections.evidence.files import BundleError, BundleFile, MerkleTree
 from connections.models import AuditEvent, AuditHead, Checkpoint, Deletion, PersonalValue
 from connections.verifier import verify
 
 # Made once: a hundred thousand lines are written with it.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 # So many deletions are read with their events at a time.
-_BATCH = 500
+_BATCH_SIZE = 500
 # Of so many deletions that differ from their events the first lines are told.
-_TOLD = 20
+_MAX_DESCRIBED = 20
 
 
 @dataclass(kw_only=True)
@@ -34,7 +38,7 @@ class BundleWriter:
     """What was written so far, and counted."""
 
     files: dict[str, BundleFile]
-    tree: HashTree
+    tree: MerkleTree
     # What each erasable value is shown as, by its number as text, and its line in the bundle.
     shown: dict[str, str] = field(default_factory=dict)
     values: dict[int, str] = field(default_factory=dict)
@@ -50,7 +54,7 @@ def write_events(*, contents: BundleWriter, rows: Iterable[tuple[int, str]]) -> 
     """Write events (number, text) with their proofs; gives them read out."""
     rows = list(rows)
     documents = [json.loads(text) for _, text in rows]
-    _read_values(contents, {int(number) for each in documents for number in each["refs"]})
+    _load_values(contents, {int(number) for each in documents for number in each["refs"]})
     for seq, text in rows:
         nodes = contents.tree.path(index=seq - 1)
         path = [b2a_base64(node, newline=False).decode() for node in nodes]
@@ -60,7 +64,7 @@ def write_events(*, contents: BundleWriter, rows: Iterable[tuple[int, str]]) -> 
     return [verify.Event(each, contents.shown) for each in documents]
 
 
-def _read_values(contents: BundleWriter, numbers: set[int]) -> None:
+def _load_values(contents: BundleWriter, numbers: set[int]) -> None:
     unread = numbers - contents.values.keys()
     for one in PersonalValue.objects.filter(number__in=unread) if unread else ():
         row = value_row(one)
@@ -72,11 +76,11 @@ def write_deletions(*, contents: BundleWriter, deletions: Iterator[Deletion]) ->
     """Write these deletions and their events; gives the ids."""
     listed = contents.files["deletions.json"]
     listed.write("[")
-    for batch in batched(deletions, _BATCH):
+    for batch in batched(deletions, _BATCH_SIZE):
         events = _events_of(contents, batch)
         for deletion in batch:
             own = write_events(contents=contents, rows=events.get(str(deletion.pk), ()))
-            compared = compare(deletion=deletion, events=own)
+            compared = compare_deletion(deletion=deletion, events=own)
             listed.write((",\n" if contents.deletions else "\n") + compared.text)
             contents.files["body"].write(verify.page_section(compared.row, own))
             _count(contents, compared.row, compared.differences)
@@ -103,11 +107,13 @@ def _count(contents: BundleWriter, row: tabular.Row, found: list[str]) -> None:
     contents.counts[outcome] = contents.counts.get(outcome, 0) + 1
     contents.deletions += 1
     contents.differing += bool(found)
-    if found and len(contents.differences) < _TOLD:
+    if found and len(contents.differences) < _MAX_DESCRIBED:
         contents.differences.append(f"Deletion {row['id']}: {found[0]}.")
 
 
-def write_facts(*, contents: BundleWriter, only: HistoryFilter, core: dict[str, object]) -> None:
+def write_population(
+    *, contents: BundleWriter, only: HistoryFilter, core: dict[str, object]
+) -> None:
     """Write population.json. `core` holds what the manifest says too, and the filter."""
     facts = {
         **core,
@@ -116,7 +122,7 @@ def write_facts(*, contents: BundleWriter, only: HistoryFilter, core: dict[str, 
         "in_period": history.count_in_period(since=only.since, until=only.until),
         "selected": contents.deletions,
     }
-    contents.files["population.json"].write(as_document(facts))
+    contents.files["population.json"].write(format_json(facts))
 
 
 def write_sample(
@@ -134,7 +140,7 @@ def write_sample(
         "population": contents.deletions,
         "sample": [{"id": each, "score": score} for score, each in drawn],
     }
-    contents.files["sample-25.json"].write(as_document(document))
+    contents.files["sample-25.json"].write(format_json(document))
 
 
 def write_page(*, contents: BundleWriter, sample: list[str]) -> None:
@@ -152,13 +158,13 @@ def write_values(*, contents: BundleWriter) -> None:
     contents.files["values.ndjson"].write("".join(lines))
 
 
-def as_document(document: dict[str, object]) -> str:
+def format_json(document: dict[str, object]) -> str:
     """A document for people and programs: JSON with a line for each key."""
     return json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
 # Besides the newest of each day: these, the newest of all.
-_NEWEST = 100
+_NEWEST_CHECKPOINTS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,16 +182,18 @@ def write_keys(*, contents: BundleWriter, key: SigningKey) -> KeyHistory:
         code=EventCode.SIGNING_KEY_ROTATED, seq__lte=contents.tree.size
     ).order_by("-seq")
     for event in events:
-        if event.details["public_key"] != _as_text(keys[0]):
+        if event.details["public_key"] != _encode_base64(keys[0]):
             break
         keys.insert(0, base64.b64decode(event.details["previous_public_key"]))
         rotations.insert(0, event.seq)
-    rows = [{"fingerprint": fingerprint_of(each), "public_key": _as_text(each)} for each in keys]
-    contents.files["keys.json"].write(as_document({"keys": rows}))
+    rows = [
+        {"fingerprint": fingerprint_of(each), "public_key": _encode_base64(each)} for each in keys
+    ]
+    contents.files["keys.json"].write(format_json({"keys": rows}))
     return KeyHistory(keys=tuple(keys), rotations=tuple(rotations))
 
 
-def _as_text(public_key: bytes) -> str:
+def _encode_base64(public_key: bytes) -> str:
     return base64.b64encode(public_key).decode()
 
 
@@ -197,36 +205,36 @@ def write_checkpoints(
     `notes` were kept elsewhere, each with a name for it. Raises InvalidInputError for one that is
     none, and BundleError for one that this record does not begin with.
     """
-    found = {note.size: text for text, note in _stored(head, keys)}
+    found = {note.size: text for text, note in _stored_checkpoints(head, keys)}
     for name, text in notes:
-        found |= _given(name, text, contents=contents, head=head, keys=keys)
+        found |= _parse_given(name, text, contents=contents, head=head, keys=keys)
     for size, text in sorted(found.items()):
-        proof = [_as_text(node) for node in contents.tree.consistency(size=size)]
+        proof = [_encode_base64(node) for node in contents.tree.consistency(size=size)]
         line = {"note": text, "proof": proof, "size": size}
-        contents.files["checkpoints.ndjson"].write(_one_line(line))
+        contents.files["checkpoints.ndjson"].write(_json_line(line))
 
 
-def _stored(head: AuditHead, keys: KeyHistory) -> list[tuple[str, SignedCheckpoint]]:
+def _stored_checkpoints(head: AuditHead, keys: KeyHistory) -> list[tuple[str, SignedCheckpoint]]:
     fingerprints = [fingerprint_of(each) for each in keys.keys]
     rows = Checkpoint.objects.filter(size__lt=head.size, fingerprint__in=fingerprints)
     rows = rows.order_by("-size", "-id")
-    pks = list(rows.values_list("pk", flat=True)[:_NEWEST])
+    pks = list(rows.values_list("pk", flat=True)[:_NEWEST_CHECKPOINTS])
     days = set()
     for pk, made_at in rows.values_list("pk", "made_at").iterator():
         if made_at.date() not in days:
             days.add(made_at.date())
             pks.append(pk)
     texts = Checkpoint.objects.filter(pk__in=pks).order_by("size").values_list("note", flat=True)
-    return [(text, parse(text)) for text in texts]
+    return [(text, parse_checkpoint(text)) for text in texts]
 
 
-def _given(
+def _parse_given(
     name: str, text: str, *, contents: BundleWriter, head: AuditHead, keys: KeyHistory
 ) -> dict[int, str]:
     text = text.replace("\r\n", "\n").strip("\n") + "\n"
     try:
-        note = parse(text)
-    except NoteError as error:
+        note = parse_checkpoint(text)
+    except InvalidCheckpointError as error:
         raise InvalidInputError({"checkpoint": f"{name} cannot be read. {error}"}) from None
     if note.origin != head.origin or not any(note.is_signed_by(key) for key in keys.keys):
         raise InvalidInputError(
@@ -240,5 +248,5 @@ def _given(
     return {note.size: text} if 0 < note.size < head.size else {}
 
 
-def _one_line(document: dict[str, object]) -> str:
+def _json_line(document: dict[str, object]) -> str:
     return json.dumps(document, ensure_ascii=False, sort_keys=True) + "\n"

@@ -21,7 +21,7 @@ from connections.verifier import verify
 
 _IN_MEMORY = 1 << 20
 # What the sizes and places in a plain ZIP can say.
-_MOST_BYTES = 2**32 - 1
+_MAX_ZIP_BYTES = 2**32 - 1
 
 
 class BundleError(DomainError):
@@ -80,15 +80,15 @@ def bundle_files() -> Iterator[dict[str, BundleFile]]:
             part.close()
 
 
-def pack(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str]:
+def write_zip(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str]:
     """Write the archive; gives its size and SHA-256 (hex). Raises BundleError when too large."""
     heads = {
         name: verify.local_header(name, files[name].crc, files[name].size)
         for name in verify.NAMES
-        if files[name].size <= _MOST_BYTES
+        if files[name].size <= _MAX_ZIP_BYTES
     }
     total = sum(files[name].size + len(head) for name, head in heads.items())
-    if len(heads) < len(verify.NAMES) or total > _MOST_BYTES:
+    if len(heads) < len(verify.NAMES) or total > _MAX_ZIP_BYTES:
         raise BundleError(
             "The bundle would be larger than the 4 GiB of a plain ZIP. Choose a shorter period, or "
             "narrower filters."
@@ -111,11 +111,11 @@ def pack(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str
     return offset + len(end), digest.hexdigest()
 
 
-_HASH = 32
-_PIECE = 5000
+_HASH_BYTES = 32
+_BATCH_SIZE = 5000
 
 
-class HashTree:
+class MerkleTree:
     """The Merkle tree of RFC 6962 over so many leaves, which are appended one after the other."""
 
     def __init__(self, *, size: int, store: mmap.mmap) -> None:
@@ -150,7 +150,7 @@ class HashTree:
         """The audit path of a leaf (from 0): RFC 6962 § 2.1.1."""
         start, end, path = 0, self.size, []
         while end - start > 1:
-            middle = _middle(start, end)
+            middle = _split_point(start, end)
             if index < middle:
                 path.append(self._part(middle, end))
                 end = middle
@@ -163,7 +163,7 @@ class HashTree:
         """The proof that the tree begins with that of its first `size` leaves: § 2.1.2."""
         start, end, proof = 0, self.size, []
         while end != size:
-            middle = _middle(start, end)
+            middle = _split_point(start, end)
             if size <= middle:
                 proof.append(self._part(middle, end))
                 end = middle
@@ -182,39 +182,39 @@ class HashTree:
             return self._get(level, start >> level)
         if end == self.size and start in self._edges:
             return self._edges[start]
-        middle = _middle(start, end)
+        middle = _split_point(start, end)
         node = chain.node_hash(self._part(start, middle), self._part(middle, end))
         if end == self.size:
             self._edges[start] = node
         return node
 
     def _put(self, level: int, index: int, node: bytes) -> None:
-        place = (self._starts[level] + index) * _HASH
-        self._store[place : place + _HASH] = node
+        place = (self._starts[level] + index) * _HASH_BYTES
+        self._store[place : place + _HASH_BYTES] = node
 
     def _get(self, level: int, index: int) -> bytes:
-        place = (self._starts[level] + index) * _HASH
-        return self._store[place : place + _HASH]
+        place = (self._starts[level] + index) * _HASH_BYTES
+        return self._store[place : place + _HASH_BYTES]
 
 
-def _middle(start: int, end: int) -> int:
+def _split_point(start: int, end: int) -> int:
     """Where the recursion cuts: the largest power of two that is smaller than the whole."""
     return start + (1 << (end - start - 1).bit_length() - 1)
 
 
 @contextmanager
-def tree_of_record(*, head: AuditHead) -> Iterator[HashTree]:
+def audit_log_tree(*, head: AuditHead) -> Iterator[MerkleTree]:
     """The tree over all events up to this head. Raises BundleError when its root is another."""
     with tempfile.TemporaryFile() as file:
         # Every level together has less than twice as many nodes as there are leaves.
-        file.truncate(2 * _HASH * head.size)
+        file.truncate(2 * _HASH_BYTES * head.size)
         with mmap.mmap(file.fileno(), 0) as store:
-            tree = HashTree(size=head.size, store=store)
+            tree = MerkleTree(size=head.size, store=store)
             count = 0
-            for text in _texts(upto=head.size):
+            for text in _event_texts(upto=head.size):
                 tree.append(chain.leaf_hash(text.encode()))
                 count += 1
-            frontier = chain.frontier_of(head.frontier)
+            frontier = chain.parse_frontier(head.frontier)
             if count != head.size or tree.root() != chain.root_of(frontier):
                 raise BundleError(
                     "The record of acts is broken, so no bundle was made of it. Run "
@@ -223,7 +223,7 @@ def tree_of_record(*, head: AuditHead) -> Iterator[HashTree]:
             yield tree
 
 
-def _texts(*, upto: int) -> Iterator[str]:
+def _event_texts(*, upto: int) -> Iterator[str]:
     """The texts of all events, oldest first, some thousand at a time."""
     query = (
         "SELECT seq, text FROM connections_auditevent "
@@ -232,7 +232,7 @@ def _texts(*, upto: int) -> Iterator[str]:
     seq = 0
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(query, [seq, upto, _PIECE])
+            cursor.execute(query, [seq, upto, _BATCH_SIZE])
             rows = cursor.fetchall()
         if not rows:
             return

@@ -99,14 +99,14 @@ def send(*, notice: Notification, message: Message) -> DeliveryResult:
     """Send it once, within a deadline. Never raises for trouble of the network."""
     match Notification.Channel(notice.channel):
         case Notification.Channel.MAIL:
-            return _mail(notice, message)
+            return _send_mail(notice, message)
         case Notification.Channel.WEBHOOK:
-            return _post(notice, message)
+            return _send_webhook(notice, message)
         case Notification.Channel.FILE:
-            return _append(message)
+            return _append_to_file(message)
 
 
-def address_of(notice: Notification) -> str:
+def mail_address(notice: Notification) -> str:
     """Where its mail goes now; "" when there is nobody any more."""
     if notice.person is not None:
         return notice.person.email if notice.person.is_active else ""
@@ -117,8 +117,8 @@ def address_of(notice: Notification) -> str:
 # --- Mail ---------------------------------------------------------------------------------------
 
 
-def _mail(notice: Notification, message: Message) -> DeliveryResult:
-    address = address_of(notice)
+def _send_mail(notice: Notification, message: Message) -> DeliveryResult:
+    address = mail_address(notice)
     if not settings.HAS_MAIL or not address:
         return DeliveryResult(
             verdict=DeliveryStatus.NOBODY, words="There is nobody to tell any more."
@@ -129,7 +129,7 @@ def _mail(notice: Notification, message: Message) -> DeliveryResult:
         to=[address],
         headers={
             # The same for each try, so that a mail program shows it once.
-            "Message-ID": f"<{notice.pk}@{_own_name()}>",
+            "Message-ID": f"<{notice.pk}@{_own_hostname()}>",
             "Auto-Submitted": "auto-generated",
         },
     )
@@ -140,17 +140,17 @@ def _mail(notice: Notification, message: Message) -> DeliveryResult:
         with mailers.default as connection:
             connection.send_messages([mail])
     except (OSError, ValueError) as error:
-        return _mail_failed(error, address=address)
+        return _mail_failure(error, address=address)
     return DeliveryResult(
         verdict=DeliveryStatus.DELIVERED, words="The mail server took it.", status=250
     )
 
 
-def _own_name() -> str:
+def _own_hostname() -> str:
     return urlsplit(settings.BASE_URL).hostname or "orgadmin.invalid"
 
 
-def _mail_failed(error: Exception, *, address: str) -> DeliveryResult:
+def _mail_failure(error: Exception, *, address: str) -> DeliveryResult:
     status, said = None, ""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         [(status, said_bytes)] = list(error.recipients.values())[:1]
@@ -161,7 +161,9 @@ def _mail_failed(error: Exception, *, address: str) -> DeliveryResult:
     elif isinstance(error, smtplib.SMTPResponseException):
         status, raw = error.smtp_code, error.smtp_error
         said = raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw)
-    words = _MAIL_WORDS.get(type(error), f"The mail could not be sent: {type(error).__name__}.")
+    words = _MAIL_FAILURE_TEXTS.get(
+        type(error), f"The mail could not be sent: {type(error).__name__}."
+    )
     if said:
         said = wording.one_line(_ADDRESS.sub("…", said.replace(address, "…")), limit=120)
         words = f"{words} It says: “{said}”"
@@ -170,7 +172,7 @@ def _mail_failed(error: Exception, *, address: str) -> DeliveryResult:
     return DeliveryResult(verdict=DeliveryStatus.FAILED, words=words, status=status)
 
 
-_MAIL_WORDS: dict[type[Exception], str] = {
+_MAIL_FAILURE_TEXTS: dict[type[Exception], str] = {
     smtplib.SMTPRecipientsRefused: "The mail server refuses this address.",
     smtplib.SMTPAuthenticationError: "The mail server does not accept the user name or password.",
     smtplib.SMTPServerDisconnected: "The mail server hung up, or did not answer in time.",
@@ -182,7 +184,7 @@ _MAIL_WORDS: dict[type[Exception], str] = {
 # --- Webhook ------------------------------------------------------------------------------------
 
 
-def webhook() -> webhooks.Webhook:
+def configured_webhook() -> webhooks.Webhook:
     """The webhook of the settings; ask only where there is one."""
     return webhooks.Webhook(
         url=settings.WEBHOOK_URL,
@@ -191,7 +193,7 @@ def webhook() -> webhooks.Webhook:
     )
 
 
-def _post(notice: Notification, message: Message) -> DeliveryResult:
+def _send_webhook(notice: Notification, message: Message) -> DeliveryResult:
     if not settings.WEBHOOK_URL:
         return DeliveryResult(verdict=DeliveryStatus.NOBODY, words="No webhook is set any more.")
     try:
@@ -204,7 +206,7 @@ def _post(notice: Notification, message: Message) -> DeliveryResult:
             words="The file of ORGADMIN_WEBHOOK_SECRET_FILE cannot be used; `doctor` says why.",
         )
     reply = webhooks.post(
-        webhook=webhook(),
+        webhook=configured_webhook(),
         message_id=str(notice.pk),
         timestamp=int(clock.now().timestamp()),
         body=message.as_json(),
@@ -214,20 +216,20 @@ def _post(notice: Notification, message: Message) -> DeliveryResult:
         cause = str(reply.cause).replace("_", " ")
         return DeliveryResult(verdict=DeliveryStatus.FAILED, words=f"No answer: {cause}.")
     return DeliveryResult(
-        verdict=_verdict_of(reply.status),
-        words=_webhook_words(reply.status),
+        verdict=_webhook_status(reply.status),
+        words=_webhook_text(reply.status),
         status=reply.status,
-        retry_after_seconds=_seconds(reply.headers.get("retry-after", "")),
+        retry_after_seconds=_parse_retry_after(reply.headers.get("retry-after", "")),
     )
 
 
-def _verdict_of(status: int) -> DeliveryStatus:
+def _webhook_status(status: int) -> DeliveryStatus:
     if status in _HTTP_OK:
         return DeliveryStatus.DELIVERED
     return DeliveryStatus.REFUSED if status == _GONE else DeliveryStatus.FAILED
 
 
-def _webhook_words(status: int) -> str:
+def _webhook_text(status: int) -> str:
     if status in _HTTP_OK:
         return f"The receiver took it ({status})."
     if status == _GONE:
@@ -237,7 +239,7 @@ def _webhook_words(status: int) -> str:
     return f"The receiver answered {status}."
 
 
-def _seconds(text: str) -> int | None:
+def _parse_retry_after(text: str) -> int | None:
     # Only the form in seconds; of a date we keep to our own times.
     return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else None
 
@@ -245,7 +247,7 @@ def _seconds(text: str) -> int | None:
 # --- File ---------------------------------------------------------------------------------------
 
 
-def _append(message: Message) -> DeliveryResult:
+def _append_to_file(message: Message) -> DeliveryResult:
     if not settings.CHECKPOINT_FILE:
         return DeliveryResult(verdict=DeliveryStatus.NOBODY, words="No file is set any more.")
     try:

@@ -21,19 +21,19 @@ from connections.core.errors import ConflictError
 from connections.models import Notification
 from connections.notifications import channels
 from connections.notifications.channels import DeliveryResult, DeliveryStatus
-from connections.notifications.messages import message_of
+from connections.notifications.messages import build_message
 
 logger = logging.getLogger(__name__)
 
 # After the first try, the second, …; after the last one it is given up.
-RETRY_AFTER = tuple(timedelta(seconds=seconds) for seconds in (10, 60, 300, 1800, 7200))
-LONGEST_RETRY_AFTER = timedelta(hours=2)
+RETRY_DELAYS = tuple(timedelta(seconds=seconds) for seconds in (10, 60, 300, 1800, 7200))
+MAX_RETRY_DELAY = timedelta(hours=2)
 # A claim without a result is lost after this: longer than any one sending may take.
 CLAIM_TIMEOUT = timedelta(minutes=2)
 # The log of what came to its end is kept this long; it is not the record.
-KEPT_FOR = timedelta(days=90)
+RETENTION = timedelta(days=90)
 # One event says that a destination cannot be told, however many notices are given up there.
-TOLD_ONCE_IN = timedelta(hours=24)
+FAILURE_EVENT_INTERVAL = timedelta(hours=24)
 
 State = Notification.State
 
@@ -65,7 +65,7 @@ def claim_next(*, channel: Notification.Channel) -> Notification | None:
 
 def _is_due(now: datetime) -> Q:
     """That its time has come, or that a clock which was ahead put it too far off."""
-    return Q(due_at__lte=now) | Q(due_at__gt=now + LONGEST_RETRY_AFTER + clock.TOLERANCE)
+    return Q(due_at__lte=now) | Q(due_at__gt=now + MAX_RETRY_DELAY + clock.TOLERANCE)
 
 
 def _claim(notice: Notification) -> bool:
@@ -78,17 +78,17 @@ def deliver(*, notice: Notification) -> Notification:
 
     Raises what the database raises; it is then tried again.
     """
-    _note(notice, _send(notice))
+    _store_result(notice, _send(notice))
     notice.refresh_from_db()
     return notice
 
 
 def _send(notice: Notification) -> DeliveryResult:
-    if notice.tries > len(RETRY_AFTER) + 1:
+    if notice.tries > len(RETRY_DELAYS) + 1:
         # Each process that had it died, or failed in a way of its own.
         return DeliveryResult(verdict=DeliveryStatus.FAILED, words="No try came to a result.")
     try:
-        message = message_of(notice)
+        message = build_message(notice)
     except ObjectDoesNotExist:
         return DeliveryResult(
             verdict=DeliveryStatus.NOBODY, words="What it tells of is not in the database."
@@ -96,9 +96,9 @@ def _send(notice: Notification) -> DeliveryResult:
     return channels.send(notice=notice, message=message)
 
 
-def _note(notice: Notification, result: DeliveryResult) -> None:
+def _store_result(notice: Notification, result: DeliveryResult) -> None:
     now = clock.now()
-    state, due_at = _next(notice, result)
+    state, due_at = _next_state(notice, result)
     with audit.atomic():
         # A claim that was lost to another worker meanwhile has another number of tries.
         stands = Notification.objects.filter(pk=notice.pk, state=State.WAITING, tries=notice.tries)
@@ -110,31 +110,31 @@ def _note(notice: Notification, result: DeliveryResult) -> None:
             answer=result.words[:200],
         )
         if noted and state == State.GIVEN_UP:
-            _tell_of(notice, result)
+            _record_failure(notice, result)
     if state == State.GIVEN_UP:
         logger.warning("Notice %s (%s) was given up. %s", notice.pk, notice, result.words)
 
 
-def _next(notice: Notification, result: DeliveryResult) -> tuple[State, timedelta | None]:
+def _next_state(notice: Notification, result: DeliveryResult) -> tuple[State, timedelta | None]:
     if result.verdict == DeliveryStatus.DELIVERED:
         return State.DELIVERED, None
     if result.verdict == DeliveryStatus.NOBODY:
         return State.DROPPED, None
-    is_last = notice.tries > len(RETRY_AFTER) or notice.code == audit.EventCode.NOTIFICATION_TESTED
+    is_last = notice.tries > len(RETRY_DELAYS) or notice.code == audit.EventCode.NOTIFICATION_TESTED
     if result.verdict == DeliveryStatus.REFUSED or is_last:
         return State.GIVEN_UP, None
     asked = timedelta(seconds=result.retry_after_seconds or 0)
-    return State.WAITING, max(RETRY_AFTER[notice.tries - 1], min(asked, LONGEST_RETRY_AFTER))
+    return State.WAITING, max(RETRY_DELAYS[notice.tries - 1], min(asked, MAX_RETRY_DELAY))
 
 
-def _tell_of(notice: Notification, result: DeliveryResult) -> None:
+def _record_failure(notice: Notification, result: DeliveryResult) -> None:
     """Record that a destination cannot be told, unless that is known or was the news itself."""
     if notice.code in {audit.EventCode.NOTIFICATION_FAILED, audit.EventCode.NOTIFICATION_TESTED}:
         return
     now = clock.now()
     known = same_destination(notice).filter(
         state=State.GIVEN_UP,
-        answered_at__gt=now - TOLD_ONCE_IN,
+        answered_at__gt=now - FAILURE_EVENT_INTERVAL,
         answered_at__lte=now + clock.TOLERANCE,
     )
     if known.exclude(pk=notice.pk).exclude(code=audit.EventCode.NOTIFICATION_TESTED).exists():
@@ -175,8 +175,8 @@ def retry(*, actor: Actor, notice: Notification) -> int:
     return count
 
 
-def prune() -> int:
+def delete_old_notifications() -> int:
     """Remove what came to its end long ago; gives how many."""
-    ended = Notification.objects.filter(due_at=None, created_at__lt=clock.now() - KEPT_FOR)
+    ended = Notification.objects.filter(due_at=None, created_at__lt=clock.now() - RETENTION)
     count, _ = ended.delete()
     return count

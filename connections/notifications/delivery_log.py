@@ -41,7 +41,7 @@ class Destination:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Logged:
+class DeliveryLogEntry:
     """One notice and the event that it tells of, if that is what it tells of."""
 
     notice: Notification
@@ -51,14 +51,14 @@ class Logged:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogPage:
+class DeliveryLogPage:
     """One page, newest first; `older` is the notice after which the next one starts."""
 
-    rows: list[Logged]
+    rows: list[DeliveryLogEntry]
     older: UUID | None
 
 
-def log_page(*, actor: Actor, state: str = "", after: UUID | None = None) -> LogPage:
+def get_log_page(*, actor: Actor, state: str = "", after: UUID | None = None) -> DeliveryLogPage:
     """Notices, newest first. Raises PermissionDenied, and Notice.DoesNotExist for `after`."""
     permissions.require(permissions.can_administer(actor), "see notices")
     rows = Notification.objects.select_related("person").order_by("-created_at", "-id")
@@ -71,16 +71,16 @@ def log_page(*, actor: Actor, state: str = "", after: UUID | None = None) -> Log
         )
     found = list(rows[: PAGE_SIZE + 1])
     older = found[PAGE_SIZE - 1].pk if len(found) > PAGE_SIZE else None
-    return LogPage(rows=_logged(found[:PAGE_SIZE]), older=older)
+    return DeliveryLogPage(rows=_log_entries(found[:PAGE_SIZE]), older=older)
 
 
-def _logged(rows: Iterable[Notification]) -> list[Logged]:
+def _log_entries(rows: Iterable[Notification]) -> list[DeliveryLogEntry]:
     rows = list(rows)
     numbers = [row.event_seq for row in rows if row.event_seq is not None]
     events = {event.seq: event for event in with_values(AuditEvent.objects.filter(pk__in=numbers))}
     kept = {outbox.address_key(address): address for address in settings.CHECKPOINT_EMAILS}
     return [
-        Logged(
+        DeliveryLogEntry(
             notice=row,
             event=events.get(row.event_seq or 0),
             address=kept.get(row.address_key, ""),
@@ -89,10 +89,10 @@ def _logged(rows: Iterable[Notification]) -> list[Logged]:
     ]
 
 
-def destinations(*, actor: Actor) -> list[Destination]:
+def list_destinations(*, actor: Actor) -> list[Destination]:
     """Every destination that is set. Raises PermissionDenied."""
     permissions.require(permissions.can_administer(actor), "see notices")
-    counts = _counts()
+    counts = _count_by_destination()
     return [
         Destination(
             key=f"{channel}:{key}",
@@ -102,11 +102,11 @@ def destinations(*, actor: Actor) -> list[Destination]:
             waiting=counts[channel, key, State.WAITING],
             given_up=counts[channel, key, State.GIVEN_UP],
         )
-        for channel, key, label, where, tells in _set()
+        for channel, key, label, where, tells in _configured_destinations()
     ]
 
 
-def _counts() -> Counter[tuple[str, str, str]]:
+def _count_by_destination() -> Counter[tuple[str, str, str]]:
     unsettled = Notification.objects.filter(state__in=[State.WAITING, State.GIVEN_UP]).order_by()
     grouped = unsettled.values_list("channel", "address_key", "state").annotate(n=Count("pk"))
     return Counter({(channel, key, state): count for channel, key, state, count in grouped})
@@ -120,7 +120,7 @@ _TELLS_ALL = "Every such act, alarms, and each checkpoint"
 _TELLS_CHECKPOINTS = "Each checkpoint of the record"
 
 
-def _set() -> list[tuple[Channel, str, str, str, str]]:
+def _configured_destinations() -> list[tuple[Channel, str, str, str, str]]:
     found = []
     if settings.HAS_MAIL:
         sender = f"as {settings.DEFAULT_FROM_EMAIL}"
@@ -147,7 +147,7 @@ def send_test(*, actor: Actor, key: str) -> Notification:
     """
     permissions.require(permissions.can_administer(actor), "send a test")
     channel, _, address_key = key.partition(":")
-    if key not in {destination.key for destination in destinations(actor=actor)}:
+    if key not in {destination.key for destination in list_destinations(actor=actor)}:
         raise ConflictError("This destination is not set any more.")
     is_witness = channel == Channel.FILE or bool(address_key)
     person = actor.person if channel == Channel.MAIL and not is_witness else None
@@ -178,7 +178,7 @@ def send_test(*, actor: Actor, key: str) -> Notification:
 
 
 def _newest_checkpoint() -> Checkpoint:
-    newest = checkpoints.latest() or checkpoints.make_if_due()
+    newest = checkpoints.latest_checkpoint() or checkpoints.make_checkpoint_if_due()
     if newest is None:
         raise ConflictError("There is no checkpoint yet, so there is nothing to keep.")
     return newest

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from connections import wording
-from connections.audit.outbox import Subject, subject_of
+from connections.audit.outbox import NotificationSubject, get_subject
 from connections.models import (
     ApprovalPolicy,
     AuditEvent,
@@ -21,8 +21,8 @@ from connections.models import (
     with_values,
 )
 
-LONGEST_REASON = 1000
-LONGEST_SENTENCE = 500
+MAX_REASON_LENGTH = 1000
+MAX_SENTENCE_LENGTH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +58,9 @@ class Message:
 
     def as_text(self) -> str:
         """The body of a mail."""
-        lines = [wording.some_lines(self.sentence, limit=LONGEST_SENTENCE)]
+        lines = [wording.some_lines(self.sentence, limit=MAX_SENTENCE_LENGTH)]
         if self.reason:
-            reason = wording.some_lines(self.reason, limit=LONGEST_REASON)
+            reason = wording.some_lines(self.reason, limit=MAX_REASON_LENGTH)
             lines += ["", "Reason given:", *(f"> {line}" for line in reason.splitlines())]
         lines += ["", f"Look: {self.url}", f"Time: {self.at}"]
         if self.by:
@@ -69,7 +69,7 @@ class Message:
             lines.append(f"Number in the record of acts: {self.seq}")
         if "note" in self.data:
             # Alone between its lines, so that it can be cut out as it is.
-            lines += ["", _KEEP_IT, "", self.data["note"]]
+            lines += ["", _KEEP_CHECKPOINT, "", self.data["note"]]
         return "\n".join(lines) + "\n"
 
     def as_json(self) -> bytes:
@@ -82,25 +82,25 @@ class Message:
         return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
 
-_KEEP_IT = (
+_KEEP_CHECKPOINT = (
     "Keep this mail: the four lines below prove what the record of acts was at this moment. "
     "docs/EVIDENCE.md says how to compare them."
 )
 
 
-def message_of(notice: Notification) -> Message:
+def build_message(notice: Notification) -> Message:
     """What the notice says now. Raises DoesNotExist when the database lost what it is about."""
     if notice.event_seq is not None:
-        return _of_event(notice.event_seq, reader=notice.person)
+        return _event_message(notice.event_seq, reader=notice.person)
     if notice.subject_type == "checkpoint":
-        return _of_checkpoint(Checkpoint.objects.get(pk=notice.subject_id))
+        return _checkpoint_message(Checkpoint.objects.get(pk=notice.subject_id))
     if notice.subject_type != "verification":
-        return _test(notice)
-    return _of_verification(AuditVerification.objects.get(pk=notice.subject_id))
+        return _test_message(notice)
+    return _verification_message(AuditVerification.objects.get(pk=notice.subject_id))
 
 
 # Of an event's details what a program wants to know.
-_DETAILS = (
+_WEBHOOK_DETAILS = (
     *("state", "outcome", "cause", "reason", "ticket"),
     *("policy", "previous_policy", "before", "after"),
     *("roles", "previous_roles", "is_administrator", "was_administrator"),
@@ -108,9 +108,9 @@ _DETAILS = (
 )
 
 
-def _of_event(seq: int, *, reader: Person | None) -> Message:
+def _event_message(seq: int, *, reader: Person | None) -> Message:
     [event] = with_values([AuditEvent.objects.get(pk=seq)])
-    subject = subject_of(event)
+    subject = get_subject(event)
     details = event.details
     needs_approval = isinstance(subject, Deletion) and subject.needs_approval
     data: dict[str, Any] = {
@@ -118,7 +118,9 @@ def _of_event(seq: int, *, reader: Person | None) -> Message:
         "by": event.actor_name,
         "subject": {"type": event.subject_type, "id": event.subject_id},
     }
-    data |= {name: details[name] for name in _DETAILS if details.get(name) not in (None, "")}
+    data |= {
+        name: details[name] for name in _WEBHOOK_DETAILS if details.get(name) not in (None, "")
+    }
     return Message(
         code=event.code,
         title=wording.notification_title(
@@ -131,11 +133,11 @@ def _of_event(seq: int, *, reader: Person | None) -> Message:
         seq=event.seq,
         by=event.actor_name,
         reason=str(details.get("reason") or ""),
-        data=data | _facts(subject),
+        data=data | _subject_data(subject),
     )
 
 
-def _about(subject: Subject | None) -> str:
+def _about(subject: NotificationSubject | None) -> str:
     limit = wording.LONGEST_NAME
     match subject:
         case Credential():
@@ -150,7 +152,7 @@ def _about(subject: Subject | None) -> str:
     return ""
 
 
-def _path(subject: Subject | None, *, reader: Person | None) -> str:
+def _path(subject: NotificationSubject | None, *, reader: Person | None) -> str:
     match subject:
         case Deletion():
             return reverse("deletion-detail", args=[subject.pk])
@@ -164,7 +166,7 @@ def _path(subject: Subject | None, *, reader: Person | None) -> str:
     return reverse("notice-list")
 
 
-def _facts(subject: Subject | None) -> dict[str, Any]:
+def _subject_data(subject: NotificationSubject | None) -> dict[str, Any]:
     match subject:
         case Credential():
             return {"site": subject.site, "credential": subject.name}
@@ -180,7 +182,7 @@ def _facts(subject: Subject | None) -> dict[str, Any]:
     return {}
 
 
-def _of_checkpoint(checkpoint: Checkpoint) -> Message:
+def _checkpoint_message(checkpoint: Checkpoint) -> Message:
     held = wording.pluralize(checkpoint.size, "event")
     return Message(
         code="checkpoint.made",
@@ -198,7 +200,7 @@ def _of_checkpoint(checkpoint: Checkpoint) -> Message:
     )
 
 
-def _of_verification(verification: AuditVerification) -> Message:
+def _verification_message(verification: AuditVerification) -> Message:
     return Message(
         code="record.broken",
         title=wording.notification_title("record.broken", details={}),
@@ -210,7 +212,7 @@ def _of_verification(verification: AuditVerification) -> Message:
     )
 
 
-def _test(notice: Notification) -> Message:
+def _test_message(notice: Notification) -> Message:
     return Message(
         code=notice.code,
         title=wording.notification_title(notice.code, details={}),

@@ -27,10 +27,10 @@ from connections.net.urls import origin_of
 DEADLINE_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
 # Of the answer: its status is all that counts.
-MAX_BODY = 4096
+MAX_RESPONSE_BYTES = 4096
 USER_AGENT = "OrgAdmin-Webhook/1"
 _PREFIX = "whsec_"
-_MIN_BYTES = 24
+_MIN_SECRET_BYTES = 24
 
 
 class WebhookSecretError(Exception):
@@ -77,10 +77,10 @@ def load_secrets(path: Path, *, make: bool) -> tuple[Secret, ...]:
 
 
 def _is_usable(line: str) -> bool:
-    return line.startswith(_PREFIX) and len(_decoded(line)) >= _MIN_BYTES
+    return line.startswith(_PREFIX) and len(_decode_secret(line)) >= _MIN_SECRET_BYTES
 
 
-def _decoded(line: str) -> bytes:
+def _decode_secret(line: str) -> bytes:
     try:
         return base64.b64decode(line.removeprefix(_PREFIX), validate=True)
     except binascii.Error:
@@ -93,7 +93,7 @@ def signed_headers(
     """The three headers of Standard Webhooks. `timestamp`: seconds since 1970."""
     signed = b"%b.%d.%b" % (message_id.encode(), timestamp, body)
     signatures = [
-        base64.b64encode(hmac.digest(_decoded(key.reveal()), signed, hashlib.sha256)).decode()
+        base64.b64encode(hmac.digest(_decode_secret(key.reveal()), signed, hashlib.sha256)).decode()
         for key in keys
     ]
     return {
@@ -135,6 +135,6 @@ def _send(
         user_agent=USER_AGENT,
         deadline_seconds=seconds,
         connect_seconds=CONNECT_SECONDS,
-        max_body=MAX_BODY,
+        max_body=MAX_RESPONSE_BYTES,
     )
     return send(route=webhook.route, call=call)

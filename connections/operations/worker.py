@@ -209,7 +209,7 @@ class Worker:
         if not self._is_stopped and time.monotonic() >= self._next_housekeeping:
             self._next_housekeeping = time.monotonic() + HOUSEKEEPING_EVERY
             due.raise_alarms(actor=WORKER)
-            delivery.prune()
+            delivery.delete_old_notifications()
         return count
 
     def _beat(self) -> None:

@@ -210,7 +210,7 @@ def test_what_was_sent_and_not_written_down_is_sent_again_with_the_same_id(
 ) -> None:
     tell()
     with monkeypatch.context() as patch:
-        patch.setattr("connections.notifications.delivery._note", _die)
+        patch.setattr("connections.notifications.delivery._store_result", _die)
         with pytest.raises(SystemExit):
             delivery.run_due(channel=WEBHOOK)
     assert delivery.run_due(channel=WEBHOOK) == 0
@@ -407,7 +407,7 @@ def test_the_log_is_kept_for_ninety_days_and_what_waits_for_longer(
     delivery.run_due(channel=WEBHOOK)
     tell()
     clock.advance(hours=24 * 89)
-    assert delivery.prune() == 0
+    assert delivery.delete_old_notifications() == 0
     clock.advance(hours=48)
-    assert delivery.prune() == 1
+    assert delivery.delete_old_notifications() == 1
     assert only(WEBHOOK).state == State.WAITING

@@ -54,7 +54,7 @@ def review_page(
         "form": form,
         "notice": notice,
         "is_out_of_date": notice == OUT_OF_DATE,
-        "too_few": approvers.missing_approvers(
+        "too_few": approvers.missing_approvers_warning(
             credential=review.credential, policy=review.policy, asker=actor.person
         ),
     }

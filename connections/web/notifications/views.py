@@ -15,7 +15,7 @@ from connections import wording
 from connections.core.errors import ConflictError
 from connections.models import Notification
 from connections.notifications import delivery, delivery_log
-from connections.notifications.delivery_log import Logged
+from connections.notifications.delivery_log import DeliveryLogEntry
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
 from connections.wording import Badge
@@ -74,12 +74,12 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
     state = state if state in Notification.State else ""
     try:
         after = UUID(request.GET["after"]) if "after" in request.GET else None
-        page = delivery_log.log_page(actor=actor, state=state, after=after)
+        page = delivery_log.get_log_page(actor=actor, state=state, after=after)
     except (ValueError, Notification.DoesNotExist):
         raise BadRequest("This address names no place in the log.") from None
     only = {"state": state} if state else {}
     context = {
-        "destinations": delivery_log.destinations(actor=actor),
+        "destinations": delivery_log.list_destinations(actor=actor),
         "rows": [_row(logged) for logged in page.rows],
         "state": state,
         "states": [
@@ -89,7 +89,7 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
         "is_first_page": after is None,
         "newest_url": _address(only) if after else "",
         "older_url": _address(only | {"after": str(page.older)}) if page.older else "",
-        "kept_days": delivery.KEPT_FOR.days,
+        "kept_days": delivery.RETENTION.days,
         **extra,
     }
     return render(request, "connections/notification_list.html", context, status=status)
@@ -99,7 +99,7 @@ def _address(query: dict[str, str]) -> str:
     return f"{reverse('notice-list')}?{urlencode(query)}" if query else reverse("notice-list")
 
 
-def _row(logged: Logged) -> Row:
+def _row(logged: DeliveryLogEntry) -> Row:
     notice, event = logged.notice, logged.event
     details = event.details if event else {}
     page = _PAGES.get(notice.subject_type)
@@ -113,7 +113,7 @@ def _row(logged: Logged) -> Row:
     )
 
 
-def _to(logged: Logged) -> str:
+def _to(logged: DeliveryLogEntry) -> str:
     notice = logged.notice
     if notice.person is not None:
         return notice.person.display_name

@@ -152,7 +152,7 @@ def test_a_record_that_refuses_every_event_is_still_found_broken(reader: Client)
 def test_a_large_record_is_left_to_the_worker_and_not_asked_for_twice(
     reader: Client, monkeypatch: pytest.MonkeyPatch, clock: SettableClock
 ) -> None:
-    monkeypatch.setattr(verification, "AT_ONCE", 0)
+    monkeypatch.setattr(verification, "MAX_EVENTS_IN_REQUEST", 0)
     keeper = AuditMaintenance()
     act()
     keeper.tend()
