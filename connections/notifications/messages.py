@@ -1,4 +1,4 @@
-"""What a notice says, read from the record when it is sent: as mail, and as a document."""
+"""The text of a notification, built from the audit log when it is sent: for mail and webhook."""
 
 import json
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ MAX_SENTENCE_LENGTH = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """The news of one notice; foreign text in it is not made harmless yet."""
+    """The content of one notification; text from outside in it is not sanitized yet."""
 
     code: str
     title: str
@@ -39,20 +39,20 @@ class Message:
     # The path of the page that shows it.
     path: str
     seq: int | None = None
-    # Who did it; empty where nobody did.
+    # Who acted; empty for a test, a checkpoint and a verification.
     by: str = ""
     reason: str = ""
-    # What a program wants to know beside.
+    # More fields for the webhook.
     data: dict[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        """Where to look; only a path without ORGADMIN_BASE_URL."""
+        """The page that shows it; only a path without ORGADMIN_BASE_URL."""
         return f"{settings.BASE_URL}{self.path}"
 
     @property
     def subject(self) -> str:
-        """One line, whatever the names in it are made of."""
+        """The subject of the mail: one line, whatever characters the names hold."""
         parts = ("Org Admin", self.title, wording.one_line(self.about, limit=140))
         return ": ".join(part for part in parts if part)
 
@@ -68,7 +68,7 @@ class Message:
         if self.seq is not None:
             lines.append(f"Number in the record of acts: {self.seq}")
         if "note" in self.data:
-            # Alone between its lines, so that it can be cut out as it is.
+            # Between empty lines, so that it is easy to copy.
             lines += ["", _KEEP_CHECKPOINT, "", self.data["note"]]
         return "\n".join(lines) + "\n"
 
@@ -88,18 +88,18 @@ _KEEP_CHECKPOINT = (
 )
 
 
-def build_message(notice: Notification) -> Message:
-    """What the notice says now. Raises DoesNotExist when the database lost what it is about."""
-    if notice.event_seq is not None:
-        return _event_message(notice.event_seq, reader=notice.person)
-    if notice.subject_type == "checkpoint":
-        return _checkpoint_message(Checkpoint.objects.get(pk=notice.subject_id))
-    if notice.subject_type != "verification":
-        return _test_message(notice)
-    return _verification_message(AuditVerification.objects.get(pk=notice.subject_id))
+def build_message(notification: Notification) -> Message:
+    """The message for a notification. Raises DoesNotExist when its subject no longer exists."""
+    if notification.event_seq is not None:
+        return _event_message(notification.event_seq, reader=notification.person)
+    if notification.subject_type == "checkpoint":
+        return _checkpoint_message(Checkpoint.objects.get(pk=notification.subject_id))
+    if notification.subject_type != "verification":
+        return _test_message(notification)
+    return _verification_message(AuditVerification.objects.get(pk=notification.subject_id))
 
 
-# Of an event's details what a program wants to know.
+# The details of an event that the webhook gets.
 _WEBHOOK_DETAILS = (
     *("state", "outcome", "cause", "reason", "ticket"),
     *("policy", "previous_policy", "before", "after"),
@@ -212,12 +212,12 @@ def _verification_message(verification: AuditVerification) -> Message:
     )
 
 
-def _test_message(notice: Notification) -> Message:
+def _test_message(notification: Notification) -> Message:
     return Message(
-        code=notice.code,
-        title=wording.notification_title(notice.code, details={}),
+        code=notification.code,
+        title=wording.notification_title(notification.code, details={}),
         about="",
-        at=f"{notice.created_at:%Y-%m-%dT%H:%M:%SZ}",
+        at=f"{notification.created_at:%Y-%m-%dT%H:%M:%SZ}",
         sentence="An administrator wanted to know whether this arrives. Nothing else happened.",
         path=reverse("notice-list"),
     )

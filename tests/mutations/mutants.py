@@ -619,15 +619,15 @@ NOTICES = (
     _mutant(
         "a notice is claimed before it is sent",
         "connections/notifications/delivery.py",
-        "due.update(due_at=clock.now() + CLAIM_TIMEOUT, tries",
-        "due.update(tries",
+        "due.update(due_at=clock.now() + CLAIM_TIMEOUT, attempts",
+        "due.update(attempts",
         f"{DELIVERING}::test_what_was_sent_and_not_written_down_is_sent_again_with_the_same_id",
     ),
     _mutant(
         "a frozen courier overwrites nothing",
         "connections/notifications/delivery.py",
-        "state=State.WAITING, tries=notice.tries)",
-        "tries__gte=0)",
+        "state=Notification.State.WAITING, attempts=notification.attempts",
+        "attempts__gte=0",
         f"{DELIVERING}::test_a_frozen_worker_does_not_overwrite_what_another_wrote",
     ),
     _mutant(
@@ -655,8 +655,8 @@ NOTICES = (
     _mutant(
         "a mail server's refusal holds no address",
         "connections/notifications/channels.py",
-        '_ADDRESS.sub("…", said.replace(address, "…"))',
-        "said",
+        '_ADDRESS.sub("…", response.replace(address, "…"))',
+        "response",
         f"{DELIVERING}::test_what_a_mail_server_does_not_take_is_tried_again",
     ),
     _mutant(

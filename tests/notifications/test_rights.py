@@ -128,10 +128,10 @@ def test_what_a_mail_leads_to_can_be_opened_by_its_reader(
     by_root: Actor, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     people.allow_break_glass(actor=by_root, person=ada, is_allowed=True)
-    for notice in Notification.objects.exclude(person=None):
-        assert notice.person
-        path = urlsplit(build_message(notice).url).path
-        assert client_of(notice.person).get(path).status_code == 200
+    for notification in Notification.objects.exclude(person=None):
+        assert notification.person
+        path = urlsplit(build_message(notification).url).path
+        assert client_of(notification.person).get(path).status_code == 200
 
 
 def test_the_delivery_log_leads_to_whom_it_is_about(

@@ -31,7 +31,7 @@ _PAGES = {
 class Row:
     """One notice as the log shows it."""
 
-    notice: Notification
+    notification: Notification
     badge: Badge
     title: str
     sentence: str
@@ -49,18 +49,20 @@ def notice_test(request: HttpRequest) -> HttpResponse:
     """Send a test to one destination and say what came of it."""
     actor = actor_of(request)
     try:
-        notice = delivery_log.send_test(actor=actor, key=request.POST.get("destination", ""))
+        notification = delivery_log.send_test(actor=actor, key=request.POST.get("destination", ""))
     except ConflictError as error:
         return _page(request, status=409, problem=str(error))
-    return _page(request, tested=notice, tested_badge=wording.notification_badge(notice))
+    return _page(
+        request, tested=notification, tested_badge=wording.notification_badge(notification)
+    )
 
 
 def notice_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Try again what was given up for one destination."""
     actor = actor_of(request)
-    notice = get_object_or_404(Notification, pk=pk)
+    notification = get_object_or_404(Notification, pk=pk)
     try:
-        count = delivery.retry(actor=actor, notice=notice)
+        count = delivery.retry(actor=actor, notification=notification)
     except ConflictError as error:
         return _page(request, status=409, problem=str(error))
     said = "1 notice is" if count == 1 else f"{count} notices are"
@@ -100,23 +102,23 @@ def _address(query: dict[str, str]) -> str:
 
 
 def _row(logged: DeliveryLogEntry) -> Row:
-    notice, event = logged.notice, logged.event
+    notification, event = logged.notification, logged.event
     details = event.details if event else {}
-    page = _PAGES.get(notice.subject_type)
+    page = _PAGES.get(notification.subject_type)
     return Row(
-        notice=notice,
-        badge=wording.notification_badge(notice),
-        title=wording.notification_title(notice.code, details=details),
+        notification=notification,
+        badge=wording.notification_badge(notification),
+        title=wording.notification_title(notification.code, details=details),
         sentence=event.sentence if event else "",
-        url=reverse(page, args=[notice.subject_id]) if page else "",
+        url=reverse(page, args=[notification.subject_id]) if page else "",
         to=_to(logged),
     )
 
 
 def _to(logged: DeliveryLogEntry) -> str:
-    notice = logged.notice
-    if notice.person is not None:
-        return notice.person.display_name
-    if notice.address_key:
+    notification = logged.notification
+    if notification.person is not None:
+        return notification.person.display_name
+    if notification.address_key:
         return logged.address or "an address that is not set any more"
-    return {"webhook": "Webhook", "file": "File of checkpoints"}.get(notice.channel, "")
+    return {"webhook": "Webhook", "file": "File of checkpoints"}.get(notification.channel, "")
