@@ -168,7 +168,7 @@ def measure(directory: Path) -> dict[str, Any]:
     path = directory / "bundle.zip"
     before, cpu, started = peak_memory_mb(), time.process_time(), time.perf_counter()
     with path.open("wb") as file:
-        bundle = make_bundle(actor=command_actor(), only=HistoryFilter(), asked_for="", output=file)
+        bundle = make_bundle(actor=command_actor(), filters=HistoryFilter(), query="", output=file)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     growth, started = peak_memory_mb() - before, time.perf_counter()
     verified = subprocess.run(  # noqa: S603 - our own program, no shell

@@ -1,4 +1,4 @@
-"""What an auditor finds on one page: checkpoints, keys, and what verifications found."""
+"""The data of the evidence page: checkpoints, keys and the last verification."""
 
 import base64
 import binascii
@@ -28,17 +28,17 @@ PAGE_SIZE = 20
 
 @dataclass(frozen=True, kw_only=True)
 class PublicKey:
-    """The key that signs now; both texts are public."""
+    """The public half of the current signing key."""
 
     fingerprint: str
     text: str
-    # One line that other programs for signed notes take.
+    # The format that other tools for signed notes read.
     verifier_key: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplacedKey:
-    """A key that signed until the event `seq`."""
+    """A key that signed until event `seq` replaced it."""
 
     fingerprint: str
     seq: int
@@ -51,7 +51,7 @@ class Evidence:
 
     at: datetime
     origin: str
-    # How many events there are, and how many of them came after the newest checkpoint.
+    # The number of events, and of those after the newest checkpoint.
     size: int
     newer: int
     newest: Checkpoint | None
@@ -61,17 +61,16 @@ class Evidence:
     key_problem: str
     replaced_keys: list[ReplacedKey]
     verification: AuditVerification | None
-    # When a verification was asked for that was not made yet.
-    asked_for_at: datetime | None
-    # Who is sent each checkpoint.
+    # When a verification was requested that hasn't run yet.
+    verification_requested_at: datetime | None
     checkpoint_recipients: list[CheckpointRecipient]
-    # Newest first; `older` is the number that the next page starts below.
+    # Newest first; the next page has the numbers below `older`.
     checkpoints: list[Checkpoint]
     older: int | None
 
 
 def get_evidence(*, actor: Actor, below: int | None = None) -> Evidence:
-    """What can be taken away or compared; the checkpoints with numbers below `below`.
+    """The page's data, with the checkpoints whose numbers are below `below`.
 
     Raises PermissionDenied.
     """
@@ -94,7 +93,7 @@ def get_evidence(*, actor: Actor, below: int | None = None) -> Evidence:
         key_problem=problem,
         replaced_keys=_replaced_keys(),
         verification=audit_verification.last_verification(),
-        asked_for_at=audit_verification.verification_requested_at(),
+        verification_requested_at=audit_verification.verification_requested_at(),
         checkpoint_recipients=list_checkpoint_recipients(),
         checkpoints=page[:PAGE_SIZE],
         older=page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None,
@@ -102,7 +101,7 @@ def get_evidence(*, actor: Actor, below: int | None = None) -> Evidence:
 
 
 def get_checkpoint(*, actor: Actor, pk: int) -> Checkpoint | None:
-    """One checkpoint by its number; None when there is none. Raises PermissionDenied."""
+    """One checkpoint by its number, or None. Raises PermissionDenied."""
     permissions.require(permissions.can_audit(actor), "read the evidence")
     return Checkpoint.objects.filter(pk=pk).first()
 
@@ -138,5 +137,5 @@ def _previous_fingerprint(rotation: AuditEvent) -> str:
     try:
         return fingerprint_of(base64.b64decode(rotation.details["previous_public_key"]))
     except (KeyError, TypeError, binascii.Error):
-        # Only somebody who tampered can have written that; verifying says what.
+        # The event was tampered with; a verification reports it.
         return "not readable"

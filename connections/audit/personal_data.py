@@ -1,7 +1,8 @@
-"""Names and addresses in the record: sentences name them, and the stored text only refers.
+"""Personal data in the audit log: events refer to names and addresses, which can be erased.
 
-A service writes `f"{erasable.name(actor)} did it."`. What stands there until `audit.record` has
-stored the event is a mark that only this process can make, so no text from outside passes for one.
+A service writes `f"{personal_data.name_of(actor)} did it."`. This puts a mark into the sentence,
+which becomes a reference when the event is appended. Marks hold a token of this process, so text
+from outside can't pass for one.
 """
 
 import re
@@ -29,7 +30,7 @@ _MAX_LENGTH = 400
 
 @dataclass(frozen=True, kw_only=True)
 class ReferencedValue:
-    """Something about a person that can be erased; nobody's when `person_id` is None."""
+    """A piece of personal data in a text; `person_id` is None for an unknown person's."""
 
     kind: Kind
     person_id: UUID | None
@@ -37,7 +38,7 @@ class ReferencedValue:
 
 
 def name_of(whom: Actor | Person) -> str:
-    """The mark for a person's name; the plain name of a command or the worker."""
+    """The mark for a person's name; the plain name for a command or the worker."""
     if isinstance(whom, Person):
         return _mark(ReferencedValue(kind=Kind.NAME, person_id=whom.pk, text=whom.display_name))
     if whom.person is None:
@@ -46,19 +47,19 @@ def name_of(whom: Actor | Person) -> str:
 
 
 def address_of(text: str, *, of: Person | None) -> str:
-    """The mark for a network address from which somebody came."""
+    """The mark for the network address of a request."""
     return _mark(ReferencedValue(kind=Kind.ADDRESS, person_id=of.pk if of else None, text=text))
 
 
 def browser_of(text: str, *, of: Person | None) -> str:
-    """The mark for what somebody's browser said of itself."""
+    """The mark for a User-Agent header."""
     return _mark(ReferencedValue(kind=Kind.AGENT, person_id=of.pk if of else None, text=text))
 
 
 def ensure_person_number(person: Person) -> int:
-    """The number by which an erased person is still told apart from others.
+    """The number that still identifies a person after erasure.
 
-    Stores the present name when the record does not know it yet.
+    Stores the person's name first when no event has referred to the person yet.
     """
     with transaction.atomic():
         AuditHead.objects.select_for_update().get()
@@ -74,16 +75,16 @@ def _mark(value: ReferencedValue) -> str:
 
 
 def store_references(*texts: str) -> tuple[list[str], dict[str, str]]:
-    """The texts as they are stored, and the commitment of each value by its number.
+    """Replace the marks in the texts by references; also return each value's commitment by number.
 
-    Stores what was never referred to before; call it while the chain's head is locked, which
-    keeps the numbers in order. Raises what the database raises.
+    Stores values that no event has referred to before. Call it while the chain's head is locked,
+    which keeps the numbers in order. Raises database errors.
     """
     pieces = [_split_at_marks(text) for text in texts]
     wanted = {piece for each in pieces for piece in each if isinstance(piece, ReferencedValue)}
     rows = _rows_for(wanted) if wanted else {}
-    told = ["".join(_stored_text(piece, rows) for piece in each) for each in pieces]
-    return told, {str(row.number): row.commitment for row in rows.values()}
+    stored = ["".join(_stored_text(piece, rows) for piece in each) for each in pieces]
+    return stored, {str(row.number): row.commitment for row in rows.values()}
 
 
 def _split_at_marks(text: str) -> list[str | ReferencedValue]:
@@ -136,6 +137,6 @@ def _create_value(value: ReferencedValue) -> PersonalValue:
 
 
 def _is_erased(person_id: UUID | None) -> bool:
-    """Whether the person was erased: what they were still doing then brings no name back."""
+    """Whether the person was erased: events of a request still running then add no name."""
     erased = PersonalValue.objects.filter(person_id=person_id, erased_at__isnull=False)
     return person_id is not None and erased.exists()

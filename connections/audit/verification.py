@@ -294,7 +294,7 @@ def _larger_sizes(
         _parse_stored(one, head=head, proved=state.proved) for one in stored.order_by("size")[:1]
     ]
     for name, note in [*seen, *(each for each in given if each[1].size > head.size)]:
-        if not state.keys.check_any(note):
+        if not state.keys.is_signed_by_any(note):
             state.keys.check(name, note, proved=state.proved)
         yield name, note.size
     if before.verified > head.size:

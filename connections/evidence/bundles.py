@@ -59,9 +59,9 @@ class _BundleRequest:
     """What is to be made."""
 
     actor: Actor
-    only: HistoryFilter
-    # The filter in the asker's own words.
-    asked_for: str
+    filters: HistoryFilter
+    # The filter as its query string.
+    query: str
     seed: str
     made_at: datetime
     notes: tuple[tuple[str, str], ...]
@@ -79,8 +79,8 @@ def verifier_digest() -> str:
 def make_bundle(
     *,
     actor: Actor,
-    only: HistoryFilter,
-    asked_for: str,
+    filters: HistoryFilter,
+    query: str,
     output: BinaryIO,
     seed: str = "",
     notes: Sequence[tuple[str, str]] = (),
@@ -99,13 +99,13 @@ def make_bundle(
     # That it cannot be read is said before anything is begun.
     load_signing_key()
     now = clock.now()
-    only = _validate_period(only, now=now)
-    asked = {"filter": asked_for, "seed": seed, **_format_period(only)}
+    filters = _validate_period(filters, now=now)
+    asked = {"filter": query, "seed": seed, **_format_period(filters)}
     started = _record(actor, audit.EventCode.EVIDENCE_BUNDLE_STARTED, "was begun", asked)
     order = _BundleRequest(
         actor=actor,
-        only=only,
-        asked_for=asked_for,
+        filters=filters,
+        query=query,
         seed=seed,
         made_at=now,
         notes=tuple(notes),
@@ -134,11 +134,11 @@ def _validate_seed(seed: str) -> str:
     return seed or secrets.token_hex(16)
 
 
-def _validate_period(only: HistoryFilter, *, now: datetime) -> HistoryFilter:
-    until = min(only.until or now, now)
-    if only.since and only.since >= until:
+def _validate_period(filters: HistoryFilter, *, now: datetime) -> HistoryFilter:
+    until = min(filters.until or now, now)
+    if filters.since and filters.since >= until:
         raise InvalidInputError({"since": "The period ends before it begins."})
-    return replace(only, until=until)
+    return replace(filters, until=until)
 
 
 def _write_bundle(
@@ -146,7 +146,7 @@ def _write_bundle(
 ) -> tuple[Bundle, Checkpoint]:
     head = AuditHead.objects.get()
     checkpoint = signing.build_checkpoint(head=head, key=key, at=clock.now())
-    only = order.only
+    filters = order.filters
     with audit_log_tree(head=head) as tree:
         contents = BundleWriter(files=files, tree=tree)
         keys = bundle_history.write_keys(contents=contents, key=key)
@@ -155,7 +155,7 @@ def _write_bundle(
         bundle_contents.write_events(contents=contents, rows=rows)
         bundle_history.write_checkpoints(contents=contents, head=head, keys=keys, notes=order.notes)
         ids = bundle_contents.write_deletions(
-            contents=contents, deletions=history.every_deletion(actor=order.actor, only=only)
+            contents=contents, deletions=history.every_deletion(actor=order.actor, only=filters)
         )
         drawn = verify.draw(order.seed, ids)
     _write_remaining_files(order, contents, drawn=drawn, checkpoint=checkpoint, origin=head.origin)
@@ -164,8 +164,8 @@ def _write_bundle(
     bundle = Bundle(
         deletions=contents.deletions,
         events=contents.events,
-        since=only.since,
-        until=only.until or order.made_at,
+        since=filters.since,
+        until=filters.until or order.made_at,
         seed=order.seed,
         size=size,
         sha256=sha256,
@@ -186,8 +186,8 @@ def _write_remaining_files(
     origin: str,
 ) -> None:
     core = _common_fields(order, origin=origin)
-    filtered = {"filter": order.asked_for}
-    bundle_contents.write_population(contents=contents, only=order.only, core=core | filtered)
+    filtered = {"filter": order.query}
+    bundle_contents.write_population(contents=contents, filters=order.filters, core=core | filtered)
     seeded = {"period": core["period"], "seed": order.seed}
     bundle_contents.write_sample(contents=contents, drawn=drawn, core=seeded)
     bundle_contents.write_page(contents=contents, sample=[each for _, each in drawn])
@@ -224,14 +224,14 @@ def _sign(
 
 def _common_fields(order: _BundleRequest, *, origin: str) -> dict[str, object]:
     """What several files say alike."""
-    period = {**_format_period(order.only), "timezone": "UTC"}
+    period = {**_format_period(order.filters), "timezone": "UTC"}
     return {"made_at": order.made_at.isoformat(), "origin": origin, "period": period}
 
 
-def _format_period(only: HistoryFilter) -> dict[str, str | None]:
+def _format_period(filters: HistoryFilter) -> dict[str, str | None]:
     return {
-        "since": only.since.isoformat() if only.since else None,
-        "until": only.until.isoformat() if only.until else None,
+        "since": filters.since.isoformat() if filters.since else None,
+        "until": filters.until.isoformat() if filters.until else None,
     }
 
 
@@ -246,8 +246,8 @@ def _record_finished(actor: Actor, order: _BundleRequest, bundle: Bundle, made: 
     counts = f"{pluralize(bundle.deletions, 'deletion')}, {pluralize(bundle.events, 'event')}"
     details = {
         "started": order.started,
-        "filter": order.asked_for,
-        **_format_period(order.only),
+        "filter": order.query,
+        **_format_period(order.filters),
         "deletions": bundle.deletions,
         "events": bundle.events,
         "differing": bundle.differing,

@@ -112,14 +112,14 @@ def _count(contents: BundleWriter, row: tabular.Row, found: list[str]) -> None:
 
 
 def write_population(
-    *, contents: BundleWriter, only: HistoryFilter, core: dict[str, object]
+    *, contents: BundleWriter, filters: HistoryFilter, core: dict[str, object]
 ) -> None:
     """Write population.json. `core` holds what the manifest says too, and the filter."""
     facts = {
         **core,
         "counts": contents.counts,
-        "filter_in_words": filter_words(only),
-        "in_period": history.count_in_period(since=only.since, until=only.until),
+        "filter_in_words": filter_words(filters),
+        "in_period": history.count_in_period(since=filters.since, until=filters.until),
         "selected": contents.deletions,
     }
     contents.files["population.json"].write(format_json(facts))

@@ -153,8 +153,8 @@ def _own_hostname() -> str:
 def _mail_failure(error: Exception, *, address: str) -> DeliveryResult:
     status_code, response = None, ""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
-        [(status_code, raw)] = list(error.recipients.values())[:1]
-        response = raw.decode(errors="replace")
+        [(status_code, refusal)] = list(error.recipients.values())[:1]
+        response = refusal.decode(errors="replace")
     elif isinstance(error, smtplib.SMTPAuthenticationError):
         # Some servers repeat the user name or password in their text, so none of it is kept.
         status_code = error.smtp_code

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from connections import wording
+from connections.audit import outbox
 from connections.audit.outbox import NotificationSubject, get_subject
 from connections.models import (
     ApprovalPolicy,
@@ -185,8 +186,8 @@ def _subject_data(subject: NotificationSubject | None) -> dict[str, Any]:
 def _checkpoint_message(checkpoint: Checkpoint) -> Message:
     held = wording.pluralize(checkpoint.size, "event")
     return Message(
-        code="checkpoint.made",
-        title=wording.notification_title("checkpoint.made", details={}),
+        code=outbox.CHECKPOINT_MADE,
+        title=wording.notification_title(outbox.CHECKPOINT_MADE, details={}),
         about=held,
         at=f"{checkpoint.made_at:%Y-%m-%dT%H:%M:%SZ}",
         sentence=f"The record of acts held {held}. Signed with key {checkpoint.fingerprint}.",
@@ -202,8 +203,8 @@ def _checkpoint_message(checkpoint: Checkpoint) -> Message:
 
 def _verification_message(verification: AuditVerification) -> Message:
     return Message(
-        code="record.broken",
-        title=wording.notification_title("record.broken", details={}),
+        code=outbox.VERIFICATION_FAILED,
+        title=wording.notification_title(outbox.VERIFICATION_FAILED, details={}),
         about="",
         at=f"{verification.checked_at:%Y-%m-%dT%H:%M:%SZ}",
         sentence=verification.message,

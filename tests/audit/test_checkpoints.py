@@ -147,10 +147,10 @@ def test_the_worker_verifies_once_a_day(
     act()
     keeper = AuditMaintenance()
     for _ in range(3):
-        keeper.tend()
+        keeper.run_due()
     assert AuditVerification.objects.get().fault == ""
     clock.advance(seconds=24 * 3600)
-    keeper.tend()
+    keeper.run_due()
     assert AuditVerification.objects.count() == 2
 
 

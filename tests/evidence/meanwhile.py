@@ -71,7 +71,7 @@ def main() -> None:
     create_private_text(settings.SIGNING_KEY_FILE, new_signing_key_text())
     output = io.BytesIO()
     bundle = bundles.make_bundle(
-        actor=command_actor(), only=HistoryFilter(), asked_for="", output=output
+        actor=command_actor(), filters=HistoryFilter(), query="", output=output
     )
     path = f"{sys.argv[1]}/bundle.zip"
     with open(path, "wb") as file:

@@ -50,7 +50,7 @@ def make(*, only: HistoryFilter = ONLY, **more: Any) -> Made:
     """A bundle of what the database holds now."""
     output = io.BytesIO()
     actor = more.pop("actor", None) or command_actor()
-    bundle = bundles.make_bundle(actor=actor, only=only, asked_for=ASKED, output=output, **more)
+    bundle = bundles.make_bundle(actor=actor, filters=only, query=ASKED, output=output, **more)
     key = load_signing_key()
     return Made(
         data=output.getvalue(), bundle=bundle, key=key, first_fingerprint=key.fingerprint, kept=""

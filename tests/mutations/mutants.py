@@ -680,15 +680,15 @@ EVIDENCE = (
     _mutant(
         "the former key signs a rotation",
         "connections/audit/key_rotation.py",
-        "        and old.has_made(told[2], of=statement)\n",
+        "        and old.has_made(decoded[2], of=statement)\n",
         "",
         f"{TAMPERING}::test_a_rotation_that_the_former_key_did_not_sign_is_named",
     ),
     _mutant(
         "a checkpoint is signed by the key in force",
         "connections/audit/key_rotation.py",
-        "        if known[self._now].has_signed(note):\n",
-        "        if self.check_any(note):\n",
+        "        if known[self._current].has_signed(checkpoint):\n",
+        "        if self.is_signed_by_any(checkpoint):\n",
         f"{TAMPERING}::test_a_checkpoint_signed_with_a_key_before_its_time_is_named",
     ),
     _mutant(

@@ -71,7 +71,7 @@ def _page(request: HttpRequest, *, form: EventForm, below: int | None) -> EventP
     actor, only = actor_of(request), form.event_filter()
     while True:
         try:
-            return search.get_event_page(actor=actor, only=only, below=below)
+            return search.get_event_page(actor=actor, filters=only, below=below)
         except InvalidInputError as error:
             for name, message in error.fields.items():
                 form.add_error(name, message)
@@ -134,9 +134,9 @@ def audit_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     try:
         export = search.prepare_export(
             actor=actor_of(request),
-            only=form.event_filter(),
+            filters=form.event_filter(),
             file_format=file_format,
-            asked_for=urlencode(form.values()),
+            query=urlencode(form.values()),
         )
     except InvalidInputError as error:
         raise BadRequest(str(error)) from None

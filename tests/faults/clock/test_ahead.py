@@ -148,11 +148,11 @@ def test_a_verification_from_the_future_is_made_anew_once(clock: SettableClock) 
     last = verification.last_verification()
     assert last
     assert audit_log_badge(last, now=clock.at).tone == "warn"
-    assert keeper._begin_if_due() is not None
+    assert keeper._start_if_due() is not None
     again = verify()
     assert verification.last_verification() == again
     assert audit_log_badge(again, now=clock.at).tone == "ok"
-    assert keeper._begin_if_due() is None
+    assert keeper._start_if_due() is None
 
 
 def test_one_asked_for_in_the_future_is_made_once(clock: SettableClock, root: Person) -> None:

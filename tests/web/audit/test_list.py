@@ -102,7 +102,7 @@ def test_pages_follow_each_other_by_number(
 ) -> None:
     client = client_of(edith)
     events = [add_event(f"Act {number}.") for number in range(5)]
-    page = search.get_event_page(actor=person_actor(person=edith), only=EventFilter(), size=2)
+    page = search.get_event_page(actor=person_actor(person=edith), filters=EventFilter(), size=2)
     assert [event.seq for event in page.events] == [events[4].seq, events[3].seq]
     assert page.older == events[3].seq
     older = open_audit(client, below=page.older)
@@ -137,7 +137,7 @@ def test_a_period_holds_what_happened_in_it_though_the_clock_was_set_back(
         clock.advance(seconds=seconds)
         events.append(add_event("An act."))
     only = EventFilter(since=start - timedelta(seconds=1), until=start + timedelta(seconds=3601))
-    page = search.get_event_page(actor=person_actor(person=edith), only=only)
+    page = search.get_event_page(actor=person_actor(person=edith), filters=only)
     assert page.events == [events[3], events[2], events[0]]
 
 
