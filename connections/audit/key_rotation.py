@@ -93,7 +93,8 @@ class KeyRotationVerifier:
             Fault.OTHER_KEY,
             proved + 1,
             f"No key of this installation ({ours}) signed {name} (size {checkpoint.size}). Either "
-            f"it or the record was made by somebody else: no event after {proved} can be relied on.",
+            f"it or the record was made by somebody else: no event after {proved} can be "
+            "relied on.",
             at_latest=max(checkpoint.size, proved + 1),
         )
 

@@ -1,4 +1,4 @@
-"""Signing the record as it is now: one signature and one row, whatever the size."""
+"""Signs the audit log's current state: one signature and one row, whatever its size."""
 
 import logging
 from datetime import datetime
@@ -21,23 +21,23 @@ EVENTS_PER_CHECKPOINT = 1000
 
 
 def reaches_checkpoint_size(size: int, *, added: int) -> bool:
-    """Whether the newest `added` events brought the record to or over a multiple of 1,000."""
+    """Whether the last `added` events reached a multiple of EVENTS_PER_CHECKPOINT."""
     return size // EVENTS_PER_CHECKPOINT > (size - added) // EVENTS_PER_CHECKPOINT
 
 
 def sign_head(head: AuditHead, *, at: datetime) -> Checkpoint:
-    """A checkpoint of the record that ends here; the one there is when it was made already.
+    """A checkpoint of the log with this head; the existing one if there is one.
 
-    Call it while the head is locked and not empty: the key that is in force is read under that
-    lock, under which it is also replaced. Raises SigningKeyError and what the database raises.
+    Call it while the head is locked and not empty: rotations replace the key under the same lock.
+    Raises SigningKeyError and database errors.
     """
     return store_checkpoint(checkpoint=build_checkpoint(head=head, key=load_signing_key(), at=at))
 
 
 def build_checkpoint(*, head: AuditHead, key: SigningKey, at: datetime) -> Checkpoint:
-    """The checkpoint of the record as this head row says it is; not stored.
+    """The checkpoint of the log with this head, not stored.
 
-    `key` is the one that was in force at that size.
+    `key` must be the key in force at that size.
     """
     root = chain.root_of(chain.parse_frontier(head.frontier))
     return Checkpoint(
@@ -50,20 +50,20 @@ def build_checkpoint(*, head: AuditHead, key: SigningKey, at: datetime) -> Check
 
 
 def store_checkpoint(*, checkpoint: Checkpoint) -> Checkpoint:
-    """Keep a checkpoint; gives the one there is when this key signed this size before."""
+    """Store a checkpoint; return the existing one if this key already signed this size."""
     same = Checkpoint.objects.filter(size=checkpoint.size, fingerprint=checkpoint.fingerprint)
-    made = same.first()
-    if made is None:
+    existing = same.first()
+    if existing is None:
         with transaction.atomic():
             checkpoint.save(force_insert=True)
             outbox.enqueue_checkpoint(checkpoint=checkpoint)
-    return made or checkpoint
+    return existing or checkpoint
 
 
 def sign_if_possible(head: AuditHead, *, at: datetime) -> Checkpoint | None:
-    """As `sign_head`, and None with a warning when it cannot be: what was done stands all the same.
+    """As `sign_head`; when signing fails, log a warning and return None.
 
-    Call it within a transaction.
+    Call it within a transaction, which then still commits.
     """
     try:
         with transaction.atomic():

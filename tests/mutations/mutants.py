@@ -694,7 +694,7 @@ EVIDENCE = (
     _mutant(
         "an old key file signs nothing",
         "connections/audit/signing_key.py",
-        "    if key.public_key != announced:\n",
+        "    if key.public_key != recorded:\n",
         "    if False:\n",
         "tests/audit/test_signing_key.py"
         "::test_a_machine_that_kept_the_old_file_signs_nothing_and_says_so",
