@@ -1,8 +1,8 @@
-"""Who may do what: one function per question, deny by default.
+"""Who can do what: one function per action, deny by default.
 
-Roles add up. An administrator (superuser) holds every role and is the only one to touch people,
-roles and policies. Commands and the worker are trusted with what their process can already read,
-but never approve.
+A person can have several roles. An administrator (superuser) has every role, and only
+administrators can manage people, roles and policies. Commands and the worker can do what their
+process could do anyway, but never approve.
 """
 
 from collections.abc import Callable
@@ -31,42 +31,42 @@ def _has_role(actor: Actor, *roles: Role) -> bool:
 
 
 def visibility_of(actor: Actor) -> Visibility:
-    """What allow-lists of credentials put beyond this actor; nothing for commands and worker."""
+    """What access lists hide from or deny this actor; nothing for commands and the worker."""
     return actor.person.visibility if actor.person else Visibility()
 
 
 def can_see(actor: Actor) -> bool:
-    """See overview, inventory, credentials, history and one deletion: any role."""
+    """See the overview, inventory, credentials and deletions: any role."""
     return _has_role(actor, *Role)
 
 
 def can_see_everything(actor: Actor) -> bool:
-    """See numbers that tell of all credentials: a role, and none out of reach."""
+    """See totals over all credentials: only without hidden credentials."""
     return can_see(actor) and not visibility_of(actor).hidden
 
 
 def can_sync(actor: Actor) -> bool:
-    """Ask Datadog for the inventory again."""
+    """Sync the inventory with Datadog."""
     return _has_role(actor, Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER)
 
 
 def can_delete(actor: Actor) -> bool:
-    """Ask for a deletion, confirm it, check it with Datadog, close it."""
+    """Request, confirm, check and close deletions."""
     return _has_role(actor, Role.OPERATOR)
 
 
 def can_use(actor: Actor, *, credential_id: UUID) -> bool:
-    """Do so with this credential, whose allow-list may not admit everybody."""
+    """The same with this credential, by its access list."""
     return can_delete(actor) and credential_id not in visibility_of(actor).unusable
 
 
 def can_approve_any(actor: Actor) -> bool:
-    """Approve or decline what other people asked for; commands never do."""
+    """Approve or decline other people's deletions; commands never can."""
     return actor.person is not None and _has_role(actor, Role.APPROVER)
 
 
 def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
-    """Approve or decline this one: never one's own, and by its credential's allow-list."""
+    """Approve or decline this deletion: never one's own, and by its credential's access list."""
     return (
         can_approve_any(actor)
         and actor.person is not None
@@ -78,12 +78,13 @@ def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
 def filter_by_access_list(
     people: QuerySet[Person], *, credential_id: UUID, kind: AccessKind
 ) -> QuerySet[Person]:
-    """Of these people those whom a credential's list of this kind admits."""
+    """The people among these whom a credential's access list of this kind admits."""
     entries = CredentialAccess.objects.filter(credential=credential_id)
     kinds = set(entries.order_by().values_list("kind", flat=True).distinct())
     if kind not in kinds and AccessKind.SEE not in kinds:
         return people
-    # Who may use it or approve with it sees it too, and a list of the kind decides alone.
+    # People who can use or approve also see, so any entry counts for seeing. For the other kinds
+    # their own list decides, and without one the list of who sees.
     is_own_list = kind in kinds and kind != AccessKind.SEE
     listed = entries.filter(kind=kind) if is_own_list else entries
     return people.filter(
@@ -92,7 +93,7 @@ def filter_by_access_list(
 
 
 def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
-    """The people who see what was done with a credential: the inverse of `Person.visibility`."""
+    """The people who see a credential and its deletions: the inverse of `Person.visibility`."""
     listed = filter_by_access_list(
         Person.objects.all(), credential_id=credential_id, kind=AccessKind.SEE
     )
@@ -101,41 +102,41 @@ def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
     return Person.objects.filter(sees)
 
 
-def people_who_approve(*, credential_id: UUID, besides: UUID | None) -> QuerySet[Person]:
-    """The people who could approve with this credential what the person `besides` asks for."""
+def people_who_approve(*, credential_id: UUID, excluded: UUID | None) -> QuerySet[Person]:
+    """The people who can approve with this credential, except the requester `excluded`."""
     may = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
     people = filter_by_access_list(
         Person.objects.filter(may, is_active=True),
         credential_id=credential_id,
         kind=AccessKind.APPROVE,
     ).distinct()
-    return people.exclude(pk=besides) if besides else people
+    return people.exclude(pk=excluded) if excluded else people
 
 
 def people_who_can_approve(*, deletion: Deletion) -> QuerySet[Person]:
-    """The people to whom `can_approve` says yes for this one, whether or not they decided yet."""
+    """The people for whom `can_approve` is true, whether or not they have decided already."""
     return people_who_approve(
-        credential_id=deletion.credential_id, besides=deletion.requested_by_id
+        credential_id=deletion.credential_id, excluded=deletion.requested_by_id
     )
 
 
 def can_break_glass_any(actor: Actor) -> bool:
-    """Use break glass on some deletion: an Operator with the permission, which no role includes."""
+    """Use break glass on any deletion: an Operator with this permission, which no role has."""
     return actor.person is not None and actor.person.may_break_glass and can_delete(actor)
 
 
 def can_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
-    """Do without the approvals that are missing: an Operator with a permission of its own.
+    """Send this deletion without the missing approvals.
 
-    By its credential's allow-list too. Commands never do, and administrators only where they were
-    given it like anybody else.
+    Needs the Operator role, the break-glass permission and a place on the credential's access
+    list. Commands never can, and administrators need the permission like anyone else.
     """
     may = actor.person is not None and actor.person.may_break_glass
     return may and can_use(actor, credential_id=deletion.credential_id)
 
 
 def can_review_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
-    """Look back at a deletion whose glass was broken: never the one who broke it, or asked."""
+    """Review a use of break glass: never the person who used it, and never the requester."""
     if actor.person is None or not can_approve_any(actor):
         return False
     if deletion.credential_id in visibility_of(actor).unapprovable:
@@ -144,12 +145,12 @@ def can_review_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
 
 
 def can_withdraw_any(actor: Actor) -> bool:
-    """Withdraw some deletion: one's own, or as an approver."""
+    """Withdraw deletions: one's own, or any as an approver."""
     return actor.person is not None and _has_role(actor, Role.OPERATOR, Role.APPROVER)
 
 
 def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
-    """Take it back: the requester their own, an approver any that they may see."""
+    """Withdraw this deletion: the requester, or an approver who can see it."""
     if actor.person is None:
         return actor.kind == "command"
     if deletion.credential_id in visibility_of(actor).hidden:
@@ -159,19 +160,19 @@ def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
 
 
 def can_protect(actor: Actor) -> bool:
-    """Say that a connection must not be deleted: more people may make things safer."""
+    """Protect connections. Protecting is safe, so more roles can do it than remove it."""
     return actor.person is not None and _has_role(
         actor, Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER
     )
 
 
 def can_unprotect_any(actor: Actor) -> bool:
-    """Lift what other people protected; commands never do."""
+    """Remove other people's protections; commands never can."""
     return actor.person is not None and _has_role(actor, Role.APPROVER)
 
 
 def can_unprotect(actor: Actor, *, protection: Protection) -> bool:
-    """Lift this one: never one's own."""
+    """Remove this protection: never one's own."""
     return (
         can_unprotect_any(actor)
         and actor.person is not None
@@ -180,7 +181,7 @@ def can_unprotect(actor: Actor, *, protection: Protection) -> bool:
 
 
 def can_comment(actor: Actor) -> bool:
-    """Comment on a deletion: who works on one, and who looks it over."""
+    """Comment on deletions."""
     return _has_role(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
 
 
@@ -195,40 +196,40 @@ def can_export(actor: Actor) -> bool:
 
 
 def can_audit(actor: Actor) -> bool:
-    """Read audit events and evidence."""
+    """Read the audit log and evidence."""
     return _has_role(actor, Role.AUDITOR)
 
 
 def can_administer(actor: Actor) -> bool:
-    """People, roles and policies."""
+    """Manage people, roles and policies."""
     if actor.person is None:
         return actor.kind == "command"
     return actor.person.is_active and actor.person.is_superuser
 
 
 def requires_mfa(person: Person) -> bool:
-    """Whether ORGADMIN_REQUIRE_MFA holds for a person: who deletes, decides, or keeps keys.
+    """Whether ORGADMIN_REQUIRE_MFA applies to a person: Operators, Approvers, Credential managers.
 
-    Viewers and auditors change nothing; they are offered one.
+    Viewers and Auditors change nothing, so MFA is optional for them.
     """
     return not person.roles.isdisjoint({Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER})
 
 
 def require(is_allowed: bool, what: str) -> None:
-    """Raise PermissionDenied naming the act, unless it is allowed."""
+    """Raise PermissionDenied unless `is_allowed`; `what` completes "allow you to …"."""
     if not is_allowed:
         raise PermissionDenied(f"Your roles do not allow you to {what}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Permission:
-    """One of the questions above as a rule of a URL. `action` completes "allow you to …"."""
+    """A function above as the permission of a URL. `action` completes "allow you to …"."""
 
     is_held_by: Callable[[Actor], bool]
     action: str
 
     def require(self, actor: Actor) -> None:
-        """Raise PermissionDenied unless the actor holds it."""
+        """Raise PermissionDenied unless the actor has it."""
         require(self.is_held_by(actor), self.action)
 
 

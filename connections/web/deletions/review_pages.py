@@ -55,7 +55,7 @@ def review_page(
         "notice": notice,
         "is_out_of_date": notice == OUT_OF_DATE,
         "too_few": approvers.missing_approvers_warning(
-            credential=review.credential, policy=review.policy, asker=actor.person
+            credential=review.credential, policy=review.policy, requester=actor.person
         ),
     }
     if not wants_fragment(request):
