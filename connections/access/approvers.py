@@ -3,17 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import Q
-
 from connections.access import permissions
-from connections.models import (
-    AccessKind,
-    ApprovalPolicy,
-    Credential,
-    CredentialAccess,
-    Person,
-    Role,
-)
+from connections.models import ApprovalPolicy, Credential, CredentialAccess, Person
 
 
 def missing_approvers_warning(
@@ -24,9 +15,8 @@ def missing_approvers_warning(
     if not needed:
         return ""
     excluded = requester.pk if requester else None
-    available = permissions.people_who_approve(
-        credential_id=credential.pk, excluded=excluded
-    ).count()
+    others = permissions.people_who_approve(credential_id=credential.pk, excluded=excluded)
+    available = others.count()
     if available >= needed:
         return ""
     subject = "Nobody else" if not available else "Only one other person"
@@ -69,25 +59,17 @@ def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
     return ApprovalGaps(alone=alone, too_few=list(too_few.items()))
 
 
-def count_approvers(*, credential: Credential | None = None) -> int:
-    """The number of active people who can approve other people's deletions."""
-    may = Q(is_superuser=True) | Q(groups__name=Role.APPROVER.value)
-    people = Person.objects.filter(may, is_active=True)
-    if credential:
-        people = permissions.filter_by_access_list(
-            people, credential_id=credential.pk, kind=AccessKind.APPROVE
-        )
-    return people.distinct().count()
-
-
 def approval_warning(policy: ApprovalPolicy, *, credential: Credential | None = None) -> str:
     """A warning that too few people can approve under this policy; "" when enough can.
 
     With `credential`, only people on its access list count.
     """
     needed = policy.approvals_needed
-    available = count_approvers(credential=credential) if needed else 0
-    if not needed or available > needed:
+    if not needed:
+        return ""
+    credential_id = credential.pk if credential else None
+    available = permissions.people_who_approve(credential_id=credential_id).count()
+    if available > needed:
         return ""
     people = (
         "Nobody"

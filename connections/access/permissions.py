@@ -102,14 +102,18 @@ def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
     return Person.objects.filter(sees)
 
 
-def people_who_approve(*, credential_id: UUID, excluded: UUID | None) -> QuerySet[Person]:
-    """The people who can approve with this credential, except the requester `excluded`."""
-    may = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
-    people = filter_by_access_list(
-        Person.objects.filter(may, is_active=True),
-        credential_id=credential_id,
-        kind=AccessKind.APPROVE,
-    ).distinct()
+def people_who_approve(
+    *, credential_id: UUID | None, excluded: UUID | None = None
+) -> QuerySet[Person]:
+    """The active people who can approve deletions, except the requester `excluded`.
+
+    With `credential_id`, only those whom this credential's access list admits.
+    """
+    is_approver = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
+    people = Person.objects.filter(is_approver, is_active=True)
+    if credential_id:
+        people = filter_by_access_list(people, credential_id=credential_id, kind=AccessKind.APPROVE)
+    people = people.distinct()
     return people.exclude(pk=excluded) if excluded else people
 
 

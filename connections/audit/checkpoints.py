@@ -150,8 +150,7 @@ def _recipient(channel: Notification.Channel, key: str) -> CheckpointRecipient:
 def _address(channel: Notification.Channel, key: str) -> str:
     match channel:
         case Notification.Channel.MAIL:
-            keys = {outbox.address_key(each): each for each in settings.CHECKPOINT_EMAILS}
-            return f"Mail to {keys[key]}"
+            return f"Mail to {outbox.checkpoint_addresses()[key]}"
         case Notification.Channel.WEBHOOK:
             return f"Webhook at {origin_of(settings.WEBHOOK_URL)}"
         case Notification.Channel.FILE:

@@ -26,6 +26,8 @@ from connections.models import (
     Role,
 )
 
+Channel = Notification.Channel
+
 CHECKPOINT_MADE = "checkpoint.made"
 VERIFICATION_FAILED = "record.broken"
 _ID_NAMESPACE = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
@@ -136,19 +138,21 @@ def enqueue_checkpoint(*, checkpoint: Checkpoint) -> None:
     _insert(rows, subject=("checkpoint", str(checkpoint.pk)))
 
 
-def recipient_channels() -> list[tuple[Notification.Channel, str]]:
+def recipient_channels() -> list[tuple[Channel, str]]:
     """The configured recipients of checkpoints: each a channel and, for mail, an address key."""
-    recipients: list[tuple[Notification.Channel, str]] = []
+    recipients: list[tuple[Channel, str]] = []
     if settings.HAS_MAIL:
-        recipients += [
-            (Notification.Channel.MAIL, address_key(address))
-            for address in settings.CHECKPOINT_EMAILS
-        ]
+        recipients += [(Channel.MAIL, key) for key in checkpoint_addresses()]
     if settings.WEBHOOK_URL:
-        recipients.append((Notification.Channel.WEBHOOK, ""))
+        recipients.append((Channel.WEBHOOK, ""))
     if settings.CHECKPOINT_FILE:
-        recipients.append((Notification.Channel.FILE, ""))
+        recipients.append((Channel.FILE, ""))
     return recipients
+
+
+def checkpoint_addresses() -> dict[str, str]:
+    """The configured mail addresses of checkpoint recipients, by their keys."""
+    return {address_key(address): address for address in settings.CHECKPOINT_EMAILS}
 
 
 def address_key(address: str) -> str:
@@ -209,12 +213,9 @@ def _enqueue(
 ) -> None:
     rows = []
     if settings.WEBHOOK_URL:
-        rows.append(_notification(Notification.Channel.WEBHOOK, code=code, key=key))
+        rows.append(_notification(Channel.WEBHOOK, code=code, key=key))
     if settings.HAS_MAIL:
-        rows += [
-            _notification(Notification.Channel.MAIL, code=code, key=key, person=person)
-            for person in people
-        ]
+        rows += [_notification(Channel.MAIL, code=code, key=key, person=each) for each in people]
     for row in rows:
         row.event_seq = event_seq
     _insert(rows, subject=subject)
@@ -232,12 +233,7 @@ def _insert(rows: list[Notification], *, subject: tuple[str, str]) -> None:
 
 
 def _notification(
-    channel: Notification.Channel,
-    *,
-    code: str,
-    key: str,
-    person: Person | None = None,
-    address_key: str = "",
+    channel: Channel, *, code: str, key: str, person: Person | None = None, address_key: str = ""
 ) -> Notification:
     to = person.pk if person else address_key
     return Notification(

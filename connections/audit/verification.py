@@ -142,7 +142,14 @@ def verify_in_steps(
             yield None
         _verify_end(state, head, before=before, given=given)
         yield from compare_all_deletions(state.differing)
-        report = _with_differences(report, state.differing)
+        if state.differing.count:
+            report = replace(
+                report,
+                fault=Fault.DELETION,
+                message=state.differing.message,
+                differing=state.differing.count,
+                deletions=tuple(state.differing.ids),
+            )
     except AuditFault as error:
         report = replace(
             report,
@@ -159,20 +166,6 @@ def verify_in_steps(
 def _deletions_in(rows: list[EventRow]) -> set[str]:
     """The ids of the deletions that these events are about."""
     return {row[11] for row in rows if row[10] == "deletion"}
-
-
-def _with_differences(
-    report: VerificationReport, differing: DifferingDeletions
-) -> VerificationReport:
-    if not differing.count:
-        return report
-    return replace(
-        report,
-        fault=Fault.DELETION,
-        message=differing.message,
-        differing=differing.count,
-        deletions=tuple(differing.ids),
-    )
 
 
 # --- Checkpoints --------------------------------------------------------------------------------

@@ -110,8 +110,7 @@ def mail_address(notification: Notification) -> str:
     """The address to mail a notification to now; "" when it has no recipient any longer."""
     if notification.person is not None:
         return notification.person.email if notification.person.is_active else ""
-    addresses = {outbox.address_key(each): each for each in settings.CHECKPOINT_EMAILS}
-    return addresses.get(notification.address_key, "")
+    return outbox.checkpoint_addresses().get(notification.address_key, "")
 
 
 # --- Mail ---------------------------------------------------------------------------------------

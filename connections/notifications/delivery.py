@@ -16,6 +16,7 @@ from django.db.models import F, Q, QuerySet
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import WORKER, Actor
+from connections.audit import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError
 from connections.models import Notification
@@ -98,25 +99,24 @@ def _send(notification: Notification) -> DeliveryResult:
 
 def _store_result(notification: Notification, result: DeliveryResult) -> None:
     now = clock.now()
-    state, due_at = _next_state(notification, result)
+    state, delay = _next_state(notification, result)
     with audit.atomic():
         # Another worker that claimed it meanwhile has counted one more attempt.
-        stands = Notification.objects.filter(
+        claimed = Notification.objects.filter(
             pk=notification.pk, state=Notification.State.WAITING, attempts=notification.attempts
         )
-        noted = stands.update(
+        is_stored = claimed.update(
             state=state,
-            due_at=now + due_at if due_at else None,
+            due_at=now + delay if delay else None,
             answered_at=now,
             status=result.status_code,
             result=result.text[:200],
         )
-        if noted and state == Notification.State.GIVEN_UP:
+        if is_stored and state == Notification.State.GIVEN_UP:
             _record_failure(notification, result)
     if state == Notification.State.GIVEN_UP:
-        logger.warning(
-            "Notice %s (%s) was given up. %s", notification.pk, notification, result.text
-        )
+        message = "Notice %s (%s) was given up. %s"
+        logger.warning(message, notification.pk, notification, result.text)
 
 
 def _next_state(
@@ -126,16 +126,12 @@ def _next_state(
         return Notification.State.DELIVERED, None
     if result.status == DeliveryStatus.NO_RECIPIENT:
         return Notification.State.DROPPED, None
-    is_last = (
-        notification.attempts > len(RETRY_DELAYS)
-        or notification.code == audit.EventCode.NOTIFICATION_TESTED
-    )
+    is_test = notification.code == EventCode.NOTIFICATION_TESTED
+    is_last = is_test or notification.attempts > len(RETRY_DELAYS)
     if result.status == DeliveryStatus.REFUSED or is_last:
         return Notification.State.GIVEN_UP, None
-    asked = timedelta(seconds=result.retry_after_seconds or 0)
-    return Notification.State.WAITING, max(
-        RETRY_DELAYS[notification.attempts - 1], min(asked, MAX_RETRY_DELAY)
-    )
+    requested = min(timedelta(seconds=result.retry_after_seconds or 0), MAX_RETRY_DELAY)
+    return Notification.State.WAITING, max(RETRY_DELAYS[notification.attempts - 1], requested)
 
 
 def _record_failure(notification: Notification, result: DeliveryResult) -> None:
@@ -143,10 +139,7 @@ def _record_failure(notification: Notification, result: DeliveryResult) -> None:
 
     A failed test and a failed failure notification record nothing.
     """
-    if notification.code in {
-        audit.EventCode.NOTIFICATION_FAILED,
-        audit.EventCode.NOTIFICATION_TESTED,
-    }:
+    if notification.code in {EventCode.NOTIFICATION_FAILED, EventCode.NOTIFICATION_TESTED}:
         return
     now = clock.now()
     known = same_destination(notification).filter(
@@ -154,10 +147,10 @@ def _record_failure(notification: Notification, result: DeliveryResult) -> None:
         answered_at__gt=now - FAILURE_EVENT_INTERVAL,
         answered_at__lte=now + clock.TOLERANCE,
     )
-    if known.exclude(pk=notification.pk).exclude(code=audit.EventCode.NOTIFICATION_TESTED).exists():
+    if known.exclude(pk=notification.pk).exclude(code=EventCode.NOTIFICATION_TESTED).exists():
         return
     audit.record(
-        code=audit.EventCode.NOTIFICATION_FAILED,
+        code=EventCode.NOTIFICATION_FAILED,
         actor=WORKER,
         sentence=f"A notice ({notification.code}) could not be delivered by "
         f"{notification.channel} and was given up after {notification.attempts} tries.",
@@ -190,7 +183,7 @@ def retry(*, actor: Actor, notification: Notification) -> int:
         if not count:
             raise ConflictError("Nothing is given up for this destination any more.")
         audit.record(
-            code=audit.EventCode.NOTIFICATION_RETRIED,
+            code=EventCode.NOTIFICATION_RETRIED,
             actor=actor,
             sentence=f"{count} given-up notices by {notification.channel} are tried again.",
             details={"channel": notification.channel, "count": count},

@@ -23,6 +23,8 @@ PAGE_SIZE = 50
 # The overview warns about a failed notification for this long, unless it is retried.
 ALARM_FOR = timedelta(days=7)
 
+Channel = Notification.Channel
+
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
@@ -75,7 +77,7 @@ def _log_entries(rows: Iterable[Notification]) -> list[DeliveryLogEntry]:
     rows = list(rows)
     numbers = [row.event_seq for row in rows if row.event_seq is not None]
     events = {event.seq: event for event in with_values(AuditEvent.objects.filter(pk__in=numbers))}
-    addresses = {outbox.address_key(each): each for each in settings.CHECKPOINT_EMAILS}
+    addresses = outbox.checkpoint_addresses()
     return [
         DeliveryLogEntry(
             notification=row,
@@ -119,29 +121,21 @@ _WEBHOOK_PURPOSE = "Every such act, alarms, and each checkpoint"
 _CHECKPOINT_PURPOSE = "Each checkpoint of the record"
 
 
-def _configured_destinations() -> list[tuple[Notification.Channel, str, str, str, str]]:
+def _configured_destinations() -> list[tuple[Channel, str, str, str, str]]:
     found = []
     if settings.HAS_MAIL:
         sender = f"as {settings.DEFAULT_FROM_EMAIL}"
-        found.append((Notification.Channel.MAIL, "", "Mail to people", sender, _PEOPLE_PURPOSE))
+        found.append((Channel.MAIL, "", "Mail to people", sender, _PEOPLE_PURPOSE))
         found += [
-            (
-                Notification.Channel.MAIL,
-                outbox.address_key(each),
-                "Mail to a witness",
-                each,
-                _CHECKPOINT_PURPOSE,
-            )
+            (Channel.MAIL, outbox.address_key(each), "Mail to a witness", each, _CHECKPOINT_PURPOSE)
             for each in settings.CHECKPOINT_EMAILS
         ]
     if settings.WEBHOOK_URL:
         host = origin_of(settings.WEBHOOK_URL)
-        found.append((Notification.Channel.WEBHOOK, "", "Webhook", host, _WEBHOOK_PURPOSE))
+        found.append((Channel.WEBHOOK, "", "Webhook", host, _WEBHOOK_PURPOSE))
     if settings.CHECKPOINT_FILE:
         path = settings.CHECKPOINT_FILE
-        found.append(
-            (Notification.Channel.FILE, "", "File of checkpoints", path, _CHECKPOINT_PURPOSE)
-        )
+        found.append((Channel.FILE, "", "File of checkpoints", path, _CHECKPOINT_PURPOSE))
     return found
 
 
@@ -156,12 +150,8 @@ def send_test(*, actor: Actor, key: str) -> Notification:
     channel, _, address_key = key.partition(":")
     if key not in {destination.key for destination in list_destinations(actor=actor)}:
         raise ConflictError("This destination is not set any more.")
-    is_checkpoint_recipient = channel == Notification.Channel.FILE or bool(address_key)
-    person = (
-        actor.person
-        if channel == Notification.Channel.MAIL and not is_checkpoint_recipient
-        else None
-    )
+    is_checkpoint_recipient = channel == Channel.FILE or bool(address_key)
+    person = actor.person if channel == Channel.MAIL and not is_checkpoint_recipient else None
     if person is not None and not person.email:
         raise ConflictError("You have no e-mail address here, so the test has nowhere to go.")
     checkpoint = _newest_checkpoint() if is_checkpoint_recipient else None
