@@ -168,7 +168,7 @@ def measure(directory: Path) -> dict[str, Any]:
     path = directory / "bundle.zip"
     before, cpu, started = peak_memory_mb(), time.process_time(), time.perf_counter()
     with path.open("wb") as file:
-        bundle = make_bundle(actor=command_actor(), only=HistoryFilter(), asked_for="", output=file)
+        bundle = make_bundle(actor=command_actor(), filters=HistoryFilter(), query="", output=file)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     growth, started = peak_memory_mb() - before, time.perf_counter()
     verified = subprocess.run(  # noqa: S603 - our own program, no shell
@@ -194,7 +194,7 @@ def measure(directory: Path) -> dict[str, Any]:
 
 def _verify_audit_log() -> dict[str, Any]:
     """Verify the audit log, and compare every deletion with its events."""
-    from connections.audit.comparison import Differing, compare_all
+    from connections.audit.comparison import DifferingDeletions, compare_all_deletions
     from connections.audit.verification import verify_audit_log
     from connections.models import Deletion
 
@@ -202,7 +202,7 @@ def _verify_audit_log() -> dict[str, Any]:
     report = verify_audit_log()
     cpu, seconds = time.process_time() - cpu, time.perf_counter() - started
     growth, compare_started = peak_memory_mb() - before, time.process_time()
-    list(compare_all(Differing()))
+    list(compare_all_deletions(DifferingDeletions()))
     compare_cpu = time.process_time() - compare_started
     return {
         "audit_log_is_intact": report.fault is None,

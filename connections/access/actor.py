@@ -1,4 +1,4 @@
-"""Who acts: a person in a browser, a command, or the worker."""
+"""Actors: a person in a browser, a command, or the worker."""
 
 import getpass
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from connections.models import Person
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """Who does an act, as its record will name them."""
+    """Who performs an action, as the audit log names them."""
 
     kind: Literal["person", "command", "worker"]
     name: str
     person: Person | None = None
-    # Ties the records of one web request together.
+    # The same in all events of one web request.
     request_id: str = ""
 
 
@@ -24,7 +24,7 @@ def person_actor(*, person: Person, request_id: str = "") -> Actor:
 
 
 def command_actor() -> Actor:
-    """The actor for a command: whoever may read the key ring file is trusted."""
+    """The actor for a command. Commands are trusted: who runs them can read the key ring."""
     return Actor(kind="command", name=f"command: {os_user()}")
 
 
@@ -32,7 +32,7 @@ WORKER = Actor(kind="worker", name="worker")
 
 
 def os_user() -> str:
-    """The operating system's name for who runs this process, or its number in a container."""
+    """The name of the operating system user; "unknown" for a user without a name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

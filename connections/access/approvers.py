@@ -1,60 +1,48 @@
-"""How many people each policy needs, and whether there are that many."""
+"""Whether there are enough approvers for an approval policy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import Q
-
 from connections.access import permissions
-from connections.models import (
-    AccessKind,
-    ApprovalPolicy,
-    Credential,
-    CredentialAccess,
-    Person,
-    Role,
-)
+from connections.models import ApprovalPolicy, Credential, CredentialAccess, Person
 
 
-def missing_approvers(
-    *, credential: Credential, policy: ApprovalPolicy, asker: Person | None
+def missing_approvers_warning(
+    *, credential: Credential, policy: ApprovalPolicy, requester: Person | None
 ) -> str:
-    """What this person should know before asking under this policy; "" when enough can approve."""
+    """A warning that too few others can approve this person's request; "" when enough can."""
     needed = policy.approvals_needed
     if not needed:
         return ""
-    besides = asker.pk if asker else None
-    there = permissions.people_who_approve(credential_id=credential.pk, besides=besides).count()
-    if there >= needed:
+    excluded = requester.pk if requester else None
+    others = permissions.people_who_approve(credential_id=credential.pk, excluded=excluded)
+    available = others.count()
+    if available >= needed:
         return ""
-    can = "Nobody else" if not there else "Only one other person"
+    subject = "Nobody else" if not available else "Only one other person"
     return (
-        f"{can} can approve it, and it needs {needed}: it would expire after 24 hours. An "
+        f"{subject} can approve it, and it needs {needed}: it would expire after 24 hours. An "
         "administrator must give more people the role Approver first."
     )
 
 
 def approval_warnings(*, credential: Credential | None = None) -> dict[ApprovalPolicy, str]:
-    """For each policy what would go wrong because too few people may approve; "" if nothing.
-
-
-    With `credential` its allow-list counts too.
-    """
+    """`approval_warning` for each policy."""
     return {policy: approval_warning(policy, credential=credential) for policy in ApprovalPolicy}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalGaps:
-    """How four eyes stand over some credentials, by name."""
+    """Credentials, by name, that need no approval or lack approvers."""
 
-    # With these one person alone can delete.
+    # Their policy needs no approval, so one person alone can delete.
     alone: list[str]
-    # A warning, and the credentials that it is about.
+    # Each a warning and the credentials it applies to.
     too_few: list[tuple[str, list[str]]]
 
 
 def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
-    """Which of these need nobody else, and which need more people than there are."""
+    """Which of these credentials need no approval, and which lack approvers."""
     listed = CredentialAccess.objects.filter(credential__in=[each.pk for each in credentials])
     with_list = set(listed.values_list("credential", flat=True))
     of_all = approval_warnings()
@@ -71,28 +59,26 @@ def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
     return ApprovalGaps(alone=alone, too_few=list(too_few.items()))
 
 
-def approvers(*, credential: Credential | None = None) -> int:
-    """How many active people could approve a deletion that somebody else asked for."""
-    may = Q(is_superuser=True) | Q(groups__name=Role.APPROVER.value)
-    people = Person.objects.filter(may, is_active=True)
-    if credential:
-        people = permissions.admitted(people, credential_id=credential.pk, kind=AccessKind.APPROVE)
-    return people.distinct().count()
-
-
 def approval_warning(policy: ApprovalPolicy, *, credential: Credential | None = None) -> str:
-    """What would go wrong with this policy because too few people may approve; "" if nothing.
+    """A warning that too few people can approve under this policy; "" when enough can.
 
-    With `credential` its allow-list counts too.
+    With `credential`, only people on its access list count.
     """
     needed = policy.approvals_needed
-    there = approvers(credential=credential) if needed else 0
-    if not needed or there > needed:
+    if not needed:
         return ""
-    people = "Nobody" if not there else f"{there} active {'person' if there == 1 else 'people'}"
-    holds = "hold" if there > 1 else "holds"
+    credential_id = credential.pk if credential else None
+    available = permissions.people_who_approve(credential_id=credential_id).count()
+    if available > needed:
+        return ""
+    people = (
+        "Nobody"
+        if not available
+        else f"{available} active {'person' if available == 1 else 'people'}"
+    )
+    holds = "hold" if available > 1 else "holds"
     may = "may approve with it" if credential else f"{holds} the role Approver"
-    if there < needed:
+    if available < needed:
         return (
             f"{people} {may}, and {needed} must approve: nothing can be deleted with "
             "this credential until an administrator gives it to more people."

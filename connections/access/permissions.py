@@ -1,8 +1,8 @@
-"""Who may do what: one function per question, deny by default.
+"""Who can do what: one function per action, deny by default.
 
-Roles add up. An administrator (superuser) holds every role and is the only one to touch people,
-roles and policies. Commands and the worker are trusted with what their process can already read,
-but never approve.
+A person can have several roles. An administrator (superuser) has every role, and only
+administrators can manage people, roles and policies. Commands and the worker can do what their
+process could do anyway, but never approve.
 """
 
 from collections.abc import Callable
@@ -24,49 +24,49 @@ from connections.models import (
 )
 
 
-def _holds(actor: Actor, *roles: Role) -> bool:
+def _has_role(actor: Actor, *roles: Role) -> bool:
     if actor.person is None:
         return actor.kind in {"command", "worker"}
     return actor.person.is_active and not actor.person.roles.isdisjoint(roles)
 
 
 def visibility_of(actor: Actor) -> Visibility:
-    """What allow-lists of credentials put beyond this actor; nothing for commands and worker."""
+    """What access lists hide from or deny this actor; nothing for commands and the worker."""
     return actor.person.visibility if actor.person else Visibility()
 
 
 def can_see(actor: Actor) -> bool:
-    """See overview, inventory, credentials, history and one deletion: any role."""
-    return _holds(actor, *Role)
+    """See the overview, inventory, credentials and deletions: any role."""
+    return _has_role(actor, *Role)
 
 
 def can_see_everything(actor: Actor) -> bool:
-    """See numbers that tell of all credentials: a role, and none out of reach."""
+    """See totals over all credentials: only without hidden credentials."""
     return can_see(actor) and not visibility_of(actor).hidden
 
 
-def can_refresh(actor: Actor) -> bool:
-    """Ask Datadog for the inventory again."""
-    return _holds(actor, Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER)
+def can_sync(actor: Actor) -> bool:
+    """Sync the inventory with Datadog."""
+    return _has_role(actor, Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER)
 
 
 def can_delete(actor: Actor) -> bool:
-    """Ask for a deletion, confirm it, check it with Datadog, close it."""
-    return _holds(actor, Role.OPERATOR)
+    """Request, confirm, check and close deletions."""
+    return _has_role(actor, Role.OPERATOR)
 
 
 def can_use(actor: Actor, *, credential_id: UUID) -> bool:
-    """Do so with this credential, whose allow-list may not admit everybody."""
+    """The same with this credential, by its access list."""
     return can_delete(actor) and credential_id not in visibility_of(actor).unusable
 
 
 def can_approve_any(actor: Actor) -> bool:
-    """Approve or decline what other people asked for; commands never do."""
-    return actor.person is not None and _holds(actor, Role.APPROVER)
+    """Approve or decline other people's deletions; commands never can."""
+    return actor.person is not None and _has_role(actor, Role.APPROVER)
 
 
 def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
-    """Approve or decline this one: never one's own, and by its credential's allow-list."""
+    """Approve or decline this deletion: never one's own, and by its credential's access list."""
     return (
         can_approve_any(actor)
         and actor.person is not None
@@ -75,15 +75,16 @@ def can_approve(actor: Actor, *, deletion: Deletion) -> bool:
     )
 
 
-def admitted(
+def filter_by_access_list(
     people: QuerySet[Person], *, credential_id: UUID, kind: AccessKind
 ) -> QuerySet[Person]:
-    """Of these people those whom a credential's list of this kind admits."""
+    """The people among these whom a credential's access list of this kind admits."""
     entries = CredentialAccess.objects.filter(credential=credential_id)
     kinds = set(entries.order_by().values_list("kind", flat=True).distinct())
     if kind not in kinds and AccessKind.SEE not in kinds:
         return people
-    # Who may use it or approve with it sees it too, and a list of the kind decides alone.
+    # People who can use or approve also see, so any entry counts for seeing. For the other kinds
+    # their own list decides, and without one the list of who sees.
     is_own_list = kind in kinds and kind != AccessKind.SEE
     listed = entries.filter(kind=kind) if is_own_list else entries
     return people.filter(
@@ -92,48 +93,54 @@ def admitted(
 
 
 def people_who_see(*, credential_id: UUID) -> QuerySet[Person]:
-    """The people who see what was done with a credential: the inverse of `Person.visibility`."""
-    listed = admitted(Person.objects.all(), credential_id=credential_id, kind=AccessKind.SEE)
+    """The people who see a credential and its deletions: the inverse of `Person.visibility`."""
+    listed = filter_by_access_list(
+        Person.objects.all(), credential_id=credential_id, kind=AccessKind.SEE
+    )
     auditors = Q(groups__name=Role.AUDITOR) | Q(is_superuser=True)
     sees = Q(pk__in=listed.values("pk")) | Q(pk__in=Person.objects.filter(auditors).values("pk"))
     return Person.objects.filter(sees)
 
 
-def people_who_approve(*, credential_id: UUID, besides: UUID | None) -> QuerySet[Person]:
-    """The people who could approve with this credential what the person `besides` asks for."""
-    may = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
-    people = admitted(
-        Person.objects.filter(may, is_active=True),
-        credential_id=credential_id,
-        kind=AccessKind.APPROVE,
-    ).distinct()
-    return people.exclude(pk=besides) if besides else people
+def people_who_approve(
+    *, credential_id: UUID | None, excluded: UUID | None = None
+) -> QuerySet[Person]:
+    """The active people who can approve deletions, except the requester `excluded`.
+
+    With `credential_id`, only those whom this credential's access list admits.
+    """
+    is_approver = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
+    people = Person.objects.filter(is_approver, is_active=True)
+    if credential_id:
+        people = filter_by_access_list(people, credential_id=credential_id, kind=AccessKind.APPROVE)
+    people = people.distinct()
+    return people.exclude(pk=excluded) if excluded else people
 
 
 def people_who_can_approve(*, deletion: Deletion) -> QuerySet[Person]:
-    """The people to whom `can_approve` says yes for this one, whether or not they decided yet."""
+    """The people for whom `can_approve` is true, whether or not they have decided already."""
     return people_who_approve(
-        credential_id=deletion.credential_id, besides=deletion.requested_by_id
+        credential_id=deletion.credential_id, excluded=deletion.requested_by_id
     )
 
 
 def can_break_glass_any(actor: Actor) -> bool:
-    """Use break glass on some deletion: an Operator with the permission, which no role includes."""
+    """Use break glass on any deletion: an Operator with this permission, which no role has."""
     return actor.person is not None and actor.person.may_break_glass and can_delete(actor)
 
 
 def can_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
-    """Do without the approvals that are missing: an Operator with a permission of its own.
+    """Send this deletion without the missing approvals.
 
-    By its credential's allow-list too. Commands never do, and administrators only where they were
-    given it like anybody else.
+    Needs the Operator role, the break-glass permission and a place on the credential's access
+    list. Commands never can, and administrators need the permission like anyone else.
     """
     may = actor.person is not None and actor.person.may_break_glass
     return may and can_use(actor, credential_id=deletion.credential_id)
 
 
 def can_review_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
-    """Look back at a deletion whose glass was broken: never the one who broke it, or asked."""
+    """Review a use of break glass: never the person who used it, and never the requester."""
     if actor.person is None or not can_approve_any(actor):
         return False
     if deletion.credential_id in visibility_of(actor).unapprovable:
@@ -142,12 +149,12 @@ def can_review_break_glass(actor: Actor, *, deletion: Deletion) -> bool:
 
 
 def can_withdraw_any(actor: Actor) -> bool:
-    """Withdraw some deletion: one's own, or as an approver."""
-    return actor.person is not None and _holds(actor, Role.OPERATOR, Role.APPROVER)
+    """Withdraw deletions: one's own, or any as an approver."""
+    return actor.person is not None and _has_role(actor, Role.OPERATOR, Role.APPROVER)
 
 
 def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
-    """Take it back: the requester their own, an approver any that they may see."""
+    """Withdraw this deletion: the requester, or an approver who can see it."""
     if actor.person is None:
         return actor.kind == "command"
     if deletion.credential_id in visibility_of(actor).hidden:
@@ -157,89 +164,89 @@ def can_withdraw(actor: Actor, *, deletion: Deletion) -> bool:
 
 
 def can_protect(actor: Actor) -> bool:
-    """Say that a connection must not be deleted: more people may make things safer."""
-    return actor.person is not None and _holds(
+    """Protect connections. Protecting is safe, so more roles can do it than remove it."""
+    return actor.person is not None and _has_role(
         actor, Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER
     )
 
 
-def can_lift_any(actor: Actor) -> bool:
-    """Lift what other people protected; commands never do."""
-    return actor.person is not None and _holds(actor, Role.APPROVER)
+def can_unprotect_any(actor: Actor) -> bool:
+    """Remove other people's protections; commands never can."""
+    return actor.person is not None and _has_role(actor, Role.APPROVER)
 
 
-def can_lift(actor: Actor, *, protection: Protection) -> bool:
-    """Lift this one: never one's own."""
+def can_unprotect(actor: Actor, *, protection: Protection) -> bool:
+    """Remove this protection: never one's own."""
     return (
-        can_lift_any(actor)
+        can_unprotect_any(actor)
         and actor.person is not None
         and protection.protected_by_id != actor.person.pk
     )
 
 
 def can_comment(actor: Actor) -> bool:
-    """Comment on a deletion: who works on one, and who looks it over."""
-    return _holds(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
+    """Comment on deletions."""
+    return _has_role(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
 
 
 def can_manage_credentials(actor: Actor) -> bool:
     """Add, verify, rename, rotate and retire credentials."""
-    return _holds(actor, Role.CREDENTIAL_MANAGER)
+    return _has_role(actor, Role.CREDENTIAL_MANAGER)
 
 
 def can_export(actor: Actor) -> bool:
     """Export inventory and deletions."""
-    return _holds(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
+    return _has_role(actor, Role.OPERATOR, Role.APPROVER, Role.AUDITOR)
 
 
 def can_audit(actor: Actor) -> bool:
-    """Read audit events and evidence."""
-    return _holds(actor, Role.AUDITOR)
+    """Read the audit log and evidence."""
+    return _has_role(actor, Role.AUDITOR)
 
 
 def can_administer(actor: Actor) -> bool:
-    """People, roles and policies."""
+    """Manage people, roles and policies."""
     if actor.person is None:
         return actor.kind == "command"
     return actor.person.is_active and actor.person.is_superuser
 
 
-def needs_second_factor(person: Person) -> bool:
-    """Whether ORGADMIN_REQUIRE_MFA holds for a person: who deletes, decides, or keeps keys.
+def requires_mfa(person: Person) -> bool:
+    """Whether ORGADMIN_REQUIRE_MFA applies to a person: Operators, Approvers, Credential managers.
 
-    Viewers and auditors change nothing; they are offered one.
+    Viewers and Auditors change nothing, so MFA is optional for them.
     """
     return not person.roles.isdisjoint({Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER})
 
 
 def require(is_allowed: bool, what: str) -> None:
-    """Raise PermissionDenied naming the act, unless it is allowed."""
+    """Raise PermissionDenied unless `is_allowed`; `what` completes "allow you to …"."""
     if not is_allowed:
         raise PermissionDenied(f"Your roles do not allow you to {what}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Permission:
-    """One of the questions above as a rule of a URL. `action` completes "allow you to …"."""
+    """A function above as the permission of a URL. `action` completes "allow you to …"."""
 
     is_held_by: Callable[[Actor], bool]
     action: str
 
     def require(self, actor: Actor) -> None:
-        """Raise PermissionDenied unless the actor holds it."""
+        """Raise PermissionDenied unless the actor has it."""
         require(self.is_held_by(actor), self.action)
 
 
 SEE = Permission(is_held_by=can_see, action="see this")
 SEE_EVERYTHING = Permission(is_held_by=can_see_everything, action="see the metrics")
-SYNC = Permission(is_held_by=can_refresh, action="sync the inventory")
+SYNC = Permission(is_held_by=can_sync, action="sync the inventory")
 DELETE = Permission(is_held_by=can_delete, action="delete connections")
 WITHDRAW = Permission(is_held_by=can_withdraw_any, action="withdraw deletions")
 APPROVE = Permission(is_held_by=can_approve_any, action="approve or decline deletions")
 BREAK_GLASS = Permission(is_held_by=can_break_glass_any, action="break glass")
 COMMENT = Permission(is_held_by=can_comment, action="comment on deletions")
 PROTECT = Permission(is_held_by=can_protect, action="protect connections")
-UNPROTECT = Permission(is_held_by=can_lift_any, action="lift protections")
+UNPROTECT = Permission(is_held_by=can_unprotect_any, action="lift protections")
 EXPORT = Permission(is_held_by=can_export, action="export this")
 MANAGE_CREDENTIALS = Permission(is_held_by=can_manage_credentials, action="manage credentials")
 AUDIT = Permission(is_held_by=can_audit, action="read the audit log")

@@ -1,7 +1,7 @@
-"""The form of the record: canonical text, hash chain and Merkle tree. docs/EVIDENCE.md defines it.
+"""The format of the audit log: canonical text, hash chain and Merkle tree.
 
-Nothing here knows a database. What these functions give for a text may never change: stored
-events, and checkpoints that have left the server, depend on it.
+docs/EVIDENCE.md defines it. The results of these functions must never change: stored events, and
+checkpoints that have left the server, depend on them.
 """
 
 import hashlib
@@ -16,10 +16,10 @@ _VALUE_TAG = b"orgadmin erasable value 1\n"
 
 
 def canonical_text(document: Mapping[str, Any]) -> str:
-    """The one text that stands for a document of strings, whole numbers, booleans and nulls.
+    """The canonical JSON of a document of strings, whole numbers, booleans and nulls.
 
-    Characters that no database or encoding can hold are replaced. Raises TypeError for anything
-    else, a number with a fraction among them: two programs might write it differently.
+    Replaces characters that no database or encoding can hold. Raises TypeError for other values,
+    floats included: two programs might write them differently.
     """
     return json.dumps(
         _clean(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -27,13 +27,13 @@ def canonical_text(document: Mapping[str, Any]) -> str:
 
 
 def clean(text: str) -> str:
-    """The text without what no database or encoding can hold."""
+    """The text with every character that no database or encoding can hold replaced."""
     if "\x00" in text:
         text = text.replace("\x00", "\ufffd")
     if not text.isascii():
-        # A lone surrogate, as JSON may smuggle one in.
+        # JSON escapes can produce lone surrogates.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    # The plain string of an enum's member.
+    # Makes a plain string of an enum member.
     return str(text)
 
 
@@ -52,14 +52,17 @@ def _clean(value: Any) -> Any:
 
 
 def event_hash(previous: bytes, text: bytes) -> bytes:
-    """The hash of an event: over the previous one's (NO_HASH for the first) and its own text."""
+    """The hash of an event, over the previous hash (NO_HASH for the first) and its text."""
     return hashlib.sha256(
         b"%b%b%b%b" % (_EVENT_TAG, previous, len(text).to_bytes(8, "big"), text)
     ).digest()
 
 
 def commitment(*, salt: bytes, kind: str, value: str) -> str:
-    """What an event holds of an erasable value: 64 hex digits, telling nothing without the salt."""
+    """The commitment that stands for an erasable value in an event: 64 hex digits.
+
+    It reveals nothing without the salt.
+    """
     parts = [_VALUE_TAG, salt]
     for part in (kind.encode(), value.encode()):
         parts += [len(part).to_bytes(8, "big"), part]
@@ -77,9 +80,10 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def extend(frontier: list[bytes], *, size: int, leaf: bytes) -> None:
-    """Add a leaf to a tree of `size` leaves, of which `frontier` holds the full subtrees' roots.
+    """Add a leaf to a tree of `size` leaves.
 
-    The largest stands first; there is one for each bit that is set in the size.
+    `frontier` holds the roots of its full subtrees, the largest first: one for each bit set in
+    `size`.
     """
     node = leaf
     while size & 1:
@@ -89,7 +93,7 @@ def extend(frontier: list[bytes], *, size: int, leaf: bytes) -> None:
 
 
 def root_of(frontier: Sequence[bytes]) -> bytes:
-    """The tree's root as RFC 6962 defines it."""
+    """The root of the tree, as RFC 6962 defines it."""
     if not frontier:
         return hashlib.sha256(b"").digest()
     root = frontier[-1]
@@ -98,13 +102,13 @@ def root_of(frontier: Sequence[bytes]) -> bytes:
     return root
 
 
-def frontier_as_text(frontier: Sequence[bytes]) -> str:
-    """The frontier as one row keeps it: hex, the largest subtree first."""
+def format_frontier(frontier: Sequence[bytes]) -> str:
+    """The frontier as AuditHead stores it: hex, the largest subtree first."""
     return b"".join(frontier).hex()
 
 
-def frontier_of(text: str) -> list[bytes]:
-    """The frontier that a row keeps. Raises ValueError when it is none."""
+def parse_frontier(text: str) -> list[bytes]:
+    """The frontier in a stored text. Raises ValueError."""
     data = bytes.fromhex(text)
     if len(data) % 32:
         raise ValueError("A frontier is made of hashes of 32 bytes.")

@@ -1,4 +1,4 @@
-"""Checkpoints as signed notes: C2SP signed-note and tlog-checkpoint, with Ed25519 (RFC 8032)."""
+"""Makes checkpoints when due, rotates the signing key, and lists the checkpoint recipients."""
 
 import base64
 import logging
@@ -11,7 +11,7 @@ from django.db import transaction
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import events, outbox
-from connections.audit.signing import EVERY_EVENTS, sign_head
+from connections.audit.signing import EVENTS_PER_CHECKPOINT, sign_head
 from connections.audit.signing_key import (
     SigningKey,
     SigningKeyError,
@@ -25,42 +25,40 @@ from connections.net.urls import origin_of
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINT_INTERVAL = timedelta(hours=1)
 
-EVERY = timedelta(hours=1)
 
+def latest_checkpoint() -> Checkpoint | None:
+    """The newest checkpoint, or None.
 
-def latest() -> Checkpoint | None:
-    """The newest checkpoint, if there is any.
-
-    Everything that leaves the server takes its note along: whoever keeps an export keeps a
-    witness of the record.
+    Every export contains it, so each copy of an export also proves the state of the log.
     """
     return Checkpoint.objects.order_by("-size", "-id").first()
 
 
 def make_checkpoint() -> Checkpoint | None:
-    """Sign the record as it is now; the one there is when it stands at this size already.
+    """Sign the audit log as it is now; return the existing checkpoint if there is one.
 
-    None while nothing is recorded. Raises SigningKeyError, and what the database raises.
+    Returns None while the log is empty. Raises SigningKeyError and database errors.
     """
     with transaction.atomic():
-        # Held, so that of two processes one makes it; what follows takes less than 1 ms.
+        # Locked, so that two processes never make the same one. Held for less than 1 ms.
         head = AuditHead.objects.select_for_update().get()
         return sign_head(head, at=clock.now()) if head.size else None
 
 
 def rotate_signing_key(*, actor: Actor) -> SigningKey:
-    """Put a new key in the place of the one that signs; an event signed with both says so.
+    """Replace the signing key; an event signed with both keys records it. Return the new key.
 
-    A checkpoint with the old key stands before the event, and one with the new key after it. The
-    event decides: until it is committed the new key only waits in the file beside the old one.
-    Raises PermissionDenied and SigningKeyError; the old key stands then.
+    Makes a checkpoint with the old key before the event and one with the new key after it. The
+    new key takes effect when the event is committed; until then it is staged in the key file.
+    Raises PermissionDenied and SigningKeyError; the old key then stays in force.
     """
     permissions.require(permissions.can_administer(actor), "rotate the signing key")
     make_checkpoint()
     with events.atomic():
-        # Held, so that the size in the statement is the one that the event follows, and that no
-        # checkpoint is signed with a key that was replaced meanwhile.
+        # Locked, so that the event directly follows the size in the statement, and that no other
+        # process signs a checkpoint with the old key meanwhile.
         head = AuditHead.objects.select_for_update().get()
         old = load_signing_key()
         new = stage_signing_key()
@@ -89,28 +87,28 @@ def _record_rotation(*, old: SigningKey, new: SigningKey, head: AuditHead, actor
     )
 
 
-def is_due(*, now: datetime) -> bool:
-    """Whether enough happened since the newest checkpoint, or anything an hour ago."""
+def is_checkpoint_due(*, now: datetime) -> bool:
+    """Whether a checkpoint is due: by the number of new events, by time, or to be made up for."""
     size = AuditHead.objects.values_list("size", flat=True).get()
-    newest = latest()
+    newest = latest_checkpoint()
     if newest is None or size <= newest.size:
         return size > 0 and newest is None
-    if size - newest.size >= EVERY_EVENTS or _is_old(newest, now=now):
+    if size - newest.size >= EVENTS_PER_CHECKPOINT or _is_old(newest, now=now):
         return True
-    # One that could not be signed when it was recorded.
-    return AuditEvent.objects.filter(seq__gt=newest.size, code__in=events.SETTLING).exists()
+    # A checkpoint that could not be signed when the event was recorded.
+    return AuditEvent.objects.filter(seq__gt=newest.size, code__in=events.SETTLING_CODES).exists()
 
 
 def _is_old(checkpoint: Checkpoint, *, now: datetime) -> bool:
-    return clock.elapsed_since(checkpoint.made_at, now=now) >= EVERY
+    return clock.elapsed_since(checkpoint.made_at, now=now) >= CHECKPOINT_INTERVAL
 
 
-def make_if_due() -> Checkpoint | None:
-    """Make a checkpoint when one is due. Without a usable key it warns and makes none.
+def make_checkpoint_if_due() -> Checkpoint | None:
+    """Make a checkpoint when one is due. Without a usable key, log a warning instead.
 
-    Raises what the database raises.
+    Raises database errors.
     """
-    if not is_due(now=clock.now()):
+    if not is_checkpoint_due(now=clock.now()):
         return None
     try:
         return make_checkpoint()
@@ -119,45 +117,41 @@ def make_if_due() -> Checkpoint | None:
         return None
 
 
-Channel = Notification.Channel
-
-
 @dataclass(frozen=True, kw_only=True)
 class CheckpointRecipient:
-    """One destination of checkpoints that is set; `size` is of the newest one it took."""
+    """One configured recipient; `size` is that of the newest checkpoint delivered to it."""
 
-    where: str
+    address: str
     size: int | None
     delivered_at: datetime | None
 
 
-def checkpoint_recipients() -> list[CheckpointRecipient]:
-    """Every witness that is set. What they took longer ago than the log is kept is not known."""
-    return [_witness(channel, key) for channel, key in outbox.checkpoint_recipients()]
+def list_checkpoint_recipients() -> list[CheckpointRecipient]:
+    """Every configured recipient. Deliveries that left the delivery log are not known."""
+    return [_recipient(channel, key) for channel, key in outbox.recipient_channels()]
 
 
-def _witness(channel: Channel, key: str) -> CheckpointRecipient:
-    taken = Notification.objects.filter(
+def _recipient(channel: Notification.Channel, key: str) -> CheckpointRecipient:
+    delivered = Notification.objects.filter(
         channel=channel,
         address_key=key,
         state=Notification.State.DELIVERED,
         subject_type="checkpoint",
     )
-    newest = taken.order_by("-created_at", "-id").first()
+    newest = delivered.order_by("-created_at", "-id").first()
     kept = Checkpoint.objects.filter(pk=newest.subject_id).first() if newest else None
     return CheckpointRecipient(
-        where=_where(channel, key),
+        address=_address(channel, key),
         size=kept.size if kept else None,
         delivered_at=newest.answered_at if newest else None,
     )
 
 
-def _where(channel: Channel, key: str) -> str:
+def _address(channel: Notification.Channel, key: str) -> str:
     match channel:
-        case Channel.MAIL:
-            keys = {outbox.address_key(each): each for each in settings.CHECKPOINT_EMAILS}
-            return f"Mail to {keys[key]}"
-        case Channel.WEBHOOK:
+        case Notification.Channel.MAIL:
+            return f"Mail to {outbox.checkpoint_addresses()[key]}"
+        case Notification.Channel.WEBHOOK:
             return f"Webhook at {origin_of(settings.WEBHOOK_URL)}"
-        case Channel.FILE:
+        case Notification.Channel.FILE:
             return f"File {settings.CHECKPOINT_FILE}"

@@ -1,8 +1,7 @@
-"""Comparing every deletion and its attempts with their own events, in both directions.
+"""Compares deletions and their attempts with their own audit events, in both directions.
 
-`compare` is the one comparison: a bundle is made with it, and a verification of the whole record
-calls it for each deletion. The rules themselves are in connections/verifier/verify.py, so that a
-bundle is checked by the same ones offline.
+Bundles and the verification of the audit log both use `compare_deletion`. The rules are in
+connections/verifier/verify.py, so that a bundle is checked by the same rules offline.
 """
 
 import hashlib
@@ -25,20 +24,20 @@ from connections.verifier import verify
 
 logger = logging.getLogger(__name__)
 
-# So many deletions are read with their events at a time.
-_BATCH = 500
-# So many of those that differ are told one by one.
-_TOLD = 10
-# So many ids of missing deletions are kept, so that memory stays flat whatever was removed.
-_KEPT = 1000
+# Deletions per query.
+_BATCH_SIZE = 500
+# Differing deletions that a message describes one by one.
+_MAX_DESCRIBED = 10
+# Missing deletions whose ids are kept, so that memory stays bounded.
+_MAX_MISSING = 1000
 
-# A column holds something that its type cannot: SQLite stores whatever it is given.
+# Raised when a column holds a value of the wrong type: SQLite stores any value.
 _UNREADABLE = (ValueError, TypeError, AttributeError, KeyError)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
-    """A deletion as every export has it, that row's text, and how it differs from its events."""
+class ComparedDeletion:
+    """A deletion as an export row, the row as text, and how it differs from its events."""
 
     row: tabular.Row
     text: str
@@ -46,73 +45,74 @@ class Compared:
 
 
 @dataclass(kw_only=True)
-class Differing:
-    """The deletions that do not match their events: how many, and the first of them in words."""
+class DifferingDeletions:
+    """The number of deletions that don't match their events, and descriptions of the first."""
 
     count: int = 0
     ids: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    descriptions: list[str] = field(default_factory=list)
     _missing: set[str] = field(default_factory=set)
 
     def add(self, deletion_id: str, difference: str) -> None:
         """Count one deletion."""
         self.count += 1
-        if len(self.told) < _TOLD:
+        if len(self.descriptions) < _MAX_DESCRIBED:
             self.ids.append(deletion_id)
-            self.told.append(f"Deletion {deletion_id}: {difference}.")
+            self.descriptions.append(f"Deletion {deletion_id}: {difference}.")
 
     def add_missing(self, deletion_ids: Collection[str]) -> None:
-        """Count each of these once, however many of its events are met."""
+        """Count each of these once, also when called again for more of its events."""
         for deletion_id in sorted(set(deletion_ids) - self._missing):
-            if len(self._missing) < _KEPT:
+            if len(self._missing) < _MAX_MISSING:
                 self._missing.add(deletion_id)
                 self.add(deletion_id, "its events are there, the deletion itself is missing")
 
     @property
     def message(self) -> str:
-        """All of it in a few sentences."""
-        one = self.count == 1
-        several = f"{self.count} deletions do not match their events, among them: "
-        return f"{'' if one else several}{' '.join(self.told)}"
+        """The count and the descriptions in a few sentences."""
+        described = " ".join(self.descriptions)
+        if self.count == 1:
+            return described
+        return f"{self.count} deletions do not match their events, among them: {described}"
 
 
 # --- One deletion -------------------------------------------------------------------------------
 
 
-def compare(*, deletion: Deletion, events: Sequence[verify.Event]) -> Compared:
-    """The deletion, with its attempts fetched, beside all of its own events, oldest first."""
+def compare_deletion(*, deletion: Deletion, events: Sequence[verify.Event]) -> ComparedDeletion:
+    """Compare a deletion (with its attempts) with all of its own events, oldest first."""
     row = deletion_row(deletion)
     settled = next((one for one in events if one.details.get("state") == "settled"), None)
     if settled is not None and settled.is_actor_erased:
-        # The plain copy of a name that others bear too is left when a person is erased.
+        # Erasing a person leaves the plain copies of a name that other people have too.
         row["settled_by"] = settled.actor
     text = canonical_text(row)
-    # Read back: what no encoding can hold is replaced in it, as it is in the events.
+    # Parsed again, because the canonical text replaces some characters, as the events do.
     row = json.loads(text)
-    return Compared(
+    return ComparedDeletion(
         row=row,
         text=text,
         differences=[
             *verify.differences(row, events),
-            *_bodies(deletion),
-            *_approved_at(deletion, events),
+            *_body_differences(deletion),
+            *_approval_time_differences(deletion, events),
         ],
     )
 
 
-def _approved_at(deletion: Deletion, events: Sequence[verify.Event]) -> Iterator[str]:
-    """The column, which a row shows only for the sending that its approvals covered."""
+def _approval_time_differences(deletion: Deletion, events: Sequence[verify.Event]) -> Iterator[str]:
+    """Compare the approval time by its column: the row has it only for the last attempt."""
     approved = [one for one in events if one.code == "deletion.approved"]
     times = [one.details["approved_at"] for one in approved if one.details.get("approved_at")]
     stored = deletion.approved_at.isoformat() if deletion.approved_at else None
-    # Events of an earlier version held no time.
+    # Events of an earlier version have no approval time.
     is_known = bool(times) or not approved
     if is_known and stored != (times[-1] if times else None):
         yield "its time of approval is not the last one that the events tell of"
 
 
-def _bodies(deletion: Deletion) -> Iterator[str]:
-    """The attempts whose stored body is not the one whose SHA-256 was recorded."""
+def _body_differences(deletion: Deletion) -> Iterator[str]:
+    """Find the attempts whose stored body doesn't match its recorded SHA-256."""
     for attempt in deletion.attempts.all():
         body = bytes(attempt.body)
         if attempt.body_sha256 != (hashlib.sha256(body).hexdigest() if body else ""):
@@ -120,7 +120,7 @@ def _bodies(deletion: Deletion) -> Iterator[str]:
 
 
 def value_row(one: PersonalValue) -> dict[str, Any]:
-    """An erasable value as a bundle and its verifier have it."""
+    """An erasable value as bundles contain it."""
     is_kept = one.erased_at is None
     return {
         "commitment": one.commitment,
@@ -135,34 +135,35 @@ def value_row(one: PersonalValue) -> dict[str, Any]:
 # --- All of them --------------------------------------------------------------------------------
 
 
-def missing_deletions(deletion_ids: Collection[str]) -> set[str]:
-    """Those of these ids, as events have them, that no deletion has."""
-    found = {each: _as_uuid(each) for each in deletion_ids}
+def find_missing_deletions(deletion_ids: Collection[str]) -> set[str]:
+    """The ids among these, taken from events, that no deletion has."""
+    found = {each: _parse_uuid(each) for each in deletion_ids}
     there: set[UUID] = set()
-    for some in batched({each for each in found.values() if each}, _BATCH):
+    for some in batched({each for each in found.values() if each}, _BATCH_SIZE):
         there |= set(Deletion.objects.filter(pk__in=some).values_list("pk", flat=True))
     return {text for text, pk in found.items() if pk not in there}
 
 
-def compare_all(differing: Differing) -> Iterator[None]:
-    """Compare every deletion there is, newest first, some hundred at a time; pauses after each.
+def compare_all_deletions(differing: DifferingDeletions) -> Iterator[None]:
+    """Compare all deletions, newest first, in batches; yield after each batch.
 
-    What is written meanwhile raises no alarm: whatever differs is read once more, at one moment.
+    A deletion that differs is read again in one consistent read, so that concurrent changes
+    cause no false alarm.
     """
-    for ids in _ids_in_pieces():
-        suspects = _differing(ids)
+    for ids in _id_batches():
+        suspects = _find_differences(ids)
         if suspects:
             with consistent_read():
-                suspects = _differing(list(suspects))
+                suspects = _find_differences(list(suspects))
         for deletion_id, difference in suspects.items():
-            differing.add(_shown(deletion_id), difference)
+            differing.add(_format_id(deletion_id), difference)
         yield
 
 
-def _ids_in_pieces() -> Iterator[list[Any]]:
-    """Every deletion's id as the database has it, whatever it holds, newest first."""
+def _id_batches() -> Iterator[list[Any]]:
+    """The ids of all deletions as the database returns them, valid or not, newest first."""
     query = "SELECT requested_at, id FROM connections_deletion {} ORDER BY requested_at DESC, "
-    query += f"id DESC LIMIT {_BATCH}"
+    query += f"id DESC LIMIT {_BATCH_SIZE}"
     where, last = "", list[Any]()
     while True:
         with connection.cursor() as cursor:
@@ -174,24 +175,24 @@ def _ids_in_pieces() -> Iterator[list[Any]]:
         where, last = "WHERE (requested_at, id) < (%s, %s)", list(rows[-1])
 
 
-def _differing(ids: Sequence[Any]) -> dict[Any, str]:
-    """Those of these deletions that do not match their events, and how each differs."""
+def _find_differences(ids: Sequence[Any]) -> dict[Any, str]:
+    """The deletions among these that don't match their events, with the first difference."""
     try:
-        return _read_and_compare(ids)
+        return _compare_deletions(ids)
     except _UNREADABLE:
         if len(ids) > 1:
-            return {key: what for each in ids for key, what in _differing([each]).items()}
-        logger.exception("Deletion %s cannot be compared with its events.", _shown(ids[0]))
+            return {key: what for each in ids for key, what in _find_differences([each]).items()}
+        logger.exception("Deletion %s cannot be compared with its events.", _format_id(ids[0]))
         return {ids[0]: "it holds something that cannot be read"}
 
 
-def _read_and_compare(ids: Sequence[Any]) -> dict[Any, str]:
+def _compare_deletions(ids: Sequence[Any]) -> dict[Any, str]:
     by_pk = {UUID(str(each)): each for each in ids}
     rows = Deletion.objects.filter(pk__in=by_pk).select_related("break_glass_review")
     deletions = list(rows.prefetch_related("attempts", "approvals"))
     documents, shown = _events_of(deletions)
-    # SQLite stores whatever it is given: a row whose ID is not as the product writes it is on no
-    # page by its ID, and no event is about it.
+    # SQLite stores any text as an ID: a row whose ID is written differently can't be looked up by
+    # it, and no event refers to it.
     field = Deletion._meta.pk
     stored = {field.get_db_prep_value(one.pk, connection) for one in deletions}
     found: dict[Any, str] = {
@@ -201,16 +202,16 @@ def _read_and_compare(ids: Sequence[Any]) -> dict[Any, str]:
         own = documents.get(str(deletion.pk), [])
         try:
             events = [verify.Event(each, shown) for each in own]
-            told = compare(deletion=deletion, events=events).differences
+            differences = compare_deletion(deletion=deletion, events=events).differences
         except verify.VerificationFailed as error:
-            told = [str(error).rstrip(".")]
-        if told:
-            found.setdefault(by_pk[deletion.pk], told[0])
+            differences = [str(error).rstrip(".")]
+        if differences:
+            found.setdefault(by_pk[deletion.pk], differences[0])
     return found
 
 
 def _events_of(deletions: Sequence[Deletion]) -> tuple[dict[str, list[Any]], dict[str, str]]:
-    """By deletion, its events' documents, oldest first; and what each reference is read as."""
+    """Event documents by deletion, oldest first, and the text that each reference stands for."""
     rows = AuditEvent.objects.filter(
         subject_type="deletion", subject_id__in=[str(one.pk) for one in deletions]
     )
@@ -224,13 +225,13 @@ def _events_of(deletions: Sequence[Deletion]) -> tuple[dict[str, list[Any]], dic
     return documents, {str(one.number): verify.shown_as(value_row(one)) for one in values}
 
 
-def _as_uuid(text: str) -> UUID | None:
+def _parse_uuid(text: str) -> UUID | None:
     try:
         return UUID(text)
     except ValueError:
         return None
 
 
-def _shown(deletion_id: Any) -> str:
-    pk = _as_uuid(str(deletion_id))
+def _format_id(deletion_id: Any) -> str:
+    pk = _parse_uuid(str(deletion_id))
     return str(pk or deletion_id)

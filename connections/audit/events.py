@@ -1,4 +1,4 @@
-"""The one door to the record of acts: every act appends its event in its own transaction."""
+"""Appends events to the audit log, in the transaction of the change they describe."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ from connections.models import (
 
 
 class EventCode(StrEnum):
-    """What happened, as `subject.past_participle`. A code is never given a second meaning."""
+    """What happened, as `subject.past_participle`. The meaning of a code never changes."""
 
     SIGNED_IN = "person.signed_in"
     SIGN_IN_FAILED = "person.sign_in_failed"
@@ -109,24 +109,24 @@ class EventCode(StrEnum):
     NOTIFICATION_FAILED = "notification.failed"
 
 
-# What an event is about. An org connection is told by its id; its site stands in the details.
+# What an event is about. For an org connection the event has its id; its site is in the details.
 type Subject = Deletion | Credential | Person | OrgConnectionKey
 
-# Each says that a deletion has come to its end; a checkpoint follows at once.
-SETTLING = frozenset(
+# Each closes a deletion; a checkpoint follows at once.
+SETTLING_CODES = frozenset(
     {EventCode.DELETION_SETTLED, EventCode.DELETION_WITHDRAWN, EventCode.DELETION_DECLINED}
 )
 
-_is_appending: ContextVar[bool] = ContextVar("audit_door_is_open", default=False)
+_is_appending: ContextVar[bool] = ContextVar("audit_is_appending", default=False)
 
 
 def is_appending() -> bool:
-    """Whether the statement now running is the audit service's own insert."""
+    """Whether `_append` is running: only then may the audit tables be written to."""
     return _is_appending.get()
 
 
 @contextmanager
-def _open_door() -> Iterator[None]:
+def _appending() -> Iterator[None]:
     token = _is_appending.set(True)
     try:
         yield
@@ -135,8 +135,8 @@ def _open_door() -> Iterator[None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventDraft:
-    """What one call of `record` tells, until its act appends it."""
+class PendingEvent:
+    """The arguments of one call of `record`, kept until the transaction ends."""
 
     code: EventCode
     actor: Actor
@@ -145,39 +145,41 @@ class EventDraft:
     details: dict[str, Any]
 
 
-# What the act of this thread has told so far; None outside any act.
-_told: ContextVar[list[EventDraft] | None] = ContextVar("audit_told", default=None)
+# The events that the current `atomic` block will append; None outside of one.
+_pending_events: ContextVar[list[PendingEvent] | None] = ContextVar(
+    "audit_pending_events", default=None
+)
 
 
 @contextmanager
 def atomic(*, durable: bool = False) -> Iterator[list[AuditEvent]]:
-    """One transaction whose events are appended together, as the last thing before its commit.
+    """A transaction whose events are appended together, right before its commit.
 
-    Every service that records opens its transaction with it. The chain's head is then locked
-    after every other row and for some milliseconds only: two acts cannot wait for each other, and
-    several events cost hardly more than one. An act within an act belongs to the outer one. The
-    list it gives holds the appended events once the outermost has ended. `durable` as in Django's
-    `transaction.atomic`. Raises what the database raises.
+    Every service that records events opens its transaction with it. The chain's head is locked
+    last and for some milliseconds only, so two transactions can't deadlock on it and several
+    events cost hardly more than one. A nested block adds its events to the outer one. The list it
+    yields is filled with the appended events when the outermost block ends. `durable` is as in
+    Django's `transaction.atomic`. Raises database errors.
     """
-    outer = _told.get()
+    outer = _pending_events.get()
     with transaction.atomic(durable=durable):
         if outer is not None:
-            kept = len(outer)
+            size = len(outer)
             try:
                 yield []
             except BaseException:
-                # Its effects are rolled back, so nothing of it may be told.
-                del outer[kept:]
+                # Its changes are rolled back, so its events must not be recorded.
+                del outer[size:]
                 raise
             return
-        told: list[EventDraft] = []
-        token = _told.set(told)
+        pending: list[PendingEvent] = []
+        token = _pending_events.set(pending)
         appended: list[AuditEvent] = []
         try:
             yield appended
         finally:
-            _told.reset(token)
-        appended += _append(told)
+            _pending_events.reset(token)
+        appended += _append(pending)
 
 
 def record(
@@ -188,41 +190,46 @@ def record(
     subject: Subject | None = None,
     details: dict[str, Any] | None = None,
 ) -> None:
-    """Tell one event; it is appended when the `act` around it ends, at once when there is none.
+    """Record an event and queue its notifications.
 
-    With it go the notices to those whom it concerns. Call it inside the act itself: no event, no
-    effect. In the sentence people stand as `erasable.name(…)`. `details` holds strings, whole
-    numbers, booleans, nulls, lists and dicts of these; never a key, never a person's name.
+    The surrounding `atomic` block appends it when it ends; without one it is appended at once.
+    Call it in the block that makes the change: without the event there is no change. A sentence
+    names people by `personal_data.name_of(…)`. `details` holds strings, whole numbers, booleans,
+    nulls, and lists and dicts of these; never a key and never a person's name.
 
-    Raises TypeError for other details and what the database raises; within an act at its end.
+    Raises TypeError for other details and database errors, in an `atomic` block when it ends.
     """
-    told = EventDraft(
+    event = PendingEvent(
         code=code,
         actor=actor,
         sentence=sentence,
         subject=reference(subject) if subject else None,
         details=details or {},
     )
-    pending = _told.get()
+    pending = _pending_events.get()
     if pending is None:
         with transaction.atomic(savepoint=False):
-            _append([told])
+            _append([event])
     else:
-        pending.append(told)
+        pending.append(event)
 
 
-def _append(told: list[EventDraft]) -> list[AuditEvent]:
-    """Put the events at the end of the chain. From here to the commit nobody else can append."""
-    if not told:
+def _append(pending: list[PendingEvent]) -> list[AuditEvent]:
+    """Append the events to the chain, whose head stays locked until the commit."""
+    if not pending:
         return []
-    with _open_door():
+    with _appending():
         head = AuditHead.objects.select_for_update().get()
-        texts = [text for one in told for text in (personal_data.name_of(one.actor), one.sentence)]
-        stored, commitments = personal_data.refer(*texts)
+        texts = [
+            text
+            for event in pending
+            for text in (personal_data.name_of(event.actor), event.sentence)
+        ]
+        stored, commitments = personal_data.store_references(*texts)
         at = clock.now()
-        frontier = chain.frontier_of(head.frontier)
+        frontier = chain.parse_frontier(head.frontier)
         events = []
-        for one, name, sentence in zip(told, stored[::2], stored[1::2], strict=True):
+        for one, name, sentence in zip(pending, stored[::2], stored[1::2], strict=True):
             refs = {
                 str(number): commitments[str(number)] for number in references_in(name, sentence)
             }
@@ -238,19 +245,19 @@ def _append(told: list[EventDraft]) -> list[AuditEvent]:
                 AuditEvent(text=text, previous=previous, hash=head.hash, at=at, **columns)
             )
         AuditEvent.objects.bulk_create(events)
-        head.frontier = chain.frontier_as_text(frontier)
+        head.frontier = chain.format_frontier(frontier)
         head.save(update_fields=["size", "hash", "frontier"])
-        has_settled = any(one.code in SETTLING for one in told)
-        if has_settled or signing.is_round(head.size, added=len(events)):
+        has_settled = any(one.code in SETTLING_CODES for one in pending)
+        if has_settled or signing.reaches_checkpoint_size(head.size, added=len(events)):
             signing.sign_if_possible(head, at=at)
         outbox.enqueue(events=events)
         return events
 
 
 def _document(
-    one: EventDraft, *, at: datetime, seq: int, name: str, sentence: str
+    one: PendingEvent, *, at: datetime, seq: int, name: str, sentence: str
 ) -> dict[str, Any]:
-    """An event as docs/EVIDENCE.md says, its references apart."""
+    """The document of an event as docs/EVIDENCE.md defines it, without its references."""
     actor = one.actor
     return {
         "actor": {
@@ -270,14 +277,14 @@ def _document(
 
 
 def reference(subject: Subject) -> dict[str, str]:
-    """How an event names its subject: its type and id."""
+    """The type and id by which an event refers to its subject."""
     if isinstance(subject, OrgConnectionKey):
         return {"id": str(subject.connection_id), "type": "org_connection"}
     return {"id": str(subject.pk), "type": type(subject).__name__.lower()}
 
 
 def copied_columns(document: dict[str, Any]) -> dict[str, Any]:
-    """What the columns beside an event's text must hold, its time apart."""
+    """The columns that copy parts of an event's text, except for its time."""
     actor, subject = document["actor"], document["subject"] or {"type": "", "id": ""}
     return {
         "seq": document["seq"],

@@ -1,4 +1,4 @@
-"""What an auditor finds on one page: checkpoints, keys, and what verifications found."""
+"""The data of the evidence page: checkpoints, keys and the last verification."""
 
 import base64
 import binascii
@@ -12,13 +12,13 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import checkpoints, events
 from connections.audit import verification as audit_verification
-from connections.audit.checkpoints import CheckpointRecipient, checkpoint_recipients
+from connections.audit.checkpoints import CheckpointRecipient, list_checkpoint_recipients
 from connections.audit.signed_notes import spoken_code, verifier_key
 from connections.audit.signing_key import (
     SigningKeyError,
     fingerprint_of,
     read_signing_key,
-    require_may_be_made,
+    require_creation_allowed,
 )
 from connections.core import clock
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint
@@ -28,17 +28,17 @@ PAGE_SIZE = 20
 
 @dataclass(frozen=True, kw_only=True)
 class PublicKey:
-    """The key that signs now; both texts are public."""
+    """The public half of the current signing key."""
 
     fingerprint: str
     text: str
-    # One line that other programs for signed notes take.
+    # The format that other tools for signed notes read.
     verifier_key: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplacedKey:
-    """A key that signed until the event `seq`."""
+    """A key that signed until event `seq` replaced it."""
 
     fingerprint: str
     seq: int
@@ -51,7 +51,7 @@ class Evidence:
 
     at: datetime
     origin: str
-    # How many events there are, and how many of them came after the newest checkpoint.
+    # The number of events, and of those after the newest checkpoint.
     size: int
     newer: int
     newest: Checkpoint | None
@@ -61,24 +61,23 @@ class Evidence:
     key_problem: str
     replaced_keys: list[ReplacedKey]
     verification: AuditVerification | None
-    # When a verification was asked for that was not made yet.
-    asked_for_at: datetime | None
-    # Who is sent each checkpoint.
+    # When a verification was requested that hasn't run yet.
+    verification_requested_at: datetime | None
     checkpoint_recipients: list[CheckpointRecipient]
-    # Newest first; `older` is the number that the next page starts below.
+    # Newest first; the next page has the numbers below `older`.
     checkpoints: list[Checkpoint]
     older: int | None
 
 
-def evidence(*, actor: Actor, below: int | None = None) -> Evidence:
-    """What can be taken away or compared; the checkpoints with numbers below `below`.
+def get_evidence(*, actor: Actor, below: int | None = None) -> Evidence:
+    """The page's data, with the checkpoints whose numbers are below `below`.
 
     Raises PermissionDenied.
     """
     permissions.require(permissions.can_audit(actor), "read the evidence")
     head = AuditHead.objects.get()
-    newest = checkpoints.latest()
-    key, problem = _key(head.origin)
+    newest = checkpoints.latest_checkpoint()
+    key, problem = _current_key(head.origin)
     rows = Checkpoint.objects.order_by("-pk")
     if below is not None:
         rows = rows.filter(pk__lt=below)
@@ -94,24 +93,24 @@ def evidence(*, actor: Actor, below: int | None = None) -> Evidence:
         key_problem=problem,
         replaced_keys=_replaced_keys(),
         verification=audit_verification.last_verification(),
-        asked_for_at=audit_verification.asked_for_at(),
-        checkpoint_recipients=checkpoint_recipients(),
+        verification_requested_at=audit_verification.verification_requested_at(),
+        checkpoint_recipients=list_checkpoint_recipients(),
         checkpoints=page[:PAGE_SIZE],
         older=page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None,
     )
 
 
-def checkpoint_of(*, actor: Actor, pk: int) -> Checkpoint | None:
-    """One checkpoint by its number; None when there is none. Raises PermissionDenied."""
+def get_checkpoint(*, actor: Actor, pk: int) -> Checkpoint | None:
+    """One checkpoint by its number, or None. Raises PermissionDenied."""
     permissions.require(permissions.can_audit(actor), "read the evidence")
     return Checkpoint.objects.filter(pk=pk).first()
 
 
-def _key(origin: str) -> tuple[PublicKey | None, str]:
+def _current_key(origin: str) -> tuple[PublicKey | None, str]:
     path = Path(settings.SIGNING_KEY_FILE)
     try:
         if not path.exists():
-            require_may_be_made(path)
+            require_creation_allowed(path)
             return None, "There is none yet: it is made with the first checkpoint."
         key = read_signing_key(path)
     except SigningKeyError as error:
@@ -129,14 +128,14 @@ def _replaced_keys() -> list[ReplacedKey]:
         "-seq"
     )
     return [
-        ReplacedKey(fingerprint=_fingerprint(event), seq=event.seq, at=event.at)
+        ReplacedKey(fingerprint=_previous_fingerprint(event), seq=event.seq, at=event.at)
         for event in rotations
     ]
 
 
-def _fingerprint(rotation: AuditEvent) -> str:
+def _previous_fingerprint(rotation: AuditEvent) -> str:
     try:
         return fingerprint_of(base64.b64decode(rotation.details["previous_public_key"]))
     except (KeyError, TypeError, binascii.Error):
-        # Only somebody who tampered can have written that; verifying says what.
+        # The event was tampered with; a verification reports it.
         return "not readable"

@@ -1,4 +1,4 @@
-"""A deletion as a row of the history's export and of an evidence bundle."""
+"""The export rows of deletions and events, and exports that are recorded in the audit log."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -63,13 +63,13 @@ DELETION_COLUMNS = (
 
 
 def deletion_row(deletion: Deletion) -> Row:
-    """One deletion with its attempts, as every export gives it. Times are ISO 8601 in UTC.
+    """A deletion with its attempts as an export row. Times are ISO 8601 in UTC.
 
-    `approved_by` names who approved what was sent last; before that, who has approved so far.
+    `approved_by` names the approvers of the last attempt; before the first, the approvers so far.
     """
     attempts = list(deletion.attempts.all())
     last = attempts[-1] if attempts else None
-    approved = _approved(deletion, approval_round=last.approval_round if last else 1)
+    approved = _approvals_of_round(deletion, approval_round=last.approval_round if last else 1)
     is_enough = len(approved) >= (ApprovalPolicy(deletion.policy).approvals_needed or 1)
     return {
         "id": str(deletion.id),
@@ -104,11 +104,11 @@ def deletion_row(deletion: Deletion) -> Row:
         "http_status": last.http_status if last else None,
         "errors": last.errors if last else [],
         "attempts": [_attempt_row(deletion, attempt) for attempt in attempts],
-        "broke_glass": _glass_row(deletion) if deletion.break_glass_at else None,
+        "broke_glass": _break_glass_row(deletion) if deletion.break_glass_at else None,
     }
 
 
-def _glass_row(deletion: Deletion) -> Row:
+def _break_glass_row(deletion: Deletion) -> Row:
     review: BreakGlassReview | None = getattr(deletion, "break_glass_review", None)
     return {
         "name": deletion.break_glass_by_name,
@@ -120,8 +120,8 @@ def _glass_row(deletion: Deletion) -> Row:
     }
 
 
-def _approved(deletion: Deletion, *, approval_round: int) -> list[Approval]:
-    """The approvals of one round. Nothing is sent before the first one ends."""
+def _approvals_of_round(deletion: Deletion, *, approval_round: int) -> list[Approval]:
+    """The approvals of one round. Nothing is sent before the first round ends."""
     return [
         one
         for one in deletion.approvals.all()
@@ -130,7 +130,7 @@ def _approved(deletion: Deletion, *, approval_round: int) -> list[Approval]:
 
 
 def _attempt_row(deletion: Deletion, attempt: Attempt) -> Row:
-    approved = _approved(deletion, approval_round=attempt.approval_round)
+    approved = _approvals_of_round(deletion, approval_round=attempt.approval_round)
     return {
         "number": attempt.number,
         "epoch": attempt.epoch,
@@ -170,7 +170,7 @@ EVENT_COLUMNS = (
 
 
 def event_row(event: AuditEvent) -> Row:
-    """One event with its names read out; `text` is what is stored, and what the hash covers."""
+    """An event as an export row, with names. `text` is the stored text, which the hash covers."""
     return {
         "seq": event.seq,
         "at": as_time(event.at),
@@ -188,37 +188,37 @@ def event_row(event: AuditEvent) -> Row:
     }
 
 
-# A row is far smaller than what is worth handing on by itself.
-PIECE_BYTES = 32 * 1024
+# Rows are far smaller, so they are sent together.
+CHUNK_BYTES = 32 * 1024
 RECEIVER_GONE = "receiver_gone"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """What somebody may take away: the rows are read once it has begun, and not before."""
+    """An export to be made; its rows are read only after it was recorded as started."""
 
     actor: Actor
-    # As the record's details name it, and as its sentence does.
+    # The name in the event's details, and the words in its sentence.
     what: str
-    words: str
+    description: str
     file_format: str
-    # The filter in the asker's own words.
-    asked_for: str
+    # The filter as its query string.
+    query: str
     rows: Callable[[], Iterable[Row]]
     columns: tuple[str, ...]
-    # The newest one there was: it goes out with the rows, and whoever keeps it is a witness.
-    checkpoint: Checkpoint | None = field(default_factory=checkpoints.latest)
+    # The newest one: a copy of the export then also proves the state of the audit log.
+    checkpoint: Checkpoint | None = field(default_factory=checkpoints.latest_checkpoint)
 
 
-def begin_export(*, export: Export) -> "RunningExport":
-    """Record that it begins. Whoever reads the pieces must close it afterwards."""
+def start_export(*, export: Export) -> "RunningExport":
+    """Record the start of an export. The caller must close the result after reading it."""
     name = personal_data.name_of(export.actor)
     started = _record(
         export,
         code=events.EventCode.EXPORT_STARTED,
-        sentence=f"{name} began to export {export.words} as {export.file_format}.",
+        sentence=f"{name} began to export {export.description} as {export.file_format}.",
         details={
-            "filter": export.asked_for,
+            "filter": export.query,
             "checkpoint_size": export.checkpoint.size if export.checkpoint else None,
             "checkpoint_root": export.checkpoint.root if export.checkpoint else None,
         },
@@ -227,30 +227,30 @@ def begin_export(*, export: Export) -> "RunningExport":
 
 
 class RunningExport(Iterator[bytes]):
-    """The bytes of an export that has begun, in pieces, at flat memory."""
+    """The bytes of a started export, in chunks, with constant memory."""
 
     def __init__(self, export: Export, *, started: int) -> None:
         self._export, self._started = export, started
         self._rows, self._bytes, self._digest = 0, 0, hashlib.sha256()
         self._cause = RECEIVER_GONE
         self._is_over = False
-        self._pieces = self._in_pieces()
+        self._chunks = self._chunked()
 
     def __next__(self) -> bytes:
         try:
-            piece = next(self._pieces, None)
-            if piece is None:
+            chunk = next(self._chunks, None)
+            if chunk is None:
                 self._finish()
         except BaseException as error:
-            # Recorded when it is closed: only then is it certain that nothing follows.
+            # Recorded by `close`: only then is it certain that nothing follows.
             self._cause = type(error).__name__
             raise
-        if piece is None:
+        if chunk is None:
             raise StopIteration
-        return piece
+        return chunk
 
     def close(self) -> None:
-        """Record that it was left off, unless its end was recorded."""
+        """Record that the export was aborted, unless its end is already recorded."""
         if not self._is_over:
             self._is_over = True
             words = f"{pluralize(self._rows, 'row')} written"
@@ -258,28 +258,28 @@ class RunningExport(Iterator[bytes]):
                 code=events.EventCode.EXPORT_ABORTED, ended=f"broke off: {words}", cause=self._cause
             )
 
-    def _in_pieces(self) -> Iterator[bytes]:
-        held = bytearray()
+    def _chunked(self) -> Iterator[bytes]:
+        buffer = bytearray()
         texts = tabular.write(
             rows=self._counted(), columns=self._export.columns, file_format=self._export.file_format
         )
         for text in texts:
-            held += text.encode()
-            if len(held) >= PIECE_BYTES:
-                yield self._hashed(held)
-                held.clear()
-        if held:
-            yield self._hashed(held)
+            buffer += text.encode()
+            if len(buffer) >= CHUNK_BYTES:
+                yield self._hashed(buffer)
+                buffer.clear()
+        if buffer:
+            yield self._hashed(buffer)
 
     def _counted(self) -> Iterator[Row]:
         for row in self._export.rows():
             self._rows += 1
             yield row
 
-    def _hashed(self, held: bytearray) -> bytes:
-        self._digest.update(held)
-        self._bytes += len(held)
-        return bytes(held)
+    def _hashed(self, buffer: bytearray) -> bytes:
+        self._digest.update(buffer)
+        self._bytes += len(buffer)
+        return bytes(buffer)
 
     def _finish(self) -> None:
         if self._is_over:
@@ -294,7 +294,7 @@ class RunningExport(Iterator[bytes]):
 
     def _record_end(self, *, code: events.EventCode, ended: str, **details: Any) -> None:
         export = self._export
-        sentence = f"The export of {export.words} as {export.file_format} {ended}."
+        sentence = f"The export of {export.description} as {export.file_format} {ended}."
         counts = {"started": self._started, "rows": self._rows, "bytes": self._bytes}
         _record(export, code=code, sentence=sentence, details=counts | details)
 
@@ -312,21 +312,27 @@ def _record(
     return appended[0].seq
 
 
-WHAT = "audit_shipment"
-BATCH = 500
-_EXPORT_CODES = frozenset({"export.started", "export.finished", "export.aborted"})
+SHIPMENT = "audit_shipment"
+SHIPMENT_BATCH_SIZE = 500
+_EXPORT_CODES = frozenset(
+    {
+        events.EventCode.EXPORT_STARTED,
+        events.EventCode.EXPORT_FINISHED,
+        events.EventCode.EXPORT_ABORTED,
+    }
+)
 
 
 def prepare_shipment(
     *, actor: Actor, since: int, limit: int | None, file_format: str
 ) -> Export | None:
-    """The events after number `since`, oldest first and at most `limit`; None without news.
+    """The events after number `since`, oldest first, at most `limit`; None when nothing is new.
 
-    The events of shipments are no news by themselves, whoever made them: else two shippers
-    would keep each other awake for ever. They go along with the next event that is.
+    Events of shipments alone don't count as new, or two programs that ship events would trigger
+    each other forever. They are included with the next other event.
 
-    Raises PermissionDenied, and InvalidInputError for a number that the record has not reached:
-    then it is another record, or an older one that was restored.
+    Raises PermissionDenied, and InvalidInputError for a number after the last event: then the
+    database is another one, or was restored from an older backup.
     """
     permissions.require(permissions.can_audit(actor), "export the record of acts")
     size = AuditHead.objects.get().size
@@ -338,31 +344,31 @@ def prepare_shipment(
             "or an older one that was restored."
         )
         raise InvalidInputError({"since": message})
-    if not any(_is_news(event) for event in _events(since=since, upto=size)):
+    if not any(_is_new_to_receiver(event) for event in _events(since=since, upto=size)):
         return None
     return Export(
         actor=actor,
-        what=WHAT,
-        words="new events",
+        what=SHIPMENT,
+        description="new events",
         file_format=file_format,
-        asked_for=f"since={since}" + (f"&limit={limit}" if limit is not None else ""),
-        # Up to what there was before this shipment's own first event.
+        query=f"since={since}" + (f"&limit={limit}" if limit is not None else ""),
+        # Without the events of this shipment itself.
         rows=lambda: map(event_row, islice(_events(since=since, upto=size), limit)),
         columns=EVENT_COLUMNS,
     )
 
 
-def _is_news(event: AuditEvent) -> bool:
+def _is_new_to_receiver(event: AuditEvent) -> bool:
     if event.code not in _EXPORT_CODES:
         return True
-    return bool(event.details.get("what") != WHAT)
+    return bool(event.details.get("what") != SHIPMENT)
 
 
 def _events(*, since: int, upto: int) -> Iterator[AuditEvent]:
-    """Read in batches, so that no statement stays open while somebody else reads slowly."""
+    """Read events in batches, so that no query stays open while a slow client reads."""
     while since < upto:
         rows = AuditEvent.objects.filter(seq__gt=since, seq__lte=upto).order_by("seq")
-        batch = with_values(rows[:BATCH])
+        batch = with_values(rows[:SHIPMENT_BATCH_SIZE])
         if not batch:
             return
         yield from batch

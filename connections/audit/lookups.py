@@ -1,6 +1,6 @@
-"""Finds what a person asks for, or refuses it on record.
+"""Finds an object by its id, or refuses it and records the refusal.
 
-What the person can't see answers as if it did not exist, and the refusal is an event.
+What a person can't see is answered like what doesn't exist (404), and recorded as an event.
 """
 
 from typing import NoReturn
@@ -22,22 +22,22 @@ from connections.models import (
     OrgConnectionSnapshot,
 )
 
-# Of one person and one object, at most one event in so many seconds.
-REFUSALS_RECORDED_EVERY = 60
-LONGEST_PATH = 200
+# At most one event per person and object in this time.
+REFUSAL_INTERVAL_SECONDS = 60
+MAX_PATH_LENGTH = 200
 
 
 class NotVisibleError(Http404):
-    """It exists, and this person may not know: answered like what does not exist."""
+    """It exists, but the person can't see it: answered as if it didn't exist."""
 
 
 def find_credential(*, actor: Actor, pk: UUID) -> Credential:
-    """The credential with this id. Raises Http404, also when it is out of reach."""
+    """The credential with this id. Raises Http404 when the actor can't see it."""
     return _find(Credential.objects.all(), actor=actor, pk=pk, by="pk")
 
 
 def find_deletion(rows: QuerySet[Deletion], *, actor: Actor, pk: UUID) -> Deletion:
-    """The deletion with this id, of `rows`. Raises Http404, also when it is out of reach."""
+    """The deletion in `rows` with this id. Raises Http404 when the actor can't see it."""
     return _find(rows, actor=actor, pk=pk, by="credential")
 
 
@@ -45,26 +45,26 @@ def _find[T: (Credential, Deletion)](rows: QuerySet[T], *, actor: Actor, pk: UUI
     found = visible(rows, actor=actor, by=by).filter(pk=pk).first()
     if found:
         return found
-    # Asked in either case, so that what is out of reach costs what does not exist costs.
+    # Queried in either case, so that timing doesn't tell hidden objects from missing ones.
     hidden = visibility_of(actor).hidden
-    beyond = rows.model._default_manager.filter(pk=pk, **{f"{by}__in": hidden}).first()
-    if beyond:
-        raise_not_visible(actor=actor, subject=beyond)
+    hidden_row = rows.model._default_manager.filter(pk=pk, **{f"{by}__in": hidden}).first()
+    if hidden_row:
+        raise_not_visible(actor=actor, subject=hidden_row)
     raise Http404("There is none with this id.")
 
 
 def require_connection(key: OrgConnectionKey, *, actor: Actor) -> None:
-    """Raise OutOfReachError when only credentials out of reach ever saw this connection."""
+    """Raise NotVisibleError when only credentials hidden from the actor ever listed it."""
     if visibility_of(actor).hidden and key in hidden_connections([key], actor=actor):
         raise_not_visible(actor=actor, subject=key)
 
 
 def require_visible_connection(key: OrgConnectionKey, *, actor: Actor) -> None:
-    """Raise OutOfReachError unless the actor can see this connection.
+    """Raise NotVisibleError unless the actor can see this connection.
 
-    Stricter than `require_connection`: while anything is out of the actor's reach, an id that
-    nobody ever saw is refused like one that is hidden, by the same queries and on record. Else
-    the two could be told apart.
+    Stricter than `require_connection`: when any credential is hidden from the actor, an unknown
+    id is refused and recorded like a hidden one, after the same queries. Otherwise the actor
+    could tell the two apart.
     """
     if not visibility_of(actor).hidden:
         return
@@ -76,15 +76,15 @@ def require_visible_connection(key: OrgConnectionKey, *, actor: Actor) -> None:
 
 
 def raise_not_visible(*, actor: Actor, subject: audit.Subject) -> NoReturn:
-    """Record that the actor asked for what is out of reach, and raise OutOfReachError."""
+    """Record that the actor requested something hidden, and raise NotVisibleError."""
     record_refusal(actor=actor, subject=subject)
     raise NotVisibleError("It is out of reach.")
 
 
 def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
-    """Record it; of one person and object once a minute, so that nobody floods the record."""
+    """Record that the actor requested something hidden: once a minute per person and object."""
     about = audit.reference(subject)
-    if not _is_first_refusal(actor, f"{about['type']}:{about['id']}"):
+    if not _should_record_refusal(actor, f"{about['type']}:{about['id']}"):
         return
     what = f"the {subject}" if isinstance(subject, Deletion) else f"{about['type']} {subject}"
     audit.record(
@@ -97,21 +97,20 @@ def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
 
 
 def record_denial(*, actor: Actor, address: str, method: str, path: str) -> None:
-    """Record that the actor's roles refused them what they asked for.
+    """Record that the actor's roles don't allow a request: once a minute per person and address.
 
-    `address` is the name of what the path leads to: of one person and address once a minute,
-    whatever ids the path is given.
+    `address` is the name of the URL, so different ids in the path count as the same address.
     """
-    if not _is_first_refusal(actor, f"address:{address}"):
+    if not _should_record_refusal(actor, f"address:{address}"):
         return
     audit.record(
         code=audit.EventCode.ACCESS_REFUSED,
         actor=actor,
         sentence=f"{personal_data.name_of(actor)} asked for what their roles do not allow.",
-        details={"address": address, "method": method, "path": path[:LONGEST_PATH]},
+        details={"address": address, "method": method, "path": path[:MAX_PATH_LENGTH]},
     )
 
 
-def _is_first_refusal(actor: Actor, what: str) -> bool:
+def _should_record_refusal(actor: Actor, what: str) -> bool:
     who = actor.person.pk if actor.person else actor.kind
-    return cache.add(f"orgadmin:refused:{who}:{what}", True, REFUSALS_RECORDED_EVERY)
+    return cache.add(f"orgadmin:refused:{who}:{what}", True, REFUSAL_INTERVAL_SECONDS)

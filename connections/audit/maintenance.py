@@ -1,4 +1,4 @@
-"""What the worker does for the record: checkpoints, and a verification each day or when asked."""
+"""Audit log tasks of the worker: due checkpoints, and daily or requested verifications."""
 
 import logging
 import time
@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from connections.audit import checkpoints
 from connections.audit.verification import (
-    CannotCheckError,
-    asked_for_at,
+    CannotVerifyError,
     last_verification,
+    verification_requested_at,
     verify_and_store,
 )
 from connections.core import clock
@@ -17,45 +17,48 @@ from connections.models import AuditVerification
 
 logger = logging.getLogger(__name__)
 
-VERIFY_EVERY = timedelta(hours=24)
-# Between two looks at what is due, and how long one look may verify (s): deletions wait meanwhile.
-LOOK_EVERY = 10.0
-AT_ONCE = 2.0
+VERIFICATION_INTERVAL = timedelta(hours=24)
+# How often to check what is due, and how long one call can verify: deletions wait meanwhile.
+CHECK_INTERVAL_SECONDS = 10.0
+MAX_VERIFICATION_SECONDS = 2.0
 
 
 class AuditMaintenance:
-    """Keeps one process's place in a verification, so that a large record is read bit by bit."""
+    """Runs a verification in steps, so that a large audit log doesn't block the worker."""
 
     def __init__(self) -> None:
-        self._next_look = time.monotonic()
+        self._next_check = time.monotonic()
         self._running: Iterator[AuditVerification | None] | None = None
 
-    def tend(self) -> None:
-        """Do what is due now, for a few seconds at most. Raises what the database raises."""
-        if self._running is None and time.monotonic() < self._next_look:
+    def run_due(self) -> None:
+        """Do what is due, for a few seconds at most. Raises database errors."""
+        if self._running is None and time.monotonic() < self._next_check:
             return
-        self._next_look = time.monotonic() + LOOK_EVERY
-        checkpoints.make_if_due()
-        running, self._running = self._running or self._begin_if_due(), None
+        self._next_check = time.monotonic() + CHECK_INTERVAL_SECONDS
+        checkpoints.make_checkpoint_if_due()
+        running, self._running = self._running or self._start_if_due(), None
         if running is None:
             return
         try:
-            if not _read_on(running):
+            if not _continue_verification(running):
                 self._running = running
-        except CannotCheckError as error:
+        except CannotVerifyError as error:
             logger.warning("The record could not be verified. %s", error)
-            self._next_look = time.monotonic() + checkpoints.EVERY.total_seconds()
+            self._next_check = time.monotonic() + checkpoints.CHECKPOINT_INTERVAL.total_seconds()
 
-    def _begin_if_due(self) -> Iterator[AuditVerification | None] | None:
+    def _start_if_due(self) -> Iterator[AuditVerification | None] | None:
         last = last_verification()
         now = clock.now()
-        is_fresh = last is not None and clock.elapsed_since(last.checked_at, now=now) < VERIFY_EVERY
-        return None if is_fresh and asked_for_at() is None else verify_and_store()
+        is_fresh = (
+            last is not None
+            and clock.elapsed_since(last.checked_at, now=now) < VERIFICATION_INTERVAL
+        )
+        return None if is_fresh and verification_requested_at() is None else verify_and_store()
 
 
-def _read_on(running: Iterator[AuditVerification | None]) -> bool:
-    """Whether it came to its end."""
-    stop_at = time.monotonic() + AT_ONCE
+def _continue_verification(running: Iterator[AuditVerification | None]) -> bool:
+    """Continue for MAX_VERIFICATION_SECONDS at most; return whether it finished."""
+    stop_at = time.monotonic() + MAX_VERIFICATION_SECONDS
     for result in running:
         if result is not None:
             if result.fault:

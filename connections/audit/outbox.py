@@ -1,7 +1,7 @@
-"""Who is told of which act: rows of the outbox, written in the transaction of the act itself.
+"""Queues notifications: who is notified of which event.
 
-`announce` is called where events are recorded, so no act is without its notices and nothing is
-told of what was undone. services/notices/deliveries.py sends them.
+The rows are written in the transaction of the event, so every event has its notifications and a
+rolled-back change has none. connections/notifications/delivery.py sends them.
 """
 
 import uuid
@@ -30,18 +30,18 @@ Channel = Notification.Channel
 
 CHECKPOINT_MADE = "checkpoint.made"
 VERIFICATION_FAILED = "record.broken"
-_NAMES = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
+_ID_NAMESPACE = uuid.UUID("5c3b3f0e-6a54-4f0b-9a3e-0b8f7b1d2c90")
 
-# What an event that somebody is told of may be about.
-type Subject = Deletion | Credential | Person
+# The subjects of events that cause notifications.
+type NotificationSubject = Deletion | Credential | Person
 
 
 class Audience(StrEnum):
-    """People who are told of an act, beside the webhook, which is told of each."""
+    """Groups of people to notify of an event. The webhook gets all notifications."""
 
-    CAN_APPROVE = "can approve"  # whoever else could approve this deletion
-    INVOLVED = "involved"  # who asked for it, confirmed it, approved or declined it
-    CONCERNED = "concerned"  # the person whose rights, or ways to sign in, it changed
+    CAN_APPROVE = "can approve"  # other people who can approve this deletion
+    INVOLVED = "involved"  # who requested, confirmed, approved or declined it
+    CONCERNED = "concerned"  # the person whose roles or sign-in methods changed
     APPROVERS = "approvers"
     AUDITORS = "auditors"
     ADMINISTRATORS = "administrators"
@@ -51,7 +51,7 @@ _INVOLVED = (Audience.INVOLVED,)
 _ALARM = (Audience.INVOLVED, Audience.ADMINISTRATORS)
 _SAFEGUARD = (Audience.APPROVERS, Audience.ADMINISTRATORS)
 _RIGHTS = (Audience.CONCERNED, Audience.ADMINISTRATORS)
-# By code of the event; of an act that is not here nobody is told.
+# By event code. Other events cause no notification.
 AUDIENCES: dict[str, tuple[Audience, ...]] = {
     "deletion.requested": (Audience.CAN_APPROVE,),
     "deletion.approved": _INVOLVED,
@@ -60,7 +60,7 @@ AUDIENCES: dict[str, tuple[Audience, ...]] = {
     "deletion.settled": _INVOLVED,
     "deletion.unknown": _INVOLVED,
     "deletion.still_unknown": _ALARM,
-    # Under four eyes another sending needs approval again.
+    # Sending again needs new approvals.
     "deletion.still_present": (Audience.INVOLVED, Audience.CAN_APPROVE),
     "deletion.approvals_lapsed": _INVOLVED,
     "deletion.contradicted": _ALARM,
@@ -74,7 +74,7 @@ AUDIENCES: dict[str, tuple[Audience, ...]] = {
     "person.disabled": _RIGHTS,
     "person.break_glass_allowed": _RIGHTS,
     "person.break_glass_forbidden": _RIGHTS,
-    # Each lets somebody in as this person.
+    # Each gives a new way to sign in as this person.
     "sign_in_link.made": _RIGHTS,
     "person.email_changed": _RIGHTS,
     "provider_account.connected": _RIGHTS,
@@ -84,20 +84,20 @@ AUDIENCES: dict[str, tuple[Audience, ...]] = {
 
 
 def enqueue(*, events: Sequence[AuditEvent]) -> None:
-    """Put the notices of events into the outbox; call it in the events' own transaction.
+    """Queue the notifications of events; call it in the events' own transaction.
 
-    Nobody is told of what they have just done themselves.
+    People aren't notified of their own actions.
     """
     if not settings.WEBHOOK_URL and not settings.HAS_MAIL:
         return
     for event in events:
         if event.code in AUDIENCES:
-            _announce(event)
+            _enqueue_event(event)
 
 
-def _announce(event: AuditEvent) -> None:
-    people = people_notified(AUDIENCES[event.code], subject=subject_of(event))
-    _store(
+def _enqueue_event(event: AuditEvent) -> None:
+    people = people_to_notify(AUDIENCES[event.code], subject=get_subject(event))
+    _enqueue(
         code=event.code,
         key=event.hash,
         event_seq=event.seq,
@@ -106,8 +106,8 @@ def _announce(event: AuditEvent) -> None:
     )
 
 
-def subject_of(event: AuditEvent) -> Subject | None:
-    """What an event is about, as stored now; None for anything that nobody is told of."""
+def get_subject(event: AuditEvent) -> NotificationSubject | None:
+    """The current state of an event's subject; None for other kinds of subjects."""
     pk = event.subject_id
     match event.subject_type:
         case "deletion":
@@ -120,66 +120,73 @@ def subject_of(event: AuditEvent) -> Subject | None:
 
 
 def enqueue_verification_failure(*, verification: AuditVerification) -> None:
-    """Tell of a verification that found the record of acts broken; in its own transaction."""
-    _store(
+    """Queue the notifications of a failed verification; call it in the same transaction."""
+    _enqueue(
         code=VERIFICATION_FAILED,
         key=f"{verification.pk}:{verification.checked_at.isoformat()}",
         subject=("verification", str(verification.pk)),
-        people=people_notified(AUDIENCES[VERIFICATION_FAILED], subject=None),
+        people=people_to_notify(AUDIENCES[VERIFICATION_FAILED], subject=None),
     )
 
 
 def enqueue_checkpoint(*, checkpoint: Checkpoint) -> None:
-    """Put a new checkpoint into the outbox for all who keep them; in its own transaction."""
+    """Queue a new checkpoint for all its recipients; call it in the same transaction."""
     rows = [
-        _row(channel, code=CHECKPOINT_MADE, key=checkpoint.note, address_key=key)
-        for channel, key in checkpoint_recipients()
+        _notification(channel, code=CHECKPOINT_MADE, key=checkpoint.note, address_key=key)
+        for channel, key in recipient_channels()
     ]
-    _put(rows, subject=("checkpoint", str(checkpoint.pk)))
+    _insert(rows, subject=("checkpoint", str(checkpoint.pk)))
 
 
-def checkpoint_recipients() -> list[tuple[Channel, str]]:
-    """Where checkpoints go by the settings: channels, with the key of an address for mail."""
-    keepers: list[tuple[Channel, str]] = []
+def recipient_channels() -> list[tuple[Channel, str]]:
+    """The configured recipients of checkpoints: each a channel and, for mail, an address key."""
+    recipients: list[tuple[Channel, str]] = []
     if settings.HAS_MAIL:
-        keepers += [(Channel.MAIL, address_key(address)) for address in settings.CHECKPOINT_EMAILS]
+        recipients += [(Channel.MAIL, key) for key in checkpoint_addresses()]
     if settings.WEBHOOK_URL:
-        keepers.append((Channel.WEBHOOK, ""))
+        recipients.append((Channel.WEBHOOK, ""))
     if settings.CHECKPOINT_FILE:
-        keepers.append((Channel.FILE, ""))
-    return keepers
+        recipients.append((Channel.FILE, ""))
+    return recipients
+
+
+def checkpoint_addresses() -> dict[str, str]:
+    """The configured mail addresses of checkpoint recipients, by their keys."""
+    return {address_key(address): address for address in settings.CHECKPOINT_EMAILS}
 
 
 def address_key(address: str) -> str:
-    """What stands for an address that is to keep checkpoints, where it may not stand itself."""
+    """The key of a checkpoint recipient's mail address: rows hold it instead of the address."""
     salt = "connections.notices.address"
     return salted_hmac(salt, address.strip().lower(), algorithm="sha256").hexdigest()[:16]
 
 
-def people_notified(audiences: Iterable[Audience], *, subject: Subject | None) -> QuerySet[Person]:
-    """The active people with an address among these audiences, if they see what it is about."""
+def people_to_notify(
+    audiences: Iterable[Audience], *, subject: NotificationSubject | None
+) -> QuerySet[Person]:
+    """The active people with a mail address in these audiences who can see the subject."""
     found = Q(pk__in=[])
     for audience in audiences:
         found |= _members(audience, subject=subject)
     people = Person.objects.filter(found, is_active=True).exclude(email="").order_by("pk")
     match subject:
         case Deletion():
-            within = permissions.people_who_see(credential_id=subject.credential_id)
+            can_see = permissions.people_who_see(credential_id=subject.credential_id)
         case Credential():
-            within = permissions.people_who_see(credential_id=subject.pk)
+            can_see = permissions.people_who_see(credential_id=subject.pk)
         case _:
             return people
-    return people.filter(pk__in=within.values("pk"))
+    return people.filter(pk__in=can_see.values("pk"))
 
 
-def _members(audience: Audience, *, subject: Subject | None) -> Q:
+def _members(audience: Audience, *, subject: NotificationSubject | None) -> Q:
     match audience, subject:
         case Audience.CAN_APPROVE, Deletion() if ApprovalPolicy(subject.policy).approvals_needed:
             return Q(pk__in=permissions.people_who_can_approve(deletion=subject).values("pk"))
         case Audience.INVOLVED, Deletion():
             decided = subject.approvals.values("approver")
-            asked = {subject.requested_by_id, subject.confirmed_by_id} - {None}
-            return Q(pk__in=asked) | Q(pk__in=decided)
+            operators = {subject.requested_by_id, subject.confirmed_by_id} - {None}
+            return Q(pk__in=operators) | Q(pk__in=decided)
         case Audience.CONCERNED, Person():
             return Q(pk=subject.pk)
         case Audience.APPROVERS, _:
@@ -192,11 +199,11 @@ def _members(audience: Audience, *, subject: Subject | None) -> Q:
 
 
 def _with_role(role: Role) -> Q:
-    # Not by a join, which would give a person once for each group.
+    # A join would return a person once per group.
     return Q(pk__in=Person.groups.through.objects.filter(group__name=role).values("person"))
 
 
-def _store(
+def _enqueue(
     *,
     code: str,
     key: str,
@@ -206,32 +213,32 @@ def _store(
 ) -> None:
     rows = []
     if settings.WEBHOOK_URL:
-        rows.append(_row(Channel.WEBHOOK, code=code, key=key))
+        rows.append(_notification(Channel.WEBHOOK, code=code, key=key))
     if settings.HAS_MAIL:
-        rows += [_row(Channel.MAIL, code=code, key=key, person=person) for person in people]
+        rows += [_notification(Channel.MAIL, code=code, key=key, person=each) for each in people]
     for row in rows:
         row.event_seq = event_seq
-    _put(rows, subject=subject)
+    _insert(rows, subject=subject)
 
 
-def _put(rows: list[Notification], *, subject: tuple[str, str]) -> None:
+def _insert(rows: list[Notification], *, subject: tuple[str, str]) -> None:
     if not rows:
         return
     now = clock.now()
     for row in rows:
         row.subject_type, row.subject_id = subject
         row.created_at = row.due_at = now
-    # What is there already is the same news for the same destination.
+    # A conflicting row is the same notification, already queued.
     Notification.objects.bulk_create(rows, ignore_conflicts=True)
 
 
-def _row(
+def _notification(
     channel: Channel, *, code: str, key: str, person: Person | None = None, address_key: str = ""
 ) -> Notification:
     to = person.pk if person else address_key
     return Notification(
-        # The event's hash is in it: after a restored backup the same number is another event.
-        id=uuid.uuid5(_NAMES, f"{code}\n{key}\n{channel}\n{to}"),
+        # Made from the event's hash: after restoring a backup a number can be another event.
+        id=uuid.uuid5(_ID_NAMESPACE, f"{code}\n{key}\n{channel}\n{to}"),
         code=code,
         channel=channel,
         person=person,

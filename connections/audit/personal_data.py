@@ -1,7 +1,8 @@
-"""Names and addresses in the record: sentences name them, and the stored text only refers.
+"""Personal data in the audit log: events refer to names and addresses, which can be erased.
 
-A service writes `f"{erasable.name(actor)} did it."`. What stands there until `audit.record` has
-stored the event is a mark that only this process can make, so no text from outside passes for one.
+A service writes `f"{personal_data.name_of(actor)} did it."`. This puts a mark into the sentence,
+which becomes a reference when the event is appended. Marks hold a token of this process, so text
+from outside can't pass for one.
 """
 
 import re
@@ -20,14 +21,16 @@ from connections.models import AuditHead, Person, PersonalValue
 
 Kind = PersonalValue.Kind
 
-_OURS = secrets.token_hex(8)
-_MARK = re.compile(rf"\ufdd0{_OURS}:(name|address|agent):([0-9a-f-]*):(.*?)\ufdd1", re.DOTALL)
+_PROCESS_TOKEN = secrets.token_hex(8)
+_MARK = re.compile(
+    rf"\ufdd0{_PROCESS_TOKEN}:(name|address|agent):([0-9a-f-]*):(.*?)\ufdd1", re.DOTALL
+)
 _MAX_LENGTH = 400
 
 
 @dataclass(frozen=True, kw_only=True)
-class Value:
-    """Something about a person that can be erased; nobody's when `person_id` is None."""
+class ReferencedValue:
+    """A piece of personal data in a text; `person_id` is None for an unknown person's."""
 
     kind: Kind
     person_id: UUID | None
@@ -35,86 +38,86 @@ class Value:
 
 
 def name_of(whom: Actor | Person) -> str:
-    """The mark for a person's name; the plain name of a command or the worker."""
+    """The mark for a person's name; the plain name for a command or the worker."""
     if isinstance(whom, Person):
-        return _mark(Value(kind=Kind.NAME, person_id=whom.pk, text=whom.display_name))
+        return _mark(ReferencedValue(kind=Kind.NAME, person_id=whom.pk, text=whom.display_name))
     if whom.person is None:
         return whom.name
-    return _mark(Value(kind=Kind.NAME, person_id=whom.person.pk, text=whom.name))
+    return _mark(ReferencedValue(kind=Kind.NAME, person_id=whom.person.pk, text=whom.name))
 
 
 def address_of(text: str, *, of: Person | None) -> str:
-    """The mark for a network address from which somebody came."""
-    return _mark(Value(kind=Kind.ADDRESS, person_id=of.pk if of else None, text=text))
+    """The mark for the network address of a request."""
+    return _mark(ReferencedValue(kind=Kind.ADDRESS, person_id=of.pk if of else None, text=text))
 
 
 def browser_of(text: str, *, of: Person | None) -> str:
-    """The mark for what somebody's browser said of itself."""
-    return _mark(Value(kind=Kind.AGENT, person_id=of.pk if of else None, text=text))
+    """The mark for a User-Agent header."""
+    return _mark(ReferencedValue(kind=Kind.AGENT, person_id=of.pk if of else None, text=text))
 
 
-def person_number(person: Person) -> int:
-    """The number by which an erased person is still told apart from others.
+def ensure_person_number(person: Person) -> int:
+    """The number that still identifies a person after erasure.
 
-    Stores the present name when the record does not know it yet.
+    Stores the person's name first when no event has referred to the person yet.
     """
     with transaction.atomic():
         AuditHead.objects.select_for_update().get()
-        refer(name_of(person))
+        store_references(name_of(person))
     known = PersonalValue.objects.filter(person_id=person.pk)
     number: int = known.earliest("person_number").person_number
     return number
 
 
-def _mark(value: Value) -> str:
+def _mark(value: ReferencedValue) -> str:
     text = chain.clean(value.text)[:_MAX_LENGTH].replace("\ufdd1", "\ufffd")
-    return f"\ufdd0{_OURS}:{value.kind}:{value.person_id or ''}:{text}\ufdd1"
+    return f"\ufdd0{_PROCESS_TOKEN}:{value.kind}:{value.person_id or ''}:{text}\ufdd1"
 
 
-def refer(*texts: str) -> tuple[list[str], dict[str, str]]:
-    """The texts as they are stored, and the commitment of each value by its number.
+def store_references(*texts: str) -> tuple[list[str], dict[str, str]]:
+    """Replace the marks in the texts by references; also return each value's commitment by number.
 
-    Stores what was never referred to before; call it while the chain's head is locked, which
-    keeps the numbers in order. Raises what the database raises.
+    Stores values that no event has referred to before. Call it while the chain's head is locked,
+    which keeps the numbers in order. Raises database errors.
     """
-    pieces = [_pieces(text) for text in texts]
-    wanted = {piece for each in pieces for piece in each if isinstance(piece, Value)}
+    pieces = [_split_at_marks(text) for text in texts]
+    wanted = {piece for each in pieces for piece in each if isinstance(piece, ReferencedValue)}
     rows = _rows_for(wanted) if wanted else {}
-    told = ["".join(_told(piece, rows) for piece in each) for each in pieces]
-    return told, {str(row.number): row.commitment for row in rows.values()}
+    stored = ["".join(_stored_text(piece, rows) for piece in each) for each in pieces]
+    return stored, {str(row.number): row.commitment for row in rows.values()}
 
 
-def _pieces(text: str) -> list[str | Value]:
-    pieces: list[str | Value] = []
+def _split_at_marks(text: str) -> list[str | ReferencedValue]:
+    pieces: list[str | ReferencedValue] = []
     end = 0
     for match in _MARK.finditer(text):
         person_id = UUID(match[2]) if match[2] else None
-        value = Value(kind=Kind(match[1]), person_id=person_id, text=match[3])
+        value = ReferencedValue(kind=Kind(match[1]), person_id=person_id, text=match[3])
         pieces += [text[end : match.start()], value]
         end = match.end()
     return [*pieces, text[end:]]
 
 
-def _told(piece: str | Value, rows: dict[Value, PersonalValue]) -> str:
-    if isinstance(piece, Value):
+def _stored_text(piece: str | ReferencedValue, rows: dict[ReferencedValue, PersonalValue]) -> str:
+    if isinstance(piece, ReferencedValue):
         return f"{{{piece.kind}:{rows[piece].number}}}"
     return chain.clean(piece).replace("{", "{{").replace("}", "}}")
 
 
-def _rows_for(wanted: Iterable[Value]) -> dict[Value, PersonalValue]:
+def _rows_for(wanted: Iterable[ReferencedValue]) -> dict[ReferencedValue, PersonalValue]:
     any_of = Q()
     for value in wanted:
         any_of |= Q(value=value.text, kind=value.kind, person_id=value.person_id)
     rows = {
-        Value(kind=Kind(row.kind), person_id=row.person_id, text=row.value): row
+        ReferencedValue(kind=Kind(row.kind), person_id=row.person_id, text=row.value): row
         for row in PersonalValue.objects.filter(any_of, erased_at=None)
     }
     for value in sorted(set(wanted) - set(rows), key=lambda one: (one.kind, one.text)):
-        rows[value] = _store(value)
+        rows[value] = _create_value(value)
     return rows
 
 
-def _store(value: Value) -> PersonalValue:
+def _create_value(value: ReferencedValue) -> PersonalValue:
     numbers = PersonalValue.objects.aggregate(
         last=Max("number"), first=Min("person_number", filter=Q(person_id=value.person_id))
     )
@@ -134,6 +137,6 @@ def _store(value: Value) -> PersonalValue:
 
 
 def _is_erased(person_id: UUID | None) -> bool:
-    """Whether the person was erased: what they were still doing then brings no name back."""
+    """Whether the person was erased: events of a request still running then add no name."""
     erased = PersonalValue.objects.filter(person_id=person_id, erased_at__isnull=False)
     return person_id is not None and erased.exists()

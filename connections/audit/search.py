@@ -1,8 +1,9 @@
-"""Finding events among millions: their numbers, read off an index in the order of the record.
+"""Finds and pages events by filters, fast in tables of millions.
 
-The narrowest filter leads and the others are looked at on the way. Where a filter means several
-values (all codes of a noun, all people called so), each is read by itself and no more of it than
-asked for, because one query for all of them would sort everything they ever did.
+Each query reads sequence numbers in order from one index, that of the most selective filter, and
+checks the other filters on the way. When a filter stands for several values (all codes of a noun,
+all people with a name), each value gets its own query with the same limit: one query for all
+values would have to sort all their events.
 """
 
 from collections.abc import Iterator
@@ -24,12 +25,12 @@ from connections.core.days import DailyCounts, UtcDay, by_day
 from connections.core.errors import InvalidInputError
 from connections.models import AuditEvent, AuditHead, Checkpoint, PersonalValue, with_values
 
-# A word that more names and addresses hold is no search for one of them.
-MOST_VALUES = 20
-# The text index holds nothing shorter.
-SHORTEST_WORD = 3
-SEARCH = "connections_auditevent_search"
-# What commands, the worker and strangers are called, without reading what they did.
+# A word that more names and addresses contain is refused as too general.
+MAX_MATCHING_VALUES = 20
+# The text index holds trigrams.
+MIN_WORD_LENGTH = 3
+SEARCH_TABLE = "connections_auditevent_search"
+# The distinct names of actors that are no people, by skipping through the index.
 OTHER_ACTORS = """
     WITH RECURSIVE other (actor) AS (
         SELECT MIN(actor) FROM connections_auditevent WHERE actor_id IS NULL
@@ -44,67 +45,69 @@ OTHER_ACTORS = """
 
 @dataclass(frozen=True, kw_only=True)
 class EventFilter:
-    """What to show of the record; an empty field filters nothing. Times are UTC."""
+    """Which events to show; an empty field filters nothing. Times are UTC."""
 
     since: datetime | None = None
     # Exclusive.
     until: datetime | None = None
-    # A person's id, or part of any actor's name.
+    # A person's id, or a part of an actor's name.
     actor: str = ""
-    # How the code begins: "deletion." or "credential.retired".
+    # A prefix of the code: "deletion." or "credential.retired".
     code: str = ""
     subject_id: str = ""
     deletion: UUID | None = None
     request_id: str = ""
-    # Words that the sentence holds, in any order.
+    # Words in the sentence, in any order.
     text: str = ""
 
 
 def matching_sequence_numbers(
     *,
-    only: EventFilter,
+    filters: EventFilter,
     limit: int,
     below: int | None = None,
     above: int | None = None,
     is_oldest_first: bool = False,
 ) -> list[int]:
-    """The numbers of the first events that pass, newest first unless asked otherwise.
+    """The numbers of the first matching events, newest first by default.
 
-    Raises InvalidInputError for a text or an actor that cannot be looked for.
+    Raises InvalidInputError for a text or an actor that can't be searched for.
     """
-    rows = _in_time(AuditEvent.objects.all(), only)
+    rows = _in_period(AuditEvent.objects.all(), filters)
     if rows is None:
         return []
     if below is not None:
         rows = rows.filter(seq__lt=below)
     if above is not None:
         rows = rows.filter(seq__gt=above)
-    if only.request_id:
-        rows = rows.filter(request_id=only.request_id)
-    if only.subject_id:
-        rows = rows.filter(subject_id=only.subject_id)
-    if only.deletion:
-        rows = rows.filter(subject_type="deletion", subject_id=str(only.deletion))
-    words = _words(only.text)
+    if filters.request_id:
+        rows = rows.filter(request_id=filters.request_id)
+    if filters.subject_id:
+        rows = rows.filter(subject_id=filters.subject_id)
+    if filters.deletion:
+        rows = rows.filter(subject_type="deletion", subject_id=str(filters.deletion))
+    words = _parse_words(filters.text)
     is_indexed = [connection.vendor == "sqlite" and word.is_long for word in words]
     for word, is_in_index in zip(words, is_indexed, strict=True):
         rows = rows if is_in_index else rows.filter(word.condition)
     if any(is_indexed):
         bounds = [("<", below), (">", above)]
         indexed = [word for word in words if word.is_long]
-        return _by_text_index(rows.filter(_any_of(only)), indexed, bounds, limit, is_oldest_first)
-    is_led = bool(words or only.request_id or only.subject_id or only.deletion)
-    parts = [_any_of(only)] if is_led else _one_by_one(only)
-    return _merged([rows.filter(part) for part in parts], limit, is_oldest_first)
+        return _search_text_index(
+            rows.filter(_actor_and_code_condition(filters)), indexed, bounds, limit, is_oldest_first
+        )
+    is_led = bool(words or filters.request_id or filters.subject_id or filters.deletion)
+    parts = [_actor_and_code_condition(filters)] if is_led else _conditions_by_value(filters)
+    return _merge([rows.filter(part) for part in parts], limit, is_oldest_first)
 
 
-def _in_time(rows: QuerySet[AuditEvent], only: EventFilter) -> QuerySet[AuditEvent] | None:
-    """The rows of the period, by their numbers; None when there are none."""
+def _in_period(rows: QuerySet[AuditEvent], filters: EventFilter) -> QuerySet[AuditEvent] | None:
+    """Limit the rows to the period, by sequence numbers; None when it has no events."""
     period = Q()
-    if only.since:
-        period &= Q(at__gte=only.since)
-    if only.until:
-        period &= Q(at__lt=only.until)
+    if filters.since:
+        period &= Q(at__gte=filters.since)
+    if filters.until:
+        period &= Q(at__lt=filters.until)
     if not period:
         return rows
     found = AuditEvent.objects.filter(period).aggregate(
@@ -113,46 +116,46 @@ def _in_time(rows: QuerySet[AuditEvent], only: EventFilter) -> QuerySet[AuditEve
     if not found["count"]:
         return None
     rows = rows.filter(seq__gte=found["first"], seq__lte=found["last"])
-    # The clock may have been set back meanwhile: then the numbers alone do not say it.
+    # If the clock was set back, the numbers alone don't delimit the period.
     is_unbroken = found["count"] == found["last"] - found["first"] + 1
     return rows if is_unbroken else rows.filter(period)
 
 
-def _one_by_one(only: EventFilter) -> list[Q]:
-    if only.actor:
-        codes = _codes(only)
-        return [part & codes for part in _actors(only.actor)]
-    if only.code:
-        return [Q(code=code) for code in codes_with(only.code)]
+def _conditions_by_value(filters: EventFilter) -> list[Q]:
+    if filters.actor:
+        codes = _code_condition(filters)
+        return [part & codes for part in _actor_conditions(filters.actor)]
+    if filters.code:
+        return [Q(code=code) for code in codes_starting_with(filters.code)]
     return [Q()]
 
 
-def _any_of(only: EventFilter) -> Q:
-    found = _codes(only)
-    if only.actor:
+def _actor_and_code_condition(filters: EventFilter) -> Q:
+    found = _code_condition(filters)
+    if filters.actor:
         people = Q(pk__in=[])
-        for part in _actors(only.actor):
+        for part in _actor_conditions(filters.actor):
             people |= part
         found &= people
     return found
 
 
-def _codes(only: EventFilter) -> Q:
-    return Q(code__in=codes_with(only.code)) if only.code else Q()
+def _code_condition(filters: EventFilter) -> Q:
+    return Q(code__in=codes_starting_with(filters.code)) if filters.code else Q()
 
 
-def codes_with(prefix: str) -> list[str]:
-    """The codes that begin so."""
+def codes_starting_with(prefix: str) -> list[str]:
+    """The codes that start with a prefix."""
     return [code.value for code in EventCode if code.startswith(prefix)]
 
 
-def _actors(text: str) -> list[Q]:
-    """A condition for each actor who is meant."""
+def _actor_conditions(text: str) -> list[Q]:
+    """One condition per matching actor."""
     try:
         return [Q(actor_id=UUID(text))]
     except ValueError:
         people = {
-            one.person_id for one in _values_like(text, field="actor") if one.kind == Kind.NAME
+            one.person_id for one in _find_values(text, field="actor") if one.kind == Kind.NAME
         }
     with connection.cursor() as cursor:
         cursor.execute(OTHER_ACTORS)
@@ -161,33 +164,35 @@ def _actors(text: str) -> list[Q]:
     return parts + [Q(actor_id=person) for person in sorted(people - {None}, key=str)]
 
 
-def _values_like(text: str, *, field: str) -> list[PersonalValue]:
-    """The names and addresses that hold this text; what is erased is not found any more."""
-    values = list(PersonalValue.objects.filter(value__icontains=text)[: MOST_VALUES + 1])
-    if len(values) > MOST_VALUES:
-        message = f"More than {MOST_VALUES} names and addresses hold “{text}”. Type more of it."
+def _find_values(text: str, *, field: str) -> list[PersonalValue]:
+    """The names and addresses that contain this text and aren't erased."""
+    values = list(PersonalValue.objects.filter(value__icontains=text)[: MAX_MATCHING_VALUES + 1])
+    if len(values) > MAX_MATCHING_VALUES:
+        message = (
+            f"More than {MAX_MATCHING_VALUES} names and addresses hold “{text}”. Type more of it."
+        )
         raise InvalidInputError({field: message})
     return values
 
 
-def _words(text: str) -> list["_Word"]:
+def _parse_words(text: str) -> list["_SearchWord"]:
     words = text.split()
-    if words and max(map(len, words)) < SHORTEST_WORD:
-        message = f"Search for a word of {SHORTEST_WORD} characters or more."
+    if words and max(map(len, words)) < MIN_WORD_LENGTH:
+        message = f"Search for a word of {MIN_WORD_LENGTH} characters or more."
         raise InvalidInputError({"q": message})
-    return [_Word(word) for word in words]
+    return [_SearchWord(word) for word in words]
 
 
-class _Word:
-    """A word to be found in a sentence, as it stands there or by the names that hold it."""
+class _SearchWord:
+    """A search word, which can be in the sentence itself or in a name that it refers to."""
 
     def __init__(self, word: str) -> None:
-        self.word, self.values = word, _values_like(word, field="q")
-        self.is_long = len(word) >= SHORTEST_WORD
+        self.word, self.values = word, _find_values(word, field="q")
+        self.is_long = len(word) >= MIN_WORD_LENGTH
 
     @property
     def condition(self) -> Q:
-        """In the words of PostgreSQL's index, which holds sentences in capital letters."""
+        """The condition for PostgreSQL, whose index has the sentences in upper case."""
         found = Q(stored_sentence__icontains=self.word)
         for one in self.values:
             found |= Q(stored_sentence__icontains=f"{{{one.kind}:{one.number}}}")
@@ -195,38 +200,38 @@ class _Word:
 
     @property
     def match(self) -> str:
-        """In the words of SQLite's index, where a reference is shortened to its number.
+        """The query for SQLite's index, where a reference is shortened to its number.
 
-        Somebody may have written such a thing: then one event too many is found, never too few.
+        A sentence can contain such text literally: then an extra event is found.
         """
         texts = [self.word, *(f"{{{one.number}}}" for one in self.values)]
         phrases = ['"' + text.replace('"', '""') + '"' for text in texts]
         return f"({' OR '.join(phrases)})"
 
 
-def _by_text_index(
+def _search_text_index(
     rows: QuerySet[AuditEvent],
-    words: list[_Word],
+    words: list[_SearchWord],
     bounds: list[tuple[str, int | None]],
     limit: int,
     is_oldest_first: bool,
 ) -> list[int]:
-    # The index knows the numbers and gives them in order: a common word is read no further than
-    # the page needs, and a rare one at once.
-    rows = rows.extra(  # noqa: S610 - our own text; what is searched for is a parameter
-        tables=[SEARCH],
-        where=[f"{SEARCH}.rowid = connections_auditevent.seq", f"{SEARCH} MATCH %s"],
+    # The index returns the numbers in order, so a common word is read only as far as the page
+    # needs.
+    rows = rows.extra(  # noqa: S610 - constant text; the search text is a parameter
+        tables=[SEARCH_TABLE],
+        where=[f"{SEARCH_TABLE}.rowid = connections_auditevent.seq", f"{SEARCH_TABLE} MATCH %s"],
         params=[" AND ".join(word.match for word in words)],
-        order_by=[f"{SEARCH}.rowid" if is_oldest_first else f"-{SEARCH}.rowid"],
+        order_by=[f"{SEARCH_TABLE}.rowid" if is_oldest_first else f"-{SEARCH_TABLE}.rowid"],
     )
     for sign, number in bounds:
         if number is not None:
-            rows = rows.extra(where=[f"{SEARCH}.rowid {sign} %s"], params=[number])  # noqa: S610 - as above
+            rows = rows.extra(where=[f"{SEARCH_TABLE}.rowid {sign} %s"], params=[number])  # noqa: S610 - as above
     return list(rows.values_list("seq", flat=True)[:limit])
 
 
-def _merged(parts: list[QuerySet[AuditEvent]], limit: int, is_oldest_first: bool) -> list[int]:
-    """The first numbers of all parts together, each of which is read in order."""
+def _merge(parts: list[QuerySet[AuditEvent]], limit: int, is_oldest_first: bool) -> list[int]:
+    """The first numbers over all queries, each of which is read in order."""
     order = "seq" if is_oldest_first else "-seq"
     ordered = [part.order_by(order).values_list("seq", flat=True)[:limit] for part in parts]
     if len(ordered) <= 1:
@@ -244,55 +249,57 @@ def _merged(parts: list[QuerySet[AuditEvent]], limit: int, is_oldest_first: bool
 
 
 PAGE_SIZE = 100
-EXACT_TO = 1000
-DRAWN = 5000
-# What most acts are about; the others are counted together.
-DRAWN_NOUNS = frozenset({"deletion", "person", "credential"})
-EXPORT_BATCH = 500
+MAX_EXACT_COUNT = 1000
+CHART_EVENTS = 5000
+# The most frequent nouns; events of all others are counted together.
+CHART_NOUNS = frozenset({"deletion", "person", "credential"})
+EXPORT_BATCH_SIZE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventPage:
-    """One page, newest first; `older` is the number that the next one starts below."""
+    """One page, newest first; the next page has the numbers below `older`."""
 
     events: list[AuditEvent]
     older: int | None
-    # How many pass the filter: exact up to 1,000, and None when there are more.
+    # The number of matching events up to 1,000; None when there are more.
     count: int | None
-    # Of the newest 5,000 that pass.
+    # Of the newest 5,000 matching events.
     days: DailyCounts
 
 
-def event_page(
-    *, actor: Actor, only: EventFilter, below: int | None = None, size: int = PAGE_SIZE
+def get_event_page(
+    *, actor: Actor, filters: EventFilter, below: int | None = None, size: int = PAGE_SIZE
 ) -> EventPage:
-    """The events that pass the filter, newest first, with numbers below `below`.
+    """One page of matching events, newest first, with numbers below `below`.
 
-    Raises PermissionDenied, and InvalidInputError for what cannot be looked for.
+    Raises PermissionDenied, and InvalidInputError for what can't be searched for.
     """
     permissions.require(permissions.can_audit(actor), "read the record of acts")
-    newest = matching_sequence_numbers(only=only, limit=DRAWN + 1)
+    newest = matching_sequence_numbers(filters=filters, limit=CHART_EVENTS + 1)
     numbers = newest[: size + 1]
     if below is not None:
-        numbers = matching_sequence_numbers(only=only, limit=size + 1, below=below)
+        numbers = matching_sequence_numbers(filters=filters, limit=size + 1, below=below)
     return EventPage(
         events=_events(numbers[:size], order="-seq"),
         older=numbers[size - 1] if len(numbers) > size else None,
-        count=len(newest) if len(newest) <= EXACT_TO else None,
+        count=len(newest) if len(newest) <= MAX_EXACT_COUNT else None,
         days=_days(newest),
     )
 
 
 def _days(numbers: list[int]) -> DailyCounts:
-    """What these events were about, by day: one of DRAWN_NOUNS or "other"."""
+    """The number of these events per day and noun: one of CHART_NOUNS or "other"."""
     rows = AuditEvent.objects.filter(pk__in=numbers).order_by().annotate(day=UtcDay("at"))
     counted = rows.values_list("day", "code").annotate(count=Count("*"))
-    return by_day(((day, _noun(code), count) for day, code, count in counted), limit=DRAWN + 1)
+    return by_day(
+        ((day, _noun(code), count) for day, code, count in counted), limit=CHART_EVENTS + 1
+    )
 
 
 def _noun(code: str) -> str:
     noun = code.partition(".")[0]
-    return noun if noun in DRAWN_NOUNS else "other"
+    return noun if noun in CHART_NOUNS else "other"
 
 
 def _events(numbers: list[int], *, order: str) -> list[AuditEvent]:
@@ -300,30 +307,30 @@ def _events(numbers: list[int], *, order: str) -> list[AuditEvent]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventRead:
-    """One event, and what it can be checked by."""
+class EventDetail:
+    """One event with what is needed to verify it."""
 
     event: AuditEvent
-    # 64 hex digits each: the hash that this event's own hash goes on from.
+    # The hash of the previous event: 64 hex digits.
     previous_hash: str
-    # The first checkpoint that vouches for it; None while there is none yet.
+    # The first checkpoint that covers it; None while there is none.
     checkpoint: Checkpoint | None
     is_newest: bool
 
 
-def read_event(*, actor: Actor, seq: int) -> EventRead | None:
-    """One event by its number; None when there is none. Raises PermissionDenied."""
+def get_event(*, actor: Actor, seq: int) -> EventDetail | None:
+    """One event by its number, or None. Raises PermissionDenied."""
     permissions.require(permissions.can_audit(actor), "read the record of acts")
     head = AuditHead.objects.get()
     if not 1 <= seq <= head.size:
         return None
     found = {each.seq: each for each in AuditEvent.objects.filter(seq__in=[seq - 1, seq])}
     if seq not in found:
-        # Something removed it: `verify_audit` says so, and this page has nothing to show.
+        # It was removed; `verify_audit` reports that.
         return None
     with_values([found[seq]])
     before = found.get(seq - 1)
-    return EventRead(
+    return EventDetail(
         event=found[seq],
         previous_hash=before.hash if before else NO_HASH.hex(),
         checkpoint=Checkpoint.objects.filter(size__gte=seq).order_by("size", "id").first(),
@@ -331,30 +338,30 @@ def read_event(*, actor: Actor, seq: int) -> EventRead | None:
     )
 
 
-def prepare_export(*, actor: Actor, only: EventFilter, file_format: str, asked_for: str) -> Export:
-    """Every event that passes the filter, oldest first, to be exported.
+def prepare_export(*, actor: Actor, filters: EventFilter, file_format: str, query: str) -> Export:
+    """An export of all matching events, oldest first.
 
-    It ends with the newest event there is when the first row is read. `asked_for` is the filter
-    in the asker's own words. Raises PermissionDenied, and InvalidInputError as `event_page`.
+    It ends with the event that is newest when the first row is read. `query` is the filter as its
+    query string. Raises PermissionDenied, and InvalidInputError as `get_event_page`.
     """
     permissions.require(permissions.can_audit(actor), "export the record of acts")
-    matching_sequence_numbers(only=only, limit=1)
+    matching_sequence_numbers(filters=filters, limit=1)
     return Export(
         actor=actor,
         what="audit_events",
-        words="the record of acts",
+        description="the record of acts",
         file_format=file_format,
-        asked_for=asked_for,
-        rows=lambda: map(event_row, _in_batches(only)),
+        query=query,
+        rows=lambda: map(event_row, _event_batches(filters)),
         columns=EVENT_COLUMNS,
     )
 
 
-def _in_batches(only: EventFilter) -> Iterator[AuditEvent]:
+def _event_batches(filters: EventFilter) -> Iterator[AuditEvent]:
     end = AuditHead.objects.get().size + 1
     above = 0
     while numbers := matching_sequence_numbers(
-        only=only, limit=EXPORT_BATCH, above=above, below=end, is_oldest_first=True
+        filters=filters, limit=EXPORT_BATCH_SIZE, above=above, below=end, is_oldest_first=True
     ):
         yield from _events(numbers, order="seq")
         above = numbers[-1]

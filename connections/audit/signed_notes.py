@@ -9,24 +9,16 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from connections.audit.signing_key import (
-    SigningKey,
-)
+from connections.audit.signing_key import SigningKey
 
-_KIND_ED25519 = b"\x01"
-
-
+_ED25519 = b"\x01"
 _SIGNATURE = re.compile(r"\u2014 (\S+) (\S+)")
-
-
-_ONE_OF_MANY = re.compile(r"[^\n]+\n[0-9]+\n[^\n]+\n\n(?:\u2014 [^\n]+\n)+")
-
-
+_CHECKPOINT = re.compile(r"[^\n]+\n[0-9]+\n[^\n]+\n\n(?:\u2014 [^\n]+\n)+")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
-class NoteError(ValueError):
-    """A text is no checkpoint of the form that docs/EVIDENCE.md describes."""
+class InvalidCheckpointError(ValueError):
+    """A text is no checkpoint as docs/EVIDENCE.md defines them; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +28,7 @@ class SignedCheckpoint:
     origin: str
     size: int
     root: bytes
-    # Every (key name, key id ‖ signature).
+    # Each is a key name, and the key id followed by the signature.
     signatures: tuple[tuple[str, bytes], ...]
 
     @property
@@ -45,12 +37,12 @@ class SignedCheckpoint:
         return note_body(origin=self.origin, size=self.size, root=self.root)
 
     def is_signed_by(self, public_key: bytes) -> bool:
-        """Whether one of the signatures is this key's, under the log's own name."""
-        return Verifier(name=self.origin, public_key=public_key).has_signed(self)
+        """Whether this key signed it, under the name of the log."""
+        return CheckpointVerifier(name=self.origin, public_key=public_key).has_signed(self)
 
 
-class Verifier:
-    """One public key of one log, made ready to check many notes."""
+class CheckpointVerifier:
+    """Verifies signatures by one public key of one log."""
 
     def __init__(self, *, name: str, public_key: bytes) -> None:
         self.public_key = public_key
@@ -58,15 +50,17 @@ class Verifier:
         self._key = Ed25519PublicKey.from_public_bytes(public_key)
         self._id = key_id(name=name, public_key=public_key)
 
-    def has_signed(self, note: SignedCheckpoint) -> bool:
-        """Whether one of the note's signatures is this key's, under the log's own name."""
+    def has_signed(self, checkpoint: SignedCheckpoint) -> bool:
+        """Whether this key signed the checkpoint, under the name of the log."""
         return any(
-            name == self._name and data[:4] == self._id and self.has_made(data[4:], of=note.body)
-            for name, data in note.signatures
+            name == self._name
+            and data[:4] == self._id
+            and self.has_made(data[4:], of=checkpoint.body)
+            for name, data in checkpoint.signatures
         )
 
     def has_made(self, signature: bytes, *, of: bytes) -> bool:
-        """Whether this signature of these bytes is the key's."""
+        """Whether this key made this signature of these bytes."""
         try:
             self._key.verify(signature, of)
         except InvalidSignature:
@@ -75,77 +69,77 @@ class Verifier:
 
 
 def note_body(*, origin: str, size: int, root: bytes) -> bytes:
-    """The three lines of a checkpoint."""
+    """The three signed lines of a checkpoint."""
     return f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n".encode()
 
 
 def key_id(*, name: str, public_key: bytes) -> bytes:
-    """The four bytes that lead from a signature to its key; no proof of anything."""
-    return hashlib.sha256(b"%b\n%b%b" % (name.encode(), _KIND_ED25519, public_key)).digest()[:4]
+    """The four bytes by which a signature names its key. They prove nothing."""
+    return hashlib.sha256(b"%b\n%b%b" % (name.encode(), _ED25519, public_key)).digest()[:4]
 
 
 def verifier_key(*, name: str, public_key: bytes) -> str:
-    """The public key as programs for signed notes take it: name, key id and key in one line."""
-    coded = base64.b64encode(_KIND_ED25519 + public_key).decode()
+    """The public key in the format of signed-note tools: name, key id and key in one line."""
+    coded = base64.b64encode(_ED25519 + public_key).decode()
     return f"{name}+{key_id(name=name, public_key=public_key).hex()}+{coded}"
 
 
 def spoken_code(text: str) -> str:
-    """Twenty digits that stand for a checkpoint, to be read out: "04711 98203 55170 26648".
+    """Twenty digits to compare a checkpoint by reading them out: "04711 98203 55170 26648".
 
-    They come from the SHA-256 of what is signed, so they differ when origin, size or root do;
-    docs/EVIDENCE.md says how. Raises NoteError.
+    Made from the SHA-256 of the signed body, so they change with origin, size and root;
+    docs/EVIDENCE.md defines them. Raises InvalidCheckpointError.
     """
-    digest = hashlib.sha256(parse(text).body).digest()
+    digest = hashlib.sha256(parse_checkpoint(text).body).digest()
     groups = (int.from_bytes(digest[start : start + 5], "big") for start in range(0, 20, 5))
     return " ".join(f"{group % 100_000:05}" for group in groups)
 
 
-def sign(*, origin: str, size: int, root: bytes, key: SigningKey) -> str:
-    """The text of a checkpoint, signed with this key."""
+def sign_checkpoint(*, origin: str, size: int, root: bytes, key: SigningKey) -> str:
+    """The text of a checkpoint signed with this key."""
     body = note_body(origin=origin, size=size, root=root)
     return f"{body.decode()}\n{signature_line(origin=origin, body=body, key=key)}"
 
 
 def signature_line(*, origin: str, body: bytes, key: SigningKey) -> str:
-    """The line that signs a body, which ends in U+000A, in the name of the log."""
+    """The signature line for a body (which ends with a line feed), under the log's name."""
     signature = key_id(name=origin, public_key=key.public_key) + key.sign(body)
     return f"\u2014 {origin} {base64.b64encode(signature).decode()}\n"
 
 
-def parse(text: str) -> SignedCheckpoint:
-    """The checkpoint in a text. Its signatures are not checked. Raises NoteError."""
+def parse_checkpoint(text: str) -> SignedCheckpoint:
+    """The checkpoint in a text, its signatures not verified. Raises InvalidCheckpointError."""
     head, blank, tail = text.partition("\n\n")
     lines = head.split("\n")
     if not blank or len(lines) < 3 or not tail.endswith("\n"):
-        raise NoteError("This is no checkpoint: it lacks its lines or its signature.")
+        raise InvalidCheckpointError("This is no checkpoint: it lacks its lines or its signature.")
     if len(lines) > 3:
-        raise NoteError("This checkpoint holds lines that are not known here.")
+        raise InvalidCheckpointError("This checkpoint holds lines that are not known here.")
     origin, size, root = lines
     if not _SIZE.fullmatch(size):
-        raise NoteError("The size of this checkpoint is no whole number.")
+        raise InvalidCheckpointError("The size of this checkpoint is no whole number.")
     signatures = tuple(_signature(line) for line in tail[:-1].split("\n"))
     decoded = _decode(root)
     if len(decoded) != 32:
-        raise NoteError("The root of this checkpoint is no SHA-256 hash.")
+        raise InvalidCheckpointError("The root of this checkpoint is no SHA-256 hash.")
     return SignedCheckpoint(origin=origin, size=int(size), root=decoded, signatures=signatures)
 
 
-def split(text: str) -> list[str]:
-    """The checkpoints of a text that holds one after another, as a witness's file does.
+def split_checkpoints(text: str) -> list[str]:
+    """The checkpoints in a text that holds several, like a recipient's file.
 
-    A text of any other form is given back whole, for `parse` to say what is wrong with it.
+    Any other text is returned as the only item: `parse_checkpoint` then says what is wrong.
     """
     text = text.replace("\r\n", "\n")
-    notes = [match[0] for match in _ONE_OF_MANY.finditer(text)]
-    rest = _ONE_OF_MANY.sub("", text)
+    notes = [match[0] for match in _CHECKPOINT.finditer(text)]
+    rest = _CHECKPOINT.sub("", text)
     return notes if notes and not rest.strip() else [text]
 
 
 def _signature(line: str) -> tuple[str, bytes]:
     match = _SIGNATURE.fullmatch(line)
     if not match:
-        raise NoteError("A signature line of this checkpoint cannot be read.")
+        raise InvalidCheckpointError("A signature line of this checkpoint cannot be read.")
     return match[1], _decode(match[2])
 
 
@@ -153,4 +147,4 @@ def _decode(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
-        raise NoteError("This checkpoint holds something that is no base64.") from None
+        raise InvalidCheckpointError("This checkpoint holds something that is no base64.") from None

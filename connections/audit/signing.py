@@ -1,4 +1,4 @@
-"""Signing the record as it is now: one signature and one row, whatever the size."""
+"""Signs the audit log's current state: one signature and one row, whatever its size."""
 
 import logging
 from datetime import datetime
@@ -7,7 +7,7 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 
 from connections.audit import chain, outbox
-from connections.audit.signed_notes import sign
+from connections.audit.signed_notes import sign_checkpoint
 from connections.audit.signing_key import (
     SigningKey,
     SigningKeyError,
@@ -17,53 +17,53 @@ from connections.models import AuditHead, Checkpoint
 
 logger = logging.getLogger(__name__)
 
-EVERY_EVENTS = 1000
+EVENTS_PER_CHECKPOINT = 1000
 
 
-def is_round(size: int, *, added: int) -> bool:
-    """Whether the newest `added` events brought the record to or over a multiple of 1,000."""
-    return size // EVERY_EVENTS > (size - added) // EVERY_EVENTS
+def reaches_checkpoint_size(size: int, *, added: int) -> bool:
+    """Whether the last `added` events reached a multiple of EVENTS_PER_CHECKPOINT."""
+    return size // EVENTS_PER_CHECKPOINT > (size - added) // EVENTS_PER_CHECKPOINT
 
 
 def sign_head(head: AuditHead, *, at: datetime) -> Checkpoint:
-    """A checkpoint of the record that ends here; the one there is when it was made already.
+    """A checkpoint of the log with this head; the existing one if there is one.
 
-    Call it while the head is locked and not empty: the key that is in force is read under that
-    lock, under which it is also replaced. Raises SigningKeyError and what the database raises.
+    Call it while the head is locked and not empty: rotations replace the key under the same lock.
+    Raises SigningKeyError and database errors.
     """
-    return store(checkpoint=of_head(head=head, key=load_signing_key(), at=at))
+    return store_checkpoint(checkpoint=build_checkpoint(head=head, key=load_signing_key(), at=at))
 
 
-def of_head(*, head: AuditHead, key: SigningKey, at: datetime) -> Checkpoint:
-    """The checkpoint of the record as this head row says it is; not stored.
+def build_checkpoint(*, head: AuditHead, key: SigningKey, at: datetime) -> Checkpoint:
+    """The checkpoint of the log with this head, not stored.
 
-    `key` is the one that was in force at that size.
+    `key` must be the key in force at that size.
     """
-    root = chain.root_of(chain.frontier_of(head.frontier))
+    root = chain.root_of(chain.parse_frontier(head.frontier))
     return Checkpoint(
         size=head.size,
         root=root.hex(),
         fingerprint=key.fingerprint,
-        note=sign(origin=head.origin, size=head.size, root=root, key=key),
+        note=sign_checkpoint(origin=head.origin, size=head.size, root=root, key=key),
         made_at=at,
     )
 
 
-def store(*, checkpoint: Checkpoint) -> Checkpoint:
-    """Keep a checkpoint; gives the one there is when this key signed this size before."""
+def store_checkpoint(*, checkpoint: Checkpoint) -> Checkpoint:
+    """Store a checkpoint; return the existing one if this key already signed this size."""
     same = Checkpoint.objects.filter(size=checkpoint.size, fingerprint=checkpoint.fingerprint)
-    made = same.first()
-    if made is None:
+    existing = same.first()
+    if existing is None:
         with transaction.atomic():
             checkpoint.save(force_insert=True)
             outbox.enqueue_checkpoint(checkpoint=checkpoint)
-    return made or checkpoint
+    return existing or checkpoint
 
 
 def sign_if_possible(head: AuditHead, *, at: datetime) -> Checkpoint | None:
-    """As `sign_head`, and None with a warning when it cannot be: what was done stands all the same.
+    """As `sign_head`; when signing fails, log a warning and return None.
 
-    Call it within a transaction.
+    Call it within a transaction, which then still commits.
     """
     try:
         with transaction.atomic():

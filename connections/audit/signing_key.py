@@ -1,8 +1,8 @@
-"""The key that checkpoints of the record are signed with, in a file of its own.
+"""The key that signs checkpoints, in a file of its own.
 
-docs/EVIDENCE.md describes the file. It is kept apart from the key ring: who can read one of the
-two can open stored keys, who can read the other can sign a record. The public keys in it, the
-newest and the ones before, are what this installation trusts when it verifies its own record.
+docs/EVIDENCE.md describes the file. It is separate from the key ring, because the key ring opens
+stored credentials and this key signs audit logs. When this installation verifies its own log, it
+trusts the public keys in this file, the newest one and those before it.
 """
 
 import base64
@@ -36,13 +36,13 @@ FORMAT = "orgadmin signing key 1"
 
 
 class SigningKeyError(Exception):
-    """The signing key is missing, damaged or readable by others. The text never holds it."""
+    """The signing key is missing, damaged or readable by others. The message never contains it."""
 
 
 class SigningKey:
-    """The key that signs, and the public halves of those before it, oldest first.
+    """The current key, and the public keys of those before it, oldest first.
 
-    `next_key` waits in the file until the event that puts it in place is committed.
+    `next_key` is staged in the file until the event of its rotation is committed.
     """
 
     __slots__ = ("_private_key", "next_key", "previous_public_keys", "public_key")
@@ -66,7 +66,7 @@ class SigningKey:
 
     @property
     def public_keys(self) -> tuple[bytes, ...]:
-        """Every public key that this installation signed with, the oldest first."""
+        """Every public key that this installation signed with, oldest first."""
         return (*self.previous_public_keys, self.public_key)
 
     @property
@@ -86,41 +86,41 @@ class SigningKey:
 
 
 def fingerprint_of(public_key: bytes) -> str:
-    """SHA-256 of a public key's 32 bytes, in hex: what people compare by another way."""
+    """SHA-256 of a public key's 32 bytes, in hex: people compare it over another channel."""
     return hashlib.sha256(public_key).hexdigest()
 
 
 def load_signing_key() -> SigningKey:
-    """The key that is in force; made now when there is none and none was ever used.
+    """The key in force; created when there is none and none was ever used.
 
-    It is made with SQLite alone, where this machine is the only one, and only while there is no
-    checkpoint: a new key would hide that the old one is missing. A key whose event was committed
-    before its file was finished is put in place. Raises SigningKeyError, also for a file that the
-    record has gone on from.
+    Creates one only with SQLite, where no other machine shares it, and only while there is no
+    checkpoint, because a new key would hide that the old one is missing. Finishes a rotation
+    whose event was committed before the file was updated. Raises SigningKeyError, also when the
+    audit log names a newer key than the file.
     """
     path = Path(settings.SIGNING_KEY_FILE)
     if not path.exists():
-        require_may_be_made(path)
+        require_creation_allowed(path)
         try:
             create_private_text_once(path, lambda: new_signing_key_text().reveal())
         except PrivateFileError as error:
             raise SigningKeyError(str(error)) from None
     key = read_signing_key(path)
-    announced = _announced_key() or key.public_keys[0]
-    if key.next_key is not None and key.next_key.public_key == announced:
-        _update(lambda text: _with_next_in_place(text, public_key=announced))
+    recorded = _newest_rotation_key() or key.public_keys[0]
+    if key.next_key is not None and key.next_key.public_key == recorded:
+        _update(lambda text: _with_next_in_place(text, public_key=recorded))
         key = read_signing_key(path)
-    if key.public_key != announced:
+    if key.public_key != recorded:
         raise SigningKeyError(
-            f"The record says that the key {fingerprint_of(announced)} signs it, and {path} holds "
+            f"The record says that the key {fingerprint_of(recorded)} signs it, and {path} holds "
             f"{key.fingerprint}. Put the newest file there, or the one that belongs to a database "
             "that was restored."
         )
     return key
 
 
-def _announced_key() -> bytes | None:
-    """The public key that the newest rotation put in place."""
+def _newest_rotation_key() -> bytes | None:
+    """The public key of the newest rotation, or None."""
     rotations = AuditEvent.objects.filter(code="signing_key.rotated").order_by("-seq")
     newest = rotations.first()
     try:
@@ -132,9 +132,9 @@ def _announced_key() -> bytes | None:
 
 
 def stage_signing_key() -> SigningKey:
-    """Draw a key and let it wait in the file; it takes the other's place when its event stands.
+    """Create a key and stage it in the file; return it. Its event will put it in force.
 
-    Call it while the record's end is locked. Raises SigningKeyError; the old key stands then.
+    Call it while the chain's head is locked. Raises SigningKeyError; the old key then stays.
     """
     _update(_with_next_key)
     staged = read_signing_key(Path(settings.SIGNING_KEY_FILE)).next_key
@@ -143,9 +143,9 @@ def stage_signing_key() -> SigningKey:
     return staged
 
 
-def require_may_be_made(path: Path) -> None:
-    """Raises SigningKeyError, which says what to do, where no key may be made by itself."""
-    # Looked at before the file once more: another process may be making both.
+def require_creation_allowed(path: Path) -> None:
+    """Raise SigningKeyError, which says what to do, unless a key can be created automatically."""
+    # Checked before the file: another process might be creating both.
     if Checkpoint.objects.exists() and not path.exists():
         raise SigningKeyError(
             f"There is no signing key at {path}, and this record holds checkpoints. Put the file "
@@ -165,10 +165,10 @@ def read_signing_key(path: Path) -> SigningKey:
         text = Secret(read_private_text(path))
     except PrivateFileError as error:
         raise SigningKeyError(f"The signing key cannot be used. {error}") from None
-    return signing_key_of(text)
+    return parse_signing_key(text)
 
 
-def signing_key_of(text: Secret) -> SigningKey:
+def parse_signing_key(text: Secret) -> SigningKey:
     """The key in `text`. Raises SigningKeyError."""
     key = _parse(text)
     if isinstance(key, str):
@@ -179,14 +179,14 @@ def signing_key_of(text: Secret) -> SigningKey:
 
 
 def rotation_statement(*, origin: str, size: int, previous: bytes, new: bytes) -> bytes:
-    """What both keys sign when one takes the place of the other: docs/EVIDENCE.md."""
+    """The bytes that both keys sign in a rotation: docs/EVIDENCE.md defines them."""
     keys = [base64.b64encode(key).decode() for key in (previous, new)]
     lines = ["orgadmin signing key rotation 1", origin, str(size), *keys]
     return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _update(change: Callable[[Secret], Secret]) -> None:
-    """Replace the text of SIGNING_KEY_FILE by `change(text)`, all or nothing."""
+    """Replace the content of SIGNING_KEY_FILE by `change(text)`, atomically."""
     try:
         update_private_text(Path(settings.SIGNING_KEY_FILE), change)
     except PrivateFileError as error:
@@ -194,16 +194,16 @@ def _update(change: Callable[[Secret], Secret]) -> None:
 
 
 def new_signing_key_text() -> Secret:
-    """The text of a file with one key, drawn now."""
-    return _as_text({"format": FORMAT, **_drawn(), "previous": []})
+    """The content of a key file with one new key."""
+    return _as_text({"format": FORMAT, **_new_key_pair(), "previous": []})
 
 
 def _with_next_key(text: Secret) -> Secret:
-    return _as_text(json.loads(text.reveal()) | {"next": _drawn()})
+    return _as_text(json.loads(text.reveal()) | {"next": _new_key_pair()})
 
 
 def _with_next_in_place(text: Secret, *, public_key: bytes) -> Secret:
-    """The text with the waiting key in place; as it is when another process was quicker."""
+    """The text with the staged key in force; unchanged when another process has done it."""
     document = json.loads(text.reveal())
     staged = document.pop("next", None)
     if staged is None or _decode(staged["public_key"]) != public_key:
@@ -212,7 +212,7 @@ def _with_next_in_place(text: Secret, *, public_key: bytes) -> Secret:
     return _as_text(document | staged | {"previous": [*document["previous"], replaced]})
 
 
-def _drawn() -> dict[str, str]:
+def _new_key_pair() -> dict[str, str]:
     private_key = Ed25519PrivateKey.generate()
     seed = private_key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
     return {
@@ -235,7 +235,7 @@ def _parse(text: Secret) -> SigningKey | str:
         document: dict[str, Any] = json.loads(text.reveal())
         file_format = document["format"]
         staged = document.get("next")
-        pairs = [_pair(each) for each in (document, staged) if each is not None]
+        pairs = [_parse_key_pair(each) for each in (document, staged) if each is not None]
         previous = tuple(_decode(each["public_key"]) for each in document["previous"])
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
         return "is not a whole signing key document"
@@ -250,7 +250,7 @@ def _parse(text: Secret) -> SigningKey | str:
     )
 
 
-def _pair(document: dict[str, Any]) -> tuple[Ed25519PrivateKey, bytes]:
+def _parse_key_pair(document: dict[str, Any]) -> tuple[Ed25519PrivateKey, bytes]:
     private_key = Ed25519PrivateKey.from_private_bytes(_decode(document["key"]))
     return private_key, _decode(document["public_key"])
 

@@ -1,4 +1,4 @@
-"""Reading the stored events one after the other, and naming the first that is not in order."""
+"""Reads the stored events in order and finds the first one that was tampered with."""
 
 import json
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from uuid import UUID
 from django.db import connection
 
 from connections.audit import chain
+from connections.audit.events import EventCode
 from connections.models import AuditEvent, PersonalValue
 
-PIECE = 2000
-PERSON_ERASED = "person.erased"
-# The time as a text: a driver's own conversion takes longer than all the hashing.
+BATCH_SIZE = 2000
+# The time as text: converting it in the database driver takes longer than all the hashing.
 _TIMES = {"sqlite": "CAST(at AS TEXT)", "postgresql": "to_char(at AT TIME ZONE 'UTC', '{}')"}
 _TIME_FORMAT = "YYYY-MM-DD HH24:MI:SS.US"
 _COLUMNS = (
@@ -25,32 +25,32 @@ _COLUMNS = (
 _decode = json.JSONDecoder().raw_decode
 
 # One event, in the order of the columns.
-type Row = tuple[Any, ...]
+type EventRow = tuple[Any, ...]
 
 
 class Fault(StrEnum):
-    """What is wrong with a record."""
+    """The kinds of damage that a verification finds."""
 
     EDITED = "edited"  # the text of an event, or a hash, was changed
     DELETED = "deleted"  # an event is missing
-    INSERTED = "inserted"  # an event stands where none was
+    INSERTED = "inserted"  # an event was added between others
     REORDERED = "reordered"  # events changed places
-    REHASHED = "re-hashed"  # whole in itself, and not what was chained or signed
-    TRUNCATED = "truncated"  # shorter than something has seen it
-    OTHER_KEY = "other_key"  # a checkpoint is signed with a key that is not ours
-    ROTATION = "rotation"  # a key took another's place without both having signed it
-    CHECKPOINT = "checkpoint"  # a stored checkpoint is not what was signed
-    COLUMN = "column"  # a column says something else than the event's text
-    VALUE = "value"  # a name or an address is not the one that the events were written with
-    DELETION = "differing_deletion"  # a deletion or an attempt is not what its events say
-    HEAD = "head"  # the end of the chain is not where the head row says
+    REHASHED = "re-hashed"  # hashes recomputed: valid, but not those chained or signed before
+    TRUNCATED = "truncated"  # shorter than a checkpoint or verification says
+    OTHER_KEY = "other_key"  # a checkpoint is signed with a key of another installation
+    ROTATION = "rotation"  # a key was replaced without both keys having signed it
+    CHECKPOINT = "checkpoint"  # a stored checkpoint is not the one that was signed
+    COLUMN = "column"  # a column differs from the event's text
+    VALUE = "value"  # a name or an address differs from the one in the events
+    DELETION = "differing_deletion"  # a deletion or an attempt differs from its events
+    HEAD = "head"  # the head row doesn't match the last event
 
 
 class AuditFault(Exception):
-    """The first fault that was met, and the first event that cannot be relied on.
+    """The first fault found, and the first event that can't be relied on.
 
-    Where only a stretch is known, `seq` is its first event and `at_latest` its last: the first
-    bad one is among them.
+    When only a range is known, `seq` is its first event and `at_latest` its last: the first bad
+    event is among them.
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class AuditFault(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Values:
-    """The erasable values by their number, as a text refers to them."""
+class StoredValues:
+    """The erasable values by number, as the texts refer to them."""
 
-    # What each gives now; "" for one that is not as it was stored.
+    # "" for a value that was tampered with.
     commitments: dict[str, str]
-    # Whose it is; None for an address of nobody known.
+    # None for the address of an unknown person.
     person_ids: dict[str, str | None]
 
 
-def pieces(*, upto: int) -> Iterator[list[Row]]:
-    """The events up to this number, some thousand at a time."""
+def row_batches(*, upto: int) -> Iterator[list[EventRow]]:
+    """The rows of the events up to this number, oldest first, in batches."""
     seq = 0
     columns = _COLUMNS.format(_TIMES[connection.vendor].format(_TIME_FORMAT))
     query = (
@@ -81,7 +81,7 @@ def pieces(*, upto: int) -> Iterator[list[Row]]:
     )
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(query, [seq, upto, PIECE])
+            cursor.execute(query, [seq, upto, BATCH_SIZE])
             rows = cursor.fetchall()
         if not rows:
             return
@@ -89,35 +89,36 @@ def pieces(*, upto: int) -> Iterator[list[Row]]:
         seq = rows[-1][0]
 
 
-def check_row(
-    row: Row, *, expected: int, previous: str, proved: int, values: Values
+def verify_row(
+    row: EventRow, *, expected: int, previous: str, proved: int, values: StoredValues
 ) -> tuple[dict[str, Any], bytes]:
-    """The document of the event that must stand here, and its leaf. Raises BrokenError.
+    """Verify the row of event `expected`; return its document and its leaf hash.
 
-    `previous` is the hash of the one before, in hex; up to `proved` a checkpoint held.
+    `previous` is the hash of the event before, in hex; `proved` is the size of the last correct
+    checkpoint. Raises AuditFault.
     """
     seq, chained_to, _, text = row[:4]
     if seq != expected:
         raise AuditFault(Fault.DELETED, expected, f"Event {expected} is missing.")
     data = text.encode()
     document = _document(text)
-    if document is None or document.get("seq") != seq or not _is_hash(row, data):
-        _name_fault(seq, document)
+    if document is None or document.get("seq") != seq or not _has_valid_hash(row, data):
+        _raise_fault(seq, document)
     if chained_to != previous and seq == 1:
         raise AuditFault(Fault.EDITED, 1, "Event 1 is chained to something before it.")
     if chained_to != previous:
-        # It is as it was written, so it is the one before that is not what it was then.
+        # This event's hash is valid, so the event before it was changed.
         raise AuditFault(
             Fault.REHASHED,
             seq - 1,
             f"Event {seq} was chained to another event than the one that stands before it now: "
             f"{seq - 1} was changed and its hash made anew, and perhaps others after {proved}.",
         )
-    _check_copies(row, document, values)
+    _verify_copies(row, document, values)
     return document or {}, chain.leaf_hash(data)
 
 
-def _is_hash(row: Row, data: bytes) -> bool:
+def _has_valid_hash(row: EventRow, data: bytes) -> bool:
     try:
         previous = bytes.fromhex(row[1])
     except ValueError:
@@ -128,33 +129,37 @@ def _is_hash(row: Row, data: bytes) -> bool:
 
 def _document(text: str) -> dict[str, Any] | None:
     try:
-        # Not `json.loads`, which spends as long on looking for white space around it.
+        # Faster than `json.loads`, which also searches for surrounding white space.
         document, end = _decode(text)
     except ValueError:
         return None
     return document if isinstance(document, dict) and end == len(text) else None
 
 
-def _name_fault(seq: int, document: dict[str, Any] | None) -> None:
-    says = document.get("seq") if document else None
-    if not isinstance(says, int) or says == seq:
+def _raise_fault(seq: int, document: dict[str, Any] | None) -> None:
+    seq_in_text = document.get("seq") if document else None
+    if not isinstance(seq_in_text, int) or seq_in_text == seq:
         raise AuditFault(Fault.EDITED, seq, f"Event {seq} was edited, or its hash was.")
-    if says == seq - 1:
+    if seq_in_text == seq - 1:
         raise AuditFault(
-            Fault.INSERTED, says, f"Event {says} was put in: the one after it bears its number."
+            Fault.INSERTED,
+            seq_in_text,
+            f"Event {seq_in_text} was put in: the one after it bears its number.",
         )
-    if says > seq and not _is_anywhere(seq):
+    if seq_in_text > seq and not _has_text_of(seq):
         raise AuditFault(
             Fault.DELETED, seq, f"Event {seq} is missing, and later ones bear other numbers."
         )
     raise AuditFault(
-        Fault.REORDERED, seq, f"Event {says} stands in the place of {seq}: they were reordered."
+        Fault.REORDERED,
+        seq,
+        f"Event {seq_in_text} stands in the place of {seq}: they were reordered.",
     )
 
 
-def _is_anywhere(seq: int) -> bool:
-    """Whether some row holds the text of this event."""
-    for rows in pieces(upto=2**63 - 1):
+def _has_text_of(seq: int) -> bool:
+    """Whether any row has the text of this event."""
+    for rows in row_batches(upto=2**63 - 1):
         for row in rows:
             document = _document(row[3])
             if document is not None and document.get("seq") == seq:
@@ -162,7 +167,7 @@ def _is_anywhere(seq: int) -> bool:
     return False
 
 
-def _check_copies(row: Row, document: Any, values: Values) -> None:
+def _verify_copies(row: EventRow, document: Any, values: StoredValues) -> None:
     seq = row[0]
     try:
         is_same = _has_same_columns(row, document)
@@ -191,7 +196,7 @@ def _check_copies(row: Row, document: Any, values: Values) -> None:
             )
 
 
-def _has_same_columns(row: Row, document: dict[str, Any]) -> bool:
+def _has_same_columns(row: EventRow, document: dict[str, Any]) -> bool:
     actor, subject = document["actor"], document["subject"]
     is_same: bool = (
         row[5] == document["code"]
@@ -201,41 +206,41 @@ def _has_same_columns(row: Row, document: dict[str, Any]) -> bool:
         and row[10] == (subject["type"] if subject else "")
         and row[11] == (subject["id"] if subject else "")
         and row[12] == document["sentence"]
-        and _uuid_text(row[7]) == actor["id"]
-        and _is_time(row[4], document["at"])
+        and _format_uuid(row[7]) == actor["id"]
+        and _is_same_time(row[4], document["at"])
     )
     return is_same
 
 
-def values_kept() -> Values:
-    """Every erasable value; of one that is not erased it is checked that it gives its commitment,
-    of an erased one that an event tells of the person's erasure.
+def load_values() -> StoredValues:
+    """Load and verify every erasable value.
 
-    One that was changed gets another commitment than the events hold, so that the first event
-    that refers to it is named.
+    A value must match its commitment; an erased one needs an event about the person's erasure.
+    One that fails gets an empty commitment, so that the first event that refers to it is
+    reported.
     """
-    values = Values(commitments={}, person_ids={})
+    values = StoredValues(commitments={}, person_ids={})
     first_of: dict[UUID, int] = {}
     emptied: dict[str, str | None] = {}
     for one in PersonalValue.objects.order_by("number").iterator():
         first = one.number
         if one.person_id is not None:
             first = first_of.setdefault(one.person_id, one.number)
-        is_as_stored = one.person_number == first and _gives_commitment(one)
+        is_as_stored = one.person_number == first and _matches_commitment(one)
         number = str(one.number)
         values.commitments[number] = one.commitment if is_as_stored else ""
         values.person_ids[number] = str(one.person_id) if one.person_id else None
         if one.erased_at is not None:
             emptied[number] = values.person_ids[number]
-    # Looked up afterwards: an erasure meanwhile brings its event along.
-    told = AuditEvent.objects.filter(code=PERSON_ERASED, subject_type="person")
-    erased = set(told.values_list("subject_id", flat=True)) if emptied else set()
-    silent = {each: "" for each, whose in emptied.items() if whose not in erased}
-    values.commitments.update(silent)
+    # Queried last, so that the event of a concurrent erasure is found.
+    erasures = AuditEvent.objects.filter(code=EventCode.PERSON_ERASED, subject_type="person")
+    erased = set(erasures.values_list("subject_id", flat=True)) if emptied else set()
+    unexplained = {each: "" for each, person_id in emptied.items() if person_id not in erased}
+    values.commitments.update(unexplained)
     return values
 
 
-def _gives_commitment(one: PersonalValue) -> bool:
+def _matches_commitment(one: PersonalValue) -> bool:
     if one.erased_at is not None:
         return True
     try:
@@ -245,14 +250,14 @@ def _gives_commitment(one: PersonalValue) -> bool:
     return chain.commitment(salt=salt, kind=one.kind, value=one.value) == one.commitment
 
 
-def _uuid_text(value: Any) -> str | None:
-    """A UUID as the text has it; SQLite keeps 32 digits."""
+def _format_uuid(value: Any) -> str | None:
+    """A stored UUID as an event's text has it; SQLite stores 32 digits without hyphens."""
     if isinstance(value, str) and len(value) == 32:
         return f"{value[:8]}-{value[8:12]}-{value[12:16]}-{value[16:20]}-{value[20:]}"
     return None if value is None else str(value)
 
 
-def _is_time(stored: str, told: str) -> bool:
-    """Whether a stored time is the one of the text; SQLite leaves out a fraction of nothing."""
-    day, clock = told[:10], told[11:26]
+def _is_same_time(stored: str, in_text: str) -> bool:
+    """Whether a stored time equals that of the text; SQLite omits a zero fraction."""
+    day, clock = in_text[:10], in_text[11:26]
     return stored == f"{day} {clock}" or stored == f"{day} {clock.removesuffix('.000000')}"

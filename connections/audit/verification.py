@@ -1,8 +1,8 @@
-"""Verifying the record: every text, hash and copied column, every checkpoint and every key.
+"""Verifies the audit log: every text, hash and copied column, every checkpoint and every key.
 
-Once the chain holds, every deletion and its attempts are compared with what their events say. It
-reads in pieces and keeps one hash and one frontier, so its memory does not grow with the record.
-Events that are appended while it runs are left to the next time.
+When the chain is intact, every deletion and its attempts are compared with their events. It reads
+in batches and keeps one hash and one frontier, so its memory doesn't grow with the log. Events
+appended while it runs are left to the next verification.
 """
 
 import logging
@@ -16,42 +16,55 @@ from django.db.models import Max
 from connections.access import permissions
 from connections.access.actor import WORKER, Actor
 from connections.audit import chain, events, outbox
-from connections.audit.comparison import Differing, compare_all, missing_deletions
-from connections.audit.key_rotation import KeyRotationVerifier, NoKeysError
-from connections.audit.signed_notes import NoteError, SignedCheckpoint, parse
+from connections.audit.comparison import (
+    DifferingDeletions,
+    compare_all_deletions,
+    find_missing_deletions,
+)
+from connections.audit.key_rotation import KeyRotationVerifier, MissingPublicKeysError
+from connections.audit.signed_notes import (
+    InvalidCheckpointError,
+    SignedCheckpoint,
+    parse_checkpoint,
+)
 from connections.audit.stored_events import (
     AuditFault,
+    EventRow,
     Fault,
-    Row,
-    Values,
-    check_row,
-    pieces,
-    values_kept,
+    StoredValues,
+    load_values,
+    row_batches,
+    verify_row,
 )
 from connections.core import clock
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint, Deletion
 
 logger = logging.getLogger(__name__)
 
-ROTATED = "signing_key.rotated"
 
-# What somebody has seen of the record: where that is known from, and the checkpoint.
-type Seen = tuple[str, SignedCheckpoint]
-# One of either kind; a stored one is read where it is met.
-type Mark = Seen | Checkpoint
+@dataclass(frozen=True, kw_only=True)
+class KnownCheckpoint:
+    """A parsed checkpoint; `name` says in messages where it comes from."""
+
+    name: str
+    signed: SignedCheckpoint
 
 
-class CannotCheckError(Exception):
-    """It could not be found out whether the record is whole; the text says why."""
+# A stored one is parsed when its size is reached, so that the first fault found is the earliest.
+type AnyCheckpoint = KnownCheckpoint | Checkpoint
+
+
+class CannotVerifyError(Exception):
+    """The audit log could not be verified; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """What was found. `first_bad_seq` is the first event that cannot be relied on.
+class VerificationReport:
+    """The result. `first_bad_seq` is the first event that can't be relied on.
 
-    Where only a stretch is known, the first bad event stands between it and `at_latest`. Where the
-    events hold and deletions differ from them, `differing` counts these, and `deletions` holds the
-    ids of the first of them.
+    When only a range is known, the first bad event is between it and `at_latest`. When the events
+    are intact and deletions differ from them, `differing` is the number of these deletions and
+    `deletions` has the ids of the first ones.
     """
 
     size: int
@@ -65,15 +78,15 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Before:
-    """What was there before the head was looked at, which can only be further then."""
+class _InitialState:
+    """What was stored before the head was read: the head can only be further ahead."""
 
     events: int
     checkpoints: int
     verified: int
 
     @classmethod
-    def read(cls) -> "_Before":
+    def read(cls) -> "_InitialState":
         def newest(model: type[AuditEvent | Checkpoint | AuditVerification], field: str) -> int:
             found: int | None = model.objects.aggregate(newest=Max(field))["newest"]
             return found or 0
@@ -86,111 +99,110 @@ class _Before:
 
 
 @dataclass
-class _State:
-    """How far it has come."""
+class _Progress:
+    """How far the verification has come."""
 
-    values: Values
+    values: StoredValues
     keys: KeyRotationVerifier
     seq: int = 0
     hash: str = chain.NO_HASH.hex()
     frontier: list[bytes] = field(default_factory=list)
-    # The newest size at which a checkpoint was met and held, and how many were.
+    # The size of the last checkpoint that was correct, and how many were.
     proved: int = 0
-    met: int = 0
-    differing: Differing = field(default_factory=Differing)
+    checkpoints: int = 0
+    differing: DifferingDeletions = field(default_factory=DifferingDeletions)
 
 
-def verify_audit_log(*, notes: Sequence[tuple[str, str]] = ()) -> Report:
-    """Read the whole record once, and check it against every checkpoint stored here and given.
+def verify_audit_log(*, notes: Sequence[tuple[str, str]] = ()) -> VerificationReport:
+    """Verify the whole audit log against every stored checkpoint and those in `notes`.
 
-    `notes` are checkpoints kept elsewhere, each with a name for it. Raises CannotCheckError for
-    a note that is none or of another record, or without the public keys; and what the database
-    raises.
+    `notes` are checkpoints kept elsewhere, each as its name and text. Raises CannotVerifyError
+    when one is malformed or from another log, or the public keys are missing; and database
+    errors.
     """
-    found = [report for report in verify_in_pieces(notes=notes) if report is not None]
+    found = [report for report in verify_in_steps(notes=notes) if report is not None]
     return found[0]
 
 
-def verify_in_pieces(*, notes: Sequence[tuple[str, str]] = ()) -> Iterator[Report | None]:
-    """As `verify_record`; gives None after each piece of some thousand events, then the report."""
-    before = _Before.read()
+def verify_in_steps(
+    *, notes: Sequence[tuple[str, str]] = ()
+) -> Iterator[VerificationReport | None]:
+    """As `verify_audit_log`; yield None after each batch of events, and the report at the end."""
+    before = _InitialState.read()
     head = AuditHead.objects.get()
-    given = [(name, _given(name, text, origin=head.origin)) for name, text in notes]
-    state = _State(values=values_kept(), keys=KeyRotationVerifier(origin=head.origin))
-    report = Report(size=head.size, checkpoints=0)
+    given = [_parse_given(name, text, origin=head.origin) for name, text in notes]
+    state = _Progress(values=load_values(), keys=KeyRotationVerifier(origin=head.origin))
+    report = VerificationReport(size=head.size, checkpoints=0)
     try:
-        _meet(state, head, marks=[seen for seen in given if seen[1].size == 0])
-        for rows in pieces(upto=head.size):
-            marks = _marks(rows, newest=before.checkpoints, given=given)
-            _check_rows(rows, state, head, marks=marks)
-            state.differing.add_missing(missing_deletions(_deletions_in(rows)))
+        _verify_checkpoints(state, head, known=[each for each in given if each.signed.size == 0])
+        for rows in row_batches(upto=head.size):
+            known = _checkpoints_by_size(rows, newest=before.checkpoints, given=given)
+            _verify_rows(rows, state, head, known=known)
+            state.differing.add_missing(find_missing_deletions(_deletions_in(rows)))
             yield None
-        _check_end(state, head, before=before, given=given)
-        yield from compare_all(state.differing)
-        report = _with_differing(report, state.differing)
-    except AuditFault as broken:
+        _verify_end(state, head, before=before, given=given)
+        yield from compare_all_deletions(state.differing)
+        if state.differing.count:
+            report = replace(
+                report,
+                fault=Fault.DELETION,
+                message=state.differing.message,
+                differing=state.differing.count,
+                deletions=tuple(state.differing.ids),
+            )
+    except AuditFault as error:
         report = replace(
             report,
-            fault=broken.fault,
-            first_bad_seq=broken.seq,
-            at_latest=broken.at_latest,
-            message=broken.message,
+            fault=error.fault,
+            first_bad_seq=error.seq,
+            at_latest=error.at_latest,
+            message=error.message,
         )
-    except NoKeysError as error:
-        raise CannotCheckError(str(error)) from None
-    yield replace(report, checkpoints=state.met)
+    except MissingPublicKeysError as error:
+        raise CannotVerifyError(str(error)) from None
+    yield replace(report, checkpoints=state.checkpoints)
 
 
-def _deletions_in(rows: list[Row]) -> set[str]:
+def _deletions_in(rows: list[EventRow]) -> set[str]:
     """The ids of the deletions that these events are about."""
     return {row[11] for row in rows if row[10] == "deletion"}
-
-
-def _with_differing(report: Report, differing: Differing) -> Report:
-    if not differing.count:
-        return report
-    return replace(
-        report,
-        fault=Fault.DELETION,
-        message=differing.message,
-        differing=differing.count,
-        deletions=tuple(differing.ids),
-    )
 
 
 # --- Checkpoints --------------------------------------------------------------------------------
 
 
-def _given(name: str, text: str, *, origin: str) -> SignedCheckpoint:
+def _parse_given(name: str, text: str, *, origin: str) -> KnownCheckpoint:
     try:
-        note = parse(text)
-    except NoteError as error:
-        raise CannotCheckError(f"{name} cannot be read. {error}") from None
-    if note.origin != origin:
-        raise CannotCheckError(f"{name} is of another record: {note.origin}, not {origin}.")
-    return note
+        signed = parse_checkpoint(text)
+    except InvalidCheckpointError as error:
+        raise CannotVerifyError(f"{name} cannot be read. {error}") from None
+    if signed.origin != origin:
+        raise CannotVerifyError(f"{name} is of another record: {signed.origin}, not {origin}.")
+    return KnownCheckpoint(name=name, signed=signed)
 
 
-def _marks(rows: list[Row], *, newest: int, given: list[Seen]) -> dict[int, list[Mark]]:
-    """The checkpoints that were made at the sizes of these events, by size."""
+def _checkpoints_by_size(
+    rows: list[EventRow], *, newest: int, given: list[KnownCheckpoint]
+) -> dict[int, list[AnyCheckpoint]]:
+    """The checkpoints whose sizes are among these events' numbers, by size."""
     first, last = rows[0][0], rows[-1][0]
-    marks: dict[int, list[Mark]] = {}
+    found: dict[int, list[AnyCheckpoint]] = {}
     stored = Checkpoint.objects.filter(size__gte=first, size__lte=last, pk__lte=newest)
     for one in stored.order_by("size", "pk"):
-        marks.setdefault(one.size, []).append(one)
-    for seen in given:
-        marks.setdefault(seen[1].size, []).append(seen)
-    return marks
+        found.setdefault(one.size, []).append(one)
+    for each in given:
+        found.setdefault(each.signed.size, []).append(each)
+    return found
 
 
-def _as_seen(stored: Checkpoint, *, head: AuditHead, proved: int) -> Seen:
+def _parse_stored(stored: Checkpoint, *, head: AuditHead, proved: int) -> KnownCheckpoint:
     name = f"the stored checkpoint at {stored.size}"
     try:
-        note = parse(stored.note)
-    except NoteError:
-        note = None
-    told = (head.origin, stored.size, stored.root)
-    if note is None or (note.origin, note.size, note.root.hex()) != told:
+        signed = parse_checkpoint(stored.note)
+    except InvalidCheckpointError:
+        signed = None
+    columns = (head.origin, stored.size, stored.root)
+    if signed is None or (signed.origin, signed.size, signed.root.hex()) != columns:
         raise AuditFault(
             Fault.CHECKPOINT,
             proved + 1,
@@ -198,37 +210,43 @@ def _as_seen(stored: Checkpoint, *, head: AuditHead, proved: int) -> Seen:
             f"{proved}.",
             at_latest=max(stored.size, proved + 1),
         )
-    return name, note
+    return KnownCheckpoint(name=name, signed=signed)
 
 
-def _meet(state: _State, head: AuditHead, *, marks: Sequence[Mark]) -> None:
-    """Compare what was signed at this size with the tree so far."""
-    for mark in marks:
-        if isinstance(mark, Checkpoint):
-            mark = _as_seen(mark, head=head, proved=state.proved)
-        name, note = mark
-        state.keys.check(name, note, proved=state.proved)
-        if chain.root_of(state.frontier) != note.root:
+def _verify_checkpoints(
+    state: _Progress, head: AuditHead, *, known: Sequence[AnyCheckpoint]
+) -> None:
+    """Verify the checkpoints of the current size against the tree so far."""
+    for each in known:
+        if isinstance(each, Checkpoint):
+            each = _parse_stored(each, head=head, proved=state.proved)
+        name, signed = each.name, each.signed
+        state.keys.check(name, signed, proved=state.proved)
+        if chain.root_of(state.frontier) != signed.root:
             raise AuditFault(
                 Fault.REHASHED,
                 state.proved + 1,
-                f"The record is not what it was when {name} was signed: the first {note.size} "
+                f"The record is not what it was when {name} was signed: the first {signed.size} "
                 f"events give another root. The chain was made anew from an event between "
-                f"{state.proved + 1} and {note.size} on.",
-                at_latest=max(note.size, state.proved + 1),
+                f"{state.proved + 1} and {signed.size} on.",
+                at_latest=max(signed.size, state.proved + 1),
             )
-        state.proved = note.size
-        state.met += 1
+        state.proved = signed.size
+        state.checkpoints += 1
 
 
 # --- Events -------------------------------------------------------------------------------------
 
 
-def _check_rows(
-    rows: list[Row], state: _State, head: AuditHead, *, marks: dict[int, list[Mark]]
+def _verify_rows(
+    rows: list[EventRow],
+    state: _Progress,
+    head: AuditHead,
+    *,
+    known: dict[int, list[AnyCheckpoint]],
 ) -> None:
     for row in rows:
-        event, leaf = check_row(
+        event, leaf = verify_row(
             row,
             expected=state.seq + 1,
             previous=state.hash,
@@ -238,13 +256,15 @@ def _check_rows(
         chain.extend(state.frontier, size=state.seq, leaf=leaf)
         state.seq += 1
         state.hash = row[2]
-        if event["code"] == ROTATED:
+        if event["code"] == events.EventCode.SIGNING_KEY_ROTATED:
             state.keys.follow(event)
-        if state.seq in marks:
-            _meet(state, head, marks=marks[state.seq])
+        if state.seq in known:
+            _verify_checkpoints(state, head, known=known[state.seq])
 
 
-def _check_end(state: _State, head: AuditHead, *, before: _Before, given: list[Seen]) -> None:
+def _verify_end(
+    state: _Progress, head: AuditHead, *, before: _InitialState, given: list[KnownCheckpoint]
+) -> None:
     size = head.size
     if state.seq < size:
         seq = state.seq + 1
@@ -256,61 +276,62 @@ def _check_end(state: _State, head: AuditHead, *, before: _Before, given: list[S
         raise AuditFault(
             Fault.INSERTED, seq, f"Event {seq} stands after the end of the record: it was put in."
         )
-    for name, seen in _further(state, head, before=before, given=given):
+    for name, larger in _larger_sizes(state, head, before=before, given=given):
         raise AuditFault(
             Fault.TRUNCATED,
             size + 1,
-            f"The record ends at {size}, and {name} has seen {seen} events: those from {size + 1} "
-            "on were removed.",
+            f"The record ends at {size}, and {name} has seen {larger} events: those from "
+            f"{size + 1} on were removed.",
         )
     is_same_end = head.hash == state.hash
-    if not is_same_end or head.frontier != chain.frontier_as_text(state.frontier):
+    if not is_same_end or head.frontier != chain.format_frontier(state.frontier):
         raise AuditFault(Fault.HEAD, size, "The head row does not hold the hash of the last event.")
     state.keys.check_end(size=size, proved=state.proved)
 
 
-def _further(
-    state: _State, head: AuditHead, *, before: _Before, given: list[Seen]
+def _larger_sizes(
+    state: _Progress, head: AuditHead, *, before: _InitialState, given: list[KnownCheckpoint]
 ) -> Iterator[tuple[str, int]]:
-    """Whatever has seen more events than there are, and how many."""
+    """Proofs that the log once had more events than now: a name and the larger size."""
     stored = Checkpoint.objects.filter(size__gt=head.size, pk__lte=before.checkpoints)
-    seen = [_as_seen(one, head=head, proved=state.proved) for one in stored.order_by("size")[:1]]
-    for name, note in [*seen, *(each for each in given if each[1].size > head.size)]:
-        if not state.keys.check_any(note):
-            state.keys.check(name, note, proved=state.proved)
-        yield name, note.size
+    known = [
+        _parse_stored(one, head=head, proved=state.proved) for one in stored.order_by("size")[:1]
+    ]
+    for each in [*known, *(one for one in given if one.signed.size > head.size)]:
+        if not state.keys.is_signed_by_any(each.signed):
+            state.keys.check(each.name, each.signed, proved=state.proved)
+        yield each.name, each.signed.size
     if before.verified > head.size:
         yield "a verification", before.verified
 
 
-# As much is read while somebody waits for the page, in about a second: events, and deletions
-# that are compared with theirs.
-AT_ONCE = 20_000
-DELETIONS_AT_ONCE = 1_000
+# Up to these numbers a verification takes about a second and runs within the request.
+MAX_EVENTS_IN_REQUEST = 20_000
+MAX_DELETIONS_IN_REQUEST = 1_000
 
 
 def last_verification() -> AuditVerification | None:
-    """The newest verification that was kept, if there was any.
+    """The newest stored verification, or None.
 
-    By the order they were kept in: after the clock was set back, an older one has a later time.
+    Ordered by id: when the clock was set back, an older one can have a later time.
     """
     return AuditVerification.objects.order_by("-id").first()
 
 
 def verify_and_store(*, actor: Actor = WORKER) -> Iterator[AuditVerification | None]:
-    """A verification in pieces: None after each, then the row that keeps its result.
+    """Verify in steps: yield None after each, and the stored result at the end.
 
-    One that a person made, or that found the record broken, is an event too. Raises
-    CannotCheckError and what the database raises.
+    A person's verification, and one that failed, is also recorded as an event. Raises
+    CannotVerifyError and database errors.
     """
-    for report in verify_in_pieces():
+    for report in verify_in_steps():
         if report is None:
             yield None
         else:
             yield _store(report, actor=actor)
 
 
-def _store(report: Report, *, actor: Actor) -> AuditVerification:
+def _store(report: VerificationReport, *, actor: Actor) -> AuditVerification:
     with events.atomic():
         stored = AuditVerification.objects.create(
             checked_at=clock.now(),
@@ -320,23 +341,23 @@ def _store(report: Report, *, actor: Actor) -> AuditVerification:
             message=report.message,
         )
         if report.fault:
-            # Not by its event, which a broken record may refuse.
+            # Not queued by an event: a damaged log might refuse to append one.
             outbox.enqueue_verification_failure(verification=stored)
     if report.fault or actor.person is not None:
         try:
             with events.atomic():
                 _record(report, actor=actor)
         except DatabaseError:
-            # A record that is broken may refuse whatever is appended; the finding stands above.
+            # A damaged log might refuse to append an event; the result is already stored.
             logger.exception("A verification could not be put on the record.")
     return stored
 
 
-def _record(report: Report, *, actor: Actor) -> None:
-    is_whole = report.fault is None
+def _record(report: VerificationReport, *, actor: Actor) -> None:
+    is_intact = report.fault is None
     events.record(
         code=events.EventCode.AUDIT_LOG_VERIFIED
-        if is_whole
+        if is_intact
         else events.EventCode.AUDIT_LOG_VERIFICATION_FAILED,
         actor=actor,
         sentence=f"The record was verified up to event {report.size}. {report.message}",
@@ -350,13 +371,13 @@ def _record(report: Report, *, actor: Actor) -> None:
 
 
 def verify_now(*, actor: Actor) -> AuditVerification | None:
-    """Verify at once while the record is small; else ask the worker for it, and give None.
+    """Verify a small audit log at once; otherwise request it from the worker and return None.
 
-    Either is recorded. Raises PermissionDenied, CannotCheckError and what the database raises.
+    Either is recorded. Raises PermissionDenied, CannotVerifyError and database errors.
     """
     permissions.require(permissions.can_audit(actor), "verify the record of acts")
     size = AuditHead.objects.values_list("size", flat=True).get()
-    if size <= AT_ONCE and Deletion.objects.count() <= DELETIONS_AT_ONCE:
+    if size <= MAX_EVENTS_IN_REQUEST and Deletion.objects.count() <= MAX_DELETIONS_IN_REQUEST:
         [stored] = [done for done in verify_and_store(actor=actor) if done is not None]
         return stored
     events.record(
@@ -368,16 +389,16 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
     return None
 
 
-def asked_for_at() -> datetime | None:
-    """When somebody asked for a verification that was not made yet."""
-    asked = AuditEvent.objects.filter(code=events.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED)
-    newest = asked.order_by("-seq").first()
+def verification_requested_at() -> datetime | None:
+    """When a verification was requested that hasn't run yet, or None."""
+    requests = AuditEvent.objects.filter(code=events.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED)
+    newest = requests.order_by("-seq").first()
     last = last_verification()
     if newest is None:
         return None
     if last is None:
         return newest.at
-    # One that covers the request was made after it, whatever the clock said.
+    # A verification that covers the request's event ran after it, whatever its time.
     is_done = last.size >= newest.seq or (
         last.size == newest.seq - 1 and last.checked_at > newest.at
     )

@@ -91,7 +91,7 @@ def _rows_of(*, credential: Credential, wanted: Entries) -> list[CredentialAcces
 def warnings_of(credential: Credential) -> list[str]:
     """What would not go any more because nobody is admitted to it."""
     may = Q(is_superuser=True) | Q(groups__name=Role.OPERATOR.value)
-    users = permissions.admitted(
+    users = permissions.filter_by_access_list(
         Person.objects.filter(may, is_active=True), credential_id=credential.pk, kind=AccessKind.USE
     )
     found = []

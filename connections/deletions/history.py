@@ -270,9 +270,9 @@ def prepare_export(
     return Export(
         actor=actor,
         what="deletions",
-        words="deletions",
+        description="deletions",
         file_format=file_format,
-        asked_for=asked_for,
+        query=asked_for,
         rows=lambda: map(deletion_row, every_deletion(actor=actor, only=only)),
         columns=DELETION_COLUMNS,
     )

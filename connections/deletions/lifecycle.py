@@ -276,7 +276,7 @@ def _lost_race(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
     if repeated:
         return _same_request(repeated, actor=actor)
     existing = reviews.open_deletion(site=shown.credential.site, connection_id=shown.connection_id)
-    if existing and not visibility.is_within(existing, actor=actor):
+    if existing and not visibility.is_visible(existing, actor=actor):
         raise ConflictError(OUT_OF_REACH)
     if existing:
         return existing

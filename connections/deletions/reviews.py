@@ -95,7 +95,7 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
     others = [sight.credential for sight in sights.select_related("credential")]
     usable = [other for other in others if permissions.can_use(actor, credential_id=other.pk)]
     is_open = open_deletion(site=credential.site, connection_id=connection_id)
-    is_beyond = is_open is not None and not visibility.is_within(is_open, actor=actor)
+    is_beyond = is_open is not None and not visibility.is_visible(is_open, actor=actor)
     return Review(
         credential=credential,
         connection_id=connection_id,

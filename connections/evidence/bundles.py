@@ -1,9 +1,11 @@
-"""Making an evidence bundle: what an auditor takes away and checks without us.
+"""Makes an evidence bundle, which an auditor can verify offline.
 
-docs/EVIDENCE.md, “The bundle”, says what is in it; connections/verifier/verify.py, which is in it
-too, checks it. Everything is read at one moment, so that rows, events and checkpoint agree.
+docs/EVIDENCE.md, “The bundle”, describes its files; connections/verifier/verify.py, which is one
+of them, verifies it. Everything is read in one consistent read, so that rows, events and
+checkpoint match.
 """
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,21 +24,20 @@ from connections.core.database import consistent_read
 from connections.core.errors import InvalidInputError
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
-from connections.evidence import contents as bundle_contents
-from connections.evidence import contents as bundle_history
+from connections.evidence import contents
 from connections.evidence.contents import BundleWriter
-from connections.evidence.files import BundleFile, bundle_files, pack, tree_of_record
+from connections.evidence.files import BundleFile, audit_log_tree, bundle_files, write_zip
 from connections.models import AuditEvent, AuditHead, Checkpoint
 from connections.verifier import verify
 from connections.wording import pluralize
 
 README = Path(verify.__file__).with_name("README.txt")
-LONGEST_SEED = 200
+MAX_SEED_LENGTH = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """What was made. `since` is None when it begins with the first; `until` is exclusive."""
+    """Facts about a finished bundle. `since` is None without a start; `until` is exclusive."""
 
     deletions: int
     events: int
@@ -46,22 +47,22 @@ class Bundle:
     # Bytes.
     size: int
     sha256: str
-    # The record's size and the key that signed.
+    # The size of the audit log, and the key that signed.
     checkpoint_size: int
     fingerprint: str
-    # Of how many deletions the row does not say what its events say; the first, in words.
+    # How many deletions don't match their events, and descriptions of the first ones.
     differing: int
     differences: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _BundleRequest:
-    """What is to be made."""
+    """The bundle to make."""
 
     actor: Actor
-    only: HistoryFilter
-    # The filter in the asker's own words.
-    asked_for: str
+    filters: HistoryFilter
+    # The filter as its query string.
+    query: str
     seed: str
     made_at: datetime
     notes: tuple[tuple[str, str], ...]
@@ -69,43 +70,40 @@ class _BundleRequest:
 
 
 def verifier_digest() -> str:
-    """SHA-256 of the verifier that is in every bundle, in hex."""
-    part = BundleFile()
-    part.write_bytes(Path(verify.__file__).read_bytes())
-    part.close()
-    return part.sha256
+    """SHA-256 of the verifier in every bundle, in hex."""
+    return hashlib.sha256(Path(verify.__file__).read_bytes()).hexdigest()
 
 
 def make_bundle(
     *,
     actor: Actor,
-    only: HistoryFilter,
-    asked_for: str,
+    filters: HistoryFilter,
+    query: str,
     output: BinaryIO,
     seed: str = "",
     notes: Sequence[tuple[str, str]] = (),
 ) -> Bundle:
-    """Write a bundle of every deletion that passes the filter to `output`, and record it.
+    """Write a bundle of all matching deletions to `output`, and record it.
 
-    `asked_for` is the filter in the asker's own words, `seed` what the sample is drawn by (drawn
-    here when empty), `notes` checkpoints kept elsewhere, each with a name for it, to which the
-    bundle shall lead. What broke off has written something useless to `output`.
+    `query` is the filter as its query string. `seed` determines the sample; an empty one is
+    replaced by a random one. `notes` are checkpoints kept elsewhere, each as its name and text,
+    for which the bundle shall contain proofs. After an error the content of `output` is useless.
 
-    Raises PermissionDenied, InvalidInputError, SigningKeyError and BundleError; that it was begun
-    stays on the record.
+    Raises PermissionDenied, InvalidInputError, SigningKeyError and BundleError; the event of the
+    start remains.
     """
     permissions.require(permissions.can_audit(actor), "make an evidence bundle")
-    seed = _checked_seed(seed)
-    # That it cannot be read is said before anything is begun.
+    seed = _validate_seed(seed)
+    # Fails here when it can't be read, before anything is recorded.
     load_signing_key()
     now = clock.now()
-    only = _checked_period(only, now=now)
-    asked = {"filter": asked_for, "seed": seed, **_period_of(only)}
+    filters = _validate_period(filters, now=now)
+    asked = {"filter": query, "seed": seed, **_format_period(filters)}
     started = _record(actor, audit.EventCode.EVIDENCE_BUNDLE_STARTED, "was begun", asked)
-    order = _BundleRequest(
+    request = _BundleRequest(
         actor=actor,
-        only=only,
-        asked_for=asked_for,
+        filters=filters,
+        query=query,
         seed=seed,
         made_at=now,
         notes=tuple(notes),
@@ -113,90 +111,92 @@ def make_bundle(
     )
     try:
         with bundle_files() as files, consistent_read():
-            # The key that is in force at this moment, which a rotation meanwhile does not change.
-            bundle, checkpoint = _make(order, key=load_signing_key(), files=files, output=output)
+            # Loaded again, within the consistent read: a rotation can come in between.
+            bundle, checkpoint = _write_bundle(
+                request, key=load_signing_key(), files=files, output=output
+            )
     except BaseException as error:
         cause = {"started": started.seq, "cause": type(error).__name__}
         _record(actor, audit.EventCode.EVIDENCE_BUNDLE_ABORTED, "was not made", cause)
         raise
-    _record_finished(actor, order, bundle, checkpoint)
+    _record_finished(actor, request, bundle, checkpoint)
     return bundle
 
 
-def _checked_seed(seed: str) -> str:
+def _validate_seed(seed: str) -> str:
     seed = seed.strip()
-    if len(seed) > LONGEST_SEED or not seed.isprintable():
+    if len(seed) > MAX_SEED_LENGTH or not seed.isprintable():
         raise InvalidInputError(
-            {"seed": f"A seed is one line of at most {LONGEST_SEED} letters, digits and signs."}
+            {"seed": f"A seed is one line of at most {MAX_SEED_LENGTH} letters, digits and signs."}
         )
     return seed or secrets.token_hex(16)
 
 
-def _checked_period(only: HistoryFilter, *, now: datetime) -> HistoryFilter:
-    until = min(only.until or now, now)
-    if only.since and only.since >= until:
+def _validate_period(filters: HistoryFilter, *, now: datetime) -> HistoryFilter:
+    until = min(filters.until or now, now)
+    if filters.since and filters.since >= until:
         raise InvalidInputError({"since": "The period ends before it begins."})
-    return replace(only, until=until)
+    return replace(filters, until=until)
 
 
-def _make(
-    order: _BundleRequest, *, key: SigningKey, files: dict[str, BundleFile], output: BinaryIO
+def _write_bundle(
+    request: _BundleRequest, *, key: SigningKey, files: dict[str, BundleFile], output: BinaryIO
 ) -> tuple[Bundle, Checkpoint]:
     head = AuditHead.objects.get()
-    checkpoint = signing.of_head(head=head, key=key, at=clock.now())
-    only = order.only
-    with tree_of_record(head=head) as tree:
-        contents = BundleWriter(files=files, tree=tree)
-        keys = bundle_history.write_keys(contents=contents, key=key)
-        own = AuditEvent.objects.filter(seq__in=[*keys.rotations, order.started])
+    checkpoint = signing.build_checkpoint(head=head, key=key, at=clock.now())
+    filters = request.filters
+    with audit_log_tree(head=head) as tree:
+        writer = BundleWriter(files=files, tree=tree)
+        keys = contents.write_keys(writer=writer, key=key)
+        own = AuditEvent.objects.filter(seq__in=[*keys.rotations, request.started])
         rows = own.order_by("seq").values_list("seq", "text")
-        bundle_contents.write_events(contents=contents, rows=rows)
-        bundle_history.write_checkpoints(contents=contents, head=head, keys=keys, notes=order.notes)
-        ids = bundle_contents.write_deletions(
-            contents=contents, deletions=history.every_deletion(actor=order.actor, only=only)
+        contents.write_events(writer=writer, rows=rows)
+        contents.write_checkpoints(writer=writer, head=head, keys=keys, notes=request.notes)
+        ids = contents.write_deletions(
+            writer=writer, deletions=history.every_deletion(actor=request.actor, only=filters)
         )
-        drawn = verify.draw(order.seed, ids)
-    _write_rest(order, contents, drawn=drawn, checkpoint=checkpoint, origin=head.origin)
-    _sign(order, files, key=key, checkpoint=checkpoint, origin=head.origin)
-    size, sha256 = pack(files=files, output=output)
+        drawn = verify.draw(request.seed, ids)
+    _write_remaining_files(request, writer, drawn=drawn, checkpoint=checkpoint, origin=head.origin)
+    _sign(request, files, key=key, checkpoint=checkpoint, origin=head.origin)
+    size, sha256 = write_zip(files=files, output=output)
     bundle = Bundle(
-        deletions=contents.deletions,
-        events=contents.events,
-        since=only.since,
-        until=only.until or order.made_at,
-        seed=order.seed,
+        deletions=writer.deletions,
+        events=writer.events,
+        since=filters.since,
+        until=filters.until or request.made_at,
+        seed=request.seed,
         size=size,
         sha256=sha256,
         checkpoint_size=checkpoint.size,
         fingerprint=key.fingerprint,
-        differing=contents.differing,
-        differences=tuple(contents.differences),
+        differing=writer.differing,
+        differences=tuple(writer.differences),
     )
     return bundle, checkpoint
 
 
-def _write_rest(
-    order: _BundleRequest,
-    contents: BundleWriter,
+def _write_remaining_files(
+    request: _BundleRequest,
+    writer: BundleWriter,
     *,
     drawn: list[tuple[str, str]],
     checkpoint: Checkpoint,
     origin: str,
 ) -> None:
-    core = _core(order, origin=origin)
-    filtered = {"filter": order.asked_for}
-    bundle_contents.write_facts(contents=contents, only=order.only, core=core | filtered)
-    seeded = {"period": core["period"], "seed": order.seed}
-    bundle_contents.write_sample(contents=contents, drawn=drawn, core=seeded)
-    bundle_contents.write_page(contents=contents, sample=[each for _, each in drawn])
-    bundle_contents.write_values(contents=contents)
-    contents.files["README.txt"].write_bytes(README.read_bytes())
-    contents.files["verify.py"].write_bytes(Path(verify.__file__).read_bytes())
-    contents.files["checkpoint.txt"].write(checkpoint.note)
+    core = _common_fields(request, origin=origin)
+    filtered = {"filter": request.query}
+    contents.write_population(writer=writer, filters=request.filters, core=core | filtered)
+    seeded = {"period": core["period"], "seed": request.seed}
+    contents.write_sample(writer=writer, drawn=drawn, core=seeded)
+    contents.write_page(writer=writer, sample=[each for _, each in drawn])
+    contents.write_values(writer=writer)
+    writer.files["README.txt"].write_bytes(README.read_bytes())
+    writer.files["verify.py"].write_bytes(Path(verify.__file__).read_bytes())
+    writer.files["checkpoint.txt"].write(checkpoint.note)
 
 
 def _sign(
-    order: _BundleRequest,
+    request: _BundleRequest,
     files: dict[str, BundleFile],
     *,
     key: SigningKey,
@@ -204,32 +204,32 @@ def _sign(
     origin: str,
 ) -> None:
     manifest = {
-        **_core(order, origin=origin),
+        **_common_fields(request, origin=origin),
         "files": [
             {"name": name, "sha256": files[name].sha256, "size": files[name].size}
             for name in verify.LISTED
         ],
         "format": verify.FORMAT,
         "root": checkpoint.root,
-        "seed": order.seed,
+        "seed": request.seed,
         "size": checkpoint.size,
     }
-    text = bundle_contents.as_document(manifest)
+    text = contents.format_json(manifest)
     files["manifest.json"].write(text)
     line = signature_line(origin=origin, body=text.encode(), key=key)
     files["manifest.sig"].write(line)
 
 
-def _core(order: _BundleRequest, *, origin: str) -> dict[str, object]:
-    """What several files say alike."""
-    period = {**_period_of(order.only), "timezone": "UTC"}
-    return {"made_at": order.made_at.isoformat(), "origin": origin, "period": period}
+def _common_fields(request: _BundleRequest, *, origin: str) -> dict[str, object]:
+    """The fields that several files share."""
+    period = {**_format_period(request.filters), "timezone": "UTC"}
+    return {"made_at": request.made_at.isoformat(), "origin": origin, "period": period}
 
 
-def _period_of(only: HistoryFilter) -> dict[str, str | None]:
+def _format_period(filters: HistoryFilter) -> dict[str, str | None]:
     return {
-        "since": only.since.isoformat() if only.since else None,
-        "until": only.until.isoformat() if only.until else None,
+        "since": filters.since.isoformat() if filters.since else None,
+        "until": filters.until.isoformat() if filters.until else None,
     }
 
 
@@ -240,12 +240,14 @@ def _record(actor: Actor, code: audit.EventCode, what: str, details: dict[str, A
     return appended[0]
 
 
-def _record_finished(actor: Actor, order: _BundleRequest, bundle: Bundle, made: Checkpoint) -> None:
+def _record_finished(
+    actor: Actor, request: _BundleRequest, bundle: Bundle, made: Checkpoint
+) -> None:
     counts = f"{pluralize(bundle.deletions, 'deletion')}, {pluralize(bundle.events, 'event')}"
     details = {
-        "started": order.started,
-        "filter": order.asked_for,
-        **_period_of(order.only),
+        "started": request.started,
+        "filter": request.query,
+        **_format_period(request.filters),
         "deletions": bundle.deletions,
         "events": bundle.events,
         "differing": bundle.differing,
@@ -256,7 +258,7 @@ def _record_finished(actor: Actor, order: _BundleRequest, bundle: Bundle, made: 
     }
     what = f"was made: {counts}, SHA-256 {bundle.sha256}"
     with audit.atomic():
-        signing.store(checkpoint=made)
+        signing.store_checkpoint(checkpoint=made)
         audit.record(
             code=audit.EventCode.EVIDENCE_BUNDLE_FINISHED,
             actor=actor,

@@ -1,7 +1,7 @@
-"""The files of an evidence bundle on their way into its archive, at flat memory.
+"""The files of an evidence bundle, its ZIP archive and its Merkle tree, with constant memory.
 
-The archive is the one that connections/verifier/verify.py compares with, bit by bit: every file
-stored as it is, and nothing around them that does not follow from the files.
+The ZIP is deterministic: files are stored uncompressed and all headers follow from the files.
+connections/verifier/verify.py compares it byte by byte.
 """
 
 import hashlib
@@ -20,75 +20,75 @@ from connections.models import AuditHead
 from connections.verifier import verify
 
 _IN_MEMORY = 1 << 20
-# What the sizes and places in a plain ZIP can say.
-_MOST_BYTES = 2**32 - 1
+# The limit of sizes and offsets in a ZIP without the ZIP64 extension.
+_MAX_ZIP_BYTES = 2**32 - 1
 
 
 class BundleError(DomainError):
-    """No bundle was made; the text says why and what to do."""
+    """No bundle was made; the message says why and what to do."""
 
 
 class BundleFile:
-    """One file of a bundle, kept in a temporary file that has no name."""
+    """One file of a bundle, in an anonymous temporary file."""
 
     def __init__(self) -> None:
-        # Closed by `close`, which `parts` calls.
+        # Closed by `close`, which `bundle_files` calls.
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
         self._digest = hashlib.sha256()
         self.size = self.crc = 0
 
     @property
     def sha256(self) -> str:
-        """Of all that was written, in hex."""
+        """The SHA-256 of the content, in hex."""
         return self._digest.hexdigest()
 
     def write(self, text: str) -> None:
-        """Add a text."""
+        """Append text."""
         self.write_bytes(text.encode())
 
     def write_bytes(self, data: bytes) -> None:
-        """Add bytes."""
+        """Append bytes."""
         self._file.write(data)
         self._digest.update(data)
         self.crc = zlib.crc32(data, self.crc)
         self.size += len(data)
 
-    def pieces(self) -> Iterator[bytes]:
-        """All that was written, from its beginning."""
+    def chunks(self) -> Iterator[bytes]:
+        """The content in chunks."""
         self._file.seek(0)
-        while piece := self._file.read(verify.PIECE):
-            yield piece
+        while chunk := self._file.read(verify.PIECE):
+            yield chunk
 
     def add(self, other: Self) -> None:
-        """Add all of another one."""
-        for piece in other.pieces():
-            self.write_bytes(piece)
+        """Append the content of another file."""
+        for chunk in other.chunks():
+            self.write_bytes(chunk)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close and so delete the temporary file."""
         self._file.close()
 
 
 @contextmanager
 def bundle_files() -> Iterator[dict[str, BundleFile]]:
-    """A part for each file of a bundle, by name, and one for the page's body; gone afterwards."""
-    made = {name: BundleFile() for name in (*verify.NAMES, "body")}
+    """The files of a bundle by name, and one for the page's body; deleted afterwards."""
+    files = {name: BundleFile() for name in (*verify.NAMES, "body")}
     try:
-        yield made
+        yield files
     finally:
-        for part in made.values():
-            part.close()
+        for file in files.values():
+            file.close()
 
 
-def pack(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str]:
-    """Write the archive; gives its size and SHA-256 (hex). Raises BundleError when too large."""
+def write_zip(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str]:
+    """Write the ZIP; return its size and SHA-256 (hex). Raises BundleError if it is too large."""
     heads = {
         name: verify.local_header(name, files[name].crc, files[name].size)
         for name in verify.NAMES
-        if files[name].size <= _MOST_BYTES
+        if files[name].size <= _MAX_ZIP_BYTES
     }
     total = sum(files[name].size + len(head) for name, head in heads.items())
-    if len(heads) < len(verify.NAMES) or total > _MOST_BYTES:
+    if len(heads) < len(verify.NAMES) or total > _MAX_ZIP_BYTES:
         raise BundleError(
             "The bundle would be larger than the 4 GiB of a plain ZIP. Choose a shorter period, or "
             "narrower filters."
@@ -100,35 +100,35 @@ def pack(*, files: Mapping[str, BundleFile], output: BinaryIO) -> tuple[int, str
         digest.update(data)
 
     for name, head in heads.items():
-        part = files[name]
+        file = files[name]
         put(head)
-        for piece in part.pieces():
-            put(piece)
-        directory += verify.central_header(name, part.crc, part.size, offset)
-        offset += len(head) + part.size
+        for chunk in file.chunks():
+            put(chunk)
+        directory += verify.central_header(name, file.crc, file.size, offset)
+        offset += len(head) + file.size
     end = directory + verify.end_record(len(heads), len(directory), offset)
     put(end)
     return offset + len(end), digest.hexdigest()
 
 
-_HASH = 32
-_PIECE = 5000
+_HASH_BYTES = 32
+_BATCH_SIZE = 5000
 
 
-class HashTree:
-    """The Merkle tree of RFC 6962 over so many leaves, which are appended one after the other."""
+class MerkleTree:
+    """The Merkle tree of RFC 6962 over `size` leaves, with its nodes in a memory-mapped file."""
 
     def __init__(self, *, size: int, store: mmap.mmap) -> None:
         self.size, self._store, self._count = size, store, 0
-        # Where the nodes of each level begin; the lowest level holds the leaves.
+        # The index of each level's first node; level 0 has the leaves.
         self._starts = [0]
         while size >> len(self._starts):
             self._starts.append(self._starts[-1] + (self.size >> len(self._starts) - 1))
-        # Roots at the tree's right edge, which no level holds: where such a part begins → its root.
+        # Roots of incomplete subtrees at the right edge, by the index of their first leaf.
         self._edges: dict[int, bytes] = {}
 
     def append(self, leaf: bytes) -> None:
-        """Add the next leaf, and every node that is complete with it."""
+        """Add the next leaf, and every node that it completes."""
         index, level, node = self._count, 0, leaf
         self._put(level, index, node)
         while index & 1:
@@ -138,7 +138,7 @@ class HashTree:
         self._count += 1
 
     def root(self, *, size: int | None = None) -> bytes:
-        """The root of the first `size` leaves; of all of them by default."""
+        """The root of the first `size` leaves; by default of all."""
         frontier, start, left = [], 0, self.size if size is None else size
         while left:
             level = left.bit_length() - 1
@@ -146,75 +146,75 @@ class HashTree:
             start, left = start + (1 << level), left - (1 << level)
         return chain.root_of(frontier)
 
-    def path(self, *, index: int) -> list[bytes]:
-        """The audit path of a leaf (from 0): RFC 6962 § 2.1.1."""
+    def audit_path(self, *, index: int) -> list[bytes]:
+        """The audit path of a leaf (counted from 0): RFC 6962 § 2.1.1."""
         start, end, path = 0, self.size, []
         while end - start > 1:
-            middle = _middle(start, end)
+            middle = _split_point(start, end)
             if index < middle:
-                path.append(self._part(middle, end))
+                path.append(self._subtree_root(middle, end))
                 end = middle
             else:
-                path.append(self._part(start, middle))
+                path.append(self._subtree_root(start, middle))
                 start = middle
         return path[::-1]
 
-    def consistency(self, *, size: int) -> list[bytes]:
-        """The proof that the tree begins with that of its first `size` leaves: § 2.1.2."""
+    def consistency_proof(self, *, size: int) -> list[bytes]:
+        """The consistency proof for the tree of the first `size` leaves: RFC 6962 § 2.1.2."""
         start, end, proof = 0, self.size, []
         while end != size:
-            middle = _middle(start, end)
+            middle = _split_point(start, end)
             if size <= middle:
-                proof.append(self._part(middle, end))
+                proof.append(self._subtree_root(middle, end))
                 end = middle
             else:
-                proof.append(self._part(start, middle))
+                proof.append(self._subtree_root(start, middle))
                 start = middle
         if start:
-            proof.append(self._part(start, end))
+            proof.append(self._subtree_root(start, end))
         return proof[::-1]
 
-    def _part(self, start: int, end: int) -> bytes:
-        """The root over the leaves from `start` up to `end`, a part as the recursion cuts them."""
+    def _subtree_root(self, start: int, end: int) -> bytes:
+        """The root of the leaves from `start` up to `end`, a subtree of the recursion."""
         count = end - start
         if count & (count - 1) == 0:
             level = count.bit_length() - 1
             return self._get(level, start >> level)
         if end == self.size and start in self._edges:
             return self._edges[start]
-        middle = _middle(start, end)
-        node = chain.node_hash(self._part(start, middle), self._part(middle, end))
+        middle = _split_point(start, end)
+        node = chain.node_hash(self._subtree_root(start, middle), self._subtree_root(middle, end))
         if end == self.size:
             self._edges[start] = node
         return node
 
     def _put(self, level: int, index: int, node: bytes) -> None:
-        place = (self._starts[level] + index) * _HASH
-        self._store[place : place + _HASH] = node
+        place = (self._starts[level] + index) * _HASH_BYTES
+        self._store[place : place + _HASH_BYTES] = node
 
     def _get(self, level: int, index: int) -> bytes:
-        place = (self._starts[level] + index) * _HASH
-        return self._store[place : place + _HASH]
+        place = (self._starts[level] + index) * _HASH_BYTES
+        return self._store[place : place + _HASH_BYTES]
 
 
-def _middle(start: int, end: int) -> int:
-    """Where the recursion cuts: the largest power of two that is smaller than the whole."""
+def _split_point(start: int, end: int) -> int:
+    """Where the recursion splits: after the largest power of two smaller than the number."""
     return start + (1 << (end - start - 1).bit_length() - 1)
 
 
 @contextmanager
-def tree_of_record(*, head: AuditHead) -> Iterator[HashTree]:
-    """The tree over all events up to this head. Raises BundleError when its root is another."""
+def audit_log_tree(*, head: AuditHead) -> Iterator[MerkleTree]:
+    """The tree of all events up to this head. Raises BundleError when its root differs."""
     with tempfile.TemporaryFile() as file:
-        # Every level together has less than twice as many nodes as there are leaves.
-        file.truncate(2 * _HASH * head.size)
+        # A tree has less than twice as many nodes as leaves.
+        file.truncate(2 * _HASH_BYTES * head.size)
         with mmap.mmap(file.fileno(), 0) as store:
-            tree = HashTree(size=head.size, store=store)
+            tree = MerkleTree(size=head.size, store=store)
             count = 0
-            for text in _texts(upto=head.size):
+            for text in _event_texts(upto=head.size):
                 tree.append(chain.leaf_hash(text.encode()))
                 count += 1
-            frontier = chain.frontier_of(head.frontier)
+            frontier = chain.parse_frontier(head.frontier)
             if count != head.size or tree.root() != chain.root_of(frontier):
                 raise BundleError(
                     "The record of acts is broken, so no bundle was made of it. Run "
@@ -223,8 +223,8 @@ def tree_of_record(*, head: AuditHead) -> Iterator[HashTree]:
             yield tree
 
 
-def _texts(*, upto: int) -> Iterator[str]:
-    """The texts of all events, oldest first, some thousand at a time."""
+def _event_texts(*, upto: int) -> Iterator[str]:
+    """The texts of all events up to a number, oldest first, read in batches."""
     query = (
         "SELECT seq, text FROM connections_auditevent "
         "WHERE seq > %s AND seq <= %s ORDER BY seq LIMIT %s"
@@ -232,7 +232,7 @@ def _texts(*, upto: int) -> Iterator[str]:
     seq = 0
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(query, [seq, upto, _PIECE])
+            cursor.execute(query, [seq, upto, _BATCH_SIZE])
             rows = cursor.fetchall()
         if not rows:
             return

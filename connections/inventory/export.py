@@ -61,9 +61,9 @@ def prepare_export(
     return Export(
         actor=actor,
         what="org_connections",
-        words="org connections",
+        description="org connections",
         file_format=file_format,
-        asked_for=asked_for,
+        query=asked_for,
         rows=lambda: map(connection_row, build_inventory(actor=actor, only=only).rows),
         columns=CONNECTION_COLUMNS,
     )

@@ -86,7 +86,9 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
     ConflictError when it was lifted already.
     """
     check_not_own(protection, actor=actor)
-    permissions.require(permissions.can_lift(actor, protection=protection), "lift this protection")
+    permissions.require(
+        permissions.can_unprotect(actor, protection=protection), "lift this protection"
+    )
     person = _person(actor)
     reason = _checked_reason(reason, missing=NO_REASON_TO_LIFT)
     try:

@@ -375,7 +375,7 @@ def refresh(
     verified is pinned to no org, so nothing it lists could be believed: it is left out. One
     org's failure is that org's listing and hides nothing else. Raises PermissionDenied.
     """
-    permissions.require(permissions.can_refresh(actor), "read connections from Datadog again")
+    permissions.require(permissions.can_sync(actor), "read connections from Datadog again")
     chosen = credentials_in_use(actor=actor) if credentials is None else credentials
     chosen = [credential for credential in chosen if credential.org_id]
     if only_stale:

@@ -16,7 +16,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error as DatabaseError
 
 from connections import wording
-from connections.audit.export import Export, begin_export
+from connections.audit.export import Export, start_export
 from connections.audit.signing_key import SigningKeyError
 from connections.core.database import means_no_writes
 from connections.core.errors import DomainError, InvalidInputError, ResponseNotRecordedError
@@ -172,7 +172,7 @@ class ExportCommand(OrgAdminCommand):
             except OSError as error:
                 message = f"{checkpoint_file} cannot be written: {error.strerror}."
                 raise CommandError(message, returncode=FAILED) from None
-        with closing(begin_export(export=export)) as pieces:
+        with closing(start_export(export=export)) as pieces:
             try:
                 for piece in pieces:
                     self.stdout.write(piece.decode(), ending="")

@@ -653,10 +653,10 @@ class Migration(migrations.Migration):
                 ),
                 created_at=DateTimeField(),
                 due_at=DateTimeField(null=True),
-                tries=PositiveSmallIntegerField(default=0),
+                attempts=PositiveSmallIntegerField(default=0),
                 answered_at=DateTimeField(null=True),
                 status=PositiveSmallIntegerField(null=True),
-                answer=CharField(blank=True, max_length=200),
+                result=CharField(blank=True, max_length=200),
                 person=person(null=True),
             ),
             options={

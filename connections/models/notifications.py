@@ -45,11 +45,11 @@ class Notification(models.Model):
     # Empty once it came to its end; while it is being sent, when that counts as failed.
     due_at = models.DateTimeField(null=True)
     # Counted before each sending, so that a process that dies in it has tried.
-    tries = models.PositiveSmallIntegerField(default=0)
+    attempts = models.PositiveSmallIntegerField(default=0)
     answered_at = models.DateTimeField(null=True)
     # Of the last try: the far end's status, if it spoke, and a few words of ours.
     status = models.PositiveSmallIntegerField(null=True)
-    answer = models.CharField(max_length=200, blank=True)
+    result = models.CharField(max_length=200, blank=True)
 
     class Meta:
         ordering = ("-created_at", "-id")

@@ -1,4 +1,4 @@
-"""The file to which checkpoints are appended, for whoever keeps it out of our reach."""
+"""Sends one notification by mail, by webhook or to the checkpoint file."""
 
 import os
 import re
@@ -22,13 +22,13 @@ from connections.notifications.messages import Message
 
 
 class CheckpointFileError(Exception):
-    """The file cannot be written; the text says why."""
+    """The checkpoint file cannot be written; the message says why."""
 
 
 def append_checkpoint(*, path: Path, note: str) -> None:
-    """Add a checkpoint and an empty line, and wait until the disk has them.
+    """Append a checkpoint and an empty line, and wait until both are on the disk.
 
-    A file that is not there is made with mode 0600; a symbolic link is refused. Raises
+    Creates a missing file with mode 0600 and refuses a symbolic link. Raises
     CheckpointFileError.
     """
     try:
@@ -43,7 +43,7 @@ def append_checkpoint(*, path: Path, note: str) -> None:
 
 
 def check_checkpoint_file(path: Path) -> None:
-    """Raise CheckpointFileError unless it could be appended to; makes nothing."""
+    """Raise CheckpointFileError unless the file can be appended to; creates nothing."""
     if not path.exists() and not path.is_symlink():
         if not os.access(path.parent, os.W_OK | os.X_OK):
             raise CheckpointFileError(f"{path.parent} cannot be written by this user.")
@@ -55,7 +55,7 @@ def check_checkpoint_file(path: Path) -> None:
 
 
 def _open(path: Path, *, make: bool = True) -> int:
-    # Not blocking, so that a named pipe in its place is refused, not waited for.
+    # Non-blocking: opening a named pipe would otherwise wait for a reader.
     flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     descriptor = os.open(path, flags | (os.O_CREAT if make else 0), 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -65,7 +65,7 @@ def _open(path: Path, *, make: bool = True) -> int:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    # One call, so that two processes do not mix; a full disk leaves a part, which is told.
+    # One call, so that lines of two processes never mix. A full disk can take only a part.
     if os.write(descriptor, data) != len(data):
         raise OSError(0, "only a part fitted")
 
@@ -76,60 +76,59 @@ _ADDRESS = re.compile(r"\S*@\S*")
 
 
 class DeliveryStatus(StrEnum):
-    """What one sending came to."""
+    """The result of one attempt."""
 
     DELIVERED = "delivered"
-    FAILED = "failed"  # to be tried again
-    REFUSED = "refused"  # it asks not to be told any more
-    NOBODY = "nobody"  # there is nobody to tell any more
+    FAILED = "failed"  # tried again later
+    REFUSED = "refused"  # the receiver wants no more messages
+    NO_RECIPIENT = "no recipient"  # the person is disabled, or the setting was removed
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryResult:
-    """What came back. `words` hold no address, no key and nothing of a webhook's answer."""
+    """What came back. `text` holds no address, no key and nothing of a webhook's response."""
 
-    verdict: DeliveryStatus
-    words: str
-    status: int | None = None
-    # When the far end asked to be tried again (s), if it did.
+    status: DeliveryStatus
+    text: str
+    status_code: int | None = None
+    # From the receiver's Retry-After header.
     retry_after_seconds: int | None = None
 
 
-def send(*, notice: Notification, message: Message) -> DeliveryResult:
-    """Send it once, within a deadline. Never raises for trouble of the network."""
-    match Notification.Channel(notice.channel):
+def send(*, notification: Notification, message: Message) -> DeliveryResult:
+    """Send a notification once, within a deadline. Network errors become a FAILED result."""
+    match Notification.Channel(notification.channel):
         case Notification.Channel.MAIL:
-            return _mail(notice, message)
+            return _send_mail(notification, message)
         case Notification.Channel.WEBHOOK:
-            return _post(notice, message)
+            return _send_webhook(notification, message)
         case Notification.Channel.FILE:
-            return _append(message)
+            return _append_to_file(message)
 
 
-def address_of(notice: Notification) -> str:
-    """Where its mail goes now; "" when there is nobody any more."""
-    if notice.person is not None:
-        return notice.person.email if notice.person.is_active else ""
-    kept = {outbox.address_key(address): address for address in settings.CHECKPOINT_EMAILS}
-    return kept.get(notice.address_key, "")
+def mail_address(notification: Notification) -> str:
+    """The address to mail a notification to now; "" when it has no recipient any longer."""
+    if notification.person is not None:
+        return notification.person.email if notification.person.is_active else ""
+    return outbox.checkpoint_addresses().get(notification.address_key, "")
 
 
 # --- Mail ---------------------------------------------------------------------------------------
 
 
-def _mail(notice: Notification, message: Message) -> DeliveryResult:
-    address = address_of(notice)
+def _send_mail(notification: Notification, message: Message) -> DeliveryResult:
+    address = mail_address(notification)
     if not settings.HAS_MAIL or not address:
         return DeliveryResult(
-            verdict=DeliveryStatus.NOBODY, words="There is nobody to tell any more."
+            status=DeliveryStatus.NO_RECIPIENT, text="There is nobody to tell any more."
         )
     mail = EmailMessage(
         subject=message.subject,
         body=message.as_text(),
         to=[address],
         headers={
-            # The same for each try, so that a mail program shows it once.
-            "Message-ID": f"<{notice.pk}@{_own_name()}>",
+            # The same for each attempt, so that mail programs show it once.
+            "Message-ID": f"<{notification.pk}@{_own_hostname()}>",
             "Auto-Submitted": "auto-generated",
         },
     )
@@ -140,37 +139,39 @@ def _mail(notice: Notification, message: Message) -> DeliveryResult:
         with mailers.default as connection:
             connection.send_messages([mail])
     except (OSError, ValueError) as error:
-        return _mail_failed(error, address=address)
+        return _mail_failure(error, address=address)
     return DeliveryResult(
-        verdict=DeliveryStatus.DELIVERED, words="The mail server took it.", status=250
+        status=DeliveryStatus.DELIVERED, text="The mail server took it.", status_code=250
     )
 
 
-def _own_name() -> str:
+def _own_hostname() -> str:
     return urlsplit(settings.BASE_URL).hostname or "orgadmin.invalid"
 
 
-def _mail_failed(error: Exception, *, address: str) -> DeliveryResult:
-    status, said = None, ""
+def _mail_failure(error: Exception, *, address: str) -> DeliveryResult:
+    status_code, response = None, ""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
-        [(status, said_bytes)] = list(error.recipients.values())[:1]
-        said = said_bytes.decode(errors="replace")
+        [(status_code, refusal)] = list(error.recipients.values())[:1]
+        response = refusal.decode(errors="replace")
     elif isinstance(error, smtplib.SMTPAuthenticationError):
-        # Nothing of what it says: some servers repeat what they were given.
-        status = error.smtp_code
+        # Some servers repeat the user name or password in their text, so none of it is kept.
+        status_code = error.smtp_code
     elif isinstance(error, smtplib.SMTPResponseException):
-        status, raw = error.smtp_code, error.smtp_error
-        said = raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw)
-    words = _MAIL_WORDS.get(type(error), f"The mail could not be sent: {type(error).__name__}.")
-    if said:
-        said = wording.one_line(_ADDRESS.sub("…", said.replace(address, "…")), limit=120)
-        words = f"{words} It says: “{said}”"
-    # A code that is no refusal is what was left of an answer that was cut.
-    status = status if status in range(400, 600) else None
-    return DeliveryResult(verdict=DeliveryStatus.FAILED, words=words, status=status)
+        status_code, raw = error.smtp_code, error.smtp_error
+        response = raw.decode(errors="replace") if isinstance(raw, bytes) else str(raw)
+    text = _MAIL_FAILURE_TEXTS.get(
+        type(error), f"The mail could not be sent: {type(error).__name__}."
+    )
+    if response:
+        response = wording.one_line(_ADDRESS.sub("…", response.replace(address, "…")), limit=120)
+        text = f"{text} It says: “{response}”"
+    # Any other code comes from a truncated response.
+    status_code = status_code if status_code in range(400, 600) else None
+    return DeliveryResult(status=DeliveryStatus.FAILED, text=text, status_code=status_code)
 
 
-_MAIL_WORDS: dict[type[Exception], str] = {
+_MAIL_FAILURE_TEXTS: dict[type[Exception], str] = {
     smtplib.SMTPRecipientsRefused: "The mail server refuses this address.",
     smtplib.SMTPAuthenticationError: "The mail server does not accept the user name or password.",
     smtplib.SMTPServerDisconnected: "The mail server hung up, or did not answer in time.",
@@ -182,8 +183,8 @@ _MAIL_WORDS: dict[type[Exception], str] = {
 # --- Webhook ------------------------------------------------------------------------------------
 
 
-def webhook() -> webhooks.Webhook:
-    """The webhook of the settings; ask only where there is one."""
+def configured_webhook() -> webhooks.Webhook:
+    """The webhook in the settings; call it only when WEBHOOK_URL is set."""
     return webhooks.Webhook(
         url=settings.WEBHOOK_URL,
         proxy_url=settings.DATADOG_PROXY,
@@ -191,67 +192,69 @@ def webhook() -> webhooks.Webhook:
     )
 
 
-def _post(notice: Notification, message: Message) -> DeliveryResult:
+def _send_webhook(notification: Notification, message: Message) -> DeliveryResult:
     if not settings.WEBHOOK_URL:
-        return DeliveryResult(verdict=DeliveryStatus.NOBODY, words="No webhook is set any more.")
+        return DeliveryResult(
+            status=DeliveryStatus.NO_RECIPIENT, text="No webhook is set any more."
+        )
     try:
         keys = webhooks.load_secrets(
             Path(settings.WEBHOOK_SECRET_FILE), make=settings.DATABASE_IS_SQLITE
         )
     except webhooks.WebhookSecretError:
         return DeliveryResult(
-            verdict=DeliveryStatus.FAILED,
-            words="The file of ORGADMIN_WEBHOOK_SECRET_FILE cannot be used; `doctor` says why.",
+            status=DeliveryStatus.FAILED,
+            text="The file of ORGADMIN_WEBHOOK_SECRET_FILE cannot be used; `doctor` says why.",
         )
-    reply = webhooks.post(
-        webhook=webhook(),
-        message_id=str(notice.pk),
+    response = webhooks.post(
+        webhook=configured_webhook(),
+        message_id=str(notification.pk),
         timestamp=int(clock.now().timestamp()),
         body=message.as_json(),
         keys=keys,
     )
-    if reply.status is None:
-        cause = str(reply.cause).replace("_", " ")
-        return DeliveryResult(verdict=DeliveryStatus.FAILED, words=f"No answer: {cause}.")
+    if response.status is None:
+        cause = str(response.cause).replace("_", " ")
+        return DeliveryResult(status=DeliveryStatus.FAILED, text=f"No answer: {cause}.")
     return DeliveryResult(
-        verdict=_verdict_of(reply.status),
-        words=_webhook_words(reply.status),
-        status=reply.status,
-        retry_after_seconds=_seconds(reply.headers.get("retry-after", "")),
+        status=_webhook_status(response.status),
+        text=_webhook_text(response.status),
+        status_code=response.status,
+        retry_after_seconds=_parse_retry_after(response.headers.get("retry-after", "")),
     )
 
 
-def _verdict_of(status: int) -> DeliveryStatus:
-    if status in _HTTP_OK:
+def _webhook_status(status_code: int) -> DeliveryStatus:
+    if status_code in _HTTP_OK:
         return DeliveryStatus.DELIVERED
-    return DeliveryStatus.REFUSED if status == _GONE else DeliveryStatus.FAILED
+    return DeliveryStatus.REFUSED if status_code == _GONE else DeliveryStatus.FAILED
 
 
-def _webhook_words(status: int) -> str:
-    if status in _HTTP_OK:
-        return f"The receiver took it ({status})."
-    if status == _GONE:
+def _webhook_text(status_code: int) -> str:
+    if status_code in _HTTP_OK:
+        return f"The receiver took it ({status_code})."
+    if status_code == _GONE:
         return "The receiver wants to be told no more (410)."
-    if status in range(300, 400):
-        return f"The receiver leads elsewhere ({status}), where we do not follow."
-    return f"The receiver answered {status}."
+    if status_code in range(300, 400):
+        return f"The receiver leads elsewhere ({status_code}), where we do not follow."
+    return f"The receiver answered {status_code}."
 
 
-def _seconds(text: str) -> int | None:
-    # Only the form in seconds; of a date we keep to our own times.
+def _parse_retry_after(text: str) -> int | None:
+    # Seconds only: for an HTTP date the regular retry delays apply.
     return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else None
 
 
 # --- File ---------------------------------------------------------------------------------------
 
 
-def _append(message: Message) -> DeliveryResult:
+def _append_to_file(message: Message) -> DeliveryResult:
     if not settings.CHECKPOINT_FILE:
-        return DeliveryResult(verdict=DeliveryStatus.NOBODY, words="No file is set any more.")
+        return DeliveryResult(status=DeliveryStatus.NO_RECIPIENT, text="No file is set any more.")
     try:
         append_checkpoint(path=Path(settings.CHECKPOINT_FILE), note=message.data["note"])
     except CheckpointFileError as error:
-        return DeliveryResult(verdict=DeliveryStatus.FAILED, words=str(error)[:200])
+        return DeliveryResult(status=DeliveryStatus.FAILED, text=str(error)[:200])
     return DeliveryResult(
-        verdict=DeliveryStatus.DELIVERED, words="It was appended and is on the disk."
+        status=DeliveryStatus.DELIVERED, text="It was appended and is on the disk."
     )

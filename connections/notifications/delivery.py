@@ -1,8 +1,8 @@
-"""Delivering notices: claim, send, write down what came of it.
+"""Delivers notifications: claims a row, sends it, and stores the result.
 
-The row is the queue and its claim the lock, so any number of workers may run. The claim is
-committed before anything is sent and holds no lock meanwhile; a process that dies in between
-leaves a row that is due again, and the far end may hear of it twice, with the same id.
+The table is the queue, so any number of workers can run. A claim moves `due_at` ahead and is
+committed before anything is sent, so no lock is held while sending. When a process dies in
+between, the row becomes due again: the receiver can then get it twice, with the same id.
 """
 
 import logging
@@ -16,167 +16,183 @@ from django.db.models import F, Q, QuerySet
 from connections import audit
 from connections.access import permissions
 from connections.access.actor import WORKER, Actor
+from connections.audit import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError
 from connections.models import Notification
 from connections.notifications import channels
 from connections.notifications.channels import DeliveryResult, DeliveryStatus
-from connections.notifications.messages import message_of
+from connections.notifications.messages import build_message
 
 logger = logging.getLogger(__name__)
 
-# After the first try, the second, …; after the last one it is given up.
-RETRY_AFTER = tuple(timedelta(seconds=seconds) for seconds in (10, 60, 300, 1800, 7200))
-LONGEST_RETRY_AFTER = timedelta(hours=2)
-# A claim without a result is lost after this: longer than any one sending may take.
+# The wait after the first attempt, the second, …. The attempt after the last wait is the last.
+RETRY_DELAYS = tuple(timedelta(seconds=seconds) for seconds in (10, 60, 300, 1800, 7200))
+MAX_RETRY_DELAY = timedelta(hours=2)
+# A claim without a result expires after this time; no attempt takes as long.
 CLAIM_TIMEOUT = timedelta(minutes=2)
-# The log of what came to its end is kept this long; it is not the record.
-KEPT_FOR = timedelta(days=90)
-# One event says that a destination cannot be told, however many notices are given up there.
-TOLD_ONCE_IN = timedelta(hours=24)
-
-State = Notification.State
+# How long finished notifications stay in the delivery log.
+RETENTION = timedelta(days=90)
+# At most one event per destination in this time records that deliveries there failed.
+FAILURE_EVENT_INTERVAL = timedelta(hours=24)
 
 
 def run_due(*, channel: Notification.Channel, is_over: Callable[[], bool] = lambda: False) -> int:
-    """Deliver what is due by this channel, until `is_over`; gives how many were tried.
+    """Deliver what is due on this channel until `is_over`; return the number of attempts.
 
-    Call it outside any transaction. Raises what the database raises.
+    Call it outside any transaction. Raises database errors.
     """
     count = 0
-    while not is_over() and (notice := claim_next(channel=channel)):
-        deliver(notice=notice)
+    while not is_over() and (notification := claim_next(channel=channel)):
+        deliver(notification=notification)
         count += 1
     return count
 
 
 def claim_next(*, channel: Notification.Channel) -> Notification | None:
-    """Take the notice that is due longest, so that other workers leave it alone meanwhile."""
+    """Claim the notification that has been due longest, so that no other worker sends it."""
     with audit.atomic():
         due = Notification.objects.filter(_is_due(clock.now()), channel=channel).order_by("due_at")
         if connection.features.has_select_for_update_skip_locked:
             due = due.select_for_update(skip_locked=True, no_key=True)
-        notice = due.first()
-        if notice is None or not _claim(notice):
+        notification = due.first()
+        if notification is None or not _claim(notification):
             return None
-    notice.refresh_from_db()
-    return notice
+    notification.refresh_from_db()
+    return notification
 
 
 def _is_due(now: datetime) -> Q:
-    """That its time has come, or that a clock which was ahead put it too far off."""
-    return Q(due_at__lte=now) | Q(due_at__gt=now + LONGEST_RETRY_AFTER + clock.TOLERANCE)
+    """Due now, or further ahead than any delay: written while the clock was wrong."""
+    return Q(due_at__lte=now) | Q(due_at__gt=now + MAX_RETRY_DELAY + clock.TOLERANCE)
 
 
-def _claim(notice: Notification) -> bool:
-    due = Notification.objects.filter(pk=notice.pk, state=State.WAITING, due_at=notice.due_at)
-    return bool(due.update(due_at=clock.now() + CLAIM_TIMEOUT, tries=F("tries") + 1))
+def _claim(notification: Notification) -> bool:
+    due = Notification.objects.filter(
+        pk=notification.pk, state=Notification.State.WAITING, due_at=notification.due_at
+    )
+    return bool(due.update(due_at=clock.now() + CLAIM_TIMEOUT, attempts=F("attempts") + 1))
 
 
-def deliver(*, notice: Notification) -> Notification:
-    """Send a claimed notice once and write down what came of it.
+def deliver(*, notification: Notification) -> Notification:
+    """Send a claimed notification once and store the result.
 
-    Raises what the database raises; it is then tried again.
+    Raises database errors; the notification is then sent again later.
     """
-    _note(notice, _send(notice))
-    notice.refresh_from_db()
-    return notice
+    _store_result(notification, _send(notification))
+    notification.refresh_from_db()
+    return notification
 
 
-def _send(notice: Notification) -> DeliveryResult:
-    if notice.tries > len(RETRY_AFTER) + 1:
-        # Each process that had it died, or failed in a way of its own.
-        return DeliveryResult(verdict=DeliveryStatus.FAILED, words="No try came to a result.")
+def _send(notification: Notification) -> DeliveryResult:
+    if notification.attempts > len(RETRY_DELAYS) + 1:
+        # Every process that claimed it died or failed before it stored a result.
+        return DeliveryResult(status=DeliveryStatus.FAILED, text="No try came to a result.")
     try:
-        message = message_of(notice)
+        message = build_message(notification)
     except ObjectDoesNotExist:
         return DeliveryResult(
-            verdict=DeliveryStatus.NOBODY, words="What it tells of is not in the database."
+            status=DeliveryStatus.NO_RECIPIENT, text="What it tells of is not in the database."
         )
-    return channels.send(notice=notice, message=message)
+    return channels.send(notification=notification, message=message)
 
 
-def _note(notice: Notification, result: DeliveryResult) -> None:
+def _store_result(notification: Notification, result: DeliveryResult) -> None:
     now = clock.now()
-    state, due_at = _next(notice, result)
+    state, delay = _next_state(notification, result)
     with audit.atomic():
-        # A claim that was lost to another worker meanwhile has another number of tries.
-        stands = Notification.objects.filter(pk=notice.pk, state=State.WAITING, tries=notice.tries)
-        noted = stands.update(
-            state=state,
-            due_at=now + due_at if due_at else None,
-            answered_at=now,
-            status=result.status,
-            answer=result.words[:200],
+        # Another worker that claimed it meanwhile has counted one more attempt.
+        claimed = Notification.objects.filter(
+            pk=notification.pk, state=Notification.State.WAITING, attempts=notification.attempts
         )
-        if noted and state == State.GIVEN_UP:
-            _tell_of(notice, result)
-    if state == State.GIVEN_UP:
-        logger.warning("Notice %s (%s) was given up. %s", notice.pk, notice, result.words)
+        is_stored = claimed.update(
+            state=state,
+            due_at=now + delay if delay else None,
+            answered_at=now,
+            status=result.status_code,
+            result=result.text[:200],
+        )
+        if is_stored and state == Notification.State.GIVEN_UP:
+            _record_failure(notification, result)
+    if state == Notification.State.GIVEN_UP:
+        message = "Notice %s (%s) was given up. %s"
+        logger.warning(message, notification.pk, notification, result.text)
 
 
-def _next(notice: Notification, result: DeliveryResult) -> tuple[State, timedelta | None]:
-    if result.verdict == DeliveryStatus.DELIVERED:
-        return State.DELIVERED, None
-    if result.verdict == DeliveryStatus.NOBODY:
-        return State.DROPPED, None
-    is_last = notice.tries > len(RETRY_AFTER) or notice.code == audit.EventCode.NOTIFICATION_TESTED
-    if result.verdict == DeliveryStatus.REFUSED or is_last:
-        return State.GIVEN_UP, None
-    asked = timedelta(seconds=result.retry_after_seconds or 0)
-    return State.WAITING, max(RETRY_AFTER[notice.tries - 1], min(asked, LONGEST_RETRY_AFTER))
+def _next_state(
+    notification: Notification, result: DeliveryResult
+) -> tuple[Notification.State, timedelta | None]:
+    if result.status == DeliveryStatus.DELIVERED:
+        return Notification.State.DELIVERED, None
+    if result.status == DeliveryStatus.NO_RECIPIENT:
+        return Notification.State.DROPPED, None
+    is_test = notification.code == EventCode.NOTIFICATION_TESTED
+    is_last = is_test or notification.attempts > len(RETRY_DELAYS)
+    if result.status == DeliveryStatus.REFUSED or is_last:
+        return Notification.State.GIVEN_UP, None
+    requested = min(timedelta(seconds=result.retry_after_seconds or 0), MAX_RETRY_DELAY)
+    return Notification.State.WAITING, max(RETRY_DELAYS[notification.attempts - 1], requested)
 
 
-def _tell_of(notice: Notification, result: DeliveryResult) -> None:
-    """Record that a destination cannot be told, unless that is known or was the news itself."""
-    if notice.code in {audit.EventCode.NOTIFICATION_FAILED, audit.EventCode.NOTIFICATION_TESTED}:
+def _record_failure(notification: Notification, result: DeliveryResult) -> None:
+    """Record that deliveries to a destination fail, once per FAILURE_EVENT_INTERVAL.
+
+    A failed test and a failed failure notification record nothing.
+    """
+    if notification.code in {EventCode.NOTIFICATION_FAILED, EventCode.NOTIFICATION_TESTED}:
         return
     now = clock.now()
-    known = same_destination(notice).filter(
-        state=State.GIVEN_UP,
-        answered_at__gt=now - TOLD_ONCE_IN,
+    known = same_destination(notification).filter(
+        state=Notification.State.GIVEN_UP,
+        answered_at__gt=now - FAILURE_EVENT_INTERVAL,
         answered_at__lte=now + clock.TOLERANCE,
     )
-    if known.exclude(pk=notice.pk).exclude(code=audit.EventCode.NOTIFICATION_TESTED).exists():
+    if known.exclude(pk=notification.pk).exclude(code=EventCode.NOTIFICATION_TESTED).exists():
         return
     audit.record(
-        code=audit.EventCode.NOTIFICATION_FAILED,
+        code=EventCode.NOTIFICATION_FAILED,
         actor=WORKER,
-        sentence=f"A notice ({notice.code}) could not be delivered by {notice.channel} and was "
-        f"given up after {notice.tries} tries.",
-        details={"notice": str(notice.pk), "status": result.status, "channel": notice.channel},
+        sentence=f"A notice ({notification.code}) could not be delivered by "
+        f"{notification.channel} and was given up after {notification.attempts} tries.",
+        details={
+            "notice": str(notification.pk),
+            "status": result.status_code,
+            "channel": notification.channel,
+        },
     )
 
 
-def same_destination(notice: Notification) -> QuerySet[Notification]:
-    """All notices that go where this one goes."""
+def same_destination(notification: Notification) -> QuerySet[Notification]:
+    """All notifications for the same destination."""
     return Notification.objects.filter(
-        channel=notice.channel, person=notice.person_id, address_key=notice.address_key
+        channel=notification.channel,
+        person=notification.person_id,
+        address_key=notification.address_key,
     )
 
 
-def retry(*, actor: Actor, notice: Notification) -> int:
-    """Try everything again that was given up for this one's destination; gives how many.
+def retry(*, actor: Actor, notification: Notification) -> int:
+    """Queue all failed notifications for this one's destination again; return their number.
 
-    Raises PermissionDenied, and ConflictError when nothing is given up there.
+    Raises PermissionDenied, and ConflictError when there are none.
     """
     permissions.require(permissions.can_administer(actor), "try notices again")
     with audit.atomic():
-        given_up = same_destination(notice).filter(state=State.GIVEN_UP)
-        count = given_up.update(state=State.WAITING, due_at=clock.now(), tries=0)
+        given_up = same_destination(notification).filter(state=Notification.State.GIVEN_UP)
+        count = given_up.update(state=Notification.State.WAITING, due_at=clock.now(), attempts=0)
         if not count:
             raise ConflictError("Nothing is given up for this destination any more.")
         audit.record(
-            code=audit.EventCode.NOTIFICATION_RETRIED,
+            code=EventCode.NOTIFICATION_RETRIED,
             actor=actor,
-            sentence=f"{count} given-up notices by {notice.channel} are tried again.",
-            details={"channel": notice.channel, "count": count},
+            sentence=f"{count} given-up notices by {notification.channel} are tried again.",
+            details={"channel": notification.channel, "count": count},
         )
     return count
 
 
-def prune() -> int:
-    """Remove what came to its end long ago; gives how many."""
-    ended = Notification.objects.filter(due_at=None, created_at__lt=clock.now() - KEPT_FOR)
+def delete_old_notifications() -> int:
+    """Delete notifications that ended more than RETENTION ago; return their number."""
+    ended = Notification.objects.filter(due_at=None, created_at__lt=clock.now() - RETENTION)
     count, _ = ended.delete()
     return count

@@ -1,4 +1,4 @@
-"""Where notices go by the settings, what became of them, and a test of each destination."""
+"""The configured destinations, the delivery log, and test messages."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -20,46 +20,45 @@ from connections.net.urls import origin_of
 from connections.notifications import delivery
 
 PAGE_SIZE = 50
-# A notice given up is shown on the overview so long, unless it is tried again.
+# The overview warns about a failed notification for this long, unless it is retried.
 ALARM_FOR = timedelta(days=7)
 
 Channel = Notification.Channel
-State = Notification.State
 
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """One place that is told; `key` names it in a form, `where` shows no secret."""
+    """One configured destination. `key` names it in forms; `address` shows no secret."""
 
     key: str
     label: str
-    where: str
-    tells: str
-    # Of the notices that are kept.
+    address: str
+    purpose: str
+    # Counts over the delivery log.
     waiting: int = 0
     given_up: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Logged:
-    """One notice and the event that it tells of, if that is what it tells of."""
+class DeliveryLogEntry:
+    """One notification, with the event it is about if there is one."""
 
-    notice: Notification
+    notification: Notification
     event: AuditEvent | None
-    # The address where it is for one that keeps checkpoints; may be set no more.
+    # The checkpoint recipient's address; "" for others and when it is no longer configured.
     address: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogPage:
-    """One page, newest first; `older` is the notice after which the next one starts."""
+class DeliveryLogPage:
+    """One page, newest first; the next page starts after the notification `older`."""
 
-    rows: list[Logged]
+    rows: list[DeliveryLogEntry]
     older: UUID | None
 
 
-def log_page(*, actor: Actor, state: str = "", after: UUID | None = None) -> LogPage:
-    """Notices, newest first. Raises PermissionDenied, and Notice.DoesNotExist for `after`."""
+def get_log_page(*, actor: Actor, state: str = "", after: UUID | None = None) -> DeliveryLogPage:
+    """One page of the log. Raises PermissionDenied, and Notification.DoesNotExist for `after`."""
     permissions.require(permissions.can_administer(actor), "see notices")
     rows = Notification.objects.select_related("person").order_by("-created_at", "-id")
     if state:
@@ -71,89 +70,91 @@ def log_page(*, actor: Actor, state: str = "", after: UUID | None = None) -> Log
         )
     found = list(rows[: PAGE_SIZE + 1])
     older = found[PAGE_SIZE - 1].pk if len(found) > PAGE_SIZE else None
-    return LogPage(rows=_logged(found[:PAGE_SIZE]), older=older)
+    return DeliveryLogPage(rows=_log_entries(found[:PAGE_SIZE]), older=older)
 
 
-def _logged(rows: Iterable[Notification]) -> list[Logged]:
+def _log_entries(rows: Iterable[Notification]) -> list[DeliveryLogEntry]:
     rows = list(rows)
     numbers = [row.event_seq for row in rows if row.event_seq is not None]
     events = {event.seq: event for event in with_values(AuditEvent.objects.filter(pk__in=numbers))}
-    kept = {outbox.address_key(address): address for address in settings.CHECKPOINT_EMAILS}
+    addresses = outbox.checkpoint_addresses()
     return [
-        Logged(
-            notice=row,
+        DeliveryLogEntry(
+            notification=row,
             event=events.get(row.event_seq or 0),
-            address=kept.get(row.address_key, ""),
+            address=addresses.get(row.address_key, ""),
         )
         for row in rows
     ]
 
 
-def destinations(*, actor: Actor) -> list[Destination]:
-    """Every destination that is set. Raises PermissionDenied."""
+def list_destinations(*, actor: Actor) -> list[Destination]:
+    """Every configured destination. Raises PermissionDenied."""
     permissions.require(permissions.can_administer(actor), "see notices")
-    counts = _counts()
+    counts = _count_by_destination()
     return [
         Destination(
             key=f"{channel}:{key}",
             label=label,
-            where=where,
-            tells=tells,
-            waiting=counts[channel, key, State.WAITING],
-            given_up=counts[channel, key, State.GIVEN_UP],
+            address=address,
+            purpose=purpose,
+            waiting=counts[channel, key, Notification.State.WAITING],
+            given_up=counts[channel, key, Notification.State.GIVEN_UP],
         )
-        for channel, key, label, where, tells in _set()
+        for channel, key, label, address, purpose in _configured_destinations()
     ]
 
 
-def _counts() -> Counter[tuple[str, str, str]]:
-    unsettled = Notification.objects.filter(state__in=[State.WAITING, State.GIVEN_UP]).order_by()
-    grouped = unsettled.values_list("channel", "address_key", "state").annotate(n=Count("pk"))
+def _count_by_destination() -> Counter[tuple[str, str, str]]:
+    rows = Notification.objects.filter(
+        state__in=[Notification.State.WAITING, Notification.State.GIVEN_UP]
+    ).order_by()
+    grouped = rows.values_list("channel", "address_key", "state").annotate(n=Count("pk"))
     return Counter({(channel, key, state): count for channel, key, state, count in grouped})
 
 
-_TELLS_PEOPLE = (
+_PEOPLE_PURPOSE = (
     "Deletions to approve and what became of them, changes of policies and rights, alarms: "
     "each to whom it concerns"
 )
-_TELLS_ALL = "Every such act, alarms, and each checkpoint"
-_TELLS_CHECKPOINTS = "Each checkpoint of the record"
+_WEBHOOK_PURPOSE = "Every such act, alarms, and each checkpoint"
+_CHECKPOINT_PURPOSE = "Each checkpoint of the record"
 
 
-def _set() -> list[tuple[Channel, str, str, str, str]]:
+def _configured_destinations() -> list[tuple[Channel, str, str, str, str]]:
     found = []
     if settings.HAS_MAIL:
         sender = f"as {settings.DEFAULT_FROM_EMAIL}"
-        found.append((Channel.MAIL, "", "Mail to people", sender, _TELLS_PEOPLE))
+        found.append((Channel.MAIL, "", "Mail to people", sender, _PEOPLE_PURPOSE))
         found += [
-            (Channel.MAIL, outbox.address_key(each), "Mail to a witness", each, _TELLS_CHECKPOINTS)
+            (Channel.MAIL, outbox.address_key(each), "Mail to a witness", each, _CHECKPOINT_PURPOSE)
             for each in settings.CHECKPOINT_EMAILS
         ]
     if settings.WEBHOOK_URL:
         host = origin_of(settings.WEBHOOK_URL)
-        found.append((Channel.WEBHOOK, "", "Webhook", host, _TELLS_ALL))
+        found.append((Channel.WEBHOOK, "", "Webhook", host, _WEBHOOK_PURPOSE))
     if settings.CHECKPOINT_FILE:
         path = settings.CHECKPOINT_FILE
-        found.append((Channel.FILE, "", "File of checkpoints", path, _TELLS_CHECKPOINTS))
+        found.append((Channel.FILE, "", "File of checkpoints", path, _CHECKPOINT_PURPOSE))
     return found
 
 
 def send_test(*, actor: Actor, key: str) -> Notification:
-    """Send a test to a destination now and give the notice with what came of it.
+    """Send a test to a destination now; return the notification with the result.
 
-    A witness and the file get the newest checkpoint once more; mail to people goes to the actor
-    alone. Call it outside any transaction. Raises PermissionDenied, and ConflictError with
-    nothing sent.
+    Checkpoint recipients get the newest checkpoint again; mail to people goes to the actor
+    alone. Call it outside any transaction. Raises PermissionDenied, and ConflictError when
+    nothing can be sent.
     """
     permissions.require(permissions.can_administer(actor), "send a test")
     channel, _, address_key = key.partition(":")
-    if key not in {destination.key for destination in destinations(actor=actor)}:
+    if key not in {destination.key for destination in list_destinations(actor=actor)}:
         raise ConflictError("This destination is not set any more.")
-    is_witness = channel == Channel.FILE or bool(address_key)
-    person = actor.person if channel == Channel.MAIL and not is_witness else None
+    is_checkpoint_recipient = channel == Channel.FILE or bool(address_key)
+    person = actor.person if channel == Channel.MAIL and not is_checkpoint_recipient else None
     if person is not None and not person.email:
         raise ConflictError("You have no e-mail address here, so the test has nowhere to go.")
-    checkpoint = _newest_checkpoint() if is_witness else None
+    checkpoint = _newest_checkpoint() if is_checkpoint_recipient else None
     with audit.atomic():
         audit.record(
             code=audit.EventCode.NOTIFICATION_TESTED,
@@ -162,7 +163,7 @@ def send_test(*, actor: Actor, key: str) -> Notification:
             details={"channel": channel},
         )
         now = clock.now()
-        notice = Notification.objects.create(
+        notification = Notification.objects.create(
             code=audit.EventCode.NOTIFICATION_TESTED,
             subject_type="checkpoint" if checkpoint else "",
             subject_id=str(checkpoint.pk) if checkpoint else "",
@@ -170,23 +171,25 @@ def send_test(*, actor: Actor, key: str) -> Notification:
             person=person,
             address_key=address_key,
             created_at=now,
-            # Claimed from the start, so that no worker sends it beside us.
+            # Claimed at once, so that no worker sends it too.
             due_at=now + delivery.CLAIM_TIMEOUT,
-            tries=1,
+            attempts=1,
         )
-    return delivery.deliver(notice=notice)
+    return delivery.deliver(notification=notification)
 
 
 def _newest_checkpoint() -> Checkpoint:
-    newest = checkpoints.latest() or checkpoints.make_if_due()
+    newest = checkpoints.latest_checkpoint() or checkpoints.make_checkpoint_if_due()
     if newest is None:
         raise ConflictError("There is no checkpoint yet, so there is nothing to keep.")
     return newest
 
 
 def count_given_up(*, actor: Actor, now: datetime) -> int:
-    """How many notices were given up lately, for those who can do something about it."""
+    """How many notifications failed lately; 0 for people who can't retry them."""
     if not permissions.can_administer(actor):
         return 0
-    given_up = Notification.objects.filter(state=State.GIVEN_UP, created_at__gt=now - ALARM_FOR)
+    given_up = Notification.objects.filter(
+        state=Notification.State.GIVEN_UP, created_at__gt=now - ALARM_FOR
+    )
     return given_up.exclude(code=audit.EventCode.NOTIFICATION_TESTED).count()

@@ -1,4 +1,4 @@
-"""What a notice says, read from the record when it is sent: as mail, and as a document."""
+"""The text of a notification, built from the audit log when it is sent: for mail and webhook."""
 
 import json
 from dataclasses import dataclass, field
@@ -8,7 +8,8 @@ from django.conf import settings
 from django.urls import reverse
 
 from connections import wording
-from connections.audit.outbox import Subject, subject_of
+from connections.audit import outbox
+from connections.audit.outbox import NotificationSubject, get_subject
 from connections.models import (
     ApprovalPolicy,
     AuditEvent,
@@ -21,13 +22,13 @@ from connections.models import (
     with_values,
 )
 
-LONGEST_REASON = 1000
-LONGEST_SENTENCE = 500
+MAX_REASON_LENGTH = 1000
+MAX_SENTENCE_LENGTH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """The news of one notice; foreign text in it is not made harmless yet."""
+    """The content of one notification; text from outside in it is not sanitized yet."""
 
     code: str
     title: str
@@ -39,28 +40,28 @@ class Message:
     # The path of the page that shows it.
     path: str
     seq: int | None = None
-    # Who did it; empty where nobody did.
+    # Who acted; empty for a test, a checkpoint and a verification.
     by: str = ""
     reason: str = ""
-    # What a program wants to know beside.
+    # More fields for the webhook.
     data: dict[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        """Where to look; only a path without ORGADMIN_BASE_URL."""
+        """The page that shows it; only a path without ORGADMIN_BASE_URL."""
         return f"{settings.BASE_URL}{self.path}"
 
     @property
     def subject(self) -> str:
-        """One line, whatever the names in it are made of."""
+        """The subject of the mail: one line, whatever characters the names hold."""
         parts = ("Org Admin", self.title, wording.one_line(self.about, limit=140))
         return ": ".join(part for part in parts if part)
 
     def as_text(self) -> str:
         """The body of a mail."""
-        lines = [wording.some_lines(self.sentence, limit=LONGEST_SENTENCE)]
+        lines = [wording.some_lines(self.sentence, limit=MAX_SENTENCE_LENGTH)]
         if self.reason:
-            reason = wording.some_lines(self.reason, limit=LONGEST_REASON)
+            reason = wording.some_lines(self.reason, limit=MAX_REASON_LENGTH)
             lines += ["", "Reason given:", *(f"> {line}" for line in reason.splitlines())]
         lines += ["", f"Look: {self.url}", f"Time: {self.at}"]
         if self.by:
@@ -68,8 +69,8 @@ class Message:
         if self.seq is not None:
             lines.append(f"Number in the record of acts: {self.seq}")
         if "note" in self.data:
-            # Alone between its lines, so that it can be cut out as it is.
-            lines += ["", _KEEP_IT, "", self.data["note"]]
+            # Between empty lines, so that it is easy to copy.
+            lines += ["", _KEEP_CHECKPOINT, "", self.data["note"]]
         return "\n".join(lines) + "\n"
 
     def as_json(self) -> bytes:
@@ -82,25 +83,25 @@ class Message:
         return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
 
-_KEEP_IT = (
+_KEEP_CHECKPOINT = (
     "Keep this mail: the four lines below prove what the record of acts was at this moment. "
     "docs/EVIDENCE.md says how to compare them."
 )
 
 
-def message_of(notice: Notification) -> Message:
-    """What the notice says now. Raises DoesNotExist when the database lost what it is about."""
-    if notice.event_seq is not None:
-        return _of_event(notice.event_seq, reader=notice.person)
-    if notice.subject_type == "checkpoint":
-        return _of_checkpoint(Checkpoint.objects.get(pk=notice.subject_id))
-    if notice.subject_type != "verification":
-        return _test(notice)
-    return _of_verification(AuditVerification.objects.get(pk=notice.subject_id))
+def build_message(notification: Notification) -> Message:
+    """The message for a notification. Raises DoesNotExist when its subject no longer exists."""
+    if notification.event_seq is not None:
+        return _event_message(notification.event_seq, reader=notification.person)
+    if notification.subject_type == "checkpoint":
+        return _checkpoint_message(Checkpoint.objects.get(pk=notification.subject_id))
+    if notification.subject_type != "verification":
+        return _test_message(notification)
+    return _verification_message(AuditVerification.objects.get(pk=notification.subject_id))
 
 
-# Of an event's details what a program wants to know.
-_DETAILS = (
+# The details of an event that the webhook gets.
+_WEBHOOK_DETAILS = (
     *("state", "outcome", "cause", "reason", "ticket"),
     *("policy", "previous_policy", "before", "after"),
     *("roles", "previous_roles", "is_administrator", "was_administrator"),
@@ -108,9 +109,9 @@ _DETAILS = (
 )
 
 
-def _of_event(seq: int, *, reader: Person | None) -> Message:
+def _event_message(seq: int, *, reader: Person | None) -> Message:
     [event] = with_values([AuditEvent.objects.get(pk=seq)])
-    subject = subject_of(event)
+    subject = get_subject(event)
     details = event.details
     needs_approval = isinstance(subject, Deletion) and subject.needs_approval
     data: dict[str, Any] = {
@@ -118,7 +119,9 @@ def _of_event(seq: int, *, reader: Person | None) -> Message:
         "by": event.actor_name,
         "subject": {"type": event.subject_type, "id": event.subject_id},
     }
-    data |= {name: details[name] for name in _DETAILS if details.get(name) not in (None, "")}
+    data |= {
+        name: details[name] for name in _WEBHOOK_DETAILS if details.get(name) not in (None, "")
+    }
     return Message(
         code=event.code,
         title=wording.notification_title(
@@ -131,11 +134,11 @@ def _of_event(seq: int, *, reader: Person | None) -> Message:
         seq=event.seq,
         by=event.actor_name,
         reason=str(details.get("reason") or ""),
-        data=data | _facts(subject),
+        data=data | _subject_data(subject),
     )
 
 
-def _about(subject: Subject | None) -> str:
+def _about(subject: NotificationSubject | None) -> str:
     limit = wording.LONGEST_NAME
     match subject:
         case Credential():
@@ -150,7 +153,7 @@ def _about(subject: Subject | None) -> str:
     return ""
 
 
-def _path(subject: Subject | None, *, reader: Person | None) -> str:
+def _path(subject: NotificationSubject | None, *, reader: Person | None) -> str:
     match subject:
         case Deletion():
             return reverse("deletion-detail", args=[subject.pk])
@@ -164,7 +167,7 @@ def _path(subject: Subject | None, *, reader: Person | None) -> str:
     return reverse("notice-list")
 
 
-def _facts(subject: Subject | None) -> dict[str, Any]:
+def _subject_data(subject: NotificationSubject | None) -> dict[str, Any]:
     match subject:
         case Credential():
             return {"site": subject.site, "credential": subject.name}
@@ -180,11 +183,11 @@ def _facts(subject: Subject | None) -> dict[str, Any]:
     return {}
 
 
-def _of_checkpoint(checkpoint: Checkpoint) -> Message:
+def _checkpoint_message(checkpoint: Checkpoint) -> Message:
     held = wording.pluralize(checkpoint.size, "event")
     return Message(
-        code="checkpoint.made",
-        title=wording.notification_title("checkpoint.made", details={}),
+        code=outbox.CHECKPOINT_MADE,
+        title=wording.notification_title(outbox.CHECKPOINT_MADE, details={}),
         about=held,
         at=f"{checkpoint.made_at:%Y-%m-%dT%H:%M:%SZ}",
         sentence=f"The record of acts held {held}. Signed with key {checkpoint.fingerprint}.",
@@ -198,10 +201,10 @@ def _of_checkpoint(checkpoint: Checkpoint) -> Message:
     )
 
 
-def _of_verification(verification: AuditVerification) -> Message:
+def _verification_message(verification: AuditVerification) -> Message:
     return Message(
-        code="record.broken",
-        title=wording.notification_title("record.broken", details={}),
+        code=outbox.VERIFICATION_FAILED,
+        title=wording.notification_title(outbox.VERIFICATION_FAILED, details={}),
         about="",
         at=f"{verification.checked_at:%Y-%m-%dT%H:%M:%SZ}",
         sentence=verification.message,
@@ -210,12 +213,12 @@ def _of_verification(verification: AuditVerification) -> Message:
     )
 
 
-def _test(notice: Notification) -> Message:
+def _test_message(notification: Notification) -> Message:
     return Message(
-        code=notice.code,
-        title=wording.notification_title(notice.code, details={}),
+        code=notification.code,
+        title=wording.notification_title(notification.code, details={}),
         about="",
-        at=f"{notice.created_at:%Y-%m-%dT%H:%M:%SZ}",
+        at=f"{notification.created_at:%Y-%m-%dT%H:%M:%SZ}",
         sentence="An administrator wanted to know whether this arrives. Nothing else happened.",
         path=reverse("notice-list"),
     )

@@ -1,8 +1,8 @@
-"""Signed messages to the one address that is set, in the form of Standard Webhooks.
+"""Sends signed messages to the configured webhook, as Standard Webhooks defines.
 
-The signature is HMAC-SHA256 over `id.timestamp.body`, so that existing libraries verify it. It is
-sent as a request to Datadog is: one deadline for all of it, no redirect, no variable of the
-environment, a bounded answer, certificates always verified. It knows no model.
+The signature is HMAC-SHA256 over `id.timestamp.body`; existing libraries verify it. The limits are
+those of requests to Datadog: one deadline for everything, no redirects, no proxy settings from the
+environment, a bounded response, certificates always verified.
 """
 
 import base64
@@ -26,20 +26,20 @@ from connections.net.urls import origin_of
 
 DEADLINE_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
-# Of the answer: its status is all that counts.
-MAX_BODY = 4096
+# Only the response's status is used.
+MAX_RESPONSE_BYTES = 4096
 USER_AGENT = "OrgAdmin-Webhook/1"
 _PREFIX = "whsec_"
-_MIN_BYTES = 24
+_MIN_SECRET_BYTES = 24
 
 
 class WebhookSecretError(Exception):
-    """The secret is missing, malformed or readable by others. The text never holds it."""
+    """The secret is missing, malformed or readable by others. The message never contains it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
-    """Where messages go and how; `proxy_url` and `ca_bundle` may be empty."""
+    """The address of the webhook; `proxy_url` and `ca_bundle` can be empty."""
 
     url: str
     proxy_url: str
@@ -55,14 +55,14 @@ class Webhook:
 
 
 def new_secret_text() -> str:
-    """A new secret as it stands in its file."""
+    """The content of a file with one new secret."""
     return f"{_PREFIX}{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 def load_secrets(path: Path, *, make: bool) -> tuple[Secret, ...]:
-    """The secrets in the file, one a line: while one is replaced, messages are signed with both.
+    """The secrets in the file, one per line. Messages are signed with each, for rotation.
 
-    With `make`, a file that is not there is made. Raises WebhookSecretError.
+    With `make`, creates a missing file. Raises WebhookSecretError.
     """
     try:
         text = create_private_text_once(path, new_secret_text) if make else read_private_text(path)
@@ -77,10 +77,10 @@ def load_secrets(path: Path, *, make: bool) -> tuple[Secret, ...]:
 
 
 def _is_usable(line: str) -> bool:
-    return line.startswith(_PREFIX) and len(_decoded(line)) >= _MIN_BYTES
+    return line.startswith(_PREFIX) and len(_decode_secret(line)) >= _MIN_SECRET_BYTES
 
 
-def _decoded(line: str) -> bytes:
+def _decode_secret(line: str) -> bytes:
     try:
         return base64.b64decode(line.removeprefix(_PREFIX), validate=True)
     except binascii.Error:
@@ -90,10 +90,10 @@ def _decoded(line: str) -> bytes:
 def signed_headers(
     *, message_id: str, timestamp: int, body: bytes, keys: Sequence[Secret]
 ) -> dict[str, str]:
-    """The three headers of Standard Webhooks. `timestamp`: seconds since 1970."""
+    """The three headers of Standard Webhooks. `timestamp` is in Unix seconds."""
     signed = b"%b.%d.%b" % (message_id.encode(), timestamp, body)
     signatures = [
-        base64.b64encode(hmac.digest(_decoded(key.reveal()), signed, hashlib.sha256)).decode()
+        base64.b64encode(hmac.digest(_decode_secret(key.reveal()), signed, hashlib.sha256)).decode()
         for key in keys
     ]
     return {
@@ -112,14 +112,14 @@ def post(
     keys: Sequence[Secret],
     deadline_seconds: float = DEADLINE_SECONDS,
 ) -> OutboundResponse:
-    """Send one JSON document once. Never raises for trouble of the network."""
+    """Send one JSON document once. Network errors are in the result, never raised."""
     headers = signed_headers(message_id=message_id, timestamp=timestamp, body=body, keys=keys)
     headers["Content-Type"] = "application/json"
     return _send(webhook, method="POST", headers=headers, body=body, seconds=deadline_seconds)
 
 
 def probe(*, webhook: Webhook) -> OutboundResponse:
-    """Ask for the address with HEAD, which changes nothing: any status means that it answers."""
+    """Send a HEAD request, which changes nothing: any status shows that the receiver responds."""
     return _send(webhook, method="HEAD", headers={}, body=None, seconds=CONNECT_SECONDS)
 
 
@@ -135,6 +135,6 @@ def _send(
         user_agent=USER_AGENT,
         deadline_seconds=seconds,
         connect_seconds=CONNECT_SECONDS,
-        max_body=MAX_BODY,
+        max_body=MAX_RESPONSE_BYTES,
     )
     return send(route=webhook.route, call=call)

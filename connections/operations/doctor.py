@@ -97,7 +97,7 @@ def _webhook() -> Iterator[Finding]:
     except webhooks.WebhookSecretError as failure:
         hint = "docs/OPERATIONS.md, “Notices”, says how to make it."
         yield error("webhook", str(failure), hint)
-    reply = webhooks.probe(webhook=channels.webhook())
+    reply = webhooks.probe(webhook=channels.configured_webhook())
     if reply.status is None:
         cause = str(reply.cause).replace("_", " ")
         hint = "Look at ORGADMIN_WEBHOOK_URL, ORGADMIN_HTTP_PROXY and ORGADMIN_CA_BUNDLE."

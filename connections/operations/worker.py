@@ -205,11 +205,11 @@ class Worker:
             sync.refresh(actor=WORKER, only_stale=True)
             sessions.forget_ended()
         if not self._is_stopped:
-            self._record.tend()
+            self._record.run_due()
         if not self._is_stopped and time.monotonic() >= self._next_housekeeping:
             self._next_housekeeping = time.monotonic() + HOUSEKEEPING_EVERY
             due.raise_alarms(actor=WORKER)
-            delivery.prune()
+            delivery.delete_old_notifications()
         return count
 
     def _beat(self) -> None:

@@ -55,7 +55,7 @@ def erase_person(*, actor: Actor, person: Person) -> Erasure:
     """
     permissions.require(permissions.can_administer(actor), "erase people")
     # In a transaction of its own: it may need the record's lock, which must come last below.
-    number = personal_data.person_number(person)
+    number = personal_data.ensure_person_number(person)
     with transaction.atomic():
         with audit.atomic():
             if person.is_superuser and person.is_active:

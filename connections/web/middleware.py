@@ -219,7 +219,7 @@ class SecondFactorMiddleware:
             return None
         if not (access.needs_sign_in and access.needs_mfa):
             return None
-        if not permissions.needs_second_factor(person):
+        if not permissions.requires_mfa(person):
             return None
         if gave_second_factor(request, person_id=str(person.pk)):
             return None

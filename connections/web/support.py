@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from connections.access.actor import Actor, person_actor
-from connections.audit.export import Export, begin_export
+from connections.audit.export import Export, start_export
 from connections.core.tabular import CONTENT_TYPES
 from connections.models import Person
 
@@ -75,7 +75,7 @@ def download(
         # Nothing leaves, so nothing is recorded.
         response = HttpResponse(content_type=content_type)
     else:
-        response = StreamingHttpResponse(begin_export(export=export), content_type=content_type)
+        response = StreamingHttpResponse(start_export(export=export), content_type=content_type)
     if export.checkpoint:
         name += f"-cp{export.checkpoint.size}-{export.checkpoint.root[:16]}"
         note = base64.b64encode(export.checkpoint.note.encode()).decode()

@@ -75,11 +75,11 @@ _BADGES = {
 _NOT_TRIED = Badge(word="Queued", tone="muted", icon="clock")
 
 
-def notification_badge(notice: Notification) -> Badge:
+def notification_badge(notification: Notification) -> Badge:
     """Whether it arrived."""
-    if notice.state == Notification.State.WAITING and not notice.answered_at:
+    if notification.state == Notification.State.WAITING and not notification.answered_at:
         return _NOT_TRIED
-    return _BADGES[Notification.State(notice.state)]
+    return _BADGES[Notification.State(notification.state)]
 
 
 def label_of_notification(state: Notification.State) -> str:

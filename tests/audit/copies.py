@@ -18,9 +18,9 @@ from django.db.utils import load_backend
 from connections import audit
 from connections.access.actor import command_actor, person_actor
 from connections.audit import chain, checkpoints, events
-from connections.audit.signed_notes import sign
+from connections.audit.signed_notes import sign_checkpoint
 from connections.audit.signing_key import SigningKey, new_signing_key_text
-from connections.audit.verification import Report, verify_audit_log
+from connections.audit.verification import VerificationReport, verify_audit_log
 from connections.core.private_files import create_private_text
 from connections.models import AuditEvent, AuditHead, Checkpoint
 from tests.support.append_only import TABLES
@@ -64,7 +64,7 @@ class Copy:
             for statement in statements:
                 cursor.execute(statement)
 
-    def verify(self, *notes: tuple[str, str]) -> Report:
+    def verify(self, *notes: tuple[str, str]) -> VerificationReport:
         """What verifying it finds."""
         with self.open():
             return verify_audit_log(notes=notes)
@@ -86,7 +86,7 @@ class Copy:
                 chain.extend(frontier, size=index, leaf=leaf)
                 last = self._insert(document, previous=last)
             AuditHead.objects.update(
-                size=len(texts), hash=last.hex(), frontier=chain.frontier_as_text(frontier)
+                size=len(texts), hash=last.hex(), frontier=chain.format_frontier(frontier)
             )
 
     def put(self, document: dict[str, Any], *, after: int) -> None:
@@ -117,13 +117,13 @@ class Copy:
         """Replace every checkpoint by one of this size, signed with this key."""
         with self.open():
             head = AuditHead.objects.get()
-            root = chain.root_of(chain.frontier_of(head.frontier))
+            root = chain.root_of(chain.parse_frontier(head.frontier))
             Checkpoint.objects.all().delete()
             Checkpoint.objects.create(
                 size=size,
                 root=root.hex(),
                 fingerprint=key.fingerprint,
-                note=sign(origin=head.origin, size=size, root=root, key=key),
+                note=sign_checkpoint(origin=head.origin, size=size, root=root, key=key),
                 made_at=datetime.fromisoformat("2026-01-01T00:00:00Z"),
             )
 

@@ -7,8 +7,13 @@ import json
 import pytest
 
 from connections.audit import chain
-from connections.audit.signed_notes import NoteError, key_id, parse, sign
-from connections.audit.signing_key import new_signing_key_text, signing_key_of
+from connections.audit.signed_notes import (
+    InvalidCheckpointError,
+    key_id,
+    parse_checkpoint,
+    sign_checkpoint,
+)
+from connections.audit.signing_key import new_signing_key_text, parse_signing_key
 
 
 def sha(data: bytes) -> bytes:
@@ -69,28 +74,28 @@ def test_the_frontier_gives_the_root_of_every_size() -> None:
         leaf = str(size).encode()
         chain.extend(frontier, size=size, leaf=chain.leaf_hash(leaf))
         leaves.append(leaf)
-    assert chain.frontier_of(chain.frontier_as_text(frontier)) == frontier
+    assert chain.parse_frontier(chain.format_frontier(frontier)) == frontier
 
 
 def test_a_checkpoint_is_a_signed_note() -> None:
-    key = signing_key_of(new_signing_key_text())
-    text = sign(origin="orgadmin/0011", size=7, root=bytes(32), key=key)
+    key = parse_signing_key(new_signing_key_text())
+    text = sign_checkpoint(origin="orgadmin/0011", size=7, root=bytes(32), key=key)
     origin, size, root, blank, signature, end = text.split("\n")
     assert (origin, size, root, blank, end) == ("orgadmin/0011", "7", "A" * 43 + "=", "", "")
     dash, name, data = signature.split(" ")
     assert (dash, name) == ("\u2014", "orgadmin/0011")
     expected = sha(b"orgadmin/0011\n\x01" + key.public_key)[:4]
     assert base64.b64decode(data)[:4] == expected == key_id(name=name, public_key=key.public_key)
-    note = parse(text)
+    note = parse_checkpoint(text)
     assert note.body.decode() == text[: text.index("\n\n") + 1]
     assert note.is_signed_by(key.public_key)
 
 
 def test_a_note_of_another_key_or_with_another_size_is_not_signed() -> None:
-    key, other = (signing_key_of(new_signing_key_text()) for _ in range(2))
-    text = sign(origin="o", size=7, root=bytes(32), key=key)
-    assert not parse(text).is_signed_by(other.public_key)
-    assert not parse(text.replace("\n7\n", "\n8\n")).is_signed_by(key.public_key)
+    key, other = (parse_signing_key(new_signing_key_text()) for _ in range(2))
+    text = sign_checkpoint(origin="o", size=7, root=bytes(32), key=key)
+    assert not parse_checkpoint(text).is_signed_by(other.public_key)
+    assert not parse_checkpoint(text.replace("\n7\n", "\n8\n")).is_signed_by(key.public_key)
 
 
 @pytest.mark.parametrize(
@@ -106,5 +111,5 @@ def test_a_note_of_another_key_or_with_another_size_is_not_signed() -> None:
     ],
 )
 def test_what_is_no_checkpoint_is_refused(text: str) -> None:
-    with pytest.raises(NoteError):
-        parse(text)
+    with pytest.raises(InvalidCheckpointError):
+        parse_checkpoint(text)

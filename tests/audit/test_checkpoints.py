@@ -18,7 +18,7 @@ from connections.access.actor import command_actor
 from connections.audit import checkpoints, maintenance, signing
 from connections.audit.events import EventCode
 from connections.audit.maintenance import AuditMaintenance
-from connections.audit.signed_notes import parse
+from connections.audit.signed_notes import parse_checkpoint
 from connections.audit.signing_key import SigningKeyError, load_signing_key, rotation_statement
 from connections.audit.verification import verify_audit_log
 from connections.core import clock as database_clock
@@ -38,23 +38,23 @@ def sizes() -> list[int]:
 
 
 def test_the_first_event_is_seen_at_once_and_nothing_twice() -> None:
-    assert checkpoints.make_if_due() is None
+    assert checkpoints.make_checkpoint_if_due() is None
     act()
-    checkpoints.make_if_due()
-    checkpoints.make_if_due()
+    checkpoints.make_checkpoint_if_due()
+    checkpoints.make_checkpoint_if_due()
     checkpoints.make_checkpoint()
     assert sizes() == [1]
 
 
 def test_an_hour_with_news_ends_with_a_checkpoint(clock: SettableClock) -> None:
     act()
-    checkpoints.make_if_due()
+    checkpoints.make_checkpoint_if_due()
     clock.advance(seconds=3601)
-    assert checkpoints.make_if_due() is None
+    assert checkpoints.make_checkpoint_if_due() is None
     act()
-    assert checkpoints.make_if_due() is not None
+    assert checkpoints.make_checkpoint_if_due() is not None
     act()
-    assert checkpoints.make_if_due() is None
+    assert checkpoints.make_checkpoint_if_due() is None
     assert sizes() == [1, 2]
 
 
@@ -76,7 +76,7 @@ def test_a_settled_deletion_and_its_checkpoint_are_undone_together() -> None:
 
 
 def test_every_thousandth_event_is_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing, "EVERY_EVENTS", 3)
+    monkeypatch.setattr(signing, "EVENTS_PER_CHECKPOINT", 3)
     for _ in range(7):
         act()
     with audit.atomic():
@@ -93,7 +93,7 @@ def test_what_could_not_be_signed_is_seen_later(settings: Settings) -> None:
     act(EventCode.DELETION_SETTLED)
     assert sizes() == [1]
     key.rename(path)
-    checkpoints.make_if_due()
+    checkpoints.make_checkpoint_if_due()
     assert sizes() == [1, 2]
 
 
@@ -104,7 +104,7 @@ def test_without_a_key_nothing_is_made_and_a_warning_says_so(
     checkpoints.make_checkpoint()
     Path(settings.SIGNING_KEY_FILE).unlink()
     act(EventCode.DELETION_SETTLED)
-    assert checkpoints.make_if_due() is None
+    assert checkpoints.make_checkpoint_if_due() is None
     assert "Put the file back" in caplog.text
     with pytest.raises(SigningKeyError):
         load_signing_key()
@@ -125,7 +125,7 @@ def test_both_keys_sign_the_event_of_a_rotation() -> None:
     for key, name in ((old, "signature_by_previous"), (new, "signature_by_new")):
         verifier = Ed25519PublicKey.from_public_bytes(key.public_key)
         verifier.verify(base64.b64decode(details[name]), statement)
-    notes = [parse(one.note) for one in Checkpoint.objects.order_by("size")]
+    notes = [parse_checkpoint(one.note) for one in Checkpoint.objects.order_by("size")]
     assert notes[0].is_signed_by(old.public_key)
     assert notes[1].is_signed_by(new.public_key)
     report = verify_audit_log()
@@ -143,14 +143,14 @@ def test_the_command_rotates_the_key() -> None:
 def test_the_worker_verifies_once_a_day(
     clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(maintenance, "CHECK_INTERVAL_SECONDS", 0.0)
     act()
     keeper = AuditMaintenance()
     for _ in range(3):
-        keeper.tend()
+        keeper.run_due()
     assert AuditVerification.objects.get().fault == ""
     clock.advance(seconds=24 * 3600)
-    keeper.tend()
+    keeper.run_due()
     assert AuditVerification.objects.count() == 2
 
 

@@ -60,7 +60,7 @@ def test_a_csv_is_exactly_the_filtered_set_and_safe_to_open(
 def test_an_export_of_a_text_search_crosses_its_batches(
     client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "EXPORT_BATCH", 2)
+    monkeypatch.setattr(search, "EXPORT_BATCH_SIZE", 2)
     for number in range(5):
         add_event(f"Wanted {number}.")
         add_event("Not that.")

@@ -337,8 +337,8 @@ def test_a_deletion_whose_id_is_not_as_the_product_writes_it_is_named(form: str)
 
 @pytest.mark.usefixtures("history")
 def test_more_than_can_be_told_one_by_one_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "_TOLD", 1)
-    monkeypatch.setattr(comparison, "_BATCH", 2)
+    monkeypatch.setattr(comparison, "_MAX_DESCRIBED", 1)
+    monkeypatch.setattr(comparison, "_BATCH_SIZE", 2)
     with triggers_off():
         Deletion.objects.update(reason="something else")
     report = verify_audit_log()

@@ -21,7 +21,7 @@ from connections.access.actor import command_actor
 from connections.audit import checkpoints
 from connections.audit import export as audit_export
 from connections.audit.events import EventCode
-from connections.audit.signed_notes import parse
+from connections.audit.signed_notes import parse_checkpoint
 from connections.core import tabular
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
@@ -76,13 +76,13 @@ def test_it_is_recorded_before_the_first_byte(
 def test_whoever_goes_away_midway_leaves_an_aborted_export(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_export, "PIECE_BYTES", 10)
+    monkeypatch.setattr(audit_export, "CHUNK_BYTES", 10)
     make()
     make(minute=1)
     export = history.prepare_export(
         actor=command_actor(), only=HistoryFilter(), file_format="ndjson", asked_for=""
     )
-    running = audit_export.begin_export(export=export)
+    running = audit_export.start_export(export=export)
     next(running)
     running.close()
     running.close()
@@ -116,7 +116,7 @@ def test_an_end_that_cannot_be_recorded_is_no_end(
     export = history.prepare_export(
         actor=command_actor(), only=HistoryFilter(), file_format="csv", asked_for=""
     )
-    running = audit_export.begin_export(export=export)
+    running = audit_export.start_export(export=export)
     record = audit_export._record
 
     def refuse(given: audit_export.Export, *, code: EventCode, **more: object) -> int:
@@ -171,7 +171,7 @@ def test_a_command_is_recorded_alike_and_prints_the_checkpoint_beside_its_output
     call_command("export_deletions", "--format", "csv")
     second = capsys.readouterr()
     assert second.out == first.out
-    assert parse(second.err) == parse(checkpoint.note)
+    assert parse_checkpoint(second.err) == parse_checkpoint(checkpoint.note)
     call_command("export_deletions", "--format", "csv", "--checkpoint-file", tmp_path / "kept.txt")
     assert (tmp_path / "kept.txt").read_text() == checkpoint.note
     assert capsys.readouterr().err == ""

@@ -15,16 +15,16 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from connections.access.actor import command_actor
 from connections.audit import checkpoints, verification
-from connections.audit.signed_notes import sign
+from connections.audit.signed_notes import sign_checkpoint
 from connections.audit.signing_key import (
     SigningKey,
     new_signing_key_text,
+    parse_signing_key,
     read_signing_key,
     rotation_statement,
-    signing_key_of,
 )
 from connections.audit.stored_events import Fault
-from connections.audit.verification import CannotCheckError, Report
+from connections.audit.verification import CannotVerifyError, VerificationReport
 from connections.models import Person
 from connections.people import erasure
 from tests.audit.copies import EVENTS, ROTATED, SEEN, Copy, build, copied
@@ -71,7 +71,7 @@ def copy(
         yield made
 
 
-def found(report: Report) -> tuple[Fault | None, int | None, int | None]:
+def found(report: VerificationReport) -> tuple[Fault | None, int | None, int | None]:
     return report.fault, report.first_bad_seq, report.at_latest
 
 
@@ -80,7 +80,7 @@ def exactly(fault: Fault, seq: int) -> tuple[Fault, int, int]:
 
 
 def another_key() -> SigningKey:
-    return signing_key_of(new_signing_key_text())
+    return parse_signing_key(new_signing_key_text())
 
 
 def test_what_nobody_touched_is_whole(copy: Copy) -> None:
@@ -280,7 +280,7 @@ def test_a_rewrite_signed_with_another_key_is_named(copy: Copy) -> None:
 
 def test_a_checkpoint_from_elsewhere_signed_with_another_key_is_named(copy: Copy) -> None:
     origin = copy.note_at(4).partition("\n")[0]
-    note = sign(origin=origin, size=3, root=bytes(32), key=another_key())
+    note = sign_checkpoint(origin=origin, size=3, root=bytes(32), key=another_key())
     assert found(copy.verify(("kept.txt", note))) == (Fault.OTHER_KEY, 1, 3)
 
 
@@ -374,14 +374,14 @@ def test_the_signature_of_every_checkpoint_is_checked(copy: Copy, size: int) -> 
 
 def test_without_the_public_keys_it_cannot_be_checked(copy: Copy) -> None:
     copy.key_file.unlink()
-    with pytest.raises(CannotCheckError):
+    with pytest.raises(CannotVerifyError):
         copy.verify()
 
 
 def test_a_checkpoint_of_another_record_cannot_be_checked(copy: Copy) -> None:
     key = read_signing_key(copy.key_file)
-    note = sign(origin="orgadmin/other", size=1, root=bytes(32), key=key)
-    with pytest.raises(CannotCheckError):
+    note = sign_checkpoint(origin="orgadmin/other", size=1, root=bytes(32), key=key)
+    with pytest.raises(CannotVerifyError):
         copy.verify(("kept.txt", note))
 
 

@@ -197,14 +197,16 @@ class _Builder:
     def notices(self) -> None:
         """One in each state, about what was recorded last of a deletion."""
         told = AuditEvent.objects.filter(code=audit.EventCode.DELETION_SETTLED).order_by("-seq")
-        answers = {
+        results = {
             "waiting": ("The receiver answered 503.", 503, 2),
             "delivered": ("The mail server took it.", 250, 1),
             "given_up": ("No answer: no answer in time.", None, 6),
             "dropped": ("There is nobody to tell any more.", None, 1),
         }
         now = clock.now()
-        for event, (state, (answer, status, tries)) in zip(told[:4], answers.items(), strict=True):
+        for event, (state, (result, status, attempts)) in zip(
+            told[:4], results.items(), strict=True
+        ):
             Notification.objects.create(
                 code=event.code,
                 event_seq=event.seq,
@@ -216,10 +218,10 @@ class _Builder:
                 created_at=now,
                 # Not before the pages were looked at.
                 due_at=now + timedelta(days=1) if state == "waiting" else None,
-                tries=tries,
+                attempts=attempts,
                 answered_at=now,
                 status=status,
-                answer=answer,
+                result=result,
             )
 
 

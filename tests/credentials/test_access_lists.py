@@ -10,7 +10,7 @@ from django.test import Client
 
 from connections.access import permissions, visibility
 from connections.access.actor import WORKER, Actor, person_actor
-from connections.audit.outbox import Audience, people_notified
+from connections.audit.outbox import Audience, people_to_notify
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError
 from connections.credentials import access_lists
@@ -336,7 +336,7 @@ def test_both_ways_to_read_the_history_find_the_same(
     ask(credential, wanted, actor=fresh(ada))
     Desk(client=client_of(ada), credential=hidden, connection=other).delete()
     allow(hidden, root, see=[person(ada)])
-    monkeypatch.setattr(visibility, "MOST_PARTS", most_parts)
+    monkeypatch.setattr(visibility, "MAX_QUERIES", most_parts)
     for only in (HistoryFilter(), HistoryFilter(org="Payments US"), HistoryFilter(text="x")):
         page = history.history_page(actor=fresh(grace), only=only)
         assert [each.connection_id for each in page.deletions] == [wanted]
@@ -361,9 +361,9 @@ def test_nobody_is_told_of_a_deletion_that_they_may_not_see(
 ) -> None:
     deletion = ask(credential, wanted, actor=fresh(ada))
     audiences = [Audience.INVOLVED, Audience.APPROVERS, Audience.AUDITORS, Audience.ADMINISTRATORS]
-    assert set(people_notified(audiences, subject=deletion)) == {ada, linus, edith, root}
+    assert set(people_to_notify(audiences, subject=deletion)) == {ada, linus, edith, root}
     allow(credential, root, see=[person(ada)])
-    assert set(people_notified(audiences, subject=deletion)) == {ada, edith, root}
+    assert set(people_to_notify(audiences, subject=deletion)) == {ada, edith, root}
 
 
 def test_asked_the_other_way_it_is_the_same_people(

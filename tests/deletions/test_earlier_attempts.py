@@ -104,7 +104,7 @@ def said_since_sending(deletion: Deletion, page: str) -> list[str]:
     texts = [page, verify.page_section(deletion_row(deletion), documents_of(deletion)[first:])]
     for event in events[first:]:
         words = wording.event_text(event)
-        message = messages._of_event(event.seq, reader=None)
+        message = messages._event_message(event.seq, reader=None)
         texts += [event.sentence, words.title, words.detail, message.subject, message.as_text()]
     return texts
 

@@ -27,7 +27,7 @@ from connections.core import clock  # noqa: E402
 from connections.core.private_files import create_private_text  # noqa: E402
 from connections.deletions.history import HistoryFilter  # noqa: E402
 from connections.evidence import bundles  # noqa: E402
-from connections.evidence.files import HashTree, tree_of_record  # noqa: E402
+from connections.evidence.files import MerkleTree, audit_log_tree  # noqa: E402
 from connections.models import AuditEvent, AuditHead, Credential, Deletion  # noqa: E402
 from connections.verifier import verify  # noqa: E402
 
@@ -54,24 +54,24 @@ def act() -> None:
 
 
 @contextmanager
-def acted_meanwhile(*, head: AuditHead) -> Iterator[HashTree]:
+def acted_meanwhile(*, head: AuditHead) -> Iterator[MerkleTree]:
     """The tree, read after somebody else acted: the head was read before."""
     started = time.monotonic()
     writer = threading.Thread(target=act)
     writer.start()
     writer.join()
     WAITED.append(time.monotonic() - started)
-    with tree_of_record(head=head) as tree:
+    with audit_log_tree(head=head) as tree:
         yield tree
 
 
 def main() -> None:
     """Make one, check it, and tell how long the other had to wait (s)."""
-    bundles.tree_of_record = acted_meanwhile  # type: ignore[attr-defined]
+    bundles.audit_log_tree = acted_meanwhile  # type: ignore[attr-defined]
     create_private_text(settings.SIGNING_KEY_FILE, new_signing_key_text())
     output = io.BytesIO()
     bundle = bundles.make_bundle(
-        actor=command_actor(), only=HistoryFilter(), asked_for="", output=output
+        actor=command_actor(), filters=HistoryFilter(), query="", output=output
     )
     path = f"{sys.argv[1]}/bundle.zip"
     with open(path, "wb") as file:

@@ -21,7 +21,7 @@ from connections.deletions import approvals, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.history import HistoryFilter
 from connections.evidence import bundles
-from connections.evidence.contents import as_document
+from connections.evidence.contents import format_json
 from connections.inventory import sync
 from connections.models import ApprovalPolicy, Credential, Deletion, Person
 from connections.verifier import verify
@@ -50,7 +50,7 @@ def make(*, only: HistoryFilter = ONLY, **more: Any) -> Made:
     """A bundle of what the database holds now."""
     output = io.BytesIO()
     actor = more.pop("actor", None) or command_actor()
-    bundle = bundles.make_bundle(actor=actor, only=only, asked_for=ASKED, output=output, **more)
+    bundle = bundles.make_bundle(actor=actor, filters=only, query=ASKED, output=output, **more)
     key = load_signing_key()
     return Made(
         data=output.getvalue(), bundle=bundle, key=key, first_fingerprint=key.fingerprint, kept=""
@@ -150,7 +150,7 @@ class Forger:
         """Change a document in place."""
         document = json.loads(self.files[name])
         change(document)
-        self.files[name] = as_document(document).encode()
+        self.files[name] = format_json(document).encode()
 
     def edit_rows(self, change: Callable[[list[dict[str, Any]]], Any]) -> None:
         """Change the rows of deletions.json in place, and write the page anew after them."""
@@ -184,7 +184,7 @@ class Forger:
             for n, c in self.files.items()
             if not n.startswith("manifest.")
         ]
-        text = as_document(manifest)
+        text = format_json(manifest)
         self.files["manifest.json"] = text.encode()
         origin = manifest["origin"]
         line = signature_line(origin=origin, body=text.encode(), key=key or self.made.key)

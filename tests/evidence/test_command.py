@@ -54,7 +54,7 @@ def test_what_fails_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.Mo
     def full(**_: Any) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(bundles, "pack", full)
+    monkeypatch.setattr(bundles, "write_zip", full)
     code, said = run("--output", tmp_path / "q3.zip")
     assert (code, said["error"]) == (1, "No bundle was made: no space left.")
     assert list(tmp_path.iterdir()) == []

@@ -79,7 +79,7 @@ def test_what_breaks_off_is_recorded_as_aborted() -> None:
             raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space"):
-        bundles.make_bundle(actor=command_actor(), only=ONLY, asked_for="", output=Full())
+        bundles.make_bundle(actor=command_actor(), filters=ONLY, query="", output=Full())
     assert event(EventCode.EVIDENCE_BUNDLE_ABORTED).details["cause"] == "OSError"
     assert not AuditEvent.objects.filter(code=EventCode.EVIDENCE_BUNDLE_FINISHED).exists()
 

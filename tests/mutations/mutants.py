@@ -477,7 +477,7 @@ KEEPING = (
     _mutant(
         "shipping the record wakes no shipper",
         "connections/audit/export.py",
-        'event.details.get("what") != WHAT',
+        'event.details.get("what") != SHIPMENT',
         "True",
         "tests/audit/test_export.py::test_two_shippers_do_not_keep_each_other_awake",
     ),
@@ -619,15 +619,15 @@ NOTICES = (
     _mutant(
         "a notice is claimed before it is sent",
         "connections/notifications/delivery.py",
-        "due.update(due_at=clock.now() + CLAIM_TIMEOUT, tries",
-        "due.update(tries",
+        "due.update(due_at=clock.now() + CLAIM_TIMEOUT, attempts",
+        "due.update(attempts",
         f"{DELIVERING}::test_what_was_sent_and_not_written_down_is_sent_again_with_the_same_id",
     ),
     _mutant(
         "a frozen courier overwrites nothing",
         "connections/notifications/delivery.py",
-        "state=State.WAITING, tries=notice.tries)",
-        "tries__gte=0)",
+        "state=Notification.State.WAITING, attempts=notification.attempts",
+        "attempts__gte=0",
         f"{DELIVERING}::test_a_frozen_worker_does_not_overwrite_what_another_wrote",
     ),
     _mutant(
@@ -655,8 +655,8 @@ NOTICES = (
     _mutant(
         "a mail server's refusal holds no address",
         "connections/notifications/channels.py",
-        '_ADDRESS.sub("…", said.replace(address, "…"))',
-        "said",
+        '_ADDRESS.sub("…", response.replace(address, "…"))',
+        "response",
         f"{DELIVERING}::test_what_a_mail_server_does_not_take_is_tried_again",
     ),
     _mutant(
@@ -680,21 +680,21 @@ EVIDENCE = (
     _mutant(
         "the former key signs a rotation",
         "connections/audit/key_rotation.py",
-        "        and old.has_made(told[2], of=statement)\n",
+        "        and old.has_made(decoded[2], of=statement)\n",
         "",
         f"{TAMPERING}::test_a_rotation_that_the_former_key_did_not_sign_is_named",
     ),
     _mutant(
         "a checkpoint is signed by the key in force",
         "connections/audit/key_rotation.py",
-        "        if known[self._now].has_signed(note):\n",
-        "        if self.check_any(note):\n",
+        "        if known[self._current].has_signed(checkpoint):\n",
+        "        if self.is_signed_by_any(checkpoint):\n",
         f"{TAMPERING}::test_a_checkpoint_signed_with_a_key_before_its_time_is_named",
     ),
     _mutant(
         "an old key file signs nothing",
         "connections/audit/signing_key.py",
-        "    if key.public_key != announced:\n",
+        "    if key.public_key != recorded:\n",
         "    if False:\n",
         "tests/audit/test_signing_key.py"
         "::test_a_machine_that_kept_the_old_file_signs_nothing_and_says_so",
@@ -1430,7 +1430,7 @@ FROZEN_RESULTS = (
     _mutant(
         "a verification compares every deletion",
         VERIFICATION,
-        "        yield from compare_all(state.differing)\n",
+        "        yield from compare_all_deletions(state.differing)\n",
         "",
         f"{RESULTS}::test_a_changed_deletion_is_named",
         f"{RESULTS}::test_a_changed_attempt_is_named_by_its_deletion",
@@ -1438,22 +1438,22 @@ FROZEN_RESULTS = (
     _mutant(
         "a verification misses removed deletions",
         VERIFICATION,
-        "            state.differing.add_missing(missing_deletions(_deletions_in(rows)))\n",
+        "            state.differing.add_missing(find_missing_deletions(_deletions_in(rows)))\n",
         "",
         f"{RESULTS}::test_a_removed_attempt_and_a_removed_deletion_are_named",
     ),
     _mutant(
         "what differs is read once more",
         COMPARISON,
-        "                suspects = _differing(list(suspects))\n",
+        "                suspects = _find_differences(list(suspects))\n",
         "                pass\n",
         f"{RESULTS}::test_what_is_written_while_it_runs_raises_no_alarm",
     ),
     _mutant(
         "one unreadable row hides no other",
         COMPARISON,
-        "        return _read_and_compare(ids)\n    except _UNREADABLE:\n",
-        "        return _read_and_compare(ids)\n    except LookupError:\n",
+        "        return _compare_deletions(ids)\n    except _UNREADABLE:\n",
+        "        return _compare_deletions(ids)\n    except LookupError:\n",
         f"{RESULTS}::test_a_column_that_cannot_be_read_is_named",
     ),
     _mutant(
@@ -1466,7 +1466,7 @@ FROZEN_RESULTS = (
     _mutant(
         "a stored body is compared with its SHA-256",
         COMPARISON,
-        "            *_bodies(deletion),\n",
+        "            *_body_differences(deletion),\n",
         "",
         f"{RESULTS}::test_a_changed_attempt_is_named_by_its_deletion[body]",
     ),
@@ -1693,7 +1693,7 @@ WRONG_CLOCK = (
     _mutant(
         "a notice put off too far is due",
         "connections/notifications/delivery.py",
-        " | Q(due_at__gt=now + LONGEST_RETRY_AFTER + clock.TOLERANCE)\n",
+        " | Q(due_at__gt=now + MAX_RETRY_DELAY + clock.TOLERANCE)\n",
         "\n",
         f"{AHEAD}::test_a_notice_put_off_by_a_clock_that_was_ahead_is_due",
     ),
@@ -1721,8 +1721,8 @@ WRONG_CLOCK = (
     _mutant(
         "a checkpoint from the future counts as old",
         "connections/audit/checkpoints.py",
-        "    return clock.elapsed_since(checkpoint.made_at, now=now) >= EVERY\n",
-        "    return now - checkpoint.made_at >= EVERY\n",
+        "    return clock.elapsed_since(checkpoint.made_at, now=now) >= CHECKPOINT_INTERVAL\n",
+        "    return now - checkpoint.made_at >= CHECKPOINT_INTERVAL\n",
         f"{AHEAD}::test_a_checkpoint_from_the_future_is_followed_by_one_from_now",
     ),
     _mutant(

@@ -8,7 +8,7 @@ from connections import audit
 from connections.access.actor import WORKER
 from connections.audit import outbox, verification
 from connections.audit.stored_events import Fault
-from connections.audit.verification import Report
+from connections.audit.verification import VerificationReport
 from connections.models import AuditEvent, AuditVerification, Deletion, Notification, Person
 from connections.operations import due
 from tests.notifications.conftest import Tell
@@ -64,10 +64,10 @@ def test_what_was_settled_meanwhile_raises_no_alarm(
 def test_administrators_and_auditors_hear_that_the_record_is_broken(
     root: Person, edith: Person, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = Report(
+    broken = VerificationReport(
         size=3, checkpoints=0, fault=Fault.EDITED, first_bad_seq=2, message="Event 2 was edited."
     )
-    monkeypatch.setattr(verification, "verify_in_pieces", lambda: iter([broken]))
+    monkeypatch.setattr(verification, "verify_in_steps", lambda: iter([broken]))
     # As a broken record may.
     monkeypatch.setattr(verification, "_record", _refuse)
     assert [done.fault for done in verification.verify_and_store() if done] == [Fault.EDITED]

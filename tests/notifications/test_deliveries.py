@@ -108,10 +108,10 @@ def test_what_a_receiver_does_not_take_is_tried_again(
     receiver.plays = [play]
     tell()
     delivery.run_due(channel=WEBHOOK)
-    notice = only(WEBHOOK)
-    assert (notice.state, notice.status) == (State.WAITING, status)
-    assert words in notice.answer
-    assert "secret" not in notice.answer
+    notification = only(WEBHOOK)
+    assert (notification.state, notification.status) == (State.WAITING, status)
+    assert words in notification.result
+    assert "secret" not in notification.result
     assert receiver.targets == ["/hook/capability-canary?of=ours"]
 
 
@@ -121,7 +121,7 @@ def test_a_receiver_that_cannot_be_reached_is_tried_again(
     settings.WEBHOOK_URL = "http://127.0.0.1:1/"
     tell()
     delivery.run_due(channel=WEBHOOK)
-    assert only(WEBHOOK).answer == "No answer: connection refused."
+    assert only(WEBHOOK).result == "No answer: connection refused."
 
 
 def test_a_huge_answer_is_not_read_to_its_end(tell: Tell, receiver: ScriptedServer) -> None:
@@ -153,7 +153,7 @@ def test_a_failed_one_comes_again_later_with_the_same_id(
     first, second = receiver.seen
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.headers["webhook-timestamp"] != second.headers["webhook-timestamp"]
-    assert (only(WEBHOOK).state, only(WEBHOOK).tries) == (State.DELIVERED, 2)
+    assert (only(WEBHOOK).state, only(WEBHOOK).attempts) == (State.DELIVERED, 2)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,9 @@ def test_after_the_last_try_it_is_given_up_and_administrators_are_told_once(
     for _ in range(14):
         delivery.run_due(channel=WEBHOOK)
         clock.advance(hours=2, seconds=1)
-    assert Notification.objects.filter(channel=WEBHOOK, state=State.GIVEN_UP, tries=6).count() == 3
+    assert (
+        Notification.objects.filter(channel=WEBHOOK, state=State.GIVEN_UP, attempts=6).count() == 3
+    )
     assert AuditEvent.objects.filter(code=audit.EventCode.NOTIFICATION_FAILED).count() == 1
     mails = Notification.objects.filter(channel=MAIL, code=audit.EventCode.NOTIFICATION_FAILED)
     assert [mail.person for mail in mails] == [root]
@@ -210,7 +212,7 @@ def test_what_was_sent_and_not_written_down_is_sent_again_with_the_same_id(
 ) -> None:
     tell()
     with monkeypatch.context() as patch:
-        patch.setattr("connections.notifications.delivery._note", _die)
+        patch.setattr("connections.notifications.delivery._store_result", _die)
         with pytest.raises(SystemExit):
             delivery.run_due(channel=WEBHOOK)
     assert delivery.run_due(channel=WEBHOOK) == 0
@@ -233,7 +235,7 @@ def test_a_frozen_worker_does_not_overwrite_what_another_wrote(
     clock.advance(minutes=3)
     delivery.run_due(channel=WEBHOOK)
     receiver.plays = [say(answer("500 Oops", b""))]
-    delivery.deliver(notice=frozen)
+    delivery.deliver(notification=frozen)
     assert only(WEBHOOK).state == State.DELIVERED
 
 
@@ -246,7 +248,7 @@ def test_a_notice_on_which_every_worker_dies_is_given_up(
         clock.advance(minutes=3)
     died = delivery.claim_next(channel=WEBHOOK)
     assert died
-    assert delivery.deliver(notice=died).state == State.GIVEN_UP
+    assert delivery.deliver(notification=died).state == State.GIVEN_UP
     assert receiver.seen == []
 
 
@@ -334,10 +336,10 @@ def test_what_a_mail_server_does_not_take_is_tried_again(
     delivery.run_due(channel=MAIL)
     # What drips would go on for ten.
     assert time.monotonic() - started < 8
-    notice = only(MAIL)
-    assert (notice.state, notice.status) == (State.WAITING, status)
-    assert words in notice.answer
-    assert "@" not in notice.answer
+    notification = only(MAIL)
+    assert (notification.state, notification.status) == (State.WAITING, status)
+    assert words in notification.result
+    assert "@" not in notification.result
 
 
 @pytest.mark.usefixtures("_short_deadlines")
@@ -363,7 +365,7 @@ def test_a_refused_password_is_neither_stored_nor_logged(
         tell()
         delivery.run_due(channel=MAIL)
     encoded = base64.b64encode(b"\0us\0canary-password").decode()
-    assert only(MAIL).answer == "The mail server does not accept the user name or password."
+    assert only(MAIL).result == "The mail server does not accept the user name or password."
     assert not any(text in caplog.text for text in ("canary-password", encoded))
 
 
@@ -407,7 +409,7 @@ def test_the_log_is_kept_for_ninety_days_and_what_waits_for_longer(
     delivery.run_due(channel=WEBHOOK)
     tell()
     clock.advance(hours=24 * 89)
-    assert delivery.prune() == 0
+    assert delivery.delete_old_notifications() == 0
     clock.advance(hours=48)
-    assert delivery.prune() == 1
+    assert delivery.delete_old_notifications() == 1
     assert only(WEBHOOK).state == State.WAITING

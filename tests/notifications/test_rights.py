@@ -13,7 +13,7 @@ from connections.core import clock
 from connections.credentials import access_lists
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.models import AccessKind, ApprovalPolicy, Credential, Notification, Person, Role
-from connections.notifications.messages import Message, message_of
+from connections.notifications.messages import Message, build_message
 from connections.people import people, provider_accounts
 from sandbox.server import SandboxServer
 from tests.flows.support import store_credential
@@ -48,7 +48,7 @@ def told() -> set[str]:
 
 
 def message(*, to: Person | None = None) -> Message:
-    return message_of(Notification.objects.get(person=to))
+    return build_message(Notification.objects.get(person=to))
 
 
 def test_approvers_and_other_administrators_hear_that_a_policy_was_changed(
@@ -128,10 +128,10 @@ def test_what_a_mail_leads_to_can_be_opened_by_its_reader(
     by_root: Actor, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     people.allow_break_glass(actor=by_root, person=ada, is_allowed=True)
-    for notice in Notification.objects.exclude(person=None):
-        assert notice.person
-        path = urlsplit(message_of(notice).url).path
-        assert client_of(notice.person).get(path).status_code == 200
+    for notification in Notification.objects.exclude(person=None):
+        assert notification.person
+        path = urlsplit(build_message(notification).url).path
+        assert client_of(notification.person).get(path).status_code == 200
 
 
 def test_the_delivery_log_leads_to_whom_it_is_about(

@@ -15,8 +15,8 @@ PROMISED = [
     (connection, "MAX_IDLE_SECONDS", 10),
     (sending, "DELETE_SECONDS", 30),
     (history, "EXACT_TO", 1000),
-    (search, "EXACT_TO", 1000),
-    (checkpoints, "EVERY_EVENTS", 1000),
+    (search, "MAX_EXACT_COUNT", 1000),
+    (checkpoints, "EVENTS_PER_CHECKPOINT", 1000),
 ]
 
 

@@ -147,7 +147,7 @@ ACTS: dict[str, Act] = {
     ),
     "look": lambda deletion, actor: history.history_page(actor=actor, only=HistoryFilter()),
     "bundle": lambda deletion, actor: bundles.make_bundle(
-        actor=actor, only=HistoryFilter(), asked_for="", output=io.BytesIO()
+        actor=actor, filters=HistoryFilter(), query="", output=io.BytesIO()
     ),
     "export": lambda deletion, actor: history.prepare_export(
         actor=actor, only=HistoryFilter(), file_format="csv", asked_for=""

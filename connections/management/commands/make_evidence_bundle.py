@@ -81,8 +81,8 @@ class Command(OrgAdminCommand):
         notes = [(str(path), self._read(path)) for path in options["checkpoint"]]
         arguments = {
             "actor": actor,
-            "only": form.history_filter(now=clock.now()),
-            "asked_for": form_words(asked),
+            "filters": form.history_filter(now=clock.now()),
+            "query": form_words(asked),
             "seed": options["seed"],
             "notes": notes,
         }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
-from connections.audit.signing_key import new_signing_key_text, signing_key_of
+from connections.audit.signing_key import new_signing_key_text, parse_signing_key
 from connections.core.private_files import PrivateFileError, create_private_text
 from connections.core.secret import Secret
 from connections.crypto.key_ring import new_key_ring_text, ring_of
@@ -71,7 +71,7 @@ def make_keys(directory: Path) -> dict[str, str]:
     return {
         "key_id": ring_of(ring).primary_id,
         "keyring_file": str(keyring_file),
-        "signing_key_fingerprint": signing_key_of(signing_key).fingerprint,
+        "signing_key_fingerprint": parse_signing_key(signing_key).fingerprint,
         "signing_key_file": str(signing_key_file),
         "secret_key_file": str(secret_key_file),
         "webhook_secret_file": str(webhook_secret_file),

@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 from django.core.management.base import CommandError
 from django.db import Error as DatabaseError
 
-from connections.audit.signed_notes import split
-from connections.audit.verification import CannotCheckError, Report, verify_audit_log
+from connections.audit.signed_notes import split_checkpoints
+from connections.audit.verification import CannotVerifyError, VerificationReport, verify_audit_log
 from connections.management.base import OrgAdminCommand
 from connections.models import AuditHead
 from connections.wording import pluralize
@@ -41,7 +41,7 @@ class Command(OrgAdminCommand):
         try:
             notes = [note for path in options["checkpoint"] for note in _read(path)]
             report = verify_audit_log(notes=notes)
-        except CannotCheckError as error:
+        except CannotVerifyError as error:
             self._could_not(str(error))
         except DatabaseError as error:
             self._could_not(f"The database refused: {error}. Is it reachable and migrated?")
@@ -58,15 +58,15 @@ class Command(OrgAdminCommand):
 def _read(path: Path) -> list[tuple[str, str]]:
     """Each checkpoint in the file with what to call it."""
     try:
-        notes = split(path.read_text(encoding="utf-8"))
+        notes = split_checkpoints(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotCheckError(f"{path} cannot be read: {error}.") from None
+        raise CannotVerifyError(f"{path} cannot be read: {error}.") from None
     if len(notes) == 1:
         return [(str(path), notes[0])]
     return [(f"checkpoint {place} of {path}", note) for place, note in enumerate(notes, start=1)]
 
 
-def _document(report: Report) -> dict[str, Any]:
+def _document(report: VerificationReport) -> dict[str, Any]:
     return {
         "whole": report.fault is None,
         "events": report.size,
@@ -80,7 +80,7 @@ def _document(report: Report) -> dict[str, Any]:
     }
 
 
-def _text(report: Report) -> str:
+def _text(report: VerificationReport) -> str:
     counts = f"{pluralize(report.size, 'event')}, {pluralize(report.checkpoints, 'checkpoint')}"
     if report.fault is None:
         return f"{report.message} {counts}."

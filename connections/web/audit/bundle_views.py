@@ -45,8 +45,8 @@ def _make(request: HttpRequest) -> HttpResponseBase:
     try:
         bundle = make_bundle(
             actor=actor,
-            only=form.history_filter(now=clock.now()),
-            asked_for=form.asked_for(),
+            filters=form.history_filter(now=clock.now()),
+            query=form.asked_for(),
             output=file,
             seed=form.cleaned_data["seed"],
             notes=[("The checkpoint", kept)] if kept else [],

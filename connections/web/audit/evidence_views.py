@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from connections.audit import evidence, verification
-from connections.audit.verification import CannotCheckError
+from connections.audit.verification import CannotVerifyError
 from connections.core.text import age_words
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
@@ -19,7 +19,7 @@ from connections.wording import audit_log_badge, audit_log_text, pluralize
 def evidence_detail(request: HttpRequest) -> HttpResponse:
     """What an auditor compares or takes away."""
     below = _below(request.GET.get("below", ""))
-    page = evidence.evidence(actor=actor_of(request), below=below)
+    page = evidence.get_evidence(actor=actor_of(request), below=below)
     last = page.verification
     url = reverse("evidence-detail")
     context: dict[str, Any] = {
@@ -46,7 +46,7 @@ def evidence_verify(request: HttpRequest) -> HttpResponse:
     """Verify the record now, or have the worker do it."""
     try:
         done = verification.verify_now(actor=actor_of(request))
-    except CannotCheckError as error:
+    except CannotVerifyError as error:
         messages.error(request, f"It could not be verified. {error}")
         return SeeOther(reverse("evidence-detail"))
     if done is None:
@@ -61,7 +61,7 @@ def evidence_verify(request: HttpRequest) -> HttpResponse:
 
 def checkpoint_download(request: HttpRequest, pk: int) -> HttpResponse:
     """One checkpoint as a text file, byte for byte as it was signed."""
-    checkpoint = evidence.checkpoint_of(actor=actor_of(request), pk=pk)
+    checkpoint = evidence.get_checkpoint(actor=actor_of(request), pk=pk)
     if checkpoint is None:
         raise Http404("There is no such checkpoint.")
     name = f"checkpoint-{checkpoint.size}.txt"

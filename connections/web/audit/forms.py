@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 
-from connections.audit.search import EventFilter, codes_with
+from connections.audit.search import EventFilter, codes_starting_with
 from connections.deletions.history_filter import BREAK_GLASS, CONTRADICTED, HistoryForm
 from connections.models import Credential, Outcome, State
 from connections.web.people.forms import ServiceErrorsMixin
@@ -45,7 +45,7 @@ class EventForm(forms.Form):
     def clean_code(self) -> str:
         """Some act is called so, or begins so."""
         code: str = self.cleaned_data["code"]
-        if not codes_with(code):
+        if not codes_starting_with(code):
             raise forms.ValidationError("No act is called so.")
         return code
 

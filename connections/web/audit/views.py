@@ -53,7 +53,7 @@ def audit_list(request: HttpRequest) -> HttpResponse:
             (event, wording.brief_sentence(event), _subject_url(event)) for event in page.events
         ],
         "count": page.count,
-        "exact_to": search.EXACT_TO,
+        "exact_to": search.MAX_EXACT_COUNT,
         "chart": day_chart(page.days, what="Acts", series=_SERIES),
         "values": values,
         "codes": _code_options(values.get("code", "")),
@@ -71,7 +71,7 @@ def _page(request: HttpRequest, *, form: EventForm, below: int | None) -> EventP
     actor, only = actor_of(request), form.event_filter()
     while True:
         try:
-            return search.event_page(actor=actor, only=only, below=below)
+            return search.get_event_page(actor=actor, filters=only, below=below)
         except InvalidInputError as error:
             for name, message in error.fields.items():
                 form.add_error(name, message)
@@ -107,7 +107,7 @@ def _code_words(code: str) -> str:
 
 def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
     """One event, whatever came later, and what it can be checked by."""
-    found = search.read_event(actor=actor_of(request), seq=seq)
+    found = search.get_event(actor=actor_of(request), seq=seq)
     if found is None:
         raise Http404("The record has no event of this number.")
     event = found.event
@@ -134,9 +134,9 @@ def audit_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     try:
         export = search.prepare_export(
             actor=actor_of(request),
-            only=form.event_filter(),
+            filters=form.event_filter(),
             file_format=file_format,
-            asked_for=urlencode(form.values()),
+            query=urlencode(form.values()),
         )
     except InvalidInputError as error:
         raise BadRequest(str(error)) from None

@@ -34,7 +34,7 @@ class NoSenderPage:
 
 def no_sender_page(*, actor: Actor) -> NoSenderPage | None:
     """Set while no credential in use was ever verified."""
-    if any(credential.org_id for credential in visibility.usable(actor=actor)):
+    if any(credential.org_id for credential in visibility.usable_credentials(actor=actor)):
         return None
     return NoSenderPage(
         can_manage_credentials=permissions.can_manage_credentials(actor),
@@ -46,7 +46,7 @@ def choice_form(data: Mapping[str, Any] | None = None, *, actor: Actor) -> Conne
     """The form that asks which connection and which credential, as far as filled in."""
     credentials = [
         (str(credential.pk), f"{credential.name} — {site_label(credential.site)}")
-        for credential in visibility.usable(actor=actor)
+        for credential in visibility.usable_credentials(actor=actor)
     ]
     return ConnectionChoiceForm(data, credentials=credentials)
 

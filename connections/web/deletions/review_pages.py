@@ -54,8 +54,8 @@ def review_page(
         "form": form,
         "notice": notice,
         "is_out_of_date": notice == OUT_OF_DATE,
-        "too_few": approvers.missing_approvers(
-            credential=review.credential, policy=review.policy, asker=actor.person
+        "too_few": approvers.missing_approvers_warning(
+            credential=review.credential, policy=review.policy, requester=actor.person
         ),
     }
     if not wants_fragment(request):

@@ -42,7 +42,7 @@ def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
     """Everything about the protections of one connection."""
     every = protections.protections_of(key)
     held = next((each for each in every if not hasattr(each, "lifting")), None)
-    may_lift = held is not None and permissions.can_lift(actor, protection=held)
+    may_lift = held is not None and permissions.can_unprotect(actor, protection=held)
     may_protect = held is None and permissions.can_protect(actor)
     return ProtectionPage(
         held=held,

@@ -68,7 +68,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         **_filters(form, inventory),
         **_freshness(inventory, actor=actor),
         "can_export": permissions.can_export(actor),
-        "can_refresh": permissions.can_refresh(actor),
+        "can_refresh": permissions.can_sync(actor),
         "can_protect": permissions.can_protect(actor),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
         "administrators": people.names_of_administrators() if _has_no_credential(inventory) else [],
@@ -148,7 +148,7 @@ def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
         "parts": shown.org_syncs(inventory),
         "unverified": [each for each in inventory.coverage.never_listed if not each.org_id],
         "has_no_credential": _has_no_credential(inventory),
-        "refreshes_by_itself": inventory.coverage.is_stale and permissions.can_refresh(actor),
+        "refreshes_by_itself": inventory.coverage.is_stale and permissions.can_sync(actor),
     }
 
 
@@ -270,7 +270,7 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
 
 def _liftable(actor: Actor, key: OrgConnectionKey) -> Protection | None:
     """What the actor may lift; None when nothing protects it any more."""
-    permissions.require(permissions.can_lift_any(actor), "lift protections")
+    permissions.require(permissions.can_unprotect_any(actor), "lift protections")
     lookups.require_connection(key, actor=actor)
     protection = protections.protection_of(key)
     if protection is None and not protections.protections_of(key):

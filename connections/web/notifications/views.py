@@ -15,7 +15,7 @@ from connections import wording
 from connections.core.errors import ConflictError
 from connections.models import Notification
 from connections.notifications import delivery, delivery_log
-from connections.notifications.delivery_log import Logged
+from connections.notifications.delivery_log import DeliveryLogEntry
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
 from connections.wording import Badge
@@ -31,7 +31,7 @@ _PAGES = {
 class Row:
     """One notice as the log shows it."""
 
-    notice: Notification
+    notification: Notification
     badge: Badge
     title: str
     sentence: str
@@ -49,18 +49,20 @@ def notice_test(request: HttpRequest) -> HttpResponse:
     """Send a test to one destination and say what came of it."""
     actor = actor_of(request)
     try:
-        notice = delivery_log.send_test(actor=actor, key=request.POST.get("destination", ""))
+        notification = delivery_log.send_test(actor=actor, key=request.POST.get("destination", ""))
     except ConflictError as error:
         return _page(request, status=409, problem=str(error))
-    return _page(request, tested=notice, tested_badge=wording.notification_badge(notice))
+    return _page(
+        request, tested=notification, tested_badge=wording.notification_badge(notification)
+    )
 
 
 def notice_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Try again what was given up for one destination."""
     actor = actor_of(request)
-    notice = get_object_or_404(Notification, pk=pk)
+    notification = get_object_or_404(Notification, pk=pk)
     try:
-        count = delivery.retry(actor=actor, notice=notice)
+        count = delivery.retry(actor=actor, notification=notification)
     except ConflictError as error:
         return _page(request, status=409, problem=str(error))
     said = "1 notice is" if count == 1 else f"{count} notices are"
@@ -74,12 +76,12 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
     state = state if state in Notification.State else ""
     try:
         after = UUID(request.GET["after"]) if "after" in request.GET else None
-        page = delivery_log.log_page(actor=actor, state=state, after=after)
+        page = delivery_log.get_log_page(actor=actor, state=state, after=after)
     except (ValueError, Notification.DoesNotExist):
         raise BadRequest("This address names no place in the log.") from None
     only = {"state": state} if state else {}
     context = {
-        "destinations": delivery_log.destinations(actor=actor),
+        "destinations": delivery_log.list_destinations(actor=actor),
         "rows": [_row(logged) for logged in page.rows],
         "state": state,
         "states": [
@@ -89,7 +91,7 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
         "is_first_page": after is None,
         "newest_url": _address(only) if after else "",
         "older_url": _address(only | {"after": str(page.older)}) if page.older else "",
-        "kept_days": delivery.KEPT_FOR.days,
+        "kept_days": delivery.RETENTION.days,
         **extra,
     }
     return render(request, "connections/notification_list.html", context, status=status)
@@ -99,24 +101,24 @@ def _address(query: dict[str, str]) -> str:
     return f"{reverse('notice-list')}?{urlencode(query)}" if query else reverse("notice-list")
 
 
-def _row(logged: Logged) -> Row:
-    notice, event = logged.notice, logged.event
+def _row(logged: DeliveryLogEntry) -> Row:
+    notification, event = logged.notification, logged.event
     details = event.details if event else {}
-    page = _PAGES.get(notice.subject_type)
+    page = _PAGES.get(notification.subject_type)
     return Row(
-        notice=notice,
-        badge=wording.notification_badge(notice),
-        title=wording.notification_title(notice.code, details=details),
+        notification=notification,
+        badge=wording.notification_badge(notification),
+        title=wording.notification_title(notification.code, details=details),
         sentence=event.sentence if event else "",
-        url=reverse(page, args=[notice.subject_id]) if page else "",
+        url=reverse(page, args=[notification.subject_id]) if page else "",
         to=_to(logged),
     )
 
 
-def _to(logged: Logged) -> str:
-    notice = logged.notice
-    if notice.person is not None:
-        return notice.person.display_name
-    if notice.address_key:
+def _to(logged: DeliveryLogEntry) -> str:
+    notification = logged.notification
+    if notification.person is not None:
+        return notification.person.display_name
+    if notification.address_key:
         return logged.address or "an address that is not set any more"
-    return {"webhook": "Webhook", "file": "File of checkpoints"}.get(notice.channel, "")
+    return {"webhook": "Webhook", "file": "File of checkpoints"}.get(notification.channel, "")

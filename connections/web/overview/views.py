@@ -144,7 +144,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "clock": clock_ahead_text(page.time_ahead, now=page.at) if page.time_ahead else "",
         "latest": [(deletion, badge(deletion)) for deletion in page.latest],
         "chart": _chart(page.weeks),
-        "can_refresh": permissions.can_refresh(actor),
+        "can_refresh": permissions.can_sync(actor),
         "has_credential": has_credential,
         "form": CredentialForm() if may_manage and not has_credential else None,
         "administrators": [] if has_credential else people.names_of_administrators(),

@@ -148,11 +148,11 @@ def test_a_verification_from_the_future_is_made_anew_once(clock: SettableClock) 
     last = verification.last_verification()
     assert last
     assert audit_log_badge(last, now=clock.at).tone == "warn"
-    assert keeper._begin_if_due() is not None
+    assert keeper._start_if_due() is not None
     again = verify()
     assert verification.last_verification() == again
     assert audit_log_badge(again, now=clock.at).tone == "ok"
-    assert keeper._begin_if_due() is None
+    assert keeper._start_if_due() is None
 
 
 def test_one_asked_for_in_the_future_is_made_once(clock: SettableClock, root: Person) -> None:
@@ -164,18 +164,18 @@ def test_one_asked_for_in_the_future_is_made_once(clock: SettableClock, root: Pe
         sentence="Asked.",
     )
     clock.advance(hours=-1)
-    assert verification.asked_for_at()
+    assert verification.verification_requested_at()
     verify()
-    assert verification.asked_for_at() is None
+    assert verification.verification_requested_at() is None
 
 
 def test_a_checkpoint_from_the_future_is_followed_by_one_from_now(clock: SettableClock) -> None:
     act()
-    assert checkpoints.make_if_due()
+    assert checkpoints.make_checkpoint_if_due()
     act()
-    assert not checkpoints.is_due(now=clock.at)
+    assert not checkpoints.is_checkpoint_due(now=clock.at)
     clock.advance(minutes=-1)
-    assert checkpoints.is_due(now=clock.at)
+    assert checkpoints.is_checkpoint_due(now=clock.at)
 
 
 def test_a_notice_put_off_by_a_clock_that_was_ahead_is_due(clock: SettableClock) -> None:
@@ -188,7 +188,7 @@ def test_a_notice_put_off_by_a_clock_that_was_ahead_is_due(clock: SettableClock)
         channel=Notification.Channel.MAIL,
         created_at=clock.at,
     )
-    longest = delivery.LONGEST_RETRY_AFTER.total_seconds()
+    longest = delivery.MAX_RETRY_DELAY.total_seconds()
     assert put_off(longest) is None
     assert put_off(longest + 6) is not None
 

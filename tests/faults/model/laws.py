@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from connections.audit.comparison import Differing, compare_all
+from connections.audit.comparison import DifferingDeletions, compare_all_deletions
 from connections.models import GONE_OUTCOMES, Attempt, AuditEvent, Deletion, Outcome, State
 from tests.faults.model.truth import Ledger
 
@@ -77,8 +77,8 @@ class Laws:
             self._check_outcome(deletion)
             self._check_events(deletion, told, late=sum(one.is_late for one in tried))
             self._check_memory(deletion, events=len(told))
-        differing = Differing()
-        list(compare_all(differing))
+        differing = DifferingDeletions()
+        list(compare_all_deletions(differing))
         assert not differing.count, differing.message
 
     def _check_attempts(self, deletion: Deletion, attempts: list[Attempt]) -> None:

@@ -152,17 +152,17 @@ def test_a_record_that_refuses_every_event_is_still_found_broken(reader: Client)
 def test_a_large_record_is_left_to_the_worker_and_not_asked_for_twice(
     reader: Client, monkeypatch: pytest.MonkeyPatch, clock: SettableClock
 ) -> None:
-    monkeypatch.setattr(verification, "AT_ONCE", 0)
+    monkeypatch.setattr(verification, "MAX_EVENTS_IN_REQUEST", 0)
     keeper = AuditMaintenance()
     act()
-    keeper.tend()
+    keeper.run_due()
     assert AuditVerification.objects.count() == 1
     clock.advance(seconds=60)
     page = press_verify(reader)
     assert "The worker verifies it now" in page.text
     assert not show(reader).has_form_to("/verify/")
     clock.advance(seconds=60)
-    AuditMaintenance().tend()
+    AuditMaintenance().run_due()
     assert AuditVerification.objects.count() == 2
     assert show(reader).has_form_to("/verify/")
 

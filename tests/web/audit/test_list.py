@@ -102,7 +102,7 @@ def test_pages_follow_each_other_by_number(
 ) -> None:
     client = client_of(edith)
     events = [add_event(f"Act {number}.") for number in range(5)]
-    page = search.event_page(actor=person_actor(person=edith), only=EventFilter(), size=2)
+    page = search.get_event_page(actor=person_actor(person=edith), filters=EventFilter(), size=2)
     assert [event.seq for event in page.events] == [events[4].seq, events[3].seq]
     assert page.older == events[3].seq
     older = open_audit(client, below=page.older)
@@ -137,7 +137,7 @@ def test_a_period_holds_what_happened_in_it_though_the_clock_was_set_back(
         clock.advance(seconds=seconds)
         events.append(add_event("An act."))
     only = EventFilter(since=start - timedelta(seconds=1), until=start + timedelta(seconds=3601))
-    page = search.event_page(actor=person_actor(person=edith), only=only)
+    page = search.get_event_page(actor=person_actor(person=edith), filters=only)
     assert page.events == [events[3], events[2], events[0]]
 
 
@@ -231,7 +231,7 @@ def test_a_filter_that_cannot_be_used_is_named_and_nothing_typed_is_lost(
 def test_the_count_is_exact_to_its_limit_and_then_stops(
     client_of: ClientOf, edith: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "EXACT_TO", 3)
+    monkeypatch.setattr(search, "MAX_EXACT_COUNT", 3)
     client = client_of(edith)
     for number in range(3):
         add_event(f"Act {number}.")

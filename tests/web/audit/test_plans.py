@@ -37,7 +37,7 @@ FILTERS: list[dict[str, Any]] = [
 def plans_of(values: dict[str, Any], **more: Any) -> list[str]:
     """How each query on the events would be answered, a line a step."""
     with CaptureQueriesContext(connection) as queries:
-        matching_sequence_numbers(only=EventFilter(**values), limit=100, **more)
+        matching_sequence_numbers(filters=EventFilter(**values), limit=100, **more)
     found = []
     for query in queries.captured_queries:
         if "connections_auditevent" not in query["sql"]:
