@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def logging_of(*, level: str) -> dict[str, Any]:
+def build_logging(*, level: str) -> dict[str, Any]:
     """`level` as ORGADMIN_LOG_LEVEL has it; "" stands for INFO of our own and WARNING of others."""
     return {
         "version": 1,

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def mailers_of(mail: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def build_mailers(mail: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The one mailer; over SMTP it is ours, which ends in time."""
     if mail["EMAIL_BACKEND"] != "django.core.mail.backends.smtp.EmailBackend":
         return {"default": {"BACKEND": mail["EMAIL_BACKEND"]}}

@@ -12,8 +12,8 @@ from environs import Env
 from connections.core.sites import parse_extra_sites
 from connections.deletions.tickets import check_ticket_pattern
 from connections.net.urls import check_webhook_url
-from orgadmin.logs import logging_of
-from orgadmin.mailers import mailers_of
+from orgadmin.logs import build_logging
+from orgadmin.mailers import build_mailers
 from orgadmin.secret_key import load_secret_key
 
 env = Env()
@@ -266,7 +266,7 @@ OIDC_MFA_VALUES: list[str] = env.list("ORGADMIN_OIDC_MFA_VALUES", [])
 
 # --- Mail ---------------------------------------------------------------------------------------
 
-MAILERS = mailers_of(env.dj_email_url("EMAIL_URL", "dummy:"))
+MAILERS = build_mailers(env.dj_email_url("EMAIL_URL", "dummy:"))
 HAS_MAIL = bool(env.str("EMAIL_URL", ""))
 DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", "orgadmin@localhost")
 
@@ -318,6 +318,6 @@ if not HAS_MAIL:
     # Mail is optional: sign-in links made by a person or a command stand in for it.
     SILENCED_SYSTEM_CHECKS.append("mail.E001")
 
-LOGGING = logging_of(
+LOGGING = build_logging(
     level=env.str("ORGADMIN_LOG_LEVEL", ""),
 )

@@ -21,7 +21,7 @@ def closed(request: HttpRequest) -> NoReturn:
     raise Http404
 
 
-def _own(route: str, view: View, *, name: str) -> URLPattern:
+def _recorded_page(route: str, view: View, *, name: str) -> URLPattern:
     # The same page as allauth's, with what it changes on record. allauth keeps its place in tables
     # of its own, so a GET writes.
     return form_page(
@@ -49,11 +49,13 @@ urlpatterns = [
     path("", include("connections.urls")),
     # Sign-in links and MFA depend on the address, so a person's own session can't change it.
     form_page("accounts/email/", closed, name="account_email", who=Visitors.SIGNED_IN),
-    _own("2fa/totp/activate/", SetUpAppView.as_view(), name="mfa_activate_totp"),
-    _own("2fa/totp/deactivate/", TurnOffAppView.as_view(), name="mfa_deactivate_totp"),
-    _own("2fa/webauthn/add/", AddKeyView.as_view(), name="mfa_add_webauthn"),
-    _own("2fa/webauthn/keys/<int:pk>/remove/", RemoveKeyView.as_view(), name="mfa_remove_webauthn"),
-    _own(
+    _recorded_page("2fa/totp/activate/", SetUpAppView.as_view(), name="mfa_activate_totp"),
+    _recorded_page("2fa/totp/deactivate/", TurnOffAppView.as_view(), name="mfa_deactivate_totp"),
+    _recorded_page("2fa/webauthn/add/", AddKeyView.as_view(), name="mfa_add_webauthn"),
+    _recorded_page(
+        "2fa/webauthn/keys/<int:pk>/remove/", RemoveKeyView.as_view(), name="mfa_remove_webauthn"
+    ),
+    _recorded_page(
         "2fa/recovery-codes/generate/",
         MakeRecoveryCodesView.as_view(),
         name="mfa_generate_recovery_codes",

@@ -118,7 +118,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def __init__(self, application: Application, *, listener: socket.socket) -> None:
         self.is_stopping = False
-        self._connections = _make_room_for_connections()
+        self._connections = _raise_file_limit()
         self._closes_overdue_at = 0.0
         adjustments = Adjustments(
             sockets=[listener],
@@ -217,10 +217,12 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
         def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
             if self.is_stopping and environ["REQUEST_METHOD"] not in {"GET", "HEAD", "OPTIONS"}:
-                return _refuse(start_response)
+                return _refuse_while_stopping(start_response)
             # waitress would close the file, and so end the request, in the reading thread.
             del environ["wsgi.file_wrapper"]
-            if serving.is_within(environ["REMOTE_ADDR"], networks) and _says_https(environ):
+            if serving.is_in_networks(environ["REMOTE_ADDR"], networks) and _is_https_by_headers(
+                environ
+            ):
                 environ["wsgi.url_scheme"] = "https"
             response = application(environ, start_response)
             if environ["REQUEST_METHOD"] != "HEAD":
@@ -232,7 +234,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         return answer
 
 
-def _refuse(start_response: Callable[..., Any]) -> list[bytes]:
+def _refuse_while_stopping(start_response: Callable[..., Any]) -> list[bytes]:
     text = b"Org Admin is stopping. Nothing was changed. Try again in a minute.\n"
     headers = [
         ("Content-Type", "text/plain; charset=utf-8"),
@@ -244,7 +246,7 @@ def _refuse(start_response: Callable[..., Any]) -> list[bytes]:
     return [text]
 
 
-def _says_https(environ: Environ) -> bool:
+def _is_https_by_headers(environ: Environ) -> bool:
     """Whether the proxy's headers say that the request came by HTTPS, and none contradicts it."""
     said = [
         environ[name] == https for name, https in SECURE_SCHEME_HEADERS.items() if name in environ
@@ -252,7 +254,7 @@ def _says_https(environ: Environ) -> bool:
     return bool(said) and all(said)
 
 
-def _make_room_for_connections() -> int:
+def _raise_file_limit() -> int:
     """How many connections this process can have, each with a file for its request's body."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * settings.WEB_CONNECTIONS + OTHER_FILES

@@ -29,8 +29,8 @@ from connections.wording.causes import NOT_OPENED, failure_text
 
 # Under the 60 s at which proxies cut a request of ours.
 KEY_CHECK_SECONDS = 40.0
-READ = "org_connections_read"
-WRITE = "org_connections_write"
+READ_PERMISSION = "org_connections_read"
+WRITE_PERMISSION = "org_connections_write"
 # The role does not grant what deleting needs; the pair serves all the same, to look.
 WRITE_NOT_GRANTED = "write_not_granted"
 
@@ -103,44 +103,52 @@ def run_key_checks(
         (KeyCheck.KEY_PAIR, client.validate_key_pair),
     ):
         try:
-            ask(deadline_seconds=_left(deadline))
+            ask(deadline_seconds=_seconds_left(deadline))
         except DatadogError as error:
-            return _broken_off(rungs, step=step, error=error, site=site)
+            return _failed_report(rungs, step=step, error=error, site=site)
         rungs.append(
-            KeyCheckResult(rung=step, ok=True, words=_ACCEPTED[step].format(site=site.label))
+            KeyCheckResult(rung=step, ok=True, words=_ACCEPTED_TEXTS[step].format(site=site.label))
         )
     try:
-        identity = client.whoami(deadline_seconds=_left(deadline))
+        identity = client.whoami(deadline_seconds=_seconds_left(deadline))
     except DatadogError as error:
-        return _broken_off(rungs, step=KeyCheck.ORG, error=error, site=site)
+        return _failed_report(rungs, step=KeyCheck.ORG, error=error, site=site)
     if org_id and identity.org.id != org_id:
-        rung = _another_org(identity, org_id=org_id, org_name=org_name)
+        rung = _wrong_org_result(identity, org_id=org_id, org_name=org_name)
         fetched = SyncResult(cause=Cause.ANOTHER_ORG, http_status=200, identity=identity)
-        return KeyReport(rungs=_with_rest(rungs, rung), identity=identity, fetched=fetched)
+        return KeyReport(
+            rungs=_with_skipped_checks(rungs, rung), identity=identity, fetched=fetched
+        )
     fetched = sync.fetch_connections(
-        client=client, org_id=identity.org.id, deadline_seconds=_left(deadline)
+        client=client, org_id=identity.org.id, deadline_seconds=_seconds_left(deadline)
     )
-    rungs += [_org(identity), _permissions(identity), _listing(fetched, site=site)]
+    rungs += [
+        _org_result(identity),
+        _permissions_result(identity),
+        _listing_result(fetched, site=site),
+    ]
     return KeyReport(rungs=tuple(rungs), identity=identity, fetched=fetched)
 
 
 def keys_undecryptable(*, words: str) -> KeyReport:
     """The ladder of a credential whose stored keys cannot be decrypted: nothing was asked."""
     rung = KeyCheckResult(rung=KeyCheck.STORED, ok=False, words=words, cause=NOT_OPENED)
-    return KeyReport(rungs=_with_rest([], rung))
+    return KeyReport(rungs=_with_skipped_checks([], rung))
 
 
-_ACCEPTED = {
+_ACCEPTED_TEXTS = {
     KeyCheck.API_KEY: "{site} accepts the API key.",
     KeyCheck.KEY_PAIR: "The application key is valid, and belongs to the API key's org.",
 }
 
 
-def _left(deadline: float) -> float:
+def _seconds_left(deadline: float) -> float:
     return max(0.1, min(10.0, deadline - time.monotonic()))
 
 
-def _with_rest(rungs: list[KeyCheckResult], failed: KeyCheckResult) -> tuple[KeyCheckResult, ...]:
+def _with_skipped_checks(
+    rungs: list[KeyCheckResult], failed: KeyCheckResult
+) -> tuple[KeyCheckResult, ...]:
     """The rungs so far, the one that failed, and those above it as not asked."""
     steps = list(KeyCheck)
     above = steps[steps.index(failed.rung) + 1 :]
@@ -148,24 +156,22 @@ def _with_rest(rungs: list[KeyCheckResult], failed: KeyCheckResult) -> tuple[Key
     return (*rungs, failed, *rest)
 
 
-def _broken_off(
+def _failed_report(
     rungs: list[KeyCheckResult], *, step: KeyCheck, error: DatadogError, site: DatadogSite
 ) -> KeyReport:
     rung = KeyCheckResult(
         rung=step,
         ok=False,
-        words=_failure_words(step, cause=error.cause, http_status=error.http_status, site=site),
+        words=_failure_text(step, cause=error.cause, http_status=error.http_status, site=site),
         cause=error.cause,
         http_status=error.http_status,
         errors=error.errors,
     )
     fetched = SyncResult(cause=error.cause, http_status=error.http_status, errors=error.errors)
-    return KeyReport(rungs=_with_rest(rungs, rung), fetched=fetched)
+    return KeyReport(rungs=_with_skipped_checks(rungs, rung), fetched=fetched)
 
 
-def _failure_words(
-    step: KeyCheck, *, cause: str, http_status: int | None, site: DatadogSite
-) -> str:
+def _failure_text(step: KeyCheck, *, cause: str, http_status: int | None, site: DatadogSite) -> str:
     refused = cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.KEY_NOT_VALID}
     if not refused:
         return failure_text(cause=cause, http_status=http_status)
@@ -184,22 +190,22 @@ def _failure_words(
             )
         case KeyCheck.LISTING:
             return (
-                f"Datadog refuses to list the org connections ({status}). It needs {READ} in the "
+                f"Datadog refuses to list the org connections ({status}). It needs {READ_PERMISSION} in the "
                 "role and, where the application key is scoped, in its scopes."
             )
         case _:
             return f"Datadog does not say which org this pair belongs to ({status})."
 
 
-def _org(identity: KeyOwner) -> KeyCheckResult:
+def _org_result(identity: KeyOwner) -> KeyCheckResult:
     as_whom = f" as {identity.user_name}" if identity.user_name else ""
-    words = f"The pair answers for {_told(identity)}{as_whom}."
+    words = f"The pair answers for {_describe_org(identity)}{as_whom}."
     return KeyCheckResult(rung=KeyCheck.ORG, ok=True, words=words)
 
 
-def _another_org(identity: KeyOwner, *, org_id: str, org_name: str) -> KeyCheckResult:
+def _wrong_org_result(identity: KeyOwner, *, org_id: str, org_name: str) -> KeyCheckResult:
     words = (
-        f"This pair answers for another org: {_told(identity)}, and this credential is for "
+        f"This pair answers for another org: {_describe_org(identity)}, and this credential is for "
         f"{org_name or 'an org'} ({org_id}). Nothing of the other org is shown. Rotate the "
         "credential to a pair of its own org, or add the other org as a credential of its own."
     )
@@ -208,25 +214,29 @@ def _another_org(identity: KeyOwner, *, org_id: str, org_name: str) -> KeyCheckR
     )
 
 
-def _told(identity: KeyOwner) -> str:
+def _describe_org(identity: KeyOwner) -> str:
     return f"{identity.org.name or 'an org without a name'} ({identity.org.id})"
 
 
-def _permissions(identity: KeyOwner) -> KeyCheckResult:
-    granted = {name for name in (READ, WRITE) if name in identity.permissions}
-    if WRITE in granted:
+def _permissions_result(identity: KeyOwner) -> KeyCheckResult:
+    granted = {name for name in (READ_PERMISSION, WRITE_PERMISSION) if name in identity.permissions}
+    if WRITE_PERMISSION in granted:
         listed = " and ".join(sorted(granted))
         words = (
             f"The role grants {listed}. That the pair may delete cannot be proven without "
             "deleting: role grants it; key scopes unknown."
         )
         return KeyCheckResult(rung=KeyCheck.PERMISSIONS, ok=True, words=words)
-    what = f"grants {READ}, but not {WRITE}" if granted else f"grants neither {READ} nor {WRITE}"
+    what = (
+        f"grants {READ_PERMISSION}, but not {WRITE_PERMISSION}"
+        if granted
+        else f"grants neither {READ_PERMISSION} nor {WRITE_PERMISSION}"
+    )
     words = f"The role {what}: Datadog will refuse deletions with this pair (403)."
     return KeyCheckResult(rung=KeyCheck.PERMISSIONS, ok=False, words=words, cause=WRITE_NOT_GRANTED)
 
 
-def _listing(fetched: SyncResult, *, site: DatadogSite) -> KeyCheckResult:
+def _listing_result(fetched: SyncResult, *, site: DatadogSite) -> KeyCheckResult:
     if fetched.is_complete:
         count = len(fetched.org_connections)
         noun = "org connection" if count == 1 else "org connections"
@@ -234,7 +244,7 @@ def _listing(fetched: SyncResult, *, site: DatadogSite) -> KeyCheckResult:
     return KeyCheckResult(
         rung=KeyCheck.LISTING,
         ok=False,
-        words=_failure_words(
+        words=_failure_text(
             KeyCheck.LISTING, cause=fetched.cause, http_status=fetched.http_status, site=site
         ),
         cause=fetched.cause,
@@ -243,7 +253,7 @@ def _listing(fetched: SyncResult, *, site: DatadogSite) -> KeyCheckResult:
     )
 
 
-SEALED_FIELDS = (
+KEY_FIELDS = (
     "secret_version",
     "api_key_envelope",
     "application_key_envelope",
@@ -254,7 +264,7 @@ SEALED_FIELDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verification:
+class KeyVerification:
     """What Datadog said about one credential's pair, not yet kept."""
 
     credential: Credential
@@ -262,23 +272,23 @@ class Verification:
     started_at: datetime
 
 
-def verify_in_parallel(credentials: list[Credential]) -> list[Verification]:
+def verify_in_parallel(credentials: list[Credential]) -> list[KeyVerification]:
     """Climb the ladder of each, in parallel; gives them in the same order and stores nothing.
 
     The threads only ask: keys are decrypted in the caller's thread. Raises UnavailableError
     for a site that is not configured any more, and when no key pair at all can be opened.
     """
     started_at = clock.now()
-    clients = [_client_or_ladder(credential) for credential in credentials]
+    clients = [_open_client_or_report(credential) for credential in credentials]
     with ThreadPoolExecutor(max_workers=PARALLEL_LISTINGS) as pool:
-        ladders = list(pool.map(_climb, credentials, clients))
+        ladders = list(pool.map(_run_or_return_report, credentials, clients))
     return [
-        Verification(credential=credential, ladder=climbed, started_at=started_at)
+        KeyVerification(credential=credential, ladder=climbed, started_at=started_at)
         for credential, climbed in zip(credentials, ladders, strict=True)
     ]
 
 
-def _client_or_ladder(credential: Credential) -> DatadogClient | KeyReport:
+def _open_client_or_report(credential: Credential) -> DatadogClient | KeyReport:
     try:
         return sync.open_client(credential=credential)
     except UnavailableError as error:
@@ -287,7 +297,7 @@ def _client_or_ladder(credential: Credential) -> DatadogClient | KeyReport:
         return keys_undecryptable(words=f"{error} Rotate it to a pair pasted anew.")
 
 
-def _climb(credential: Credential, client: DatadogClient | KeyReport) -> KeyReport:
+def _run_or_return_report(credential: Credential, client: DatadogClient | KeyReport) -> KeyReport:
     if isinstance(client, KeyReport):
         return client
     return run_key_checks(
@@ -298,7 +308,7 @@ def _climb(credential: Credential, client: DatadogClient | KeyReport) -> KeyRepo
     )
 
 
-def unchanged(credential: Credential, **as_read: Any) -> QuerySet[Credential]:
+def unchanged_row(credential: Credential, **as_read: Any) -> QuerySet[Credential]:
     """The row, if it is in use and these fields are still as they were read: to update it by
     compare-and-swap, so that of two managers who act at once only one does."""
     return Credential.objects.filter(pk=credential.pk, retired_at=None, **as_read)
@@ -306,7 +316,7 @@ def unchanged(credential: Credential, **as_read: Any) -> QuerySet[Credential]:
 
 @audit.atomic()
 def store_report(
-    *, verification: Verification, actor: Actor, swapped_to: Credential | None = None
+    *, verification: KeyVerification, actor: Actor, swapped_to: Credential | None = None
 ) -> bool:
     """Store the ladder, the listing and the event; False, with nothing stored, when the keys
     were changed or wiped meanwhile.
@@ -316,15 +326,15 @@ def store_report(
     """
     credential, climbed = verification.credential, verification.ladder
     now = clock.now()
-    row = unchanged(credential, secret_version=credential.secret_version)
-    values = _verified_values(climbed, now=now)
+    row = unchanged_row(credential, secret_version=credential.secret_version)
+    values = _report_values(climbed, now=now)
     if climbed.knows_org and climbed.identity:
         # Of two first verifications the one that comes second must have found the same org.
         row = row.filter(org_id__in=("", climbed.identity.org.id))
         if not credential.org_id:
-            values["policy"] = _policy_of_org(credential, org_id=climbed.identity.org.id)
+            values["policy"] = _strictest_policy_of_org(credential, org_id=climbed.identity.org.id)
     if swapped_to:
-        values |= {name: getattr(swapped_to, name) for name in SEALED_FIELDS}
+        values |= {name: getattr(swapped_to, name) for name in KEY_FIELDS}
         values |= {"keys_set_at": now, "keys_set_by_name": actor.name}
     if not row.update(**values):
         return False
@@ -336,19 +346,19 @@ def store_report(
             actor=actor,
         )
     if swapped_to:
-        _record_rotated(old=credential, new=swapped_to, actor=actor)
-    _record_verified(credential=credential, climbed=climbed, actor=actor)
+        _record_rotation(old=credential, new=swapped_to, actor=actor)
+    _record_report(credential=credential, climbed=climbed, actor=actor)
     return True
 
 
-def _policy_of_org(credential: Credential, *, org_id: str) -> ApprovalPolicy:
+def _strictest_policy_of_org(credential: Credential, *, org_id: str) -> ApprovalPolicy:
     """The strictest policy that this org ever had here, so that adding its keys anew, or keys of
     another user, takes no second person away: only an administrator does."""
     same_org = Credential.objects.filter(site=credential.site, org_id=org_id)
     return ApprovalPolicy.strictest([credential.policy, *same_org.values_list("policy", flat=True)])
 
 
-def _verified_values(climbed: KeyReport, *, now: datetime) -> dict[str, Any]:
+def _report_values(climbed: KeyReport, *, now: datetime) -> dict[str, Any]:
     failure = climbed.failure
     values: dict[str, Any] = {
         "verification": [rung.as_data() | {"at": now.isoformat()} for rung in climbed.rungs],
@@ -368,7 +378,7 @@ def _verified_values(climbed: KeyReport, *, now: datetime) -> dict[str, Any]:
     return values
 
 
-def _record_rotated(*, old: Credential, new: Credential, actor: Actor) -> None:
+def _record_rotation(*, old: Credential, new: Credential, actor: Actor) -> None:
     audit.record(
         code=EventCode.CREDENTIAL_ROTATED,
         actor=actor,
@@ -378,7 +388,7 @@ def _record_rotated(*, old: Credential, new: Credential, actor: Actor) -> None:
     )
 
 
-def _record_verified(*, credential: Credential, climbed: KeyReport, actor: Actor) -> None:
+def _record_report(*, credential: Credential, climbed: KeyReport, actor: Actor) -> None:
     failure, identity = climbed.failure, climbed.identity
     if failure is None:
         code, sentence = EventCode.CREDENTIAL_VERIFIED, f"{credential.name} was verified."

@@ -20,7 +20,7 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.secret import Secret
 from connections.core.sites import UnknownSiteError, get_site
 from connections.credentials import key_checks
-from connections.credentials.key_checks import KeyReport, unchanged
+from connections.credentials.key_checks import KeyReport, unchanged_row
 from connections.models import ApprovalPolicy, Credential, KeyPair
 
 LONGEST_NAME = 100
@@ -41,8 +41,8 @@ def clean_keys(keys: KeyPair) -> KeyPair:
         api_key=_stripped(keys.api_key), application_key=_stripped(keys.application_key)
     )
     problems = {
-        "api_key": _problem_of(cleaned.api_key) or _api_key_problem_of(cleaned.api_key),
-        "application_key": _problem_of(cleaned.application_key),
+        "api_key": _key_problem(cleaned.api_key) or _api_key_problem(cleaned.api_key),
+        "application_key": _key_problem(cleaned.application_key),
     }
     fields = {name: problem for name, problem in problems.items() if problem}
     if fields:
@@ -56,7 +56,7 @@ def _stripped(secret: Secret) -> Secret:
 
 # These two return their finding instead of raising it, so that no frame of an exception holds
 # the plain text.
-def _problem_of(secret: Secret) -> str:
+def _key_problem(secret: Secret) -> str:
     text = secret.reveal()
     if not text:
         return "Paste the key."
@@ -75,7 +75,7 @@ def _problem_of(secret: Secret) -> str:
     return "It holds a character that is not plain ASCII, which no key does. Copy the key again."
 
 
-def _api_key_problem_of(secret: Secret) -> str:
+def _api_key_problem(secret: Secret) -> str:
     if secret.reveal().startswith(_APPLICATION_KEY_PREFIX):
         return "This is an application key. Are the two fields swapped?"
     return ""
@@ -111,7 +111,7 @@ def clean_name(name: str) -> str:
     return folded
 
 
-def check_name_is_free(name: str, *, actor: Actor, besides: Credential | None = None) -> None:
+def require_unused_name(name: str, *, actor: Actor, besides: Credential | None = None) -> None:
     """Raise InvalidInputError when another credential bears the name, whatever its case.
 
     That one out of reach does cannot be kept from who typed its name, but its spelling is.
@@ -165,7 +165,7 @@ def find_credential(*, actor: Actor, pk: UUID) -> Credential:
     return lookups.find_credential(actor=actor, pk=pk)
 
 
-def connection_count(credential: Credential) -> int:
+def count_connections(credential: Credential) -> int:
     """How many org connections its newest listings show."""
     return credential.snapshots.filter(is_current=True).count()
 
@@ -194,7 +194,7 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cred
         _store_new(credential=credential, actor=actor)
     except IntegrityError:
         # Somebody stored the name or the pair between our look and our insert.
-        check_name_is_free(credential.name, actor=actor)
+        require_unused_name(credential.name, actor=actor)
         require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
         raise
     [found] = key_checks.verify_in_parallel([credential])
@@ -230,7 +230,7 @@ def _new_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cre
 
 @audit.atomic()
 def _store_new(*, credential: Credential, actor: Actor) -> None:
-    check_name_is_free(credential.name, actor=actor)
+    require_unused_name(credential.name, actor=actor)
     require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
     credential.save(force_insert=True)
     audit.record(
@@ -302,11 +302,11 @@ def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Cre
         raise InvalidInputError({"name": "Give it a name."})
     if name == credential.name:
         return credential
-    check_name_is_free(name, actor=actor, besides=credential)
+    require_unused_name(name, actor=actor, besides=credential)
     try:
         _change_name(credential=credential, actor=actor, name=name)
     except IntegrityError:
-        check_name_is_free(name, actor=actor, besides=credential)
+        require_unused_name(name, actor=actor, besides=credential)
         raise
     return credential
 
@@ -314,7 +314,7 @@ def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Cre
 @audit.atomic()
 def _change_name(*, credential: Credential, actor: Actor, name: str) -> None:
     previous = credential.name
-    if not unchanged(credential, name=previous).update(name=name):
+    if not unchanged_row(credential, name=previous).update(name=name):
         raise ConflictError("Somebody else has just changed it. Look at it again.")
     credential.name = name
     audit.record(
@@ -344,7 +344,7 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
     )
     [found] = key_checks.verify_in_parallel([candidate])
     ladder = found.ladder
-    refusal = _why_not_to_swap(credential=credential, ladder=ladder)
+    refusal = _refusal_reason(credential=credential, ladder=ladder)
     if refusal:
         _record_refusal(credential=credential, candidate=candidate, ladder=ladder, actor=actor)
         raise RotationRefusedError(f"{refusal} The stored pair stays in use.", ladder=ladder)
@@ -361,7 +361,7 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
     return credential
 
 
-def _why_not_to_swap(*, credential: Credential, ladder: KeyReport) -> str:
+def _refusal_reason(*, credential: Credential, ladder: KeyReport) -> str:
     failure = ladder.failure
     if failure is None:
         return ""
@@ -400,7 +400,7 @@ def change_policy(*, actor: Actor, credential: Credential, policy: ApprovalPolic
     previous = ApprovalPolicy(credential.policy)
     if policy == previous:
         return credential
-    if not unchanged(credential, policy=previous).update(policy=policy):
+    if not unchanged_row(credential, policy=previous).update(policy=policy):
         raise ConflictError("Somebody else has just changed it. Look at it again.")
     credential.policy = policy
     audit.record(

@@ -11,7 +11,7 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.credentials.key_checks import unchanged
+from connections.credentials.key_checks import unchanged_row
 from connections.deletions import states
 from connections.deletions.states import EventDraft, Transition
 from connections.models import Credential, Deletion, Outcome, State
@@ -55,7 +55,7 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
         # one of them may be waiting for it.
         not_sent = credential.deletions.filter(state__in=_NOT_SENT_YET).order_by("pk")
         list(not_sent.select_for_update(no_key=True))
-        _refuse_if_blocked(credential)
+        _require_no_blocking_deletions(credential)
         withdrawn = [
             _withdraw(deletion=deletion, credential=credential, actor=actor)
             for deletion in deletions_to_withdraw(credential)
@@ -65,7 +65,7 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
     return credential
 
 
-def _refuse_if_blocked(credential: Credential) -> None:
+def _require_no_blocking_deletions(credential: Credential) -> None:
     blocking = blocking_deletions(credential)
     if blocking:
         told = ", ".join(f"{deletion.description} is {deletion.state}" for deletion in blocking[:3])
@@ -95,7 +95,7 @@ def _withdraw(*, deletion: Deletion, credential: Credential, actor: Actor) -> st
 
 def _wipe(*, credential: Credential, actor: Actor, now: datetime, withdrawn: list[str]) -> None:
     former_name = credential.name
-    row = unchanged(credential, name=former_name, secret_version=credential.secret_version)
+    row = unchanged_row(credential, name=former_name, secret_version=credential.secret_version)
     wiped = copy.copy(credential)
     wiped.wipe_keys()
     is_wiped = row.update(

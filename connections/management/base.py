@@ -26,7 +26,7 @@ FAILED = 1
 USAGE = 2
 UNKNOWN = 6
 # What a shell says of a program that ended since nobody read its output any more.
-UNREAD = 141
+OUTPUT_CLOSED = 141
 # What bytes that are no UTF-8 arrive as, and what nothing can store or print.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -89,7 +89,7 @@ class OrgAdminCommand(BaseCommand):
             text = " ".join([words.headline, *words.lines])
             message, code = f"{text} Record: /deletions/{error.deletion_id}/", UNKNOWN
         except DatabaseError as error:
-            message, code = _refusal_words(error), FAILED
+            message, code = _database_error_text(error), FAILED
         except CommandError as error:
             message, code = str(error), error.returncode
         if self.as_json:
@@ -134,7 +134,7 @@ class OrgAdminCommand(BaseCommand):
         raise CommandError(message, returncode=USAGE)
 
 
-def _refusal_words(error: DatabaseError) -> str:
+def _database_error_text(error: DatabaseError) -> str:
     if means_no_writes(error):
         return (
             f"The database can't be written: {error}. Make the database and its directory "
@@ -180,6 +180,6 @@ class ExportCommand(OrgAdminCommand):
                     self.stdout.flush()
             except BrokenPipeError:
                 self.drop_output()
-                raise SystemExit(UNREAD) from None
+                raise SystemExit(OUTPUT_CLOSED) from None
         if note and self.prints_checkpoint and not checkpoint_file:
             self.stderr.write(note)

@@ -98,7 +98,7 @@ def make_backup(*, directory: Path, actor: Actor) -> Manifest:
     copy = directory / DATABASE_NAME
     copy_database(source=database_file(), target=copy)
     try:
-        manifest = _describe(copy)
+        manifest = _build_manifest(copy)
         document = {"format": FORMAT, "database": DATABASE_NAME} | asdict(manifest)
         text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         create_private_text(directory / MANIFEST_NAME, Secret(text))
@@ -126,10 +126,10 @@ def _check_directory(directory: Path) -> None:
         raise BackupError(f"{directory} is not empty. Name a new directory for each backup.")
 
 
-def _describe(copy: Path) -> Manifest:
+def _build_manifest(copy: Path) -> Manifest:
     with copy.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    with looking_into(copy):
+    with reading_database(copy):
         tables = set(connection.introspection.table_names())
         models = {name: apps.get_model(label) for name, label in COUNTED.items()}
         return Manifest(
@@ -176,22 +176,22 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 @contextmanager
-def looking_into(file: Path) -> Iterator[None]:
+def reading_database(file: Path) -> Iterator[None]:
     """Let the models read another SQLite file, which nobody writes, within this thread."""
     # Immutable: without it SQLite would put lock files beside a backup.
-    with _in_place_of_database(f"{uri_of(file)}?immutable=1"):
+    with _using_database(f"{uri_of(file)}?immutable=1"):
         yield
 
 
 @contextmanager
-def working_on(file: Path) -> Iterator[None]:
+def writing_database(file: Path) -> Iterator[None]:
     """Let the models read and write another SQLite file within this thread."""
-    with _in_place_of_database(f"{uri_of(file)}?mode=rw"):
+    with _using_database(f"{uri_of(file)}?mode=rw"):
         yield
 
 
 @contextmanager
-def _in_place_of_database(uri: str) -> Iterator[None]:
+def _using_database(uri: str) -> Iterator[None]:
     own = connections[DEFAULT_DB_ALIAS]
     backend = load_backend(own.settings_dict["ENGINE"])
     options = {"transaction_mode": "IMMEDIATE"}
@@ -272,14 +272,14 @@ def copy_before_migrating(*, now: datetime) -> Path | None:
     """
     if not connection.introspection.table_names():
         return None
-    copy = place_for_copy(name="orgadmin", now=now)
+    copy = new_copy_path(name="orgadmin", now=now)
     copy_database(source=database_file(), target=copy)
     for outdated in sorted(copy.parent.glob("orgadmin-*.sqlite3"))[:-KEPT_COPIES]:
         outdated.unlink()
     return copy
 
 
-def place_for_copy(*, name: str, now: datetime) -> Path:
+def new_copy_path(*, name: str, now: datetime) -> Path:
     """A path for a copy in `backups` of the data directory, which is made."""
     directory: Path = settings.DATA_DIR / "backups"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ def check_passkey_origin(
 
 
 @register(KEYS, Tags.security, deploy=True)
-def check_provider(
+def check_identity_provider(
     *, app_configs: Sequence[AppConfig] | None, **kwargs: object
 ) -> list[CheckMessage]:
     """connections.E002 to E004: a sign-in provider configured in half, or of no use."""

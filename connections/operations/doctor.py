@@ -34,13 +34,13 @@ from connections.people.oidc.tokens import ProviderError
 from connections.wording import pluralize
 
 
-def check_issuer() -> Iterator[Finding]:
+def check_identity_provider() -> Iterator[Finding]:
     """One finding when an issuer is configured: fetches its metadata and signs nobody in."""
     issuer = settings.OIDC_ISSUER
     if not issuer:
         return
     try:
-        with open_exchange(provider_accounts.load_provider()) as exchange:
+        with open_exchange(provider_accounts.load_identity_provider()) as exchange:
             client.fetch_metadata(exchange)
     except ProviderError as failure:
         yield error(
@@ -52,7 +52,7 @@ def check_issuer() -> Iterator[Finding]:
         yield ok("identity provider", f"{issuer} responds and its metadata is usable.")
 
 
-def find_time_ahead(*, now: datetime) -> datetime | None:
+def find_future_time(*, now: datetime) -> datetime | None:
     """The newest recorded time if it lies in the future by the database's clock, else None.
 
     One read off an index. Raises what the database raises.
@@ -61,7 +61,7 @@ def find_time_ahead(*, now: datetime) -> datetime | None:
     return newest if newest and clock.is_ahead(newest, now=now) else None
 
 
-def look() -> Iterator[Finding]:
+def check_destinations() -> Iterator[Finding]:
     """One finding for each destination that is set; asks each, and sends nothing."""
     yield from _mail()
     yield from _webhook()
@@ -132,8 +132,8 @@ OVERDUE_AFTER = timedelta(minutes=5)
 
 def diagnose() -> list[Finding]:
     """Look at everything and change nothing. A database that does not answer is a finding."""
-    findings = [*_settings(), *look(), *check_issuer()]
-    findings += _kept_answers()
+    findings = [*_settings(), *check_destinations(), *check_identity_provider()]
+    findings += _kept_responses()
     try:
         findings += [*_database(), *_keys()]
         schema = list(_migrations())
@@ -141,13 +141,13 @@ def diagnose() -> list[Finding]:
         if all(finding.level == Level.OK for finding in schema):
             findings += [*database_guards.check_triggers(), *database_guards.check_role()]
             findings += _writing()
-            findings += [*_people(), *_four_eyes(), *_worker(), *_clock(), *_record()]
-            findings += _unusable_answers(spool.check_kept)
+            findings += [*_people(), *_approvals(), *_worker(), *_clock(), *_audit_log()]
+            findings += _unusable_responses(spool.check_kept)
     except DatabaseError as failure:
         findings.append(
             error("database", f"It does not answer: {failure}".strip(), "Look at DATABASE_URL.")
         )
-        findings += _unusable_answers(spool.read_kept)
+        findings += _unusable_responses(spool.read_kept)
     return findings
 
 
@@ -202,7 +202,7 @@ def _data_directory() -> Iterator[Finding]:
         yield ok("data directory", str(directory))
 
 
-def _kept_answers() -> Iterator[Finding]:
+def _kept_responses() -> Iterator[Finding]:
     """Files of what Datadog answered while the database did not; needs no database itself."""
     paths = spool.kept_files()
     if not paths:
@@ -215,7 +215,7 @@ def _kept_answers() -> Iterator[Finding]:
     )
 
 
-def _unusable_answers(look: Callable[[Path], object]) -> Iterator[Finding]:
+def _unusable_responses(look: Callable[[Path], object]) -> Iterator[Finding]:
     for path in spool.kept_files():
         try:
             look(path)
@@ -280,7 +280,7 @@ def _keys() -> Iterator[Finding]:
         yield ok("key ring", f"None yet: it is made at {path} on first use.")
 
 
-def _record() -> Iterator[Finding]:
+def _audit_log() -> Iterator[Finding]:
     path = Path(settings.SIGNING_KEY_FILE)
     hint = "docs/OPERATIONS.md, “Signing key”, says how to make or restore it."
     if path.exists():
@@ -304,7 +304,7 @@ def _record() -> Iterator[Finding]:
 
 def _clock() -> Iterator[Finding]:
     now = clock.now()
-    ahead = find_time_ahead(now=now)
+    ahead = find_future_time(now=now)
     if ahead is None:
         yield ok("clock", f"No recorded time is later than the database's clock, {now:%H:%M:%S}.")
         return
@@ -329,7 +329,7 @@ def _people() -> Iterator[Finding]:
     yield ok("people", f"{active.count()} active; {administrators} can administer.")
 
 
-def _four_eyes() -> Iterator[Finding]:
+def _approvals() -> Iterator[Finding]:
     found = approvers.approval_gaps(credentials=list(Credential.objects.filter(retired_at=None)))
     for problem, names in found.too_few:
         hint = "Give more people the role Approver, or change the policy on its page."

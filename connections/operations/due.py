@@ -66,20 +66,20 @@ def _is_recorded(deletion: Deletion) -> bool:
     return audit.EventCode.DELETION_STILL_UNKNOWN in codes[last_sending:]
 
 
-BATCH = 20
+BATCH_SIZE = 20
 # So many rows that may be put off share one query for their newest events.
-CHUNK = 200
+CHUNK_SIZE = 200
 
 
-def due_deletions(*, now: datetime, limit: int = BATCH) -> list[Deletion]:
+def due_deletions(*, now: datetime, limit: int = BATCH_SIZE) -> list[Deletion]:
     """Deletions whose time has come, longest due first; last, those a wrong clock put off."""
     rows = Deletion.objects.filter(due_at__isnull=False).order_by("due_at")
     rows = rows.select_related("credential")
     due = list(rows.filter(_is_due(now))[:limit])
     if len(due) == limit:
         return due
-    put_off = rows.filter(_may_be_put_off(now)).exclude(pk__in=[deletion.pk for deletion in due])
-    return due + list(islice(_put_off(put_off, now=now), limit - len(due)))
+    put_off = rows.filter(_may_be_postponed(now)).exclude(pk__in=[deletion.pk for deletion in due])
+    return due + list(islice(_find_postponed(put_off, now=now), limit - len(due)))
 
 
 def _is_due(now: datetime) -> Q:
@@ -92,7 +92,7 @@ def _is_due(now: datetime) -> Q:
     return is_due
 
 
-def _may_be_put_off(now: datetime) -> Q:
+def _may_be_postponed(now: datetime) -> Q:
     """That a listing is awaited by a row with times in the future, and none is under way."""
     ahead = now + clock.TOLERANCE
     return Q(
@@ -102,9 +102,9 @@ def _may_be_put_off(now: datetime) -> Q:
     )
 
 
-def _put_off(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Deletion]:
+def _find_postponed(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Deletion]:
     """Those of which nothing was recorded since the clock was set back, so neither was `due_at`."""
-    for some in batched(rows.iterator(chunk_size=CHUNK), CHUNK):
+    for some in batched(rows.iterator(chunk_size=CHUNK_SIZE), CHUNK_SIZE):
         newest_at = audit.newest_at(deletions=some)
         for deletion in some:
             at = newest_at.get(deletion.pk)
@@ -112,7 +112,7 @@ def _put_off(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Deletion]:
                 yield deletion
 
 
-def run_due(*, actor: Actor, limit: int = BATCH) -> list[Deletion]:
+def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[Deletion]:
     """Do once what is due: expire, send waiting ones, give up lost claims, look, prove.
 
     Takes at most `limit`, so that a worker can stop in between. Returns the deletions touched.
@@ -121,7 +121,7 @@ def run_due(*, actor: Actor, limit: int = BATCH) -> list[Deletion]:
     """
     touched = []
     for deletion in due_deletions(now=clock.now(), limit=limit):
-        if _take(deletion):
+        if _reserve(deletion):
             run_deletion(deletion=deletion, actor=actor)
             touched.append(deletion)
     return touched
@@ -145,7 +145,7 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
     return last_checked_at
 
 
-def _take(deletion: Deletion) -> bool:
+def _reserve(deletion: Deletion) -> bool:
     """Push the due time ahead, so that other workers leave this row alone meanwhile."""
     now = clock.now()
     with audit.atomic():

@@ -38,23 +38,23 @@ from connections.operations.backup import (
     check_integrity,
     copy_from,
     database_file,
-    looking_into,
-    place_for_copy,
+    new_copy_path,
     read_manifest,
+    reading_database,
     require_sqlite,
     schema_differences,
     uri_of,
-    working_on,
+    writing_database,
 )
 from connections.operations.worker import ALIVE_WITHIN
 
-PRECIOUS = ("connections_person", "connections_credential", "connections_deletion")
-HEARTBEATS = "connections_workerheartbeat"
-CHUNK = 1024 * 1024
+TABLES_WORTH_KEEPING = ("connections_person", "connections_credential", "connections_deletion")
+HEARTBEAT_TABLE = "connections_workerheartbeat"
+CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restored:
+class RestoreResult:
     """What was restored. `missing_key_ids` must be on the key ring before anything starts."""
 
     manifest: Manifest
@@ -66,7 +66,7 @@ class Restored:
     unresolved: int
 
 
-def restore_backup(*, directory: Path, actor: Actor, replace: bool) -> Restored:
+def restore_backup(*, directory: Path, actor: Actor, replace: bool) -> RestoreResult:
     """Put the backup of a directory in the place of the database, and bring it to this version.
 
     A database that holds people, credentials or deletions is replaced only with `replace`, and
@@ -83,13 +83,13 @@ def restore_backup(*, directory: Path, actor: Actor, replace: bool) -> Restored:
     with _checked_copy(directory, manifest=manifest, target=target) as copy:
         key_ids = _read_key_ids(copy)
         unresolved = _bring_up_to_date(copy, manifest=manifest, actor=actor)
-        aside = place_for_copy(name="replaced", now=datetime.now(UTC)) if replace else None
-        kept = _put_in_place(copy, target=target, aside=aside)
-    return Restored(
+        aside = new_copy_path(name="replaced", now=datetime.now(UTC)) if replace else None
+        kept = _replace_database(copy, target=target, aside=aside)
+    return RestoreResult(
         manifest=manifest,
         database=target,
         kept=kept,
-        missing_key_ids=sorted(key_ids - _ids_on_key_ring()),
+        missing_key_ids=sorted(key_ids - _available_key_ids()),
         unresolved=unresolved,
     )
 
@@ -102,7 +102,7 @@ def _checked_copy(directory: Path, *, manifest: Manifest, target: Path) -> Itera
     try:
         digest, size = hashlib.sha256(), 0
         with os.fdopen(descriptor, "wb") as new, (directory / DATABASE_NAME).open("rb") as file:
-            while chunk := file.read(CHUNK):
+            while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
                 size += new.write(chunk)
         if (digest.hexdigest(), size) != (manifest.sha256, manifest.size):
@@ -118,7 +118,7 @@ def _checked_copy(directory: Path, *, manifest: Manifest, target: Path) -> Itera
 
 
 def _read_key_ids(copy: Path) -> set[str]:
-    with looking_into(copy):
+    with reading_database(copy):
         _, unknown = schema_differences()
         if unknown:
             app, name = max(unknown)
@@ -129,14 +129,14 @@ def _read_key_ids(copy: Path) -> set[str]:
         return key_ids_in_use()
 
 
-def _put_in_place(copy: Path, *, target: Path, aside: Path | None) -> Path | None:
+def _replace_database(copy: Path, *, target: Path, aside: Path | None) -> Path | None:
     """Replace the database in one transaction; give the copy of the old one, if it was kept."""
     existed = target.exists()
     if not existed:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        with _held(target) as held:
-            kept = _keep_what_is_there(held, target=target, aside=aside)
+        with _exclusive_connection(target) as held:
+            kept = _keep_current_data(held, target=target, aside=aside)
             with closing(sqlite3.connect(f"{uri_of(copy)}?immutable=1", uri=True)) as new:
                 new.backup(held)
     except BaseException:
@@ -146,15 +146,15 @@ def _put_in_place(copy: Path, *, target: Path, aside: Path | None) -> Path | Non
     return kept
 
 
-def _keep_what_is_there(
+def _keep_current_data(
     held: sqlite3.Connection, *, target: Path, aside: Path | None
 ) -> Path | None:
     tables = {name for (name,) in held.execute("SELECT name FROM sqlite_schema")}
-    if HEARTBEATS in tables:
-        _refuse_beside_a_worker(held, target=target)
+    if HEARTBEAT_TABLE in tables:
+        _require_no_live_worker(held, target=target)
     holds_something = any(
         held.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0]  # noqa: S608 - our names
-        for table in PRECIOUS
+        for table in TABLES_WORTH_KEEPING
         if table in tables
     )
     if not holds_something:
@@ -168,10 +168,10 @@ def _keep_what_is_there(
     return aside
 
 
-def _refuse_beside_a_worker(held: sqlite3.Connection, *, target: Path) -> None:
+def _require_no_live_worker(held: sqlite3.Connection, *, target: Path) -> None:
     # Between two passes a worker holds no file open. What it sends meanwhile would have its
     # record in the database that goes.
-    query = f"SELECT strftime('%s', 'now') - strftime('%s', MAX(seen_at)) FROM {HEARTBEATS}"  # noqa: S608 - our name
+    query = f"SELECT strftime('%s', 'now') - strftime('%s', MAX(seen_at)) FROM {HEARTBEAT_TABLE}"  # noqa: S608 - our name
     [seconds] = held.execute(query).fetchone()
     if seconds is not None and seconds <= ALIVE_WITHIN.total_seconds():
         raise BackupError(
@@ -181,7 +181,7 @@ def _refuse_beside_a_worker(held: sqlite3.Connection, *, target: Path) -> None:
 
 
 @contextmanager
-def _held(target: Path) -> Iterator[sqlite3.Connection]:
+def _exclusive_connection(target: Path) -> Iterator[sqlite3.Connection]:
     """A connection that keeps every other process out of the database until it is closed."""
     with closing(sqlite3.connect(target, timeout=2, isolation_level=None)) as held:
         try:
@@ -208,7 +208,7 @@ def _held(target: Path) -> Iterator[sqlite3.Connection]:
 def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
     """Migrate the copy and write into it what being restored means; how many it closed."""
     made_at = manifest.made_at
-    with working_on(copy):
+    with writing_database(copy):
         call_command("migrate", interactive=False, verbosity=0)
         audit.record(
             code=audit.EventCode.DATABASE_RESTORED,
@@ -232,10 +232,10 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
                 deletion=held, actor=actor, why=f"were restored from a backup of {made_at}"
             )
         reason = f"The database was restored from a backup of {made_at}."
-        return sum(_close(one, actor=actor, reason=reason) for one in could_be_sent)
+        return sum(_close_as_unresolved(one, actor=actor, reason=reason) for one in could_be_sent)
 
 
-def _close(deletion: Deletion, *, actor: Actor, reason: str) -> bool:
+def _close_as_unresolved(deletion: Deletion, *, actor: Actor, reason: str) -> bool:
     sentence = "It was open when the backup was made; what became of it since is not known."
     return states.apply(
         deletion=deletion,
@@ -252,7 +252,7 @@ def _close(deletion: Deletion, *, actor: Actor, reason: str) -> bool:
     )
 
 
-def _ids_on_key_ring() -> frozenset[str]:
+def _available_key_ids() -> frozenset[str]:
     """The keys at hand; none when the ring is not there, or is unusable, as a start will say."""
     try:
         return read_key_ring(Path(settings.KEYRING_FILE)).key_ids

@@ -15,7 +15,7 @@ class CannotListenError(Exception):
     """The address to serve on cannot be used; the text says which and what to do."""
 
 
-def listen(*, host: str, port: int) -> socket.socket:
+def open_listener(*, host: str, port: int) -> socket.socket:
     """Take the port now, so that nothing else is begun when it is in use.
 
     `host` is a name or an address, IPv6 with or without brackets; port 0 lets the system
@@ -42,7 +42,7 @@ def listen(*, host: str, port: int) -> socket.socket:
     return listener
 
 
-def address_of(listener: socket.socket, *, host: str) -> str:
+def local_address(listener: socket.socket, *, host: str) -> str:
     """The address that a person on this machine can open, without a slash at its end."""
     host, port = host.strip("[]"), listener.getsockname()[1]
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
@@ -64,7 +64,7 @@ def trusted_networks() -> list[Network]:
     return [ipaddress.ip_network(name) for name in names]
 
 
-def is_within(address: str, networks: list[Network]) -> bool:
+def is_in_networks(address: str, networks: list[Network]) -> bool:
     """Whether the address belongs to one of the networks."""
     return any(ipaddress.ip_address(address) in network for network in networks)
 
@@ -75,7 +75,7 @@ def has_pending_migrations() -> bool:
     return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
-def shown_address(own_address: str) -> str:
+def public_address(own_address: str) -> str:
     """The address to tell people: the configured one, else the first name it goes by in public,
     else the one it listens on."""
     if settings.BASE_URL or settings.IS_LOCAL:
@@ -84,7 +84,7 @@ def shown_address(own_address: str) -> str:
     return f"https://{names[0]}" if names else own_address
 
 
-def what_keeps_people_out() -> list[str]:
+def list_access_problems() -> list[str]:
     """What is missing for people to reach a public service, as sentences that say what to do."""
     if settings.IS_LOCAL or settings.TRUSTED_PROXIES:
         return []

@@ -118,7 +118,7 @@ class Supervisor:
             child = self._ended.get()
             if child.start_again is None or child.process.returncode >= 0:
                 return child
-            _say(f"{child.name} was ended {child.end}: starting it again.")
+            _print_line(f"{child.name} was ended {child.end}: starting it again.")
             self._children.remove(child)
             child.start_again()
 
@@ -169,12 +169,12 @@ def end_with_parent(parent: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run_until_one_ends(together: Supervisor) -> int:
+def run_until_first_exit(together: Supervisor) -> int:
     """Wait for a process that ends by itself, say so in a line, and give the exit code 1."""
     child = together.wait()
-    _say(f"{child.name} ended by itself {child.end}: stopping the rest.")
+    _print_line(f"{child.name} ended by itself {child.end}: stopping the rest.")
     return 1
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201 - also where logging is not set up

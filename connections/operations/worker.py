@@ -29,10 +29,10 @@ from connections.people import sessions
 logger = logging.getLogger(__name__)
 
 # Between two looks (s); after an error twice as long each time, up to the longest.
-LOOK_EVERY = 2.0
-LONGEST_DELIVERY_PAUSE = 60.0
+POLL_SECONDS = 2.0
+MAX_DELIVERY_PAUSE = 60.0
 # For a sending that is on its way when the worker ends (s); it is tried again elsewhere.
-ENDING = 15.0
+DELIVERY_STOP_SECONDS = 15.0
 
 
 class DeliveryThread(threading.Thread):
@@ -48,18 +48,18 @@ class DeliveryThread(threading.Thread):
         self._is_stopped.set()
 
     def run(self) -> None:
-        pause = LOOK_EVERY
+        pause = POLL_SECONDS
         while not self._is_stopped.wait(pause):
             try:
                 close_old_connections()
                 delivery.run_due(channel=self._channel, is_over=self._is_stopped.is_set)
-                pause = LOOK_EVERY
+                pause = POLL_SECONDS
             except DatabaseError:
-                pause = min(pause * 2, LONGEST_DELIVERY_PAUSE)
+                pause = min(pause * 2, MAX_DELIVERY_PAUSE)
                 logger.warning("The database did not answer a courier.", exc_info=True)
                 connection.close()
             except Exception:
-                pause = min(pause * 2, LONGEST_DELIVERY_PAUSE)
+                pause = min(pause * 2, MAX_DELIVERY_PAUSE)
                 # Whatever it is: one notice must not keep the others waiting.
                 logger.exception("A courier failed and goes on in %d s.", pause)
                 connection.close()
@@ -78,22 +78,22 @@ def delivery_threads_running() -> Iterator[None]:
         for courier in couriers:
             courier.stop()
         for courier in couriers:
-            courier.join(timeout=ENDING)
+            courier.join(timeout=DELIVERY_STOP_SECONDS)
 
 
 # A worker says so this often while it works; one thing that it does may take a minute or two.
-BEAT_EVERY = timedelta(seconds=10)
+HEARTBEAT_INTERVAL = timedelta(seconds=10)
 ALIVE_WITHIN = timedelta(minutes=3)
 # What a killed worker left behind is kept this long.
-FORGOTTEN_AFTER = timedelta(days=1)
+HEARTBEAT_KEPT_FOR = timedelta(days=1)
 
 
-def beat(*, name: str, host: str, process_id: int) -> None:
+def record_heartbeat(*, name: str, host: str, process_id: int) -> None:
     """Say that this worker is alive. Raises what the database raises."""
     now = clock.now()
     if WorkerHeartbeat.objects.filter(name=name).update(seen_at=now):
         return
-    is_old = Q(seen_at__lt=now - FORGOTTEN_AFTER)
+    is_old = Q(seen_at__lt=now - HEARTBEAT_KEPT_FOR)
     # A living worker renews such a row within seconds; a dead one's would hide all the others.
     is_ahead = Q(seen_at__gt=now + clock.TOLERANCE)
     WorkerHeartbeat.objects.filter(is_old | is_ahead).delete()
@@ -102,7 +102,7 @@ def beat(*, name: str, host: str, process_id: int) -> None:
     )
 
 
-def end(*, name: str) -> None:
+def remove_heartbeat(*, name: str) -> None:
     """Say that this worker ends in order. Raises what the database raises."""
     WorkerHeartbeat.objects.filter(name=name).delete()
 
@@ -117,16 +117,16 @@ def is_alive(seen_at: datetime | None, *, now: datetime) -> bool:
     return seen_at is not None and clock.elapsed_since(seen_at, now=now) <= ALIVE_WITHIN
 
 
-REFRESH_EVERY = timedelta(minutes=15)
+SYNC_INTERVAL = timedelta(minutes=15)
 # Between these two (s) it sleeps: not longer, since another process may ask for something.
-SHORTEST_SLEEP = 0.5
-LONGEST_SLEEP = 3.0
+MIN_SLEEP = 0.5
+MAX_SLEEP = 3.0
 # Alarms about what has been as it is for too long, and what is kept no longer (s).
-HOUSEKEEPING_EVERY = 60.0
+HOUSEKEEPING_SECONDS = 60.0
 # After an error it waits this long (s), twice as long each time: well under the 60 s after which
 # a claim counts as lost, since an answer may wait for the database to come back.
 FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 15.0
+MAX_PAUSE = 15.0
 
 
 class Worker:
@@ -135,7 +135,7 @@ class Worker:
     What it is doing then ends within its own deadlines: listing 10 s, DELETE 30 s, proof 10 s.
     """
 
-    def __init__(self, *, refresh_every: timedelta = REFRESH_EVERY) -> None:
+    def __init__(self, *, refresh_every: timedelta = SYNC_INTERVAL) -> None:
         self._refresh_every = refresh_every.total_seconds()
         self._next_refresh = time.monotonic()
         # A SimpleQueue may be put to from a signal handler; an Event may deadlock there.
@@ -167,7 +167,7 @@ class Worker:
                 logger.warning("The database does not answer; again in %d s.", pause, exc_info=True)
                 connection.close()
                 self._sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                pause = min(pause * 2, MAX_PAUSE)
             else:
                 return
 
@@ -183,7 +183,7 @@ class Worker:
                 logger.exception("The worker failed and goes on in %d s.", pause)
                 # A broken connection would fail again for ever.
                 connection.close()
-                nap, pause = pause, min(pause * 2, LONGEST_PAUSE)
+                nap, pause = pause, min(pause * 2, MAX_PAUSE)
             self._sleep(nap)
         self._end()
 
@@ -203,11 +203,11 @@ class Worker:
         if not self._is_stopped and time.monotonic() >= self._next_refresh:
             self._next_refresh = time.monotonic() + self._refresh_every
             sync.refresh(actor=WORKER, only_stale=True)
-            sessions.forget_ended()
+            sessions.delete_ended_sessions()
         if not self._is_stopped:
             self._record.tend()
         if not self._is_stopped and time.monotonic() >= self._next_housekeeping:
-            self._next_housekeeping = time.monotonic() + HOUSEKEEPING_EVERY
+            self._next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
             due.raise_alarms(actor=WORKER)
             delivery.prune()
         return count
@@ -215,12 +215,12 @@ class Worker:
     def _beat(self) -> None:
         if time.monotonic() < self._next_beat:
             return
-        beat(name=self._name, host=self._host, process_id=os.getpid())
-        self._next_beat = time.monotonic() + BEAT_EVERY.total_seconds()
+        record_heartbeat(name=self._name, host=self._host, process_id=os.getpid())
+        self._next_beat = time.monotonic() + HEARTBEAT_INTERVAL.total_seconds()
 
     def _end(self) -> None:
         try:
-            end(name=self._name)
+            remove_heartbeat(name=self._name)
         except DatabaseError:
             # It ends all the same; its row is then one that is no longer renewed.
             logger.warning("The worker's end could not be recorded.", exc_info=True)
@@ -238,6 +238,6 @@ def seconds_until_due() -> float:
         Deletion.objects.filter(due_at__isnull=False).order_by("due_at").values_list("due_at")
     ).first()
     if due_at is None or due_at[0] is None:
-        return LONGEST_SLEEP
+        return MAX_SLEEP
     seconds: float = (due_at[0] - clock.now()).total_seconds()
-    return min(max(seconds, SHORTEST_SLEEP), LONGEST_SLEEP)
+    return min(max(seconds, MIN_SLEEP), MAX_SLEEP)

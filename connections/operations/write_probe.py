@@ -22,7 +22,7 @@ from connections.operations.backup import database_file
 # Room for the responses and events of deletions in progress; said in docs/OPERATIONS.md.
 MIN_FREE_BYTES = 16 * 1024 * 1024
 # Milliseconds. Waiting longer would hold up who asks, and a writer at work proves enough.
-_BUSY_TIMEOUT = 1000
+_BUSY_TIMEOUT_MS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class WriteProblem:
 def find_write_problem() -> WriteProblem | None:
     """Write to the database, leave nothing behind, and look at the free space."""
     try:
-        write_nothing()
+        write_without_change()
     except DatabaseError as error:
         return WriteProblem(
             summary="the database can't be written",
@@ -47,7 +47,7 @@ def find_write_problem() -> WriteProblem | None:
     return _find_lack_of_space()
 
 
-def write_nothing() -> None:
+def write_without_change() -> None:
     """Write to the database without changing it. Raises the DatabaseError that it gives."""
     if connection.vendor == "sqlite":
         _write_to_sqlite()
@@ -59,7 +59,7 @@ def _write_to_sqlite() -> None:
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA busy_timeout")
         [patience] = cursor.fetchone()
-        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT}")
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         try:
             with transaction.atomic():
                 cursor.execute("PRAGMA user_version")

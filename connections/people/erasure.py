@@ -34,7 +34,9 @@ _COPIES = (
 )
 
 # PostgreSQL searches the column itself.
-_SEARCH = "UPDATE connections_deletion_search SET search_text = %s WHERE deletion_id = %s"
+_UPDATE_SEARCH_TEXT = (
+    "UPDATE connections_deletion_search SET search_text = %s WHERE deletion_id = %s"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +62,12 @@ def erase_person(*, actor: Actor, person: Person) -> Erasure:
         with audit.atomic():
             if person.is_superuser and person.is_active:
                 people.require_another_administrator(person)
-            person = people.locked(person)
+            person = people.lock_person(person)
             stored = PersonalValue.objects.filter(person_id=person.pk, erased_at=None)
             names = set(stored.filter(kind=personal_data.Kind.NAME).values_list("value", flat=True))
-            shared = _shared(names, person=person)
+            shared = _find_shared_names(names, person=person)
             who = personal_data.name_of(person)
-            _forget(person, number=number)
+            _clear_person(person, number=number)
             _replace_copies(person, names=names - shared, told=person.display_name)
             audit.record(
                 code=EventCode.PERSON_ERASED,
@@ -78,12 +80,12 @@ def erase_person(*, actor: Actor, person: Person) -> Erasure:
     return Erasure(number=number, values=values, shared_names=len(shared))
 
 
-def _shared(names: set[str], *, person: Person) -> set[str]:
+def _find_shared_names(names: set[str], *, person: Person) -> set[str]:
     others = PersonalValue.objects.filter(value__in=names, kind=personal_data.Kind.NAME)
     return set(others.exclude(person_id=person.pk).values_list("value", flat=True))
 
 
-def _forget(person: Person, *, number: int) -> None:
+def _clear_person(person: Person, *, number: int) -> None:
     person.first_name = f"erased person no. {number}"
     person.last_name = ""
     person.username = f"erased-{number}"
@@ -93,7 +95,7 @@ def _forget(person: Person, *, number: int) -> None:
     person.set_unusable_password()
     person.save()
     person.groups.clear()
-    people.second_factors_of(person.pk).delete()
+    people.list_authenticators(person.pk).delete()
     EmailAddress.objects.filter(user=person).delete()
     person.sign_in_links.all().delete()
     PersonSession.objects.filter(person_id=person.pk).delete()
@@ -113,6 +115,6 @@ def _replace_copies(person: Person, *, names: set[str], told: str) -> None:
         deletion.save(update_fields=["requested_by_name", "search_text"])
         if connection.vendor == "sqlite":
             with connection.cursor() as cursor:
-                cursor.execute(_SEARCH, [deletion.search_text, deletion.pk.hex])
+                cursor.execute(_UPDATE_SEARCH_TEXT, [deletion.search_text, deletion.pk.hex])
     for model, field in _COPIES:
         model.objects.filter(**{f"{field}__in": names}).update(**{field: told})

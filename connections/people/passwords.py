@@ -8,11 +8,11 @@ from django.core.exceptions import ValidationError
 from connections.models import Person
 
 # Whoever guesses here begins with these, and with the name of the company.
-_WORDS = ("datadog", "orgadmin", "administrator", "admin", "connection", "org", "password")
-_LEFT = 8
+_CONTEXT_WORDS = ("datadog", "orgadmin", "administrator", "admin", "connection", "org", "password")
+_MIN_OTHER_CHARACTERS = 8
 _MESSAGE = (
     f"Apart from words like “datadog”, “admin” and the name of this service, a password needs at "
-    f"least {_LEFT} more characters."
+    f"least {_MIN_OTHER_CHARACTERS} more characters."
 )
 
 
@@ -23,9 +23,9 @@ class ContextWordsValidator:
         """Raise ValidationError when fewer than eight letters and digits are left."""
         del user
         left = re.sub(r"[\W_]", "", password.lower())
-        for word in sorted((*_WORDS, *_host_words()), key=len, reverse=True):
+        for word in sorted((*_CONTEXT_WORDS, *_host_words()), key=len, reverse=True):
             left = left.replace(word, "")
-        if len(left) < _LEFT:
+        if len(left) < _MIN_OTHER_CHARACTERS:
             raise ValidationError(_MESSAGE, code="context_words")
 
     def get_help_text(self) -> str:

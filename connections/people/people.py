@@ -27,18 +27,18 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person, Role, SignInLink
 
 # How long an unused link holds.
-LIFETIMES = {
+LINK_LIFETIMES = {
     SignInLink.Purpose.SET_UP: timedelta(hours=1),
     SignInLink.Purpose.SIGN_IN: timedelta(hours=24),
 }
-TAKEN = "Somebody else signs in with this already."
+NAME_TAKEN = "Somebody else signs in with this already."
 INVALID_LINK = (
     "This link was used before, is too old, or a newer one replaced it. "
     "Ask an administrator for a new one."
 )
 
 
-def new_person(*, username: str, email: str, is_administrator: bool) -> Person:
+def build_person(*, username: str, email: str, is_administrator: bool) -> Person:
     """A person not yet stored and without a password.
 
     Raises InvalidInputError when the name or address is malformed, or somebody else's: people
@@ -60,7 +60,7 @@ def new_person(*, username: str, email: str, is_administrator: bool) -> Person:
     for name, value in (("username", person.username), ("email", person.email)):
         taken = Person.objects.filter(Q(username__iexact=value) | Q(email__iexact=value))
         if value and name not in fields and taken.exists():
-            fields[name] = TAKEN
+            fields[name] = NAME_TAKEN
     if fields:
         raise InvalidInputError(fields)
     return person
@@ -74,19 +74,19 @@ def require_free_email(email: str, *, of: Person) -> None:
         raise InvalidInputError({"email": " ".join(error.messages)}) from None
     others = Person.objects.exclude(pk=of.pk)
     if others.filter(Q(username__iexact=email) | Q(email__iexact=email)).exists():
-        raise InvalidInputError({"email": TAKEN})
+        raise InvalidInputError({"email": NAME_TAKEN})
 
 
-def store_new(person: Person) -> None:
+def store_person(person: Person) -> None:
     """Store a new person. Raises InvalidInputError when the name was taken in this moment."""
     try:
         with audit.atomic():
             person.save(force_insert=True)
     except IntegrityError:
-        raise InvalidInputError({"username": TAKEN}) from None
+        raise InvalidInputError({"username": NAME_TAKEN}) from None
 
 
-def locked(person: Person) -> Person:
+def lock_person(person: Person) -> Person:
     """The person as stored now, held until the transaction ends."""
     return Person.objects.select_for_update(no_key=True).get(pk=person.pk)
 
@@ -105,19 +105,19 @@ def require_another_administrator(person: Person) -> None:
         )
 
 
-def stored_roles(person: Person) -> list[Role]:
+def get_stored_roles(person: Person) -> list[Role]:
     """The roles given to the person, without those that being an administrator brings."""
     names = set(person.groups.values_list("name", flat=True))
     return sorted(role for role in Role if role.value in names)
 
 
-def second_factors_of(person_id: Any) -> QuerySet[Authenticator]:
+def list_authenticators(person_id: Any) -> QuerySet[Authenticator]:
     """The second factors of a person: empty means none. Takes an id or an OuterRef."""
     factors: QuerySet[Authenticator] = Authenticator.objects.filter(user=person_id)
     return factors
 
 
-def groups_of(roles: Iterable[Role]) -> list[Group]:
+def get_groups(roles: Iterable[Role]) -> list[Group]:
     """The groups that stand for the roles."""
     return [Group.objects.get_or_create(name=role.value)[0] for role in roles]
 
@@ -151,7 +151,7 @@ def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
         used_at__isnull=True,
         expires_at__gt=now,
         # One further ahead was made by a clock that was ahead.
-        expires_at__lte=now + LIFETIMES[purpose] + clock.TOLERANCE,
+        expires_at__lte=now + LINK_LIFETIMES[purpose] + clock.TOLERANCE,
     )
     # One statement decides, so that of two that come at once only one succeeds.
     if usable.update(used_at=now) != 1:
@@ -159,14 +159,14 @@ def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
     return SignInLink.objects.select_related("person").get(token_hash=_hash_of(token))
 
 
-def end_sign_in_links(person: Person) -> None:
+def expire_sign_in_links(person: Person) -> None:
     """Let no unused link of the person hold any longer."""
     now = clock.now()
     unused = person.sign_in_links.filter(used_at__isnull=True, expires_at__gt=now)
     unused.update(expires_at=now)
 
 
-def remove_second_factor(*, actor: Actor, person: Person) -> None:
+def remove_mfa(*, actor: Actor, person: Person) -> None:
     """Forget every second factor of the person and end their sessions."""
     Authenticator.objects.filter(user=person).delete()
     person.session_epoch += 1
@@ -185,11 +185,11 @@ def _hash_of(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-SET_UP_LINK_LIFETIME = LIFETIMES[SignInLink.Purpose.SET_UP]
-SIGN_IN_LINK_LIFETIME = LIFETIMES[SignInLink.Purpose.SIGN_IN]
+SET_UP_LINK_LIFETIME = LINK_LIFETIMES[SignInLink.Purpose.SET_UP]
+SIGN_IN_LINK_LIFETIME = LINK_LIFETIMES[SignInLink.Purpose.SIGN_IN]
 
 
-def names_of_administrators() -> list[str]:
+def list_administrator_names() -> list[str]:
     """The active administrators, by the name shown on screen; at most five."""
     people = Person.objects.filter(is_superuser=True, is_active=True).order_by("username")
     return [person.display_name for person in people[:5]]
@@ -211,9 +211,9 @@ def add_person(
     """
     permissions.require(permissions.can_administer(actor), "add people")
     roles = sorted(set(roles))
-    person = new_person(username=username, email=email, is_administrator=is_administrator)
-    store_new(person)
-    person.groups.set(groups_of(roles))
+    person = build_person(username=username, email=email, is_administrator=is_administrator)
+    store_person(person)
+    person.groups.set(get_groups(roles))
     audit.record(
         code=EventCode.PERSON_ADDED,
         actor=actor,
@@ -251,15 +251,15 @@ def set_roles(
     roles = sorted(set(roles))
     if not is_administrator:
         require_another_administrator(person)
-    person = locked(person)
-    was_administrator, had = person.is_superuser, stored_roles(person)
+    person = lock_person(person)
+    was_administrator, had = person.is_superuser, get_stored_roles(person)
     if had == roles and was_administrator == is_administrator:
         return person
     if set(had) - set(roles) or (was_administrator and not is_administrator):
         person.session_epoch += 1
     person.is_superuser = is_administrator
     person.save(update_fields=["is_superuser", "session_epoch"])
-    person.groups.set(groups_of(roles))
+    person.groups.set(get_groups(roles))
     audit.record(
         code=EventCode.PERSON_CHANGED,
         actor=actor,
@@ -285,13 +285,13 @@ def disable_person(*, actor: Actor, person: Person) -> Person:
     """
     permissions.require(permissions.can_administer(actor), "disable people")
     require_another_administrator(person)
-    person = locked(person)
+    person = lock_person(person)
     if not person.is_active:
         return person
     person.is_active = False
     person.session_epoch += 1
     person.save(update_fields=["is_active", "session_epoch"])
-    end_sign_in_links(person)
+    expire_sign_in_links(person)
     audit.record(
         code=EventCode.PERSON_DISABLED,
         actor=actor,
@@ -305,7 +305,7 @@ def disable_person(*, actor: Actor, person: Person) -> Person:
 def enable_person(*, actor: Actor, person: Person) -> Person:
     """Let a disabled person sign in again, with the roles they had. Raises PermissionDenied."""
     permissions.require(permissions.can_administer(actor), "enable people")
-    person = locked(person)
+    person = lock_person(person)
     if person.is_active:
         return person
     person.is_active = True
@@ -315,7 +315,7 @@ def enable_person(*, actor: Actor, person: Person) -> Person:
         actor=actor,
         subject=person,
         sentence=f"{personal_data.name_of(person)} was enabled: "
-        f"{describe_roles(stored_roles(person), is_administrator=person.is_superuser)}.",
+        f"{describe_roles(get_stored_roles(person), is_administrator=person.is_superuser)}.",
     )
     return person
 
@@ -353,10 +353,10 @@ def make_sign_in_link(
     Raises PermissionDenied, and ConflictError for a disabled person.
     """
     permissions.require(permissions.can_administer(actor), "make sign-in links")
-    person = locked(person)
+    person = lock_person(person)
     if not person.is_active:
         raise ConflictError(f"{person.display_name} is disabled. Enable them first.")
-    end_sign_in_links(person)
+    expire_sign_in_links(person)
     token = store_link(
         SignInLink(
             purpose=SignInLink.Purpose.SIGN_IN,
@@ -389,7 +389,7 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
     link = redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
     if link.person is None or not link.person.is_active:
         raise ConflictError(INVALID_LINK)
-    person = locked(link.person)
+    person = lock_person(link.person)
     actor = person_actor(person=person, request_id=request_id)
     audit.record(
         code=EventCode.SIGN_IN_LINK_USED,
@@ -402,7 +402,7 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
     elif not person.has_usable_password():
         raise InvalidInputError({"password": "Choose a password: you have none yet."})
     if link.removes_second_factor:
-        remove_second_factor(actor=actor, person=person)
+        remove_mfa(actor=actor, person=person)
     return person
 
 
@@ -444,8 +444,8 @@ def set_up_first_administrator(
     link = redeem_link(token=token, purpose=SignInLink.Purpose.SET_UP)
     if Person.objects.exists():
         raise ConflictError("There are people already. Sign in, or ask one of them.")
-    person = new_person(username=username, email=email, is_administrator=True)
-    store_new(person)
+    person = build_person(username=username, email=email, is_administrator=True)
+    store_person(person)
     actor = person_actor(person=person, request_id=request_id)
     audit.record(
         code=EventCode.PERSON_ADDED,
@@ -473,7 +473,7 @@ def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Pers
             "server: change_person --break-glass."
         )
     with audit.atomic():
-        person = locked(person)
+        person = lock_person(person)
         if person.may_break_glass == is_allowed:
             return person
         person.may_break_glass = is_allowed
@@ -497,7 +497,7 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
     somebody else signs in.
     """
     permissions.require(permissions.can_administer(actor), "change e-mail addresses")
-    person = locked(person)
+    person = lock_person(person)
     email = Person.objects.normalize_email(email.strip())
     if email == person.email:
         return person
@@ -507,7 +507,7 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
         with audit.atomic():
             person.save(update_fields=["email"])
     except IntegrityError:
-        raise InvalidInputError({"email": TAKEN}) from None
+        raise InvalidInputError({"email": NAME_TAKEN}) from None
     EmailAddress.objects.filter(user=person).delete()
     audit.record(
         code=EventCode.EMAIL_CHANGED,

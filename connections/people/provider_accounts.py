@@ -14,17 +14,17 @@ from connections.core.private_files import PrivateFileError, read_private_text
 from connections.core.secret import Secret
 from connections.models import Person, ProviderAccount
 from connections.people import people
-from connections.people.oidc.exchange import Provider
-from connections.people.oidc.tokens import ProviderError, Reason, is_subject
+from connections.people.oidc.exchange import IdentityProvider
+from connections.people.oidc.tokens import ProviderError, Reason, is_valid_subject
 
 
-def load_provider() -> Provider:
+def load_identity_provider() -> IdentityProvider:
     """The provider with its client secret. Raises ProviderError when that cannot be read."""
     try:
         secret = Secret(read_private_text(settings.OIDC_SECRET_FILE).strip())
     except PrivateFileError as error:
         raise ProviderError(Reason.UNREACHABLE, str(error)) from None
-    return Provider(
+    return IdentityProvider(
         issuer=settings.OIDC_ISSUER,
         client_id=settings.OIDC_CLIENT_ID,
         client_secret=secret,
@@ -32,7 +32,7 @@ def load_provider() -> Provider:
     )
 
 
-def person_of(*, issuer: str, subject: str) -> Person | None:
+def find_person(*, issuer: str, subject: str) -> Person | None:
     """Whose account that is, also when they are disabled; None when nobody's."""
     account = (
         ProviderAccount.objects.filter(issuer=issuer, subject=subject)
@@ -42,7 +42,7 @@ def person_of(*, issuer: str, subject: str) -> Person | None:
     return account.person if account else None
 
 
-def account_of(*, person: Person, issuer: str) -> ProviderAccount | None:
+def find_account(*, person: Person, issuer: str) -> ProviderAccount | None:
     """The person's account at this issuer."""
     return ProviderAccount.objects.filter(person=person, issuer=issuer).first()
 
@@ -57,11 +57,11 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
     """
     is_own = actor.person is not None and actor.person.pk == person.pk
     permissions.require(is_own or permissions.can_administer(actor), "connect accounts of others")
-    if not is_subject(subject):
+    if not is_valid_subject(subject):
         raise InvalidInputError(
             {"subject": "That is no subject: 1 to 255 ASCII characters, to the letter."}
         )
-    person = people.locked(person)
+    person = people.lock_person(person)
     account = ProviderAccount(person=person, issuer=issuer, subject=subject, created_at=clock.now())
     try:
         with audit.atomic():
@@ -90,8 +90,8 @@ def disconnect_account(*, actor: Actor, person: Person, issuer: str) -> bool:
     that nobody shuts themselves out.
     """
     permissions.require(permissions.can_administer(actor), "disconnect accounts")
-    person = people.locked(person)
-    account = account_of(person=person, issuer=issuer)
+    person = people.lock_person(person)
+    account = find_account(person=person, issuer=issuer)
     if account is None:
         return False
     account.delete()

@@ -16,7 +16,7 @@ from connections.core import clock
 from connections.models import Person, PersonSession
 
 # Where a session says how it began.
-BEGINNING = "signed_in"
+SESSION_START_KEY = "signed_in"
 _MAX_AGENT = 300
 
 
@@ -34,14 +34,14 @@ class OpenSession:
     agent: str
 
 
-def beginning(*, address: str, agent: str) -> dict[str, str]:
+def describe_start(*, address: str, agent: str) -> dict[str, str]:
     """What a new session keeps under BEGINNING: from where and by which browser it was begun."""
     return {"at": clock.now().isoformat(), "address": address, "agent": agent[:_MAX_AGENT]}
 
 
-def sessions_of(*, person: Person) -> list[OpenSession]:
+def list_sessions(*, person: Person) -> list[OpenSession]:
     """The sessions in which the person is signed in now, newest first."""
-    found = [_opened(row, data) for row, data in _rows_of(person)]
+    found = [_to_open_session(row, data) for row, data in _list_open_rows(person)]
     return sorted(found, key=lambda one: one.at.isoformat() if one.at else "", reverse=True)
 
 
@@ -51,9 +51,9 @@ def end_session(*, actor: Actor, person: Person, public_id: str) -> bool:
 
     A person ends their own, an administrator anybody's. Raises PermissionDenied.
     """
-    _require(actor, person)
-    hashes = [row.pk for row, _ in _rows_of(person) if row.public_id == public_id]
-    return _end(hashes, actor=actor, person=person) > 0
+    _require_own_or_administrator(actor, person)
+    hashes = [row.pk for row, _ in _list_open_rows(person) if row.public_id == public_id]
+    return _delete_sessions(hashes, actor=actor, person=person) > 0
 
 
 @audit.atomic()
@@ -62,28 +62,28 @@ def end_sessions(*, actor: Actor, person: Person, but: str = "") -> int:
 
     A person ends their own, an administrator anybody's. Raises PermissionDenied.
     """
-    _require(actor, person)
-    hashes = [row.pk for row, _ in _rows_of(person) if row.public_id != but]
-    return _end(hashes, actor=actor, person=person)
+    _require_own_or_administrator(actor, person)
+    hashes = [row.pk for row, _ in _list_open_rows(person) if row.public_id != but]
+    return _delete_sessions(hashes, actor=actor, person=person)
 
 
-def forget_ended() -> None:
+def delete_ended_sessions() -> None:
     """Delete what is left of sessions that ran out, or that a new password, a role lost or being
     disabled ended: where somebody was signed in is not kept for longer.
     """
     PersonSession.objects.filter(expire_date__lt=clock.now()).delete()
     named = PersonSession.objects.exclude(person_id=None).order_by().values_list("person_id")
     for person in Person.objects.filter(pk__in=named):
-        open_now = [row.pk for row, _ in _rows_of(person)]
+        open_now = [row.pk for row, _ in _list_open_rows(person)]
         PersonSession.objects.filter(person_id=person.pk).exclude(pk__in=open_now).delete()
 
 
-def _require(actor: Actor, person: Person) -> None:
+def _require_own_or_administrator(actor: Actor, person: Person) -> None:
     is_own = actor.person is not None and actor.person.pk == person.pk
     permissions.require(is_own or permissions.can_administer(actor), "end sessions of others")
 
 
-def _end(hashes: list[str], *, actor: Actor, person: Person) -> int:
+def _delete_sessions(hashes: list[str], *, actor: Actor, person: Person) -> int:
     count: int = PersonSession.objects.filter(pk__in=hashes).delete()[0]
     if count:
         what = "A session" if count == 1 else f"{count} sessions"
@@ -98,7 +98,7 @@ def _end(hashes: list[str], *, actor: Actor, person: Person) -> int:
     return count
 
 
-def _rows_of(person: Person) -> list[tuple[PersonSession, dict[str, Any]]]:
+def _list_open_rows(person: Person) -> list[tuple[PersonSession, dict[str, Any]]]:
     rows = PersonSession.objects.filter(person_id=person.pk, expire_date__gt=clock.now())
     # A password chosen since, a role lost or being disabled ended a session whose row is left.
     now = person.get_session_auth_hash()
@@ -110,8 +110,8 @@ def _rows_of(person: Person) -> list[tuple[PersonSession, dict[str, Any]]]:
     ]
 
 
-def _opened(row: PersonSession, data: dict[str, Any]) -> OpenSession:
-    began = data.get(BEGINNING) or {}
+def _to_open_session(row: PersonSession, data: dict[str, Any]) -> OpenSession:
+    began = data.get(SESSION_START_KEY) or {}
     return OpenSession(
         public_id=row.public_id,
         at=datetime.fromisoformat(began["at"]) if "at" in began else None,

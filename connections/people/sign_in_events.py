@@ -10,7 +10,7 @@ from connections.audit import personal_data
 from connections.audit.events import EventCode
 from connections.models import Person
 
-_WAYS = {
+_METHOD_NAMES = {
     "password": "password",
     "sign_in_link": "sign-in link",
     "provider": "single sign-on",
@@ -35,13 +35,13 @@ def record_sign_in(
     says of itself.
     """
     ways = list(dict.fromkeys(ways))
-    how = f" with {' and '.join(_WAYS[way] for way in ways)}" if ways else ""
+    how = f" with {' and '.join(_METHOD_NAMES[way] for way in ways)}" if ways else ""
     audit.record(
         code=EventCode.SIGNED_IN,
         actor=person_actor(person=person, request_id=request_id),
         subject=person,
         sentence=f"{personal_data.name_of(person)} signed in{how}"
-        f"{_whence(address, agent, of=person)}.",
+        f"{_describe_origin(address, agent, of=person)}.",
         details={"ways": ways},
     )
 
@@ -67,9 +67,9 @@ def record_failed_sign_in(*, login: str, address: str, request_id: str, agent: s
     whom = personal_data.name_of(person) if person else "a name that nobody has"
     audit.record(
         code=EventCode.SIGN_IN_FAILED,
-        actor=_somebody(request_id),
+        actor=_anonymous_actor(request_id),
         subject=person,
-        sentence=f"Signing in as {whom} failed{_whence(address, agent, of=person)}.",
+        sentence=f"Signing in as {whom} failed{_describe_origin(address, agent, of=person)}.",
     )
 
 
@@ -78,8 +78,8 @@ def record_failed_passkey(*, address: str, request_id: str, agent: str = "") -> 
     """Record that a passkey alone let nobody in. Whose it was said to be proves nothing."""
     audit.record(
         code=EventCode.SIGN_IN_FAILED,
-        actor=_somebody(request_id),
-        sentence=f"Signing in with a passkey failed{_whence(address, agent, of=None)}.",
+        actor=_anonymous_actor(request_id),
+        sentence=f"Signing in with a passkey failed{_describe_origin(address, agent, of=None)}.",
     )
 
 
@@ -88,7 +88,7 @@ def record_sign_ins_refused(*, address: str, request_id: str) -> None:
     """Record that sign-ins are refused unread for now, because too many failed."""
     audit.record(
         code=EventCode.SIGN_IN_FAILED,
-        actor=_somebody(request_id),
+        actor=_anonymous_actor(request_id),
         sentence=f"Too many sign-ins failed; more are refused for now, the last from "
         f"{personal_data.address_of(address, of=None)}.",
         details={"is_over_limit": True},
@@ -96,7 +96,7 @@ def record_sign_ins_refused(*, address: str, request_id: str) -> None:
 
 
 @audit.atomic()
-def record_second_factor_refused(
+def record_mfa_refused(
     *, person: Person, address: str, request_id: str, is_over_limit: bool
 ) -> None:
     """Record that a wrong code or key was given for a person whose password was right.
@@ -106,7 +106,7 @@ def record_second_factor_refused(
     why = ", too many were wrong before" if is_over_limit else ""
     audit.record(
         code=EventCode.SECOND_FACTOR_REFUSED,
-        actor=_somebody(request_id),
+        actor=_anonymous_actor(request_id),
         subject=person,
         sentence=f"The second factor of {personal_data.name_of(person)} was refused{why}, from "
         f"{personal_data.address_of(address, of=person)}.",
@@ -115,7 +115,7 @@ def record_second_factor_refused(
 
 
 @audit.atomic()
-def record_step_up(*, person: Person, method: str, request_id: str) -> None:
+def record_reauthentication(*, person: Person, method: str, request_id: str) -> None:
     """Record that a signed-in person proved again who they are, by `method`."""
     audit.record(
         code=EventCode.REAUTHENTICATED,
@@ -127,7 +127,7 @@ def record_step_up(*, person: Person, method: str, request_id: str) -> None:
 
 
 @audit.atomic()
-def record_failed_step_up(
+def record_failed_reauthentication(
     *, person: Person, address: str, is_over_limit: bool, request_id: str
 ) -> None:
     """Record that somebody in a person's session could not prove to be them.
@@ -152,7 +152,7 @@ def record_reset_link_mailed(*, person: Person, address: str, request_id: str) -
     """Record that somebody at a network address had a link to reset a password mailed."""
     audit.record(
         code=EventCode.PASSWORD_RESET_MAILED,
-        actor=_somebody(request_id),
+        actor=_anonymous_actor(request_id),
         subject=person,
         sentence=f"A link to choose a new password was mailed to {personal_data.name_of(person)}, "
         f"asked for from {personal_data.address_of(address, of=person)}.",
@@ -160,7 +160,7 @@ def record_reset_link_mailed(*, person: Person, address: str, request_id: str) -
 
 
 @audit.atomic()
-def record_provider_refused(
+def record_single_sign_on_refused(
     *, person: Person | None, reason: str, why: str, address: str, request_id: str
 ) -> None:
     """Record that a sign-in at the provider came to nothing; `why` is the reason in words.
@@ -171,7 +171,7 @@ def record_provider_refused(
     whom = f" as {personal_data.name_of(person)}" if person else ""
     audit.record(
         code=EventCode.PROVIDER_SIGN_IN_REFUSED,
-        actor=_somebody(request_id),
+        actor=_anonymous_actor(request_id),
         subject=person,
         sentence=f"Single sign-on{whom} was refused: {why}; from "
         f"{personal_data.address_of(address, of=person)}.",
@@ -179,16 +179,16 @@ def record_provider_refused(
     )
 
 
-def _whence(address: str, agent: str, *, of: Person | None) -> str:
+def _describe_origin(address: str, agent: str, *, of: Person | None) -> str:
     whence = f", from {personal_data.address_of(address, of=of)}" if address else ""
     return f"{whence} with {personal_data.browser_of(agent, of=of)}" if agent else whence
 
 
-def _somebody(request_id: str) -> Actor:
+def _anonymous_actor(request_id: str) -> Actor:
     return Actor(kind="person", name="somebody not signed in", request_id=request_id)
 
 
-_NAMES = {
+_MFA_NAMES = {
     "totp": "an authenticator app",
     "webauthn": "a passkey or security key",
     "recovery_codes": "new recovery codes",
@@ -196,24 +196,24 @@ _NAMES = {
 
 
 @audit.atomic()
-def record_added(*, actor: Actor, what: str) -> None:
+def record_mfa_added(*, actor: Actor, what: str) -> None:
     """Record that the actor set up a factor; `what` is its type: totp, webauthn, recovery_codes."""
     audit.record(
         code=EventCode.SECOND_FACTOR_ADDED,
         actor=actor,
         subject=actor.person,
-        sentence=f"{personal_data.name_of(actor)} set up {_NAMES[what]}.",
+        sentence=f"{personal_data.name_of(actor)} set up {_MFA_NAMES[what]}.",
         details={"type": what},
     )
 
 
 @audit.atomic()
-def record_removed(*, actor: Actor, what: str) -> None:
+def record_mfa_removed(*, actor: Actor, what: str) -> None:
     """Record that the actor turned off a factor of this type."""
     audit.record(
         code=EventCode.SECOND_FACTOR_TURNED_OFF,
         actor=actor,
         subject=actor.person,
-        sentence=f"{personal_data.name_of(actor)} removed {_NAMES[what]} of theirs.",
+        sentence=f"{personal_data.name_of(actor)} removed {_MFA_NAMES[what]} of theirs.",
         details={"type": what},
     )

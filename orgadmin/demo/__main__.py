@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from connections.operations.supervisor import Supervisor, run_until_one_ends
+from connections.operations.supervisor import Supervisor, run_until_first_exit
 
 ROOT = Path(__file__).resolve().parents[2]
 USUAL_PORT = 8000
@@ -51,7 +51,7 @@ def _run(*, together: Supervisor, directory: Path) -> int:
     )
     _wait_until_ready(port)
     print(_welcome(port=port, seeded=seeded, faults=simulator["faults"]), flush=True)  # noqa: T201 - the command's output
-    return run_until_one_ends(together)
+    return run_until_first_exit(together)
 
 
 def clean_environment(*, directory: Path, port: int) -> dict[str, str]:

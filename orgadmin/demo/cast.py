@@ -34,7 +34,7 @@ _PEOPLE = (
 
 
 @dataclass
-class Cast:
+class DemoWorld:
     """Who acts in the demo's past, by user name, and with which credentials, by org."""
 
     people: dict[str, Person] = field(default_factory=dict)
@@ -50,7 +50,7 @@ def ago(*, days: int = 0, hours: int = 0) -> AbstractContextManager[None]:
     return clock.offset(-timedelta(days=days, hours=hours))
 
 
-def add_people(cast: Cast) -> None:
+def add_people(cast: DemoWorld) -> None:
     """Add one person for each role, and an administrator."""
     for username, first, last, role in _PEOPLE:
         _add_person(cast, username=username, first=first, last=last, roles=[role])
@@ -58,7 +58,7 @@ def add_people(cast: Cast) -> None:
 
 
 def _add_person(
-    cast: Cast, *, username: str, first: str, last: str, roles: list[Role] | None
+    cast: DemoWorld, *, username: str, first: str, last: str, roles: list[Role] | None
 ) -> None:
     person = people.add_person(
         actor=command_actor(),
@@ -73,14 +73,14 @@ def _add_person(
     cast.people[username] = person
 
 
-def roles_of(person: Person) -> str:
+def describe_roles(person: Person) -> str:
     """What a person may do, in words."""
     if person.is_superuser:
         return "Administrator"
     return ", ".join(sorted(role.value for role in person.roles))
 
 
-def add_credentials(cast: Cast) -> None:
+def add_credentials(cast: DemoWorld) -> None:
     """Store the simulator's key pairs, which also lists their org connections."""
     for pair in demo_key_pairs():
         cast.credentials[pair.org.name] = credential_lifecycle.add_credential(
@@ -93,7 +93,7 @@ def add_credentials(cast: Cast) -> None:
         )
 
 
-def protect_one(cast: Cast) -> None:
+def protect_a_connection(cast: DemoWorld) -> None:
     """Mark one connection as one that must stay."""
     key = OrgConnectionKey(
         site=cast.credentials["Retail US"].site,
@@ -104,7 +104,7 @@ def protect_one(cast: Cast) -> None:
     )
 
 
-def names_of_connections() -> dict[str, str]:
+def connection_names() -> dict[str, str]:
     """Each current connection's ID and its two orgs, to name those with a fault."""
     current = OrgConnectionSnapshot.objects.filter(is_current=True)
     return {

@@ -27,13 +27,13 @@ from connections.operations import due
 from connections.people import people
 from orgadmin.demo.cast import (
     PASSWORD,
-    Cast,
+    DemoWorld,
     add_credentials,
     add_people,
     ago,
-    names_of_connections,
-    protect_one,
-    roles_of,
+    connection_names,
+    describe_roles,
+    protect_a_connection,
 )
 from sandbox.demo_world import connection_id_between
 
@@ -47,40 +47,40 @@ def seed() -> dict[str, Any]:
         raise ConflictError(
             "This database holds people or credentials, so the demo leaves it alone."
         )
-    cast = Cast()
+    cast = DemoWorld()
     with ago(days=31):
         add_people(cast)
     with ago(days=30):
         add_credentials(cast)
     with ago(days=9):
-        protect_one(cast)
-    _make_past(cast)
+        protect_a_connection(cast)
+    _create_history(cast)
     sync.refresh(actor=WORKER)
     link = people.make_sign_in_link(
         actor=command_actor(), person=cast.people["operator"], now=clock.now()
     )
     return {
         "people": [
-            {"username": one.username, "roles": roles_of(one)} for one in cast.people.values()
+            {"username": one.username, "roles": describe_roles(one)} for one in cast.people.values()
         ],
         "password": PASSWORD,
         "link": link,
-        "names": names_of_connections(),
+        "names": connection_names(),
     }
 
 
 # --- The past -----------------------------------------------------------------------------------
 
 
-def _make_past(cast: Cast) -> None:
+def _create_history(cast: DemoWorld) -> None:
     for step in (
         _deleted,
         _refused,
         _already_absent,
-        _gone_after_a_lost_answer,
+        _gone_after_a_lost_response,
         _closed_without_knowing,
         _contradicted,
-        _four_eyes_from_then_on,
+        _require_approvals,
         _approved_and_deleted,
         _declined,
         _withdrawn,
@@ -93,44 +93,57 @@ def _make_past(cast: Cast) -> None:
         step(cast)
 
 
-def _deleted(cast: Cast) -> None:
+def _deleted(cast: DemoWorld) -> None:
     with ago(days=26, hours=3):
-        _ask(
+        _request(
             cast,
-            _Wish("Payments EU", "Payments EU", "Claims EU", "Claims reads its own logs now", 4127),
+            _DemoRequest(
+                "Payments EU", "Payments EU", "Claims EU", "Claims reads its own logs now", 4127
+            ),
         )
     with ago(days=24, hours=7):
-        _ask(cast, _Wish("Labs", "Labs Staging", "Labs", "Staging was folded into Labs", 4133))
-
-
-def _refused(cast: Cast) -> None:
-    with ago(days=22, hours=5):
-        _ask(
-            cast,
-            _Wish("Group SOC", "Claims EU", "Group SOC", "SOC moved to the new tenant", 4140),
+        _request(
+            cast, _DemoRequest("Labs", "Labs Staging", "Labs", "Staging was folded into Labs", 4133)
         )
 
 
-def _already_absent(cast: Cast) -> None:
+def _refused(cast: DemoWorld) -> None:
+    with ago(days=22, hours=5):
+        _request(
+            cast,
+            _DemoRequest(
+                "Group SOC", "Claims EU", "Group SOC", "SOC moved to the new tenant", 4140
+            ),
+        )
+
+
+def _already_absent(cast: DemoWorld) -> None:
     source, sink = "Retail US", "Store Operations"
     # Somebody deletes it in Datadog between our last look and our DELETE.
     _set_fault("executes_then_404", source=source, sink=sink, site="Retail US", cast=cast)
     with ago(days=20, hours=2):
-        _ask(cast, _Wish("Retail US", source, sink, "Store dashboards were retired", 4151))
-
-
-def _gone_after_a_lost_answer(cast: Cast) -> None:
-    with ago(days=17, hours=6):
-        _ask(cast, _Wish("Retail US", "Loyalty", "Retail US", "Loyalty left the group", 4160))
-    _work_off_later(days=17, hours=6)
-
-
-def _closed_without_knowing(cast: Cast) -> None:
-    with ago(days=14, hours=4):
-        asked = _ask(
-            cast, _Wish("Retail US", "Retail US", "Data Lake", "The lake has its own intake", 4168)
+        _request(
+            cast, _DemoRequest("Retail US", source, sink, "Store dashboards were retired", 4151)
         )
-    _work_off_later(days=14, hours=4)
+
+
+def _gone_after_a_lost_response(cast: DemoWorld) -> None:
+    with ago(days=17, hours=6):
+        _request(
+            cast, _DemoRequest("Retail US", "Loyalty", "Retail US", "Loyalty left the group", 4160)
+        )
+    _run_worker_afterwards(days=17, hours=6)
+
+
+def _closed_without_knowing(cast: DemoWorld) -> None:
+    with ago(days=14, hours=4):
+        asked = _request(
+            cast,
+            _DemoRequest(
+                "Retail US", "Retail US", "Data Lake", "The lake has its own intake", 4168
+            ),
+        )
+    _run_worker_afterwards(days=14, hours=4)
     with ago(days=14, hours=1):
         closing.close_deletion(
             deletion=Deletion.objects.get(pk=asked.pk),
@@ -139,16 +152,16 @@ def _closed_without_knowing(cast: Cast) -> None:
         )
 
 
-def _contradicted(cast: Cast) -> None:
+def _contradicted(cast: DemoWorld) -> None:
     with ago(days=12, hours=8):
-        _ask(
+        _request(
             cast,
-            _Wish("Retail US", "Warehouse US", "Retail US", "The warehouse was sold", 4175),
+            _DemoRequest("Retail US", "Warehouse US", "Retail US", "The warehouse was sold", 4175),
         )
-    _work_off_later(days=12, hours=8)
+    _run_worker_afterwards(days=12, hours=8)
 
 
-def _four_eyes_from_then_on(cast: Cast) -> None:
+def _require_approvals(cast: DemoWorld) -> None:
     with ago(days=11):
         cast.credentials["Group SOC"] = credential_lifecycle.change_policy(
             actor=cast.actor("administrator"),
@@ -157,10 +170,13 @@ def _four_eyes_from_then_on(cast: Cast) -> None:
         )
 
 
-def _approved_and_deleted(cast: Cast) -> None:
+def _approved_and_deleted(cast: DemoWorld) -> None:
     with ago(days=9, hours=5):
-        asked = _ask(
-            cast, _Wish("Group SOC", "Group SOC", "Data Lake EU", "Logs are shipped directly", 4181)
+        asked = _request(
+            cast,
+            _DemoRequest(
+                "Group SOC", "Group SOC", "Data Lake EU", "Logs are shipped directly", 4181
+            ),
         )
     with ago(days=9, hours=4):
         approvals.approve_deletion(
@@ -174,10 +190,11 @@ def _approved_and_deleted(cast: Cast) -> None:
         )
 
 
-def _declined(cast: Cast) -> None:
+def _declined(cast: DemoWorld) -> None:
     with ago(days=7, hours=6):
-        asked = _ask(
-            cast, _Wish("Group SOC", "Group SOC", "Claims EU", "Audit data seems unused", 4190)
+        asked = _request(
+            cast,
+            _DemoRequest("Group SOC", "Group SOC", "Claims EU", "Audit data seems unused", 4190),
         )
     with ago(days=7, hours=2):
         approvals.decline_deletion(
@@ -187,10 +204,13 @@ def _declined(cast: Cast) -> None:
         )
 
 
-def _withdrawn(cast: Cast) -> None:
+def _withdrawn(cast: DemoWorld) -> None:
     with ago(days=6, hours=5):
-        asked = _ask(
-            cast, _Wish("Group SOC", "Group SOC", "Payments EU", "Payments has its own audit", 4194)
+        asked = _request(
+            cast,
+            _DemoRequest(
+                "Group SOC", "Group SOC", "Payments EU", "Payments has its own audit", 4194
+            ),
         )
     with ago(days=6, hours=4):
         closing.withdraw_deletion(
@@ -200,31 +220,36 @@ def _withdrawn(cast: Cast) -> None:
         )
 
 
-def _expired(cast: Cast) -> None:
+def _expired(cast: DemoWorld) -> None:
     with ago(days=5, hours=3):
-        _ask(cast, _Wish("Group SOC", "Data Lake EU", "Group SOC", "No search uses it", 4199))
+        _request(
+            cast, _DemoRequest("Group SOC", "Data Lake EU", "Group SOC", "No search uses it", 4199)
+        )
     with ago(days=4):
         due.run_due(actor=WORKER)
 
 
-def _still_present(cast: Cast) -> None:
+def _still_present(cast: DemoWorld) -> None:
     with ago(days=1, hours=2):
-        _ask(cast, _Wish("Labs", "Labs", "Mobile", "Mobile has its own org now", 4210))
-    _work_off_later(days=1, hours=2)
+        _request(cast, _DemoRequest("Labs", "Labs", "Mobile", "Mobile has its own org now", 4210))
+    _run_worker_afterwards(days=1, hours=2)
 
 
-def _waits_for_approval(cast: Cast) -> None:
+def _waits_for_approval(cast: DemoWorld) -> None:
     with ago(hours=3):
-        _ask(
+        _request(
             cast,
-            _Wish("Group SOC", "Partner Portal", "Group SOC", "The partner contract ended", 4221),
+            _DemoRequest(
+                "Group SOC", "Partner Portal", "Group SOC", "The partner contract ended", 4221
+            ),
         )
 
 
-def _waits_for_confirmation(cast: Cast) -> None:
+def _waits_for_confirmation(cast: DemoWorld) -> None:
     with ago(hours=2):
-        asked = _ask(
-            cast, _Wish("Group SOC", "Insurance EU", "Group SOC", "Insurance was divested", 4222)
+        asked = _request(
+            cast,
+            _DemoRequest("Group SOC", "Insurance EU", "Group SOC", "Insurance was divested", 4222),
         )
     with ago(hours=1):
         approvals.approve_deletion(
@@ -232,17 +257,19 @@ def _waits_for_confirmation(cast: Cast) -> None:
         )
 
 
-def _unknown(cast: Cast) -> None:
+def _unknown(cast: DemoWorld) -> None:
     source, sink = "Treasury", "Payments EU"
     _set_fault("reset_after_reading", source=source, sink=sink, site="Payments EU", cast=cast)
-    _ask(cast, _Wish("Payments EU", source, sink, "Treasury metrics moved to the lake", 4223))
+    _request(
+        cast, _DemoRequest("Payments EU", source, sink, "Treasury metrics moved to the lake", 4223)
+    )
 
 
 # --- How each step is made ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _DemoRequest:
     """A deletion to ask for: with the credential of which org, what, why, and its ticket."""
 
     credential: str
@@ -252,7 +279,7 @@ class _Wish:
     ticket: int
 
 
-def _ask(cast: Cast, wish: _Wish) -> Deletion:
+def _request(cast: DemoWorld, wish: _DemoRequest) -> Deletion:
     """Ask as the Operator does on the review page; confirmed at once where that is allowed."""
     actor, credential = cast.actor("operator"), cast.credentials[wish.credential]
     connection_id = uuid.UUID(connection_id_between(source=wish.source, sink=wish.sink))
@@ -269,14 +296,14 @@ def _ask(cast: Cast, wish: _Wish) -> Deletion:
     )
 
 
-def _work_off_later(*, days: int, hours: int) -> None:
+def _run_worker_afterwards(*, days: int, hours: int) -> None:
     """Let the worker of that time look as often as it takes to settle what it can."""
     for seconds in (45, 120, 320):
         with clock.offset(-timedelta(days=days, hours=hours) + timedelta(seconds=seconds)):
             due.run_due(actor=WORKER)
 
 
-def _set_fault(name: str, *, source: str, sink: str, site: str, cast: Cast) -> None:
+def _set_fault(name: str, *, source: str, sink: str, site: str, cast: DemoWorld) -> None:
     address = urlsplit(get_site(cast.credentials[site].site).base_url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
     values = {

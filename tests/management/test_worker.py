@@ -27,8 +27,8 @@ def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "seconds_until_due", lambda: 0.0)
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
     monkeypatch.setattr(sync, "refresh", lambda **_: [])
-    monkeypatch.setattr(worker, "beat", lambda **_: None)
-    monkeypatch.setattr(worker, "end", lambda **_: None)
+    monkeypatch.setattr(worker, "record_heartbeat", lambda **_: None)
+    monkeypatch.setattr(worker, "remove_heartbeat", lambda **_: None)
 
 
 @pytest.mark.usefixtures("quiet_database")
@@ -94,7 +94,7 @@ def test_one_pass_answers_with_one_json_document() -> None:
 
 @pytest.mark.django_db
 def test_it_sleeps_at_most_three_seconds() -> None:
-    assert worker.seconds_until_due() == worker.LONGEST_SLEEP
+    assert worker.seconds_until_due() == worker.MAX_SLEEP
 
 
 def test_a_signal_wakes_and_ends_it(tmp_path: Path) -> None:

@@ -713,7 +713,7 @@ SIGN_IN = (
     _mutant(
         "the ID token answers this very sign-in",
         "connections/people/oidc/tokens.py",
-        "    _check_addressee(claims, expected)\n",
+        "    _check_nonce_and_audience(claims, expected)\n",
         "",
         f"{PROVIDER}/test_faults.py::test_it_lets_nobody_in_and_says_why_on_record[another nonce]",
     ),
@@ -1038,7 +1038,7 @@ AVAILABILITY = (
     _mutant(
         "only a trusted proxy names the scheme",
         WEB_SERVER,
-        'serving.is_within(environ["REMOTE_ADDR"], networks) and ',
+        'serving.is_in_networks(environ["REMOTE_ADDR"], networks) and ',
         "",
         f"{SERVING}::test_the_scheme_is_what_a_trusted_proxy_says_and_the_address_is_the_peers",
     ),
@@ -1622,7 +1622,7 @@ WRONG_CLOCK = (
     _mutant(
         "what a wrong clock put off is looked at",
         "connections/operations/due.py",
-        "    return due + list(islice(_put_off(put_off, now=now), limit - len(due)))\n",
+        "    return due + list(islice(_find_postponed(put_off, now=now), limit - len(due)))\n",
         "    return due\n",
         f"{SET_BACK}::test_a_200_is_checked_at_once_and_then_in_its_own_time",
     ),
@@ -1686,7 +1686,7 @@ WRONG_CLOCK = (
     _mutant(
         "a link from the future no longer holds",
         "connections/people/people.py",
-        "        expires_at__lte=now + LIFETIMES[purpose] + clock.TOLERANCE,\n",
+        "        expires_at__lte=now + LINK_LIFETIMES[purpose] + clock.TOLERANCE,\n",
         "",
         f"{AHEAD}::test_a_link_made_in_the_future_no_longer_holds",
     ),
@@ -1875,8 +1875,8 @@ SLOW_PROVIDER = (
     _mutant(
         "two sign-ins wait at once for the identity provider",
         PROVIDER_EXCHANGE,
-        "MAX_WAITING = 2\n",
-        "MAX_WAITING = 8\n",
+        "MAX_CONCURRENT = 2\n",
+        "MAX_CONCURRENT = 8\n",
         f"{SLOW_PROVIDER_TESTS}::test_while_two_wait_for_a_silent_provider_a_third_is_refused_at_once",
     ),
     _mutant(
@@ -1910,7 +1910,7 @@ SLOW_PROVIDER = (
     _mutant(
         "an endpoint has a valid host and port",
         "connections/people/oidc/exchange.py",
-        "_is_host(parts.hostname) and parts.port != 0\n",
+        "_is_valid_host(parts.hostname) and parts.port != 0\n",
         "bool(parts.hostname)\n",
         MALFORMED_METADATA,
     ),
@@ -1938,7 +1938,7 @@ SLOW_PROVIDER = (
     _mutant(
         "doctor looks at the identity provider",
         "connections/operations/doctor.py",
-        ", *check_issuer()]",
+        ", *check_identity_provider()]",
         "]",
         f"{PROVIDER}/test_configuration.py::test_doctor_looks_at_the_identity_provider",
     ),
@@ -2068,7 +2068,7 @@ NO_WRITES = (
     _mutant(
         "signing in says that the database takes no writes",
         "connections/web/middleware.py",
-        "            write_nothing()\n",
+        "            write_without_change()\n",
         "            pass\n",
         f"{NO_WRITES_TESTS}::test_signing_in_to_a_read_only_database_says_why_it_fails",
     ),
@@ -2133,15 +2133,15 @@ RACES = (
     _mutant(
         "a poll stops at its limit of what was put off",
         "connections/operations/due.py",
-        "    return due + list(islice(_put_off(put_off, now=now), limit - len(due)))\n",
-        "    return due + list(_put_off(put_off, now=now))\n",
+        "    return due + list(islice(_find_postponed(put_off, now=now), limit - len(due)))\n",
+        "    return due + list(_find_postponed(put_off, now=now))\n",
         f"{SET_BACK}::test_many_that_a_wrong_clock_put_off_cost_few_queries",
     ),
     _mutant(
         "newest events are read many at a time",
         "connections/operations/due.py",
-        "CHUNK = 200\n",
-        "CHUNK = 1\n",
+        "CHUNK_SIZE = 200\n",
+        "CHUNK_SIZE = 1\n",
         f"{SET_BACK}::test_many_that_a_wrong_clock_put_off_cost_few_queries",
     ),
 )

@@ -44,9 +44,9 @@ from connections.operations.backup import (
     copy_database,
     make_backup,
     read_manifest,
-    working_on,
+    writing_database,
 )
-from connections.operations.restore import Restored, restore_backup
+from connections.operations.restore import RestoreResult, restore_backup
 from tests.support.key_rings import make_key_ring, primary_in, stored_credential
 from tests.support.people import make_person
 
@@ -58,7 +58,7 @@ pytestmark = [
 
 def empty_database(path: Path, *migrations: str) -> Path:
     path.touch(mode=0o600)
-    with working_on(path):
+    with writing_database(path):
         call_command("migrate", *migrations, interactive=False, verbosity=0)
     return path
 
@@ -121,7 +121,7 @@ def back_up(directory: Path) -> Manifest:
     return make_backup(directory=directory, actor=command_actor())
 
 
-def restore(directory: Path, *, replace: bool = False) -> Restored:
+def restore(directory: Path, *, replace: bool = False) -> RestoreResult:
     return restore_backup(directory=directory, actor=command_actor(), replace=replace)
 
 

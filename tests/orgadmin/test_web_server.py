@@ -27,7 +27,7 @@ class Served:
     """An application being served."""
 
     def __init__(self, application: Application) -> None:
-        self.listener = serving.listen(host="127.0.0.1", port=0)
+        self.listener = serving.open_listener(host="127.0.0.1", port=0)
         self.port = int(self.listener.getsockname()[1])
         self.server = Server(application, listener=self.listener)
         self.thread = Thread(target=self.server.run)

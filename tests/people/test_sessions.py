@@ -130,7 +130,7 @@ def test_an_administrator_sees_and_ends_the_sessions_of_a_person(ada: Person, ro
 
 def test_nobody_else_ends_or_names_the_sessions_of_a_person(ada: Person, grace: Person) -> None:
     theirs, mine = signed_in(ada), signed_in(grace)
-    (one,) = sessions.sessions_of(person=ada)
+    (one,) = sessions.list_sessions(person=ada)
     with pytest.raises(PermissionDenied):
         sessions.end_session(actor=person_actor(person=grace), person=ada, public_id=one.public_id)
     with pytest.raises(PermissionDenied):
@@ -160,8 +160,8 @@ def test_what_ends_all_sessions_leaves_none_in_the_list(
     act(command_actor(), ada)
     assert client.get("/sessions/").status_code == 302
     ada = Person.objects.get(pk=ada.pk)
-    assert sessions.sessions_of(person=ada) == []
-    sessions.forget_ended()
+    assert sessions.list_sessions(person=ada) == []
+    sessions.delete_ended_sessions()
     assert not PersonSession.objects.filter(person_id=ada.pk).exists()
 
 
@@ -176,8 +176,8 @@ def test_sessions_that_ran_out_are_forgotten_and_open_ones_stay(ada: Person) -> 
     PersonSession.objects.filter(pk=hash_in(old)).update(
         expire_date=now.now() - timedelta(seconds=1)
     )
-    assert len(sessions.sessions_of(person=ada)) == 1
-    sessions.forget_ended()
+    assert len(sessions.list_sessions(person=ada)) == 1
+    sessions.delete_ended_sessions()
     assert list(PersonSession.objects.values_list("pk", flat=True)) == [hash_in(new)]
 
 

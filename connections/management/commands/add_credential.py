@@ -13,7 +13,7 @@ from connections.access.actor import command_actor
 from connections.core.secret import Secret
 from connections.core.sites import all_sites
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.credentials.lifecycle import connection_count
+from connections.credentials.lifecycle import count_connections
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.credential_documents import credential_document, credential_text
 from connections.models import KeyPair
@@ -46,7 +46,7 @@ class Command(OrgAdminCommand):
             keys=self._keys(options["api_key_file"], options["application_key_file"]),
         )
         document = credential_document(credential)
-        document["org_connections"] = connection_count(credential)
+        document["org_connections"] = count_connections(credential)
         self.emit(document, credential_text(credential))
         if not credential.is_verified:
             raise SystemExit(FAILED)

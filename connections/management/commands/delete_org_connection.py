@@ -29,7 +29,7 @@ from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
 from connections.models import ApprovalPolicy, Credential, Deletion, Outcome, Person, State, Sync
 
 STILL_LISTED = 9
-_OF_OUTCOME = {
+_EXIT_CODES_BY_OUTCOME = {
     Outcome.DELETED: 0,
     Outcome.ALREADY_ABSENT: 3,
     Outcome.GONE_UNATTRIBUTED: 3,
@@ -42,7 +42,7 @@ _OF_OUTCOME = {
     Outcome.EXPIRED: FAILED,
     Outcome.UNRESOLVED: 6,
 }
-_OF_STATE = {
+_EXIT_CODES_BY_STATE = {
     State.APPROVED: 7,
     State.SENDING: 6,
     State.WAITING: 5,
@@ -56,10 +56,10 @@ def exit_code_of(deletion: Deletion) -> int:
     if deletion.is_settled:
         if deletion.outcome == Outcome.DELETED and deletion.last_check_listed:
             return STILL_LISTED
-        return _OF_OUTCOME[Outcome(deletion.outcome)]
+        return _EXIT_CODES_BY_OUTCOME[Outcome(deletion.outcome)]
     if deletion.state == State.REQUESTED:
         return 7 if deletion.needs_approval else 5
-    return _OF_STATE[State(deletion.state)]
+    return _EXIT_CODES_BY_STATE[State(deletion.state)]
 
 
 class Command(OrgAdminCommand):

@@ -53,11 +53,11 @@ class Command(ExportCommand):
             actor=actor,
             only=form.history_filter(now=clock.now()),
             file_format=file_format,
-            asked_for=form_words(asked),
+            asked_for=filter_query(asked),
         )
         self.write_export(export, checkpoint_file=options["checkpoint_file"])
 
 
-def form_words(asked: dict[str, str]) -> str:
+def filter_query(asked: dict[str, str]) -> str:
     """The filter as the record names it."""
     return "&".join(f"{name}={value}" for name, value in asked.items())

@@ -15,7 +15,7 @@ from connections.deletions import history
 from connections.deletions.history_filter import HistoryForm, period_words
 from connections.evidence.bundles import Bundle, make_bundle, verifier_digest
 from connections.management.base import FAILED, OrgAdminCommand
-from connections.management.commands.export_deletions import FILTERS, form_words
+from connections.management.commands.export_deletions import FILTERS, filter_query
 from connections.wording import pluralize
 
 # The history's filters; the period bears the names that the command is documented with.
@@ -82,7 +82,7 @@ class Command(OrgAdminCommand):
         arguments = {
             "actor": actor,
             "only": form.history_filter(now=clock.now()),
-            "asked_for": form_words(asked),
+            "asked_for": filter_query(asked),
             "seed": options["seed"],
             "notes": notes,
         }

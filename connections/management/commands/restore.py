@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 
 from connections.access.actor import command_actor
 from connections.management.base import OrgAdminCommand
-from connections.operations.restore import Restored, restore_backup
+from connections.operations.restore import RestoreResult, restore_backup
 
 
 class Command(OrgAdminCommand):
@@ -50,7 +50,7 @@ class Command(OrgAdminCommand):
         self.emit(document, _sentences(restored, directory=directory))
 
 
-def _sentences(restored: Restored, *, directory: Path) -> str:
+def _sentences(restored: RestoreResult, *, directory: Path) -> str:
     made_at = restored.manifest.made_at
     said = [f"{restored.database} is the backup in {directory}, made at {made_at}."]
     if restored.kept:

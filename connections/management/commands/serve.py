@@ -18,7 +18,7 @@ from connections.crypto.encryption import load_key_ring
 from connections.management.base import OrgAdminCommand
 from connections.models import Person
 from connections.operations import backup, serving
-from connections.operations.supervisor import Supervisor, end_with_parent, run_until_one_ends
+from connections.operations.supervisor import Supervisor, end_with_parent, run_until_first_exit
 from connections.people import people
 
 
@@ -55,7 +55,7 @@ class Command(OrgAdminCommand):
             raise CommandError(f"ORGADMIN_TRUSTED_PROXIES: {error}.") from None
         host, port = os.environ.get("ORGADMIN_BIND", "127.0.0.1"), _port()
         try:
-            listener = serving.listen(host=host, port=port)
+            listener = serving.open_listener(host=host, port=port)
         except serving.CannotListenError as error:
             raise CommandError(str(error)) from None
         try:
@@ -65,7 +65,7 @@ class Command(OrgAdminCommand):
                 f"Org Admin can't write to {settings.DATA_DIR}: {_reason_of(error)}. Make it "
                 "writable for this user, or free space, then start again."
             ) from None
-        own_address = serving.address_of(listener, host=host)
+        own_address = serving.local_address(listener, host=host)
         code = 0
         env = os.environ | {"ORGADMIN_SUPERVISOR": str(os.getpid())}
         # The port closes here when the service is told to stop, and a web server's copy when that
@@ -87,8 +87,8 @@ class Command(OrgAdminCommand):
                 env=env,
                 cwd=settings.BASE_DIR,
             )
-            self._announce(serving.shown_address(own_address), own_address=own_address)
-            code = run_until_one_ends(together)
+            self._announce(serving.public_address(own_address), own_address=own_address)
+            code = run_until_first_exit(together)
         raise SystemExit(code)
 
     def _prepare(self) -> None:
@@ -110,7 +110,7 @@ class Command(OrgAdminCommand):
         lines = [f"Org Admin answers at {address}/"]
         if address != own_address:
             lines.append(f"It listens on {own_address}/")
-        lines += serving.what_keeps_people_out()
+        lines += serving.list_access_problems()
         if not Person.objects.exists():
             link = people.make_set_up_link(actor=command_actor(), now=clock.now())
             lines += [

@@ -13,8 +13,8 @@ from connections.management.base import OrgAdminCommand
 from connections.models import AuditHead
 from connections.wording import pluralize
 
-BROKEN = 1
-COULD_NOT_CHECK = 2
+VERIFICATION_FAILED = 1
+NOT_VERIFIED = 2
 
 
 class Command(OrgAdminCommand):
@@ -49,10 +49,10 @@ class Command(OrgAdminCommand):
             self._could_not("The row that ends the chain is missing: this is no record of ours.")
         self.emit(_document(report), _text(report))
         if report.fault:
-            raise SystemExit(BROKEN)
+            raise SystemExit(VERIFICATION_FAILED)
 
     def _could_not(self, message: str) -> NoReturn:
-        raise CommandError(message, returncode=COULD_NOT_CHECK)
+        raise CommandError(message, returncode=NOT_VERIFIED)
 
 
 def _read(path: Path) -> list[tuple[str, str]]:

@@ -14,12 +14,12 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 from connections.core.secret import Secret
 from connections.people.oidc import tokens
 from connections.people.oidc.exchange import (
-    Provider,
+    IdentityProvider,
     ProviderExchange,
     is_usable_endpoint,
     is_usable_issuer,
 )
-from connections.people.oidc.tokens import Expected, ProviderError, ProviderIdentity, Reason
+from connections.people.oidc.tokens import ExpectedClaims, ProviderError, ProviderIdentity, Reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class SignInRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metadata:
+class ProviderMetadata:
     """What the provider publishes of itself."""
 
     authorization_endpoint: str
@@ -58,7 +58,7 @@ def start(*, is_anew: bool, now: datetime) -> SignInRequest:
     )
 
 
-def fetch_metadata(exchange: ProviderExchange) -> Metadata:
+def fetch_metadata(exchange: ProviderExchange) -> ProviderMetadata:
     """What the provider says of itself now. Raises ProviderError."""
     issuer = exchange.provider.issuer
     if not is_usable_issuer(issuer):
@@ -66,45 +66,49 @@ def fetch_metadata(exchange: ProviderExchange) -> Metadata:
     said = exchange.get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
     if said.get("issuer") != issuer:
         raise ProviderError(Reason.WRONG_ISSUER, "The provider names itself otherwise.")
-    methods = _optional_texts(said, "token_endpoint_auth_methods_supported")
-    return Metadata(
-        authorization_endpoint=_endpoint(said, "authorization_endpoint", issuer=issuer),
-        token_endpoint=_endpoint(said, "token_endpoint", issuer=issuer),
-        jwks_uri=_endpoint(said, "jwks_uri", issuer=issuer),
+    methods = _get_texts(said, "token_endpoint_auth_methods_supported")
+    return ProviderMetadata(
+        authorization_endpoint=_get_endpoint(said, "authorization_endpoint", issuer=issuer),
+        token_endpoint=_get_endpoint(said, "token_endpoint", issuer=issuer),
+        jwks_uri=_get_endpoint(said, "jwks_uri", issuer=issuer),
         needs_basic_auth="client_secret_post" not in methods,
-        sends_issuer=_optional_flag(said, "authorization_response_iss_parameter_supported"),
+        sends_issuer=_get_flag(said, "authorization_response_iss_parameter_supported"),
     )
 
 
-def _endpoint(metadata: dict[str, Any], name: str, *, issuer: str) -> str:
+def _get_endpoint(metadata: dict[str, Any], name: str, *, issuer: str) -> str:
     address = metadata.get(name)
     if not isinstance(address, str) or not is_usable_endpoint(address, issuer=issuer):
-        raise _unusable(name)
+        raise _unusable_error(name)
     return address
 
 
-def _optional_texts(metadata: dict[str, Any], name: str) -> list[str]:
+def _get_texts(metadata: dict[str, Any], name: str) -> list[str]:
     texts = metadata.get(name)
     if texts is None:
         return []
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise _unusable(name)
+        raise _unusable_error(name)
     return texts
 
 
-def _optional_flag(metadata: dict[str, Any], name: str) -> bool:
+def _get_flag(metadata: dict[str, Any], name: str) -> bool:
     flag = metadata.get(name)
     if flag is not None and not isinstance(flag, bool):
-        raise _unusable(name)
+        raise _unusable_error(name)
     return bool(flag)
 
 
-def _unusable(name: str) -> ProviderError:
+def _unusable_error(name: str) -> ProviderError:
     return ProviderError(Reason.UNREACHABLE, f"The provider publishes no usable {name}.")
 
 
-def authorization_url(
-    *, provider: Provider, metadata: Metadata, begun: SignInRequest, redirect_uri: str
+def build_authorization_url(
+    *,
+    provider: IdentityProvider,
+    metadata: ProviderMetadata,
+    begun: SignInRequest,
+    redirect_uri: str,
 ) -> str:
     """Where the browser is sent."""
     challenge = hashlib.sha256(begun.verifier.encode()).digest()
@@ -124,7 +128,7 @@ def authorization_url(
     return f"{metadata.authorization_endpoint}{joint}{urlencode(values)}"
 
 
-def identity_of(
+def fetch_identity(
     exchange: ProviderExchange,
     *,
     begun: SignInRequest,
@@ -143,13 +147,13 @@ def identity_of(
         raise ProviderError(Reason.WRONG_ISSUER, "The answer names another issuer.")
     if not answer.get("code"):
         raise ProviderError(Reason.REFUSED, "The answer brought no code.")
-    id_token = _redeem(
+    id_token = _fetch_id_token(
         exchange, metadata, begun=begun, redirect_uri=redirect_uri, code=answer["code"]
     )
     return tokens.verify(
         id_token,
         keys=exchange.get(metadata.jwks_uri),
-        expected=Expected(
+        expected=ExpectedClaims(
             issuer=provider.issuer,
             client_id=provider.client_id,
             nonce=begun.nonce,
@@ -159,9 +163,9 @@ def identity_of(
     )
 
 
-def _redeem(
+def _fetch_id_token(
     exchange: ProviderExchange,
-    metadata: Metadata,
+    metadata: ProviderMetadata,
     *,
     begun: SignInRequest,
     redirect_uri: str,
@@ -190,7 +194,7 @@ def _redeem(
     return id_token
 
 
-def _basic_auth(provider: Provider) -> Secret:
+def _basic_auth(provider: IdentityProvider) -> Secret:
     # Encoded first, as RFC 6749 section 2.3.1 says.
     pair = f"{quote_plus(provider.client_id)}:{quote_plus(provider.client_secret.reveal())}"
     return Secret(f"Basic {base64.b64encode(pair.encode()).decode()}")

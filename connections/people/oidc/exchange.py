@@ -16,22 +16,22 @@ from connections.net.http import OutboundRequest, OutboundResponse, send
 from connections.people.oidc.tokens import ProviderError, Reason
 
 # Characters. It goes into a Location header, which servers and browsers bound.
-LONGEST_ADDRESS = 2000
+MAX_URL_LENGTH = 2000
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 # urlsplit drops line ends and tabs in silence, and a browser reads a backslash as a slash.
-_ALLOWED = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
+_ALLOWED_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?")
 
 
 def is_usable_issuer(issuer: str) -> bool:
     """Whether it is https, or http on this machine, with a valid host and port and no query."""
-    parts = _split(issuer)
+    parts = _split_url(issuer)
     return parts is not None and not parts.query
 
 
 def is_usable_endpoint(address: object, *, issuer: str) -> bool:
     """Whether it is as safe as the issuer: http only where the issuer itself is http here."""
-    parts = _split(address)
+    parts = _split_url(address)
     return parts is not None and (parts.scheme == "https" or urlsplit(issuer).scheme == "http")
 
 
@@ -41,16 +41,16 @@ def origin_of(address: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _split(address: object) -> SplitResult | None:
+def _split_url(address: object) -> SplitResult | None:
     """The parts of a safe address that is valid as a whole; None for anything else."""
-    if not isinstance(address, str) or len(address) > LONGEST_ADDRESS:
+    if not isinstance(address, str) or len(address) > MAX_URL_LENGTH:
         return None
-    if not _ALLOWED.fullmatch(address):
+    if not _ALLOWED_CHARACTERS.fullmatch(address):
         return None
     try:
         parts = urlsplit(address)
         # Reading the port is what checks it.
-        is_valid = _is_host(parts.hostname) and parts.port != 0
+        is_valid = _is_valid_host(parts.hostname) and parts.port != 0
     except ValueError:
         return None
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
@@ -58,7 +58,7 @@ def _split(address: object) -> SplitResult | None:
     return parts if is_safe and is_valid and is_plain else None
 
 
-def _is_host(host: str | None) -> bool:
+def _is_valid_host(host: str | None) -> bool:
     # urlsplit itself checks what stands in brackets, and only there can a host hold a colon.
     return host is not None and (":" in host or _HOST_NAME.fullmatch(host) is not None)
 
@@ -69,12 +69,12 @@ MAX_BODY = 512 * 1024
 USER_AGENT = "OrgAdmin-SignIn/1"
 # Each waiting sign-in holds one of its process's threads, and these are what must not run out.
 # Other processes have threads of their own, so a limit for each process is enough.
-MAX_WAITING = 2
-_slots = BoundedSemaphore(MAX_WAITING)
+MAX_CONCURRENT = 2
+_slots = BoundedSemaphore(MAX_CONCURRENT)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Provider:
+class IdentityProvider:
     """Where people sign in, and who we are there. `ca_bundle`: a path, or "" for the built in."""
 
     issuer: str
@@ -87,7 +87,7 @@ class Provider:
 class ProviderExchange:
     """The requests of one sign-in. Made by `open_exchange`, from which its deadline runs."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: IdentityProvider) -> None:
         self.provider = provider
         self._deadline = time.monotonic() + provider.deadline_seconds
 
@@ -136,21 +136,23 @@ class ProviderExchange:
                 max_body=MAX_BODY,
             ),
         )
-        return _read(reply, url=url)
+        return _parse_response(reply, url=url)
 
 
 @contextmanager
-def open_exchange(provider: Provider) -> Iterator[ProviderExchange]:
+def open_exchange(provider: IdentityProvider) -> Iterator[ProviderExchange]:
     """Take one of the places at the provider. Raises ProviderError when all are taken."""
     if not _slots.acquire(blocking=False):
-        raise ProviderError(Reason.BUSY, f"{MAX_WAITING} sign-ins wait for the provider already.")
+        raise ProviderError(
+            Reason.BUSY, f"{MAX_CONCURRENT} sign-ins wait for the provider already."
+        )
     try:
         yield ProviderExchange(provider)
     finally:
         _slots.release()
 
 
-def _read(reply: OutboundResponse, *, url: str) -> dict[str, Any]:
+def _parse_response(reply: OutboundResponse, *, url: str) -> dict[str, Any]:
     # 400 is how a token endpoint says that a code is spent or not ours.
     if reply.status == 400:
         raise ProviderError(Reason.REFUSED, f"{url} refused (400).")

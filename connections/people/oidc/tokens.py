@@ -59,7 +59,7 @@ _REASONS: tuple[tuple[type[jwt.PyJWTError], Reason], ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expected:
+class ExpectedClaims:
     """What the token must say. `anew_since`: since when the person must have signed in, if so."""
 
     issuer: str
@@ -77,19 +77,19 @@ class ProviderIdentity:
     methods: frozenset[str]
 
 
-def is_subject(text: str) -> bool:
+def is_valid_subject(text: str) -> bool:
     """Whether that can be a subject: up to 255 printable ASCII characters."""
     return 0 < len(text) <= MAX_SUBJECT and text.isascii() and text.isprintable()
 
 
 def verify(
-    id_token: str, *, keys: dict[str, Any], expected: Expected, now: datetime
+    id_token: str, *, keys: dict[str, Any], expected: ExpectedClaims, now: datetime
 ) -> ProviderIdentity:
     """Who the token speaks of. `keys` is the provider's JWK set. Raises ProviderError."""
     try:
         claims = jwt.decode(
             id_token,
-            key=_key_of(id_token, keys),
+            key=_find_key(id_token, keys),
             algorithms=list(ALGORITHMS),
             audience=expected.client_id,
             issuer=expected.issuer,
@@ -102,27 +102,27 @@ def verify(
     except jwt.PyJWTError as error:
         reason = next((to for kind, to in _REASONS if isinstance(error, kind)), Reason.BAD_TOKEN)
         raise ProviderError(reason, f"The ID token is refused: {type(error).__name__}.") from None
-    _check_addressee(claims, expected)
+    _check_nonce_and_audience(claims, expected)
     if expected.anew_since is not None:
-        _check_anew(claims, since=expected.anew_since, now=now)
+        _check_auth_time(claims, since=expected.anew_since, now=now)
     return ProviderIdentity(
-        issuer=expected.issuer, subject=_subject_of(claims), methods=_methods_of(claims)
+        issuer=expected.issuer, subject=_get_subject(claims), methods=_get_methods(claims)
     )
 
 
-def _key_of(id_token: str, keys: dict[str, Any]) -> jwt.PyJWK:
+def _find_key(id_token: str, keys: dict[str, Any]) -> jwt.PyJWK:
     key_id = jwt.get_unverified_header(id_token).get("kid")
     published = keys.get("keys")
     if not isinstance(published, list):
         raise jwt.InvalidKeyError("The provider publishes no list of keys.")
-    usable = jwt.PyJWKSet([key for key in published if _may_have_signed(key)]).keys
+    usable = jwt.PyJWKSet([key for key in published if _is_usable_key(key)]).keys
     fitting = [key for key in usable if key.key_id == key_id] if key_id else usable
     if len(fitting) != 1:
         raise jwt.InvalidKeyError("The provider publishes no such key.")
     return fitting[0]
 
 
-def _may_have_signed(key: object) -> bool:
+def _is_usable_key(key: object) -> bool:
     """Whether it is a public key for signatures that we accept.
 
     PyJWT sees no others: some that are malformed or symmetric make it raise errors of other kinds.
@@ -135,7 +135,7 @@ def _may_have_signed(key: object) -> bool:
     )
 
 
-def _check_addressee(claims: dict[str, Any], expected: Expected) -> None:
+def _check_nonce_and_audience(claims: dict[str, Any], expected: ExpectedClaims) -> None:
     nonce = claims.get("nonce")
     if not isinstance(nonce, str) or not nonce.isascii():
         nonce = ""
@@ -147,7 +147,7 @@ def _check_addressee(claims: dict[str, Any], expected: Expected) -> None:
         raise ProviderError(Reason.WRONG_AUDIENCE, "The ID token was given to another client.")
 
 
-def _check_anew(claims: dict[str, Any], *, since: datetime, now: datetime) -> None:
+def _check_auth_time(claims: dict[str, Any], *, since: datetime, now: datetime) -> None:
     at = claims.get("auth_time")
     if not isinstance(at, int) or isinstance(at, bool) or not 0 <= at < 2**40:
         raise ProviderError(Reason.NOT_ANEW, "The ID token does not say when.")
@@ -157,14 +157,14 @@ def _check_anew(claims: dict[str, Any], *, since: datetime, now: datetime) -> No
         raise ProviderError(Reason.NOT_ANEW, "The person did not sign in anew.")
 
 
-def _subject_of(claims: dict[str, Any]) -> str:
+def _get_subject(claims: dict[str, Any]) -> str:
     subject = claims["sub"]
-    if not isinstance(subject, str) or not is_subject(subject):
+    if not isinstance(subject, str) or not is_valid_subject(subject):
         raise ProviderError(Reason.BAD_TOKEN, "The ID token names no usable subject.")
     return subject
 
 
-def _methods_of(claims: dict[str, Any]) -> frozenset[str]:
+def _get_methods(claims: dict[str, Any]) -> frozenset[str]:
     methods = claims.get("amr")
     said = [*methods] if isinstance(methods, list) else []
     return frozenset(one for one in [*said, claims.get("acr")] if isinstance(one, str))

@@ -154,7 +154,7 @@ def begin(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
 
     Raises ProviderError.
     """
-    provider = provider_accounts.load_provider()
+    provider = provider_accounts.load_identity_provider()
     with open_exchange(provider) as exchange:
         metadata = client.fetch_metadata(exchange)
     begun = client.start(is_anew=purpose == SignInPurpose.STEP_UP, now=clock.now())
@@ -169,7 +169,7 @@ def begin(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
         "person": str(person.pk) if person else "",
     }
     request.session[_BEGUN] = under_way
-    return client.authorization_url(
+    return client.build_authorization_url(
         provider=provider, metadata=metadata, begun=begun, redirect_uri=_redirect_uri(request)
     )
 
@@ -187,10 +187,10 @@ def finish(request: HttpRequest) -> CompletedSignIn:
     begun = _begun(request.GET["state"], kept)
     if clock.elapsed_since(begun.at, now=now) > WITHIN:
         raise ProviderError(Reason.STALE, "The sign-in took too long.")
-    with open_exchange(provider_accounts.load_provider()) as exchange:
+    with open_exchange(provider_accounts.load_identity_provider()) as exchange:
         # Over from here on. Whoever was told to try again has not come this far.
         request.session[_BEGUN] = under_way
-        identity = client.identity_of(
+        identity = client.fetch_identity(
             exchange,
             begun=begun,
             redirect_uri=_redirect_uri(request),

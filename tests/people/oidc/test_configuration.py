@@ -63,7 +63,7 @@ def test_a_secret_that_others_can_read_is_an_error(
 
 def finding() -> Finding:
     """What doctor says of the identity provider."""
-    [only] = doctor.check_issuer()
+    [only] = doctor.check_identity_provider()
     return only
 
 
@@ -74,7 +74,7 @@ def test_doctor_says_that_the_metadata_can_be_fetched_and_used(provider: TestPro
 
 def test_doctor_says_nothing_without_an_issuer(settings: Settings) -> None:
     settings.OIDC_ISSUER = ""
-    assert list(doctor.check_issuer()) == []
+    assert list(doctor.check_identity_provider()) == []
 
 
 def test_doctor_reports_an_issuer_that_does_not_answer(

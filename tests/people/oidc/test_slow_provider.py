@@ -16,7 +16,7 @@ from connections.core.secret import Secret
 from connections.models import AuditEvent, Person
 from connections.people.oidc import client as oidc
 from connections.people.oidc import exchange
-from connections.people.oidc.exchange import Provider, open_exchange
+from connections.people.oidc.exchange import IdentityProvider, open_exchange
 from connections.people.oidc.tokens import ProviderError, Reason
 from connections.web.people import single_sign_on
 from tests.datadog.servers import Play, ScriptedServer, answer
@@ -28,8 +28,8 @@ DEADLINE_SECONDS = 0.4
 ENDED_SECONDS = 2.0
 
 
-def provider_at(issuer: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> Provider:
-    return Provider(
+def provider_at(issuer: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> IdentityProvider:
+    return IdentityProvider(
         issuer=issuer,
         client_id="orgadmin",
         client_secret=Secret("the client's secret"),
@@ -124,7 +124,7 @@ def test_three_slow_answers_share_one_deadline() -> None:
             for delay, document in zip(delays, said, strict=True)
         ]
         with ends_in_time(), open_exchange(provider_at(server.url)) as asked:
-            oidc.identity_of(
+            oidc.fetch_identity(
                 asked,
                 begun=oidc.start(is_anew=False, now=datetime.now(UTC)),
                 redirect_uri="http://testserver/sign-in/provider/answer/",
@@ -252,5 +252,5 @@ def test_a_sign_in_that_fails_gives_its_place_back(
     client: Client, db: None, provider: TestProvider, settings: Settings
 ) -> None:
     settings.OIDC_ISSUER = "http://127.0.0.1:9"
-    statuses = [client.get(START).status_code for _ in range(exchange.MAX_WAITING + 1)]
-    assert statuses == [502] * (exchange.MAX_WAITING + 1)
+    statuses = [client.get(START).status_code for _ in range(exchange.MAX_CONCURRENT + 1)]
+    assert statuses == [502] * (exchange.MAX_CONCURRENT + 1)
