@@ -1,4 +1,4 @@
-"""A credential's allow-lists: who may see it, use it, approve with it. Administrators keep them."""
+"""A credential's access lists: who can see it, use it and approve with it."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -25,7 +25,7 @@ AccessEntries = dict[AccessKind, list[str]]
 
 
 def get_access_entries(credential: Credential) -> AccessEntries:
-    """Every entry by its list, roles first; a list without any admits everybody with the role."""
+    """The entries of each list, roles first. An empty list admits every person with the role."""
     entries: AccessEntries = {kind: [] for kind in AccessKind}
     stored = credential.access.select_related("group").order_by("group__name", "person_id")
     for entry in stored:
@@ -35,9 +35,9 @@ def get_access_entries(credential: Credential) -> AccessEntries:
 
 
 def list_entry_choices(*, also: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """What can be listed, with its words: each role, and each active person; `also` those named."""
-    named = [UUID(name.removeprefix("person:")) for name in also if name.startswith("person:")]
-    people = Person.objects.filter(Q(is_active=True) | Q(pk__in=named)).order_by("username")
+    """Names and labels of possible entries: roles, active people, and those in `also`."""
+    listed = [UUID(name.removeprefix("person:")) for name in also if name.startswith("person:")]
+    people = Person.objects.filter(Q(is_active=True) | Q(pk__in=listed)).order_by("username")
     return [
         *((f"role:{role.value}", role.value) for role in Role),
         *((f"person:{person.pk}", person.display_name) for person in people),
@@ -45,14 +45,14 @@ def list_entry_choices(*, also: Iterable[str] = ()) -> list[tuple[str, str]]:
 
 
 def change_access(*, actor: Actor, credential: Credential, wanted: AccessEntries) -> None:
-    """Put these entries in the place of the stored ones. Deletions that were asked for obey too.
+    """Replace the stored entries with these. They also apply to deletions already requested.
 
-    Raises PermissionDenied, and InvalidInputError for an entry that names nobody.
+    Raises PermissionDenied, and InvalidInputError for an entry that names no role or person.
     """
     permissions.require(permissions.can_administer(actor), "change who may use a credential")
     rows = _build_rows(credential=credential, wanted=wanted)
     with audit.atomic():
-        # What `sending.claim` locks too: a claim sees this change, or came before it.
+        # `sending.claim` locks it too, so a claim sees this change or came before it.
         Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
         before = get_access_entries(credential)
         credential.access.all().delete()
@@ -89,10 +89,12 @@ def _build_rows(*, credential: Credential, wanted: AccessEntries) -> list[Creden
 
 
 def list_access_warnings(credential: Credential) -> list[str]:
-    """What would not go any more because nobody is admitted to it."""
-    may = Q(is_superuser=True) | Q(groups__name=Role.OPERATOR.value)
+    """What no longer works because no suitable person is admitted."""
+    can_delete = Q(is_superuser=True) | Q(groups__name=Role.OPERATOR.value)
     users = permissions.admitted(
-        Person.objects.filter(may, is_active=True), credential_id=credential.pk, kind=AccessKind.USE
+        Person.objects.filter(can_delete, is_active=True),
+        credential_id=credential.pk,
+        kind=AccessKind.USE,
     )
     found = []
     if not users.exists():

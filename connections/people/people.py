@@ -1,4 +1,4 @@
-"""What the acts on people share: what must hold of a person, and how one is told of."""
+"""Accounts: adding people, their roles, passwords, sign-in links and e-mail addresses."""
 
 import hashlib
 import secrets
@@ -26,7 +26,7 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person, Role, SignInLink
 
-# How long an unused link holds.
+# How long an unused link works.
 LINK_LIFETIMES = {
     SignInLink.Purpose.SET_UP: timedelta(hours=1),
     SignInLink.Purpose.SIGN_IN: timedelta(hours=24),
@@ -39,10 +39,10 @@ INVALID_LINK = (
 
 
 def build_person(*, username: str, email: str, is_administrator: bool) -> Person:
-    """A person not yet stored and without a password.
+    """A person not yet stored, without a password.
 
-    Raises InvalidInputError when the name or address is malformed, or somebody else's: people
-    sign in with either, so neither may stand for two of them, whatever its case.
+    Raises InvalidInputError when the name or address is malformed or another person's: people
+    sign in with either, so neither can belong to two of them, ignoring case.
     """
     person = Person(
         username=Person.normalize_username(username.strip()),
@@ -67,7 +67,7 @@ def build_person(*, username: str, email: str, is_administrator: bool) -> Person
 
 
 def require_free_email(email: str, *, of: Person) -> None:
-    """Raise InvalidInputError for an address that is none, or by which somebody else signs in."""
+    """Raise InvalidInputError for a malformed address, or one that another person signs in with."""
     try:
         validate_email(email)
     except ValidationError as error:
@@ -78,7 +78,7 @@ def require_free_email(email: str, *, of: Person) -> None:
 
 
 def store_person(person: Person) -> None:
-    """Store a new person. Raises InvalidInputError when the name was taken in this moment."""
+    """Store a new person. Raises InvalidInputError when the name was taken meanwhile."""
     try:
         with audit.atomic():
             person.save(force_insert=True)
@@ -87,17 +87,17 @@ def store_person(person: Person) -> None:
 
 
 def lock_person(person: Person) -> Person:
-    """The person as stored now, held until the transaction ends."""
+    """The person as stored now, locked until the transaction ends."""
     return Person.objects.select_for_update(no_key=True).get(pk=person.pk)
 
 
 def require_another_administrator(person: Person) -> None:
     """Raise ConflictError when this is the last active administrator.
 
-    All of them are held until the transaction ends, so that two cannot remove each other.
+    All of them are locked until the transaction ends, so that two can't remove each other.
     """
     administrators = Person.objects.select_for_update(no_key=True).order_by("pk")
-    active = [one.pk for one in administrators.filter(is_superuser=True, is_active=True)]
+    active = [each.pk for each in administrators.filter(is_superuser=True, is_active=True)]
     if active == [person.pk]:
         raise ConflictError(
             f"{person.display_name} is the last active administrator. "
@@ -106,31 +106,31 @@ def require_another_administrator(person: Person) -> None:
 
 
 def get_stored_roles(person: Person) -> list[Role]:
-    """The roles given to the person, without those that being an administrator brings."""
+    """The roles given to the person, without those that administrators have implicitly."""
     names = set(person.groups.values_list("name", flat=True))
     return sorted(role for role in Role if role.value in names)
 
 
 def list_authenticators(person_id: Any) -> QuerySet[Authenticator]:
-    """The second factors of a person: empty means none. Takes an id or an OuterRef."""
-    factors: QuerySet[Authenticator] = Authenticator.objects.filter(user=person_id)
-    return factors
+    """A person's MFA methods. Takes an id or an OuterRef."""
+    authenticators: QuerySet[Authenticator] = Authenticator.objects.filter(user=person_id)
+    return authenticators
 
 
 def get_groups(roles: Iterable[Role]) -> list[Group]:
-    """The groups that stand for the roles."""
+    """The groups of the roles."""
     return [Group.objects.get_or_create(name=role.value)[0] for role in roles]
 
 
 def describe_roles(roles: Iterable[Role], *, is_administrator: bool) -> str:
-    """What a person may do, in words."""
+    """A person's roles as text."""
     names = ["Administrator"] if is_administrator else []
     names.extend(role.value for role in roles)
     return ", ".join(names) or "no role"
 
 
 def store_link(link: SignInLink) -> str:
-    """Store a link under a new token, of which only the hash is kept; gives the token."""
+    """Store a link with the hash of a new token; returns the token."""
     token = secrets.token_urlsafe(32)
     link.token_hash = _hash_of(token)
     link.save(force_insert=True)
@@ -138,9 +138,9 @@ def store_link(link: SignInLink) -> str:
 
 
 def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
-    """Use up the link of this token. Raises ConflictError when there is none that still holds."""
+    """Use the link of this token up. Raises ConflictError when no such link is still valid."""
     if purpose == SignInLink.Purpose.SET_UP:
-        # Two set-up links used at once wait for each other here, so that one finds a person.
+        # Locked, so that of two set-up links used at once the second finds a person.
         list(
             SignInLink.objects.select_for_update(no_key=True).filter(purpose=purpose).order_by("pk")
         )
@@ -150,24 +150,24 @@ def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
         purpose=purpose,
         used_at__isnull=True,
         expires_at__gt=now,
-        # One further ahead was made by a clock that was ahead.
+        # A later time comes from a clock that was ahead.
         expires_at__lte=now + LINK_LIFETIMES[purpose] + clock.TOLERANCE,
     )
-    # One statement decides, so that of two that come at once only one succeeds.
+    # One statement, so that of two requests at once only one succeeds.
     if usable.update(used_at=now) != 1:
         raise ConflictError(INVALID_LINK)
     return SignInLink.objects.select_related("person").get(token_hash=_hash_of(token))
 
 
 def expire_sign_in_links(person: Person) -> None:
-    """Let no unused link of the person hold any longer."""
+    """Make every unused link of the person invalid."""
     now = clock.now()
     unused = person.sign_in_links.filter(used_at__isnull=True, expires_at__gt=now)
     unused.update(expires_at=now)
 
 
 def remove_mfa(*, actor: Actor, person: Person) -> None:
-    """Forget every second factor of the person and end their sessions."""
+    """Delete the person's MFA methods and end their sessions."""
     Authenticator.objects.filter(user=person).delete()
     person.session_epoch += 1
     person.save(update_fields=["session_epoch"])
@@ -181,7 +181,7 @@ def remove_mfa(*, actor: Actor, person: Person) -> None:
 
 
 def _hash_of(token: str) -> str:
-    # Random tokens of 256 bits cannot be searched for, so a bare hash is enough.
+    # Random tokens of 256 bits can't be guessed, so a plain hash is enough.
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
@@ -190,7 +190,7 @@ SIGN_IN_LINK_LIFETIME = LINK_LIFETIMES[SignInLink.Purpose.SIGN_IN]
 
 
 def list_administrator_names() -> list[str]:
-    """The active administrators, by the name shown on screen; at most five."""
+    """The display names of active administrators; at most five."""
     people = Person.objects.filter(is_superuser=True, is_active=True).order_by("username")
     return [person.display_name for person in people[:5]]
 
@@ -207,7 +207,7 @@ def add_person(
     """Add a person, who can sign in once a sign-in link let them choose a password.
 
     Raises PermissionDenied, and InvalidInputError for a name or address that is malformed or
-    somebody else's.
+    another person's.
     """
     permissions.require(permissions.can_administer(actor), "add people")
     roles = sorted(set(roles))
@@ -242,9 +242,9 @@ def record_administrator_made(*, actor: Actor, person: Person) -> None:
 def set_roles(
     *, actor: Actor, person: Person, roles: Iterable[Role], is_administrator: bool
 ) -> Person:
-    """Give a person exactly these roles; whoever loses one is signed out everywhere.
+    """Give a person exactly these roles; a person who loses one is signed out everywhere.
 
-    Gives the person as stored now. Raises PermissionDenied, and ConflictError when the last
+    Returns the person as stored now. Raises PermissionDenied, and ConflictError when the last
     active administrator would lose that.
     """
     permissions.require(permissions.can_administer(actor), "change roles")
@@ -252,10 +252,10 @@ def set_roles(
     if not is_administrator:
         require_another_administrator(person)
     person = lock_person(person)
-    was_administrator, had = person.is_superuser, get_stored_roles(person)
-    if had == roles and was_administrator == is_administrator:
+    was_administrator, previous_roles = person.is_superuser, get_stored_roles(person)
+    if previous_roles == roles and was_administrator == is_administrator:
         return person
-    if set(had) - set(roles) or (was_administrator and not is_administrator):
+    if set(previous_roles) - set(roles) or (was_administrator and not is_administrator):
         person.session_epoch += 1
     person.is_superuser = is_administrator
     person.save(update_fields=["is_superuser", "session_epoch"])
@@ -269,7 +269,7 @@ def set_roles(
         details={
             "roles": roles,
             "is_administrator": is_administrator,
-            "previous_roles": had,
+            "previous_roles": previous_roles,
             "was_administrator": was_administrator,
         },
     )
@@ -278,10 +278,10 @@ def set_roles(
 
 @audit.atomic()
 def disable_person(*, actor: Actor, person: Person) -> Person:
-    """Shut a person out: every session and unused sign-in link of theirs ends now.
+    """Disable a person: their sessions and unused sign-in links end now.
 
-    What they asked for stays as it is. Raises PermissionDenied, and ConflictError for the last
-    active administrator.
+    Their deletion requests stay as they are. Raises PermissionDenied, and ConflictError for the
+    last active administrator.
     """
     permissions.require(permissions.can_administer(actor), "disable people")
     require_another_administrator(person)
@@ -322,7 +322,7 @@ def enable_person(*, actor: Actor, person: Person) -> Person:
 
 @audit.atomic()
 def set_password(*, actor: Actor, person: Person, password: str) -> None:
-    """Give a person the password they chose; their other sessions end.
+    """Set the password that a person chose; their other sessions end.
 
     Raises InvalidInputError when the password is too weak.
     """
@@ -344,11 +344,11 @@ def set_password(*, actor: Actor, person: Person, password: str) -> None:
 def make_sign_in_link(
     *, actor: Actor, person: Person, now: datetime, removes_second_factor: bool = False
 ) -> str:
-    """A link that lets a person in once, within 24 hours, and choose a password.
+    """A link that signs a person in once, within 24 hours, and lets them choose a password.
 
-    It serves as invitation and for a forgotten password; `removes_second_factor` is for one
-    that is lost. Older unused links of the person end. Gives an address with the token in its
-    fragment (only a path without ORGADMIN_BASE_URL), which is kept nowhere.
+    It is for invitations and forgotten passwords; `removes_second_factor` is for a lost MFA
+    device. The person's older unused links become invalid. Returns a URL with the token in its
+    fragment (a path without ORGADMIN_BASE_URL). The token is not stored.
 
     Raises PermissionDenied, and ConflictError for a disabled person.
     """
@@ -380,11 +380,11 @@ def make_sign_in_link(
 
 @audit.atomic()
 def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Person:
-    """Spend a sign-in link and give the person it lets in, whom the caller signs in.
+    """Redeem a sign-in link and return its person, whom the caller signs in.
 
-    An empty `password` keeps the one there is. Raises ConflictError when the link is spent, too
-    old, replaced or none at all, and InvalidInputError for a password that is weak, or missing
-    where there is none yet; the link is not spent then.
+    An empty `password` keeps the present one. Raises ConflictError when the link was used, is too
+    old, was replaced or doesn't exist, and InvalidInputError for a password that is weak, or
+    missing when there is none yet; the link can still be used then.
     """
     link = redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
     if link.person is None or not link.person.is_active:
@@ -408,9 +408,9 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
 
 @audit.atomic()
 def make_set_up_link(*, actor: Actor, now: datetime) -> str:
-    """A link that lets its reader make the first administrator, once, within an hour.
+    """A link to create the first administrator, once, within an hour.
 
-    Gives an address as `make_sign_in_link` does. Raises PermissionDenied, and ConflictError
+    Returns a URL as `make_sign_in_link` does. Raises PermissionDenied, and ConflictError
     once there is a person.
     """
     permissions.require(permissions.can_administer(actor), "make set-up links")
@@ -436,10 +436,10 @@ def make_set_up_link(*, actor: Actor, now: datetime) -> str:
 def set_up_first_administrator(
     *, token: str, username: str, email: str, password: str, request_id: str = ""
 ) -> Person:
-    """Spend a set-up link and give the first administrator, whom the caller signs in.
+    """Redeem a set-up link and return the first administrator, whom the caller signs in.
 
-    Raises ConflictError when the link is dead or there is a person, and InvalidInputError for
-    what was typed; the link is not spent then.
+    Raises ConflictError when the link is invalid or there is a person, and InvalidInputError for
+    what was typed; the link can still be used then.
     """
     link = redeem_link(token=token, purpose=SignInLink.Purpose.SET_UP)
     if Person.objects.exists():
@@ -461,10 +461,10 @@ def set_up_first_administrator(
 
 
 def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person:
-    """Give a person the permission to break glass, or take it away.
+    """Give a person the permission to use break glass, or take it away.
 
-    It is part of no role. Nobody gives it to themselves: another administrator does, or a command.
-    Raises PermissionDenied and ConflictError.
+    It is part of no role. No one can give it to themselves: another administrator can, or a
+    command. Raises PermissionDenied and ConflictError.
     """
     permissions.require(permissions.can_administer(actor), "say who may break glass")
     if is_allowed and actor.person and actor.person.pk == person.pk:
@@ -478,23 +478,23 @@ def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Pers
             return person
         person.may_break_glass = is_allowed
         person.save(update_fields=["may_break_glass"])
-        may = "may now break glass" if is_allowed else "may no longer break glass"
+        permission = "may now break glass" if is_allowed else "may no longer break glass"
         audit.record(
             code=EventCode.BREAK_GLASS_ALLOWED if is_allowed else EventCode.BREAK_GLASS_FORBIDDEN,
             actor=actor,
             subject=person,
-            sentence=f"{personal_data.name_of(person)} {may}.",
+            sentence=f"{personal_data.name_of(person)} {permission}.",
         )
     return person
 
 
 @audit.atomic()
 def change_email(*, actor: Actor, person: Person, email: str) -> Person:
-    """Give a person another e-mail address. Links mailed to the old one no longer work.
+    """Change a person's e-mail address. Links mailed to the old one no longer work.
 
-    Password, second factors and sessions stay as they are. Gives the person as stored now.
-    Raises PermissionDenied, and InvalidInputError for an address that is malformed or by which
-    somebody else signs in.
+    Password, MFA and sessions stay as they are. Returns the person as stored now. Raises
+    PermissionDenied, and InvalidInputError for an address that is malformed or that another
+    person signs in with.
     """
     permissions.require(permissions.can_administer(actor), "change e-mail addresses")
     person = lock_person(person)

@@ -1,4 +1,4 @@
-"""The identity provider that the settings name."""
+"""The identity provider in the settings, and which of its accounts belong to which people."""
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -19,7 +19,7 @@ from connections.people.oidc.tokens import ProviderError, Reason, is_valid_subje
 
 
 def load_identity_provider() -> IdentityProvider:
-    """The provider with its client secret. Raises ProviderError when that cannot be read."""
+    """The identity provider with its client secret. Raises ProviderError if that can't be read."""
     try:
         secret = Secret(read_private_text(settings.OIDC_SECRET_FILE).strip())
     except PrivateFileError as error:
@@ -33,7 +33,7 @@ def load_identity_provider() -> IdentityProvider:
 
 
 def find_person(*, issuer: str, subject: str) -> Person | None:
-    """Whose account that is, also when they are disabled; None when nobody's."""
+    """The person with this account, also a disabled one; None if it is connected to no one."""
     account = (
         ProviderAccount.objects.filter(issuer=issuer, subject=subject)
         .select_related("person")
@@ -49,11 +49,11 @@ def find_account(*, person: Person, issuer: str) -> ProviderAccount | None:
 
 @audit.atomic()
 def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) -> ProviderAccount:
-    """Let whoever signs in at `issuer` as `subject` in as this person.
+    """Let the account `subject` of `issuer` sign in as this person.
 
-    A person connects their own, an administrator anybody's. Raises PermissionDenied,
-    InvalidInputError for a subject that is none, and ConflictError when the account is somebody
-    else's or the person has another one there.
+    A person can connect their own, an administrator anyone's. Raises PermissionDenied,
+    InvalidInputError for a malformed subject, and ConflictError when the account is another
+    person's or the person already has one at this issuer.
     """
     is_own = actor.person is not None and actor.person.pk == person.pk
     permissions.require(is_own or permissions.can_administer(actor), "connect accounts of others")
@@ -84,10 +84,10 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
 
 @audit.atomic()
 def disconnect_account(*, actor: Actor, person: Person, issuer: str) -> bool:
-    """Let nobody in as this person by signing in at `issuer`, and end their sessions.
+    """Disconnect the person's account at `issuer` and end their sessions.
 
-    Whether there was such an account. Raises PermissionDenied: only administrators do this, so
-    that nobody shuts themselves out.
+    Returns whether there was one. Raises PermissionDenied: only administrators can do this, so
+    that people don't lock themselves out.
     """
     permissions.require(permissions.can_administer(actor), "disconnect accounts")
     person = people.lock_person(person)

@@ -60,9 +60,9 @@ def last_event() -> AuditEvent:
     return AuditEvent.objects.order_by("seq").reverse()[0]
 
 
-def rungs(credential: Credential) -> dict[str, bool | None]:
-    """Each rung of the stored ladder and its answer."""
-    return {rung["rung"]: rung["ok"] for rung in credential.verification}
+def check_results(credential: Credential) -> dict[str, bool | None]:
+    """Each stored key check and its result."""
+    return {check["rung"]: check["ok"] for check in credential.verification}
 
 
 def deletion_of(credential: Credential, state: State) -> Deletion:

@@ -16,7 +16,7 @@ from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.lifecycle import clean_keys
 from connections.models import ApprovalPolicy, Credential, OrgConnectionSnapshot, Person
 from sandbox.server import SandboxServer
-from tests.credentials.support import added, codes, keys_of, pasted, rungs
+from tests.credentials.support import added, check_results, codes, keys_of, pasted
 from tests.support.key_rings import told_by
 from tests.support.sandbox import EU, US, key_pair_of, org_named
 
@@ -36,7 +36,7 @@ def test_a_working_pair_is_verified_pinned_named_and_listed(
     assert credential.keys_set_by_name == "Margaret"
     assert credential.last_used_at is not None
     assert OrgConnectionSnapshot.objects.filter(credential=credential).count() == 2
-    assert set(rungs(credential).values()) == {True}
+    assert set(check_results(credential).values()) == {True}
 
 
 def test_every_step_of_adding_is_recorded(sandbox: SandboxServer) -> None:
@@ -74,8 +74,8 @@ def test_a_pair_that_fails_is_kept_and_says_why(sandbox: SandboxServer) -> None:
     assert not credential.is_verified
     assert credential.verification_cause == "forbidden"
     assert credential.last_error is not None
-    assert rungs(credential)["api_key"] is False
-    assert rungs(credential)["listing"] is None
+    assert check_results(credential)["api_key"] is False
+    assert check_results(credential)["listing"] is None
     assert codes() == ["credential.added", "credential.not_verified"]
 
 

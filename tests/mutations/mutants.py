@@ -1896,7 +1896,7 @@ SLOW_PROVIDER = (
     _mutant(
         "metadata is strict JSON",
         PROVIDER_EXCHANGE,
-        "parse_json(reply.body)\n",
+        "parse_json(response.body)\n",
         '__import__("json").loads(reply.body)\n',
         f"{PROVIDER_FAULTS}::test_metadata_that_is_not_strict_json_is_refused",
     ),

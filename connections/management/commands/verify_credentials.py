@@ -12,7 +12,7 @@ from connections.models import Credential
 
 
 class Command(OrgAdminCommand):
-    """Climbs the ladder of one credential or of all, in parallel, and stores what it says."""
+    """Runs the key checks of one credential or all in parallel and stores the results."""
 
     help = (
         "Verify every credential in use, or one. Exit code 0: all are verified; 1: at least one "

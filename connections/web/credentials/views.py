@@ -274,7 +274,7 @@ def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
             form.add_errors(error.fields)
         except acts.RotationRefusedError as error:
             form.add_error(None, str(error))
-            rungs = facts.key_check_rows(error.ladder.rungs)
+            rungs = facts.key_check_rows(error.report.results)
         except (ConflictError, EncryptionError, UnavailableError) as error:
             form.add_error(None, str(error))
         else:

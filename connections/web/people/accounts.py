@@ -71,7 +71,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             sign_in_events.record_sign_in(
                 person=user,
                 request_id=request_id_of(request),
-                ways=available_methods(request, user),
+                methods=available_methods(request, user),
                 address=client_address(request),
                 agent=request.headers.get("User-Agent", ""),
             )

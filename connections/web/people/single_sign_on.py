@@ -84,7 +84,7 @@ _WORDS: dict[str, RefusalWords] = {
     Reason.WRONG_NONCE: RefusalWords(
         told="the ID token answers another sign-in", headline="That was not valid", body=_FAULT
     ),
-    Reason.NOT_ANEW: RefusalWords(
+    Reason.NOT_REAUTHENTICATED: RefusalWords(
         told="the person did not sign in anew there",
         headline="You were to sign in once more",
         body="The provider did not say that you just gave your password or key there. Try again.",
@@ -157,7 +157,7 @@ def begin(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
     provider = provider_accounts.load_identity_provider()
     with open_exchange(provider) as exchange:
         metadata = client.fetch_metadata(exchange)
-    begun = client.start(is_anew=purpose == SignInPurpose.STEP_UP, now=clock.now())
+    begun = client.start(is_reauthentication=purpose == SignInPurpose.STEP_UP, now=clock.now())
     person = signed_in_person(request)
     under_way = dict(list(_under_way(request).items())[-(AT_ONCE - 1) :])
     under_way[begun.state] = {
@@ -170,7 +170,7 @@ def begin(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
     }
     request.session[_BEGUN] = under_way
     return client.build_authorization_url(
-        provider=provider, metadata=metadata, begun=begun, redirect_uri=_redirect_uri(request)
+        provider=provider, metadata=metadata, request=begun, redirect_uri=_redirect_uri(request)
     )
 
 
@@ -192,9 +192,9 @@ def finish(request: HttpRequest) -> CompletedSignIn:
         request.session[_BEGUN] = under_way
         identity = client.fetch_identity(
             exchange,
-            begun=begun,
+            request=begun,
             redirect_uri=_redirect_uri(request),
-            answer={name: request.GET[name] for name in request.GET},
+            callback={name: request.GET[name] for name in request.GET},
             now=now,
         )
     return CompletedSignIn(
@@ -232,7 +232,7 @@ def _begun(state: str, kept: dict[str, Any]) -> SignInRequest:
         state=state,
         nonce=kept["nonce"],
         verifier=kept["verifier"],
-        is_anew=kept["purpose"] == SignInPurpose.STEP_UP,
+        is_reauthentication=kept["purpose"] == SignInPurpose.STEP_UP,
         at=datetime.fromisoformat(kept["at"]),
     )
 

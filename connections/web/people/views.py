@@ -320,7 +320,7 @@ def end(request: HttpRequest, person: Person, *, but: str, to: str) -> HttpRespo
         is_ended = sessions.end_session(actor=actor, person=person, public_id=one)
         text = "That session is ended." if is_ended else "That session had ended already."
     else:
-        count = sessions.end_sessions(actor=actor, person=person, but=but)
+        count = sessions.end_sessions(actor=actor, person=person, except_id=but)
         text = f"{count} session{'s are' if count != 1 else ' is'} ended."
     messages.success(request, text)
     return SeeOther(to)

@@ -126,9 +126,9 @@ def test_three_slow_answers_share_one_deadline() -> None:
         with ends_in_time(), open_exchange(provider_at(server.url)) as asked:
             oidc.fetch_identity(
                 asked,
-                begun=oidc.start(is_anew=False, now=datetime.now(UTC)),
+                request=oidc.start(is_reauthentication=False, now=datetime.now(UTC)),
                 redirect_uri="http://testserver/sign-in/provider/answer/",
-                answer={"code": "a code"},
+                callback={"code": "a code"},
                 now=datetime.now(UTC),
             )
     assert server.targets == ["/.well-known/openid-configuration", "/token", "/keys"]

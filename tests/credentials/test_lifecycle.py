@@ -140,7 +140,7 @@ def test_a_pair_that_datadog_refuses_is_not_swapped_in(credential: Credential) -
         )
 
     assert stored_values(credential) == before
-    assert refused.value.ladder.failure is not None
+    assert refused.value.report.failure is not None
     assert "canary0canary0" not in told_by(refused.value, leave_out=__file__)
     assert "canary0canary0" not in str(list(AuditEvent.objects.values()))
 
