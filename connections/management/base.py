@@ -104,9 +104,9 @@ class OrgAdminCommand(BaseCommand):
         """Check the keys where they are needed, and act."""
         if self.needs_keys:
             self.check_keys()
-        self.act(**options)
+        self.run(**options)
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         """What the command does."""
         raise NotImplementedError
 

@@ -77,7 +77,7 @@ def test_it_stops_between_two_deletions(monkeypatch: pytest.MonkeyPatch) -> None
 def test_it_lists_what_is_stale_at_first_and_then_on_its_schedule(sandbox: SandboxServer) -> None:
     added(sandbox, "Payments US")
     Sync.objects.all().delete()
-    working = Worker(refresh_every=timedelta(hours=1))
+    working = Worker(sync_interval=timedelta(hours=1))
     working.work_once()
     assert Sync.objects.count() == 1
     Sync.objects.all().delete()

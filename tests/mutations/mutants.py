@@ -535,7 +535,7 @@ KEEPING = (
     _mutant(
         "a restore asks before it replaces",
         "connections/operations/restore.py",
-        "    if aside is None:\n",
+        "    if copy_to is None:\n",
         "    if False:\n",
         "tests/operations/test_backup.py::test_a_database_that_holds_something_is_not_overwritten",
     ),
@@ -1131,7 +1131,7 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "one handler writes Django's records",
-        "orgadmin/logs.py",
+        "orgadmin/environment.py",
         '            "django": {"handlers": []},\n',
         "",
         f"{UNREADABLE}::test_a_record_of_djangos_is_written_by_one_handler",
@@ -1509,7 +1509,7 @@ FROZEN_RESULTS = (
     _mutant(
         "the doctor looks at the database role",
         DATABASE_GUARDS,
-        '"create temporary tables": may_make_temporary,',
+        '"create temporary tables": can_create_temporary,',
         '"create temporary tables": False,',
         f"{DATABASE_ROLE}::test_the_doctor_warns_of_a_role_that_could_get_past_the_triggers",
     ),
@@ -1622,7 +1622,7 @@ WRONG_CLOCK = (
     _mutant(
         "what a wrong clock put off is looked at",
         "connections/operations/due.py",
-        "    return due + list(islice(_find_postponed(put_off, now=now), limit - len(due)))\n",
+        "    return due + list(islice(_find_postponed(postponed, now=now), limit - len(due)))\n",
         "    return due\n",
         f"{SET_BACK}::test_a_200_is_checked_at_once_and_then_in_its_own_time",
     ),
@@ -2133,7 +2133,7 @@ RACES = (
     _mutant(
         "a poll stops at its limit of what was put off",
         "connections/operations/due.py",
-        "    return due + list(islice(_find_postponed(put_off, now=now), limit - len(due)))\n",
+        "    return due + list(islice(_find_postponed(postponed, now=now), limit - len(due)))\n",
         "    return due + list(_find_postponed(put_off, now=now))\n",
         f"{SET_BACK}::test_many_that_a_wrong_clock_put_off_cost_few_queries",
     ),

@@ -38,7 +38,7 @@ class Command(OrgAdminCommand):
         parser.add_argument("--api-key-file", type=Path, metavar="FILE")
         parser.add_argument("--application-key-file", type=Path, metavar="FILE")
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         credential = credential_lifecycle.add_credential(
             actor=command_actor(),
             name=options["name"],

@@ -28,7 +28,7 @@ class Command(OrgAdminCommand):
         super().add_arguments(parser)
         parser.add_argument("--output", required=True, metavar="DIR", type=Path)
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         """Copy, check, describe, record."""
         directory: Path = options["output"].absolute()
         try:

@@ -34,7 +34,7 @@ class Command(OrgAdminCommand):
         active.add_argument("--disable", action="store_true", help="Shut them out at once.")
         active.add_argument("--enable", action="store_true", help="Let them sign in again.")
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         """Change what is named and nothing else."""
         person = Person.objects.filter(username__iexact=options["username"]).first()
         if person is None:

@@ -128,7 +128,7 @@ class Command(OrgAdminCommand):
         )
         parser.add_argument("--yes", action="store_true", help="Required: this cannot be undone.")
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         connection_id = reviews.parse_connection_id(options["connection_id"])
         credential = self._credential(options["credential"])
         requester = self._requester(options["username"])

@@ -15,7 +15,7 @@ class Command(OrgAdminCommand):
 
     help = "Check settings, keys, database, migrations, mail, policies and worker."
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         findings = diagnose()
         lines = []
         for finding in findings:

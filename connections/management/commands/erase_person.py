@@ -19,7 +19,7 @@ class Command(OrgAdminCommand):
         parser.add_argument("--username", required=True)
         parser.add_argument("--yes", action="store_true", help="It cannot be taken back.")
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         person = Person.objects.filter(username__iexact=options["username"]).first()
         if person is None:
             self.usage_error(f"Nobody signs in as {options['username']}.")

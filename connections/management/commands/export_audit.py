@@ -32,7 +32,7 @@ class Command(ExportCommand):
             "--limit", type=int, metavar="N", help="At most so many events; default: all."
         )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         """Write line by line, so that memory stays flat."""
         export = audit_export.prepare_shipment(
             actor=command_actor(),

@@ -36,7 +36,7 @@ class Command(ExportCommand):
             flag = "--text" if name == "q" else f"--{name.replace('_', '-')}"
             parser.add_argument(flag, dest=name, metavar=metavar, help=text, default="")
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         """Write row by row, so that memory stays flat."""
         file_format = options["format"] or ("json" if self.as_json else "")
         if not file_format:

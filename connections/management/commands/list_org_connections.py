@@ -41,7 +41,7 @@ class Command(OrgAdminCommand):
             "--stored", action="store_true", help="Ask Datadog nothing: the newest stored answer."
         )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         chosen = self._chosen(options["credential"])
         actor = command_actor()
         if not options["stored"]:

@@ -62,7 +62,7 @@ class Command(OrgAdminCommand):
             help="A checkpoint kept elsewhere, to which the bundle shall lead; repeatable.",
         )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         """Make it under another name first, so that what has the name is whole."""
         if options["verifier_digest"]:
             digest = verifier_digest()

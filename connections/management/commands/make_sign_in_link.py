@@ -24,7 +24,7 @@ class Command(OrgAdminCommand):
             help="Using the link also forgets the person's second factor, for one that is lost.",
         )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         person = Person.objects.filter(username__iexact=options["username"]).first()
         if person is None:
             self.usage_error(f"Nobody has the user name {options['username']}.")

@@ -22,7 +22,7 @@ class Command(OrgAdminCommand):
     )
     needs_keys = True
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         spool.replay()
         last_checked_at = due.reconcile_all(actor=command_actor())
         rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in last_checked_at])

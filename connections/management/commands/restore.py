@@ -32,7 +32,7 @@ class Command(OrgAdminCommand):
             help="Also when the database holds something: it is copied aside first.",
         )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         """Check the backup, put it in place, say what is still to be done."""
         directory: Path = options["directory"].absolute()
         try:

@@ -15,7 +15,7 @@ class Command(OrgAdminCommand):
         "so that older checkpoints still verify. Copy the file to every machine afterwards."
     )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         del options
         key = rotate_signing_key(actor=command_actor())
         self.emit(

@@ -44,7 +44,7 @@ class Command(OrgAdminCommand):
         _require_expected_database(starts_new=options["new"])
         super().handle(*args, **options)
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         if options["end_with_parent"]:
             end_with_parent(options["end_with_parent"])
         if not settings.STATIC_IS_COLLECTED:
@@ -70,10 +70,10 @@ class Command(OrgAdminCommand):
         env = os.environ | {"ORGADMIN_SUPERVISOR": str(os.getpid())}
         # The port closes here when the service is told to stop, and a web server's copy when that
         # has nothing left to do.
-        with Supervisor() as together, listener:
+        with Supervisor() as supervisor, listener:
             # With SQLite one process writes, so that its writers wait for each other in one place.
             for _ in range(1 if settings.DATABASE_IS_SQLITE else 2):
-                together.start(
+                supervisor.start(
                     "The web server",
                     serving.web_server_arguments(listener),
                     env=env,
@@ -81,14 +81,14 @@ class Command(OrgAdminCommand):
                     pass_fds=[listener.fileno()],
                     replace_when_killed=True,
                 )
-            together.start(
+            supervisor.start(
                 "The worker",
                 [sys.executable, "manage.py", "worker", "--end-with-parent", str(os.getpid())],
                 env=env,
                 cwd=settings.BASE_DIR,
             )
             self._announce(serving.public_address(own_address), own_address=own_address)
-            code = run_until_first_exit(together)
+            code = run_until_first_exit(supervisor)
         raise SystemExit(code)
 
     def _prepare(self) -> None:

@@ -37,7 +37,7 @@ class Command(OrgAdminCommand):
             help="One or more checkpoints that were kept elsewhere; may be given more than once.",
         )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         try:
             notes = [note for path in options["checkpoint"] for note in _read(path)]
             report = verify_audit_log(notes=notes)

@@ -24,7 +24,7 @@ class Command(OrgAdminCommand):
         super().add_arguments(parser)
         parser.add_argument("--credential", metavar="NAME", help="Only this one.")
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         chosen = self._chosen(options["credential"])
         verified = credential_lifecycle.verify_credentials(
             actor=command_actor(), credentials=chosen

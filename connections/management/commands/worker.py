@@ -29,7 +29,7 @@ class Command(OrgAdminCommand):
             "--end-with-parent", type=int, metavar="PID", help="End when that process has ended."
         )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         worker = Worker()
 
         def stop(number: int, frame: FrameType | None) -> None:
