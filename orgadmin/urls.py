@@ -1,4 +1,4 @@
-"""All addresses: ours, and django-allauth's under /accounts/."""
+"""All URLs: those of Org Admin, and django-allauth's under /accounts/."""
 
 from typing import NoReturn
 
@@ -17,13 +17,12 @@ from connections.web.routing import View, Visitors, form_page
 
 
 def closed(request: HttpRequest) -> NoReturn:
-    """404 for a page of django-allauth's that Org Admin does not offer."""
+    """404 for a page of django-allauth that Org Admin doesn't offer."""
     raise Http404
 
 
 def _recorded_page(route: str, view: View, *, name: str) -> URLPattern:
-    # The same page as allauth's, with what it changes on record. allauth keeps its place in tables
-    # of its own, so a GET writes.
+    # allauth's page with audit events. It keeps its progress in database tables, so a GET writes.
     return form_page(
         f"accounts/{route}",
         view,
@@ -35,7 +34,7 @@ def _recorded_page(route: str, view: View, *, name: str) -> URLPattern:
 
 
 def _to_reauthentication(route: str, *, name: str) -> URLPattern:
-    # A code from an authenticator app or from paper alone is not enough: our own page asks.
+    # A one-time code alone is not enough, so Org Admin's own page replaces allauth's.
     return form_page(
         f"accounts/{route}",
         RedirectView.as_view(pattern_name="step-up", query_string=True),

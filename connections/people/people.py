@@ -27,9 +27,10 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person, Role, SignInLink
 
 # How long an unused link works.
+SIGN_IN_LINK_LIFETIME = timedelta(hours=24)
 LINK_LIFETIMES = {
     SignInLink.Purpose.SET_UP: timedelta(hours=1),
-    SignInLink.Purpose.SIGN_IN: timedelta(hours=24),
+    SignInLink.Purpose.SIGN_IN: SIGN_IN_LINK_LIFETIME,
 }
 NAME_TAKEN = "Somebody else signs in with this already."
 INVALID_LINK = (
@@ -183,10 +184,6 @@ def remove_mfa(*, actor: Actor, person: Person) -> None:
 def _hash_of(token: str) -> str:
     # Random tokens of 256 bits can't be guessed, so a plain hash is enough.
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
-
-
-SET_UP_LINK_LIFETIME = LINK_LIFETIMES[SignInLink.Purpose.SET_UP]
-SIGN_IN_LINK_LIFETIME = LINK_LIFETIMES[SignInLink.Purpose.SIGN_IN]
 
 
 def list_administrator_names() -> list[str]:
@@ -421,7 +418,7 @@ def make_set_up_link(*, actor: Actor, now: datetime) -> str:
             purpose=SignInLink.Purpose.SET_UP,
             made_by_name=actor.name,
             created_at=now,
-            expires_at=now + SET_UP_LINK_LIFETIME,
+            expires_at=now + LINK_LIFETIMES[SignInLink.Purpose.SET_UP],
         )
     )
     audit.record(

@@ -1,4 +1,4 @@
-"""The demo's past, made through the real services with the Datadog simulator."""
+"""The demo's history, created through the real services with the Datadog simulator."""
 
 import http.client
 import json
@@ -14,7 +14,6 @@ from connections.core.errors import ConflictError
 from connections.core.sites import get_site
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.deletions import approvals, reviews
-from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.inventory import sync
 from connections.models import (
@@ -25,7 +24,7 @@ from connections.models import (
 )
 from connections.operations import due
 from connections.people import people
-from orgadmin.demo.cast import (
+from orgadmin.demo.world import (
     PASSWORD,
     DemoWorld,
     add_credentials,
@@ -39,7 +38,7 @@ from sandbox.demo_world import connection_id_between
 
 
 def seed() -> dict[str, Any]:
-    """Fill an empty database; gives the people, their password, the link and the faults' names.
+    """Fill an empty database; returns people, their password, a link and connection names.
 
     Raises ConflictError, having changed nothing, when there is a person or a credential.
     """
@@ -47,21 +46,22 @@ def seed() -> dict[str, Any]:
         raise ConflictError(
             "This database holds people or credentials, so the demo leaves it alone."
         )
-    cast = DemoWorld()
+    world = DemoWorld()
     with ago(days=31):
-        add_people(cast)
+        add_people(world)
     with ago(days=30):
-        add_credentials(cast)
+        add_credentials(world)
     with ago(days=9):
-        protect_a_connection(cast)
-    _create_history(cast)
+        protect_a_connection(world)
+    _create_history(world)
     sync.refresh(actor=WORKER)
     link = people.make_sign_in_link(
-        actor=command_actor(), person=cast.people["operator"], now=clock.now()
+        actor=command_actor(), person=world.people["operator"], now=clock.now()
     )
     return {
         "people": [
-            {"username": one.username, "roles": describe_roles(one)} for one in cast.people.values()
+            {"username": one.username, "roles": describe_roles(one)}
+            for one in world.people.values()
         ],
         "password": PASSWORD,
         "link": link,
@@ -69,10 +69,10 @@ def seed() -> dict[str, Any]:
     }
 
 
-# --- The past -----------------------------------------------------------------------------------
+# --- The steps ----------------------------------------------------------------------------------
 
 
-def _create_history(cast: DemoWorld) -> None:
+def _create_history(world: DemoWorld) -> None:
     for step in (
         _deleted,
         _refused,
@@ -90,178 +90,179 @@ def _create_history(cast: DemoWorld) -> None:
         _waits_for_confirmation,
         _unknown,
     ):
-        step(cast)
+        step(world)
 
 
-def _deleted(cast: DemoWorld) -> None:
+def _deleted(world: DemoWorld) -> None:
     with ago(days=26, hours=3):
         _request(
-            cast,
+            world,
             _DemoRequest(
                 "Payments EU", "Payments EU", "Claims EU", "Claims reads its own logs now", 4127
             ),
         )
     with ago(days=24, hours=7):
         _request(
-            cast, _DemoRequest("Labs", "Labs Staging", "Labs", "Staging was folded into Labs", 4133)
+            world,
+            _DemoRequest("Labs", "Labs Staging", "Labs", "Staging was folded into Labs", 4133),
         )
 
 
-def _refused(cast: DemoWorld) -> None:
+def _refused(world: DemoWorld) -> None:
     with ago(days=22, hours=5):
         _request(
-            cast,
+            world,
             _DemoRequest(
                 "Group SOC", "Claims EU", "Group SOC", "SOC moved to the new tenant", 4140
             ),
         )
 
 
-def _already_absent(cast: DemoWorld) -> None:
+def _already_absent(world: DemoWorld) -> None:
     source, sink = "Retail US", "Store Operations"
-    # Somebody deletes it in Datadog between our last look and our DELETE.
-    _set_fault("executes_then_404", source=source, sink=sink, site="Retail US", cast=cast)
+    # Another client deletes it in Datadog between the last sync and the DELETE.
+    _set_fault("executes_then_404", source=source, sink=sink, site="Retail US", world=world)
     with ago(days=20, hours=2):
         _request(
-            cast, _DemoRequest("Retail US", source, sink, "Store dashboards were retired", 4151)
+            world, _DemoRequest("Retail US", source, sink, "Store dashboards were retired", 4151)
         )
 
 
-def _gone_after_a_lost_response(cast: DemoWorld) -> None:
+def _gone_after_a_lost_response(world: DemoWorld) -> None:
     with ago(days=17, hours=6):
         _request(
-            cast, _DemoRequest("Retail US", "Loyalty", "Retail US", "Loyalty left the group", 4160)
+            world, _DemoRequest("Retail US", "Loyalty", "Retail US", "Loyalty left the group", 4160)
         )
     _run_worker_afterwards(days=17, hours=6)
 
 
-def _closed_without_knowing(cast: DemoWorld) -> None:
+def _closed_without_knowing(world: DemoWorld) -> None:
     with ago(days=14, hours=4):
-        asked = _request(
-            cast,
+        deletion = _request(
+            world,
             _DemoRequest(
                 "Retail US", "Retail US", "Data Lake", "The lake has its own intake", 4168
             ),
         )
     _run_worker_afterwards(days=14, hours=4)
     with ago(days=14, hours=1):
-        closing.close_deletion(
-            deletion=Deletion.objects.get(pk=asked.pk),
-            actor=cast.actor("operator"),
+        deletion_lifecycle.close_deletion(
+            deletion=Deletion.objects.get(pk=deletion.pk),
+            actor=world.actor("operator"),
             reason="Datadog answers 500 each time; support case opened, asked anew afterwards.",
         )
 
 
-def _contradicted(cast: DemoWorld) -> None:
+def _contradicted(world: DemoWorld) -> None:
     with ago(days=12, hours=8):
         _request(
-            cast,
+            world,
             _DemoRequest("Retail US", "Warehouse US", "Retail US", "The warehouse was sold", 4175),
         )
     _run_worker_afterwards(days=12, hours=8)
 
 
-def _require_approvals(cast: DemoWorld) -> None:
+def _require_approvals(world: DemoWorld) -> None:
     with ago(days=11):
-        cast.credentials["Group SOC"] = credential_lifecycle.change_policy(
-            actor=cast.actor("administrator"),
-            credential=cast.credentials["Group SOC"],
+        world.credentials["Group SOC"] = credential_lifecycle.change_policy(
+            actor=world.actor("administrator"),
+            credential=world.credentials["Group SOC"],
             policy=ApprovalPolicy.ONE,
         )
 
 
-def _approved_and_deleted(cast: DemoWorld) -> None:
+def _approved_and_deleted(world: DemoWorld) -> None:
     with ago(days=9, hours=5):
-        asked = _request(
-            cast,
+        deletion = _request(
+            world,
             _DemoRequest(
                 "Group SOC", "Group SOC", "Data Lake EU", "Logs are shipped directly", 4181
             ),
         )
     with ago(days=9, hours=4):
         approvals.approve_deletion(
-            deletion=asked, actor=cast.actor("approver"), digest=asked.approval_digest
+            deletion=deletion, actor=world.actor("approver"), digest=deletion.approval_digest
         )
     with ago(days=9, hours=3):
         deletion_lifecycle.execute_deletion(
-            deletion=asked,
-            actor=cast.actor("operator"),
-            confirmation=reviews.confirmation_text(asked),
+            deletion=deletion,
+            actor=world.actor("operator"),
+            confirmation=reviews.confirmation_text(deletion),
         )
 
 
-def _declined(cast: DemoWorld) -> None:
+def _declined(world: DemoWorld) -> None:
     with ago(days=7, hours=6):
-        asked = _request(
-            cast,
+        deletion = _request(
+            world,
             _DemoRequest("Group SOC", "Group SOC", "Claims EU", "Audit data seems unused", 4190),
         )
     with ago(days=7, hours=2):
         approvals.decline_deletion(
-            deletion=asked,
-            actor=cast.actor("approver"),
+            deletion=deletion,
+            actor=world.actor("approver"),
             reason="The claims team queries it every month-end. Ask them first.",
         )
 
 
-def _withdrawn(cast: DemoWorld) -> None:
+def _withdrawn(world: DemoWorld) -> None:
     with ago(days=6, hours=5):
-        asked = _request(
-            cast,
+        deletion = _request(
+            world,
             _DemoRequest(
                 "Group SOC", "Group SOC", "Payments EU", "Payments has its own audit", 4194
             ),
         )
     with ago(days=6, hours=4):
-        closing.withdraw_deletion(
-            deletion=asked,
-            actor=cast.actor("operator"),
+        deletion_lifecycle.withdraw_deletion(
+            deletion=deletion,
+            actor=world.actor("operator"),
             reason="Payments still needs it until the end of the quarter.",
         )
 
 
-def _expired(cast: DemoWorld) -> None:
+def _expired(world: DemoWorld) -> None:
     with ago(days=5, hours=3):
         _request(
-            cast, _DemoRequest("Group SOC", "Data Lake EU", "Group SOC", "No search uses it", 4199)
+            world, _DemoRequest("Group SOC", "Data Lake EU", "Group SOC", "No search uses it", 4199)
         )
     with ago(days=4):
         due.run_due(actor=WORKER)
 
 
-def _still_present(cast: DemoWorld) -> None:
+def _still_present(world: DemoWorld) -> None:
     with ago(days=1, hours=2):
-        _request(cast, _DemoRequest("Labs", "Labs", "Mobile", "Mobile has its own org now", 4210))
+        _request(world, _DemoRequest("Labs", "Labs", "Mobile", "Mobile has its own org now", 4210))
     _run_worker_afterwards(days=1, hours=2)
 
 
-def _waits_for_approval(cast: DemoWorld) -> None:
+def _waits_for_approval(world: DemoWorld) -> None:
     with ago(hours=3):
         _request(
-            cast,
+            world,
             _DemoRequest(
                 "Group SOC", "Partner Portal", "Group SOC", "The partner contract ended", 4221
             ),
         )
 
 
-def _waits_for_confirmation(cast: DemoWorld) -> None:
+def _waits_for_confirmation(world: DemoWorld) -> None:
     with ago(hours=2):
-        asked = _request(
-            cast,
+        deletion = _request(
+            world,
             _DemoRequest("Group SOC", "Insurance EU", "Group SOC", "Insurance was divested", 4222),
         )
     with ago(hours=1):
         approvals.approve_deletion(
-            deletion=asked, actor=cast.actor("approver"), digest=asked.approval_digest
+            deletion=deletion, actor=world.actor("approver"), digest=deletion.approval_digest
         )
 
 
-def _unknown(cast: DemoWorld) -> None:
+def _unknown(world: DemoWorld) -> None:
     source, sink = "Treasury", "Payments EU"
-    _set_fault("reset_after_reading", source=source, sink=sink, site="Payments EU", cast=cast)
+    _set_fault("reset_after_reading", source=source, sink=sink, site="Payments EU", world=world)
     _request(
-        cast, _DemoRequest("Payments EU", source, sink, "Treasury metrics moved to the lake", 4223)
+        world, _DemoRequest("Payments EU", source, sink, "Treasury metrics moved to the lake", 4223)
     )
 
 
@@ -270,7 +271,7 @@ def _unknown(cast: DemoWorld) -> None:
 
 @dataclass(frozen=True)
 class _DemoRequest:
-    """A deletion to ask for: with the credential of which org, what, why, and its ticket."""
+    """A deletion to request; `credential` is the name of its org."""
 
     credential: str
     source: str
@@ -279,11 +280,11 @@ class _DemoRequest:
     ticket: int
 
 
-def _request(cast: DemoWorld, wish: _DemoRequest) -> Deletion:
-    """Ask as the Operator does on the review page; confirmed at once where that is allowed."""
-    actor, credential = cast.actor("operator"), cast.credentials[wish.credential]
+def _request(world: DemoWorld, wish: _DemoRequest) -> Deletion:
+    """Request as the Operator does on the review page; confirmed if no approval is needed."""
+    actor, credential = world.actor("operator"), world.credentials[wish.credential]
     connection_id = uuid.UUID(connection_id_between(source=wish.source, sink=wish.sink))
-    shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     return deletion_lifecycle.request_deletion(
         actor=actor,
         credential=credential,
@@ -291,20 +292,20 @@ def _request(cast: DemoWorld, wish: _DemoRequest) -> Deletion:
         reason=f"{wish.reason}.",
         ticket=f"OPS-{wish.ticket}",
         request_id=uuid.uuid4(),
-        digest=shown.digest,
-        confirmation=shown.text_to_type,
+        digest=review.digest,
+        confirmation=review.text_to_type,
     )
 
 
 def _run_worker_afterwards(*, days: int, hours: int) -> None:
-    """Let the worker of that time look as often as it takes to settle what it can."""
+    """Run the worker at that time as often as it takes to settle what it can."""
     for seconds in (45, 120, 320):
         with clock.offset(-timedelta(days=days, hours=hours) + timedelta(seconds=seconds)):
             due.run_due(actor=WORKER)
 
 
-def _set_fault(name: str, *, source: str, sink: str, site: str, cast: DemoWorld) -> None:
-    address = urlsplit(get_site(cast.credentials[site].site).base_url)
+def _set_fault(name: str, *, source: str, sink: str, site: str, world: DemoWorld) -> None:
+    address = urlsplit(get_site(world.credentials[site].site).base_url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
     values = {
         "fault": name,

@@ -1024,7 +1024,7 @@ AVAILABILITY = (
     _mutant(
         "the page after a request is served when stopping",
         WEB_SERVER,
-        "                followed_at = time.monotonic() + FOLLOW_SECONDS\n",
+        "                follow_until = time.monotonic() + FOLLOW_SECONDS\n",
         "                followed_at = time.monotonic()\n",
         f"{SERVING}::test_when_stopping_a_running_request_ends_and_the_page_after_it_is_served",
     ),

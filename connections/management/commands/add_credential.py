@@ -52,11 +52,11 @@ class Command(OrgAdminCommand):
             raise SystemExit(FAILED)
 
     def _site(self, typed: str) -> str:
-        words = {word.casefold(): one.site for one in all_sites() for word in (one.name, one.site)}
-        if typed.casefold() not in words:
+        sites = {name.casefold(): one.site for one in all_sites() for name in (one.name, one.site)}
+        if typed.casefold() not in sites:
             known = ", ".join(f"{one.site} ({one.name})" for one in all_sites())
             self.usage_error(f"There is no Datadog site {typed!r}. Known: {known}.")
-        return words[typed.casefold()]
+        return sites[typed.casefold()]
 
     @sensitive_variables()
     def _keys(self, api_key_file: Path | None, application_key_file: Path | None) -> KeyPair:
@@ -87,7 +87,7 @@ class Command(OrgAdminCommand):
         return pair
 
 
-# They return None instead of raising, so that no exception's frames or text hold a key.
+# These return None instead of raising, so that no traceback holds a key.
 def _secret_in(path: Path) -> Secret | None:
     try:
         return Secret(path.read_text(encoding="utf-8"))

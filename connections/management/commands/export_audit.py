@@ -1,4 +1,4 @@
-"""Write the record of acts to standard output, from a number on: for log shippers."""
+"""Write audit events after a sequence number to standard output, for log shippers."""
 
 from argparse import ArgumentParser
 from typing import Any

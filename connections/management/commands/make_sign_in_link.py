@@ -11,7 +11,7 @@ from connections.people import people
 
 
 class Command(OrgAdminCommand):
-    """Makes the link that serves as invitation, for a forgotten password, a lost factor."""
+    """Makes a link for an invitation, a forgotten password or a lost MFA device."""
 
     help = "Make a link that lets a person in once, within 24 hours, and choose a password."
 

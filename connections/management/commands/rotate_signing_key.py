@@ -1,4 +1,4 @@
-"""Put a new key in the place of the one that signs checkpoints."""
+"""Replace the key that signs checkpoints."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from connections.management.base import OrgAdminCommand
 
 
 class Command(OrgAdminCommand):
-    """An administrator's act, recorded in an event that both keys sign."""
+    """Rotates the signing key; both keys sign the event that records it."""
 
     help = (
         "Replace the key that signs checkpoints. The old one is dropped; its public half is kept, "

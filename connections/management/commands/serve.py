@@ -40,7 +40,7 @@ class Command(OrgAdminCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Look for the database before anything connects to it, which would make its file."""
+        """Check for the database first, because connecting would create its file."""
         _require_expected_database(starts_new=options["new"])
         super().handle(*args, **options)
 
@@ -68,10 +68,10 @@ class Command(OrgAdminCommand):
         own_address = serving.local_address(listener, host=host)
         code = 0
         env = os.environ | {"ORGADMIN_SUPERVISOR": str(os.getpid())}
-        # The port closes here when the service is told to stop, and a web server's copy when that
-        # has nothing left to do.
+        # Leaving the block closes the port here; each web server closes its copy when its requests
+        # are done.
         with Supervisor() as supervisor, listener:
-            # With SQLite one process writes, so that its writers wait for each other in one place.
+            # With SQLite only one process serves, so that its writers wait in one queue.
             for _ in range(1 if settings.DATABASE_IS_SQLITE else 2):
                 supervisor.start(
                     "The web server",
@@ -92,7 +92,7 @@ class Command(OrgAdminCommand):
         raise SystemExit(code)
 
     def _prepare(self) -> None:
-        """Bring the database and the static files to this version; make keys on the first run."""
+        """Migrate (SQLite), create missing keys and collect static files."""
         if serving.has_pending_migrations():
             if not settings.DATABASE_IS_SQLITE:
                 raise CommandError(
@@ -122,10 +122,10 @@ class Command(OrgAdminCommand):
 
 
 def _require_expected_database(*, starts_new: bool) -> None:
-    """Raise CommandError where the database was lost, or `--new` would have no meaning.
+    """Raise CommandError when the database was lost, or when `--new` is given without need.
 
-    The signing key is made once there is something to sign, so with it and the key ring there was a
-    database. Only SQLite's can go missing by itself.
+    The signing key is created when there is something to sign, so if it and the key ring exist,
+    there was a database. Only an SQLite database can go missing this way.
     """
     has_database = not settings.DATABASE_IS_SQLITE or _has_tables(backup.database_file())
     if starts_new and has_database:
@@ -144,7 +144,7 @@ def _require_expected_database(*, starts_new: bool) -> None:
 
 
 def _has_tables(database: Path) -> bool:
-    # One that another command made and left empty holds no record either.
+    # Another command might have created an empty file.
     return database.exists() and bool(connection.introspection.table_names())
 
 
@@ -162,7 +162,7 @@ def _port() -> int:
 
 
 def _start_again_with_collected_static_files() -> None:
-    # The storage of static files is chosen when the settings load, for this process and for
-    # those that it starts.
+    # The settings choose the static files storage when they load, so this process starts again
+    # with the variable set; its children inherit it.
     os.environ["ORGADMIN_STATIC_COLLECTED"] = "1"
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program itself

@@ -1,4 +1,4 @@
-"""Verify the record of acts: exit code 0 whole, 1 broken, 2 could not check."""
+"""Verify the audit log: exit code 0 intact, 1 verification failed, 2 could not check."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -42,28 +42,28 @@ class Command(OrgAdminCommand):
             notes = [note for path in options["checkpoint"] for note in _read(path)]
             report = verify_audit_log(notes=notes)
         except CannotCheckError as error:
-            self._could_not(str(error))
+            self._fail(str(error))
         except DatabaseError as error:
-            self._could_not(f"The database refused: {error}. Is it reachable and migrated?")
+            self._fail(f"The database refused: {error}. Is it reachable and migrated?")
         except AuditHead.DoesNotExist:
-            self._could_not("The row that ends the chain is missing: this is no record of ours.")
+            self._fail("The row that ends the chain is missing: this is no record of ours.")
         self.emit(_document(report), _text(report))
         if report.fault:
             raise SystemExit(VERIFICATION_FAILED)
 
-    def _could_not(self, message: str) -> NoReturn:
+    def _fail(self, message: str) -> NoReturn:
         raise CommandError(message, returncode=NOT_VERIFIED)
 
 
 def _read(path: Path) -> list[tuple[str, str]]:
-    """Each checkpoint in the file with what to call it."""
+    """Each checkpoint in the file with its name."""
     try:
         notes = split(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CannotCheckError(f"{path} cannot be read: {error}.") from None
     if len(notes) == 1:
         return [(str(path), notes[0])]
-    return [(f"checkpoint {place} of {path}", note) for place, note in enumerate(notes, start=1)]
+    return [(f"checkpoint {number} of {path}", note) for number, note in enumerate(notes, start=1)]
 
 
 def _document(report: Report) -> dict[str, Any]:
