@@ -1,4 +1,4 @@
-"""Adding a credential: what is refused, what is stored, what is found out at once."""
+"""Adding a credential: what is refused, what is stored, and the first verification."""
 
 import re
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def test_every_step_of_adding_is_recorded(sandbox: SandboxServer) -> None:
     assert codes() == ["credential.added", "credential.verified", "credential.renamed"]
 
 
-def test_keys_are_stored_encrypted_and_open_again(sandbox: SandboxServer) -> None:
+def test_keys_are_stored_encrypted_and_can_be_decrypted(sandbox: SandboxServer) -> None:
     credential = added(sandbox, "Payments US")
 
     pair = key_pair_of(sandbox.world, "Payments US")
@@ -123,7 +123,7 @@ BAD_KEYS = {
 
 @pytest.mark.parametrize("text", BAD_KEYS.values(), ids=BAD_KEYS.keys())
 @pytest.mark.parametrize("field", ["api_key", "application_key"])
-def test_a_key_that_no_key_can_be_is_refused_without_repeating_it(
+def test_an_impossible_key_is_refused_without_repeating_it(
     sandbox: SandboxServer, text: str, field: str
 ) -> None:
     keys = pasted(text) if field == "api_key" else pasted("a" * 32, text)

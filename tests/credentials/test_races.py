@@ -1,4 +1,4 @@
-"""What two managers may not both do at the same moment. PostgreSQL: SQLite has one writer."""
+"""Concurrent changes to credentials, of which only one can succeed. PostgreSQL only."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +25,7 @@ pytestmark = [
 
 
 def at_once(*acts: Callable[[], object]) -> list[str]:
-    """Do all acts in threads of their own that start together; "done" or "refused" for each."""
+    """Run each action in its own thread at once; "done" or "refused" for each."""
     start = Barrier(len(acts))
 
     def run(act: Callable[[], object]) -> str:

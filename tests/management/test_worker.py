@@ -1,4 +1,4 @@
-"""The worker: what it does in one pass, what does not end it, and how it ends."""
+"""The worker: what it does in one pass, which errors it survives, and how it stops."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ from tests.support.processes import ROOT, Running, clean_environment, manage
 
 @pytest.fixture
 def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is due and nothing is stale: these tests are about the loop alone."""
+    """Nothing is due and no sync is stale: these tests are only about the loop."""
     monkeypatch.setattr(worker, "seconds_until_due", lambda: 0.0)
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
     monkeypatch.setattr(sync, "refresh", lambda **_: [])
@@ -97,7 +97,7 @@ def test_it_sleeps_at_most_three_seconds() -> None:
     assert worker.seconds_until_due() == worker.MAX_SLEEP
 
 
-def test_a_signal_wakes_and_ends_it(tmp_path: Path) -> None:
+def test_a_signal_wakes_and_stops_it(tmp_path: Path) -> None:
     env = clean_environment(data_dir=tmp_path)
     assert manage("migrate", "--verbosity=0", env=env).returncode == 0
     with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:

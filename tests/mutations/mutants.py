@@ -452,8 +452,8 @@ WITHIN = (
         SENDING,
         "if not permissions.can_use(person_actor(person=person), credential_id=credential.pk):",
         "if not permissions.can_delete(person_actor(person=person)):",
-        f"{LISTS}::test_who_left_the_list_before_the_worker_sends_has_nothing_sent[use]",
-        f"{LISTS}::test_who_left_the_list_while_it_is_read_again_has_nothing_sent",
+        f"{LISTS}::test_leaving_the_list_before_the_worker_sends_stops_the_deletion[use]",
+        f"{LISTS}::test_leaving_the_list_during_the_pre_send_check_stops_the_deletion",
     ),
     _mutant(
         "the allow-list of who approves",
@@ -461,7 +461,7 @@ WITHIN = (
         "        and deletion.credential_id not in visibility_of(actor).unapprovable\n",
         "",
         f"{LISTS}::test_an_approver_who_is_not_listed_neither_approves_nor_declines",
-        f"{LISTS}::test_an_approval_by_who_left_the_list_counts_no_more",
+        f"{LISTS}::test_an_approval_by_a_person_who_left_the_list_no_longer_counts",
     ),
     _mutant(
         "the one scope of what is seen",
@@ -530,7 +530,7 @@ KEEPING = (
         "connections/operations/restore.py",
         "        if (digest.hexdigest(), size) != (manifest.sha256, manifest.size):\n",
         "        if False:\n",
-        "tests/operations/test_backup.py::test_a_backup_that_is_not_whole_is_refused",
+        "tests/operations/test_backup.py::test_an_incomplete_backup_is_refused",
     ),
     _mutant(
         "a restore asks before it replaces",
@@ -715,7 +715,7 @@ SIGN_IN = (
         "connections/people/oidc/tokens.py",
         "    _check_nonce_and_audience(claims, expected)\n",
         "",
-        f"{PROVIDER}/test_faults.py::test_it_lets_nobody_in_and_says_why_on_record[another nonce]",
+        f"{PROVIDER}/test_faults.py::test_it_is_refused_and_the_reason_is_recorded[another nonce]",
     ),
     _mutant(
         "an answer of the provider is good once",
@@ -736,7 +736,7 @@ SIGN_IN = (
         "connections/people/oidc/tokens.py",
         "    if not since - LEEWAY <= signed_in_at <= now + LEEWAY:\n",
         "    if False:\n",
-        f"{PROVIDER}/test_step_up.py::test_a_provider_that_does_not_ask_again_proves_nothing",
+        f"{PROVIDER}/test_step_up.py::test_a_provider_that_does_not_reauthenticate_proves_nothing",
     ),
     _mutant(
         "a passkey alone checks its owner",
@@ -1012,7 +1012,7 @@ AVAILABILITY = (
         WEB_SERVER,
         "                min(waiting, key=lambda one: one.waiting_since).will_close = True\n",
         "                pass\n",
-        f"{SERVING}::test_when_all_connections_are_taken_those_that_wait_give_way",
+        f"{SERVING}::test_when_all_connections_are_in_use_idle_ones_are_closed",
     ),
     _mutant(
         "the web server ends after its requests",
@@ -1177,7 +1177,7 @@ PAGES_AND_INPUTS = (
         "connections/web/people/passkeys.py",
         "not in _exact_hosts():\n",
         "in ():\n",
-        f"{ORIGINS}::test_a_host_that_only_a_pattern_allows_takes_no_passkey",
+        f"{ORIGINS}::test_a_host_that_only_a_pattern_allows_accepts_no_passkey",
     ),
     _mutant(
         "hidden and unused IDs are protected alike: not at all",
@@ -1205,7 +1205,7 @@ PAGES_AND_INPUTS = (
         "connections/web/people/known_devices.py",
         "if login.upper() in names else",
         "if names else",
-        f"{KNOWN_DEVICES}::test_it_is_known_for_those_alone_who_signed_in_in_it",
+        f"{KNOWN_DEVICES}::test_it_is_known_only_for_people_who_signed_in_with_it",
     ),
     _mutant(
         "a new password makes a browser unknown",
@@ -1870,7 +1870,7 @@ SLOW_PROVIDER = (
         PROVIDER_EXCHANGE,
         "                deadline_seconds=remaining,\n",
         "                deadline_seconds=3.0,\n",
-        f"{SLOW_PROVIDER_TESTS}::test_a_dripping_answer_ends_at_the_deadline",
+        f"{SLOW_PROVIDER_TESTS}::test_a_slow_response_ends_at_the_deadline",
     ),
     _mutant(
         "two sign-ins wait at once for the identity provider",
@@ -1884,14 +1884,14 @@ SLOW_PROVIDER = (
         PROVIDER_EXCHANGE,
         "    finally:\n        _slots.release()\n",
         "    finally:\n        pass\n",
-        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_fails_gives_its_place_back",
+        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_fails_frees_its_slot",
     ),
     _mutant(
         "whoever is told to try again keeps their sign-in",
         "connections/web/people/single_sign_on.py",
         "    now = clock.now()\n    begun = _begun(",
         "    request.session[_BEGUN] = under_way\n    now = clock.now()\n    begun = _begun(",
-        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_found_no_place_is_still_under_way",
+        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_found_no_free_slot_can_be_retried",
     ),
     _mutant(
         "metadata is strict JSON",
@@ -1919,14 +1919,14 @@ SLOW_PROVIDER = (
         "connections/people/oidc/tokens.py",
         '        and key.get("alg") in (None, *ALGORITHMS)\n',
         "",
-        f"{PROVIDER_FAULTS}::test_keys_of_no_use_open_nothing",
+        f"{PROVIDER_FAULTS}::test_unusable_provider_keys_sign_no_one_in",
     ),
     _mutant(
         "an issuer that can't be trusted is not asked",
         "connections/people/oidc/client.py",
         "    if not is_usable_issuer(issuer):\n",
         "    if False:\n",
-        f"{PROVIDER_FAULTS}::test_an_issuer_of_no_form_is_not_asked",
+        f"{PROVIDER_FAULTS}::test_a_malformed_issuer_gets_no_request",
     ),
     _mutant(
         "a form with the client secret is never shown",
@@ -1940,7 +1940,7 @@ SLOW_PROVIDER = (
         "connections/operations/doctor.py",
         ", *check_identity_provider()]",
         "]",
-        f"{PROVIDER}/test_configuration.py::test_doctor_looks_at_the_identity_provider",
+        f"{PROVIDER}/test_configuration.py::test_doctor_checks_the_identity_provider",
     ),
 )
 
@@ -2035,14 +2035,14 @@ NO_WRITES = (
         '                cursor.execute(f"PRAGMA user_version = {version:d}")\n',
         '                cursor.execute(f"PRAGMA user_version = {version:d}")\n'
         "                transaction.set_rollback(True)\n",
-        f"{WRITE_PROBE_TESTS}::test_doctor_notices_a_disk_that_takes_no_more",
+        f"{WRITE_PROBE_TESTS}::test_doctor_notices_a_full_disk",
     ),
     _mutant(
         "a database that is being written can be written",
         WRITE_PROBE,
         "            if not is_busy(error):\n                raise\n",
         "            raise\n",
-        f"{WRITE_PROBE_TESTS}::test_a_writer_at_work_is_no_problem",
+        f"{WRITE_PROBE_TESTS}::test_a_busy_database_counts_as_writable",
     ),
     _mutant(
         "free space is part of being ready",
@@ -2098,14 +2098,14 @@ NO_WRITES = (
         SERVE,
         '        _require_expected_database(starts_new=options["new"])\n',
         "        pass\n",
-        f"{SERVE_TESTS}::test_keys_without_their_database_are_no_first_start",
+        f"{SERVE_TESTS}::test_keys_without_their_database_are_not_a_first_start",
     ),
     _mutant(
         "--new starts no second record",
         SERVE,
         "    if starts_new and has_database:\n",
         "    if False:\n",
-        f"{SERVE_TESTS}::test_a_new_record_is_started_on_purpose",
+        f"{SERVE_TESTS}::test_a_new_audit_log_is_started_on_purpose",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Changing a person's e-mail address: by whom, and what it does not touch."""
+"""Changing a person's e-mail address: who can, and what it leaves unchanged."""
 
 from collections.abc import Callable
 
@@ -55,7 +55,7 @@ def test_a_link_mailed_to_the_old_address_no_longer_works(client: Client, ada: P
 
 
 @pytest.mark.parametrize("email", ["", "nonsense", "grace@example.com", "GRACE@example.com"])
-def test_an_address_that_is_none_or_somebody_elses_is_refused(
+def test_an_email_address_that_is_malformed_or_taken_is_refused(
     ada: Person, grace: Person, root: Person, email: str
 ) -> None:
     with pytest.raises(InvalidInputError):

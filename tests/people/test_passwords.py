@@ -1,4 +1,4 @@
-"""Forgotten passwords: what a reset gives, what it leaves, and what it tells a stranger."""
+"""Forgotten passwords: what a reset changes, what it leaves, and what it reveals."""
 
 import re
 import socket
@@ -28,12 +28,12 @@ def mailed_link() -> str:
 
 
 def without_token(page: str) -> str:
-    """A page as it is for everybody: the token against forged forms is another each time."""
+    """A page without its CSRF token, which differs each time."""
     return re.sub(r"[A-Za-z0-9]{64}", "", page)
 
 
 def reset_password(client: Client) -> None:
-    """Ask for the link and choose a new password with it."""
+    """Request the link and choose a new password with it."""
     client.post(RESET, {"email": "ada@example.com"})
     form = client.get(mailed_link())
     client.post(form["Location"], {"password1": NEW, "password2": NEW})
@@ -115,7 +115,7 @@ def test_changing_a_password_ends_the_other_sessions_and_keeps_this_one(
         ("contoso-orgadmin-7", "least 8 more characters"),
     ],
 )
-def test_a_password_that_is_soon_guessed_is_refused_and_it_says_why(
+def test_a_password_that_is_easy_to_guess_is_refused_and_it_says_why(
     ada: Person, client_of: ClientOf, settings: Settings, password: str, why: str
 ) -> None:
     settings.ALLOWED_HOSTS = ["testserver", "orgadmin.contoso.example"]
@@ -128,7 +128,7 @@ def test_a_password_that_is_soon_guessed_is_refused_and_it_says_why(
     assert ada.check_password(PASSWORD)
 
 
-def test_a_phrase_may_hold_words_of_this_service(ada: Person, client_of: ClientOf) -> None:
+def test_a_passphrase_can_contain_words_of_this_service(ada: Person, client_of: ClientOf) -> None:
     phrase = "our datadog eats green apples"
     client_of(ada).post(
         "/accounts/password/change/",

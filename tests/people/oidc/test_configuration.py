@@ -1,4 +1,4 @@
-"""A provider that is configured in half, or of no use, is said before anybody stands before it."""
+"""Checks report an incomplete or unusable provider configuration before anyone signs in."""
 
 from pathlib import Path
 
@@ -16,14 +16,16 @@ def found() -> list[str]:
     return [str(problem.id) for problem in problems if str(problem.id).startswith("connections.E")]
 
 
-def test_none_and_a_whole_one_are_in_order(settings: Settings, provider: TestProvider) -> None:
+def test_none_and_a_complete_configuration_pass(settings: Settings, provider: TestProvider) -> None:
     assert found() == []
     settings.OIDC_ISSUER = settings.OIDC_CLIENT_ID = settings.OIDC_SECRET_FILE = ""
     assert found() == []
 
 
 @pytest.mark.parametrize("missing", ["OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_SECRET_FILE"])
-def test_half_of_one_is_an_error(settings: Settings, provider: TestProvider, missing: str) -> None:
+def test_an_incomplete_configuration_is_an_error(
+    settings: Settings, provider: TestProvider, missing: str
+) -> None:
     setattr(settings, missing, "")
     assert found() == ["connections.E002"]
 
@@ -40,7 +42,7 @@ def test_half_of_one_is_an_error(settings: Settings, provider: TestProvider, mis
         "https://[::1",
     ],
 )
-def test_an_issuer_in_clear_or_of_no_form_is_an_error(
+def test_an_issuer_without_https_or_malformed_is_an_error(
     settings: Settings, provider: TestProvider, issuer: str
 ) -> None:
     settings.OIDC_ISSUER = issuer
@@ -62,7 +64,7 @@ def test_a_secret_that_others_can_read_is_an_error(
 
 
 def finding() -> Finding:
-    """What doctor says of the identity provider."""
+    """doctor's findings about the identity provider."""
     [only] = doctor.check_identity_provider()
     return only
 
@@ -106,5 +108,5 @@ def test_doctor_reports_a_secret_that_cannot_be_read(
 
 
 @pytest.mark.django_db
-def test_doctor_looks_at_the_identity_provider(provider: TestProvider) -> None:
+def test_doctor_checks_the_identity_provider(provider: TestProvider) -> None:
     assert "identity provider" in {each.check for each in doctor.diagnose()}

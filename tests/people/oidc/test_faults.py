@@ -1,4 +1,4 @@
-"""What a provider, or whoever sits between, may send that counts for nothing."""
+"""Responses of a provider, or of an attacker in between, that are refused."""
 
 import json
 import time
@@ -118,7 +118,7 @@ def late(seconds: int) -> Change:
         pytest.param(answer(error="server_error"), "refused", id="an error of the provider"),
     ],
 )
-def test_it_lets_nobody_in_and_says_why_on_record(
+def test_it_is_refused_and_the_reason_is_recorded(
     client: Client, ada: Person, provider: TestProvider, change: Change, reason: str
 ) -> None:
     connect(ada, provider)
@@ -145,7 +145,7 @@ def test_it_lets_nobody_in_and_says_why_on_record(
         pytest.param({"keys": [public_key(0), public_key(0)]}, id="the same id twice"),
     ],
 )
-def test_keys_of_no_use_open_nothing(
+def test_unusable_provider_keys_sign_no_one_in(
     client: Client, ada: Person, provider: TestProvider, keys: Claims
 ) -> None:
     connect(ada, provider)
@@ -293,14 +293,14 @@ def test_metadata_that_is_not_strict_json_is_refused(
     ],
     ids=range(7),
 )
-def test_metadata_in_order_is_taken(
+def test_valid_metadata_is_accepted(
     client: Client, db: None, provider: TestProvider, change: Change
 ) -> None:
     change(provider)
     assert client.get(START).status_code == 302
 
 
-def test_an_issuer_of_no_form_is_not_asked(
+def test_a_malformed_issuer_gets_no_request(
     client: Client, db: None, provider: TestProvider, settings: Settings
 ) -> None:
     for issuer in ("http://[", "sso.example.com", f"{provider.issuer}#", "http://192.0.2.1"):
@@ -318,7 +318,7 @@ def test_a_provider_that_is_away_is_named_and_passwords_still_work(
     assert "/accounts/login/" in page.text
 
 
-def test_keys_that_are_no_keys_are_refused(
+def test_texts_that_cannot_be_keys_are_refused(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)

@@ -1,4 +1,4 @@
-"""Signing in at the provider: who is let in, as whom, and who is not."""
+"""Single sign-on: who can sign in, as whom, and who can't."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,7 +25,7 @@ def test_a_connected_person_signs_in_and_the_record_says_how(
     assert last_event().sentence == "Ada signed in with single sign-on, from 127.0.0.1."
 
 
-def test_only_what_is_needed_is_asked_for_with_proof_of_who_asks(
+def test_only_the_openid_scope_is_requested_with_pkce(
     client: Client, db: None, provider: TestProvider
 ) -> None:
     asked = parse_qs(urlsplit(client.get(START)["Location"]).query)
@@ -38,7 +38,7 @@ def test_only_what_is_needed_is_asked_for_with_proof_of_who_asks(
     assert "prompt" not in asked
 
 
-def test_the_same_e_mail_address_lets_nobody_in(
+def test_the_same_e_mail_address_signs_no_one_in(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     provider.extra = {
@@ -55,7 +55,7 @@ def test_the_same_e_mail_address_lets_nobody_in(
     assert last_event().details == {"reason": "unknown_account"}
 
 
-def test_an_unknown_account_is_told_what_an_administrator_needs(
+def test_an_unknown_account_sees_what_an_administrator_needs(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     page = walk(client)
@@ -213,7 +213,7 @@ def test_no_other_site_begins_it(
     assert answer["Location"].startswith(provider.issuer) is status
 
 
-def test_it_is_not_begun_without_end(client: Client, db: None, provider: TestProvider) -> None:
+def test_starting_sign_ins_is_limited(client: Client, db: None, provider: TestProvider) -> None:
     statuses = [client.get(START).status_code for _ in range(31)]
     assert statuses == [302] * 30 + [429]
 
