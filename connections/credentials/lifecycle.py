@@ -180,8 +180,8 @@ class RotationRefusedError(ConflictError):
 def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Credential:
     """Store the key pair of one org, then verify it and list its org connections.
 
-    A pair that fails is kept as not verified, so that nothing need be pasted twice. An empty
-    `name` takes the org's own once Datadog has told it.
+    A pair that fails the checks is stored as not verified, so that people needn't paste it
+    again. With an empty `name` it gets the org's name once Datadog has returned it.
 
     Raises PermissionDenied, InvalidInputError (which never repeats a key), and
     encryption.EncryptionError when nothing can be encrypted; nothing is stored then.

@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from connections.core.database import is_busy
 from connections.operations.backup import database_file
 
-# Room for the responses and events of deletions in progress; said in docs/OPERATIONS.md.
+# Room for the responses and events of deletions in progress; documented in docs/OPERATIONS.md.
 MIN_FREE_BYTES = 16 * 1024 * 1024
 # Waiting longer would delay the caller, and a busy writer shows that writing works.
 _BUSY_TIMEOUT_MS = 1000

@@ -112,10 +112,10 @@ def test_seeing_a_credential_does_not_allow_deleting_with_it(
     with pytest.raises(PermissionDenied):
         ask(credential, wanted, actor=fresh(grace))
     client = client_of(grace)
-    asked = {"credential": str(credential.pk), "connection_id": str(wanted)}
+    query = {"credential": str(credential.pk), "connection_id": str(wanted)}
     assert client.get(f"/credentials/{credential.pk}/").status_code == 200
-    assert client.get("/deletions/new/", asked).status_code == 403
-    assert client.post("/deletions/new/", asked).status_code == 403
+    assert client.get("/deletions/new/", query).status_code == 403
+    assert client.post("/deletions/new/", query).status_code == 403
     assert "Delete…" not in read(client.get("/connections/")).text
     assert "Delete…" not in read(client.get(f"/connections/{credential.site}/{wanted}/")).text
     assert ask(credential, wanted, actor=fresh(ada)).outcome == Outcome.DELETED

@@ -390,11 +390,11 @@ def test_connections_that_only_it_listed_leave_the_inventory(
     assert {row.snapshot.source_org_name for row in seen.rows} == {"Labs EU"}
 
 
-@pytest.mark.parametrize("act", ["verify", "rename", "rotate", "policy", "retire"])
-def test_nothing_more_can_be_done_with_a_retired_one(credential: Credential, act: str) -> None:
+@pytest.mark.parametrize("action", ["verify", "rename", "rotate", "policy", "retire"])
+def test_nothing_more_can_be_done_with_a_retired_one(credential: Credential, action: str) -> None:
     retired = retire(credential)
     actor = command_actor()
-    acts: dict[str, Callable[[], object]] = {
+    actions: dict[str, Callable[[], object]] = {
         "verify": lambda: credential_lifecycle.verify_credential(actor=actor, credential=retired),
         "rename": lambda: credential_lifecycle.rename_credential(
             actor=actor, credential=retired, name="Another"
@@ -408,7 +408,7 @@ def test_nothing_more_can_be_done_with_a_retired_one(credential: Credential, act
         "retire": lambda: retire(retired, retired.name),
     }
     with pytest.raises(ConflictError, match="retired"):
-        acts[act]()
+        actions[action]()
 
 
 def test_of_two_who_retire_at_once_the_second_is_refused(credential: Credential) -> None:
@@ -439,18 +439,18 @@ def test_a_rotation_that_began_before_retiring_stores_no_keys(
 
 
 @pytest.mark.parametrize("who", ["ada", "linus", "edith", "victor", "stranger"])
-@pytest.mark.parametrize("act", ["verify", "rename", "rotate", "policy", "retire"])
+@pytest.mark.parametrize("action", ["verify", "rename", "rotate", "policy", "retire"])
 def test_others_can_only_view(
     sandbox: SandboxServer,
     credential: Credential,
     request: pytest.FixtureRequest,
     actor_for: ActorFor,
     who: str,
-    act: str,
+    action: str,
 ) -> None:
     actor = actor_for(request.getfixturevalue(who))
     before = stored_values(credential), codes(), len(sandbox.world.requests())
-    acts: dict[str, Callable[[], object]] = {
+    actions: dict[str, Callable[[], object]] = {
         "verify": lambda: credential_lifecycle.verify_credential(
             actor=actor, credential=credential
         ),
@@ -468,7 +468,7 @@ def test_others_can_only_view(
         ),
     }
     with pytest.raises(PermissionDenied):
-        acts[act]()
+        actions[action]()
     assert (stored_values(credential), codes(), len(sandbox.world.requests())) == before
 
 

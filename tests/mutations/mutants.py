@@ -736,7 +736,7 @@ SIGN_IN = (
         "connections/people/oidc/tokens.py",
         "    if not since - LEEWAY <= signed_in_at <= now + LEEWAY:\n",
         "    if False:\n",
-        f"{PROVIDER}/test_step_up.py::test_a_provider_that_does_not_reauthenticate_proves_nothing",
+        f"{PROVIDER}/test_reauthentication.py::test_a_provider_that_does_not_reauthenticate_proves_nothing",
     ),
     _mutant(
         "a passkey alone checks its owner",

@@ -37,8 +37,8 @@ def test_it_neither_passes_nor_removes_the_second_factor_nor_ends_a_session(
     set_up_app(ada, "JBSWY3DPEHPK3PXP")
     here = client_of(ada)
     change_email(actor=command_actor(), person=ada, email=NEW)
-    answer = client.post("/accounts/login/", {"login": NEW, "password": PASSWORD})
-    assert answer["Location"] == "/accounts/2fa/authenticate/"
+    response = client.post("/accounts/login/", {"login": NEW, "password": PASSWORD})
+    assert response["Location"] == "/accounts/2fa/authenticate/"
     assert here.get("/").status_code == 200
     Client().post("/accounts/login/", {"login": "ada@example.com", "password": PASSWORD})
     assert AuditEvent.objects.latest("seq").code == "person.sign_in_failed"

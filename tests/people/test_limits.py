@@ -68,5 +68,5 @@ def test_an_attacker_at_one_address_locks_no_one_else_out(ada: Person) -> None:
     refused = Client().post("/accounts/login/", {"login": "ada", "password": PASSWORD})
     assert "Too many" in refused.text
     elsewhere = Client(REMOTE_ADDR="127.0.0.9")
-    answer = elsewhere.post("/accounts/login/", {"login": "ada", "password": PASSWORD})
-    assert answer["Location"] == "/"
+    response = elsewhere.post("/accounts/login/", {"login": "ada", "password": PASSWORD})
+    assert response["Location"] == "/"

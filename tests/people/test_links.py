@@ -176,8 +176,8 @@ def test_the_first_account_invalidates_every_set_up_link(db: None, clock: Settab
 def test_the_set_up_page_signs_in_and_leads_to_the_first_credential(
     client: Client, db: None, clock: SettableClock
 ) -> None:
-    answer = client.post("/setup/", first_administrator(set_up_link(clock)))
-    assert (answer.status_code, answer["Location"]) == (302, "/credentials/new/")
+    response = client.post("/setup/", first_administrator(set_up_link(clock)))
+    assert (response.status_code, response["Location"]) == (302, "/credentials/new/")
     assert Person.objects.get(username="root").last_login is not None
     assert client.get("/people/").status_code == 200
 
@@ -186,11 +186,11 @@ def test_the_set_up_page_says_what_is_wrong_and_keeps_what_was_typed(
     client: Client, db: None, clock: SettableClock
 ) -> None:
     values = {**first_administrator(set_up_link(clock)), "password": "short"}
-    answer = client.post("/setup/", values)
-    assert answer.status_code == 422
-    assert "too short" in answer.text
-    assert values["token"] in answer.text
-    assert "root@example.com" in answer.text
+    response = client.post("/setup/", values)
+    assert response.status_code == 422
+    assert "too short" in response.text
+    assert values["token"] in response.text
+    assert "root@example.com" in response.text
 
 
 def test_the_set_up_page_is_closed_once_there_is_a_person(client: Client, ada: Person) -> None:
@@ -212,8 +212,8 @@ def test_the_page_of_a_link_takes_the_whole_link_too(
     client: Client, ada: Person, clock: SettableClock
 ) -> None:
     link = f"http://testserver/sign-in/#{link_for(ada, clock)}"
-    answer = client.post("/sign-in/", {"token": link, "password": ""})
-    assert (answer.status_code, answer["Location"]) == (302, "/")
+    response = client.post("/sign-in/", {"token": link, "password": ""})
+    assert (response.status_code, response["Location"]) == (302, "/")
     assert client.session["_auth_user_id"] == str(ada.pk)
 
 
@@ -231,8 +231,8 @@ def test_a_second_factor_is_asked_for_after_a_link(
     client: Client, ada: Person, clock: SettableClock
 ) -> None:
     Authenticator.objects.create(user=ada, type=Authenticator.Type.TOTP, data={"secret": "x"})
-    answer = client.post("/sign-in/", {"token": link_for(ada, clock), "password": ""})
-    assert answer["Location"] == "/accounts/2fa/authenticate/"
+    response = client.post("/sign-in/", {"token": link_for(ada, clock), "password": ""})
+    assert response["Location"] == "/accounts/2fa/authenticate/"
     assert "_auth_user_id" not in client.session
 
 
@@ -245,6 +245,6 @@ def test_a_link_gives_the_browser_a_new_session(
 
 
 def test_an_invalid_link_says_what_to_do(client: Client, db: None) -> None:
-    answer = client.post("/sign-in/", {"token": "nonsense", "password": NEW_PASSWORD})
-    assert answer.status_code == 422
-    assert "Ask an administrator for a new one" in answer.text
+    response = client.post("/sign-in/", {"token": "nonsense", "password": NEW_PASSWORD})
+    assert response.status_code == 422
+    assert "Ask an administrator for a new one" in response.text

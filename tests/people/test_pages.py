@@ -84,8 +84,8 @@ def test_an_unknown_role_is_refused(root: Person, ada: Person, client_of: Client
 def test_roles_are_given_and_the_page_says_so(
     root: Person, ada: Person, client_of: ClientOf
 ) -> None:
-    answer = client_of(root).post(act("roles", ada), {"roles": ["Approver"]}, follow=True)
-    assert "The roles of Ada are stored." in answer.text
+    response = client_of(root).post(act("roles", ada), {"roles": ["Approver"]}, follow=True)
+    assert "The roles of Ada are stored." in response.text
     assert Person.objects.get(pk=ada.pk).roles == {Role.APPROVER}
 
 
@@ -188,8 +188,8 @@ def test_a_person_without_a_role_sees_who_can_give_one(
 
 
 def test_the_theme_is_kept_in_a_cookie_for_anybody(client: Client, db: None) -> None:
-    answer = client.post("/theme/", {"theme": "dark", "next": "/accounts/login/"})
-    assert (answer.status_code, answer["Location"]) == (302, "/accounts/login/")
+    response = client.post("/theme/", {"theme": "dark", "next": "/accounts/login/"})
+    assert (response.status_code, response["Location"]) == (302, "/accounts/login/")
     assert 'data-theme="dark"' in client.get("/accounts/login/").text
 
 
@@ -198,8 +198,8 @@ def test_the_theme_is_kept_in_a_cookie_for_anybody(client: Client, db: None) -> 
     ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", ""],
 )
 def test_the_theme_switch_leads_nowhere_else(client: Client, db: None, elsewhere: str) -> None:
-    answer = client.post("/theme/", {"theme": "dark", "next": elsewhere})
-    assert answer["Location"] == "/"
+    response = client.post("/theme/", {"theme": "dark", "next": elsewhere})
+    assert response["Location"] == "/"
 
 
 def test_an_unknown_theme_follows_the_system(client: Client, db: None) -> None:
@@ -210,9 +210,9 @@ def test_an_unknown_theme_follows_the_system(client: Client, db: None) -> None:
 def test_metrics_count_deletions_for_whoever_has_a_role(
     victor: Person, client_of: ClientOf
 ) -> None:
-    answer = client_of(victor).get("/metrics")
-    assert answer["Content-Type"].startswith("text/plain; version=0.0.4")
-    assert 'orgadmin_deletions{state="unknown",outcome=""} 0' in answer.text
+    response = client_of(victor).get("/metrics")
+    assert response["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert 'orgadmin_deletions{state="unknown",outcome=""} 0' in response.text
 
 
 def test_the_events_of_a_command_name_the_os_user(db: None, root: Person) -> None:

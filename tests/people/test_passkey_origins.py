@@ -44,8 +44,8 @@ def others_are_allowed(settings: Settings) -> None:
 def signs_in_alone(key: SoftKey, origin: str) -> bool:
     client = Client()
     options = client.get(LOGIN, headers={"X-Requested-With": "XMLHttpRequest"}).json()
-    asked = options["request_options"]["publicKey"]["challenge"]
-    client.post(LOGIN, {"credential": key.answer(asked, origin=origin)})
+    challenge = options["request_options"]["publicKey"]["challenge"]
+    client.post(LOGIN, {"credential": key.answer(challenge, origin=origin)})
     return "_auth_user_id" in client.session
 
 
@@ -53,24 +53,24 @@ def signs_in_as_second_factor(key: SoftKey, origin: str) -> bool:
     client = Client()
     client.post("/accounts/login/", {"login": key.person.username, "password": PASSWORD})
     page = client.get(SECOND)
-    asked = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
-    client.post(SECOND, {"credential": key.answer(asked, origin=origin)})
+    challenge = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
+    client.post(SECOND, {"credential": key.answer(challenge, origin=origin)})
     return "_auth_user_id" in client.session
 
 
 def proves_again(client: Client, key: SoftKey, origin: str) -> bool:
     let_proof_age(client)
-    asked = client.post(f"{AGAIN}passkey/").json()["publicKey"]["challenge"]
-    answer = key.answer(asked, origin=origin)
-    return client.post(AGAIN, {"step_up-passkey": answer}).status_code == 303
+    challenge = client.post(f"{AGAIN}passkey/").json()["publicKey"]["challenge"]
+    response = key.answer(challenge, origin=origin)
+    return client.post(AGAIN, {"step_up-passkey": response}).status_code == 303
 
 
 def is_added(client: Client, key: SoftKey, origin: str) -> bool:
     client.force_login(key.person)  # which is a proof
     Authenticator.objects.all().delete()
     page = client.get(ADD)
-    asked = page.context["js_data"]["creation_options"]["publicKey"]["challenge"]
-    credential = json.dumps(key.registration(asked, origin=origin))
+    challenge = page.context["js_data"]["creation_options"]["publicKey"]["challenge"]
+    credential = json.dumps(key.registration(challenge, origin=origin))
     client.post(ADD, {"name": "Key", "credential": credential})
     return bool(Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN))
 

@@ -53,8 +53,8 @@ def test_a_reset_neither_passes_nor_removes_the_second_factor(client: Client, ad
     set_up_app(ada, "JBSWY3DPEHPK3PXP")
     reset_password(client)
     assert "_auth_user_id" not in client.session
-    answer = client.post("/accounts/login/", {"login": "ada", "password": NEW})
-    assert answer["Location"] == "/accounts/2fa/authenticate/"
+    response = client.post("/accounts/login/", {"login": "ada", "password": NEW})
+    assert response["Location"] == "/accounts/2fa/authenticate/"
     assert "_auth_user_id" not in client.session
     assert Authenticator.objects.filter(user=ada).count() == 1
 
@@ -119,11 +119,11 @@ def test_a_password_that_is_easy_to_guess_is_refused_and_it_says_why(
     ada: Person, client_of: ClientOf, settings: Settings, password: str, why: str
 ) -> None:
     settings.ALLOWED_HOSTS = ["testserver", "orgadmin.contoso.example"]
-    answer = client_of(ada).post(
+    response = client_of(ada).post(
         "/accounts/password/change/",
         {"oldpassword": PASSWORD, "password1": password, "password2": password},
     )
-    assert why in answer.content.decode()
+    assert why in response.content.decode()
     ada.refresh_from_db()
     assert ada.check_password(PASSWORD)
 

@@ -22,22 +22,22 @@ pytestmark = [
 ]
 
 
-def at_once(*acts: Callable[[], object]) -> list[str]:
+def at_once(*actions: Callable[[], object]) -> list[str]:
     """Run each action in its own thread at once; "done" or "refused" for each."""
-    start = Barrier(len(acts))
+    start = Barrier(len(actions))
 
-    def run(act: Callable[[], object]) -> str:
+    def run(action: Callable[[], object]) -> str:
         start.wait(timeout=10)
         try:
-            act()
+            action()
         except ConflictError:
             return "refused"
         finally:
             connection.close()
         return "done"
 
-    with ThreadPoolExecutor(len(acts)) as pool:
-        return sorted(pool.map(run, acts))
+    with ThreadPoolExecutor(len(actions)) as pool:
+        return sorted(pool.map(run, actions))
 
 
 def test_two_administrators_cannot_disable_each_other() -> None:

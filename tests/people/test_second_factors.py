@@ -44,16 +44,16 @@ def shown_secret(client: Client) -> str:
 def ask_for_code(person: Person) -> Client:
     """A browser after the password, at the MFA page."""
     client = Client()
-    answer = client.post("/accounts/login/", {"login": person.username, "password": PASSWORD})
-    assert answer["Location"] == CODE
+    response = client.post("/accounts/login/", {"login": person.username, "password": PASSWORD})
+    assert response["Location"] == CODE
     assert not is_signed_in(client)
     return client
 
 
 def test_setting_up_an_app_shows_recovery_codes_and_is_recorded(ada: Person) -> None:
     client = just_signed_in(ada)
-    answer = client.post(SET_UP, {"code": code_of(shown_secret(client))}, follow=True)
-    assert len(re.findall(r"<li>\d{8}</li>", answer.text)) == 10
+    response = client.post(SET_UP, {"code": code_of(shown_secret(client))}, follow=True)
+    assert len(re.findall(r"<li>\d{8}</li>", response.text)) == 10
     assert last_event().code == "person.second_factor_added"
     assert last_event().sentence == "Ada set up an authenticator app."
     assert (last_event().actor_id, last_event().subject_id) == (ada.pk, str(ada.pk))
@@ -179,8 +179,8 @@ def test_people_who_delete_approve_or_manage_keys_need_mfa(
     client_of: ClientOf,
 ) -> None:
     settings.REQUIRE_MFA = True
-    answer = client_of(request.getfixturevalue(who)).get("/")
-    assert (answer.status_code == 302) is is_required
+    response = client_of(request.getfixturevalue(who)).get("/")
+    assert (response.status_code == 302) is is_required
 
 
 def test_a_person_who_must_set_up_mfa_can_do_so_or_sign_out(

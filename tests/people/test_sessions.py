@@ -141,7 +141,7 @@ def test_nobody_else_ends_or_names_the_sessions_of_a_person(ada: Person, grace: 
 
 
 @pytest.mark.parametrize(
-    "act",
+    "action",
     [
         lambda actor, person: people.disable_person(actor=actor, person=person),
         lambda actor, person: people.set_roles(
@@ -154,10 +154,10 @@ def test_nobody_else_ends_or_names_the_sessions_of_a_person(ada: Person, grace: 
     ids=["disabled", "role lost", "new password"],
 )
 def test_what_ends_all_sessions_leaves_none_in_the_list(
-    act: Callable[[Actor, Person], object], ada: Person
+    action: Callable[[Actor, Person], object], ada: Person
 ) -> None:
     client = signed_in(ada)
-    act(command_actor(), ada)
+    action(command_actor(), ada)
     assert client.get("/sessions/").status_code == 302
     ada = Person.objects.get(pk=ada.pk)
     assert sessions.list_sessions(person=ada) == []

@@ -88,7 +88,7 @@ def test_doctor_reports_an_issuer_that_does_not_answer(
 
 
 def test_doctor_reports_metadata_that_cannot_be_used(provider: TestProvider) -> None:
-    provider.change_metadata = lambda said: said | {"token_endpoint": "https://sso:99999/"}
+    provider.change_metadata = lambda metadata: metadata | {"token_endpoint": "https://sso:99999/"}
     assert finding().level == Level.ERROR
     assert "no usable token_endpoint" in finding().message
 

@@ -29,8 +29,8 @@ def client(ada: Person, provider: TestProvider) -> Client:
 
 
 def is_asked(client: Client) -> bool:
-    answer = client.get(GUARDED)
-    return bool(answer.status_code == 302 and "reauthenticate" in answer["Location"])
+    response = client.get(GUARDED)
+    return bool(response.status_code == 302 and "reauthenticate" in response["Location"])
 
 
 def test_signing_in_at_the_provider_is_not_a_reauthentication(client: Client) -> None:
@@ -45,8 +45,8 @@ def test_the_identity_check_leads_to_the_provider_and_back_to_the_page(
     (link,) = [
         part.split('"')[0] for part in page.text.split('href="') if part.startswith(f"{START}again")
     ]
-    answer = walk(client, link.replace("&amp;", "&"))
-    assert answer["Location"] == GUARDED
+    response = walk(client, link.replace("&amp;", "&"))
+    assert response["Location"] == GUARDED
     assert client.get(GUARDED).status_code == 200
 
 
@@ -66,7 +66,7 @@ def test_reauthentication_at_the_provider_counts_and_is_recorded(
 
 
 @pytest.mark.parametrize(
-    "said",
+    "changes",
     [
         pytest.param({"auth_time": None}, id="none"),
         pytest.param({"auth_time": int(time.time()) - 3600}, id="an hour ago"),
@@ -78,9 +78,9 @@ def test_reauthentication_at_the_provider_counts_and_is_recorded(
     ],
 )
 def test_any_other_sign_in_time_is_refused(
-    client: Client, provider: TestProvider, said: Claims
+    client: Client, provider: TestProvider, changes: Claims
 ) -> None:
-    provider.change_claims = lambda claims: claims | said
+    provider.change_claims = lambda claims: claims | changes
     page = walk(client, AGAIN)
     assert page.status_code == 403
     assert "You were to sign in once more" in page.text

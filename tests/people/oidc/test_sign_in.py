@@ -19,8 +19,8 @@ def test_a_connected_person_signs_in_and_the_record_says_how(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)
-    answer = walk(client, f"{START}?next=/deletions/")
-    assert answer["Location"] == "/deletions/"
+    response = walk(client, f"{START}?next=/deletions/")
+    assert response["Location"] == "/deletions/"
     assert is_signed_in(client, ada)
     assert last_event().sentence == "Ada signed in with single sign-on, from 127.0.0.1."
 
@@ -112,7 +112,7 @@ def test_a_second_factor_that_is_set_up_here_is_still_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("configured", "said", "is_enough"),
+    ("configured", "extra_claims", "is_enough"),
     [
         ([], {"amr": ["pwd", "mfa"]}, False),
         (["mfa"], {"amr": ["pwd"]}, False),
@@ -128,12 +128,12 @@ def test_a_second_factor_of_the_provider_counts_only_in_configured_words(
     provider: TestProvider,
     settings: Settings,
     configured: list[str],
-    said: dict[str, object],
+    extra_claims: dict[str, object],
     is_enough: bool,
 ) -> None:
     settings.REQUIRE_MFA = True
     settings.OIDC_MFA_VALUES = configured
-    provider.extra = said
+    provider.extra = extra_claims
     connect(ada, provider)
     walk(client)
     assert (client.get("/").status_code == 200) is is_enough
@@ -209,8 +209,8 @@ def test_it_leads_to_this_host_only(
 def test_no_other_site_begins_it(
     client: Client, db: None, provider: TestProvider, site: str, status: bool
 ) -> None:
-    answer = client.get(START, headers={"Sec-Fetch-Site": site})
-    assert answer["Location"].startswith(provider.issuer) is status
+    response = client.get(START, headers={"Sec-Fetch-Site": site})
+    assert response["Location"].startswith(provider.issuer) is status
 
 
 def test_starting_sign_ins_is_limited(client: Client, db: None, provider: TestProvider) -> None:
@@ -233,8 +233,8 @@ def test_without_configuration_there_is_no_such_page(
     client: Client, ada: Person, path: str
 ) -> None:
     client.force_login(ada)
-    answer = client.get(path)
-    assert answer.status_code == 404 or (path == START and answer["Location"] == "/")
+    response = client.get(path)
+    assert response.status_code == 404 or (path == START and response["Location"] == "/")
     assert "single sign-on" not in client.get("/accounts/2fa/").text.lower()
 
 

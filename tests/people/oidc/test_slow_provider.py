@@ -114,14 +114,14 @@ def test_three_slow_answers_share_one_deadline() -> None:
     # Each alone is in time; two leave room for a busy machine, and three are too much.
     delays = [DEADLINE_SECONDS * share for share in (0.2, 0.2, 0.9)]
     with ScriptedServer(plays) as server:
-        said: list[dict[str, object]] = [
+        documents: list[dict[str, object]] = [
             metadata_of(server.url),
             {"id_token": "a.b.c"},
             {"keys": []},
         ]
         plays += [
             after(delay, answer(body=json.dumps(document).encode()))
-            for delay, document in zip(delays, said, strict=True)
+            for delay, document in zip(delays, documents, strict=True)
         ]
         with ends_in_time(), open_exchange(provider_at(server.url)) as asked:
             oidc.fetch_identity(
