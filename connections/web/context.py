@@ -103,7 +103,7 @@ def _waiting_for(actor: Actor) -> int:
 def _provider_account(person: Person | None) -> ProviderAccount | None:
     if person is None:
         return None
-    return provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER)
+    return provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER)
 
 
 def _role_names(person: Person | None) -> str:

@@ -102,7 +102,7 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
     context: dict[str, Any] = {"exception": exception}
     if person is not None:
         _record_denial(request)
-        context["administrators"] = people.names_of_administrators()
+        context["administrators"] = people.list_administrator_names()
         if not person.roles:
             context["exception"] = NO_ROLE
     return render(request, "403.html", context, status=403)

@@ -29,7 +29,7 @@ from connections.audit import events
 from connections.core.errors import ResponseNotRecordedError
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.models import PersonSession
-from connections.operations.write_probe import find_write_problem, write_nothing
+from connections.operations.write_probe import find_write_problem, write_without_change
 from connections.web.errors import response_not_recorded_page
 from connections.web.people.single_sign_on import gave_second_factor
 from connections.web.routing import access_of
@@ -278,7 +278,7 @@ class WritableSignInMiddleware:
         """Raise the database's own error before the view runs."""
         del args, kwargs
         if request.method not in READING_METHODS and not access_of(request, view).needs_mfa:
-            write_nothing()
+            write_without_change()
 
 
 class ResponseNotRecordedMiddleware:

@@ -92,7 +92,9 @@ def _is_stamp_fresh(request: HttpRequest) -> bool:
 def mark(request: HttpRequest, *, method: Method) -> None:
     """Record that the signed-in person has just proved who they are, and remember when."""
     person = _person(request)
-    sign_in_events.record_step_up(person=person, method=method, request_id=request_id_of(request))
+    sign_in_events.record_reauthentication(
+        person=person, method=method, request_id=request_id_of(request)
+    )
     _stamp(request, person=person)
 
 
@@ -225,7 +227,7 @@ def _refused(request: HttpRequest, *, person: Person, message: str) -> RefusedEr
 
 
 def _record_failure(request: HttpRequest, *, person: Person, is_over_limit: bool) -> None:
-    sign_in_events.record_failed_step_up(
+    sign_in_events.record_failed_reauthentication(
         person=person,
         address=get_adapter().get_client_ip(request),
         is_over_limit=is_over_limit,
@@ -316,7 +318,7 @@ def prompt_for(request: HttpRequest) -> ReauthPrompt | None:
 def _provider_url(request: HttpRequest, person: Person) -> str:
     if not single_sign_on.is_on():
         return ""
-    if not provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER):
+    if not provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER):
         return ""
     return f"{reverse('provider-step-up')}?{urlencode({'next': _page_of(request)})}"
 

@@ -30,7 +30,7 @@ from connections.models import (
 from connections.operations import due
 from connections.people import people
 from orgadmin.demo import history
-from orgadmin.demo.cast import PASSWORD
+from orgadmin.demo.world import PASSWORD
 from sandbox.demo_world import connection_id_between
 from sandbox.world import World
 from tests.support.second_factors import set_up_app, set_up_recovery_codes

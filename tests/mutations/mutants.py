@@ -452,8 +452,8 @@ WITHIN = (
         SENDING,
         "if not permissions.can_use(person_actor(person=person), credential_id=credential.pk):",
         "if not permissions.can_delete(person_actor(person=person)):",
-        f"{LISTS}::test_who_left_the_list_before_the_worker_sends_has_nothing_sent[use]",
-        f"{LISTS}::test_who_left_the_list_while_it_is_read_again_has_nothing_sent",
+        f"{LISTS}::test_leaving_the_list_before_the_worker_sends_stops_the_deletion[use]",
+        f"{LISTS}::test_leaving_the_list_during_the_pre_send_check_stops_the_deletion",
     ),
     _mutant(
         "the allow-list of who approves",
@@ -461,7 +461,7 @@ WITHIN = (
         "        and deletion.credential_id not in visibility_of(actor).unapprovable\n",
         "",
         f"{LISTS}::test_an_approver_who_is_not_listed_neither_approves_nor_declines",
-        f"{LISTS}::test_an_approval_by_who_left_the_list_counts_no_more",
+        f"{LISTS}::test_an_approval_by_a_person_who_left_the_list_no_longer_counts",
     ),
     _mutant(
         "the one scope of what is seen",
@@ -530,12 +530,12 @@ KEEPING = (
         "connections/operations/restore.py",
         "        if (digest.hexdigest(), size) != (manifest.sha256, manifest.size):\n",
         "        if False:\n",
-        "tests/operations/test_backup.py::test_a_backup_that_is_not_whole_is_refused",
+        "tests/operations/test_backup.py::test_an_incomplete_backup_is_refused",
     ),
     _mutant(
         "a restore asks before it replaces",
         "connections/operations/restore.py",
-        "    if aside is None:\n",
+        "    if copy_to is None:\n",
         "    if False:\n",
         "tests/operations/test_backup.py::test_a_database_that_holds_something_is_not_overwritten",
     ),
@@ -713,9 +713,9 @@ SIGN_IN = (
     _mutant(
         "the ID token answers this very sign-in",
         "connections/people/oidc/tokens.py",
-        "    _check_addressee(claims, expected)\n",
+        "    _check_nonce_and_audience(claims, expected)\n",
         "",
-        f"{PROVIDER}/test_faults.py::test_it_lets_nobody_in_and_says_why_on_record[another nonce]",
+        f"{PROVIDER}/test_faults.py::test_it_is_refused_and_the_reason_is_recorded[another nonce]",
     ),
     _mutant(
         "an answer of the provider is good once",
@@ -736,7 +736,7 @@ SIGN_IN = (
         "connections/people/oidc/tokens.py",
         "    if not since - LEEWAY <= signed_in_at <= now + LEEWAY:\n",
         "    if False:\n",
-        f"{PROVIDER}/test_step_up.py::test_a_provider_that_does_not_ask_again_proves_nothing",
+        f"{PROVIDER}/test_reauthentication.py::test_a_provider_that_does_not_reauthenticate_proves_nothing",
     ),
     _mutant(
         "a passkey alone checks its owner",
@@ -1012,7 +1012,7 @@ AVAILABILITY = (
         WEB_SERVER,
         "                min(waiting, key=lambda one: one.waiting_since).will_close = True\n",
         "                pass\n",
-        f"{SERVING}::test_when_all_connections_are_taken_those_that_wait_give_way",
+        f"{SERVING}::test_when_all_connections_are_in_use_idle_ones_are_closed",
     ),
     _mutant(
         "the web server ends after its requests",
@@ -1024,7 +1024,7 @@ AVAILABILITY = (
     _mutant(
         "the page after a request is served when stopping",
         WEB_SERVER,
-        "                followed_at = time.monotonic() + FOLLOW_SECONDS\n",
+        "                follow_until = time.monotonic() + FOLLOW_SECONDS\n",
         "                followed_at = time.monotonic()\n",
         f"{SERVING}::test_when_stopping_a_running_request_ends_and_the_page_after_it_is_served",
     ),
@@ -1038,7 +1038,7 @@ AVAILABILITY = (
     _mutant(
         "only a trusted proxy names the scheme",
         WEB_SERVER,
-        'serving.is_within(environ["REMOTE_ADDR"], networks) and ',
+        'serving.is_in_networks(environ["REMOTE_ADDR"], networks) and ',
         "",
         f"{SERVING}::test_the_scheme_is_what_a_trusted_proxy_says_and_the_address_is_the_peers",
     ),
@@ -1131,7 +1131,7 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "one handler writes Django's records",
-        "orgadmin/logs.py",
+        "orgadmin/environment.py",
         '            "django": {"handlers": []},\n',
         "",
         f"{UNREADABLE}::test_a_record_of_djangos_is_written_by_one_handler",
@@ -1177,7 +1177,7 @@ PAGES_AND_INPUTS = (
         "connections/web/people/passkeys.py",
         "not in _exact_hosts():\n",
         "in ():\n",
-        f"{ORIGINS}::test_a_host_that_only_a_pattern_allows_takes_no_passkey",
+        f"{ORIGINS}::test_a_host_that_only_a_pattern_allows_accepts_no_passkey",
     ),
     _mutant(
         "hidden and unused IDs are protected alike: not at all",
@@ -1205,7 +1205,7 @@ PAGES_AND_INPUTS = (
         "connections/web/people/known_devices.py",
         "if login.upper() in names else",
         "if names else",
-        f"{KNOWN_DEVICES}::test_it_is_known_for_those_alone_who_signed_in_in_it",
+        f"{KNOWN_DEVICES}::test_it_is_known_only_for_people_who_signed_in_with_it",
     ),
     _mutant(
         "a new password makes a browser unknown",
@@ -1509,7 +1509,7 @@ FROZEN_RESULTS = (
     _mutant(
         "the doctor looks at the database role",
         DATABASE_GUARDS,
-        '"create temporary tables": may_make_temporary,',
+        '"create temporary tables": can_create_temporary,',
         '"create temporary tables": False,',
         f"{DATABASE_ROLE}::test_the_doctor_warns_of_a_role_that_could_get_past_the_triggers",
     ),
@@ -1622,7 +1622,7 @@ WRONG_CLOCK = (
     _mutant(
         "what a wrong clock put off is looked at",
         "connections/operations/due.py",
-        "    return due + list(islice(_put_off(put_off, now=now), limit - len(due)))\n",
+        "    return due + list(islice(_find_postponed(postponed, now=now), limit - len(due)))\n",
         "    return due\n",
         f"{SET_BACK}::test_a_200_is_checked_at_once_and_then_in_its_own_time",
     ),
@@ -1686,7 +1686,7 @@ WRONG_CLOCK = (
     _mutant(
         "a link from the future no longer holds",
         "connections/people/people.py",
-        "        expires_at__lte=now + LIFETIMES[purpose] + clock.TOLERANCE,\n",
+        "        expires_at__lte=now + LINK_LIFETIMES[purpose] + clock.TOLERANCE,\n",
         "",
         f"{AHEAD}::test_a_link_made_in_the_future_no_longer_holds",
     ),
@@ -1870,13 +1870,13 @@ SLOW_PROVIDER = (
         PROVIDER_EXCHANGE,
         "                deadline_seconds=remaining,\n",
         "                deadline_seconds=3.0,\n",
-        f"{SLOW_PROVIDER_TESTS}::test_a_dripping_answer_ends_at_the_deadline",
+        f"{SLOW_PROVIDER_TESTS}::test_a_slow_response_ends_at_the_deadline",
     ),
     _mutant(
         "two sign-ins wait at once for the identity provider",
         PROVIDER_EXCHANGE,
-        "MAX_WAITING = 2\n",
-        "MAX_WAITING = 8\n",
+        "MAX_CONCURRENT = 2\n",
+        "MAX_CONCURRENT = 8\n",
         f"{SLOW_PROVIDER_TESTS}::test_while_two_wait_for_a_silent_provider_a_third_is_refused_at_once",
     ),
     _mutant(
@@ -1884,19 +1884,19 @@ SLOW_PROVIDER = (
         PROVIDER_EXCHANGE,
         "    finally:\n        _slots.release()\n",
         "    finally:\n        pass\n",
-        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_fails_gives_its_place_back",
+        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_fails_frees_its_slot",
     ),
     _mutant(
         "whoever is told to try again keeps their sign-in",
         "connections/web/people/single_sign_on.py",
         "    now = clock.now()\n    begun = _begun(",
         "    request.session[_BEGUN] = under_way\n    now = clock.now()\n    begun = _begun(",
-        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_found_no_place_is_still_under_way",
+        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_found_no_free_slot_can_be_retried",
     ),
     _mutant(
         "metadata is strict JSON",
         PROVIDER_EXCHANGE,
-        "parse_json(reply.body)\n",
+        "parse_json(response.body)\n",
         '__import__("json").loads(reply.body)\n',
         f"{PROVIDER_FAULTS}::test_metadata_that_is_not_strict_json_is_refused",
     ),
@@ -1910,7 +1910,7 @@ SLOW_PROVIDER = (
     _mutant(
         "an endpoint has a valid host and port",
         "connections/people/oidc/exchange.py",
-        "_is_host(parts.hostname) and parts.port != 0\n",
+        "_is_valid_host(parts.hostname) and parts.port != 0\n",
         "bool(parts.hostname)\n",
         MALFORMED_METADATA,
     ),
@@ -1919,14 +1919,14 @@ SLOW_PROVIDER = (
         "connections/people/oidc/tokens.py",
         '        and key.get("alg") in (None, *ALGORITHMS)\n',
         "",
-        f"{PROVIDER_FAULTS}::test_keys_of_no_use_open_nothing",
+        f"{PROVIDER_FAULTS}::test_unusable_provider_keys_sign_no_one_in",
     ),
     _mutant(
         "an issuer that can't be trusted is not asked",
         "connections/people/oidc/client.py",
         "    if not is_usable_issuer(issuer):\n",
         "    if False:\n",
-        f"{PROVIDER_FAULTS}::test_an_issuer_of_no_form_is_not_asked",
+        f"{PROVIDER_FAULTS}::test_a_malformed_issuer_gets_no_request",
     ),
     _mutant(
         "a form with the client secret is never shown",
@@ -1938,9 +1938,9 @@ SLOW_PROVIDER = (
     _mutant(
         "doctor looks at the identity provider",
         "connections/operations/doctor.py",
-        ", *check_issuer()]",
+        ", *check_identity_provider()]",
         "]",
-        f"{PROVIDER}/test_configuration.py::test_doctor_looks_at_the_identity_provider",
+        f"{PROVIDER}/test_configuration.py::test_doctor_checks_the_identity_provider",
     ),
 )
 
@@ -2035,14 +2035,14 @@ NO_WRITES = (
         '                cursor.execute(f"PRAGMA user_version = {version:d}")\n',
         '                cursor.execute(f"PRAGMA user_version = {version:d}")\n'
         "                transaction.set_rollback(True)\n",
-        f"{WRITE_PROBE_TESTS}::test_doctor_notices_a_disk_that_takes_no_more",
+        f"{WRITE_PROBE_TESTS}::test_doctor_notices_a_full_disk",
     ),
     _mutant(
         "a database that is being written can be written",
         WRITE_PROBE,
         "            if not is_busy(error):\n                raise\n",
         "            raise\n",
-        f"{WRITE_PROBE_TESTS}::test_a_writer_at_work_is_no_problem",
+        f"{WRITE_PROBE_TESTS}::test_a_busy_database_counts_as_writable",
     ),
     _mutant(
         "free space is part of being ready",
@@ -2068,7 +2068,7 @@ NO_WRITES = (
     _mutant(
         "signing in says that the database takes no writes",
         "connections/web/middleware.py",
-        "            write_nothing()\n",
+        "            write_without_change()\n",
         "            pass\n",
         f"{NO_WRITES_TESTS}::test_signing_in_to_a_read_only_database_says_why_it_fails",
     ),
@@ -2098,14 +2098,14 @@ NO_WRITES = (
         SERVE,
         '        _require_expected_database(starts_new=options["new"])\n',
         "        pass\n",
-        f"{SERVE_TESTS}::test_keys_without_their_database_are_no_first_start",
+        f"{SERVE_TESTS}::test_keys_without_their_database_are_not_a_first_start",
     ),
     _mutant(
         "--new starts no second record",
         SERVE,
         "    if starts_new and has_database:\n",
         "    if False:\n",
-        f"{SERVE_TESTS}::test_a_new_record_is_started_on_purpose",
+        f"{SERVE_TESTS}::test_a_new_audit_log_is_started_on_purpose",
     ),
 )
 
@@ -2133,15 +2133,15 @@ RACES = (
     _mutant(
         "a poll stops at its limit of what was put off",
         "connections/operations/due.py",
-        "    return due + list(islice(_put_off(put_off, now=now), limit - len(due)))\n",
-        "    return due + list(_put_off(put_off, now=now))\n",
+        "    return due + list(islice(_find_postponed(postponed, now=now), limit - len(due)))\n",
+        "    return due + list(_find_postponed(put_off, now=now))\n",
         f"{SET_BACK}::test_many_that_a_wrong_clock_put_off_cost_few_queries",
     ),
     _mutant(
         "newest events are read many at a time",
         "connections/operations/due.py",
-        "CHUNK = 200\n",
-        "CHUNK = 1\n",
+        "CHUNK_SIZE = 200\n",
+        "CHUNK_SIZE = 1\n",
         f"{SET_BACK}::test_many_that_a_wrong_clock_put_off_cost_few_queries",
     ),
 )

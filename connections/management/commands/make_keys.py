@@ -1,4 +1,4 @@
-"""Make the key files on purpose, for installations that do not make them by themselves."""
+"""Make the key files, for installations that don't create them on first use."""
 
 import json
 import os
@@ -24,7 +24,7 @@ class Command(BaseCommand):
         "ORGADMIN_WEBHOOK_SECRET_FILE) in a directory. Every web process and worker must be given "
         "the same files."
     )
-    # It runs before there are keys and perhaps before there is a database.
+    # It runs before there are keys, perhaps without a database.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def make_keys(directory: Path) -> dict[str, str]:
         directory / name for name in names
     )
     for path in files:
-        # Not Path.exists, which raises for a name that no file can have.
+        # Not Path.exists, which raises for an invalid file name.
         if os.path.exists(path):
             raise PrivateFileError(
                 f"{path} exists already and is not overwritten. Name a directory without it."

@@ -137,11 +137,11 @@ def _detail(
         "checked_at": facts.checked_at(credential),
         "deletions_url": facts.deletions_url(credential),
         "deletion_count": credential.deletions.count(),
-        "connection_count": credential_lifecycle.connection_count(credential),
+        "connection_count": credential_lifecycle.count_connections(credential),
         "newest_listing": credential.listings.first(),
         "policy_label": ApprovalPolicy(credential.policy).label,
         "access": access_shown(credential),
-        "access_warnings": access_lists.warnings_of(credential),
+        "access_warnings": access_lists.list_access_warnings(credential),
         "other_warnings": [
             (each.label, warnings[each])
             for each in ApprovalPolicy
@@ -274,7 +274,7 @@ def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
             form.add_errors(error.fields)
         except acts.RotationRefusedError as error:
             form.add_error(None, str(error))
-            rungs = facts.key_check_rows(error.ladder.rungs)
+            rungs = facts.key_check_rows(error.report.results)
         except (ConflictError, EncryptionError, UnavailableError) as error:
             form.add_error(None, str(error))
         else:
@@ -336,16 +336,16 @@ class AccessRow:
 
 def access_shown(credential: Credential) -> list[tuple[str, list[str]]]:
     """Each list with the names on it, none when everybody with the role is admitted."""
-    entries = access_lists.access_of(credential)
+    entries = access_lists.get_access_entries(credential)
     listed = [name for names in entries.values() for name in names]
-    labels = dict(access_lists.possible_entries(also=listed)) if listed else {}
+    labels = dict(access_lists.list_entry_choices(also=listed)) if listed else {}
     return [(kind.label, [labels[name] for name in names]) for kind, names in entries.items()]
 
 
 def _access_page(
     request: HttpRequest, credential: Credential, *, form: AccessForm | None = None, status: int
 ) -> HttpResponse:
-    stored = access_lists.access_of(credential)
+    stored = access_lists.get_access_entries(credential)
     form = form or _access_form(request, credential)
     form.is_valid()
     ticked = form.entries if form.is_bound else stored
@@ -354,9 +354,9 @@ def _access_page(
 
 
 def _access_form(request: HttpRequest, credential: Credential) -> AccessForm:
-    stored = access_lists.access_of(credential)
+    stored = access_lists.get_access_entries(credential)
     listed = [name for names in stored.values() for name in names]
-    choices = access_lists.possible_entries(also=listed)
+    choices = access_lists.list_entry_choices(also=listed)
     return AccessForm(request.POST if request.method == "POST" else None, choices=choices)
 
 
@@ -391,7 +391,7 @@ def access_set(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _access_page(request, credential, form=form, status=status)
 
 
-def _rows(choices: list[tuple[str, str]], ticked: access_lists.Entries) -> list[AccessRow]:
+def _rows(choices: list[tuple[str, str]], ticked: access_lists.AccessEntries) -> list[AccessRow]:
     return [
         AccessRow(
             value=value,

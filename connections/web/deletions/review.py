@@ -38,7 +38,7 @@ def no_sender_page(*, actor: Actor) -> NoSenderPage | None:
         return None
     return NoSenderPage(
         can_manage_credentials=permissions.can_manage_credentials(actor),
-        administrators=people.names_of_administrators(),
+        administrators=people.list_administrator_names(),
     )
 
 

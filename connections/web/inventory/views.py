@@ -71,7 +71,9 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
         "can_refresh": permissions.can_sync(actor),
         "can_protect": permissions.can_protect(actor),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
-        "administrators": people.names_of_administrators() if _has_no_credential(inventory) else [],
+        "administrators": people.list_administrator_names()
+        if _has_no_credential(inventory)
+        else [],
     }
     name = "connections/org_connection_list.html"
     return render(request, f"{name}#inventory" if is_fragment else name, context)

@@ -252,7 +252,7 @@ def overview(*, actor: Actor) -> Overview:
         has_worker=worker.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
         given_up=delivery_log.count_given_up(actor=actor, now=now),
-        time_ahead=doctor.find_time_ahead(now=now),
+        time_ahead=doctor.find_future_time(now=now),
         verification=last_verification(),
     )
 

@@ -147,7 +147,7 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
         "can_refresh": permissions.can_sync(actor),
         "has_credential": has_credential,
         "form": CredentialForm() if may_manage and not has_credential else None,
-        "administrators": [] if has_credential else people.names_of_administrators(),
+        "administrators": [] if has_credential else people.list_administrator_names(),
     }
     return render(request, "connections/overview_detail.html", context)
 

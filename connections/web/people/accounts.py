@@ -65,13 +65,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         request.session.pop(ENDS_AT, None)
         with audit.atomic():
             super().login(request, user)
-            request.session[sessions.BEGINNING] = sessions.beginning(
+            request.session[sessions.SESSION_START_KEY] = sessions.describe_start(
                 address=client_address(request), agent=request.headers.get("User-Agent", "")
             )
             sign_in_events.record_sign_in(
                 person=user,
                 request_id=request_id_of(request),
-                ways=available_methods(request, user),
+                methods=available_methods(request, user),
                 address=client_address(request),
                 agent=request.headers.get("User-Agent", ""),
             )

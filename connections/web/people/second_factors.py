@@ -56,7 +56,7 @@ class _RecordingMixin:
             is_over_limit = error.code == _OVER_LIMIT
             recorded = f"{_LIMIT_RECORDED}:{self.user.pk}"
             if not is_over_limit or cache.add(recorded, True, timeout=REFUSAL_EVENT_EVERY):
-                sign_in_events.record_second_factor_refused(
+                sign_in_events.record_mfa_refused(
                     person=self.user,
                     address=client_address(context.request),
                     request_id=request_id_of(context.request),
@@ -164,7 +164,7 @@ class SetUpAppView(ActivateTOTPView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
         """Store it with its event, or do neither."""
         return _recorded(
-            super().form_valid, form, self.request, sign_in_events.record_added, what="totp"
+            super().form_valid, form, self.request, sign_in_events.record_mfa_added, what="totp"
         )
 
 
@@ -174,7 +174,7 @@ class TurnOffAppView(DeactivateTOTPView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
         """Remove it with its event, or do neither."""
         return _recorded(
-            super().form_valid, form, self.request, sign_in_events.record_removed, what="totp"
+            super().form_valid, form, self.request, sign_in_events.record_mfa_removed, what="totp"
         )
 
 
@@ -184,7 +184,7 @@ class AddKeyView(AddWebAuthnView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
         """Store it with its event, or do neither."""
         return _recorded(
-            super().form_valid, form, self.request, sign_in_events.record_added, what="webauthn"
+            super().form_valid, form, self.request, sign_in_events.record_mfa_added, what="webauthn"
         )
 
 
@@ -194,7 +194,11 @@ class RemoveKeyView(RemoveWebAuthnView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
         """Remove it with its event, or do neither."""
         return _recorded(
-            super().form_valid, form, self.request, sign_in_events.record_removed, what="webauthn"
+            super().form_valid,
+            form,
+            self.request,
+            sign_in_events.record_mfa_removed,
+            what="webauthn",
         )
 
 
@@ -207,7 +211,7 @@ class MakeRecoveryCodesView(GenerateRecoveryCodesView):  # type: ignore[misc]
             super().form_valid,
             form,
             self.request,
-            sign_in_events.record_added,
+            sign_in_events.record_mfa_added,
             what=Authenticator.Type.RECOVERY_CODES.value,
         )
 

@@ -84,7 +84,7 @@ _WORDS: dict[str, RefusalWords] = {
     Reason.WRONG_NONCE: RefusalWords(
         told="the ID token answers another sign-in", headline="That was not valid", body=_FAULT
     ),
-    Reason.NOT_ANEW: RefusalWords(
+    Reason.NOT_REAUTHENTICATED: RefusalWords(
         told="the person did not sign in anew there",
         headline="You were to sign in once more",
         body="The provider did not say that you just gave your password or key there. Try again.",
@@ -154,10 +154,10 @@ def begin(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
 
     Raises ProviderError.
     """
-    provider = provider_accounts.load_provider()
+    provider = provider_accounts.load_identity_provider()
     with open_exchange(provider) as exchange:
         metadata = client.fetch_metadata(exchange)
-    begun = client.start(is_anew=purpose == SignInPurpose.STEP_UP, now=clock.now())
+    begun = client.start(is_reauthentication=purpose == SignInPurpose.STEP_UP, now=clock.now())
     person = signed_in_person(request)
     under_way = dict(list(_under_way(request).items())[-(AT_ONCE - 1) :])
     under_way[begun.state] = {
@@ -169,8 +169,8 @@ def begin(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
         "person": str(person.pk) if person else "",
     }
     request.session[_BEGUN] = under_way
-    return client.authorization_url(
-        provider=provider, metadata=metadata, begun=begun, redirect_uri=_redirect_uri(request)
+    return client.build_authorization_url(
+        provider=provider, metadata=metadata, request=begun, redirect_uri=_redirect_uri(request)
     )
 
 
@@ -187,14 +187,14 @@ def finish(request: HttpRequest) -> CompletedSignIn:
     begun = _begun(request.GET["state"], kept)
     if clock.elapsed_since(begun.at, now=now) > WITHIN:
         raise ProviderError(Reason.STALE, "The sign-in took too long.")
-    with open_exchange(provider_accounts.load_provider()) as exchange:
+    with open_exchange(provider_accounts.load_identity_provider()) as exchange:
         # Over from here on. Whoever was told to try again has not come this far.
         request.session[_BEGUN] = under_way
-        identity = client.identity_of(
+        identity = client.fetch_identity(
             exchange,
-            begun=begun,
+            request=begun,
             redirect_uri=_redirect_uri(request),
-            answer={name: request.GET[name] for name in request.GET},
+            callback={name: request.GET[name] for name in request.GET},
             now=now,
         )
     return CompletedSignIn(
@@ -232,7 +232,7 @@ def _begun(state: str, kept: dict[str, Any]) -> SignInRequest:
         state=state,
         nonce=kept["nonce"],
         verifier=kept["verifier"],
-        is_anew=kept["purpose"] == SignInPurpose.STEP_UP,
+        is_reauthentication=kept["purpose"] == SignInPurpose.STEP_UP,
         at=datetime.fromisoformat(kept["at"]),
     )
 

@@ -115,7 +115,7 @@ def provider_answer(request: HttpRequest) -> HttpResponse:
 
 def _let_in(request: HttpRequest, answer: CompletedSignIn) -> HttpResponse:
     identity = answer.identity
-    person = provider_accounts.person_of(issuer=identity.issuer, subject=identity.subject)
+    person = provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject)
     if person is None:
         return _refused(request, Refusal.UNKNOWN_ACCOUNT, identity=identity)
     if not person.is_active:
@@ -132,7 +132,7 @@ def _let_in(request: HttpRequest, answer: CompletedSignIn) -> HttpResponse:
 
 def _stepped_up(request: HttpRequest, answer: CompletedSignIn, person: Person) -> HttpResponse:
     identity = answer.identity
-    if provider_accounts.person_of(issuer=identity.issuer, subject=identity.subject) != person:
+    if provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject) != person:
         return _refused(request, Refusal.OTHER_ACCOUNT, person=person)
     reauthentication.mark(request, method=reauthentication.Method.PROVIDER)
     return HttpResponseRedirect(answer.to)
@@ -158,7 +158,7 @@ def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
     _require_provider()
     person = _self(request)
     context = {
-        "account": provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER),
+        "account": provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER),
         "shown": _shown(request),
         "problem": problem,
     }
@@ -200,7 +200,7 @@ def _refused(
         logger.warning("A sign-in at the provider was refused. %s", text)
     # Where the provider was too busy to be asked, nothing was refused.
     if is_recorded and reason != Reason.BUSY:
-        sign_in_events.record_provider_refused(
+        sign_in_events.record_single_sign_on_refused(
             person=person,
             reason=reason,
             why=words.told,

@@ -27,7 +27,7 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import AuditEvent, Person, with_values
 from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.people import people, provider_accounts, sessions
-from connections.people.people import change_email, second_factors_of, stored_roles
+from connections.people.people import change_email, get_stored_roles, list_authenticators
 from connections.web.context import THEMES
 from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import record_authentication
@@ -64,7 +64,7 @@ def person_list(request: HttpRequest) -> HttpResponse:
     _administrator(request)
     everyone = (
         Person.objects.prefetch_related("groups")
-        .annotate(has_second_factor=Exists(second_factors_of(OuterRef("pk"))))
+        .annotate(has_second_factor=Exists(list_authenticators(OuterRef("pk"))))
         .order_by("-is_active", "username")
     )
     return render(request, "connections/person_list.html", {"people": everyone})
@@ -254,20 +254,20 @@ def _detail(
     request: HttpRequest, person: Person, *, status: int = 200, **extra: Any
 ) -> HttpResponse:
     initial = {
-        "roles": [role.value for role in stored_roles(person)],
+        "roles": [role.value for role in get_stored_roles(person)],
         "is_administrator": person.is_superuser,
     }
     about = Q(actor_id=person.pk) | Q(subject_type="person", subject_id=str(person.pk))
     latest = AuditEvent.objects.filter(about).order_by("-seq")[:EVENTS_SHOWN]
     context = {
         "person": person,
-        "has_second_factor": second_factors_of(person.pk).exists(),
+        "has_second_factor": list_authenticators(person.pk).exists(),
         "roles_form": RolesForm(initial=initial),
         "email_form": EmailForm(initial={"email": person.email}),
         "link_form": MakeLinkForm(),
         "sessions": session_rows(request, person),
         "account_form": ProviderAccountForm(),
-        "account": provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER),
+        "account": provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER),
         "events": [(event, wording.brief_sentence(event)) for event in with_values(latest)],
         **extra,
     }
@@ -296,7 +296,7 @@ def session_rows(request: HttpRequest, person: Person) -> list[SessionRow]:
             browser=browser_name(one.agent),
             is_current=one.public_id == current,
         )
-        for one in sessions.sessions_of(person=person)
+        for one in sessions.list_sessions(person=person)
     ]
     return sorted(rows, key=lambda row: not row.is_current)
 
@@ -320,7 +320,7 @@ def end(request: HttpRequest, person: Person, *, but: str, to: str) -> HttpRespo
         is_ended = sessions.end_session(actor=actor, person=person, public_id=one)
         text = "That session is ended." if is_ended else "That session had ended already."
     else:
-        count = sessions.end_sessions(actor=actor, person=person, but=but)
+        count = sessions.end_sessions(actor=actor, person=person, except_id=but)
         text = f"{count} session{'s are' if count != 1 else ' is'} ended."
     messages.success(request, text)
     return SeeOther(to)
