@@ -172,22 +172,20 @@ def _key_id_of(envelope: str) -> str:
 
 
 # django-allauth's hook is given the text alone, so there is no row to bind it to.
-SECOND_FACTOR_PLACE = EncryptionContext(
-    purpose="mfa", row_id="", field="secret", site="", version=1
-)
+MFA_SECRET_CONTEXT = EncryptionContext(purpose="mfa", row_id="", field="secret", site="", version=1)
 # One that is being set up waits in the session, for minutes; losing its key means starting anew.
-NEW_SECOND_FACTOR_PLACE = EncryptionContext(
+NEW_MFA_SECRET_CONTEXT = EncryptionContext(
     purpose="mfa", row_id="", field="new_secret", site="", version=1
 )
 
 Column = EncryptedColumn | EncryptedJSONValue
 
-ENCRYPTED_COLUMNS: tuple[Column, ...] = (
+ENCRYPTED_FIELDS: tuple[Column, ...] = (
     *_CREDENTIAL_COLUMNS,
     *(
         # The secret of an authenticator app, and the seed of recovery codes.
         EncryptedJSONValue(
-            model="mfa.Authenticator", column="data", key=key, place=SECOND_FACTOR_PLACE
+            model="mfa.Authenticator", column="data", key=key, place=MFA_SECRET_CONTEXT
         )
         for key in ("secret", "seed")
     ),
@@ -196,4 +194,4 @@ ENCRYPTED_COLUMNS: tuple[Column, ...] = (
 
 def key_ids_in_use() -> set[str]:
     """The ids of all keys without which some stored secret could not be read."""
-    return {key_id for column in ENCRYPTED_COLUMNS for key_id in column.key_ids()}
+    return {key_id for column in ENCRYPTED_FIELDS for key_id in column.key_ids()}

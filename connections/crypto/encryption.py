@@ -7,7 +7,7 @@ from cryptography.exceptions import InvalidTag
 from django.conf import settings
 
 from connections.core.secret import Secret
-from connections.crypto.encrypted_fields import ENCRYPTED_COLUMNS, key_ids_in_use
+from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, key_ids_in_use
 from connections.crypto.envelopes import (
     KEY_ID,
     NONCE_LENGTH,
@@ -85,7 +85,7 @@ def decrypt_in_place(envelope: str, *, place: EncryptionContext) -> Secret:
     parsed = parse_envelope(envelope)
     if parsed is None:
         raise DecryptionError(f"What is stored for {place} is no envelope: it was altered.")
-    secret = open_envelope(load_key_ring(), parsed, place)
+    secret = decrypt_envelope(load_key_ring(), parsed, place)
     if secret is None:
         raise DecryptionError(
             f"The secret of {place} does not open with key {parsed.key_id}: it was altered, or "
@@ -94,7 +94,7 @@ def decrypt_in_place(envelope: str, *, place: EncryptionContext) -> Secret:
     return secret
 
 
-def open_envelope(ring: KeyRing, envelope: Envelope, place: EncryptionContext) -> Secret | None:
+def decrypt_envelope(ring: KeyRing, envelope: Envelope, place: EncryptionContext) -> Secret | None:
     cipher = ring.cipher(envelope.key_id)
     try:
         return Secret(
@@ -134,10 +134,10 @@ def check_key_ring() -> None:
 
 def _opens_something(ring: KeyRing, key_id: str) -> bool:
     ring.cipher(key_id)
-    for column in ENCRYPTED_COLUMNS:
+    for column in ENCRYPTED_FIELDS:
         for stored in column.secrets(key_id=key_id):
             parsed = parse_envelope(stored.envelope)
             # One altered row must not stop the service: its own use will say what is wrong.
-            if parsed is not None and open_envelope(ring, parsed, stored.place) is not None:
+            if parsed is not None and decrypt_envelope(ring, parsed, stored.place) is not None:
                 return True
     return False

@@ -145,7 +145,7 @@ def read_key_ring(path: Path) -> KeyRing:
         text = Secret(read_private_text(path))
     except PrivateFileError as error:
         raise KeyRingError(f"The key ring cannot be used. {error}") from None
-    return ring_of(text)
+    return parse_key_ring(text)
 
 
 def update_key_ring(change: Callable[[Secret], Secret]) -> None:
@@ -155,7 +155,7 @@ def update_key_ring(change: Callable[[Secret], Secret]) -> None:
     """
 
     def change_whole_ring(text: Secret) -> Secret:
-        ring_of(text)
+        parse_key_ring(text)
         return change(text)
 
     try:
@@ -164,7 +164,7 @@ def update_key_ring(change: Callable[[Secret], Secret]) -> None:
         raise KeyRingError(f"The key ring was not changed. {error}") from None
 
 
-def ring_of(text: Secret) -> KeyRing:
+def parse_key_ring(text: Secret) -> KeyRing:
     """The ring in `text`. Raises KeyRingError."""
     ring = _parse(text)
     if isinstance(ring, str):

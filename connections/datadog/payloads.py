@@ -184,7 +184,7 @@ def error_texts(errors: object) -> tuple[str, ...]:
     return tuple(text for text in texts if text)
 
 
-def errors_of(document: object) -> object:
+def get_reported_errors(document: object) -> object:
     """What a document reports as `errors`, in whatever form; falsy when it reports none."""
     return _mapping(document).get("errors")
 
@@ -200,7 +200,7 @@ def parse_page(document: object) -> Page:
     if not isinstance(data, list):
         raise PayloadError("The answer holds no list of org connections.")
     included, is_contradictory = _index_included(_mapping(document))
-    errors = errors_of(document)
+    errors = get_reported_errors(document)
     total = _find_count(_mapping(document), name="total_filtered_count")
     found = []
     for element in data:

@@ -11,8 +11,8 @@ from connections.datadog.payloads import (
     PayloadError,
     bounded_text,
     error_texts,
-    errors_of,
     find_errors,
+    get_reported_errors,
     parse_json,
 )
 from connections.net.http import OutboundResponse
@@ -147,7 +147,7 @@ def read_delete_response(reply: OutboundResponse) -> DeleteResponse:
         body_sha256=reply.body_sha256,
         body_complete=reply.is_body_complete,
         errors=error_texts(errors),
-        retry_after_seconds=retry_after(reply),
+        retry_after_seconds=get_retry_after(reply),
         duration_ms=reply.duration_ms,
     )
 
@@ -164,7 +164,7 @@ def read_json(reply: OutboundResponse) -> object:
             cause=cause,
             http_status=reply.status,
             errors=error_texts(errors),
-            retry_after_seconds=retry_after(reply),
+            retry_after_seconds=get_retry_after(reply),
         )
     try:
         return parse_json(reply.body)
@@ -174,7 +174,7 @@ def read_json(reply: OutboundResponse) -> object:
 
 def reported_errors(document: object) -> DatadogError | None:
     """The error to raise for a 200 that reports `errors`: it proves nothing. None: it has none."""
-    errors = errors_of(document)
+    errors = get_reported_errors(document)
     if not errors:
         return None
     return DatadogError(cause=Cause.ERRORS_IN_RESPONSE, http_status=200, errors=error_texts(errors))
@@ -187,7 +187,7 @@ def cause_of(reply: OutboundResponse, *, errors: list[Any] | None) -> Cause | No
     return cause_of_status(status=reply.status, has_errors_list=errors is not None)
 
 
-def retry_after(reply: OutboundResponse) -> int | None:
+def get_retry_after(reply: OutboundResponse) -> int | None:
     """Seconds to wait after a 429: X-RateLimit-Reset, which can arrive doubled ("7, 7")."""
     if reply.status != 429:
         return None

@@ -204,7 +204,7 @@ class _KeptStatusResponse(http.client.HTTPResponse):
 class TrackedConnection(HTTPConnection):
     """A connection that tells its lane's exchange how far it has come."""
 
-    def __init__(self, *args: Any, lane: "Lane", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, lane: "PooledConnection", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lane = lane
         lane.connection = self
@@ -288,7 +288,7 @@ def _connect_to_one_of(addresses: list[Address], *, exchange: Exchange) -> socke
 # A connection that has been quiet for longer may be gone without our knowing, and a DELETE
 # lost on it would be an unknown for nothing.
 MAX_IDLE_SECONDS = 10.0
-MAX_IDLE_LANES = 16
+MAX_IDLE_CONNECTIONS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,10 +300,10 @@ class Endpoint:
     ca_bundle: str | None
 
 
-class _LaneAdapter(requests.adapters.HTTPAdapter):
+class _PooledAdapter(requests.adapters.HTTPAdapter):
     """Routes a session's one connection through its lane, with TLS verification always on."""
 
-    def __init__(self, *, lane: "Lane", context: ssl.SSLContext) -> None:
+    def __init__(self, *, lane: "PooledConnection", context: ssl.SSLContext) -> None:
         self._lane = lane
         self._context = context
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
@@ -352,7 +352,7 @@ class _Session(requests.Session):
         return None
 
 
-class Lane:
+class PooledConnection:
     """One connection, lent to one exchange at a time."""
 
     def __init__(self, *, route: Endpoint, user_agent: str) -> None:
@@ -371,7 +371,7 @@ class Lane:
         self.session.headers.update(
             {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": user_agent}
         )
-        adapter = _LaneAdapter(lane=self, context=_tls_context(route.ca_bundle))
+        adapter = _PooledAdapter(lane=self, context=_tls_context(route.ca_bundle))
         self.session.mount("https://", adapter)
         self.session.mount("http://", adapter)
 
@@ -418,16 +418,16 @@ class Lane:
             self._kill_switch = None
 
 
-class LanePool:
+class ConnectionPool:
     """The warm lanes of this process, by route. Safe for threads and forks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle: dict[Endpoint, list[Lane]] = {}
+        self._idle: dict[Endpoint, list[PooledConnection]] = {}
 
-    def take(self, *, route: Endpoint, user_agent: str) -> Lane:
+    def take(self, *, route: Endpoint, user_agent: str) -> PooledConnection:
         """A lane that answered within the last 10 seconds, else a new one."""
-        stale: list[Lane] = []
+        stale: list[PooledConnection] = []
         found = None
         oldest = time.monotonic() - MAX_IDLE_SECONDS
         with self._lock:
@@ -440,15 +440,15 @@ class LanePool:
                     stale.append(lane)
         for lane in stale:
             lane.close()
-        return found or Lane(route=route, user_agent=user_agent)
+        return found or PooledConnection(route=route, user_agent=user_agent)
 
-    def give_back(self, *, route: Endpoint, lane: Lane) -> None:
+    def give_back(self, *, route: Endpoint, lane: PooledConnection) -> None:
         """Keep a lane whose last answer was read to its end."""
         lane.rest()
         with self._lock:
             idle = self._idle.setdefault(route, [])
             idle.append(lane)
-            surplus = idle.pop(0) if len(idle) > MAX_IDLE_LANES else None
+            surplus = idle.pop(0) if len(idle) > MAX_IDLE_CONNECTIONS else None
         if surplus is not None:
             surplus.close()
 
@@ -466,7 +466,7 @@ class LanePool:
         self.close_all()
 
 
-POOL = LanePool()
+POOL = ConnectionPool()
 os.register_at_fork(after_in_child=POOL.forget_after_fork)
 
 

@@ -10,7 +10,7 @@ import requests
 
 from connections.core.causes import Cause
 from connections.core.secret import Secret
-from connections.net.connection import POOL, Endpoint, Exchange, Lane
+from connections.net.connection import POOL, Endpoint, Exchange, PooledConnection
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def send(*, route: Endpoint, call: OutboundRequest) -> OutboundResponse:
     return _build_reply(exchange=exchange, headers=headers, body=body)
 
 
-def _request(*, lane: Lane, call: OutboundRequest) -> requests.Response:
+def _request(*, lane: PooledConnection, call: OutboundRequest) -> requests.Response:
     lane.response = lane.session.request(
         call.method,
         call.url,
@@ -107,7 +107,7 @@ def _request(*, lane: Lane, call: OutboundRequest) -> requests.Response:
     return lane.response
 
 
-def _note_failure(error: Exception, *, exchange: Exchange, lane: Lane | None) -> None:
+def _note_failure(error: Exception, *, exchange: Exchange, lane: PooledConnection | None) -> None:
     """Keep why it failed. The error itself is dropped: it leads to the request's headers."""
     if exchange.cause is None and lane is None and isinstance(error, OSError):
         exchange.cause = Cause.CA_BUNDLE_UNREADABLE
@@ -115,7 +115,7 @@ def _note_failure(error: Exception, *, exchange: Exchange, lane: Lane | None) ->
         logger.info("A request failed with %s.", type(error).__name__)
 
 
-def _release(lane: Lane | None, *, route: Endpoint, is_reusable: bool) -> None:
+def _release(lane: PooledConnection | None, *, route: Endpoint, is_reusable: bool) -> None:
     if lane is None:
         return
     if is_reusable and not lane.has_leftovers:
