@@ -167,7 +167,7 @@ class DatadogClient:
         _check_proxy_url(proxy_url)
         _check_key(api_key, label="API key")
         _check_key(application_key, label="application key")
-        self._route = Endpoint(
+        self._endpoint = Endpoint(
             base_url=base_url.rstrip("/"), proxy_url=proxy_url, ca_bundle=ca_bundle
         )
         self._api_key = api_key
@@ -175,7 +175,7 @@ class DatadogClient:
         self._connect_seconds = connect_seconds
 
     def __repr__(self) -> str:
-        return f"DatadogClient(base_url={self._route.base_url!r})"
+        return f"DatadogClient(base_url={self._endpoint.base_url!r})"
 
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30
@@ -188,13 +188,13 @@ class DatadogClient:
         """
         if canonical_connection_id(connection_id) != connection_id:
             raise ValueError("The org connection id is not in its canonical, lower case form.")
-        reply = self._send(
+        response = self._send(
             method="DELETE",
             path=f"/api/v2/org_connections/{connection_id}",
             deadline_seconds=deadline_seconds,
             max_body=MAX_DELETE_BODY,
         )
-        return read_delete_response(reply)
+        return read_delete_response(response)
 
     def list_org_connections(
         self, *, deadline_seconds: float = 10, page_size: int = 1000
@@ -207,11 +207,11 @@ class DatadogClient:
         deadline = time.monotonic() + deadline_seconds
         reader = ListingReader()
         while (offset := reader.next_offset) is not None:
-            reply = self._send(
+            response = self._send(
                 path=f"/api/v2/org_connections?limit={page_size}&offset={offset}",
                 deadline_seconds=max(deadline - time.monotonic(), 0.001),
             )
-            reader.read(read_json(reply))
+            reader.read(read_json(response))
         return reader.result()
 
     def whoami(self, *, deadline_seconds: float = 10) -> KeyOwner:
@@ -242,8 +242,8 @@ class DatadogClient:
     def _get(
         self, *, path: str, deadline_seconds: float, keys: Mapping[str, Secret] | None = None
     ) -> object:
-        reply = self._send(path=path, deadline_seconds=deadline_seconds, keys=keys)
-        document = read_json(reply)
+        response = self._send(path=path, deadline_seconds=deadline_seconds, keys=keys)
+        document = read_json(response)
         error = document if isinstance(document, DatadogError) else reported_errors(document)
         if error is not None:
             raise error
@@ -259,16 +259,16 @@ class DatadogClient:
         keys: Mapping[str, Secret] | None = None,
     ) -> OutboundResponse:
         both = {"DD-API-KEY": self._api_key, "DD-APPLICATION-KEY": self._application_key}
-        call = OutboundRequest(
+        request = OutboundRequest(
             method=method,
-            url=self._route.base_url + path,
+            url=self._endpoint.base_url + path,
             keys=both if keys is None else keys,
             user_agent=USER_AGENT,
             deadline_seconds=deadline_seconds,
             connect_seconds=self._connect_seconds,
             max_body=max_body,
         )
-        return send(route=self._route, call=call)
+        return send(endpoint=self._endpoint, request=request)
 
 
 def close_connections() -> None:

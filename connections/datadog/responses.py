@@ -130,46 +130,46 @@ class DeleteResponse:
     duration_ms: int
 
 
-def read_delete_response(reply: OutboundResponse) -> DeleteResponse:
-    """The one row this reply to a DELETE belongs to, with all that is worth keeping."""
-    errors = find_errors(reply.body)
+def read_delete_response(response: OutboundResponse) -> DeleteResponse:
+    """The one row this response to a DELETE belongs to, with all that is worth keeping."""
+    errors = find_errors(response.body)
     verdict = result_of_status(
-        status=reply.status,
+        status=response.status,
         has_errors_list=errors is not None,
-        has_request_left=reply.has_request_left,
+        has_request_left=response.has_request_left,
     )
     return DeleteResponse(
         verdict=verdict,
-        cause=cause_of(reply, errors=errors),
-        http_status=reply.status,
-        headers=_kept_headers(reply.headers),
-        body=reply.body,
-        body_sha256=reply.body_sha256,
-        body_complete=reply.is_body_complete,
+        cause=cause_of(response, errors=errors),
+        http_status=response.status,
+        headers=_kept_headers(response.headers),
+        body=response.body,
+        body_sha256=response.body_sha256,
+        body_complete=response.is_body_complete,
         errors=error_texts(errors),
-        retry_after_seconds=get_retry_after(reply),
-        duration_ms=reply.duration_ms,
+        retry_after_seconds=get_retry_after(response),
+        duration_ms=response.duration_ms,
     )
 
 
-def read_json(reply: OutboundResponse) -> object:
+def read_json(response: OutboundResponse) -> object:
     """The document of a 200, or the DatadogError to raise: values, so that the error is not
     raised while another one is being handled."""
-    errors = find_errors(reply.body) if reply.status != 200 else None
-    cause = cause_of(reply, errors=errors)
-    if cause is None and not reply.is_body_complete:
-        cause = reply.cause
+    errors = find_errors(response.body) if response.status != 200 else None
+    cause = cause_of(response, errors=errors)
+    if cause is None and not response.is_body_complete:
+        cause = response.cause
     if cause is not None:
         return DatadogError(
             cause=cause,
-            http_status=reply.status,
+            http_status=response.status,
             errors=error_texts(errors),
-            retry_after_seconds=get_retry_after(reply),
+            retry_after_seconds=get_retry_after(response),
         )
     try:
-        return parse_json(reply.body)
+        return parse_json(response.body)
     except PayloadError:
-        return DatadogError(cause=Cause.MALFORMED_JSON, http_status=reply.status)
+        return DatadogError(cause=Cause.MALFORMED_JSON, http_status=response.status)
 
 
 def reported_errors(document: object) -> DatadogError | None:
@@ -180,18 +180,18 @@ def reported_errors(document: object) -> DatadogError | None:
     return DatadogError(cause=Cause.ERRORS_IN_RESPONSE, http_status=200, errors=error_texts(errors))
 
 
-def cause_of(reply: OutboundResponse, *, errors: list[Any] | None) -> Cause | None:
-    """Why a reply is not the 200 that was hoped for; None when it is."""
-    if reply.status is None:
-        return reply.cause
-    return cause_of_status(status=reply.status, has_errors_list=errors is not None)
+def cause_of(response: OutboundResponse, *, errors: list[Any] | None) -> Cause | None:
+    """Why a response is not the 200 that was hoped for; None when it is."""
+    if response.status is None:
+        return response.cause
+    return cause_of_status(status=response.status, has_errors_list=errors is not None)
 
 
-def get_retry_after(reply: OutboundResponse) -> int | None:
+def get_retry_after(response: OutboundResponse) -> int | None:
     """Seconds to wait after a 429: X-RateLimit-Reset, which can arrive doubled ("7, 7")."""
-    if reply.status != 429:
+    if response.status != 429:
         return None
-    match = _FIRST_INTEGER.search(reply.headers.get("x-ratelimit-reset", ""))
+    match = _FIRST_INTEGER.search(response.headers.get("x-ratelimit-reset", ""))
     return min(max(int(match.group()), 1), 300) if match else 60
 
 

@@ -119,12 +119,12 @@ class ProviderExchange:
         # Once it is used up, the transport sends nothing.
         remaining = self._deadline - time.monotonic()
         reply = send(
-            route=Endpoint(
+            endpoint=Endpoint(
                 base_url=origin_of(url),
                 proxy_url=None,
                 ca_bundle=self.provider.ca_bundle or None,
             ),
-            call=OutboundRequest(
+            request=OutboundRequest(
                 method=method,
                 url=url,
                 keys=keys,
