@@ -7,7 +7,7 @@ from connections.access.actor import Actor
 from connections.access.permissions import can_administer, require
 from connections.core.secret import Secret
 from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, Column, key_ids_in_use
-from connections.crypto.encryption import EncryptionError, decrypt_in_place, encrypt_in_place
+from connections.crypto.encryption import EncryptionError, decrypt, encrypt
 from connections.crypto.key_ring import (
     load_key_ring,
     parse_key_ring,
@@ -131,15 +131,15 @@ def _encrypt_column(column: Column) -> tuple[int, list[str]]:
     # A list, because SQLite would hold the reading open while the rows are written.
     for stored in list(column.secrets_to_rotate(primary_id=load_key_ring().primary_id)):
         try:
-            secret = decrypt_in_place(stored.envelope, place=stored.place)
+            secret = decrypt(stored.envelope, context=stored.context)
         except EncryptionError as error:
             undone.append(str(error))
             continue
-        envelope = encrypt_in_place(secret, place=stored.place)
+        envelope = encrypt(secret, context=stored.context)
         if column.replace(stored, envelope=envelope):
             done += 1
         else:
-            undone.append(f"The secret of {stored.place} was changed meanwhile.")
+            undone.append(f"The secret of {stored.context} was changed meanwhile.")
     return done, undone
 
 

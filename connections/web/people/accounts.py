@@ -166,11 +166,11 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
 
     def encrypt(self, text: str) -> str:
         """The envelope that is stored. Raises encryption.KeyRingError."""
-        return encryption.encrypt_in_place(Secret(text), place=MFA_SECRET_CONTEXT)
+        return encryption.encrypt(Secret(text), context=MFA_SECRET_CONTEXT)
 
     def decrypt(self, encrypted_text: str) -> str:
         """What was encrypted. Raises encryption.EncryptionError."""
-        return encryption.decrypt_in_place(encrypted_text, place=MFA_SECRET_CONTEXT).reveal()
+        return encryption.decrypt(encrypted_text, context=MFA_SECRET_CONTEXT).reveal()
 
 
 def available_methods(request: HttpRequest, person: Person) -> list[str]:
