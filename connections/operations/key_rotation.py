@@ -6,11 +6,11 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.access.permissions import can_administer, require
 from connections.core.secret import Secret
-from connections.crypto.encrypted_fields import ENCRYPTED_COLUMNS, Column, key_ids_in_use
-from connections.crypto.encryption import EncryptionError, decrypt_in_place, encrypt_in_place
+from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, Column, key_ids_in_use
+from connections.crypto.encryption import EncryptionError, decrypt, encrypt
 from connections.crypto.key_ring import (
     load_key_ring,
-    ring_of,
+    parse_key_ring,
     update_key_ring,
     with_new_primary,
     with_staged_key,
@@ -77,7 +77,7 @@ def stage_encryption_key(*, actor: Actor) -> str:
 
     def change(text: Secret) -> Secret:
         changed = with_staged_key(text)
-        key_id = ring_of(changed).staged_id
+        key_id = parse_key_ring(changed).staged_id
         audit.record(
             code=audit.EventCode.ENCRYPTION_KEY_STAGED,
             actor=actor,
@@ -97,7 +97,7 @@ def stage_encryption_key(*, actor: Actor) -> str:
 def _add_primary_key(*, actor: Actor, previous_id: str) -> None:
     def change(text: Secret) -> Secret:
         changed = with_new_primary(text)
-        key_id = ring_of(changed).primary_id
+        key_id = parse_key_ring(changed).primary_id
         # Before the file is replaced, and undone with the transaction when that fails.
         audit.record(
             code=audit.EventCode.ENCRYPTION_KEY_ROTATED,
@@ -116,7 +116,7 @@ def _encrypt_all_with_primary_key() -> tuple[int, tuple[str, ...]]:
     left: list[str] = []
     for _ in range(_MAX_PASSES):
         left = []
-        for column in ENCRYPTED_COLUMNS:
+        for column in ENCRYPTED_FIELDS:
             count, problems = _encrypt_column(column)
             reencrypted += count
             left += problems
@@ -131,15 +131,15 @@ def _encrypt_column(column: Column) -> tuple[int, list[str]]:
     # A list, because SQLite would keep the query open while rows are written.
     for stored in list(column.secrets_to_rotate(primary_id=load_key_ring().primary_id)):
         try:
-            secret = decrypt_in_place(stored.envelope, place=stored.place)
+            secret = decrypt(stored.envelope, context=stored.context)
         except EncryptionError as error:
             problems.append(str(error))
             continue
-        envelope = encrypt_in_place(secret, place=stored.place)
+        envelope = encrypt(secret, context=stored.context)
         if column.replace(stored, envelope=envelope):
             count += 1
         else:
-            problems.append(f"The secret of {stored.place} was changed meanwhile.")
+            problems.append(f"The secret of {stored.context} was changed meanwhile.")
     return count, problems
 
 

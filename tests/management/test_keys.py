@@ -14,7 +14,7 @@ from pytest_django import Settings
 from connections.audit.signing_key import read_signing_key
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
-from connections.crypto.encrypted_fields import ENCRYPTED_COLUMNS, key_ids_in_use
+from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, key_ids_in_use
 from connections.crypto.encryption import check_key_ring
 from connections.crypto.key_ring import update_key_ring, with_new_primary
 from connections.models import AuditEvent, Credential
@@ -215,7 +215,7 @@ def test_a_machine_with_the_staged_ring_can_decrypt_after_a_rotation_elsewhere(
 @pytest.mark.django_db
 def test_a_row_that_changed_since_it_was_read_is_not_overwritten(ring_file: Path) -> None:
     credential = stored_credential()
-    column = ENCRYPTED_COLUMNS[0]
+    column = ENCRYPTED_FIELDS[0]
     [read] = column.secrets(key_id=primary_in(ring_file))
     credential.seal_keys(credential.open_keys())
     credential.save()

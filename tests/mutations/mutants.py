@@ -493,12 +493,12 @@ KEEPING = (
         edits=(
             Edit(
                 path="connections/crypto/encryption.py",
-                old="        place.associated_data(key_id=key_id),\n",
+                old="        context.associated_data(key_id=key_id),\n",
                 new="        None,\n",
             ),
             Edit(
                 path="connections/crypto/encryption.py",
-                old="                place.associated_data(key_id=envelope.key_id),\n",
+                old="                context.associated_data(key_id=envelope.key_id),\n",
                 new="                None,\n",
             ),
         ),

@@ -119,12 +119,12 @@ class ProviderExchange:
         # With no time left, `send` sends nothing.
         remaining = self._deadline - time.monotonic()
         response = send(
-            route=Endpoint(
+            endpoint=Endpoint(
                 base_url=origin_of(url),
                 proxy_url=None,
                 ca_bundle=self.provider.ca_bundle or None,
             ),
-            call=OutboundRequest(
+            request=OutboundRequest(
                 method=method,
                 url=url,
                 keys=keys,

@@ -21,7 +21,7 @@ from connections.access.actor import person_actor
 from connections.core.errors import InvalidInputError
 from connections.core.secret import Secret
 from connections.crypto import encryption
-from connections.crypto.encrypted_fields import SECOND_FACTOR_PLACE
+from connections.crypto.encrypted_fields import MFA_SECRET_CONTEXT
 from connections.models import Person
 from connections.models.sessions import ENDS_AT
 from connections.people import people, sessions, sign_in_events
@@ -166,11 +166,11 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
 
     def encrypt(self, text: str) -> str:
         """The envelope that is stored. Raises encryption.KeyRingError."""
-        return encryption.encrypt_in_place(Secret(text), place=SECOND_FACTOR_PLACE)
+        return encryption.encrypt(Secret(text), context=MFA_SECRET_CONTEXT)
 
     def decrypt(self, encrypted_text: str) -> str:
         """What was encrypted. Raises encryption.EncryptionError."""
-        return encryption.decrypt_in_place(encrypted_text, place=SECOND_FACTOR_PLACE).reveal()
+        return encryption.decrypt(encrypted_text, context=MFA_SECRET_CONTEXT).reveal()
 
 
 def available_methods(request: HttpRequest, person: Person) -> list[str]:

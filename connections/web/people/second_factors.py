@@ -25,7 +25,7 @@ from fido2.webauthn import AttestedCredentialData, RegistrationResponse
 from connections import audit
 from connections.core.secret import Secret
 from connections.crypto import encryption
-from connections.crypto.encrypted_fields import NEW_SECOND_FACTOR_PLACE
+from connections.crypto.encrypted_fields import NEW_MFA_SECRET_CONTEXT
 from connections.models import Person
 from connections.people import sign_in_events
 from connections.web import reauthentication
@@ -143,8 +143,8 @@ class SetUpAppForm(ActivateTOTPForm):  # type: ignore[misc]
         self.secret = _waiting_secret(context.request) if self.is_bound else ""
         if not self.secret:
             self.secret = generate_totp_secret()
-            context.request.session[SECRET_SESSION_KEY] = encryption.encrypt_in_place(
-                Secret(self.secret), place=NEW_SECOND_FACTOR_PLACE
+            context.request.session[SECRET_SESSION_KEY] = encryption.encrypt(
+                Secret(self.secret), context=NEW_MFA_SECRET_CONTEXT
             )
 
 
@@ -152,7 +152,7 @@ def _waiting_secret(request: HttpRequest) -> str:
     """The secret that the page showed; empty when there is none that still opens."""
     stored = request.session.get(SECRET_SESSION_KEY) or ""
     try:
-        return encryption.decrypt_in_place(stored, place=NEW_SECOND_FACTOR_PLACE).reveal()
+        return encryption.decrypt(stored, context=NEW_MFA_SECRET_CONTEXT).reveal()
     except encryption.EncryptionError:
         # Its key was dropped meanwhile, or the session is another: a new one is shown.
         return ""
