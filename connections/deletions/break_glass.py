@@ -14,8 +14,8 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
 from connections.deletions import reconciliation, reviews, sending, states
 from connections.deletions.lifecycle import LONGEST_REASON
-from connections.deletions.states import EventDraft, Transition
-from connections.models import BreakGlassReview, Deletion, State
+from connections.deletions.states import Confirm, EventDraft
+from connections.models import BreakGlassReview, Deletion
 from connections.wording import attempt_facts
 
 # Characters: more than a word, since it is read by everybody who is told.
@@ -83,7 +83,7 @@ def _record(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
     now = clock.now()
     given = states.approvals_given(deletion).count()
     who, what = personal_data.name_of(actor), deletion.description
-    broken = EventDraft(
+    used = EventDraft(
         code=EventCode.DELETION_BREAK_GLASS_USED,
         sentence=f"{who} broke the glass to delete {what} without the approvals it needs.",
         details={
@@ -99,20 +99,8 @@ def _record(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
         sentence=f"{who} confirmed to delete {what}, glass broken.",
         details={"approval_round": deletion.approval_round},
     )
-    return states.apply(
-        deletion=deletion,
-        actor=actor,
-        to=Transition(state=State(deletion.state)),
-        notes=[broken, confirmed],
-        break_glass_at=now,
-        break_glass_by=actor.person,
-        break_glass_by_name=actor.name,
-        break_glass_reason=reason,
-        break_glass_round=deletion.approval_round,
-        confirmed_at=now,
-        confirmed_by=actor.person,
-        confirmed_by_name=actor.name,
-    )
+    transition = Confirm(at=now, break_glass_reason=reason)
+    return states.apply(deletion, transition, actor=actor, events=[used, confirmed])
 
 
 def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deletion:

@@ -179,23 +179,21 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
         sending.send_deletion(deletion=deletion, actor=actor)
     except UnavailableError as error:
         sending.record_recheck_failure(
-            deletion=deletion, reading=SyncResult(cause=error.cause), actor=actor
+            deletion=deletion, result=SyncResult(cause=error.cause), actor=actor
         )
     except BlockedError as blocked:
-        to = states.stop_trying(
+        transition = states.stop_trying(
             cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()
         )
-        is_unknown = to.state == State.UNKNOWN
         why = blocked.cause.replace("_", " ")
-        code = audit.EventCode.DELETION_UNKNOWN if is_unknown else audit.EventCode.DELETION_SETTLED
         states.apply(
-            deletion=deletion,
+            deletion,
+            transition,
             actor=actor,
-            to=to,
             # Not in the words of `blocked`, which may name a person.
-            notes=[
+            events=[
                 EventDraft(
-                    code=code,
+                    code=states.event_code(transition),
                     sentence=f"{deletion.description} can no longer be sent: {why}. "
                     f"{attempt_facts.in_full_of(deletion)}",
                 )

@@ -10,7 +10,7 @@ from connections.core.errors import BlockedError, ConflictError, InvalidInputErr
 from connections.credentials import retirement
 from connections.deletions import approvals, reconciliation, reviews, sending, states
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions.states import Transition
+from connections.deletions.states import Settle
 from connections.inventory import sync
 from connections.models import (
     ApprovalPolicy,
@@ -115,12 +115,7 @@ def test_of_two_confirmations_at_once_one_passes(
 def test_nothing_leaves_settled(ask: Ask) -> None:
     deletion = ask()
     assert deletion.outcome == Outcome.DELETED
-    assert not states.apply(
-        deletion=deletion,
-        actor=WORKER,
-        to=Transition(state=State.SETTLED, outcome=Outcome.REFUSED),
-        notes=[],
-    )
+    assert not states.apply(deletion, Settle(outcome=Outcome.REFUSED), actor=WORKER, events=[])
     assert deletion.outcome == Outcome.DELETED
 
 

@@ -191,7 +191,7 @@ class Lives(Player):
             sending.said = said or client.carry_out(
                 sending, connection_id=str(deletion.connection_id)
             )
-            spool.record(attempt=attempt, answer=sending.said, actor=WORKER)
+            spool.record(attempt=attempt, response=sending.said, actor=WORKER)
 
         self.play(go_on, answer=answer, trouble="none")
 
