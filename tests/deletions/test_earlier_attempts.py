@@ -40,7 +40,7 @@ from sandbox.faults import (
 )
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
-from tests.faults.lies.conftest import Watch, watch
+from tests.faults.responses.conftest import Watch, watch
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
 from tests.wording.test_attempt_facts import CLAIMS_NOTHING_DELETED, CLAIMS_NOTHING_SENT

@@ -1541,7 +1541,7 @@ PEERS = (
         LISTING,
         "        if page.has_errors:\n",
         "        if False:\n",
-        "tests/faults/lies/test_settled.py"
+        "tests/faults/responses/test_settled.py"
         "::test_a_200_is_not_verified_by_a_listing_that_says_nothing",
     ),
     _mutant(
@@ -1549,7 +1549,7 @@ PEERS = (
         LISTING,
         "        elif page.do_counts_differ:\n",
         "        elif False:\n",
-        "tests/faults/lies/test_settled.py"
+        "tests/faults/responses/test_settled.py"
         "::test_a_listing_that_contradicts_itself_settles_nothing_as_absent",
     ),
     _mutant(

@@ -1,4 +1,6 @@
-"""What a test does inside the database of its processes: `python -m tests.faults.crashes.scene`.
+"""What a crash test does in the database of the processes that it crashes.
+
+Usage: `python -m tests.faults.crashes.crash_scenario`.
 
 `prepare` stores a person, a credential and waiting deletions, as JSON on standard input says, and
 prints the credential's id;
