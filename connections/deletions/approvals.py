@@ -44,7 +44,7 @@ def approve_deletion(
         # What was shown is the round that has just lapsed; nothing was sent since.
         shown_round += 1
     _check_awaits_approval(deletion)
-    protections.require_unprotected(protections.protection_against(deletion))
+    protections.require_unprotected(protections.find_protection_against(deletion))
     if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):
         raise ConflictError("What you were shown is not what would be sent. Look again.")
     _check_is_undecided(deletion=deletion, actor=actor)
@@ -103,7 +103,7 @@ def _lock(deletion: Deletion) -> None:
     deletion.refresh_from_db()
 
 
-def who_can_approve(*, deletion: Deletion) -> list[str]:
+def names_of_possible_approvers(*, deletion: Deletion) -> list[str]:
     """Names of the people who could approve this one now and have not, in order."""
     undecided = permissions.people_who_can_approve(deletion=deletion).exclude(
         pk__in=deletion.approvals.filter(round=deletion.approval_round).values("approver")
@@ -162,7 +162,7 @@ def _check_may_decide(*, deletion: Deletion, actor: Actor) -> None:
 def _check_awaits_approval(deletion: Deletion) -> None:
     # One that is still present never expires; its window has been renewed by now.
     is_over = deletion.state == State.REQUESTED and states.has_expired(deletion, now=clock.now())
-    if is_over or not states.awaits_approval(deletion):
+    if is_over or not states.is_awaiting_approval(deletion):
         raise ConflictError("It does not wait for approval any more. Look at its state.")
 
 

@@ -35,7 +35,7 @@ def break_glass(
     """
     permissions.require(permissions.can_break_glass(actor, deletion=deletion), "break glass")
     reconciliation.lapse_approvals(deletion=deletion, actor=actor)
-    if deletion.break_glass_at and not states.awaits_approval(deletion):
+    if deletion.break_glass_at and not states.is_awaiting_approval(deletion):
         return deletion
     _check_is_missing_approvals(deletion)
     _check_typed(deletion, reason=break_glass_reason, confirmation=confirmation)
@@ -57,7 +57,7 @@ def _check_is_missing_approvals(deletion: Deletion) -> None:
             "another."
         )
     is_expired = states.has_expired(deletion, now=clock.now())
-    if is_expired or not states.awaits_approval(deletion):
+    if is_expired or not states.is_awaiting_approval(deletion):
         raise ConflictError("It does not wait for approval, so there is no glass to break.")
 
 
@@ -143,7 +143,7 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
     return deletion
 
 
-def awaits_review(deletion: Deletion) -> bool:
+def is_awaiting_review(deletion: Deletion) -> bool:
     """Whether its glass was broken and nobody has looked back at it."""
     return (
         deletion.break_glass_at is not None
@@ -151,7 +151,7 @@ def awaits_review(deletion: Deletion) -> bool:
     )
 
 
-def unreviewed(*, actor: Actor) -> QuerySet[Deletion]:
+def find_unreviewed(*, actor: Actor) -> QuerySet[Deletion]:
     """Of those within reach, whose glass was broken and that nobody has looked back at."""
     broken = Deletion.objects.filter(break_glass_at__isnull=False, break_glass_review=None)
     return visibility.visible(broken, actor=actor)

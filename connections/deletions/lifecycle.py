@@ -15,7 +15,7 @@ from connections.core.errors import ConflictError, InvalidInputError, has_visibl
 from connections.deletions import history, reconciliation, reviews, sending, states
 from connections.deletions.reviews import Review, ReviewChangedError
 from connections.deletions.states import Confirm, EventDraft, Settle
-from connections.deletions.tickets import check_ticket
+from connections.deletions.tickets import find_ticket_problem
 from connections.inventory import protections, sync
 from connections.inventory.sync import SyncResult
 from connections.models import (
@@ -32,14 +32,14 @@ from connections.models import (
 from connections.wording import attempt_facts
 
 LONGEST_REASON = 4000
-OUT_OF_REACH = (
+NOT_VISIBLE = (
     "A credential that you may not use has to do with this connection. Nothing was sent. Ask "
     "whoever may use it."
 )
 OUT_OF_DATE = "This page is out of date. Nothing was sent. Open the review again."
 
 
-def check_credential(*, credential: Credential, requester: Person | None) -> None:
+def require_usable_credential(*, credential: Credential, requester: Person | None) -> None:
     """Whether this credential may send what this person asks for.
 
     Raises InvalidInputError naming what stands against it, and PermissionDenied when the person
@@ -59,7 +59,7 @@ def check_credential(*, credential: Credential, requester: Person | None) -> Non
         )
 
 
-def check_nobody_else_sees_it(shown: Review, *, actor: Actor) -> None:
+def require_visible_to_requester(shown: Review, *, actor: Actor) -> None:
     """What another credential can show is not asked for unseen, nor called gone by this one.
 
     Nor is what an open deletion out of reach is about.
@@ -67,7 +67,7 @@ def check_nobody_else_sees_it(shown: Review, *, actor: Actor) -> None:
     if shown.is_out_of_reach:
         key = OrgConnectionKey(site=shown.credential.site, connection_id=shown.connection_id)
         lookups.record_refusal(actor=actor, subject=key)
-        raise ConflictError(OUT_OF_REACH)
+        raise ConflictError(NOT_VISIBLE)
     if not shown.is_reviewed and shown.other_credentials:
         names = ", ".join(other.name for other in shown.other_credentials)
         raise ConflictError(
@@ -76,7 +76,7 @@ def check_nobody_else_sees_it(shown: Review, *, actor: Actor) -> None:
         )
 
 
-def check_requester(shown: Review, *, requester: Person | None) -> None:
+def require_requester(shown: Review, *, requester: Person | None) -> None:
     """Raise InvalidInputError when nobody asks for what needs a second person."""
     if shown.needs_approval and requester is None:
         raise InvalidInputError(
@@ -87,14 +87,16 @@ def check_requester(shown: Review, *, requester: Person | None) -> None:
         )
 
 
-def check_input(*, shown: Review, reason: str, ticket: str, confirmation: str | None) -> None:
+def require_valid_input(
+    *, shown: Review, reason: str, ticket: str, confirmation: str | None
+) -> None:
     """Raise InvalidInputError naming every field in which something typed cannot be used."""
     fields: dict[str, str] = {}
     if not has_visible_text(reason):
         fields["reason"] = "Say why: the reason stands in the record for ever."
     elif len(reason.strip()) > LONGEST_REASON:
         fields["reason"] = f"A reason has at most {LONGEST_REASON} characters."
-    problem = check_ticket(ticket.strip())
+    problem = find_ticket_problem(ticket.strip())
     if problem:
         fields["ticket"] = problem
     if not shown.needs_approval and not reviews.confirmation_matches(
@@ -131,17 +133,17 @@ def request_deletion(
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
         return _same_request(repeated, actor=actor)
-    check_credential(credential=credential, requester=requester or actor.person)
+    require_usable_credential(credential=credential, requester=requester or actor.person)
     shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if shown.open_deletion:
         return shown.open_deletion
     protections.require_unprotected(shown.protection)
-    check_requester(shown, requester=requester or actor.person)
-    check_nobody_else_sees_it(shown, actor=actor)
+    require_requester(shown, requester=requester or actor.person)
+    require_visible_to_requester(shown, actor=actor)
     if digest and digest != shown.digest:
         # Before the rest is looked at: what must be typed may have changed with it.
         raise _changed(shown)
-    check_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
+    require_valid_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
     if not digest:
         raise ReviewChangedError(OUT_OF_DATE, review=shown)
     result = None if shown.is_reviewed else _sync_unlisted(shown, actor=actor)
@@ -274,9 +276,11 @@ def _lost_race(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
         return _same_request(repeated, actor=actor)
-    existing = reviews.open_deletion(site=shown.credential.site, connection_id=shown.connection_id)
+    existing = reviews.find_open_deletion(
+        site=shown.credential.site, connection_id=shown.connection_id
+    )
     if existing and not visibility.is_within(existing, actor=actor):
-        raise ConflictError(OUT_OF_REACH)
+        raise ConflictError(NOT_VISIBLE)
     if existing:
         return existing
     raise ConflictError("Another deletion of it has just ended. Open the review again.")
@@ -297,12 +301,12 @@ def execute_deletion(
         "delete connections with it",
     )
     reconciliation.lapse_approvals(deletion=deletion, actor=actor)
-    if states.awaits_approval(deletion):
+    if states.is_awaiting_approval(deletion):
         again = "needs approval again" if deletion.epoch else "still needs approval"
         raise ConflictError(f"It {again}. {attempt_facts.nothing_new_of(deletion)}")
-    if not awaits_confirmation(deletion):
+    if not is_awaiting_confirmation(deletion):
         return deletion
-    if not is_confirmed_by(deletion=deletion, person=actor.person):
+    if not can_confirm(deletion=deletion, person=actor.person):
         raise ConflictError(f"Only {deletion.requested_by_name}, who asked, can confirm it.")
     now = clock.now()
     if states.is_being_rechecked(deletion, now=now):
@@ -347,13 +351,13 @@ def _confirmed_event(deletion: Deletion, *, actor: Actor, skip_recheck: bool) ->
     )
 
 
-def awaits_confirmation(deletion: Deletion) -> bool:
+def is_awaiting_confirmation(deletion: Deletion) -> bool:
     """Whether the next step is a person typing the confirmation."""
     confirmable = {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
-    return deletion.state in confirmable and not states.awaits_approval(deletion)
+    return deletion.state in confirmable and not states.is_awaiting_approval(deletion)
 
 
-def is_confirmed_by(*, deletion: Deletion, person: Person | None) -> bool:
+def can_confirm(*, deletion: Deletion, person: Person | None) -> bool:
     """Whether this person's confirmation counts: the asker's, unless one alone may delete.
 
     Where break glass applies, also that of whoever broke it.

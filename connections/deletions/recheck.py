@@ -82,7 +82,7 @@ def compare(*, deletion: Deletion, result: SyncResult) -> Recheck:
     if item is None:
         missing = RecheckResult.ABSENT if result.is_complete else RecheckResult.UNREADABLE
         return Recheck(result=missing, at=result.started_at, cause=result.cause)
-    listed = sync.fields_from(item)
+    listed = sync.snapshot_fields(item)
     digest = snapshot_digest(
         site=deletion.site, connection_id=str(deletion.connection_id), fields=listed
     )

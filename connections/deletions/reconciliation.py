@@ -78,7 +78,7 @@ def list_with_any_credential(*, deletion: Deletion, actor: Actor) -> SyncResult:
     Only credentials pinned to the source or destination org can prove absence. All syncs together
     get the deadline of one, since a person and a proxy wait for them.
     """
-    deadline = time.monotonic() + sync.LISTING_SECONDS
+    deadline = time.monotonic() + sync.SYNC_SECONDS
     result = SyncResult(cause=Cause.CREDENTIAL_RETIRED)
     for credential in _credentials_of_either_org(deletion=deletion):
         try:
@@ -137,7 +137,7 @@ def reconcile_unknown(*, deletion: Deletion, actor: Actor) -> None:
     """
     result = list_with_any_credential(deletion=deletion, actor=actor)
     now = clock.now()
-    sending_at = states.sending_began(deletion, now=now)
+    sending_at = states.sending_started_at(deletion, now=now)
     checked_at = result.started_at or now
     listed = is_listed(deletion=deletion, result=result)
     check = None
@@ -287,7 +287,7 @@ def verify_deleted(*, deletion: Deletion, actor: Actor) -> None:
             rows.update(cause_details={"last_look": event.details})
         if listed is None:
             now = clock.now()
-            settled_at = states.settling_happened(deletion, now=now)
+            settled_at = states.settled_at_latest(deletion, now=now)
             rows.update(due_at=_next_proof_of(deletion=deletion, settled_at=settled_at, now=now))
         elif listed:
             _note_still_listed(deletion=deletion, actor=actor, at=seen_at, seen_by=result.seen_by)
@@ -331,12 +331,12 @@ def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
 
 
 def _note_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_by: str) -> None:
-    settled_at = states.settling_happened(deletion, now=at)
+    settled_at = states.settled_at_latest(deletion, now=at)
     due_at = _next_proof_of(deletion=deletion, settled_at=settled_at, now=at)
     waited = at - settled_at >= states.CONTRADICTED_AFTER
     if waited or deletion.outcome != Outcome.DELETED or deletion.verified_at:
         due_at = None
-        sync.mark(deletion=deletion, at=at, seen_by=seen_by, actor=actor)
+        sync.flag_contradiction(deletion=deletion, at=at, seen_by=seen_by, actor=actor)
     Deletion.objects.filter(pk=deletion.pk).update(
         last_checked_at=at, last_check_listed=True, due_at=due_at
     )
@@ -351,7 +351,7 @@ def sync_observing_credentials(*, deletion: Deletion, actor: Actor) -> None:
         site=deletion.site, connection_id=deletion.connection_id
     ).values("credential")
     credentials = Credential.objects.filter(retired_at=None, pk__in=seen_by)
-    sync.refresh_credentials(credentials=list(credentials), actor=actor)
+    sync.sync_credentials(credentials=list(credentials), actor=actor)
     deletion.refresh_from_db()
 
 
@@ -364,10 +364,10 @@ def lapse_approvals(*, deletion: Deletion, actor: Actor) -> bool:
     is_still_present = deletion.state == State.STILL_PRESENT
     if not is_still_present or not states.has_expired(deletion, now=now):
         return False
-    return end_round(deletion=deletion, actor=actor, why="were not confirmed within 24 h")
+    return end_approval_round(deletion=deletion, actor=actor, why="were not confirmed within 24 h")
 
 
-def end_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
+def end_approval_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
     """Let the approvals of one still present no longer count; `why` completes the sentence."""
     given = states.approvals_given(deletion).count()
     event = EventDraft(
@@ -379,7 +379,7 @@ def end_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
     return states.apply(deletion, EndRound(), actor=actor, events=[event])
 
 
-def expire(*, deletion: Deletion, actor: Actor) -> bool:
+def expire_deletion(*, deletion: Deletion, actor: Actor) -> bool:
     """End what nobody approved, confirmed or could send in time; True when it did."""
     now = clock.now()
     can_expire = deletion.state in {State.REQUESTED, State.APPROVED, State.WAITING}

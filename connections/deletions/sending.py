@@ -206,9 +206,9 @@ def _what_blocks(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[C
     credential = deletion.credential
     if credential.is_retired:
         return Cause.CREDENTIAL_RETIRED, f"The credential {credential.name} was retired."
-    protection = protections.protection_against(deletion)
+    protection = protections.find_protection_against(deletion)
     if protection:
-        return Cause.CONNECTION_PROTECTED, protections.what_protects(protection)
+        return Cause.CONNECTION_PROTECTED, protections.protection_text(protection)
     involved = Person.objects.filter(pk__in=[deletion.requested_by_id, confirmed_by_id])
     for person in involved:
         if not permissions.can_use(person_actor(person=person), credential_id=credential.pk):

@@ -44,7 +44,7 @@ class UnusableFileError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptAnswer:
+class KeptResponse:
     """What one file says."""
 
     deletion_id: UUID
@@ -187,7 +187,7 @@ def _replay_one(path: Path) -> bool:
     return is_new
 
 
-def _actor(kept: KeptAnswer) -> Actor:
+def _actor(kept: KeptResponse) -> Actor:
     person = Person.objects.filter(pk=kept.person_id).first() if kept.person_id else None
     return Actor(
         kind=kept.actor_kind, name=kept.actor_name, person=person, request_id=kept.request_id
@@ -204,7 +204,7 @@ def _says_the_same(attempt: Attempt, response: DeleteResponse) -> bool:
     )
 
 
-def check_kept(path: Path) -> tuple[KeptAnswer, Attempt]:
+def check_kept(path: Path) -> tuple[KeptResponse, Attempt]:
     """What a file says, and the attempt it belongs to.
 
     Raises UnusableFileError when this database cannot take it, and what the database raises.
@@ -218,7 +218,7 @@ def check_kept(path: Path) -> tuple[KeptAnswer, Attempt]:
     return kept, attempt
 
 
-def read_kept(path: Path) -> KeptAnswer:
+def read_kept(path: Path) -> KeptResponse:
     """What a file says. Raises UnusableFileError when it cannot be read or understood."""
     try:
         document = json.loads(read_private_text(path))
@@ -231,12 +231,12 @@ def read_kept(path: Path) -> KeptAnswer:
         ) from None
 
 
-def _understand(document: dict[str, Any]) -> KeptAnswer:
+def _understand(document: dict[str, Any]) -> KeptResponse:
     if document["version"] != VERSION:
         raise ValueError("another version")
     actor, said = document["actor"], document["answer"]
     cause = said["cause"]
-    return KeptAnswer(
+    return KeptResponse(
         deletion_id=UUID(document["deletion"]),
         epoch=int(document["epoch"]),
         kept_at=datetime.fromisoformat(document["kept_at"]),

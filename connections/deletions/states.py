@@ -412,14 +412,14 @@ def has_expired(deletion: Deletion, *, now: datetime) -> bool:
     )
 
 
-def sending_began(deletion: Deletion, *, now: datetime) -> datetime:
+def sending_started_at(deletion: Deletion, *, now: datetime) -> datetime:
     """When the sending had certainly begun, by the clock as it runs now."""
     return _happened_by(
         deletion, at=deletion.sending_at, code=audit.EventCode.DELETION_SENDING, now=now
     )
 
 
-def settling_happened(deletion: Deletion, *, now: datetime) -> datetime:
+def settled_at_latest(deletion: Deletion, *, now: datetime) -> datetime:
     """When it had certainly settled, by the clock as it runs now."""
     return _happened_by(
         deletion, at=deletion.settled_at, code=audit.EventCode.DELETION_SETTLED, now=now
@@ -459,7 +459,7 @@ def approvals_given(deletion: Deletion) -> QuerySet[Approval]:
     )
 
 
-def awaits_approval(deletion: Deletion) -> bool:
+def is_awaiting_approval(deletion: Deletion) -> bool:
     """Whether the next step is another person's yes or no."""
     if deletion.state == State.STILL_PRESENT:
         return deletion.lacks_approvals

@@ -153,7 +153,7 @@ def _make(
         bundle_contents.write_events(contents=contents, rows=rows)
         bundle_history.write_checkpoints(contents=contents, head=head, keys=keys, notes=order.notes)
         ids = bundle_contents.write_deletions(
-            contents=contents, deletions=history.every_deletion(actor=order.actor, only=only)
+            contents=contents, deletions=history.iterate_deletions(actor=order.actor, only=only)
         )
         drawn = verify.draw(order.seed, ids)
     _write_rest(order, contents, drawn=drawn, checkpoint=checkpoint, origin=head.origin)

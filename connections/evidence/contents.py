@@ -16,7 +16,7 @@ from connections.core import tabular
 from connections.core.errors import InvalidInputError
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
-from connections.deletions.history_filter import filter_words
+from connections.deletions.history_filter import filter_text
 from connections.evidence.files import BundleError, BundleFile, HashTree
 from connections.models import AuditEvent, AuditHead, Checkpoint, Deletion, PersonalValue
 from connections.verifier import verify
@@ -112,8 +112,8 @@ def write_facts(*, contents: BundleWriter, only: HistoryFilter, core: dict[str, 
     facts = {
         **core,
         "counts": contents.counts,
-        "filter_in_words": filter_words(only),
-        "in_period": history.count_in_period(since=only.since, until=only.until),
+        "filter_in_words": filter_text(only),
+        "in_period": history.count_deletions(since=only.since, until=only.until),
         "selected": contents.deletions,
     }
     contents.files["population.json"].write(as_document(facts))

@@ -33,7 +33,7 @@ def raise_alarms(*, actor: Actor) -> list[Deletion]:
     return [
         deletion
         for deletion in unknown
-        if now - states.sending_began(deletion, now=now) >= UNKNOWN_FOR
+        if now - states.sending_started_at(deletion, now=now) >= UNKNOWN_FOR
         and _raise_once(deletion, actor=actor)
     ]
 
@@ -164,7 +164,7 @@ def run_deletion(*, deletion: Deletion, actor: Actor) -> None:
     reconciliation.lapse_approvals(deletion=deletion, actor=actor)
     if deletion.state == State.SENDING:
         reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
-    elif reconciliation.expire(deletion=deletion, actor=actor):
+    elif reconciliation.expire_deletion(deletion=deletion, actor=actor):
         return
     elif deletion.state == State.WAITING:
         _send_waiting(deletion=deletion, actor=actor)

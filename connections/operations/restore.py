@@ -228,7 +228,7 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
             policy=ApprovalPolicy.NONE
         ):
             # Its approvals may have been used since the backup.
-            reconciliation.end_round(
+            reconciliation.end_approval_round(
                 deletion=held, actor=actor, why=f"were restored from a backup of {made_at}"
             )
         reason = f"The database was restored from a backup of {made_at}."

@@ -202,7 +202,7 @@ class Worker:
             self._beat()
         if not self._is_stopped and time.monotonic() >= self._next_refresh:
             self._next_refresh = time.monotonic() + self._refresh_every
-            sync.refresh(actor=WORKER, only_stale=True)
+            sync.sync_orgs(actor=WORKER, only_stale=True)
             sessions.forget_ended()
         if not self._is_stopped:
             self._record.tend()

@@ -55,7 +55,7 @@ def seed() -> dict[str, Any]:
     with ago(days=9):
         protect_one(cast)
     _make_past(cast)
-    sync.refresh(actor=WORKER)
+    sync.sync_orgs(actor=WORKER)
     link = people.make_sign_in_link(
         actor=command_actor(), person=cast.people["operator"], now=clock.now()
     )

@@ -242,7 +242,7 @@ def test_a_contradiction_that_ended_is_told_as_such(
 ) -> None:
     deletion = ask(RETURNS_200_WITHOUT_DELETING)
     clock.advance(minutes=6)
-    sync.refresh_credentials(credentials=[credential], actor=WORKER)
+    sync.sync_credentials(credentials=[credential], actor=WORKER)
     deletions_due = Deletion.objects.get(pk=deletion.pk)
     reconciliation.verify_deleted(deletion=deletions_due, actor=WORKER)
     assert deletions_due.contradicted_at

@@ -428,7 +428,7 @@ WITHIN = (
     _mutant(
         "a protected connection is not approved",
         "connections/deletions/approvals.py",
-        "    protections.require_unprotected(protections.protection_against(deletion))\n",
+        "    protections.require_unprotected(protections.find_protection_against(deletion))\n",
         "",
         f"{PROTECTED}::test_approving_is_refused",
     ),
@@ -1246,7 +1246,7 @@ APPROVAL_ROUNDS = (
     _mutant(
         "what needs approval again is not confirmed",
         DELETIONS,
-        "    if states.awaits_approval(deletion):\n",
+        "    if states.is_awaiting_approval(deletion):\n",
         "    if False:\n",
         f"{ROUNDS}::test_the_approvals_of_an_earlier_sending_send_nothing_more",
     ),

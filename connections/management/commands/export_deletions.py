@@ -45,7 +45,7 @@ class Command(ExportCommand):
             self.usage_error(f"--json and --format {file_format} exclude each other.")
         asked = {name: options[name] for name in FILTERS if options[name]}
         actor = command_actor()
-        form = HistoryForm(asked, credentials=history.credentials_to_choose(actor=actor))
+        form = HistoryForm(asked, credentials=history.list_selectable_credentials(actor=actor))
         if not form.is_valid():
             field, problems = next(iter(form.errors.items()))
             self.usage_error(f"{field}: {problems[0]}")

@@ -135,7 +135,7 @@ def refresh(plan: Plan) -> Work:
 
     def work() -> Results:
         for _ in range(plan["times"]):
-            sync.refresh_credentials(credentials=everyone, actor=WORKER)
+            sync.sync_credentials(credentials=everyone, actor=WORKER)
         return []
 
     return work

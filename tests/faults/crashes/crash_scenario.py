@@ -51,7 +51,7 @@ def prepare(given: dict[str, Any]) -> str:
             api_key=Secret(given["api_key"]), application_key=Secret(given["application_key"])
         ),
     )
-    sync.refresh(actor=command_actor())
+    sync.sync_orgs(actor=command_actor())
     for connection_id in given["waiting"]:
         _wait(person=person, credential=credential, connection_id=UUID(connection_id))
     return str(credential.pk)

@@ -154,7 +154,7 @@ class DeletionMachine(Simulator):
     @rule(refreshes=st.booleans())
     def everything_is_read_again(self, refreshes: bool) -> None:
         def refresh() -> None:
-            sync.refresh_credentials(credentials=self.stage.credentials[:2], actor=WORKER)
+            sync.sync_credentials(credentials=self.stage.credentials[:2], actor=WORKER)
 
         def reconcile() -> None:
             due.reconcile_all(actor=WORKER)

@@ -105,7 +105,7 @@ def stage(
     )
     monkeypatch.setattr(DeletionMachine, "stage", made, raising=False)
     made.open_client = lambda credential: FakeDatadog(made.world, pair=made.pairs[credential.pk])
-    sync.refresh_credentials(credentials=made.credentials, actor=command_actor())
+    sync.sync_credentials(credentials=made.credentials, actor=command_actor())
     return made
 
 
