@@ -23,7 +23,7 @@ from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import KeyOwner
 from connections.datadog.responses import DatadogError
 from connections.inventory import sync
-from connections.inventory.sync import PARALLEL_LISTINGS, SyncResult
+from connections.inventory.sync import PARALLEL_SYNCS, SyncResult
 from connections.models import ApprovalPolicy, Credential
 from connections.wording.causes import NOT_OPENED, failure_text
 
@@ -292,7 +292,7 @@ def verify_in_parallel(credentials: list[Credential]) -> list[KeyVerification]:
     """
     started_at = clock.now()
     clients = [_open_client_or_report(credential) for credential in credentials]
-    with ThreadPoolExecutor(max_workers=PARALLEL_LISTINGS) as pool:
+    with ThreadPoolExecutor(max_workers=PARALLEL_SYNCS) as pool:
         reports = list(pool.map(_run_or_return_report, credentials, clients))
     return [
         KeyVerification(credential=credential, report=report, started_at=started_at)

@@ -13,7 +13,7 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.key_checks import unchanged_row
 from connections.deletions import states
-from connections.deletions.states import EventDraft, Transition
+from connections.deletions.states import EventDraft, Settle
 from connections.models import Credential, Deletion, Outcome, State
 from connections.wording import attempt_facts
 
@@ -83,12 +83,10 @@ def _withdraw(*, deletion: Deletion, credential: Credential, actor: Actor) -> st
         f"{attempt_facts.in_full_of(deletion)}"
     )
     is_applied = states.apply(
-        deletion=deletion,
+        deletion,
+        Settle(outcome=Outcome.WITHDRAWN, cause=Cause.CREDENTIAL_RETIRED),
         actor=actor,
-        to=Transition(
-            state=State.SETTLED, outcome=Outcome.WITHDRAWN, cause=Cause.CREDENTIAL_RETIRED
-        ),
-        notes=[EventDraft(code=EventCode.DELETION_WITHDRAWN, sentence=sentence)],
+        events=[EventDraft(code=EventCode.DELETION_WITHDRAWN, sentence=sentence)],
     )
     if not is_applied:
         raise ConflictError(_JUST_CHANGED)

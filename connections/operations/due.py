@@ -33,7 +33,7 @@ def raise_alarms(*, actor: Actor) -> list[Deletion]:
     return [
         deletion
         for deletion in unknown
-        if now - states.sending_began(deletion, now=now) >= UNKNOWN_FOR
+        if now - states.sending_started_at(deletion, now=now) >= UNKNOWN_FOR
         and _raise_once(deletion, actor=actor)
     ]
 
@@ -166,7 +166,7 @@ def run_deletion(*, deletion: Deletion, actor: Actor) -> None:
     reconciliation.lapse_approvals(deletion=deletion, actor=actor)
     if deletion.state == State.SENDING:
         reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
-    elif reconciliation.expire(deletion=deletion, actor=actor):
+    elif reconciliation.expire_deletion(deletion=deletion, actor=actor):
         return
     elif deletion.state == State.WAITING:
         _send_waiting(deletion=deletion, actor=actor)
@@ -181,23 +181,21 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
         sending.send_deletion(deletion=deletion, actor=actor)
     except UnavailableError as error:
         sending.record_recheck_failure(
-            deletion=deletion, reading=SyncResult(cause=error.cause), actor=actor
+            deletion=deletion, result=SyncResult(cause=error.cause), actor=actor
         )
     except BlockedError as blocked:
-        to = states.stop_trying(
+        transition = states.stop_trying(
             cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()
         )
-        is_unknown = to.state == State.UNKNOWN
         why = blocked.cause.replace("_", " ")
-        code = audit.EventCode.DELETION_UNKNOWN if is_unknown else audit.EventCode.DELETION_SETTLED
         states.apply(
-            deletion=deletion,
+            deletion,
+            transition,
             actor=actor,
-            to=to,
             # Without the text of `blocked`, which might name a person.
-            notes=[
+            events=[
                 EventDraft(
-                    code=code,
+                    code=states.event_code(transition),
                     sentence=f"{deletion.description} can no longer be sent: {why}. "
                     f"{attempt_facts.in_full_of(deletion)}",
                 )

@@ -21,7 +21,7 @@ from connections.core import clock
 from connections.crypto.encrypted_fields import key_ids_in_use
 from connections.crypto.key_ring import KeyRingError, read_key_ring
 from connections.deletions import reconciliation, states
-from connections.deletions.states import EventDraft, Transition
+from connections.deletions.states import EventDraft, Settle
 from connections.models import (
     ApprovalPolicy,
     Deletion,
@@ -228,7 +228,7 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
             policy=ApprovalPolicy.NONE
         ):
             # Its approvals might have been used since the backup.
-            reconciliation.end_round(
+            reconciliation.end_approval_round(
                 deletion=held, actor=actor, why=f"were restored from a backup of {made_at}"
             )
         reason = f"The database was restored from a backup of {made_at}."
@@ -238,17 +238,16 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
 def _close_as_unresolved(deletion: Deletion, *, actor: Actor, reason: str) -> bool:
     sentence = "It was open when the backup was made; what became of it since is not known."
     return states.apply(
-        deletion=deletion,
+        deletion,
+        Settle(outcome=Outcome.UNRESOLVED, reason=reason),
         actor=actor,
-        to=Transition(state=State.SETTLED, outcome=Outcome.UNRESOLVED),
-        notes=[
+        events=[
             EventDraft(
                 code=audit.EventCode.DELETION_SETTLED,
                 sentence=sentence,
                 details={"reason": reason},
             )
         ],
-        settled_reason=reason,
     )
 
 

@@ -205,7 +205,7 @@ class Worker:
             self._record_heartbeat()
         if not self._is_stopped and time.monotonic() >= self._next_sync:
             self._next_sync = time.monotonic() + self._sync_interval
-            sync.refresh(actor=WORKER, only_stale=True)
+            sync.sync_orgs(actor=WORKER, only_stale=True)
             sessions.delete_ended_sessions()
         if not self._is_stopped:
             self._audit_maintenance.run_due()

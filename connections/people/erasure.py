@@ -110,7 +110,7 @@ def _replace_copies(person: Person, *, names: set[str], new_name: str) -> None:
     for deletion in Deletion.objects.filter(requested_by=person).order_by("pk"):
         deletion.requested_by_name = new_name
         deletion.search_text = history.search_text_of(
-            deletion, comments=comments.comments_on(deletion)
+            deletion, comments=comments.list_comments(deletion)
         )
         deletion.save(update_fields=["requested_by_name", "search_text"])
         if connection.vendor == "sqlite":

@@ -54,7 +54,7 @@ def seed() -> dict[str, Any]:
     with ago(days=9):
         protect_a_connection(world)
     _create_history(world)
-    sync.refresh(actor=WORKER)
+    sync.sync_orgs(actor=WORKER)
     link = people.make_sign_in_link(
         actor=command_actor(), person=world.people["operator"], now=clock.now()
     )

@@ -346,7 +346,9 @@ def test_who_listed_it_all_the_same_is_told_to_who_may_see_that_credential(
         state="settled", outcome="already_absent", settled_at=timezone.now(), due_at=None
     )
     with audit.atomic():
-        sync.mark(deletion=settled.get(), at=timezone.now(), seen_by="Payments US", actor=WORKER)
+        sync.flag_contradiction(
+            deletion=settled.get(), at=timezone.now(), seen_by="Payments US", actor=WORKER
+        )
     url = reverse("deletion-detail", args=[estate.deletion.pk])
     assert "Listed by one of our credentials" in read(client_of(grace).get(url)).text
     assert "Payments US" not in read(client_of(grace).get(url)).text

@@ -380,7 +380,9 @@ def test_what_is_written_while_it_runs_raises_no_alarm(
 
 def _contradict(deletion: Deletion) -> None:
     with audit.atomic():
-        sync.mark(deletion=deletion, at=clock.now(), seen_by="Group SOC", actor=command_actor())
+        sync.flag_contradiction(
+            deletion=deletion, at=clock.now(), seen_by="Group SOC", actor=command_actor()
+        )
 
 
 @pytest.mark.usefixtures("history")

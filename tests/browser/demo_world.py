@@ -164,7 +164,7 @@ class _Builder:
         retirement.retire_credential(actor=manager, credential=retired, confirmation=retired.name)
         [labs] = [one for one in self.world.key_pairs() if one.org.name == "Labs"]
         self.world.revoke(labs)
-        sync.refresh(actor=WORKER)
+        sync.sync_orgs(actor=WORKER)
 
     def people(self) -> None:
         """One invited, one disabled, one without a role, two with a second factor."""

@@ -205,7 +205,7 @@ def test_an_approver_who_is_not_listed_neither_approves_nor_declines(
         approvals.decline_deletion(deletion=deletion, actor=fresh(linus), reason="no")
     page = read(client_of(linus).get(f"/deletions/{deletion.pk}/"))
     assert not page.has_form_to("/approve/")
-    assert approvals.who_can_approve(deletion=deletion) == ["Barbara"]
+    assert approvals.names_of_possible_approvers(deletion=deletion) == ["Barbara"]
     approvals.approve_deletion(
         deletion=deletion, actor=fresh(second), digest=deletion.approval_digest
     )

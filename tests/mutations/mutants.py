@@ -148,9 +148,9 @@ RECORD = (
             ),
             Edit(
                 path=SENDING,
-                old="    answer = _send(client=client, connection_id=deletion.connection_id, "
+                old="    response = _send(client=client, connection_id=deletion.connection_id, "
                 "began_at=began_at)\n",
-                new="    answer = early\n",
+                new="    response = early\n",
             ),
         ),
         tests=(
@@ -241,8 +241,8 @@ RECORD = (
     ),
     _mutant(
         "only a complete listing says absent",
-        "connections/deletions/verification.py",
-        "    return False if reading.is_complete else None\n",
+        "connections/deletions/reconciliation.py",
+        "    return False if result.is_complete else None\n",
         "    return False\n",
         "tests/flows/test_follow_up.py::test_a_look_that_fails_leaves_it_unknown_and_says_why",
     ),
@@ -251,9 +251,9 @@ RECORD = (
 REVIEW = (
     _mutant(
         "the digest before sending",
-        "connections/deletions/sending.py",
-        "    if digest == deletion.digest:\n",
-        "    if digest:\n",
+        "connections/deletions/recheck.py",
+        "    is_same = digest == deletion.digest\n",
+        "    is_same = bool(digest)\n",
         "tests/flows/test_delete_in_browserless.py::test_what_changed_since_the_review_is_not_sent",
     ),
     _mutant(
@@ -428,7 +428,7 @@ WITHIN = (
     _mutant(
         "a protected connection is not approved",
         "connections/deletions/approvals.py",
-        "    protections.require_unprotected(protections.protection_against(deletion))\n",
+        "    protections.require_unprotected(protections.find_protection_against(deletion))\n",
         "",
         f"{PROTECTED}::test_approving_is_refused",
     ),
@@ -786,7 +786,7 @@ FOUR_EYES = (
     _mutant(
         "what changed is not approved",
         "connections/deletions/approvals.py",
-        "    if not look.may_be_approved:\n",
+        "    if not found.can_be_approved:\n",
         "    if False:\n",
         f"{APPROVING}::test_what_changed_meanwhile_is_settled_and_cannot_be_approved",
     ),
@@ -914,15 +914,15 @@ TRUE_SENTENCES = (
     _mutant(
         "a late 200 and a complete listing settle as deleted",
         "connections/deletions/reconciliation.py",
-        "    if present is False and deletion.has_late_success:\n",
+        "    if listed is False and deletion.has_late_success:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted",
     ),
     _mutant(
         "a late 200 settles only what a complete listing lacks",
         "connections/deletions/reconciliation.py",
-        "    if present is False and deletion.has_late_success:\n",
-        "    if not present and deletion.has_late_success:\n",
+        "    if listed is False and deletion.has_late_success:\n",
+        "    if not listed and deletion.has_late_success:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_settles_nothing_while_the_list_cannot_be_read",
     ),
     _mutant(
@@ -942,7 +942,7 @@ TRUE_SENTENCES = (
     _mutant(
         "a late 200 is looked after at once",
         "connections/deletions/responses.py",
-        "    if answer.verdict == AttemptResult.DELETED:\n",
+        "    if response.verdict == AttemptResult.DELETED:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_makes_the_next_look_due_at_once",
     ),
@@ -1225,7 +1225,7 @@ APPROVAL_ROUNDS = (
     _mutant(
         "a sending that ends unknown ends the round of its approvals",
         TRANSITIONS,
-        '        fields["approval_round"] = deletion.approval_round + 1\n',
+        '        columns["approval_round"] = deletion.approval_round + 1\n',
         "        pass\n",
         f"{ROUNDS}::test_the_approvals_of_an_earlier_sending_send_nothing_more",
     ),
@@ -1246,7 +1246,7 @@ APPROVAL_ROUNDS = (
     _mutant(
         "what needs approval again is not confirmed",
         DELETIONS,
-        "    if deletion_states.awaits_approval(deletion):\n",
+        "    if states.is_awaiting_approval(deletion):\n",
         "    if False:\n",
         f"{ROUNDS}::test_the_approvals_of_an_earlier_sending_send_nothing_more",
     ),
@@ -1267,9 +1267,9 @@ APPROVAL_ROUNDS = (
     ),
     _mutant(
         "a decline takes approvals away",
-        APPROVALS,
-        "        values = states.next_round(deletion)\n",
-        "        values = {}\n",
+        TRANSITIONS,
+        "(deletion, approval_round=deletion.approval_round + 1, expires_at=None)",
+        "(deletion)",
         f"{ROUNDS}::test_a_decline_takes_the_approval_of_somebody_else_away",
     ),
     _mutant(
@@ -1541,7 +1541,7 @@ PEERS = (
         LISTING,
         "        if page.has_errors:\n",
         "        if False:\n",
-        "tests/faults/lies/test_settled.py"
+        "tests/faults/responses/test_settled.py"
         "::test_a_200_is_not_verified_by_a_listing_that_says_nothing",
     ),
     _mutant(
@@ -1549,7 +1549,7 @@ PEERS = (
         LISTING,
         "        elif page.do_counts_differ:\n",
         "        elif False:\n",
-        "tests/faults/lies/test_settled.py"
+        "tests/faults/responses/test_settled.py"
         "::test_a_listing_that_contradicts_itself_settles_nothing_as_absent",
     ),
     _mutant(
@@ -1643,8 +1643,8 @@ WRONG_CLOCK = (
     _mutant(
         "a listing from the future is not the first of two",
         "connections/deletions/reconciliation.py",
-        "last_check_listed != present or looked_ahead or decided):",
-        "last_check_listed != present or decided):",
+        "kept = None if agrees and not is_last_ahead and not is_decided else check",
+        "kept = None if agrees and not is_decided else check",
         f"{SET_BACK}::test_a_listing_from_before_is_not_the_first_of_two",
     ),
     _mutant(
@@ -2114,10 +2114,10 @@ RACES = (
         "attempts are read inside the act that settles by a look",
         "connections/deletions/reconciliation.py",
         "    with responses_locked(deletion=deletion):\n"
-        "        if present is False and deletion.has_late_success:\n",
+        "        if listed is False and deletion.has_late_success:\n",
         "    had_late_success = deletion.has_late_success\n"
         "    with responses_locked(deletion=deletion):\n"
-        "        if present is False and had_late_success:\n",
+        "        if listed is False and had_late_success:\n",
         f"{EARLIER_ATTEMPTS}::test_a_200_recorded_between_the_look_and_its_outcome_counts",
     ),
     _mutant(

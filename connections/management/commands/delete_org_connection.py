@@ -128,10 +128,10 @@ class Command(OrgAdminCommand):
         credential = self._credential(options["credential"])
         requester = self._requester(options["username"])
         self._check_usage(options)
-        existing = reviews.open_deletion(site=credential.site, connection_id=connection_id)
+        existing = reviews.find_open_deletion(site=credential.site, connection_id=connection_id)
         if existing:
             self._end(existing, is_existing=True)
-        lifecycle.check_credential(credential=credential, requester=requester)
+        lifecycle.require_usable_credential(credential=credential, requester=requester)
         review = self._sync_and_review(
             credential=credential,
             connection_id=connection_id,
@@ -167,7 +167,7 @@ class Command(OrgAdminCommand):
     def _check_usage(self, options: dict[str, Any]) -> None:
         if not options["reason"].strip():
             self.usage_error("--reason may not be blank: it stands in the record for ever.")
-        problem = tickets.check_ticket(options["ticket"].strip())
+        problem = tickets.find_ticket_problem(options["ticket"].strip())
         if problem:
             self.usage_error(problem)
         if not options["yes"]:
@@ -178,7 +178,7 @@ class Command(OrgAdminCommand):
     ) -> Review:
         """The review, after a new sync."""
         actor = command_actor()
-        [listing] = sync.refresh(actor=actor, credentials=[credential])
+        [listing] = sync.sync_orgs(actor=actor, credentials=[credential])
         review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
         is_fresh = review.snapshot and review.snapshot.last_seen_at >= listing.started_at
         if not (is_fresh or listing.is_complete or may_be_unreviewed):

@@ -45,7 +45,7 @@ class Command(ExportCommand):
             self.usage_error(f"--json and --format {file_format} exclude each other.")
         query = {name: options[name] for name in FILTERS if options[name]}
         actor = command_actor()
-        form = HistoryForm(query, credentials=history.credentials_to_choose(actor=actor))
+        form = HistoryForm(query, credentials=history.list_selectable_credentials(actor=actor))
         if not form.is_valid():
             field, problems = next(iter(form.errors.items()))
             self.usage_error(f"{field}: {problems[0]}")
@@ -53,7 +53,7 @@ class Command(ExportCommand):
             actor=actor,
             only=form.history_filter(now=clock.now()),
             file_format=file_format,
-            asked_for=filter_query(query),
+            query=filter_query(query),
         )
         self.write_export(export, checkpoint_file=options["checkpoint_file"])
 

@@ -46,7 +46,7 @@ class Command(OrgAdminCommand):
         actor = command_actor()
         if not options["stored"]:
             self.check_keys()
-            sync.refresh(actor=actor, credentials=chosen)
+            sync.sync_orgs(actor=actor, credentials=chosen)
         rows = build_inventory(actor=actor, only=InventoryFilter()).rows
         if options["credential"]:
             rows = [row for row in rows if chosen[0] in row.seen_by]
@@ -87,7 +87,7 @@ def _line(row: InventoryRow) -> str:
 
 def _failures(credentials: list[Credential]) -> list[dict[str, Any]]:
     """These credentials whose last sync is missing or failed."""
-    newest = sync.newest_listings(now=clock.now())
+    newest = sync.newest_syncs(now=clock.now())
     return [
         _failure(credential, last_sync)
         for credential in credentials

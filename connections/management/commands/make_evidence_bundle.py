@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 from connections.access.actor import command_actor
 from connections.core import clock
 from connections.deletions import history
-from connections.deletions.history_filter import HistoryForm, period_words
+from connections.deletions.history_filter import HistoryForm, period_text
 from connections.evidence.bundles import Bundle, make_bundle, verifier_digest
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.commands.export_deletions import FILTERS, filter_query
@@ -74,7 +74,7 @@ class Command(OrgAdminCommand):
             self.usage_error(f"{output} is there already. Nothing was changed.")
         query = {name: options[name] for name in FILTERS if options[name]}
         actor = command_actor()
-        form = HistoryForm(query, credentials=history.credentials_to_choose(actor=actor))
+        form = HistoryForm(query, credentials=history.list_selectable_credentials(actor=actor))
         if not form.is_valid():
             field, problems = next(iter(form.errors.items()))
             self.usage_error(f"{FLAGS.get(field, field)}: {problems[0]}")
@@ -117,7 +117,7 @@ def _write(output: Path, arguments: dict[str, Any]) -> Bundle:
 
 
 def _text(bundle: Bundle, output: Path) -> str:
-    period = period_words(since=bundle.since, until=bundle.until)
+    period = period_text(since=bundle.since, until=bundle.until)
     lines = [
         f"{output}: {pluralize(bundle.deletions, 'deletion')} asked for {period}, "
         f"{pluralize(bundle.events, 'event')}, {bundle.size:,} bytes.",

@@ -27,7 +27,7 @@ def bundle_new(request: HttpRequest) -> HttpResponseBase:
     permissions.require(permissions.can_audit(actor), "make an evidence bundle")
     if request.method == "POST":
         return _make(request)
-    credentials = history.credentials_to_choose(actor=actor)
+    credentials = history.list_selectable_credentials(actor=actor)
     asked = HistoryForm(request.GET, credentials=credentials)
     initial = initial_of(asked, today=clock.now().date())
     return _show(request, BundleForm(credentials=credentials, initial=initial))
@@ -36,7 +36,7 @@ def bundle_new(request: HttpRequest) -> HttpResponseBase:
 @limited("evidence", per_minute=10)
 def _make(request: HttpRequest) -> HttpResponseBase:
     actor = actor_of(request)
-    form = BundleForm(request.POST, credentials=history.credentials_to_choose(actor=actor))
+    form = BundleForm(request.POST, credentials=history.list_selectable_credentials(actor=actor))
     if not form.is_valid():
         return _show(request, form, status=422)
     kept = form.cleaned_data["checkpoint"]

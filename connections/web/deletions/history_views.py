@@ -24,7 +24,7 @@ from connections.wording import badge, label_of_outcome, label_of_state
 def deletion_list(request: HttpRequest) -> HttpResponse:
     """Every deletion ever asked for here, newest first."""
     actor = actor_of(request)
-    form = HistoryForm(request.GET, credentials=history.credentials_to_choose(actor=actor))
+    form = HistoryForm(request.GET, credentials=history.list_selectable_credentials(actor=actor))
     only = form.history_filter(now=clock.now()) if form.is_valid() else None
     page = history.history_page(
         actor=actor, only=only or HistoryFilter(), after=_cursor_of(request)
@@ -34,7 +34,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         "form": form,
         "rows": [(deletion, badge(deletion)) for deletion in page.deletions],
         "count": page.count,
-        "exact_to": history.EXACT_TO,
+        "exact_to": history.MAX_COUNTED,
         "is_filtered": is_filtered,
         "clear_url": reverse("deletion-list") if is_filtered else "",
         "is_first_page": "after" not in request.GET,
@@ -60,8 +60,10 @@ def _choices(actor: Actor) -> dict[str, list[tuple[str, str]]]:
     return {
         "periods": list(PERIODS.items()),
         "statuses": statuses,
-        "people": [(str(p.pk), p.display_name) for p in history.people_who_asked()],
-        "credentials": [(str(c.pk), c.name) for c in history.credentials_to_choose(actor=actor)],
+        "people": [(str(p.pk), p.display_name) for p in history.list_requesters()],
+        "credentials": [
+            (str(c.pk), c.name) for c in history.list_selectable_credentials(actor=actor)
+        ],
         "sites": [(site.site, site.label) for site in all_sites()],
     }
 
@@ -94,7 +96,7 @@ def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpRespons
     """Exactly the filtered set, as a file that is written while it is read."""
     actor = actor_of(request)
     file_format = request.GET.get("format", "csv")
-    form = HistoryForm(request.GET, credentials=history.credentials_to_choose(actor=actor))
+    form = HistoryForm(request.GET, credentials=history.list_selectable_credentials(actor=actor))
     if file_format not in tabular.CONTENT_TYPES:
         raise BadRequest("The format of an export is csv, json or ndjson.")
     if not form.is_valid():
@@ -104,6 +106,6 @@ def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpRespons
         actor=actor,
         only=form.history_filter(now=now),
         file_format=file_format,
-        asked_for=_query(request),
+        query=_query(request),
     )
     return download(request, export=export, name=f"deletions-{now:%Y%m%dT%H%M%SZ}")

@@ -127,17 +127,19 @@ def outcome_page(
 ) -> OutcomePage:
     """What `#outcome` shows."""
     now = clock.now()
-    awaits_approval = states.awaits_approval(deletion)
+    awaits_approval = states.is_awaiting_approval(deletion)
     may_decide = awaits_approval and _may(NextStep.APPROVE, deletion=deletion, actor=actor, now=now)
     decision = approval_preview(deletion, now=now) if may_decide else None
     words = wording.describe(
         deletion,
-        approvers=tuple(approvals.who_can_approve(deletion=deletion)) if awaits_approval else None,
+        approvers=tuple(approvals.names_of_possible_approvers(deletion=deletion))
+        if awaits_approval
+        else None,
         may_approve=may_decide,
         seen_by=_seen_by(deletion, actor=actor) if deletion.contradicted_at else "",
         is_being_read=states.is_being_rechecked(deletion, now=now),
     )
-    protection = None if deletion.is_settled else protections.protection_against(deletion)
+    protection = None if deletion.is_settled else protections.find_protection_against(deletion)
     return OutcomePage(
         deletion=deletion,
         words=words,
@@ -154,7 +156,7 @@ def outcome_page(
         **_links(deletion),
         is_own=awaits_approval and actor.person == deletion.requested_by,
         glass=wording.break_glass_text(deletion),
-        may_review_break_glass=break_glass.awaits_review(deletion)
+        may_review_break_glass=break_glass.is_awaiting_review(deletion)
         and permissions.can_review_break_glass(actor, deletion=deletion),
         decision=decision,
         protection=protection,
@@ -202,7 +204,7 @@ def _may(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> 
     may_use = permissions.can_use(actor, credential_id=deletion.credential_id)
     match step:
         case NextStep.CONFIRM | NextStep.CONFIRM_WITHOUT_READING:
-            return may_use and deletion_lifecycle.is_confirmed_by(
+            return may_use and deletion_lifecycle.can_confirm(
                 deletion=deletion, person=actor.person
             )
         case NextStep.APPROVE | NextStep.DECLINE:
@@ -212,13 +214,13 @@ def _may(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> 
         case NextStep.BREAK_GLASS:
             return (
                 permissions.can_break_glass(actor, deletion=deletion)
-                and states.awaits_approval(deletion)
+                and states.is_awaiting_approval(deletion)
                 # Once in the life of a deletion.
                 and deletion.break_glass_at is None
             )
         case NextStep.WITHDRAW:
             # Whoever may still decide declines, and says why: no button beside Approve ends it.
-            is_to_decide = states.awaits_approval(deletion) and _may(
+            is_to_decide = states.is_awaiting_approval(deletion) and _may(
                 NextStep.DECLINE, deletion=deletion, actor=actor, now=now
             )
             return (

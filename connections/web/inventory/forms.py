@@ -13,8 +13,8 @@ from connections.deletions import reviews
 from connections.inventory.inventory import InventoryFilter
 from connections.inventory.protections import (
     LONGEST_REASON,
-    NO_REASON_TO_LIFT,
     NO_REASON_TO_PROTECT,
+    NO_REASON_TO_UNPROTECT,
 )
 from connections.web.credentials.forms import site_choices
 from connections.web.people.forms import ServiceErrorsMixin
@@ -66,7 +66,7 @@ def _reason(*, missing: str) -> forms.CharField:
 class RemovalForm(ServiceErrorsMixin):
     """Why it may be deleted again."""
 
-    reason = _reason(missing=NO_REASON_TO_LIFT)
+    reason = _reason(missing=NO_REASON_TO_UNPROTECT)
 
 
 class ProtectionForm(ServiceErrorsMixin):

@@ -40,7 +40,7 @@ class ProtectionPage:
 
 def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
     """Everything about the protections of one connection."""
-    every = protections.protections_of(key)
+    every = protections.list_protections(key)
     held = next((each for each in every if not hasattr(each, "lifting")), None)
     may_lift = held is not None and permissions.can_unprotect(actor, protection=held)
     may_protect = held is None and permissions.can_protect(actor)
@@ -48,7 +48,7 @@ def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
         held=held,
         protect_url=protect_url(key) if may_protect else "",
         lift_url=lift_url(key) if may_lift else "",
-        lifters=protections.who_can_remove(held) if held else [],
+        lifters=protections.names_of_possible_removers(held) if held else [],
         history=[entry for each in every for entry in _entries(each)],
     )
 

@@ -12,7 +12,7 @@ from connections.inventory.timeline import (
     ConnectionVersion,
     Reappearance,
     SimilarConnection,
-    tells_of_sight,
+    is_observation,
 )
 from connections.models import AuditEvent, OrgConnectionSnapshot
 
@@ -74,7 +74,7 @@ def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> li
     last_seen_at = max(sight.last_seen_at for sight in seen.sights)
     if seen.is_listed:
         return [*events, TimelineEntry(tone="ok", icon="check", title="Listed", at=last_seen_at)]
-    sights = (event for event in reversed(seen.events) if tells_of_sight(event))
+    sights = (event for event in reversed(seen.events) if is_observation(event))
     told = next((event for event in sights if event.at > last_seen_at), None)
     at = told.at if told else last_seen_at
     gone = TimelineEntry(

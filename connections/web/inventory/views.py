@@ -30,7 +30,7 @@ from connections.inventory.inventory import (
     Inventory,
     InventoryRow,
     build_inventory,
-    open_deletions_of,
+    find_open_deletions,
 )
 from connections.models import OrgConnectionKey, Protection, Sync
 from connections.people import people
@@ -80,7 +80,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
 
 
 def _row_views(page: list[InventoryRow], *, actor: Actor) -> list[shown.RowView]:
-    deletions = open_deletions_of(page, actor=actor)
+    deletions = find_open_deletions(page, actor=actor)
     names = {site: site_name(site) for site in {row.snapshot.site for row in page}}
     return [
         shown.row_view(
@@ -168,7 +168,7 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
     """
     by_itself = "only_stale" in request.POST
     try:
-        listings = sync.refresh(actor=actor_of(request), only_stale=by_itself)
+        listings = sync.sync_orgs(actor=actor_of(request), only_stale=by_itself)
     except UnavailableError as error:
         why = unavailable_text(cause=error.cause, why=str(error))
         messages.error(request, f"Nothing was read. {why}")
@@ -201,7 +201,7 @@ def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpR
         actor=actor_of(request),
         only=form.inventory_filter(),
         file_format=file_format,
-        asked_for=form.query(),
+        query=form.query(),
     )
     return download(request, export=export, name=f"org-connections-{clock.now():%Y-%m-%d}")
 
@@ -213,7 +213,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         raise Http404("No site is called so.")
     key = OrgConnectionKey(site=site, connection_id=connection_id)
     lookups.require_connection(key, actor=actor)
-    seen = timeline.connection_history(actor=actor, site=site, connection_id=connection_id)
+    seen = timeline.get_connection_history(actor=actor, site=site, connection_id=connection_id)
     protection = protection_page(key=key, actor=actor)
     if seen is None:
         if not protection.history:
@@ -274,8 +274,8 @@ def _liftable(actor: Actor, key: OrgConnectionKey) -> Protection | None:
     """What the actor may lift; None when nothing protects it any more."""
     permissions.require(permissions.can_unprotect_any(actor), "lift protections")
     lookups.require_connection(key, actor=actor)
-    protection = protections.protection_of(key)
-    if protection is None and not protections.protections_of(key):
+    protection = protections.find_protection(key)
+    if protection is None and not protections.list_protections(key):
         raise Http404("It was never protected.")
     if protection:
         protections.check_not_own(protection, actor=actor)

@@ -22,9 +22,9 @@ from connections.access.actor import Actor
 from connections.audit.verification import last_verification
 from connections.core import clock
 from connections.deletions import break_glass, history, states
-from connections.deletions.history import OutcomeGroup, outcome_group_of
+from connections.deletions.history import OutcomeGroup, outcome_group
 from connections.inventory import protections
-from connections.inventory.sync import credentials_in_use, is_stale, newest_listings
+from connections.inventory.sync import credentials_in_use, is_stale, newest_syncs
 from connections.models import (
     OPEN_STATES,
     ApprovalPolicy,
@@ -98,7 +98,7 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
         never_verified=_to_check(never_verified, actor=actor),
         glass_broken=_shown(
             _parted(
-                break_glass.unreviewed(actor=actor).order_by("requested_at", "id"),
+                break_glass.find_unreviewed(actor=actor).order_by("requested_at", "id"),
                 lambda deletion: permissions.can_review_break_glass(actor, deletion=deletion),
             )
         ),
@@ -151,7 +151,7 @@ def _awaiting_a_decision(every: QuerySet[Deletion]) -> list[Deletion]:
 
 
 def _to_approve(asked: list[Deletion], *, actor: Actor) -> Split[Deletion]:
-    awaited = [deletion for deletion in asked if states.awaits_approval(deletion)]
+    awaited = [deletion for deletion in asked if states.is_awaiting_approval(deletion)]
     return _shown(
         _parted(
             awaited,
@@ -167,7 +167,8 @@ def _to_confirm(asked: list[Deletion], *, actor: Actor, now: datetime) -> Split[
     waiting = (
         deletion
         for deletion in asked
-        if not states.is_being_rechecked(deletion, now=now) and not states.awaits_approval(deletion)
+        if not states.is_being_rechecked(deletion, now=now)
+        and not states.is_awaiting_approval(deletion)
     )
     return _shown(
         _parted(
@@ -247,7 +248,7 @@ def overview(*, actor: Actor) -> Overview:
         waits=pending(actor=actor, credentials=credentials, now=now),
         estate=_estate(actor=actor, credentials=credentials, now=now),
         weeks=_weeks(actor=actor, since=since),
-        latest=history.newest_deletions(actor=actor, limit=LATEST),
+        latest=history.list_newest_deletions(actor=actor, limit=LATEST),
         four_eyes=approvers.approval_gaps(credentials=credentials),
         has_worker=worker.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
@@ -265,7 +266,7 @@ def first_week(now: datetime) -> datetime:
 
 def _estate(*, actor: Actor, credentials: list[Credential], now: datetime) -> InventorySummary:
     within = {credential.pk for credential in credentials}
-    listings = {pk: each for pk, each in newest_listings(now=now).items() if pk in within}
+    listings = {pk: each for pk, each in newest_syncs(now=now).items() if pk in within}
     current = visibility.visible(
         OrgConnectionSnapshot.objects.filter(is_current=True, credential__retired_at=None),
         actor=actor,
@@ -310,10 +311,10 @@ def _weeks(*, actor: Actor, since: datetime) -> list[Week]:
     # Apart, so that the many settled ones are counted on an index without reading a row.
     settled = recent.filter(outcome__in=list(Outcome)).values("week", "outcome")
     for row in settled.annotate(count=Count("*")):
-        weeks[row["week"]].counts[
-            outcome_group_of(state=State.SETTLED, outcome=row["outcome"])
-        ] += row["count"]
+        weeks[row["week"]].counts[outcome_group(state=State.SETTLED, outcome=row["outcome"])] += (
+            row["count"]
+        )
     still_open = recent.filter(state__in=OPEN_STATES)
     for number, state in still_open.values_list("week", "state"):
-        weeks[number].counts[outcome_group_of(state=state, outcome="")] += 1
+        weeks[number].counts[outcome_group(state=state, outcome="")] += 1
     return weeks

@@ -328,8 +328,8 @@ def test_the_inventory_shows_what_was_read_after_it(
     ask: Ask, clock: SettableClock, credential: Credential, ada: Person
 ) -> None:
     set_back(clock)
-    listing, *_ = sync.refresh(actor=person_actor(person=ada))
-    newest = sync.newest_listings(now=clock.at)
+    listing, *_ = sync.sync_orgs(actor=person_actor(person=ada))
+    newest = sync.newest_syncs(now=clock.at)
     assert newest == {credential.pk: listing}
     assert not sync.is_stale(listing, now=clock.at)
 
