@@ -72,7 +72,6 @@ def row(credential: Credential) -> dict[str, Any]:
 
 
 def _new_page(request: HttpRequest, form: CredentialForm | None = None) -> HttpResponse:
-    permissions.require(permissions.can_manage_credentials(actor_of(request)), "add credentials")
     form = form or CredentialForm(request.POST or None)
     status = 422 if form.errors else 200
     return render(request, "connections/credential_new.html", {"form": form}, status=status)
@@ -83,7 +82,6 @@ def _new_page(request: HttpRequest, form: CredentialForm | None = None) -> HttpR
 def credential_new(request: HttpRequest) -> HttpResponse:
     """The form to add one; a POST stores it, verifies it and leads to its page."""
     actor = actor_of(request)
-    permissions.require(permissions.can_manage_credentials(actor), "add credentials")
     form = CredentialForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -159,15 +157,11 @@ def _detail(
     )
 
 
-def _again(
-    may: Callable[[Actor], bool], act: str, **typed_into: type[forms.Form]
-) -> Callable[[HttpRequest, UUID], HttpResponse]:
+def _again(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, UUID], HttpResponse]:
     """Answer an act without a proof of who it is: the page, with what was typed into the form."""
 
     def comes_back(request: HttpRequest, pk: UUID) -> HttpResponse:
-        actor = actor_of(request)
-        credential = find(actor, pk)
-        permissions.require(may(actor), act)
+        credential = find(actor_of(request), pk)
         typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
         return _detail(request, credential=credential, **typed)
 
@@ -175,9 +169,7 @@ def _again(
 
 
 @limited("verify", per_minute=20)
-@requires_reauthentication(
-    comes_back=_again(permissions.can_manage_credentials, "verify credentials")
-)
+@requires_reauthentication(comes_back=_again())
 def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Climb the ladder again and read the org connections of this credential."""
     actor = actor_of(request)
@@ -190,14 +182,11 @@ def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     return to_page(request, credential, done="was tried")
 
 
-@requires_reauthentication(
-    comes_back=_again(permissions.can_manage_credentials, "rename credentials", rename=RenameForm)
-)
+@requires_reauthentication(comes_back=_again(rename=RenameForm))
 def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Give it another name."""
     actor = actor_of(request)
     credential = find(actor, pk)
-    permissions.require(permissions.can_manage_credentials(actor), "rename credentials")
     form = RenameForm(request.POST)
     if form.is_valid():
         try:
@@ -215,16 +204,11 @@ def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _detail(request, credential=credential, rename=form)
 
 
-@requires_reauthentication(
-    comes_back=_again(
-        permissions.can_administer, "change the policy of a credential", policy=PolicyForm
-    )
-)
+@requires_reauthentication(comes_back=_again(policy=PolicyForm))
 def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Say how many other people must approve; an administrator's act."""
     actor = actor_of(request)
     credential = find(actor, pk)
-    permissions.require(permissions.can_administer(actor), "change the policy of a credential")
     form = PolicyForm(request.POST)
     if not form.is_valid():
         return _detail(request, credential=credential, policy=form)
@@ -238,17 +222,10 @@ def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
     return see_other(credential)
 
 
-def _managed(request: HttpRequest, pk: UUID, *, act: str) -> Credential:
-    actor = actor_of(request)
-    credential = find(actor, pk)
-    permissions.require(permissions.can_manage_credentials(actor), act)
-    return credential
-
-
 def _rotate_page(
     request: HttpRequest, pk: UUID, *, form: RotateForm | None = None, **more: Any
 ) -> HttpResponse:
-    credential = _managed(request, pk, act="rotate credentials")
+    credential = find(actor_of(request), pk)
     if credential.is_retired:
         messages.error(request, f"{credential.name} is retired: its keys are wiped.")
         return see_other(credential)
@@ -262,7 +239,7 @@ def _rotate_page(
 @requires_reauthentication(comes_back=_rotate_page, asks_first=True)
 def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Paste a new pair, which is verified beside the old one before it takes its place."""
-    credential = _managed(request, pk, act="rotate credentials")
+    credential = find(actor_of(request), pk)
     form = RotateForm(request.POST if request.method == "POST" else None)
     rungs: Any = None
     if not credential.is_retired and form.is_valid():
@@ -285,7 +262,7 @@ def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
 def _retire_page(
     request: HttpRequest, pk: UUID, *, error: str = "", conflict: str = ""
 ) -> HttpResponse:
-    credential = _managed(request, pk, act="retire credentials")
+    credential = find(actor_of(request), pk)
     if credential.is_retired:
         messages.error(request, f"{credential.name} is retired already.")
         return see_other(credential)
@@ -307,7 +284,7 @@ def _retire_page(
 @requires_reauthentication(comes_back=_retire_page, asks_first=True)
 def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What retiring it means, and the name to type; a POST wipes the keys."""
-    credential = _managed(request, pk, act="retire credentials")
+    credential = find(actor_of(request), pk)
     if request.method != "POST" or credential.is_retired:
         return _retire_page(request, pk)
     typed = request.POST.get("confirmation", "")
@@ -360,22 +337,15 @@ def _access_form(request: HttpRequest, credential: Credential) -> AccessForm:
     return AccessForm(request.POST if request.method == "POST" else None, choices=choices)
 
 
-def _find(request: HttpRequest, pk: UUID) -> Credential:
-    actor = actor_of(request)
-    credential = credential_lifecycle.find_credential(actor=actor, pk=pk)
-    permissions.require(permissions.can_administer(actor), "change who may use a credential")
-    return credential
-
-
 def _access_asked_again(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The table as it was sent, with the question who it is."""
-    return _access_page(request, _find(request, pk), status=422)
+    return _access_page(request, find(actor_of(request), pk), status=422)
 
 
 @requires_reauthentication(comes_back=_access_asked_again, asks_first=True)
 def access_set(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The lists of one credential; a POST puts what is ticked in their place."""
-    credential = _find(request, pk)
+    credential = find(actor_of(request), pk)
     form = _access_form(request, credential)
     if form.is_valid():
         try:

@@ -56,8 +56,7 @@ def stored_deletions() -> QuerySet[Deletion]:
 
 
 def find_deletion(*, actor: Actor, pk: UUID) -> Deletion:
-    """The deletion with this id. Raises PermissionDenied, and Http404 also out of reach."""
-    permissions.require(permissions.can_see(actor), "see deletions")
+    """The deletion with this id. Raises Http404, also when the actor's access lists hide it."""
     return lookups.find_deletion(stored_deletions(), actor=actor, pk=pk)
 
 
@@ -129,11 +128,12 @@ def run_action(
 
 
 def back_to_page(
-    may: Callable[[Actor, Deletion], bool], act: str
+    may: Callable[[Actor, Deletion], bool] = lambda actor, deletion: True, act: str = ""
 ) -> Callable[[HttpRequest, UUID], HttpResponse]:
-    """What answers an act on a deletion that came without a proof of who it is.
+    """The `comes_back` of an action on a deletion: its page, with everything typed.
 
-    The deletion's page, with everything typed, for whom `may` allows the `act`.
+    `may` is what the action asks beyond its URL's permission; who lacks it is refused, as the
+    service would, before being asked for a password.
     """
 
     def comes_back(request: HttpRequest, pk: UUID) -> HttpResponse:

@@ -53,7 +53,6 @@ from connections.web.support import SeeOther, actor_of
 def _not_yet_asked(request: HttpRequest) -> HttpResponse:
     """The review again with everything typed, and the question who it is."""
     actor = actor_of(request)
-    permissions.require(permissions.can_delete(actor), "delete connections")
     recorded = _recorded(request.POST.get("request_id", ""), actor=actor)
     if recorded:
         return respond(request, deletion=recorded, actor=actor, is_apart=True)
@@ -75,7 +74,6 @@ def deletion_new(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         return _ask(request)
     actor = actor_of(request)
-    permissions.require(permissions.can_delete(actor), "delete connections")
     asked = request.GET
     recorded = _recorded(asked.get("request_id", ""), actor=actor)
     if recorded:
@@ -126,7 +124,6 @@ def _recorded(request_id: str, *, actor: Actor) -> Deletion | None:
 
 def _ask(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
-    permissions.require(permissions.can_delete(actor), "delete connections")
     try:
         credential, connection_id = _chosen(request.POST.dict(), actor=actor)
     except InvalidInputError as error:
@@ -219,9 +216,7 @@ def _watched(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpR
     return render(request, f"{DETAIL}#watch", {"outcome": watch, "deletion": deletion})
 
 
-@requires_reauthentication(
-    comes_back=back_to_page(lambda actor, _: permissions.can_delete(actor), "delete connections")
-)
+@requires_reauthentication(comes_back=back_to_page())
 def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Confirm by the typed text, and send."""
     return run_action(
@@ -353,7 +348,6 @@ def _form_page(
 
 
 def _too_many(request: HttpRequest, pk: UUID) -> HttpResponse:
-    permissions.require(permissions.can_comment(actor_of(request)), "comment on deletions")
     return _form_page(request, pk, error=InvalidInputError({"text": TOO_MANY}), status=429)
 
 
@@ -362,7 +356,6 @@ def deletion_comment(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Add a comment; for htmx the form alone, empty again or with what is wrong."""
     actor = actor_of(request)
     deletion = find_deletion(actor=actor, pk=pk)
-    permissions.require(permissions.can_comment(actor), "comment on deletions")
     form = CommentForm(request.POST)
     try:
         require_valid(form)

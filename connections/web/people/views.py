@@ -20,7 +20,6 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 
 from connections import wording
-from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
@@ -53,15 +52,8 @@ from connections.wording.events import browser_name
 EVENTS_SHOWN = 20
 
 
-def _administrator(request: HttpRequest) -> Actor:
-    actor = actor_of(request)
-    permissions.require(permissions.can_administer(actor), "see or change who may sign in")
-    return actor
-
-
 def person_list(request: HttpRequest) -> HttpResponse:
     """Everyone who may or might sign in."""
-    _administrator(request)
     everyone = (
         Person.objects.prefetch_related("groups")
         .annotate(has_second_factor=Exists(second_factors_of(OuterRef("pk"))))
@@ -71,7 +63,6 @@ def person_list(request: HttpRequest) -> HttpResponse:
 
 
 def _new_page(request: HttpRequest, form: PersonForm | None = None) -> HttpResponse:
-    _administrator(request)
     form = form or PersonForm(request.POST or None)
     status = 422 if form.is_bound else 200
     return render(request, "connections/person_new.html", {"form": form}, status=status)
@@ -80,7 +71,7 @@ def _new_page(request: HttpRequest, form: PersonForm | None = None) -> HttpRespo
 @requires_reauthentication(comes_back=_new_page, asks_first=True)
 def person_new(request: HttpRequest) -> HttpResponse:
     """Add a person; the answer shows their sign-in link, once."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     form = PersonForm(request.POST or None)
     if form.is_valid():
         try:
@@ -94,7 +85,6 @@ def person_new(request: HttpRequest) -> HttpResponse:
 
 def person_detail(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """One person: roles, whether they may sign in, what they did last."""
-    _administrator(request)
     return _detail(request, get_object_or_404(Person, pk=pk))
 
 
@@ -102,7 +92,6 @@ def _again(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, uuid.UUID],
     """Answer an act without a proof of who it is: the page, with what was typed into the form."""
 
     def comes_back(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-        _administrator(request)
         typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
         ending = request.POST.get("session", "")
         return _detail(request, get_object_or_404(Person, pk=pk), ending=ending, **typed)
@@ -113,7 +102,7 @@ def _again(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, uuid.UUID],
 @requires_reauthentication(comes_back=_again(roles_form=RolesForm))
 def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give exactly the roles that were ticked."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     form = RolesForm(request.POST)
     if not form.is_valid():
@@ -129,7 +118,7 @@ def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @requires_reauthentication(comes_back=_again())
 def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give the permission to break glass, or take it away."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     is_allowed = request.POST.get("allow") == "yes"
     try:
@@ -144,7 +133,7 @@ def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @requires_reauthentication(comes_back=_again())
 def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Shut a person out."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     try:
         people.disable_person(actor=actor, person=person)
@@ -157,7 +146,7 @@ def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @requires_reauthentication(comes_back=_again())
 def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Let a disabled person sign in again."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     people.enable_person(actor=actor, person=person)
     messages.success(request, f"{person.display_name} may sign in again.")
@@ -167,7 +156,7 @@ def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @requires_reauthentication(comes_back=_again(link_form=MakeLinkForm))
 def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Make a sign-in link and show it, once."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     form = MakeLinkForm(request.POST)
     form.is_valid()
@@ -181,7 +170,6 @@ def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @requires_reauthentication(comes_back=_again())
 def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """End one session of somebody, or (without `session`) all of them."""
-    _administrator(request)
     person = get_object_or_404(Person, pk=pk)
     return end(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
 
@@ -189,7 +177,7 @@ def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @requires_reauthentication(comes_back=_again(email_form=EmailForm))
 def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give a person another e-mail address."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     form = EmailForm(request.POST)
     if form.is_valid():
@@ -206,7 +194,7 @@ def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @requires_reauthentication(comes_back=_again(account_form=ProviderAccountForm))
 def person_provider(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Connect the account at the provider whose subject was typed, or disconnect the one there."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     if "disconnect" in request.POST:
         provider_accounts.disconnect_account(
