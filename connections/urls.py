@@ -54,7 +54,7 @@ urlpatterns = [
     ),
     page(
         "sign-in/provider/again/",
-        single_sign_on_views.provider_step_up,
+        single_sign_on_views.provider_reauthenticate,
         name="provider-step-up",
         who=Visitors.SIGNED_IN,
         needs_mfa=False,
@@ -156,7 +156,7 @@ urlpatterns = [
     ),
     form_page(
         "credentials/<uuid:pk>/access/",
-        credential_views.access_set,
+        credential_views.credential_access,
         name="credential-access",
         who=ADMINISTER,
         reauthenticate=True,
@@ -196,7 +196,7 @@ urlpatterns = [
     ),
     form_page(
         "connections/<site:site>/<uuid:connection_id>/lift/",
-        inventory_views.org_connection_lift,
+        inventory_views.org_connection_unprotect,
         name="org-connection-lift",
         who=UNPROTECT,
         reauthenticate=True,
@@ -241,7 +241,7 @@ urlpatterns = [
     ),
     action(
         "deletions/<uuid:pk>/review-glass/",
-        deletion_views.deletion_review_glass,
+        deletion_views.deletion_review_break_glass,
         name="deletion-review-glass",
         who=APPROVE,
         reauthenticate=True,
@@ -350,11 +350,13 @@ urlpatterns = [
         who=AUDIT,
     ),
     # Notifications and metrics
-    page("notices/", notification_views.notice_list, name="notice-list", who=ADMINISTER),
-    action("notices/test/", notification_views.notice_test, name="notice-test", who=ADMINISTER),
+    page("notices/", notification_views.notification_list, name="notice-list", who=ADMINISTER),
+    action(
+        "notices/test/", notification_views.notification_test, name="notice-test", who=ADMINISTER
+    ),
     action(
         "notices/<uuid:pk>/retry/",
-        notification_views.notice_retry,
+        notification_views.notification_retry,
         name="notice-retry",
         who=ADMINISTER,
     ),

@@ -25,7 +25,7 @@ from connections.datadog.responses import DatadogError
 from connections.inventory import sync
 from connections.inventory.sync import PARALLEL_LISTINGS, SyncResult
 from connections.models import ApprovalPolicy, Credential
-from connections.wording.causes import NOT_OPENED, failure_text
+from connections.wording.causes import KEYS_UNDECRYPTABLE, failure_text
 
 # Under the 60 s at which proxies cut a request of ours.
 KEY_CHECK_SECONDS = 40.0
@@ -126,7 +126,7 @@ def run_key_checks(
 
 def keys_undecryptable(*, words: str) -> KeyReport:
     """The ladder of a credential whose stored keys cannot be decrypted: nothing was asked."""
-    rung = KeyCheckResult(rung=KeyCheck.STORED, ok=False, words=words, cause=NOT_OPENED)
+    rung = KeyCheckResult(rung=KeyCheck.STORED, ok=False, words=words, cause=KEYS_UNDECRYPTABLE)
     return KeyReport(rungs=_with_rest([], rung))
 
 

@@ -19,7 +19,7 @@ class Series:
     tone: str
 
 
-KINDS = (
+OUTCOME_SERIES = (
     Series(key=OutcomeGroup.DELETED, label="Deleted", tone="ok"),
     Series(key=OutcomeGroup.GONE, label="Gone or not found", tone="info"),
     Series(key=OutcomeGroup.REFUSED, label="Refused", tone="danger"),
@@ -29,7 +29,7 @@ KINDS = (
 )
 
 
-def chart(
+def build_chart(
     *,
     label: str,
     first_column: str,
@@ -61,7 +61,7 @@ def _bar(words: str, counts: Counter[Any], series: tuple[Series, ...]) -> dict[s
     return {"title": f"{words}: {start}", "parts": parts}
 
 
-def day_chart(
+def build_day_chart(
     days: DailyCounts | None, *, what: str, series: tuple[Series, ...]
 ) -> dict[str, Any] | None:
     """The chart of some days, which says which ones it shows; None when there is nothing in it."""
@@ -69,7 +69,7 @@ def day_chart(
         return None
     first, last = days.days[0].date, days.days[-1].date
     period = _day(last) if first == last else f"{_day(first)} to {_day(last)}"
-    made = chart(
+    made = build_chart(
         label=f"{what} a day, {period}, UTC",
         first_column="Day",
         series=series,

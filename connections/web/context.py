@@ -30,7 +30,7 @@ class NavItem:
     count: int | None = None
 
 
-def frame(request: HttpRequest) -> dict[str, Any]:
+def page_context(request: HttpRequest) -> dict[str, Any]:
     """Navigation, person and theme. Nothing asks the database until a template uses it."""
     theme = request.COOKIES.get("theme", "")
     return {
@@ -63,7 +63,7 @@ def _nav(request: HttpRequest) -> list[NavItem]:
         entries += [("Audit", "audit-list"), ("Evidence", "evidence-detail")]
     if permissions.can_administer(actor):
         entries += [("People", "person-list"), ("Notices", "notice-list")]
-    waiting = _waiting_for(actor) if permissions.can_approve_any(actor) else 0
+    waiting = _count_awaiting_approval(actor) if permissions.can_approve_any(actor) else 0
     return [
         NavItem(
             label=label,
@@ -79,7 +79,7 @@ def _is_current(request: HttpRequest, url: str) -> bool:
     return request.path == url if url == reverse("overview") else request.path.startswith(url)
 
 
-def _waiting_for(actor: Actor) -> int:
+def _count_awaiting_approval(actor: Actor) -> int:
     """How many deletions wait for this person's yes or no: asked by others, not yet decided."""
     person, beyond = actor.person, permissions.visibility_of(actor).unapprovable
     this_round = Approval.objects.filter(deletion=OuterRef("pk"), round=OuterRef("approval_round"))

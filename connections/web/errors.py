@@ -139,10 +139,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if means_no_writes(error):
         logger.error("Request %s: the database takes no writes: %s", request_id_of(request), error)
         context = {"cause": cause_text(error), "might_have_sent": _might_have_sent(request)}
-        return _stand_alone_page(
+        return _render_standalone(
             request, "503_database_not_writable.html", status=503, context=context
         )
-    return _stand_alone_page(request, "500.html", status=500, context={})
+    return _render_standalone(request, "500.html", status=500, context={})
 
 
 def _might_have_sent(request: HttpRequest) -> bool:
@@ -157,7 +157,7 @@ def _might_have_sent(request: HttpRequest) -> bool:
     return access_of(request, match.func).needs_sign_in
 
 
-def _stand_alone_page(
+def _render_standalone(
     request: HttpRequest, name: str, *, status: int, context: dict[str, Any]
 ) -> HttpResponse:
     request_id = request_id_of(request)

@@ -31,15 +31,15 @@ from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.models import PersonSession
 from connections.operations.write_probe import find_write_problem, write_nothing
 from connections.web.errors import response_not_recorded_page
-from connections.web.people.single_sign_on import gave_second_factor
+from connections.web.people.single_sign_on import has_provider_mfa
 from connections.web.routing import access_of
-from connections.web.support import sign_in_url_after_sending, signed_in_person
+from connections.web.support import sign_in_url_after_post, signed_in_person
 
 logger = logging.getLogger(__name__)
 
 # The controls of the Unicode Bidirectional Algorithm (UAX #9 § 2), in UTF-8: U+061C, U+200E/F,
 # U+202A–E, U+2066–9. A name that holds one could make another name seem to stand beside it.
-_TURNING = re.compile(rb"\xd8\x9c|\xe2\x80[\x8e\x8f\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
+_BIDI_CONTROLS = re.compile(rb"\xd8\x9c|\xe2\x80[\x8e\x8f\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
 
 
 class BidiControlMiddleware:
@@ -56,12 +56,12 @@ class BidiControlMiddleware:
         response = self.get_response(request)
         if not response.streaming and response.get("Content-Type", "").startswith("text/html"):
             content = response.content  # type: ignore[attr-defined]
-            if _TURNING.search(content):
-                response.content = _TURNING.sub(_named, content)  # type: ignore[attr-defined]
+            if _BIDI_CONTROLS.search(content):
+                response.content = _BIDI_CONTROLS.sub(_code_point, content)  # type: ignore[attr-defined]
         return response
 
 
-def _named(match: re.Match[bytes]) -> bytes:
+def _code_point(match: re.Match[bytes]) -> bytes:
     return f"[U+{ord(match[0].decode()):04X}]".encode()
 
 
@@ -103,7 +103,7 @@ class CharsetMiddleware:
 
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
-READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class HealthMiddleware:
@@ -119,24 +119,24 @@ class HealthMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.path == "/healthz":
-            return _health_answer(request, problem="")
+            return _health_response(request, problem="")
         if request.path == "/readyz":
-            return _health_answer(request, problem=_what_is_not_ready())
+            return _health_response(request, problem=_readiness_problem())
         return self.get_response(request)
 
 
-def _health_answer(request: HttpRequest, *, problem: str) -> HttpResponse:
+def _health_response(request: HttpRequest, *, problem: str) -> HttpResponse:
     response = HttpResponse(
         f"{problem or 'ok'}\n", status=503 if problem else 200, content_type="text/plain"
     )
-    if request.method not in READING_METHODS:
+    if request.method not in SAFE_METHODS:
         response = HttpResponse(status=405, headers={"Allow": "GET, HEAD, OPTIONS"})
     response["Cache-Control"] = "no-store"
     response["X-Content-Type-Options"] = "nosniff"
     return response
 
 
-def _what_is_not_ready() -> str:
+def _readiness_problem() -> str:
     try:
         applied = set(MigrationRecorder(connection).applied_migrations())
         if not _migrations_on_disk() <= applied:
@@ -155,16 +155,16 @@ def _what_is_not_ready() -> str:
     return ""
 
 
-_known_on_disk: set[tuple[str, str]] = set()
+_migrations_cache: set[tuple[str, str]] = set()
 
 
 def _migrations_on_disk() -> set[tuple[str, str]]:
     # The files cannot change while the process runs, and reading them takes longer than the
     # rest of the answer.
-    if not _known_on_disk:
+    if not _migrations_cache:
         loader = MigrationLoader(None)
-        _known_on_disk.update(loader.disk_migrations or {})
-    return _known_on_disk
+        _migrations_cache.update(loader.disk_migrations or {})
+    return _migrations_cache
 
 
 class HeadersMiddleware:
@@ -196,7 +196,7 @@ class HeadersMiddleware:
         return response
 
 
-class SecondFactorMiddleware:
+class RequireMfaMiddleware:
     """Where a second factor is required, leads whoever has none to setting one up.
 
     The pages on which a factor is set up, and signing out, stay open, so that it locks nobody out.
@@ -221,7 +221,7 @@ class SecondFactorMiddleware:
             return None
         if not permissions.needs_second_factor(person):
             return None
-        if gave_second_factor(request, person_id=str(person.pk)):
+        if has_provider_mfa(request, person_id=str(person.pk)):
             return None
         # Recovery codes alone are not one: they only stand in for one that was set up.
         if is_mfa_enabled(person, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]):
@@ -254,8 +254,8 @@ class SignInMiddleware(LoginRequiredMiddleware):
         """Redirect, or answer htmx with 401: nothing was done."""
         if "HX-Request" in request.headers:
             return HttpResponse(status=401)
-        if request.method not in READING_METHODS:
-            return redirect(sign_in_url_after_sending(request))
+        if request.method not in SAFE_METHODS:
+            return redirect(sign_in_url_after_post(request))
         return super().handle_no_permission(request, view_func)
 
 
@@ -277,7 +277,7 @@ class WritableSignInMiddleware:
     ) -> None:
         """Raise the database's own error before the view runs."""
         del args, kwargs
-        if request.method not in READING_METHODS and not access_of(request, view).needs_mfa:
+        if request.method not in SAFE_METHODS and not access_of(request, view).needs_mfa:
             write_nothing()
 
 
@@ -321,7 +321,7 @@ class ReadOnlyMiddleware:
         if guard.is_armed and isinstance(response, StreamingHttpResponse):
             # The body is made while it is sent, long after the view has returned.
             chunks: Iterable[bytes] = response.streaming_content  # type: ignore[assignment]
-            response.streaming_content = _guarded(chunks, guard)
+            response.streaming_content = _guard_chunks(chunks, guard)
         return response
 
     def process_view(
@@ -331,7 +331,7 @@ class ReadOnlyMiddleware:
         del args, kwargs
         is_read_only = access_of(request, view).is_read_only
         request._write_guard.is_armed = (  # type: ignore[attr-defined]
-            is_read_only and request.method in READING_METHODS
+            is_read_only and request.method in SAFE_METHODS
         )
 
 
@@ -358,14 +358,14 @@ class _WriteGuard:
     def __call__(
         self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
     ) -> Any:
-        if self.is_armed and not _may_run(sql):
+        if self.is_armed and not _is_allowed_query(sql):
             raise WriteInReadError(
                 f"A view that answers a GET may not write: {sql.lstrip()[:60]}… Make it a POST."
             )
         return execute(sql, params, many, context)
 
 
-def _may_run(sql: str) -> bool:
+def _is_allowed_query(sql: str) -> bool:
     if _READS.match(sql) or events.is_appending():
         return True
     if _WITH.match(sql):
@@ -377,7 +377,7 @@ def _may_run(sql: str) -> bool:
     }
 
 
-def _guarded(chunks: Iterable[bytes], guard: _WriteGuard) -> Iterator[bytes]:
+def _guard_chunks(chunks: Iterable[bytes], guard: _WriteGuard) -> Iterator[bytes]:
     # Chunk by chunk, because between two chunks the thread may be doing something else. The
     # response closes the inner iterator itself.
     iterator = iter(chunks)

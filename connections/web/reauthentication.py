@@ -49,7 +49,7 @@ WRONG_PASSWORD = "That is not your password."  # noqa: S105 - a message
 TOO_MANY = "Too many wrong answers. Wait five minutes, then try again."
 # Over the limit, one event in so many seconds.
 REFUSAL_EVENT_EVERY = 60
-_STAMP = "stepped_up"
+_SESSION_KEY = "stepped_up"
 _ACTION = "reauthenticate"
 
 
@@ -78,18 +78,18 @@ def is_recent(request: HttpRequest) -> bool:
 
 
 def _is_stamp_fresh(request: HttpRequest) -> bool:
-    person, stamp = signed_in_person(request), request.session.get(_STAMP)
+    person, stamp = signed_in_person(request), request.session.get(_SESSION_KEY)
     if person is None or not isinstance(stamp, dict) or stamp.get("person") != str(person.pk):
         return False
     at = datetime.fromisoformat(stamp["at"])
     if clock.elapsed_since(at, now=clock.now()) < WINDOW:
         return True
     # Removed, so that a clock that is set back later can't make it recent again.
-    del request.session[_STAMP]
+    del request.session[_SESSION_KEY]
     return False
 
 
-def mark(request: HttpRequest, *, method: Method) -> None:
+def record_reauthentication(request: HttpRequest, *, method: Method) -> None:
     """Record that the signed-in person has just proved who they are, and remember when."""
     person = _person(request)
     sign_in_events.record_step_up(person=person, method=method, request_id=request_id_of(request))
@@ -98,7 +98,7 @@ def mark(request: HttpRequest, *, method: Method) -> None:
 
 def _stamp(request: HttpRequest, *, person: Person, age: timedelta = timedelta()) -> None:
     at = clock.now() - age
-    request.session[_STAMP] = {"person": str(person.pk), "at": at.isoformat()}
+    request.session[_SESSION_KEY] = {"person": str(person.pk), "at": at.isoformat()}
     request._is_stepped_up = None  # type: ignore[attr-defined]
 
 
@@ -109,7 +109,7 @@ def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> 
     browser (Django's test client) has no such trail and counts as well.
     """
     del sender
-    request.session.pop(_STAMP, None)
+    request.session.pop(_SESSION_KEY, None)
     if not hasattr(request, "allauth"):
         _stamp(request, person=user)
         return
@@ -128,7 +128,7 @@ def _is_proof(record: dict[str, Any]) -> bool:
     return bool(is_password or record.get("passwordless"))
 
 
-def ways_of(person: Person) -> frozenset[Method]:
+def available_methods(person: Person) -> frozenset[Method]:
     """What a person could give here; empty for one who only ever came by a link or a provider."""
     ways = set()
     if person.has_usable_password():
@@ -139,7 +139,7 @@ def ways_of(person: Person) -> frozenset[Method]:
 
 
 @sensitive_variables("password")
-def prove_by_password(request: HttpRequest, *, password: Secret) -> None:
+def reauthenticate_by_password(request: HttpRequest, *, password: Secret) -> None:
     """Mark the session if that is the person's password. Raises RefusedError."""
     person = _person(request)
     _count(request, person=person)
@@ -147,7 +147,7 @@ def prove_by_password(request: HttpRequest, *, password: Secret) -> None:
     if not check_password(password.reveal(), person.password):
         raise _refused(request, person=person, message=WRONG_PASSWORD)
     ratelimit.clear(request, action=_ACTION, user=person)
-    mark(request, method=Method.PASSWORD)
+    record_reauthentication(request, method=Method.PASSWORD)
 
 
 def passkey_challenge(request: HttpRequest) -> dict[str, Any]:
@@ -164,12 +164,12 @@ def passkey_challenge(request: HttpRequest) -> dict[str, Any]:
     return dict(options)
 
 
-def prove_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> None:
+def reauthenticate_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> None:
     """Mark the session if the browser's answer is right. Raises RefusedError."""
     person = _person(request)
     _count(request, person=person)
     try:
-        require_checked_owner(credential, request=request)
+        require_user_verification(credential, request=request)
         with refusing_malformed():
             authenticator = allauth_internals.complete_authentication(person, credential)
     except ValidationError:
@@ -179,21 +179,23 @@ def prove_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> Non
         allauth_internals.clear_state()
     ratelimit.clear(request, action=_ACTION, user=person)
     authenticator.record_usage()
-    mark(request, method=Method.PASSKEY)
+    record_reauthentication(request, method=Method.PASSKEY)
 
 
-def require_checked_owner(credential: dict[str, Any], *, request: HttpRequest) -> None:
+def require_user_verification(credential: dict[str, Any], *, request: HttpRequest) -> None:
     """Raise ValidationError unless the key says, in what it signs, that it checked its owner.
 
     Asking for it is not enough: allauth keeps one challenge for all its forms, and one of a
     second factor or of a new key asks for less.
     """
-    answer = answer_of(credential, request=request)
+    answer = parse_passkey_response(credential, request=request)
     if not answer.response.authenticator_data.is_user_verified():
         raise ValidationError(WRONG_PASSKEY)
 
 
-def answer_of(credential: dict[str, Any], *, request: HttpRequest) -> AuthenticationResponse:
+def parse_passkey_response(
+    credential: dict[str, Any], *, request: HttpRequest
+) -> AuthenticationResponse:
     """What the browser said of a key, read.
 
     Raises ValidationError when that is no such answer, or one given to another origin.
@@ -268,7 +270,7 @@ class ReauthenticationForm(forms.Form):
         return rest
 
 
-EMPTY = "Give your password or use a passkey."
+NOTHING_ENTERED = "Give your password or use a passkey."
 type View[**P] = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 
@@ -300,7 +302,7 @@ def prompt_for(request: HttpRequest) -> ReauthPrompt | None:
     person = signed_in_person(request)
     if person is None or reauthentication.is_recent(request):
         return None
-    ways = reauthentication.ways_of(person)
+    ways = reauthentication.available_methods(person)
     return ReauthPrompt(
         takes_password=Method.PASSWORD in ways,
         takes_passkey=Method.PASSKEY in ways,
@@ -309,7 +311,7 @@ def prompt_for(request: HttpRequest) -> ReauthPrompt | None:
         late_at=getattr(request, "_step_up_late_at", ""),
         problem=getattr(request, "_step_up_problem", ""),
         url=prompt_url(request),
-        back_url=page_behind(request.path),
+        back_url=parent_page_url(request.path),
     )
 
 
@@ -318,19 +320,19 @@ def _provider_url(request: HttpRequest, person: Person) -> str:
         return ""
     if not provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER):
         return ""
-    return f"{reverse('provider-step-up')}?{urlencode({'next': _page_of(request)})}"
+    return f"{reverse('provider-step-up')}?{urlencode({'next': _return_url(request)})}"
 
 
-def _page_of(request: HttpRequest) -> str:
+def _return_url(request: HttpRequest) -> str:
     """Where to go on after proving it elsewhere: no address of a POST."""
     if request.path == reverse("step-up"):
         return request.POST.get("next") or request.GET.get("next", "")
     if request.method == "POST":
-        return page_behind(request.path)
+        return parent_page_url(request.path)
     return request.get_full_path()
 
 
-def page_behind(path: str) -> str:
+def parent_page_url(path: str) -> str:
     """The page on which an act was chosen: its own address or the one above, else the overview."""
     for address in (path, f"{path.rstrip('/').rpartition('/')[0]}/"):
         with suppress(Resolver404):
@@ -356,7 +358,7 @@ def requires_reauthentication(
         @wraps(view)
         def asking(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
             if request.method == "POST":
-                if _is_proven(request) or not applies(request):
+                if _is_reauthenticated(request) or not applies(request):
                     return view(request, *args, **kwargs)
                 request._step_up_late_at = request.path  # type: ignore[attr-defined]
                 response = comes_back(request, *args, **kwargs)
@@ -379,7 +381,7 @@ def requires_reauthentication(
     return decorate
 
 
-def _is_proven(request: HttpRequest) -> bool:
+def _is_reauthenticated(request: HttpRequest) -> bool:
     """Whether the session is recent, or becomes so by an answer that came with the form."""
     form = ReauthenticationForm(request.POST)
     # Nothing that handles the rest of what was typed gets to see it.
@@ -387,20 +389,20 @@ def _is_proven(request: HttpRequest) -> bool:
     if reauthentication.is_recent(request) or not form.is_filled_in:
         return reauthentication.is_recent(request)
     try:
-        _prove(request, form)
+        _reauthenticate(request, form)
     except RefusedError as error:
         request._step_up_problem = str(error)  # type: ignore[attr-defined]
         return False
     return True
 
 
-def _prove(request: HttpRequest, form: ReauthenticationForm) -> None:
+def _reauthenticate(request: HttpRequest, form: ReauthenticationForm) -> None:
     form.is_valid()
     password, passkey = form.cleaned_data.get("password"), form.cleaned_data.get("passkey")
     if password:
-        reauthentication.prove_by_password(request, password=password)
+        reauthentication.reauthenticate_by_password(request, password=password)
     elif isinstance(passkey, dict):
-        reauthentication.prove_by_passkey(request, credential=passkey)
+        reauthentication.reauthenticate_by_passkey(request, credential=passkey)
     else:
         raise RefusedError(reauthentication.WRONG_PASSKEY)
 
@@ -422,12 +424,14 @@ def reauthentication_page(request: HttpRequest) -> HttpResponse:
     """Ask who it is, then lead to where the person was going."""
     wanted = request.POST.get("next") or request.GET.get("next", "")
     to = wanted if is_local_url(request, wanted) else reverse("overview")
-    if reauthentication.is_recent(request) or (request.method == "POST" and _is_proven(request)):
+    if reauthentication.is_recent(request) or (
+        request.method == "POST" and _is_reauthenticated(request)
+    ):
         return SeeOther(to)
     if request.method == "POST" and not getattr(request, "_step_up_problem", ""):
-        request._step_up_problem = EMPTY  # type: ignore[attr-defined]
+        request._step_up_problem = NOTHING_ENTERED  # type: ignore[attr-defined]
     status = 422 if request.method == "POST" else 200
-    context = {"next": to, "back_url": page_behind(urlsplit(to).path)}
+    context = {"next": to, "back_url": parent_page_url(urlsplit(to).path)}
     return render(request, "connections/reauthentication.html", context, status=status)
 
 

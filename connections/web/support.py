@@ -49,7 +49,7 @@ def is_local_url(request: HttpRequest, url: str) -> bool:
     )
 
 
-def sign_in_url_after_sending(request: HttpRequest) -> str:
+def sign_in_url_after_post(request: HttpRequest) -> str:
     """The sign-in for who sent something while signed out, which was not done.
 
     It leads back to the page that it was sent from: the address that it was sent to may answer

@@ -6,7 +6,7 @@ from connections.core.errors import RecordedIn, ResponseNotRecordedError
 from connections.core.text import format_time
 from connections.models import ApprovalPolicy, BreakGlassReview, Deletion
 from connections.wording import closed_deletions, open_deletions
-from connections.wording.badges import READING, badge, late_answers
+from connections.wording.badges import RECHECKING, badge, late_response_texts
 from connections.wording.next_steps import NextStep
 
 
@@ -45,10 +45,10 @@ def describe(
     which only the database's clock tells. Asks the database for the deletion's attempts, and for
     its approvals where it needed some; both may be prefetched.
     """
-    short = READING if is_being_read else badge(deletion)
+    short = RECHECKING if is_being_read else badge(deletion)
     attempts = list(deletion.attempts.all())
     if is_being_read:
-        said = open_deletions.say_being_read(attempts)
+        said = open_deletions.rechecking_text(attempts)
     elif deletion.is_settled:
         said = closed_deletions.text_for(deletion=deletion, attempts=attempts, seen_by=seen_by)
     else:
@@ -62,7 +62,7 @@ def describe(
         headline=said.headline,
         lines=tuple(line for line in said.lines if line),
         quotes=said.quotes,
-        alarms=late_answers(attempts),
+        alarms=late_response_texts(attempts),
         steps=said.steps,
     )
 

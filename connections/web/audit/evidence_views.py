@@ -18,7 +18,7 @@ from connections.wording import audit_log_badge, audit_log_text, pluralize
 
 def evidence_detail(request: HttpRequest) -> HttpResponse:
     """What an auditor compares or takes away."""
-    below = _below(request.GET.get("below", ""))
+    below = _parse_below(request.GET.get("below", ""))
     page = evidence.evidence(actor=actor_of(request), below=below)
     last = page.verification
     url = reverse("evidence-detail")
@@ -33,7 +33,7 @@ def evidence_detail(request: HttpRequest) -> HttpResponse:
     return render(request, "connections/evidence_detail.html", context)
 
 
-def _below(text: str) -> int | None:
+def _parse_below(text: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 18:

@@ -60,7 +60,7 @@ class EventForm(forms.Form):
         data: dict[str, Any] = self.cleaned_data
         return EventFilter(
             since=_utc(data.get("since")),
-            until=_end_of(_utc(data.get("until")), self.data.get("until", "")),
+            until=_end_of_period(_utc(data.get("until")), self.data.get("until", "")),
             actor=data.get("actor", ""),
             code=data.get("code", ""),
             subject_id=data.get("subject", ""),
@@ -74,7 +74,7 @@ def _utc(at: datetime | None) -> datetime | None:
     return at.replace(tzinfo=UTC) if at else None
 
 
-def _end_of(at: datetime | None, written: str) -> datetime | None:
+def _end_of_period(at: datetime | None, written: str) -> datetime | None:
     if at is None:
         return None
     try:
@@ -159,7 +159,7 @@ class BundleForm(ServiceErrorsMixin, HistoryForm):
         return "&".join(f"{name}={value}" for name, value in given.items() if value)
 
 
-def initial_of(asked: HistoryForm, *, today: date) -> dict[str, Any]:
+def initial_from_history(asked: HistoryForm, *, today: date) -> dict[str, Any]:
     """What the form begins with, from the filters of the history's page."""
     asked.is_valid()
     data: dict[str, Any] = {name: value for name, value in asked.cleaned_data.items() if value}

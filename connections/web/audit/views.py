@@ -17,7 +17,7 @@ from connections.core.errors import InvalidInputError
 from connections.core.tabular import CONTENT_TYPES
 from connections.models import AuditEvent
 from connections.web.audit.forms import EventForm
-from connections.web.charts import Series, day_chart
+from connections.web.charts import Series, build_day_chart
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of, download
 
@@ -35,7 +35,7 @@ _SERIES = (
     Series(key="other", label="Others", tone="muted"),
 )
 # The form's fields that the service may refuse, and what it calls them.
-_LOOKED_FOR_BY = {"q": "text", "actor": "actor"}
+_FILTER_OF_FIELD = {"q": "text", "actor": "actor"}
 
 
 def audit_list(request: HttpRequest) -> HttpResponse:
@@ -54,14 +54,14 @@ def audit_list(request: HttpRequest) -> HttpResponse:
         ],
         "count": page.count,
         "exact_to": search.EXACT_TO,
-        "chart": day_chart(page.days, what="Acts", series=_SERIES),
+        "chart": build_day_chart(page.days, what="Acts", series=_SERIES),
         "values": values,
         "codes": _code_options(values.get("code", "")),
         "clear_url": reverse("audit-list") if values else "",
         "export_query": urlencode(values),
         "is_first_page": below is None,
-        "newest_url": _address(values) if below is not None else "",
-        "older_url": _address({**values, "below": str(page.older)}) if page.older else "",
+        "newest_url": _list_url(values) if below is not None else "",
+        "older_url": _list_url({**values, "below": str(page.older)}) if page.older else "",
     }
     return render(request, "connections/audit_list.html", context)
 
@@ -75,11 +75,11 @@ def _page(request: HttpRequest, *, form: EventForm, below: int | None) -> EventP
         except InvalidInputError as error:
             for name, message in error.fields.items():
                 form.add_error(name, message)
-                left_out: dict[str, Any] = {_LOOKED_FOR_BY[name]: ""}
+                left_out: dict[str, Any] = {_FILTER_OF_FIELD[name]: ""}
                 only = replace(only, **left_out)
 
 
-def _address(values: dict[str, str]) -> str:
+def _list_url(values: dict[str, str]) -> str:
     url = reverse("audit-list")
     return f"{url}?{urlencode(values)}" if values else url
 
@@ -97,10 +97,10 @@ def _code_options(chosen: str) -> list[tuple[str, str]]:
     options = search.code_choices()
     if chosen and chosen not in options:
         options.append(chosen)
-    return [(code, _code_words(code)) for code in options]
+    return [(code, _code_label(code)) for code in options]
 
 
-def _code_words(code: str) -> str:
+def _code_label(code: str) -> str:
     noun, _, act = code.partition(".")
     return f"{noun}: {act or 'all'}".replace("_", " ")
 
@@ -115,9 +115,9 @@ def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
         "found": found,
         "event": event,
         "subject_url": _subject_url(event),
-        "request_url": _address({"request": event.request_id}) if event.request_id else "",
-        "of_subject_url": _address({"subject": event.subject_id}) if event.subject_id else "",
-        "of_actor_url": _address({"actor": str(event.actor_id)}) if event.actor_id else "",
+        "request_url": _list_url({"request": event.request_id}) if event.request_id else "",
+        "of_subject_url": _list_url({"subject": event.subject_id}) if event.subject_id else "",
+        "of_actor_url": _list_url({"actor": str(event.actor_id)}) if event.actor_id else "",
     }
     return render(request, "connections/audit_detail.html", context)
 

@@ -26,7 +26,7 @@ class CredentialState:
     headline: str
 
 
-def state_of(credential: Credential) -> CredentialState:
+def credential_state(credential: Credential) -> CredentialState:
     """The one state that matters most."""
     cause = credential.verification_cause
     if credential.is_retired:
@@ -75,7 +75,7 @@ _LABELS = {
     KeyCheck.PERMISSIONS: "Role",
     KeyCheck.LISTING: "Listing",
 }
-_WORDS_WHEN_GOOD = {
+_PASSED_LABELS = {
     KeyCheck.API_KEY: "Valid",
     KeyCheck.KEY_PAIR: "Valid",
     KeyCheck.ORG: "Known",
@@ -96,21 +96,21 @@ class KeyCheckRow:
     quotes: list[str]
 
 
-def key_checks_of(credential: Credential) -> list[KeyCheckRow]:
+def stored_key_checks(credential: Credential) -> list[KeyCheckRow]:
     """The stored ladder; empty before the first verification."""
-    return [_shown(rung) for rung in credential.verification]
+    return [_key_check_row(rung) for rung in credential.verification]
 
 
 def key_check_rows(rungs: Iterable[KeyCheckResult]) -> list[KeyCheckRow]:
     """A ladder that was not stored."""
-    return [_shown(rung.as_data()) for rung in rungs]
+    return [_key_check_row(rung.as_data()) for rung in rungs]
 
 
-def _shown(rung: dict[str, Any]) -> KeyCheckRow:
+def _key_check_row(rung: dict[str, Any]) -> KeyCheckRow:
     step = KeyCheck(rung["rung"])
     tone, icon, word = "muted", "minus", "Not asked"
     if rung["ok"]:
-        tone, icon, word = "ok", "check", _WORDS_WHEN_GOOD[step]
+        tone, icon, word = "ok", "check", _PASSED_LABELS[step]
     elif step == KeyCheck.PERMISSIONS and rung["ok"] is False:
         tone, icon, word = "warn", "warning", "Cannot delete"
     elif rung["ok"] is False:
@@ -133,7 +133,7 @@ def lacks_write(credential: Credential) -> bool:
     )
 
 
-def failure_words(credential: Credential) -> str:
+def failure_reason(credential: Credential) -> str:
     """Why it is not verified, as the ladder said; "" when it is or was never asked."""
     if not credential.verification_cause:
         return ""

@@ -39,7 +39,7 @@ from connections.wording.connections import site_label
 accepts_keys = sensitive_post_parameters("api_key", "application_key")
 
 
-def find(actor: Actor, pk: UUID) -> Credential:
+def _find_credential(actor: Actor, pk: UUID) -> Credential:
     """The credential, for whoever may see it. Raises PermissionDenied and Http404."""
     return credential_lifecycle.find_credential(actor=actor, pk=pk)
 
@@ -48,23 +48,25 @@ def credential_list(request: HttpRequest) -> HttpResponse:
     """Every credential, and the form itself when there is none yet."""
     actor = actor_of(request)
     rows = credential_lifecycle.list_credentials(actor=actor)
-    in_use = [row(credential) for credential in rows if not credential.is_retired]
+    in_use = [_credential_context(credential) for credential in rows if not credential.is_retired]
     context = {
         "in_use": in_use,
-        "retired": [row(credential) for credential in rows if credential.is_retired],
+        "retired": [
+            _credential_context(credential) for credential in rows if credential.is_retired
+        ],
         "may_manage": permissions.can_manage_credentials(actor),
         "form": CredentialForm() if not in_use else None,
     }
     return render(request, "connections/credential_list.html", context)
 
 
-def row(credential: Credential) -> dict[str, Any]:
+def _credential_context(credential: Credential) -> dict[str, Any]:
     """What every page about one credential shows of it."""
     return {
         "credential": credential,
-        "state": facts.state_of(credential),
+        "state": facts.credential_state(credential),
         "site": site_label(credential.site),
-        "why": facts.failure_words(credential),
+        "why": facts.failure_reason(credential),
         "last_error": facts.last_error_of(credential),
         "lacks_write": facts.lacks_write(credential),
         "connections_url": facts.connections_url(credential),
@@ -96,20 +98,22 @@ def credential_new(request: HttpRequest) -> HttpResponse:
         except EncryptionError as error:
             form.add_error(None, f"Nothing was stored: {error}")
         else:
-            return to_page(request, credential, done="is stored")
+            return _redirect_with_result(request, credential, done="is stored")
     return _new_page(request, form)
 
 
-def to_page(request: HttpRequest, credential: Credential, *, done: str) -> HttpResponse:
+def _redirect_with_result(
+    request: HttpRequest, credential: Credential, *, done: str
+) -> HttpResponse:
     """303 to the credential's page, which shows the ladder; a line on top says what was done."""
     if credential.is_verified:
         messages.success(request, f"{credential.name} {done} and verified.")
     else:
         messages.warning(request, f"{credential.name} {done}, but not verified. See why below.")
-    return see_other(credential)
+    return _redirect_to_credential(credential)
 
 
-def see_other(credential: Credential) -> HttpResponse:
+def _redirect_to_credential(credential: Credential) -> HttpResponse:
     """303 to the credential's page."""
     return SeeOther(reverse("credential-detail", args=[credential.pk]))
 
@@ -117,7 +121,7 @@ def see_other(credential: Credential) -> HttpResponse:
 def credential_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
     """One credential: the ladder, what it was used for, and the acts on it."""
     actor = actor_of(request)
-    credential = find(actor, pk)
+    credential = _find_credential(actor, pk)
     return _detail(request, credential=credential)
 
 
@@ -130,15 +134,15 @@ def _detail(
 ) -> HttpResponse:
     actor = actor_of(request)
     warnings = approval_warnings(credential=credential)
-    context = row(credential) | {
-        "rungs": facts.key_checks_of(credential),
+    context = _credential_context(credential) | {
+        "rungs": facts.stored_key_checks(credential),
         "checked_at": facts.checked_at(credential),
         "deletions_url": facts.deletions_url(credential),
         "deletion_count": credential.deletions.count(),
         "connection_count": credential_lifecycle.connection_count(credential),
         "newest_listing": credential.listings.first(),
         "policy_label": ApprovalPolicy(credential.policy).label,
-        "access": access_shown(credential),
+        "access": _access_summary(credential),
         "access_warnings": access_lists.warnings_of(credential),
         "other_warnings": [
             (each.label, warnings[each])
@@ -157,11 +161,11 @@ def _detail(
     )
 
 
-def _again(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, UUID], HttpResponse]:
+def _page_with_input(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, UUID], HttpResponse]:
     """Answer an act without a proof of who it is: the page, with what was typed into the form."""
 
     def comes_back(request: HttpRequest, pk: UUID) -> HttpResponse:
-        credential = find(actor_of(request), pk)
+        credential = _find_credential(actor_of(request), pk)
         typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
         return _detail(request, credential=credential, **typed)
 
@@ -169,24 +173,24 @@ def _again(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, UUID], Http
 
 
 @limited("verify", per_minute=20)
-@requires_reauthentication(comes_back=_again())
+@requires_reauthentication(comes_back=_page_with_input())
 def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Climb the ladder again and read the org connections of this credential."""
     actor = actor_of(request)
-    credential = find(actor, pk)
+    credential = _find_credential(actor, pk)
     try:
         credential = acts.verify_credential(actor=actor, credential=credential)
     except (ConflictError, EncryptionError, UnavailableError) as error:
         messages.error(request, str(error))
-        return see_other(credential)
-    return to_page(request, credential, done="was tried")
+        return _redirect_to_credential(credential)
+    return _redirect_with_result(request, credential, done="was tried")
 
 
-@requires_reauthentication(comes_back=_again(rename=RenameForm))
+@requires_reauthentication(comes_back=_page_with_input(rename=RenameForm))
 def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Give it another name."""
     actor = actor_of(request)
-    credential = find(actor, pk)
+    credential = _find_credential(actor, pk)
     form = RenameForm(request.POST)
     if form.is_valid():
         try:
@@ -197,18 +201,18 @@ def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
             form.add_error("name", error.fields["name"])
         except ConflictError as error:
             messages.error(request, str(error))
-            return see_other(credential)
+            return _redirect_to_credential(credential)
         else:
             messages.success(request, f"It is called {credential.name} now.")
-            return see_other(credential)
+            return _redirect_to_credential(credential)
     return _detail(request, credential=credential, rename=form)
 
 
-@requires_reauthentication(comes_back=_again(policy=PolicyForm))
+@requires_reauthentication(comes_back=_page_with_input(policy=PolicyForm))
 def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Say how many other people must approve; an administrator's act."""
     actor = actor_of(request)
-    credential = find(actor, pk)
+    credential = _find_credential(actor, pk)
     form = PolicyForm(request.POST)
     if not form.is_valid():
         return _detail(request, credential=credential, policy=form)
@@ -217,20 +221,20 @@ def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
         acts.change_policy(actor=actor, credential=credential, policy=policy)
     except ConflictError as error:
         messages.error(request, str(error))
-        return see_other(credential)
+        return _redirect_to_credential(credential)
     messages.success(request, f"{credential.name}: {policy.label}, for what is asked from now on.")
-    return see_other(credential)
+    return _redirect_to_credential(credential)
 
 
 def _rotate_page(
     request: HttpRequest, pk: UUID, *, form: RotateForm | None = None, **more: Any
 ) -> HttpResponse:
-    credential = find(actor_of(request), pk)
+    credential = _find_credential(actor_of(request), pk)
     if credential.is_retired:
         messages.error(request, f"{credential.name} is retired: its keys are wiped.")
-        return see_other(credential)
+        return _redirect_to_credential(credential)
     form = form or RotateForm(request.POST or None)
-    context = row(credential) | {"form": form} | more
+    context = _credential_context(credential) | {"form": form} | more
     status = 422 if form.errors else 200
     return render(request, "connections/credential_rotate.html", context, status=status)
 
@@ -239,7 +243,7 @@ def _rotate_page(
 @requires_reauthentication(comes_back=_rotate_page, asks_first=True)
 def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Paste a new pair, which is verified beside the old one before it takes its place."""
-    credential = find(actor_of(request), pk)
+    credential = _find_credential(actor_of(request), pk)
     form = RotateForm(request.POST if request.method == "POST" else None)
     rungs: Any = None
     if not credential.is_retired and form.is_valid():
@@ -255,17 +259,17 @@ def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
         except (ConflictError, EncryptionError, UnavailableError) as error:
             form.add_error(None, str(error))
         else:
-            return to_page(request, credential, done="was rotated to the new pair")
+            return _redirect_with_result(request, credential, done="was rotated to the new pair")
     return _rotate_page(request, pk, form=form, rungs=rungs)
 
 
 def _retire_page(
     request: HttpRequest, pk: UUID, *, error: str = "", conflict: str = ""
 ) -> HttpResponse:
-    credential = find(actor_of(request), pk)
+    credential = _find_credential(actor_of(request), pk)
     if credential.is_retired:
         messages.error(request, f"{credential.name} is retired already.")
-        return see_other(credential)
+        return _redirect_to_credential(credential)
     context = {
         "credential": credential,
         "typed": request.POST.get("confirmation", ""),
@@ -284,7 +288,7 @@ def _retire_page(
 @requires_reauthentication(comes_back=_retire_page, asks_first=True)
 def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What retiring it means, and the name to type; a POST wipes the keys."""
-    credential = find(actor_of(request), pk)
+    credential = _find_credential(actor_of(request), pk)
     if request.method != "POST" or credential.is_retired:
         return _retire_page(request, pk)
     typed = request.POST.get("confirmation", "")
@@ -297,7 +301,7 @@ def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
     except ConflictError as refused:
         return _retire_page(request, pk, conflict=str(refused))
     messages.success(request, f"{credential.name} is retired. Its keys are wiped.")
-    return see_other(credential)
+    return _redirect_to_credential(credential)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,7 +315,7 @@ class AccessRow:
     ticks: list[tuple[AccessKind, bool]]
 
 
-def access_shown(credential: Credential) -> list[tuple[str, list[str]]]:
+def _access_summary(credential: Credential) -> list[tuple[str, list[str]]]:
     """Each list with the names on it, none when everybody with the role is admitted."""
     entries = access_lists.access_of(credential)
     listed = [name for names in entries.values() for name in names]
@@ -326,7 +330,7 @@ def _access_page(
     form = form or _access_form(request, credential)
     form.is_valid()
     ticked = form.entries if form.is_bound else stored
-    context = {"credential": credential, "form": form, "rows": _rows(form.choices, ticked)}
+    context = {"credential": credential, "form": form, "rows": _access_rows(form.choices, ticked)}
     return render(request, "connections/credential_access.html", context, status=status)
 
 
@@ -337,15 +341,15 @@ def _access_form(request: HttpRequest, credential: Credential) -> AccessForm:
     return AccessForm(request.POST if request.method == "POST" else None, choices=choices)
 
 
-def _access_asked_again(request: HttpRequest, pk: UUID) -> HttpResponse:
+def _access_page_with_input(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The table as it was sent, with the question who it is."""
-    return _access_page(request, find(actor_of(request), pk), status=422)
+    return _access_page(request, _find_credential(actor_of(request), pk), status=422)
 
 
-@requires_reauthentication(comes_back=_access_asked_again, asks_first=True)
-def access_set(request: HttpRequest, pk: UUID) -> HttpResponse:
+@requires_reauthentication(comes_back=_access_page_with_input, asks_first=True)
+def credential_access(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The lists of one credential; a POST puts what is ticked in their place."""
-    credential = find(actor_of(request), pk)
+    credential = _find_credential(actor_of(request), pk)
     form = _access_form(request, credential)
     if form.is_valid():
         try:
@@ -361,7 +365,7 @@ def access_set(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _access_page(request, credential, form=form, status=status)
 
 
-def _rows(choices: list[tuple[str, str]], ticked: access_lists.Entries) -> list[AccessRow]:
+def _access_rows(choices: list[tuple[str, str]], ticked: access_lists.Entries) -> list[AccessRow]:
     return [
         AccessRow(
             value=value,

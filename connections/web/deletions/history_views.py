@@ -15,7 +15,7 @@ from connections.deletions import history
 from connections.deletions.history import Cursor, HistoryFilter
 from connections.deletions.history_filter import BREAK_GLASS, CONTRADICTED, PERIODS, HistoryForm
 from connections.models import OPEN_STATES, Outcome
-from connections.web.charts import KINDS, day_chart
+from connections.web.charts import OUTCOME_SERIES, build_day_chart
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of, download
 from connections.wording import badge, label_of_outcome, label_of_state
@@ -27,7 +27,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
     form = HistoryForm(request.GET, credentials=history.credentials_to_choose(actor=actor))
     only = form.history_filter(now=clock.now()) if form.is_valid() else None
     page = history.history_page(
-        actor=actor, only=only or HistoryFilter(), after=_cursor_of(request)
+        actor=actor, only=only or HistoryFilter(), after=_parse_cursor(request)
     )
     is_filtered = any(value for name, value in request.GET.items() if name != "after")
     context: dict[str, Any] = {
@@ -38,9 +38,9 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
         "is_filtered": is_filtered,
         "clear_url": reverse("deletion-list") if is_filtered else "",
         "is_first_page": "after" not in request.GET,
-        "older_url": _address(request, after=str(page.older)) if page.older else "",
-        "newest_url": _address(request) if "after" in request.GET else "",
-        "chart": day_chart(page.days, what="Deletions", series=KINDS),
+        "older_url": _list_url(request, after=str(page.older)) if page.older else "",
+        "newest_url": _list_url(request) if "after" in request.GET else "",
+        "chart": build_day_chart(page.days, what="Deletions", series=OUTCOME_SERIES),
         "export_query": _query(request),
         "can_export": permissions.can_export(actor),
         "can_audit": permissions.can_audit(actor),
@@ -66,7 +66,7 @@ def _choices(actor: Actor) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def _cursor_of(request: HttpRequest) -> Cursor | None:
+def _parse_cursor(request: HttpRequest) -> Cursor | None:
     text = request.GET.get("after", "")
     try:
         return Cursor.parse(text) if text else None
@@ -80,7 +80,7 @@ def _query(request: HttpRequest) -> str:
     return query.urlencode()
 
 
-def _address(request: HttpRequest, *, after: str = "") -> str:
+def _list_url(request: HttpRequest, *, after: str = "") -> str:
     query = request.GET.copy()
     query.pop("after", None)
     if after:

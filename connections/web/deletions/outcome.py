@@ -24,7 +24,7 @@ from connections.wording import BreakGlassText, DeletionText, NextStep
 # What happens by itself is looked for only while it is about to happen.
 SOON = timedelta(minutes=2)
 # What waits for people: how often it is looked at, by how long nobody did anything.
-BACK_OFF = (
+POLL_INTERVALS = (
     (timedelta(minutes=2), 5),
     (timedelta(minutes=15), 15),
     (timedelta(hours=2), 60),
@@ -37,16 +37,16 @@ def poll_interval(deletion: Deletion, *, now: datetime) -> int | None:
 
     What waits for people is looked at less and less often, the longer nobody did anything.
     """
-    if _is_moving(deletion, now=now):
+    if _is_changing_soon(deletion, now=now):
         return 2
     if deletion.state not in {State.REQUESTED, State.APPROVED}:
         return None
     times = (deletion.requested_at, deletion.approved_at, deletion.confirmed_at)
     idle = now - max(at for at in times if at)
-    return next(seconds for limit, seconds in BACK_OFF if idle < limit)
+    return next(seconds for limit, seconds in POLL_INTERVALS if idle < limit)
 
 
-def _is_moving(deletion: Deletion, *, now: datetime) -> bool:
+def _is_changing_soon(deletion: Deletion, *, now: datetime) -> bool:
     if deletion.state == State.SENDING or states.is_being_rechecked(deletion, now=now):
         return True
     is_watched = deletion.state in {State.WAITING, State.UNKNOWN} or (
@@ -72,12 +72,12 @@ def state_version(deletion: Deletion, *, now: datetime) -> str:
         deletion.approval_round,
         deletion.break_glass_at,
         getattr(deletion, "break_glass_review", None) is not None,
-        _is_moving(deletion, now=now),
+        _is_changing_soon(deletion, now=now),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-STOPPED_BY_PROTECTION = {
+BLOCKED_BY_PROTECTION = {
     NextStep.CONFIRM,
     NextStep.CONFIRM_WITHOUT_READING,
     NextStep.APPROVE,
@@ -128,7 +128,9 @@ def outcome_page(
     """What `#outcome` shows."""
     now = clock.now()
     awaits_approval = states.awaits_approval(deletion)
-    may_decide = awaits_approval and _may(NextStep.APPROVE, deletion=deletion, actor=actor, now=now)
+    may_decide = awaits_approval and _can_take(
+        NextStep.APPROVE, deletion=deletion, actor=actor, now=now
+    )
     decision = approval_preview(deletion, now=now) if may_decide else None
     words = wording.describe(
         deletion,
@@ -144,8 +146,8 @@ def outcome_page(
         steps={
             step.value: step
             for step in words.steps
-            if _may(step, deletion=deletion, actor=actor, now=now)
-            and not _is_stopped(step, decision=decision, protection=protection)
+            if _can_take(step, deletion=deletion, actor=actor, now=now)
+            and not _is_blocked(step, decision=decision, protection=protection)
         },
         confirm_text=reviews.confirmation_text(deletion),
         typed=typed or Typed(),
@@ -180,10 +182,10 @@ def _connection_url(deletion: Deletion) -> str:
     return reverse("org-connection-detail", args=[deletion.site, deletion.connection_id])
 
 
-def _is_stopped(
+def _is_blocked(
     step: NextStep, *, decision: ApprovalPreview | None, protection: Protection | None
 ) -> bool:
-    if protection and step in STOPPED_BY_PROTECTION:
+    if protection and step in BLOCKED_BY_PROTECTION:
         return True
     return step == NextStep.APPROVE and decision is not None and not decision.may_approve
 
@@ -198,7 +200,7 @@ def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
     return ""
 
 
-def _may(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
+def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
     may_use = permissions.can_use(actor, credential_id=deletion.credential_id)
     match step:
         case NextStep.CONFIRM | NextStep.CONFIRM_WITHOUT_READING:
@@ -218,7 +220,7 @@ def _may(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> 
             )
         case NextStep.WITHDRAW:
             # Whoever may still decide declines, and says why: no button beside Approve ends it.
-            is_to_decide = states.awaits_approval(deletion) and _may(
+            is_to_decide = states.awaits_approval(deletion) and _can_take(
                 NextStep.DECLINE, deletion=deletion, actor=actor, now=now
             )
             return (

@@ -35,7 +35,9 @@ def require_valid(form: forms.Form) -> None:
         raise InvalidInputError({name: str(texts[0]) for name, texts in form.errors.items()})
 
 
-def refusal_of(error: DomainError, *, deletion: Deletion | None = None) -> tuple[int, str]:
+def error_status_and_text(
+    error: DomainError, *, deletion: Deletion | None = None
+) -> tuple[int, str]:
     """The status for an act that did not happen, and what to say over the form.
 
     `deletion`: the one that the act was about; None for a request for a new one.
@@ -48,7 +50,7 @@ def refusal_of(error: DomainError, *, deletion: Deletion | None = None) -> tuple
     return 409, str(error)
 
 
-def stored_deletions() -> QuerySet[Deletion]:
+def deletions_with_details() -> QuerySet[Deletion]:
     """Deletions with all that their page shows."""
     return Deletion.objects.select_related(
         "credential", "requested_by", "confirmed_by", "break_glass_by", "break_glass_review"
@@ -57,7 +59,7 @@ def stored_deletions() -> QuerySet[Deletion]:
 
 def find_deletion(*, actor: Actor, pk: UUID) -> Deletion:
     """The deletion with this id. Raises Http404, also when the actor's access lists hide it."""
-    return lookups.find_deletion(stored_deletions(), actor=actor, pk=pk)
+    return lookups.find_deletion(deletions_with_details(), actor=actor, pk=pk)
 
 
 def respond(
@@ -67,7 +69,7 @@ def respond(
     url = reverse("deletion-detail", args=[deletion.pk])
     if not wants_fragment(request):
         return SeeOther(url)
-    deletion = stored_deletions().get(pk=deletion.pk)
+    deletion = deletions_with_details().get(pk=deletion.pk)
     response = render_outcome(request, deletion=deletion, actor=actor, is_apart=is_apart)
     if is_apart:
         response["HX-Push-Url"] = url
@@ -116,7 +118,7 @@ def run_action(
             require_valid(form)
         deletion = act(deletion, actor, form.cleaned_data if form else {})
     except DomainError as error:
-        status, notice = refusal_of(error, deletion=deletion)
+        status, notice = error_status_and_text(error, deletion=deletion)
         typed = Typed(
             values=request.POST.dict(),
             errors=error.fields if isinstance(error, InvalidInputError) else {},
@@ -127,7 +129,7 @@ def run_action(
     return respond(request, deletion=deletion, actor=actor)
 
 
-def back_to_page(
+def page_with_input(
     may: Callable[[Actor, Deletion], bool] = lambda actor, deletion: True, act: str = ""
 ) -> Callable[[HttpRequest, UUID], HttpResponse]:
     """The `comes_back` of an action on a deletion: its page, with everything typed.

@@ -107,7 +107,7 @@ class ReviewPage:
     record_url: str
 
 
-def page_of(review: Review, *, form: DeletionForm) -> ReviewPage:
+def build_review_page(review: Review, *, form: DeletionForm) -> ReviewPage:
     """Everything that the template shows of a review."""
     snapshot = review.snapshot or OrgConnectionSnapshot()
     names = {"source": snapshot.source_org_name, "sink": snapshot.sink_org_name}
@@ -247,7 +247,7 @@ def uuid_or_none(text: str) -> UUID | None:
         return None
 
 
-def typed_before(again: str, *, actor: Actor) -> dict[str, str]:
+def previous_input(again: str, *, actor: Actor) -> dict[str, str]:
     """Reason and ticket of the deletion that is asked for again."""
     pk = uuid_or_none(again)
     within = visibility.visible(Deletion.objects.all(), actor=actor)

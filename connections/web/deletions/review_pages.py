@@ -14,7 +14,7 @@ from connections.deletions.lifecycle import OUT_OF_DATE
 from connections.deletions.reviews import Review
 from connections.web.deletions.forms import DeletionForm, show_errors
 from connections.web.deletions.responses import wants_fragment
-from connections.web.deletions.review import choice_form, no_sender_page, page_of
+from connections.web.deletions.review import build_review_page, choice_form, no_sender_page
 from connections.web.support import actor_of
 
 REVIEW = "connections/deletion_review.html"
@@ -49,8 +49,8 @@ def review_page(
     actor = actor_of(request)
     context = {
         "review": review,
-        **_ended(review, actor=actor),
-        "page": page_of(review, form=form),
+        **_previous_deletion_context(review, actor=actor),
+        "page": build_review_page(review, form=form),
         "form": form,
         "notice": notice,
         "is_out_of_date": notice == OUT_OF_DATE,
@@ -68,7 +68,7 @@ def review_page(
     return response
 
 
-def _ended(review: Review, *, actor: Actor) -> dict[str, Any]:
+def _previous_deletion_context(review: Review, *, actor: Actor) -> dict[str, Any]:
     """The deletion after which it is gone, in words; nothing where it may well be there."""
     ended = reviews.previous_deletion(
         actor=actor, credential=review.credential, connection_id=review.connection_id

@@ -33,31 +33,31 @@ from connections.web.deletions.outcome import Typed, poll_interval, state_versio
 from connections.web.deletions.page import record_context
 from connections.web.deletions.responses import (
     DETAIL,
-    back_to_page,
+    deletions_with_details,
+    error_status_and_text,
     find_deletion,
-    refusal_of,
+    page_with_input,
     render_outcome,
     require_valid,
     respond,
     run_action,
-    stored_deletions,
     wants_fragment,
 )
-from connections.web.deletions.review import deletion_form, typed_before, uuid_or_none
+from connections.web.deletions.review import deletion_form, previous_input, uuid_or_none
 from connections.web.deletions.review_pages import choice_page, review_page
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of
 
 
-def _not_yet_asked(request: HttpRequest) -> HttpResponse:
+def _new_page_with_input(request: HttpRequest) -> HttpResponse:
     """The review again with everything typed, and the question who it is."""
     actor = actor_of(request)
-    recorded = _recorded(request.POST.get("request_id", ""), actor=actor)
+    recorded = _find_requested(request.POST.get("request_id", ""), actor=actor)
     if recorded:
         return respond(request, deletion=recorded, actor=actor, is_apart=True)
     try:
-        credential, connection_id = _chosen(request.POST.dict(), actor=actor)
+        credential, connection_id = _parse_choice(request.POST.dict(), actor=actor)
     except InvalidInputError as error:
         return choice_page(request, data=request.POST, error=error)
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
@@ -67,32 +67,32 @@ def _not_yet_asked(request: HttpRequest) -> HttpResponse:
 
 # Without a confirmation nothing can be sent, whatever the policy is.
 @requires_reauthentication(
-    comes_back=_not_yet_asked, applies=lambda request: bool(request.POST.get("confirmation"))
+    comes_back=_new_page_with_input, applies=lambda request: bool(request.POST.get("confirmation"))
 )
 def deletion_new(request: HttpRequest) -> HttpResponse:
     """The review of one connection, and the POST that asks to delete it."""
     if request.method == "POST":
-        return _ask(request)
+        return _request_deletion(request)
     actor = actor_of(request)
     asked = request.GET
-    recorded = _recorded(asked.get("request_id", ""), actor=actor)
+    recorded = _find_requested(asked.get("request_id", ""), actor=actor)
     if recorded:
         return HttpResponseRedirect(reverse("deletion-detail", args=[recorded.pk]))
     if "credential" not in asked or "connection_id" not in asked:
         return choice_page(request, data=asked)
     try:
-        credential, connection_id = _chosen(asked, actor=actor)
+        credential, connection_id = _parse_choice(asked, actor=actor)
     except InvalidInputError as error:
         return choice_page(request, data=asked, error=error)
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     request_id = uuid_or_none(asked.get("request_id", ""))
-    typed = typed_before(asked.get("again", ""), actor=actor) | asked.dict()
+    typed = previous_input(asked.get("again", ""), actor=actor) | asked.dict()
     form = deletion_form(review, typed=typed, request_id=request_id)
     notice = "Nothing was recorded from that form, so nothing was sent." if request_id else ""
     return review_page(request, review=review, form=form, notice=notice, status=200)
 
 
-def _chosen(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, UUID]:
+def _parse_choice(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, UUID]:
     """The credential and the connection that were asked for.
 
     Raises InvalidInputError, and Http404 for a credential that is not there or out of reach.
@@ -113,19 +113,21 @@ def _chosen(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, UUID]
     return credential, connection_id
 
 
-def _recorded(request_id: str, *, actor: Actor) -> Deletion | None:
+def _find_requested(request_id: str, *, actor: Actor) -> Deletion | None:
     """The deletion that this person's form made, if it did."""
     wanted = uuid_or_none(request_id)
     if wanted is None or actor.person is None:
         return None
-    own = visibility.visible(stored_deletions(), actor=actor).filter(requested_by=actor.person)
+    own = visibility.visible(deletions_with_details(), actor=actor).filter(
+        requested_by=actor.person
+    )
     return own.filter(request_id=wanted).first()
 
 
-def _ask(request: HttpRequest) -> HttpResponse:
+def _request_deletion(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     try:
-        credential, connection_id = _chosen(request.POST.dict(), actor=actor)
+        credential, connection_id = _parse_choice(request.POST.dict(), actor=actor)
     except InvalidInputError as error:
         return choice_page(request, data=request.POST, error=error)
     form = DeletionForm(request.POST)
@@ -150,13 +152,13 @@ def _ask(request: HttpRequest) -> HttpResponse:
             request, review=changed.review, form=form, notice=str(changed), status=409
         )
     except DomainError as error:
-        return _not_asked(
+        return _request_failed(
             request, form=form, error=error, credential=credential, connection_id=connection_id
         )
     return respond(request, deletion=deletion, actor=actor, is_apart=True)
 
 
-def _not_asked(
+def _request_failed(
     request: HttpRequest,
     *,
     form: DeletionForm,
@@ -166,8 +168,8 @@ def _not_asked(
 ) -> HttpResponse:
     """The review with everything typed still there, or the record where one was made."""
     actor = actor_of(request)
-    status, notice = refusal_of(error)
-    recorded = _recorded(request.POST.get("request_id", ""), actor=actor)
+    status, notice = error_status_and_text(error)
+    recorded = _find_requested(request.POST.get("request_id", ""), actor=actor)
     if recorded:
         typed = Typed(notice=notice)
         return render_outcome(
@@ -196,11 +198,11 @@ def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         )
         return render(request, f"{DETAIL}#record", context)
     if request.htmx.target == "watch":  # type: ignore[attr-defined]
-        return _watched(request, deletion=deletion, actor=actor)
+        return _poll_response(request, deletion=deletion, actor=actor)
     return render_outcome(request, deletion=deletion, actor=actor)
 
 
-def _watched(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpResponse:
+def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpResponse:
     """The answer to a page that looks by itself: nothing new replaces nothing that is typed."""
     now = clock.now()
     version, seconds = state_version(deletion, now=now), poll_interval(deletion, now=now)
@@ -216,7 +218,7 @@ def _watched(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpR
     return render(request, f"{DETAIL}#watch", {"outcome": watch, "deletion": deletion})
 
 
-@requires_reauthentication(comes_back=back_to_page())
+@requires_reauthentication(comes_back=page_with_input())
 def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Confirm by the typed text, and send."""
     return run_action(
@@ -266,7 +268,7 @@ def deletion_close(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @requires_reauthentication(
-    comes_back=back_to_page(
+    comes_back=page_with_input(
         lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
         "approve or decline this deletion",
     )
@@ -296,7 +298,7 @@ def deletion_decline(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @requires_reauthentication(
-    comes_back=back_to_page(
+    comes_back=page_with_input(
         lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion), "break glass"
     )
 )
@@ -313,12 +315,12 @@ def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @requires_reauthentication(
-    comes_back=back_to_page(
+    comes_back=page_with_input(
         lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
         "review this broken glass",
     )
 )
-def deletion_review_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
+def deletion_review_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Look back at it, with a note."""
     return run_action(
         request,
@@ -330,10 +332,12 @@ def deletion_review_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
 
 
-TOO_MANY = "Not added: too many comments within a minute. Wait a minute, then add it again."
+TOO_MANY_COMMENTS = (
+    "Not added: too many comments within a minute. Wait a minute, then add it again."
+)
 
 
-def _form_page(
+def _comment_error(
     request: HttpRequest, pk: UUID, *, error: InvalidInputError, status: int
 ) -> HttpResponse:
     """The form with what was typed and why it was not added; for htmx alone."""
@@ -347,11 +351,13 @@ def _form_page(
     return render(request, f"{DETAIL}#comment_form", context, status=status)
 
 
-def _too_many(request: HttpRequest, pk: UUID) -> HttpResponse:
-    return _form_page(request, pk, error=InvalidInputError({"text": TOO_MANY}), status=429)
+def _too_many_comments(request: HttpRequest, pk: UUID) -> HttpResponse:
+    return _comment_error(
+        request, pk, error=InvalidInputError({"text": TOO_MANY_COMMENTS}), status=429
+    )
 
 
-@limited("comments", per_minute=30, over=_too_many)
+@limited("comments", per_minute=30, over=_too_many_comments)
 def deletion_comment(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Add a comment; for htmx the form alone, empty again or with what is wrong."""
     actor = actor_of(request)
@@ -361,7 +367,7 @@ def deletion_comment(request: HttpRequest, pk: UUID) -> HttpResponse:
         require_valid(form)
         comment_on_deletion(deletion=deletion, actor=actor, text=form.cleaned_data["text"])
     except InvalidInputError as error:
-        return _form_page(request, pk, error=error, status=422)
+        return _comment_error(request, pk, error=error, status=422)
     if not wants_fragment(request):
         return SeeOther(f"{reverse('deletion-detail', args=[pk])}#comment")
     context = {"deletion": deletion, "comment": CommentForm(), "is_added": True}

@@ -47,7 +47,7 @@ def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
     return ProtectionPage(
         held=held,
         protect_url=protect_url(key) if may_protect else "",
-        lift_url=lift_url(key) if may_lift else "",
+        lift_url=unprotect_url(key) if may_lift else "",
         lifters=protections.who_can_remove(held) if held else [],
         history=[entry for each in every for entry in _entries(each)],
     )
@@ -64,7 +64,7 @@ def protect_url(key: OrgConnectionKey) -> str:
     return f"{reverse('org-connection-protect')}?{query}"
 
 
-def lift_url(key: OrgConnectionKey) -> str:
+def unprotect_url(key: OrgConnectionKey) -> str:
     """The form that lifts its protection."""
     return reverse("org-connection-lift", args=[key.site, key.connection_id])
 

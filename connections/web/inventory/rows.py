@@ -59,7 +59,7 @@ def sync_text(listings: list[Sync]) -> str:
     failed = sorted((each for each in listings if not each.is_complete), key=_by_name)
     if not listings:
         return "Nothing was read: no credential is verified."
-    said = ["Nothing was read from Datadog." if not complete else _count_words(complete, failed)]
+    said = ["Nothing was read from Datadog." if not complete else _count_text(complete, failed)]
     names: dict[str, list[str]] = {}
     for listing in failed:
         why = failure_text(cause=listing.cause, http_status=listing.http_status)
@@ -70,7 +70,7 @@ def sync_text(listings: list[Sync]) -> str:
     return " ".join(said)
 
 
-def _count_words(complete: int, failed: list[Sync]) -> str:
+def _count_text(complete: int, failed: list[Sync]) -> str:
     orgs = f"{complete} org{'' if complete == 1 else 's'} listed"
     short = f", {len(failed)} could not be listed" if failed else ""
     return f"Read again from Datadog: {orgs}{short}."

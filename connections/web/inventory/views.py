@@ -57,14 +57,14 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     inventory = build_inventory(actor=actor, only=form.inventory_filter())
     # What comes after a refresh never asks for another by itself, however that one went.
     is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
-    page, next_after = _page(inventory.rows, after=_cursor(request))
+    page, next_after = _page(inventory.rows, after=_parse_cursor(request))
     context = {
         "inventory": inventory,
         "rows": _row_views(page, actor=actor),
         "is_fragment": is_fragment,
         "is_first_page": "after" not in request.GET,
-        "next_url": _address(form, after=next_after) if next_after else "",
-        "first_url": _address(form),
+        "next_url": _list_url(form, after=next_after) if next_after else "",
+        "first_url": _list_url(form),
         **_filters(form, inventory),
         **_freshness(inventory, actor=actor),
         "can_export": permissions.can_export(actor),
@@ -103,7 +103,7 @@ def _page(
     return page, json.dumps(page[-1].order, ensure_ascii=False, separators=(",", ":"))
 
 
-def _cursor(request: HttpRequest) -> tuple[str, ...] | None:
+def _parse_cursor(request: HttpRequest) -> tuple[str, ...] | None:
     text = request.GET.get("after")
     if not text:
         return None
@@ -116,7 +116,7 @@ def _cursor(request: HttpRequest) -> tuple[str, ...] | None:
     return tuple(key)
 
 
-def _address(form: InventoryForm, **more: str) -> str:
+def _list_url(form: InventoryForm, **more: str) -> str:
     query = QueryDict(mutable=True)
     query.update({**form.values(), **more})
     url = reverse("org-connection-list")
@@ -172,15 +172,15 @@ def org_connection_refresh(request: HttpRequest) -> HttpResponse:
         messages.error(request, f"Nothing was read. {why}")
     else:
         if not by_itself:
-            _tell(request, listings)
+            _add_message(request, listings)
         if listings and "reload" in request.POST and request.htmx:  # type: ignore[attr-defined]
             return HttpResponseClientRefresh()
     if request.POST.get("back") == "overview":
         return SeeOther(reverse("overview"))
-    return SeeOther(_address(InventoryForm(QueryDict(request.POST.get("filters", "")))))
+    return SeeOther(_list_url(InventoryForm(QueryDict(request.POST.get("filters", "")))))
 
 
-def _tell(request: HttpRequest, listings: list[Sync]) -> None:
+def _add_message(request: HttpRequest, listings: list[Sync]) -> None:
     complete = sum(listing.is_complete for listing in listings)
     level = messages.SUCCESS if complete else messages.ERROR
     if 0 < complete < len(listings):
@@ -267,7 +267,7 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
     return render(request, "connections/org_connection_protect.html", context, status=status)
 
 
-def _liftable(actor: Actor, key: OrgConnectionKey) -> Protection | None:
+def _find_removable_protection(actor: Actor, key: OrgConnectionKey) -> Protection | None:
     """What the actor may lift; None when nothing protects it any more."""
     lookups.require_connection(key, actor=actor)
     protection = protections.protection_of(key)
@@ -283,29 +283,31 @@ def _not_protected(request: HttpRequest, key: OrgConnectionKey) -> HttpResponse:
     return SeeOther(connection_url(key))
 
 
-def _lift_page(
+def _unprotect_page(
     request: HttpRequest, *, protection: Protection, form: RemovalForm, status: int
 ) -> HttpResponse:
     context = {"form": form, "protection": protection, "back_url": connection_url(protection.key)}
     return render(request, "connections/org_connection_unprotect.html", context, status=status)
 
 
-def _lift_asked_again(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
+def _unprotect_page_with_input(
+    request: HttpRequest, site: str, connection_id: UUID
+) -> HttpResponse:
     """The form as it was sent, with the question who it is."""
     key = OrgConnectionKey(site=site, connection_id=connection_id)
-    protection = _liftable(actor_of(request), key)
+    protection = _find_removable_protection(actor_of(request), key)
     if protection is None:
         return _not_protected(request, key)
     form = RemovalForm(initial=request.POST.dict())
-    return _lift_page(request, protection=protection, form=form, status=422)
+    return _unprotect_page(request, protection=protection, form=form, status=422)
 
 
-@requires_reauthentication(comes_back=_lift_asked_again, asks_first=True)
-def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
+@requires_reauthentication(comes_back=_unprotect_page_with_input, asks_first=True)
+def org_connection_unprotect(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
     """Why it may be deleted again; somebody else's protection only."""
     actor = actor_of(request)
     key = OrgConnectionKey(site=site, connection_id=connection_id)
-    protection = _liftable(actor, key)
+    protection = _find_removable_protection(actor, key)
     if protection is None:
         return _not_protected(request, key)
     form = RemovalForm(request.POST if request.method == "POST" else None)
@@ -322,6 +324,6 @@ def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) ->
         else:
             messages.success(request, "The protection is lifted: it can be deleted again.")
             return SeeOther(connection_url(key))
-    return _lift_page(
+    return _unprotect_page(
         request, protection=protection, form=form, status=422 if form.is_bound else 200
     )

@@ -28,7 +28,7 @@ _PAGES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class NotificationRow:
     """One notice as the log shows it."""
 
     notice: Notification
@@ -39,13 +39,13 @@ class Row:
     to: str
 
 
-def notice_list(request: HttpRequest) -> HttpResponse:
+def notification_list(request: HttpRequest) -> HttpResponse:
     """Destinations and the log of what was delivered to them."""
     return _page(request)
 
 
 @limited("notices", per_minute=10)
-def notice_test(request: HttpRequest) -> HttpResponse:
+def notification_test(request: HttpRequest) -> HttpResponse:
     """Send a test to one destination and say what came of it."""
     actor = actor_of(request)
     try:
@@ -55,7 +55,7 @@ def notice_test(request: HttpRequest) -> HttpResponse:
     return _page(request, tested=notice, tested_badge=wording.notification_badge(notice))
 
 
-def notice_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
+def notification_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Try again what was given up for one destination."""
     actor = actor_of(request)
     notice = get_object_or_404(Notification, pk=pk)
@@ -87,33 +87,33 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
         ],
         "clear_url": reverse("notice-list") if state else "",
         "is_first_page": after is None,
-        "newest_url": _address(only) if after else "",
-        "older_url": _address(only | {"after": str(page.older)}) if page.older else "",
+        "newest_url": _list_url(only) if after else "",
+        "older_url": _list_url(only | {"after": str(page.older)}) if page.older else "",
         "kept_days": delivery.KEPT_FOR.days,
         **extra,
     }
     return render(request, "connections/notification_list.html", context, status=status)
 
 
-def _address(query: dict[str, str]) -> str:
+def _list_url(query: dict[str, str]) -> str:
     return f"{reverse('notice-list')}?{urlencode(query)}" if query else reverse("notice-list")
 
 
-def _row(logged: Logged) -> Row:
+def _row(logged: Logged) -> NotificationRow:
     notice, event = logged.notice, logged.event
     details = event.details if event else {}
     page = _PAGES.get(notice.subject_type)
-    return Row(
+    return NotificationRow(
         notice=notice,
         badge=wording.notification_badge(notice),
         title=wording.notification_title(notice.code, details=details),
         sentence=event.sentence if event else "",
         url=reverse(page, args=[notice.subject_id]) if page else "",
-        to=_to(logged),
+        to=_recipient(logged),
     )
 
 
-def _to(logged: Logged) -> str:
+def _recipient(logged: Logged) -> str:
     notice = logged.notice
     if notice.person is not None:
         return notice.person.display_name

@@ -39,7 +39,7 @@ from connections.notifications import delivery_log
 from connections.operations import doctor, worker
 
 # Of each kind; the history shows the rest.
-SHOWN = 5
+MOST_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,22 +96,22 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
         in_doubt=_to_check(in_doubt, actor=actor),
         contradicted=_to_check(contradicted, actor=actor),
         never_verified=_to_check(never_verified, actor=actor),
-        glass_broken=_shown(
-            _parted(
+        glass_broken=_limit(
+            _split(
                 break_glass.unreviewed(actor=actor).order_by("requested_at", "id"),
                 lambda deletion: permissions.can_review_break_glass(actor, deletion=deletion),
             )
         ),
         to_approve=_to_approve(asked, actor=actor),
         to_confirm=_to_confirm(asked, actor=actor, now=now),
-        credentials=_parted(
+        credentials=_split(
             (each for each in credentials if not each.is_verified or each.last_error),
             lambda credential: keeps_credentials,
         ),
     )
 
 
-def _parted[T](all_of_them: Iterable[T], is_yours: Callable[[T], bool]) -> Split[T]:
+def _split[T](all_of_them: Iterable[T], is_yours: Callable[[T], bool]) -> Split[T]:
     yours: list[T] = []
     others: list[T] = []
     for each in all_of_them:
@@ -119,8 +119,8 @@ def _parted[T](all_of_them: Iterable[T], is_yours: Callable[[T], bool]) -> Split
     return Split(yours=yours, others=others)
 
 
-def _shown(parted: Split[Deletion]) -> Split[Deletion]:
-    return parted.each(lambda deletions: deletions[: SHOWN + 1])
+def _limit(parted: Split[Deletion]) -> Split[Deletion]:
+    return parted.each(lambda deletions: deletions[: MOST_SHOWN + 1])
 
 
 def _to_check(deletions: QuerySet[Deletion], *, actor: Actor) -> Split[Deletion]:
@@ -135,7 +135,7 @@ def _to_check(deletions: QuerySet[Deletion], *, actor: Actor) -> Split[Deletion]
 
 
 def _oldest(deletions: QuerySet[Deletion]) -> list[Deletion]:
-    return list(deletions.order_by("requested_at", "id")[: SHOWN + 1])
+    return list(deletions.order_by("requested_at", "id")[: MOST_SHOWN + 1])
 
 
 def _awaiting_a_decision(every: QuerySet[Deletion]) -> list[Deletion]:
@@ -152,8 +152,8 @@ def _awaiting_a_decision(every: QuerySet[Deletion]) -> list[Deletion]:
 
 def _to_approve(asked: list[Deletion], *, actor: Actor) -> Split[Deletion]:
     awaited = [deletion for deletion in asked if states.awaits_approval(deletion)]
-    return _shown(
-        _parted(
+    return _limit(
+        _split(
             awaited,
             lambda deletion: (
                 permissions.can_approve(actor, deletion=deletion)
@@ -169,8 +169,8 @@ def _to_confirm(asked: list[Deletion], *, actor: Actor, now: datetime) -> Split[
         for deletion in asked
         if not states.is_being_rechecked(deletion, now=now) and not states.awaits_approval(deletion)
     )
-    return _shown(
-        _parted(
+    return _limit(
+        _split(
             waiting,
             lambda deletion: (
                 permissions.can_use(actor, credential_id=deletion.credential_id)
@@ -244,7 +244,7 @@ def overview(*, actor: Actor) -> Overview:
         at=now,
         credentials=credentials,
         waits=pending(actor=actor, credentials=credentials, now=now),
-        estate=_estate(actor=actor, credentials=credentials, now=now),
+        estate=_inventory_summary(actor=actor, credentials=credentials, now=now),
         weeks=_weeks(actor=actor, since=since),
         latest=history.newest_deletions(actor=actor, limit=LATEST),
         four_eyes=approvers.approval_gaps(credentials=credentials),
@@ -262,7 +262,9 @@ def first_week(now: datetime) -> datetime:
     return midnight - timedelta(days=midnight.weekday(), weeks=WEEKS - 1)
 
 
-def _estate(*, actor: Actor, credentials: list[Credential], now: datetime) -> InventorySummary:
+def _inventory_summary(
+    *, actor: Actor, credentials: list[Credential], now: datetime
+) -> InventorySummary:
     within = {credential.pk for credential in credentials}
     listings = {pk: each for pk, each in newest_listings(now=now).items() if pk in within}
     current = visibility.visible(

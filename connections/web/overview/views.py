@@ -13,10 +13,10 @@ from connections.access import permissions
 from connections.core.text import age_words
 from connections.models import Credential, Deletion
 from connections.people import people
-from connections.web.charts import KINDS, chart
+from connections.web.charts import OUTCOME_SERIES, build_chart
 from connections.web.credentials.forms import CredentialForm
-from connections.web.credentials.page import state_of
-from connections.web.overview.page import SHOWN, Pending, Split, Week, overview
+from connections.web.credentials.page import credential_state
+from connections.web.overview.page import MOST_SHOWN, Pending, Split, Week, overview
 from connections.web.support import actor_of
 from connections.wording import audit_log_badge, badge, clock_ahead_text, no_worker_text
 from connections.wording.causes import failure_text
@@ -40,17 +40,17 @@ def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
 
     def lines(parted: Split[Deletion], action: str, status: str) -> Split[AttentionItem]:
         return parted.each(
-            lambda deletions: _deletions(deletions, now=now, action=action, status=status)
+            lambda deletions: _deletion_items(deletions, now=now, action=action, status=status)
         )
 
     kinds = (
-        pending.glass_broken.each(lambda deletions: _broken_glass(deletions, now=now)),
+        pending.glass_broken.each(lambda deletions: _break_glass_items(deletions, now=now)),
         lines(pending.in_doubt, "Check", "unknown"),
         lines(pending.contradicted, "Look", "contradicted"),
         lines(pending.to_confirm, "Confirm", "approved"),
         lines(pending.to_approve, "Review", "requested"),
         lines(pending.never_verified, "Look", "deleted"),
-        pending.credentials.each(lambda credentials: map(_credential, credentials)),
+        pending.credentials.each(lambda credentials: map(_credential_item, credentials)),
     )
     return Split(
         yours=[todo for kind in kinds for todo in kind.yours],
@@ -58,10 +58,10 @@ def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
     )
 
 
-def _deletions(
+def _deletion_items(
     deletions: list[Deletion], *, now: datetime, action: str, status: str
 ) -> Iterator[AttentionItem]:
-    for deletion in deletions[:SHOWN]:
+    for deletion in deletions[:MOST_SHOWN]:
         said = badge(deletion)
         asked = age_words(deletion.sending_at or deletion.requested_at, now=now)
         verb = "sent" if deletion.sending_at else "asked"
@@ -74,7 +74,7 @@ def _deletions(
             url=reverse("deletion-detail", args=[deletion.pk]),
             action=action,
         )
-    if len(deletions) > SHOWN:
+    if len(deletions) > MOST_SHOWN:
         yield AttentionItem(
             tone="muted",
             icon="dot",
@@ -86,7 +86,7 @@ def _deletions(
         )
 
 
-def _broken_glass(deletions: list[Deletion], *, now: datetime) -> Iterator[AttentionItem]:
+def _break_glass_items(deletions: list[Deletion], *, now: datetime) -> Iterator[AttentionItem]:
     for deletion in deletions:
         broken_at = deletion.break_glass_at or now
         yield AttentionItem(
@@ -106,8 +106,8 @@ def _about(deletion: Deletion) -> str:
     return f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
 
 
-def _credential(credential: Credential) -> AttentionItem:
-    state = state_of(credential)
+def _credential_item(credential: Credential) -> AttentionItem:
+    state = credential_state(credential)
     error: dict[str, Any] = credential.last_error or {}
     why = ""
     if error.get("cause"):
@@ -153,10 +153,10 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
 
 
 def _chart(weeks: list[Week]) -> dict[str, Any]:
-    return chart(
+    return build_chart(
         label="Deletions asked for in each of the last 12 weeks, by outcome",
         first_column="Week of",
-        series=KINDS,
+        series=OUTCOME_SERIES,
         rows=(
             (week.begins_at.date(), f"Week of {week.begins_at:%Y-%m-%d}", week.counts)
             for week in weeks

@@ -88,7 +88,9 @@ def person_detail(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return _detail(request, get_object_or_404(Person, pk=pk))
 
 
-def _again(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, uuid.UUID], HttpResponse]:
+def _page_with_input(
+    **typed_into: type[forms.Form],
+) -> Callable[[HttpRequest, uuid.UUID], HttpResponse]:
     """Answer an act without a proof of who it is: the page, with what was typed into the form."""
 
     def comes_back(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
@@ -99,7 +101,7 @@ def _again(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, uuid.UUID],
     return comes_back
 
 
-@requires_reauthentication(comes_back=_again(roles_form=RolesForm))
+@requires_reauthentication(comes_back=_page_with_input(roles_form=RolesForm))
 def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give exactly the roles that were ticked."""
     actor = actor_of(request)
@@ -115,7 +117,7 @@ def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@requires_reauthentication(comes_back=_again())
+@requires_reauthentication(comes_back=_page_with_input())
 def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give the permission to break glass, or take it away."""
     actor = actor_of(request)
@@ -130,7 +132,7 @@ def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@requires_reauthentication(comes_back=_again())
+@requires_reauthentication(comes_back=_page_with_input())
 def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Shut a person out."""
     actor = actor_of(request)
@@ -143,7 +145,7 @@ def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@requires_reauthentication(comes_back=_again())
+@requires_reauthentication(comes_back=_page_with_input())
 def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Let a disabled person sign in again."""
     actor = actor_of(request)
@@ -153,7 +155,7 @@ def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@requires_reauthentication(comes_back=_again(link_form=MakeLinkForm))
+@requires_reauthentication(comes_back=_page_with_input(link_form=MakeLinkForm))
 def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Make a sign-in link and show it, once."""
     actor = actor_of(request)
@@ -167,14 +169,14 @@ def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         return _detail(request, person, status=409, problem=str(error))
 
 
-@requires_reauthentication(comes_back=_again())
+@requires_reauthentication(comes_back=_page_with_input())
 def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """End one session of somebody, or (without `session`) all of them."""
     person = get_object_or_404(Person, pk=pk)
-    return end(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
+    return end_sessions(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
 
 
-@requires_reauthentication(comes_back=_again(email_form=EmailForm))
+@requires_reauthentication(comes_back=_page_with_input(email_form=EmailForm))
 def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give a person another e-mail address."""
     actor = actor_of(request)
@@ -191,7 +193,7 @@ def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return _detail(request, person, status=422, email_form=form)
 
 
-@requires_reauthentication(comes_back=_again(account_form=ProviderAccountForm))
+@requires_reauthentication(comes_back=_page_with_input(account_form=ProviderAccountForm))
 def person_provider(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Connect the account at the provider whose subject was typed, or disconnect the one there."""
     actor = actor_of(request)
@@ -275,7 +277,7 @@ class SessionRow:
 
 def session_rows(request: HttpRequest, person: Person) -> list[SessionRow]:
     """The person's open sessions for a page: this one first, then the newest."""
-    current = _current(request)
+    current = _current_session_id(request)
     rows = [
         SessionRow(
             public_id=one.public_id,
@@ -291,17 +293,19 @@ def session_rows(request: HttpRequest, person: Person) -> list[SessionRow]:
 
 def session_list(request: HttpRequest) -> HttpResponse:
     """One's own sessions."""
-    rows = session_rows(request, _self(request))
+    rows = session_rows(request, _own_person(request))
     return render(request, "connections/session_list.html", {"sessions": rows})
 
 
 def session_end(request: HttpRequest) -> HttpResponse:
     """End one of one's own sessions, or (without `session`) all but this one."""
-    person = _self(request)
-    return end(request, person, but=_current(request), to=reverse("session-list"))
+    person = _own_person(request)
+    return end_sessions(
+        request, person, but=_current_session_id(request), to=reverse("session-list")
+    )
 
 
-def end(request: HttpRequest, person: Person, *, but: str, to: str) -> HttpResponse:
+def end_sessions(request: HttpRequest, person: Person, *, but: str, to: str) -> HttpResponse:
     """End the person's session that was posted, or all but the one named, and lead on."""
     actor, one = actor_of(request), request.POST.get("session", "")
     if one:
@@ -314,14 +318,14 @@ def end(request: HttpRequest, person: Person, *, but: str, to: str) -> HttpRespo
     return SeeOther(to)
 
 
-def _self(request: HttpRequest) -> Person:
+def _own_person(request: HttpRequest) -> Person:
     person = signed_in_person(request)
     if person is None:
         raise PermissionDenied("Sign in first.")
     return person
 
 
-def _current(request: HttpRequest) -> str:
+def _current_session_id(request: HttpRequest) -> str:
     return public_id_of(hash_of_session_key(request.session.session_key or ""))
 
 
@@ -336,7 +340,7 @@ def setup(request: HttpRequest) -> HttpResponse:
     if Person.objects.exists():
         return redirect("overview")
     if not ratelimit.consume(request, action=USE_OF_LINKS):
-        return _too_many(request)
+        return _too_many_uses(request)
     form = SetUpForm(request.POST or None)
     if form.is_valid():
         try:
@@ -348,7 +352,7 @@ def setup(request: HttpRequest) -> HttpResponse:
         except ConflictError as error:
             form.add_error(None, str(error))
         else:
-            return _signed_in(request, person, to=reverse("credential-new"), chose_password=True)
+            return _sign_in(request, person, to=reverse("credential-new"), chose_password=True)
     return _form_page(request, "connections/setup.html", form)
 
 
@@ -356,7 +360,7 @@ def setup(request: HttpRequest) -> HttpResponse:
 def sign_in_link(request: HttpRequest) -> HttpResponse:
     """The page of a sign-in link: sets a password when one is typed, and signs the person in."""
     if not ratelimit.consume(request, action=USE_OF_LINKS):
-        return _too_many(request)
+        return _too_many_uses(request)
     form = SignInLinkForm(request.POST or None)
     if form.is_valid():
         try:
@@ -367,7 +371,7 @@ def sign_in_link(request: HttpRequest) -> HttpResponse:
             form.add_error(None, str(error))
         else:
             chose = bool(form.cleaned_data["password"])
-            return _signed_in(request, person, to=reverse("overview"), chose_password=chose)
+            return _sign_in(request, person, to=reverse("overview"), chose_password=chose)
     return _form_page(request, "connections/sign_in_link.html", form)
 
 
@@ -387,12 +391,12 @@ def theme_set(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _too_many(request: HttpRequest) -> HttpResponse:
+def _too_many_uses(request: HttpRequest) -> HttpResponse:
     response: HttpResponse = respond_429(request)
     return response
 
 
-def _signed_in(
+def _sign_in(
     request: HttpRequest, person: Person, *, to: str, chose_password: bool
 ) -> HttpResponse:
     # Through allauth, so that a second factor is still asked for and the session is a new one.
