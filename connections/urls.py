@@ -360,5 +360,7 @@ urlpatterns = [
         name="notice-retry",
         who=ADMINISTER,
     ),
-    page("metrics", monitoring.metrics, name="metrics", who=SEE_EVERYTHING, takes_token=True),
+    page(
+        "metrics", monitoring.metrics, name="metrics", who=SEE_EVERYTHING, token_authenticated=True
+    ),
 ]

@@ -38,7 +38,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "theme": theme if theme in THEMES else "system",
         "signed_in_person": SimpleLazyObject(lambda: signed_in_person(request)),
         "role_names": SimpleLazyObject(lambda: _role_names(signed_in_person(request))),
-        "step_up_question": SimpleLazyObject(lambda: prompt_for(request)),
+        "reauth_prompt": SimpleLazyObject(lambda: prompt_for(request)),
         "is_demo": settings.IS_DEMO,
         "has_mail": settings.HAS_MAIL,
         "is_unclaimed": SimpleLazyObject(lambda: not Person.objects.exists()),

@@ -51,7 +51,7 @@ def response_not_recorded_page(
 ) -> HttpResponse:
     """The words for it, asking the database nothing; for htmx `#outcome` alone."""
     url = reverse("deletion-detail", args=[error.deletion_id])
-    context = {"words": wording.unrecorded_response_text(error), "url": url}
+    context = {"text": wording.unrecorded_response_text(error), "url": url}
     # Without the request, so that nothing in the frame of a page asks the database.
     name = f"{PAGE}#outcome" if wants_fragment(request) else PAGE
     return HttpResponse(render_to_string(name, context), status=ACCEPTED)

@@ -242,7 +242,7 @@ class SignInMiddleware(LoginRequiredMiddleware):
     ) -> HttpResponseBase | None:
         """Let through who is signed in, and a token that the view checks itself."""
         access = access_of(request, view_func)
-        if access.takes_token and "Authorization" in request.headers:
+        if access.token_authenticated and "Authorization" in request.headers:
             return None
         if not access.needs_sign_in or request.user.is_authenticated:
             return None

@@ -262,7 +262,7 @@ class ReauthenticationForm(forms.Form):
         return any(self.data.get(self.add_prefix(name)) for name in self.fields)
 
     @property
-    def the_rest(self) -> QueryDict:
+    def other_fields(self) -> QueryDict:
         """Everything else that was posted."""
         rest = self._posted.copy()
         for name in self.fields:
@@ -343,32 +343,32 @@ def parent_page_url(path: str) -> str:
 
 def requires_reauthentication(
     *,
-    comes_back: Callable[..., HttpResponse],
-    asks_first: bool = False,
-    applies: Callable[[HttpRequest], bool] = lambda request: True,
+    on_missing: Callable[..., HttpResponse],
+    before_page: bool = False,
+    when: Callable[[HttpRequest], bool] = lambda request: True,
 ) -> _Guard:
     """Let a POST reach the view only with a proof of the last five minutes, or a right one in it.
 
-    `comes_back` answers any other POST: it shows the page that was sent, with everything typed
+    `on_missing` answers any other POST: it shows the page that was sent, with everything typed
     and with the question, does nothing, and asks the same permissions as the view.
-    `asks_first`: the page is not even shown before. `applies` says which POSTs need a proof.
+    `before_page`: the page is not even shown before. `when` says which POSTs need a proof.
     """
 
     def decorate[**P](view: View[P]) -> View[P]:
         @wraps(view)
         def asking(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
             if request.method == "POST":
-                if _is_reauthenticated(request) or not applies(request):
+                if _is_reauthenticated(request) or not when(request):
                     return view(request, *args, **kwargs)
                 request._step_up_late_at = request.path  # type: ignore[attr-defined]
-                response = comes_back(request, *args, **kwargs)
+                response = on_missing(request, *args, **kwargs)
                 if response.status_code == 200:
                     response.status_code = 422
                 return response
             # Run first, since whoever may not see the page is told so and not asked.
             response = view(request, *args, **kwargs)
             is_asked = (
-                asks_first
+                before_page
                 and response.status_code == 200
                 and not reauthentication.is_recent(request)
             )
@@ -385,7 +385,7 @@ def _is_reauthenticated(request: HttpRequest) -> bool:
     """Whether the session is recent, or becomes so by an answer that came with the form."""
     form = ReauthenticationForm(request.POST)
     # Nothing that handles the rest of what was typed gets to see it.
-    request.POST = form.the_rest  # type: ignore[assignment]
+    request.POST = form.other_fields  # type: ignore[assignment]
     if reauthentication.is_recent(request) or not form.is_filled_in:
         return reauthentication.is_recent(request)
     try:

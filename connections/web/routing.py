@@ -44,7 +44,7 @@ class Access:
     # A GET that writes to the database raises WriteInReadError.
     is_read_only: bool = True
     # The view itself checks an Authorization header, where a request has one.
-    takes_token: bool = False
+    token_authenticated: bool = False
 
     @property
     def needs_sign_in(self) -> bool:
@@ -58,7 +58,7 @@ class Rules(TypedDict, total=False):
     needs_mfa: bool
     reauthenticate: bool
     is_read_only: bool
-    takes_token: bool
+    token_authenticated: bool
 
 
 def page(
@@ -97,7 +97,7 @@ def enforce(view: View, *, access: Access) -> View:
     def enforced(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.method not in access.methods:
             return HttpResponseNotAllowed(sorted(access.methods))
-        has_token = access.takes_token and "Authorization" in request.headers
+        has_token = access.token_authenticated and "Authorization" in request.headers
         if isinstance(access.who, Permission) and not has_token:
             access.who.require(actor_of(request))
         return view(request, *args, **kwargs)

@@ -14,13 +14,13 @@ from connections.wording.causes import cause_text
 class Badge:
     """`tone` is one of ok, danger, warn, info, unknown, muted; `icon` a name of the icon set."""
 
-    word: str
+    label: str
     tone: str
     icon: str
 
 
-def _badge(word: str, tone: str, icon: str) -> Badge:
-    return Badge(word=word, tone=tone, icon=icon)
+def _badge(label: str, tone: str, icon: str) -> Badge:
+    return Badge(label=label, tone=tone, icon=icon)
 
 
 _OF_STATE = {
@@ -97,12 +97,12 @@ def _open_badge(deletion: Deletion) -> Badge:
 
 def label_of_state(state: str) -> str:
     """The word for an open state where there is no deletion at hand: a filter, a legend."""
-    return _OF_STATE[State(state)].word if state != State.SETTLED else "Settled"
+    return _OF_STATE[State(state)].label if state != State.SETTLED else "Settled"
 
 
 def label_of_outcome(outcome: str) -> str:
     """The word for an outcome where there is no deletion at hand: a filter, a legend."""
-    return _OF_OUTCOME[Outcome(outcome)].word
+    return _OF_OUTCOME[Outcome(outcome)].label
 
 
 def late_response_texts(attempts: Iterable[Attempt]) -> tuple[str, ...]:

@@ -198,13 +198,13 @@ _NEXT = {
 }
 
 
-def next_text(deletion: Deletion, *, is_being_read: bool = False) -> EventText | None:
+def next_text(deletion: Deletion, *, is_being_rechecked: bool = False) -> EventText | None:
     """What is to come next in a deletion's life; None when nothing is."""
     if deletion.outcome == Outcome.DELETED and not deletion.verified_at and deletion.due_at:
         return EventText(title="Look whether it is gone", tone="muted", icon="eye")
     if deletion.is_settled:
         return None
-    if is_being_read:
+    if is_being_rechecked:
         return EventText(title="Read again, then sent", tone="muted", icon="eye")
     if deletion.state == State.REQUESTED and deletion.needs_approval:
         return EventText(title="Another person approves", tone="muted", icon="people")

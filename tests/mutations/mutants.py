@@ -550,14 +550,14 @@ STEP_UP = (
     _mutant(
         "a POST without a proof is not acted on",
         "connections/web/reauthentication.py",
-        "                if _is_reauthenticated(request) or not applies(request):\n",
+        "                if _is_reauthenticated(request) or not when(request):\n",
         "                if _is_reauthenticated(request) or True:\n",
         f"{GUARDS}::test_a_guarded_post_without_a_proof_does_nothing_and_comes_back_with_the_question",
     ),
     _mutant(
         "what proves it is kept from everything after",
         "connections/web/reauthentication.py",
-        "    request.POST = form.the_rest  # type: ignore[assignment]\n",
+        "    request.POST = form.other_fields  # type: ignore[assignment]\n",
         "    request.session.update(request.POST.dict())\n",
         "tests/web/reauthentication/test_late.py::test_a_right_password_is_kept_nowhere_either",
     ),
@@ -720,8 +720,8 @@ SIGN_IN = (
     _mutant(
         "an answer of the provider is good once",
         "connections/web/people/single_sign_on.py",
-        "under_way.pop(",
-        "under_way.get(",
+        "pending.pop(",
+        "pending.get(",
         f"{PROVIDER}/test_sign_in.py::test_an_answer_is_good_once",
     ),
     _mutant(
@@ -1890,7 +1890,7 @@ SLOW_PROVIDER = (
         "whoever is told to try again keeps their sign-in",
         "connections/web/people/single_sign_on.py",
         "    now = clock.now()\n    begun = _restore_request(",
-        "    request.session[_SESSION_KEY] = under_way\n    now = clock.now()\n"
+        "    request.session[_SESSION_KEY] = pending\n    now = clock.now()\n"
         "    begun = _restore_request(",
         f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_found_no_place_is_still_under_way",
     ),

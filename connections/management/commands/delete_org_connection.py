@@ -223,8 +223,8 @@ class Command(OrgAdminCommand):
             raise ResponseNotRecordedError(
                 deletion_id=deletion.pk, said=said, kept=RecordedIn.IN_DATABASE
             ) from error
-        is_being_read = states.is_being_rechecked(deletion, now=clock.now())
-        words = wording.describe(deletion, is_being_read=is_being_read)
+        is_being_rechecked = states.is_being_rechecked(deletion, now=clock.now())
+        words = wording.describe(deletion, is_being_rechecked=is_being_rechecked)
         document = deletion_row(deletion) | {
             "url": f"/deletions/{deletion.pk}/",
             "headline": words.headline,

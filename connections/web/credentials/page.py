@@ -22,7 +22,7 @@ class CredentialState:
 
     tone: str
     icon: str
-    word: str
+    label: str
     headline: str
 
 
@@ -31,38 +31,38 @@ def credential_state(credential: Credential) -> CredentialState:
     cause = credential.verification_cause
     if credential.is_retired:
         return CredentialState(
-            tone="muted", icon="minus", word="Retired", headline="Retired. Its keys are wiped."
+            tone="muted", icon="minus", label="Retired", headline="Retired. Its keys are wiped."
         )
     if credential.is_verified and credential.last_error:
         return CredentialState(
             tone="warn",
             icon="warning",
-            word="Failing",
+            label="Failing",
             headline="Verified, but it failed when it was last used.",
         )
     if credential.is_verified:
         org = credential.org_name or credential.org_id
         return CredentialState(
-            tone="ok", icon="check", word="Verified", headline=f"Verified. It answers for {org}."
+            tone="ok", icon="check", label="Verified", headline=f"Verified. It answers for {org}."
         )
     if cause == "another_org":
         return CredentialState(
             tone="danger",
             icon="cross",
-            word="Another org",
+            label="Another org",
             headline="Not verified: the keys answer for another org.",
         )
     if cause in _REFUSED:
         return CredentialState(
             tone="danger",
             icon="cross",
-            word="Refused",
+            label="Refused",
             headline="Not verified: Datadog refuses the keys.",
         )
     return CredentialState(
         tone="warn",
         icon="warning",
-        word="Not verified",
+        label="Not verified",
         headline="Not verified." if cause else "Not verified yet.",
     )
 
@@ -86,41 +86,41 @@ _PASSED_LABELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class KeyCheckRow:
-    """One rung of the ladder as a line."""
+    """One key check, as a line."""
 
     label: str
     tone: str
     icon: str
-    word: str
-    words: str
+    status: str
+    text: str
     quotes: list[str]
 
 
 def stored_key_checks(credential: Credential) -> list[KeyCheckRow]:
-    """The stored ladder; empty before the first verification."""
+    """The results of the last verification; empty before the first one."""
     return [_key_check_row(rung) for rung in credential.verification]
 
 
 def key_check_rows(rungs: Iterable[KeyCheckResult]) -> list[KeyCheckRow]:
-    """A ladder that was not stored."""
+    """Results that were not stored."""
     return [_key_check_row(rung.as_data()) for rung in rungs]
 
 
 def _key_check_row(rung: dict[str, Any]) -> KeyCheckRow:
     step = KeyCheck(rung["rung"])
-    tone, icon, word = "muted", "minus", "Not asked"
+    tone, icon, status = "muted", "minus", "Not asked"
     if rung["ok"]:
-        tone, icon, word = "ok", "check", _PASSED_LABELS[step]
+        tone, icon, status = "ok", "check", _PASSED_LABELS[step]
     elif step == KeyCheck.PERMISSIONS and rung["ok"] is False:
-        tone, icon, word = "warn", "warning", "Cannot delete"
+        tone, icon, status = "warn", "warning", "Cannot delete"
     elif rung["ok"] is False:
-        tone, icon, word = "danger", "cross", "Failed"
+        tone, icon, status = "danger", "cross", "Failed"
     return KeyCheckRow(
         label=_LABELS[step],
         tone=tone,
         icon=icon,
-        word=word,
-        words=rung["words"],
+        status=status,
+        text=rung["words"],
         quotes=list(rung["errors"]),
     )
 
@@ -152,7 +152,7 @@ class LastError:
     """What went wrong the last time the credential was used."""
 
     at: datetime | None
-    words: str
+    text: str
     quotes: list[str]
 
 
@@ -161,8 +161,8 @@ def last_error_of(credential: Credential) -> LastError | None:
     error = credential.last_error
     if not error:
         return None
-    words = failure_text(cause=error["cause"], http_status=error["http_status"])
-    return LastError(at=parse_datetime(error["at"]), words=words, quotes=list(error["errors"]))
+    text = failure_text(cause=error["cause"], http_status=error["http_status"])
+    return LastError(at=parse_datetime(error["at"]), text=text, quotes=list(error["errors"]))
 
 
 def connections_url(credential: Credential) -> str:

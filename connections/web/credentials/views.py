@@ -80,7 +80,7 @@ def _new_page(request: HttpRequest, form: CredentialForm | None = None) -> HttpR
 
 
 @accepts_keys
-@requires_reauthentication(comes_back=_new_page, asks_first=True)
+@requires_reauthentication(on_missing=_new_page, before_page=True)
 def credential_new(request: HttpRequest) -> HttpResponse:
     """The form to add one; a POST stores it, verifies it and leads to its page."""
     actor = actor_of(request)
@@ -164,16 +164,16 @@ def _detail(
 def _page_with_input(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, UUID], HttpResponse]:
     """Answer an act without a proof of who it is: the page, with what was typed into the form."""
 
-    def comes_back(request: HttpRequest, pk: UUID) -> HttpResponse:
+    def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
         credential = _find_credential(actor_of(request), pk)
         typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
         return _detail(request, credential=credential, **typed)
 
-    return comes_back
+    return on_missing
 
 
 @limited("verify", per_minute=20)
-@requires_reauthentication(comes_back=_page_with_input())
+@requires_reauthentication(on_missing=_page_with_input())
 def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Climb the ladder again and read the org connections of this credential."""
     actor = actor_of(request)
@@ -186,7 +186,7 @@ def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _redirect_with_result(request, credential, done="was tried")
 
 
-@requires_reauthentication(comes_back=_page_with_input(rename=RenameForm))
+@requires_reauthentication(on_missing=_page_with_input(rename=RenameForm))
 def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Give it another name."""
     actor = actor_of(request)
@@ -208,7 +208,7 @@ def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _detail(request, credential=credential, rename=form)
 
 
-@requires_reauthentication(comes_back=_page_with_input(policy=PolicyForm))
+@requires_reauthentication(on_missing=_page_with_input(policy=PolicyForm))
 def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Say how many other people must approve; an administrator's act."""
     actor = actor_of(request)
@@ -240,7 +240,7 @@ def _rotate_page(
 
 
 @accepts_keys
-@requires_reauthentication(comes_back=_rotate_page, asks_first=True)
+@requires_reauthentication(on_missing=_rotate_page, before_page=True)
 def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Paste a new pair, which is verified beside the old one before it takes its place."""
     credential = _find_credential(actor_of(request), pk)
@@ -285,7 +285,7 @@ def _retire_page(
     return render(request, "connections/credential_retire.html", context, status=status)
 
 
-@requires_reauthentication(comes_back=_retire_page, asks_first=True)
+@requires_reauthentication(on_missing=_retire_page, before_page=True)
 def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What retiring it means, and the name to type; a POST wipes the keys."""
     credential = _find_credential(actor_of(request), pk)
@@ -346,7 +346,7 @@ def _access_page_with_input(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _access_page(request, _find_credential(actor_of(request), pk), status=422)
 
 
-@requires_reauthentication(comes_back=_access_page_with_input, asks_first=True)
+@requires_reauthentication(on_missing=_access_page_with_input, before_page=True)
 def credential_access(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The lists of one credential; a POST puts what is ticked in their place."""
     credential = _find_credential(actor_of(request), pk)

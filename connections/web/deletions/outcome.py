@@ -97,10 +97,10 @@ class Typed:
 
 @dataclass(frozen=True, kw_only=True)
 class OutcomePage:
-    """The state of a deletion in words, with the steps that this person may take now."""
+    """The state of a deletion in text, with the steps that this person may take now."""
 
     deletion: Deletion
-    words: DeletionText
+    text: DeletionText
     steps: dict[str, NextStep]
     confirm_text: str
     typed: Typed
@@ -112,10 +112,10 @@ class OutcomePage:
     history_url: str
     # Whether it waits for another person than the one who looks.
     is_own: bool
-    glass: BreakGlassText | None
+    break_glass: BreakGlassText | None
     may_review_break_glass: bool
     # Set for whoever may decide on it.
-    decision: ApprovalPreview | None
+    preview: ApprovalPreview | None
     # What keeps an open deletion from being sent, if anything does.
     protection: Protection | None
     # Set where the outcome stands on the review page, away from its record.
@@ -131,23 +131,23 @@ def outcome_page(
     may_decide = awaits_approval and _can_take(
         NextStep.APPROVE, deletion=deletion, actor=actor, now=now
     )
-    decision = approval_preview(deletion, now=now) if may_decide else None
-    words = wording.describe(
+    preview = approval_preview(deletion, now=now) if may_decide else None
+    text = wording.describe(
         deletion,
         approvers=tuple(approvals.who_can_approve(deletion=deletion)) if awaits_approval else None,
         may_approve=may_decide,
         seen_by=_seen_by(deletion, actor=actor) if deletion.contradicted_at else "",
-        is_being_read=states.is_being_rechecked(deletion, now=now),
+        is_being_rechecked=states.is_being_rechecked(deletion, now=now),
     )
     protection = None if deletion.is_settled else protections.protection_against(deletion)
     return OutcomePage(
         deletion=deletion,
-        words=words,
+        text=text,
         steps={
             step.value: step
-            for step in words.steps
+            for step in text.steps
             if _can_take(step, deletion=deletion, actor=actor, now=now)
-            and not _is_blocked(step, decision=decision, protection=protection)
+            and not _is_blocked(step, preview=preview, protection=protection)
         },
         confirm_text=reviews.confirmation_text(deletion),
         typed=typed or Typed(),
@@ -155,10 +155,10 @@ def outcome_page(
         version=state_version(deletion, now=now),
         **_links(deletion),
         is_own=awaits_approval and actor.person == deletion.requested_by,
-        glass=wording.break_glass_text(deletion),
+        break_glass=wording.break_glass_text(deletion),
         may_review_break_glass=break_glass.awaits_review(deletion)
         and permissions.can_review_break_glass(actor, deletion=deletion),
-        decision=decision,
+        preview=preview,
         protection=protection,
         is_apart=is_apart,
     )
@@ -183,11 +183,11 @@ def _connection_url(deletion: Deletion) -> str:
 
 
 def _is_blocked(
-    step: NextStep, *, decision: ApprovalPreview | None, protection: Protection | None
+    step: NextStep, *, preview: ApprovalPreview | None, protection: Protection | None
 ) -> bool:
     if protection and step in BLOCKED_BY_PROTECTION:
         return True
-    return step == NextStep.APPROVE and decision is not None and not decision.may_approve
+    return step == NextStep.APPROVE and preview is not None and not preview.may_approve
 
 
 def _seen_by(deletion: Deletion, *, actor: Actor) -> str:

@@ -62,7 +62,9 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
     events = audit.events_of(subject=deletion)
     attempts = [_attempt_page(attempt) for attempt in deletion.attempts.all()]
     people = _people(deletion)
-    is_being_read = not deletion.is_settled and states.is_being_rechecked(deletion, now=clock.now())
+    is_being_rechecked = not deletion.is_settled and states.is_being_rechecked(
+        deletion, now=clock.now()
+    )
     return {
         "timeline": [
             *(
@@ -71,7 +73,7 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
                 # Who looked for it in vain is for auditors, and could fill the page.
                 if event.code != audit.EventCode.ACCESS_REFUSED
             ),
-            *_next_entries(deletion, is_being_read=is_being_read),
+            *_next_entries(deletion, is_being_rechecked=is_being_rechecked),
         ],
         "audit_url": f"{reverse('audit-list')}?{urlencode({'deletion': str(deletion.pk)})}"
         if links_to_evidence
@@ -84,7 +86,7 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
         "site_name": site_name(deletion.site),
         "ticket_url": ticket_url(deletion.ticket),
         "summary": _summary(
-            deletion, attempts=attempts, people=people, is_being_read=is_being_read
+            deletion, attempts=attempts, people=people, is_being_rechecked=is_being_rechecked
         ),
     }
 
@@ -119,12 +121,12 @@ def _entry(event: AuditEvent, *, links_to_evidence: bool) -> DeletionEvent:
     )
 
 
-def _next_entries(deletion: Deletion, *, is_being_read: bool) -> list[DeletionEvent]:
-    words = wording.next_text(deletion, is_being_read=is_being_read)
+def _next_entries(deletion: Deletion, *, is_being_rechecked: bool) -> list[DeletionEvent]:
+    words = wording.next_text(deletion, is_being_rechecked=is_being_rechecked)
     if words is None:
         return []
     # What a person must do has an end; what happens by itself has a time.
-    is_awaited = not is_being_read and deletion.state in {State.REQUESTED, State.APPROVED}
+    is_awaited = not is_being_rechecked and deletion.state in {State.REQUESTED, State.APPROVED}
     detail = f"Not later than {wording.format_time(deletion.expires_at)}." if is_awaited else ""
     is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
     return [
@@ -200,9 +202,9 @@ def _summary(
     *,
     attempts: list[AttemptPage],
     people: list[tuple[str, str]],
-    is_being_read: bool,
+    is_being_rechecked: bool,
 ) -> str:
-    words = wording.describe(deletion, is_being_read=is_being_read)
+    words = wording.describe(deletion, is_being_rechecked=is_being_rechecked)
     types = ", ".join(deletion.connection_types) or "not known"
     names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
     glass = wording.break_glass_text(deletion)

@@ -132,17 +132,17 @@ def run_action(
 def page_with_input(
     may: Callable[[Actor, Deletion], bool] = lambda actor, deletion: True, act: str = ""
 ) -> Callable[[HttpRequest, UUID], HttpResponse]:
-    """The `comes_back` of an action on a deletion: its page, with everything typed.
+    """The `on_missing` of an action on a deletion: its page, with everything typed.
 
     `may` is what the action asks beyond its URL's permission; who lacks it is refused, as the
     service would, before being asked for a password.
     """
 
-    def comes_back(request: HttpRequest, pk: UUID) -> HttpResponse:
+    def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
         actor = actor_of(request)
         deletion = find_deletion(actor=actor, pk=pk)
         permissions.require(may(actor, deletion), act)
         typed = Typed(values=request.POST.dict())
         return render_outcome(request, deletion=deletion, actor=actor, typed=typed)
 
-    return comes_back
+    return on_missing

@@ -66,7 +66,7 @@ def review_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
 class TypeEffect:
     """What happens to one connection type."""
 
-    words: str
+    text: str
     is_known: bool
 
 
@@ -118,7 +118,7 @@ def build_review_page(review: Review, *, form: DeletionForm) -> ReviewPage:
         site_label=site_label(review.credential.site),
         types=", ".join(snapshot.connection_types),
         effect=wording.effect_text(types=snapshot.connection_types, **names),
-        effects=[TypeEffect(words=words, is_known=known) for words, known in effects],
+        effects=[TypeEffect(text=text, is_known=known) for text, known in effects],
         age=_age(snapshot.connection_created_at, now=now),
         creator_flags=creator_flags(snapshot),
         end={"source": "source end", "sink": "destination end"}.get(review.end, ""),

@@ -76,4 +76,4 @@ def _previous_deletion_context(review: Review, *, actor: Actor) -> dict[str, Any
     if ended is None:
         return {}
     asked_at = wording.format_time(ended.requested_at)
-    return {"ended": ended, "ended_at": asked_at, "ended_words": wording.describe(ended)}
+    return {"ended": ended, "ended_at": asked_at, "ended_text": wording.describe(ended)}

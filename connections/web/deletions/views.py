@@ -67,7 +67,7 @@ def _new_page_with_input(request: HttpRequest) -> HttpResponse:
 
 # Without a confirmation nothing can be sent, whatever the policy is.
 @requires_reauthentication(
-    comes_back=_new_page_with_input, applies=lambda request: bool(request.POST.get("confirmation"))
+    on_missing=_new_page_with_input, when=lambda request: bool(request.POST.get("confirmation"))
 )
 def deletion_new(request: HttpRequest) -> HttpResponse:
     """The review of one connection, and the POST that asks to delete it."""
@@ -218,7 +218,7 @@ def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) ->
     return render(request, f"{DETAIL}#watch", {"outcome": watch, "deletion": deletion})
 
 
-@requires_reauthentication(comes_back=page_with_input())
+@requires_reauthentication(on_missing=page_with_input())
 def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Confirm by the typed text, and send."""
     return run_action(
@@ -268,7 +268,7 @@ def deletion_close(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @requires_reauthentication(
-    comes_back=page_with_input(
+    on_missing=page_with_input(
         lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
         "approve or decline this deletion",
     )
@@ -298,7 +298,7 @@ def deletion_decline(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @requires_reauthentication(
-    comes_back=page_with_input(
+    on_missing=page_with_input(
         lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion), "break glass"
     )
 )
@@ -315,7 +315,7 @@ def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @requires_reauthentication(
-    comes_back=page_with_input(
+    on_missing=page_with_input(
         lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
         "review this broken glass",
     )

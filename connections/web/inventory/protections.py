@@ -32,9 +32,9 @@ class ProtectionPage:
     held: Protection | None
     # Set for who may take each step.
     protect_url: str
-    lift_url: str
+    unprotect_url: str
     # Who could lift it; empty while nothing is to be lifted.
-    lifters: list[str]
+    who_can_unprotect: list[str]
     history: list[ProtectionEntry]
 
 
@@ -42,13 +42,13 @@ def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
     """Everything about the protections of one connection."""
     every = protections.protections_of(key)
     held = next((each for each in every if not hasattr(each, "lifting")), None)
-    may_lift = held is not None and permissions.can_lift(actor, protection=held)
+    may_unprotect = held is not None and permissions.can_lift(actor, protection=held)
     may_protect = held is None and permissions.can_protect(actor)
     return ProtectionPage(
         held=held,
         protect_url=protect_url(key) if may_protect else "",
-        lift_url=unprotect_url(key) if may_lift else "",
-        lifters=protections.who_can_remove(held) if held else [],
+        unprotect_url=unprotect_url(key) if may_unprotect else "",
+        who_can_unprotect=protections.who_can_remove(held) if held else [],
         history=[entry for each in every for entry in _entries(each)],
     )
 

@@ -302,7 +302,7 @@ def _unprotect_page_with_input(
     return _unprotect_page(request, protection=protection, form=form, status=422)
 
 
-@requires_reauthentication(comes_back=_unprotect_page_with_input, asks_first=True)
+@requires_reauthentication(on_missing=_unprotect_page_with_input, before_page=True)
 def org_connection_unprotect(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
     """Why it may be deleted again; somebody else's protection only."""
     actor = actor_of(request)

@@ -44,7 +44,7 @@ MOST_SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Split[T]:
-    """What waits, parted by whether this person may do something about it."""
+    """What waits, split by whether this person may do something about it."""
 
     yours: list[T]
     others: list[T]
@@ -65,7 +65,7 @@ class Pending:
     # Answered 200, and no listing ever proved it; nothing looks any more by itself.
     never_verified: Split[Deletion]
     # Sent without the approvals they needed, and nobody has looked back at it.
-    glass_broken: Split[Deletion]
+    unreviewed_break_glass: Split[Deletion]
     # Under four eyes and lacking approvals.
     to_approve: Split[Deletion]
     # Approved, or asked and held back before anything was sent.
@@ -96,7 +96,7 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
         in_doubt=_to_check(in_doubt, actor=actor),
         contradicted=_to_check(contradicted, actor=actor),
         never_verified=_to_check(never_verified, actor=actor),
-        glass_broken=_limit(
+        unreviewed_break_glass=_limit(
             _split(
                 break_glass.unreviewed(actor=actor).order_by("requested_at", "id"),
                 lambda deletion: permissions.can_review_break_glass(actor, deletion=deletion),
@@ -119,8 +119,8 @@ def _split[T](all_of_them: Iterable[T], is_yours: Callable[[T], bool]) -> Split[
     return Split(yours=yours, others=others)
 
 
-def _limit(parted: Split[Deletion]) -> Split[Deletion]:
-    return parted.each(lambda deletions: deletions[: MOST_SHOWN + 1])
+def _limit(split: Split[Deletion]) -> Split[Deletion]:
+    return split.each(lambda deletions: deletions[: MOST_SHOWN + 1])
 
 
 def _to_check(deletions: QuerySet[Deletion], *, actor: Actor) -> Split[Deletion]:
@@ -201,7 +201,7 @@ class InventorySummary:
     sites: int
     connections: int
     failed: int
-    other_end_only: int
+    other_side_only: int
     # Connections that are protected, listed or not.
     protected: int
     oldest_at: datetime | None
@@ -214,11 +214,11 @@ class Overview:
 
     at: datetime
     credentials: list[Credential]
-    waits: Pending
-    estate: InventorySummary
+    pending: Pending
+    inventory: InventorySummary
     weeks: list[Week]
     latest: list[Deletion]
-    four_eyes: approvers.ApprovalGaps
+    approval_gaps: approvers.ApprovalGaps
     has_worker: bool
     # When a worker that has not ended in order was last heard of.
     worker_seen_at: datetime | None
@@ -243,11 +243,11 @@ def overview(*, actor: Actor) -> Overview:
     return Overview(
         at=now,
         credentials=credentials,
-        waits=pending(actor=actor, credentials=credentials, now=now),
-        estate=_inventory_summary(actor=actor, credentials=credentials, now=now),
+        pending=pending(actor=actor, credentials=credentials, now=now),
+        inventory=_inventory_summary(actor=actor, credentials=credentials, now=now),
         weeks=_weeks(actor=actor, since=since),
         latest=history.newest_deletions(actor=actor, limit=LATEST),
-        four_eyes=approvers.approval_gaps(credentials=credentials),
+        approval_gaps=approvers.approval_gaps(credentials=credentials),
         has_worker=worker.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
         given_up=delivery_log.count_given_up(actor=actor, now=now),
@@ -284,7 +284,7 @@ def _inventory_summary(
         sites=len({credential.site for credential in credentials if credential.org_id}),
         connections=seen.count(),
         failed=sum(not listing.is_complete for listing in newest),
-        other_end_only=len(ends - ours),
+        other_side_only=len(ends - ours),
         protected=len(
             visibility.visible_protections(protections.active_protections(), actor=actor)
         ),

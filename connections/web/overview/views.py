@@ -24,13 +24,13 @@ from connections.wording.causes import failure_text
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionItem:
-    """One line; `quiet` is its second, smaller part."""
+    """One line; `detail` is its second, smaller part."""
 
     tone: str
     icon: str
     headline: str
     about: str
-    quiet: str
+    detail: str
     url: str
     action: str
 
@@ -38,13 +38,15 @@ class AttentionItem:
 def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
     """What waits for this person and for others, the most pressing kind first."""
 
-    def lines(parted: Split[Deletion], action: str, status: str) -> Split[AttentionItem]:
-        return parted.each(
+    def lines(split: Split[Deletion], action: str, status: str) -> Split[AttentionItem]:
+        return split.each(
             lambda deletions: _deletion_items(deletions, now=now, action=action, status=status)
         )
 
     kinds = (
-        pending.glass_broken.each(lambda deletions: _break_glass_items(deletions, now=now)),
+        pending.unreviewed_break_glass.each(
+            lambda deletions: _break_glass_items(deletions, now=now)
+        ),
         lines(pending.in_doubt, "Check", "unknown"),
         lines(pending.contradicted, "Look", "contradicted"),
         lines(pending.to_confirm, "Confirm", "approved"),
@@ -53,8 +55,8 @@ def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
         pending.credentials.each(lambda credentials: map(_credential_item, credentials)),
     )
     return Split(
-        yours=[todo for kind in kinds for todo in kind.yours],
-        others=[todo for kind in kinds for todo in kind.others],
+        yours=[item for kind in kinds for item in kind.yours],
+        others=[item for kind in kinds for item in kind.others],
     )
 
 
@@ -68,9 +70,9 @@ def _deletion_items(
         yield AttentionItem(
             tone=said.tone,
             icon=said.icon,
-            headline=said.word,
+            headline=said.label,
             about=_about(deletion),
-            quiet=f"{verb} {asked} by {deletion.requested_by_name}",
+            detail=f"{verb} {asked} by {deletion.requested_by_name}",
             url=reverse("deletion-detail", args=[deletion.pk]),
             action=action,
         )
@@ -80,7 +82,7 @@ def _deletion_items(
             icon="dot",
             headline="And more like these",
             about="",
-            quiet="",
+            detail="",
             url=f"{reverse('deletion-list')}?status={status}",
             action="Show all",
         )
@@ -94,7 +96,7 @@ def _break_glass_items(deletions: list[Deletion], *, now: datetime) -> Iterator[
             icon="warning",
             headline="Glass broken, not reviewed",
             about=_about(deletion),
-            quiet=f"{age_words(broken_at, now=now)} by {deletion.break_glass_by_name}",
+            detail=f"{age_words(broken_at, now=now)} by {deletion.break_glass_by_name}",
             url=reverse("deletion-detail", args=[deletion.pk]),
             action="Look",
         )
@@ -116,9 +118,9 @@ def _credential_item(credential: Credential) -> AttentionItem:
     return AttentionItem(
         tone="warn" if is_failing else state.tone,
         icon="warning" if is_failing else state.icon,
-        headline="Failed when it was last used" if is_failing else state.word,
+        headline="Failed when it was last used" if is_failing else state.label,
         about=credential.name,
-        quiet=why,
+        detail=why,
         url=reverse("credential-detail", args=[credential.pk]),
         action="Open",
     )
@@ -128,12 +130,12 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
     """The overview; with no credential yet, the way to the first one."""
     actor = actor_of(request)
     page = overview(actor=actor)
-    oldest_at = page.estate.oldest_at
+    oldest_at = page.inventory.oldest_at
     may_manage = permissions.can_manage_credentials(actor)
     has_credential = bool(page.credentials)
     context: dict[str, Any] = {
         "page": page,
-        "todos": attention_items(page.waits, now=page.at),
+        "attention": attention_items(page.pending, now=page.at),
         "age": age_words(oldest_at, now=page.at) if oldest_at else "",
         "record": audit_log_badge(page.verification, now=page.at),
         "verified": age_words(page.verification.checked_at, now=page.at)

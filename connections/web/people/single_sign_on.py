@@ -30,9 +30,9 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RefusalText:
-    """`told` stands in the record after "was refused: "."""
+    """`audit_text` stands in the record after "was refused: "."""
 
-    told: str
+    audit_text: str
     headline: str
     body: str
 
@@ -42,66 +42,74 @@ _FAULT = "The answer was refused. Tell an administrator: the provider may be set
 
 _TEXTS: dict[str, RefusalText] = {
     Reason.UNREACHABLE: RefusalText(
-        told="the provider did not answer as it should",
+        audit_text="the provider did not answer as it should",
         headline="The provider does not answer",
         body="Try again in a minute, or sign in with a password.",
     ),
     Reason.BUSY: RefusalText(
-        told="too many sign-ins were waiting for the identity provider",
+        audit_text="too many sign-ins were waiting for the identity provider",
         headline="Try again in a minute",
         body="The identity provider is slow, and other sign-ins are waiting for it. Nothing was "
         "lost: reload this page in a minute, or sign in with a password.",
     ),
     Reason.CANCELLED: RefusalText(
-        told="it was cancelled there",
+        audit_text="it was cancelled there",
         headline="You did not sign in there",
         body="Nothing was done. Sign in once more, or with a password.",
     ),
     Reason.REFUSED: RefusalText(
-        told="the provider refused it", headline="The provider refused to sign you in", body=_AGAIN
+        audit_text="the provider refused it",
+        headline="The provider refused to sign you in",
+        body=_AGAIN,
     ),
     Reason.STALE: RefusalText(
-        told="none was begun in this browser",
+        audit_text="none was begun in this browser",
         headline="This sign-in is over",
         body="It took longer than ten minutes, was used already, or was begun in another browser. "
         "Sign in once more.",
     ),
     Reason.BAD_TOKEN: RefusalText(
-        told="the ID token is not one of this provider", headline="That was not valid", body=_FAULT
+        audit_text="the ID token is not one of this provider",
+        headline="That was not valid",
+        body=_FAULT,
     ),
     Reason.WRONG_ISSUER: RefusalText(
-        told="the answer is from another issuer", headline="That was not valid", body=_FAULT
+        audit_text="the answer is from another issuer", headline="That was not valid", body=_FAULT
     ),
     Reason.WRONG_AUDIENCE: RefusalText(
-        told="the ID token is for another application", headline="That was not valid", body=_FAULT
+        audit_text="the ID token is for another application",
+        headline="That was not valid",
+        body=_FAULT,
     ),
     Reason.EXPIRED: RefusalText(
-        told="the ID token is too old or too new",
+        audit_text="the ID token is too old or too new",
         headline="That was not valid any more",
         body="The clocks of this server and the provider differ, or the answer took too long. "
         "Sign in once more.",
     ),
     Reason.WRONG_NONCE: RefusalText(
-        told="the ID token answers another sign-in", headline="That was not valid", body=_FAULT
+        audit_text="the ID token answers another sign-in",
+        headline="That was not valid",
+        body=_FAULT,
     ),
     Reason.NOT_ANEW: RefusalText(
-        told="the person did not sign in anew there",
+        audit_text="the person did not sign in anew there",
         headline="You were to sign in once more",
         body="The provider did not say that you just gave your password or key there. Try again.",
     ),
     Refusal.UNKNOWN_ACCOUNT: RefusalText(
-        told="the account there is nobody's here",
+        audit_text="the account there is nobody's here",
         headline="This account is not connected to anybody here",
         body="An administrator can connect it to you: on your page under People, with the subject "
         "below. A name or an e-mail address connects nothing.",
     ),
     Refusal.DISABLED: RefusalText(
-        told="they are disabled",
+        audit_text="they are disabled",
         headline="This account is disabled",
         body="You are not signed in. An administrator can enable it again.",
     ),
     Refusal.OTHER_ACCOUNT: RefusalText(
-        told="it was another account than theirs",
+        audit_text="it was another account than theirs",
         headline="That is another account",
         body="Sign in there with the account that is connected to you here.",
     ),
@@ -159,8 +167,8 @@ def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
         metadata = client.fetch_metadata(exchange)
     begun = client.start(is_anew=purpose == SignInPurpose.STEP_UP, now=clock.now())
     person = signed_in_person(request)
-    under_way = dict(list(_pending(request).items())[-(MAX_PENDING - 1) :])
-    under_way[begun.state] = {
+    pending = dict(list(_pending(request).items())[-(MAX_PENDING - 1) :])
+    pending[begun.state] = {
         "nonce": begun.nonce,
         "verifier": begun.verifier,
         "at": begun.at.isoformat(),
@@ -168,7 +176,7 @@ def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
         "to": to,
         "person": str(person.pk) if person else "",
     }
-    request.session[_SESSION_KEY] = under_way
+    request.session[_SESSION_KEY] = pending
     return client.authorization_url(
         provider=provider, metadata=metadata, begun=begun, redirect_uri=_redirect_uri(request)
     )
@@ -179,8 +187,8 @@ def finish(request: HttpRequest) -> CompletedSignIn:
 
     Raises ProviderError; after Reason.BUSY the same answer is still good.
     """
-    under_way = _pending(request)
-    kept = under_way.pop(request.GET.get("state", ""), None)
+    pending = _pending(request)
+    kept = pending.pop(request.GET.get("state", ""), None)
     if kept is None:
         raise ProviderError(Reason.STALE, "No such sign-in was begun in this browser.")
     now = clock.now()
@@ -189,7 +197,7 @@ def finish(request: HttpRequest) -> CompletedSignIn:
         raise ProviderError(Reason.STALE, "The sign-in took too long.")
     with open_exchange(provider_accounts.load_provider()) as exchange:
         # Over from here on. Whoever was told to try again has not come this far.
-        request.session[_SESSION_KEY] = under_way
+        request.session[_SESSION_KEY] = pending
         identity = client.identity_of(
             exchange,
             begun=begun,

@@ -142,7 +142,7 @@ def _reauthenticated(request: HttpRequest, answer: CompletedSignIn, person: Pers
     return HttpResponseRedirect(answer.to)
 
 
-@requires_reauthentication(comes_back=lambda request: _account_page(request))
+@requires_reauthentication(on_missing=lambda request: _account_page(request))
 def provider_account(request: HttpRequest) -> HttpResponse:
     """One's own account at the provider; a POST connects the one that was just shown."""
     _require_provider()
@@ -201,7 +201,7 @@ def _refused(
     identity: ProviderIdentity | None = None,
     is_recorded: bool = True,
 ) -> HttpResponse:
-    words = refusal_text(reason)
+    refusal = refusal_text(reason)
     if text:
         logger.warning("A sign-in at the provider was refused. %s", text)
     # Where the provider was too busy to be asked, nothing was refused.
@@ -209,11 +209,11 @@ def _refused(
         sign_in_events.record_provider_refused(
             person=person,
             reason=reason,
-            why=words.told,
+            why=refusal.audit_text,
             address=get_adapter(request).get_client_ip(request),
             request_id=request_id_of(request),
         )
-    context = {"words": words, "identity": identity}
+    context = {"refusal": refusal, "identity": identity}
     response = render(request, "connections/single_sign_on_refused.html", context)
     response.status_code = _STATUSES.get(reason, 403)
     if reason == Reason.BUSY:

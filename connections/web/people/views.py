@@ -68,7 +68,7 @@ def _new_page(request: HttpRequest, form: PersonForm | None = None) -> HttpRespo
     return render(request, "connections/person_new.html", {"form": form}, status=status)
 
 
-@requires_reauthentication(comes_back=_new_page, asks_first=True)
+@requires_reauthentication(on_missing=_new_page, before_page=True)
 def person_new(request: HttpRequest) -> HttpResponse:
     """Add a person; the answer shows their sign-in link, once."""
     actor = actor_of(request)
@@ -93,15 +93,15 @@ def _page_with_input(
 ) -> Callable[[HttpRequest, uuid.UUID], HttpResponse]:
     """Answer an act without a proof of who it is: the page, with what was typed into the form."""
 
-    def comes_back(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    def on_missing(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
         ending = request.POST.get("session", "")
         return _detail(request, get_object_or_404(Person, pk=pk), ending=ending, **typed)
 
-    return comes_back
+    return on_missing
 
 
-@requires_reauthentication(comes_back=_page_with_input(roles_form=RolesForm))
+@requires_reauthentication(on_missing=_page_with_input(roles_form=RolesForm))
 def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give exactly the roles that were ticked."""
     actor = actor_of(request)
@@ -117,7 +117,7 @@ def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@requires_reauthentication(comes_back=_page_with_input())
+@requires_reauthentication(on_missing=_page_with_input())
 def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give the permission to break glass, or take it away."""
     actor = actor_of(request)
@@ -132,7 +132,7 @@ def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@requires_reauthentication(comes_back=_page_with_input())
+@requires_reauthentication(on_missing=_page_with_input())
 def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Shut a person out."""
     actor = actor_of(request)
@@ -145,7 +145,7 @@ def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@requires_reauthentication(comes_back=_page_with_input())
+@requires_reauthentication(on_missing=_page_with_input())
 def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Let a disabled person sign in again."""
     actor = actor_of(request)
@@ -155,7 +155,7 @@ def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@requires_reauthentication(comes_back=_page_with_input(link_form=MakeLinkForm))
+@requires_reauthentication(on_missing=_page_with_input(link_form=MakeLinkForm))
 def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Make a sign-in link and show it, once."""
     actor = actor_of(request)
@@ -169,14 +169,14 @@ def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         return _detail(request, person, status=409, problem=str(error))
 
 
-@requires_reauthentication(comes_back=_page_with_input())
+@requires_reauthentication(on_missing=_page_with_input())
 def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """End one session of somebody, or (without `session`) all of them."""
     person = get_object_or_404(Person, pk=pk)
     return end_sessions(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
 
 
-@requires_reauthentication(comes_back=_page_with_input(email_form=EmailForm))
+@requires_reauthentication(on_missing=_page_with_input(email_form=EmailForm))
 def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give a person another e-mail address."""
     actor = actor_of(request)
@@ -193,7 +193,7 @@ def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return _detail(request, person, status=422, email_form=form)
 
 
-@requires_reauthentication(comes_back=_page_with_input(account_form=ProviderAccountForm))
+@requires_reauthentication(on_missing=_page_with_input(account_form=ProviderAccountForm))
 def person_provider(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Connect the account at the provider whose subject was typed, or disconnect the one there."""
     actor = actor_of(request)
