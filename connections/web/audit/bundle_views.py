@@ -52,7 +52,7 @@ def _make_bundle(request: HttpRequest) -> HttpResponseBase:
     except BaseException as error:
         file.close()
         if isinstance(error, InvalidInputError):
-            form.add_service_errors(error)
+            form.add_errors(error)
             return _render_form(request, form, status=422)
         if isinstance(error, BundleError | SigningKeyError):
             form.add_error(None, str(error))

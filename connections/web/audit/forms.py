@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from connections.audit.search import EventFilter, codes_with
 from connections.deletions.history_filter import BREAK_GLASS, CONTRADICTED, HistoryForm
 from connections.models import Credential, Outcome, State
-from connections.web.people.forms import ServiceErrorsMixin
+from connections.web.forms import ServiceForm
 from connections.wording import label_of_outcome, label_of_state
 
 # A day, or a minute of it: what is written is meant as a whole.
@@ -92,7 +92,7 @@ def _day(label: str, *, required: bool, help_text: str) -> forms.DateField:
     return forms.DateField(label=label, required=required, help_text=help_text, widget=widget)
 
 
-class BundleForm(ServiceErrorsMixin, HistoryForm):
+class BundleForm(ServiceForm, HistoryForm):
     """The filters by which deletions are chosen, the seed, and a checkpoint to lead to."""
 
     # Django leaves out a field that is set to None.

@@ -8,7 +8,7 @@ from django import forms
 from connections.core.secret import Secret
 from connections.core.sites import all_sites
 from connections.models import AccessKind, ApprovalPolicy, KeyPair
-from connections.web.people.forms import ServiceErrorsMixin
+from connections.web.forms import ServiceForm
 
 
 class KeyField(forms.Field):
@@ -29,7 +29,7 @@ def site_choices() -> list[tuple[str, str]]:
     return [("", "Choose the site"), *((site.site, site.label) for site in all_sites())]
 
 
-class RotateForm(forms.Form):
+class RotateForm(ServiceForm):
     """A new key pair for a credential."""
 
     api_key = KeyField(label="API key")
@@ -42,11 +42,6 @@ class RotateForm(forms.Form):
             api_key=self.cleaned_data["api_key"],
             application_key=self.cleaned_data["application_key"],
         )
-
-    def add_errors(self, fields: dict[str, str]) -> None:
-        """Put what a service says about each field beside that field."""
-        for name, message in fields.items():
-            self.add_error(name if name in self.fields else None, message)
 
 
 class CredentialForm(RotateForm):
@@ -80,7 +75,7 @@ def _holds_a_key(cleaned: dict[str, Any]) -> bool:
     return any(len(key) >= 16 and key in name for key in keys)
 
 
-class RenameForm(forms.Form):
+class RenameForm(ServiceForm):
     """Another name for a credential."""
 
     name = forms.CharField(max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
@@ -97,7 +92,7 @@ class PolicyForm(forms.Form):
     )
 
 
-class AccessForm(ServiceErrorsMixin):
+class AccessForm(ServiceForm):
     """What is ticked in each list; the page draws them as the columns of one table."""
 
     def __init__(self, data: Mapping[str, Any] | None, *, choices: list[tuple[str, str]]) -> None:

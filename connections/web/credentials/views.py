@@ -16,12 +16,10 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.access.approvers import approval_warnings
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
-from connections.credentials import access_lists, retirement
-from connections.credentials import lifecycle as acts
-from connections.credentials import lifecycle as credential_lifecycle
+from connections.credentials import access_lists, lifecycle, retirement
 from connections.crypto.encryption import EncryptionError
 from connections.models import AccessKind, ApprovalPolicy, Credential
-from connections.web.credentials import page as facts
+from connections.web.credentials import page
 from connections.web.credentials.forms import (
     AccessForm,
     CredentialForm,
@@ -41,13 +39,13 @@ accepts_keys = sensitive_post_parameters("api_key", "application_key")
 
 def _find_credential(actor: Actor, pk: UUID) -> Credential:
     """The credential, for whoever may see it. Raises PermissionDenied and Http404."""
-    return credential_lifecycle.find_credential(actor=actor, pk=pk)
+    return lifecycle.find_credential(actor=actor, pk=pk)
 
 
 def credential_list(request: HttpRequest) -> HttpResponse:
     """Every credential, and the form itself when there is none yet."""
     actor = actor_of(request)
-    rows = credential_lifecycle.list_credentials(actor=actor)
+    rows = lifecycle.list_credentials(actor=actor)
     in_use = [_credential_context(credential) for credential in rows if not credential.is_retired]
     context = {
         "in_use": in_use,
@@ -64,12 +62,12 @@ def _credential_context(credential: Credential) -> dict[str, Any]:
     """What every page about one credential shows of it."""
     return {
         "credential": credential,
-        "state": facts.credential_state(credential),
+        "state": page.credential_state(credential),
         "site": site_label(credential.site),
-        "why": facts.failure_reason(credential),
-        "last_error": facts.last_error_of(credential),
-        "lacks_write": facts.lacks_write(credential),
-        "connections_url": facts.connections_url(credential),
+        "why": page.failure_reason(credential),
+        "last_error": page.last_error_of(credential),
+        "lacks_write": page.lacks_write(credential),
+        "connections_url": page.connections_url(credential),
     }
 
 
@@ -87,14 +85,14 @@ def credential_new(request: HttpRequest) -> HttpResponse:
     form = CredentialForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
-            credential = acts.add_credential(
+            credential = lifecycle.add_credential(
                 actor=actor,
                 name=form.cleaned_data["name"],
                 site=form.cleaned_data["site"],
                 keys=form.keys,
             )
         except InvalidInputError as error:
-            form.add_errors(error.fields)
+            form.add_errors(error)
         except EncryptionError as error:
             form.add_error(None, f"Nothing was stored: {error}")
         else:
@@ -135,11 +133,11 @@ def _detail(
     actor = actor_of(request)
     warnings = approval_warnings(credential=credential)
     context = _credential_context(credential) | {
-        "rungs": facts.stored_key_checks(credential),
-        "checked_at": facts.checked_at(credential),
-        "deletions_url": facts.deletions_url(credential),
+        "rungs": page.stored_key_checks(credential),
+        "checked_at": page.checked_at(credential),
+        "deletions_url": page.deletions_url(credential),
         "deletion_count": credential.deletions.count(),
-        "connection_count": credential_lifecycle.connection_count(credential),
+        "connection_count": lifecycle.connection_count(credential),
         "newest_listing": credential.listings.first(),
         "policy_label": ApprovalPolicy(credential.policy).label,
         "access": _access_summary(credential),
@@ -179,7 +177,7 @@ def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
     actor = actor_of(request)
     credential = _find_credential(actor, pk)
     try:
-        credential = acts.verify_credential(actor=actor, credential=credential)
+        credential = lifecycle.verify_credential(actor=actor, credential=credential)
     except (ConflictError, EncryptionError, UnavailableError) as error:
         messages.error(request, str(error))
         return _redirect_to_credential(credential)
@@ -194,11 +192,11 @@ def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
     form = RenameForm(request.POST)
     if form.is_valid():
         try:
-            acts.rename_credential(
+            lifecycle.rename_credential(
                 actor=actor, credential=credential, name=form.cleaned_data["name"]
             )
         except InvalidInputError as error:
-            form.add_error("name", error.fields["name"])
+            form.add_errors(error)
         except ConflictError as error:
             messages.error(request, str(error))
             return _redirect_to_credential(credential)
@@ -218,7 +216,7 @@ def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
         return _detail(request, credential=credential, policy=form)
     policy: ApprovalPolicy = form.cleaned_data["policy"]
     try:
-        acts.change_policy(actor=actor, credential=credential, policy=policy)
+        lifecycle.change_policy(actor=actor, credential=credential, policy=policy)
     except ConflictError as error:
         messages.error(request, str(error))
         return _redirect_to_credential(credential)
@@ -248,14 +246,14 @@ def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
     rungs: Any = None
     if not credential.is_retired and form.is_valid():
         try:
-            credential = acts.rotate_credential(
+            credential = lifecycle.rotate_credential(
                 actor=actor_of(request), credential=credential, keys=form.keys
             )
         except InvalidInputError as error:
-            form.add_errors(error.fields)
-        except acts.RotationRefusedError as error:
+            form.add_errors(error)
+        except lifecycle.RotationRefusedError as error:
             form.add_error(None, str(error))
-            rungs = facts.key_check_rows(error.ladder.rungs)
+            rungs = page.key_check_rows(error.ladder.rungs)
         except (ConflictError, EncryptionError, UnavailableError) as error:
             form.add_error(None, str(error))
         else:
@@ -357,7 +355,7 @@ def credential_access(request: HttpRequest, pk: UUID) -> HttpResponse:
                 actor=actor_of(request), credential=credential, wanted=form.entries
             )
         except InvalidInputError as error:
-            form.add_service_errors(error)
+            form.add_errors(error)
         else:
             messages.success(request, f"Stored who may see and use {credential.name}.")
             return SeeOther(reverse("credential-detail", args=[credential.pk]))

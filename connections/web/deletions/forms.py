@@ -6,23 +6,12 @@ from uuid import UUID
 
 from django import forms
 
-from connections.core.errors import InvalidInputError
 from connections.deletions.comments import LONGEST_COMMENT
 from connections.deletions.lifecycle import LONGEST_REASON, OUT_OF_DATE
+from connections.web.forms import ServiceForm
 
 
-def show_errors(form: forms.Form, error: InvalidInputError) -> None:
-    """Put a service's messages beside the fields they name, or over the form."""
-    if not form.is_bound:
-        return
-    form.full_clean()
-    for name, message in error.fields.items():
-        # The service says it better than the form's own check of the same field.
-        form.errors.pop(name, None)
-        form.add_error(name if name in form.fields else None, message)
-
-
-class ConnectionChoiceForm(forms.Form):
+class ConnectionChoiceForm(ServiceForm):
     """Which connection, by its id, and which credential sends."""
 
     credential = forms.ChoiceField(
@@ -56,7 +45,7 @@ class ConnectionChoiceForm(forms.Form):
         self.order_fields(["credential", "connection_id"])
 
 
-class DeletionForm(forms.Form):
+class DeletionForm(ServiceForm):
     """What a review is posted with."""
 
     credential = forms.UUIDField(widget=forms.HiddenInput)
@@ -84,7 +73,7 @@ class DeletionForm(forms.Form):
         return value
 
 
-class ConfirmationForm(forms.Form):
+class ConfirmationForm(ServiceForm):
     """The typed confirmation of a deletion that was asked for before."""
 
     confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
@@ -93,13 +82,13 @@ class ConfirmationForm(forms.Form):
     )
 
 
-class ReasonForm(forms.Form):
+class ReasonForm(ServiceForm):
     """The reason for declining or closing."""
 
     reason = forms.CharField(label="Why?", required=False, max_length=LONGEST_REASON)
 
 
-class CommentForm(forms.Form):
+class CommentForm(ServiceForm):
     """A comment on a deletion."""
 
     text = forms.CharField(
@@ -112,20 +101,20 @@ class CommentForm(forms.Form):
     )
 
 
-class BreakGlassForm(forms.Form):
+class BreakGlassForm(ServiceForm):
     """Why nobody can be waited for, and the typed confirmation."""
 
     break_glass_reason = forms.CharField(required=False)
     confirmation = forms.CharField(required=False, strip=False)
 
 
-class BreakGlassReviewForm(forms.Form):
+class BreakGlassReviewForm(ServiceForm):
     """What was found when somebody looked back at a broken glass."""
 
     note = forms.CharField(required=False)
 
 
-class ApprovalForm(forms.Form):
+class ApprovalForm(ServiceForm):
     """Which text was approved, by its digest, and for which sending, by the round."""
 
     digest = forms.CharField(required=False)

@@ -1,9 +1,8 @@
 """How the page of a deletion looks for news by itself, and what counts as news."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -12,13 +11,12 @@ from connections import audit, wording
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.deletions import approvals, break_glass, reviews, states
-from connections.deletions import lifecycle as closing
-from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions import approvals, break_glass, lifecycle, reviews, states
 from connections.inventory import protections
 from connections.models import Deletion, Outcome, Protection, State
 from connections.web.deletions.decision import ApprovalPreview, approval_preview
 from connections.web.deletions.review import review_url
+from connections.web.forms import ServiceForm
 from connections.wording import BreakGlassText, DeletionText, NextStep
 
 # What happens by itself is looked for only while it is about to happen.
@@ -86,16 +84,6 @@ BLOCKED_BY_PROTECTION = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Typed:
-    """What a person typed into one of the outcome's forms, and what is wrong with it."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-    # Why the act did not happen, when it is no field's fault.
-    notice: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class OutcomePage:
     """The state of a deletion in text, with the steps that this person may take now."""
 
@@ -103,7 +91,10 @@ class OutcomePage:
     text: DeletionText
     steps: dict[str, NextStep]
     confirm_text: str
-    typed: Typed
+    # The form that was posted, where its action did not happen.
+    form: ServiceForm | None
+    # Why it did not happen, when no field is at fault.
+    notice: str
     url: str
     poll_interval: int | None
     version: str
@@ -123,7 +114,12 @@ class OutcomePage:
 
 
 def outcome_page(
-    *, deletion: Deletion, actor: Actor, typed: Typed | None = None, is_apart: bool = False
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    form: ServiceForm | None = None,
+    notice: str = "",
+    is_apart: bool = False,
 ) -> OutcomePage:
     """What `#outcome` shows."""
     now = clock.now()
@@ -150,7 +146,8 @@ def outcome_page(
             and not _is_blocked(step, preview=preview, protection=protection)
         },
         confirm_text=reviews.confirmation_text(deletion),
-        typed=typed or Typed(),
+        form=form,
+        notice=notice,
         poll_interval=poll_interval(deletion, now=now),
         version=state_version(deletion, now=now),
         **_links(deletion),
@@ -204,9 +201,7 @@ def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime
     may_use = permissions.can_use(actor, credential_id=deletion.credential_id)
     match step:
         case NextStep.CONFIRM | NextStep.CONFIRM_WITHOUT_READING:
-            return may_use and deletion_lifecycle.is_confirmed_by(
-                deletion=deletion, person=actor.person
-            )
+            return may_use and lifecycle.is_confirmed_by(deletion=deletion, person=actor.person)
         case NextStep.APPROVE | NextStep.DECLINE:
             return permissions.can_approve(actor, deletion=deletion) and not deletion.is_decided_by(
                 actor.person
@@ -226,7 +221,7 @@ def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime
             return (
                 not is_to_decide
                 and permissions.can_withdraw(actor, deletion=deletion)
-                and closing.can_be_withdrawn(deletion)
+                and lifecycle.can_be_withdrawn(deletion)
             )
         case NextStep.CHECK if deletion.state == State.SENDING:
             started = deletion.sending_at or now

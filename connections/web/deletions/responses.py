@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -16,8 +15,9 @@ from connections.audit import lookups
 from connections.core.errors import DomainError, InvalidInputError, UnavailableError
 from connections.models import Deletion
 from connections.web.deletions.forms import CommentForm
-from connections.web.deletions.outcome import Typed, outcome_page
+from connections.web.deletions.outcome import outcome_page
 from connections.web.deletions.page import record_context
+from connections.web.forms import ServiceForm
 from connections.web.support import SeeOther, actor_of
 from connections.wording import attempt_facts, unavailable_text
 
@@ -27,12 +27,6 @@ DETAIL = "connections/deletion_detail.html"
 def wants_fragment(request: HttpRequest) -> bool:
     """Whether htmx asks for a piece of the page; a boosted link asks for all of it."""
     return bool(request.htmx) and not request.htmx.boosted  # type: ignore[attr-defined]
-
-
-def require_valid(form: forms.Form) -> None:
-    """Raise InvalidInputError with the form's own messages, if it has any."""
-    if not form.is_valid():
-        raise InvalidInputError({name: str(texts[0]) for name, texts in form.errors.items()})
 
 
 def error_status_and_text(
@@ -81,7 +75,8 @@ def render_outcome(
     *,
     deletion: Deletion,
     actor: Actor,
-    typed: Typed | None = None,
+    form: ServiceForm | None = None,
+    notice: str = "",
     status: int = 200,
     is_apart: bool = False,
     comment: CommentForm | None = None,
@@ -89,7 +84,9 @@ def render_outcome(
     """The page of one deletion; for htmx its `#outcome` alone."""
     context: dict[str, Any] = {
         "deletion": deletion,
-        "outcome": outcome_page(deletion=deletion, actor=actor, typed=typed, is_apart=is_apart),
+        "outcome": outcome_page(
+            deletion=deletion, actor=actor, form=form, notice=notice, is_apart=is_apart
+        ),
     }
     if not wants_fragment(request):
         context |= record_context(deletion=deletion, links_to_evidence=permissions.can_audit(actor))
@@ -107,42 +104,44 @@ def run_action(
     request: HttpRequest,
     pk: UUID,
     *,
-    act: Callable[[Deletion, Actor, dict[str, Any]], Deletion],
-    form: forms.Form | None = None,
+    action: Callable[..., Deletion],
+    form: ServiceForm | None = None,
 ) -> HttpResponse:
-    """Do one act on a deletion, or say on its page why it was not done."""
+    """Do one action on a deletion, or say on its page why it was not done."""
     actor = actor_of(request)
     deletion = find_deletion(actor=actor, pk=pk)
     try:
         if form:
-            require_valid(form)
-        deletion = act(deletion, actor, form.cleaned_data if form else {})
+            form.require_valid()
+        values = form.cleaned_data if form else {}
+        deletion = action(deletion=deletion, actor=actor, **values)
     except DomainError as error:
+        if form and isinstance(error, InvalidInputError):
+            form.add_errors(error)
         status, notice = error_status_and_text(error, deletion=deletion)
-        typed = Typed(
-            values=request.POST.dict(),
-            errors=error.fields if isinstance(error, InvalidInputError) else {},
-            notice=notice,
-        )
         deletion = find_deletion(actor=actor, pk=pk)
-        return render_outcome(request, deletion=deletion, actor=actor, typed=typed, status=status)
+        return render_outcome(
+            request, deletion=deletion, actor=actor, form=form, notice=notice, status=status
+        )
     return respond(request, deletion=deletion, actor=actor)
 
 
 def page_with_input(
-    may: Callable[[Actor, Deletion], bool] = lambda actor, deletion: True, act: str = ""
+    form: type[ServiceForm],
+    *,
+    may: Callable[[Actor, Deletion], bool] = lambda actor, deletion: True,
+    what: str = "",
 ) -> Callable[[HttpRequest, UUID], HttpResponse]:
-    """The `on_missing` of an action on a deletion: its page, with everything typed.
+    """The `on_missing` of an action on a deletion: its page, with what was typed into the form.
 
-    `may` is what the action asks beyond its URL's permission; who lacks it is refused, as the
-    service would, before being asked for a password.
+    `may` is what the action asks beyond its URL's permission, and `what` names it: a person who
+    may not do it is refused before being asked for a password.
     """
 
     def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
         actor = actor_of(request)
         deletion = find_deletion(actor=actor, pk=pk)
-        permissions.require(may(actor, deletion), act)
-        typed = Typed(values=request.POST.dict())
-        return render_outcome(request, deletion=deletion, actor=actor, typed=typed)
+        permissions.require(may(actor, deletion), what)
+        return render_outcome(request, deletion=deletion, actor=actor, form=form(request.POST))
 
     return on_missing

@@ -12,7 +12,7 @@ from connections.core.errors import InvalidInputError
 from connections.deletions import reviews
 from connections.deletions.lifecycle import OUT_OF_DATE
 from connections.deletions.reviews import Review
-from connections.web.deletions.forms import DeletionForm, show_errors
+from connections.web.deletions.forms import DeletionForm
 from connections.web.deletions.responses import wants_fragment
 from connections.web.deletions.review import build_review_page, choice_form, no_sender_page
 from connections.web.support import actor_of
@@ -27,7 +27,7 @@ def choice_page(
     actor = actor_of(request)
     if error:
         form = choice_form(data, actor=actor)
-        show_errors(form, error)
+        form.add_errors(error)
     else:
         # Half an address is no mistake: show what is given and ask for the rest.
         form = choice_form(actor=actor)

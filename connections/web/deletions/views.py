@@ -13,9 +13,7 @@ from connections.access.actor import Actor
 from connections.audit import lookups
 from connections.core import clock
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
-from connections.deletions import approvals, break_glass, reconciliation, reviews
-from connections.deletions import lifecycle as closing
-from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions import approvals, break_glass, lifecycle, reconciliation, reviews
 from connections.deletions.comments import comment_on_deletion
 from connections.deletions.reviews import ReviewChangedError
 from connections.models import Credential, Deletion
@@ -27,9 +25,8 @@ from connections.web.deletions.forms import (
     ConfirmationForm,
     DeletionForm,
     ReasonForm,
-    show_errors,
 )
-from connections.web.deletions.outcome import Typed, poll_interval, state_version
+from connections.web.deletions.outcome import poll_interval, state_version
 from connections.web.deletions.page import record_context
 from connections.web.deletions.responses import (
     DETAIL,
@@ -38,7 +35,6 @@ from connections.web.deletions.responses import (
     find_deletion,
     page_with_input,
     render_outcome,
-    require_valid,
     respond,
     run_action,
     wants_fragment,
@@ -132,9 +128,9 @@ def _request_deletion(request: HttpRequest) -> HttpResponse:
         return choice_page(request, data=request.POST, error=error)
     form = DeletionForm(request.POST)
     try:
-        require_valid(form)
+        form.require_valid()
         typed = form.cleaned_data
-        deletion = deletion_lifecycle.request_deletion(
+        deletion = lifecycle.request_deletion(
             actor=actor,
             credential=credential,
             connection_id=connection_id,
@@ -171,14 +167,12 @@ def _request_failed(
     status, notice = error_status_and_text(error)
     recorded = _find_requested(request.POST.get("request_id", ""), actor=actor)
     if recorded:
-        typed = Typed(notice=notice)
         return render_outcome(
-            request, deletion=recorded, actor=actor, typed=typed, status=status, is_apart=True
+            request, deletion=recorded, actor=actor, notice=notice, status=status, is_apart=True
         )
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if isinstance(error, InvalidInputError) and form.request_id_or_none:
-        if form.is_valid():
-            show_errors(form, error)
+        form.add_errors(error)
     else:
         # The id of this form is missing or somebody else's: the page gets one of its own.
         keep = None if isinstance(error, ConflictError) else form.request_id_or_none
@@ -218,16 +212,14 @@ def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) ->
     return render(request, f"{DETAIL}#watch", {"outcome": watch, "deletion": deletion})
 
 
-@requires_reauthentication(on_missing=page_with_input())
+@requires_reauthentication(on_missing=page_with_input(ConfirmationForm))
 def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Confirm by the typed text, and send."""
     return run_action(
         request,
         pk,
         form=ConfirmationForm(request.POST),
-        act=lambda deletion, actor, typed: deletion_lifecycle.execute_deletion(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=lifecycle.execute_deletion,
     )
 
 
@@ -237,9 +229,7 @@ def deletion_withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
         request,
         pk,
         form=ReasonForm(request.POST),
-        act=lambda deletion, actor, typed: closing.withdraw_deletion(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=lifecycle.withdraw_deletion,
     )
 
 
@@ -249,9 +239,7 @@ def deletion_reconcile(request: HttpRequest, pk: UUID) -> HttpResponse:
     return run_action(
         request,
         pk,
-        act=lambda deletion, actor, typed: reconciliation.check_deletion(
-            deletion=deletion, actor=actor
-        ),
+        action=reconciliation.check_deletion,
     )
 
 
@@ -261,16 +249,15 @@ def deletion_close(request: HttpRequest, pk: UUID) -> HttpResponse:
         request,
         pk,
         form=ReasonForm(request.POST),
-        act=lambda deletion, actor, typed: closing.close_deletion(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=lifecycle.close_deletion,
     )
 
 
 @requires_reauthentication(
     on_missing=page_with_input(
-        lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
-        "approve or decline this deletion",
+        ApprovalForm,
+        may=lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
+        what="approve or decline this deletion",
     )
 )
 def deletion_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -279,9 +266,7 @@ def deletion_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
         request,
         pk,
         form=ApprovalForm(request.POST),
-        act=lambda deletion, actor, typed: approvals.approve_deletion(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=approvals.approve_deletion,
     )
 
 
@@ -291,15 +276,15 @@ def deletion_decline(request: HttpRequest, pk: UUID) -> HttpResponse:
         request,
         pk,
         form=ReasonForm(request.POST),
-        act=lambda deletion, actor, typed: approvals.decline_deletion(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=approvals.decline_deletion,
     )
 
 
 @requires_reauthentication(
     on_missing=page_with_input(
-        lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion), "break glass"
+        BreakGlassForm,
+        may=lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion),
+        what="break glass",
     )
 )
 def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -308,16 +293,15 @@ def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
         request,
         pk,
         form=BreakGlassForm(request.POST),
-        act=lambda deletion, actor, typed: break_glass.break_glass(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=break_glass.break_glass,
     )
 
 
 @requires_reauthentication(
     on_missing=page_with_input(
-        lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
-        "review this broken glass",
+        BreakGlassReviewForm,
+        may=lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
+        what="review this broken glass",
     )
 )
 def deletion_review_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -326,9 +310,7 @@ def deletion_review_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
         request,
         pk,
         form=BreakGlassReviewForm(request.POST),
-        act=lambda deletion, actor, typed: break_glass.review_break_glass(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=break_glass.review_break_glass,
     )
 
 
@@ -344,7 +326,7 @@ def _comment_error(
     actor = actor_of(request)
     deletion = find_deletion(actor=actor, pk=pk)
     form = CommentForm(request.POST)
-    show_errors(form, error)
+    form.add_errors(error)
     if not wants_fragment(request):
         return render_outcome(request, deletion=deletion, actor=actor, comment=form, status=status)
     context = {"deletion": deletion, "comment": form}
@@ -364,7 +346,7 @@ def deletion_comment(request: HttpRequest, pk: UUID) -> HttpResponse:
     deletion = find_deletion(actor=actor, pk=pk)
     form = CommentForm(request.POST)
     try:
-        require_valid(form)
+        form.require_valid()
         comment_on_deletion(deletion=deletion, actor=actor, text=form.cleaned_data["text"])
     except InvalidInputError as error:
         return _comment_error(request, pk, error=error, status=422)

@@ -17,7 +17,7 @@ from connections.inventory.protections import (
     NO_REASON_TO_PROTECT,
 )
 from connections.web.credentials.forms import site_choices
-from connections.web.people.forms import ServiceErrorsMixin
+from connections.web.forms import ServiceForm
 
 PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
 
@@ -63,13 +63,13 @@ def _reason(*, missing: str) -> forms.CharField:
     )
 
 
-class RemovalForm(ServiceErrorsMixin):
+class RemovalForm(ServiceForm):
     """Why it may be deleted again."""
 
     reason = _reason(missing=NO_REASON_TO_LIFT)
 
 
-class ProtectionForm(ServiceErrorsMixin):
+class ProtectionForm(ServiceForm):
     """Which connection must stay, and why."""
 
     site = forms.ChoiceField(

@@ -250,7 +250,7 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
         try:
             protections.protect_connection(actor=actor, key=key, reason=typed["reason"])
         except InvalidInputError as error:
-            form.add_service_errors(error)
+            form.add_errors(error)
         except ConflictError as error:
             conflict = str(error)
         except lookups.NotVisibleError:
@@ -317,7 +317,7 @@ def org_connection_unprotect(request: HttpRequest, site: str, connection_id: UUI
                 actor=actor, protection=protection, reason=form.cleaned_data["reason"]
             )
         except InvalidInputError as error:
-            form.add_service_errors(error)
+            form.add_errors(error)
         except ConflictError as error:
             messages.error(request, str(error))
             return SeeOther(connection_url(key))

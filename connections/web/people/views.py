@@ -77,7 +77,7 @@ def person_new(request: HttpRequest) -> HttpResponse:
         try:
             person = people.add_person(actor=actor, **form.cleaned_data)
         except InvalidInputError as error:
-            form.add_service_errors(error)
+            form.add_errors(error)
         else:
             return _with_new_link(request, actor, person, removes_second_factor=False)
     return _new_page(request, form)
@@ -186,7 +186,7 @@ def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         try:
             change_email(actor=actor, person=person, **form.cleaned_data)
         except InvalidInputError as error:
-            form.add_service_errors(error)
+            form.add_errors(error)
         else:
             messages.success(request, f"The e-mail address of {person.display_name} is stored.")
             return redirect("person-detail", pk=pk)
@@ -215,7 +215,7 @@ def person_provider(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
             subject=form.cleaned_data["subject"],
         )
     except InvalidInputError as error:
-        form.add_service_errors(error)
+        form.add_errors(error)
         return _detail(request, person, status=422, account_form=form)
     except ConflictError as error:
         return _detail(request, person, status=409, problem=str(error))
@@ -348,7 +348,7 @@ def setup(request: HttpRequest) -> HttpResponse:
                 **form.cleaned_data, request_id=request_id_of(request)
             )
         except InvalidInputError as error:
-            form.add_service_errors(error)
+            form.add_errors(error)
         except ConflictError as error:
             form.add_error(None, str(error))
         else:
@@ -366,7 +366,7 @@ def sign_in_link(request: HttpRequest) -> HttpResponse:
         try:
             person = people.use_sign_in_link(**form.cleaned_data, request_id=request_id_of(request))
         except InvalidInputError as error:
-            form.add_service_errors(error)
+            form.add_errors(error)
         except ConflictError as error:
             form.add_error(None, str(error))
         else:
