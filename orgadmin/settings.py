@@ -180,7 +180,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.messages.context_processors.messages",
                 "connections.web.context.page_context",
             ],
-            "builtins": ["django.templatetags.static"],
+            "builtins": ["django.templatetags.static", "connections.web.template_tags"],
         },
     }
 ]

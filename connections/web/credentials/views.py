@@ -30,7 +30,6 @@ from connections.web.credentials.forms import (
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of
-from connections.wording import badge
 from connections.wording.connections import site_label
 
 # Pasted keys stay out of error pages and mails, also with DEBUG on: see error_reports.py.
@@ -273,10 +272,7 @@ def _retire_page(
         "typed": request.POST.get("confirmation", ""),
         "error": error,
         "conflict": conflict,
-        "blocking": [
-            {"deletion": deletion, "badge": badge(deletion)}
-            for deletion in retirement.blocking_deletions(credential)
-        ],
+        "blocking": retirement.blocking_deletions(credential),
         "withdrawn": retirement.deletions_to_withdraw(credential),
     }
     status = 422 if error else 409 if conflict else 200

@@ -18,7 +18,7 @@ from connections.models import OPEN_STATES, Outcome
 from connections.web.charts import OUTCOME_SERIES, build_day_chart
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of, download
-from connections.wording import badge, label_of_outcome, label_of_state
+from connections.wording import label_of_outcome, label_of_state
 
 
 def deletion_list(request: HttpRequest) -> HttpResponse:
@@ -32,7 +32,7 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
     is_filtered = any(value for name, value in request.GET.items() if name != "after")
     context: dict[str, Any] = {
         "form": form,
-        "rows": [(deletion, badge(deletion)) for deletion in page.deletions],
+        "deletions": page.deletions,
         "count": page.count,
         "exact_to": history.EXACT_TO,
         "is_filtered": is_filtered,

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.urls import reverse
@@ -17,28 +16,13 @@ from connections.models import (
     Approval,
     ApprovalPolicy,
     Attempt,
-    AuditEvent,
     Deletion,
     State,
 )
+from connections.web.timeline import TimelineEntry, event_entry
 from connections.wording.connections import creator_flags, site_label, site_name
 
 SHOWN_BODY = 8 * 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeletionEvent:
-    """One line of the timeline component."""
-
-    title: str
-    tone: str
-    icon: str
-    at: datetime | None = None
-    by: str = ""
-    detail: str = ""
-    evidence_number: int | None = None
-    evidence_url: str = ""
-    is_next: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +52,7 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
     return {
         "timeline": [
             *(
-                _entry(event, links_to_evidence=links_to_evidence)
+                event_entry(event, links_to_evidence=links_to_evidence)
                 for event in events
                 # Who looked for it in vain is for auditors, and could fill the page.
                 if event.code != audit.EventCode.ACCESS_REFUSED
@@ -107,21 +91,7 @@ def _sentences(deletion: Deletion) -> dict[str, str]:
     }
 
 
-def _entry(event: AuditEvent, *, links_to_evidence: bool) -> DeletionEvent:
-    words = wording.event_text(event)
-    return DeletionEvent(
-        title=words.title,
-        tone=words.tone,
-        icon=words.icon,
-        at=event.at,
-        by=event.actor_name,
-        detail=words.detail,
-        evidence_number=event.seq,
-        evidence_url=reverse("audit-detail", args=[event.seq]) if links_to_evidence else "",
-    )
-
-
-def _next_entries(deletion: Deletion, *, is_being_rechecked: bool) -> list[DeletionEvent]:
+def _next_entries(deletion: Deletion, *, is_being_rechecked: bool) -> list[TimelineEntry]:
     words = wording.next_text(deletion, is_being_rechecked=is_being_rechecked)
     if words is None:
         return []
@@ -130,7 +100,7 @@ def _next_entries(deletion: Deletion, *, is_being_rechecked: bool) -> list[Delet
     detail = f"Not later than {wording.format_time(deletion.expires_at)}." if is_awaited else ""
     is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
     return [
-        DeletionEvent(
+        TimelineEntry(
             title=words.title,
             tone=words.tone,
             icon=words.icon,

@@ -1,7 +1,6 @@
 """What pages show of a connection's protection: that it holds, who may lift it, how it went."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -10,18 +9,7 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.inventory import protections
 from connections.models import OrgConnectionKey, Protection
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProtectionEntry:
-    """One entry for the timeline component."""
-
-    tone: str
-    icon: str
-    title: str
-    at: datetime
-    by: str
-    detail: str
+from connections.web.timeline import TimelineEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +23,7 @@ class ProtectionPage:
     unprotect_url: str
     # Who could lift it; empty while nothing is to be lifted.
     who_can_unprotect: list[str]
-    history: list[ProtectionEntry]
+    history: list[TimelineEntry]
 
 
 def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
@@ -69,9 +57,9 @@ def unprotect_url(key: OrgConnectionKey) -> str:
     return reverse("org-connection-lift", args=[key.site, key.connection_id])
 
 
-def _entries(protection: Protection) -> list[ProtectionEntry]:
+def _entries(protection: Protection) -> list[TimelineEntry]:
     entries = [
-        ProtectionEntry(
+        TimelineEntry(
             tone="info",
             icon="lock",
             title="Protected",
@@ -82,7 +70,7 @@ def _entries(protection: Protection) -> list[ProtectionEntry]:
     ]
     if hasattr(protection, "lifting"):
         entries.append(
-            ProtectionEntry(
+            TimelineEntry(
                 tone="muted",
                 icon="minus",
                 title="Protection lifted",

@@ -3,16 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.urls import reverse
-
 from connections.access.actor import Actor
-from connections.core.text import age_words
-from connections.inventory.inventory import Coverage, Inventory, InventoryRow
-from connections.models import Credential, Deletion, Sync
+from connections.inventory.inventory import Coverage, InventoryRow
+from connections.models import Deletion, Sync
 from connections.web.deletions.review import review_url
-from connections.wording import Badge, badge, join_names
+from connections.wording import join_names
 from connections.wording.causes import failure_text
-from connections.wording.connections import creator_kind, site_name
 
 # So many orgs that failed for one reason are named after a refresh.
 MOST_NAMES = 5
@@ -23,18 +19,12 @@ class RowView:
     """One row of the table."""
 
     row: InventoryRow
-    site_name: str
-    url: str
     delete_url: str
-    creator_kind: str
     seen_by: str
     deletion: Deletion | None
-    badge: Badge | None
 
 
-def row_view(
-    row: InventoryRow, *, deletion: Deletion | None, actor: Actor, site_names: dict[str, str]
-) -> RowView:
+def row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> RowView:
     """A row with its links. One with an open deletion leads there; a protected one stays."""
     snapshot = row.snapshot
     delete_url = ""
@@ -43,13 +33,9 @@ def row_view(
         delete_url = review_url(credential=sender.pk, connection_id=snapshot.connection_id)
     return RowView(
         row=row,
-        site_name=site_names[snapshot.site],
-        url=reverse("org-connection-detail", args=[snapshot.site, snapshot.connection_id]),
         delete_url=delete_url,
-        creator_kind=creator_kind(snapshot.creator_is_service_account),
         seen_by=", ".join(sorted(credential.name for credential in row.seen_by)),
         deletion=deletion,
-        badge=badge(deletion) if deletion else None,
     )
 
 
@@ -83,66 +69,26 @@ def _some_names(names: list[str]) -> str:
     return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} more"
 
 
-@dataclass(frozen=True, kw_only=True)
-class FailedSync:
-    """An org that could not be listed the last time, and what is shown of it all the same."""
-
-    credential: Credential
-    at: datetime
-    age: str
-    why: str
-    errors: list[str]
-    as_of: datetime | None
-
-
-def failed_syncs(coverage: Coverage, *, now: datetime) -> list[FailedSync]:
-    """Every org whose newest listing is not complete, by name of its credential."""
+def failed_syncs(coverage: Coverage) -> list[tuple[Sync, datetime | None]]:
+    """The newest sync of each org where it failed, with the time of the last complete one."""
     return [
-        FailedSync(
-            credential=listing.credential,
-            at=listing.started_at,
-            age=age_words(listing.started_at, now=now),
-            why=failure_text(cause=listing.cause, http_status=listing.http_status),
-            errors=listing.errors,
-            as_of=_as_of(coverage, listing),
-        )
-        for listing in sorted(coverage.failed, key=_by_name)
+        (sync, _last_complete_at(coverage, sync)) for sync in sorted(coverage.failed, key=_by_name)
     ]
 
 
-def _as_of(coverage: Coverage, listing: Sync) -> datetime | None:
-    complete = coverage.last_complete.get(listing.credential_id)
+def org_syncs(coverage: Coverage) -> list[tuple[Sync, datetime | None]]:
+    """The newest sync of each org, oldest first, with the time of the last complete one."""
+    syncs = sorted([*coverage.listed, *coverage.failed], key=lambda sync: sync.started_at)
+    return [
+        (sync, sync.started_at if sync.is_complete else _last_complete_at(coverage, sync))
+        for sync in syncs
+    ]
+
+
+def _last_complete_at(coverage: Coverage, sync: Sync) -> datetime | None:
+    complete = coverage.last_complete.get(sync.credential_id)
     return complete.started_at if complete else None
 
 
-def _by_name(listing: Sync) -> str:
-    return listing.credential.name.casefold()
-
-
-@dataclass(frozen=True, kw_only=True)
-class OrgSync:
-    """One org's part of the inventory: how many connections, and how old."""
-
-    # The newest one, complete or not.
-    listing: Sync
-    site_name: str
-    # Of the newest listing; whether that one can be counted is its `is_complete`.
-    age: str
-    # When it was last listed completely; None for never.
-    as_of: datetime | None
-
-
-def org_syncs(inventory: Inventory) -> list[OrgSync]:
-    """The newest listing of every org, oldest first."""
-    listings = [*inventory.coverage.listed, *inventory.coverage.failed]
-    return [
-        OrgSync(
-            listing=listing,
-            site_name=site_name(listing.credential.site),
-            age=age_words(listing.started_at, now=inventory.at),
-            as_of=listing.started_at
-            if listing.is_complete
-            else _as_of(inventory.coverage, listing),
-        )
-        for listing in sorted(listings, key=lambda listing: listing.started_at)
-    ]
+def _by_name(sync: Sync) -> str:
+    return sync.credential.name.casefold()

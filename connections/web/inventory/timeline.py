@@ -15,26 +15,11 @@ from connections.inventory.timeline import (
     tells_of_sight,
 )
 from connections.models import AuditEvent, OrgConnectionSnapshot
+from connections.web.timeline import TimelineEntry, event_entry
 
 # A longer life shows its beginning and its end, and opens what is in between.
 SHOWN_FIRST = 5
 SHOWN_LAST = 25
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimelineEntry:
-    """One entry for the timeline component."""
-
-    tone: str
-    icon: str
-    title: str
-    at: datetime | None = None
-    by: str = ""
-    detail: str = ""
-    # Where its title leads.
-    url: str = ""
-    evidence_number: int | None = None
-    evidence_url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,19 +143,9 @@ def _reappearance_entry(one: Reappearance) -> TimelineEntry:
 
 
 def _event_entry(event: AuditEvent, *, links_to_evidence: bool) -> TimelineEntry:
-    words = wording.event_text(event)
     is_about_deletion = event.subject_type == "deletion"
-    return TimelineEntry(
-        tone=words.tone,
-        icon=words.icon,
-        title=words.title,
-        detail=words.detail,
-        at=event.at,
-        by=event.actor_name,
-        url=reverse("deletion-detail", args=[event.subject_id]) if is_about_deletion else "",
-        evidence_number=event.seq,
-        evidence_url=reverse("audit-detail", args=[event.seq]) if links_to_evidence else "",
-    )
+    url = reverse("deletion-detail", args=[event.subject_id]) if is_about_deletion else ""
+    return event_entry(event, links_to_evidence=links_to_evidence, url=url)
 
 
 _FIELD_LABELS = {

@@ -42,8 +42,8 @@ from connections.web.inventory.timeline import timeline_of
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of, download
-from connections.wording import badge, unavailable_text
-from connections.wording.connections import creator_kind, site_name
+from connections.wording import unavailable_text
+from connections.wording.connections import site_name
 
 # More rows than anybody scrolls through; a page of so many is rendered in well under 300 ms.
 PAGE_SIZE = 500
@@ -79,13 +79,11 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
 
 def _row_views(page: list[InventoryRow], *, actor: Actor) -> list[shown.RowView]:
     deletions = open_deletions_of(page, actor=actor)
-    names = {site: site_name(site) for site in {row.snapshot.site for row in page}}
     return [
         shown.row_view(
             row,
             deletion=deletions.get((row.snapshot.site, row.snapshot.connection_id)),
             actor=actor,
-            site_names=names,
         )
         for row in page
     ]
@@ -144,8 +142,8 @@ def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
     return {
         "age": age,
         "as_of": f"oldest part read {age}" if age else "",
-        "failed_parts": shown.failed_syncs(inventory.coverage, now=inventory.at),
-        "parts": shown.org_syncs(inventory),
+        "failed_syncs": shown.failed_syncs(inventory.coverage),
+        "syncs": shown.org_syncs(inventory.coverage),
         "unverified": [each for each in inventory.coverage.never_listed if not each.org_id],
         "has_no_credential": _has_no_credential(inventory),
         "refreshes_by_itself": inventory.coverage.is_stale and permissions.can_refresh(actor),
@@ -224,9 +222,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "seen": seen,
         "snapshot": seen.snapshot,
         "site_name": site_name(site),
-        "creator_kind": creator_kind(seen.snapshot.creator_is_service_account),
         "life": timeline_of(seen, links_to_evidence=permissions.can_audit(actor)),
-        "deletions": [(deletion, badge(deletion)) for deletion in seen.deletions],
         "ways": [
             (sight, review_url(credential=sight.credential.pk, connection_id=connection_id))
             for sight in seen.sights

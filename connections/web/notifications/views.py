@@ -18,7 +18,6 @@ from connections.notifications import delivery, delivery_log
 from connections.notifications.delivery_log import Logged
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
-from connections.wording import Badge
 
 _PAGES = {
     "deletion": "deletion-detail",
@@ -32,7 +31,6 @@ class NotificationRow:
     """One notice as the log shows it."""
 
     notice: Notification
-    badge: Badge
     title: str
     sentence: str
     url: str
@@ -52,7 +50,7 @@ def notification_test(request: HttpRequest) -> HttpResponse:
         notice = delivery_log.send_test(actor=actor, key=request.POST.get("destination", ""))
     except ConflictError as error:
         return _page(request, status=409, problem=str(error))
-    return _page(request, tested=notice, tested_badge=wording.notification_badge(notice))
+    return _page(request, tested=notice)
 
 
 def notification_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -105,7 +103,6 @@ def _row(logged: Logged) -> NotificationRow:
     page = _PAGES.get(notice.subject_type)
     return NotificationRow(
         notice=notice,
-        badge=wording.notification_badge(notice),
         title=wording.notification_title(notice.code, details=details),
         sentence=event.sentence if event else "",
         url=reverse(page, args=[notice.subject_id]) if page else "",

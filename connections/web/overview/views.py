@@ -130,21 +130,16 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
     """The overview; with no credential yet, the way to the first one."""
     actor = actor_of(request)
     page = overview(actor=actor)
-    oldest_at = page.inventory.oldest_at
     may_manage = permissions.can_manage_credentials(actor)
     has_credential = bool(page.credentials)
     context: dict[str, Any] = {
         "page": page,
         "attention": attention_items(page.pending, now=page.at),
-        "age": age_words(oldest_at, now=page.at) if oldest_at else "",
         "record": audit_log_badge(page.verification, now=page.at),
-        "verified": age_words(page.verification.checked_at, now=page.at)
-        if page.verification
-        else "",
         "can_audit": permissions.can_audit(actor),
         "no_worker": "" if page.has_worker else no_worker_text(page.worker_seen_at),
         "clock": clock_ahead_text(page.time_ahead, now=page.at) if page.time_ahead else "",
-        "latest": [(deletion, badge(deletion)) for deletion in page.latest],
+        "latest": page.latest,
         "chart": _chart(page.weeks),
         "can_refresh": permissions.can_refresh(actor),
         "has_credential": has_credential,
