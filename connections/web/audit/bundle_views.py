@@ -1,4 +1,4 @@
-"""Making an evidence bundle in the browser: a form whose answer is the file."""
+"""The page that creates an evidence bundle: the response to its form is the file."""
 
 import tempfile
 
@@ -21,7 +21,7 @@ from connections.wording import pluralize
 
 
 def bundle_new(request: HttpRequest) -> HttpResponseBase:
-    """Choose deletions and take them away with their proofs."""
+    """Choose deletions and download them with their proofs."""
     actor = actor_of(request)
     if request.method == "POST":
         return _make_bundle(request)
@@ -38,7 +38,7 @@ def _make_bundle(request: HttpRequest) -> HttpResponseBase:
     if not form.is_valid():
         return _render_form(request, form, status=422)
     kept = form.cleaned_data["checkpoint"]
-    # Whole before the first byte leaves: what fails is a page, never half a file.
+    # Complete before the first byte is sent, so that a failure shows a page, not half a file.
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
     try:
         bundle = make_bundle(
@@ -65,7 +65,7 @@ def _make_bundle(request: HttpRequest) -> HttpResponseBase:
 
 
 def _add_message(request: HttpRequest, bundle: Bundle) -> None:
-    """Say on the next page what was made: the answer itself is the file."""
+    """Show the result on the next page, since this response is the file."""
     counts = f"{pluralize(bundle.deletions, 'deletion')}, SHA-256 {bundle.sha256}"
     if bundle.differing:
         messages.error(

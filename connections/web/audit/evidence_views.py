@@ -1,4 +1,4 @@
-"""Evidence, for auditors: the newest checkpoint, the keys, and what verifying found."""
+"""The evidence page, for auditors: checkpoints, keys and the last verification."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from connections.wording import audit_log_badge, audit_log_text, pluralize
 
 
 def evidence_detail(request: HttpRequest) -> HttpResponse:
-    """What an auditor compares or takes away."""
+    """The page."""
     below = _parse_below(request.GET.get("below", ""))
     page = evidence.evidence(actor=actor_of(request), below=below)
     last = page.verification
@@ -41,7 +41,7 @@ def _parse_below(text: str) -> int | None:
 
 @limited("evidence", per_minute=10)
 def evidence_verify(request: HttpRequest) -> HttpResponse:
-    """Verify the record now, or have the worker do it."""
+    """Verify the audit log now, or have the worker do it."""
     try:
         done = verification.verify_now(actor=actor_of(request))
     except CannotCheckError as error:

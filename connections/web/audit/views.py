@@ -1,4 +1,4 @@
-"""The record of acts, for auditors: a list with filters in the address, one event, an export."""
+"""The audit log, for auditors: list, one event, export."""
 
 from dataclasses import replace
 from typing import Any
@@ -34,12 +34,12 @@ _SERIES = (
     Series(key="credential", label="Credentials", tone="ok"),
     Series(key="other", label="Others", tone="muted"),
 )
-# The form's fields that the service may refuse, and what it calls them.
+# Form fields whose text the search may refuse, with their names in EventFilter.
 _FILTER_OF_FIELD = {"q": "text", "actor": "actor"}
 
 
 def audit_list(request: HttpRequest) -> HttpResponse:
-    """Every act that was recorded, newest first."""
+    """Every audit event, newest first."""
     form = EventForm(request.GET)
     form.full_clean()
     if "below" in form.errors:
@@ -67,7 +67,7 @@ def audit_list(request: HttpRequest) -> HttpResponse:
 
 
 def _page(request: HttpRequest, *, form: EventForm, below: int | None) -> EventPage:
-    """The page; a filter that nothing can be looked for by is named and left out."""
+    """The page. A filter that the search refuses gets an error and is left out."""
     actor, only = actor_of(request), form.event_filter()
     while True:
         try:
@@ -106,7 +106,7 @@ def _code_label(code: str) -> str:
 
 
 def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
-    """One event, whatever came later, and what it can be checked by."""
+    """One event and its proof."""
     found = search.read_event(actor=actor_of(request), seq=seq)
     if found is None:
         raise Http404("The record has no event of this number.")
@@ -124,7 +124,7 @@ def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
 
 @limited("export", per_minute=30)
 def audit_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-    """Exactly the filtered events, oldest first, as a file that is written while it is read."""
+    """The filtered events, oldest first, streamed as a file."""
     file_format = request.GET.get("format", "ndjson")
     form = EventForm(request.GET)
     if file_format not in CONTENT_TYPES:

@@ -1,4 +1,4 @@
-"""What the pages about credentials show, in the one place that gives it words and colours."""
+"""Texts and tones that the credential pages show."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _REFUSED = {"unauthorized", "forbidden", "key_not_valid"}
 
 @dataclass(frozen=True, kw_only=True)
 class CredentialState:
-    """How a credential stands: a badge, and a headline for its page."""
+    """The state of a credential: a badge, and a headline for its page."""
 
     tone: str
     icon: str
@@ -134,7 +134,7 @@ def lacks_write(credential: Credential) -> bool:
 
 
 def failure_reason(credential: Credential) -> str:
-    """Why it is not verified, as the ladder said; "" when it is or was never asked."""
+    """Why it is not verified, from its key checks; "" when it is verified or never was checked."""
     if not credential.verification_cause:
         return ""
     failed = [rung for rung in credential.verification if rung["ok"] is False]
@@ -143,7 +143,7 @@ def failure_reason(credential: Credential) -> str:
 
 
 def checked_at(credential: Credential) -> datetime | None:
-    """When the ladder was climbed last, whatever came of it."""
+    """When the key checks last ran; None before the first time."""
     return parse_datetime(credential.verification[0]["at"]) if credential.verification else None
 
 
@@ -166,11 +166,11 @@ def last_error_of(credential: Credential) -> LastError | None:
 
 
 def connections_url(credential: Credential) -> str:
-    """The inventory, narrowed to this credential's org."""
+    """The inventory, filtered by this credential's org."""
     query = urlencode({"site": credential.site, "org": credential.org_name or credential.org_id})
     return f"{reverse('org-connection-list')}?{query}"
 
 
 def deletions_url(credential: Credential) -> str:
-    """The history, narrowed to this credential."""
+    """The history, filtered by this credential."""
     return f"{reverse('deletion-list')}?{urlencode({'credential': str(credential.pk)})}"

@@ -32,17 +32,17 @@ from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of
 from connections.wording.connections import site_label
 
-# Pasted keys stay out of error pages and mails, also with DEBUG on: see error_reports.py.
+# Hides keys in error reports, also while DEBUG is on: see errors.py.
 accepts_keys = sensitive_post_parameters("api_key", "application_key")
 
 
 def _find_credential(actor: Actor, pk: UUID) -> Credential:
-    """The credential, for whoever may see it. Raises PermissionDenied and Http404."""
+    """The credential. Raises Http404, also when the actor's access lists hide it."""
     return lifecycle.find_credential(actor=actor, pk=pk)
 
 
 def credential_list(request: HttpRequest) -> HttpResponse:
-    """Every credential, and the form itself when there is none yet."""
+    """Every credential, with the form to add one when there are none."""
     actor = actor_of(request)
     rows = lifecycle.list_credentials(actor=actor)
     in_use = [_credential_context(credential) for credential in rows if not credential.is_retired]
@@ -58,7 +58,7 @@ def credential_list(request: HttpRequest) -> HttpResponse:
 
 
 def _credential_context(credential: Credential) -> dict[str, Any]:
-    """What every page about one credential shows of it."""
+    """Template variables of one credential."""
     return {
         "credential": credential,
         "state": page.credential_state(credential),
@@ -79,7 +79,7 @@ def _new_page(request: HttpRequest, form: CredentialForm | None = None) -> HttpR
 @accepts_keys
 @requires_reauthentication(on_missing=_new_page, before_page=True)
 def credential_new(request: HttpRequest) -> HttpResponse:
-    """The form to add one; a POST stores it, verifies it and leads to its page."""
+    """The form to add one; a POST stores and verifies it."""
     actor = actor_of(request)
     form = CredentialForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
@@ -102,7 +102,7 @@ def credential_new(request: HttpRequest) -> HttpResponse:
 def _redirect_with_result(
     request: HttpRequest, credential: Credential, *, done: str
 ) -> HttpResponse:
-    """303 to the credential's page, which shows the ladder; a line on top says what was done."""
+    """303 to the credential's page, with a message about the result."""
     if credential.is_verified:
         messages.success(request, f"{credential.name} {done} and verified.")
     else:
@@ -116,7 +116,7 @@ def _redirect_to_credential(credential: Credential) -> HttpResponse:
 
 
 def credential_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """One credential: the ladder, what it was used for, and the acts on it."""
+    """One credential: its key checks, use and settings."""
     actor = actor_of(request)
     credential = _find_credential(actor, pk)
     return _detail(request, credential=credential)
@@ -159,7 +159,7 @@ def _detail(
 
 
 def _page_with_input(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, UUID], HttpResponse]:
-    """Answer an act without a proof of who it is: the page, with what was typed into the form."""
+    """The `on_missing` of the actions on a credential: its page, with the input in the form."""
 
     def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
         credential = _find_credential(actor_of(request), pk)
@@ -172,7 +172,7 @@ def _page_with_input(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, U
 @limited("verify", per_minute=20)
 @requires_reauthentication(on_missing=_page_with_input())
 def credential_verify(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Climb the ladder again and read the org connections of this credential."""
+    """Run the key checks again and sync the credential's org."""
     actor = actor_of(request)
     credential = _find_credential(actor, pk)
     try:
@@ -207,7 +207,7 @@ def credential_rename(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @requires_reauthentication(on_missing=_page_with_input(policy=PolicyForm))
 def credential_policy(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Say how many other people must approve; an administrator's act."""
+    """Set how many other people must approve a deletion; for administrators."""
     actor = actor_of(request)
     credential = _find_credential(actor, pk)
     form = PolicyForm(request.POST)
@@ -239,7 +239,7 @@ def _rotate_page(
 @accepts_keys
 @requires_reauthentication(on_missing=_rotate_page, before_page=True)
 def credential_rotate(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Paste a new pair, which is verified beside the old one before it takes its place."""
+    """Replace the key pair after the new one is verified."""
     credential = _find_credential(actor_of(request), pk)
     form = RotateForm(request.POST if request.method == "POST" else None)
     rungs: Any = None
@@ -281,7 +281,7 @@ def _retire_page(
 
 @requires_reauthentication(on_missing=_retire_page, before_page=True)
 def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """What retiring it means, and the name to type; a POST wipes the keys."""
+    """What retiring means, and a confirmation; a POST wipes the keys."""
     credential = _find_credential(actor_of(request), pk)
     if request.method != "POST" or credential.is_retired:
         return _retire_page(request, pk)
@@ -300,17 +300,17 @@ def credential_retire(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @dataclass(frozen=True, kw_only=True)
 class AccessRow:
-    """One role or person: a tick for each list."""
+    """One role or person, with a checkbox for each list."""
 
     value: str
     label: str
     is_role: bool
-    # Pairs of a list's name and whether it is ticked there.
+    # Whether each list holds it.
     ticks: list[tuple[AccessKind, bool]]
 
 
 def _access_summary(credential: Credential) -> list[tuple[str, list[str]]]:
-    """Each list with the names on it, none when everybody with the role is admitted."""
+    """Each list with the names on it; an empty list admits everyone with the role."""
     entries = access_lists.access_of(credential)
     listed = [name for names in entries.values() for name in names]
     labels = dict(access_lists.possible_entries(also=listed)) if listed else {}
@@ -336,13 +336,13 @@ def _access_form(request: HttpRequest, credential: Credential) -> AccessForm:
 
 
 def _access_page_with_input(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """The table as it was sent, with the question who it is."""
+    """The table with the posted input and the reauthentication prompt."""
     return _access_page(request, _find_credential(actor_of(request), pk), status=422)
 
 
 @requires_reauthentication(on_missing=_access_page_with_input, before_page=True)
 def credential_access(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """The lists of one credential; a POST puts what is ticked in their place."""
+    """The access lists of one credential; a POST replaces them."""
     credential = _find_credential(actor_of(request), pk)
     form = _access_form(request, credential)
     if form.is_valid():

@@ -1,4 +1,4 @@
-"""The forms of a deletion. They hold what was typed; the services say what is wrong with it."""
+"""Forms about deletions. The services validate most of the input."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from connections.web.forms import ServiceForm
 
 
 class ConnectionChoiceForm(ServiceForm):
-    """Which connection, by its id, and which credential sends."""
+    """Which connection, by its id, and which credential sends the DELETE."""
 
     credential = forms.ChoiceField(
         label="Credential", required=False, help_text="The key pair that sends the request."
@@ -23,7 +23,7 @@ class ConnectionChoiceForm(ServiceForm):
         help_text="As Datadog shows it: 12345678-90ab-cdef-1234-567890abcdef.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
-    # Carried along, so that nothing is typed twice.
+    # Passed on to the review page.
     reason = forms.CharField(required=False, widget=forms.HiddenInput)
     ticket = forms.CharField(required=False, widget=forms.HiddenInput)
 
@@ -46,11 +46,11 @@ class ConnectionChoiceForm(ServiceForm):
 
 
 class DeletionForm(ServiceForm):
-    """What a review is posted with."""
+    """The form on the review page."""
 
     credential = forms.UUIDField(widget=forms.HiddenInput)
     connection_id = forms.CharField(widget=forms.HiddenInput)
-    # Made by the page, so that the same form posted twice is one deletion.
+    # Created by the page: the same form posted twice requests one deletion.
     request_id = forms.UUIDField(
         widget=forms.HiddenInput,
         error_messages={"required": OUT_OF_DATE, "invalid": OUT_OF_DATE},
@@ -68,13 +68,13 @@ class DeletionForm(ServiceForm):
 
     @property
     def request_id_or_none(self) -> UUID | None:
-        """The request id as far as it can be read, whatever else is wrong."""
+        """The request id; None where it is missing or invalid."""
         value: UUID | None = self.cleaned_data.get("request_id") if self.is_bound else None
         return value
 
 
 class ConfirmationForm(ServiceForm):
-    """The typed confirmation of a deletion that was asked for before."""
+    """The typed confirmation of a requested deletion."""
 
     confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
     skip_recheck = forms.BooleanField(
@@ -102,24 +102,24 @@ class CommentForm(ServiceForm):
 
 
 class BreakGlassForm(ServiceForm):
-    """Why nobody can be waited for, and the typed confirmation."""
+    """Why the deletion can't wait for approval, and the typed confirmation."""
 
     break_glass_reason = forms.CharField(required=False)
     confirmation = forms.CharField(required=False, strip=False)
 
 
 class BreakGlassReviewForm(ServiceForm):
-    """What was found when somebody looked back at a broken glass."""
+    """The findings of a break-glass review."""
 
     note = forms.CharField(required=False)
 
 
 class ApprovalForm(ServiceForm):
-    """Which text was approved, by its digest, and for which sending, by the round."""
+    """What is approved: the digest of the request, and the approval round."""
 
     digest = forms.CharField(required=False)
     approval_round = forms.IntegerField(required=False)
 
     def clean_approval_round(self) -> int:
-        """The round that the page showed; a form without one is of the first."""
+        """The round that the page showed; 1 where the form has none."""
         return self.cleaned_data["approval_round"] or 1

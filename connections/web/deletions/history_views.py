@@ -1,4 +1,4 @@
-"""The history of deletions: the list, its filters in the address, its export."""
+"""The history of deletions: list, filters and export."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ from connections.wording import label_of_outcome, label_of_state
 
 
 def deletion_list(request: HttpRequest) -> HttpResponse:
-    """Every deletion ever asked for here, newest first."""
+    """All deletions, newest first."""
     actor = actor_of(request)
     form = HistoryForm(request.GET, credentials=history.credentials_to_choose(actor=actor))
     only = form.history_filter(now=clock.now()) if form.is_valid() else None
@@ -91,7 +91,7 @@ def _list_url(request: HttpRequest, *, after: str = "") -> str:
 
 @limited("export", per_minute=30)
 def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-    """Exactly the filtered set, as a file that is written while it is read."""
+    """The filtered deletions, streamed as a file."""
     actor = actor_of(request)
     file_format = request.GET.get("format", "csv")
     form = HistoryForm(request.GET, credentials=history.credentials_to_choose(actor=actor))

@@ -1,4 +1,4 @@
-"""How the page of a deletion looks for news by itself, and what counts as news."""
+"""The outcome part of a deletion's page: its state, the next steps, and how often it polls."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from connections.web.deletions.review import review_url
 from connections.web.forms import ServiceForm
 from connections.wording import BreakGlassText, DeletionText, NextStep
 
-# What happens by itself is looked for only while it is about to happen.
+# The page polls for automatic changes only when one is due this soon.
 SOON = timedelta(minutes=2)
-# What waits for people: how often it is looked at, by how long nobody did anything.
+# While it waits for people: seconds between polls, by the time since the last action.
 POLL_INTERVALS = (
     (timedelta(minutes=2), 5),
     (timedelta(minutes=15), 15),
@@ -31,9 +31,9 @@ POLL_INTERVALS = (
 
 
 def poll_interval(deletion: Deletion, *, now: datetime) -> int | None:
-    """How often the page looks for news by itself; None when none can come soon.
+    """Seconds between the page's polls; None where nothing can change soon.
 
-    What waits for people is looked at less and less often, the longer nobody did anything.
+    While a deletion waits for people, the page polls less often the longer nobody acts.
     """
     if _is_changing_soon(deletion, now=now):
         return 2
@@ -54,7 +54,7 @@ def _is_changing_soon(deletion: Deletion, *, now: datetime) -> bool:
 
 
 def state_version(deletion: Deletion, *, now: datetime) -> str:
-    """Changes whenever what is shown of a deletion does."""
+    """A value that changes whenever what the page shows changes."""
     parts = (
         deletion.state,
         deletion.outcome,
@@ -85,7 +85,7 @@ BLOCKED_BY_PROTECTION = {
 
 @dataclass(frozen=True, kw_only=True)
 class OutcomePage:
-    """The state of a deletion in text, with the steps that this person may take now."""
+    """The state of a deletion as text, with the steps that this person can take now."""
 
     deletion: Deletion
     text: DeletionText
@@ -101,15 +101,15 @@ class OutcomePage:
     again_url: str
     connection_url: str
     history_url: str
-    # Whether it waits for another person than the one who looks.
+    # Whether it waits for approval by someone other than the viewer.
     is_own: bool
     break_glass: BreakGlassText | None
     may_review_break_glass: bool
-    # Set for whoever may decide on it.
+    # Set for people who can approve or decline it.
     preview: ApprovalPreview | None
-    # What keeps an open deletion from being sent, if anything does.
+    # The protection that keeps an open deletion from being sent.
     protection: Protection | None
-    # Set where the outcome stands on the review page, away from its record.
+    # True on the review page, where the rest of the deletion's page is not shown.
     is_apart: bool
 
 
@@ -188,7 +188,7 @@ def _is_blocked(
 
 
 def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
-    """The credential that listed it after all; "" where it may be one out of reach."""
+    """The credential that still listed it; "" where the actor may not see that credential."""
     for event in reversed(audit.events_of(subject=deletion)):
         if event.code == audit.EventCode.DELETION_CONTRADICTED:
             name = str(event.details.get("seen_by", ""))
@@ -210,11 +210,11 @@ def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime
             return (
                 permissions.can_break_glass(actor, deletion=deletion)
                 and states.awaits_approval(deletion)
-                # Once in the life of a deletion.
+                # Once per deletion.
                 and deletion.break_glass_at is None
             )
         case NextStep.WITHDRAW:
-            # Whoever may still decide declines, and says why: no button beside Approve ends it.
+            # People who can still decide decline instead, with a reason.
             is_to_decide = states.awaits_approval(deletion) and _can_take(
                 NextStep.DECLINE, deletion=deletion, actor=actor, now=now
             )

@@ -1,4 +1,4 @@
-"""The record of one deletion: facts, people, timeline, attempts, and a summary to copy."""
+"""The details of a deletion: facts, people, timeline, attempts, and a summary to copy."""
 
 import json
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ SHOWN_BODY = 8 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptPage:
-    """One sending, as far as it may be shown."""
+    """One attempt, with the stored response."""
 
     attempt: Attempt
     # Unique among the ids of the page.
@@ -39,9 +39,9 @@ class AttemptPage:
 
 
 def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, Any]:
-    """The record beside the outcome: facts, timeline, attempts, a summary to copy.
+    """Template variables of the details beside the outcome.
 
-    `links_to_evidence`: whether the person may open the events themselves.
+    `links_to_evidence`: whether the person can open audit events.
     """
     events = audit.events_of(subject=deletion)
     attempts = [_attempt_page(attempt) for attempt in deletion.attempts.all()]
@@ -54,7 +54,7 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
             *(
                 event_entry(event, links_to_evidence=links_to_evidence)
                 for event in events
-                # Who looked for it in vain is for auditors, and could fill the page.
+                # Refused access is for auditors, and could fill the page.
                 if event.code != audit.EventCode.ACCESS_REFUSED
             ),
             *_next_entries(deletion, is_being_rechecked=is_being_rechecked),
@@ -76,7 +76,7 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
 
 
 def _sentences(deletion: Deletion) -> dict[str, str]:
-    """What it is, and, while somebody still decides on it, what deleting it would do."""
+    """What the connection is, and, before the decision, what deleting it would do."""
     if not deletion.is_reviewed:
         return {"sentence": "", "effect": ""}
     source, sink = deletion.source_org_name, deletion.sink_org_name
@@ -95,7 +95,7 @@ def _next_entries(deletion: Deletion, *, is_being_rechecked: bool) -> list[Timel
     words = wording.next_text(deletion, is_being_rechecked=is_being_rechecked)
     if words is None:
         return []
-    # What a person must do has an end; what happens by itself has a time.
+    # A person's step has a deadline; an automatic one has a time.
     is_awaited = not is_being_rechecked and deletion.state in {State.REQUESTED, State.APPROVED}
     detail = f"Not later than {wording.format_time(deletion.expires_at)}." if is_awaited else ""
     is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}

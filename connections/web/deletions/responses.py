@@ -1,4 +1,4 @@
-"""How the pages of a deletion answer: a whole page, htmx's fragment, a redirect, a refusal."""
+"""Responses of the deletion views: a page, a fragment for htmx, a redirect or an error."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,16 +25,16 @@ DETAIL = "connections/deletion_detail.html"
 
 
 def wants_fragment(request: HttpRequest) -> bool:
-    """Whether htmx asks for a piece of the page; a boosted link asks for all of it."""
+    """Whether htmx requests a fragment; a boosted link requests the whole page."""
     return bool(request.htmx) and not request.htmx.boosted  # type: ignore[attr-defined]
 
 
 def error_status_and_text(
     error: DomainError, *, deletion: Deletion | None = None
 ) -> tuple[int, str]:
-    """The status for an act that did not happen, and what to say over the form.
+    """The status and message for an action that did not happen.
 
-    `deletion`: the one that the act was about; None for a request for a new one.
+    `deletion`: the one that the action was about; None for a new request.
     """
     if isinstance(error, InvalidInputError):
         return 422, error.fields.get("request_id", error.fields.get("credential", ""))
@@ -45,7 +45,7 @@ def error_status_and_text(
 
 
 def deletions_with_details() -> QuerySet[Deletion]:
-    """Deletions with all that their page shows."""
+    """Deletions with the related rows that their page shows."""
     return Deletion.objects.select_related(
         "credential", "requested_by", "confirmed_by", "break_glass_by", "break_glass_review"
     ).prefetch_related("attempts", "approvals")
@@ -59,7 +59,7 @@ def find_deletion(*, actor: Actor, pk: UUID) -> Deletion:
 def respond(
     request: HttpRequest, *, deletion: Deletion, actor: Actor, is_apart: bool = False
 ) -> HttpResponse:
-    """After an act: look there; for htmx the outcome itself."""
+    """After an action: a redirect to the deletion; for htmx its outcome."""
     url = reverse("deletion-detail", args=[deletion.pk])
     if not wants_fragment(request):
         return SeeOther(url)
@@ -81,7 +81,7 @@ def render_outcome(
     is_apart: bool = False,
     comment: CommentForm | None = None,
 ) -> HttpResponse:
-    """The page of one deletion; for htmx its `#outcome` alone."""
+    """The page of one deletion; for htmx only `#outcome`."""
     context: dict[str, Any] = {
         "deletion": deletion,
         "outcome": outcome_page(
@@ -95,7 +95,7 @@ def render_outcome(
         return render(request, DETAIL, context, status=status)
     part = "outcome_on_review" if is_apart else "outcome"
     response = render(request, f"{DETAIL}#{part}", context, status=status)
-    # The record stands beside the outcome and brings itself up to date.
+    # The details beside the outcome reload themselves.
     response["HX-Trigger"] = "deletionChanged"
     return response
 

@@ -1,4 +1,4 @@
-"""The pages on which a deletion is asked for, whole and as htmx's fragments."""
+"""The pages to request a deletion, whole and as fragments for htmx."""
 
 from typing import Any
 
@@ -23,20 +23,20 @@ REVIEW = "connections/deletion_review.html"
 def choice_page(
     request: HttpRequest, *, data: QueryDict, error: InvalidInputError | None = None
 ) -> HttpResponse:
-    """The form that asks which connection, with what is wrong with it, if anything is."""
+    """The form to choose a connection, with its errors."""
     actor = actor_of(request)
     if error:
         form = choice_form(data, actor=actor)
         form.add_errors(error)
     else:
-        # Half an address is no mistake: show what is given and ask for the rest.
+        # Half of the query string is no error: fill in what is there.
         form = choice_form(actor=actor)
         form.initial = data.dict()
     context = {"form": form, "no_sender": no_sender_page(actor=actor)}
     status = 422 if error else 200
     response = render(request, "connections/deletion_new.html", context, status=status)
     if wants_fragment(request):
-        # The review is no longer what is asked about: its whole page gives way.
+        # This replaces the whole review page.
         response["HX-Retarget"] = response["HX-Reselect"] = "#content"
         response["HX-Reswap"] = "outerHTML"
     return response
@@ -45,7 +45,7 @@ def choice_page(
 def review_page(
     request: HttpRequest, *, review: Review, form: DeletionForm, notice: str, status: int
 ) -> HttpResponse:
-    """The review: the form's part alone for htmx, all of the review where that changed."""
+    """The review page; for htmx the form, or all of the review where the review changed."""
     actor = actor_of(request)
     context = {
         "review": review,
@@ -69,7 +69,7 @@ def review_page(
 
 
 def _previous_deletion_context(review: Review, *, actor: Actor) -> dict[str, Any]:
-    """The deletion after which it is gone, in words; nothing where it may well be there."""
+    """The deletion that ended this connection; empty where it may still exist."""
     ended = reviews.previous_deletion(
         actor=actor, credential=review.credential, connection_id=review.connection_id
     )

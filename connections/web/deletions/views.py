@@ -47,7 +47,7 @@ from connections.web.support import SeeOther, actor_of
 
 
 def _new_page_with_input(request: HttpRequest) -> HttpResponse:
-    """The review again with everything typed, and the question who it is."""
+    """The review with the input and the reauthentication prompt."""
     actor = actor_of(request)
     recorded = _find_requested(request.POST.get("request_id", ""), actor=actor)
     if recorded:
@@ -61,12 +61,12 @@ def _new_page_with_input(request: HttpRequest) -> HttpResponse:
     return review_page(request, review=review, form=form, notice="", status=422)
 
 
-# Without a confirmation nothing can be sent, whatever the policy is.
+# Without a confirmation, this only requests approval: nothing is sent.
 @requires_reauthentication(
     on_missing=_new_page_with_input, when=lambda request: bool(request.POST.get("confirmation"))
 )
 def deletion_new(request: HttpRequest) -> HttpResponse:
-    """The review of one connection, and the POST that asks to delete it."""
+    """The review of one connection; a POST requests its deletion."""
     if request.method == "POST":
         return _request_deletion(request)
     actor = actor_of(request)
@@ -89,9 +89,9 @@ def deletion_new(request: HttpRequest) -> HttpResponse:
 
 
 def _parse_choice(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, UUID]:
-    """The credential and the connection that were asked for.
+    """The chosen credential and connection.
 
-    Raises InvalidInputError, and Http404 for a credential that is not there or out of reach.
+    Raises InvalidInputError, and Http404 for a credential that doesn't exist or is hidden.
     """
     problems: dict[str, str] = {}
     credential = None
@@ -110,7 +110,7 @@ def _parse_choice(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential,
 
 
 def _find_requested(request_id: str, *, actor: Actor) -> Deletion | None:
-    """The deletion that this person's form made, if it did."""
+    """The deletion that this person's form has already requested, if any."""
     wanted = uuid_or_none(request_id)
     if wanted is None or actor.person is None:
         return None
@@ -162,7 +162,7 @@ def _request_failed(
     credential: Credential,
     connection_id: UUID,
 ) -> HttpResponse:
-    """The review with everything typed still there, or the record where one was made."""
+    """The review with the input, or the deletion where it was requested after all."""
     actor = actor_of(request)
     status, notice = error_status_and_text(error)
     recorded = _find_requested(request.POST.get("request_id", ""), actor=actor)
@@ -174,14 +174,14 @@ def _request_failed(
     if isinstance(error, InvalidInputError) and form.request_id_or_none:
         form.add_errors(error)
     else:
-        # The id of this form is missing or somebody else's: the page gets one of its own.
+        # This form's id is missing or was used by another person: make a new one.
         keep = None if isinstance(error, ConflictError) else form.request_id_or_none
         form = deletion_form(review, typed=request.POST.dict(), request_id=keep)
     return review_page(request, review=review, form=form, notice=notice, status=status)
 
 
 def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """One deletion: what became of it, what may come next, and its record."""
+    """One deletion: its outcome, next steps and details."""
     actor = actor_of(request)
     deletion = find_deletion(actor=actor, pk=pk)
     if not wants_fragment(request):
@@ -197,7 +197,7 @@ def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpResponse:
-    """The answer to a page that looks by itself: nothing new replaces nothing that is typed."""
+    """The response to a poll. Without news it replaces nothing, so that input is kept."""
     now = clock.now()
     version, seconds = state_version(deletion, now=now), poll_interval(deletion, now=now)
     if request.GET.get("seen") != version:
@@ -214,7 +214,7 @@ def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) ->
 
 @requires_reauthentication(on_missing=page_with_input(ConfirmationForm))
 def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Confirm by the typed text, and send."""
+    """Confirm with the typed text, and send the DELETE."""
     return run_action(
         request,
         pk,
@@ -224,7 +224,7 @@ def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def deletion_withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Take it back before anything may have been carried out."""
+    """Withdraw it while no attempt can have deleted anything."""
     return run_action(
         request,
         pk,
@@ -235,7 +235,7 @@ def deletion_withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @limited("reconcile", per_minute=30)
 def deletion_reconcile(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Look at Datadog's list now: "Check with Datadog"."""
+    """Check Datadog's list now."""
     return run_action(
         request,
         pk,
@@ -244,7 +244,7 @@ def deletion_reconcile(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def deletion_close(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """End an unknown, or one still present, without knowing."""
+    """Close an unknown or still present deletion as unresolved."""
     return run_action(
         request,
         pk,
@@ -261,7 +261,7 @@ def deletion_close(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
 )
 def deletion_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Agree to what was shown. Sends nothing."""
+    """Approve what the page showed. Sends nothing."""
     return run_action(
         request,
         pk,
@@ -271,7 +271,7 @@ def deletion_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def deletion_decline(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Say no, with a reason."""
+    """Decline, with a reason."""
     return run_action(
         request,
         pk,
@@ -288,7 +288,7 @@ def deletion_decline(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
 )
 def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Confirm by the typed text, and send without the approvals that are missing."""
+    """Confirm with the typed text, and send without the missing approvals."""
     return run_action(
         request,
         pk,
@@ -305,7 +305,7 @@ def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
 )
 def deletion_review_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Look back at it, with a note."""
+    """Record the review of a break-glass deletion."""
     return run_action(
         request,
         pk,
@@ -322,7 +322,7 @@ TOO_MANY_COMMENTS = (
 def _comment_error(
     request: HttpRequest, pk: UUID, *, error: InvalidInputError, status: int
 ) -> HttpResponse:
-    """The form with what was typed and why it was not added; for htmx alone."""
+    """The form with its input and error; for htmx the form alone."""
     actor = actor_of(request)
     deletion = find_deletion(actor=actor, pk=pk)
     form = CommentForm(request.POST)
@@ -341,7 +341,7 @@ def _too_many_comments(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @limited("comments", per_minute=30, over=_too_many_comments)
 def deletion_comment(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Add a comment; for htmx the form alone, empty again or with what is wrong."""
+    """Add a comment; for htmx the form alone, empty again or with its errors."""
     actor = actor_of(request)
     deletion = find_deletion(actor=actor, pk=pk)
     form = CommentForm(request.POST)

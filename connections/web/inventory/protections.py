@@ -1,4 +1,4 @@
-"""What pages show of a connection's protection: that it holds, who may lift it, how it went."""
+"""What pages show of a connection's protections."""
 
 from dataclasses import dataclass
 
@@ -14,20 +14,20 @@ from connections.web.timeline import TimelineEntry
 
 @dataclass(frozen=True, kw_only=True)
 class ProtectionPage:
-    """The protection of one connection, as its page shows it."""
+    """The protections of one connection."""
 
-    # The one that holds now, if one does.
+    # The one that is active now.
     held: Protection | None
-    # Set for who may take each step.
+    # Empty for people who may not take that step.
     protect_url: str
     unprotect_url: str
-    # Who could lift it; empty while nothing is to be lifted.
+    # Who can remove the active protection.
     who_can_unprotect: list[str]
     history: list[TimelineEntry]
 
 
 def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
-    """Everything about the protections of one connection."""
+    """The protections of one connection."""
     every = protections.protections_of(key)
     held = next((each for each in every if not hasattr(each, "lifting")), None)
     may_unprotect = held is not None and permissions.can_lift(actor, protection=held)
@@ -53,7 +53,7 @@ def protect_url(key: OrgConnectionKey) -> str:
 
 
 def unprotect_url(key: OrgConnectionKey) -> str:
-    """The form that lifts its protection."""
+    """The form that removes its protection."""
     return reverse("org-connection-lift", args=[key.site, key.connection_id])
 
 

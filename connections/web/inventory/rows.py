@@ -1,4 +1,4 @@
-"""What the inventory shows of a connection and of an org's part, ready for a template."""
+"""Rows of the inventory, and the syncs behind it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from connections.web.deletions.review import review_url
 from connections.wording import join_names
 from connections.wording.causes import failure_text
 
-# So many orgs that failed for one reason are named after a refresh.
+# How many failed orgs a message names for one cause.
 MOST_NAMES = 5
 
 
@@ -25,7 +25,7 @@ class RowView:
 
 
 def row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> RowView:
-    """A row with its links. One with an open deletion leads there; a protected one stays."""
+    """A row. One that is protected or has an open deletion gets no link to delete it."""
     snapshot = row.snapshot
     delete_url = ""
     sender = row.default_credential(actor=actor)
@@ -40,7 +40,7 @@ def row_view(row: InventoryRow, *, deletion: Deletion | None, actor: Actor) -> R
 
 
 def sync_text(listings: list[Sync]) -> str:
-    """What became of reading these orgs again: how many came whole, which did not, and why."""
+    """The result of syncing these orgs: how many succeeded, which failed, and why."""
     complete = sum(listing.is_complete for listing in listings)
     failed = sorted((each for each in listings if not each.is_complete), key=_by_name)
     if not listings:
@@ -63,7 +63,7 @@ def _count_text(complete: int, failed: list[Sync]) -> str:
 
 
 def _some_names(names: list[str]) -> str:
-    # Each has a line of its own on the page.
+    # The page has a line for each.
     if len(names) <= MOST_NAMES:
         return join_names(names)
     return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} more"

@@ -1,4 +1,4 @@
-"""The life of one org connection as a timeline: made, first seen, changed, asked about, gone."""
+"""The timeline of one org connection."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,14 +17,14 @@ from connections.inventory.timeline import (
 from connections.models import AuditEvent, OrgConnectionSnapshot
 from connections.web.timeline import TimelineEntry, event_entry
 
-# A longer life shows its beginning and its end, and opens what is in between.
+# A longer timeline shows its first and last entries, and folds those between.
 SHOWN_FIRST = 5
 SHOWN_LAST = 25
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """All entries, oldest first; those in between are folded away in a long one."""
+    """The entries, oldest first; `between` is folded."""
 
     first: list[TimelineEntry]
     between: list[TimelineEntry]
@@ -32,7 +32,7 @@ class Timeline:
 
 
 def timeline_of(seen: ConnectionHistory, *, links_to_evidence: bool) -> Timeline:
-    """Everything known to have happened to it."""
+    """The timeline of a connection."""
     began = (
         [_created_entry(seen.versions[0].snapshot), _first_seen_entry(seen)]
         if seen.versions
@@ -45,7 +45,7 @@ def timeline_of(seen: ConnectionHistory, *, links_to_evidence: bool) -> Timeline
         *(_event_entry(event, links_to_evidence=links_to_evidence) for event in seen.events),
         *([_successor_entry(seen.successor, seen=seen)] if seen.successor else []),
     ]
-    # What the record tells keeps its order at equal times, and what has no time comes first.
+    # Audit events of equal times keep their order; entries without a time come first.
     events = sorted(told, key=lambda each: each.at.timestamp() if each.at else 0.0)
     if seen.sights:
         events = _with_present(events, seen=seen)
@@ -59,7 +59,7 @@ def timeline_of(seen: ConnectionHistory, *, links_to_evidence: bool) -> Timeline
 
 
 def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> list[TimelineEntry]:
-    """The entries with whether it is listed now: at the end, or where it was listed last."""
+    """The entries, with one that says whether it is listed now, or when it last was."""
     last_seen_at = max(sight.last_seen_at for sight in seen.sights)
     if seen.is_listed:
         return [*events, TimelineEntry(tone="ok", icon="check", title="Listed", at=last_seen_at)]

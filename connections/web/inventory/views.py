@@ -1,4 +1,4 @@
-"""The inventory: every org connection of every org, one of them, reading again, export."""
+"""The inventory: list, one connection, sync, export, protections."""
 
 import json
 from itertools import islice
@@ -45,17 +45,17 @@ from connections.web.support import SeeOther, actor_of, download
 from connections.wording import unavailable_text
 from connections.wording.connections import site_name
 
-# More rows than anybody scrolls through; a page of so many is rendered in well under 300 ms.
+# A page of this many rows renders in well under 300 ms.
 PAGE_SIZE = 500
 EXPORT_FORMATS = ("csv", "json")
 
 
 def org_connection_list(request: HttpRequest) -> HttpResponse:
-    """Every org connection that the newest stored snapshots show."""
+    """All org connections in the newest stored snapshots."""
     actor = actor_of(request)
     form = InventoryForm(request.GET)
     inventory = build_inventory(actor=actor, only=form.inventory_filter())
-    # What comes after a refresh never asks for another by itself, however that one went.
+    # A fragment comes after an automatic sync and must not start another.
     is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
     page, next_after = _page(inventory.rows, after=_parse_cursor(request))
     context = {
@@ -92,7 +92,7 @@ def _row_views(page: list[InventoryRow], *, actor: Actor) -> list[shown.RowView]
 def _page(
     rows: list[InventoryRow], *, after: tuple[str, ...] | None
 ) -> tuple[list[InventoryRow], str]:
-    """The rows of one page, and the key that the next one starts after ("" at the end)."""
+    """The rows of one page, and the key after which the next page starts ("" at the end)."""
     following = iter(rows) if after is None else (row for row in rows if row.order > after)
     page = list(islice(following, PAGE_SIZE + 1))
     if len(page) <= PAGE_SIZE:
@@ -157,10 +157,10 @@ def _has_no_credential(inventory: Inventory) -> bool:
 
 @limited("refresh", per_minute=20)
 def org_connection_refresh(request: HttpRequest) -> HttpResponse:
-    """Ask Datadog again, then back to where the person was, with the same filters.
+    """Sync, then redirect back with the same filters.
 
-    `only_stale` leaves out what was read within the last 5 minutes: so many people opening the
-    page at once ask once.
+    `only_stale` leaves out orgs synced within the last 5 minutes, so that many people who open
+    the page at once cause one sync.
     """
     by_itself = "only_stale" in request.POST
     try:
@@ -188,7 +188,7 @@ def _add_message(request: HttpRequest, listings: list[Sync]) -> None:
 
 @limited("export", per_minute=30)
 def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-    """Exactly the filtered inventory as CSV or JSON; each row says as of when."""
+    """The filtered inventory as CSV or JSON; each row has the time it was read."""
     file_format = request.GET.get("format", "csv")
     if file_format not in EXPORT_FORMATS:
         raise BadRequest("Export as csv or json.")
@@ -203,7 +203,7 @@ def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpR
 
 
 def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
-    """One connection: what it is, who sees it, how it changed, what was asked of it."""
+    """One connection: details, credentials that list it, timeline, deletions."""
     actor = actor_of(request)
     if not site.isprintable():
         raise Http404("No site is called so.")
@@ -235,7 +235,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
 
 
 def org_connection_protect(request: HttpRequest) -> HttpResponse:
-    """Which connection must stay, seen here before or not, and why."""
+    """Protect a connection, also one that was never listed here."""
     actor = actor_of(request)
     data = request.POST if request.method == "POST" else None
     form = ProtectionForm(data, initial=request.GET.dict())
@@ -264,7 +264,7 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
 
 
 def _find_removable_protection(actor: Actor, key: OrgConnectionKey) -> Protection | None:
-    """What the actor may lift; None when nothing protects it any more."""
+    """The protection that the actor may remove; None where it is no longer protected."""
     lookups.require_connection(key, actor=actor)
     protection = protections.protection_of(key)
     if protection is None and not protections.protections_of(key):
@@ -289,7 +289,7 @@ def _unprotect_page(
 def _unprotect_page_with_input(
     request: HttpRequest, site: str, connection_id: UUID
 ) -> HttpResponse:
-    """The form as it was sent, with the question who it is."""
+    """The form with the posted input and the reauthentication prompt."""
     key = OrgConnectionKey(site=site, connection_id=connection_id)
     protection = _find_removable_protection(actor_of(request), key)
     if protection is None:
@@ -300,7 +300,7 @@ def _unprotect_page_with_input(
 
 @requires_reauthentication(on_missing=_unprotect_page_with_input, before_page=True)
 def org_connection_unprotect(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
-    """Why it may be deleted again; somebody else's protection only."""
+    """Remove another person's protection, with a reason."""
     actor = actor_of(request)
     key = OrgConnectionKey(site=site, connection_id=connection_id)
     protection = _find_removable_protection(actor, key)
