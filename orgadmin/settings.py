@@ -162,7 +162,7 @@ MIDDLEWARE = [
     "connections.web.middleware.WritableSignInMiddleware",
     "connections.web.middleware.ResponseNotRecordedMiddleware",
     "connections.web.people.accounts.ReauthenticationMiddleware",
-    "connections.web.middleware.SecondFactorMiddleware",
+    "connections.web.middleware.RequireMfaMiddleware",
 ]
 ROOT_URLCONF = "orgadmin.urls"
 WSGI_APPLICATION = "orgadmin.wsgi.application"
@@ -176,9 +176,9 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "connections.web.context.frame",
+                "connections.web.context.page_context",
             ],
-            "builtins": ["django.templatetags.static"],
+            "builtins": ["django.templatetags.static", "connections.web.template_tags"],
         },
     }
 ]

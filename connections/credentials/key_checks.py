@@ -25,7 +25,7 @@ from connections.datadog.responses import DatadogError
 from connections.inventory import sync
 from connections.inventory.sync import PARALLEL_SYNCS, SyncResult
 from connections.models import ApprovalPolicy, Credential
-from connections.wording.causes import NOT_OPENED, failure_text
+from connections.wording.causes import KEYS_UNDECRYPTABLE, failure_text
 
 # Less than the 60 s after which proxies usually end a request to Org Admin.
 KEY_CHECK_SECONDS = 40.0
@@ -141,7 +141,7 @@ def run_key_checks(
 
 def keys_undecryptable(*, text: str) -> KeyReport:
     """The report on a credential whose stored keys cannot be decrypted: no request was made."""
-    result = KeyCheckResult(check=KeyCheck.STORED, ok=False, text=text, cause=NOT_OPENED)
+    result = KeyCheckResult(check=KeyCheck.STORED, ok=False, text=text, cause=KEYS_UNDECRYPTABLE)
     return KeyReport(results=_with_skipped_checks([], result))
 
 

@@ -507,7 +507,7 @@ KEEPING = (
     _mutant(
         "a GET cannot write",
         "connections/web/middleware.py",
-        "        if self.is_armed and not _may_run(sql):\n",
+        "        if self.is_armed and not _is_allowed_query(sql):\n",
         "        if False:\n",
         "tests/web/test_middleware.py::test_a_view_that_writes_while_it_should_read_raises",
     ),
@@ -550,14 +550,14 @@ STEP_UP = (
     _mutant(
         "a POST without a proof is not acted on",
         "connections/web/reauthentication.py",
-        "                if _is_proven(request) or not applies(request):\n",
-        "                if _is_proven(request) or True:\n",
+        "                if _is_reauthenticated(request) or not when(request):\n",
+        "                if _is_reauthenticated(request) or True:\n",
         f"{GUARDS}::test_a_guarded_post_without_a_proof_does_nothing_and_comes_back_with_the_question",
     ),
     _mutant(
         "what proves it is kept from everything after",
         "connections/web/reauthentication.py",
-        "    request.POST = form.the_rest  # type: ignore[assignment]\n",
+        "    request.POST = form.other_fields  # type: ignore[assignment]\n",
         "    request.session.update(request.POST.dict())\n",
         "tests/web/reauthentication/test_late.py::test_a_right_password_is_kept_nowhere_either",
     ),
@@ -720,8 +720,8 @@ SIGN_IN = (
     _mutant(
         "an answer of the provider is good once",
         "connections/web/people/single_sign_on.py",
-        "under_way.pop(",
-        "under_way.get(",
+        "pending.pop(",
+        "pending.get(",
         f"{PROVIDER}/test_sign_in.py::test_an_answer_is_good_once",
     ),
     _mutant(
@@ -741,8 +741,8 @@ SIGN_IN = (
     _mutant(
         "a passkey alone checks its owner",
         "connections/web/people/second_factors.py",
-        "reauthentication.require_checked_owner(\n                self",
-        "reauthentication.answer_of(self",
+        "reauthentication.require_user_verification(\n                self",
+        "reauthentication.parse_passkey_response(self",
         "tests/people/test_sign_in.py::test_one_merely_touched_does_not_even_for_the_challenge_of_"
         "somebodys_second_factor",
     ),
@@ -899,8 +899,8 @@ TRUE_SENTENCES = (
     _mutant(
         "an attempt without a usable response might have worked",
         FACTS,
-        "AttemptResult.AMBIGUOUS), Sent.UNCERTAIN\n",
-        "AttemptResult.AMBIGUOUS), Sent.NOTHING\n",
+        "AttemptResult.AMBIGUOUS), Sent.UNCERTAIN)\n",
+        "AttemptResult.AMBIGUOUS), Sent.NOTHING)\n",
         f"{EARLIER_ATTEMPTS}::test_after_a_lost_response_nothing_says_that_nothing_was_sent",
         f"{FACTS_TESTS}::test_an_unknown_verdict_might_have_worked",
     ),
@@ -1672,7 +1672,7 @@ WRONG_CLOCK = (
     _mutant(
         "an identity check that was too old is removed",
         "connections/web/reauthentication.py",
-        "    del request.session[_STAMP]\n",
+        "    del request.session[_SESSION_KEY]\n",
         "",
         f"{PROOF}::test_a_proof_refused_as_too_old_does_not_count_after_the_clock_was_set_back",
     ),
@@ -1889,8 +1889,9 @@ SLOW_PROVIDER = (
     _mutant(
         "whoever is told to try again keeps their sign-in",
         "connections/web/people/single_sign_on.py",
-        "    now = clock.now()\n    begun = _begun(",
-        "    request.session[_BEGUN] = under_way\n    now = clock.now()\n    begun = _begun(",
+        "    now = clock.now()\n    begun = _restore_request(",
+        "    request.session[_SESSION_KEY] = pending\n    now = clock.now()\n"
+        "    begun = _restore_request(",
         f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_found_no_free_slot_can_be_retried",
     ),
     _mutant(

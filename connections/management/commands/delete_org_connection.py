@@ -220,8 +220,8 @@ class Command(OrgAdminCommand):
             raise ResponseNotRecordedError(
                 deletion_id=deletion.pk, said=text, kept=RecordedIn.IN_DATABASE
             ) from error
-        is_being_read = states.is_being_rechecked(deletion, now=clock.now())
-        description = wording.describe(deletion, is_being_read=is_being_read)
+        is_being_rechecked = states.is_being_rechecked(deletion, now=clock.now())
+        description = wording.describe(deletion, is_being_rechecked=is_being_rechecked)
         document = deletion_row(deletion) | {
             "url": f"/deletions/{deletion.pk}/",
             "headline": description.headline,

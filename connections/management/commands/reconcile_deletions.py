@@ -40,4 +40,4 @@ class Command(OrgAdminCommand):
 
 def _line(deletion: Deletion) -> str:
     badge = wording.badge(deletion)
-    return f"{deletion.pk}  {badge.word}  {wording.describe(deletion).headline}"
+    return f"{deletion.pk}  {badge.label}  {wording.describe(deletion).headline}"

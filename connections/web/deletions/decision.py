@@ -1,4 +1,4 @@
-"""What a person is shown who decides on a deletion: all of it at a glance, and what changed."""
+"""The summary that an approver sees before deciding, with what changed since the request."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,21 +14,21 @@ from connections.wording.connections import creator_flags, site_name
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalPreview:
-    """What is decided on. `rows` are pairs of label and value; `tone` colours the note."""
+    """The summary. `rows` are pairs of label and value; `tone` is the colour of the note."""
 
-    # What deleting it does; "" when nobody could be shown what it is.
+    # What deleting it does; "" for an unreviewed deletion.
     effect: str
     note: str
     tone: str
     icon: str
-    # What of it changed; fields that the approval is not about stand there too.
+    # What changed since the request, also fields that the approval doesn't cover.
     changes: tuple[FieldChange, ...]
     rows: list[tuple[str, Any]]
     may_approve: bool
 
 
 def approval_preview(deletion: Deletion, *, now: datetime) -> ApprovalPreview:
-    """Ask Datadog now and lay out everything; writes nothing."""
+    """The summary, from Datadog's list as it is now. Writes nothing."""
     found = recheck.preview_recheck(deletion=deletion)
     note, tone, icon = _note(deletion, found=found)
     effect = wording.effect_text(

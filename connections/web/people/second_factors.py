@@ -43,7 +43,7 @@ _OVER_LIMIT = "too_many_login_attempts"
 _LIMIT_RECORDED = "orgadmin:second-factors-refused"
 
 
-class _RecordingMixin:
+class _RefusalRecorder:
     """Records every refused code or key of a person who is known."""
 
     user: Person
@@ -65,7 +65,7 @@ class _RecordingMixin:
             raise
 
 
-class AuthenticateForm(_RecordingMixin, codes.AuthenticateForm):  # type: ignore[misc]
+class AuthenticateForm(_RefusalRecorder, codes.AuthenticateForm):  # type: ignore[misc]
     """A code while signing in."""
 
     def clean_code(self) -> Any:
@@ -73,7 +73,7 @@ class AuthenticateForm(_RecordingMixin, codes.AuthenticateForm):  # type: ignore
         return self.refuse_on_record(super().clean_code)
 
 
-class AuthenticateKeyForm(_RecordingMixin, keys.AuthenticateWebAuthnForm):  # type: ignore[misc]
+class AuthenticateKeyForm(_RefusalRecorder, keys.AuthenticateWebAuthnForm):  # type: ignore[misc]
     """A security key while signing in."""
 
     credential = PasskeyField(widget=forms.HiddenInput)
@@ -83,7 +83,9 @@ class AuthenticateKeyForm(_RecordingMixin, keys.AuthenticateWebAuthnForm):  # ty
         return self.refuse_on_record(self._checked)
 
     def _checked(self) -> Any:
-        reauthentication.answer_of(self.cleaned_data["credential"], request=context.request)
+        reauthentication.parse_passkey_response(
+            self.cleaned_data["credential"], request=context.request
+        )
         with refusing_malformed():
             return super().clean_credential()
 
@@ -96,7 +98,7 @@ class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]
     def clean_credential(self) -> Any:
         """Check the answer of the key; one that is refused is on record."""
         try:
-            reauthentication.require_checked_owner(
+            reauthentication.require_user_verification(
                 self.cleaned_data["credential"], request=context.request
             )
             with refusing_malformed():
@@ -140,7 +142,7 @@ class SetUpAppForm(ActivateTOTPForm):  # type: ignore[misc]
         self.user = kwargs.pop("user")
         # Past allauth's own, which would keep the secret in clear.
         super(ActivateTOTPForm, self).__init__(*args, **kwargs)
-        self.secret = _waiting_secret(context.request) if self.is_bound else ""
+        self.secret = _pending_secret(context.request) if self.is_bound else ""
         if not self.secret:
             self.secret = generate_totp_secret()
             context.request.session[SECRET_SESSION_KEY] = encryption.encrypt(
@@ -148,7 +150,7 @@ class SetUpAppForm(ActivateTOTPForm):  # type: ignore[misc]
             )
 
 
-def _waiting_secret(request: HttpRequest) -> str:
+def _pending_secret(request: HttpRequest) -> str:
     """The secret that the page showed; empty when there is none that still opens."""
     stored = request.session.get(SECRET_SESSION_KEY) or ""
     try:
