@@ -296,9 +296,9 @@ def _retire_page(
         "conflict": conflict,
         "blocking": [
             {"deletion": deletion, "badge": badge(deletion)}
-            for deletion in retirement.blocking_deletions(credential)
+            for deletion in retirement.list_blocking_deletions(credential)
         ],
-        "withdrawn": retirement.deletions_to_withdraw(credential),
+        "withdrawn": retirement.list_deletions_to_withdraw(credential),
     }
     status = 422 if error else 409 if conflict else 200
     return render(request, "connections/credential_retire.html", context, status=status)
