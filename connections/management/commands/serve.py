@@ -136,8 +136,8 @@ def _require_expected_database(*, starts_new: bool) -> None:
     if has_database or starts_new or not all(key.exists() for key in keys):
         return
     raise CommandError(
-        f"There is no database at {backup.get_database_path()}, but its key ring and signing key are "
-        "there, so it was probably lost. Restore it: ./run manage restore --from DIR with a "
+        f"There is no database at {backup.get_database_path()}, but its key ring and signing key "
+        "are there, so it was probably lost. Restore it: ./run manage restore --from DIR with a "
         f"backup, or put back a copy from {settings.DATA_DIR / 'backups'}. To start a new record "
         "on purpose: ./run serve --new."
     )
