@@ -16,7 +16,7 @@ from connections.web.people.second_factors import (
 from connections.web.routing import View, Visitors, form_page
 
 
-def closed(request: HttpRequest) -> NoReturn:
+def not_offered(request: HttpRequest) -> NoReturn:
     """404 for a page of django-allauth that Org Admin doesn't offer."""
     raise Http404
 
@@ -47,7 +47,7 @@ def _to_reauthentication(route: str, *, name: str) -> URLPattern:
 urlpatterns = [
     path("", include("connections.urls")),
     # Sign-in links and MFA depend on the address, so a person's own session can't change it.
-    form_page("accounts/email/", closed, name="account_email", who=Visitors.SIGNED_IN),
+    form_page("accounts/email/", not_offered, name="account_email", who=Visitors.SIGNED_IN),
     _recorded_page("2fa/totp/activate/", SetUpAppView.as_view(), name="mfa_activate_totp"),
     _recorded_page("2fa/totp/deactivate/", TurnOffAppView.as_view(), name="mfa_deactivate_totp"),
     _recorded_page("2fa/webauthn/add/", AddKeyView.as_view(), name="mfa_add_webauthn"),

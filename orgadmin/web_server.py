@@ -213,7 +213,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         super().handle_accept()
 
     def _wrap(self, application: Application) -> Application:
-        networks = serving.trusted_networks()
+        networks = serving.get_trusted_networks()
 
         def respond(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
             if self.is_stopping and environ["REQUEST_METHOD"] not in {"GET", "HEAD", "OPTIONS"}:

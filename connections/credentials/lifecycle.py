@@ -37,9 +37,7 @@ def clean_keys(keys: KeyPair) -> KeyPair:
 
     Raises InvalidInputError, whose text never repeats a key, for a text that can't be a key.
     """
-    cleaned = KeyPair(
-        api_key=_stripped(keys.api_key), application_key=_stripped(keys.application_key)
-    )
+    cleaned = KeyPair(api_key=_strip(keys.api_key), application_key=_strip(keys.application_key))
     problems = {
         "api_key": _key_problem(cleaned.api_key) or _api_key_problem(cleaned.api_key),
         "application_key": _key_problem(cleaned.application_key),
@@ -50,7 +48,7 @@ def clean_keys(keys: KeyPair) -> KeyPair:
     return cleaned
 
 
-def _stripped(secret: Secret) -> Secret:
+def _strip(secret: Secret) -> Secret:
     return Secret(secret.reveal().strip())
 
 
@@ -188,7 +186,7 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cred
     """
     permissions.require(permissions.can_manage_credentials(actor), "add credentials")
     name = clean_name(name)
-    credential = _new_credential(actor=actor, name=name, site=site, keys=clean_keys(keys))
+    credential = _build_credential(actor=actor, name=name, site=site, keys=clean_keys(keys))
     try:
         _store_new(credential=credential, actor=actor)
     except IntegrityError:
@@ -203,7 +201,7 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cred
     return credential
 
 
-def _new_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Credential:
+def _build_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Credential:
     try:
         known = get_site(site)
     except UnknownSiteError:

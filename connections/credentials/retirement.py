@@ -23,12 +23,12 @@ _NOT_SENT_YET = (State.REQUESTED, State.APPROVED)
 _JUST_CHANGED = "Something of it has just changed. Look at it again; it is not retired."
 
 
-def blocking_deletions(credential: Credential) -> list[Deletion]:
+def list_blocking_deletions(credential: Credential) -> list[Deletion]:
     """The deletions that prevent the credential from being retired now."""
     return list(credential.deletions.filter(state__in=_BLOCKING))
 
 
-def deletions_to_withdraw(credential: Credential) -> list[Deletion]:
+def list_deletions_to_withdraw(credential: Credential) -> list[Deletion]:
     """The requested deletions that were never sent: retiring the credential withdraws them."""
     return list(credential.deletions.filter(state__in=_NOT_SENT_YET))
 
@@ -58,7 +58,7 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
         _require_no_blocking_deletions(credential)
         withdrawn = [
             _withdraw(deletion=deletion, credential=credential, actor=actor)
-            for deletion in deletions_to_withdraw(credential)
+            for deletion in list_deletions_to_withdraw(credential)
         ]
         _wipe(credential=credential, actor=actor, now=clock.now(), withdrawn=withdrawn)
     credential.refresh_from_db()
@@ -66,7 +66,7 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
 
 
 def _require_no_blocking_deletions(credential: Credential) -> None:
-    blocking = blocking_deletions(credential)
+    blocking = list_blocking_deletions(credential)
     if blocking:
         descriptions = ", ".join(
             f"{deletion.description} is {deletion.state}" for deletion in blocking[:3]

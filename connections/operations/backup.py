@@ -75,7 +75,7 @@ def require_sqlite() -> None:
         )
 
 
-def database_file() -> Path:
+def get_database_path() -> Path:
     """The SQLite file that this process uses."""
     return Path(connection.settings_dict["NAME"])
 
@@ -96,7 +96,7 @@ def make_backup(*, directory: Path, actor: Actor) -> Manifest:
     _check_directory(directory)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     copy = directory / DATABASE_NAME
-    copy_database(source=database_file(), target=copy)
+    copy_database(source=get_database_path(), target=copy)
     try:
         manifest = _build_manifest(copy)
         document = {"format": FORMAT, "database": DATABASE_NAME} | asdict(manifest)
@@ -105,7 +105,7 @@ def make_backup(*, directory: Path, actor: Actor) -> Manifest:
     except BaseException:
         copy.unlink()
         raise
-    pending, _ = schema_differences()
+    pending, _ = compare_migrations()
     if not pending:
         audit.record(
             code=audit.EventCode.DATABASE_BACKED_UP,
@@ -152,7 +152,7 @@ def _newest_migrations() -> dict[str, str]:
     return {app: max(name for a, name in applied if a == app) for app, _ in sorted(applied)}
 
 
-def schema_differences() -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+def compare_migrations() -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
     """Migrations that the database lacks, and applied ones that this version doesn't know."""
     loader = MigrationLoader(connection)
     known, applied = set(loader.disk_migrations or {}), set(loader.applied_migrations)
@@ -273,7 +273,7 @@ def copy_before_migrating(*, now: datetime) -> Path | None:
     if not connection.introspection.table_names():
         return None
     copy = new_copy_path(name="orgadmin", now=now)
-    copy_database(source=database_file(), target=copy)
+    copy_database(source=get_database_path(), target=copy)
     for outdated in sorted(copy.parent.glob("orgadmin-*.sqlite3"))[:-KEPT_COPIES]:
         outdated.unlink()
     return copy

@@ -66,13 +66,13 @@ def check_destinations() -> Iterator[Finding]:
 
     Connects to the servers without sending a message.
     """
-    yield from _mail()
-    yield from _webhook()
-    yield from _checkpoint_file()
-    yield from _metrics()
+    yield from _check_mail()
+    yield from _check_webhook()
+    yield from _check_checkpoint_file()
+    yield from _check_metrics_token()
 
 
-def _mail() -> Iterator[Finding]:
+def _check_mail() -> Iterator[Finding]:
     if not settings.HAS_MAIL:
         yield Finding.ok(
             "mail", "None is sent (EMAIL_URL is not set); make_sign_in_link lets people in."
@@ -91,7 +91,7 @@ def _mail() -> Iterator[Finding]:
         yield Finding.error("mail", f"The server cannot be used: {name}.", "Look at EMAIL_URL.")
 
 
-def _webhook() -> Iterator[Finding]:
+def _check_webhook() -> Iterator[Finding]:
     if not settings.WEBHOOK_URL:
         return
     origin = origin_of(settings.WEBHOOK_URL)
@@ -111,7 +111,7 @@ def _webhook() -> Iterator[Finding]:
         yield Finding.ok("webhook", f"{origin} answers; its secret is {path}.")
 
 
-def _checkpoint_file() -> Iterator[Finding]:
+def _check_checkpoint_file() -> Iterator[Finding]:
     if not settings.CHECKPOINT_FILE:
         return
     path = Path(settings.CHECKPOINT_FILE)
@@ -123,9 +123,9 @@ def _checkpoint_file() -> Iterator[Finding]:
         yield Finding.error("checkpoint file", f"{path}: {error}", hint)
 
 
-def _metrics() -> Iterator[Finding]:
+def _check_metrics_token() -> Iterator[Finding]:
     try:
-        if metrics_token.load() is not None:
+        if metrics_token.load_token() is not None:
             yield Finding.ok("metrics", "/metrics can be read with the token.")
     except metrics_token.MetricsTokenError as error:
         yield Finding.error("metrics", str(error), "Look at ORGADMIN_METRICS_TOKEN_FILE.")
@@ -135,30 +135,36 @@ def _metrics() -> Iterator[Finding]:
 OVERDUE_AFTER = timedelta(minutes=5)
 
 
-def diagnose() -> list[Finding]:
+def run_all_checks() -> list[Finding]:
     """Run every check and change nothing. An unavailable database is a finding."""
-    findings = [*_settings(), *check_destinations(), *check_identity_provider()]
-    findings += _kept_responses()
+    findings = [*_check_settings(), *check_destinations(), *check_identity_provider()]
+    findings += _check_kept_responses()
     try:
-        findings += [*_database(), *_keys()]
-        schema = list(_migrations())
+        findings += [*_check_database(), *_check_keys()]
+        schema = list(_check_migrations())
         findings += schema
         if all(finding.level == Level.OK for finding in schema):
             findings += [*database_guards.check_triggers(), *database_guards.check_role()]
-            findings += _writing()
-            findings += [*_people(), *_approvals(), *_worker(), *_clock(), *_audit_log()]
-            findings += _unusable_responses(spool.check_kept)
+            findings += _check_writing()
+            findings += [
+                *_check_people(),
+                *_check_approvals(),
+                *_check_worker(),
+                *_check_clock(),
+                *_check_audit_log(),
+            ]
+            findings += _find_unusable_responses(spool.check_kept)
     except DatabaseError as error:
         findings.append(
             Finding.error(
                 "database", f"It does not answer: {error}".strip(), "Look at DATABASE_URL."
             )
         )
-        findings += _unusable_responses(spool.read_kept)
+        findings += _find_unusable_responses(spool.read_kept)
     return findings
 
 
-def _settings() -> Iterator[Finding]:
+def _check_settings() -> Iterator[Finding]:
     hosts = ", ".join(settings.ALLOWED_HOSTS)
     if settings.IS_LOCAL:
         yield Finding.ok(
@@ -166,13 +172,13 @@ def _settings() -> Iterator[Finding]:
         )
     else:
         yield Finding.ok("settings", f"Public as {hosts}: HTTPS, Secure cookies and HSTS.")
-        yield from _public_settings()
+        yield from _check_public_settings()
     if settings.DEBUG:
         yield Finding.error("settings", "DEBUG is on: error pages show the inside.", "Unset DEBUG.")
-    yield from _data_directory()
+    yield from _check_data_directory()
 
 
-def _public_settings() -> Iterator[Finding]:
+def _check_public_settings() -> Iterator[Finding]:
     if not settings.TRUSTED_PROXIES:
         yield Finding.error(
             "settings",
@@ -195,7 +201,7 @@ def _public_settings() -> Iterator[Finding]:
             yield Finding.error("settings", f"{message.id}: {message.msg}", hint)
 
 
-def _data_directory() -> Iterator[Finding]:
+def _check_data_directory() -> Iterator[Finding]:
     directory: Path = settings.DATA_DIR
     if not os.access(directory, os.W_OK):
         yield Finding.error(
@@ -213,7 +219,7 @@ def _data_directory() -> Iterator[Finding]:
         yield Finding.ok("data directory", str(directory))
 
 
-def _kept_responses() -> Iterator[Finding]:
+def _check_kept_responses() -> Iterator[Finding]:
     """Responses from Datadog that are stored as files; works without the database."""
     paths = spool.kept_files()
     if not paths:
@@ -226,7 +232,7 @@ def _kept_responses() -> Iterator[Finding]:
     )
 
 
-def _unusable_responses(read: Callable[[Path], object]) -> Iterator[Finding]:
+def _find_unusable_responses(read: Callable[[Path], object]) -> Iterator[Finding]:
     for path in spool.kept_files():
         try:
             read(path)
@@ -238,7 +244,7 @@ def _unusable_responses(read: Callable[[Path], object]) -> Iterator[Finding]:
             )
 
 
-def _database() -> Iterator[Finding]:
+def _check_database() -> Iterator[Finding]:
     connection.ensure_connection()
     version: tuple[Any, ...] = connection.get_database_version()
     name = f"{connection.display_name} {'.'.join(map(str, version))}"
@@ -259,7 +265,7 @@ def _database() -> Iterator[Finding]:
     yield Finding.ok("database", f"{name} answers.")
 
 
-def _writing() -> Iterator[Finding]:
+def _check_writing() -> Iterator[Finding]:
     problem = find_write_problem()
     if problem:
         yield Finding.error("database", problem.detail, problem.hint)
@@ -267,7 +273,7 @@ def _writing() -> Iterator[Finding]:
         yield Finding.ok("database", "It can be written, and there is space for more.")
 
 
-def _migrations() -> Iterator[Finding]:
+def _check_migrations() -> Iterator[Finding]:
     executor = MigrationExecutor(connection)
     pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if pending:
@@ -280,7 +286,7 @@ def _migrations() -> Iterator[Finding]:
         yield Finding.ok("migrations", "All are applied.")
 
 
-def _keys() -> Iterator[Finding]:
+def _check_keys() -> Iterator[Finding]:
     try:
         check_key_ring()
     except EncryptionError as error:
@@ -295,7 +301,7 @@ def _keys() -> Iterator[Finding]:
         yield Finding.ok("key ring", f"None yet: it is made at {path} on first use.")
 
 
-def _audit_log() -> Iterator[Finding]:
+def _check_audit_log() -> Iterator[Finding]:
     path = Path(settings.SIGNING_KEY_FILE)
     hint = "docs/OPERATIONS.md, “Signing key”, says how to make or restore it."
     if path.exists():
@@ -317,7 +323,7 @@ def _audit_log() -> Iterator[Finding]:
         yield Finding.ok("record", f"Found whole at {last.checked_at:%Y-%m-%d %H:%M} UTC.")
 
 
-def _clock() -> Iterator[Finding]:
+def _check_clock() -> Iterator[Finding]:
     now = clock.now()
     ahead = find_future_time(now=now)
     if ahead is None:
@@ -333,7 +339,7 @@ def _clock() -> Iterator[Finding]:
     )
 
 
-def _people() -> Iterator[Finding]:
+def _check_people() -> Iterator[Finding]:
     active = Person.objects.filter(is_active=True)
     administrators = active.filter(is_superuser=True).count()
     if not administrators:
@@ -346,7 +352,7 @@ def _people() -> Iterator[Finding]:
     yield Finding.ok("people", f"{active.count()} active; {administrators} can administer.")
 
 
-def _approvals() -> Iterator[Finding]:
+def _check_approvals() -> Iterator[Finding]:
     found = approvers.approval_gaps(credentials=list(Credential.objects.filter(retired_at=None)))
     for problem, names in found.too_few:
         hint = "Give more people the role Approver, or change the policy on its page."
@@ -361,7 +367,7 @@ def _approvals() -> Iterator[Finding]:
         yield Finding.ok("four eyes", "No credential lets one person delete alone.")
 
 
-def _worker() -> Iterator[Finding]:
+def _check_worker() -> Iterator[Finding]:
     overdue = Deletion.objects.filter(due_at__lt=clock.now() - OVERDUE_AFTER)
     count = overdue.aggregate(count=Count("pk"))["count"]
     if count:

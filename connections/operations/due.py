@@ -71,7 +71,7 @@ BATCH_SIZE = 20
 CHUNK_SIZE = 200
 
 
-def due_deletions(*, now: datetime, limit: int = BATCH_SIZE) -> list[Deletion]:
+def list_due_deletions(*, now: datetime, limit: int = BATCH_SIZE) -> list[Deletion]:
     """Due deletions, longest due first; last, those that a wrong clock postponed."""
     rows = Deletion.objects.filter(due_at__isnull=False).order_by("due_at")
     rows = rows.select_related("credential")
@@ -122,7 +122,7 @@ def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[Deletion]:
     confirmed it again.
     """
     processed = []
-    for deletion in due_deletions(now=clock.now(), limit=limit):
+    for deletion in list_due_deletions(now=clock.now(), limit=limit):
         if _reserve(deletion):
             run_deletion(deletion=deletion, actor=actor)
             processed.append(deletion)

@@ -19,7 +19,7 @@ class MetricsTokenError(Exception):
     """The token's file can't be used; the text says why and never contains the token."""
 
 
-def load() -> Secret | None:
+def load_token() -> Secret | None:
     """The token, or None when none is configured. Raises MetricsTokenError."""
     if not settings.METRICS_TOKEN_FILE:
         return None
@@ -33,10 +33,10 @@ def load() -> Secret | None:
     return Secret(text)
 
 
-def matches(header: str) -> bool:
+def is_valid_header(header: str) -> bool:
     """Whether an Authorization header holds the token. Compares in constant time."""
     try:
-        token = load()
+        token = load_token()
     except MetricsTokenError as error:
         logger.error("Nobody can read /metrics by a token. %s", error)  # noqa: TRY400 - its text is all
         return False

@@ -36,13 +36,13 @@ from connections.operations.backup import (
     BackupError,
     Manifest,
     check_integrity,
+    compare_migrations,
     copy_from,
-    database_file,
+    get_database_path,
     new_copy_path,
     read_manifest,
     reading_database,
     require_sqlite,
-    schema_differences,
     uri_of,
     writing_database,
 )
@@ -78,7 +78,7 @@ def restore_backup(*, directory: Path, actor: Actor, replace: bool) -> RestoreRe
     """
     require_sqlite()
     manifest = read_manifest(directory)
-    target = database_file()
+    target = get_database_path()
     connection.close()
     with _checked_copy(directory, manifest=manifest, target=target) as copy:
         key_ids = _read_key_ids(copy)
@@ -119,7 +119,7 @@ def _checked_copy(directory: Path, *, manifest: Manifest, target: Path) -> Itera
 
 def _read_key_ids(copy: Path) -> set[str]:
     with reading_database(copy):
-        _, unknown = schema_differences()
+        _, unknown = compare_migrations()
         if unknown:
             app, name = max(unknown)
             raise BackupError(

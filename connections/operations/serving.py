@@ -57,7 +57,7 @@ def web_server_arguments(listener: socket.socket) -> list[str]:
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def trusted_networks() -> list[Network]:
+def get_trusted_networks() -> list[Network]:
     """The networks of ORGADMIN_TRUSTED_PROXIES. Raises ValueError for a malformed one."""
     everything = ["0.0.0.0/0", "::/0"]
     names = everything if "*" in settings.TRUSTED_PROXIES else settings.TRUSTED_PROXIES

@@ -70,7 +70,7 @@ class DeliveryThread(threading.Thread):
 
 
 @contextmanager
-def delivery_threads_running() -> Iterator[None]:
+def run_delivery_threads() -> Iterator[None]:
     """Run a delivery thread for every channel until the end of the block."""
     threads = [DeliveryThread(channel) for channel in Notification.Channel]
     for thread in threads:

@@ -17,7 +17,7 @@ from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
 from connections.core.database import is_busy
-from connections.operations.backup import database_file
+from connections.operations.backup import get_database_path
 
 # Room for the responses and events of deletions in progress; documented in docs/OPERATIONS.md.
 MIN_FREE_BYTES = 16 * 1024 * 1024
@@ -83,7 +83,7 @@ def _write_to_postgresql() -> None:
 
 
 def _find_lack_of_space() -> WriteProblem | None:
-    for directory in _directories():
+    for directory in _list_directories():
         free = shutil.disk_usage(directory).free
         if free < MIN_FREE_BYTES:
             mib = MIN_FREE_BYTES // (1024 * 1024)
@@ -95,9 +95,9 @@ def _find_lack_of_space() -> WriteProblem | None:
     return None
 
 
-def _directories() -> list[Path]:
+def _list_directories() -> list[Path]:
     """The directories of the database file and of responses that it could not store."""
     directories = [Path(settings.DATA_DIR)]
     if connection.vendor == "sqlite":
-        directories.append(database_file().parent)
+        directories.append(get_database_path().parent)
     return [directory for directory in dict.fromkeys(directories) if directory.is_dir()]

@@ -22,7 +22,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     with the token in ORGADMIN_METRICS_TOKEN_FILE.
     """
     token = request.headers.get("Authorization")
-    if token is not None and not metrics_token.matches(token):
+    if token is not None and not metrics_token.is_valid_header(token):
         return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
     lines = [*_deletion_lines(), *_listing_lines(), *_notice_lines()]
     return HttpResponse(

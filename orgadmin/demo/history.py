@@ -30,8 +30,8 @@ from orgadmin.demo.world import (
     add_credentials,
     add_people,
     ago,
-    connection_names,
     describe_roles,
+    list_connection_names,
     protect_a_connection,
 )
 from sandbox.demo_world import connection_id_between
@@ -65,7 +65,7 @@ def seed() -> dict[str, Any]:
         ],
         "password": PASSWORD,
         "link": link,
-        "names": connection_names(),
+        "names": list_connection_names(),
     }
 
 

@@ -104,7 +104,7 @@ def protect_a_connection(world: DemoWorld) -> None:
     )
 
 
-def connection_names() -> dict[str, str]:
+def list_connection_names() -> dict[str, str]:
     """The source and destination of each current connection, by its ID."""
     current = OrgConnectionSnapshot.objects.filter(is_current=True)
     return {

@@ -466,7 +466,7 @@ def test_a_late_200_makes_the_next_look_due_at_once(
     freeze()
     deletion = ask()
     assert deletion.due_at == clock.at
-    assert due.due_deletions(now=clock.at) == [deletion]
+    assert due.list_due_deletions(now=clock.at) == [deletion]
 
 
 def test_a_200_recorded_between_the_look_and_its_outcome_counts(

@@ -35,7 +35,7 @@ def said() -> tuple[dict[str, Any], int]:
 
 
 def levels(check: str) -> set[Level]:
-    return {finding.level for finding in doctor.diagnose() if finding.check == check}
+    return {finding.level for finding in doctor.run_all_checks() if finding.check == check}
 
 
 @pytest.mark.usefixtures("root")
@@ -69,7 +69,7 @@ def test_it_names_the_credentials_that_need_no_approval(
     sandbox: SandboxServer,
 ) -> None:
     credential = added(sandbox, "Payments US", name="Payments")
-    [finding] = [one for one in doctor.diagnose() if one.check == "four eyes"]
+    [finding] = [one for one in doctor.run_all_checks() if one.check == "four eyes"]
     assert finding.level == Level.WARNING
     assert "Payments" in finding.message
     credential.policy = ApprovalPolicy.ONE
@@ -106,7 +106,7 @@ def public_findings(**values: Any) -> list[Finding]:
         "CSRF_COOKIE_SECURE": True,
     }
     with override_settings(**strict | values):
-        found = doctor.diagnose()
+        found = doctor.run_all_checks()
     return [one for one in found if one.check == "settings" and one.level != Level.OK]
 
 
@@ -177,7 +177,7 @@ def test_a_missing_trigger_is_an_error() -> None:
     where = " ON connections_attempt" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TRIGGER {name}{where}")
-    [finding] = [one for one in doctor.diagnose() if one.check == "triggers"]
+    [finding] = [one for one in doctor.run_all_checks() if one.check == "triggers"]
     assert (finding.level, "1 missing" in finding.message) == (Level.ERROR, True)
     assert name in finding.message
 
@@ -191,5 +191,5 @@ def test_a_disabled_trigger_is_an_error() -> None:
         cursor.execute(
             "ALTER TABLE connections_attempt DISABLE TRIGGER connections_attempt_response"
         )
-    [finding] = [one for one in doctor.diagnose() if one.check == "triggers"]
+    [finding] = [one for one in doctor.run_all_checks() if one.check == "triggers"]
     assert (finding.level, "1 disabled" in finding.message) == (Level.ERROR, True)

@@ -276,7 +276,7 @@ def test_one_of_the_two_keys_alone_is_a_first_start(
     (tmp_path / missing).unlink()
     settings.KEYRING_FILE = tmp_path / "keyring.json"
     settings.SIGNING_KEY_FILE = tmp_path / "signing_key.json"
-    monkeypatch.setattr("connections.operations.backup.database_file", lambda: database)
+    monkeypatch.setattr("connections.operations.backup.get_database_path", lambda: database)
     serve._require_expected_database(starts_new=False)
 
 

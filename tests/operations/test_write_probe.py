@@ -32,7 +32,7 @@ def readiness() -> tuple[int, str]:
 
 
 def errors_about_the_database() -> list[str]:
-    findings = doctor.diagnose()
+    findings = doctor.run_all_checks()
     return [f.message for f in findings if f.check == "database" and f.level == Level.ERROR]
 
 

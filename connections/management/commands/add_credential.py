@@ -72,13 +72,13 @@ class Command(OrgAdminCommand):
         return KeyPair(api_key=api_key, application_key=application_key)
 
     def _read(self, path: Path) -> Secret:
-        secret = _secret_in(path)
+        secret = _read_secret(path)
         if secret is None:
             self.usage_error(f"{path} cannot be read as text.")
         return secret
 
     def _from_standard_input(self) -> tuple[Secret, Secret]:
-        pair = _pair_in(sys.stdin.read(10_000))
+        pair = _parse_pair(sys.stdin.read(10_000))
         if pair is None:
             self.usage_error(
                 "Standard input must hold two lines, the API key and the application key, or one "
@@ -88,21 +88,21 @@ class Command(OrgAdminCommand):
 
 
 # These return None instead of raising, so that no traceback holds a key.
-def _secret_in(path: Path) -> Secret | None:
+def _read_secret(path: Path) -> Secret | None:
     try:
         return Secret(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         return None
 
 
-def _pair_in(text: str) -> tuple[Secret, Secret] | None:
+def _parse_pair(text: str) -> tuple[Secret, Secret] | None:
     if text.lstrip().startswith("{"):
-        return _pair_in_document(text)
+        return _parse_document(text)
     lines = text.strip().splitlines()
     return (Secret(lines[0]), Secret(lines[1])) if len(lines) == 2 else None
 
 
-def _pair_in_document(text: str) -> tuple[Secret, Secret] | None:
+def _parse_document(text: str) -> tuple[Secret, Secret] | None:
     try:
         document = json.loads(text)
     except ValueError:

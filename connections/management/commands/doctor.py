@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from connections.management.base import FAILED, OrgAdminCommand
-from connections.operations.doctor import diagnose
+from connections.operations.doctor import run_all_checks
 from connections.operations.findings import Level
 
 _MARKS = {Level.OK: "ok     ", Level.WARNING: "warning", Level.ERROR: "ERROR  "}
@@ -16,7 +16,7 @@ class Command(OrgAdminCommand):
     help = "Check settings, keys, database, migrations, mail, policies and worker."
 
     def run(self, **options: Any) -> None:
-        findings = diagnose()
+        findings = run_all_checks()
         lines = []
         for finding in findings:
             lines.append(f"{_MARKS[finding.level]}  {finding.check}: {finding.message}")

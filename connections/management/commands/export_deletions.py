@@ -3,11 +3,11 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from connections.access.actor import command_actor
+from connections.access.actor import Actor, command_actor
 from connections.core import clock, tabular
 from connections.deletions import history
 from connections.deletions.history_filter import HistoryForm
-from connections.management.base import ExportCommand
+from connections.management.base import ExportCommand, OrgAdminCommand
 
 FILTERS = {
     "since": ("DATE", "Asked on this day (2026-01-31, UTC) or later."),
@@ -43,21 +43,32 @@ class Command(ExportCommand):
             self.usage_error("Name a format: --format csv, json or ndjson.")
         if self.as_json and file_format != "json":
             self.usage_error(f"--json and --format {file_format} exclude each other.")
-        query = {name: options[name] for name in FILTERS if options[name]}
         actor = command_actor()
-        form = HistoryForm(query, credentials=history.list_selectable_credentials(actor=actor))
-        if not form.is_valid():
-            field, problems = next(iter(form.errors.items()))
-            self.usage_error(f"{field}: {problems[0]}")
+        form = read_filters(self, options, actor=actor, flags={})
         export = history.prepare_export(
             actor=actor,
             only=form.history_filter(now=clock.now()),
             file_format=file_format,
-            query=filter_query(query),
+            query=filter_query(options),
         )
         self.write_export(export, checkpoint_file=options["checkpoint_file"])
 
 
-def filter_query(query: dict[str, str]) -> str:
-    """The filter as its audit event shows it."""
-    return "&".join(f"{name}={value}" for name, value in query.items())
+def read_filters(
+    command: OrgAdminCommand, options: dict[str, Any], *, actor: Actor, flags: dict[str, str]
+) -> HistoryForm:
+    """The valid form of a command's filters; otherwise ends the command with a usage error.
+
+    `flags` are the options by field, where they are not named after the field.
+    """
+    query = {name: options[name] for name in FILTERS if options[name]}
+    form = HistoryForm(query, credentials=history.list_selectable_credentials(actor=actor))
+    if not form.is_valid():
+        field, problems = next(iter(form.errors.items()))
+        command.usage_error(f"{flags.get(field, field)}: {problems[0]}")
+    return form
+
+
+def filter_query(options: dict[str, Any]) -> str:
+    """The filters as the export's audit event shows them."""
+    return "&".join(f"{name}={options[name]}" for name in FILTERS if options[name])

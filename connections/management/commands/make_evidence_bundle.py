@@ -11,11 +11,10 @@ from django.core.management.base import CommandError
 
 from connections.access.actor import command_actor
 from connections.core import clock
-from connections.deletions import history
-from connections.deletions.history_filter import HistoryForm, period_text
+from connections.deletions.history_filter import period_text
 from connections.evidence.bundles import Bundle, make_bundle, verifier_digest
 from connections.management.base import FAILED, OrgAdminCommand
-from connections.management.commands.export_deletions import FILTERS, filter_query
+from connections.management.commands.export_deletions import FILTERS, filter_query, read_filters
 from connections.wording import pluralize
 
 # The history's filters; --from, --to and --text are this command's documented names.
@@ -72,17 +71,13 @@ class Command(OrgAdminCommand):
         # Not Path.exists, which raises for an invalid file name.
         if os.path.exists(output):
             self.usage_error(f"{output} is there already. Nothing was changed.")
-        query = {name: options[name] for name in FILTERS if options[name]}
         actor = command_actor()
-        form = HistoryForm(query, credentials=history.list_selectable_credentials(actor=actor))
-        if not form.is_valid():
-            field, problems = next(iter(form.errors.items()))
-            self.usage_error(f"{FLAGS.get(field, field)}: {problems[0]}")
+        form = read_filters(self, options, actor=actor, flags=FLAGS)
         notes = [(str(path), self._read(path)) for path in options["checkpoint"]]
         arguments = {
             "actor": actor,
             "filters": form.history_filter(now=clock.now()),
-            "query": filter_query(query),
+            "query": filter_query(options),
             "seed": options["seed"],
             "notes": notes,
         }

@@ -50,7 +50,7 @@ class Command(OrgAdminCommand):
         if not settings.STATIC_IS_COLLECTED:
             _start_again_with_collected_static_files()
         try:
-            serving.trusted_networks()
+            serving.get_trusted_networks()
         except ValueError as error:
             raise CommandError(f"ORGADMIN_TRUSTED_PROXIES: {error}.") from None
         host, port = os.environ.get("ORGADMIN_BIND", "127.0.0.1"), _port()
@@ -127,7 +127,7 @@ def _require_expected_database(*, starts_new: bool) -> None:
     The signing key is created when there is something to sign, so if it and the key ring exist,
     there was a database. Only an SQLite database can go missing this way.
     """
-    has_database = not settings.DATABASE_IS_SQLITE or _has_tables(backup.database_file())
+    has_database = not settings.DATABASE_IS_SQLITE or _has_tables(backup.get_database_path())
     if starts_new and has_database:
         raise CommandError(
             "--new starts a new record, and there is a database already. Start without --new."
@@ -136,8 +136,8 @@ def _require_expected_database(*, starts_new: bool) -> None:
     if has_database or starts_new or not all(key.exists() for key in keys):
         return
     raise CommandError(
-        f"There is no database at {backup.database_file()}, but its key ring and signing key are "
-        "there, so it was probably lost. Restore it: ./run manage restore --from DIR with a "
+        f"There is no database at {backup.get_database_path()}, but its key ring and signing key "
+        "are there, so it was probably lost. Restore it: ./run manage restore --from DIR with a "
         f"backup, or put back a copy from {settings.DATA_DIR / 'backups'}. To start a new record "
         "on purpose: ./run serve --new."
     )

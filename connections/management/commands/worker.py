@@ -51,6 +51,6 @@ class Command(OrgAdminCommand):
         # Not by `needs_keys`, because it waits for an unavailable database.
         worker.wait_for_database(self.check_keys)
         logger.info("The worker has started.")
-        with operations_worker.delivery_threads_running():
+        with operations_worker.run_delivery_threads():
             worker.run()
         logger.info("The worker has ended.")

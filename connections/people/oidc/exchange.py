@@ -13,6 +13,7 @@ from connections.core.secret import Secret
 from connections.datadog.payloads import PayloadError, parse_json
 from connections.net.connection import Endpoint
 from connections.net.http import OutboundRequest, OutboundResponse, send
+from connections.net.urls import origin_of
 from connections.people.oidc.tokens import ProviderError, Reason
 
 # Characters. URLs go into a Location header, which servers and browsers limit.
@@ -33,12 +34,6 @@ def is_usable_endpoint(url: object, *, issuer: str) -> bool:
     """Whether it is as safe as the issuer: http only if the issuer is http on this machine."""
     parts = _split_url(url)
     return parts is not None and (parts.scheme == "https" or urlsplit(issuer).scheme == "http")
-
-
-def origin_of(url: str) -> str:
-    """Scheme, host and port of a usable URL."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _split_url(url: object) -> SplitResult | None:

@@ -272,8 +272,8 @@ def _retire_page(
         "typed": request.POST.get("confirmation", ""),
         "error": error,
         "conflict": conflict,
-        "blocking": retirement.blocking_deletions(credential),
-        "withdrawn": retirement.deletions_to_withdraw(credential),
+        "blocking": retirement.list_blocking_deletions(credential),
+        "withdrawn": retirement.list_deletions_to_withdraw(credential),
     }
     status = 422 if error else 409 if conflict else 200
     return render(request, "connections/credential_retire.html", context, status=status)

@@ -172,11 +172,11 @@ def test_many_that_a_wrong_clock_put_off_cost_few_queries(
     note_looks(checked_since)
     # What is due, and for each 200 rows one for the newest event of each.
     with django_assert_max_num_queries(5):
-        found = due.due_deletions(now=clock.at)
+        found = due.list_due_deletions(now=clock.at)
     assert len(found) == due.BATCH_SIZE
     assert not set(found) & set(checked_since)
     with django_assert_max_num_queries(5):
-        assert len(due.due_deletions(now=clock.at, limit=100)) == 31
+        assert len(due.list_due_deletions(now=clock.at, limit=100)) == 31
 
 
 def test_a_few_seconds_back_end_nothing_that_waits(

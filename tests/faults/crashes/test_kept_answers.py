@@ -53,7 +53,7 @@ def problems() -> list[str]:
     """What the doctor says against kept answers."""
     return [
         finding.message
-        for finding in doctor.diagnose()
+        for finding in doctor.run_all_checks()
         if (finding.check, finding.level) == ("kept answers", Level.ERROR)
     ]
 

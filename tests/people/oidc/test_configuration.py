@@ -109,4 +109,4 @@ def test_doctor_reports_a_secret_that_cannot_be_read(
 
 @pytest.mark.django_db
 def test_doctor_checks_the_identity_provider(provider: TestProvider) -> None:
-    assert "identity provider" in {each.check for each in doctor.diagnose()}
+    assert "identity provider" in {each.check for each in doctor.run_all_checks()}
