@@ -152,7 +152,7 @@ def send_deletion(
     `reading`: what this same act has just read, so that Datadog is not asked twice.
     Returns the deletion as it stands afterwards; never raises for Datadog's trouble. Raises
     BlockedError when somebody involved lost the right, the credential is retired or the connection
-    protected, and UnavailableError; each before anything is sent. Raises SentError when it was sent
+    protected, and UnavailableError; each before anything is sent. Raises ResponseNotRecordedError when it was sent
     and the database then did not take or show what came back.
     """
     client = require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by)
@@ -318,5 +318,5 @@ def _verify_after_send(*, deletion: Deletion, actor: Actor, answer: DeleteRespon
     except DatabaseError as error:
         said = response_summary(answer)
         raise ResponseNotRecordedError(
-            deletion_id=deletion.pk, said=said, kept=RecordedIn.IN_DATABASE
+            deletion_id=deletion.pk, response_text=said, kept=RecordedIn.IN_DATABASE
         ) from error

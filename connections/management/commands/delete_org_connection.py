@@ -221,7 +221,7 @@ class Command(OrgAdminCommand):
             # It was attempted, and recorded before; only "nothing was sent" must not be said.
             said = "Its record cannot be read now"
             raise ResponseNotRecordedError(
-                deletion_id=deletion.pk, said=said, kept=RecordedIn.IN_DATABASE
+                deletion_id=deletion.pk, response_text=said, kept=RecordedIn.IN_DATABASE
             ) from error
         is_being_read = states.is_being_rechecked(deletion, now=clock.now())
         words = wording.describe(deletion, is_being_read=is_being_read)

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from connections.audit import evidence, verification
 from connections.audit.verification import CannotCheckError
-from connections.core.text import age_words
+from connections.core.text import format_age
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
 from connections.wording import audit_log_badge, audit_log_text, pluralize
@@ -26,7 +26,7 @@ def evidence_detail(request: HttpRequest) -> HttpResponse:
         "page": page,
         "badge": audit_log_badge(last, now=page.at),
         "found": audit_log_text(last),
-        "age": age_words(last.checked_at, now=page.at) if last else "",
+        "age": format_age(last.checked_at, now=page.at) if last else "",
         "newest_url": f"{url}#checkpoints" if below is not None else "",
         "older_url": f"{url}?below={page.older}#checkpoints" if page.older else "",
     }

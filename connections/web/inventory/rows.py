@@ -6,7 +6,7 @@ from datetime import datetime
 from django.urls import reverse
 
 from connections.access.actor import Actor
-from connections.core.text import age_words
+from connections.core.text import format_age
 from connections.inventory.inventory import Coverage, Inventory, InventoryRow
 from connections.models import Credential, Deletion, Sync
 from connections.web.deletions.review import review_url
@@ -101,7 +101,7 @@ def failed_syncs(coverage: Coverage, *, now: datetime) -> list[FailedSync]:
         FailedSync(
             credential=listing.credential,
             at=listing.started_at,
-            age=age_words(listing.started_at, now=now),
+            age=format_age(listing.started_at, now=now),
             why=failure_text(cause=listing.cause, http_status=listing.http_status),
             errors=listing.errors,
             as_of=_as_of(coverage, listing),
@@ -139,7 +139,7 @@ def org_syncs(inventory: Inventory) -> list[OrgSync]:
         OrgSync(
             listing=listing,
             site_name=site_name(listing.credential.site),
-            age=age_words(listing.started_at, now=inventory.at),
+            age=format_age(listing.started_at, now=inventory.at),
             as_of=listing.started_at
             if listing.is_complete
             else _as_of(inventory.coverage, listing),

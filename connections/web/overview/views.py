@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from connections.access import permissions
-from connections.core.text import age_words
+from connections.core.text import format_age
 from connections.models import Credential, Deletion
 from connections.people import people
 from connections.web.charts import KINDS, chart
@@ -63,7 +63,7 @@ def _deletions(
 ) -> Iterator[AttentionItem]:
     for deletion in deletions[:SHOWN]:
         said = badge(deletion)
-        asked = age_words(deletion.sending_at or deletion.requested_at, now=now)
+        asked = format_age(deletion.sending_at or deletion.requested_at, now=now)
         verb = "sent" if deletion.sending_at else "asked"
         yield AttentionItem(
             tone=said.tone,
@@ -94,7 +94,7 @@ def _broken_glass(deletions: list[Deletion], *, now: datetime) -> Iterator[Atten
             icon="warning",
             headline="Glass broken, not reviewed",
             about=_about(deletion),
-            quiet=f"{age_words(broken_at, now=now)} by {deletion.break_glass_by_name}",
+            quiet=f"{format_age(broken_at, now=now)} by {deletion.break_glass_by_name}",
             url=reverse("deletion-detail", args=[deletion.pk]),
             action="Look",
         )
@@ -134,9 +134,9 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "page": page,
         "todos": attention_items(page.waits, now=page.at),
-        "age": age_words(oldest_at, now=page.at) if oldest_at else "",
+        "age": format_age(oldest_at, now=page.at) if oldest_at else "",
         "record": audit_log_badge(page.verification, now=page.at),
-        "verified": age_words(page.verification.checked_at, now=page.at)
+        "verified": format_age(page.verification.checked_at, now=page.at)
         if page.verification
         else "",
         "can_audit": permissions.can_audit(actor),
