@@ -152,8 +152,9 @@ def send_deletion(
     `reading`: what this same act has just read, so that Datadog is not asked twice.
     Returns the deletion as it stands afterwards; never raises for Datadog's trouble. Raises
     BlockedError when somebody involved lost the right, the credential is retired or the connection
-    protected, and UnavailableError; each before anything is sent. Raises ResponseNotRecordedError when it was sent
-    and the database then did not take or show what came back.
+    protected, and UnavailableError; each before anything is sent. Raises
+    ResponseNotRecordedError when it was sent and the database then did not take or show what came
+    back.
     """
     client = require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by)
     if not skip_recheck:

@@ -65,7 +65,8 @@ def directory() -> Path:
 def record(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> None:
     """Record what came back, or keep it in a file when the database does not take it.
 
-    Raises ResponseNotRecordedError where it is not in the database: the request was sent all the same.
+    Raises ResponseNotRecordedError where it is not in the database: the request was sent all the
+    same.
     """
     before = connection.connection
     failure = _try_to_record(attempt=attempt, answer=answer, actor=actor)
