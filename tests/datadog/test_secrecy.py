@@ -1,4 +1,4 @@
-"""No way leads from an error, a log or a repr to a key."""
+"""No error, log or repr leads to a key."""
 
 import gc
 import logging
