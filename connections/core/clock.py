@@ -1,4 +1,4 @@
-"""The database's clock: the one time that every process on every machine shares."""
+"""The database's clock, which all processes on all machines share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from django.db import connection
 
-# Two clocks that are right may differ by this much. A stored time further ahead than this was
-# written by a clock that was wrong, or is read by one that was set back.
+# Correct clocks can differ by this much. A stored time further in the future was written by a
+# wrong clock, or the clock was set back since.
 TOLERANCE = timedelta(seconds=5)
 
 _shift: ContextVar[timedelta] = ContextVar("clock_shift", default=timedelta())
@@ -32,15 +32,15 @@ def _database_time() -> datetime:
 
 
 def is_ahead(at: datetime, *, now: datetime) -> bool:
-    """Whether a stored time of something that happened lies in the future."""
+    """Whether the stored time of a past event is in the future."""
     return at > now + TOLERANCE
 
 
 def elapsed_since(at: datetime, *, now: datetime) -> timedelta:
-    """How long ago something happened; never negative.
+    """The time since `at`; never negative.
 
-    `timedelta.max` for a time in the future: nobody knows how long ago that really was, so
-    nothing may count as recent, claimed or valid because of it.
+    `timedelta.max` for a time in the future: the real age is unknown, so it must not make
+    anything count as recent, claimed or valid.
     """
     return timedelta.max if is_ahead(at, now=now) else max(now - at, timedelta())
 
@@ -48,7 +48,7 @@ def elapsed_since(at: datetime, *, now: datetime) -> timedelta:
 def has_passed(deadline: datetime, *, within: timedelta, now: datetime) -> bool:
     """Whether a stored deadline has passed.
 
-    `within` is the longest time for which such a deadline is ever set. One that lies further ahead
+    `within` is the longest time for which such a deadline is ever set. A deadline further ahead
     was set by a clock that was ahead, and counts as passed.
     """
     return now >= deadline or is_ahead(deadline - within, now=now)
@@ -56,7 +56,7 @@ def has_passed(deadline: datetime, *, within: timedelta, now: datetime) -> bool:
 
 @contextmanager
 def offset(by: timedelta) -> Iterator[None]:
-    """Let `now()` be off by so much, in this thread: for the demo's past and for tests alone."""
+    """Shift `now()` in this thread. Only for the demo's history and for tests."""
     token = _shift.set(by)
     try:
         yield

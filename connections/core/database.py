@@ -1,4 +1,4 @@
-"""Reading for long, and seeing one moment all the same."""
+"""Consistent reads, and what database errors mean."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from django.db import connection, transaction
 
 @contextmanager
 def consistent_read() -> Iterator[None]:
-    """Whatever is read inside is as it was at one moment; nobody's writing waits for it."""
+    """All reads inside see the same state of the database. Does not block writers."""
     if connection.vendor == "postgresql":
         with transaction.atomic(durable=True), connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield
         return
     with connection.cursor() as cursor:
-        # `atomic` would begin an immediate one, and keep every writer out meanwhile.
+        # `atomic` would begin an immediate transaction, which blocks writers.
         cursor.execute("BEGIN DEFERRED")
         try:
             yield
@@ -32,21 +32,21 @@ _SQLITE_CODES = {
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
 }
-# Says that reading failed, which is another fault.
+# Failed reads, which say nothing about writing.
 _SQLITE_FAILED_TO_READ = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
 # PostgreSQL: read_only_sql_transaction and disk_full.
 _SQLSTATES = {"25006", "53100"}
 
 
 def means_no_writes(error: BaseException | None) -> bool:
-    """Whether this error says that the database can't be written now, whatever is written."""
+    """Whether this error means that the database takes no writes at all."""
     if not isinstance(error, DatabaseError):
         return False
     return _is_of_sqlite(error.__cause__) or _sqlstate(error.__cause__) in _SQLSTATES
 
 
 def cause_text(error: BaseException | None) -> str:
-    """Why the database takes no writes, in a sentence; empty where the error doesn't say."""
+    """Why the database takes no writes, as a sentence; empty if the error doesn't say."""
     cause = error.__cause__ if error else None
     code, state = _sqlite_code(cause) & 0xFF, _sqlstate(cause)
     if code == sqlite3.SQLITE_FULL or state == "53100":

@@ -1,7 +1,7 @@
-"""How much happened on each day, from the newest of many rows: a bounded look, never a count.
+"""Count rows per day, from a limited number of the newest rows.
 
-The database puts the rows into days: turning a thousand times of day into Python's takes longer
-than all the rest of a page.
+The database groups the rows: converting a thousand times in Python takes longer than the rest
+of a page.
 """
 
 from collections import Counter
@@ -26,20 +26,20 @@ class UtcDay(Func):
     def as_sqlite(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
     ) -> tuple[str, tuple[str | int, ...]]:
-        """Times are stored as text in UTC, which begins with the day."""
+        """SQLite stores times as UTC text that begins with the day."""
         return self.as_sql(compiler, connection, template="SUBSTR(%(expressions)s, 1, 10)")
 
     def as_postgresql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
     ) -> tuple[str, tuple[str | int, ...]]:
-        """Whatever the time zone of the connection is."""
+        """Converts to UTC first, because the connection can have another time zone."""
         template = "TO_CHAR(%(expressions)s AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
         return self.as_sql(compiler, connection, template=template)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DailyCount:
-    """One day in UTC, and how much of each kind it held."""
+    """One day in UTC, and how many rows of each kind it has."""
 
     date: date
     counts: Counter[str]
@@ -47,36 +47,36 @@ class DailyCount:
 
 @dataclass(frozen=True, kw_only=True)
 class DailyCounts:
-    """The days up to the newest row's, oldest first, without a gap; at most 31."""
+    """The days up to the newest row's, oldest first, without gaps; at most 31."""
 
     days: tuple[DailyCount, ...]
-    # How many rows were looked at.
-    last_checked_at: int
-    # Whether rows from before the first day pass the filter too.
+    # How many rows were read.
+    row_count: int
+    # Whether rows before the first day match too.
     has_older: bool
 
 
 def by_day(rows: Iterable[tuple[str, str, int]], *, limit: int) -> DailyCounts:
-    """Days from rows (day, kind, how many): the newest of all that pass.
+    """The days of `rows`, which are (day, kind, count) for the newest matching rows.
 
-    When as many as `limit` were looked at there may be more, so the oldest day is left out,
-    unless it is the only one.
+    When `limit` rows were read, the oldest day may be incomplete and is left out, unless it is
+    the only one.
     """
     counts: dict[date, Counter[str]] = {}
     for day, kind, count in rows:
         counts.setdefault(date.fromisoformat(day), Counter())[kind] += count
-    last_checked_at = sum(each.total() for each in counts.values())
+    row_count = sum(each.total() for each in counts.values())
     if not counts:
-        return DailyCounts(days=(), last_checked_at=0, has_older=False)
+        return DailyCounts(days=(), row_count=0, has_older=False)
     oldest, newest = min(counts), max(counts)
-    is_cut = last_checked_at >= limit
+    is_cut = row_count >= limit
     first = oldest + timedelta(days=1) if is_cut and oldest < newest else oldest
     first = max(first, newest - timedelta(days=MOST_DAYS - 1))
     span = (newest - first).days + 1
     days = (first + timedelta(days=number) for number in range(span))
     return DailyCounts(
         days=tuple(DailyCount(date=day, counts=counts.get(day, Counter())) for day in days),
-        last_checked_at=last_checked_at,
+        row_count=row_count,
         has_older=is_cut or oldest < first,
     )
 
@@ -84,14 +84,14 @@ def by_day(rows: Iterable[tuple[str, str, int]], *, limit: int) -> DailyCounts:
 def grouped_newest[M: Model](
     parts: Iterable[QuerySet[M]], *, time: str, kinds: tuple[str, ...], limit: int
 ) -> list[tuple[Any, ...]]:
-    """(day, the values of `kinds`…, how many) of the newest `limit` rows of all parts.
+    """(day, the values of `kinds`…, count) of the newest `limit` rows of all parts.
 
-    Each part is newest first by the field `time`; a row that several hold counts once.
+    Each part is sorted newest first by the field `time`. A row in several parts counts once.
     """
     pieces: list[str] = []
     values: list[Any] = []
     for number, part in enumerate(parts):
-        # The key tells rows apart that are alike otherwise.
+        # The primary key keeps otherwise equal rows distinct in the UNION.
         rows = part.annotate(utc_day=UtcDay(time)).values_list("pk", time, "utc_day", *kinds)
         sql, given = rows[:limit].query.sql_with_params()
         pieces.append(f"SELECT * FROM ({sql}) AS part{number}")  # noqa: S608 - Django's own text

@@ -1,6 +1,6 @@
-"""What an act may answer instead of happening. Every message says what to do.
+"""The errors that stop an action. Every message says what to do.
 
-SentError alone is different: the act happened, and its record waits.
+ResponseNotRecordedError is different: the action happened, but its result is not recorded yet.
 """
 
 import unicodedata
@@ -9,19 +9,19 @@ from uuid import UUID
 
 
 def has_visible_text(text: str) -> bool:
-    """Whether something can be read in it: a letter, digit, sign or symbol of any script.
+    """Whether `text` has a visible character: a letter, digit, punctuation mark or symbol.
 
-    White space and invisible characters alone are no reason that an auditor could read.
+    An auditor couldn't read a reason that has only white space and invisible characters.
     """
     return any(unicodedata.category(character)[0] in "LNPS" for character in text)
 
 
 class DomainError(Exception):
-    """The act did not happen; nothing was sent and nothing changed."""
+    """The action did not happen; nothing was sent and nothing changed."""
 
 
 class InvalidInputError(DomainError):
-    """Something typed cannot be used. `fields` maps a form field to its message."""
+    """The input is invalid. `fields` maps a form field to its message."""
 
     def __init__(self, fields: dict[str, str]) -> None:
         super().__init__(" ".join(fields.values()))
@@ -29,11 +29,11 @@ class InvalidInputError(DomainError):
 
 
 class ConflictError(DomainError):
-    """What the act is about is no longer in a state in which it can happen."""
+    """The object is no longer in a state that allows the action."""
 
 
 class UnavailableError(DomainError):
-    """Datadog cannot even be asked with this credential; `cause` says why. Nothing was sent."""
+    """No request can be made with this credential; `cause` says why. Nothing was sent."""
 
     def __init__(self, message: str, *, cause: str) -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ class UnavailableError(DomainError):
 
 
 class BlockedError(ConflictError):
-    """A deletion that was rightly confirmed may not be sent any more; `cause` says why."""
+    """A deletion was confirmed but may not be sent any more; `cause` says why."""
 
     def __init__(self, message: str, *, cause: str) -> None:
         super().__init__(message)
@@ -49,22 +49,22 @@ class BlockedError(ConflictError):
 
 
 class RecordedIn(StrEnum):
-    """Where what came back from a sending stands, when it could not be shown as usual."""
+    """Where the response to an attempt is stored when it can't be shown as usual."""
 
-    LOCALLY = "locally"  # in a file on this machine, until the database takes it
+    LOCALLY = "locally"  # in a file on this machine, until the database accepts it
     IN_DATABASE = "in_database"  # recorded; the database failed afterwards
-    NOWHERE = "nowhere"  # neither took it; the record says that something was sent
+    NOWHERE = "nowhere"  # neither; the audit log says that an attempt was made
 
 
 class ResponseNotRecordedError(Exception):
-    """An attempt was made, and the database did not take or show what came back.
+    """An attempt was made, but the database couldn't store or return its response.
 
-    No ActError: it never means that nothing was sent. `said` is what came back, in words; it may
-    be that the request could not leave.
+    Not a DomainError, which would mean that nothing was sent. `response_text` describes the
+    response, or says that the request could not leave.
     """
 
-    def __init__(self, *, deletion_id: UUID, said: str, kept: RecordedIn) -> None:
-        super().__init__(f"Deletion {deletion_id} was attempted. {said}. Kept: {kept}.")
+    def __init__(self, *, deletion_id: UUID, response_text: str, kept: RecordedIn) -> None:
+        super().__init__(f"Deletion {deletion_id} was attempted. {response_text}. Kept: {kept}.")
         self.deletion_id = deletion_id
-        self.said = said
+        self.response_text = response_text
         self.kept = kept

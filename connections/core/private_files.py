@@ -1,6 +1,6 @@
-"""Files that hold keys: readable by their owner alone, and whole or not there at all.
+"""Files with keys: readable only by their owner, and written completely or not at all.
 
-Text to be written is a Secret, because a traceback keeps the local variables of its functions.
+Text to write is a Secret, because a traceback keeps the local variables of its functions.
 """
 
 import contextlib
@@ -21,21 +21,21 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class PrivateFileError(Exception):
-    """A private file cannot be used as it is; the text names the path and what to do."""
+    """A private file can't be used. The message names the path and what to do."""
 
 
 def read_private_text(path: str | os.PathLike[str]) -> str:
     """The UTF-8 text of the private file at `path`.
 
-    A file that we own and that its group or others can touch is refused. One that somebody
-    else owns (a secret mounted by an orchestrator, whose mode we cannot set) is only warned
-    of, through the log.
+    Refuses a file that this user owns and that its group or others can access. For a file of
+    another owner (a secret mounted by an orchestrator, whose mode we can't set) it only logs a
+    warning.
 
-    Raises PrivateFileError; its text never holds anything of the file.
+    Raises PrivateFileError, whose message never contains any of the file's text.
     """
     path = Path(path)
     data = _read_checked(path)
-    # The error of a failed decoding holds the bytes, so it must not become our error's context.
+    # A UnicodeDecodeError contains the bytes, so it must not become our error's context.
     with contextlib.suppress(UnicodeDecodeError):
         return data.decode()
     del data
@@ -43,10 +43,10 @@ def read_private_text(path: str | os.PathLike[str]) -> str:
 
 
 def create_private_text_once(path: str | os.PathLike[str], make: Callable[[], str]) -> str:
-    """The text of the file at `path`, made with `make()` (mode 0600) when there is none yet.
+    """The text of the file at `path`. Creates it from `make()` with mode 0600 if it's missing.
 
-    However many processes call this at once, one text is kept and all of them return it.
-    A missing parent directory is made with mode 0700.
+    When several processes call this at once, all return the same text.
+    Creates a missing parent directory with mode 0700.
 
     Raises PrivateFileError.
     """
@@ -59,7 +59,7 @@ def create_private_text_once(path: str | os.PathLike[str], make: Callable[[], st
 def create_private_text(path: str | os.PathLike[str], text: Secret) -> None:
     """Write `text` to a new file at `path` with mode 0600; see `create_private_text_once`.
 
-    Raises PrivateFileError, also when there is something at `path` already.
+    Raises PrivateFileError, also when `path` exists.
     """
     path = Path(path)
     if not _create(path, text):
@@ -69,13 +69,13 @@ def create_private_text(path: str | os.PathLike[str], text: Secret) -> None:
 
 
 def update_private_text(path: str | os.PathLike[str], change: Callable[[Secret], Secret]) -> None:
-    """Replace the text of the file at `path` by `change(text)`, in one step and with mode 0600.
+    """Replace the text of the file at `path` by `change(text)`, atomically and with mode 0600.
 
-    A reader sees the old text or the new one, never a part. One process at a time may change
-    it; the lock is a file beside it, named `<name>.lock`, which stays. A symbolic link stays one.
+    One process at a time can change it. The lock is a file next to it, `<name>.lock`, which is
+    kept. A symbolic link stays one.
 
     Raises PrivateFileError, also when another process holds the lock, and what `change` raises;
-    the old text stands then.
+    the old text stays then.
     """
     path = Path(os.path.realpath(path))
     with _locked(path):
@@ -132,7 +132,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _read_checked(path: Path) -> bytes:
     try:
-        # Not blocking, so that a named pipe in the place of the file is refused, not waited for.
+        # O_NONBLOCK: opening a named pipe would wait; this way it is refused.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise PrivateFileError(
@@ -140,7 +140,7 @@ def _read_checked(path: Path) -> bytes:
             "runs Org Admin may read it."
         ) from None
     try:
-        # First of all: a directory in the place of the file cannot even be opened as one.
+        # Checked first: `os.fdopen` would raise another error for a directory.
         _refuse_what_others_can_read(path, os.fstat(descriptor))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(MAX_BYTES + 1)

@@ -1,13 +1,13 @@
-"""The one wrapper a key's plain text lives in outside the Datadog client."""
+"""The wrapper that holds a key's plain text everywhere outside the Datadog client."""
 
 from typing import Any, NoReturn
 
 
 class Secret:
-    """A key whose plain text shows only through `reveal()`.
+    """A key whose plain text is available only through `reveal()`.
 
-    It prints, formats and compares without revealing, and refuses to be copied into a
-    pickle, a JSON document or a session.
+    Its repr, text and comparison don't reveal it, and it can't be pickled, put into JSON
+    or stored in a session.
     """
 
     __slots__ = ("_plain_text",)
@@ -16,12 +16,12 @@ class Secret:
         self._plain_text = plain_text
 
     def reveal(self) -> str:
-        """The plain text. Call it only where the key leaves for Datadog or is encrypted."""
+        """The plain text. Call it only to send the key to Datadog or to encrypt it."""
         return self._plain_text
 
     @property
     def last_four(self) -> str:
-        """The last four characters, the only part that is ever shown; empty for a short key."""
+        """The last four characters, the only part ever shown; "" for a key shorter than 16."""
         return self._plain_text[-4:] if len(self._plain_text) >= 16 else ""
 
     def __bool__(self) -> bool:

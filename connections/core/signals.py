@@ -6,4 +6,4 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequestedError(BaseException):
-    """SIGTERM, SIGINT or SIGHUP arrived. No `except Exception` may keep it from the top."""
+    """SIGTERM, SIGINT or SIGHUP arrived. A BaseException, so that `except Exception` ignores it."""

@@ -1,6 +1,7 @@
-"""The Datadog sites as data. Hosts are looked up here and never built from typed text.
+"""The Datadog sites. Hosts are looked up here and never built from user input.
 
-Datadog's domain answers for any name, so a host made from a mistyped site would receive keys.
+Datadog's DNS resolves any name under its domain, so a host built from a mistyped site would
+receive keys.
 """
 
 import functools
@@ -11,14 +12,14 @@ from urllib.parse import SplitResult, urlsplit
 
 
 class UnknownSiteError(LookupError):
-    """No such site: neither one of Datadog's nor one of ORGADMIN_EXTRA_SITES."""
+    """The site is neither one of Datadog's nor one of ORGADMIN_EXTRA_SITES."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatadogSite:
-    """One Datadog site. `site` is the DD_SITE value, which also names it in our addresses.
+    """One Datadog site. `site` is its DD_SITE value, which is also used in Org Admin's URLs.
 
-    `base_url` is the root of the API, without a slash at the end.
+    `base_url` is the root of the API, without a trailing slash.
     """
 
     name: str
@@ -29,7 +30,7 @@ class DatadogSite:
 
     @property
     def label(self) -> str:
-        """How a person is shown the site: "EU1 · app.datadoghq.eu"."""
+        """The site as pages show it: "EU1 · app.datadoghq.eu"."""
         return f"{self.name} · {self.ui_host}"
 
     def __str__(self) -> str:
@@ -56,7 +57,7 @@ DATADOG_SITES = (
 )
 
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1"})
-# It stands between slashes in our addresses and in log lines.
+# Used as a path segment of URLs and in log lines.
 _EXTRA_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", re.ASCII)
 _EXTRA_NAME_MAX_LENGTH = 40
 _HOST = re.compile(r"[A-Za-z0-9.:-]+", re.ASCII)
@@ -68,7 +69,7 @@ _TAKEN = frozenset(
 
 
 def all_sites() -> tuple[DatadogSite, ...]:
-    """Datadog's nine sites, then those of ORGADMIN_EXTRA_SITES in their own order."""
+    """Datadog's nine sites, then those of ORGADMIN_EXTRA_SITES in their order."""
     return tuple(_sites_by_key(_extra_sites_setting()).values())
 
 
@@ -89,9 +90,9 @@ def get_site(site: str) -> DatadogSite:
 def parse_extra_sites(text: str) -> dict[str, str]:
     """Name → base URL from the text of ORGADMIN_EXTRA_SITES ("name=https://host,…").
 
-    Raises ValueError with a sentence that says what to change. Names may not be taken for one
-    of Datadog's own sites, and a site's host may not be one of Datadog's or another site's: what
-    protects an org connection under one name would not protect it under the other.
+    Raises ValueError with a sentence that says what to change. A name can't be the name of one
+    of Datadog's sites, and a host can't be Datadog's or another site's: a protection of an org
+    connection under one site name would not apply under the other.
     """
     sites: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -155,7 +156,7 @@ def _refused(what: str, why: str) -> ValueError:
 
 
 def _extra_sites_setting() -> tuple[tuple[str, str], ...]:
-    # Here and not above: the settings themselves import this module to parse the variable.
+    # Imported here because the settings import this module to parse the variable.
     from django.conf import settings
 
     extra: Mapping[str, str] = settings.EXTRA_SITES

@@ -1,4 +1,4 @@
-"""Writing rows out as CSV, JSON or NDJSON, one at a time, so that memory stays flat."""
+"""Write rows as CSV, JSON or NDJSON, one at a time to limit memory use."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 class AsJson(dict[str, Any]):
-    """A value that one CSV cell holds as JSON."""
+    """A value that is written as JSON in one CSV cell."""
 
 
 CONTENT_TYPES = {
@@ -20,14 +20,14 @@ CONTENT_TYPES = {
     "json": "application/json",
     "ndjson": "application/x-ndjson",
 }
-# A spreadsheet takes a cell that begins with one of these for a formula.
+# Spreadsheets treat a cell that begins with one of these as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 # Spaces that a spreadsheet may ignore before a formula.
 SPACES = " \u00a0\u3000"
 
 
 def write(*, rows: Iterable[Row], columns: tuple[str, ...], file_format: str) -> Iterator[str]:
-    """The rows as text in pieces. `columns` are the keys of a row, in the order of a CSV."""
+    """The rows as chunks of text. `columns` are the keys of a row, in CSV column order."""
     writers: dict[str, Callable[[], Iterator[str]]] = {
         "csv": lambda: _csv(rows, columns),
         "json": lambda: _json(rows),
@@ -47,7 +47,7 @@ def _json(rows: Iterable[Row]) -> Iterator[str]:
 def _csv(rows: Iterable[Row], columns: tuple[str, ...]) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    # Excel takes a file for UTF-8 only when it begins with this mark.
+    # Excel reads a file as UTF-8 only if it begins with a byte order mark.
     yield "\ufeff"
     writer.writerow(columns)
     for row in rows:
@@ -59,7 +59,7 @@ def _csv(rows: Iterable[Row], columns: tuple[str, ...]) -> Iterator[str]:
 
 
 def as_cell(value: Any) -> str:
-    """A value as the text of one CSV cell that no spreadsheet takes for a formula."""
+    """A value as the text of one CSV cell, escaped so that no spreadsheet runs it as a formula."""
     if value is None:
         return ""
     if isinstance(value, AsJson):
@@ -74,7 +74,7 @@ def as_cell(value: Any) -> str:
 
 
 def _starts_like_a_formula(text: str) -> bool:
-    """NFKC, because East Asian spreadsheets read the full-width ＝ as =, and so on."""
+    """Normalizes with NFKC, because East Asian spreadsheets read the full-width ＝ as =."""
     first = text.lstrip(SPACES)[:1]
     return unicodedata.normalize("NFKC", first).startswith(FORMULA_STARTS)
 

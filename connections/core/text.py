@@ -1,17 +1,17 @@
-"""Times inside a sentence: exact, in UTC."""
+"""Times, ages and counts as text."""
 
 from datetime import UTC, datetime, timedelta
 
 
 def format_time(at: datetime | None) -> str:
-    """A time inside a sentence: "14:03:22 UTC on 24 Nov 2026"; "?" when there is none."""
+    """The time as "14:03:22 UTC on 24 Nov 2026"; "?" for None."""
     if at is None:
         return "?"
     utc = at.astimezone(UTC)
     return f"{utc:%H:%M:%S} UTC on {utc.day} {utc:%b %Y}"
 
 
-def age_words(at: datetime, *, now: datetime) -> str:
+def format_age(at: datetime, *, now: datetime) -> str:
     """ "just now", "40 s ago", "3 min ago", "5 h ago", "12 days ago"; both times are aware."""
     age = now - at
     seconds = int(age.total_seconds())
@@ -27,5 +27,5 @@ def age_words(at: datetime, *, now: datetime) -> str:
 
 
 def pluralize(number: int, noun: str) -> str:
-    """“1 event”, “1,042 events”: for nouns that take an s."""
+    """“1 event”, “1,042 events”; for nouns with a regular plural."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -129,11 +129,11 @@ def history_page(
     if len(page) > size:
         page = page[:size]
         older = Cursor(requested_at=page[-1].requested_at, id=page[-1].id)
-    is_counted = days is not None and days.last_checked_at <= MAX_COUNTED
+    is_counted = days is not None and days.row_count <= MAX_COUNTED
     return HistoryPage(
         deletions=page,
         older=older,
-        count=days.last_checked_at if days and is_counted else None,
+        count=days.row_count if days and is_counted else None,
         days=days,
     )
 

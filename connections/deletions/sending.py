@@ -306,5 +306,5 @@ def _verify_after_send(*, deletion: Deletion, actor: Actor, response: DeleteResp
     except DatabaseError as error:
         said = response_summary(response)
         raise ResponseNotRecordedError(
-            deletion_id=deletion.pk, said=said, kept=RecordedIn.IN_DATABASE
+            deletion_id=deletion.pk, response_text=said, kept=RecordedIn.IN_DATABASE
         ) from error

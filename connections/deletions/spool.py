@@ -65,7 +65,8 @@ def directory() -> Path:
 def record(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> None:
     """Record what came back, or keep it in a file when the database does not take it.
 
-    Raises SentError where it is not in the database: the request was sent all the same.
+    Raises ResponseNotRecordedError where it is not in the database: the request was sent all the
+    same.
     """
     before = connection.connection
     failure = _try_to_record(attempt=attempt, response=response, actor=actor)
@@ -83,11 +84,11 @@ def record(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> None:
             *(attempt.deletion_id, error, said),
         )
         raise ResponseNotRecordedError(
-            deletion_id=attempt.deletion_id, said=said, kept=RecordedIn.NOWHERE
+            deletion_id=attempt.deletion_id, response_text=said, kept=RecordedIn.NOWHERE
         ) from failure
     logger.error("The database did not take the outcome of a deletion. It is kept in %s.", path)
     raise ResponseNotRecordedError(
-        deletion_id=attempt.deletion_id, said=said, kept=RecordedIn.LOCALLY
+        deletion_id=attempt.deletion_id, response_text=said, kept=RecordedIn.LOCALLY
     ) from failure
 
 

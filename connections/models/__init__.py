@@ -1,4 +1,4 @@
-"""The tables, by noun."""
+"""The models, one module per subject."""
 
 from connections.models.audit import (
     AuditEvent,

@@ -1,7 +1,7 @@
-"""The record of every act. It imports no sibling: nothing can cascade into it.
+"""The audit log. It has no foreign keys to other models, so nothing can cascade into it.
 
-Triggers of the database (migration 0004) refuse to change or remove anything here, whoever asks;
-docs/EVIDENCE.md says what the texts and hashes are.
+Database triggers refuse to change or remove its rows. docs/EVIDENCE.md specifies the texts and
+hashes.
 """
 
 import json
@@ -16,16 +16,16 @@ _REFERENCE = re.compile(r"\{\{|\}\}|\{(name|address|agent):([0-9]+)\}")
 
 
 class AuditEvent(models.Model):
-    """One act that happened, appended in the same transaction as its effect.
+    """One event, appended in the same transaction as the change that it records.
 
-    `text` is the event; the other columns are copies of parts of it, to filter by. Who acted and
-    what it was about are plain values, never foreign keys, so that no deletion elsewhere can
-    change or remove an event. Names are references into ErasableValue.
+    `text` is the event; the other columns are copies of parts of it, to filter by. Actor and
+    subject are plain values, never foreign keys, so that no deletion elsewhere can change or
+    remove an event. Names are references to PersonalValue rows.
     """
 
     seq = models.BigIntegerField(primary_key=True)
     text = models.TextField()
-    # 64 hex digits each: the hash that it was chained to, and its own.
+    # 64 hex digits each: the hash of the previous event, and of this one.
     previous = models.CharField(max_length=64)
     hash = models.CharField(max_length=64)
 
@@ -42,7 +42,7 @@ class AuditEvent(models.Model):
     class Meta:
         ordering = ("-seq",)
         indexes = [
-            # Each ends in the order of the record, so that a filtered page is read off the index.
+            # Each ends with seq, so that a filtered page is read from the index in order.
             models.Index(fields=["subject_id", "seq"], name="event_of_subject"),
             models.Index(fields=["actor_id", "seq"], name="event_of_actor"),
             models.Index(
@@ -60,17 +60,17 @@ class AuditEvent(models.Model):
 
     @property
     def actor_name(self) -> str:
-        """Who acted, as long as the name is kept."""
+        """The actor, with the name unless it was erased."""
         return render_references(self.stored_actor, self.shown_values)
 
     @property
     def sentence(self) -> str:
-        """What happened, with the names that are kept."""
+        """What happened, with the names that were not erased."""
         return render_references(self.stored_sentence, self.shown_values)
 
     @property
     def details(self) -> dict[str, Any]:
-        """What the code says more; never a name of a person."""
+        """Further data, which depends on the code; never a person's name."""
         details: dict[str, Any] = self._document["details"]
         return details
 
@@ -81,31 +81,31 @@ class AuditEvent(models.Model):
 
     @cached_property
     def shown_values(self) -> Mapping[int, str]:
-        """What each reference stands for; `with_values` reads them for many events at once."""
+        """The text for each reference. `with_values` reads them for many events at once."""
         return get_displayed_values(self.references)
 
     @property
     def references(self) -> set[int]:
-        """The numbers of the erasable values that it refers to."""
+        """The numbers of the PersonalValue rows that the event refers to."""
         return references_in(self.stored_actor, self.stored_sentence)
 
 
 class PersonalValue(models.Model):
-    """A name, a network address or a browser, written once for each person and value.
+    """A name, a network address or a browser, stored once for each person and value.
 
-    The one update that the triggers allow empties value and salt. Events hold the commitment,
-    so they verify all the same.
+    The triggers allow one update: erasing value and salt. Events contain the commitment, so they
+    can still be verified afterwards.
     """
 
     class Kind(models.TextChoices):
         NAME = "name"
         ADDRESS = "address"
-        AGENT = "agent"  # what a browser says of itself
+        AGENT = "agent"  # a browser's User-Agent header
 
     number = models.BigIntegerField(primary_key=True)
     # The number of the first row about the same person.
     person_number = models.BigIntegerField()
-    # Empty for the address of somebody who is nobody here.
+    # Empty for the address of a visitor without an account.
     person_id = models.UUIDField(null=True)
     kind = models.CharField(max_length=16, choices=Kind)
     value = models.CharField(max_length=400, blank=True)
@@ -124,7 +124,7 @@ class PersonalValue(models.Model):
 
     @property
     def shown(self) -> str:
-        """The value, or what is said in its place."""
+        """The value, or a placeholder once it is erased."""
         if self.erased_at is None:
             return self.value
         if self.kind == self.Kind.NAME:
@@ -134,16 +134,16 @@ class PersonalValue(models.Model):
 
 
 class AuditHead(models.Model):
-    """The end of the chain, in the only row: its lock puts the events in order."""
+    """The end of the hash chain, in a single row whose lock orders the events."""
 
     ROW = 1
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=ROW)
-    # Names this database in every checkpoint.
+    # Identifies this database in every checkpoint.
     origin = models.CharField(max_length=40)
     size = models.BigIntegerField(default=0)
     hash = models.CharField(max_length=64)
-    # The roots of the tree's full subtrees: connections.audit.chain.
+    # The roots of the Merkle tree's full subtrees; see docs/EVIDENCE.md.
     frontier = models.TextField(blank=True)
 
     def __str__(self) -> str:
@@ -151,7 +151,7 @@ class AuditHead(models.Model):
 
 
 class Checkpoint(models.Model):
-    """A signed note on the whole record as it was at one size."""
+    """The audit log at one size, as a signed note."""
 
     size = models.BigIntegerField()
     root = models.CharField(max_length=64)
@@ -171,11 +171,11 @@ class Checkpoint(models.Model):
 
 
 class AuditVerification(models.Model):
-    """What a scheduled verification of the record found."""
+    """The result of a scheduled verification of the audit log."""
 
     checked_at = models.DateTimeField()
     size = models.BigIntegerField()
-    # "" when the record is whole; else what is wrong, as `verify_audit` tells it.
+    # "" when the audit log is intact, otherwise the fault as `verify_audit` reports it.
     fault = models.CharField(max_length=20, blank=True)
     first_bad_seq = models.BigIntegerField(null=True)
     message = models.TextField()
@@ -188,14 +188,14 @@ class AuditVerification(models.Model):
 
 
 def references_in(*texts: str) -> set[int]:
-    """The numbers of the erasable values that stored texts refer to."""
+    """The numbers of the PersonalValue rows that stored texts refer to."""
     return {int(number) for text in texts for _, number in _REFERENCE.findall(text) if number}
 
 
 def render_references(
     text: str, values: Mapping[int, str], *, agents: Callable[[str], str] = str
 ) -> str:
-    """A text with references, read out; `agents` is how what a browser says is put."""
+    """The text with its references replaced. `agents` converts User-Agent values."""
 
     def read(match: re.Match[str]) -> str:
         if not match[1]:
@@ -207,7 +207,7 @@ def render_references(
 
 
 def get_displayed_values(numbers: Iterable[int]) -> dict[int, str]:
-    """What erasable values of these numbers are shown as."""
+    """The text to show for each PersonalValue with one of these numbers."""
     wanted = set(numbers)
     if not wanted:
         return {}
@@ -215,7 +215,7 @@ def get_displayed_values(numbers: Iterable[int]) -> dict[int, str]:
 
 
 def with_values(events: Iterable[AuditEvent]) -> list[AuditEvent]:
-    """The events, with all that they refer to read in one query."""
+    """The events, with the values that they refer to loaded in one query."""
     events = list(events)
     values = get_displayed_values(number for event in events for number in event.references)
     for event in events:

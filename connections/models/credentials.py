@@ -20,7 +20,7 @@ PURPOSE = "credential"
 
 
 class ApprovalPolicy(models.TextChoices):
-    """How many other people must approve a deletion sent with a credential."""
+    """How many other people must approve a deletion that uses a credential."""
 
     NONE = "none", "No second person"
     ONE = "one", "One other person approves"
@@ -32,23 +32,23 @@ class ApprovalPolicy(models.TextChoices):
 
     @classmethod
     def strictest(cls, policies: Iterable[str]) -> "ApprovalPolicy":
-        """The one of these that needs the most other people; none when there is none."""
+        """The policy that needs the most approvals; NONE without any policies."""
         wanted = (cls(policy) for policy in policies)
         return max(wanted, key=lambda policy: policy.approvals_needed, default=cls.NONE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyPair:
-    """The two keys in plain text, for as long as one act needs them."""
+    """A credential's two decrypted keys."""
 
     api_key: Secret
     application_key: Secret
 
 
 def fingerprint_of(*, site: str, keys: KeyPair) -> str:
-    """Twelve hex digits that name a key pair without telling it.
+    """Twelve hex digits that identify a key pair without revealing it.
 
-    Keys are random and at least 128 bits long, so a bare hash of them cannot be searched.
+    Keys are random and at least 128 bits long, so they can't be found from a plain hash.
     """
     text = "\0".join(
         (
@@ -62,14 +62,14 @@ def fingerprint_of(*, site: str, keys: KeyPair) -> str:
 
 
 class Credential(models.Model):
-    """One org's API key and application key, encrypted, with what is known about them."""
+    """One org's encrypted API key and application key, with their key checks and use."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=100)
     site = models.CharField(max_length=100)
     policy = models.CharField(max_length=8, choices=ApprovalPolicy, default=ApprovalPolicy.NONE)
 
-    # The org that the pair answered for when it was first verified; a rotation may not change it.
+    # The org of the key pair at its first verification. A rotation can't change it.
     org_id = models.CharField(max_length=64, blank=True)
     org_name = models.CharField(max_length=1000, blank=True)
 
@@ -82,7 +82,7 @@ class Credential(models.Model):
     keys_set_at = models.DateTimeField()
     keys_set_by_name = models.CharField(max_length=200)
 
-    # What the last verification said; each rung of the ladder as one entry.
+    # The last verification; `verification` has one entry per key check.
     verified_at = models.DateTimeField(null=True)
     verification_cause = models.CharField(max_length=40, blank=True)
     verification = models.JSONField(default=list)
@@ -126,7 +126,7 @@ class Credential(models.Model):
         return self.verified_at is not None and not self.verification_cause
 
     def seal_keys(self, keys: KeyPair) -> None:
-        """Encrypt the pair into this row's fields under the next secret version; saves nothing."""
+        """Encrypt the pair into this row's fields, under the next secret version. Does not save."""
         self.secret_version += 1
         self.api_key_envelope = encryption.encrypt(keys.api_key, context=self._context("api_key"))
         self.application_key_envelope = encryption.encrypt(
@@ -137,10 +137,7 @@ class Credential(models.Model):
         self.application_key_last_four = keys.application_key.last_four
 
     def open_keys(self) -> KeyPair:
-        """Decrypt the pair.
-
-        Raises encryption.KeyRingError or encryption.DecryptionError; never returns less.
-        """
+        """The decrypted pair. Raises encryption.KeyRingError or encryption.DecryptionError."""
         return KeyPair(
             api_key=encryption.decrypt(self.api_key_envelope, context=self._context("api_key")),
             application_key=encryption.decrypt(
@@ -149,7 +146,7 @@ class Credential(models.Model):
         )
 
     def wipe_keys(self) -> None:
-        """Forget the pair; the fingerprint and the last four characters stay. Saves nothing."""
+        """Clear the keys but not the fingerprint and last four characters. Does not save."""
         self.api_key_envelope = ""
         self.application_key_envelope = ""
 
@@ -164,19 +161,22 @@ class Credential(models.Model):
 
 
 class AccessKind(models.TextChoices):
-    """What a list is about. An empty list admits everybody whose role allows it."""
+    """What an access list permits. An empty list permits everyone whose role allows it."""
 
-    SEE = "see", "See"  # it, its connections and its deletions; the other two imply it
-    USE = "use", "Use"  # ask for a deletion with it, confirm, check, close
-    APPROVE = "approve", "Approve"  # approve or decline what is asked with it
+    SEE = (
+        "see",
+        "See",
+    )  # it, its connections and deletions; the other two include this
+    USE = "use", "Use"  # request, confirm, check and close deletions that use it
+    APPROVE = "approve", "Approve"  # approve or decline deletions that use it
 
 
 class CredentialAccess(models.Model):
-    """One entry of a credential's allow-list: a group, which is a role, or a person."""
+    """One entry of a credential's access list: a group (that is, a role) or a person."""
 
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="access")
     kind = models.CharField(max_length=8, choices=AccessKind)
-    # Neither may go away by itself: a list that became empty would admit everybody.
+    # PROTECT: a list that lost its last entry would permit everyone.
     group = models.ForeignKey(Group, on_delete=models.PROTECT, null=True, related_name="+")
     person = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
@@ -202,7 +202,7 @@ class CredentialAccess(models.Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Visibility:
-    """Which credentials are beyond a person, whatever their roles; each set by ids."""
+    """The ids of the credentials that a person can't see, use or approve with."""
 
     hidden: frozenset[uuid.UUID] = frozenset()
     unusable: frozenset[uuid.UUID] = frozenset()
@@ -210,10 +210,10 @@ class Visibility:
 
 
 def visibility_of(*, person_id: uuid.UUID, sees_all: bool) -> Visibility:
-    """What the lists of all credentials leave to a person; one query.
+    """What the access lists of all credentials keep from a person. Runs one query.
 
-    `sees_all`: the record must be auditable, so auditors and administrators see everything. They
-    use and approve like others.
+    `sees_all`: for auditors and administrators, who see everything so that it can be audited.
+    Access lists still apply to what they use and approve.
     """
     is_theirs = Q(person=person_id) | Q(group__user=person_id)
     admits = Max(Case(When(is_theirs, then=Value(1)), default=Value(0)))
@@ -227,13 +227,13 @@ def visibility_of(*, person_id: uuid.UUID, sees_all: bool) -> Visibility:
         if AccessKind.SEE in by_kind and not any(by_kind.values())
     }
 
-    def beyond(kind: AccessKind) -> frozenset[uuid.UUID]:
+    def excluded(kind: AccessKind) -> frozenset[uuid.UUID]:
         return frozenset(
             outside | {pk for pk, by_kind in lists.items() if not by_kind.get(kind, True)}
         )
 
     return Visibility(
         hidden=frozenset() if sees_all else frozenset(outside),
-        unusable=beyond(AccessKind.USE),
-        unapprovable=beyond(AccessKind.APPROVE),
+        unusable=excluded(AccessKind.USE),
+        unapprovable=excluded(AccessKind.APPROVE),
     )

@@ -1,4 +1,4 @@
-"""Notices to people and systems outside: the outbox, which is its own delivery log."""
+"""Notifications: the outbox, which is also the delivery log."""
 
 import uuid
 
@@ -8,46 +8,46 @@ from connections.models.people import Person
 
 
 class Notification(models.Model):
-    """One piece of news for one destination, written in the transaction of the act it tells of.
+    """One message for one destination, stored in the transaction of the event that it reports.
 
-    It holds no address, no key and no text of its own: what is said is read from the record when
-    it is sent. It is not the record either, and is removed some time after its end.
+    It holds no address, key or text: the text is built from the audit log when it is sent.
+    It is not part of the audit log, and is removed some time after it is finished.
     """
 
     class Channel(models.TextChoices):
-        MAIL = "mail"  # to a person, or to an address that is to keep checkpoints
-        WEBHOOK = "webhook"  # to the one address that is set
-        FILE = "file"  # a line of checkpoints, appended to
+        MAIL = "mail"  # to a person or to a checkpoint recipient
+        WEBHOOK = "webhook"  # to the configured URL
+        FILE = "file"  # a line appended to the checkpoint file
 
     class State(models.TextChoices):
-        WAITING = "waiting"  # not delivered so far; tried when due
-        DELIVERED = "delivered"  # the far end said that it has it
-        GIVEN_UP = "given_up"  # tried often enough, or refused for good
-        DROPPED = "dropped"  # nobody to tell any more: disabled, or not set any more
+        WAITING = "waiting"  # not delivered yet; attempted when due
+        DELIVERED = "delivered"  # the recipient confirmed it
+        GIVEN_UP = "given_up"  # too many attempts, or refused permanently
+        DROPPED = "dropped"  # the recipient was disabled or is no longer configured
 
-    # Made from what it is about and where it goes, so that no news is there twice; the far end
-    # tells a repeated delivery by it.
+    # Derived from the event and the destination, so that there are no duplicates. Recipients use
+    # it to detect repeated deliveries.
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # The event's code, or `checkpoint.made`, `record.broken`.
     code = models.CharField(max_length=60)
-    # Plain values, as in the record.
+    # Plain values, as in the audit log.
     event_seq = models.BigIntegerField(null=True)
     subject_type = models.CharField(max_length=20, blank=True)
     subject_id = models.CharField(max_length=64, blank=True)
 
     channel = models.CharField(max_length=8, choices=Channel)
     person = models.ForeignKey(Person, on_delete=models.PROTECT, null=True, related_name="+")
-    # Which of the addresses that are to keep checkpoints, without naming it.
+    # Identifies a checkpoint recipient without storing its address.
     address_key = models.CharField(max_length=16, blank=True)
 
     state = models.CharField(max_length=10, choices=State, default=State.WAITING)
     created_at = models.DateTimeField()
-    # Empty once it came to its end; while it is being sent, when that counts as failed.
+    # Empty when finished. While it is being sent: when the attempt counts as failed.
     due_at = models.DateTimeField(null=True)
-    # Counted before each sending, so that a process that dies in it has tried.
+    # Incremented before each attempt, so that one counts even if its process dies.
     attempts = models.PositiveSmallIntegerField(default=0)
     answered_at = models.DateTimeField(null=True)
-    # Of the last try: the far end's status, if it spoke, and a few words of ours.
+    # Of the last attempt: the recipient's status code, if there was one, and a short result text.
     status = models.PositiveSmallIntegerField(null=True)
     result = models.CharField(max_length=200, blank=True)
 

@@ -1,4 +1,4 @@
-"""What Datadog said about org connections: each listing, and a snapshot of each connection."""
+"""Org connections: syncs, snapshots of each connection, and protections."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ from connections.models.credentials import Credential
 
 
 class Sync(models.Model):
-    """One reading of one credential's org connections, complete or not."""
+    """One read of the connection list of a credential's org, complete or failed."""
 
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="listings")
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField()
-    # Only a complete listing says that a connection is absent.
+    # Only a complete sync proves that a connection is absent.
     is_complete = models.BooleanField()
     count = models.PositiveIntegerField(default=0)
     cause = models.CharField(max_length=40, blank=True)
@@ -35,7 +35,7 @@ class Sync(models.Model):
 
 
 class SnapshotFields(models.Model):
-    """What Datadog says about one org connection, as it is frozen beside a deletion too."""
+    """What Datadog reports about one org connection. Deletions store a copy of it."""
 
     source_org_id = models.CharField(max_length=64, blank=True)
     source_org_name = models.CharField(max_length=1000, blank=True)
@@ -52,7 +52,7 @@ class SnapshotFields(models.Model):
         abstract = True
 
     def snapshot_values(self) -> dict[str, Any]:
-        """Every field of this class, by name."""
+        """The snapshot fields and their values, by name."""
         return {name: getattr(self, name) for name in SNAPSHOT_FIELD_NAMES}
 
 
@@ -60,10 +60,10 @@ SNAPSHOT_FIELD_NAMES = tuple(field.attname for field in SnapshotFields._meta.loc
 
 
 def snapshot_digest(*, site: str, connection_id: str, fields: SnapshotFields) -> str:
-    """SHA-256 over what a person decides on: site, id, both orgs by id and name, the types.
+    """SHA-256 over what a person reviews: site, id, both orgs' ids and names, and the data types.
 
-    A deletion is sent only while this is what Datadog still says. The creator is left out: a
-    creator who was disabled meanwhile does not change what the deletion does.
+    A deletion is sent only while Datadog still reports the same. The creator is left out, because
+    disabling the creator does not change what the deletion does.
     """
     decided_on = [
         "org connection, version 1",
@@ -80,7 +80,7 @@ def snapshot_digest(*, site: str, connection_id: str, fields: SnapshotFields) ->
 
 @dataclass(frozen=True, kw_only=True)
 class OrgConnectionKey:
-    """Which org connection, whether anybody here ever saw it or not."""
+    """Identifies an org connection, whether or not a sync ever listed it."""
 
     site: str
     connection_id: UUID
@@ -90,7 +90,7 @@ class OrgConnectionKey:
 
 
 class OrgConnectionSnapshot(SnapshotFields):
-    """One org connection as one credential saw it; a change makes a new row."""
+    """One org connection as one credential's syncs listed it. A change makes a new row."""
 
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="snapshots")
     site = models.CharField(max_length=100)
@@ -98,7 +98,7 @@ class OrgConnectionSnapshot(SnapshotFields):
     digest = models.CharField(max_length=64)
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
-    # False once a complete listing no longer shows it, or shows it changed.
+    # False once a complete sync no longer lists it, or lists it with changes.
     is_current = models.BooleanField(default=True)
 
     class Meta:
@@ -120,15 +120,15 @@ class OrgConnectionSnapshot(SnapshotFields):
 
 
 class Protection(models.Model):
-    """Somebody's word that one connection must stay, by site and id: stored here or not.
+    """Blocks all deletions of one connection, known here or not, until it is removed.
 
-    It holds until its lifting. Triggers (migration 0004) refuse to change or remove a row, so
-    there is no copy of a name in it that erasing a person would have to change.
+    Triggers refuse to change or remove a row. It holds no copy of a person's name, because
+    erasing the person would have to change it.
     """
 
     site = models.CharField(max_length=100)
     connection_id = models.UUIDField()
-    # Counts the protections of one connection, so that of two at once one is refused.
+    # Numbers the protections of one connection, so that one of two concurrent ones is refused.
     number = models.PositiveIntegerField()
     reason = models.TextField()
     protected_at = models.DateTimeField()
@@ -149,12 +149,12 @@ class Protection(models.Model):
 
     @property
     def key(self) -> OrgConnectionKey:
-        """Which connection it is about."""
+        """The protected connection."""
         return OrgConnectionKey(site=self.site, connection_id=self.connection_id)
 
 
 class ProtectionRemoval(models.Model):
-    """Another person's word that the connection may be deleted again."""
+    """The removal of a protection, by another person."""
 
     protection = models.OneToOneField(Protection, on_delete=models.PROTECT, related_name="lifting")
     reason = models.TextField()
@@ -162,8 +162,8 @@ class ProtectionRemoval(models.Model):
     lifted_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
     )
-    # A copy, so that the database itself can refuse to let somebody lift their own; a trigger
-    # refuses one that is not the protection's.
+    # A copy, so that a database constraint can refuse people who remove their own protection. A
+    # trigger refuses a value that differs from the protection's.
     protector = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
     )

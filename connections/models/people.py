@@ -13,11 +13,11 @@ from connections.models.credentials import Visibility, visibility_of
 
 
 class Role(models.TextChoices):
-    """A role is a group of this name; a migration makes them."""
+    """Each role is a group with this name, which a migration creates."""
 
     VIEWER = "Viewer"  # sees overview, inventory and history
-    OPERATOR = "Operator"  # asks for deletions and confirms them
-    APPROVER = "Approver"  # approves or declines what another person asked
+    OPERATOR = "Operator"  # requests deletions and confirms them
+    APPROVER = "Approver"  # approves or declines what another person requested
     CREDENTIAL_MANAGER = "Credential manager"  # adds, verifies, rotates and retires credentials
     AUDITOR = "Auditor"  # reads, exports and comments; changes nothing
 
@@ -26,9 +26,9 @@ class Person(AbstractUser):
     """Someone who signs in. A superuser is an administrator and holds every role."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # Part of every session's hash: raising it ends all of the person's sessions at once.
+    # Part of every session's hash: incrementing it ends all sessions of the person.
     session_epoch = models.PositiveIntegerField(default=0)
-    # Part of no role, and administrators do not hold it by being one.
+    # Separate from all roles; administrators don't have it automatically.
     may_break_glass = models.BooleanField(default=False)
 
     class Meta:
@@ -46,12 +46,12 @@ class Person(AbstractUser):
 
     @property
     def display_name(self) -> str:
-        """The full name where there is one, else the user name."""
+        """The full name, or the username without one."""
         return self.get_full_name() or self.username
 
     @cached_property
     def roles(self) -> frozenset[Role]:
-        """The roles held; an administrator holds every one."""
+        """The person's roles; an administrator has every role."""
         if self.is_superuser:
             return frozenset(Role)
         known = {role.value for role in Role}
@@ -60,23 +60,23 @@ class Person(AbstractUser):
 
     @cached_property
     def visibility(self) -> Visibility:
-        """What the allow-lists of credentials leave to this person."""
+        """Which credentials the access lists keep from this person."""
         return visibility_of(person_id=self.pk, sees_all=Role.AUDITOR in self.roles)
 
     def _get_session_auth_hash(self, secret: Any = None) -> str:
-        # AbstractBaseUser hashes the password alone; a disabled person or one who lost a role
-        # must not go on with an old session either.
+        # AbstractBaseUser hashes only the password. Disabling a person and removing a role must
+        # end their sessions too.
         key_salt = "connections.Person.session"
         value = f"{self.password}:{self.session_epoch}:{self.is_active}"
         return salted_hmac(key_salt, value, secret=secret, algorithm="sha256").hexdigest()
 
 
 class ProviderAccount(models.Model):
-    """An account at an OpenID Connect provider that lets a person in; nothing else joins them."""
+    """A person's account at an OpenID Connect identity provider."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     person = models.ForeignKey(Person, on_delete=models.CASCADE, related_name="provider_accounts")
-    # As the provider writes them: both are compared to the letter.
+    # Exactly as the identity provider sends them; compared without normalization.
     issuer = models.CharField(max_length=255)
     subject = models.CharField(max_length=255)
     created_at = models.DateTimeField()
@@ -96,14 +96,14 @@ class ProviderAccount(models.Model):
 
 
 class SignInLink(models.Model):
-    """A one-time link: the first administrator's set-up, an invitation, a reset.
+    """A one-time link: setup by the first administrator, an invitation or a reset.
 
-    Only the token's hash is kept, so that a copy of the database opens no door.
+    Only the token's hash is stored, so that a copy of the database contains no usable link.
     """
 
     class Purpose(models.TextChoices):
-        SET_UP = "set_up"  # makes the first administrator; belongs to nobody yet
-        SIGN_IN = "sign_in"  # invitation, forgotten password, lost second factor
+        SET_UP = "set_up"  # creates the first administrator; has no person
+        SIGN_IN = "sign_in"  # invitation, forgotten password or lost MFA
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     purpose = models.CharField(max_length=16, choices=Purpose)
@@ -111,7 +111,7 @@ class SignInLink(models.Model):
         Person, on_delete=models.CASCADE, null=True, related_name="sign_in_links"
     )
     token_hash = models.CharField(max_length=64, unique=True)
-    # For a lost second factor; chosen by who makes the link, never by who uses it.
+    # For lost MFA. Chosen by the person who creates the link, never by the one who uses it.
     removes_second_factor = models.BooleanField(default=False)
     made_by_name = models.CharField(max_length=200)
     created_at = models.DateTimeField()

@@ -1,4 +1,4 @@
-"""Sessions of browsers."""
+"""Browser sessions: the table, its store and the middleware that extends them."""
 
 import logging
 from collections.abc import Callable
@@ -25,20 +25,20 @@ logger = logging.getLogger(__name__)
 
 
 def hash_of_session_key(session_key: str) -> str:
-    """What is stored in place of a session key, the value of the browser's cookie.
+    """The hash stored instead of a session key, which is the value of the browser's cookie.
 
-    Keyed with SECRET_KEY: whoever reads the table, or a copy of it, can't sign in with it.
+    Keyed with SECRET_KEY, so that nobody can sign in with what the table holds.
     """
     return salted_hmac("connections.session_key", session_key, algorithm="sha256").hexdigest()
 
 
 class PersonSession(AbstractBaseSession):
-    """One browser's session; nobody's until somebody signs in."""
+    """One browser's session; without a person until sign-in."""
 
-    # The key itself, which AbstractBaseSession would store, is in the browser's cookie alone.
+    # AbstractBaseSession would store the key itself, which only the browser's cookie holds.
     session_key = None  # type: ignore[assignment]
     key_hash = models.CharField(max_length=64, primary_key=True)
-    # No foreign key: a session from a backup may name somebody who is not there.
+    # No foreign key: a session from a backup may name a person who doesn't exist.
     person_id = models.UUIDField(null=True, db_index=True)
 
     def __str__(self) -> str:
@@ -46,26 +46,24 @@ class PersonSession(AbstractBaseSession):
 
     @property
     def public_id(self) -> str:
-        """What stands for it in a page, which need not show the hash either."""
+        """The id that pages use, so that they don't show the hash either."""
         return public_id_of(self.key_hash)
 
     @classmethod
     def get_session_store_class(cls) -> Any:
         """The store that reads and writes it."""
-        # The store imports this model.
-
         return SessionStore
 
 
 def public_id_of(key_hash: str) -> str:
-    """An id from which the stored hash cannot be found."""
+    """An id from which the stored hash can't be computed."""
     return salted_hmac("connections.PersonSession", key_hash, algorithm="sha256").hexdigest()[:32]
 
 
-# When it ends, however much it is used; each signing in begins anew.
+# When it ends even if it is used; each sign-in sets it again.
 ENDS_AT = "ends_at"
-# So exact is what is known of its use.
-_NOTED_EVERY = timedelta(minutes=1)
+# The session's last use is stored at most this often.
+_EXTENSION_INTERVAL = timedelta(minutes=1)
 
 
 class SessionStore(db.SessionStore):
@@ -78,14 +76,14 @@ class SessionStore(db.SessionStore):
 
     _expires_at: datetime | None = None
 
-    # Django's own methods would look the key itself up in the table, or store it there.
+    # Django's methods would store and look up the key itself.
 
     def _get_session_from_db(self) -> PersonSession | None:
         row = _rows_with(self.session_key).filter(expire_date__gt=timezone.now()).first()
         if row is not None and clock.has_passed(
             row.expire_date, within=settings.SESSION_IDLE, now=timezone.now()
         ):
-            # Last used by a clock that was ahead: nobody knows how long ago.
+            # Last used when the clock was ahead, so the real time of its last use is unknown.
             row = None
         if row is None:
             self._session_key = None
@@ -97,11 +95,11 @@ class SessionStore(db.SessionStore):
         return _rows_with(session_key).exists()
 
     def delete(self, session_key: str | None = None) -> None:
-        """End the session with this key, or this one."""
+        """End the session with this key; by default this session."""
         _rows_with(session_key or self.session_key).delete()
 
     def create_model_instance(self, data: dict[str, Any]) -> PersonSession:
-        """The row for what is in the session now."""
+        """The row for the current content of the session."""
         if SESSION_KEY in data:
             ends_at = timezone.now() + timedelta(seconds=settings.SESSION_COOKIE_AGE)
             data.setdefault(ENDS_AT, ends_at.isoformat())
@@ -112,20 +110,20 @@ class SessionStore(db.SessionStore):
             person_id=UUID(data[SESSION_KEY]) if SESSION_KEY in data else None,
         )
 
-    def note_use(self) -> bool:
-        """Let it last on from now; writes at most once a minute. Whether it wrote."""
+    def extend(self) -> bool:
+        """Extend the session from now, at most once a minute. Returns whether it wrote."""
         if self.session_key is None or ENDS_AT not in self or self._expires_at is None:
             return False
         expires_at = _expiry(dict(self.items()))
-        if expires_at - self._expires_at < _NOTED_EVERY:
+        if expires_at - self._expires_at < _EXTENSION_INTERVAL:
             return False
-        # One that was ended meanwhile stays so.
+        # An UPDATE, so that a session that was ended meanwhile stays ended.
         _rows_with(self.session_key).update(expire_date=expires_at)
         return True
 
 
 def _rows_with(session_key: str | None) -> QuerySet[PersonSession]:
-    """The row of this key, if there is one; none without a key."""
+    """The row with this key, if any; none for None."""
     key_hash = hash_of_session_key(session_key) if session_key else ""
     return PersonSession.objects.filter(pk=key_hash)
 
@@ -136,9 +134,9 @@ def _expiry(data: dict[str, Any]) -> datetime:
 
 
 class SessionUseMiddleware:
-    """Notes that somebody uses their session, which ends when nobody does.
+    """Extends the session on each request, because it ends when idle.
 
-    Whatever htmx GETs, the page asks for by itself: a page left open is no use of it.
+    Except GET requests by htmx, which pages send automatically: an open page is not use.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -147,18 +145,18 @@ class SessionUseMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.method != "GET" or "HX-Request" not in request.headers:
-            self._note_use(request)
+            self._extend(request)
         return self.get_response(request)
 
-    def _note_use(self, request: HttpRequest) -> None:
-        """Note it; a page can be shown without that where the database takes no writes."""
+    def _extend(self, request: HttpRequest) -> None:
+        """Extend the session. A GET still works if the database takes no writes."""
         try:
-            if request.session.note_use():  # type: ignore[attr-defined]
+            if request.session.extend():  # type: ignore[attr-defined]
                 self._failed_last = False
         except DatabaseError as error:
             if request.method not in {"GET", "HEAD"} or not means_no_writes(error):
                 raise
-            # Once until it works again: the log may be on the same full disk.
+            # Log once until it works again, because the log may be on the same full disk.
             if not self._failed_last:
                 logger.warning("The use of a session can't be noted: %s", error)
             self._failed_last = True

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# The condition of a rule that refuses the operation always.
+# The condition of a rule that always refuses.
 NEVER = "1 = 0"
 
 
@@ -27,7 +27,7 @@ class Rule:
 
 
 def never_removed(table: str, message: str) -> tuple[Rule, Rule]:
-    """Rules against removing rows, one by one or all of them."""
+    """Rules against DELETE and TRUNCATE."""
     return (
         Rule(table, "delete", "DELETE", NEVER, message),
         Rule(table, "truncate", "TRUNCATE", NEVER, message),
@@ -44,14 +44,14 @@ def create_triggers(schema_editor: Any, rules: Iterable[Rule]) -> None:
     statements = _postgresql if schema_editor.connection.vendor == "postgresql" else _sqlite
     for rule in rules:
         for statement in statements(rule, schema_editor.connection):
-            # Without parameters, so that a percent sign is one.
+            # No parameters, so that percent signs are literal.
             schema_editor.execute(statement, params=None)
 
 
 def _sqlite(rule: Rule, _connection: Any) -> list[str]:
     if rule.operation == "TRUNCATE":
         return []  # SQLite has no such statement.
-    # SQLite knows the standard's words only since 3.39.
+    # SQLite supports IS NOT DISTINCT FROM only since 3.39.
     condition = rule.condition.replace("IS NOT DISTINCT FROM", "IS")
     return [
         f"CREATE TRIGGER {rule.trigger} BEFORE {rule.operation} ON {rule.table} "
@@ -66,8 +66,8 @@ def _postgresql(rule: Rule, connection: Any) -> list[str]:
         [schema] = cursor.fetchone()
     row = {"INSERT": "NEW", "UPDATE": "NEW", "DELETE": "OLD", "TRUNCATE": "NULL"}[rule.operation]
     level = "STATEMENT" if rule.operation == "TRUNCATE" else "ROW"
-    # Unless told otherwise, PostgreSQL looks first in the session's temporary tables, any of which
-    # could then stand in for a table that the condition reads.
+    # By default PostgreSQL searches the session's temporary tables first, and one of them could
+    # then replace a table that the condition reads.
     path = f"pg_catalog, {connection.ops.quote_name(schema)}, pg_temp"
     return [
         f"""

@@ -1,15 +1,15 @@
-"""Workers, as far as the others can know of them."""
+"""The heartbeats of workers."""
 
 from django.db import models
 
 
 class WorkerHeartbeat(models.Model):
-    """One running worker. Its row is renewed while it works and removed when it ends in order.
+    """One running worker, which updates its row regularly and removes it when it stops.
 
-    A row that is no longer renewed is what a killed or frozen worker leaves behind.
+    A row that is no longer updated belongs to a killed or frozen worker.
     """
 
-    # Unique among all workers on all machines, however often a process id is used again.
+    # Unique among all workers on all machines, even when a process id is reused.
     name = models.CharField(max_length=200, unique=True)
     host = models.CharField(max_length=100)
     process_id = models.PositiveIntegerField()

@@ -3,11 +3,11 @@
 
     python3 -I verify.py bundle.zip [--fingerprint HEX] [--checkpoint FILE]
 
-One file, Python 3.9 or newer, the standard library alone; it opens no connection and writes
-nothing. With -I, Python imports no module that somebody put beside this file. docs/EVIDENCE.md of
-the product describes every format that is read here, so that anybody can write another verifier.
-Get this file and the key's fingerprint by another way than the bundle: a bundle that was forged as
-a whole brings a verifier that says yes.
+A single file for Python 3.9 or newer that needs only the standard library. It opens no connection
+and writes nothing. With -I, Python imports no module from this file's folder. The product's
+docs/EVIDENCE.md describes every format that is read here, so that anyone can write another
+verifier. Get this file and the key's fingerprint separately from the bundle: a forged bundle can
+contain a verifier that accepts it.
 
 Exit code 0: everything that was checked holds. 1: something does not. 2: it could not be checked.
 """
@@ -32,7 +32,7 @@ from datetime import datetime, timedelta
 from typing import Any, BinaryIO
 
 FORMAT = "orgadmin evidence bundle 1"
-# Every file of a bundle, in the order in which they stand in the archive.
+# Every file of a bundle, in the archive's order.
 NAMES = (
     "README.txt",
     "verify.py",
@@ -51,28 +51,28 @@ NAMES = (
 LISTED = NAMES[:-2]
 SAMPLE_SIZE = 25
 PIECE = 1 << 20
-# Longer lines, and files that are read as a whole, are refused, so that memory stays bounded.
+# Longer lines, and longer files that are read completely, are refused to limit memory use.
 LONGEST_LINE = 8 << 20
 MOST_EVENTS_OF_ONE = 50_000
-# A row's own time and the time of the event that tells of it: how far apart they may be.
+# The largest difference between a row's time and the time of its event.
 NEAR = timedelta(minutes=5)
 
 
 class VerificationFailed(Exception):
-    """Something does not hold; the text says what."""
+    """A check failed; the message says which."""
 
 
 class UncheckedError(Exception):
-    """It could not be checked; the text says why."""
+    """The bundle could not be checked; the message says why."""
 
 
-def counted(number: int, noun: str) -> str:
-    """So many of them, in words."""
+def pluralize(number: int, noun: str) -> str:
+    """The number with its noun."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def open_regular(path: str) -> BinaryIO:
-    """Open a regular file for reading. Reading a pipe or a device could go on for ever."""
+    """Open a regular file for reading. Reading a pipe or a device might never end."""
     handle = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
     if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
         handle.close()
@@ -81,21 +81,21 @@ def open_regular(path: str) -> BinaryIO:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    # Windows has no O_NONBLOCK, and no pipes in its file system.
+    # Windows has no O_NONBLOCK and no pipes in its file system.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def require(holds: object, complaint: str) -> None:
-    """Raise BrokenError with this complaint, unless it holds."""
+    """Raise VerificationFailed with this complaint unless `holds` is true."""
     if not holds:
         raise VerificationFailed(complaint)
 
 
-# --- JSON, strictly -----------------------------------------------------------------------------
+# --- Strict JSON --------------------------------------------------------------------------------
 
 
 def load_json(data: bytes, what: str) -> Any:
-    """A document without doubled keys, numbers with fractions or numbers of absurd length."""
+    """A JSON document. Refuses duplicate keys, fractions and numbers of more than 19 digits."""
     try:
         return json.loads(
             data.decode("utf-8"),
@@ -126,14 +126,14 @@ def _no_number(digits: str) -> int:
 
 
 def get(document: Any, key: str, kind: type, what: str) -> Any:
-    """The value of a key, which must be of exactly this type."""
+    """The value of a key, which must have exactly this type."""
     value = document.get(key) if type(document) is dict else None
     require(type(value) is kind, f"{what} has no proper “{key}”.")
     return value
 
 
 def decode_base64(text: Any, length: int, what: str) -> bytes:
-    """So many bytes from base64 in its one proper spelling."""
+    """The `length` bytes of `text`, which must be canonical base64."""
     try:
         data = base64.b64decode(text, validate=True) if type(text) is str else b""
     except (binascii.Error, ValueError):
@@ -143,7 +143,7 @@ def decode_base64(text: Any, length: int, what: str) -> bytes:
     return data
 
 
-# --- Ed25519 (RFC 8032), verification alone -----------------------------------------------------
+# --- Ed25519 (RFC 8032), verification only ------------------------------------------------------
 
 _P = 2**255 - 19
 _L = 2**252 + 27742317777372353535851937790883648493
@@ -189,7 +189,7 @@ _BASE = _decompress((4 * pow(5, _P - 2, _P) % _P).to_bytes(32, "little")) or _NE
 
 
 def is_signed(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether this is the key's signature; keys and spellings that RFC 8032 forbids never are."""
+    """Whether the key made this signature; False for encodings that RFC 8032 forbids."""
     if len(public_key) != 32 or len(signature) != 64:
         return False
     point, s = _decompress(public_key), int.from_bytes(signature[32:], "little")
@@ -198,12 +198,12 @@ def is_signed(public_key: bytes, message: bytes, signature: bytes) -> bool:
     double = _add(point, point)
     times_four = _add(double, double)
     if _compress(_add(times_four, times_four)) == _compress(_NEUTRAL):
-        # A point of small order, under which anything can be made to look signed.
+        # With a point of small order as key, anything can be made to look signed.
         return False
     digest = hashlib.sha512(signature[:32] + public_key + message).digest()
     k = int.from_bytes(digest, "little") % _L
     minus = (_P - point[0], point[1], 1, _P - point[3])
-    # s·B − k·A, both at once.
+    # s·B − k·A, computed together.
     table = (_NEUTRAL, _BASE, minus, _add(_BASE, minus))
     result: _Point = _NEUTRAL
     for bit in range(max(s.bit_length(), k.bit_length()) - 1, -1, -1):
@@ -214,21 +214,21 @@ def is_signed(public_key: bytes, message: bytes, signature: bytes) -> bool:
     return _compress(result) == signature[:32]
 
 
-# --- The tree of RFC 6962 -----------------------------------------------------------------------
+# --- The RFC 6962 tree --------------------------------------------------------------------------
 
 
 def leaf_hash(text: bytes) -> bytes:
-    """The leaf of an event's text."""
+    """The leaf hash of an event's text."""
     return hashlib.sha256(b"\x00" + text).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """The node above two others."""
+    """The hash of the node above two others."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
-    """The root that an audit path leads to from leaf `index` (from 0); None when it cannot."""
+    """The root from leaf `index` (from 0) and its audit path; None if the path is invalid."""
     if not 0 <= index < size:
         return None
     node, last = leaf, size - 1
@@ -248,7 +248,7 @@ def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) ->
 def is_prefix(
     old_size: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]
 ) -> bool:
-    """Whether a consistency proof shows that the larger tree begins with the smaller one."""
+    """Whether the consistency proof shows that the larger tree extends the smaller one."""
     if not 0 < old_size <= size:
         return False
     if old_size == size:
@@ -279,14 +279,14 @@ def is_prefix(
 
 
 def fingerprint_of(public_key: bytes) -> str:
-    """What people compare by another way."""
+    """The key's fingerprint, which people compare over another channel."""
     return hashlib.sha256(public_key).hexdigest()
 
 
 def require_signed(
     body: bytes, line: bytes, origin: str, keys: Iterable[bytes], what: str
 ) -> bytes:
-    """The key of `keys` that made this one signature line over the body."""
+    """The key of `keys` that made this signature line for the body."""
     match = re.fullmatch("\u2014 (\\S+) (\\S+)\n", line.decode("utf-8", "replace"))
     require(match, f"{what} has no signature line of the proper form.")
     name, text = match.groups() if match else ("", "")
@@ -302,7 +302,7 @@ def require_signed(
 def read_checkpoint(
     data: bytes, origin: str, keys: Iterable[bytes], what: str
 ) -> tuple[int, bytes]:
-    """Size and root of a checkpoint with one signature, which must be of one of the keys."""
+    """Size and root of a checkpoint with one signature, made by one of the keys."""
     body, blank, line = data.partition(b"\n\n")
     lines = body.decode("utf-8", "replace").split("\n")
     require(blank and len(lines) == 3, f"{what} is no checkpoint.")
@@ -314,30 +314,30 @@ def read_checkpoint(
 
 
 # --- The archive --------------------------------------------------------------------------------
-# Every file is stored as it is, and every byte around the files follows from their names, sizes
-# and checksums. So an archive is compared with the only one there can be, bit by bit.
+# Files are stored uncompressed, and all other bytes follow from the files' names, sizes and
+# checksums. So there is exactly one valid archive for these files, and it is compared byte by byte.
 
 
 def local_header(name: str, crc: int, size: int) -> bytes:
-    """What stands before a file."""
+    """The local header before a file."""
     head = struct.pack("<4s5H3L2H", b"PK\3\4", 10, 0, 0, 0, 0x21, crc, size, size, len(name), 0)
     return head + name.encode("ascii")
 
 
 def central_header(name: str, crc: int, size: int, offset: int) -> bytes:
-    """What tells of a file in the directory at the end."""
+    """A file's entry in the central directory."""
     fields = (b"PK\1\2", 3 << 8 | 10, 10, 0, 0, 0, 0x21, crc, size, size, len(name))
     mode = 0o100644 << 16
     return struct.pack("<4s6H3L5H2L", *fields, 0, 0, 0, 0, mode, offset) + name.encode("ascii")
 
 
 def end_record(count: int, size: int, offset: int) -> bytes:
-    """What ends the archive, after a directory of this size (bytes) at this offset."""
+    """The end record, for a central directory of this size (bytes) at this offset."""
     return struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, size, offset, 0)
 
 
 class Archive:
-    """A bundle whose outer form is right; gives its files, bounded piece by bounded piece."""
+    """A bundle with a valid ZIP structure. Reads its files in pieces of limited size."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -375,7 +375,7 @@ class Archive:
         require(rest == end, "The directory at the end of the archive is not the one of its files.")
 
     def read(self, name: str) -> bytes:
-        """A small file as a whole."""
+        """The content of a small file."""
         start, size, _ = self.files[name]
         require(size <= LONGEST_LINE, f"{name} is larger than it can be.")
         with open_regular(self.path) as handle:
@@ -383,7 +383,7 @@ class Archive:
             return handle.read(size)
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """The lines of a file without their ends; each, the last too, ends in U+000A."""
+        """The lines of a file without line ends. Every line must end with U+000A."""
         start, left, _ = self.files[name]
         with open_regular(self.path) as handle:
             handle.seek(start)
@@ -407,7 +407,7 @@ def _checksums(handle: BinaryIO, size: int) -> tuple[int, str]:
 
 
 class Comparer:
-    """Takes what a file must be, piece after piece."""
+    """Compares a file with its expected content, piece by piece."""
 
     def __init__(self, archive: Archive, name: str, handle: BinaryIO) -> None:
         start, self._left, _ = archive.files[name]
@@ -415,14 +415,14 @@ class Comparer:
         handle.seek(start)
 
     def meet(self, text: str) -> None:
-        """Raise BrokenError unless the file goes on with this."""
+        """Raise VerificationFailed unless the file continues with this."""
         data = text.encode("utf-8")
         self._left -= len(data)
         is_same = self._left >= 0 and self._handle.read(len(data)) == data
         require(is_same, f"{self._name} does not show what deletions.json and the events say.")
 
     def end(self) -> None:
-        """Raise BrokenError unless the file ends here."""
+        """Raise VerificationFailed unless the file ends here."""
         require(self._left == 0, f"{self._name} goes on after its end.")
 
 
@@ -432,7 +432,7 @@ _REFERENCE = re.compile(r"\{\{|\}\}|\{(?:name|address|agent):([0-9]+)\}", re.ASC
 
 
 class Event:
-    """One event, read out: references replaced by what is known of them."""
+    """One event, with references replaced by the values in the bundle."""
 
     def __init__(self, document: Any, shown: dict[str, str], what: str = "An event") -> None:
         actor = get(document, "actor", dict, what)
@@ -446,13 +446,13 @@ class Event:
         self.actor_id: Any = actor.get("id")
         name: str = get(actor, "name", str, what)
         self.actor: str = read_out(name, shown)
-        # A person's name is a reference, and what is shown for an erased one is no name.
+        # A person's name is a reference, and the placeholder of an erased one is not a name.
         self.is_actor_erased = name != self.actor and self.actor.startswith("erased person no. ")
         self.sentence: str = read_out(get(document, "sentence", str, what), shown)
 
     @property
     def deletion_id(self) -> str:
-        """The deletion that it is about; "" when it is about something else."""
+        """The id of the event's deletion; "" if its subject is something else."""
         subject = self.subject if type(self.subject) is dict else {}
         return str(subject.get("id")) if subject.get("type") == "deletion" else ""
 
@@ -470,7 +470,7 @@ def read_out(text: str, shown: dict[str, str]) -> str:
 
 
 def commitment_of(salt: bytes, kind: str, value: str) -> str:
-    """What events hold of an erasable value."""
+    """The commitment to an erasable value, as events contain it."""
     data = b"orgadmin erasable value 1\n" + salt
     for part in (kind.encode(), value.encode()):
         data += len(part).to_bytes(8, "big") + part
@@ -478,7 +478,7 @@ def commitment_of(salt: bytes, kind: str, value: str) -> str:
 
 
 def shown_as(row: dict[str, Any]) -> str:
-    """The value of a row of values.ndjson, or what is said in its place once it is erased."""
+    """The value of a row of values.ndjson, or its placeholder if it was erased."""
     if row["value"] is not None:
         return str(row["value"])
     if row["kind"] == "name":
@@ -487,9 +487,9 @@ def shown_as(row: dict[str, Any]) -> str:
     return f"erased {what} no. {row['number']}"
 
 
-# --- Deletions against their events -------------------------------------------------------------
+# --- Deletions compared with their events -------------------------------------------------------
 
-# What the event that asked holds word for word.
+# What the request's event contains unchanged.
 _ASKED = (
     "site",
     "connection_id",
@@ -504,21 +504,21 @@ _ASKED = (
     "ticket",
 )
 _ANSWERED = ("verdict", "http_status", "errors", "body_sha256", "duration_ms")
-# Key of an attempt's row → key of the event that tells of its response. Records that were begun
-# with an earlier version have events without them.
+# Key of an attempt's row → key in the event of its response. Events of earlier versions lack
+# them.
 _ANSWERED_SINCE = {
     "cause": "response_cause",
     "headers": "headers",
     "body_is_complete": "body_is_complete",
 }
 _NEEDED = {"none": 0, "one": 1, "two": 2}
-# What ends a deletion. Others that stand beside it, a look or an answer, have causes of their own.
+# Events that end a deletion. Other events of it, such as a check, have causes of their own.
 _SETTLING = ("deletion.settled", "deletion.declined", "deletion.withdrawn")
 _ALONE = "no second person was required"
 
 
 def differences(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
-    """In what a deletion of deletions.json differs from what its own events say."""
+    """How a deletion in deletions.json differs from its events."""
     if not events or events[0].code != "deletion.requested":
         return ["no event says that it was asked for"]
     found = _asking(row, events[0])
@@ -613,9 +613,9 @@ def _ending(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
 
 
 def _cause_after(event: Event, cause: str) -> str:
-    """The deletion's cause after an event that moved it or noted something about it."""
+    """The deletion's cause after one of its events."""
     if event.code == "deletion.checked":
-        # Its own cause is why the listing told nothing; the deletion keeps the one it had.
+        # The event's cause says why the listing failed; the deletion keeps its own cause.
         return cause
     if event.code == "deletion.recheck_failed":
         return "listing_failed"
@@ -649,7 +649,7 @@ def _attempts(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
     wrong = [str(one["number"]) for one in rows if not _is_told(one, sent, answered)]
     for one, sending in zip(rows, sent.values()):
         names = sorted(each.actor for each in approvals_of(sending, events))
-        # A bundle that was made before attempts named their approvers has none to compare.
+        # Bundles from before attempts named their approvers have none to compare.
         if sorted(one.get("approved_by", names)) != names:
             wrong.append(str(one["number"]))
     last = rows[-1] if rows else {"http_status": None, "errors": []}
@@ -659,7 +659,7 @@ def _attempts(row: dict[str, Any], events: Sequence[Event]) -> list[str]:
 
 
 def _is_told(one: dict[str, Any], sent: dict[Any, Event], answered: dict[Any, Event]) -> bool:
-    """Whether an attempt is what its two events say."""
+    """Whether an attempt matches its two events."""
     sending, answer = sent[one["number"]], answered.get(one["number"])
     is_sent_so = (
         one.get("credential") == sending.details.get("credential")
@@ -676,7 +676,7 @@ def _is_told(one: dict[str, Any], sent: dict[Any, Event], answered: dict[Any, Ev
         is_sent_so
         and _is_at(one.get("answered_at"), answer, "answered_at")
         and one.get("is_late") == (answer.code == "deletion.answered_late")
-        # "" and nothing are the same here.
+        # "" and a missing value are the same here.
         and all((one.get(key) or None) == (details.get(key) or None) for key in _ANSWERED)
         and all(
             (one.get(key) or None) == (details.get(told) or None)
@@ -687,7 +687,7 @@ def _is_told(one: dict[str, Any], sent: dict[Any, Event], answered: dict[Any, Ev
 
 
 def rounds_of(events: Sequence[Event]) -> list[int]:
-    """The round of approvals that each event is in, counted from 1.
+    """The approval round of each event, counted from 1.
 
     A round ends when it is unknown what a sending did, and when its approvals were declined or
     lapsed after that. It is told by what happened, whatever number an event names.
@@ -707,7 +707,7 @@ def rounds_of(events: Sequence[Event]) -> list[int]:
 
 
 def approvals_of(sending: Event | None, events: Sequence[Event]) -> list[Event]:
-    """The approvals in the round of a sending and before it; with None those of the first round."""
+    """The approvals before a sending in its round; for None, those of the first round."""
     rounds = dict(zip((one.seq for one in events), rounds_of(events)))
     number = rounds[sending.seq] if sending else 1
     approved = [one for one in events if one.code == "deletion.approved"]
@@ -737,13 +737,13 @@ def sent_without_approvals(events: Sequence[Event]) -> list[Event] | None:
 
 
 def had_its_approvals(events: Sequence[Event]) -> bool | None:
-    """Whether enough other people approved each sending; None when that was not needed."""
+    """Whether every sending had enough approvals; None if none were needed."""
     lacking = sent_without_approvals(events)
     return None if lacking is None else not lacking
 
 
 def break_glass_for(sending: Event, events: Sequence[Event]) -> Event | None:
-    """The breaking of glass that replaced the approvals of a sending, if there was one."""
+    """The break-glass event that replaced the approvals of a sending, if any."""
     rounds = dict(zip((one.seq for one in events), rounds_of(events)))
     broken = _last(events, "deletion.break_glass_used")
     if broken is None or broken.seq > sending.seq:
@@ -768,7 +768,7 @@ def _time(text: Any) -> datetime | None:
 
 
 def _is_at(text: Any, event: Event | None, key: str) -> bool:
-    """Whether this is the event's time: to the microsecond where the event says it under `key`."""
+    """Whether this is the event's time, exactly if the event has it under `key`."""
     exact = event.details.get(key) if event else None
     return _is_near(text, event) if exact is None else _time(text) == _time(exact)
 
@@ -784,12 +784,12 @@ def _is_near(text: Any, event: Event | None) -> bool:
 
 
 def score_of(seed: str, deletion_id: str) -> str:
-    """The lot of one deletion: the 25 lowest are the sample, lowest first."""
+    """The score of a deletion. The 25 lowest scores, in ascending order, are the sample."""
     return hashlib.sha256(f"orgadmin sample 1\n{seed}\n{deletion_id}\n".encode()).hexdigest()
 
 
 def draw(seed: str, deletion_ids: Iterable[str]) -> list[tuple[str, str]]:
-    """The sample as (score, id); reads the ids once and keeps only what it draws."""
+    """The sample as (score, id). Iterates over the ids once and keeps only the sample."""
     return heapq.nsmallest(SAMPLE_SIZE, ((score_of(seed, each), each) for each in deletion_ids))
 
 
@@ -824,10 +824,10 @@ OUTCOMES = {
     "expired": "Expired",
     "unresolved": "Closed without knowing what became of it",
 }
-# Outcomes that come with a word on what the attempts did; of the others, the outcome tells it.
+# Outcomes that don't say what the attempts did, so the page adds it.
 _ENDED = ("already_absent", "not_sent", "stale", "declined", "withdrawn", "expired", "unresolved")
 _NOTHING, _REFUSED, _UNCERTAIN, _DELETED = range(4)
-_OF_VERDICT = {
+_RESULT_OF_VERDICT = {
     "not_sent": _NOTHING,
     "rate_limited": _REFUSED,
     "refused": _REFUSED,
@@ -836,13 +836,15 @@ _OF_VERDICT = {
 }
 
 
-def sent_by(attempts: Iterable[dict[str, Any]]) -> int:
-    """What came of the attempts of a row together, by the rules of docs/EVIDENCE.md."""
-    return max((_OF_VERDICT.get(str(one["verdict"]), _UNCERTAIN) for one in attempts), default=0)
+def get_attempts_result(attempts: Iterable[dict[str, Any]]) -> int:
+    """The combined result of a row's attempts, by the rules in docs/EVIDENCE.md."""
+    return max(
+        (_RESULT_OF_VERDICT.get(str(one["verdict"]), _UNCERTAIN) for one in attempts), default=0
+    )
 
 
-def outcome_words(row: dict[str, Any]) -> str:
-    """The outcome of a row, and what its attempts did where the outcome does not tell."""
+def get_outcome_text(row: dict[str, Any]) -> str:
+    """The outcome of a row, and what its attempts did if the outcome doesn't say it."""
     outcome = row["outcome"] or ""
     label = str(OUTCOMES.get(outcome, outcome))
     if not outcome:
@@ -852,7 +854,7 @@ def outcome_words(row: dict[str, Any]) -> str:
         return f"{label}. The 200 to attempt {late[-1]['number']} came late"
     if outcome not in _ENDED:
         return label
-    return f"{label}. {_ATTEMPTED[sent_by(row['attempts'])]}"
+    return f"{label}. {_ATTEMPTED[get_attempts_result(row['attempts'])]}"
 
 
 _ATTEMPTED = {
@@ -863,13 +865,13 @@ _ATTEMPTED = {
 }
 
 
-# Characters that turn the text after them round.
-_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Characters that change the direction of the text after them.
+_DIRECTION_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def _text(value: Any) -> str:
-    """A text from anywhere; what would turn it round is named instead."""
-    named = _TURNING.sub(lambda match: f"[U+{ord(match[0]):04X}]", str(value))
+    """Untrusted text as HTML, with direction control characters replaced by their names."""
+    named = _DIRECTION_CONTROLS.sub(lambda match: f"[U+{ord(match[0]):04X}]", str(value))
     return f"<bdi>{html.escape(named)}</bdi>"
 
 
@@ -879,7 +881,7 @@ def _when(value: Any) -> str:
 
 
 def _by(name: Any, at: Any) -> str:
-    return ", ".join(told for told in (name and _text(name), at and _when(at)) if told) or "–"
+    return ", ".join(part for part in (name and _text(name), at and _when(at)) if part) or "–"
 
 
 def page_start(population: dict[str, Any], sample: Sequence[str]) -> str:
@@ -942,7 +944,7 @@ def page_section(row: dict[str, Any], events: Sequence[Event]) -> str:
         f'<section id="{html.escape(row["id"])}">\n'
         f"<h2>{_text(source['name'] or '?')} → {_text(sink['name'] or '?')}</h2>\n"
         f'<p class="id">Deletion {html.escape(row["id"])}</p>\n'
-        f'<p class="outcome">{_text(outcome_words(row))}</p>\n{_facts(facts)}'
+        f'<p class="outcome">{_text(get_outcome_text(row))}</p>\n{_facts(facts)}'
         "<table>\n<thead><tr><th>Event</th><th>Time</th><th>Who</th><th>What</th></tr></thead>\n"
         f"<tbody>\n{lines}</tbody>\n</table>\n</section>\n"
     )
@@ -975,18 +977,18 @@ def _attempt_words(one: dict[str, Any]) -> str:
 
 
 class Verification:
-    """One bundle, checked step by step; `said` is what was found to hold."""
+    """The verification of one bundle. `findings` lists what was verified."""
 
     def __init__(self, path: str, fingerprint: str, kept: str) -> None:
         self.path, self.fingerprint, self.kept = path, fingerprint, kept
-        self.said: list[str] = []
+        self.findings: list[str] = []
         self.shown: dict[str, str] = {}
         self.commitments: dict[str, str] = {}
         self.events = self.four_eyes = self.under_four_eyes = 0
         self.unsure: list[str] = []
 
     def run(self) -> None:
-        """Check everything. Raises BrokenError or UncheckedError."""
+        """Check everything. Raises VerificationFailed or UncheckedError."""
         self.archive = Archive(self.path)
         self._check_manifest()
         self._check_checkpoint()
@@ -1020,7 +1022,7 @@ class Verification:
         self._read_keys()
         line = self.archive.read("manifest.sig")
         require_signed(data, line, self.origin, self.keys[-1:], "The manifest")
-        self.said.append(
+        self.findings.append(
             f"{len(NAMES)} files, none added, missing, doubled or changed: each has the SHA-256 "
             f"in the manifest, which key {fingerprint_of(self.keys[-1])} signed."
         )
@@ -1075,7 +1077,7 @@ class Verification:
         self.erased = erased
 
     def _event_lines(self) -> Iterator[Event]:
-        """Every event of the bundle, each shown to be in the record under the checkpoint."""
+        """Every event of the bundle, after proving that it is in the audit log."""
         for line in self.archive.lines("events.ndjson"):
             row = load_json(line, "A line of events.ndjson")
             seq = get(row, "seq", int, "events.ndjson")
@@ -1096,7 +1098,7 @@ class Verification:
             yield event
 
     def _take(self, deletion_id: str) -> list[Event]:
-        """The next events, as long as they are about this deletion ("": about none)."""
+        """The next consecutive events of this deletion ("": of no deletion)."""
         taken: list[Event] = []
         while self._next is not None and self._next.deletion_id == deletion_id:
             if taken:
@@ -1108,7 +1110,7 @@ class Verification:
         return taken
 
     def _check_own_events(self) -> None:
-        """The key path, and that the making of this bundle is itself on the record."""
+        """Check the key rotations, and that the audit log has the event of this bundle."""
         events = self._take("")
         rotations = [one for one in events if one.code == "signing_key.rotated"]
         require(
@@ -1133,8 +1135,8 @@ class Verification:
         size = event.seq - 1
         lines = ["orgadmin signing key rotation 1", self.origin, str(size), *encoded]
         statement = "".join(f"{line}\n" for line in lines).encode()
-        told = (event.details.get("previous_public_key"), event.details.get("public_key"))
-        is_right = told == tuple(encoded) and event.details.get("size") == size
+        recorded = (event.details.get("previous_public_key"), event.details.get("public_key"))
+        is_right = recorded == tuple(encoded) and event.details.get("size") == size
         for key, name in ((old, "signature_by_previous"), (new, "signature_by_new")):
             signature = decode_base64(
                 event.details.get(name), 64, f"A signature in event {event.seq}"
@@ -1143,7 +1145,7 @@ class Verification:
         require(is_right, f"Event {event.seq} does not lead from one key to the next.")
 
     def _check_checkpoints(self) -> None:
-        """Earlier checkpoints: the record only grew since each; and the one kept elsewhere."""
+        """Check that the log extends all earlier checkpoints, also the one kept elsewhere."""
         kept = self._kept_checkpoint()
         is_met = kept is not None and kept == (self.size, self.root)
         count = last = 0
@@ -1167,10 +1169,10 @@ class Verification:
                 f"to {self.size}. Ask for one that is made with that checkpoint "
                 "(make_evidence_bundle --checkpoint FILE)."
             )
-        grew = f", and only grew since {counted(count, 'earlier checkpoint')}" if count else ""
+        grew = f", and only grew since {pluralize(count, 'earlier checkpoint')}" if count else ""
         mine = ", among them the one you kept" if kept is not None else ""
-        events = counted(self.size, "event")
-        self.said.append(f"The checkpoint of {events} is signed{grew}{mine}.")
+        events = pluralize(self.size, "event")
+        self.findings.append(f"The checkpoint of {events} is signed{grew}{mine}.")
 
     def _kept_checkpoint(self) -> tuple[int, bytes] | None:
         if not self.kept:
@@ -1201,18 +1203,18 @@ class Verification:
         is_so = counts == (population.get("selected"), population.get("counts"))
         require(is_so, "The counts in population.json are not those of the deletions.")
         self._check_sample(sample, drawn)
-        self.said += [
+        self.findings += [
             f"The events of this bundle, {self.events} of them, are in that record, word for word; "
             f"the names in them are those that were recorded (names and addresses: "
             f"{len(self.shown)}; shown as erased: {self.erased}).",
-            f"deletions.json and deletions.html say of {counted(self.count, 'deletion')} what "
+            f"deletions.json and deletions.html say of {pluralize(self.count, 'deletion')} what "
             "these events say: who asked, approved and confirmed, what was sent, what came back, "
             "when, and what became of it.",
             f"The sample is the one that its seed draws from these {self.count}.",
         ]
         if self.under_four_eyes:
-            self.said.append(
-                f"Sent under four or six eyes: {counted(self.under_four_eyes, 'deletion')}. "
+            self.findings.append(
+                f"Sent under four or six eyes: {pluralize(self.under_four_eyes, 'deletion')}. "
                 f"Approved before by enough other people: {self.four_eyes}."
             )
 
@@ -1297,13 +1299,13 @@ def _hex(text: str) -> bytes:
 
 
 def _rows(archive: Archive) -> Iterator[dict[str, Any]]:
-    """The rows of deletions.json, which stand one a line."""
+    """The rows of deletions.json, one per line."""
     lines = archive.lines("deletions.json")
     require(next(lines, None) == b"[", "deletions.json does not begin as it must.")
     line = next(lines, None)
     while line is not None and line != b"]":
         after = next(lines, None)
-        # A comma after each but the last.
+        # Each but the last ends with a comma.
         is_last = after == b"]"
         require(line.endswith(b",") != is_last, "deletions.json is not one row a line.")
         row = load_json(line if is_last else line[:-1], "A line of deletions.json")
@@ -1313,7 +1315,7 @@ def _rows(archive: Archive) -> Iterator[dict[str, Any]]:
     require(line == b"]" and next(lines, None) is None, "deletions.json does not end as it must.")
 
 
-# --- What it says -------------------------------------------------------------------------------
+# --- Output -------------------------------------------------------------------------------------
 
 NOT_PROVEN = (
     "That the record was true when it was written: it holds what the server was told and saw.",
@@ -1336,7 +1338,7 @@ NO_FINGERPRINT = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check a bundle, say in words what was found, and give the exit code."""
+    """Check a bundle and print the result. Returns the exit code."""
     parser = argparse.ArgumentParser(
         description="Check an evidence bundle offline.",
         epilog="Exit code 0: everything holds; 1: something does not; 2: could not be checked.",
@@ -1361,7 +1363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(2, [f"COULD NOT CHECK: {error}"])
     except OSError as error:
         return _say(2, [f"COULD NOT CHECK: {error}."])
-    except Exception as error:  # noqa: BLE001 - whatever a forger thought of is no bundle of ours
+    except Exception as error:  # noqa: BLE001 - a forged bundle may cause any error
         kind = type(error).__name__
         return _say(1, [f"DOES NOT HOLD: a part of it is not of the form it must have ({kind})."])
     return _say(0, _findings(verification))
@@ -1371,14 +1373,14 @@ def _findings(done: Verification) -> list[str]:
     period = done.manifest["period"]
     lines = [
         f"Evidence bundle of {done.origin}, made {done.manifest['made_at']}.",
-        f"{counted(done.count, 'deletion')} asked for from {period['since'] or 'the beginning'} "
+        f"{pluralize(done.count, 'deletion')} asked for from {period['since'] or 'the beginning'} "
         f"until {period['until']} (UTC), chosen by: {done.population['filter_in_words']}. In the "
         f"period the server counts {done.population['in_period']}.",
         "",
         f"Everything that was checked HOLDS{'.' if done.fingerprint else KEY_NOT_CHECKED}",
         "",
         "Proven, for whoever trusts the signing key:",
-        *(f"  - {each}" for each in done.said),
+        *(f"  - {each}" for each in done.findings),
         "",
         "Not proven:",
         *(f"  - {each}" for each in NOT_PROVEN),
@@ -1392,7 +1394,7 @@ def _findings(done: Verification) -> list[str]:
 
 
 def _say(code: int, lines: Iterable[str]) -> int:
-    # Control characters in a forged name must not steer a terminal.
+    # Control characters in a forged name must not control the terminal.
     shown = "".join(
         c if c == "\n" or c.isprintable() else f"\\u{ord(c):04x}" for c in "\n".join(lines)
     )

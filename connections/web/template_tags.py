@@ -5,7 +5,7 @@ from datetime import datetime
 from django import template
 
 from connections import wording
-from connections.core.text import age_words
+from connections.core.text import format_age
 from connections.models import Deletion, Notification, Sync
 from connections.wording import Badge
 from connections.wording.causes import failure_text
@@ -32,7 +32,7 @@ def badge(about: Deletion | Notification | Badge) -> dict[str, str]:
 @register.filter
 def ago(at: datetime, now: datetime) -> str:
     """How long ago that was: "3 min ago"."""
-    return age_words(at, now=now)
+    return format_age(at, now=now)
 
 
 @register.filter

@@ -141,7 +141,7 @@ _TEXTS = {
 def unrecorded_response_text(error: ResponseNotRecordedError) -> UnrecordedResponseText:
     """The words for one such case."""
     tone, icon, headline, then = _TEXTS[error.kept]
-    said = f"{error.said}."
+    said = f"{error.response_text}."
     again = "Do not delete it again."
     return UnrecordedResponseText(
         tone=tone, icon=icon, headline=headline, lines=(said, then, again)

@@ -1,4 +1,4 @@
-"""Every test starts and ends without a warm connection."""
+"""Every test starts and ends without idle connections."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from tests.support.certificates import Certificate, make_certificate
 
 
 @pytest.fixture(autouse=True)
-def _cold_connections() -> Iterator[None]:
+def _no_idle_connections() -> Iterator[None]:
     close_connections()
     yield
     close_connections()

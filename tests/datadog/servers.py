@@ -1,4 +1,4 @@
-"""Servers on 127.0.0.1 that answer from a script, down to the byte, and count what they saw."""
+"""Servers on 127.0.0.1 that send scripted bytes and store the requests they receive."""
 
 import contextlib
 import gzip
@@ -21,7 +21,7 @@ CONNECTION_ID = "12345678-90ab-cdef-1234-567890abcdef"
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A request as it came over the wire; header names in lower case."""
+    """A request as received; header names in lower case."""
 
     method: str
     target: str
@@ -112,7 +112,7 @@ class ScriptedServer:
 
 
 def read_head(connection: socket.socket) -> bytes:
-    """A request up to its empty line; b"" when the client hung up."""
+    """A request up to its empty line; b"" if the client disconnected."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         # One by one, so that a body behind it is left.
@@ -124,7 +124,7 @@ def read_head(connection: socket.socket) -> bytes:
 
 
 def read_body(connection: socket.socket, *, length: int) -> bytes:
-    """So many bytes; fewer when the client hung up."""
+    """This many bytes; fewer if the client disconnected."""
     body = b""
     while len(body) < length and (piece := connection.recv(length - len(body))):
         body += piece
@@ -150,7 +150,7 @@ def answer(
     headers: Mapping[str, str] | None = None,
     length: int | None = None,
 ) -> bytes:
-    """A whole answer; `length` lies about the body where it is given."""
+    """A complete response. `length` overrides the Content-Length."""
     fields = {
         "Content-Type": "application/json",
         "Content-Length": str(len(body) if length is None else length),
@@ -169,12 +169,12 @@ def gzip_answer(body: bytes, *, status: str = "200 OK", cut: int | None = None) 
 
 
 def say(data: bytes) -> Play:
-    """Answer and keep the connection."""
+    """Respond and keep the connection open."""
     return lambda connection, _: connection.sendall(data)
 
 
 def say_and_close(data: bytes) -> Play:
-    """Answer, then end the connection in order."""
+    """Respond, then close the connection normally."""
 
     def play(connection: socket.socket, _: threading.Event) -> None:
         connection.sendall(data)
@@ -184,7 +184,7 @@ def say_and_close(data: bytes) -> Play:
 
 
 def say_and_reset(data: bytes = b"") -> Play:
-    """Answer, wait until it was taken, then reset the connection."""
+    """Respond, wait until the client received it, then reset the connection."""
 
     def play(connection: socket.socket, is_over: threading.Event) -> None:
         if data:
@@ -199,7 +199,7 @@ def say_and_reset(data: bytes = b"") -> Play:
 
 
 def say_and_wait(data: bytes = b"") -> Play:
-    """Answer, then say nothing more until the client is gone."""
+    """Respond, then send nothing until the client disconnects."""
 
     def play(connection: socket.socket, _: threading.Event) -> None:
         connection.sendall(data)

@@ -1,4 +1,4 @@
-"""What leaves open whether a DELETE was carried out."""
+"""Responses and failures that don't prove whether a DELETE worked."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""A whole status line decides, whatever becomes of headers and body."""
+"""A complete status line decides, even if headers or body are incomplete."""
 
 import tracemalloc
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The ladder: is the API key valid, is the pair, and whose is it?"""
+"""The key checks: is the API key valid, is the key pair valid, and who owns it?"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Reading every page, and saying whether nothing is missing."""
+"""Reads every page of a listing, and detects incomplete ones."""
 
 import dataclasses
 import json
@@ -73,7 +73,7 @@ def page(numbers: Sequence[int], *, total: int | None, **more: Any) -> dict[str,
 def list_against(
     *plays: Play, page_size: int = 2, requests: int, deadline_seconds: float = 5
 ) -> ConnectionList:
-    """List against a script; the server must have seen exactly that many requests."""
+    """List against a script. The server must receive exactly this many requests."""
     with ScriptedServer(list(plays)) as server:
         client = DatadogClient(base_url=server.url, **secrets())
         try:

@@ -1,4 +1,4 @@
-"""What proves that a DELETE never left."""
+"""Failures that prove that a DELETE never left."""
 
 import socket
 import ssl
@@ -162,7 +162,7 @@ def pour(source: socket.socket, sink: socket.socket) -> None:
             sink.sendall(piece)
         sink.shutdown(socket.SHUT_RDWR)
     except OSError:
-        # The client hung up: the tunnel is at its end.
+        # The client disconnected, so the tunnel is closed.
         return
 
 

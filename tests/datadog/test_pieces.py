@@ -1,4 +1,4 @@
-"""The pure pieces: ids, verdicts, and names."""
+"""Connection ids, results of statuses, error texts and name resolution."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""What one request leaves behind for the next one on the same connection: nothing."""
+"""One request leaves nothing behind for the next one on the same connection."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""No way leads from an error, a log or a repr to a key."""
+"""No error, log or repr leads to a key."""
 
 import gc
 import logging
@@ -111,8 +111,8 @@ def test_a_warm_connection_holds_no_key() -> None:
             base_url=server.url, api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY)
         )
         client.delete_org_connection(connection_id=CONNECTION_ID)
-        ((lane,),) = connection.POOL._idle.values()
-        strings = [each for each in walk(lane) if isinstance(each, str | bytes)]
+        ((pooled,),) = connection.POOL._idle.values()
+        strings = [each for each in walk(pooled) if isinstance(each, str | bytes)]
     assert len(strings) > 10
     for each in strings:
         text = each if isinstance(each, str) else each.decode("latin-1")

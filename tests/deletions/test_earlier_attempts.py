@@ -162,7 +162,7 @@ def test_after_a_429_nothing_says_that_nothing_was_sent(
     assert "No new DELETE was sent. Attempt 1 returned 429." in last_sentence(deletion)
     assert "Attempt 1 returned 429." in page.text
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
-    assert verify.outcome_words(deletion_row(deletion)) != "Not sent"
+    assert verify.get_outcome_text(deletion_row(deletion)) != "Not sent"
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def test_a_bundle_agrees_with_what_a_late_200_settled(
     row = json.loads(json.dumps(deletion_row(deletion)))
     events = documents_of(deletion)
     assert verify.differences(row, events) == []
-    assert verify.outcome_words(row).endswith("The 200 to attempt 1 came late")
+    assert verify.get_outcome_text(row).endswith("The 200 to attempt 1 came late")
 
 
 def test_a_late_200_settles_nothing_while_the_list_cannot_be_read(

@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it."""
+"""A clock that a test controls."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,9 +10,9 @@ class SettableClock:
         self.at = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
 
     def now(self) -> datetime:
-        """The time that the product is told."""
+        """The time that the product gets."""
         return self.at
 
     def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0) -> None:
-        """Let that much time pass."""
+        """Advance the clock by this much."""
         self.at += timedelta(seconds=seconds, minutes=minutes, hours=hours)

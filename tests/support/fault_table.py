@@ -8,7 +8,7 @@ from _pytest.terminal import TerminalReporter
 
 
 def _row_of(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """The line of a test that is one case by itself; a crash counts its own cases."""
+    """The row of a test that is a single case. Crash tests count their own cases."""
     _, _, place = report.nodeid.partition("tests/faults/")
     folder, _, rest = place.partition("/")
     if folder not in {"clock", "concurrency", "responses", "model"} or report.when != "call":

@@ -1,4 +1,4 @@
-"""Whoever holds the end of the record takes no other lock: else two acts wait for each other.
+"""Checks that a transaction takes no lock after the audit head's: two could deadlock otherwise.
 
 On PostgreSQL an act locks its own rows first and the record's head last, with its event. A
 statement that locks anything else after it could wait for a row that a second act holds, which

@@ -1,4 +1,4 @@
-"""The cast: people with one role each, and a stranger who has none."""
+"""The people of the tests: one per role, and one without a role."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ PASSWORD = "a long enough pass phrase"
 
 
 def make_person(username: str, *roles: Role, is_administrator: bool = False) -> Person:
-    """Store a person who can sign in with PASSWORD, without any record of an act."""
+    """Store a person who can sign in with PASSWORD, without an audit event."""
     person = Person(
         username=username,
         first_name=username.capitalize(),
@@ -25,13 +25,13 @@ def make_person(username: str, *roles: Role, is_administrator: bool = False) -> 
     )
     person.set_password(PASSWORD)
     person.save()
-    # A test that empties the tables takes the groups with it, though a migration made them.
+    # A test that empties the tables also deletes the groups that a migration created.
     person.groups.set([Group.objects.get_or_create(name=role.value)[0] for role in roles])
     return person
 
 
 def just_signed_in(person: Person) -> Client:
-    """A browser in which the person has just proved who they are."""
+    """A client in which the person has just signed in and passed the identity check."""
     client = Client()
     client.force_login(person)
     return client
@@ -43,12 +43,12 @@ def person_as_administrator() -> Actor:
 
 
 def let_proof_age(client: Client, *, minutes: float = 6) -> None:
-    """Let so much time pass since the person in this browser was last asked who they are."""
+    """Let this much time pass since the last identity check in this client."""
     _age(client.session, minutes=minutes)
 
 
 def let_proofs_age() -> None:
-    """Let six minutes pass since anybody was asked who they are."""
+    """Let six minutes pass since the last identity check of everyone."""
     for row in PersonSession.objects.exclude(person_id=None):
         data = _aged(row.get_decoded(), minutes=6)
         PersonSession.objects.filter(pk=row.pk).update(session_data=SessionStore().encode(data))

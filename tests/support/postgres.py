@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL: on a Unix socket in a directory of its own, gone afterwards."""
+"""A temporary PostgreSQL server on a Unix socket in its own directory."""
 
 import os
 import pwd
@@ -52,7 +52,7 @@ def throw_away_postgresql() -> Iterator[str]:
 
 @contextmanager
 def stopped(url: str) -> Iterator[None]:
-    """Stop a throw-away server meanwhile, cutting every connection; what is committed stays."""
+    """Stop a temporary server and its connections, and start it again afterwards."""
     [place] = parse_qs(urlsplit(url).query)["host"]
     _stop(_programs(), Path(place))
     yield
@@ -67,7 +67,7 @@ def _programs() -> Path:
 
 
 def _start(programs: Path, place: Path) -> None:
-    # Nothing here survives a power cut, so nothing need wait for the disk.
+    # The data need not survive a power failure, so don't wait for the disk.
     options = f"-c listen_addresses='' -c unix_socket_directories='{place}' -c fsync=off"
     data, log = str(place / "data"), str(place / "log")
     _run(programs, "pg_ctl", "-D", data, "-w", "-l", log, "-o", options, "start", at=place)

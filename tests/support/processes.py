@@ -1,4 +1,4 @@
-"""Real processes of the product, each in an environment and a data directory of its own."""
+"""Real processes of the product, each with its own environment and data directory."""
 
 import contextlib
 import http.client
@@ -18,7 +18,7 @@ PATIENCE = 60.0  # seconds until a process that hangs fails its test
 
 
 def clean_environment(*, data_dir: Path, **more: str) -> dict[str, str]:
-    """What a newcomer's shell has, and a data directory."""
+    """The environment of a plain shell, with a data directory."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return kept | {"ORGADMIN_DATA_DIR": str(data_dir)} | more
 
@@ -32,7 +32,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 class Running:
-    """A process with its output gathered; ended with its children when the context is left."""
+    """A process whose output is collected. Leaving the context ends it and its children."""
 
     def __init__(self, arguments: Sequence[str], *, env: Mapping[str, str]) -> None:
         self.lines: list[str] = []
@@ -71,7 +71,7 @@ class Running:
         return "\n".join(self.lines)
 
     def wait_for_line(self, text: str) -> str:
-        """The first line that holds the text, once it has come."""
+        """The first line that contains the text; waits for it."""
         for _ in until(PATIENCE):
             for line in list(self.lines):
                 if text in line:
@@ -80,20 +80,20 @@ class Running:
         raise AssertionError(f"no line with {text!r} came:\n{self.output}")
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal and give the exit code."""
+        """Send a signal and return the exit code."""
         self.process.send_signal(number)
         code = self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
         return code
 
     def children(self) -> list[int]:
-        """The ids of the processes that it started."""
+        """The ids of its child processes."""
         pid = self.process.pid
         return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def until(seconds: float) -> Iterator[None]:
-    """Come round every 20 ms until the time is over: to wait for another process."""
+    """Yield every 20 ms until the time is over, to wait for another process."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         yield

@@ -1,11 +1,10 @@
-"""Which addresses could show what is out of a person's reach.
+"""The URLs that could show what access lists hide from a person.
 
-tests/access/test_visibility.py visits them all.
-
-A new address stands in one of these tables, or tests/web/test_access.py fails.
+tests/access/test_visibility.py visits them all. tests/web/test_access.py fails if a new URL is
+missing from these tables.
 """
 
-# Addresses of one object. Each must answer what is out of reach as it answers what is not there.
+# URLs of one object. Each must respond to a hidden object as to one that doesn't exist.
 OF_ONE = {
     "credential-detail": ("GET",),
     "credential-verify": ("POST",),
@@ -25,7 +24,7 @@ OF_ONE = {
     "deletion-close": ("POST",),
     "deletion-comment": ("POST",),
 }
-# Pages of many: none may name what is out of reach, with any of these in the address.
+# Lists. None may name a hidden object, with any of these query strings.
 OF_MANY: dict[str, tuple[str, ...]] = {
     "overview": ("",),
     "credential-list": ("",),
@@ -39,7 +38,7 @@ OF_MANY: dict[str, tuple[str, ...]] = {
         "?credential={own}&connection_id={connection}",
     ),
 }
-# What holds nothing of a credential, or is for those who see all.
+# URLs that show nothing of a credential, or are only for people who see everything.
 FREE = {
     "bundle-new",
     "credential-access",

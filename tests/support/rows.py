@@ -1,4 +1,4 @@
-"""Looking into a shared database from outside, without the product's own code."""
+"""Read a shared database directly, without the product's code."""
 
 import sqlite3
 from contextlib import closing
@@ -10,7 +10,7 @@ from tests.support.databases import SharedDatabase
 
 
 def rows_of(database: SharedDatabase, query: str) -> list[tuple[Any, ...]]:
-    """The rows that one query gives."""
+    """The rows of one query."""
     if database.is_sqlite:
         with closing(sqlite3.connect(database.url.removeprefix("sqlite:///"))) as connection:
             return connection.execute(query).fetchall()

@@ -1,4 +1,4 @@
-"""Second factors of a person, stored as allauth stores them."""
+"""A person's MFA methods, stored as allauth stores them."""
 
 import base64
 import secrets
@@ -22,7 +22,7 @@ def set_up_app(person: Person, secret: str) -> Authenticator:
 
 
 def code_of(secret: str) -> str:
-    """What an authenticator app with this secret shows now."""
+    """The code that an authenticator app with this secret shows now."""
     app = TOTP(
         base64.b32decode(secret),
         app_settings.TOTP_DIGITS,
@@ -44,7 +44,7 @@ def set_up_recovery_codes(person: Person) -> list[str]:
 
 
 def recovery_codes_of(person: Person) -> list[str]:
-    """The recovery codes that the person has and did not use yet."""
+    """The person's unused recovery codes."""
     stored = Authenticator.objects.get(user=person, type=Authenticator.Type.RECOVERY_CODES)
     codes: list[str] = stored.wrap().get_unused_codes()
     return codes

@@ -1,4 +1,4 @@
-"""A visitor without a browser: cookies, forms with their CSRF token, nothing else."""
+"""An HTTP client with cookies that can submit forms with their CSRF token."""
 
 import http.client
 import re
@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 
 class Visitor:
-    """Somebody who visits a service on a port of 127.0.0.1; redirects are not followed."""
+    """A client of a service on a port of 127.0.0.1. Doesn't follow redirects."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -19,7 +19,7 @@ class Visitor:
         return self._request("GET", path)
 
     def post(self, path: str, **fields: str) -> tuple[int, str]:
-        """Open the page's form and send it with these fields; the status and text of the answer."""
+        """Open the page's form and submit it with these fields. Returns status and text."""
         _, page = self.get(path)
         found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
         assert found, page

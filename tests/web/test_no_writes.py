@@ -73,7 +73,7 @@ def test_another_fault_in_noting_the_use_of_a_session_is_not_hidden(
     def fail(store: object) -> None:
         raise OperationalError("a fault of another kind")
 
-    monkeypatch.setattr("connections.models.sessions.SessionStore.note_use", fail)
+    monkeypatch.setattr("connections.models.sessions.SessionStore.extend", fail)
     assert visitor.get("/").status_code == 500
 
 

@@ -139,7 +139,7 @@ def texts_of(deletion: Deletion) -> list[str]:
         attempt_facts.nothing_new(attempts, so_far=True),
         attempt_facts.at_the_end(attempts),
         attempt_facts.nothing_deleted(attempts),
-        verify.outcome_words(deletion_row(deletion)),
+        verify.get_outcome_text(deletion_row(deletion)),
     ]
     if deletion.outcome:
         texts += [
@@ -193,7 +193,7 @@ def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
         assert any("200" in alarm for alarm in words.alarms), (history, deletion.state)
         if deletion.outcome == Outcome.DELETED:
             assert "late" in " ".join(words.lines)
-            assert "late" in verify.outcome_words(deletion_row(deletion))
+            assert "late" in verify.get_outcome_text(deletion_row(deletion))
         if deletion.outcome == Outcome.GONE_UNATTRIBUTED:
             assert words.headline == "It is gone, and Datadog returned 200."
 
@@ -214,7 +214,9 @@ def test_the_verifier_tells_the_same_facts_from_the_rows() -> None:
     for history in [*SHORT, *LONG]:
         attempts = attempts_with(history)
         rows: list[dict[str, Any]] = [{"verdict": one.verdict or None} for one in attempts]
-        assert attempt_facts.sent_by(attempts) == verify.sent_by(rows) == sent_in(history)
+        assert (
+            attempt_facts.sent_by(attempts) == verify.get_attempts_result(rows) == sent_in(history)
+        )
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ class Command(OrgAdminCommand):
             # It was sent and that is recorded, so the error must not say that nothing was sent.
             text = "Its record cannot be read now"
             raise ResponseNotRecordedError(
-                deletion_id=deletion.pk, said=text, kept=RecordedIn.IN_DATABASE
+                deletion_id=deletion.pk, response_text=text, kept=RecordedIn.IN_DATABASE
             ) from error
         is_being_rechecked = states.is_being_rechecked(deletion, now=clock.now())
         description = wording.describe(deletion, is_being_rechecked=is_being_rechecked)

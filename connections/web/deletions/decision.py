@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from connections import wording
-from connections.core.text import age_words
+from connections.core.text import format_age
 from connections.deletions import recheck, states
 from connections.deletions.recheck import FieldChange, Recheck, RecheckResult
 from connections.models import Deletion, State
@@ -73,7 +73,7 @@ def _rows(deletion: Deletion, *, now: datetime) -> list[tuple[str, Any]]:
     needed = states.approvals_needed(deletion)
     given = [one.approver_name for one in deletion.current_approvals]
     by = f" ({', '.join(given)})" if given else ""
-    asked = age_words(deletion.requested_at, now=now)
+    asked = format_age(deletion.requested_at, now=now)
     return [
         ("Connection", f"{source or '?'} → {sink or '?'}" if deletion.is_reviewed else "not known"),
         ("Types", ", ".join(deletion.connection_types)),
@@ -88,7 +88,7 @@ def _rows(deletion: Deletion, *, now: datetime) -> list[tuple[str, Any]]:
 
 def _created(deletion: Deletion, *, now: datetime) -> str:
     at = deletion.connection_created_at
-    when = f"{at.day} {at:%b %Y} ({age_words(at, now=now)})" if at else ""
+    when = f"{at.day} {at:%b %Y} ({format_age(at, now=now)})" if at else ""
     flags = ", ".join(creator_flags(deletion))
     by = f"by {deletion.creator_name}" if deletion.creator_name else ""
     return " ".join(part for part in (when, by, f"({flags})" if by and flags else "") if part)

@@ -14,7 +14,7 @@ from connections import wording
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.core.text import age_words
+from connections.core.text import format_age
 from connections.deletions.reviews import Review
 from connections.models import Credential, Deletion, OrgConnectionSnapshot
 from connections.people import people
@@ -152,7 +152,7 @@ def _last_read(review: Review, *, now: datetime) -> str:
     listing = review.last_listing
     if listing is None:
         return ""
-    at = f"{age_words(listing.started_at, now=now)}, at {wording.format_time(listing.started_at)}"
+    at = f"{format_age(listing.started_at, now=now)}, at {wording.format_time(listing.started_at)}"
     return at if listing.is_complete else f"{at}, not completely"
 
 

@@ -23,7 +23,7 @@ from connections.access.actor import Actor
 from connections.audit import lookups
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, UnavailableError
-from connections.core.text import age_words
+from connections.core.text import format_age
 from connections.inventory import protections, sync, timeline
 from connections.inventory.export import prepare_export
 from connections.inventory.inventory import (
@@ -140,7 +140,7 @@ def _filters(form: InventoryForm, inventory: Inventory) -> dict[str, Any]:
 
 def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
     oldest_at = inventory.coverage.oldest_at
-    age = age_words(oldest_at, now=inventory.at) if oldest_at else ""
+    age = format_age(oldest_at, now=inventory.at) if oldest_at else ""
     return {
         "age": age,
         "as_of": f"oldest part read {age}" if age else "",

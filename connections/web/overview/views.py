@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from connections.access import permissions
-from connections.core.text import age_words
+from connections.core.text import format_age
 from connections.models import Credential, Deletion
 from connections.people import people
 from connections.web.charts import OUTCOME_SERIES, build_chart
@@ -65,7 +65,7 @@ def _deletion_items(
 ) -> Iterator[AttentionItem]:
     for deletion in deletions[:MOST_SHOWN]:
         said = badge(deletion)
-        asked = age_words(deletion.sending_at or deletion.requested_at, now=now)
+        asked = format_age(deletion.sending_at or deletion.requested_at, now=now)
         verb = "sent" if deletion.sending_at else "asked"
         yield AttentionItem(
             tone=said.tone,
@@ -96,7 +96,7 @@ def _break_glass_items(deletions: list[Deletion], *, now: datetime) -> Iterator[
             icon="warning",
             headline="Glass broken, not reviewed",
             about=_about(deletion),
-            detail=f"{age_words(broken_at, now=now)} by {deletion.break_glass_by_name}",
+            detail=f"{format_age(broken_at, now=now)} by {deletion.break_glass_by_name}",
             url=reverse("deletion-detail", args=[deletion.pk]),
             action="Look",
         )
