@@ -182,7 +182,7 @@ def _form(*, credential: Any, connection_id: str) -> dict[str, str]:
     from connections.deletions import reviews
     from connections.inventory import sync
 
-    sync.refresh_credentials(credentials=[credential], actor=command_actor())
+    sync.sync_credentials(credentials=[credential], actor=command_actor())
     shown = reviews.review(
         actor=command_actor(), credential=credential, connection_id=UUID(connection_id)
     )

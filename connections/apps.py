@@ -1,4 +1,4 @@
-"""The one application of the project."""
+"""The Django application."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ class ConnectionsConfig(AppConfig):
 
         from connections.operations import checks  # noqa: F401 - registers the system checks
 
-        # No act of ours: the session keeps when its person signed in, however they did.
+        # Sets the session's sign-in time for every way to sign in.
         user_logged_in.connect(_stamp_sign_in, dispatch_uid="step-up")
 
 
 def _stamp_sign_in(**sign_in: Any) -> None:
-    # Imported here, since the libraries of passkeys would slow the start of every command.
+    # Imported here, because the passkey libraries would slow down the start of every command.
     from connections.web.reauthentication import stamp_sign_in
 
     stamp_sign_in(**sign_in)

@@ -1,4 +1,4 @@
-"""The table of contents, in the order a person walks."""
+"""Every URL, with its view and who may open it."""
 
 from django.urls import register_converter
 from django.urls.converters import StringConverter
@@ -22,27 +22,19 @@ from connections.access.permissions import (
 from connections.web import monitoring, reauthentication
 from connections.web.audit import bundle_views, evidence_views
 from connections.web.audit import views as audit_views
-from connections.web.credentials import views as access_views
 from connections.web.credentials import views as credential_views
-from connections.web.credentials import views as key_views
 from connections.web.deletions import history_views
-from connections.web.deletions import views as approval_views
-from connections.web.deletions import views as break_glass_views
-from connections.web.deletions import views as comment_views
 from connections.web.deletions import views as deletion_views
 from connections.web.inventory import views as inventory_views
-from connections.web.inventory import views as protection_views
 from connections.web.notifications import views as notification_views
 from connections.web.overview import views as overview_views
 from connections.web.people import single_sign_on_views
-from connections.web.people import views as account_views
 from connections.web.people import views as person_views
-from connections.web.people import views as session_views
 from connections.web.routing import Visitors, action, form_page, page
 
 
 class SiteConverter(StringConverter):
-    """What may be the name of a site; PostgreSQL could not even be asked for anything else."""
+    """The name of a site. PostgreSQL refuses a query for text outside this set, such as NUL."""
 
     regex = "[A-Za-z0-9._-]+"
 
@@ -51,8 +43,8 @@ register_converter(SiteConverter, "site")
 
 urlpatterns = [
     page("", overview_views.overview_detail, name="overview", who=SEE),
-    form_page("setup/", account_views.setup, name="setup", who=Visitors.ANYONE),
-    form_page("sign-in/", account_views.sign_in_link, name="sign-in-link", who=Visitors.ANYONE),
+    form_page("setup/", person_views.setup, name="setup", who=Visitors.ANYONE),
+    form_page("sign-in/", person_views.sign_in_link, name="sign-in-link", who=Visitors.ANYONE),
     page(
         "sign-in/provider/",
         single_sign_on_views.provider_start,
@@ -62,7 +54,7 @@ urlpatterns = [
     ),
     page(
         "sign-in/provider/again/",
-        single_sign_on_views.provider_step_up,
+        single_sign_on_views.provider_reauthenticate,
         name="provider-step-up",
         who=Visitors.SIGNED_IN,
         needs_mfa=False,
@@ -104,22 +96,22 @@ urlpatterns = [
         who=Visitors.SIGNED_IN,
         needs_mfa=False,
     ),
-    action("theme/", account_views.theme_set, name="theme-set", who=Visitors.ANYONE),
+    action("theme/", person_views.theme_set, name="theme-set", who=Visitors.ANYONE),
     page(
         "sessions/",
-        session_views.session_list,
+        person_views.session_list,
         name="session-list",
         who=Visitors.SIGNED_IN,
         needs_mfa=False,
     ),
     action(
         "sessions/end/",
-        session_views.session_end,
+        person_views.session_end,
         name="session-end",
         who=Visitors.SIGNED_IN,
         needs_mfa=False,
     ),
-    # Credentials: the key pair of one org on one site.
+    # Credentials
     page("credentials/", credential_views.credential_list, name="credential-list", who=SEE),
     form_page(
         "credentials/new/",
@@ -150,7 +142,7 @@ urlpatterns = [
     ),
     form_page(
         "credentials/<uuid:pk>/rotate/",
-        key_views.credential_rotate,
+        credential_views.credential_rotate,
         name="credential-rotate",
         who=MANAGE_CREDENTIALS,
         reauthenticate=True,
@@ -164,19 +156,19 @@ urlpatterns = [
     ),
     form_page(
         "credentials/<uuid:pk>/access/",
-        access_views.access_set,
+        credential_views.credential_access,
         name="credential-access",
         who=ADMINISTER,
         reauthenticate=True,
     ),
     form_page(
         "credentials/<uuid:pk>/retire/",
-        key_views.credential_retire,
+        credential_views.credential_retire,
         name="credential-retire",
         who=MANAGE_CREDENTIALS,
         reauthenticate=True,
     ),
-    # Connections: what Datadog says there is.
+    # Org connections
     page("connections/", inventory_views.org_connection_list, name="org-connection-list", who=SEE),
     action(
         "connections/refresh/",
@@ -192,7 +184,7 @@ urlpatterns = [
     ),
     form_page(
         "connections/protect/",
-        protection_views.org_connection_protect,
+        inventory_views.org_connection_protect,
         name="org-connection-protect",
         who=PROTECT,
     ),
@@ -204,12 +196,12 @@ urlpatterns = [
     ),
     form_page(
         "connections/<site:site>/<uuid:connection_id>/lift/",
-        protection_views.org_connection_lift,
+        inventory_views.org_connection_unprotect,
         name="org-connection-lift",
         who=UNPROTECT,
         reauthenticate=True,
     ),
-    # Deletions: review and ask, then one deletion's life.
+    # Deletions
     page("deletions/", history_views.deletion_list, name="deletion-list", who=SEE),
     page("deletions/export/", history_views.deletion_export, name="deletion-export", who=EXPORT),
     form_page(
@@ -229,27 +221,27 @@ urlpatterns = [
     ),
     action(
         "deletions/<uuid:pk>/approve/",
-        approval_views.deletion_approve,
+        deletion_views.deletion_approve,
         name="deletion-approve",
         who=APPROVE,
         reauthenticate=True,
     ),
     action(
         "deletions/<uuid:pk>/decline/",
-        approval_views.deletion_decline,
+        deletion_views.deletion_decline,
         name="deletion-decline",
         who=APPROVE,
     ),
     action(
         "deletions/<uuid:pk>/break-glass/",
-        break_glass_views.deletion_break_glass,
+        deletion_views.deletion_break_glass,
         name="deletion-break-glass",
         who=BREAK_GLASS,
         reauthenticate=True,
     ),
     action(
         "deletions/<uuid:pk>/review-glass/",
-        break_glass_views.deletion_review_glass,
+        deletion_views.deletion_review_break_glass,
         name="deletion-review-glass",
         who=APPROVE,
         reauthenticate=True,
@@ -268,7 +260,7 @@ urlpatterns = [
     ),
     action(
         "deletions/<uuid:pk>/comment/",
-        comment_views.deletion_comment,
+        deletion_views.deletion_comment,
         name="deletion-comment",
         who=COMMENT,
     ),
@@ -278,7 +270,7 @@ urlpatterns = [
         name="deletion-close",
         who=DELETE,
     ),
-    # People and what they did.
+    # People
     page("people/", person_views.person_list, name="person-list", who=ADMINISTER),
     form_page(
         "people/new/",
@@ -344,6 +336,7 @@ urlpatterns = [
         who=ADMINISTER,
         reauthenticate=True,
     ),
+    # Audit log and evidence
     page("audit/", audit_views.audit_list, name="audit-list", who=AUDIT),
     page("audit/export/", audit_views.audit_export, name="audit-export", who=AUDIT),
     page("audit/<int:seq>/", audit_views.audit_detail, name="audit-detail", who=AUDIT),
@@ -356,13 +349,18 @@ urlpatterns = [
         name="checkpoint-download",
         who=AUDIT,
     ),
-    page("notices/", notification_views.notice_list, name="notice-list", who=ADMINISTER),
-    action("notices/test/", notification_views.notice_test, name="notice-test", who=ADMINISTER),
+    # Notifications and metrics
+    page("notices/", notification_views.notification_list, name="notice-list", who=ADMINISTER),
+    action(
+        "notices/test/", notification_views.notification_test, name="notice-test", who=ADMINISTER
+    ),
     action(
         "notices/<uuid:pk>/retry/",
-        notification_views.notice_retry,
+        notification_views.notification_retry,
         name="notice-retry",
         who=ADMINISTER,
     ),
-    page("metrics", monitoring.metrics, name="metrics", who=SEE_EVERYTHING, takes_token=True),
+    page(
+        "metrics", monitoring.metrics, name="metrics", who=SEE_EVERYTHING, token_authenticated=True
+    ),
 ]

@@ -1,1 +1,1 @@
-"""The Django project: settings, addresses, the WSGI entry."""
+"""The Django project: settings, URLs and the web server."""

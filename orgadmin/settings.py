@@ -1,4 +1,4 @@
-"""Settings, all of them from the environment; README.md lists the variables."""
+"""Settings, all from environment variables; docs/CONFIGURATION.md lists them."""
 
 import ipaddress
 from datetime import timedelta
@@ -12,9 +12,7 @@ from environs import Env
 from connections.core.sites import parse_extra_sites
 from connections.deletions.tickets import check_ticket_pattern
 from connections.net.urls import check_webhook_url
-from orgadmin.logs import logging_of
-from orgadmin.mailers import mailers_of
-from orgadmin.secret_key import load_secret_key
+from orgadmin.environment import build_logging, build_mailers, load_secret_key
 
 env = Env()
 
@@ -22,11 +20,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env.str("ORGADMIN_DATA_DIR", str(BASE_DIR / "data"))).absolute()
 DEBUG = env.bool("DEBUG", False)
 
-# --- Who may reach it -------------------------------------------------------------------------
+# --- Hosts and proxies --------------------------------------------------------------------------
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an ALLOWED_HOSTS entry can only mean this machine."""
+    """Whether an ALLOWED_HOSTS entry means this machine only."""
     if host == "localhost":
         return True
     try:
@@ -50,7 +48,7 @@ if DATABASES["default"]["ENGINE"].rpartition(".")[2] not in {"sqlite3", "postgre
     raise ImproperlyConfigured("DATABASE_URL must name SQLite or PostgreSQL: postgres://…")
 DATABASE_IS_SQLITE = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
 try:
-    # WhiteNoise warns of a directory that is not there, also where nothing was collected.
+    # WhiteNoise warns about a missing directory even when nothing was collected.
     (DATA_DIR / "static").mkdir(mode=0o700, parents=True, exist_ok=True)
     if DATABASE_IS_SQLITE:
         Path(DATABASES["default"]["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,9 +58,9 @@ except OSError as error:
         "this user can write to."
     ) from None
 if DATABASE_IS_SQLITE:
-    # IMMEDIATE takes the write lock when a transaction begins, so that waiting for it counts
-    # against `timeout` instead of failing at once; `synchronous` FULL keeps the last commit
-    # through a power cut, which NORMAL under WAL does not.
+    # IMMEDIATE takes the write lock when a transaction begins, so that it waits up to `timeout`
+    # instead of failing at once. `synchronous` FULL keeps the last commit after a power failure;
+    # NORMAL with WAL does not.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
@@ -71,17 +69,17 @@ if DATABASE_IS_SQLITE:
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-    # What DATABASE_URL asks for stays: `?sslmode=verify-full` must not be lost.
+    # Keeps the options of DATABASE_URL, such as `?sslmode=verify-full`.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "connections.Person"
 
-# Shared by all processes, so that limits on sign-in hold across them.
+# Shared by all processes, so that rate limits on sign-in apply across them.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
         "LOCATION": "orgadmin_cache",
-        # With Django's 300 a flood of made-up names would push the limits of real ones out.
+        # With Django's default of 300, many invented names would evict the counts of real ones.
         "OPTIONS": {"MAX_ENTRIES": 100_000},
     }
 }
@@ -114,7 +112,7 @@ except ValueError as error:
 DATADOG_PROXY: str = env.str("ORGADMIN_HTTP_PROXY", "")
 DATADOG_CA_BUNDLE: str = env.str("ORGADMIN_CA_BUNDLE", "")
 
-# --- How deletions are asked for -----------------------------------------------------------------
+# --- Deletion requests --------------------------------------------------------------------------
 
 FOUR_EYES: str = env.str("ORGADMIN_FOUR_EYES", "none")
 if FOUR_EYES not in {"none", "one", "two"}:
@@ -164,7 +162,7 @@ MIDDLEWARE = [
     "connections.web.middleware.WritableSignInMiddleware",
     "connections.web.middleware.ResponseNotRecordedMiddleware",
     "connections.web.people.accounts.ReauthenticationMiddleware",
-    "connections.web.middleware.SecondFactorMiddleware",
+    "connections.web.middleware.RequireMfaMiddleware",
 ]
 ROOT_URLCONF = "orgadmin.urls"
 WSGI_APPLICATION = "orgadmin.wsgi.application"
@@ -178,16 +176,16 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "connections.web.context.frame",
+                "connections.web.context.page_context",
             ],
-            "builtins": ["django.templatetags.static"],
+            "builtins": ["django.templatetags.static", "connections.web.template_tags"],
         },
     }
 ]
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-# `./run serve` collects first and says so; the plain runserver finds the files where they are.
+# `./run serve` collects first and sets this; runserver serves the files from the source tree.
 STATIC_IS_COLLECTED = env.bool("ORGADMIN_STATIC_COLLECTED", False)
 WHITENOISE_USE_FINDERS = not STATIC_IS_COLLECTED
 STORAGES = {
@@ -206,10 +204,10 @@ USE_I18N = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
 DATA_UPLOAD_MAX_NUMBER_FILES = 0
-# For the web server. It reads more than the limit above, so that a page can say what is wrong.
+# For the web server. More than the limit above, so that Django can show an error page.
 WEB_MAX_BODY_SIZE = 4 * DATA_UPLOAD_MAX_MEMORY_SIZE
-WEB_REQUEST_SECONDS = 30  # for a request to arrive, and between two moves of a slow reader
-WEB_CONNECTIONS = 1000  # of each process
+WEB_REQUEST_SECONDS = 30  # for a request to arrive, and between two reads by a slow client
+WEB_CONNECTIONS = 1000  # per process
 
 # --- Signing in ---------------------------------------------------------------------------------
 
@@ -230,13 +228,13 @@ ACCOUNT_ADAPTER = "connections.web.people.accounts.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
-# No mail to an address that somebody merely typed.
+# Send no mail to addresses without an account.
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = False
-# Beside allauth's own: five wrong passwords or codes of one person in five minutes, ten of one
-# address in a minute, five mails to reset a password a minute. Whoever is signed in may fail five
-# times in five minutes to prove again who they are: see connections/web/reauthentication.py.
+# In addition to allauth's defaults: five wrong passwords or codes per person in five minutes, ten
+# per address in a minute, five password reset mails a minute. "reauthenticate" limits failed
+# identity checks: see connections/web/reauthentication.py.
 ACCOUNT_RATE_LIMITS = {
     "use_of_provider": "30/m/ip",
     "use_of_links": "20/m/ip",
@@ -257,7 +255,7 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = IS_LOCAL
 MFA_TOTP_ISSUER = "Org Admin"
 REQUIRE_MFA = env.bool("ORGADMIN_REQUIRE_MFA", not IS_LOCAL)
 
-# An OpenID Connect provider, where one is configured; operations/checks.py says what is missing.
+# An OpenID Connect identity provider, optional; operations/checks.py reports missing settings.
 OIDC_ISSUER = env.str("ORGADMIN_OIDC_ISSUER", "")
 OIDC_CLIENT_ID = env.str("ORGADMIN_OIDC_CLIENT_ID", "")
 OIDC_SECRET_FILE = env.str("ORGADMIN_OIDC_CLIENT_SECRET_FILE", "")
@@ -266,11 +264,11 @@ OIDC_MFA_VALUES: list[str] = env.list("ORGADMIN_OIDC_MFA_VALUES", [])
 
 # --- Mail ---------------------------------------------------------------------------------------
 
-MAILERS = mailers_of(env.dj_email_url("EMAIL_URL", "dummy:"))
+MAILERS = build_mailers(env.dj_email_url("EMAIL_URL", "dummy:"))
 HAS_MAIL = bool(env.str("EMAIL_URL", ""))
 DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", "orgadmin@localhost")
 
-# --- Who else is told -----------------------------------------------------------------------------
+# --- Notifications and metrics ------------------------------------------------------------------
 
 try:
     WEBHOOK_URL = check_webhook_url(env.str("ORGADMIN_WEBHOOK_URL", ""))
@@ -309,15 +307,13 @@ if not IS_LOCAL:
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_SECURE = True
     CSRF_COOKIE_NAME = "__Host-csrftoken"
-    # No SECURE_PROXY_SSL_HEADER, which would believe X-Forwarded-Proto from anybody:
-    # orgadmin/web_server.py sets the scheme where one of TRUSTED_PROXIES says so.
+    # No SECURE_PROXY_SSL_HEADER, which would trust X-Forwarded-Proto from any client:
+    # orgadmin/web_server.py sets the scheme for requests from TRUSTED_PROXIES.
 DEFAULT_EXCEPTION_REPORTER_FILTER = "connections.web.errors.HideKeysFilter"
-# Preload and includeSubDomains bind a whole domain, which is not this service's to decide.
+# Preload and includeSubDomains affect a whole domain, so they are the domain owner's decision.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if not HAS_MAIL:
-    # Mail is optional: sign-in links made by a person or a command stand in for it.
+    # Mail is optional: administrators and commands can make sign-in links instead.
     SILENCED_SYSTEM_CHECKS.append("mail.E001")
 
-LOGGING = logging_of(
-    level=env.str("ORGADMIN_LOG_LEVEL", ""),
-)
+LOGGING = build_logging(level=env.str("ORGADMIN_LOG_LEVEL", ""))

@@ -1,4 +1,4 @@
-"""All addresses: ours, and django-allauth's under /accounts/."""
+"""All URLs: those of Org Admin, and django-allauth's under /accounts/."""
 
 from typing import NoReturn
 
@@ -17,13 +17,12 @@ from connections.web.routing import View, Visitors, form_page
 
 
 def closed(request: HttpRequest) -> NoReturn:
-    """404 for a page of django-allauth's that Org Admin does not offer."""
+    """404 for a page of django-allauth that Org Admin doesn't offer."""
     raise Http404
 
 
-def _own(route: str, view: View, *, name: str) -> URLPattern:
-    # The same page as allauth's, with what it changes on record. allauth keeps its place in tables
-    # of its own, so a GET writes.
+def _recorded_page(route: str, view: View, *, name: str) -> URLPattern:
+    # allauth's page with audit events. It keeps its progress in database tables, so a GET writes.
     return form_page(
         f"accounts/{route}",
         view,
@@ -35,7 +34,7 @@ def _own(route: str, view: View, *, name: str) -> URLPattern:
 
 
 def _to_reauthentication(route: str, *, name: str) -> URLPattern:
-    # A code from an authenticator app or from paper alone is not enough: our own page asks.
+    # A one-time code alone is not enough, so Org Admin's own page replaces allauth's.
     return form_page(
         f"accounts/{route}",
         RedirectView.as_view(pattern_name="step-up", query_string=True),
@@ -49,11 +48,13 @@ urlpatterns = [
     path("", include("connections.urls")),
     # Sign-in links and MFA depend on the address, so a person's own session can't change it.
     form_page("accounts/email/", closed, name="account_email", who=Visitors.SIGNED_IN),
-    _own("2fa/totp/activate/", SetUpAppView.as_view(), name="mfa_activate_totp"),
-    _own("2fa/totp/deactivate/", TurnOffAppView.as_view(), name="mfa_deactivate_totp"),
-    _own("2fa/webauthn/add/", AddKeyView.as_view(), name="mfa_add_webauthn"),
-    _own("2fa/webauthn/keys/<int:pk>/remove/", RemoveKeyView.as_view(), name="mfa_remove_webauthn"),
-    _own(
+    _recorded_page("2fa/totp/activate/", SetUpAppView.as_view(), name="mfa_activate_totp"),
+    _recorded_page("2fa/totp/deactivate/", TurnOffAppView.as_view(), name="mfa_deactivate_totp"),
+    _recorded_page("2fa/webauthn/add/", AddKeyView.as_view(), name="mfa_add_webauthn"),
+    _recorded_page(
+        "2fa/webauthn/keys/<int:pk>/remove/", RemoveKeyView.as_view(), name="mfa_remove_webauthn"
+    ),
+    _recorded_page(
         "2fa/recovery-codes/generate/",
         MakeRecoveryCodesView.as_view(),
         name="mfa_generate_recovery_codes",

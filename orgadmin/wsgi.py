@@ -1,4 +1,4 @@
-"""The WSGI entry that orgadmin/web_server.py serves."""
+"""The WSGI application that orgadmin/web_server.py serves."""
 
 import os
 
@@ -13,7 +13,7 @@ from connections.web.middleware import Request  # noqa: E402
 
 
 class Application(WSGIHandler):
-    """Django's own application, whose requests can be made whatever their Content-Type says."""
+    """Django's application with a request class that accepts any charset in Content-Type."""
 
     request_class = Request
 

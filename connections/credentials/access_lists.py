@@ -1,4 +1,4 @@
-"""A credential's allow-lists: who may see it, use it, approve with it. Administrators keep them."""
+"""A credential's access lists: who can see it, use it and approve with it."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -21,12 +21,12 @@ from connections.models import (
 )
 
 # An entry as forms and events name it: "role:Operator" or "person:<id>".
-Entries = dict[AccessKind, list[str]]
+AccessEntries = dict[AccessKind, list[str]]
 
 
-def access_of(credential: Credential) -> Entries:
-    """Every entry by its list, roles first; a list without any admits everybody with the role."""
-    entries: Entries = {kind: [] for kind in AccessKind}
+def get_access_entries(credential: Credential) -> AccessEntries:
+    """The entries of each list, roles first. An empty list admits every person with the role."""
+    entries: AccessEntries = {kind: [] for kind in AccessKind}
     stored = credential.access.select_related("group").order_by("group__name", "person_id")
     for entry in stored:
         name = f"role:{entry.group.name}" if entry.group else f"person:{entry.person_id}"
@@ -34,30 +34,30 @@ def access_of(credential: Credential) -> Entries:
     return {kind: sorted(names, reverse=True) for kind, names in entries.items()}
 
 
-def possible_entries(*, also: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """What can be listed, with its words: each role, and each active person; `also` those named."""
-    named = [UUID(name.removeprefix("person:")) for name in also if name.startswith("person:")]
-    people = Person.objects.filter(Q(is_active=True) | Q(pk__in=named)).order_by("username")
+def list_entry_choices(*, also: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """Names and labels of possible entries: roles, active people, and those in `also`."""
+    listed = [UUID(name.removeprefix("person:")) for name in also if name.startswith("person:")]
+    people = Person.objects.filter(Q(is_active=True) | Q(pk__in=listed)).order_by("username")
     return [
         *((f"role:{role.value}", role.value) for role in Role),
         *((f"person:{person.pk}", person.display_name) for person in people),
     ]
 
 
-def change_access(*, actor: Actor, credential: Credential, wanted: Entries) -> None:
-    """Put these entries in the place of the stored ones. Deletions that were asked for obey too.
+def change_access(*, actor: Actor, credential: Credential, wanted: AccessEntries) -> None:
+    """Replace the stored entries with these. They also apply to deletions already requested.
 
-    Raises PermissionDenied, and InvalidInputError for an entry that names nobody.
+    Raises PermissionDenied, and InvalidInputError for an entry that names no role or person.
     """
     permissions.require(permissions.can_administer(actor), "change who may use a credential")
-    rows = _rows_of(credential=credential, wanted=wanted)
+    rows = _build_rows(credential=credential, wanted=wanted)
     with audit.atomic():
-        # What `sending.claim` locks too: a claim sees this change, or came before it.
+        # `sending.claim` locks it too, so a claim sees this change or came before it.
         Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
-        before = access_of(credential)
+        before = get_access_entries(credential)
         credential.access.all().delete()
         CredentialAccess.objects.bulk_create(rows)
-        after = access_of(credential)
+        after = get_access_entries(credential)
         if before == after:
             return
         audit.record(
@@ -73,7 +73,7 @@ def change_access(*, actor: Actor, credential: Credential, wanted: Entries) -> N
         )
 
 
-def _rows_of(*, credential: Credential, wanted: Entries) -> list[CredentialAccess]:
+def _build_rows(*, credential: Credential, wanted: AccessEntries) -> list[CredentialAccess]:
     groups = {f"role:{group.name}": group for group in Group.objects.all()}
     people = {f"person:{person.pk}": person for person in Person.objects.all()}
     rows = []
@@ -88,11 +88,13 @@ def _rows_of(*, credential: Credential, wanted: Entries) -> list[CredentialAcces
     return rows
 
 
-def warnings_of(credential: Credential) -> list[str]:
-    """What would not go any more because nobody is admitted to it."""
-    may = Q(is_superuser=True) | Q(groups__name=Role.OPERATOR.value)
+def list_access_warnings(credential: Credential) -> list[str]:
+    """What no longer works because no suitable person is admitted."""
+    can_delete = Q(is_superuser=True) | Q(groups__name=Role.OPERATOR.value)
     users = permissions.filter_by_access_list(
-        Person.objects.filter(may, is_active=True), credential_id=credential.pk, kind=AccessKind.USE
+        Person.objects.filter(can_delete, is_active=True),
+        credential_id=credential.pk,
+        kind=AccessKind.USE,
     )
     found = []
     if not users.exists():

@@ -1,11 +1,11 @@
-"""Verifying a key pair: a ladder of questions to Datadog, each with its answer in words.
+"""Verifies key pairs: a series of requests to Datadog, each with its result as text.
 
-It asks the network and never the database, so that many pairs are verified in threads.
+`run_key_checks` uses the network and never the database, so threads can verify many pairs at once.
 """
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -23,154 +23,171 @@ from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import KeyOwner
 from connections.datadog.responses import DatadogError
 from connections.inventory import sync
-from connections.inventory.sync import PARALLEL_LISTINGS, SyncResult
+from connections.inventory.sync import PARALLEL_SYNCS, SyncResult
 from connections.models import ApprovalPolicy, Credential
-from connections.wording.causes import NOT_OPENED, failure_text
+from connections.wording.causes import KEYS_UNDECRYPTABLE, failure_text
 
-# Under the 60 s at which proxies cut a request of ours.
+# Less than the 60 s after which proxies usually end a request to Org Admin.
 KEY_CHECK_SECONDS = 40.0
-READ = "org_connections_read"
-WRITE = "org_connections_write"
-# The role does not grant what deleting needs; the pair serves all the same, to look.
+READ_PERMISSION = "org_connections_read"
+WRITE_PERMISSION = "org_connections_write"
+# The role lacks the permission to delete. The pair is still good for listing.
 WRITE_NOT_GRANTED = "write_not_granted"
 
 
 class KeyCheck(StrEnum):
-    """The rungs, from the ground up."""
+    """The checks, in the order in which they run."""
 
-    STORED = "stored"  # the stored keys can be decrypted; a rung only when they cannot
+    STORED = "stored"  # the stored keys can be decrypted; present only when they cannot
     API_KEY = "api_key"  # GET /api/v1/validate
     KEY_PAIR = "key_pair"  # GET /api/v2/validate_keys
-    ORG = "org"  # GET /api/v2/current_user: the org, compared with the pinned one
-    PERMISSIONS = "permissions"  # what the role grants, from the same answer
-    LISTING = "listing"  # GET /api/v2/org_connections really works
+    ORG = "org"  # GET /api/v2/current_user: the org, compared with the credential's
+    PERMISSIONS = "permissions"  # what the role grants, from the same response
+    LISTING = "listing"  # GET /api/v2/org_connections works
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyCheckResult:
-    """One question and its answer; `ok` is None when it was not asked.
+    """The result of one check; `ok` is None when it did not run.
 
-    `errors` are Datadog's own words.
+    `errors` is Datadog's own text.
     """
 
-    rung: KeyCheck
+    check: KeyCheck
     ok: bool | None
-    words: str
+    text: str
     cause: str = ""
     http_status: int | None = None
     errors: tuple[str, ...] = ()
 
     def as_data(self) -> dict[str, Any]:
-        """The rung as a credential keeps it."""
-        return asdict(self) | {"errors": list(self.errors)}
+        """The result as stored in `Credential.verification`."""
+        return {
+            "rung": self.check,
+            "ok": self.ok,
+            "words": self.text,
+            "cause": self.cause,
+            "http_status": self.http_status,
+            "errors": list(self.errors),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyReport:
-    """All rungs of one verification.
+    """All results of one verification.
 
-    `identity` is whose pair it is, when Datadog told; `fetched` is the listing or why there is
-    none, and is None when nothing was asked at all.
+    `identity` is the owner of the keys, if Datadog named one. `fetched` is the sync or why it
+    failed; None when no request was made.
     """
 
-    rungs: tuple[KeyCheckResult, ...]
+    results: tuple[KeyCheckResult, ...]
     identity: KeyOwner | None = None
     fetched: SyncResult | None = None
 
     @property
     def failure(self) -> KeyCheckResult | None:
-        """The rung on which it ends; None when the pair is verified."""
-        failed = (rung for rung in self.rungs if rung.ok is False)
-        return next((rung for rung in failed if rung.rung != KeyCheck.PERMISSIONS), None)
+        """The check that failed; None when the pair is verified."""
+        failed = (result for result in self.results if result.ok is False)
+        return next((result for result in failed if result.check != KeyCheck.PERMISSIONS), None)
 
     @property
     def knows_org(self) -> bool:
-        """Whether the pair answered for the org that it should."""
-        return any(rung.rung == KeyCheck.ORG and rung.ok for rung in self.rungs)
+        """Whether the pair belongs to the expected org."""
+        return any(result.check == KeyCheck.ORG and result.ok for result in self.results)
 
 
 def run_key_checks(
     *, client: DatadogClient, site: DatadogSite, org_id: str, org_name: str
 ) -> KeyReport:
-    """Ask rung by rung until one fails; never raises for Datadog's trouble.
+    """Run the checks in order until one fails. Never raises DatadogError.
 
-    `org_id` and `org_name` are the org the credential is pinned to, "" when to none yet.
+    `org_id` and `org_name` are the credential's org; "" when it has none yet.
     """
     deadline = time.monotonic() + KEY_CHECK_SECONDS
-    rungs: list[KeyCheckResult] = []
-    for step, ask in (
+    results: list[KeyCheckResult] = []
+    for check, send in (
         (KeyCheck.API_KEY, client.validate_api_key),
         (KeyCheck.KEY_PAIR, client.validate_key_pair),
     ):
         try:
-            ask(deadline_seconds=_left(deadline))
+            send(deadline_seconds=_seconds_left(deadline))
         except DatadogError as error:
-            return _broken_off(rungs, step=step, error=error, site=site)
-        rungs.append(
-            KeyCheckResult(rung=step, ok=True, words=_ACCEPTED[step].format(site=site.label))
+            return _failed_report(results, check=check, error=error, site=site)
+        results.append(
+            KeyCheckResult(
+                check=check, ok=True, text=_ACCEPTED_TEXTS[check].format(site=site.label)
+            )
         )
     try:
-        identity = client.whoami(deadline_seconds=_left(deadline))
+        identity = client.whoami(deadline_seconds=_seconds_left(deadline))
     except DatadogError as error:
-        return _broken_off(rungs, step=KeyCheck.ORG, error=error, site=site)
+        return _failed_report(results, check=KeyCheck.ORG, error=error, site=site)
     if org_id and identity.org.id != org_id:
-        rung = _another_org(identity, org_id=org_id, org_name=org_name)
+        result = _wrong_org_result(identity, org_id=org_id, org_name=org_name)
         fetched = SyncResult(cause=Cause.ANOTHER_ORG, http_status=200, identity=identity)
-        return KeyReport(rungs=_with_rest(rungs, rung), identity=identity, fetched=fetched)
+        return KeyReport(
+            results=_with_skipped_checks(results, result), identity=identity, fetched=fetched
+        )
     fetched = sync.fetch_connections(
-        client=client, org_id=identity.org.id, deadline_seconds=_left(deadline)
+        client=client, org_id=identity.org.id, deadline_seconds=_seconds_left(deadline)
     )
-    rungs += [_org(identity), _permissions(identity), _listing(fetched, site=site)]
-    return KeyReport(rungs=tuple(rungs), identity=identity, fetched=fetched)
+    results += [
+        _org_result(identity),
+        _permissions_result(identity),
+        _listing_result(fetched, site=site),
+    ]
+    return KeyReport(results=tuple(results), identity=identity, fetched=fetched)
 
 
-def keys_undecryptable(*, words: str) -> KeyReport:
-    """The ladder of a credential whose stored keys cannot be decrypted: nothing was asked."""
-    rung = KeyCheckResult(rung=KeyCheck.STORED, ok=False, words=words, cause=NOT_OPENED)
-    return KeyReport(rungs=_with_rest([], rung))
+def keys_undecryptable(*, text: str) -> KeyReport:
+    """The report on a credential whose stored keys cannot be decrypted: no request was made."""
+    result = KeyCheckResult(check=KeyCheck.STORED, ok=False, text=text, cause=KEYS_UNDECRYPTABLE)
+    return KeyReport(results=_with_skipped_checks([], result))
 
 
-_ACCEPTED = {
+_ACCEPTED_TEXTS = {
     KeyCheck.API_KEY: "{site} accepts the API key.",
     KeyCheck.KEY_PAIR: "The application key is valid, and belongs to the API key's org.",
 }
 
 
-def _left(deadline: float) -> float:
+def _seconds_left(deadline: float) -> float:
     return max(0.1, min(10.0, deadline - time.monotonic()))
 
 
-def _with_rest(rungs: list[KeyCheckResult], failed: KeyCheckResult) -> tuple[KeyCheckResult, ...]:
-    """The rungs so far, the one that failed, and those above it as not asked."""
-    steps = list(KeyCheck)
-    above = steps[steps.index(failed.rung) + 1 :]
-    rest = [KeyCheckResult(rung=step, ok=None, words="") for step in above]
-    return (*rungs, failed, *rest)
+def _with_skipped_checks(
+    results: list[KeyCheckResult], failed: KeyCheckResult
+) -> tuple[KeyCheckResult, ...]:
+    """The results so far, the failed one, and the later checks as not run."""
+    checks = list(KeyCheck)
+    later = checks[checks.index(failed.check) + 1 :]
+    skipped = [KeyCheckResult(check=check, ok=None, text="") for check in later]
+    return (*results, failed, *skipped)
 
 
-def _broken_off(
-    rungs: list[KeyCheckResult], *, step: KeyCheck, error: DatadogError, site: DatadogSite
+def _failed_report(
+    results: list[KeyCheckResult], *, check: KeyCheck, error: DatadogError, site: DatadogSite
 ) -> KeyReport:
-    rung = KeyCheckResult(
-        rung=step,
+    result = KeyCheckResult(
+        check=check,
         ok=False,
-        words=_failure_words(step, cause=error.cause, http_status=error.http_status, site=site),
+        text=_failure_text(check, cause=error.cause, http_status=error.http_status, site=site),
         cause=error.cause,
         http_status=error.http_status,
         errors=error.errors,
     )
     fetched = SyncResult(cause=error.cause, http_status=error.http_status, errors=error.errors)
-    return KeyReport(rungs=_with_rest(rungs, rung), fetched=fetched)
+    return KeyReport(results=_with_skipped_checks(results, result), fetched=fetched)
 
 
-def _failure_words(
-    step: KeyCheck, *, cause: str, http_status: int | None, site: DatadogSite
+def _failure_text(
+    check: KeyCheck, *, cause: str, http_status: int | None, site: DatadogSite
 ) -> str:
     refused = cause in {Cause.UNAUTHORIZED, Cause.FORBIDDEN, Cause.KEY_NOT_VALID}
     if not refused:
         return failure_text(cause=cause, http_status=http_status)
     status = http_status or 200
-    match step:
+    match check:
         case KeyCheck.API_KEY:
             return (
                 f"Datadog does not accept the API key ({status}). It may be revoked, mistyped or "
@@ -184,57 +201,62 @@ def _failure_words(
             )
         case KeyCheck.LISTING:
             return (
-                f"Datadog refuses to list the org connections ({status}). It needs {READ} in the "
-                "role and, where the application key is scoped, in its scopes."
+                f"Datadog refuses to list the org connections ({status}). It needs "
+                f"{READ_PERMISSION} in the role and, where the application key is scoped, in its "
+                "scopes."
             )
         case _:
             return f"Datadog does not say which org this pair belongs to ({status})."
 
 
-def _org(identity: KeyOwner) -> KeyCheckResult:
+def _org_result(identity: KeyOwner) -> KeyCheckResult:
     as_whom = f" as {identity.user_name}" if identity.user_name else ""
-    words = f"The pair answers for {_told(identity)}{as_whom}."
-    return KeyCheckResult(rung=KeyCheck.ORG, ok=True, words=words)
+    text = f"The pair answers for {_describe_org(identity)}{as_whom}."
+    return KeyCheckResult(check=KeyCheck.ORG, ok=True, text=text)
 
 
-def _another_org(identity: KeyOwner, *, org_id: str, org_name: str) -> KeyCheckResult:
-    words = (
-        f"This pair answers for another org: {_told(identity)}, and this credential is for "
+def _wrong_org_result(identity: KeyOwner, *, org_id: str, org_name: str) -> KeyCheckResult:
+    text = (
+        f"This pair answers for another org: {_describe_org(identity)}, and this credential is for "
         f"{org_name or 'an org'} ({org_id}). Nothing of the other org is shown. Rotate the "
         "credential to a pair of its own org, or add the other org as a credential of its own."
     )
     return KeyCheckResult(
-        rung=KeyCheck.ORG, ok=False, words=words, cause=Cause.ANOTHER_ORG, http_status=200
+        check=KeyCheck.ORG, ok=False, text=text, cause=Cause.ANOTHER_ORG, http_status=200
     )
 
 
-def _told(identity: KeyOwner) -> str:
+def _describe_org(identity: KeyOwner) -> str:
     return f"{identity.org.name or 'an org without a name'} ({identity.org.id})"
 
 
-def _permissions(identity: KeyOwner) -> KeyCheckResult:
-    granted = {name for name in (READ, WRITE) if name in identity.permissions}
-    if WRITE in granted:
+def _permissions_result(identity: KeyOwner) -> KeyCheckResult:
+    granted = {name for name in (READ_PERMISSION, WRITE_PERMISSION) if name in identity.permissions}
+    if WRITE_PERMISSION in granted:
         listed = " and ".join(sorted(granted))
-        words = (
+        text = (
             f"The role grants {listed}. That the pair may delete cannot be proven without "
             "deleting: role grants it; key scopes unknown."
         )
-        return KeyCheckResult(rung=KeyCheck.PERMISSIONS, ok=True, words=words)
-    what = f"grants {READ}, but not {WRITE}" if granted else f"grants neither {READ} nor {WRITE}"
-    words = f"The role {what}: Datadog will refuse deletions with this pair (403)."
-    return KeyCheckResult(rung=KeyCheck.PERMISSIONS, ok=False, words=words, cause=WRITE_NOT_GRANTED)
+        return KeyCheckResult(check=KeyCheck.PERMISSIONS, ok=True, text=text)
+    what = (
+        f"grants {READ_PERMISSION}, but not {WRITE_PERMISSION}"
+        if granted
+        else f"grants neither {READ_PERMISSION} nor {WRITE_PERMISSION}"
+    )
+    text = f"The role {what}: Datadog will refuse deletions with this pair (403)."
+    return KeyCheckResult(check=KeyCheck.PERMISSIONS, ok=False, text=text, cause=WRITE_NOT_GRANTED)
 
 
-def _listing(fetched: SyncResult, *, site: DatadogSite) -> KeyCheckResult:
+def _listing_result(fetched: SyncResult, *, site: DatadogSite) -> KeyCheckResult:
     if fetched.is_complete:
         count = len(fetched.org_connections)
         noun = "org connection" if count == 1 else "org connections"
-        return KeyCheckResult(rung=KeyCheck.LISTING, ok=True, words=f"It lists {count} {noun}.")
+        return KeyCheckResult(check=KeyCheck.LISTING, ok=True, text=f"It lists {count} {noun}.")
     return KeyCheckResult(
-        rung=KeyCheck.LISTING,
+        check=KeyCheck.LISTING,
         ok=False,
-        words=_failure_words(
+        text=_failure_text(
             KeyCheck.LISTING, cause=fetched.cause, http_status=fetched.http_status, site=site
         ),
         cause=fetched.cause,
@@ -243,7 +265,7 @@ def _listing(fetched: SyncResult, *, site: DatadogSite) -> KeyCheckResult:
     )
 
 
-SEALED_FIELDS = (
+KEY_FIELDS = (
     "secret_version",
     "api_key_envelope",
     "application_key_envelope",
@@ -254,40 +276,40 @@ SEALED_FIELDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verification:
-    """What Datadog said about one credential's pair, not yet kept."""
+class KeyVerification:
+    """The report on one credential's key pair, not yet stored."""
 
     credential: Credential
-    ladder: KeyReport
+    report: KeyReport
     started_at: datetime
 
 
-def verify_in_parallel(credentials: list[Credential]) -> list[Verification]:
-    """Climb the ladder of each, in parallel; gives them in the same order and stores nothing.
+def verify_in_parallel(credentials: list[Credential]) -> list[KeyVerification]:
+    """Verify the credentials in parallel, in the same order. Stores nothing.
 
-    The threads only ask: keys are decrypted in the caller's thread. Raises UnavailableError
-    for a site that is not configured any more, and when no key pair at all can be opened.
+    The threads only send requests: keys are decrypted in the caller's thread. Raises
+    UnavailableError for a site that is no longer configured, or when the key ring is unusable.
     """
     started_at = clock.now()
-    clients = [_client_or_ladder(credential) for credential in credentials]
-    with ThreadPoolExecutor(max_workers=PARALLEL_LISTINGS) as pool:
-        ladders = list(pool.map(_climb, credentials, clients))
+    clients = [_open_client_or_report(credential) for credential in credentials]
+    with ThreadPoolExecutor(max_workers=PARALLEL_SYNCS) as pool:
+        reports = list(pool.map(_run_or_return_report, credentials, clients))
     return [
-        Verification(credential=credential, ladder=climbed, started_at=started_at)
-        for credential, climbed in zip(credentials, ladders, strict=True)
+        KeyVerification(credential=credential, report=report, started_at=started_at)
+        for credential, report in zip(credentials, reports, strict=True)
     ]
 
 
-def _client_or_ladder(credential: Credential) -> DatadogClient | KeyReport:
+def _open_client_or_report(credential: Credential) -> DatadogClient | KeyReport:
     try:
         return sync.open_client(credential=credential)
     except UnavailableError as error:
         if error.cause != Cause.KEYS_NOT_OPENED:
             raise
-        return keys_undecryptable(words=f"{error} Rotate it to a pair pasted anew.")
+        return keys_undecryptable(text=f"{error} Rotate it to a pair pasted anew.")
 
 
-def _climb(credential: Credential, client: DatadogClient | KeyReport) -> KeyReport:
+def _run_or_return_report(credential: Credential, client: DatadogClient | KeyReport) -> KeyReport:
     if isinstance(client, KeyReport):
         return client
     return run_key_checks(
@@ -298,67 +320,72 @@ def _climb(credential: Credential, client: DatadogClient | KeyReport) -> KeyRepo
     )
 
 
-def unchanged(credential: Credential, **as_read: Any) -> QuerySet[Credential]:
-    """The row, if it is in use and these fields are still as they were read: to update it by
-    compare-and-swap, so that of two managers who act at once only one does."""
+def unchanged_row(credential: Credential, **as_read: Any) -> QuerySet[Credential]:
+    """The credential's row if it is in use and these fields are unchanged since they were read.
+
+    Updating it is a compare-and-swap: of two people who change it at once, only one succeeds.
+    """
     return Credential.objects.filter(pk=credential.pk, retired_at=None, **as_read)
 
 
 @audit.atomic()
 def store_report(
-    *, verification: Verification, actor: Actor, swapped_to: Credential | None = None
+    *, verification: KeyVerification, actor: Actor, replacement: Credential | None = None
 ) -> bool:
-    """Store the ladder, the listing and the event; False, with nothing stored, when the keys
-    were changed or wiped meanwhile.
+    """Store the report, the sync and the event.
 
-    The first org that answers is pinned. `swapped_to` is an unsaved copy that bears a new
-    sealed pair, which takes the place of the old one in the same statement.
+    Returns False, with nothing stored, when the keys were changed or erased meanwhile. The first
+    org found becomes the credential's org for good. `replacement` is an unsaved copy with a new
+    encrypted key pair, which replaces the old one in the same statement.
     """
-    credential, climbed = verification.credential, verification.ladder
+    credential, report = verification.credential, verification.report
     now = clock.now()
-    row = unchanged(credential, secret_version=credential.secret_version)
-    values = _verified_values(climbed, now=now)
-    if climbed.knows_org and climbed.identity:
-        # Of two first verifications the one that comes second must have found the same org.
-        row = row.filter(org_id__in=("", climbed.identity.org.id))
+    row = unchanged_row(credential, secret_version=credential.secret_version)
+    values = _report_values(report, now=now)
+    if report.knows_org and report.identity:
+        # If two first verifications run at once, the later one must have found the same org.
+        row = row.filter(org_id__in=("", report.identity.org.id))
         if not credential.org_id:
-            values["policy"] = _policy_of_org(credential, org_id=climbed.identity.org.id)
-    if swapped_to:
-        values |= {name: getattr(swapped_to, name) for name in SEALED_FIELDS}
+            values["policy"] = _strictest_policy_of_org(credential, org_id=report.identity.org.id)
+    if replacement:
+        values |= {name: getattr(replacement, name) for name in KEY_FIELDS}
         values |= {"keys_set_at": now, "keys_set_by_name": actor.name}
     if not row.update(**values):
         return False
-    if climbed.fetched:
+    if report.fetched:
         sync.store_sync(
             credential=credential,
-            fetched=climbed.fetched,
+            fetched=report.fetched,
             started_at=verification.started_at,
             actor=actor,
         )
-    if swapped_to:
-        _record_rotated(old=credential, new=swapped_to, actor=actor)
-    _record_verified(credential=credential, climbed=climbed, actor=actor)
+    if replacement:
+        _record_rotation(old=credential, new=replacement, actor=actor)
+    _record_report(credential=credential, report=report, actor=actor)
     return True
 
 
-def _policy_of_org(credential: Credential, *, org_id: str) -> ApprovalPolicy:
-    """The strictest policy that this org ever had here, so that adding its keys anew, or keys of
-    another user, takes no second person away: only an administrator does."""
+def _strictest_policy_of_org(credential: Credential, *, org_id: str) -> ApprovalPolicy:
+    """The strictest policy that any credential of this org has or had.
+
+    So adding the org's keys again, or another user's keys, doesn't reduce the approvals needed:
+    only an administrator can do that.
+    """
     same_org = Credential.objects.filter(site=credential.site, org_id=org_id)
     return ApprovalPolicy.strictest([credential.policy, *same_org.values_list("policy", flat=True)])
 
 
-def _verified_values(climbed: KeyReport, *, now: datetime) -> dict[str, Any]:
-    failure = climbed.failure
+def _report_values(report: KeyReport, *, now: datetime) -> dict[str, Any]:
+    failure = report.failure
     values: dict[str, Any] = {
-        "verification": [rung.as_data() | {"at": now.isoformat()} for rung in climbed.rungs],
+        "verification": [result.as_data() | {"at": now.isoformat()} for result in report.results],
         "verification_cause": failure.cause if failure else "",
     }
     if failure is None:
         values["verified_at"] = now
-    if climbed.knows_org and climbed.identity:
-        values |= {"org_id": climbed.identity.org.id, "org_name": climbed.identity.org.name}
-    if climbed.fetched is None and failure:
+    if report.knows_org and report.identity:
+        values |= {"org_id": report.identity.org.id, "org_name": report.identity.org.name}
+    if report.fetched is None and failure:
         values["last_error"] = {
             "at": now.isoformat(),
             "cause": failure.cause,
@@ -368,7 +395,7 @@ def _verified_values(climbed: KeyReport, *, now: datetime) -> dict[str, Any]:
     return values
 
 
-def _record_rotated(*, old: Credential, new: Credential, actor: Actor) -> None:
+def _record_rotation(*, old: Credential, new: Credential, actor: Actor) -> None:
     audit.record(
         code=EventCode.CREDENTIAL_ROTATED,
         actor=actor,
@@ -378,20 +405,20 @@ def _record_rotated(*, old: Credential, new: Credential, actor: Actor) -> None:
     )
 
 
-def _record_verified(*, credential: Credential, climbed: KeyReport, actor: Actor) -> None:
-    failure, identity = climbed.failure, climbed.identity
+def _record_report(*, credential: Credential, report: KeyReport, actor: Actor) -> None:
+    failure, identity = report.failure, report.identity
     if failure is None:
         code, sentence = EventCode.CREDENTIAL_VERIFIED, f"{credential.name} was verified."
     else:
         code = EventCode.CREDENTIAL_NOT_VERIFIED
-        sentence = f"{credential.name} was not verified. {failure.words}"
+        sentence = f"{credential.name} was not verified. {failure.text}"
     audit.record(
         code=code,
         actor=actor,
         subject=credential,
         sentence=sentence,
         details={
-            "ladder": {rung.rung: rung.ok for rung in climbed.rungs},
+            "ladder": {result.check: result.ok for result in report.results},
             "cause": failure.cause if failure else "",
             "http_status": failure.http_status if failure else None,
             "errors": list(failure.errors) if failure else [],

@@ -1,4 +1,4 @@
-"""What the acts on credentials share: names and the form of keys."""
+"""Adds, verifies, renames and rotates credentials, and changes their approval policy."""
 
 import copy
 import re
@@ -20,7 +20,7 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.core.secret import Secret
 from connections.core.sites import UnknownSiteError, get_site
 from connections.credentials import key_checks
-from connections.credentials.key_checks import KeyReport, unchanged
+from connections.credentials.key_checks import KeyReport, unchanged_row
 from connections.models import ApprovalPolicy, Credential, KeyPair
 
 LONGEST_NAME = 100
@@ -33,16 +33,16 @@ _APPLICATION_KEY_PREFIX = "ddapp_"
 
 
 def clean_keys(keys: KeyPair) -> KeyPair:
-    """The pair without white space around it, checked for what no key can hold.
+    """The pair without surrounding white space.
 
-    Raises InvalidInputError, whose words never repeat a key.
+    Raises InvalidInputError, whose text never repeats a key, for a text that can't be a key.
     """
     cleaned = KeyPair(
         api_key=_stripped(keys.api_key), application_key=_stripped(keys.application_key)
     )
     problems = {
-        "api_key": _problem_of(cleaned.api_key) or _api_key_problem_of(cleaned.api_key),
-        "application_key": _problem_of(cleaned.application_key),
+        "api_key": _key_problem(cleaned.api_key) or _api_key_problem(cleaned.api_key),
+        "application_key": _key_problem(cleaned.application_key),
     }
     fields = {name: problem for name, problem in problems.items() if problem}
     if fields:
@@ -54,9 +54,8 @@ def _stripped(secret: Secret) -> Secret:
     return Secret(secret.reveal().strip())
 
 
-# These two return their finding instead of raising it, so that no frame of an exception holds
-# the plain text.
-def _problem_of(secret: Secret) -> str:
+# These two return the problem instead of raising it, so that no traceback holds the plain text.
+def _key_problem(secret: Secret) -> str:
     text = secret.reveal()
     if not text:
         return "Paste the key."
@@ -75,33 +74,33 @@ def _problem_of(secret: Secret) -> str:
     return "It holds a character that is not plain ASCII, which no key does. Copy the key again."
 
 
-def _api_key_problem_of(secret: Secret) -> str:
+def _api_key_problem(secret: Secret) -> str:
     if secret.reveal().startswith(_APPLICATION_KEY_PREFIX):
         return "This is an application key. Are the two fields swapped?"
     return ""
 
 
 def require_unused_keys(
-    *, actor: Actor, site: str, fingerprint: str, besides: Credential | None = None
+    *, actor: Actor, site: str, fingerprint: str, excluding: Credential | None = None
 ) -> None:
-    """Raise InvalidInputError when this pair is stored already; names the other if they see it.
+    """Raise InvalidInputError when this pair is stored already; names the other if visible.
 
-    Two credentials with one pair would each be a way to send, and only one would be rotated.
+    With one pair in two credentials, rotating one would leave the old pair usable in the other.
     """
     stored = Credential.objects.filter(site=site, fingerprint=fingerprint, retired_at=None)
-    if besides and besides.fingerprint == fingerprint:
+    if excluding and excluding.fingerprint == fingerprint:
         raise InvalidInputError({"api_key": "This is the key pair that is stored now."})
     other = stored.first()
     if other:
-        is_unseen = other.pk in permissions.visibility_of(actor).hidden
-        where = "out of your reach" if is_unseen else f"as “{other.name}”"
+        is_hidden = other.pk in permissions.visibility_of(actor).hidden
+        where = "out of your reach" if is_hidden else f"as “{other.name}”"
         raise InvalidInputError({"api_key": f"This key pair is stored already, {where}."})
 
 
 def clean_name(name: str) -> str:
-    """The name with its white space folded; "" stays "".
+    """The name with runs of white space collapsed; "" stays "".
 
-    Raises InvalidInputError when it is too long or cannot be read on screen.
+    Raises InvalidInputError when it is too long or holds characters that can't be displayed.
     """
     folded = " ".join(name.split())
     if len(folded) > LONGEST_NAME:
@@ -111,24 +110,24 @@ def clean_name(name: str) -> str:
     return folded
 
 
-def check_name_is_free(name: str, *, actor: Actor, besides: Credential | None = None) -> None:
-    """Raise InvalidInputError when another credential bears the name, whatever its case.
+def require_unused_name(name: str, *, actor: Actor, excluding: Credential | None = None) -> None:
+    """Raise InvalidInputError when another credential has the name, ignoring case.
 
-    That one out of reach does cannot be kept from who typed its name, but its spelling is.
+    This reveals that a hidden credential has the name, but not how that one spells it.
     """
     for pk, other in Credential.objects.values_list("pk", "name"):
         # Compared here: SQLite folds the case of ASCII letters only.
-        if other.casefold() == name.casefold() and not (besides and pk == besides.pk):
+        if other.casefold() == name.casefold() and not (excluding and pk == excluding.pk):
             shown = name if pk in permissions.visibility_of(actor).hidden else other
             raise InvalidInputError({"name": f"Another credential is called “{shown}”."})
 
 
-def unused_name(wanted: str, *, mark: str = "") -> str:
-    """`wanted` and `mark`, or the same with a number where another credential bears that."""
+def unused_name(wanted: str, *, suffix: str = "") -> str:
+    """`wanted` and `suffix`, with a number when another credential has that name."""
     taken = {name.casefold() for name in Credential.objects.values_list("name", flat=True)}
     number = 1
     while True:
-        end = mark + (f" {number}" if number > 1 else "")
+        end = suffix + (f" {number}" if number > 1 else "")
         name = wanted[: LONGEST_NAME - len(end)].rstrip() + end
         if name.casefold() not in taken:
             return name
@@ -136,20 +135,20 @@ def unused_name(wanted: str, *, mark: str = "") -> str:
 
 
 def name_from_org(org_name: str) -> str:
-    """Datadog's name of an org as a credential may bear it; "" when nothing of it can be read."""
-    seen = "".join(
+    """An org's name as a credential's name; "" when none of its characters can be displayed."""
+    printable = "".join(
         character for character in org_name if character.isprintable() or character == " "
     )
-    return " ".join(seen.split())[:LONGEST_NAME].rstrip()
+    return " ".join(printable.split())[:LONGEST_NAME].rstrip()
 
 
 def is_same_name(*, typed: str, name: str) -> bool:
-    """Whether a person typed this name: white space folded, case forgiven."""
+    """Whether a person typed this name, ignoring case and extra white space."""
     return " ".join(typed.split()).casefold() == " ".join(name.split()).casefold()
 
 
 def list_credentials(*, actor: Actor) -> list[Credential]:
-    """All within reach, by name, retired ones too; `connection_count` is how many it sees now.
+    """All visible credentials by name, retired ones too, with their `connection_count`.
 
     Raises PermissionDenied.
     """
@@ -165,24 +164,24 @@ def find_credential(*, actor: Actor, pk: UUID) -> Credential:
     return lookups.find_credential(actor=actor, pk=pk)
 
 
-def connection_count(credential: Credential) -> int:
+def count_connections(credential: Credential) -> int:
     """How many org connections its newest listings show."""
     return credential.snapshots.filter(is_current=True).count()
 
 
 class RotationRefusedError(ConflictError):
-    """The new pair may not take the old one's place; `ladder` says why. Nothing changed."""
+    """The new pair can't replace the old one; `report` says why. Nothing was changed."""
 
-    def __init__(self, message: str, *, ladder: KeyReport) -> None:
+    def __init__(self, message: str, *, report: KeyReport) -> None:
         super().__init__(message)
-        self.ladder = ladder
+        self.report = report
 
 
 def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Credential:
     """Store the key pair of one org, then verify it and list its org connections.
 
-    A pair that fails is kept as not verified, so that nothing need be pasted twice. An empty
-    `name` takes the org's own once Datadog has told it.
+    A pair that fails the checks is stored as not verified, so that people needn't paste it
+    again. With an empty `name` it gets the org's name once Datadog has returned it.
 
     Raises PermissionDenied, InvalidInputError (which never repeats a key), and
     encryption.EncryptionError when nothing can be encrypted; nothing is stored then.
@@ -193,8 +192,8 @@ def add_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cred
     try:
         _store_new(credential=credential, actor=actor)
     except IntegrityError:
-        # Somebody stored the name or the pair between our look and our insert.
-        check_name_is_free(credential.name, actor=actor)
+        # Someone stored the name or the pair between the checks and the insert.
+        require_unused_name(credential.name, actor=actor)
         require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
         raise
     [found] = key_checks.verify_in_parallel([credential])
@@ -230,7 +229,7 @@ def _new_credential(*, actor: Actor, name: str, site: str, keys: KeyPair) -> Cre
 
 @audit.atomic()
 def _store_new(*, credential: Credential, actor: Actor) -> None:
-    check_name_is_free(credential.name, actor=actor)
+    require_unused_name(credential.name, actor=actor)
     require_unused_keys(actor=actor, site=credential.site, fingerprint=credential.fingerprint)
     credential.save(force_insert=True)
     audit.record(
@@ -254,16 +253,16 @@ def _name_after_org(*, credential: Credential, actor: Actor) -> None:
     try:
         _change_name(credential=credential, actor=actor, name=unused_name(wanted))
     except (IntegrityError, ConflictError):
-        # Another act took or gave a name in this moment. The name it has serves as well, and
-        # can be changed on its page.
+        # Someone took the name or renamed the credential meanwhile. It keeps its present name,
+        # which can be changed on its page.
         return
 
 
 def verify_credential(*, actor: Actor, credential: Credential) -> Credential:
-    """Climb the ladder with the stored pair, keep what it says and refresh the inventory of it.
+    """Run the key checks with the stored pair; store the report and the synced connections.
 
-    Never raises for Datadog's trouble: that is what it finds out. Raises PermissionDenied, and
-    ConflictError when it is retired, its site is gone, or it was changed meanwhile.
+    Never raises DatadogError: the report says what failed. Raises PermissionDenied, and
+    ConflictError when the credential is retired, its site is gone, or it was changed meanwhile.
     """
     permissions.require(permissions.can_manage_credentials(actor), "verify credentials")
     _require_in_use(credential)
@@ -275,9 +274,9 @@ def verify_credential(*, actor: Actor, credential: Credential) -> Credential:
 
 
 def verify_credentials(*, actor: Actor, credentials: list[Credential]) -> list[Credential]:
-    """Verify many in parallel and give them as they are stored afterwards, in the same order.
+    """Verify many in parallel and return them as stored afterwards, in the same order.
 
-    One that was rotated or retired meanwhile is left as that made it. Raises PermissionDenied,
+    The report on one that was rotated or retired meanwhile is dropped. Raises PermissionDenied,
     and ConflictError for one that is retired.
     """
     permissions.require(permissions.can_manage_credentials(actor), "verify credentials")
@@ -290,7 +289,7 @@ def verify_credentials(*, actor: Actor, credentials: list[Credential]) -> list[C
 
 
 def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Credential:
-    """Give it another name. Past deletions keep the one they were made with.
+    """Rename a credential. Past deletions keep the name it had then.
 
     Raises PermissionDenied, InvalidInputError, and ConflictError when it is retired or was
     renamed meanwhile.
@@ -302,11 +301,11 @@ def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Cre
         raise InvalidInputError({"name": "Give it a name."})
     if name == credential.name:
         return credential
-    check_name_is_free(name, actor=actor, besides=credential)
+    require_unused_name(name, actor=actor, excluding=credential)
     try:
         _change_name(credential=credential, actor=actor, name=name)
     except IntegrityError:
-        check_name_is_free(name, actor=actor, besides=credential)
+        require_unused_name(name, actor=actor, excluding=credential)
         raise
     return credential
 
@@ -314,7 +313,7 @@ def rename_credential(*, actor: Actor, credential: Credential, name: str) -> Cre
 @audit.atomic()
 def _change_name(*, credential: Credential, actor: Actor, name: str) -> None:
     previous = credential.name
-    if not unchanged(credential, name=previous).update(name=name):
+    if not unchanged_row(credential, name=previous).update(name=name):
         raise ConflictError("Somebody else has just changed it. Look at it again.")
     credential.name = name
     audit.record(
@@ -327,53 +326,53 @@ def _change_name(*, credential: Credential, actor: Actor, name: str) -> None:
 
 
 def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) -> Credential:
-    """Put a new pair in the place of the stored one, once it is verified for the same org.
+    """Replace the stored pair with a new one, once that is verified for the same org.
 
-    It may be done while a deletion is being sent: each attempt keeps the fingerprint it was
-    sent with. Raises PermissionDenied, InvalidInputError (which never repeats a key),
+    A deletion may be in progress: each attempt records the fingerprint of the keys it was sent
+    with. Raises PermissionDenied, InvalidInputError (which never repeats a key),
     RotationRefusedError when the new pair does not do what the old one did, and ConflictError
     when the credential is retired or was rotated meanwhile; nothing is changed then.
     """
     permissions.require(permissions.can_manage_credentials(actor), "rotate credentials")
     _require_in_use(credential)
-    # The new pair beside the old one: a copy that is never saved.
+    # A copy with the new pair, never saved.
     candidate = copy.copy(credential)
     candidate.seal_keys(clean_keys(keys))
     require_unused_keys(
-        actor=actor, site=credential.site, fingerprint=candidate.fingerprint, besides=credential
+        actor=actor, site=credential.site, fingerprint=candidate.fingerprint, excluding=credential
     )
     [found] = key_checks.verify_in_parallel([candidate])
-    ladder = found.ladder
-    refusal = _why_not_to_swap(credential=credential, ladder=ladder)
+    report = found.report
+    refusal = _refusal_reason(credential=credential, report=report)
     if refusal:
-        _record_refusal(credential=credential, candidate=candidate, ladder=ladder, actor=actor)
-        raise RotationRefusedError(f"{refusal} The stored pair stays in use.", ladder=ladder)
+        _record_refusal(credential=credential, candidate=candidate, report=report, actor=actor)
+        raise RotationRefusedError(f"{refusal} The stored pair stays in use.", report=report)
     found = replace(found, credential=credential)
     try:
-        kept = key_checks.store_report(verification=found, actor=actor, swapped_to=candidate)
+        is_stored = key_checks.store_report(verification=found, actor=actor, replacement=candidate)
     except IntegrityError:
-        # The same pair was stored elsewhere in this moment.
+        # The same pair was stored in another credential meanwhile.
         require_unused_keys(actor=actor, site=credential.site, fingerprint=candidate.fingerprint)
         raise
-    if not kept:
+    if not is_stored:
         raise ConflictError("Somebody else has just changed it. The pair you pasted is not stored.")
     credential.refresh_from_db()
     return credential
 
 
-def _why_not_to_swap(*, credential: Credential, ladder: KeyReport) -> str:
-    failure = ladder.failure
+def _refusal_reason(*, credential: Credential, report: KeyReport) -> str:
+    failure = report.failure
     if failure is None:
         return ""
-    # A pair that could not list before loses nothing by one that cannot list either.
-    if ladder.knows_org and not credential.is_verified:
+    # The stored pair can't list either, so replacing it with this one loses nothing.
+    if report.knows_org and not credential.is_verified:
         return ""
-    return failure.words
+    return failure.text
 
 
 @audit.atomic()
 def _record_refusal(
-    *, credential: Credential, candidate: Credential, ladder: KeyReport, actor: Actor
+    *, credential: Credential, candidate: Credential, report: KeyReport, actor: Actor
 ) -> None:
     audit.record(
         code=EventCode.CREDENTIAL_ROTATION_REFUSED,
@@ -383,15 +382,15 @@ def _record_refusal(
         details={
             "fingerprint": credential.fingerprint,
             "refused_fingerprint": candidate.fingerprint,
-            "cause": ladder.failure.cause if ladder.failure else "",
-            "answered_for_org": ladder.identity.org.id if ladder.identity else "",
+            "cause": report.failure.cause if report.failure else "",
+            "answered_for_org": report.identity.org.id if report.identity else "",
         },
     )
 
 
 @audit.atomic()
 def change_policy(*, actor: Actor, credential: Credential, policy: ApprovalPolicy) -> Credential:
-    """Say how many other people must approve what is asked for from now on.
+    """Set how many other people must approve deletions requested from now on.
 
     Raises PermissionDenied, and ConflictError when it is retired or was changed meanwhile.
     """
@@ -400,7 +399,7 @@ def change_policy(*, actor: Actor, credential: Credential, policy: ApprovalPolic
     previous = ApprovalPolicy(credential.policy)
     if policy == previous:
         return credential
-    if not unchanged(credential, policy=previous).update(policy=policy):
+    if not unchanged_row(credential, policy=previous).update(policy=policy):
         raise ConflictError("Somebody else has just changed it. Look at it again.")
     credential.policy = policy
     audit.record(

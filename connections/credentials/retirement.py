@@ -1,4 +1,4 @@
-"""Retiring a credential: its keys are wiped, its row and its past stay."""
+"""Retiring a credential: its keys are erased; its row and history stay."""
 
 import copy
 from datetime import datetime
@@ -11,37 +11,37 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.credentials.key_checks import unchanged
+from connections.credentials.key_checks import unchanged_row
 from connections.deletions import states
-from connections.deletions.states import EventDraft, Transition
+from connections.deletions.states import EventDraft, Settle
 from connections.models import Credential, Deletion, Outcome, State
 from connections.wording import attempt_facts
 
-# Datadog may be carrying one of these out, or the worker will send it again.
+# Datadog might be processing one of these, or the worker will send it again.
 _BLOCKING = (State.SENDING, State.WAITING, State.UNKNOWN)
 _NOT_SENT_YET = (State.REQUESTED, State.APPROVED)
 _JUST_CHANGED = "Something of it has just changed. Look at it again; it is not retired."
 
 
 def blocking_deletions(credential: Credential) -> list[Deletion]:
-    """The deletions because of which it cannot be retired now."""
+    """The deletions that prevent the credential from being retired now."""
     return list(credential.deletions.filter(state__in=_BLOCKING))
 
 
 def deletions_to_withdraw(credential: Credential) -> list[Deletion]:
-    """The deletions that were asked for, of which nothing was sent: retiring withdraws them."""
+    """The requested deletions that were never sent: retiring the credential withdraws them."""
     return list(credential.deletions.filter(state__in=_NOT_SENT_YET))
 
 
 def retire_credential(*, actor: Actor, credential: Credential, confirmation: str) -> Credential:
-    """Wipe the keys for good and take its part out of the inventory.
+    """Erase the keys for good and take the credential's connections out of the inventory.
 
-    `confirmation` is the credential's name, typed. What was asked for and not sent is
-    withdrawn. The name is marked, so that a successor may bear it.
+    `confirmation` is the credential's name, typed. Deletions that were requested but not sent
+    are withdrawn. The name gets a suffix, so that a new credential can have it.
 
     Raises PermissionDenied, InvalidInputError for a wrong confirmation, and ConflictError while
     one of its deletions is sending, waiting or unknown, when it is retired already, or when
-    something of it changes in this moment; nothing is changed then.
+    it or one of them changes meanwhile; nothing is changed then.
     """
     permissions.require(permissions.can_manage_credentials(actor), "retire credentials")
     if credential.is_retired:
@@ -49,13 +49,13 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
     if not credential_lifecycle.is_same_name(typed=confirmation, name=credential.name):
         raise InvalidInputError({"confirmation": f"Type {credential.name} to confirm."})
     with audit.atomic():
-        # Held, so that it is not rotated or renamed while this looks at its deletions.
+        # Locked, so that it is not rotated or renamed meanwhile.
         Credential.objects.select_for_update(no_key=True).get(pk=credential.pk)
-        # Every row before the record's own lock, which the first withdrawal takes: whoever holds
-        # one of them may be waiting for it.
+        # Lock every deletion before the audit log, which the first withdrawal locks: a
+        # transaction that holds one of these rows may be waiting for the log.
         not_sent = credential.deletions.filter(state__in=_NOT_SENT_YET).order_by("pk")
         list(not_sent.select_for_update(no_key=True))
-        _refuse_if_blocked(credential)
+        _require_no_blocking_deletions(credential)
         withdrawn = [
             _withdraw(deletion=deletion, credential=credential, actor=actor)
             for deletion in deletions_to_withdraw(credential)
@@ -65,13 +65,15 @@ def retire_credential(*, actor: Actor, credential: Credential, confirmation: str
     return credential
 
 
-def _refuse_if_blocked(credential: Credential) -> None:
+def _require_no_blocking_deletions(credential: Credential) -> None:
     blocking = blocking_deletions(credential)
     if blocking:
-        told = ", ".join(f"{deletion.description} is {deletion.state}" for deletion in blocking[:3])
+        descriptions = ", ".join(
+            f"{deletion.description} is {deletion.state}" for deletion in blocking[:3]
+        )
         raise ConflictError(
-            f"{credential.name} cannot be retired yet: {told}. Settle it first: what became of a "
-            "deletion is found out with this credential."
+            f"{credential.name} cannot be retired yet: {descriptions}. Settle it first: what "
+            "became of a deletion is found out with this credential."
         )
 
 
@@ -80,26 +82,24 @@ def _withdraw(*, deletion: Deletion, credential: Credential, actor: Actor) -> st
         f"{credential.name} is retired, so the deletion of {deletion.description} is withdrawn. "
         f"{attempt_facts.in_full_of(deletion)}"
     )
-    moved = states.apply(
-        deletion=deletion,
+    is_applied = states.apply(
+        deletion,
+        Settle(outcome=Outcome.WITHDRAWN, cause=Cause.CREDENTIAL_RETIRED),
         actor=actor,
-        to=Transition(
-            state=State.SETTLED, outcome=Outcome.WITHDRAWN, cause=Cause.CREDENTIAL_RETIRED
-        ),
-        notes=[EventDraft(code=EventCode.DELETION_WITHDRAWN, sentence=sentence)],
+        events=[EventDraft(code=EventCode.DELETION_WITHDRAWN, sentence=sentence)],
     )
-    if not moved:
+    if not is_applied:
         raise ConflictError(_JUST_CHANGED)
     return str(deletion.pk)
 
 
 def _wipe(*, credential: Credential, actor: Actor, now: datetime, withdrawn: list[str]) -> None:
     former_name = credential.name
-    row = unchanged(credential, name=former_name, secret_version=credential.secret_version)
+    row = unchanged_row(credential, name=former_name, secret_version=credential.secret_version)
     wiped = copy.copy(credential)
     wiped.wipe_keys()
     is_wiped = row.update(
-        name=credential_lifecycle.unused_name(former_name, mark=f" (retired {now:%Y-%m-%d})"),
+        name=credential_lifecycle.unused_name(former_name, suffix=f" (retired {now:%Y-%m-%d})"),
         api_key_envelope=wiped.api_key_envelope,
         application_key_envelope=wiped.application_key_envelope,
         retired_at=now,

@@ -1,7 +1,7 @@
-"""The database columns that hold encrypted secrets: which they are and which keys they need.
+"""The database fields that hold encrypted secrets, and the keys that they need.
 
-Start-up checks, the making of a key ring and rotation all go by this list; a column missing
-here would be lost when its key is dropped.
+Startup checks, key ring creation and key rotation use this list. The secrets of a field missing
+here would be lost when its key is removed.
 """
 
 from collections.abc import Iterator
@@ -23,18 +23,18 @@ from connections.crypto.envelopes import (
 
 
 class StoredSecret(NamedTuple):
-    """One envelope in the database and the place that it is bound to."""
+    """One envelope in the database and the context that it is bound to."""
 
     envelope: str
-    place: EncryptionContext
+    context: EncryptionContext
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncryptedColumn:
-    """One column of envelopes; its rows hold "" where there is no secret.
+    """One column of envelopes; "" where there is no secret.
 
-    `purpose` and `field` are what the secret is bound to beside the row's own key, site and
-    version; they may differ from the names of the table and column and may never change.
+    A secret is bound to `purpose` and `field` as well as the row's key, site and version. They
+    can differ from the names of the table and column, and must never change.
     """
 
     model: str
@@ -46,7 +46,7 @@ class EncryptedColumn:
 
     def key_ids(self) -> set[str]:
         """The ids of the keys that rows of this column need; empty before the first migration."""
-        if not self._is_migrated():
+        if not _is_migrated(self.model):
             return set()
         return set(self._rows().values_list("key_id", flat=True).distinct())
 
@@ -59,28 +59,29 @@ class EncryptedColumn:
         return self._stored(self._rows().exclude(key_id=primary_id))
 
     def replace(self, secret: StoredSecret, *, envelope: str) -> bool:
-        """Store `envelope` in the place of `secret` unless the row has changed since.
+        """Replace `secret` by `envelope` unless the row has changed since. Whether it did.
 
-        An envelope's text never comes twice, so its being there still proves that nothing came
-        between.
+        Envelopes are unique, so finding the old one proves that the secret is unchanged.
         """
-        row = self._objects().filter(pk=secret.place.row_id, **{self.column: secret.envelope})
+        row = _rows_of(self.model).filter(
+            pk=secret.context.row_id, **{self.column: secret.envelope}
+        )
         return row.update(**{self.column: envelope}) == 1
 
     def _stored(self, rows: models.QuerySet[Any, Any]) -> Iterator[StoredSecret]:
         columns = ("pk", self.column, self.site_column, self.version_column)
         for row_id, envelope, site, version in rows.values_list(*columns):
-            place = EncryptionContext(
+            context = EncryptionContext(
                 purpose=self.purpose,
                 row_id=str(row_id),
                 field=self.field,
                 site=site,
                 version=version,
             )
-            yield StoredSecret(envelope, place)
+            yield StoredSecret(envelope, context)
 
     def _rows(self) -> models.QuerySet[Any, Any]:
-        # Substr counts from 1. What is no envelope gets no id, since an id is shown.
+        # Substr counts from 1. Ids are displayed, so a value that is not an envelope gets none.
         key_id = Case(
             When(
                 **{f"{self.column}__startswith": f"{VERSION}."},
@@ -89,16 +90,8 @@ class EncryptedColumn:
             default=Value(""),
         )
         rows: models.QuerySet[Any, Any]
-        rows = self._objects().exclude(**{self.column: ""}).annotate(key_id=key_id)
+        rows = _rows_of(self.model).exclude(**{self.column: ""}).annotate(key_id=key_id)
         return rows
-
-    def _objects(self) -> models.QuerySet[Any, Any]:
-        objects: models.QuerySet[Any, Any] = apps.get_model(self.model)._base_manager.order_by()
-        return objects
-
-    def _is_migrated(self) -> bool:
-        table = apps.get_model(self.model)._meta.db_table
-        return table in connection.introspection.table_names()
 
 
 _CREDENTIAL_COLUMNS = tuple(
@@ -116,20 +109,20 @@ _CREDENTIAL_COLUMNS = tuple(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncryptedJSONValue:
-    """One key of a JSON column whose values are envelopes, all bound to the same `place`.
+    """One key of a JSON column whose values are envelopes, all bound to the same `context`.
 
-    For a table that is not ours and tells its encrypting hook no row. Its rows are read one by
-    one: nobody has more than a few.
+    For a table of django-allauth, which doesn't pass the row to its encryption hook. Reads all
+    rows: a person has only a few.
     """
 
     model: str
     column: str
     key: str
-    place: EncryptionContext
+    context: EncryptionContext
 
     def key_ids(self) -> set[str]:
         """The ids of the keys that values need; empty before the first migration."""
-        if apps.get_model(self.model)._meta.db_table not in connection.introspection.table_names():
+        if not _is_migrated(self.model):
             return set()
         return {_key_id_of(envelope) for envelope in self._envelopes()}
 
@@ -137,18 +130,18 @@ class EncryptedJSONValue:
         """The stored secrets that are encrypted with the key of this id."""
         for envelope in self._envelopes():
             if _key_id_of(envelope) == key_id:
-                yield StoredSecret(envelope, self.place)
+                yield StoredSecret(envelope, self.context)
 
     def secrets_to_rotate(self, *, primary_id: str) -> Iterator[StoredSecret]:
         """The stored secrets that are encrypted with any other key than the primary one."""
         for envelope in self._envelopes():
             if _key_id_of(envelope) != primary_id:
-                yield StoredSecret(envelope, self.place)
+                yield StoredSecret(envelope, self.context)
 
     def replace(self, secret: StoredSecret, *, envelope: str) -> bool:
-        """Store `envelope` where `secret` is, unless it is there no more."""
+        """Replace `secret` by `envelope` unless the row has changed since. Whether it did."""
         with transaction.atomic():
-            rows = self._objects().filter(**{f"{self.column}__{self.key}": secret.envelope})
+            rows = _rows_of(self.model).filter(**{f"{self.column}__{self.key}": secret.envelope})
             row = rows.select_for_update().first()
             if row is None:
                 return False
@@ -157,13 +150,18 @@ class EncryptedJSONValue:
             return True
 
     def _envelopes(self) -> list[str]:
-        rows = self._objects().filter(**{f"{self.column}__has_key": self.key})
+        rows = _rows_of(self.model).filter(**{f"{self.column}__has_key": self.key})
         values = rows.values_list(self.column, flat=True)
         return [value[self.key] for value in values]
 
-    def _objects(self) -> models.QuerySet[Any, Any]:
-        objects: models.QuerySet[Any, Any] = apps.get_model(self.model)._base_manager.order_by()
-        return objects
+
+def _is_migrated(model: str) -> bool:
+    return apps.get_model(model)._meta.db_table in connection.introspection.table_names()
+
+
+def _rows_of(model: str) -> models.QuerySet[Any, Any]:
+    rows: models.QuerySet[Any, Any] = apps.get_model(model)._base_manager.order_by()
+    return rows
 
 
 def _key_id_of(envelope: str) -> str:
@@ -171,23 +169,21 @@ def _key_id_of(envelope: str) -> str:
     return parsed.key_id if parsed else ""
 
 
-# django-allauth's hook is given the text alone, so there is no row to bind it to.
-SECOND_FACTOR_PLACE = EncryptionContext(
-    purpose="mfa", row_id="", field="secret", site="", version=1
-)
-# One that is being set up waits in the session, for minutes; losing its key means starting anew.
-NEW_SECOND_FACTOR_PLACE = EncryptionContext(
+# django-allauth's hook gets only the text, so there is no row to bind it to.
+MFA_SECRET_CONTEXT = EncryptionContext(purpose="mfa", row_id="", field="secret", site="", version=1)
+# During setup, the secret is in the session for minutes. If its key is lost, setup starts again.
+NEW_MFA_SECRET_CONTEXT = EncryptionContext(
     purpose="mfa", row_id="", field="new_secret", site="", version=1
 )
 
 Column = EncryptedColumn | EncryptedJSONValue
 
-ENCRYPTED_COLUMNS: tuple[Column, ...] = (
+ENCRYPTED_FIELDS: tuple[Column, ...] = (
     *_CREDENTIAL_COLUMNS,
     *(
         # The secret of an authenticator app, and the seed of recovery codes.
         EncryptedJSONValue(
-            model="mfa.Authenticator", column="data", key=key, place=SECOND_FACTOR_PLACE
+            model="mfa.Authenticator", column="data", key=key, context=MFA_SECRET_CONTEXT
         )
         for key in ("secret", "seed")
     ),
@@ -195,5 +191,5 @@ ENCRYPTED_COLUMNS: tuple[Column, ...] = (
 
 
 def key_ids_in_use() -> set[str]:
-    """The ids of all keys without which some stored secret could not be read."""
-    return {key_id for column in ENCRYPTED_COLUMNS for key_id in column.key_ids()}
+    """The ids of all keys that stored secrets need."""
+    return {key_id for column in ENCRYPTED_FIELDS for key_id in column.key_ids()}

@@ -1,9 +1,9 @@
-"""The text form of an encrypted secret, and the place in the database that it is bound to.
+"""The text form of an encrypted secret, and the context in the database that it is bound to.
 
     v1.<key id>.<base64url of nonce (12 bytes), ciphertext, tag (16 bytes)>
 
 AES-256-GCM with a random nonce. The associated data holds the version, the key id and the
-place, so a ciphertext that is moved to another row, column or site does not open.
+context, so a ciphertext that is moved to another row, column or site can't be decrypted.
 """
 
 import base64
@@ -25,7 +25,7 @@ _ENVELOPE = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncryptionContext:
-    """Where a secret belongs: what it is for, its row and field, its site, its version."""
+    """Where a secret is stored: its purpose, row, field, site and version."""
 
     purpose: str
     row_id: str
@@ -34,7 +34,7 @@ class EncryptionContext:
     version: int
 
     def associated_data(self, *, key_id: str) -> bytes:
-        """The place as bytes: each part behind its length, so that no two places read the same."""
+        """The context as bytes. Each part follows its length, so contexts never collide."""
         parts = (
             f"orgadmin {VERSION}",
             key_id,
@@ -65,7 +65,7 @@ class Envelope:
 
 
 def parse_envelope(text: str) -> Envelope | None:
-    """The parts of the envelope `text`; None for anything but the one exact spelling of one."""
+    """The parts of the envelope `text`; None unless `text` is exactly how it is written."""
     match = _ENVELOPE.fullmatch(text)
     if match is None:
         return None
@@ -78,5 +78,5 @@ def parse_envelope(text: str) -> Envelope | None:
     envelope = Envelope(
         key_id=match["key_id"], nonce=data[:NONCE_LENGTH], sealed=data[NONCE_LENGTH:]
     )
-    # Base64 leaves spare bits at its end, which would let two texts stand for one secret.
+    # Base64 ignores spare bits at its end, so two texts could decode to the same envelope.
     return envelope if str(envelope) == text else None

@@ -7,10 +7,10 @@ A JSON document in a file of mode 0600:
      "staged": "<id>",
      "keys": {"<id>": {"key": "<base64 of 32 bytes>", "created_at": "<UTC, ISO 8601>"}}}
 
-New secrets are encrypted with the primary key; the others open older ones. A staged key (there
-need be none) is the next primary one, made ahead so that every machine can be given it before
-any secret needs it. An id is derived from its key, so an altered key is noticed on reading.
-Text with keys in it is kept inside a Secret, because error pages show local variables.
+New secrets are encrypted with the primary key; the others decrypt older secrets. The optional
+staged key becomes the next primary key. It is created in advance so that every machine can have
+it before any secret needs it. An id is derived from its key, so reading detects an altered key.
+Text that contains keys is kept inside a Secret, because error pages show local variables.
 """
 
 import base64
@@ -42,15 +42,15 @@ KEY_LENGTH = 32
 
 
 class EncryptionError(Exception):
-    """A secret could not be encrypted or decrypted. The text names keys by id, never by value."""
+    """A secret could not be encrypted or decrypted. The message names keys by id only."""
 
 
 class KeyRingError(EncryptionError):
-    """The key ring is missing, damaged, readable by others, or lacks a key that is needed."""
+    """The key ring is missing, damaged or readable by others, or lacks a needed key."""
 
 
 class KeyRing:
-    """Keys by id, one of them primary. It tells ids and ciphers, never the keys."""
+    """Keys by id, one of them primary. Exposes ids and ciphers, never the keys."""
 
     __slots__ = ("_ciphers", "primary_id", "staged_id")
 
@@ -67,7 +67,7 @@ class KeyRing:
         return frozenset(self._ciphers)
 
     def cipher(self, key_id: str) -> AESGCM:
-        """The cipher of one key. Raises KeyRingError, which names the id, when it is absent."""
+        """The cipher of one key. Raises KeyRingError when the ring lacks it."""
         cipher = self._ciphers.get(key_id)
         if cipher is None:
             raise KeyRingError(
@@ -89,9 +89,9 @@ _loaded: tuple[str, _Stamp, KeyRing] | None = None
 
 
 def load_key_ring() -> KeyRing:
-    """The ring of KEYRING_FILE, read again whenever that file has changed.
+    """The ring in KEYRING_FILE, cached until that file changes.
 
-    A missing ring is made when `make_key_ring_if_allowed` allows it.
+    Creates a missing ring if `make_key_ring_if_allowed` allows it.
 
     Raises KeyRingError.
     """
@@ -109,16 +109,16 @@ def load_key_ring() -> KeyRing:
 
 
 def make_key_ring_if_allowed() -> KeyRing:
-    """The ring of KEYRING_FILE, made now if there is none; of eight processes one makes it.
+    """The ring in KEYRING_FILE, created if there is none. Safe for concurrent processes.
 
-    It is made only with SQLite, where this machine is the only one, and only while the database
-    holds no secret: a new ring could open none of them and would hide that the old is missing.
+    Creates it only with SQLite, where this machine is the only one, and only while the database
+    holds no secret: a new ring couldn't decrypt any and would hide that the old one is missing.
 
     Raises KeyRingError.
     """
     path = Path(settings.KEYRING_FILE)
     in_use = key_ids_in_use()
-    # Looked at after the query: another process may have made the ring and stored a secret.
+    # Checked after the query: another process may have created the ring and stored a secret.
     if not path.exists():
         if in_use:
             raise KeyRingError(
@@ -145,26 +145,26 @@ def read_key_ring(path: Path) -> KeyRing:
         text = Secret(read_private_text(path))
     except PrivateFileError as error:
         raise KeyRingError(f"The key ring cannot be used. {error}") from None
-    return ring_of(text)
+    return parse_key_ring(text)
 
 
 def update_key_ring(change: Callable[[Secret], Secret]) -> None:
-    """Replace the text of the ring of KEYRING_FILE by `change(text)`, all or nothing.
+    """Replace the text of the ring in KEYRING_FILE by `change(text)`, atomically.
 
-    Raises KeyRingError and what `change` raises; the old ring stands then.
+    Raises KeyRingError and what `change` raises; the old ring stays then.
     """
 
-    def change_whole_ring(text: Secret) -> Secret:
-        ring_of(text)
+    def change_valid_ring(text: Secret) -> Secret:
+        parse_key_ring(text)
         return change(text)
 
     try:
-        update_private_text(Path(settings.KEYRING_FILE), change_whole_ring)
+        update_private_text(Path(settings.KEYRING_FILE), change_valid_ring)
     except PrivateFileError as error:
         raise KeyRingError(f"The key ring was not changed. {error}") from None
 
 
-def ring_of(text: Secret) -> KeyRing:
+def parse_key_ring(text: Secret) -> KeyRing:
     """The ring in `text`. Raises KeyRingError."""
     ring = _parse(text)
     if isinstance(ring, str):
@@ -180,7 +180,7 @@ def new_key_ring_text() -> Secret:
 
 
 def with_new_primary(text: Secret) -> Secret:
-    """The text of a ring whose primary key is the staged one, or a new one when none is."""
+    """The text of the ring with its staged key, or a new one, as the primary key."""
     staged = with_staged_key(text)
     document = json.loads(staged.reveal())
     document["primary"] = document.pop("staged")
@@ -188,7 +188,7 @@ def with_new_primary(text: Secret) -> Secret:
 
 
 def with_staged_key(text: Secret) -> Secret:
-    """The text of a ring with a key that is to be primary next; one staged already stays."""
+    """The text of the ring with a staged key; keeps the one it has."""
     document = json.loads(text.reveal())
     if "staged" not in document:
         key = secrets.token_bytes(KEY_LENGTH)
@@ -201,7 +201,7 @@ def with_staged_key(text: Secret) -> Secret:
 
 
 def without_keys(text: Secret, key_ids: Set[str]) -> Secret:
-    """The text of a ring without the keys of these ids, the primary one not among them."""
+    """The text of the ring without the keys of these ids, which must not include the primary."""
     document = json.loads(text.reveal())
     document["keys"] = {
         key_id: entry for key_id, entry in document["keys"].items() if key_id not in key_ids
@@ -216,7 +216,8 @@ def _as_text(document: dict[str, Any]) -> Secret:
 def _parse(text: Secret) -> KeyRing | str:
     """The ring, or what is wrong with it.
 
-    It returns instead of raising so that no traceback keeps a frame of this function alive.
+    Returns the problem instead of raising, so that no traceback keeps this frame, which holds
+    keys, alive.
     """
     try:
         document = json.loads(text.reveal())
@@ -249,7 +250,7 @@ def _stamp_of(path: Path) -> _Stamp | None:
         return None
     except OSError as error:
         raise KeyRingError(f"Cannot look at the key ring {path} ({error.strerror}).") from None
-    # The change time too: `chmod` alone can turn a private file into one that is refused.
+    # ctime too: `chmod` alone can make a valid file one that is refused.
     return (
         status.st_dev,
         status.st_ino,

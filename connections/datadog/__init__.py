@@ -1,1 +1,1 @@
-"""Datadog and HTTP, and nothing of Django: the only package that talks to the network."""
+"""The Datadog API client: requests, response parsing and results. Does not use Django."""

@@ -1,4 +1,4 @@
-"""Put the pages of a listing together, and tell whether nothing is missing."""
+"""The Datadog client, and the reader that combines the pages of a listing."""
 
 import re
 import time
@@ -32,11 +32,11 @@ MAX_PAGES = 100
 
 
 class ListingReader:
-    """Takes page after page; `next_offset` is None once there is nothing more to ask."""
+    """Combines pages into a ConnectionList. `next_offset` is None after the last page."""
 
     def __init__(self) -> None:
         self.next_offset: int | None = 0
-        # None: the id came with two contents, of which neither is kept.
+        # None: the id was listed with two different contents, and neither is kept.
         self._found: dict[str, OrgConnection | None] = {}
         self._pages = 0
         self._total: int | None = None
@@ -45,9 +45,9 @@ class ListingReader:
         self._errors: tuple[str, ...] = ()
 
     def read(self, document: object) -> None:
-        """Take a page's document, or the DatadogError in its place.
+        """Add a page: its document, or the DatadogError that was returned instead.
 
-        Raises DatadogError when it is the first page that failed.
+        Raises that DatadogError for the first page.
         """
         page = document if isinstance(document, DatadogError) else _page_or_error(document)
         if isinstance(page, DatadogError):
@@ -58,7 +58,7 @@ class ListingReader:
         self._add(page)
 
     def result(self) -> ConnectionList:
-        """What all pages said together."""
+        """The list from all pages."""
         cause = self._cause or self._compare_with_total()
         return ConnectionList(
             org_connections=tuple(each for each in self._found.values() if each is not None),
@@ -71,40 +71,40 @@ class ListingReader:
 
     def _add(self, page: Page) -> None:
         if page.has_errors:
-            self._note(Cause.ERRORS_IN_RESPONSE)
+            self._set_cause(Cause.ERRORS_IN_RESPONSE)
             self._errors = self._errors or page.errors
         self._compare_counts(page)
         if len(page.org_connections) < page.count:
-            self._note(Cause.MALFORMED_ELEMENT)
+            self._set_cause(Cause.MALFORMED_ELEMENT)
         if page.is_contradictory:
-            self._note(Cause.CONTRADICTORY_ELEMENTS)
+            self._set_cause(Cause.CONTRADICTORY_ELEMENTS)
         known = len(self._found)
         for org_connection in page.org_connections:
             if self._found.setdefault(org_connection.id, org_connection) != org_connection:
                 self._found[org_connection.id] = None
-                self._note(Cause.CONTRADICTORY_ELEMENTS)
+                self._set_cause(Cause.CONTRADICTORY_ELEMENTS)
         self._pages += 1
-        self._go_on(page, is_news=len(self._found) > known)
+        self._advance(page, has_new_ids=len(self._found) > known)
 
     def _compare_counts(self, page: Page) -> None:
         if self._pages == 0:
             self._total = page.total
         elif page.total is not None and page.total != self._total:
-            self._note(Cause.COUNT_CHANGED)
+            self._set_cause(Cause.COUNT_CHANGED)
         if page.total is None:
-            self._note(Cause.COUNT_MISSING)
+            self._set_cause(Cause.COUNT_MISSING)
         elif page.do_counts_differ:
-            self._note(Cause.COUNTS_DIFFER)
+            self._set_cause(Cause.COUNTS_DIFFER)
 
-    def _go_on(self, page: Page, *, is_news: bool) -> None:
-        """Move by what came, not by what was asked for: the server may cap the page.
+    def _advance(self, page: Page, *, has_new_ids: bool) -> None:
+        """Advance by the number of elements received, because the server may cap the page size.
 
-        Without a count, a page that brings nothing new is the last.
+        Without a total, a page with nothing new is the last.
         """
         offset = (self.next_offset or 0) + page.count
-        is_last = not is_news if page.total is None else offset >= page.total or not page.count
+        is_last = not has_new_ids if page.total is None else offset >= page.total or not page.count
         if not is_last and self._pages == MAX_PAGES:
-            self._note(Cause.TOO_MANY_PAGES)
+            self._set_cause(Cause.TOO_MANY_PAGES)
             is_last = True
         self.next_offset = None if is_last else offset
 
@@ -114,8 +114,8 @@ class ListingReader:
         self._http_status = error.http_status
         self._errors = error.errors
 
-    def _note(self, cause: Cause) -> None:
-        """Keep the first reason: what follows may be its consequence."""
+    def _set_cause(self, cause: Cause) -> None:
+        """Keep the first cause, because later ones may result from it."""
         self._cause = self._cause or cause
 
     def _compare_with_total(self) -> Cause | None:
@@ -144,12 +144,12 @@ _LOOPBACK_HOSTS = {"127.0.0.1", "::1"}
 
 
 class DatadogClient:
-    """Talks to one Datadog site with one pair of keys.
+    """A client for one Datadog site with one key pair.
 
-    Cheap to make; connections are shared by all clients of this process that have the same
-    `base_url`, `proxy_url` and `ca_bundle`. The environment's proxies, .netrc and CA bundle
-    are ignored. `connect_seconds` bounds name resolution, TCP, tunnel and TLS together.
-    Raises ValueError, without repeating the value, for a key that no header can carry, a
+    Cheap to create: all clients of this process with the same `base_url`, `proxy_url` and
+    `ca_bundle` share connections. Ignores the environment's proxies, .netrc and CA bundle.
+    `connect_seconds` limits name resolution, TCP, proxy tunnel and TLS together.
+    Raises ValueError, without repeating the value, for a key that a header can't contain, a
     `base_url` that is not https (http only for 127.0.0.1 and [::1]) and an unusable proxy.
     """
 
@@ -167,7 +167,7 @@ class DatadogClient:
         _check_proxy_url(proxy_url)
         _check_key(api_key, label="API key")
         _check_key(application_key, label="application key")
-        self._route = Endpoint(
+        self._endpoint = Endpoint(
             base_url=base_url.rstrip("/"), proxy_url=proxy_url, ca_bundle=ca_bundle
         )
         self._api_key = api_key
@@ -175,49 +175,48 @@ class DatadogClient:
         self._connect_seconds = connect_seconds
 
     def __repr__(self) -> str:
-        return f"DatadogClient(base_url={self._route.base_url!r})"
+        return f"DatadogClient(base_url={self._endpoint.base_url!r})"
 
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30
     ) -> DeleteResponse:
-        """DELETE /api/v2/org_connections/{id}, sent at most once; never raises for the network.
+        """DELETE /api/v2/org_connections/{id}, sent at most once. Network errors never raise.
 
-        `deadline_seconds` counts from the start of connecting and bounds everything. Raises
-        ValueError, with nothing sent, for an id that is not canonical (see
-        `canonical_connection_id`).
+        `deadline_seconds` limits the whole request, connecting included. Raises ValueError,
+        with nothing sent, for an id that is not canonical (see `canonical_connection_id`).
         """
         if canonical_connection_id(connection_id) != connection_id:
             raise ValueError("The org connection id is not in its canonical, lower case form.")
-        reply = self._send(
+        response = self._send(
             method="DELETE",
             path=f"/api/v2/org_connections/{connection_id}",
             deadline_seconds=deadline_seconds,
             max_body=MAX_DELETE_BODY,
         )
-        return read_delete_response(reply)
+        return read_delete_response(response)
 
     def list_org_connections(
         self, *, deadline_seconds: float = 10, page_size: int = 1000
     ) -> ConnectionList:
         """GET /api/v2/org_connections, all pages within one deadline.
 
-        Raises DatadogError when the first page does not come. A failure of a later page keeps
-        what came before and makes the listing incomplete.
+        Raises DatadogError when the first page fails. When a later page fails, the earlier pages
+        are kept and the listing is incomplete.
         """
         deadline = time.monotonic() + deadline_seconds
         reader = ListingReader()
         while (offset := reader.next_offset) is not None:
-            reply = self._send(
+            response = self._send(
                 path=f"/api/v2/org_connections?limit={page_size}&offset={offset}",
                 deadline_seconds=max(deadline - time.monotonic(), 0.001),
             )
-            reader.read(read_json(reply))
+            reader.read(read_json(response))
         return reader.result()
 
     def whoami(self, *, deadline_seconds: float = 10) -> KeyOwner:
-        """GET /api/v2/current_user: the org, the person and the roles' permissions.
+        """GET /api/v2/current_user: the org, the user and the permissions of the user's roles.
 
-        It needs no permission itself. Raises DatadogError.
+        The request itself needs no permission. Raises DatadogError.
         """
         document = self._get(path="/api/v2/current_user", deadline_seconds=deadline_seconds)
         identity = _identity_or_none(document)
@@ -242,8 +241,8 @@ class DatadogClient:
     def _get(
         self, *, path: str, deadline_seconds: float, keys: Mapping[str, Secret] | None = None
     ) -> object:
-        reply = self._send(path=path, deadline_seconds=deadline_seconds, keys=keys)
-        document = read_json(reply)
+        response = self._send(path=path, deadline_seconds=deadline_seconds, keys=keys)
+        document = read_json(response)
         error = document if isinstance(document, DatadogError) else reported_errors(document)
         if error is not None:
             raise error
@@ -259,20 +258,20 @@ class DatadogClient:
         keys: Mapping[str, Secret] | None = None,
     ) -> OutboundResponse:
         both = {"DD-API-KEY": self._api_key, "DD-APPLICATION-KEY": self._application_key}
-        call = OutboundRequest(
+        request = OutboundRequest(
             method=method,
-            url=self._route.base_url + path,
+            url=self._endpoint.base_url + path,
             keys=both if keys is None else keys,
             user_agent=USER_AGENT,
             deadline_seconds=deadline_seconds,
             connect_seconds=self._connect_seconds,
             max_body=max_body,
         )
-        return send(route=self._route, call=call)
+        return send(endpoint=self._endpoint, request=request)
 
 
 def close_connections() -> None:
-    """End every idle connection of this process; the next request opens a new one."""
+    """Close every idle connection of this process. The next request opens a new one."""
     POOL.close_all()
 
 
@@ -284,7 +283,7 @@ def _identity_or_none(document: object) -> KeyOwner | None:
 
 
 def _require(document: object, *, name: str, value: object) -> None:
-    """Raise unless the document says exactly that: a 200 of another form proves nothing."""
+    """Raise unless the document has exactly this value: another 200 proves nothing."""
     if not isinstance(document, dict) or type(document.get(name)) is not type(value):
         raise DatadogError(cause=Cause.WRONG_TYPE, http_status=200)
     if document[name] != value:

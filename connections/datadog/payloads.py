@@ -1,8 +1,8 @@
-"""Datadog's JSON, read into values that cannot change.
+"""Parse Datadog's JSON into immutable values.
 
-Only what the product shows is taken over: e-mail address and handle of a person are
-dropped here and exist nowhere behind this module. Nothing is trusted: every value has the
-right type and a bounded length, or the element that holds it counts as malformed.
+Keeps only what the product shows: a user's email address and handle are dropped here and never
+reach the rest of the code. Every value is checked for its type and limited in length; an element
+with an invalid one counts as malformed.
 """
 
 import json
@@ -20,13 +20,13 @@ MAX_ERRORS = 20
 MAX_CONNECTION_TYPES = 50
 
 _CONNECTION_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-# Neither can be stored as text: NUL in PostgreSQL, a lone surrogate in UTF-8.
+# PostgreSQL can't store NUL, and UTF-8 can't encode a lone surrogate.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Org:
-    """A Datadog organization; `name` is "" where Datadog gives none."""
+    """A Datadog organization; `name` is "" if Datadog gives none."""
 
     id: str
     name: str
@@ -34,7 +34,7 @@ class Org:
 
 @dataclass(frozen=True, kw_only=True)
 class Creator:
-    """Who created a connection. None means that Datadog did not say."""
+    """Who created a connection. None means that Datadog gave no value."""
 
     id: str
     name: str
@@ -46,7 +46,7 @@ class Creator:
 class OrgConnection:
     """One org connection: `source_org` lets `sink_org` read `connection_types`.
 
-    `id` is canonical (lower case). `connection_types` are kept as they are, known or not.
+    `id` is canonical (lower case). `connection_types` are kept unchanged, even unknown ones.
     `created_at` is aware, in UTC.
     """
 
@@ -60,12 +60,12 @@ class OrgConnection:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionList:
-    """Every org connection that one credential sees.
+    """The org connections that one credential's org lists.
 
-    Complete means: every page was 200 with strict JSON and no `errors`, `total_filtered_count`
-    was the same on every page and equal to `total_count`, as many distinct ids came, and no id
-    came with two contents. Only a complete listing says "absent".
-    `cause`, `http_status` and `errors` say why it is not complete; `total` is Datadog's count.
+    Complete means: every page was a 200 with strict JSON and no `errors`, `total_filtered_count`
+    was the same on every page and equal to `total_count` and to the number of distinct ids, and no
+    id was listed with two contents. Only a complete list proves that a connection is absent.
+    `cause`, `http_status` and `errors` say why it is incomplete; `total` is Datadog's count.
     """
 
     org_connections: tuple[OrgConnection, ...]
@@ -78,9 +78,9 @@ class ConnectionList:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyOwner:
-    """Whose key pair this is, and what the roles behind it grant.
+    """The org and user that a key pair belongs to, and the permissions of the user's roles.
 
-    A role's permission is no proof that the application key's scopes allow the act.
+    The application key's scopes may still forbid what a permission allows.
     """
 
     org: Org
@@ -92,11 +92,11 @@ class KeyOwner:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """One page of a listing. `count` is the number of elements that came, readable or not.
+    """One page of a listing. `count` is the number of elements received, even malformed ones.
 
-    `total` is `total_filtered_count`. `has_errors`: Datadog reports errors beside the data;
-    `errors` are those that have a text. `do_counts_differ`: `total_count` is another number.
-    `is_contradictory`: `included` describes one org or person in two ways.
+    `total` is `total_filtered_count`. `has_errors`: Datadog reports errors in addition to the
+    data; `errors` are their texts. `do_counts_differ`: `total_count` is another number.
+    `is_contradictory`: `included` describes one org or user in two ways.
     """
 
     org_connections: tuple[OrgConnection, ...]
@@ -109,14 +109,14 @@ class Page:
 
 
 class PayloadError(ValueError):
-    """A document of another form than Datadog documents."""
+    """A document that does not have the form that Datadog documents."""
 
 
 def canonical_connection_id(text: str) -> str:
-    """The id in the form Datadog uses: surrounding white space gone, lower case.
+    """The id in Datadog's form: stripped and in lower case.
 
-    `uuid.UUID()` would accept braces, `urn:uuid:`, bare and full-width digits, and a path in
-    the id would change the endpoint: hence the strict pattern. Raises ValueError.
+    The pattern is strict because `uuid.UUID()` would accept braces, `urn:uuid:`, missing hyphens
+    and full-width digits, and a path in the id would change the endpoint. Raises ValueError.
     """
     stripped = text.strip()
     if not _CONNECTION_ID.fullmatch(stripped):
@@ -128,11 +128,11 @@ def canonical_connection_id(text: str) -> str:
 
 
 def parse_json(body: bytes) -> object:
-    """The JSON document in `body`: the one parser for everything that Datadog sends.
+    """The JSON document in `body`. Everything from Datadog is parsed with this function.
 
-    Strict where Python's own is lenient: UTF-8 only, no NaN and no Infinity (also not as a
-    number too large for a float), and no name twice in one object, of which readers would
-    pick different ones. Raises PayloadError, also for absurd nesting and endless numbers.
+    Stricter than `json.loads`: UTF-8 only, no NaN, no Infinity (including a number too large
+    for a float), and no duplicate names in one object, because parsers disagree on which value
+    to use. Raises PayloadError, also for too deep nesting and too long numbers.
     """
     try:
         document: object = json.loads(
@@ -175,32 +175,31 @@ def find_errors(body: bytes) -> list[Any] | None:
 
 
 def error_texts(errors: object) -> tuple[str, ...]:
-    """Datadog's own words, bounded. An error object gives its detail, else its title.
+    """Datadog's error messages, limited in number and length; an object's detail or title.
 
-    `errors` is a list where Datadog keeps to its form; a single text or object counts as well.
+    `errors` should be a list; a single text or object is accepted too.
     """
     each = errors if isinstance(errors, list) else [errors]
     texts = (_error_text(error) for error in each[:MAX_ERRORS])
     return tuple(text for text in texts if text)
 
 
-def errors_of(document: object) -> object:
-    """What a document reports as `errors`, in whatever form; falsy when it reports none."""
+def get_reported_errors(document: object) -> object:
+    """The `errors` of a document, of any type; falsy when it has none."""
     return _mapping(document).get("errors")
 
 
 def parse_page(document: object) -> Page:
     """One page of GET /api/v2/org_connections.
 
-    An element that cannot be read is left out (then `count` is the larger number).
-    `included` may be missing (recorded: it is when `data` is empty). Raises PayloadError
-    when there is no list of elements at all.
+    Malformed elements are left out but counted in `count`. `included` may be missing (recorded:
+    it is when `data` is empty). Raises PayloadError when there is no list of elements.
     """
     data = _mapping(document).get("data")
     if not isinstance(data, list):
         raise PayloadError("The answer holds no list of org connections.")
     included, is_contradictory = _index_included(_mapping(document))
-    errors = errors_of(document)
+    errors = get_reported_errors(document)
     total = _find_count(_mapping(document), name="total_filtered_count")
     found = []
     for element in data:
@@ -242,7 +241,7 @@ def parse_identity(document: object) -> KeyOwner:
 
 
 def bounded_text(text: str) -> str:
-    """Foreign text as it is, bounded in length, without what no database can store."""
+    """Datadog's text, limited in length, with characters replaced that a database can't store."""
     return _UNSTORABLE.sub("\ufffd", text[:MAX_TEXT_LENGTH])
 
 
@@ -288,7 +287,7 @@ def _parse_creator(
 
 
 def _parse_time(value: object) -> datetime | None:
-    """An ISO time as aware UTC; one without an offset is read as UTC."""
+    """An ISO 8601 time in UTC; UTC is assumed without an offset. None if it is malformed."""
     if not isinstance(value, str):
         return None
     try:
@@ -303,7 +302,7 @@ def _parse_time(value: object) -> datetime | None:
 def _index_included(
     document: Mapping[str, Any],
 ) -> tuple[dict[tuple[str, str], Mapping[str, Any]], bool]:
-    """The attributes of what is included, and whether one thing came with two contents."""
+    """The included attributes by type and id, and whether two of them conflict."""
     index: dict[tuple[str, str], Mapping[str, Any]] = {}
     is_contradictory = False
     for item in _mappings(document.get("included")):
@@ -325,7 +324,7 @@ def _find_count(document: Mapping[str, Any], *, name: str) -> int | None:
 
 
 def _has_another_total(document: Mapping[str, Any], *, total: int | None) -> bool:
-    """Whether `total_count` is given and is not `total`; only the latter is always documented."""
+    """Whether `total_count`, which is optional, is given and differs from `total`."""
     if _page_counts(document).get("total_count") is None:
         return False
     return _find_count(document, name="total_count") != total

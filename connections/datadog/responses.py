@@ -1,4 +1,4 @@
-"""What an answer, or the lack of one, says about the world."""
+"""What a response, or the lack of one, proves."""
 
 import re
 from collections.abc import Mapping
@@ -11,36 +11,36 @@ from connections.datadog.payloads import (
     PayloadError,
     bounded_text,
     error_texts,
-    errors_of,
     find_errors,
+    get_reported_errors,
     parse_json,
 )
 from connections.net.http import OutboundResponse
 
 
 class AttemptResult(StrEnum):
-    """What became of a DELETE, as far as its answer proves it. One row each."""
+    """The result of one DELETE, as far as its response proves it."""
 
-    # The status line said 200, whatever became of headers and body.
+    # The status was 200, even if the headers or the body are incomplete.
     DELETED = "deleted"
     # 400, 401 or 403: Datadog read the request and refused it.
     REFUSED = "refused"
-    # 404 with a JSON object that holds an `errors` list: Datadog itself does not find the id.
+    # 404 with an `errors` list: Datadog itself, not a proxy, does not find the id.
     NOT_FOUND = "not_found"
-    # 429: refused for now, nothing was deleted.
+    # 429: nothing was deleted; try again later.
     RATE_LIMITED = "rate_limited"
     # Proof that no byte of the request left this machine.
     NOT_SENT = "not_sent"
-    # Everything else: the request may have been carried out.
+    # Everything else: the connection may have been deleted.
     AMBIGUOUS = "ambiguous"
 
 
 class DatadogError(Exception):
-    """A reading call that did not bring what was asked for.
+    """A GET request that failed or returned unusable data.
 
-    It holds plain values only: no exception of the HTTP library stands behind it
-    (`__cause__` and `__context__` are None), so nothing leads from it to a key.
-    `errors` are Datadog's own words, bounded in number and length.
+    It holds plain values only, and `__cause__` and `__context__` are None: an exception of the
+    HTTP library would refer to the request and its keys.
+    `errors` are Datadog's messages, limited in number and length.
     `retry_after_seconds` is set for a 429 only.
     """
 
@@ -71,11 +71,11 @@ _CAUSE_OF_STATUS = {
 def result_of_status(
     *, status: int | None, has_errors_list: bool, has_request_left: bool = True
 ) -> AttemptResult:
-    """The one row a DELETE's answer belongs to.
+    """The result of a DELETE with this response.
 
-    `status` is None when no whole status line came; then `has_request_left` decides.
-    `has_errors_list`: the body is a JSON object that holds an `errors` list, the form in
-    which Datadog itself says 404 (recorded: `{"errors":["org connection with id:…"]}`).
+    `status` is None without a complete status line; then `has_request_left` decides.
+    `has_errors_list`: the body is a JSON object with an `errors` list, the form of Datadog's
+    own 404 (recorded: `{"errors":["org connection with id:…"]}`).
     """
     if status is None:
         return AttemptResult.AMBIGUOUS if has_request_left else AttemptResult.NOT_SENT
@@ -91,7 +91,7 @@ def result_of_status(
 
 
 def cause_of_status(*, status: int, has_errors_list: bool) -> Cause | None:
-    """The code for a status; None for 200."""
+    """The cause for a status; None for 200."""
     if status == 200:
         return None
     if status == 404:
@@ -110,12 +110,12 @@ _MAX_HEADERS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class DeleteResponse:
-    """What is known of a DELETE.
+    """What is known after a DELETE.
 
-    `verdict` is exactly one row; `cause` says why (None when deleted). `headers` are the
-    allow-listed ones, names in lower case. `body` is at most 64 KiB, decompressed;
-    `body_sha256` is of those bytes, "" when there are none. `errors` are Datadog's own words.
-    `retry_after_seconds` is set for a 429 only: 1 to 300, 60 where Datadog names none.
+    `cause` explains `verdict` (None when deleted). `headers` are the allow-listed ones, names in
+    lower case. `body` is at most 64 KiB, decompressed; `body_sha256` is of those bytes, ""
+    when there are none. `errors` are Datadog's messages. `retry_after_seconds` is set for a
+    429 only: 1 to 300, 60 when Datadog gives no value.
     """
 
     verdict: AttemptResult
@@ -130,68 +130,70 @@ class DeleteResponse:
     duration_ms: int
 
 
-def read_delete_response(reply: OutboundResponse) -> DeleteResponse:
-    """The one row this reply to a DELETE belongs to, with all that is worth keeping."""
-    errors = find_errors(reply.body)
+def read_delete_response(response: OutboundResponse) -> DeleteResponse:
+    """The result of a DELETE, with the parts of the response that are stored."""
+    errors = find_errors(response.body)
     verdict = result_of_status(
-        status=reply.status,
+        status=response.status,
         has_errors_list=errors is not None,
-        has_request_left=reply.has_request_left,
+        has_request_left=response.has_request_left,
     )
     return DeleteResponse(
         verdict=verdict,
-        cause=cause_of(reply, errors=errors),
-        http_status=reply.status,
-        headers=_kept_headers(reply.headers),
-        body=reply.body,
-        body_sha256=reply.body_sha256,
-        body_complete=reply.is_body_complete,
+        cause=cause_of(response, errors=errors),
+        http_status=response.status,
+        headers=_kept_headers(response.headers),
+        body=response.body,
+        body_sha256=response.body_sha256,
+        body_complete=response.is_body_complete,
         errors=error_texts(errors),
-        retry_after_seconds=retry_after(reply),
-        duration_ms=reply.duration_ms,
+        retry_after_seconds=get_retry_after(response),
+        duration_ms=response.duration_ms,
     )
 
 
-def read_json(reply: OutboundResponse) -> object:
-    """The document of a 200, or the DatadogError to raise: values, so that the error is not
-    raised while another one is being handled."""
-    errors = find_errors(reply.body) if reply.status != 200 else None
-    cause = cause_of(reply, errors=errors)
-    if cause is None and not reply.is_body_complete:
-        cause = reply.cause
+def read_json(response: OutboundResponse) -> object:
+    """The document of a 200, or the DatadogError to raise.
+
+    Returns the error so that the caller raises it outside any exception handler, without context.
+    """
+    errors = find_errors(response.body) if response.status != 200 else None
+    cause = cause_of(response, errors=errors)
+    if cause is None and not response.is_body_complete:
+        cause = response.cause
     if cause is not None:
         return DatadogError(
             cause=cause,
-            http_status=reply.status,
+            http_status=response.status,
             errors=error_texts(errors),
-            retry_after_seconds=retry_after(reply),
+            retry_after_seconds=get_retry_after(response),
         )
     try:
-        return parse_json(reply.body)
+        return parse_json(response.body)
     except PayloadError:
-        return DatadogError(cause=Cause.MALFORMED_JSON, http_status=reply.status)
+        return DatadogError(cause=Cause.MALFORMED_JSON, http_status=response.status)
 
 
 def reported_errors(document: object) -> DatadogError | None:
-    """The error to raise for a 200 that reports `errors`: it proves nothing. None: it has none."""
-    errors = errors_of(document)
+    """The error to raise for a 200 that reports `errors`; None when it reports none."""
+    errors = get_reported_errors(document)
     if not errors:
         return None
     return DatadogError(cause=Cause.ERRORS_IN_RESPONSE, http_status=200, errors=error_texts(errors))
 
 
-def cause_of(reply: OutboundResponse, *, errors: list[Any] | None) -> Cause | None:
-    """Why a reply is not the 200 that was hoped for; None when it is."""
-    if reply.status is None:
-        return reply.cause
-    return cause_of_status(status=reply.status, has_errors_list=errors is not None)
+def cause_of(response: OutboundResponse, *, errors: list[Any] | None) -> Cause | None:
+    """Why a response is not a 200; None when it is."""
+    if response.status is None:
+        return response.cause
+    return cause_of_status(status=response.status, has_errors_list=errors is not None)
 
 
-def retry_after(reply: OutboundResponse) -> int | None:
+def get_retry_after(response: OutboundResponse) -> int | None:
     """Seconds to wait after a 429: X-RateLimit-Reset, which can arrive doubled ("7, 7")."""
-    if reply.status != 429:
+    if response.status != 429:
         return None
-    match = _FIRST_INTEGER.search(reply.headers.get("x-ratelimit-reset", ""))
+    match = _FIRST_INTEGER.search(response.headers.get("x-ratelimit-reset", ""))
     return min(max(int(match.group()), 1), 300) if match else 60
 
 

@@ -15,9 +15,9 @@ from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
-from connections.deletions import reconciliation, sending, states, verification
-from connections.deletions.states import EventDraft, Transition
-from connections.deletions.verification import Found, RecheckPreview
+from connections.deletions import recheck, reconciliation, sending, states
+from connections.deletions.recheck import Recheck, RecheckResult
+from connections.deletions.states import Approve, EndRound, EventDraft, Settle
 from connections.inventory import protections
 from connections.models import Approval, Deletion, Outcome, State
 from connections.wording import attempt_facts
@@ -44,40 +44,40 @@ def approve_deletion(
         # What was shown is the round that has just lapsed; nothing was sent since.
         shown_round += 1
     _check_awaits_approval(deletion)
-    protections.require_unprotected(protections.protection_against(deletion))
+    protections.require_unprotected(protections.find_protection_against(deletion))
     if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):
         raise ConflictError("What you were shown is not what would be sent. Look again.")
     _check_is_undecided(deletion=deletion, actor=actor)
-    look, reading = verification.preview_and_store(deletion=deletion, actor=actor)
-    if not look.may_be_approved:
-        sending.is_as_reviewed(deletion=deletion, reading=reading, actor=actor)
+    found = recheck.recheck_and_store(deletion=deletion, actor=actor)
+    if not found.can_be_approved:
+        sending.settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
         nothing_new = attempt_facts.nothing_new_of(deletion)
-        raise ConflictError(f"{_NOT_WHAT_WAS_ASKED[look.found]} {nothing_new}")
+        raise ConflictError(f"{_NOT_AS_REVIEWED[found.result]} {nothing_new}")
     with audit.atomic():
         _lock(deletion)
         _check_awaits_approval(deletion)
         decided_at = _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
         given = states.approvals_given(deletion).count()
-        _note_approval(
+        _apply_approval(
             deletion=deletion,
             actor=actor,
             missing=max(0, states.approvals_needed(deletion) - given),
-            look=look,
+            found=found,
             decided_at=decided_at,
         )
     return deletion
 
 
-_NOT_WHAT_WAS_ASKED = {
-    Found.CHANGED: "It changed since it was asked for, so it cannot be approved.",
-    Found.ABSENT: "Datadog no longer lists it, so there is nothing to approve.",
+_NOT_AS_REVIEWED = {
+    RecheckResult.CHANGED: "It changed since it was asked for, so it cannot be approved.",
+    RecheckResult.ABSENT: "Datadog no longer lists it, so there is nothing to approve.",
 }
 
 
-def _note_approval(
-    *, deletion: Deletion, actor: Actor, missing: int, look: RecheckPreview, decided_at: datetime
+def _apply_approval(
+    *, deletion: Deletion, actor: Actor, missing: int, found: Recheck, decided_at: datetime
 ) -> None:
-    note = EventDraft(
+    event = EventDraft(
         code=audit.EventCode.DELETION_APPROVED,
         sentence=f"{personal_data.name_of(actor)} approved the deletion of {deletion.description}. "
         f"{attempt_facts.nothing_new_of(deletion)}",
@@ -85,41 +85,16 @@ def _note_approval(
             "digest": deletion.approval_digest,
             "approval_round": deletion.approval_round,
             "missing": missing,
-            "was_read": look.found == Found.SAME,
-            "not_read_because": look.cause,
+            "was_read": found.result == RecheckResult.SAME,
+            "not_read_because": found.cause,
         },
     )
-    if deletion.state == State.STILL_PRESENT:
-        to, values = (
-            _stays_present(deletion),
-            _window_of_still_present(deletion, missing=missing, now=decided_at),
-        )
-    else:
-        to, values = Transition(state=State.REQUESTED if missing else State.APPROVED), {}
-        if not missing:
-            until = decided_at + states.CONFIRMING_WINDOW
-            values = {"approved_at": decided_at, "expires_at": until, "due_at": until}
-    moved = states.apply(deletion=deletion, actor=actor, to=to, notes=[note], **values)
+    moved = states.apply(
+        deletion, Approve(missing=missing, at=decided_at), actor=actor, events=[event]
+    )
     if not moved:
         # Raised inside the transaction, so that the approval itself is undone too.
         raise ConflictError(_MOVED_ON)
-
-
-def _stays_present(deletion: Deletion) -> Transition:
-    return Transition(state=State.STILL_PRESENT, cause=deletion.cause)
-
-
-def _window_of_still_present(
-    deletion: Deletion, *, missing: int, now: datetime
-) -> dict[str, object]:
-    """Until when the approvals count; the looks at Datadog's list go on meanwhile."""
-    values: dict[str, object] = {"cause_details": deletion.cause_details}
-    if not missing:
-        values |= {"approved_at": now, "expires_at": now + states.CONFIRMING_WINDOW}
-    elif deletion.expires_at is None:
-        # The first approval after the others lapsed or were declined.
-        values["expires_at"] = now + states.APPROVAL_WINDOW
-    return values
 
 
 def _lock(deletion: Deletion) -> None:
@@ -128,7 +103,7 @@ def _lock(deletion: Deletion) -> None:
     deletion.refresh_from_db()
 
 
-def who_can_approve(*, deletion: Deletion) -> list[str]:
+def names_of_possible_approvers(*, deletion: Deletion) -> list[str]:
     """Names of the people who could approve this one now and have not, in order."""
     undecided = permissions.people_who_can_approve(deletion=deletion).exclude(
         pk__in=deletion.approvals.filter(round=deletion.approval_round).values("approver")
@@ -158,26 +133,22 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
             decision=Approval.Decision.DECLINED,
             reason=reason.strip(),
         )
-        if not _move_declined(deletion=deletion, actor=actor, reason=reason.strip()):
+        if not _apply_decline(deletion=deletion, actor=actor, reason=reason.strip()):
             raise ConflictError(_MOVED_ON)
     return deletion
 
 
-def _move_declined(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
-    what = "the deletion of"
-    to = Transition(state=State.SETTLED, outcome=Outcome.DECLINED)
-    values: dict[str, object] = {"settled_reason": reason}
-    if deletion.state == State.STILL_PRESENT:
-        what = "another DELETE for"
-        to = _stays_present(deletion)
-        values = states.next_round(deletion)
-    note = EventDraft(
+def _apply_decline(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
+    is_still_present = deletion.state == State.STILL_PRESENT
+    what = "another DELETE for" if is_still_present else "the deletion of"
+    event = EventDraft(
         code=audit.EventCode.DELETION_DECLINED,
         sentence=f"{personal_data.name_of(actor)} declined {what} {deletion.description}. "
         f"{attempt_facts.in_full_of(deletion)}",
         details={"reason": reason, "approval_round": deletion.approval_round},
     )
-    return states.apply(deletion=deletion, actor=actor, to=to, notes=[note], **values)
+    transition = EndRound() if is_still_present else Settle(outcome=Outcome.DECLINED, reason=reason)
+    return states.apply(deletion, transition, actor=actor, events=[event])
 
 
 def _check_may_decide(*, deletion: Deletion, actor: Actor) -> None:
@@ -191,7 +162,7 @@ def _check_may_decide(*, deletion: Deletion, actor: Actor) -> None:
 def _check_awaits_approval(deletion: Deletion) -> None:
     # One that is still present never expires; its window has been renewed by now.
     is_over = deletion.state == State.REQUESTED and states.has_expired(deletion, now=clock.now())
-    if is_over or not states.awaits_approval(deletion):
+    if is_over or not states.is_awaiting_approval(deletion):
         raise ConflictError("It does not wait for approval any more. Look at its state.")
 
 

@@ -14,8 +14,8 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
 from connections.deletions import reconciliation, reviews, sending, states
 from connections.deletions.lifecycle import LONGEST_REASON
-from connections.deletions.states import EventDraft, Transition
-from connections.models import BreakGlassReview, Deletion, State
+from connections.deletions.states import Confirm, EventDraft
+from connections.models import BreakGlassReview, Deletion
 from connections.wording import attempt_facts
 
 # Characters: more than a word, since it is read by everybody who is told.
@@ -35,7 +35,7 @@ def break_glass(
     """
     permissions.require(permissions.can_break_glass(actor, deletion=deletion), "break glass")
     reconciliation.lapse_approvals(deletion=deletion, actor=actor)
-    if deletion.break_glass_at and not states.awaits_approval(deletion):
+    if deletion.break_glass_at and not states.is_awaiting_approval(deletion):
         return deletion
     _check_is_missing_approvals(deletion)
     _check_typed(deletion, reason=break_glass_reason, confirmation=confirmation)
@@ -57,7 +57,7 @@ def _check_is_missing_approvals(deletion: Deletion) -> None:
             "another."
         )
     is_expired = states.has_expired(deletion, now=clock.now())
-    if is_expired or not states.awaits_approval(deletion):
+    if is_expired or not states.is_awaiting_approval(deletion):
         raise ConflictError("It does not wait for approval, so there is no glass to break.")
 
 
@@ -83,7 +83,7 @@ def _record(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
     now = clock.now()
     given = states.approvals_given(deletion).count()
     who, what = personal_data.name_of(actor), deletion.description
-    broken = EventDraft(
+    used = EventDraft(
         code=EventCode.DELETION_BREAK_GLASS_USED,
         sentence=f"{who} broke the glass to delete {what} without the approvals it needs.",
         details={
@@ -99,20 +99,8 @@ def _record(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
         sentence=f"{who} confirmed to delete {what}, glass broken.",
         details={"approval_round": deletion.approval_round},
     )
-    return states.apply(
-        deletion=deletion,
-        actor=actor,
-        to=Transition(state=State(deletion.state)),
-        notes=[broken, confirmed],
-        break_glass_at=now,
-        break_glass_by=actor.person,
-        break_glass_by_name=actor.name,
-        break_glass_reason=reason,
-        break_glass_round=deletion.approval_round,
-        confirmed_at=now,
-        confirmed_by=actor.person,
-        confirmed_by_name=actor.name,
-    )
+    transition = Confirm(at=now, break_glass_reason=reason)
+    return states.apply(deletion, transition, actor=actor, events=[used, confirmed])
 
 
 def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deletion:
@@ -155,7 +143,7 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
     return deletion
 
 
-def awaits_review(deletion: Deletion) -> bool:
+def is_awaiting_review(deletion: Deletion) -> bool:
     """Whether its glass was broken and nobody has looked back at it."""
     return (
         deletion.break_glass_at is not None
@@ -163,7 +151,7 @@ def awaits_review(deletion: Deletion) -> bool:
     )
 
 
-def unreviewed(*, actor: Actor) -> QuerySet[Deletion]:
+def find_unreviewed(*, actor: Actor) -> QuerySet[Deletion]:
     """Of those within reach, whose glass was broken and that nobody has looked back at."""
     broken = Deletion.objects.filter(break_glass_at__isnull=False, break_glass_review=None)
     return visibility.visible(broken, actor=actor)

@@ -44,7 +44,7 @@ def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
         )
 
 
-def comments_on(deletion: Deletion) -> list[str]:
+def list_comments(deletion: Deletion) -> list[str]:
     """What was written about it, oldest first."""
     return list(_texts(_comment_events(deletion)))
 

@@ -42,7 +42,7 @@ _KINDS = {
 }
 
 
-def outcome_group_of(*, state: str, outcome: str) -> OutcomeGroup:
+def outcome_group(*, state: str, outcome: str) -> OutcomeGroup:
     """The kind of a deletion; one that is open has no outcome."""
     if outcome:
         return _KINDS[Outcome(outcome)]
@@ -51,10 +51,10 @@ def outcome_group_of(*, state: str, outcome: str) -> OutcomeGroup:
 
 PAGE_SIZE = 50
 EXPORT_BATCH = 500
-EXACT_TO = 1000
+MAX_COUNTED = 1000
 SHORTEST_INDEXED = 3
 # From so many rows on, reading newest first finds a page sooner than the text index does.
-COMMON_FROM = 10_000
+COMMON_WORD_ROWS = 10_000
 SQLITE_MATCHES = "SELECT 1 FROM connections_deletion_search WHERE search_text MATCH %s LIMIT %s"
 SQLITE_SEARCH = "SELECT deletion_id FROM connections_deletion_search WHERE search_text MATCH %s"
 
@@ -129,7 +129,7 @@ def history_page(
     if len(page) > size:
         page = page[:size]
         older = Cursor(requested_at=page[-1].requested_at, id=page[-1].id)
-    is_counted = days is not None and days.last_checked_at <= EXACT_TO
+    is_counted = days is not None and days.last_checked_at <= MAX_COUNTED
     return HistoryPage(
         deletions=page,
         older=older,
@@ -140,10 +140,10 @@ def history_page(
 
 def _newest_days(parts: list[QuerySet[Deletion]]) -> DailyCounts:
     """What became of the newest that pass, by the day they were asked for: 1,001 at most."""
-    limit = EXACT_TO + 1
+    limit = MAX_COUNTED + 1
     rows = grouped_newest(parts, time="requested_at", kinds=("state", "outcome"), limit=limit)
     found = (
-        (day, outcome_group_of(state=state, outcome=out), count) for day, state, out, count in rows
+        (day, outcome_group(state=state, outcome=out), count) for day, state, out, count in rows
     )
     return by_day(found, limit=limit)
 
@@ -182,7 +182,7 @@ def _parts_by_org(only: HistoryFilter) -> list[QuerySet[Deletion]]:
     return [rows.filter(**{end: only.org}) for end in ends]
 
 
-def newest_deletions(*, actor: Actor, limit: int) -> list[Deletion]:
+def list_newest_deletions(*, actor: Actor, limit: int) -> list[Deletion]:
     """The newest deletions within reach. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see deletions")
     return _rows_after(_parts(HistoryFilter(), actor=actor), None, limit=limit)
@@ -240,9 +240,10 @@ def _is_common_alone(only: HistoryFilter) -> bool:
 
 
 def _is_common(word: str) -> bool:
+    counted = f"SELECT COUNT(*) FROM ({SQLITE_MATCHES})"  # noqa: S608 - our own text
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT COUNT(*) FROM ({SQLITE_MATCHES})", [_phrase(word), COMMON_FROM])  # noqa: S608 - our own text
-        return bool(cursor.fetchone()[0] == COMMON_FROM)
+        cursor.execute(counted, [_phrase(word), COMMON_WORD_ROWS])
+        return bool(cursor.fetchone()[0] == COMMON_WORD_ROWS)
 
 
 def _phrase(word: str) -> str:
@@ -258,13 +259,11 @@ def _after(rows: QuerySet[Deletion], cursor: Cursor | None) -> QuerySet[Deletion
     )
 
 
-def prepare_export(
-    *, actor: Actor, only: HistoryFilter, file_format: str, asked_for: str
-) -> Export:
+def prepare_export(*, actor: Actor, only: HistoryFilter, file_format: str, query: str) -> Export:
     """Every deletion that passes the filter, newest first, to be exported.
 
-    Rows come in batches of flat memory, with their attempts and approvals. `asked_for` is the
-    filter in the asker's own words. Raises PermissionDenied.
+    Rows come in batches at flat memory, with their attempts and approvals. `query` is the
+    filter as the person gave it. Raises PermissionDenied.
     """
     permissions.require(permissions.can_export(actor), "export deletions")
     return Export(
@@ -272,13 +271,13 @@ def prepare_export(
         what="deletions",
         description="deletions",
         file_format=file_format,
-        query=asked_for,
-        rows=lambda: map(deletion_row, every_deletion(actor=actor, only=only)),
+        query=query,
+        rows=lambda: map(deletion_row, iterate_deletions(actor=actor, only=only)),
         columns=DELETION_COLUMNS,
     )
 
 
-def every_deletion(*, actor: Actor, only: HistoryFilter) -> Iterator[Deletion]:
+def iterate_deletions(*, actor: Actor, only: HistoryFilter) -> Iterator[Deletion]:
     """Every deletion within reach that passes the filter, newest first, with its attempts."""
     # All of them are read anyway: in one order, whatever is left out.
     parts = [visibility.visible(part, actor=actor) for part in _parts_by_org(only)]
@@ -289,7 +288,7 @@ def every_deletion(*, actor: Actor, only: HistoryFilter) -> Iterator[Deletion]:
         cursor = Cursor(requested_at=batch[-1].requested_at, id=batch[-1].id)
 
 
-def count_in_period(*, since: datetime | None, until: datetime | None) -> int:
+def count_deletions(*, since: datetime | None, until: datetime | None) -> int:
     """How many deletions were asked for in a period, exactly, whatever else is true of them."""
     return _rows(HistoryFilter(since=since, until=until)).count()
 
@@ -311,12 +310,12 @@ def search_text_of(deletion: Deletion, *, comments: Iterable[str] = ()) -> str:
     return "\n".join(word for word in words if word).casefold()
 
 
-def credentials_to_choose(*, actor: Actor) -> QuerySet[Credential]:
+def list_selectable_credentials(*, actor: Actor) -> QuerySet[Credential]:
     """Every credential within reach that may stand in the credential filter, by name."""
     within = visibility.visible(Credential.objects.all(), actor=actor, by="pk")
     return within.only("id", "name").order_by("name")
 
 
-def people_who_asked() -> list[Person]:
+def list_requesters() -> list[Person]:
     """Everyone who may stand in the person filter, by name."""
     return list(Person.objects.order_by("username"))

@@ -11,7 +11,7 @@ from connections.deletions.history import HistoryFilter
 from connections.models import Credential, Outcome, Person, State
 
 
-def filter_words(only: HistoryFilter) -> str:
+def filter_text(only: HistoryFilter) -> str:
     """What a filter lets pass, its period apart: "site datadoghq.eu, outcome refused"."""
     person = Person.objects.filter(pk=only.person).first() if only.person else None
     credential = Credential.objects.filter(pk=only.credential).first() if only.credential else None
@@ -34,7 +34,7 @@ def filter_words(only: HistoryFilter) -> str:
     return ", ".join(told) or "every deletion in the period"
 
 
-def period_words(*, since: datetime | None, until: datetime) -> str:
+def period_text(*, since: datetime | None, until: datetime) -> str:
     """A period from `since` (None: the beginning) up to and without `until`, in UTC."""
     begin = f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if since else "the beginning"
     return f"from {begin} until {until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

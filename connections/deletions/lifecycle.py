@@ -12,11 +12,10 @@ from connections.audit import lookups, personal_data
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
-from connections.deletions import history, reconciliation, reviews, sending
-from connections.deletions import states as deletion_states
+from connections.deletions import history, reconciliation, reviews, sending, states
 from connections.deletions.reviews import Review, ReviewChangedError
-from connections.deletions.states import EventDraft, Transition
-from connections.deletions.tickets import check_ticket
+from connections.deletions.states import Confirm, EventDraft, Settle
+from connections.deletions.tickets import find_ticket_problem
 from connections.inventory import protections, sync
 from connections.inventory.sync import SyncResult
 from connections.models import (
@@ -33,14 +32,14 @@ from connections.models import (
 from connections.wording import attempt_facts
 
 LONGEST_REASON = 4000
-OUT_OF_REACH = (
+NOT_VISIBLE = (
     "A credential that you may not use has to do with this connection. Nothing was sent. Ask "
     "whoever may use it."
 )
 OUT_OF_DATE = "This page is out of date. Nothing was sent. Open the review again."
 
 
-def check_credential(*, credential: Credential, requester: Person | None) -> None:
+def require_usable_credential(*, credential: Credential, requester: Person | None) -> None:
     """Whether this credential may send what this person asks for.
 
     Raises InvalidInputError naming what stands against it, and PermissionDenied when the person
@@ -60,7 +59,7 @@ def check_credential(*, credential: Credential, requester: Person | None) -> Non
         )
 
 
-def check_nobody_else_sees_it(shown: Review, *, actor: Actor) -> None:
+def require_visible_to_requester(shown: Review, *, actor: Actor) -> None:
     """What another credential can show is not asked for unseen, nor called gone by this one.
 
     Nor is what an open deletion out of reach is about.
@@ -68,7 +67,7 @@ def check_nobody_else_sees_it(shown: Review, *, actor: Actor) -> None:
     if shown.is_out_of_reach:
         key = OrgConnectionKey(site=shown.credential.site, connection_id=shown.connection_id)
         lookups.record_refusal(actor=actor, subject=key)
-        raise ConflictError(OUT_OF_REACH)
+        raise ConflictError(NOT_VISIBLE)
     if not shown.is_reviewed and shown.other_credentials:
         names = ", ".join(other.name for other in shown.other_credentials)
         raise ConflictError(
@@ -77,7 +76,7 @@ def check_nobody_else_sees_it(shown: Review, *, actor: Actor) -> None:
         )
 
 
-def check_requester(shown: Review, *, requester: Person | None) -> None:
+def require_requester(shown: Review, *, requester: Person | None) -> None:
     """Raise InvalidInputError when nobody asks for what needs a second person."""
     if shown.needs_approval and requester is None:
         raise InvalidInputError(
@@ -88,14 +87,16 @@ def check_requester(shown: Review, *, requester: Person | None) -> None:
         )
 
 
-def check_input(*, shown: Review, reason: str, ticket: str, confirmation: str | None) -> None:
+def require_valid_input(
+    *, shown: Review, reason: str, ticket: str, confirmation: str | None
+) -> None:
     """Raise InvalidInputError naming every field in which something typed cannot be used."""
     fields: dict[str, str] = {}
     if not has_visible_text(reason):
         fields["reason"] = "Say why: the reason stands in the record for ever."
     elif len(reason.strip()) > LONGEST_REASON:
         fields["reason"] = f"A reason has at most {LONGEST_REASON} characters."
-    problem = check_ticket(ticket.strip())
+    problem = find_ticket_problem(ticket.strip())
     if problem:
         fields["ticket"] = problem
     if not shown.needs_approval and not reviews.confirmation_matches(
@@ -132,20 +133,20 @@ def request_deletion(
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
         return _same_request(repeated, actor=actor)
-    check_credential(credential=credential, requester=requester or actor.person)
+    require_usable_credential(credential=credential, requester=requester or actor.person)
     shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if shown.open_deletion:
         return shown.open_deletion
     protections.require_unprotected(shown.protection)
-    check_requester(shown, requester=requester or actor.person)
-    check_nobody_else_sees_it(shown, actor=actor)
+    require_requester(shown, requester=requester or actor.person)
+    require_visible_to_requester(shown, actor=actor)
     if digest and digest != shown.digest:
         # Before the rest is looked at: what must be typed may have changed with it.
         raise _changed(shown)
-    check_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
+    require_valid_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
     if not digest:
         raise ReviewChangedError(OUT_OF_DATE, review=shown)
-    reading = None if shown.is_reviewed else _read_unlisted(shown, actor=actor)
+    result = None if shown.is_reviewed else _sync_unlisted(shown, actor=actor)
     if not shown.needs_approval:
         # A pair that cannot be opened must show before anything is asked for in the record.
         sync.open_client(credential=credential)
@@ -162,20 +163,20 @@ def request_deletion(
         return _lost_race(request_id=request_id, shown=shown, actor=actor)
     if shown.needs_approval:
         return deletion
-    return sending.send_deletion(deletion=deletion, actor=actor, reading=reading)
+    return sending.send_deletion(deletion=deletion, actor=actor, result=result)
 
 
-def _read_unlisted(shown: Review, *, actor: Actor) -> SyncResult:
-    """Read for a connection that no snapshot shows. Found now, it is to be reviewed first."""
-    reading = sync.sync_org(credential=shown.credential, actor=actor)
-    if reading.find(shown.connection_id):
+def _sync_unlisted(shown: Review, *, actor: Actor) -> SyncResult:
+    """Sync for a connection that no snapshot shows; one that is listed now must be reviewed."""
+    result = sync.sync_org(credential=shown.credential, actor=actor)
+    if result.find(shown.connection_id):
         raise ReviewChangedError(
             "Datadog lists this connection now. Nothing was sent. Review it first.",
             review=reviews.review(
                 actor=actor, credential=shown.credential, connection_id=shown.connection_id
             ),
         )
-    return reading
+    return result
 
 
 def _changed(shown: Review) -> ReviewChangedError:
@@ -220,7 +221,7 @@ def _create(
         requested_by_name=requester.display_name if requester else actor.name,
         **snapshot.snapshot_values(),
     )
-    deletion.expires_at = deletion.due_at = now + deletion_states.APPROVAL_WINDOW
+    deletion.expires_at = deletion.due_at = now + states.APPROVAL_WINDOW
     if not shown.needs_approval:
         deletion.confirmed_at = now
         deletion.confirmed_by = actor.person
@@ -275,9 +276,11 @@ def _lost_race(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
         return _same_request(repeated, actor=actor)
-    existing = reviews.open_deletion(site=shown.credential.site, connection_id=shown.connection_id)
+    existing = reviews.find_open_deletion(
+        site=shown.credential.site, connection_id=shown.connection_id
+    )
     if existing and not visibility.is_visible(existing, actor=actor):
-        raise ConflictError(OUT_OF_REACH)
+        raise ConflictError(NOT_VISIBLE)
     if existing:
         return existing
     raise ConflictError("Another deletion of it has just ended. Open the review again.")
@@ -298,15 +301,15 @@ def execute_deletion(
         "delete connections with it",
     )
     reconciliation.lapse_approvals(deletion=deletion, actor=actor)
-    if deletion_states.awaits_approval(deletion):
+    if states.is_awaiting_approval(deletion):
         again = "needs approval again" if deletion.epoch else "still needs approval"
         raise ConflictError(f"It {again}. {attempt_facts.nothing_new_of(deletion)}")
-    if not awaits_confirmation(deletion):
+    if not is_awaiting_confirmation(deletion):
         return deletion
-    if not is_confirmed_by(deletion=deletion, person=actor.person):
+    if not can_confirm(deletion=deletion, person=actor.person):
         raise ConflictError(f"Only {deletion.requested_by_name}, who asked, can confirm it.")
     now = clock.now()
-    if deletion_states.is_being_rechecked(deletion, now=now):
+    if states.is_being_rechecked(deletion, now=now):
         return deletion
     expected = reviews.confirmation_text(deletion)
     if not reviews.confirmation_matches(typed=confirmation, expected=expected):
@@ -316,28 +319,25 @@ def execute_deletion(
                 f"{attempt_facts.nothing_new_of(deletion)}"
             }
         )
-    if deletion_states.has_expired(deletion, now=now):
+    if states.has_expired(deletion, now=now):
         nothing_new = attempt_facts.nothing_new_of(deletion)
         raise ConflictError(f"It has expired. {nothing_new} Ask again.")
     # Only what a failed reading holds back may be sent without another one.
     skip_recheck = skip_recheck and deletion.cause == Cause.LISTING_FAILED
     # What keeps it from being read again must show before it counts as confirmed.
     sending.require_sendable(deletion=deletion, confirmed_by=actor.person)
-    confirmed = deletion_states.apply(
-        deletion=deletion,
+    confirmed = states.apply(
+        deletion,
+        Confirm(at=now),
         actor=actor,
-        to=Transition(state=State(deletion.state)),
-        notes=[_confirmed_note(deletion, actor=actor, skip_recheck=skip_recheck)],
-        confirmed_at=now,
-        confirmed_by=actor.person,
-        confirmed_by_name=actor.name,
+        events=[_confirmed_event(deletion, actor=actor, skip_recheck=skip_recheck)],
     )
     if not confirmed:
         return deletion
     return sending.send_deletion(deletion=deletion, actor=actor, skip_recheck=skip_recheck)
 
 
-def _confirmed_note(deletion: Deletion, *, actor: Actor, skip_recheck: bool) -> EventDraft:
+def _confirmed_event(deletion: Deletion, *, actor: Actor, skip_recheck: bool) -> EventDraft:
     how = " without reading it again" if skip_recheck else ""
     alone = " No second person was required." if deletion.policy == ApprovalPolicy.NONE else ""
     return EventDraft(
@@ -351,13 +351,13 @@ def _confirmed_note(deletion: Deletion, *, actor: Actor, skip_recheck: bool) -> 
     )
 
 
-def awaits_confirmation(deletion: Deletion) -> bool:
+def is_awaiting_confirmation(deletion: Deletion) -> bool:
     """Whether the next step is a person typing the confirmation."""
-    states = {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
-    return deletion.state in states and not deletion_states.awaits_approval(deletion)
+    confirmable = {State.REQUESTED, State.APPROVED, State.STILL_PRESENT}
+    return deletion.state in confirmable and not states.is_awaiting_approval(deletion)
 
 
-def is_confirmed_by(*, deletion: Deletion, person: Person | None) -> bool:
+def can_confirm(*, deletion: Deletion, person: Person | None) -> bool:
     """Whether this person's confirmation counts: the asker's, unless one alone may delete.
 
     Where break glass applies, also that of whoever broke it.
@@ -386,14 +386,15 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
         actor=actor,
         outcome=Outcome.WITHDRAWN,
         reason=reason,
-        note=EventDraft(code=audit.EventCode.DELETION_WITHDRAWN, sentence=sentence),
+        code=audit.EventCode.DELETION_WITHDRAWN,
+        sentence=sentence,
     )
 
 
 def can_be_withdrawn(deletion: Deletion) -> bool:
     """Whether it can still be taken back: nothing sent that may have been carried out."""
-    states = {State.REQUESTED, State.APPROVED, State.WAITING}
-    return deletion.state in states and not deletion.has_ambiguous_attempt
+    withdrawable = {State.REQUESTED, State.APPROVED, State.WAITING}
+    return deletion.state in withdrawable and not deletion.has_ambiguous_attempt
 
 
 def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:
@@ -418,20 +419,26 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
         actor=actor,
         outcome=Outcome.UNRESOLVED,
         reason=reason,
-        note=EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence),
+        code=audit.EventCode.DELETION_SETTLED,
+        sentence=sentence,
     )
 
 
 def _settle_by_person(
-    *, deletion: Deletion, actor: Actor, outcome: Outcome, reason: str, note: EventDraft
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    outcome: Outcome,
+    reason: str,
+    code: audit.EventCode,
+    sentence: str,
 ) -> Deletion:
     reason = reason.strip()
-    moved = deletion_states.apply(
-        deletion=deletion,
+    moved = states.apply(
+        deletion,
+        Settle(outcome=outcome, reason=reason),
         actor=actor,
-        to=Transition(state=State.SETTLED, outcome=outcome),
-        notes=[EventDraft(code=note.code, sentence=note.sentence, details={"reason": reason})],
-        settled_reason=reason,
+        events=[EventDraft(code=code, sentence=sentence, details={"reason": reason})],
     )
     if not moved:
         raise ConflictError("It has just moved on. Look at its state and decide again.")

@@ -1,5 +1,6 @@
 """Finding out by listing what became of a deletion. Nothing here ever sends a DELETE."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -11,9 +12,17 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.core.errors import ConflictError
-from connections.deletions import states, verification
-from connections.deletions.states import EventDraft, Transition
+from connections.core.errors import ConflictError, UnavailableError
+from connections.deletions import states
+from connections.deletions.states import (
+    BecomeStillPresent,
+    BecomeUnknown,
+    Check,
+    EndRound,
+    EventDraft,
+    RecordCheck,
+    Settle,
+)
 from connections.inventory import sync
 from connections.inventory.sync import SyncResult
 from connections.models import Credential, Deletion, OrgConnectionSnapshot, Outcome, State
@@ -54,110 +63,158 @@ def give_up_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
     sentence = (
         f"No response was recorded within 60 s. {deletion.description} might have been deleted."
     )
+    due_at = states.next_check_at(sending_at=started, now=now)
     return states.apply(
-        deletion=deletion,
+        deletion,
+        BecomeUnknown(cause=Cause.ANSWER_LOST, due_at=due_at),
         actor=actor,
-        to=Transition(state=State.UNKNOWN, cause=Cause.ANSWER_LOST),
-        notes=[EventDraft(code=audit.EventCode.DELETION_UNKNOWN, sentence=sentence)],
-        due_at=states.next_check_at(sending_at=started, now=now),
+        events=[EventDraft(code=audit.EventCode.DELETION_UNKNOWN, sentence=sentence)],
+    )
+
+
+def list_with_any_credential(*, deletion: Deletion, actor: Actor) -> SyncResult:
+    """Sync with the deletion's credential, else with others, until one result is conclusive.
+
+    Only credentials pinned to the source or destination org can prove absence. All syncs together
+    get the deadline of one, since a person and a proxy wait for them.
+    """
+    deadline = time.monotonic() + sync.SYNC_SECONDS
+    result = SyncResult(cause=Cause.CREDENTIAL_RETIRED)
+    for credential in _credentials_of_either_org(deletion=deletion):
+        try:
+            result = sync.sync_org(
+                credential=credential,
+                actor=actor,
+                find=deletion.connection_id,
+                deadline_seconds=max(deadline - time.monotonic(), 0.1),
+            )
+        except UnavailableError as error:
+            result = SyncResult(cause=error.cause)
+        is_over = time.monotonic() >= deadline
+        if is_over or is_listed(deletion=deletion, result=result) is not None:
+            break
+    return result
+
+
+def _credentials_of_either_org(*, deletion: Deletion) -> list[Credential]:
+    """The deletion's own credential first, then others in use of the source or destination org."""
+    orgs = {deletion.source_org_id, deletion.sink_org_id} - {""}
+    in_use = Credential.objects.filter(site=deletion.site, retired_at=None)
+    found = in_use.filter(Q(pk=deletion.credential_id) | Q(org_id__in=orgs)).order_by("name")
+    return sorted(found, key=lambda each: each.pk != deletion.credential_id)
+
+
+def is_listed(*, deletion: Deletion, result: SyncResult) -> bool | None:
+    """True: listed. False: a complete listing lacks it. None: the sync proves nothing."""
+    if result.find(deletion.connection_id) is not None:
+        return True
+    return False if result.is_complete else None
+
+
+def check_event(*, deletion: Deletion, result: SyncResult) -> EventDraft:
+    """The event of one check, whatever it found."""
+    listed = is_listed(deletion=deletion, result=result)
+    found = {True: "listed", False: "not listed", None: "cannot tell"}[listed]
+    return EventDraft(
+        code=audit.EventCode.DELETION_CHECKED,
+        sentence=f"Looked at Datadog's list for {deletion.description}: {found}.",
+        details={
+            "found": found,
+            "cause": result.cause,
+            "http_status": result.http_status,
+            "errors": list(result.errors),
+            "at": (result.started_at or clock.now()).isoformat(),
+        },
     )
 
 
 def reconcile_unknown(*, deletion: Deletion, actor: Actor) -> None:
-    """One look at an unknown, or at one that is still present.
+    """Check an unknown or still-present deletion once with Datadog, and settle it where proved.
 
     After a late 200 one complete listing without the connection is enough. Otherwise two complete
-    listings that agree decide: the first at least 35 s after the sending began, the second at
-    least 60 s after the first. Anything less leaves the deletion as it is.
+    listings must agree: the first at least 35 s after the attempt began, the second at least 60 s
+    after the first. Anything less leaves the deletion as it is.
     """
-    reading = verification.list_with_any_credential(deletion=deletion, actor=actor)
+    result = list_with_any_credential(deletion=deletion, actor=actor)
     now = clock.now()
-    sending_at = states.sending_began(deletion, now=now)
-    seen_at = reading.started_at or now
-    present = verification.is_listed(deletion=deletion, reading=reading)
-    counts = present is not None and seen_at - sending_at >= states.FIRST_CHECK_DELAY
-    looked_ahead = deletion.last_checked_at is not None and clock.is_ahead(
-        deletion.last_checked_at, now=now
-    )
-    decided = (
-        counts
-        and deletion.last_checked_at is not None
-        and not looked_ahead
-        and deletion.last_check_listed == present
-        and seen_at - deletion.last_checked_at >= states.SECOND_CHECK_DELAY
-    )
+    sending_at = states.sending_started_at(deletion, now=now)
+    checked_at = result.started_at or now
+    listed = is_listed(deletion=deletion, result=result)
+    check = None
+    if listed is not None and checked_at - sending_at >= states.FIRST_CHECK_DELAY:
+        check = Check(at=checked_at, is_listed=listed)
     due_at = states.next_check_at(sending_at=sending_at, now=now)
     if deletion.expires_at:
         due_at = min(due_at, deletion.expires_at)
-    values: dict[str, object] = {"due_at": due_at}
-    if counts and (deletion.last_check_listed != present or looked_ahead or decided):
-        values |= {"last_checked_at": seen_at, "last_check_listed": present}
+    event = check_event(deletion=deletion, result=result)
     with responses_locked(deletion=deletion):
-        if present is False and deletion.has_late_success:
+        if listed is False and deletion.has_late_success:
             settle_late_success(
                 deletion=deletion,
                 actor=actor,
                 cause=Cause.LATER_LISTING,
-                seen_at=seen_at,
-                looked=[verification.check_event(deletion=deletion, reading=reading)],
+                seen_at=checked_at,
+                events=[event],
             )
             return
-        to = _after_check(deletion=deletion, present=present, counts=counts, decided=decided)
-        _apply_check(deletion=deletion, actor=actor, to=to, reading=reading, values=values)
+        transition = _after_check(
+            deletion, check=check, now=now, due_at=due_at, details=event.details
+        )
+        events = [event, *_events_of(transition, deletion=deletion)]
+        states.apply(deletion, transition, actor=actor, events=events)
 
 
 def _after_check(
-    *, deletion: Deletion, present: bool | None, counts: bool, decided: bool
-) -> Transition:
-    if deletion.state == State.STILL_PRESENT and counts and not present:
-        return _gone(Cause.LATER_LISTING)
-    if deletion.state == State.UNKNOWN and decided:
-        if present:
-            return Transition(state=State.STILL_PRESENT, cause=Cause.LISTINGS_AGREE)
-        return _gone(Cause.LISTINGS_AGREE)
-    return Transition(state=State(deletion.state), cause=deletion.cause)
-
-
-def _gone(cause: Cause) -> Transition:
-    return Transition(state=State.SETTLED, outcome=Outcome.GONE_UNATTRIBUTED, cause=cause)
-
-
-def _apply_check(
-    *,
     deletion: Deletion,
-    actor: Actor,
-    to: Transition,
-    reading: SyncResult,
-    values: dict[str, object],
-) -> None:
-    looked = verification.check_event(deletion=deletion, reading=reading)
-    if to.state == deletion.state:
-        kept = deletion.cause_details | {"last_look": looked.details}
-        states.apply(
-            deletion=deletion,
-            actor=actor,
-            to=to,
-            notes=[looked],
-            **values | {"cause_details": kept},
-        )
-        return
-    code = audit.EventCode.DELETION_STILL_PRESENT
-    sentence = f"Two listings agree: {deletion.description} is still there."
-    if to.state == State.SETTLED:
-        code = audit.EventCode.DELETION_SETTLED
-        attempts = attempt_facts.attempts_of(deletion)
-        sentence = (
-            f"{deletion.description} is no longer listed. This does not prove that this request "
-            f"deleted it. {attempt_facts.earlier_attempts(attempts)}".strip()
-        )
-        values.pop("due_at")
-    states.apply(
-        deletion=deletion,
-        actor=actor,
-        to=to,
-        notes=[looked, EventDraft(code=code, sentence=sentence)],
-        **values,
+    *,
+    check: Check | None,
+    now: datetime,
+    due_at: datetime,
+    details: dict[str, object],
+) -> Settle | BecomeStillPresent | RecordCheck:
+    """What one check means; `check` is None when it cannot count as one of two."""
+    last_at = deletion.last_checked_at
+    is_last_ahead = last_at is not None and clock.is_ahead(last_at, now=now)
+    agrees = check is not None and deletion.last_check_listed == check.is_listed
+    is_decided = (
+        check is not None
+        and last_at is not None
+        and not is_last_ahead
+        and agrees
+        and check.at - last_at >= states.SECOND_CHECK_DELAY
     )
+    # The first of two that may agree stays: the second is measured from it.
+    kept = None if agrees and not is_last_ahead and not is_decided else check
+    if check and deletion.state == State.STILL_PRESENT and not check.is_listed:
+        return _gone(Cause.LATER_LISTING, check=kept)
+    if check and deletion.state == State.UNKNOWN and is_decided:
+        if check.is_listed:
+            return BecomeStillPresent(check=check, due_at=due_at)
+        return _gone(Cause.LISTINGS_AGREE, check=kept)
+    return RecordCheck(details=details, due_at=due_at, check=kept)
+
+
+def _gone(cause: Cause, *, check: Check | None) -> Settle:
+    return Settle(outcome=Outcome.GONE_UNATTRIBUTED, cause=cause, check=check)
+
+
+def _events_of(
+    transition: Settle | BecomeStillPresent | RecordCheck, *, deletion: Deletion
+) -> list[EventDraft]:
+    match transition:
+        case BecomeStillPresent():
+            code = audit.EventCode.DELETION_STILL_PRESENT
+            sentence = f"Two listings agree: {deletion.description} is still there."
+        case Settle():
+            code = audit.EventCode.DELETION_SETTLED
+            attempts = attempt_facts.attempts_of(deletion)
+            sentence = (
+                f"{deletion.description} is no longer listed. This does not prove that this "
+                f"request deleted it. {attempt_facts.earlier_attempts(attempts)}".strip()
+            )
+        case RecordCheck():
+            return []
+    return [EventDraft(code=code, sentence=sentence)]
 
 
 @contextmanager
@@ -180,7 +237,7 @@ def settle_late_success(
     actor: Actor,
     cause: Cause,
     seen_at: datetime,
-    looked: Sequence[EventDraft] = (),
+    events: Sequence[EventDraft] = (),
 ) -> None:
     """Settle as deleted: Datadog returned 200 late, and a complete listing lacks the connection.
 
@@ -195,10 +252,10 @@ def settle_late_success(
         # Before the deletion's own row, as wherever both are held.
         sync.lock_snapshots(site=deletion.site)
         settled = states.apply(
-            deletion=deletion,
+            deletion,
+            Settle(outcome=Outcome.DELETED, cause=cause),
             actor=actor,
-            to=Transition(state=State.SETTLED, outcome=Outcome.DELETED, cause=cause),
-            notes=[*looked, EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
+            events=[*events, EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
         )
         if settled:
             _note_verified(deletion=deletion, actor=actor, at=seen_at)
@@ -212,28 +269,28 @@ def verify_deleted(*, deletion: Deletion, actor: Actor) -> None:
     answer sets `contradicted_at`, and whoever has seen it lists again, so that the inventory shows
     it too. The outcome is never rewritten.
     """
-    reading = verification.list_with_any_credential(deletion=deletion, actor=actor)
-    seen_at = reading.started_at or clock.now()
-    present = verification.is_listed(deletion=deletion, reading=reading)
+    result = list_with_any_credential(deletion=deletion, actor=actor)
+    seen_at = result.started_at or clock.now()
+    listed = is_listed(deletion=deletion, result=result)
     was_contradicted = deletion.contradicted_at is not None
     with audit.atomic():
         rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
-        if present is not False:
-            looked = verification.check_event(deletion=deletion, reading=reading)
+        if listed is not False:
+            event = check_event(deletion=deletion, result=result)
             audit.record(
-                code=looked.code,
+                code=event.code,
                 actor=actor,
                 subject=deletion,
-                sentence=looked.sentence,
-                details=looked.details,
+                sentence=event.sentence,
+                details=event.details,
             )
-            rows.update(cause_details={"last_look": looked.details})
-        if present is None:
+            rows.update(cause_details={"last_look": event.details})
+        if listed is None:
             now = clock.now()
-            settled_at = states.settling_happened(deletion, now=now)
+            settled_at = states.settled_at_latest(deletion, now=now)
             rows.update(due_at=_next_proof_of(deletion=deletion, settled_at=settled_at, now=now))
-        elif present:
-            _note_still_listed(deletion=deletion, actor=actor, at=seen_at, seen_by=reading.seen_by)
+        elif listed:
+            _note_still_listed(deletion=deletion, actor=actor, at=seen_at, seen_by=result.seen_by)
         else:
             _note_verified(deletion=deletion, actor=actor, at=seen_at)
     deletion.refresh_from_db()
@@ -274,12 +331,12 @@ def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
 
 
 def _note_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_by: str) -> None:
-    settled_at = states.settling_happened(deletion, now=at)
+    settled_at = states.settled_at_latest(deletion, now=at)
     due_at = _next_proof_of(deletion=deletion, settled_at=settled_at, now=at)
     waited = at - settled_at >= states.CONTRADICTED_AFTER
     if waited or deletion.outcome != Outcome.DELETED or deletion.verified_at:
         due_at = None
-        sync.mark(deletion=deletion, at=at, seen_by=seen_by, actor=actor)
+        sync.flag_contradiction(deletion=deletion, at=at, seen_by=seen_by, actor=actor)
     Deletion.objects.filter(pk=deletion.pk).update(
         last_checked_at=at, last_check_listed=True, due_at=due_at
     )
@@ -294,7 +351,7 @@ def sync_observing_credentials(*, deletion: Deletion, actor: Actor) -> None:
         site=deletion.site, connection_id=deletion.connection_id
     ).values("credential")
     credentials = Credential.objects.filter(retired_at=None, pk__in=seen_by)
-    sync.refresh_credentials(credentials=list(credentials), actor=actor)
+    sync.sync_credentials(credentials=list(credentials), actor=actor)
     deletion.refresh_from_db()
 
 
@@ -307,56 +364,41 @@ def lapse_approvals(*, deletion: Deletion, actor: Actor) -> bool:
     is_still_present = deletion.state == State.STILL_PRESENT
     if not is_still_present or not states.has_expired(deletion, now=now):
         return False
-    return end_round(deletion=deletion, actor=actor, why="were not confirmed within 24 h")
+    return end_approval_round(deletion=deletion, actor=actor, why="were not confirmed within 24 h")
 
 
-def end_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
+def end_approval_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
     """Let the approvals of one still present no longer count; `why` completes the sentence."""
     given = states.approvals_given(deletion).count()
-    note = EventDraft(
+    event = EventDraft(
         code=audit.EventCode.DELETION_APPROVALS_LAPSED,
         sentence=f"Approvals for another DELETE of {deletion.description} {why}. "
         "They no longer count; no new DELETE was sent.",
         details={"approval_round": deletion.approval_round, "approvals_given": given},
     )
-    return states.apply(
-        deletion=deletion,
-        actor=actor,
-        to=Transition(state=State.STILL_PRESENT, cause=deletion.cause),
-        notes=[note],
-        **states.next_round(deletion),
-    )
+    return states.apply(deletion, EndRound(), actor=actor, events=[event])
 
 
-def expire(*, deletion: Deletion, actor: Actor) -> bool:
+def expire_deletion(*, deletion: Deletion, actor: Actor) -> bool:
     """End what nobody approved, confirmed or could send in time; True when it did."""
     now = clock.now()
-    if not states.has_expired(deletion, now=now):
+    can_expire = deletion.state in {State.REQUESTED, State.APPROVED, State.WAITING}
+    if not can_expire or not states.has_expired(deletion, now=now):
         return False
+    transition: Settle | BecomeUnknown
     if deletion.state == State.WAITING:
-        to = states.stop_trying(cause=Cause.TOO_LATE, was_ambiguous=deletion.has_ambiguous_attempt)
-    elif deletion.state == State.APPROVED:
-        to = _expired(Cause.NOT_CONFIRMED_IN_TIME)
-    elif deletion.state == State.REQUESTED:
-        needs_approval = states.approvals_needed(deletion) > 0
-        to = _expired(Cause.NOT_APPROVED_IN_TIME if needs_approval else Cause.NOT_CONFIRMED_IN_TIME)
+        transition = states.stop_trying(
+            cause=Cause.TOO_LATE,
+            was_ambiguous=deletion.has_ambiguous_attempt,
+            due_at=now + timedelta(seconds=60),
+        )
+    elif deletion.state == State.APPROVED or states.approvals_needed(deletion) == 0:
+        transition = Settle(outcome=Outcome.EXPIRED, cause=Cause.NOT_CONFIRMED_IN_TIME)
     else:
-        return False
-    is_unknown = to.state == State.UNKNOWN
-    code = audit.EventCode.DELETION_UNKNOWN if is_unknown else audit.EventCode.DELETION_SETTLED
+        transition = Settle(outcome=Outcome.EXPIRED, cause=Cause.NOT_APPROVED_IN_TIME)
     sentence = (
-        f"The time for {deletion.description} ran out: {to.cause.replace('_', ' ')}. "
+        f"The time for {deletion.description} ran out: {transition.cause.replace('_', ' ')}. "
         f"{attempt_facts.in_full_of(deletion)}"
     )
-    due_at = {"due_at": now + timedelta(seconds=60)} if is_unknown else {}
-    return states.apply(
-        deletion=deletion,
-        actor=actor,
-        to=to,
-        notes=[EventDraft(code=code, sentence=sentence)],
-        **due_at,
-    )
-
-
-def _expired(cause: Cause) -> Transition:
-    return Transition(state=State.SETTLED, outcome=Outcome.EXPIRED, cause=cause)
+    event = EventDraft(code=states.event_code(transition), sentence=sentence)
+    return states.apply(deletion, transition, actor=actor, events=[event])

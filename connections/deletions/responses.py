@@ -1,6 +1,6 @@
 """Writing down what came back from one sending, and what follows from it."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import takewhile
 
 from connections import audit
@@ -10,7 +10,7 @@ from connections.datadog.client import DeleteResponse
 from connections.datadog.responses import AttemptResult
 from connections.deletions import failpoints, states
 from connections.deletions.failpoints import Point
-from connections.deletions.states import EventDraft, Transition
+from connections.deletions.states import BecomeUnknown, EventDraft, Settle, Wait
 from connections.models import (
     AMBIGUOUS,
     Attempt,
@@ -23,7 +23,7 @@ from connections.wording import attempt_facts
 
 
 def record_response(
-    *, attempt: Attempt, answer: DeleteResponse, actor: Actor, kept_at: datetime | None = None
+    *, attempt: Attempt, response: DeleteResponse, actor: Actor, kept_at: datetime | None = None
 ) -> bool:
     """Write what came back and move the deletion, if this claim still stands.
 
@@ -42,68 +42,79 @@ def record_response(
             return False
         now = clock.now()
         Credential.objects.filter(pk=stored_attempt.deletion.credential_id).update(
-            last_used_at=now, last_error=_error_of(answer, at=now.isoformat())
+            last_used_at=now, last_error=_error_of(response, at=now.isoformat())
         )
         # After its credential, as wherever both are locked. Whoever settles it from its attempts
         # holds this lock too, so either sees this response or has settled before it is recorded.
         deletion = Deletion.objects.select_for_update(no_key=True).get(pk=attempt.deletion_id)
         was_ambiguous = deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
-        _fill_in(attempt=attempt, answer=answer)
+        _fill_in(attempt=attempt, response=response)
         attempt.answered_at = now
         attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING
         if not attempt.is_late:
-            to = _next(deletion=deletion, answer=answer, was_ambiguous=was_ambiguous)
-            attempt.is_late = not _move_on(
-                deletion=deletion, answer=answer, to=to, actor=actor, now=now, kept_at=kept_at
+            transition = _transition_for(
+                deletion=deletion, response=response, was_ambiguous=was_ambiguous, now=now
+            )
+            attempt.is_late = not _apply(
+                transition,
+                deletion=deletion,
+                response=response,
+                actor=actor,
+                now=now,
+                kept_at=kept_at,
             )
         # Once, when all of it is known: the database lets nobody change it afterwards.
         attempt.save()
         if attempt.is_late:
-            _look_soon(deletion=deletion, answer=answer, now=now)
+            _make_check_due(deletion=deletion, response=response, now=now)
             audit.record(
                 code=audit.EventCode.DELETION_ANSWERED_LATE,
                 actor=actor,
                 subject=deletion,
-                sentence=f"A late answer to attempt {attempt.number}: {response_summary(answer)}.",
-                details=_details(answer, at=now, kept_at=kept_at) | {"attempt": attempt.number},
+                sentence=f"A late answer to attempt {attempt.number}: "
+                f"{response_summary(response)}.",
+                details=_details(response, at=now, kept_at=kept_at) | {"attempt": attempt.number},
             )
         failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
     return True
 
 
-def _look_soon(*, deletion: Deletion, answer: DeleteResponse, now: datetime) -> None:
+def _make_check_due(*, deletion: Deletion, response: DeleteResponse, now: datetime) -> None:
     """After a late 200 one complete listing can settle it, so that is not left for an hour."""
-    if answer.verdict == AttemptResult.DELETED:
+    if response.verdict == AttemptResult.DELETED:
         in_doubt = [State.UNKNOWN, State.STILL_PRESENT]
         Deletion.objects.filter(pk=deletion.pk, state__in=in_doubt).update(due_at=now)
 
 
 def _details(
-    answer: DeleteResponse, *, at: datetime, kept_at: datetime | None
+    response: DeleteResponse, *, at: datetime, kept_at: datetime | None
 ) -> dict[str, object]:
     details: dict[str, object] = {
-        "verdict": answer.verdict,
-        "http_status": answer.http_status,
-        "errors": list(answer.errors),
-        "duration_ms": answer.duration_ms,
-        "body_sha256": answer.body_sha256,
-        "body_is_complete": answer.body_complete,
-        "headers": answer.headers,
+        "verdict": response.verdict,
+        "http_status": response.http_status,
+        "errors": list(response.errors),
+        "duration_ms": response.duration_ms,
+        "body_sha256": response.body_sha256,
+        "body_is_complete": response.body_complete,
+        "headers": response.headers,
         # Not "cause", which is the deletion's.
-        "response_cause": answer.cause or "",
+        "response_cause": response.cause or "",
         "answered_at": at.isoformat(),
     }
     return details | ({"kept_at": kept_at.isoformat()} if kept_at else {})
 
 
-def _next(*, deletion: Deletion, answer: DeleteResponse, was_ambiguous: bool) -> Transition:
+def _transition_for(
+    *, deletion: Deletion, response: DeleteResponse, was_ambiguous: bool, now: datetime
+) -> Settle | Wait | BecomeUnknown:
+    verdict = response.verdict
     return states.transition_for(
-        verdict=answer.verdict,
-        cause=answer.cause or "",
-        retry_after_seconds=answer.retry_after_seconds,
+        deletion=deletion,
+        response=response,
+        now=now,
         was_ambiguous=was_ambiguous,
-        had_late_success=answer.verdict == AttemptResult.NOT_FOUND and deletion.has_late_success,
-        times_not_sent=_times_not_sent(deletion) if answer.verdict == AttemptResult.NOT_SENT else 0,
+        had_late_success=verdict == AttemptResult.NOT_FOUND and deletion.has_late_success,
+        times_not_sent=_times_not_sent(deletion) if verdict == AttemptResult.NOT_SENT else 0,
     )
 
 
@@ -122,81 +133,69 @@ def _times_not_sent(deletion: Deletion) -> int:
     return since.filter(verdict=AttemptResult.NOT_SENT).count() + 1
 
 
-def _move_on(
+def _apply(
+    transition: Settle | Wait | BecomeUnknown,
     *,
     deletion: Deletion,
-    answer: DeleteResponse,
-    to: Transition,
+    response: DeleteResponse,
     actor: Actor,
     now: datetime,
     kept_at: datetime | None,
 ) -> bool:
-    values: dict[str, object] = {}
-    if to.state == State.WAITING:
-        expires_at = (deletion.confirmed_at or now) + states.SENDING_WINDOW
-        values["due_at"] = min(now + timedelta(seconds=to.wait_seconds or 60), expires_at)
-        values["expires_at"] = expires_at
-    elif to.state == State.UNKNOWN:
-        sending_at = deletion.sending_at or now
-        values["due_at"] = states.next_check_at(sending_at=sending_at, now=now)
-    code = {
-        State.SETTLED: audit.EventCode.DELETION_SETTLED,
-        State.WAITING: audit.EventCode.DELETION_WAITING,
-        State.UNKNOWN: audit.EventCode.DELETION_UNKNOWN,
-    }[to.state]
     answered = EventDraft(
         code=audit.EventCode.DELETION_ANSWERED,
-        sentence=f"{response_summary(answer)} ({deletion.description}).",
-        details=_details(answer, at=now, kept_at=kept_at),
+        sentence=f"{response_summary(response)} ({deletion.description}).",
+        details=_details(response, at=now, kept_at=kept_at),
     )
-    sentence = _became(deletion, to=to)
-    return states.apply(
-        deletion=deletion,
-        actor=actor,
-        to=to,
-        notes=[answered, EventDraft(code=code, sentence=sentence)],
-        **values,
+    followed = EventDraft(
+        code=states.event_code(transition), sentence=_sentence_for(transition, deletion=deletion)
     )
+    return states.apply(deletion, transition, actor=actor, events=[answered, followed])
 
 
-def _became(deletion: Deletion, *, to: Transition) -> str:
-    """What became of it, for the record. Its attempts are stored already, this one included."""
-    if to.outcome != Outcome.NOT_SENT:
-        become = to.outcome or to.state
-        return f"{deletion.description}: {become.replace('_', ' ')}."
-    return (
-        f"{deletion.description}: gave up, {to.cause.replace('_', ' ')}. "
-        f"{attempt_facts.in_full_of(deletion)}"
-    )
+def _sentence_for(transition: Settle | Wait | BecomeUnknown, *, deletion: Deletion) -> str:
+    """What follows, for the audit log. The deletion's attempts are stored, this one included."""
+    match transition:
+        case Settle(outcome=Outcome.NOT_SENT):
+            return (
+                f"{deletion.description}: gave up, {transition.cause.replace('_', ' ')}. "
+                f"{attempt_facts.in_full_of(deletion)}"
+            )
+        case Settle():
+            return f"{deletion.description}: {transition.outcome.replace('_', ' ')}."
+        case Wait():
+            return f"{deletion.description}: waiting."
+        case BecomeUnknown():
+            return f"{deletion.description}: unknown."
 
 
-def response_summary(answer: DeleteResponse) -> str:
+def response_summary(response: DeleteResponse) -> str:
     """What came back, as a sentence without its full stop."""
-    if answer.http_status is not None:
-        return f"Datadog answered {answer.http_status} in {answer.duration_ms} ms"
-    if answer.verdict == AttemptResult.NOT_SENT:
-        return f"The request could not leave: {(answer.cause or '').replace('_', ' ')}"
-    return f"No answer: {(answer.cause or '').replace('_', ' ')} after {answer.duration_ms} ms"
+    if response.http_status is not None:
+        return f"Datadog answered {response.http_status} in {response.duration_ms} ms"
+    if response.verdict == AttemptResult.NOT_SENT:
+        return f"The request could not leave: {(response.cause or '').replace('_', ' ')}"
+    return f"No answer: {(response.cause or '').replace('_', ' ')} after {response.duration_ms} ms"
 
 
-def _error_of(answer: DeleteResponse, *, at: str) -> dict[str, object] | None:
-    if answer.verdict in {AttemptResult.DELETED, AttemptResult.NOT_FOUND}:
+def _error_of(response: DeleteResponse, *, at: str) -> dict[str, object] | None:
+    if response.verdict in {AttemptResult.DELETED, AttemptResult.NOT_FOUND}:
         return None
     return {
         "at": at,
-        "cause": answer.cause or "",
-        "http_status": answer.http_status,
-        "errors": list(answer.errors),
+        "cause": response.cause or "",
+        "http_status": response.http_status,
+        "errors": list(response.errors),
     }
 
 
-def _fill_in(*, attempt: Attempt, answer: DeleteResponse) -> None:
-    attempt.verdict = answer.verdict
-    attempt.cause = answer.cause or ""
-    attempt.duration_ms = answer.duration_ms
-    attempt.http_status = answer.http_status
-    attempt.headers = answer.headers
-    attempt.body = answer.body
-    attempt.body_sha256 = answer.body_sha256
-    attempt.body_is_complete = answer.body_complete
-    attempt.errors = list(answer.errors)
+def _fill_in(*, attempt: Attempt, response: DeleteResponse) -> None:
+    attempt.verdict = response.verdict
+    attempt.cause = response.cause or ""
+    attempt.duration_ms = response.duration_ms
+    attempt.http_status = response.http_status
+    attempt.headers = response.headers
+    attempt.body = response.body
+    attempt.body_sha256 = response.body_sha256
+    attempt.body_is_complete = response.body_complete
+    attempt.errors = list(response.errors)

@@ -94,7 +94,7 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
     ).exclude(credential=credential)
     others = [sight.credential for sight in sights.select_related("credential")]
     usable = [other for other in others if permissions.can_use(actor, credential_id=other.pk)]
-    is_open = open_deletion(site=credential.site, connection_id=connection_id)
+    is_open = find_open_deletion(site=credential.site, connection_id=connection_id)
     is_beyond = is_open is not None and not visibility.is_visible(is_open, actor=actor)
     return Review(
         credential=credential,
@@ -112,7 +112,7 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
         last_listing=credential.listings.first(),
         open_deletion=None if is_beyond else is_open,
         is_out_of_reach=is_beyond or (snapshot is None and bool(others) and not usable),
-        protection=protections.protection_of(
+        protection=protections.find_protection(
             OrgConnectionKey(site=credential.site, connection_id=connection_id)
         ),
     )
@@ -179,7 +179,7 @@ def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
 
 
-def open_deletion(*, site: str, connection_id: UUID) -> Deletion | None:
+def find_open_deletion(*, site: str, connection_id: UUID) -> Deletion | None:
     """The one open deletion of a connection, if there is one."""
     return Deletion.objects.filter(
         site=site, connection_id=connection_id, state__in=OPEN_STATES

@@ -1,8 +1,11 @@
-"""What a reading just before sending says: as reviewed, changed, gone, or not readable."""
+"""Sends the DELETE of a confirmed deletion: pre-send check, claim, request, response.
+
+Everything that can send a DELETE calls `send_deletion`.
+"""
 
 import logging
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import Error as DatabaseError
@@ -20,10 +23,11 @@ from connections.core.errors import (
     UnavailableError,
 )
 from connections.datadog.client import DatadogClient, DeleteResponse
-from connections.deletions import failpoints, reconciliation, spool, states, stopping
+from connections.deletions import failpoints, recheck, reconciliation, spool, states, stopping
 from connections.deletions.failpoints import Point
+from connections.deletions.recheck import Recheck, RecheckResult
 from connections.deletions.responses import response_summary
-from connections.deletions.states import EventDraft, Transition
+from connections.deletions.states import Claim, EventDraft, FailRecheck, Settle
 from connections.inventory import protections, sync
 from connections.inventory.sync import SyncResult
 from connections.models import (
@@ -34,48 +38,30 @@ from connections.models import (
     Deletion,
     Outcome,
     Person,
+    SnapshotFields,
     State,
-    snapshot_digest,
 )
 from connections.wording import attempt_facts
 
 logger = logging.getLogger(__name__)
 
 
-def is_as_reviewed(*, deletion: Deletion, reading: SyncResult, actor: Actor) -> bool:
-    """Whether to send, by what Datadog says now; settles or notes the deletion where not."""
-    item = reading.find(deletion.connection_id)
-    if item is None and reading.is_complete:
-        _settle_absent(deletion=deletion, reading=reading, actor=actor)
-        return False
-    if item is None:
-        if not deletion.is_reviewed:
-            return True
-        record_recheck_failure(deletion=deletion, reading=reading, actor=actor)
-        return False
-    fields = sync.fields_from(item)
-    digest = snapshot_digest(
-        site=deletion.site, connection_id=str(deletion.connection_id), fields=fields
-    )
-    if digest == deletion.digest:
-        return True
-    now_says: dict[str, object] = {
-        "source_org_name": fields.source_org_name,
-        "sink_org_name": fields.sink_org_name,
-        "connection_types": list(fields.connection_types),
-    }
-    _settle_stale(deletion=deletion, actor=actor, now_says=now_says)
-    return False
+def settle_not_as_reviewed(*, deletion: Deletion, found: Recheck, actor: Actor) -> None:
+    """Settle a deletion of a connection that changed, or is gone, since it was reviewed."""
+    if found.listed is None:
+        _settle_absent(deletion=deletion, at=found.at or clock.now(), actor=actor)
+    else:
+        _settle_stale(deletion=deletion, listed=found.listed, actor=actor)
 
 
-def _settle_absent(*, deletion: Deletion, reading: SyncResult, actor: Actor) -> None:
+def _settle_absent(*, deletion: Deletion, at: datetime, actor: Actor) -> None:
     with reconciliation.responses_locked(deletion=deletion):
         if deletion.has_late_success:
             reconciliation.settle_late_success(
                 deletion=deletion,
                 actor=actor,
                 cause=Cause.ABSENT_WHEN_READ,
-                seen_at=reading.started_at or clock.now(),
+                seen_at=at,
             )
             return
         outcome = (
@@ -85,53 +71,53 @@ def _settle_absent(*, deletion: Deletion, reading: SyncResult, actor: Actor) -> 
             f"{deletion.description} is no longer listed. {attempt_facts.in_full_of(deletion)}"
         )
         states.apply(
-            deletion=deletion,
+            deletion,
+            Settle(outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
             actor=actor,
-            to=Transition(state=State.SETTLED, outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
-            notes=[EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
+            events=[EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
         )
 
 
-def _settle_stale(*, deletion: Deletion, actor: Actor, now_says: dict[str, object]) -> None:
-    """End it: what would be deleted is not what was reviewed."""
+def _settle_stale(*, deletion: Deletion, listed: SnapshotFields, actor: Actor) -> None:
+    details: dict[str, object] = {
+        "now_says": {
+            "source_org_name": listed.source_org_name,
+            "sink_org_name": listed.sink_org_name,
+            "connection_types": list(listed.connection_types),
+        }
+    }
     facts = attempt_facts.in_full_of(deletion)
     sentence = f"{deletion.description} changed since it was reviewed. {facts}"
-    note = EventDraft(
-        code=audit.EventCode.DELETION_SETTLED, sentence=sentence, details={"now_says": now_says}
-    )
     states.apply(
-        deletion=deletion,
+        deletion,
+        Settle(outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ, details=details),
         actor=actor,
-        to=Transition(state=State.SETTLED, outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ),
-        notes=[note],
-        cause_details={"now_says": now_says},
+        events=[
+            EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence, details=details)
+        ],
     )
 
 
-def record_recheck_failure(*, deletion: Deletion, reading: SyncResult, actor: Actor) -> None:
-    """The connection could not be read again: nothing is sent and the state stays."""
-    details = {
-        "cause": reading.cause,
-        "http_status": reading.http_status,
-        "errors": list(reading.errors),
+def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Actor) -> None:
+    """Record that the pre-send check failed: nothing is sent and the state stays."""
+    details: dict[str, object] = {
+        "cause": result.cause,
+        "http_status": result.http_status,
+        "errors": list(result.errors),
     }
     sentence = (
         f"{deletion.description} could not be read again. {attempt_facts.in_full_of(deletion)}"
     )
-    later: dict[str, object] = {}
-    if deletion.state == State.WAITING:
-        later["due_at"] = clock.now() + timedelta(seconds=60)
+    due_at = clock.now() + timedelta(seconds=60) if deletion.state == State.WAITING else None
     states.apply(
-        deletion=deletion,
+        deletion,
+        FailRecheck(details=details, due_at=due_at),
         actor=actor,
-        to=Transition(state=State(deletion.state), cause=Cause.LISTING_FAILED),
-        notes=[
+        events=[
             EventDraft(
                 code=audit.EventCode.DELETION_RECHECK_FAILED, sentence=sentence, details=details
             )
         ],
-        cause_details=details,
-        **later,
     )
 
 
@@ -144,38 +130,45 @@ def send_deletion(
     deletion: Deletion,
     actor: Actor,
     skip_recheck: bool = False,
-    reading: SyncResult | None = None,
+    result: SyncResult | None = None,
 ) -> Deletion:
     """Send a confirmed deletion once, if it is still what was reviewed.
 
-    `skip_recheck`: the person chose to send although the connection could not be read again.
-    `reading`: what this same act has just read, so that Datadog is not asked twice.
-    Returns the deletion as it stands afterwards; never raises for Datadog's trouble. Raises
-    BlockedError when somebody involved lost the right, the credential is retired or the connection
-    protected, and UnavailableError; each before anything is sent. Raises SentError when it was sent
-    and the database then did not take or show what came back.
+    `skip_recheck`: the person chose to send although the pre-send check failed. `result`: the sync
+    that this same action has just made, so that Datadog is not asked twice.
+    Returns the deletion as it stands afterwards; never raises for a failure at Datadog. Raises
+    BlockedError when a person involved lost the permission, the credential is retired or the
+    connection protected, and UnavailableError; each before anything is sent. Raises
+    ResponseNotRecordedError when it was sent and the database then did not store or show the
+    response.
     """
     client = require_sendable(deletion=deletion, confirmed_by=deletion.confirmed_by)
     if not skip_recheck:
-        if reading is None:
-            reading = sync.sync_org(
+        if result is None:
+            result = sync.sync_org(
                 credential=deletion.credential, actor=actor, find=deletion.connection_id
             )
-        if not is_as_reviewed(deletion=deletion, reading=reading, actor=actor):
-            return deletion
-    was_read = reading is not None and reading.find(deletion.connection_id) is not None
+        found = recheck.compare(deletion=deletion, result=result)
+        match found.result:
+            case RecheckResult.ABSENT | RecheckResult.CHANGED:
+                settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
+                return deletion
+            case RecheckResult.UNREADABLE if deletion.is_reviewed:
+                record_recheck_failure(deletion=deletion, result=result, actor=actor)
+                return deletion
+    was_rechecked = result is not None and result.find(deletion.connection_id) is not None
     began_at = time.monotonic()
     failpoints.hit(Point.BEFORE_CLAIM, deletion_id=deletion.pk)
-    attempt = claim(deletion=deletion, actor=actor, was_rechecked=was_read)
+    attempt = claim(deletion=deletion, actor=actor, was_rechecked=was_rechecked)
     if attempt is None:
         return deletion
     failpoints.hit(Point.AFTER_CLAIM, deletion_id=deletion.pk)
-    answer = _send(client=client, connection_id=deletion.connection_id, began_at=began_at)
+    response = _send(client=client, connection_id=deletion.connection_id, began_at=began_at)
     failpoints.hit(Point.AFTER_ANSWER, deletion_id=deletion.pk)
-    spool.record(attempt=attempt, answer=answer, actor=actor)
+    spool.record(attempt=attempt, response=response, actor=actor)
     failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
     stopping.end_sending()
-    _verify_after_send(deletion=deletion, actor=actor, answer=answer)
+    _verify_after_send(deletion=deletion, actor=actor, response=response)
     return deletion
 
 
@@ -213,9 +206,9 @@ def _what_blocks(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[C
     credential = deletion.credential
     if credential.is_retired:
         return Cause.CREDENTIAL_RETIRED, f"The credential {credential.name} was retired."
-    protection = protections.protection_against(deletion)
+    protection = protections.find_protection_against(deletion)
     if protection:
-        return Cause.CONNECTION_PROTECTED, protections.what_protects(protection)
+        return Cause.CONNECTION_PROTECTED, protections.protection_text(protection)
     involved = Person.objects.filter(pk__in=[deletion.requested_by_id, confirmed_by_id])
     for person in involved:
         if not permissions.can_use(person_actor(person=person), credential_id=credential.pk):
@@ -258,7 +251,7 @@ def _next_attempt(*, deletion: Deletion, was_rechecked: bool) -> Attempt:
     )
 
 
-def _sending_note(attempt: Attempt) -> EventDraft:
+def _sending_event(attempt: Attempt) -> EventDraft:
     return EventDraft(
         code=audit.EventCode.DELETION_SENDING,
         sentence=f"Sending attempt {attempt.number} to delete {attempt.deletion.description}.",
@@ -286,15 +279,10 @@ def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt |
         _require_unblocked(deletion=deletion, confirmed_by_id=deletion.confirmed_by_id)
         attempt = _next_attempt(deletion=deletion, was_rechecked=was_rechecked)
         claimed = states.apply(
-            deletion=deletion,
+            deletion,
+            Claim(epoch=attempt.epoch, at=attempt.claimed_at),
             actor=actor,
-            to=Transition(state=State.SENDING),
-            notes=[_sending_note(attempt)],
-            epoch=attempt.epoch,
-            sending_at=attempt.claimed_at,
-            due_at=attempt.claimed_at + states.CLAIM_TIMEOUT,
-            last_checked_at=None,
-            last_check_listed=None,
+            events=[_sending_event(attempt)],
         )
         if not claimed:
             return None
@@ -304,8 +292,8 @@ def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt |
     return attempt
 
 
-def _verify_after_send(*, deletion: Deletion, actor: Actor, answer: DeleteResponse) -> None:
-    """The proof of effect within the same request: list once where that can tell something."""
+def _verify_after_send(*, deletion: Deletion, actor: Actor, response: DeleteResponse) -> None:
+    """List once within the same request, where that can verify or contradict the response."""
     try:
         deletion.refresh_from_db()
         if deletion.outcome == Outcome.DELETED:
@@ -313,10 +301,10 @@ def _verify_after_send(*, deletion: Deletion, actor: Actor, answer: DeleteRespon
         elif deletion.outcome == Outcome.ALREADY_ABSENT:
             reconciliation.sync_observing_credentials(deletion=deletion, actor=actor)
     except UnavailableError:
-        # It was sent and recorded; the look that could not be taken now is taken later.
+        # It was sent and recorded; the worker repeats the check that failed now.
         logger.warning("Deletion %s was sent; looking afterwards failed.", deletion.pk)
     except DatabaseError as error:
-        said = response_summary(answer)
+        said = response_summary(response)
         raise ResponseNotRecordedError(
             deletion_id=deletion.pk, said=said, kept=RecordedIn.IN_DATABASE
         ) from error

@@ -1,7 +1,7 @@
 """Answers that the database could not take: kept in a file of their own until it can.
 
 Each file holds what came back from one attempt and never a key: it is written whole, synced, and
-readable by its owner alone. It is recorded once, by the same function as any other answer, so
+readable by its owner alone. It is recorded once, by the same function as any other response, so
 that one which comes too late stays late. A file that cannot be recorded is kept and reported.
 """
 
@@ -44,7 +44,7 @@ class UnusableFileError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptAnswer:
+class KeptResponse:
     """What one file says."""
 
     deletion_id: UUID
@@ -54,7 +54,7 @@ class KeptAnswer:
     actor_name: str
     person_id: str | None
     request_id: str
-    answer: DeleteResponse
+    response: DeleteResponse
 
 
 def directory() -> Path:
@@ -62,21 +62,21 @@ def directory() -> Path:
     return Path(settings.DATA_DIR) / "spool"
 
 
-def record(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> None:
+def record(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> None:
     """Record what came back, or keep it in a file when the database does not take it.
 
     Raises SentError where it is not in the database: the request was sent all the same.
     """
     before = connection.connection
-    failure = _try_to_record(attempt=attempt, answer=answer, actor=actor)
+    failure = _try_to_record(attempt=attempt, response=response, actor=actor)
     if failure and _was_cut_off(before):
         # A connection that went idle while Datadog answered says nothing about the database.
-        failure = _try_to_record(attempt=attempt, answer=answer, actor=actor)
+        failure = _try_to_record(attempt=attempt, response=response, actor=actor)
     if failure is None:
         return
-    said = responses.response_summary(answer)
+    said = responses.response_summary(response)
     try:
-        path = _keep(attempt=attempt, answer=answer, actor=actor)
+        path = _keep(attempt=attempt, response=response, actor=actor)
     except PrivateFileError as error:
         logger.critical(
             "The outcome of deletion %s could not be recorded anywhere (%s): %s.",
@@ -91,9 +91,9 @@ def record(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> None:
     ) from failure
 
 
-def _try_to_record(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> Exception | None:
+def _try_to_record(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> Exception | None:
     try:
-        responses.record_response(attempt=attempt, answer=answer, actor=actor)
+        responses.record_response(attempt=attempt, response=response, actor=actor)
     except Exception as error:  # noqa: BLE001 - whatever failed, what came back must be kept
         return error
     return None
@@ -105,7 +105,7 @@ def _was_cut_off(before: object) -> bool:
     return connection.connection is not before
 
 
-def _keep(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> Path:
+def _keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> Path:
     document = {
         "version": VERSION,
         "deletion": str(attempt.deletion_id),
@@ -119,16 +119,16 @@ def _keep(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> Path:
             "request_id": actor.request_id,
         },
         "answer": {
-            "verdict": answer.verdict,
-            "cause": answer.cause,
-            "http_status": answer.http_status,
-            "headers": answer.headers,
-            "body": base64.b64encode(answer.body).decode(),
-            "body_sha256": answer.body_sha256,
-            "body_complete": answer.body_complete,
-            "errors": list(answer.errors),
-            "retry_after_seconds": answer.retry_after_seconds,
-            "duration_ms": answer.duration_ms,
+            "verdict": response.verdict,
+            "cause": response.cause,
+            "http_status": response.http_status,
+            "headers": response.headers,
+            "body": base64.b64encode(response.body).decode(),
+            "body_sha256": response.body_sha256,
+            "body_complete": response.body_complete,
+            "errors": list(response.errors),
+            "retry_after_seconds": response.retry_after_seconds,
+            "duration_ms": response.duration_ms,
         },
     }
     path = directory() / f"{attempt.deletion_id}-{attempt.epoch}.json"
@@ -179,7 +179,7 @@ def _replay_one(path: Path) -> bool:
     kept, attempt = check_kept(path)
     try:
         is_new = responses.record_response(
-            attempt=attempt, answer=kept.answer, actor=_actor(kept), kept_at=kept.kept_at
+            attempt=attempt, response=kept.response, actor=_actor(kept), kept_at=kept.kept_at
         )
     except (DataError, IntegrityError) as error:
         raise UnusableFileError(f"{path}: the database refuses it: {error}") from error
@@ -187,19 +187,24 @@ def _replay_one(path: Path) -> bool:
     return is_new
 
 
-def _actor(kept: KeptAnswer) -> Actor:
+def _actor(kept: KeptResponse) -> Actor:
     person = Person.objects.filter(pk=kept.person_id).first() if kept.person_id else None
     return Actor(
         kind=kept.actor_kind, name=kept.actor_name, person=person, request_id=kept.request_id
     )
 
 
-def _says_the_same(attempt: Attempt, answer: DeleteResponse) -> bool:
+def _says_the_same(attempt: Attempt, response: DeleteResponse) -> bool:
     stored = (attempt.verdict, attempt.http_status, attempt.body_sha256, attempt.duration_ms)
-    return stored == (answer.verdict, answer.http_status, answer.body_sha256, answer.duration_ms)
+    return stored == (
+        response.verdict,
+        response.http_status,
+        response.body_sha256,
+        response.duration_ms,
+    )
 
 
-def check_kept(path: Path) -> tuple[KeptAnswer, Attempt]:
+def check_kept(path: Path) -> tuple[KeptResponse, Attempt]:
     """What a file says, and the attempt it belongs to.
 
     Raises UnusableFileError when this database cannot take it, and what the database raises.
@@ -208,12 +213,12 @@ def check_kept(path: Path) -> tuple[KeptAnswer, Attempt]:
     attempt = Attempt.objects.filter(deletion_id=kept.deletion_id, epoch=kept.epoch).first()
     if attempt is None:
         raise UnusableFileError(f"{path}: this database holds no such attempt.")
-    if attempt.answered_at and not _says_the_same(attempt, kept.answer):
+    if attempt.answered_at and not _says_the_same(attempt, kept.response):
         raise UnusableFileError(f"{path}: another answer to this attempt is recorded already.")
     return kept, attempt
 
 
-def read_kept(path: Path) -> KeptAnswer:
+def read_kept(path: Path) -> KeptResponse:
     """What a file says. Raises UnusableFileError when it cannot be read or understood."""
     try:
         document = json.loads(read_private_text(path))
@@ -226,12 +231,12 @@ def read_kept(path: Path) -> KeptAnswer:
         ) from None
 
 
-def _understand(document: dict[str, Any]) -> KeptAnswer:
+def _understand(document: dict[str, Any]) -> KeptResponse:
     if document["version"] != VERSION:
         raise ValueError("another version")
     actor, said = document["actor"], document["answer"]
     cause = said["cause"]
-    return KeptAnswer(
+    return KeptResponse(
         deletion_id=UUID(document["deletion"]),
         epoch=int(document["epoch"]),
         kept_at=datetime.fromisoformat(document["kept_at"]),
@@ -239,7 +244,7 @@ def _understand(document: dict[str, Any]) -> KeptAnswer:
         actor_name=actor["name"],
         person_id=actor["person"],
         request_id=actor["request_id"],
-        answer=DeleteResponse(
+        response=DeleteResponse(
             verdict=AttemptResult(said["verdict"]),
             cause=Cause(cause) if cause else None,
             http_status=said["http_status"],

@@ -4,6 +4,8 @@ Every change is a compare-and-swap on (state, epoch) together with its event: tw
 both move a deletion, and a process that was frozen cannot overwrite what others did meanwhile.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +16,7 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
-from connections.datadog.responses import AttemptResult
+from connections.datadog.responses import AttemptResult, DeleteResponse
 from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, State
 
 # The longest that anything stays open without an act of a person.
@@ -56,79 +58,294 @@ DUE_WITHIN = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transition:
-    """Where a deletion goes, and why."""
-
-    state: State
-    outcome: Outcome | None = None
-    cause: str = ""
-    wait_seconds: int | None = None
-
-
-def transition_for(
-    *,
-    verdict: AttemptResult,
-    cause: str,
-    retry_after_seconds: int | None,
-    was_ambiguous: bool,
-    times_not_sent: int,
-    had_late_success: bool = False,
-) -> Transition:
-    """The row of the life's table for what came back from one sending.
-
-    `was_ambiguous`: an earlier attempt may have been carried out. `times_not_sent`: how often,
-    this time included, the request could not leave since it was confirmed. `had_late_success`:
-    Datadog returned 200 late to an earlier one, so that a listing can settle it as deleted.
-    """
-    match verdict:
-        case AttemptResult.DELETED:
-            return Transition(state=State.SETTLED, outcome=Outcome.DELETED)
-        case AttemptResult.NOT_FOUND if had_late_success:
-            return Transition(state=State.UNKNOWN, cause=cause)
-        case AttemptResult.NOT_FOUND:
-            outcome = Outcome.GONE_UNATTRIBUTED if was_ambiguous else Outcome.ALREADY_ABSENT
-            return Transition(state=State.SETTLED, outcome=outcome, cause=cause)
-        case AttemptResult.REFUSED if was_ambiguous:
-            return Transition(state=State.UNKNOWN, cause=cause)
-        case AttemptResult.REFUSED:
-            return Transition(state=State.SETTLED, outcome=Outcome.REFUSED, cause=cause)
-        case AttemptResult.RATE_LIMITED:
-            return Transition(state=State.WAITING, cause=cause, wait_seconds=retry_after_seconds)
-        case AttemptResult.NOT_SENT if times_not_sent <= len(NOT_SENT_DELAYS):
-            delay = NOT_SENT_DELAYS[times_not_sent - 1]
-            return Transition(state=State.WAITING, cause=cause, wait_seconds=delay)
-        case AttemptResult.NOT_SENT:
-            return stop_trying(cause=Cause.TOO_MANY_TRIES, was_ambiguous=was_ambiguous)
-        case AttemptResult.AMBIGUOUS:
-            return Transition(state=State.UNKNOWN, cause=cause)
-
-
-def stop_trying(*, cause: str, was_ambiguous: bool) -> Transition:
-    """Stop trying: `not_sent`, unless an earlier attempt may have been carried out."""
-    if was_ambiguous:
-        return Transition(state=State.UNKNOWN, cause=cause)
-    return Transition(state=State.SETTLED, outcome=Outcome.NOT_SENT, cause=cause)
-
-
-@dataclass(frozen=True, kw_only=True)
 class EventDraft:
-    """The event that goes with a change."""
+    """The event that goes with a transition."""
 
     code: audit.EventCode
     sentence: str
     details: dict[str, Any] = field(default_factory=dict)
 
 
-def apply(
-    *, deletion: Deletion, actor: Actor, to: Transition, notes: list[EventDraft], **values: Any
-) -> bool:
-    """Move a deletion from the state and epoch it was read in; record it; refresh the object.
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A complete listing that counts: when it began, and whether it showed the connection."""
 
-    Returns False, having changed nothing but the object, when somebody else moved it first.
-    `values` are further fields to set in the same statement.
+    at: datetime
+    is_listed: bool
+
+
+class Transition(ABC):
+    """A change of one deletion. Each kind knows every column that it sets."""
+
+    @abstractmethod
+    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+        """The new values: `state`, `outcome`, `cause` and `cause_details` among them."""
+
+
+def _columns(state: State, *, cause: str = "", **others: Any) -> dict[str, Any]:
+    return {"state": state, "outcome": "", "cause": cause, "cause_details": {}} | others
+
+
+def _same_state(deletion: Deletion, **others: Any) -> dict[str, Any]:
+    state = State(deletion.state)
+    details = deletion.cause_details
+    return _columns(state, cause=deletion.cause, **{"cause_details": details} | others)
+
+
+def _check_columns(check: Check | None) -> dict[str, Any]:
+    return {"last_checked_at": check.at, "last_check_listed": check.is_listed} if check else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approve(Transition):
+    """One more person agreed, at `at`; `missing` is how many others must still do so."""
+
+    missing: int
+    at: datetime
+
+    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+        until = self.at + CONFIRMING_WINDOW
+        if deletion.state == State.STILL_PRESENT:
+            # Its checks with Datadog go on meanwhile, so `due_at` stays.
+            if not self.missing:
+                return _same_state(deletion, approved_at=self.at, expires_at=until)
+            # The first approval after the others lapsed or were declined begins a window.
+            return _same_state(
+                deletion, expires_at=deletion.expires_at or self.at + APPROVAL_WINDOW
+            )
+        if self.missing:
+            return _columns(State.REQUESTED)
+        return _columns(State.APPROVED, approved_at=self.at, expires_at=until, due_at=until)
+
+
+@dataclass(frozen=True)
+class EndRound(Transition):
+    """The approvals of a deletion that is still present no longer count.
+
+    The first approval of the new round begins its window.
     """
-    fields = _fields_of(deletion, to=to, actor=actor) | values
-    times = {name: fields[name].isoformat() for name in _TIMES if fields.get(name)}
+
+    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+        return _same_state(deletion, approval_round=deletion.approval_round + 1, expires_at=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirm(Transition):
+    """The actor confirmed it, at `at`; with a break-glass reason, without missing approvals."""
+
+    at: datetime
+    break_glass_reason: str = ""
+
+    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+        columns = _columns(
+            State(deletion.state),
+            confirmed_at=self.at,
+            confirmed_by=actor.person,
+            confirmed_by_name=actor.name,
+        )
+        if self.break_glass_reason:
+            columns |= {
+                "break_glass_at": self.at,
+                "break_glass_by": actor.person,
+                "break_glass_by_name": actor.name,
+                "break_glass_reason": self.break_glass_reason,
+                "break_glass_round": deletion.approval_round,
+            }
+        return columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailRecheck(Transition):
+    """The pre-send check failed: the state stays. `due_at`: when to try again, if by itself."""
+
+    details: dict[str, object]
+    due_at: datetime | None = None
+
+    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+        state = State(deletion.state)
+        columns = _columns(state, cause=Cause.LISTING_FAILED, cause_details=self.details)
+        return columns | ({"due_at": self.due_at} if self.due_at else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim(Transition):
+    """One process takes it, to send the DELETE of this epoch."""
+
+    epoch: int
+    at: datetime
+
+    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+        return _columns(
+            State.SENDING,
+            epoch=self.epoch,
+            sending_at=self.at,
+            due_at=self.at + CLAIM_TIMEOUT,
+            last_checked_at=None,
+            last_check_listed=None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait(Transition):
+    """Nothing was deleted; it is sent again `seconds` after `at`, within the sending window."""
+
+    cause: str
+    seconds: int
+    at: datetime
+
+    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+        expires_at = (deletion.confirmed_at or self.at) + SENDING_WINDOW
+        due_at = min(self.at + timedelta(seconds=self.seconds), expires_at)
+        return _columns(State.WAITING, cause=self.cause, due_at=due_at, expires_at=expires_at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BecomeUnknown(Transition):
+    """A DELETE may have worked. `due_at`: when to check; without one, it stays as it was."""
+
+    cause: str
+    due_at: datetime | None = None
+
+    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+        columns = _columns(State.UNKNOWN, cause=self.cause, expires_at=None)
+        # The approvals were for the attempt that ended like this.
+        columns["approval_round"] = deletion.approval_round + 1
+        return columns | ({"due_at": self.due_at} if self.due_at else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class BecomeStillPresent(Transition):
+    """Two complete listings agree that the connection of an unknown deletion is there."""
+
+    check: Check
+    due_at: datetime
+
+    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+        needs_approval = deletion.policy != ApprovalPolicy.NONE
+        return _columns(
+            State.STILL_PRESENT,
+            cause=Cause.LISTINGS_AGREE,
+            expires_at=clock.now() + APPROVAL_WINDOW if needs_approval else None,
+            due_at=self.due_at,
+            **_check_columns(self.check),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordCheck(Transition):
+    """A check with Datadog decided nothing; `check` is None when it does not count either."""
+
+    details: dict[str, object]
+    due_at: datetime
+    check: Check | None
+
+    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+        details = deletion.cause_details | {"last_look": self.details}
+        return _same_state(
+            deletion, cause_details=details, due_at=self.due_at, **_check_columns(self.check)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settle(Transition):
+    """Close it. `reason` is what a person typed, `details` what Datadog said with the cause."""
+
+    outcome: Outcome
+    cause: str = ""
+    reason: str = ""
+    details: dict[str, object] = field(default_factory=dict)
+    check: Check | None = None
+
+    def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
+        now = clock.now()
+        is_deleted = self.outcome == Outcome.DELETED
+        return _columns(
+            State.SETTLED,
+            outcome=self.outcome,
+            cause=self.cause,
+            cause_details=self.details,
+            settled_at=now,
+            settled_by_name=actor.name,
+            settled_reason=self.reason,
+            due_at=next_verification_at(settled_at=now, now=now) if is_deleted else None,
+            expires_at=None,
+            **_check_columns(self.check),
+        )
+
+
+def transition_for(
+    *,
+    deletion: Deletion,
+    response: DeleteResponse,
+    now: datetime,
+    was_ambiguous: bool,
+    times_not_sent: int,
+    had_late_success: bool = False,
+) -> Settle | Wait | BecomeUnknown:
+    """What follows from the response to one attempt, recorded at `now`.
+
+    `was_ambiguous`: an earlier attempt may have worked. `times_not_sent`: how often, this time
+    included, the request could not leave since it was confirmed. `had_late_success`: Datadog
+    returned 200 late to an earlier attempt, so that a listing can settle it as deleted.
+    """
+    cause = response.cause or ""
+    unknown = BecomeUnknown(
+        cause=cause, due_at=next_check_at(sending_at=deletion.sending_at or now, now=now)
+    )
+    match response.verdict:
+        case AttemptResult.DELETED:
+            return Settle(outcome=Outcome.DELETED)
+        case AttemptResult.NOT_FOUND if had_late_success:
+            return unknown
+        case AttemptResult.NOT_FOUND:
+            outcome = Outcome.GONE_UNATTRIBUTED if was_ambiguous else Outcome.ALREADY_ABSENT
+            return Settle(outcome=outcome, cause=cause)
+        case AttemptResult.REFUSED if was_ambiguous:
+            return unknown
+        case AttemptResult.REFUSED:
+            return Settle(outcome=Outcome.REFUSED, cause=cause)
+        case AttemptResult.RATE_LIMITED:
+            return Wait(cause=cause, seconds=response.retry_after_seconds or 60, at=now)
+        case AttemptResult.NOT_SENT if times_not_sent <= len(NOT_SENT_DELAYS):
+            return Wait(cause=cause, seconds=NOT_SENT_DELAYS[times_not_sent - 1], at=now)
+        case AttemptResult.NOT_SENT:
+            return stop_trying(
+                cause=Cause.TOO_MANY_TRIES, was_ambiguous=was_ambiguous, due_at=unknown.due_at
+            )
+        case AttemptResult.AMBIGUOUS:
+            return unknown
+
+
+def stop_trying(
+    *, cause: str, was_ambiguous: bool, due_at: datetime | None = None
+) -> Settle | BecomeUnknown:
+    """Settle as `not_sent`; unknown, checked at `due_at`, if an earlier attempt may have worked."""
+    if was_ambiguous:
+        return BecomeUnknown(cause=cause, due_at=due_at)
+    return Settle(outcome=Outcome.NOT_SENT, cause=cause)
+
+
+def event_code(transition: Settle | Wait | BecomeUnknown) -> audit.EventCode:
+    """The event of a transition that no person decided on."""
+    match transition:
+        case Settle():
+            return audit.EventCode.DELETION_SETTLED
+        case Wait():
+            return audit.EventCode.DELETION_WAITING
+        case BecomeUnknown():
+            return audit.EventCode.DELETION_UNKNOWN
+
+
+def apply(
+    deletion: Deletion, transition: Transition, *, actor: Actor, events: Sequence[EventDraft]
+) -> bool:
+    """Change a deletion that is as it was read; record the events; refresh the object.
+
+    Returns False, having changed nothing but the object, when another process changed it first.
+    """
+    columns = transition.columns(deletion=deletion, actor=actor)
+    recorded = {name: columns[name] for name in ("state", "outcome", "cause")}
+    times = {name: columns[name].isoformat() for name in _TIMES if columns.get(name)}
     with audit.atomic():
         moved = (
             Deletion.objects.filter(pk=deletion.pk, state=deletion.state, epoch=deletion.epoch)
@@ -137,48 +354,19 @@ def apply(
             # Nobody acts on approvals that were declined or lapsed a moment ago.
             .filter(approval_round=deletion.approval_round)
             .exclude(state=State.SETTLED)
-        ).update(**fields)
+        ).update(**columns)
         if moved:
-            for note in notes:
+            for event in events:
                 audit.record(
-                    code=note.code,
+                    code=event.code,
                     actor=actor,
-                    sentence=note.sentence,
+                    sentence=event.sentence,
                     subject=deletion,
-                    # A note about a reading names its own cause; the deletion's must not hide it.
-                    details={"state": to.state, "outcome": to.outcome or "", "cause": to.cause}
-                    | times
-                    | note.details,
+                    # An event about a sync names its own cause; the deletion's must not hide it.
+                    details=recorded | times | event.details,
                 )
     deletion.refresh_from_db()
     return bool(moved)
-
-
-def _fields_of(deletion: Deletion, *, to: Transition, actor: Actor) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "state": to.state,
-        "outcome": to.outcome or "",
-        "cause": to.cause,
-        "cause_details": {},
-    }
-    if to.state == State.SETTLED:
-        now = clock.now()
-        fields |= {
-            "settled_at": now,
-            "settled_by_name": actor.name,
-            "due_at": next_verification_at(settled_at=now, now=now)
-            if to.outcome == Outcome.DELETED
-            else None,
-        }
-    if to.state in {State.SETTLED, State.UNKNOWN}:
-        fields["expires_at"] = None
-    if to.state == State.UNKNOWN and deletion.state != State.UNKNOWN:
-        # The approvals were for the sending that ended like this.
-        fields["approval_round"] = deletion.approval_round + 1
-    if to.state == State.STILL_PRESENT and deletion.state != State.STILL_PRESENT:
-        needs_approval = deletion.policy != ApprovalPolicy.NONE
-        fields["expires_at"] = clock.now() + APPROVAL_WINDOW if needs_approval else None
-    return fields
 
 
 def next_verification_at(*, settled_at: datetime, now: datetime) -> datetime | None:
@@ -224,14 +412,14 @@ def has_expired(deletion: Deletion, *, now: datetime) -> bool:
     )
 
 
-def sending_began(deletion: Deletion, *, now: datetime) -> datetime:
+def sending_started_at(deletion: Deletion, *, now: datetime) -> datetime:
     """When the sending had certainly begun, by the clock as it runs now."""
     return _happened_by(
         deletion, at=deletion.sending_at, code=audit.EventCode.DELETION_SENDING, now=now
     )
 
 
-def settling_happened(deletion: Deletion, *, now: datetime) -> datetime:
+def settled_at_latest(deletion: Deletion, *, now: datetime) -> datetime:
     """When it had certainly settled, by the clock as it runs now."""
     return _happened_by(
         deletion, at=deletion.settled_at, code=audit.EventCode.DELETION_SETTLED, now=now
@@ -262,18 +450,6 @@ def approvals_needed(deletion: Deletion) -> int:
     return ApprovalPolicy(deletion.policy).approvals_needed if deletion.needs_approval else 0
 
 
-def next_round(deletion: Deletion) -> dict[str, Any]:
-    """The fields of one still present whose approvals no longer count: a round without a window.
-
-    The first approval of the new round begins its window.
-    """
-    return {
-        "approval_round": deletion.approval_round + 1,
-        "expires_at": None,
-        "cause_details": deletion.cause_details,
-    }
-
-
 def approvals_given(deletion: Deletion) -> QuerySet[Approval]:
     """The approvals that count for the next sending, read from the database at each use."""
     return deletion.approvals.filter(
@@ -283,7 +459,7 @@ def approvals_given(deletion: Deletion) -> QuerySet[Approval]:
     )
 
 
-def awaits_approval(deletion: Deletion) -> bool:
+def is_awaiting_approval(deletion: Deletion) -> bool:
     """Whether the next step is another person's yes or no."""
     if deletion.state == State.STILL_PRESENT:
         return deletion.lacks_approvals

@@ -177,7 +177,7 @@ def _differs(body: Any, following: _Characters) -> bool:
     return firsts is not None and not firsts & following
 
 
-def check_ticket(ticket: str) -> str:
+def find_ticket_problem(ticket: str) -> str:
     """What is wrong with a ticket, as a sentence; empty when nothing is.
 
     The length comes first: settings.py checked that the pattern is fast up to that length.

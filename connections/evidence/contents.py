@@ -20,7 +20,7 @@ from connections.core import tabular
 from connections.core.errors import InvalidInputError
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
-from connections.deletions.history_filter import filter_words
+from connections.deletions.history_filter import filter_text
 from connections.evidence.files import BundleError, BundleFile, MerkleTree
 from connections.models import AuditEvent, AuditHead, Checkpoint, Deletion, PersonalValue
 from connections.verifier import verify
@@ -118,8 +118,8 @@ def write_population(
     facts = {
         **core,
         "counts": writer.counts,
-        "filter_in_words": filter_words(filters),
-        "in_period": history.count_in_period(since=filters.since, until=filters.until),
+        "filter_in_words": filter_text(filters),
+        "in_period": history.count_deletions(since=filters.since, until=filters.until),
         "selected": writer.deletions,
     }
     writer.files["population.json"].write(format_json(facts))

@@ -50,12 +50,10 @@ def connection_row(row: InventoryRow) -> Row:
     }
 
 
-def prepare_export(
-    *, actor: Actor, only: InventoryFilter, file_format: str, asked_for: str
-) -> Export:
+def prepare_export(*, actor: Actor, only: InventoryFilter, file_format: str, query: str) -> Export:
     """Every connection that passes the filter, to be exported.
 
-    `asked_for` is the filter in the asker's own words. Raises PermissionDenied.
+    `query` is the filter in the asker's own words. Raises PermissionDenied.
     """
     permissions.require(permissions.can_export(actor), "export org connections")
     return Export(
@@ -63,7 +61,7 @@ def prepare_export(
         what="org_connections",
         description="org connections",
         file_format=file_format,
-        query=asked_for,
+        query=query,
         rows=lambda: map(connection_row, build_inventory(actor=actor, only=only).rows),
         columns=CONNECTION_COLUMNS,
     )

@@ -8,7 +8,7 @@ from connections.access import permissions, visibility
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.inventory import protections
-from connections.inventory.sync import credentials_in_use, is_stale, newest_listings
+from connections.inventory.sync import credentials_in_use, is_stale, newest_syncs
 from connections.models import (
     OPEN_STATES,
     Credential,
@@ -139,7 +139,7 @@ def build_inventory(*, actor: Actor, only: InventoryFilter) -> Inventory:
     permissions.require(permissions.can_see(actor), "see org connections")
     now = clock.now()
     in_use = {credential.pk: credential for credential in credentials_in_use(actor=actor)}
-    newest = {pk: each for pk, each in newest_listings(now=now).items() if pk in in_use}
+    newest = {pk: each for pk, each in newest_syncs(now=now).items() if pk in in_use}
     for listing in newest.values():
         listing.credential = in_use[listing.credential_id]
     held = visibility.visible_protections(protections.active_protections(), actor=actor)
@@ -200,7 +200,7 @@ def _coverage(
     return Coverage(
         listed=[listing for listing in newest.values() if listing.is_complete],
         failed=failed,
-        last_complete=newest_listings(now=now, complete_only=True) if failed else {},
+        last_complete=newest_syncs(now=now, complete_only=True) if failed else {},
         never_listed=[credential for credential in in_use.values() if credential.pk not in newest],
         unknown_orgs=sorted(name or org_id for org_id, name in ends.items() if org_id not in ours),
         oldest_at=min((listing.started_at for listing in newest.values()), default=None),
@@ -208,7 +208,7 @@ def _coverage(
     )
 
 
-def open_deletions_of(
+def find_open_deletions(
     rows: list[InventoryRow], *, actor: Actor
 ) -> dict[tuple[str, UUID], Deletion]:
     """The open deletion of each of these connections that has one, by site and id."""

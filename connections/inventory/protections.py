@@ -32,7 +32,7 @@ from connections.models import (
 LONGEST_REASON = 4000
 NO_REASON_TO_PROTECT = "Say why it must stay."
 NOT_VISIBLE = "No connection with this ID is visible to you. Ask an administrator to protect it."
-NO_REASON_TO_LIFT = "Say why it may be deleted again."
+NO_REASON_TO_UNPROTECT = "Say why it may be deleted again."
 
 
 def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> Protection:
@@ -52,7 +52,7 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
             # What `sending.claim` locks too: of a claim and a protection one comes first, and
             # the claim that comes second sees it.
             sync.lock_snapshots(site=key.site)
-            if protection_of(key):
+            if find_protection(key):
                 raise ConflictError("It is protected already.")
             of_it = Protection.objects.filter(site=key.site, connection_id=key.connection_id)
             protection = Protection.objects.create(
@@ -90,7 +90,7 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
         permissions.can_unprotect(actor, protection=protection), "lift this protection"
     )
     person = _person(actor)
-    reason = _checked_reason(reason, missing=NO_REASON_TO_LIFT)
+    reason = _checked_reason(reason, missing=NO_REASON_TO_UNPROTECT)
     try:
         with audit.atomic():
             lifting = ProtectionRemoval.objects.create(
@@ -148,14 +148,16 @@ def _holding() -> QuerySet[Protection]:
     return Protection.objects.filter(lifting=None).select_related("protected_by")
 
 
-def protection_of(key: OrgConnectionKey) -> Protection | None:
+def find_protection(key: OrgConnectionKey) -> Protection | None:
     """What protects this connection now, if anything does."""
     return _holding().filter(site=key.site, connection_id=key.connection_id).first()
 
 
-def protection_against(deletion: Deletion) -> Protection | None:
+def find_protection_against(deletion: Deletion) -> Protection | None:
     """What stands against sending this deletion now, if anything does."""
-    return protection_of(OrgConnectionKey(site=deletion.site, connection_id=deletion.connection_id))
+    return find_protection(
+        OrgConnectionKey(site=deletion.site, connection_id=deletion.connection_id)
+    )
 
 
 def active_protections() -> dict[OrgConnectionKey, Protection]:
@@ -163,7 +165,7 @@ def active_protections() -> dict[OrgConnectionKey, Protection]:
     return {protection.key: protection for protection in _holding()}
 
 
-def protections_of(key: OrgConnectionKey) -> list[Protection]:
+def list_protections(key: OrgConnectionKey) -> list[Protection]:
     """Every protection that a connection ever had, oldest first, with its lifting."""
     of_it = Protection.objects.filter(site=key.site, connection_id=key.connection_id)
     return list(
@@ -171,7 +173,7 @@ def protections_of(key: OrgConnectionKey) -> list[Protection]:
     )
 
 
-def who_can_remove(protection: Protection) -> list[str]:
+def names_of_possible_removers(protection: Protection) -> list[str]:
     """Names of the people who could lift it now, in order."""
     may = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
     others = Person.objects.filter(may, is_active=True).exclude(pk=protection.protected_by_id)
@@ -185,7 +187,7 @@ def is_being_sent(key: OrgConnectionKey) -> bool:
     ).exists()
 
 
-def what_protects(protection: Protection) -> str:
+def protection_text(protection: Protection) -> str:
     """Who protects a connection, when, why, and what to do, as a refusal tells it."""
     return (
         "This connection is protected, so no new DELETE was sent. "
@@ -198,4 +200,4 @@ def what_protects(protection: Protection) -> str:
 def require_unprotected(protection: Protection | None) -> None:
     """Raise BlockedError in those words, if there is one."""
     if protection:
-        raise BlockedError(what_protects(protection), cause=Cause.CONNECTION_PROTECTED)
+        raise BlockedError(protection_text(protection), cause=Cause.CONNECTION_PROTECTED)

@@ -69,11 +69,11 @@ def flag_contradictions(
         .order_by("pk")
     )
     for deletion in contradicted:
-        mark(deletion=deletion, at=started_at, seen_by=seen_by, actor=actor)
+        flag_contradiction(deletion=deletion, at=started_at, seen_by=seen_by, actor=actor)
     return contradicted
 
 
-def mark(*, deletion: Deletion, at: datetime, seen_by: str, actor: Actor) -> None:
+def flag_contradiction(*, deletion: Deletion, at: datetime, seen_by: str, actor: Actor) -> None:
     """Set `contradicted_at` once, with its event. Call it inside a transaction."""
     marked = Deletion.objects.filter(pk=deletion.pk, contradicted_at=None).update(
         contradicted_at=at, last_checked_at=at, last_check_listed=True
@@ -89,7 +89,7 @@ def mark(*, deletion: Deletion, at: datetime, seen_by: str, actor: Actor) -> Non
         )
 
 
-LISTING_SECONDS = 10.0
+SYNC_SECONDS = 10.0
 
 
 def open_client(*, credential: Credential) -> DatadogClient:
@@ -152,7 +152,7 @@ def fetch_connections(
     what is listed is there, whoever answers; only absence needs the proof.
     """
     if deadline_seconds is None:
-        deadline_seconds = LISTING_SECONDS
+        deadline_seconds = SYNC_SECONDS
     deadline = time.monotonic() + deadline_seconds
     try:
         listing = client.list_org_connections(deadline_seconds=deadline_seconds)
@@ -178,7 +178,7 @@ def fetch_connections(
     )
 
 
-def client_or_failure(*, credential: Credential) -> DatadogClient | SyncResult:
+def open_client_or_failure(*, credential: Credential) -> DatadogClient | SyncResult:
     """A client, or why this one credential cannot be used: that is its own org's failure.
 
     Raises UnavailableError when no key pair at all can be opened.
@@ -191,7 +191,7 @@ def client_or_failure(*, credential: Credential) -> DatadogClient | SyncResult:
         return SyncResult(cause=error.cause)
 
 
-def fetch_with(client: DatadogClient | SyncResult, *, credential: Credential) -> SyncResult:
+def fetch_or_failure(client: DatadogClient | SyncResult, *, credential: Credential) -> SyncResult:
     """`fetch` for a pool of threads: a failure to make the client stays that failure."""
     if isinstance(client, SyncResult):
         return client
@@ -283,7 +283,7 @@ def _store_snapshots(*, credential: Credential, fetched: SyncResult, seen_at: da
     new: list[OrgConnectionSnapshot] = []
     replaced: list[int] = []
     for item in fetched.org_connections:
-        snapshot = snapshot_of(credential=credential, item=item, seen_at=seen_at)
+        snapshot = build_snapshot(credential=credential, item=item, seen_at=seen_at)
         known = current.pop(snapshot.connection_id, None)
         if known and known.snapshot_values() == snapshot.snapshot_values():
             same.append(known.pk)
@@ -322,7 +322,7 @@ def _store_use(*, credential: Credential, fetched: SyncResult, now: datetime) ->
     Credential.objects.filter(pk=credential.pk).update(last_used_at=now, last_error=error)
 
 
-def fields_from(item: OrgConnection) -> SnapshotFields:
+def snapshot_fields(item: OrgConnection) -> SnapshotFields:
     """Datadog's words about one connection as snapshot fields."""
     return OrgConnectionSnapshot(
         source_org_id=item.source_org.id,
@@ -338,11 +338,11 @@ def fields_from(item: OrgConnection) -> SnapshotFields:
     )
 
 
-def snapshot_of(
+def build_snapshot(
     *, credential: Credential, item: OrgConnection, seen_at: datetime
 ) -> OrgConnectionSnapshot:
     """An unsaved snapshot of one listed connection."""
-    fields = fields_from(item)
+    fields = snapshot_fields(item)
     return OrgConnectionSnapshot(
         credential=credential,
         site=credential.site,
@@ -355,7 +355,7 @@ def snapshot_of(
 
 
 # Enough to list 30 orgs in a few seconds without opening a connection to each at once.
-PARALLEL_LISTINGS = 8
+PARALLEL_SYNCS = 8
 STALE_AFTER = timedelta(minutes=5)
 
 
@@ -366,7 +366,7 @@ def credentials_in_use(*, actor: Actor) -> list[Credential]:
     )
 
 
-def refresh(
+def sync_orgs(
     *, actor: Actor, credentials: list[Credential] | None = None, only_stale: bool = False
 ) -> list[Sync]:
     """Ask Datadog again for every org within reach, or those named, and keep what it says.
@@ -380,9 +380,9 @@ def refresh(
     chosen = [credential for credential in chosen if credential.org_id]
     if only_stale:
         now = clock.now()
-        newest = newest_listings(now=now)
+        newest = newest_syncs(now=now)
         chosen = [each for each in chosen if is_stale(newest.get(each.pk), now=now)]
-    return refresh_credentials(credentials=chosen, actor=actor)
+    return sync_credentials(credentials=chosen, actor=actor)
 
 
 def is_stale(listing: Sync | None, *, now: datetime) -> bool:
@@ -390,7 +390,7 @@ def is_stale(listing: Sync | None, *, now: datetime) -> bool:
     return listing is None or clock.elapsed_since(listing.started_at, now=now) > STALE_AFTER
 
 
-def refresh_credentials(*, credentials: list[Credential], actor: Actor) -> list[Sync]:
+def sync_credentials(*, credentials: list[Credential], actor: Actor) -> list[Sync]:
     """List the given credentials in parallel and store each answer, in the order given.
 
     The threads only fetch: keys are decrypted and rows written by the caller's thread alone.
@@ -398,10 +398,10 @@ def refresh_credentials(*, credentials: list[Credential], actor: Actor) -> list[
     if not credentials:
         return []
     started_at = clock.now()
-    clients = [sync.client_or_failure(credential=credential) for credential in credentials]
-    with ThreadPoolExecutor(max_workers=PARALLEL_LISTINGS) as pool:
+    clients = [sync.open_client_or_failure(credential=credential) for credential in credentials]
+    with ThreadPoolExecutor(max_workers=PARALLEL_SYNCS) as pool:
         futures = [
-            pool.submit(sync.fetch_with, client, credential=credential)
+            pool.submit(sync.fetch_or_failure, client, credential=credential)
             for client, credential in zip(clients, credentials, strict=True)
         ]
         return [
@@ -415,7 +415,7 @@ def refresh_credentials(*, credentials: list[Credential], actor: Actor) -> list[
         ]
 
 
-def newest_listings(*, now: datetime, complete_only: bool = False) -> dict[UUID, Sync]:
+def newest_syncs(*, now: datetime, complete_only: bool = False) -> dict[UUID, Sync]:
     """The newest listing of each credential in use, complete or not unless asked."""
     # One from the future was stored before the clock was set back; it must not hide newer ones.
     listings = Sync.objects.filter(credential=OuterRef("pk"), started_at__lte=now + clock.TOLERANCE)

@@ -12,7 +12,7 @@ from connections.access.actor import Actor
 from connections.audit.events import EventCode
 from connections.models import AuditEvent, Credential, Deletion, OrgConnectionSnapshot, with_values
 
-MOST_DELETIONS = 50
+MAX_DELETIONS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,9 @@ class ConnectionHistory:
         return next((each for each in self.deletions if not each.is_settled), None)
 
 
-def connection_history(*, actor: Actor, site: str, connection_id: UUID) -> ConnectionHistory | None:
+def get_connection_history(
+    *, actor: Actor, site: str, connection_id: UUID
+) -> ConnectionHistory | None:
     """What is stored about a connection, within reach; None when that is nothing.
 
     That is: no credential within reach ever saw it, and nobody asked with one to delete it.
@@ -106,7 +108,7 @@ def connection_history(*, actor: Actor, site: str, connection_id: UUID) -> Conne
     asked = visibility.visible(
         Deletion.objects.filter(site=site, connection_id=connection_id), actor=actor
     )
-    deletions = list(asked.order_by("-requested_at", "-id")[:MOST_DELETIONS])
+    deletions = list(asked.order_by("-requested_at", "-id")[:MAX_DELETIONS])
     if not snapshots and not deletions:
         return None
     newest = max(
@@ -119,8 +121,8 @@ def connection_history(*, actor: Actor, site: str, connection_id: UUID) -> Conne
         sights=sights,
         versions=_versions(snapshots),
         deletions=deletions,
-        events=events_about(site=site, connection_id=connection_id, deletions=deletions),
-        returns=reappearances_of(snapshots, deletions=deletions),
+        events=list_events(site=site, connection_id=connection_id, deletions=deletions),
+        returns=find_reappearances(snapshots, deletions=deletions),
         predecessor=predecessor,
         successor=successor,
     )
@@ -135,7 +137,7 @@ def _neighbours(
 ) -> tuple[SimilarConnection | None, SimilarConnection | None]:
     if newest is None:
         return None, None
-    others = similar_connections(newest=newest, actor=actor)
+    others = find_similar_connections(newest=newest, actor=actor)
     began_at = newest.connection_created_at or min(each.first_seen_at for each in snapshots)
     ended_at = max(each.last_seen_at for each in sights)
     before = [each for each in others if each.last_seen_at <= began_at]
@@ -191,7 +193,7 @@ def _versions(snapshots: list[OrgConnectionSnapshot]) -> list[ConnectionVersion]
 
 
 # So many events of one connection are told; the record of acts has them all.
-MOST_EVENTS = 400
+MAX_EVENTS = 400
 # Of a deletion these belong to its own page: how it was read, sent and answered in detail. Who
 # looked for what is out of their reach is for auditors, and could fill a life.
 _DETAILS = (
@@ -204,7 +206,7 @@ _DETAILS = (
 )
 
 
-def events_about(
+def list_events(
     *, site: str, connection_id: UUID, deletions: Sequence[Deletion]
 ) -> list[AuditEvent]:
     """What was done about it, oldest first, the newest 400: of its deletions what matters."""
@@ -213,18 +215,18 @@ def events_about(
         subject_type="org_connection", subject_id=str(connection_id)
     )
     rows = AuditEvent.objects.filter(about).exclude(code__in=_DETAILS).order_by("-seq")
-    events = with_values(rows[:MOST_EVENTS])
+    events = with_values(rows[:MAX_EVENTS])
     return [event for event in reversed(events) if event.details.get("site", site) == site]
 
 
-def tells_of_sight(event: AuditEvent) -> bool:
+def is_observation(event: AuditEvent) -> bool:
     """Whether a listing had shown the connection just before; a look for it alone is not kept."""
     if event.code == EventCode.DELETION_SENDING:
         return bool(event.details.get("was_rechecked"))
     return event.code in {EventCode.DELETION_STILL_PRESENT, EventCode.DELETION_CONTRADICTED}
 
 
-def reappearances_of(
+def find_reappearances(
     snapshots: Iterable[OrgConnectionSnapshot], *, deletions: Iterable[Deletion]
 ) -> list[Reappearance]:
     """When it was back, by what each credential saw; `snapshots` are oldest first.
@@ -261,7 +263,9 @@ def _was_gone_between(
     return any(earlier.last_seen_at <= at <= later.first_seen_at for at in settled)
 
 
-def similar_connections(*, newest: OrgConnectionSnapshot, actor: Actor) -> list[SimilarConnection]:
+def find_similar_connections(
+    *, newest: OrgConnectionSnapshot, actor: Actor
+) -> list[SimilarConnection]:
     """The other connections of the same two orgs within reach, oldest first."""
     if not newest.source_org_id or not newest.sink_org_id:
         return []

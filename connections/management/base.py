@@ -1,4 +1,4 @@
-"""What all commands of ours share: one JSON document on request, and their exit codes."""
+"""Base classes of commands: JSON output, exit codes and exports."""
 
 import json
 import os
@@ -25,57 +25,56 @@ from connections.crypto.encryption import EncryptionError, check_key_ring
 FAILED = 1
 USAGE = 2
 UNKNOWN = 6
-# What a shell says of a program that ended since nobody read its output any more.
-UNREAD = 141
-# What bytes that are no UTF-8 arrive as, and what nothing can store or print.
+# The exit code that shells report for a program ended by SIGPIPE.
+OUTPUT_CLOSED = 141
+# What Python makes of bytes that are not UTF-8; it can't be stored or printed.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class OrgAdminCommand(BaseCommand):
     """A command that calls the same services as the pages.
 
-    Standard output holds the result alone: text, or with `--json` exactly one JSON document,
-    also when the command failed (`{"error": …}`). What went wrong stands on standard error.
-    Exit code 1 is a failure of ours, 2 a usage error (also what a service calls invalid
-    input), 6 a DELETE that was sent and whose answer the database did not take; a command with
-    further codes raises SystemExit after `emit`.
+    Standard output holds only the result: text, or with `--json` exactly one JSON document,
+    also when the command failed (`{"error": …}`). Errors go to standard error. Exit code 1 is
+    a failure, 2 a usage error or invalid input, 6 a DELETE that was sent and whose response
+    could not be recorded; a command with further codes raises SystemExit after `emit`.
     """
 
-    # Whether it must not start without the key ring that opens what is stored.
+    # Whether it needs the key ring that decrypts the stored secrets.
     needs_keys = False
-    # They import every page, which a command in a script would wait for.
+    # They import every page, which would delay each command.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """A parser of text, whose usage errors are one document too with `--json`."""
+        """A parser that reports usage errors as JSON with `--json` and refuses non-UTF-8 text."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
-        complain, parse = parser.error, parser.parse_args
+        print_error, parse = parser.error, parser.parse_args
 
-        def tell(message: str) -> None:
+        def report_error(message: str) -> None:
             self.as_json = "--json" in sys.argv
             if self.as_json:
                 self.emit({"error": message}, "")
-            complain(message)
+            print_error(message)
 
         def parse_text(args: Sequence[str], namespace: Any = None) -> Any:
             if any(_SURROGATE.search(argument) for argument in args):
                 parser.error("An argument is no text in UTF-8.")
             return parse(args, namespace)
 
-        parser.error = tell  # type: ignore[method-assign]
+        parser.error = report_error  # type: ignore[method-assign]
         parser.parse_args = parse_text  # type: ignore[assignment]
         return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add `--json`; a subclass calls this and adds its own."""
+        """Add `--json`; subclasses call this and add their own."""
         parser.add_argument(
             "--json", action="store_true", help="Exactly one JSON document on standard output."
         )
 
     def execute(self, *args: Any, **options: Any) -> Any:
-        """Run, and turn what a service raised into a message and an exit code.
+        """Run the command, and turn exceptions of services into CommandError with an exit code.
 
-        Raises CommandError, which the command line prints on standard error.
+        The command line prints a CommandError on standard error.
         """
         self.as_json = bool(options.get("json"))
         try:
@@ -85,11 +84,11 @@ class OrgAdminCommand(BaseCommand):
         except (DomainError, PermissionDenied, EncryptionError, SigningKeyError) as error:
             message, code = str(error), FAILED
         except ResponseNotRecordedError as error:
-            words = wording.unrecorded_response_text(error)
-            text = " ".join([words.headline, *words.lines])
+            response_text = wording.unrecorded_response_text(error)
+            text = " ".join([response_text.headline, *response_text.lines])
             message, code = f"{text} Record: /deletions/{error.deletion_id}/", UNKNOWN
         except DatabaseError as error:
-            message, code = _refusal_words(error), FAILED
+            message, code = _database_error_text(error), FAILED
         except CommandError as error:
             message, code = str(error), error.returncode
         if self.as_json:
@@ -97,23 +96,23 @@ class OrgAdminCommand(BaseCommand):
         raise CommandError(message, returncode=code)
 
     def check_keys(self) -> None:
-        """Raise EncryptionError unless the key ring opens what is stored."""
+        """Raise EncryptionError unless the key ring decrypts the stored secrets."""
         check_key_ring()
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Check the keys where they are needed, and act."""
+        """Check the keys if they are needed, and run."""
         if self.needs_keys:
             self.check_keys()
-        self.act(**options)
+        self.run(**options)
 
-    def act(self, **options: Any) -> None:
-        """What the command does."""
+    def run(self, **options: Any) -> None:
+        """Do what the command is for."""
         raise NotImplementedError
 
     def emit(self, document: Any, text: str) -> None:
         """Write the result: `document` with `--json`, else `text`. Call it once.
 
-        Where nobody reads it, the exit code tells all the same.
+        A closed output is ignored: the exit code still tells the result.
         """
         if self.as_json:
             text = json.dumps(document, cls=DjangoJSONEncoder, ensure_ascii=False)
@@ -124,17 +123,17 @@ class OrgAdminCommand(BaseCommand):
             self.drop_output()
 
     def drop_output(self) -> None:
-        """Send what is still held back nowhere: Python would complain of it at its end."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.stdout.fileno())
-        os.close(nowhere)
+        """Discard buffered output, which Python would otherwise report as an error at exit."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.stdout.fileno())
+        os.close(null)
 
     def usage_error(self, message: str) -> NoReturn:
-        """End with exit code 2: what was asked for cannot be meant."""
+        """End with exit code 2."""
         raise CommandError(message, returncode=USAGE)
 
 
-def _refusal_words(error: DatabaseError) -> str:
+def _database_error_text(error: DatabaseError) -> str:
     if means_no_writes(error):
         return (
             f"The database can't be written: {error}. Make the database and its directory "
@@ -144,13 +143,13 @@ def _refusal_words(error: DatabaseError) -> str:
 
 
 class ExportCommand(OrgAdminCommand):
-    """A command whose standard output is an export, written piece by piece."""
+    """A command that writes an export to standard output, piece by piece."""
 
-    # Off where standard error is collected too.
+    # False where standard error is collected too.
     prints_checkpoint = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add where the checkpoint goes, which never stands among the rows."""
+        """Add where to write the checkpoint, which is not part of the rows."""
         super().add_arguments(parser)
         parser.add_argument(
             "--checkpoint-file",
@@ -161,9 +160,9 @@ class ExportCommand(OrgAdminCommand):
         )
 
     def write_export(self, export: Export, *, checkpoint_file: Path | None) -> None:
-        """Write all of it, recorded from its beginning to its end.
+        """Write the whole export, and record its start and end.
 
-        Raises CommandError, and SystemExit when nobody reads it to its end.
+        Raises CommandError, and SystemExit when the reader closes the output early.
         """
         note = export.checkpoint.note if export.checkpoint else ""
         if checkpoint_file:
@@ -176,10 +175,10 @@ class ExportCommand(OrgAdminCommand):
             try:
                 for piece in pieces:
                     self.stdout.write(piece.decode(), ending="")
-                    # Before the end is recorded: what nobody took is not whole.
+                    # Before the end is recorded: an export that was not read is not complete.
                     self.stdout.flush()
             except BrokenPipeError:
                 self.drop_output()
-                raise SystemExit(UNREAD) from None
+                raise SystemExit(OUTPUT_CLOSED) from None
         if note and self.prints_checkpoint and not checkpoint_file:
             self.stderr.write(note)

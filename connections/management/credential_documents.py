@@ -1,4 +1,4 @@
-"""A credential as commands print it: never with more of a key than its fingerprint."""
+"""Credentials as commands print them; of the keys only the fingerprint."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from connections.models import Credential
 
 
 def credential_document(credential: Credential) -> dict[str, Any]:
-    """One credential and its ladder for `--json`."""
+    """A credential and its key checks for `--json`."""
     return {
         "id": credential.pk,
         "name": credential.name,
@@ -22,11 +22,11 @@ def credential_document(credential: Credential) -> dict[str, Any]:
 
 
 def credential_text(credential: Credential) -> str:
-    """One credential and its ladder for a person."""
+    """A credential and its key checks as text."""
     state = "verified" if credential.is_verified else "not verified"
     lines = [f"{credential.name} ({credential.site}): {state}"]
-    signs = {True: "yes", False: "no ", None: "-  "}
-    for rung in credential.verification:
-        words = rung["words"] or "not asked"
-        lines.append(f"  {signs[rung['ok']]} {rung['rung']}: {words}")
+    marks = {True: "yes", False: "no ", None: "-  "}
+    for check in credential.verification:
+        text = check["words"] or "not asked"
+        lines.append(f"  {marks[check['ok']]} {check['rung']}: {text}")
     return "\n".join(lines)

@@ -82,7 +82,7 @@ class AuditEvent(models.Model):
     @cached_property
     def shown_values(self) -> Mapping[int, str]:
         """What each reference stands for; `with_values` reads them for many events at once."""
-        return values_shown(self.references)
+        return get_displayed_values(self.references)
 
     @property
     def references(self) -> set[int]:
@@ -206,7 +206,7 @@ def render_references(
     return _REFERENCE.sub(read, text)
 
 
-def values_shown(numbers: Iterable[int]) -> dict[int, str]:
+def get_displayed_values(numbers: Iterable[int]) -> dict[int, str]:
     """What erasable values of these numbers are shown as."""
     wanted = set(numbers)
     if not wanted:
@@ -217,7 +217,7 @@ def values_shown(numbers: Iterable[int]) -> dict[int, str]:
 def with_values(events: Iterable[AuditEvent]) -> list[AuditEvent]:
     """The events, with all that they refer to read in one query."""
     events = list(events)
-    values = values_shown(number for event in events for number in event.references)
+    values = get_displayed_values(number for event in events for number in event.references)
     for event in events:
         event.shown_values = values
     return events

@@ -14,6 +14,7 @@ from django.db.models.functions import Lower
 
 from connections.core.secret import Secret
 from connections.crypto import encryption
+from connections.crypto.envelopes import EncryptionContext
 
 PURPOSE = "credential"
 
@@ -127,8 +128,10 @@ class Credential(models.Model):
     def seal_keys(self, keys: KeyPair) -> None:
         """Encrypt the pair into this row's fields under the next secret version; saves nothing."""
         self.secret_version += 1
-        self.api_key_envelope = self._seal("api_key", keys.api_key)
-        self.application_key_envelope = self._seal("application_key", keys.application_key)
+        self.api_key_envelope = encryption.encrypt(keys.api_key, context=self._context("api_key"))
+        self.application_key_envelope = encryption.encrypt(
+            keys.application_key, context=self._context("application_key")
+        )
         self.fingerprint = fingerprint_of(site=self.site, keys=keys)
         self.api_key_last_four = keys.api_key.last_four
         self.application_key_last_four = keys.application_key.last_four
@@ -139,8 +142,10 @@ class Credential(models.Model):
         Raises encryption.KeyRingError or encryption.DecryptionError; never returns less.
         """
         return KeyPair(
-            api_key=self._open("api_key", self.api_key_envelope),
-            application_key=self._open("application_key", self.application_key_envelope),
+            api_key=encryption.decrypt(self.api_key_envelope, context=self._context("api_key")),
+            application_key=encryption.decrypt(
+                self.application_key_envelope, context=self._context("application_key")
+            ),
         )
 
     def wipe_keys(self) -> None:
@@ -148,19 +153,8 @@ class Credential(models.Model):
         self.api_key_envelope = ""
         self.application_key_envelope = ""
 
-    def _seal(self, field: str, secret: Secret) -> str:
-        return encryption.encrypt(
-            secret,
-            purpose=PURPOSE,
-            row_id=str(self.id),
-            field=field,
-            site=self.site,
-            version=self.secret_version,
-        )
-
-    def _open(self, field: str, envelope: str) -> Secret:
-        return encryption.decrypt(
-            envelope,
+    def _context(self, field: str) -> EncryptionContext:
+        return EncryptionContext(
             purpose=PURPOSE,
             row_id=str(self.id),
             field=field,

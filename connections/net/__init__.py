@@ -1,1 +1,1 @@
-"""HTTP and SMTP with a deadline for each request. Nothing else opens a connection."""
+"""HTTP and SMTP with a deadline for each request. No other package opens a connection."""

@@ -1,4 +1,4 @@
-"""Send one request once, and say what is known of it. Nothing here raises for the network."""
+"""Send one HTTP request once and return what is known. Network errors never raise."""
 
 import hashlib
 import logging
@@ -10,7 +10,7 @@ import requests
 
 from connections.core.causes import Cause
 from connections.core.secret import Secret
-from connections.net.connection import POOL, Endpoint, Exchange, Lane
+from connections.net.connection import POOL, Endpoint, Exchange, PooledConnection
 
 logger = logging.getLogger(__name__)
 
@@ -19,10 +19,10 @@ _READ_SIZE = 16_384
 
 @dataclass(frozen=True, kw_only=True)
 class OutboundRequest:
-    """A request to send. `keys` maps header names to keys, revealed only while it leaves.
+    """A request to send. `keys` maps header names to keys, revealed only while it is sent.
 
-    `headers` and `body` are what a webhook or a sign-in has beside; a request to Datadog has
-    neither. A body may hold the client secret of a sign-in, so it is never shown.
+    Webhooks and sign-ins also set `headers` and `body`; requests to Datadog have
+    neither. A body may hold the client secret of a sign-in, so its repr is hidden.
     """
 
     method: str
@@ -38,11 +38,11 @@ class OutboundRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class OutboundResponse:
-    """What is known afterwards.
+    """What is known after a request.
 
-    `status` is None when no whole status line came; `cause` then says why, and
-    `has_request_left` whether the far end may have seen the request. With a status, `cause`
-    says why the body is not complete, if it is not. Header names are lower case.
+    `status` is None when no complete status line was received; `cause` then says why, and
+    `has_request_left` whether the server may have received the request. With a status, `cause`
+    says why the body is incomplete; None when it is complete. Header names are lower case.
     """
 
     status: int | None
@@ -55,76 +55,80 @@ class OutboundResponse:
 
     @property
     def body_sha256(self) -> str:
-        """The SHA-256 of the kept bytes in hex; "" when there are none."""
+        """The SHA-256 of `body` in hex; "" when it is empty."""
         return hashlib.sha256(self.body).hexdigest() if self.body else ""
 
 
 @dataclass(kw_only=True)
 class _Body:
-    """A body while it arrives: what was read stays readable when the rest never comes."""
+    """A body while it is read. Keeps what was read if reading the rest fails."""
 
     content: bytearray = field(default_factory=bytearray)
     is_complete: bool = False
     cause: Cause | None = None
 
 
-def send(*, route: Endpoint, call: OutboundRequest) -> OutboundResponse:
+def send(*, endpoint: Endpoint, request: OutboundRequest) -> OutboundResponse:
     """Send the request at most once, within its deadline. Never raises for network trouble."""
     exchange = Exchange(
-        deadline_seconds=call.deadline_seconds, connect_seconds=call.connect_seconds
+        deadline_seconds=request.deadline_seconds, connect_seconds=request.connect_seconds
     )
     headers: dict[str, str] = {}
     body = _Body()
-    lane = None
+    pooled = None
     try:
         exchange.start()
-        lane = POOL.take(route=route, user_agent=call.user_agent)
-        lane.begin(exchange)
-        response = _request(lane=lane, call=call)
+        pooled = POOL.take(endpoint=endpoint, user_agent=request.user_agent)
+        pooled.start(exchange)
+        response = _request(pooled=pooled, request=request)
         headers.update((name.lower(), value) for name, value in response.headers.items())
-        _read_body(response, body=body, limit=call.max_body)
-    except Exception as error:  # noqa: BLE001 - what was learned must be kept, whatever failed
-        _note_failure(error, exchange=exchange, lane=lane)
+        _read_body(response, body=body, limit=request.max_body)
+    except Exception as error:  # noqa: BLE001 - keep what is known, whatever failed
+        _note_failure(error, exchange=exchange, pooled=pooled)
     exchange.finish()
     body.is_complete = body.is_complete and not exchange.has_expired
-    _release(lane, route=route, is_reusable=body.is_complete and (exchange.status or 0) >= 200)
-    return _build_reply(exchange=exchange, headers=headers, body=body)
+    _give_back(
+        pooled, endpoint=endpoint, is_reusable=body.is_complete and (exchange.status or 0) >= 200
+    )
+    return _build_outbound_response(exchange=exchange, headers=headers, body=body)
 
 
-def _request(*, lane: Lane, call: OutboundRequest) -> requests.Response:
-    lane.response = lane.session.request(
-        call.method,
-        call.url,
-        headers={**call.headers, **{name: key.reveal() for name, key in call.keys.items()}},
-        data=call.body,
+def _request(*, pooled: PooledConnection, request: OutboundRequest) -> requests.Response:
+    pooled.response = pooled.session.request(
+        request.method,
+        request.url,
+        headers={**request.headers, **{name: key.reveal() for name, key in request.keys.items()}},
+        data=request.body,
         timeout=(
-            lane.exchange.remaining_connect_seconds,
-            lane.exchange.remaining_seconds,
+            pooled.exchange.remaining_connect_seconds,
+            pooled.exchange.remaining_seconds,
         ),
         allow_redirects=False,
         stream=True,
     )
-    return lane.response
+    return pooled.response
 
 
-def _note_failure(error: Exception, *, exchange: Exchange, lane: Lane | None) -> None:
-    """Keep why it failed. The error itself is dropped: it leads to the request's headers."""
-    if exchange.cause is None and lane is None and isinstance(error, OSError):
+def _note_failure(error: Exception, *, exchange: Exchange, pooled: PooledConnection | None) -> None:
+    """Store why it failed. Drops the error itself, which refers to the request's headers."""
+    if exchange.cause is None and pooled is None and isinstance(error, OSError):
         exchange.cause = Cause.CA_BUNDLE_UNREADABLE
     if not isinstance(error, OSError | requests.RequestException):
         logger.info("A request failed with %s.", type(error).__name__)
 
 
-def _release(lane: Lane | None, *, route: Endpoint, is_reusable: bool) -> None:
-    if lane is None:
+def _give_back(pooled: PooledConnection | None, *, endpoint: Endpoint, is_reusable: bool) -> None:
+    if pooled is None:
         return
-    if is_reusable and not lane.has_leftovers:
-        POOL.give_back(route=route, lane=lane)
+    if is_reusable and not pooled.has_leftovers:
+        POOL.release(endpoint=endpoint, pooled=pooled)
     else:
-        lane.close()
+        pooled.close()
 
 
-def _build_reply(*, exchange: Exchange, headers: dict[str, str], body: _Body) -> OutboundResponse:
+def _build_outbound_response(
+    *, exchange: Exchange, headers: dict[str, str], body: _Body
+) -> OutboundResponse:
     if exchange.status is None:
         cause: Cause | None = exchange.explain()
     elif body.is_complete:
@@ -145,7 +149,7 @@ def _build_reply(*, exchange: Exchange, headers: dict[str, str], body: _Body) ->
 
 
 def _read_body(response: requests.Response, *, body: _Body, limit: int) -> None:
-    """Read and decompress at most `limit` bytes; what came stays in `body` if the rest fails."""
+    """Read and decompress at most `limit` bytes into `body`, which keeps them if reading fails."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in {"gzip", "x-gzip"}:
         _read_gzip(response, body=body, limit=limit)
@@ -165,7 +169,7 @@ def _read_plain(response: requests.Response, *, body: _Body, limit: int) -> None
 
 
 def _read_gzip(response: requests.Response, *, body: _Body, limit: int) -> None:
-    """Decompress with a bound on the output, so that a small answer cannot fill the memory."""
+    """Decompress with a limit on the output, so that a small response can't fill the memory."""
     decoder = zlib.decompressobj(wbits=31)
     while chunk := response.raw.read1(_READ_SIZE, decode_content=False):
         try:

@@ -1,4 +1,4 @@
-"""Name resolution that ends in time: `getaddrinfo` itself knows no time-out."""
+"""Name resolution with a timeout, which `getaddrinfo` itself lacks."""
 
 import queue
 import socket
@@ -8,13 +8,13 @@ from collections.abc import Callable
 type Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 type Lookup = Callable[[str, int], list[Address]]
 
-# A name server that never answers must not gather threads without end.
+# Limits the threads that wait for a name server that never responds.
 _MAX_LOOKUPS_AT_ONCE = 32
 _lookup_slots = threading.BoundedSemaphore(_MAX_LOOKUPS_AT_ONCE)
 
 
 def look_up(host: str, port: int) -> list[Address]:
-    """Ask the system; blocks as long as the system does. Raises OSError or ValueError."""
+    """The addresses from `getaddrinfo`; blocks without a limit. Raises OSError or ValueError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(family, address) for family, _, _, _, address in found]  # type: ignore[misc]
 
@@ -24,15 +24,15 @@ def resolve(
 ) -> list[Address]:
     """The addresses of `host`, within `timeout_seconds`.
 
-    Raises OSError: the system's own when the name does not resolve, TimeoutError when it did
-    not in time or too many lookups hang already.
+    Raises OSError: the system's own when the name does not resolve, TimeoutError when it does
+    not resolve in time or too many lookups are already waiting.
     """
     if not _lookup_slots.acquire(blocking=False):
         raise TimeoutError("Too many name lookups are hanging.")
-    answers: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
+    results: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
     worker = threading.Thread(
         target=_look_up_into,
-        kwargs={"answers": answers, "host": host, "port": port, "lookup": lookup},
+        kwargs={"results": results, "host": host, "port": port, "lookup": lookup},
         name="datadog-resolver",
         daemon=True,
     )
@@ -42,27 +42,27 @@ def resolve(
         _lookup_slots.release()
         raise
     try:
-        answer = answers.get(timeout=max(timeout_seconds, 0))
+        result = results.get(timeout=max(timeout_seconds, 0))
     except queue.Empty:
         raise TimeoutError("The name did not resolve in time.") from None
-    if isinstance(answer, OSError):
-        raise answer
-    return answer
+    if isinstance(result, OSError):
+        raise result
+    return result
 
 
 def _look_up_into(
     *,
-    answers: "queue.SimpleQueue[list[Address] | OSError]",
+    results: "queue.SimpleQueue[list[Address] | OSError]",
     host: str,
     port: int,
     lookup: Lookup,
 ) -> None:
     try:
-        answers.put(lookup(host, port))
+        results.put(lookup(host, port))
     except OSError as error:
-        answers.put(error)
+        results.put(error)
     except ValueError:
-        # An empty or too long label fails while it is encoded, before anyone is asked.
-        answers.put(OSError("This is no host name."))
+        # An empty or too long label fails during encoding, before any lookup.
+        results.put(OSError("This is no host name."))
     finally:
         _lookup_slots.release()

@@ -1,4 +1,4 @@
-"""Mail over SMTP with one deadline for all of it. Knows no model."""
+"""SMTP connections with one deadline per message."""
 
 import contextlib
 import smtplib
@@ -8,12 +8,12 @@ from typing import Any
 
 from connections.net.resolver import resolve
 
-# For one message, from the name's look-up to the server's last word; each wait is shorter.
+# For one message, from the name lookup to the server's last response.
 DEADLINE_SECONDS = 20.0
 
 
 class Deadline:
-    """Shuts the connection down when the time is over, whatever the far end is doing."""
+    """Shuts the connections down when the time is over."""
 
     def __init__(self, seconds: float) -> None:
         self._lock = threading.Lock()
@@ -24,9 +24,9 @@ class Deadline:
         self._timer.start()
 
     def attach(self, connection: socket.socket) -> None:
-        """Raises TimeoutError once the time is over."""
+        """Let the deadline shut this connection down. Raises TimeoutError when it has passed."""
         with self._lock:
-            # A duplicate, since TLS takes the first one over.
+            # A duplicate, since TLS takes over the original socket.
             self._sockets.append(connection.dup())
             if self._has_expired:
                 raise TimeoutError("The deadline has passed.")
@@ -69,7 +69,7 @@ class BoundedTLS(smtplib.SMTP_SSL):
 
 
 def _connect(host: str, port: int, timeout: float) -> socket.socket:
-    """The first address that answers. The system's own look-up would know no time-out."""
+    """Connect to the first address that accepts. `smtplib`'s own name lookup has no timeout."""
     failure = OSError("The name has no address.")
     for _, address in resolve(host=host, port=port, timeout_seconds=timeout):
         try:

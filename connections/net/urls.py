@@ -1,4 +1,4 @@
-"""Which addresses a webhook may have. Apart, because the settings read it at every start."""
+"""Which URLs a webhook may have. Imports no HTTP library, since the settings import it."""
 
 from urllib.parse import SplitResult, urlsplit
 
@@ -6,9 +6,9 @@ _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1"})
 
 
 def check_webhook_url(url: str) -> str:
-    """The address as it is, "" for none. Raises ValueError with a sentence that says what to do.
+    """The URL unchanged, "" for none. Raises ValueError with a sentence that says what to do.
 
-    The text of the error never holds the address, whose path may be a secret of its own.
+    The error never contains the URL, whose path may be a secret.
     """
     if not url:
         return ""
@@ -23,7 +23,7 @@ def check_webhook_url(url: str) -> str:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port: what may be shown of an address that was checked."""
+    """Scheme, host and port of a checked URL: the part that may be shown."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 

@@ -46,7 +46,7 @@ class Webhook:
     ca_bundle: str
 
     @property
-    def route(self) -> Endpoint:
+    def endpoint(self) -> Endpoint:
         return Endpoint(
             base_url=origin_of(self.url),
             proxy_url=self.proxy_url or None,
@@ -126,7 +126,7 @@ def probe(*, webhook: Webhook) -> OutboundResponse:
 def _send(
     webhook: Webhook, *, method: str, headers: dict[str, str], body: bytes | None, seconds: float
 ) -> OutboundResponse:
-    call = OutboundRequest(
+    request = OutboundRequest(
         method=method,
         url=webhook.url,
         keys={},
@@ -137,4 +137,4 @@ def _send(
         connect_seconds=CONNECT_SECONDS,
         max_body=MAX_RESPONSE_BYTES,
     )
-    return send(route=webhook.route, call=call)
+    return send(endpoint=webhook.endpoint, request=request)

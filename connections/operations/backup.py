@@ -1,9 +1,9 @@
-"""Backups of an SQLite database: made while the service writes, checked before they count.
+"""Backs up an SQLite database while the service runs, and checks each copy.
 
-A backup is a directory with two files of mode 0600: the database, and a manifest that says what
-it is. The key ring is never in it, because the two together open every stored key. Sessions are
-not in it either: `restore` ends them anyway, and they say where people were signed in. The
-manifest finds damage, not forgery: it is not signed.
+A backup is a directory with two files of mode 0600: the database and a manifest that describes
+it. It never contains the key ring, because the two together decrypt every stored key. It contains
+no sessions either: `restore` ends them anyway, and they say where people were signed in. The
+manifest detects damage, not forgery: it is not signed.
 """
 
 import hashlib
@@ -48,12 +48,12 @@ COUNTED = {
 
 
 class BackupError(DomainError):
-    """No backup was made, or none was restored; the text says why and what to do."""
+    """No backup was made or restored; the text says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a backup holds. Counts and key ids are read from the copy itself."""
+    """What a backup holds. Counts and key IDs are read from the copy itself."""
 
     made_at: str
     version: str
@@ -67,7 +67,7 @@ class Manifest:
 
 
 def require_sqlite() -> None:
-    """Raise BackupError with PostgreSQL, which has tools of its own for this."""
+    """Raise BackupError with PostgreSQL, which has its own tools for this."""
     if connection.vendor != "sqlite":
         raise BackupError(
             "This is for SQLite. With PostgreSQL use pg_dump and pg_restore: "
@@ -83,9 +83,9 @@ def database_file() -> Path:
 def make_backup(*, directory: Path, actor: Actor) -> Manifest:
     """Copy the database into a new or empty directory, check the copy, and record it.
 
-    Others may write meanwhile: the copy is the database as it was at one moment. The record is
-    made afterwards, so it stands in the database and not in the copy; a database that is older
-    than this version gets none.
+    Other processes can write meanwhile: the copy is a consistent snapshot. The audit event is
+    recorded afterwards, so the copy lacks it; a database that is older than this version gets
+    none.
 
     Raises BackupError, OSError and sqlite3.Error, with no backup left behind, and
     PrivateFileError.
@@ -98,7 +98,7 @@ def make_backup(*, directory: Path, actor: Actor) -> Manifest:
     copy = directory / DATABASE_NAME
     copy_database(source=database_file(), target=copy)
     try:
-        manifest = _describe(copy)
+        manifest = _build_manifest(copy)
         document = {"format": FORMAT, "database": DATABASE_NAME} | asdict(manifest)
         text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         create_private_text(directory / MANIFEST_NAME, Secret(text))
@@ -126,10 +126,10 @@ def _check_directory(directory: Path) -> None:
         raise BackupError(f"{directory} is not empty. Name a new directory for each backup.")
 
 
-def _describe(copy: Path) -> Manifest:
+def _build_manifest(copy: Path) -> Manifest:
     with copy.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    with looking_into(copy):
+    with reading_database(copy):
         tables = set(connection.introspection.table_names())
         models = {name: apps.get_model(label) for name, label in COUNTED.items()}
         return Manifest(
@@ -153,7 +153,7 @@ def _newest_migrations() -> dict[str, str]:
 
 
 def schema_differences() -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-    """Migrations that the database lacks, and those it has that this version does not know."""
+    """Migrations that the database lacks, and applied ones that this version doesn't know."""
     loader = MigrationLoader(connection)
     known, applied = set(loader.disk_migrations or {}), set(loader.applied_migrations)
     return known - applied, applied - known
@@ -176,36 +176,36 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 @contextmanager
-def looking_into(file: Path) -> Iterator[None]:
-    """Let the models read another SQLite file, which nobody writes, within this thread."""
-    # Immutable: without it SQLite would put lock files beside a backup.
-    with _in_place_of_database(f"{uri_of(file)}?immutable=1"):
+def reading_database(file: Path) -> Iterator[None]:
+    """Let the models of this thread read another SQLite file that no process writes."""
+    # Without `immutable` SQLite would create lock files beside a backup.
+    with _using_database(f"{uri_of(file)}?immutable=1"):
         yield
 
 
 @contextmanager
-def working_on(file: Path) -> Iterator[None]:
-    """Let the models read and write another SQLite file within this thread."""
-    with _in_place_of_database(f"{uri_of(file)}?mode=rw"):
+def writing_database(file: Path) -> Iterator[None]:
+    """Let the models of this thread read and write another SQLite file."""
+    with _using_database(f"{uri_of(file)}?mode=rw"):
         yield
 
 
 @contextmanager
-def _in_place_of_database(uri: str) -> Iterator[None]:
-    own = connections[DEFAULT_DB_ALIAS]
-    backend = load_backend(own.settings_dict["ENGINE"])
+def _using_database(uri: str) -> Iterator[None]:
+    current = connections[DEFAULT_DB_ALIAS]
+    backend = load_backend(current.settings_dict["ENGINE"])
     options = {"transaction_mode": "IMMEDIATE"}
-    other = backend.DatabaseWrapper(own.settings_dict | {"NAME": uri, "OPTIONS": options})
+    other = backend.DatabaseWrapper(current.settings_dict | {"NAME": uri, "OPTIONS": options})
     connections[DEFAULT_DB_ALIAS] = other
     try:
         yield
     finally:
         other.close()
-        connections[DEFAULT_DB_ALIAS] = own
+        connections[DEFAULT_DB_ALIAS] = current
 
 
 def uri_of(file: Path) -> str:
-    """The address of a file as SQLite takes it, to be followed by `?` and parameters."""
+    """The SQLite URI of a file, without parameters."""
     return f"file:{quote(str(file.resolve()))}"
 
 
@@ -213,14 +213,14 @@ def uri_of(file: Path) -> str:
 
 
 def copy_database(*, source: Path, target: Path) -> None:
-    """Copy an SQLite file that others may be writing to a new file of mode 0600, and check it.
+    """Copy an SQLite file that may be in use to a new file of mode 0600, and check the copy.
 
-    The copy holds no sessions, and its free space nothing that was deleted. Raises OSError (also
-    when there is a file at `target`), sqlite3.Error, and BackupError when the copy is damaged; no
-    copy is left then.
+    The copy has no sessions, and no deleted data in its free space. Raises OSError (also when
+    `target` exists), sqlite3.Error, and BackupError when the copy is damaged; no copy is left
+    then.
     """
-    with closing(sqlite3.connect(f"{uri_of(source)}?mode=rw", uri=True)) as old:
-        copy_from(old, target=target)
+    with closing(sqlite3.connect(f"{uri_of(source)}?mode=rw", uri=True)) as connected:
+        copy_from(connected, target=target)
     try:
         check_integrity(target)
         _remove_sessions(target)
@@ -235,17 +235,17 @@ def _remove_sessions(copy: Path) -> None:
         if opened.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [table]).fetchone():
             opened.execute(f"DELETE FROM {table}")  # noqa: S608 - the table's own name
             opened.commit()
-        # Free space still holds these rows, and those deleted long before the copy.
+        # Free space still holds these rows and earlier deleted ones.
         opened.execute("VACUUM")
 
 
-def copy_from(old: sqlite3.Connection, *, target: Path) -> None:
-    """Copy what a connection sees to a new file of mode 0600, as it is, damage included."""
+def copy_from(source: sqlite3.Connection, *, target: Path) -> None:
+    """Copy an open database to a new file of mode 0600 as it is, including any damage."""
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         with closing(sqlite3.connect(target)) as new:
-            old.backup(new)
-            # One plain file, which needs no log beside it to be whole.
+            source.backup(new)
+            # A single file, complete without a write-ahead log.
             new.execute("PRAGMA journal_mode = DELETE")
     except BaseException:
         target.unlink()
@@ -253,7 +253,7 @@ def copy_from(old: sqlite3.Connection, *, target: Path) -> None:
 
 
 def check_integrity(file: Path) -> None:
-    """Let SQLite look through a whole file. Raises BackupError when anything is wrong in it."""
+    """Let SQLite check a whole file. Raises BackupError when it is damaged."""
     try:
         with closing(sqlite3.connect(f"{uri_of(file)}?immutable=1", uri=True)) as opened:
             problems = [row[0] for row in opened.execute("PRAGMA integrity_check(5)")]
@@ -261,8 +261,8 @@ def check_integrity(file: Path) -> None:
     except sqlite3.DatabaseError as error:
         raise BackupError(f"{file} is no whole SQLite database: {error}.") from None
     if problems != ["ok"] or orphans:
-        said = "; ".join(problems if problems != ["ok"] else map(str, orphans))
-        raise BackupError(f"{file} is damaged, as SQLite says: {said}.")
+        details = "; ".join(problems if problems != ["ok"] else map(str, orphans))
+        raise BackupError(f"{file} is damaged, as SQLite says: {details}.")
 
 
 def copy_before_migrating(*, now: datetime) -> Path | None:
@@ -272,15 +272,15 @@ def copy_before_migrating(*, now: datetime) -> Path | None:
     """
     if not connection.introspection.table_names():
         return None
-    copy = place_for_copy(name="orgadmin", now=now)
+    copy = new_copy_path(name="orgadmin", now=now)
     copy_database(source=database_file(), target=copy)
     for outdated in sorted(copy.parent.glob("orgadmin-*.sqlite3"))[:-KEPT_COPIES]:
         outdated.unlink()
     return copy
 
 
-def place_for_copy(*, name: str, now: datetime) -> Path:
-    """A path for a copy in `backups` of the data directory, which is made."""
+def new_copy_path(*, name: str, now: datetime) -> Path:
+    """A path for a new copy in `backups` of the data directory, which is created."""
     directory: Path = settings.DATA_DIR / "backups"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return directory / f"{name}-{now:%Y%m%dT%H%M%S%f}Z.sqlite3"

@@ -1,4 +1,4 @@
-"""System checks of our own, with their ids and hints."""
+"""Django system checks of keys, passkey hosts and the identity provider."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ from connections.people.oidc.exchange import is_usable_issuer
 KEYS = "keys"
 
 
-# A deployment check that looks into the database: `migrate`, which may run where no key file is
-# mounted, and commands that need no key leave it out. Serve runs `check --deploy --tag keys`.
+# A deployment check that reads the database, so that commands without keys don't run it, such as
+# `migrate`, which might run without a mounted key file.
 @register(KEYS, Tags.database, deploy=True)
 def check_key_ring(
     *, app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None, **kwargs: object
@@ -56,10 +56,10 @@ def check_passkey_origin(
 
 
 @register(KEYS, Tags.security, deploy=True)
-def check_provider(
+def check_identity_provider(
     *, app_configs: Sequence[AppConfig] | None, **kwargs: object
 ) -> list[CheckMessage]:
-    """connections.E002 to E004: a sign-in provider configured in half, or of no use."""
+    """connections.E002 to E004: an incomplete or unusable identity provider configuration."""
     del app_configs, kwargs
     needed = {
         "ORGADMIN_OIDC_ISSUER": settings.OIDC_ISSUER,

@@ -1,17 +1,13 @@
-"""What the database itself must refuse, and what the service's own role must not be able to do."""
+"""Checks that the database's triggers are in place and its role can't bypass them."""
 
 from collections.abc import Iterator
 
 from django.db import connection
 
 from connections.operations.findings import Finding
-from connections.operations.findings import error as _error
-from connections.operations.findings import ok as _ok
-from connections.operations.findings import warning as _warning
 
-# Every trigger that the migrations create, by table and without "connections_"; a test holds this
-# to it.
-_REMOVED_BY = {"sqlite": ("delete",), "postgresql": ("delete", "truncate")}
+# Every trigger that the migrations create, by table and without "connections_"; a test compares.
+_REMOVALS = {"sqlite": ("delete",), "postgresql": ("delete", "truncate")}
 _APPEND_ONLY = (
     "auditevent",
     "auditverification",
@@ -41,11 +37,11 @@ TRIGGERS = {
             *(_SQLITE_ONLY if vendor == "sqlite" else ()),
         ]
     )
-    for vendor, removed in _REMOVED_BY.items()
+    for vendor, removed in _REMOVALS.items()
 }
 PREFIX = "connections_"
-# Name, and whether it works for every session.
-_PRESENT = {
+# Name, and whether it is enabled for every session.
+_TRIGGER_QUERIES = {
     "sqlite": "SELECT name, 1 FROM sqlite_master WHERE type = 'trigger'",
     "postgresql": (
         "SELECT tgname, tgenabled IN ('O', 'A') FROM pg_catalog.pg_trigger"
@@ -53,7 +49,7 @@ _PRESENT = {
         " WHERE NOT tgisinternal AND relnamespace = current_schema()::regnamespace"
     ),
 }
-_MAY = """
+_ROLE_PERMISSIONS = """
     SELECT has_database_privilege(current_database(), 'TEMPORARY'),
         has_schema_privilege(current_schema(), 'CREATE'),
         EXISTS (
@@ -65,21 +61,21 @@ _ROLE_HINT = "docs/OPERATIONS.md, “A role that cannot rewrite the record”, h
 
 
 def present_triggers() -> dict[str, bool]:
-    """Every trigger on our tables by its name, and whether it is enabled."""
+    """Every trigger on our tables by name, and whether it is enabled."""
     with connection.cursor() as cursor:
-        cursor.execute(_PRESENT[connection.vendor])
+        cursor.execute(_TRIGGER_QUERIES[connection.vendor])
         found = {name: bool(is_enabled) for name, is_enabled in cursor.fetchall()}
     return {name: found[name] for name in found if name.startswith(PREFIX)}
 
 
 def check_triggers() -> Iterator[Finding]:
-    """Whether every trigger that refuses changes of the record is there and enabled."""
+    """Whether every trigger that protects recorded data exists and is enabled."""
     present = present_triggers()
     expected = {f"{PREFIX}{name}" for name in TRIGGERS[connection.vendor]}
     off = {name for name, is_enabled in present.items() if not is_enabled} & expected
     for names, how in ((expected - present.keys(), "missing"), (off, "disabled")):
         if names:
-            yield _error(
+            yield Finding.error(
                 "triggers",
                 f"{len(names)} {how}, so the database takes changes that it must refuse: "
                 f"{', '.join(sorted(names))}.",
@@ -87,23 +83,25 @@ def check_triggers() -> Iterator[Finding]:
                 "restore a backup.",
             )
     if expected <= present.keys() and not off:
-        yield _ok("triggers", f"All {len(expected)} are in place.")
+        yield Finding.ok("triggers", f"All {len(expected)} are in place.")
 
 
 def check_role() -> Iterator[Finding]:
-    """On PostgreSQL, what our own role could use to get past the triggers."""
+    """On PostgreSQL, permissions of our role that would let it bypass the triggers."""
     if connection.vendor != "postgresql":
         return
     with connection.cursor() as cursor:
-        cursor.execute(_MAY)
-        may_make_temporary, may_create, owns_tables = cursor.fetchone()
-    able = {
-        "create temporary tables": may_make_temporary,
-        "create tables": may_create,
+        cursor.execute(_ROLE_PERMISSIONS)
+        can_create_temporary, can_create, owns_tables = cursor.fetchone()
+    permissions = {
+        "create temporary tables": can_create_temporary,
+        "create tables": can_create,
         "change or drop tables, which it or a role it belongs to owns": owns_tables,
     }
-    found = [what for what, is_so in able.items() if is_so]
-    if found:
-        yield _warning("database role", f"The service's role can {'; '.join(found)}.", _ROLE_HINT)
+    granted = [what for what, is_so in permissions.items() if is_so]
+    if granted:
+        yield Finding.warning(
+            "database role", f"The service's role can {'; '.join(granted)}.", _ROLE_HINT
+        )
     else:
-        yield _ok("database role", "It owns no table and can create none.")
+        yield Finding.ok("database role", "It owns no table and can create none.")

@@ -1,4 +1,4 @@
-"""What `doctor` says: one finding for each thing that was looked at."""
+"""The checks of `doctor`: settings, database, keys, destinations, people and workers."""
 
 import os
 import stat
@@ -25,7 +25,7 @@ from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Per
 from connections.net.urls import origin_of
 from connections.notifications import channels, webhooks
 from connections.operations import database_guards, metrics_token, worker
-from connections.operations.findings import Finding, Level, error, ok, warning
+from connections.operations.findings import Finding, Level
 from connections.operations.write_probe import find_write_problem
 from connections.people import provider_accounts
 from connections.people.oidc import client
@@ -34,35 +34,38 @@ from connections.people.oidc.tokens import ProviderError
 from connections.wording import pluralize
 
 
-def check_issuer() -> Iterator[Finding]:
-    """One finding when an issuer is configured: fetches its metadata and signs nobody in."""
+def check_identity_provider() -> Iterator[Finding]:
+    """Whether the identity provider, if configured, responds with usable metadata."""
     issuer = settings.OIDC_ISSUER
     if not issuer:
         return
     try:
-        with open_exchange(provider_accounts.load_provider()) as exchange:
+        with open_exchange(provider_accounts.load_identity_provider()) as exchange:
             client.fetch_metadata(exchange)
-    except ProviderError as failure:
-        yield error(
+    except ProviderError as error:
+        yield Finding.error(
             "identity provider",
-            f"Nobody can sign in with SSO: {failure}",
+            f"Nobody can sign in with SSO: {error}",
             "Check ORGADMIN_OIDC_ISSUER, ORGADMIN_OIDC_CLIENT_SECRET_FILE and ORGADMIN_CA_BUNDLE.",
         )
     else:
-        yield ok("identity provider", f"{issuer} responds and its metadata is usable.")
+        yield Finding.ok("identity provider", f"{issuer} responds and its metadata is usable.")
 
 
-def find_time_ahead(*, now: datetime) -> datetime | None:
-    """The newest recorded time if it lies in the future by the database's clock, else None.
+def find_future_time(*, now: datetime) -> datetime | None:
+    """The newest recorded time if it is later than the database's clock, else None.
 
-    One read off an index. Raises what the database raises.
+    Takes one index look-up. Raises DatabaseError.
     """
     newest: datetime | None = AuditEvent.objects.aggregate(at=Max("at"))["at"]
     return newest if newest and clock.is_ahead(newest, now=now) else None
 
 
-def look() -> Iterator[Finding]:
-    """One finding for each destination that is set; asks each, and sends nothing."""
+def check_destinations() -> Iterator[Finding]:
+    """Whether the configured mail server, webhook, checkpoint file and metrics token work.
+
+    Connects to the servers without sending a message.
+    """
     yield from _mail()
     yield from _webhook()
     yield from _checkpoint_file()
@@ -71,39 +74,41 @@ def look() -> Iterator[Finding]:
 
 def _mail() -> Iterator[Finding]:
     if not settings.HAS_MAIL:
-        yield ok("mail", "None is sent (EMAIL_URL is not set); make_sign_in_link lets people in.")
+        yield Finding.ok(
+            "mail", "None is sent (EMAIL_URL is not set); make_sign_in_link lets people in."
+        )
         if settings.CHECKPOINT_EMAILS:
-            yield warning(
+            yield Finding.warning(
                 "mail", "Nobody gets checkpoints by mail without EMAIL_URL.", "Set EMAIL_URL."
             )
         return
     try:
         with mailers.default:
-            yield ok("mail", f"The server answers; sent as {settings.DEFAULT_FROM_EMAIL}.")
-    except (OSError, ValueError) as failure:
-        # Not its text, which may repeat what it was given.
-        what = type(failure).__name__
-        yield error("mail", f"The server cannot be used: {what}.", "Look at EMAIL_URL.")
+            yield Finding.ok("mail", f"The server answers; sent as {settings.DEFAULT_FROM_EMAIL}.")
+    except (OSError, ValueError) as error:
+        # Not its text, which might repeat a password.
+        name = type(error).__name__
+        yield Finding.error("mail", f"The server cannot be used: {name}.", "Look at EMAIL_URL.")
 
 
 def _webhook() -> Iterator[Finding]:
     if not settings.WEBHOOK_URL:
         return
-    where = origin_of(settings.WEBHOOK_URL)
+    origin = origin_of(settings.WEBHOOK_URL)
     path = Path(settings.WEBHOOK_SECRET_FILE)
     try:
         if path.exists() or not settings.DATABASE_IS_SQLITE:
             webhooks.load_secrets(path, make=False)
-    except webhooks.WebhookSecretError as failure:
+    except webhooks.WebhookSecretError as error:
         hint = "docs/OPERATIONS.md, “Notices”, says how to make it."
-        yield error("webhook", str(failure), hint)
-    reply = webhooks.probe(webhook=channels.configured_webhook())
-    if reply.status is None:
-        cause = str(reply.cause).replace("_", " ")
+        yield Finding.error("webhook", str(error), hint)
+    response = webhooks.probe(webhook=channels.configured_webhook())
+    if response.status is None:
+        cause = str(response.cause).replace("_", " ")
         hint = "Look at ORGADMIN_WEBHOOK_URL, ORGADMIN_HTTP_PROXY and ORGADMIN_CA_BUNDLE."
-        yield error("webhook", f"{where} does not answer: {cause}.", hint)
+        yield Finding.error("webhook", f"{origin} does not answer: {cause}.", hint)
     else:
-        yield ok("webhook", f"{where} answers; its secret is {path}.")
+        yield Finding.ok("webhook", f"{origin} answers; its secret is {path}.")
 
 
 def _checkpoint_file() -> Iterator[Finding]:
@@ -112,28 +117,28 @@ def _checkpoint_file() -> Iterator[Finding]:
     path = Path(settings.CHECKPOINT_FILE)
     try:
         channels.check_checkpoint_file(path)
-        yield ok("checkpoint file", f"{path} can be appended to.")
-    except channels.CheckpointFileError as failure:
+        yield Finding.ok("checkpoint file", f"{path} can be appended to.")
+    except channels.CheckpointFileError as error:
         hint = "Look at ORGADMIN_CHECKPOINT_FILE."
-        yield error("checkpoint file", f"{path}: {failure}", hint)
+        yield Finding.error("checkpoint file", f"{path}: {error}", hint)
 
 
 def _metrics() -> Iterator[Finding]:
     try:
         if metrics_token.load() is not None:
-            yield ok("metrics", "/metrics can be read with the token.")
-    except metrics_token.MetricsTokenError as failure:
-        yield error("metrics", str(failure), "Look at ORGADMIN_METRICS_TOKEN_FILE.")
+            yield Finding.ok("metrics", "/metrics can be read with the token.")
+    except metrics_token.MetricsTokenError as error:
+        yield Finding.error("metrics", str(error), "Look at ORGADMIN_METRICS_TOKEN_FILE.")
 
 
-# Longer than any single thing that a worker does.
+# Longer than any single task of a worker.
 OVERDUE_AFTER = timedelta(minutes=5)
 
 
 def diagnose() -> list[Finding]:
-    """Look at everything and change nothing. A database that does not answer is a finding."""
-    findings = [*_settings(), *look(), *check_issuer()]
-    findings += _kept_answers()
+    """Run every check and change nothing. An unavailable database is a finding."""
+    findings = [*_settings(), *check_destinations(), *check_identity_provider()]
+    findings += _kept_responses()
     try:
         findings += [*_database(), *_keys()]
         schema = list(_migrations())
@@ -141,88 +146,94 @@ def diagnose() -> list[Finding]:
         if all(finding.level == Level.OK for finding in schema):
             findings += [*database_guards.check_triggers(), *database_guards.check_role()]
             findings += _writing()
-            findings += [*_people(), *_four_eyes(), *_worker(), *_clock(), *_record()]
-            findings += _unusable_answers(spool.check_kept)
-    except DatabaseError as failure:
+            findings += [*_people(), *_approvals(), *_worker(), *_clock(), *_audit_log()]
+            findings += _unusable_responses(spool.check_kept)
+    except DatabaseError as error:
         findings.append(
-            error("database", f"It does not answer: {failure}".strip(), "Look at DATABASE_URL.")
+            Finding.error(
+                "database", f"It does not answer: {error}".strip(), "Look at DATABASE_URL."
+            )
         )
-        findings += _unusable_answers(spool.read_kept)
+        findings += _unusable_responses(spool.read_kept)
     return findings
 
 
 def _settings() -> Iterator[Finding]:
     hosts = ", ".join(settings.ALLOWED_HOSTS)
     if settings.IS_LOCAL:
-        yield ok("settings", f"For this machine only ({hosts}): plain HTTP, MFA is offered.")
+        yield Finding.ok(
+            "settings", f"For this machine only ({hosts}): plain HTTP, MFA is offered."
+        )
     else:
-        yield ok("settings", f"Public as {hosts}: HTTPS, Secure cookies and HSTS.")
+        yield Finding.ok("settings", f"Public as {hosts}: HTTPS, Secure cookies and HSTS.")
         yield from _public_settings()
     if settings.DEBUG:
-        yield error("settings", "DEBUG is on: error pages show the inside.", "Unset DEBUG.")
+        yield Finding.error("settings", "DEBUG is on: error pages show the inside.", "Unset DEBUG.")
     yield from _data_directory()
 
 
 def _public_settings() -> Iterator[Finding]:
     if not settings.TRUSTED_PROXIES:
-        yield error(
+        yield Finding.error(
             "settings",
             "No proxy is trusted, so every request counts as plain HTTP and is redirected.",
             "Name the TLS proxy's address in ORGADMIN_TRUSTED_PROXIES.",
         )
     if not settings.BASE_URL:
-        yield warning(
+        yield Finding.warning(
             "settings",
             "Links that commands make are only paths.",
             "Set ORGADMIN_BASE_URL to the address that people open.",
         )
     if not settings.REQUIRE_MFA:
-        yield warning("settings", "A second factor is not required.", "Unset ORGADMIN_REQUIRE_MFA.")
+        yield Finding.warning(
+            "settings", "A second factor is not required.", "Unset ORGADMIN_REQUIRE_MFA."
+        )
     for message in checks.run_checks(include_deployment_checks=True, tags=["security"]):
         if not message.is_silenced():
             hint = message.hint or "Run: ./run manage check --deploy"
-            yield error("settings", f"{message.id}: {message.msg}", hint)
+            yield Finding.error("settings", f"{message.id}: {message.msg}", hint)
 
 
 def _data_directory() -> Iterator[Finding]:
     directory: Path = settings.DATA_DIR
     if not os.access(directory, os.W_OK):
-        yield error(
+        yield Finding.error(
             "data directory",
             f"{directory} cannot be written by this user.",
             "Run as the user that owns it, or name another in ORGADMIN_DATA_DIR.",
         )
     elif settings.DATABASE_IS_SQLITE and directory.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        yield warning(
+        yield Finding.warning(
             "data directory",
             f"{directory} with the database in it is open to other users of this machine.",
             f"Run: chmod 700 {directory}",
         )
     else:
-        yield ok("data directory", str(directory))
+        yield Finding.ok("data directory", str(directory))
 
 
-def _kept_answers() -> Iterator[Finding]:
-    """Files of what Datadog answered while the database did not; needs no database itself."""
+def _kept_responses() -> Iterator[Finding]:
+    """Responses from Datadog that are stored as files; works without the database."""
     paths = spool.kept_files()
     if not paths:
-        yield ok("kept answers", "None waits for the database.")
+        yield Finding.ok("kept answers", "None waits for the database.")
         return
-    yield warning(
+    yield Finding.warning(
         "kept answers",
         f"{len(paths)} in {spool.directory()} wait to be recorded in the database.",
         "A worker records them; or run ./run manage reconcile_deletions.",
     )
 
 
-def _unusable_answers(look: Callable[[Path], object]) -> Iterator[Finding]:
+def _unusable_responses(read: Callable[[Path], object]) -> Iterator[Finding]:
     for path in spool.kept_files():
         try:
-            look(path)
-        except spool.UnusableFileError as failure:
-            yield error(
+            read(path)
+        except spool.UnusableFileError as error:
+            yield Finding.error(
                 "kept answers",
-                f"It cannot be recorded. {failure}",
+                f"It cannot be recorded. {error}",
                 "Keep the file: it holds what Datadog answered. docs/OPERATIONS.md says more.",
             )
 
@@ -234,81 +245,87 @@ def _database() -> Iterator[Finding]:
     minimum = connection.features.minimum_database_version
     if minimum and version < minimum:
         needed = ".".join(map(str, minimum))
-        yield error("database", f"{name} is too old.", f"Use {needed} or newer.")
+        yield Finding.error("database", f"{name} is too old.", f"Use {needed} or newer.")
         return
     if settings.DATABASE_IS_SQLITE:
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA quick_check(1)")
-            [said] = cursor.fetchone()
-        if said != "ok":
-            yield error("database", f"The file is damaged: {said}", "Restore it from a copy.")
+            [result] = cursor.fetchone()
+        if result != "ok":
+            yield Finding.error(
+                "database", f"The file is damaged: {result}", "Restore it from a copy."
+            )
             return
-    yield ok("database", f"{name} answers.")
+    yield Finding.ok("database", f"{name} answers.")
 
 
 def _writing() -> Iterator[Finding]:
     problem = find_write_problem()
     if problem:
-        yield error("database", problem.detail, problem.hint)
+        yield Finding.error("database", problem.detail, problem.hint)
     else:
-        yield ok("database", "It can be written, and there is space for more.")
+        yield Finding.ok("database", "It can be written, and there is space for more.")
 
 
 def _migrations() -> Iterator[Finding]:
     executor = MigrationExecutor(connection)
     pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if pending:
-        yield error(
+        yield Finding.error(
             "migrations",
             f"{len(pending)} are not applied.",
             "Run: ./run manage migrate (with SQLite ./run serve does it by itself).",
         )
     else:
-        yield ok("migrations", "All are applied.")
+        yield Finding.ok("migrations", "All are applied.")
 
 
 def _keys() -> Iterator[Finding]:
     try:
         check_key_ring()
-    except EncryptionError as failure:
-        yield error("key ring", str(failure), "docs/OPERATIONS.md says how to restore it.")
+    except EncryptionError as error:
+        yield Finding.error("key ring", str(error), "docs/OPERATIONS.md says how to restore it.")
         return
     path = Path(settings.KEYRING_FILE)
     if path.exists():
-        yield ok("key ring", f"{path} opens every stored key. Is there a copy of it elsewhere?")
+        yield Finding.ok(
+            "key ring", f"{path} opens every stored key. Is there a copy of it elsewhere?"
+        )
     else:
-        yield ok("key ring", f"None yet: it is made at {path} on first use.")
+        yield Finding.ok("key ring", f"None yet: it is made at {path} on first use.")
 
 
-def _record() -> Iterator[Finding]:
+def _audit_log() -> Iterator[Finding]:
     path = Path(settings.SIGNING_KEY_FILE)
     hint = "docs/OPERATIONS.md, “Signing key”, says how to make or restore it."
     if path.exists():
         try:
             key = read_signing_key(path)
-            yield ok("signing key", f"{path}, fingerprint {key.fingerprint}.")
-        except SigningKeyError as failure:
-            yield error("signing key", str(failure), hint)
+            yield Finding.ok("signing key", f"{path}, fingerprint {key.fingerprint}.")
+        except SigningKeyError as error:
+            yield Finding.error("signing key", str(error), hint)
     elif Checkpoint.objects.exists() or not settings.DATABASE_IS_SQLITE:
-        yield error("signing key", f"There is none at {path}: no checkpoint is made.", hint)
+        yield Finding.error("signing key", f"There is none at {path}: no checkpoint is made.", hint)
     else:
-        yield ok("signing key", f"None yet: it is made at {path} on first use.")
+        yield Finding.ok("signing key", f"None yet: it is made at {path} on first use.")
     last = last_verification()
     if last is None:
-        yield ok("record", "Not verified yet: a worker does it daily, verify_audit now.")
+        yield Finding.ok("record", "Not verified yet: a worker does it daily, verify_audit now.")
     elif last.fault:
-        yield error("record", last.message, "Run: ./run manage verify_audit")
+        yield Finding.error("record", last.message, "Run: ./run manage verify_audit")
     else:
-        yield ok("record", f"Found whole at {last.checked_at:%Y-%m-%d %H:%M} UTC.")
+        yield Finding.ok("record", f"Found whole at {last.checked_at:%Y-%m-%d %H:%M} UTC.")
 
 
 def _clock() -> Iterator[Finding]:
     now = clock.now()
-    ahead = find_time_ahead(now=now)
+    ahead = find_future_time(now=now)
     if ahead is None:
-        yield ok("clock", f"No recorded time is later than the database's clock, {now:%H:%M:%S}.")
+        yield Finding.ok(
+            "clock", f"No recorded time is later than the database's clock, {now:%H:%M:%S}."
+        )
         return
-    yield warning(
+    yield Finding.warning(
         "clock",
         f"The newest recorded time is {ahead:%Y-%m-%d %H:%M:%S} UTC, but the database server's "
         f"clock says {now:%Y-%m-%d %H:%M:%S} UTC.",
@@ -320,28 +337,28 @@ def _people() -> Iterator[Finding]:
     active = Person.objects.filter(is_active=True)
     administrators = active.filter(is_superuser=True).count()
     if not administrators:
-        yield warning(
+        yield Finding.warning(
             "people",
             "There is no active administrator.",
             "Open the set-up link that ./run serve prints, or run createsuperuser.",
         )
         return
-    yield ok("people", f"{active.count()} active; {administrators} can administer.")
+    yield Finding.ok("people", f"{active.count()} active; {administrators} can administer.")
 
 
-def _four_eyes() -> Iterator[Finding]:
+def _approvals() -> Iterator[Finding]:
     found = approvers.approval_gaps(credentials=list(Credential.objects.filter(retired_at=None)))
     for problem, names in found.too_few:
         hint = "Give more people the role Approver, or change the policy on its page."
-        yield warning("approvers", f"{', '.join(names)}: {problem}", hint)
+        yield Finding.warning("approvers", f"{', '.join(names)}: {problem}", hint)
     if found.alone:
-        yield warning(
+        yield Finding.warning(
             "four eyes",
             f"One person alone can delete with: {', '.join(found.alone)}.",
             "An administrator can ask for one or two approvals on each credential's page.",
         )
     else:
-        yield ok("four eyes", "No credential lets one person delete alone.")
+        yield Finding.ok("four eyes", "No credential lets one person delete alone.")
 
 
 def _worker() -> Iterator[Finding]:
@@ -349,7 +366,7 @@ def _worker() -> Iterator[Finding]:
     count = overdue.aggregate(count=Count("pk"))["count"]
     if count:
         minutes = int(OVERDUE_AFTER.total_seconds() // 60)
-        yield error(
+        yield Finding.error(
             "worker",
             f"{pluralize(count, 'deletion')} due for more than {minutes} minutes: no worker runs.",
             "./run serve starts one; look at its log, or run ./run worker.",
@@ -357,10 +374,12 @@ def _worker() -> Iterator[Finding]:
         return
     seen_at = worker.last_seen_at()
     if worker.is_alive(seen_at, now=clock.now()):
-        yield ok("worker", f"One was seen at {seen_at:%Y-%m-%d %H:%M:%S} UTC; nothing is overdue.")
+        yield Finding.ok(
+            "worker", f"One was seen at {seen_at:%Y-%m-%d %H:%M:%S} UTC; nothing is overdue."
+        )
     else:
         seen = f"the last was seen at {seen_at:%Y-%m-%d %H:%M} UTC" if seen_at else "none was seen"
-        yield warning(
+        yield Finding.warning(
             "worker",
             f"No worker is alive ({seen}); nothing is overdue yet.",
             "./run serve starts one; look at its log, or run ./run worker.",

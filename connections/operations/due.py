@@ -1,4 +1,4 @@
-"""Alarms that no act raises by itself: something has been as it is for too long."""
+"""Runs what is due for deletions, and raises alarms about outcomes unknown for too long."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -17,23 +17,23 @@ from connections.inventory.sync import SyncResult
 from connections.models import AMBIGUOUS, Deletion, Outcome, State
 from connections.wording import attempt_facts
 
-# An unknown this old was looked at a dozen times: a person should do something about it.
+# By then it was checked a dozen times: a person should act.
 UNKNOWN_FOR = timedelta(hours=1)
 
 
 def raise_alarms(*, actor: Actor) -> list[Deletion]:
-    """Put on the record, once, that a deletion is still unknown; gives those it was said of.
+    """Record once for each deletion that it is still unknown; returns those deletions.
 
-    Raises what the database raises.
+    Raises DatabaseError.
     """
     now = clock.now()
-    # One from the future was sent before the clock was set back.
+    # A time in the future: the clock was set back since.
     may_be_old = Q(sending_at__lte=now - UNKNOWN_FOR) | Q(sending_at__gt=now + clock.TOLERANCE)
     unknown = Deletion.objects.filter(may_be_old, state=State.UNKNOWN, settled_at=None)
     return [
         deletion
         for deletion in unknown
-        if now - states.sending_began(deletion, now=now) >= UNKNOWN_FOR
+        if now - states.sending_started_at(deletion, now=now) >= UNKNOWN_FOR
         and _raise_once(deletion, actor=actor)
     ]
 
@@ -42,7 +42,7 @@ def _raise_once(deletion: Deletion, *, actor: Actor) -> bool:
     if _is_recorded(deletion):
         return False
     with audit.atomic():
-        # Held, so that of two workers one says it.
+        # Locked, so that only one of two workers records it.
         held = Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
         if held.state != State.UNKNOWN or _is_recorded(held):
             return False
@@ -57,33 +57,35 @@ def _raise_once(deletion: Deletion, *, actor: Actor) -> bool:
 
 
 def _is_recorded(deletion: Deletion) -> bool:
-    """Whether it was said since the last sending."""
+    """Whether it was recorded since the last attempt."""
     codes = [event.code for event in audit.events_of(subject=deletion)]
-    last_sending = max(
-        (place for place, code in enumerate(codes) if code == audit.EventCode.DELETION_SENDING),
+    last_attempt = max(
+        (index for index, code in enumerate(codes) if code == audit.EventCode.DELETION_SENDING),
         default=0,
     )
-    return audit.EventCode.DELETION_STILL_UNKNOWN in codes[last_sending:]
+    return audit.EventCode.DELETION_STILL_UNKNOWN in codes[last_attempt:]
 
 
-BATCH = 20
-# So many rows that may be put off share one query for their newest events.
-CHUNK = 200
+BATCH_SIZE = 20
+# Rows per query for their newest events.
+CHUNK_SIZE = 200
 
 
-def due_deletions(*, now: datetime, limit: int = BATCH) -> list[Deletion]:
-    """Deletions whose time has come, longest due first; last, those a wrong clock put off."""
+def due_deletions(*, now: datetime, limit: int = BATCH_SIZE) -> list[Deletion]:
+    """Due deletions, longest due first; last, those that a wrong clock postponed."""
     rows = Deletion.objects.filter(due_at__isnull=False).order_by("due_at")
     rows = rows.select_related("credential")
     due = list(rows.filter(_is_due(now))[:limit])
     if len(due) == limit:
         return due
-    put_off = rows.filter(_may_be_put_off(now)).exclude(pk__in=[deletion.pk for deletion in due])
-    return due + list(islice(_put_off(put_off, now=now), limit - len(due)))
+    postponed = rows.filter(_may_be_postponed(now)).exclude(
+        pk__in=[deletion.pk for deletion in due]
+    )
+    return due + list(islice(_find_postponed(postponed, now=now), limit - len(due)))
 
 
 def _is_due(now: datetime) -> Q:
-    """That `due_at` has come, or lies further ahead than it is ever set, or `expires_at` does."""
+    """That `due_at` has passed, or that it or `expires_at` is later than it is ever set."""
     is_due = Q(due_at__lte=now)
     for state, window in states.DUE_WITHIN.items():
         is_due |= Q(state=state, due_at__gt=now + window + clock.TOLERANCE)
@@ -92,8 +94,8 @@ def _is_due(now: datetime) -> Q:
     return is_due
 
 
-def _may_be_put_off(now: datetime) -> Q:
-    """That a listing is awaited by a row with times in the future, and none is under way."""
+def _may_be_postponed(now: datetime) -> Q:
+    """That the row has times in the future and waits for a check that is not in progress."""
     ahead = now + clock.TOLERANCE
     return Q(
         Q(sending_at__gt=ahead) | Q(settled_at__gt=ahead),
@@ -102,9 +104,9 @@ def _may_be_put_off(now: datetime) -> Q:
     )
 
 
-def _put_off(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Deletion]:
-    """Those of which nothing was recorded since the clock was set back, so neither was `due_at`."""
-    for some in batched(rows.iterator(chunk_size=CHUNK), CHUNK):
+def _find_postponed(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Deletion]:
+    """Those with no event since the clock was set back, so their `due_at` is from before too."""
+    for some in batched(rows.iterator(chunk_size=CHUNK_SIZE), CHUNK_SIZE):
         newest_at = audit.newest_at(deletions=some)
         for deletion in some:
             at = newest_at.get(deletion.pk)
@@ -112,41 +114,41 @@ def _put_off(rows: QuerySet[Deletion], *, now: datetime) -> Iterator[Deletion]:
                 yield deletion
 
 
-def run_due(*, actor: Actor, limit: int = BATCH) -> list[Deletion]:
-    """Do once what is due: expire, send waiting ones, give up lost claims, look, prove.
+def run_due(*, actor: Actor, limit: int = BATCH_SIZE) -> list[Deletion]:
+    """Do what is due once: expire, send waiting ones, give up lost claims, check, verify.
 
-    Takes at most `limit`, so that a worker can stop in between. Returns the deletions touched.
-    Never sleeps. Nothing is sent again after an ambiguous attempt, but for one that a person
-    looked at and confirmed anew.
+    Takes at most `limit`, so that a worker can stop in between. Returns the deletions processed.
+    Never sleeps. Nothing is sent again after an ambiguous attempt unless a person checked and
+    confirmed it again.
     """
-    touched = []
+    processed = []
     for deletion in due_deletions(now=clock.now(), limit=limit):
-        if _take(deletion):
+        if _reserve(deletion):
             run_deletion(deletion=deletion, actor=actor)
-            touched.append(deletion)
-    return touched
+            processed.append(deletion)
+    return processed
 
 
 def reconcile_all(*, actor: Actor) -> list[Deletion]:
-    """Look once at everything whose effect is not known or not proved, due or not.
+    """Check every deletion whose outcome is unknown or not verified once, due or not.
 
-    Never sends a DELETE and never sleeps. Returns the deletions looked at.
+    Never sends a DELETE and never sleeps. Returns the deletions checked.
     """
     unclear = Q(state__in=[State.SENDING, State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
-    unproved = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
-    last_checked_at = list(Deletion.objects.filter(unclear | unproved).select_related("credential"))
-    for deletion in last_checked_at:
+    unverified = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
+    deletions = list(Deletion.objects.filter(unclear | unverified).select_related("credential"))
+    for deletion in deletions:
         if deletion.state == State.SENDING:
             reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
         if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
             reconciliation.reconcile_unknown(deletion=deletion, actor=actor)
         elif deletion.outcome == Outcome.DELETED:
             reconciliation.verify_deleted(deletion=deletion, actor=actor)
-    return last_checked_at
+    return deletions
 
 
-def _take(deletion: Deletion) -> bool:
-    """Push the due time ahead, so that other workers leave this row alone meanwhile."""
+def _reserve(deletion: Deletion) -> bool:
+    """Postpone the due time, so that other workers skip this row meanwhile."""
     now = clock.now()
     with audit.atomic():
         rows = Deletion.objects.filter(pk=deletion.pk, due_at=deletion.due_at)
@@ -154,17 +156,17 @@ def _take(deletion: Deletion) -> bool:
             rows = Deletion.objects.filter(
                 pk__in=rows.select_for_update(skip_locked=True, no_key=True).values("pk")
             )
-        taken = rows.update(due_at=now + states.CLAIM_TIMEOUT)
+        reserved = rows.update(due_at=now + states.CLAIM_TIMEOUT)
     deletion.refresh_from_db()
-    return bool(taken)
+    return bool(reserved)
 
 
 def run_deletion(*, deletion: Deletion, actor: Actor) -> None:
-    """Do the one thing that is due for this deletion."""
+    """Do what is due for this deletion."""
     reconciliation.lapse_approvals(deletion=deletion, actor=actor)
     if deletion.state == State.SENDING:
         reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
-    elif reconciliation.expire(deletion=deletion, actor=actor):
+    elif reconciliation.expire_deletion(deletion=deletion, actor=actor):
         return
     elif deletion.state == State.WAITING:
         _send_waiting(deletion=deletion, actor=actor)
@@ -179,23 +181,21 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
         sending.send_deletion(deletion=deletion, actor=actor)
     except UnavailableError as error:
         sending.record_recheck_failure(
-            deletion=deletion, reading=SyncResult(cause=error.cause), actor=actor
+            deletion=deletion, result=SyncResult(cause=error.cause), actor=actor
         )
     except BlockedError as blocked:
-        to = states.stop_trying(
+        transition = states.stop_trying(
             cause=blocked.cause, was_ambiguous=deletion.attempts.filter(AMBIGUOUS).exists()
         )
-        is_unknown = to.state == State.UNKNOWN
         why = blocked.cause.replace("_", " ")
-        code = audit.EventCode.DELETION_UNKNOWN if is_unknown else audit.EventCode.DELETION_SETTLED
         states.apply(
-            deletion=deletion,
+            deletion,
+            transition,
             actor=actor,
-            to=to,
-            # Not in the words of `blocked`, which may name a person.
-            notes=[
+            # Without the text of `blocked`, which might name a person.
+            events=[
                 EventDraft(
-                    code=code,
+                    code=states.event_code(transition),
                     sentence=f"{deletion.description} can no longer be sent: {why}. "
                     f"{attempt_facts.in_full_of(deletion)}",
                 )

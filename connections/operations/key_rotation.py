@@ -1,4 +1,4 @@
-"""Rotating the keys that secrets in the database are encrypted with, while it is in use."""
+"""Rotates the encryption keys of secrets in the database while the service runs."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,24 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.access.permissions import can_administer, require
 from connections.core.secret import Secret
-from connections.crypto.encrypted_fields import ENCRYPTED_COLUMNS, Column, key_ids_in_use
-from connections.crypto.encryption import EncryptionError, decrypt_in_place, encrypt_in_place
+from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, Column, key_ids_in_use
+from connections.crypto.encryption import EncryptionError, decrypt, encrypt
 from connections.crypto.key_ring import (
     load_key_ring,
-    ring_of,
+    parse_key_ring,
     update_key_ring,
     with_new_primary,
     with_staged_key,
     without_keys,
 )
 
-# Enough for writers that hold an older reading of a row; each pass sees only what is left.
+# Enough for writers that read a row before; each pass processes only what remains.
 _MAX_PASSES = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyRotation:
-    """What a rotation did. `left` names the secrets that still need another key, and why."""
+    """What a rotation did. `left` says which secrets are not under the primary key, and why."""
 
     previous_key_id: str
     primary_key_id: str
@@ -36,17 +36,17 @@ class KeyRotation:
 def rotate_encryption_key(
     *, actor: Actor, make_key: bool = True, drop_unused: bool = False
 ) -> KeyRotation:
-    """Give the ring a new primary key, the staged one if any, and encrypt every secret with it.
+    """Make a new key (the staged one, if any) primary, and encrypt every secret with it.
 
-    The service may go on meanwhile: each row is replaced only if it still holds what was read,
-    and other processes read the ring again when its file changes. Without `make_key` the
-    primary key stays, and what an interrupted rotation left is finished.
+    The service can run meanwhile: a row is replaced only if it is unchanged since it was read,
+    and other processes reload the ring when its file changes. Without `make_key` the primary key
+    stays, which completes an interrupted rotation.
 
-    With `drop_unused`, keys that no stored secret needs leave the ring, but never the one that
-    was primary when this began: a process may be about to store a secret made with it, which
-    the dropping would destroy. The next rotation, or one without `make_key`, drops it.
+    With `drop_unused`, keys that no stored secret needs are removed, except the one that was
+    primary at the start: a process might be about to store a secret encrypted with it. The next
+    rotation, or one without `make_key`, removes it.
 
-    Raises PermissionDenied, and KeyRingError after which no stored secret is lost.
+    Raises PermissionDenied, and KeyRingError; no stored secret is lost then.
     """
     require(can_administer(actor), "rotate the encryption key")
     previous_id = load_key_ring().primary_id
@@ -66,10 +66,10 @@ def rotate_encryption_key(
 
 
 def stage_encryption_key(*, actor: Actor) -> str:
-    """Put a key on the ring that nothing uses until the next rotation, and return its id.
+    """Add a key to the ring that nothing uses until the next rotation; returns its ID.
 
-    Where each machine has a copy of the ring, every copy can be replaced in between, and no
-    machine ever meets a secret that it cannot open. One that is staged already stays.
+    Where each machine has a copy of the ring, every copy can be replaced in between, so that no
+    machine gets a secret that it can't decrypt. A key that is staged already stays.
 
     Raises PermissionDenied and KeyRingError.
     """
@@ -77,7 +77,7 @@ def stage_encryption_key(*, actor: Actor) -> str:
 
     def change(text: Secret) -> Secret:
         changed = with_staged_key(text)
-        key_id = ring_of(changed).staged_id
+        key_id = parse_key_ring(changed).staged_id
         audit.record(
             code=audit.EventCode.ENCRYPTION_KEY_STAGED,
             actor=actor,
@@ -97,7 +97,7 @@ def stage_encryption_key(*, actor: Actor) -> str:
 def _add_primary_key(*, actor: Actor, previous_id: str) -> None:
     def change(text: Secret) -> Secret:
         changed = with_new_primary(text)
-        key_id = ring_of(changed).primary_id
+        key_id = parse_key_ring(changed).primary_id
         # Before the file is replaced, and undone with the transaction when that fails.
         audit.record(
             code=audit.EventCode.ENCRYPTION_KEY_ROTATED,
@@ -116,35 +116,35 @@ def _encrypt_all_with_primary_key() -> tuple[int, tuple[str, ...]]:
     left: list[str] = []
     for _ in range(_MAX_PASSES):
         left = []
-        for column in ENCRYPTED_COLUMNS:
-            done, undone = _encrypt_column(column)
-            reencrypted += done
-            left += undone
+        for column in ENCRYPTED_FIELDS:
+            count, problems = _encrypt_column(column)
+            reencrypted += count
+            left += problems
         if not left:
             break
     return reencrypted, tuple(left)
 
 
 def _encrypt_column(column: Column) -> tuple[int, list[str]]:
-    """How many secrets were encrypted again, and the sentences about those that were not."""
-    done, undone = 0, []
-    # A list, because SQLite would hold the reading open while the rows are written.
+    """How many secrets were encrypted again, and why others were not."""
+    count, problems = 0, []
+    # A list, because SQLite would keep the query open while rows are written.
     for stored in list(column.secrets_to_rotate(primary_id=load_key_ring().primary_id)):
         try:
-            secret = decrypt_in_place(stored.envelope, place=stored.place)
+            secret = decrypt(stored.envelope, context=stored.context)
         except EncryptionError as error:
-            undone.append(str(error))
+            problems.append(str(error))
             continue
-        envelope = encrypt_in_place(secret, place=stored.place)
+        envelope = encrypt(secret, context=stored.context)
         if column.replace(stored, envelope=envelope):
-            done += 1
+            count += 1
         else:
-            undone.append(f"The secret of {stored.place} was changed meanwhile.")
-    return done, undone
+            problems.append(f"The secret of {stored.context} was changed meanwhile.")
+    return count, problems
 
 
 def _drop_unused_keys(*, actor: Actor, keep_id: str) -> tuple[str, ...]:
-    # On SQLite this transaction also keeps every other writer out until the ring is replaced.
+    # On SQLite this transaction also locks out other writers until the ring is replaced.
     with audit.atomic():
         ring = load_key_ring()
         kept = {ring.primary_id, ring.staged_id, keep_id}

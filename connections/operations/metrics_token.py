@@ -1,4 +1,4 @@
-"""The token by which a program reads /metrics without signing in."""
+"""The token with which monitoring reads /metrics without signing in."""
 
 import logging
 import secrets
@@ -11,16 +11,16 @@ from connections.core.secret import Secret
 
 logger = logging.getLogger(__name__)
 
-# So that nobody guesses it: there is no limit on trying.
-SHORTEST = 32
+# Too long to guess: attempts are not limited.
+MIN_LENGTH = 32
 
 
 class MetricsTokenError(Exception):
-    """The token's file cannot be used; the text says why and never holds it."""
+    """The token's file can't be used; the text says why and never contains the token."""
 
 
 def load() -> Secret | None:
-    """The token, or None where none is set. Raises MetricsTokenError."""
+    """The token, or None when none is configured. Raises MetricsTokenError."""
     if not settings.METRICS_TOKEN_FILE:
         return None
     path = Path(settings.METRICS_TOKEN_FILE)
@@ -28,13 +28,13 @@ def load() -> Secret | None:
         text = read_private_text(path).strip()
     except PrivateFileError as error:
         raise MetricsTokenError(str(error)) from None
-    if len(text) < SHORTEST:
-        raise MetricsTokenError(f"{path} must hold {SHORTEST} characters or more.")
+    if len(text) < MIN_LENGTH:
+        raise MetricsTokenError(f"{path} must hold {MIN_LENGTH} characters or more.")
     return Secret(text)
 
 
 def matches(header: str) -> bool:
-    """Whether an Authorization header bears the token. The time it takes tells nothing of it."""
+    """Whether an Authorization header holds the token. Compares in constant time."""
     try:
         token = load()
     except MetricsTokenError as error:

@@ -1,4 +1,4 @@
-"""Putting a backup in the place of the database, or refusing to: nothing in between."""
+"""Replaces the database with a backup, completely or not at all."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ from connections.core import clock
 from connections.crypto.encrypted_fields import key_ids_in_use
 from connections.crypto.key_ring import KeyRingError, read_key_ring
 from connections.deletions import reconciliation, states
-from connections.deletions.states import EventDraft, Transition
+from connections.deletions.states import EventDraft, Settle
 from connections.models import (
     ApprovalPolicy,
     Deletion,
@@ -38,43 +38,43 @@ from connections.operations.backup import (
     check_integrity,
     copy_from,
     database_file,
-    looking_into,
-    place_for_copy,
+    new_copy_path,
     read_manifest,
+    reading_database,
     require_sqlite,
     schema_differences,
     uri_of,
-    working_on,
+    writing_database,
 )
 from connections.operations.worker import ALIVE_WITHIN
 
-PRECIOUS = ("connections_person", "connections_credential", "connections_deletion")
-HEARTBEATS = "connections_workerheartbeat"
-CHUNK = 1024 * 1024
+TABLES_WORTH_KEEPING = ("connections_person", "connections_credential", "connections_deletion")
+HEARTBEAT_TABLE = "connections_workerheartbeat"
+CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restored:
-    """What was restored. `missing_key_ids` must be on the key ring before anything starts."""
+class RestoreResult:
+    """What was restored. `missing_key_ids` must be on the key ring before the service starts."""
 
     manifest: Manifest
     database: Path
-    # The database that was there before, where there was one worth keeping.
+    # The copy of the previous database, if that held anything worth keeping.
     kept: Path | None
     missing_key_ids: list[str]
-    # How many deletions were open and could have been sent since: closed without knowing.
+    # How many open deletions were closed as unresolved: they could have been sent since.
     unresolved: int
 
 
-def restore_backup(*, directory: Path, actor: Actor, replace: bool) -> Restored:
-    """Put the backup of a directory in the place of the database, and bring it to this version.
+def restore_backup(*, directory: Path, actor: Actor, replace: bool) -> RestoreResult:
+    """Replace the database with the backup in a directory, migrated to this version.
 
     A database that holds people, credentials or deletions is replaced only with `replace`, and
-    copied to `backups` of the data directory first. Every session and one-time link ends. What
-    happened after the backup is not in it: a deletion that was open then and could have been
-    sent since is closed as unresolved.
+    copied to `backups` of the data directory first. Every session and one-time link ends. A
+    deletion that was open when the backup was made and could have been sent since is closed as
+    unresolved.
 
-    Raises BackupError, OSError and sqlite3.Error; the database stands as it was then.
+    Raises BackupError, OSError and sqlite3.Error; the database is unchanged then.
     """
     require_sqlite()
     manifest = read_manifest(directory)
@@ -83,26 +83,26 @@ def restore_backup(*, directory: Path, actor: Actor, replace: bool) -> Restored:
     with _checked_copy(directory, manifest=manifest, target=target) as copy:
         key_ids = _read_key_ids(copy)
         unresolved = _bring_up_to_date(copy, manifest=manifest, actor=actor)
-        aside = place_for_copy(name="replaced", now=datetime.now(UTC)) if replace else None
-        kept = _put_in_place(copy, target=target, aside=aside)
-    return Restored(
+        copy_to = new_copy_path(name="replaced", now=datetime.now(UTC)) if replace else None
+        kept = _replace_database(copy, target=target, copy_to=copy_to)
+    return RestoreResult(
         manifest=manifest,
         database=target,
         kept=kept,
-        missing_key_ids=sorted(key_ids - _ids_on_key_ring()),
+        missing_key_ids=sorted(key_ids - _available_key_ids()),
         unresolved=unresolved,
     )
 
 
 @contextmanager
 def _checked_copy(directory: Path, *, manifest: Manifest, target: Path) -> Iterator[Path]:
-    """A copy beside the database whose bytes are the ones that the manifest names."""
+    """A copy of the backup beside the database, checked against the manifest."""
     descriptor, name = tempfile.mkstemp(prefix=".restore-", dir=target.parent)
     copy = Path(name)
     try:
         digest, size = hashlib.sha256(), 0
         with os.fdopen(descriptor, "wb") as new, (directory / DATABASE_NAME).open("rb") as file:
-            while chunk := file.read(CHUNK):
+            while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
                 size += new.write(chunk)
         if (digest.hexdigest(), size) != (manifest.sha256, manifest.size):
@@ -118,7 +118,7 @@ def _checked_copy(directory: Path, *, manifest: Manifest, target: Path) -> Itera
 
 
 def _read_key_ids(copy: Path) -> set[str]:
-    with looking_into(copy):
+    with reading_database(copy):
         _, unknown = schema_differences()
         if unknown:
             app, name = max(unknown)
@@ -129,14 +129,14 @@ def _read_key_ids(copy: Path) -> set[str]:
         return key_ids_in_use()
 
 
-def _put_in_place(copy: Path, *, target: Path, aside: Path | None) -> Path | None:
-    """Replace the database in one transaction; give the copy of the old one, if it was kept."""
+def _replace_database(copy: Path, *, target: Path, copy_to: Path | None) -> Path | None:
+    """Replace the database in one transaction; returns the copy of the old one, if kept."""
     existed = target.exists()
     if not existed:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        with _held(target) as held:
-            kept = _keep_what_is_there(held, target=target, aside=aside)
+        with _exclusive_connection(target) as held:
+            kept = _keep_current_data(held, target=target, copy_to=copy_to)
             with closing(sqlite3.connect(f"{uri_of(copy)}?immutable=1", uri=True)) as new:
                 new.backup(held)
     except BaseException:
@@ -146,32 +146,32 @@ def _put_in_place(copy: Path, *, target: Path, aside: Path | None) -> Path | Non
     return kept
 
 
-def _keep_what_is_there(
-    held: sqlite3.Connection, *, target: Path, aside: Path | None
+def _keep_current_data(
+    held: sqlite3.Connection, *, target: Path, copy_to: Path | None
 ) -> Path | None:
     tables = {name for (name,) in held.execute("SELECT name FROM sqlite_schema")}
-    if HEARTBEATS in tables:
-        _refuse_beside_a_worker(held, target=target)
-    holds_something = any(
+    if HEARTBEAT_TABLE in tables:
+        _require_no_live_worker(held, target=target)
+    has_data = any(
         held.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0]  # noqa: S608 - our names
-        for table in PRECIOUS
+        for table in TABLES_WORTH_KEEPING
         if table in tables
     )
-    if not holds_something:
+    if not has_data:
         return None
-    if aside is None:
+    if copy_to is None:
         raise BackupError(
             f"{target} holds people, credentials or deletions and is not overwritten. With "
             "--replace it is copied aside and replaced. Nothing was changed."
         )
-    copy_from(held, target=aside)
-    return aside
+    copy_from(held, target=copy_to)
+    return copy_to
 
 
-def _refuse_beside_a_worker(held: sqlite3.Connection, *, target: Path) -> None:
-    # Between two passes a worker holds no file open. What it sends meanwhile would have its
-    # record in the database that goes.
-    query = f"SELECT strftime('%s', 'now') - strftime('%s', MAX(seen_at)) FROM {HEARTBEATS}"  # noqa: S608 - our name
+def _require_no_live_worker(held: sqlite3.Connection, *, target: Path) -> None:
+    # Between two passes a worker has no file open. It would record what it sends meanwhile in
+    # the database that is being replaced.
+    query = f"SELECT strftime('%s', 'now') - strftime('%s', MAX(seen_at)) FROM {HEARTBEAT_TABLE}"  # noqa: S608 - our name
     [seconds] = held.execute(query).fetchone()
     if seconds is not None and seconds <= ALIVE_WITHIN.total_seconds():
         raise BackupError(
@@ -181,12 +181,12 @@ def _refuse_beside_a_worker(held: sqlite3.Connection, *, target: Path) -> None:
 
 
 @contextmanager
-def _held(target: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that keeps every other process out of the database until it is closed."""
+def _exclusive_connection(target: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that locks out every other process until it is closed."""
     with closing(sqlite3.connect(target, timeout=2, isolation_level=None)) as held:
         try:
             held.execute("PRAGMA locking_mode = EXCLUSIVE")
-            # Leaving the write-ahead log needs to be alone, so this fails while another is inside.
+            # Leaving WAL mode requires exclusive access, so this fails while another is connected.
             held.execute("PRAGMA journal_mode = DELETE")
             held.execute("BEGIN EXCLUSIVE")
             held.execute("COMMIT")
@@ -206,9 +206,9 @@ def _held(target: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
-    """Migrate the copy and write into it what being restored means; how many it closed."""
+    """Migrate the copy and apply what a restore implies; returns how many deletions it closed."""
     made_at = manifest.made_at
-    with working_on(copy):
+    with writing_database(copy):
         call_command("migrate", interactive=False, verbosity=0)
         audit.record(
             code=audit.EventCode.DATABASE_RESTORED,
@@ -217,7 +217,7 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
             f"from a backup of {made_at}.",
             details={"sha256": manifest.sha256, "made_at": made_at},
         )
-        # A session that ended since, or a link that was used since, must not come back to life.
+        # Sessions that ended since and links that were used since must stay invalid.
         PersonSession.objects.all().delete()
         WorkerHeartbeat.objects.all().delete()
         SignInLink.objects.filter(used_at=None).update(used_at=clock.now())
@@ -227,33 +227,32 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
         for held in Deletion.objects.filter(state=State.STILL_PRESENT).exclude(
             policy=ApprovalPolicy.NONE
         ):
-            # Its approvals may have been used since the backup.
-            reconciliation.end_round(
+            # Its approvals might have been used since the backup.
+            reconciliation.end_approval_round(
                 deletion=held, actor=actor, why=f"were restored from a backup of {made_at}"
             )
         reason = f"The database was restored from a backup of {made_at}."
-        return sum(_close(one, actor=actor, reason=reason) for one in could_be_sent)
+        return sum(_close_as_unresolved(one, actor=actor, reason=reason) for one in could_be_sent)
 
 
-def _close(deletion: Deletion, *, actor: Actor, reason: str) -> bool:
+def _close_as_unresolved(deletion: Deletion, *, actor: Actor, reason: str) -> bool:
     sentence = "It was open when the backup was made; what became of it since is not known."
     return states.apply(
-        deletion=deletion,
+        deletion,
+        Settle(outcome=Outcome.UNRESOLVED, reason=reason),
         actor=actor,
-        to=Transition(state=State.SETTLED, outcome=Outcome.UNRESOLVED),
-        notes=[
+        events=[
             EventDraft(
                 code=audit.EventCode.DELETION_SETTLED,
                 sentence=sentence,
                 details={"reason": reason},
             )
         ],
-        settled_reason=reason,
     )
 
 
-def _ids_on_key_ring() -> frozenset[str]:
-    """The keys at hand; none when the ring is not there, or is unusable, as a start will say."""
+def _available_key_ids() -> frozenset[str]:
+    """The IDs on the key ring; none when it is missing or unusable, which a start reports."""
     try:
         return read_key_ring(Path(settings.KEYRING_FILE)).key_ids
     except KeyRingError:

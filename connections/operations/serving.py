@@ -1,4 +1,4 @@
-"""What has to be right before the service answers: its port, its database, its static files."""
+"""Helpers for starting the service: its port, addresses, trusted proxies and migrations."""
 
 import ipaddress
 import os
@@ -12,11 +12,11 @@ from django.db.migrations.executor import MigrationExecutor
 
 
 class CannotListenError(Exception):
-    """The address to serve on cannot be used; the text says which and what to do."""
+    """The address to serve on can't be used; the text says which and what to do."""
 
 
-def listen(*, host: str, port: int) -> socket.socket:
-    """Take the port now, so that nothing else is begun when it is in use.
+def open_listener(*, host: str, port: int) -> socket.socket:
+    """A listening socket that child processes inherit.
 
     `host` is a name or an address, IPv6 with or without brackets; port 0 lets the system
     choose. Raises CannotListenError.
@@ -42,8 +42,8 @@ def listen(*, host: str, port: int) -> socket.socket:
     return listener
 
 
-def address_of(listener: socket.socket, *, host: str) -> str:
-    """The address that a person on this machine can open, without a slash at its end."""
+def local_address(listener: socket.socket, *, host: str) -> str:
+    """The URL that a person on this machine can open, without a trailing slash."""
     host, port = host.strip("[]"), listener.getsockname()[1]
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
@@ -58,34 +58,33 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def trusted_networks() -> list[Network]:
-    """The networks of ORGADMIN_TRUSTED_PROXIES. Raises ValueError, which says what is wrong."""
+    """The networks of ORGADMIN_TRUSTED_PROXIES. Raises ValueError for a malformed one."""
     everything = ["0.0.0.0/0", "::/0"]
     names = everything if "*" in settings.TRUSTED_PROXIES else settings.TRUSTED_PROXIES
     return [ipaddress.ip_network(name) for name in names]
 
 
-def is_within(address: str, networks: list[Network]) -> bool:
+def is_in_networks(address: str, networks: list[Network]) -> bool:
     """Whether the address belongs to one of the networks."""
     return any(ipaddress.ip_address(address) in network for network in networks)
 
 
 def has_pending_migrations() -> bool:
-    """Whether the database is older than the code. Raises what the database raises."""
+    """Whether the database lacks migrations. Raises DatabaseError."""
     executor = MigrationExecutor(connection)
     return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
-def shown_address(own_address: str) -> str:
-    """The address to tell people: the configured one, else the first name it goes by in public,
-    else the one it listens on."""
+def public_address(own_address: str) -> str:
+    """The URL for people: ORGADMIN_BASE_URL, else the first public host, else the local one."""
     if settings.BASE_URL or settings.IS_LOCAL:
         return str(settings.BASE_URL or own_address)
     names = [name for name in settings.ALLOWED_HOSTS if not name.startswith(("*", "."))]
     return f"https://{names[0]}" if names else own_address
 
 
-def what_keeps_people_out() -> list[str]:
-    """What is missing for people to reach a public service, as sentences that say what to do."""
+def list_access_problems() -> list[str]:
+    """What keeps people from reaching a public service, as sentences that say what to do."""
     if settings.IS_LOCAL or settings.TRUSTED_PROXIES:
         return []
     return [
@@ -95,5 +94,5 @@ def what_keeps_people_out() -> list[str]:
 
 
 def absolute_link(link: str, *, address: str) -> str:
-    """A link that a service gave, with the address where it is only a path."""
+    """A link from a service; prefixed with the address when it is only a path."""
     return link if urlsplit(link).scheme else f"{address}{link}"

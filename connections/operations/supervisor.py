@@ -1,4 +1,4 @@
-"""Child processes that live together and end together. It knows nothing of Django."""
+"""Runs child processes and stops them supervisor, without Django."""
 
 import ctypes
 import functools
@@ -17,7 +17,7 @@ from typing import Self
 
 from connections.core.signals import STOP_SIGNALS, StopRequestedError
 
-# The web server lets its requests end for 60 s, since a DELETE to Datadog may take 30.
+# The web server waits up to 60 s for its requests, since a DELETE to Datadog can take 30.
 GRACE_SECONDS = 65.0
 _LAST_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -25,24 +25,24 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 @dataclass(frozen=True, kw_only=True)
 class Child:
-    """A process, what to call it, and how to start it again if it may be started again."""
+    """A child process, its name, and how to restart it if it can be restarted."""
 
     name: str
     process: subprocess.Popen[bytes]
-    start_again: Callable[[], object] | None = None
+    restart: Callable[[], object] | None = None
 
     @property
-    def end(self) -> str:
+    def exit_reason(self) -> str:
         """How it ended, as the end of a sentence."""
         code = self.process.returncode
         return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
 
 
 class Supervisor:
-    """A context whose processes are all ended when it is left, however that comes about.
+    """A context manager that stops all its processes on exit.
 
-    SIGTERM, SIGINT and SIGHUP leave it too, in order, whatever the block is doing; a second one
-    while the processes are ending kills them.
+    SIGTERM, SIGINT and SIGHUP end the block too; a second one while the processes are stopping
+    kills them.
     """
 
     def __init__(self, *, grace_seconds: float = GRACE_SECONDS) -> None:
@@ -61,7 +61,7 @@ class Supervisor:
         trace: TracebackType | None,
     ) -> bool:
         try:
-            self._end_all()
+            self._stop_all()
         finally:
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
@@ -78,13 +78,13 @@ class Supervisor:
         stdout: int | None = None,
         replace_when_killed: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a process; `stdout` is as for Popen. Raises OSError when that is impossible.
+        """Start a process; `stdout` is as for Popen. Raises OSError when it can't be started.
 
-        With `replace_when_killed`, one that a signal ended is started again instead of being
-        reported by `wait`.
+        With `replace_when_killed`, a process that a signal ended is restarted instead of being
+        returned by `wait`.
 
-        It gets a process group of its own: Ctrl-C in a terminal reaches a whole group, and a
-        web server that takes it at once would cut a deletion short.
+        It gets its own process group: Ctrl-C in a terminal signals a whole group, and a web
+        server that stops at once would interrupt a deletion.
         """
         process = subprocess.Popen(  # noqa: S603 - our own programs, no shell
             arguments,
@@ -95,7 +95,7 @@ class Supervisor:
             stdout=stdout,
             process_group=0,
         )
-        start_again = functools.partial(
+        restart = functools.partial(
             self.start,
             name,
             arguments,
@@ -105,37 +105,35 @@ class Supervisor:
             stdout=stdout,
             replace_when_killed=True,
         )
-        child = Child(
-            name=name, process=process, start_again=start_again if replace_when_killed else None
-        )
+        child = Child(name=name, process=process, restart=restart if replace_when_killed else None)
         self._children.append(child)
         threading.Thread(target=self._watch, args=(child,), daemon=True).start()
         return process
 
     def wait(self) -> Child:
-        """Wait until one of the processes ends, and say which; the others are still running."""
+        """Wait until a process ends and return it; the others are still running."""
         while True:
             child = self._ended.get()
-            if child.start_again is None or child.process.returncode >= 0:
+            if child.restart is None or child.process.returncode >= 0:
                 return child
-            _say(f"{child.name} was ended {child.end}: starting it again.")
+            _print_line(f"{child.name} was ended {child.exit_reason}: starting it again.")
             self._children.remove(child)
-            child.start_again()
+            child.restart()
 
     def _watch(self, child: Child) -> None:
         child.process.wait()
         self._ended.put(child)
 
-    def _end_all(self) -> None:
-        # A child with children of its own takes the second asking as the sign to kill them.
+    def _stop_all(self) -> None:
+        # A child that is a supervisor itself kills its children at the second SIGTERM.
         for seconds in (self._grace_seconds, _LAST_SECONDS):
-            if self._ends_when_asked(within=seconds):
+            if self._stops_on_sigterm(within=seconds):
                 return
         self._signal_all(signal.SIGKILL)
         for child in self._children:
             child.process.wait()
 
-    def _ends_when_asked(self, *, within: float) -> bool:
+    def _stops_on_sigterm(self, *, within: float) -> bool:
         deadline = time.monotonic() + within
         try:
             self._signal_all(signal.SIGTERM)
@@ -148,7 +146,7 @@ class Supervisor:
     def _signal_all(self, number: signal.Signals) -> None:
         for child in self._children:
             if child.process.poll() is None:
-                # The whole group, so that nothing that a killed child started outlives it.
+                # The whole group, so that a killed child's own children end too.
                 target = os.killpg if number == signal.SIGKILL else os.kill
                 target(child.process.pid, number)
 
@@ -161,7 +159,7 @@ def _raise_stop(number: int, frame: FrameType | None) -> None:
 def end_with_parent(parent: int) -> None:
     """Let this process get SIGTERM when its parent ends, even if that was killed; Linux only.
 
-    `parent` is the process that it was started by, which may have ended already.
+    `parent` is the ID of the process that started it, which might have ended already.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -169,12 +167,12 @@ def end_with_parent(parent: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run_until_one_ends(together: Supervisor) -> int:
-    """Wait for a process that ends by itself, say so in a line, and give the exit code 1."""
-    child = together.wait()
-    _say(f"{child.name} ended by itself {child.end}: stopping the rest.")
+def run_until_first_exit(supervisor: Supervisor) -> int:
+    """Wait until a process ends by itself, print which, and return exit code 1."""
+    child = supervisor.wait()
+    _print_line(f"{child.name} ended by itself {child.exit_reason}: stopping the rest.")
     return 1
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201 - also where logging is not set up

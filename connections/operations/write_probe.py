@@ -1,10 +1,10 @@
-"""Whether the database takes a write now, for /readyz and `doctor`.
+"""Checks whether the database can be written now, for /readyz and `doctor`.
 
 On SQLite a write that is rolled back proves nothing: its pages never leave memory. So the probe
-commits one that changes nothing, the database's `user_version` set to what it is, which writes
-and syncs one page of the write-ahead log. That log reuses its space, so a full disk can take
-small writes for a while: free space is looked at as well. On PostgreSQL, whose server alone knows
-its disk, a row of the cache is inserted and rolled back.
+commits the database's `user_version` unchanged, which writes and syncs one page of the write-ahead
+log. That log reuses its space, so small writes can succeed on a full disk for a while: the probe
+checks free space too. On PostgreSQL, where only the server knows its disk, it inserts a row into
+the cache and rolls back.
 """
 
 import shutil
@@ -19,15 +19,15 @@ from django.db import connection, transaction
 from connections.core.database import is_busy
 from connections.operations.backup import database_file
 
-# Room for the responses and events of deletions in progress; said in docs/OPERATIONS.md.
+# Room for the responses and events of deletions in progress; documented in docs/OPERATIONS.md.
 MIN_FREE_BYTES = 16 * 1024 * 1024
-# Milliseconds. Waiting longer would hold up who asks, and a writer at work proves enough.
-_BUSY_TIMEOUT = 1000
+# Waiting longer would delay the caller, and a busy writer shows that writing works.
+_BUSY_TIMEOUT_MS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class WriteProblem:
-    """What keeps the database from being written; `detail` is for who operates it."""
+    """Why the database can't be written; `detail` is for its operators."""
 
     summary: str
     detail: str
@@ -35,9 +35,9 @@ class WriteProblem:
 
 
 def find_write_problem() -> WriteProblem | None:
-    """Write to the database, leave nothing behind, and look at the free space."""
+    """Write to the database without changing it, and check the free space."""
     try:
-        write_nothing()
+        write_without_change()
     except DatabaseError as error:
         return WriteProblem(
             summary="the database can't be written",
@@ -47,8 +47,8 @@ def find_write_problem() -> WriteProblem | None:
     return _find_lack_of_space()
 
 
-def write_nothing() -> None:
-    """Write to the database without changing it. Raises the DatabaseError that it gives."""
+def write_without_change() -> None:
+    """Write to the database without changing it. Raises DatabaseError."""
     if connection.vendor == "sqlite":
         _write_to_sqlite()
     else:
@@ -58,8 +58,8 @@ def write_nothing() -> None:
 def _write_to_sqlite() -> None:
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA busy_timeout")
-        [patience] = cursor.fetchone()
-        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT}")
+        [previous_timeout] = cursor.fetchone()
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         try:
             with transaction.atomic():
                 cursor.execute("PRAGMA user_version")
@@ -69,7 +69,7 @@ def _write_to_sqlite() -> None:
             if not is_busy(error):
                 raise
         finally:
-            cursor.execute(f"PRAGMA busy_timeout = {patience:d}")
+            cursor.execute(f"PRAGMA busy_timeout = {previous_timeout:d}")
 
 
 def _write_to_postgresql() -> None:
@@ -96,7 +96,7 @@ def _find_lack_of_space() -> WriteProblem | None:
 
 
 def _directories() -> list[Path]:
-    """Where this machine keeps the database's file, and responses that it didn't take."""
+    """The directories of the database file and of responses that it could not store."""
     directories = [Path(settings.DATA_DIR)]
     if connection.vendor == "sqlite":
         directories.append(database_file().parent)

@@ -1,4 +1,4 @@
-"""What no password may be made of, beside what Django refuses."""
+"""A password validator for words that an attacker would try first here."""
 
 import re
 
@@ -7,33 +7,33 @@ from django.core.exceptions import ValidationError
 
 from connections.models import Person
 
-# Whoever guesses here begins with these, and with the name of the company.
-_WORDS = ("datadog", "orgadmin", "administrator", "admin", "connection", "org", "password")
-_LEFT = 8
+# Attackers try these first, and the name of the company.
+_CONTEXT_WORDS = ("datadog", "orgadmin", "administrator", "admin", "connection", "org", "password")
+_MIN_OTHER_CHARACTERS = 8
 _MESSAGE = (
     f"Apart from words like “datadog”, “admin” and the name of this service, a password needs at "
-    f"least {_LEFT} more characters."
+    f"least {_MIN_OTHER_CHARACTERS} more characters."
 )
 
 
 class ContextWordsValidator:
-    """Refuse a password of which little is left without the words that belong to this service."""
+    """Refuses a password that is mostly made of words about this service."""
 
     def validate(self, password: str, user: Person | None = None) -> None:
-        """Raise ValidationError when fewer than eight letters and digits are left."""
+        """Raise ValidationError when fewer than eight other letters and digits remain."""
         del user
         left = re.sub(r"[\W_]", "", password.lower())
-        for word in sorted((*_WORDS, *_host_words()), key=len, reverse=True):
+        for word in sorted((*_CONTEXT_WORDS, *_host_words()), key=len, reverse=True):
             left = left.replace(word, "")
-        if len(left) < _LEFT:
+        if len(left) < _MIN_OTHER_CHARACTERS:
             raise ValidationError(_MESSAGE, code="context_words")
 
     def get_help_text(self) -> str:
-        """What a form says of it."""
+        """The rule as forms show it."""
         return _MESSAGE
 
 
 def _host_words() -> set[str]:
-    """The parts of the names that people open it by, such as “example” of orgadmin.example.com."""
+    """The words in this service's host names, such as “example” in orgadmin.example.com."""
     names = (name.lower().strip(".*") for name in settings.ALLOWED_HOSTS)
     return {word for name in names for word in re.findall(r"[a-z]{4,}", name)}

@@ -1,4 +1,4 @@
-"""What the acts on people share: what must hold of a person, and how one is told of."""
+"""Accounts: adding people, their roles, passwords, sign-in links and e-mail addresses."""
 
 import hashlib
 import secrets
@@ -26,23 +26,24 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import Person, Role, SignInLink
 
-# How long an unused link holds.
-LIFETIMES = {
+# How long an unused link works.
+SIGN_IN_LINK_LIFETIME = timedelta(hours=24)
+LINK_LIFETIMES = {
     SignInLink.Purpose.SET_UP: timedelta(hours=1),
-    SignInLink.Purpose.SIGN_IN: timedelta(hours=24),
+    SignInLink.Purpose.SIGN_IN: SIGN_IN_LINK_LIFETIME,
 }
-TAKEN = "Somebody else signs in with this already."
+NAME_TAKEN = "Somebody else signs in with this already."
 INVALID_LINK = (
     "This link was used before, is too old, or a newer one replaced it. "
     "Ask an administrator for a new one."
 )
 
 
-def new_person(*, username: str, email: str, is_administrator: bool) -> Person:
-    """A person not yet stored and without a password.
+def build_person(*, username: str, email: str, is_administrator: bool) -> Person:
+    """A person not yet stored, without a password.
 
-    Raises InvalidInputError when the name or address is malformed, or somebody else's: people
-    sign in with either, so neither may stand for two of them, whatever its case.
+    Raises InvalidInputError when the name or address is malformed or another person's: people
+    sign in with either, so neither can belong to two of them, ignoring case.
     """
     person = Person(
         username=Person.normalize_username(username.strip()),
@@ -60,44 +61,44 @@ def new_person(*, username: str, email: str, is_administrator: bool) -> Person:
     for name, value in (("username", person.username), ("email", person.email)):
         taken = Person.objects.filter(Q(username__iexact=value) | Q(email__iexact=value))
         if value and name not in fields and taken.exists():
-            fields[name] = TAKEN
+            fields[name] = NAME_TAKEN
     if fields:
         raise InvalidInputError(fields)
     return person
 
 
 def require_free_email(email: str, *, of: Person) -> None:
-    """Raise InvalidInputError for an address that is none, or by which somebody else signs in."""
+    """Raise InvalidInputError for a malformed address, or one that another person signs in with."""
     try:
         validate_email(email)
     except ValidationError as error:
         raise InvalidInputError({"email": " ".join(error.messages)}) from None
     others = Person.objects.exclude(pk=of.pk)
     if others.filter(Q(username__iexact=email) | Q(email__iexact=email)).exists():
-        raise InvalidInputError({"email": TAKEN})
+        raise InvalidInputError({"email": NAME_TAKEN})
 
 
-def store_new(person: Person) -> None:
-    """Store a new person. Raises InvalidInputError when the name was taken in this moment."""
+def store_person(person: Person) -> None:
+    """Store a new person. Raises InvalidInputError when the name was taken meanwhile."""
     try:
         with audit.atomic():
             person.save(force_insert=True)
     except IntegrityError:
-        raise InvalidInputError({"username": TAKEN}) from None
+        raise InvalidInputError({"username": NAME_TAKEN}) from None
 
 
-def locked(person: Person) -> Person:
-    """The person as stored now, held until the transaction ends."""
+def lock_person(person: Person) -> Person:
+    """The person as stored now, locked until the transaction ends."""
     return Person.objects.select_for_update(no_key=True).get(pk=person.pk)
 
 
 def require_another_administrator(person: Person) -> None:
     """Raise ConflictError when this is the last active administrator.
 
-    All of them are held until the transaction ends, so that two cannot remove each other.
+    All of them are locked until the transaction ends, so that two can't remove each other.
     """
     administrators = Person.objects.select_for_update(no_key=True).order_by("pk")
-    active = [one.pk for one in administrators.filter(is_superuser=True, is_active=True)]
+    active = [each.pk for each in administrators.filter(is_superuser=True, is_active=True)]
     if active == [person.pk]:
         raise ConflictError(
             f"{person.display_name} is the last active administrator. "
@@ -105,32 +106,32 @@ def require_another_administrator(person: Person) -> None:
         )
 
 
-def stored_roles(person: Person) -> list[Role]:
-    """The roles given to the person, without those that being an administrator brings."""
+def get_stored_roles(person: Person) -> list[Role]:
+    """The roles given to the person, without those that administrators have implicitly."""
     names = set(person.groups.values_list("name", flat=True))
     return sorted(role for role in Role if role.value in names)
 
 
-def second_factors_of(person_id: Any) -> QuerySet[Authenticator]:
-    """The second factors of a person: empty means none. Takes an id or an OuterRef."""
-    factors: QuerySet[Authenticator] = Authenticator.objects.filter(user=person_id)
-    return factors
+def list_authenticators(person_id: Any) -> QuerySet[Authenticator]:
+    """A person's MFA methods. Takes an id or an OuterRef."""
+    authenticators: QuerySet[Authenticator] = Authenticator.objects.filter(user=person_id)
+    return authenticators
 
 
-def groups_of(roles: Iterable[Role]) -> list[Group]:
-    """The groups that stand for the roles."""
+def get_groups(roles: Iterable[Role]) -> list[Group]:
+    """The groups of the roles."""
     return [Group.objects.get_or_create(name=role.value)[0] for role in roles]
 
 
 def describe_roles(roles: Iterable[Role], *, is_administrator: bool) -> str:
-    """What a person may do, in words."""
+    """A person's roles as text."""
     names = ["Administrator"] if is_administrator else []
     names.extend(role.value for role in roles)
     return ", ".join(names) or "no role"
 
 
 def store_link(link: SignInLink) -> str:
-    """Store a link under a new token, of which only the hash is kept; gives the token."""
+    """Store a link with the hash of a new token; returns the token."""
     token = secrets.token_urlsafe(32)
     link.token_hash = _hash_of(token)
     link.save(force_insert=True)
@@ -138,9 +139,9 @@ def store_link(link: SignInLink) -> str:
 
 
 def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
-    """Use up the link of this token. Raises ConflictError when there is none that still holds."""
+    """Use the link of this token up. Raises ConflictError when no such link is still valid."""
     if purpose == SignInLink.Purpose.SET_UP:
-        # Two set-up links used at once wait for each other here, so that one finds a person.
+        # Locked, so that of two set-up links used at once the second finds a person.
         list(
             SignInLink.objects.select_for_update(no_key=True).filter(purpose=purpose).order_by("pk")
         )
@@ -150,24 +151,24 @@ def redeem_link(*, token: str, purpose: SignInLink.Purpose) -> SignInLink:
         purpose=purpose,
         used_at__isnull=True,
         expires_at__gt=now,
-        # One further ahead was made by a clock that was ahead.
-        expires_at__lte=now + LIFETIMES[purpose] + clock.TOLERANCE,
+        # A later time comes from a clock that was ahead.
+        expires_at__lte=now + LINK_LIFETIMES[purpose] + clock.TOLERANCE,
     )
-    # One statement decides, so that of two that come at once only one succeeds.
+    # One statement, so that of two requests at once only one succeeds.
     if usable.update(used_at=now) != 1:
         raise ConflictError(INVALID_LINK)
     return SignInLink.objects.select_related("person").get(token_hash=_hash_of(token))
 
 
-def end_sign_in_links(person: Person) -> None:
-    """Let no unused link of the person hold any longer."""
+def expire_sign_in_links(person: Person) -> None:
+    """Make every unused link of the person invalid."""
     now = clock.now()
     unused = person.sign_in_links.filter(used_at__isnull=True, expires_at__gt=now)
     unused.update(expires_at=now)
 
 
-def remove_second_factor(*, actor: Actor, person: Person) -> None:
-    """Forget every second factor of the person and end their sessions."""
+def remove_mfa(*, actor: Actor, person: Person) -> None:
+    """Delete the person's MFA methods and end their sessions."""
     Authenticator.objects.filter(user=person).delete()
     person.session_epoch += 1
     person.save(update_fields=["session_epoch"])
@@ -181,16 +182,12 @@ def remove_second_factor(*, actor: Actor, person: Person) -> None:
 
 
 def _hash_of(token: str) -> str:
-    # Random tokens of 256 bits cannot be searched for, so a bare hash is enough.
+    # Random tokens of 256 bits can't be guessed, so a plain hash is enough.
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-SET_UP_LINK_LIFETIME = LIFETIMES[SignInLink.Purpose.SET_UP]
-SIGN_IN_LINK_LIFETIME = LIFETIMES[SignInLink.Purpose.SIGN_IN]
-
-
-def names_of_administrators() -> list[str]:
-    """The active administrators, by the name shown on screen; at most five."""
+def list_administrator_names() -> list[str]:
+    """The display names of active administrators; at most five."""
     people = Person.objects.filter(is_superuser=True, is_active=True).order_by("username")
     return [person.display_name for person in people[:5]]
 
@@ -207,13 +204,13 @@ def add_person(
     """Add a person, who can sign in once a sign-in link let them choose a password.
 
     Raises PermissionDenied, and InvalidInputError for a name or address that is malformed or
-    somebody else's.
+    another person's.
     """
     permissions.require(permissions.can_administer(actor), "add people")
     roles = sorted(set(roles))
-    person = new_person(username=username, email=email, is_administrator=is_administrator)
-    store_new(person)
-    person.groups.set(groups_of(roles))
+    person = build_person(username=username, email=email, is_administrator=is_administrator)
+    store_person(person)
+    person.groups.set(get_groups(roles))
     audit.record(
         code=EventCode.PERSON_ADDED,
         actor=actor,
@@ -242,24 +239,24 @@ def record_administrator_made(*, actor: Actor, person: Person) -> None:
 def set_roles(
     *, actor: Actor, person: Person, roles: Iterable[Role], is_administrator: bool
 ) -> Person:
-    """Give a person exactly these roles; whoever loses one is signed out everywhere.
+    """Give a person exactly these roles; a person who loses one is signed out everywhere.
 
-    Gives the person as stored now. Raises PermissionDenied, and ConflictError when the last
+    Returns the person as stored now. Raises PermissionDenied, and ConflictError when the last
     active administrator would lose that.
     """
     permissions.require(permissions.can_administer(actor), "change roles")
     roles = sorted(set(roles))
     if not is_administrator:
         require_another_administrator(person)
-    person = locked(person)
-    was_administrator, had = person.is_superuser, stored_roles(person)
-    if had == roles and was_administrator == is_administrator:
+    person = lock_person(person)
+    was_administrator, previous_roles = person.is_superuser, get_stored_roles(person)
+    if previous_roles == roles and was_administrator == is_administrator:
         return person
-    if set(had) - set(roles) or (was_administrator and not is_administrator):
+    if set(previous_roles) - set(roles) or (was_administrator and not is_administrator):
         person.session_epoch += 1
     person.is_superuser = is_administrator
     person.save(update_fields=["is_superuser", "session_epoch"])
-    person.groups.set(groups_of(roles))
+    person.groups.set(get_groups(roles))
     audit.record(
         code=EventCode.PERSON_CHANGED,
         actor=actor,
@@ -269,7 +266,7 @@ def set_roles(
         details={
             "roles": roles,
             "is_administrator": is_administrator,
-            "previous_roles": had,
+            "previous_roles": previous_roles,
             "was_administrator": was_administrator,
         },
     )
@@ -278,20 +275,20 @@ def set_roles(
 
 @audit.atomic()
 def disable_person(*, actor: Actor, person: Person) -> Person:
-    """Shut a person out: every session and unused sign-in link of theirs ends now.
+    """Disable a person: their sessions and unused sign-in links end now.
 
-    What they asked for stays as it is. Raises PermissionDenied, and ConflictError for the last
-    active administrator.
+    Their deletion requests stay as they are. Raises PermissionDenied, and ConflictError for the
+    last active administrator.
     """
     permissions.require(permissions.can_administer(actor), "disable people")
     require_another_administrator(person)
-    person = locked(person)
+    person = lock_person(person)
     if not person.is_active:
         return person
     person.is_active = False
     person.session_epoch += 1
     person.save(update_fields=["is_active", "session_epoch"])
-    end_sign_in_links(person)
+    expire_sign_in_links(person)
     audit.record(
         code=EventCode.PERSON_DISABLED,
         actor=actor,
@@ -305,7 +302,7 @@ def disable_person(*, actor: Actor, person: Person) -> Person:
 def enable_person(*, actor: Actor, person: Person) -> Person:
     """Let a disabled person sign in again, with the roles they had. Raises PermissionDenied."""
     permissions.require(permissions.can_administer(actor), "enable people")
-    person = locked(person)
+    person = lock_person(person)
     if person.is_active:
         return person
     person.is_active = True
@@ -315,14 +312,14 @@ def enable_person(*, actor: Actor, person: Person) -> Person:
         actor=actor,
         subject=person,
         sentence=f"{personal_data.name_of(person)} was enabled: "
-        f"{describe_roles(stored_roles(person), is_administrator=person.is_superuser)}.",
+        f"{describe_roles(get_stored_roles(person), is_administrator=person.is_superuser)}.",
     )
     return person
 
 
 @audit.atomic()
 def set_password(*, actor: Actor, person: Person, password: str) -> None:
-    """Give a person the password they chose; their other sessions end.
+    """Set the password that a person chose; their other sessions end.
 
     Raises InvalidInputError when the password is too weak.
     """
@@ -344,19 +341,19 @@ def set_password(*, actor: Actor, person: Person, password: str) -> None:
 def make_sign_in_link(
     *, actor: Actor, person: Person, now: datetime, removes_second_factor: bool = False
 ) -> str:
-    """A link that lets a person in once, within 24 hours, and choose a password.
+    """A link that signs a person in once, within 24 hours, and lets them choose a password.
 
-    It serves as invitation and for a forgotten password; `removes_second_factor` is for one
-    that is lost. Older unused links of the person end. Gives an address with the token in its
-    fragment (only a path without ORGADMIN_BASE_URL), which is kept nowhere.
+    It is for invitations and forgotten passwords; `removes_second_factor` is for a lost MFA
+    device. The person's older unused links become invalid. Returns a URL with the token in its
+    fragment (a path without ORGADMIN_BASE_URL). The token is not stored.
 
     Raises PermissionDenied, and ConflictError for a disabled person.
     """
     permissions.require(permissions.can_administer(actor), "make sign-in links")
-    person = locked(person)
+    person = lock_person(person)
     if not person.is_active:
         raise ConflictError(f"{person.display_name} is disabled. Enable them first.")
-    end_sign_in_links(person)
+    expire_sign_in_links(person)
     token = store_link(
         SignInLink(
             purpose=SignInLink.Purpose.SIGN_IN,
@@ -380,16 +377,16 @@ def make_sign_in_link(
 
 @audit.atomic()
 def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Person:
-    """Spend a sign-in link and give the person it lets in, whom the caller signs in.
+    """Redeem a sign-in link and return its person, whom the caller signs in.
 
-    An empty `password` keeps the one there is. Raises ConflictError when the link is spent, too
-    old, replaced or none at all, and InvalidInputError for a password that is weak, or missing
-    where there is none yet; the link is not spent then.
+    An empty `password` keeps the present one. Raises ConflictError when the link was used, is too
+    old, was replaced or doesn't exist, and InvalidInputError for a password that is weak, or
+    missing when there is none yet; the link can still be used then.
     """
     link = redeem_link(token=token, purpose=SignInLink.Purpose.SIGN_IN)
     if link.person is None or not link.person.is_active:
         raise ConflictError(INVALID_LINK)
-    person = locked(link.person)
+    person = lock_person(link.person)
     actor = person_actor(person=person, request_id=request_id)
     audit.record(
         code=EventCode.SIGN_IN_LINK_USED,
@@ -402,15 +399,15 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
     elif not person.has_usable_password():
         raise InvalidInputError({"password": "Choose a password: you have none yet."})
     if link.removes_second_factor:
-        remove_second_factor(actor=actor, person=person)
+        remove_mfa(actor=actor, person=person)
     return person
 
 
 @audit.atomic()
 def make_set_up_link(*, actor: Actor, now: datetime) -> str:
-    """A link that lets its reader make the first administrator, once, within an hour.
+    """A link to create the first administrator, once, within an hour.
 
-    Gives an address as `make_sign_in_link` does. Raises PermissionDenied, and ConflictError
+    Returns a URL as `make_sign_in_link` does. Raises PermissionDenied, and ConflictError
     once there is a person.
     """
     permissions.require(permissions.can_administer(actor), "make set-up links")
@@ -421,7 +418,7 @@ def make_set_up_link(*, actor: Actor, now: datetime) -> str:
             purpose=SignInLink.Purpose.SET_UP,
             made_by_name=actor.name,
             created_at=now,
-            expires_at=now + SET_UP_LINK_LIFETIME,
+            expires_at=now + LINK_LIFETIMES[SignInLink.Purpose.SET_UP],
         )
     )
     audit.record(
@@ -436,16 +433,16 @@ def make_set_up_link(*, actor: Actor, now: datetime) -> str:
 def set_up_first_administrator(
     *, token: str, username: str, email: str, password: str, request_id: str = ""
 ) -> Person:
-    """Spend a set-up link and give the first administrator, whom the caller signs in.
+    """Redeem a set-up link and return the first administrator, whom the caller signs in.
 
-    Raises ConflictError when the link is dead or there is a person, and InvalidInputError for
-    what was typed; the link is not spent then.
+    Raises ConflictError when the link is invalid or there is a person, and InvalidInputError for
+    what was typed; the link can still be used then.
     """
     link = redeem_link(token=token, purpose=SignInLink.Purpose.SET_UP)
     if Person.objects.exists():
         raise ConflictError("There are people already. Sign in, or ask one of them.")
-    person = new_person(username=username, email=email, is_administrator=True)
-    store_new(person)
+    person = build_person(username=username, email=email, is_administrator=True)
+    store_person(person)
     actor = person_actor(person=person, request_id=request_id)
     audit.record(
         code=EventCode.PERSON_ADDED,
@@ -461,10 +458,10 @@ def set_up_first_administrator(
 
 
 def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Person:
-    """Give a person the permission to break glass, or take it away.
+    """Give a person the permission to use break glass, or take it away.
 
-    It is part of no role. Nobody gives it to themselves: another administrator does, or a command.
-    Raises PermissionDenied and ConflictError.
+    It is part of no role. No one can give it to themselves: another administrator can, or a
+    command. Raises PermissionDenied and ConflictError.
     """
     permissions.require(permissions.can_administer(actor), "say who may break glass")
     if is_allowed and actor.person and actor.person.pk == person.pk:
@@ -473,31 +470,31 @@ def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Pers
             "server: change_person --break-glass."
         )
     with audit.atomic():
-        person = locked(person)
+        person = lock_person(person)
         if person.may_break_glass == is_allowed:
             return person
         person.may_break_glass = is_allowed
         person.save(update_fields=["may_break_glass"])
-        may = "may now break glass" if is_allowed else "may no longer break glass"
+        permission = "may now break glass" if is_allowed else "may no longer break glass"
         audit.record(
             code=EventCode.BREAK_GLASS_ALLOWED if is_allowed else EventCode.BREAK_GLASS_FORBIDDEN,
             actor=actor,
             subject=person,
-            sentence=f"{personal_data.name_of(person)} {may}.",
+            sentence=f"{personal_data.name_of(person)} {permission}.",
         )
     return person
 
 
 @audit.atomic()
 def change_email(*, actor: Actor, person: Person, email: str) -> Person:
-    """Give a person another e-mail address. Links mailed to the old one no longer work.
+    """Change a person's e-mail address. Links mailed to the old one no longer work.
 
-    Password, second factors and sessions stay as they are. Gives the person as stored now.
-    Raises PermissionDenied, and InvalidInputError for an address that is malformed or by which
-    somebody else signs in.
+    Password, MFA and sessions stay as they are. Returns the person as stored now. Raises
+    PermissionDenied, and InvalidInputError for an address that is malformed or that another
+    person signs in with.
     """
     permissions.require(permissions.can_administer(actor), "change e-mail addresses")
-    person = locked(person)
+    person = lock_person(person)
     email = Person.objects.normalize_email(email.strip())
     if email == person.email:
         return person
@@ -507,7 +504,7 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
         with audit.atomic():
             person.save(update_fields=["email"])
     except IntegrityError:
-        raise InvalidInputError({"email": TAKEN}) from None
+        raise InvalidInputError({"email": NAME_TAKEN}) from None
     EmailAddress.objects.filter(user=person).delete()
     audit.record(
         code=EventCode.EMAIL_CHANGED,

@@ -1,4 +1,4 @@
-"""The identity provider that the settings name."""
+"""The identity provider in the settings, and which of its accounts belong to which people."""
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -14,17 +14,17 @@ from connections.core.private_files import PrivateFileError, read_private_text
 from connections.core.secret import Secret
 from connections.models import Person, ProviderAccount
 from connections.people import people
-from connections.people.oidc.exchange import Provider
-from connections.people.oidc.tokens import ProviderError, Reason, is_subject
+from connections.people.oidc.exchange import IdentityProvider
+from connections.people.oidc.tokens import ProviderError, Reason, is_valid_subject
 
 
-def load_provider() -> Provider:
-    """The provider with its client secret. Raises ProviderError when that cannot be read."""
+def load_identity_provider() -> IdentityProvider:
+    """The identity provider with its client secret. Raises ProviderError if that can't be read."""
     try:
         secret = Secret(read_private_text(settings.OIDC_SECRET_FILE).strip())
     except PrivateFileError as error:
         raise ProviderError(Reason.UNREACHABLE, str(error)) from None
-    return Provider(
+    return IdentityProvider(
         issuer=settings.OIDC_ISSUER,
         client_id=settings.OIDC_CLIENT_ID,
         client_secret=secret,
@@ -32,8 +32,8 @@ def load_provider() -> Provider:
     )
 
 
-def person_of(*, issuer: str, subject: str) -> Person | None:
-    """Whose account that is, also when they are disabled; None when nobody's."""
+def find_person(*, issuer: str, subject: str) -> Person | None:
+    """The person with this account, also a disabled one; None if it is connected to no one."""
     account = (
         ProviderAccount.objects.filter(issuer=issuer, subject=subject)
         .select_related("person")
@@ -42,26 +42,26 @@ def person_of(*, issuer: str, subject: str) -> Person | None:
     return account.person if account else None
 
 
-def account_of(*, person: Person, issuer: str) -> ProviderAccount | None:
+def find_account(*, person: Person, issuer: str) -> ProviderAccount | None:
     """The person's account at this issuer."""
     return ProviderAccount.objects.filter(person=person, issuer=issuer).first()
 
 
 @audit.atomic()
 def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) -> ProviderAccount:
-    """Let whoever signs in at `issuer` as `subject` in as this person.
+    """Let the account `subject` of `issuer` sign in as this person.
 
-    A person connects their own, an administrator anybody's. Raises PermissionDenied,
-    InvalidInputError for a subject that is none, and ConflictError when the account is somebody
-    else's or the person has another one there.
+    A person can connect their own, an administrator anyone's. Raises PermissionDenied,
+    InvalidInputError for a malformed subject, and ConflictError when the account is another
+    person's or the person already has one at this issuer.
     """
     is_own = actor.person is not None and actor.person.pk == person.pk
     permissions.require(is_own or permissions.can_administer(actor), "connect accounts of others")
-    if not is_subject(subject):
+    if not is_valid_subject(subject):
         raise InvalidInputError(
             {"subject": "That is no subject: 1 to 255 ASCII characters, to the letter."}
         )
-    person = people.locked(person)
+    person = people.lock_person(person)
     account = ProviderAccount(person=person, issuer=issuer, subject=subject, created_at=clock.now())
     try:
         with audit.atomic():
@@ -84,14 +84,14 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
 
 @audit.atomic()
 def disconnect_account(*, actor: Actor, person: Person, issuer: str) -> bool:
-    """Let nobody in as this person by signing in at `issuer`, and end their sessions.
+    """Disconnect the person's account at `issuer` and end their sessions.
 
-    Whether there was such an account. Raises PermissionDenied: only administrators do this, so
-    that nobody shuts themselves out.
+    Returns whether there was one. Raises PermissionDenied: only administrators can do this, so
+    that people don't lock themselves out.
     """
     permissions.require(permissions.can_administer(actor), "disconnect accounts")
-    person = people.locked(person)
-    account = account_of(person=person, issuer=issuer)
+    person = people.lock_person(person)
+    account = find_account(person=person, issuer=issuer)
     if account is None:
         return False
     account.delete()

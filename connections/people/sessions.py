@@ -1,4 +1,4 @@
-"""Sessions that people have open: where from, since when, and ending them."""
+"""Lists and ends people's sessions."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +15,8 @@ from connections.audit.events import EventCode
 from connections.core import clock
 from connections.models import Person, PersonSession
 
-# Where a session says how it began.
-BEGINNING = "signed_in"
+# The session key for when, from where and with which browser the person signed in.
+SESSION_START_KEY = "signed_in"
 _MAX_AGENT = 300
 
 
@@ -24,8 +24,8 @@ _MAX_AGENT = 300
 class OpenSession:
     """One session in which a person is signed in.
 
-    `at`, `address` and `agent` (the browser's own words) are unknown for one that was not begun
-    by signing in here.
+    `at`, `address` and `agent` (the User-Agent) are unknown for a session that didn't start on
+    the sign-in page.
     """
 
     public_id: str
@@ -34,56 +34,57 @@ class OpenSession:
     agent: str
 
 
-def beginning(*, address: str, agent: str) -> dict[str, str]:
-    """What a new session keeps under BEGINNING: from where and by which browser it was begun."""
+def describe_start(*, address: str, agent: str) -> dict[str, str]:
+    """The value of SESSION_START_KEY in a new session."""
     return {"at": clock.now().isoformat(), "address": address, "agent": agent[:_MAX_AGENT]}
 
 
-def sessions_of(*, person: Person) -> list[OpenSession]:
-    """The sessions in which the person is signed in now, newest first."""
-    found = [_opened(row, data) for row, data in _rows_of(person)]
-    return sorted(found, key=lambda one: one.at.isoformat() if one.at else "", reverse=True)
+def list_sessions(*, person: Person) -> list[OpenSession]:
+    """The person's open sessions, newest first."""
+    sessions = [_to_open_session(row, data) for row, data in _list_open_rows(person)]
+    return sorted(sessions, key=lambda one: one.at.isoformat() if one.at else "", reverse=True)
 
 
 @audit.atomic()
 def end_session(*, actor: Actor, person: Person, public_id: str) -> bool:
-    """End one session of the person; whether there was such a one.
+    """End one session of the person; returns whether it existed.
 
-    A person ends their own, an administrator anybody's. Raises PermissionDenied.
+    A person can end their own, an administrator anyone's. Raises PermissionDenied.
     """
-    _require(actor, person)
-    hashes = [row.pk for row, _ in _rows_of(person) if row.public_id == public_id]
-    return _end(hashes, actor=actor, person=person) > 0
+    _require_own_or_administrator(actor, person)
+    hashes = [row.pk for row, _ in _list_open_rows(person) if row.public_id == public_id]
+    return _delete_sessions(hashes, actor=actor, person=person) > 0
 
 
 @audit.atomic()
-def end_sessions(*, actor: Actor, person: Person, but: str = "") -> int:
-    """End every session of the person but the one with this public id; gives how many.
+def end_sessions(*, actor: Actor, person: Person, except_id: str = "") -> int:
+    """End the person's sessions except the one with this public id; returns how many.
 
-    A person ends their own, an administrator anybody's. Raises PermissionDenied.
+    A person can end their own, an administrator anyone's. Raises PermissionDenied.
     """
-    _require(actor, person)
-    hashes = [row.pk for row, _ in _rows_of(person) if row.public_id != but]
-    return _end(hashes, actor=actor, person=person)
+    _require_own_or_administrator(actor, person)
+    hashes = [row.pk for row, _ in _list_open_rows(person) if row.public_id != except_id]
+    return _delete_sessions(hashes, actor=actor, person=person)
 
 
-def forget_ended() -> None:
-    """Delete what is left of sessions that ran out, or that a new password, a role lost or being
-    disabled ended: where somebody was signed in is not kept for longer.
+def delete_ended_sessions() -> None:
+    """Delete rows of sessions that expired or that a change to the person ended.
+
+    They say where people were signed in, so they are kept no longer than needed.
     """
     PersonSession.objects.filter(expire_date__lt=clock.now()).delete()
     named = PersonSession.objects.exclude(person_id=None).order_by().values_list("person_id")
     for person in Person.objects.filter(pk__in=named):
-        open_now = [row.pk for row, _ in _rows_of(person)]
+        open_now = [row.pk for row, _ in _list_open_rows(person)]
         PersonSession.objects.filter(person_id=person.pk).exclude(pk__in=open_now).delete()
 
 
-def _require(actor: Actor, person: Person) -> None:
+def _require_own_or_administrator(actor: Actor, person: Person) -> None:
     is_own = actor.person is not None and actor.person.pk == person.pk
     permissions.require(is_own or permissions.can_administer(actor), "end sessions of others")
 
 
-def _end(hashes: list[str], *, actor: Actor, person: Person) -> int:
+def _delete_sessions(hashes: list[str], *, actor: Actor, person: Person) -> int:
     count: int = PersonSession.objects.filter(pk__in=hashes).delete()[0]
     if count:
         what = "A session" if count == 1 else f"{count} sessions"
@@ -98,9 +99,9 @@ def _end(hashes: list[str], *, actor: Actor, person: Person) -> int:
     return count
 
 
-def _rows_of(person: Person) -> list[tuple[PersonSession, dict[str, Any]]]:
+def _list_open_rows(person: Person) -> list[tuple[PersonSession, dict[str, Any]]]:
     rows = PersonSession.objects.filter(person_id=person.pk, expire_date__gt=clock.now())
-    # A password chosen since, a role lost or being disabled ended a session whose row is left.
+    # A new password, a lost role or being disabled ends sessions but leaves their rows.
     now = person.get_session_auth_hash()
     opened = [(row, row.get_decoded()) for row in rows]
     return [
@@ -110,11 +111,11 @@ def _rows_of(person: Person) -> list[tuple[PersonSession, dict[str, Any]]]:
     ]
 
 
-def _opened(row: PersonSession, data: dict[str, Any]) -> OpenSession:
-    began = data.get(BEGINNING) or {}
+def _to_open_session(row: PersonSession, data: dict[str, Any]) -> OpenSession:
+    start = data.get(SESSION_START_KEY) or {}
     return OpenSession(
         public_id=row.public_id,
-        at=datetime.fromisoformat(began["at"]) if "at" in began else None,
-        address=began.get("address", ""),
-        agent=began.get("agent", ""),
+        at=datetime.fromisoformat(start["at"]) if "at" in start else None,
+        address=start.get("address", ""),
+        agent=start.get("agent", ""),
     )

@@ -1,4 +1,4 @@
-"""Numbers for the chart component: bars in a few colours, and the same in tables."""
+"""Data for the chart components: stacked bars, and the same numbers as a table."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ class Series:
     tone: str
 
 
-KINDS = (
+OUTCOME_SERIES = (
     Series(key=OutcomeGroup.DELETED, label="Deleted", tone="ok"),
     Series(key=OutcomeGroup.GONE, label="Gone or not found", tone="info"),
     Series(key=OutcomeGroup.REFUSED, label="Refused", tone="danger"),
@@ -29,14 +29,14 @@ KINDS = (
 )
 
 
-def chart(
+def build_chart(
     *,
     label: str,
     first_column: str,
     series: tuple[Series, ...],
     rows: Iterable[tuple[date, str, Counter[Any]]],
 ) -> dict[str, Any]:
-    """What components/chart.html shows; a row is a day, its words in a bar's title, its counts."""
+    """The arguments of components/chart.html. A row: its first day, its bar's title, its counts."""
     rows = list(rows)
     totals = {one.key: sum(counts[one.key] for _, _, counts in rows) for one in series}
     used = [one for one in series if totals[one.key]]
@@ -44,39 +44,39 @@ def chart(
         "label": label,
         "first_column": first_column,
         "max": max((counts.total() for _, _, counts in rows), default=0) or 1,
-        "bars": [_bar(words, counts, series) for _, words, counts in rows],
+        "bars": [_bar(title, counts, series) for _, title, counts in rows],
         "total": sum(totals.values()),
         "series": [(one, totals[one.key]) for one in used],
         "rows": [(at, [counts[one.key] for one in used], counts.total()) for at, _, counts in rows],
     }
 
 
-def _bar(words: str, counts: Counter[Any], series: tuple[Series, ...]) -> dict[str, Any]:
+def _bar(title: str, counts: Counter[Any], series: tuple[Series, ...]) -> dict[str, Any]:
     parts, start = [], 0
     for one in series:
         value = counts[one.key]
         if value:
             parts.append({"tone": one.tone, "start": start, "value": value})
             start += value
-    return {"title": f"{words}: {start}", "parts": parts}
+    return {"title": f"{title}: {start}", "parts": parts}
 
 
-def day_chart(
+def build_day_chart(
     days: DailyCounts | None, *, what: str, series: tuple[Series, ...]
 ) -> dict[str, Any] | None:
-    """The chart of some days, which says which ones it shows; None when there is nothing in it."""
+    """The chart of some days, labelled with its period; None for no days."""
     if days is None or not days.days:
         return None
     first, last = days.days[0].date, days.days[-1].date
     period = _day(last) if first == last else f"{_day(first)} to {_day(last)}"
-    made = chart(
+    built = build_chart(
         label=f"{what} a day, {period}, UTC",
         first_column="Day",
         series=series,
         rows=((day.date, _day(day.date), day.counts) for day in days.days),
     )
-    made["note"] = "Older ones pass the filter too and are not drawn." if days.has_older else ""
-    return made
+    built["note"] = "Older ones pass the filter too and are not drawn." if days.has_older else ""
+    return built
 
 
 def _day(day: date) -> str:

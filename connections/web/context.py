@@ -1,4 +1,4 @@
-"""What the frame around every page shows."""
+"""Template variables that every page has: navigation, theme, signed-in person."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ THEMES = ("system", "light", "dark")
 
 @dataclass(frozen=True, kw_only=True)
 class NavItem:
-    """One entry of the navigation; `count` is how much waits there for this person."""
+    """One entry of the navigation; `count` is how many items there need this person."""
 
     label: str
     url: str
@@ -30,15 +30,15 @@ class NavItem:
     count: int | None = None
 
 
-def frame(request: HttpRequest) -> dict[str, Any]:
-    """Navigation, person and theme. Nothing asks the database until a template uses it."""
+def page_context(request: HttpRequest) -> dict[str, Any]:
+    """The variables. Lazy: none queries the database until a template uses it."""
     theme = request.COOKIES.get("theme", "")
     return {
         "nav": SimpleLazyObject(lambda: _nav(request)),
         "theme": theme if theme in THEMES else "system",
         "signed_in_person": SimpleLazyObject(lambda: signed_in_person(request)),
         "role_names": SimpleLazyObject(lambda: _role_names(signed_in_person(request))),
-        "step_up_question": SimpleLazyObject(lambda: prompt_for(request)),
+        "reauth_prompt": SimpleLazyObject(lambda: prompt_for(request)),
         "is_demo": settings.IS_DEMO,
         "has_mail": settings.HAS_MAIL,
         "is_unclaimed": SimpleLazyObject(lambda: not Person.objects.exists()),
@@ -63,7 +63,7 @@ def _nav(request: HttpRequest) -> list[NavItem]:
         entries += [("Audit", "audit-list"), ("Evidence", "evidence-detail")]
     if permissions.can_administer(actor):
         entries += [("People", "person-list"), ("Notices", "notice-list")]
-    waiting = _waiting_for(actor) if permissions.can_approve_any(actor) else 0
+    waiting = _count_awaiting_approval(actor) if permissions.can_approve_any(actor) else 0
     return [
         NavItem(
             label=label,
@@ -79,13 +79,13 @@ def _is_current(request: HttpRequest, url: str) -> bool:
     return request.path == url if url == reverse("overview") else request.path.startswith(url)
 
 
-def _waiting_for(actor: Actor) -> int:
-    """How many deletions wait for this person's yes or no: asked by others, not yet decided."""
-    person, beyond = actor.person, permissions.visibility_of(actor).unapprovable
+def _count_awaiting_approval(actor: Actor) -> int:
+    """How many deletions other people requested that this person can still approve or decline."""
+    person, unapprovable = actor.person, permissions.visibility_of(actor).unapprovable
     this_round = Approval.objects.filter(deletion=OuterRef("pk"), round=OuterRef("approval_round"))
     given = this_round.filter(decision=Approval.Decision.APPROVED).order_by()
     waiting = Deletion.objects.filter(
-        # After a sending without effect, for as long as this round lacks approvals.
+        # Still present after an attempt, while this round lacks approvals.
         Q(state=State.REQUESTED)
         | Q(state=State.STILL_PRESENT, policy=ApprovalPolicy.ONE) & ~Exists(given)
         | Q(state=State.STILL_PRESENT, policy=ApprovalPolicy.TWO) & ~Exists(given[1:2]),
@@ -94,8 +94,8 @@ def _waiting_for(actor: Actor) -> int:
     waiting = waiting.exclude(policy=ApprovalPolicy.NONE).exclude(
         break_glass_round=F("approval_round")
     )
-    if beyond:
-        waiting = waiting.exclude(credential__in=beyond)
+    if unapprovable:
+        waiting = waiting.exclude(credential__in=unapprovable)
     decided = this_round.filter(approver=person)
     return waiting.exclude(requested_by=person).exclude(Exists(decided)).count()
 
@@ -103,7 +103,7 @@ def _waiting_for(actor: Actor) -> int:
 def _provider_account(person: Person | None) -> ProviderAccount | None:
     if person is None:
         return None
-    return provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER)
+    return provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER)
 
 
 def _role_names(person: Person | None) -> str:

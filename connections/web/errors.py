@@ -1,4 +1,4 @@
-"""What Django's own error pages and mails may show."""
+"""Error pages, and what error reports leave out."""
 
 import logging
 import sys
@@ -29,30 +29,30 @@ logger = logging.getLogger(__name__)
 
 
 class HideKeysFilter(SafeExceptionReporterFilter):
-    """Django shows everything that was posted while DEBUG is on; a key is never shown."""
+    """Hides keys in error reports, which otherwise show every POST field while DEBUG is on."""
 
     def is_active(self, request: HttpRequest | None) -> bool:
-        """Always: also while DEBUG is on."""
+        """True, also while DEBUG is on."""
         return True
 
     def get_post_parameters(self, request: HttpRequest | None) -> dict[str, Any]:
-        """What was posted, without any field whose name says key, pass or token."""
+        """The POST fields, with the values of keys, passwords and tokens hidden."""
         posted: dict[str, Any] = super().get_post_parameters(request)
         return {name: self.cleanse_setting(name, value) for name, value in posted.items()}
 
 
 PAGE = "connections/response_not_recorded.html"
-# Done, and its record waits: neither a failure of the act nor its outcome.
+# The DELETE was sent, but its outcome is not recorded yet: neither success nor failure.
 ACCEPTED = 202
 
 
 def response_not_recorded_page(
     request: HttpRequest, error: ResponseNotRecordedError
 ) -> HttpResponse:
-    """The words for it, asking the database nothing; for htmx `#outcome` alone."""
+    """The page that says so, without a database query; for htmx only `#outcome`."""
     url = reverse("deletion-detail", args=[error.deletion_id])
-    context = {"words": wording.unrecorded_response_text(error), "url": url}
-    # Without the request, so that nothing in the frame of a page asks the database.
+    context = {"text": wording.unrecorded_response_text(error), "url": url}
+    # Without the request, since context processors query the database.
     name = f"{PAGE}#outcome" if wants_fragment(request) else PAGE
     return HttpResponse(render_to_string(name, context), status=ACCEPTED)
 
@@ -66,8 +66,9 @@ type _ErrorView = Callable[..., HttpResponse]
 def _error_page(view: _ErrorView) -> _ErrorView:
     """Make an error handler safe to call whatever is wrong with the request.
 
-    It never reads the body, which may be what was refused. A fault of its own is answered with
-    the 500 page and logged here, where Django would log nothing or only what was refused.
+    It never reads the body, which may be what was refused. If the handler itself fails, the
+    response is the 500 page, and the failure is logged here: Django would log nothing, or only
+    the original error.
     """
     view = requires_csrf_token(view)
 
@@ -81,7 +82,7 @@ def _error_page(view: _ErrorView) -> _ErrorView:
             logger.exception("The page for an error failed: %s", request.path)
             got_request_exception.send(sender=None, request=request)
             response = server_error(request)
-            # Else Django would log what was refused as the cause of this 500.
+            # Otherwise Django would log the original error as the cause of this 500.
             response._has_been_logged = True  # type: ignore[attr-defined]
             return response
 
@@ -90,19 +91,19 @@ def _error_page(view: _ErrorView) -> _ErrorView:
 
 @_error_page
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400: the request makes no sense; what was wrong with it is only logged."""
+    """400. The reason is only logged."""
     del exception
     return render(request, "400.html", {"request_id": request_id_of(request)}, status=400)
 
 
 @_error_page
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """403: which act is refused, and who can change that; on record."""
+    """403: what is refused and who can grant it. Recorded in the audit log."""
     person = signed_in_person(request)
     context: dict[str, Any] = {"exception": exception}
     if person is not None:
         _record_denial(request)
-        context["administrators"] = people.names_of_administrators()
+        context["administrators"] = people.list_administrator_names()
         if not person.roles:
             context["exception"] = NO_ROLE
     return render(request, "403.html", context, status=403)
@@ -118,38 +119,38 @@ def _record_denial(request: HttpRequest) -> None:
             path=request.path,
         )
     except DatabaseError:
-        # It stays refused, and a refusal is no fault of ours.
+        # The request stays refused with 403; a failure to record it is no reason for a 500.
         logger.exception("A refusal could not be recorded.")
 
 
 @_error_page
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404: nothing is at this address. The exception's text may name the database: not shown."""
+    """404. The exception's text is not shown, since it can name models."""
     del exception
     return render(request, "404.html", status=404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500: a fault of ours; 503 where the database takes no writes.
+    """500 for an unexpected error; 503 where the database refuses writes.
 
-    Asks neither the database nor the session, since they may be it. Django calls this while it
-    handles the exception.
+    Uses neither the database nor the session, since they may be what failed. Django calls this
+    while it handles the exception.
     """
     error = sys.exception()
     if means_no_writes(error):
         logger.error("Request %s: the database takes no writes: %s", request_id_of(request), error)
         context = {"cause": cause_text(error), "might_have_sent": _might_have_sent(request)}
-        return _stand_alone_page(
+        return _render_standalone(
             request, "503_database_not_writable.html", status=503, context=context
         )
-    return _stand_alone_page(request, "500.html", status=500, context={})
+    return _render_standalone(request, "500.html", status=500, context={})
 
 
 def _might_have_sent(request: HttpRequest) -> bool:
     """Whether a DELETE might have left before this request failed.
 
-    None did where the request only reads, failed before its view was found, or can be made
-    without signing in.
+    It can't have for a request that only reads, failed before its view was found, or needs no
+    sign-in.
     """
     match = request.resolver_match
     if request.method in READ or match is None:
@@ -157,7 +158,7 @@ def _might_have_sent(request: HttpRequest) -> bool:
     return access_of(request, match.func).needs_sign_in
 
 
-def _stand_alone_page(
+def _render_standalone(
     request: HttpRequest, name: str, *, status: int, context: dict[str, Any]
 ) -> HttpResponse:
     request_id = request_id_of(request)
@@ -173,6 +174,6 @@ def _stand_alone_page(
 
 @_error_page
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """403 for a form whose token is missing or old: nothing was done, and how to go on."""
+    """403 for a form whose CSRF token is missing or old."""
     del reason
     return render(request, "403_csrf.html", {"request_id": request_id_of(request)}, status=403)

@@ -1,4 +1,4 @@
-"""Characters that change how the text around them is read are shown as what they are."""
+"""Middleware: health checks, headers, sign-in, MFA, read-only requests, hostile text."""
 
 import logging
 import re
@@ -29,24 +29,24 @@ from connections.audit import events
 from connections.core.errors import ResponseNotRecordedError
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.models import PersonSession
-from connections.operations.write_probe import find_write_problem, write_nothing
+from connections.operations.write_probe import find_write_problem, write_without_change
 from connections.web.errors import response_not_recorded_page
-from connections.web.people.single_sign_on import gave_second_factor
+from connections.web.people.single_sign_on import has_provider_mfa
 from connections.web.routing import access_of
-from connections.web.support import sign_in_url_after_sending, signed_in_person
+from connections.web.support import sign_in_url_after_post, signed_in_person
 
 logger = logging.getLogger(__name__)
 
 # The controls of the Unicode Bidirectional Algorithm (UAX #9 § 2), in UTF-8: U+061C, U+200E/F,
-# U+202A–E, U+2066–9. A name that holds one could make another name seem to stand beside it.
-_TURNING = re.compile(rb"\xd8\x9c|\xe2\x80[\x8e\x8f\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
+# U+202A–E, U+2066–9. A name with one of these can make the text beside it read differently.
+_BIDI_CONTROLS = re.compile(rb"\xd8\x9c|\xe2\x80[\x8e\x8f\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
 
 
 class BidiControlMiddleware:
-    """Writes the characters that turn text round as [U+202E] in every page.
+    """Shows bidirectional control characters as text, such as [U+202E], on every page.
 
-    Names and error texts come from Datadog and from people; a page shows them within its own
-    sentences. What is stored and exported stays as it came.
+    Pages show names and error texts from Datadog and from people inside their own sentences.
+    Stored and exported data keeps the characters.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -56,12 +56,12 @@ class BidiControlMiddleware:
         response = self.get_response(request)
         if not response.streaming and response.get("Content-Type", "").startswith("text/html"):
             content = response.content  # type: ignore[attr-defined]
-            if _TURNING.search(content):
-                response.content = _TURNING.sub(_named, content)  # type: ignore[attr-defined]
+            if _BIDI_CONTROLS.search(content):
+                response.content = _BIDI_CONTROLS.sub(_code_point, content)  # type: ignore[attr-defined]
         return response
 
 
-def _named(match: re.Match[bytes]) -> bytes:
+def _code_point(match: re.Match[bytes]) -> bytes:
     return f"[U+{ord(match[0].decode()):04X}]".encode()
 
 
@@ -69,10 +69,10 @@ _UNREADABLE = "unreadable"
 
 
 class Request(WSGIRequest):
-    """A request that can be made whatever its Content-Type says.
+    """A request whose Content-Type header can hold anything.
 
-    Django raises for some while it makes the request, outside of all that would answer with a
-    page: for a header that it can't parse, or whose charset doesn't decode the query.
+    For a header that Django can't parse, or whose charset doesn't decode the query, it raises
+    while it creates the request, outside all error handlers.
     """
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
@@ -88,8 +88,8 @@ class Request(WSGIRequest):
 class CharsetMiddleware:
     """Answers 400 where the Content-Type names a charset other than UTF-8.
 
-    No browser sends one. Python knows encodings that are none of text (base64), or that raise
-    although they are told to replace (idna).
+    No browser sends another. Some of Python's encodings aren't for text (base64), and some raise
+    even with errors="replace" (idna).
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -103,15 +103,15 @@ class CharsetMiddleware:
 
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
-READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class HealthMiddleware:
     """Answers /healthz and /readyz before anything that could redirect or refuse them.
 
-    /healthz says that the process answers. /readyz says that it can work: the database is
-    reachable and can be written, every migration is applied, the key ring opens what is stored.
-    Whoever asks need not be signed in, so the answer names what is wrong and the log says how.
+    /healthz: the process responds. /readyz: the database can be written, every migration is
+    applied, and the key ring decrypts the stored keys. Both need no sign-in, so the response
+    only names the problem and the log has the details.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -119,24 +119,24 @@ class HealthMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.path == "/healthz":
-            return _health_answer(request, problem="")
+            return _health_response(request, problem="")
         if request.path == "/readyz":
-            return _health_answer(request, problem=_what_is_not_ready())
+            return _health_response(request, problem=_readiness_problem())
         return self.get_response(request)
 
 
-def _health_answer(request: HttpRequest, *, problem: str) -> HttpResponse:
+def _health_response(request: HttpRequest, *, problem: str) -> HttpResponse:
     response = HttpResponse(
         f"{problem or 'ok'}\n", status=503 if problem else 200, content_type="text/plain"
     )
-    if request.method not in READING_METHODS:
+    if request.method not in SAFE_METHODS:
         response = HttpResponse(status=405, headers={"Allow": "GET, HEAD, OPTIONS"})
     response["Cache-Control"] = "no-store"
     response["X-Content-Type-Options"] = "nosniff"
     return response
 
 
-def _what_is_not_ready() -> str:
+def _readiness_problem() -> str:
     try:
         applied = set(MigrationRecorder(connection).applied_migrations())
         if not _migrations_on_disk() <= applied:
@@ -155,23 +155,23 @@ def _what_is_not_ready() -> str:
     return ""
 
 
-_known_on_disk: set[tuple[str, str]] = set()
+_migrations_cache: set[tuple[str, str]] = set()
 
 
 def _migrations_on_disk() -> set[tuple[str, str]]:
-    # The files cannot change while the process runs, and reading them takes longer than the
-    # rest of the answer.
-    if not _known_on_disk:
+    # The files don't change while the process runs, and reading them takes longer than the rest
+    # of the check.
+    if not _migrations_cache:
         loader = MigrationLoader(None)
-        _known_on_disk.update(loader.disk_migrations or {})
-    return _known_on_disk
+        _migrations_cache.update(loader.disk_migrations or {})
+    return _migrations_cache
 
 
 class HeadersMiddleware:
     """Headers for everything that is not a static file, and an id for the request.
 
-    Whatever comes this far may name orgs, people or deletions, so nothing of it is kept by a
-    cache or shown again by the back button after signing out.
+    A response can name orgs, people or deletions, so no cache keeps it, and the back button
+    doesn't show it after sign-out.
     """
 
     HEADERS = {
@@ -196,10 +196,10 @@ class HeadersMiddleware:
         return response
 
 
-class SecondFactorMiddleware:
-    """Where a second factor is required, leads whoever has none to setting one up.
+class RequireMfaMiddleware:
+    """Redirects people who need MFA and have not set it up to the page for that.
 
-    The pages on which a factor is set up, and signing out, stay open, so that it locks nobody out.
+    The pages to set it up, and signing out, stay open, so that nobody is locked out.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -211,7 +211,7 @@ class SecondFactorMiddleware:
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> HttpResponseBase | None:
-        """Redirect before the view runs, so that nothing is shown and nothing done."""
+        """Redirect before the view runs."""
         del args, kwargs
         access = access_of(request, view)
         person = signed_in_person(request)
@@ -221,9 +221,9 @@ class SecondFactorMiddleware:
             return None
         if not permissions.requires_mfa(person):
             return None
-        if gave_second_factor(request, person_id=str(person.pk)):
+        if has_provider_mfa(request, person_id=str(person.pk)):
             return None
-        # Recovery codes alone are not one: they only stand in for one that was set up.
+        # Recovery codes alone don't count: they are a backup for another method.
         if is_mfa_enabled(person, [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]):
             return None
         messages.warning(request, "Set up a second factor first: it is required here.")
@@ -232,17 +232,17 @@ class SecondFactorMiddleware:
 
 
 class SignInMiddleware(LoginRequiredMiddleware):
-    """Leads whoever is not signed in to the sign-in; a piece of a page is refused instead.
+    """Redirects people who are not signed in; an htmx request gets 401 instead.
 
-    The sign-in page has no place within the page on which something is being typed.
+    htmx would put the sign-in page inside the current page, over what the person is typing.
     """
 
     def process_view(
         self, request: HttpRequest, view_func: Callable[..., Any], args: Any, kwargs: Any
     ) -> HttpResponseBase | None:
-        """Let through who is signed in, and a token that the view checks itself."""
+        """Let through signed-in people, and requests with a token that the view checks."""
         access = access_of(request, view_func)
-        if access.takes_token and "Authorization" in request.headers:
+        if access.token_authenticated and "Authorization" in request.headers:
             return None
         if not access.needs_sign_in or request.user.is_authenticated:
             return None
@@ -251,19 +251,19 @@ class SignInMiddleware(LoginRequiredMiddleware):
     def handle_no_permission(  # type: ignore[override]
         self, request: HttpRequest, view_func: Callable[..., Any]
     ) -> HttpResponseBase:
-        """Redirect, or answer htmx with 401: nothing was done."""
+        """Redirect; 401 for htmx."""
         if "HX-Request" in request.headers:
             return HttpResponse(status=401)
-        if request.method not in READING_METHODS:
-            return redirect(sign_in_url_after_sending(request))
+        if request.method not in SAFE_METHODS:
+            return redirect(sign_in_url_after_post(request))
         return super().handle_no_permission(request, view_func)
 
 
 class WritableSignInMiddleware:
-    """Refuses attempts to sign in or to confirm who one is while the database takes no writes.
+    """Refuses sign-ins and reauthentication while the database refuses writes.
 
-    Such attempts are counted in the cache. Without the count they would be answered with "too many
-    requests", which isn't why they fail.
+    Attempts are counted in the cache, which is a database table. When the count fails, allauth
+    responds "too many requests", which isn't the reason.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -277,12 +277,12 @@ class WritableSignInMiddleware:
     ) -> None:
         """Raise the database's own error before the view runs."""
         del args, kwargs
-        if request.method not in READING_METHODS and not access_of(request, view).needs_mfa:
-            write_nothing()
+        if request.method not in SAFE_METHODS and not access_of(request, view).needs_mfa:
+            write_without_change()
 
 
 class ResponseNotRecordedMiddleware:
-    """Answers for an act that sent the DELETE when the database then failed."""
+    """Responds when a DELETE was sent and the database then failed."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -291,7 +291,7 @@ class ResponseNotRecordedMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """The page that says so; any other error is left to whoever comes next."""
+        """The page that says so; None for any other error."""
         if not isinstance(error, ResponseNotRecordedError):
             return None
         logger.error("%s", error)
@@ -299,14 +299,14 @@ class ResponseNotRecordedMiddleware:
 
 
 class WriteInReadError(Exception):
-    """A view that answers a GET tried to write to the database: a fault of ours."""
+    """A view tried to write to the database during a GET, which is a bug."""
 
 
 class ReadOnlyMiddleware:
     """Lets no GET, HEAD or OPTIONS write to the database where the URL is read-only.
 
-    Sessions and the cache can be written, and so can an event by the audit service (an export, a
-    refusal). views/routing.py says which URLs are not read-only.
+    Sessions, the cache and audit events (of an export or a refusal) can still be written.
+    routing.py says which URLs are not read-only.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -321,21 +321,21 @@ class ReadOnlyMiddleware:
         if guard.is_armed and isinstance(response, StreamingHttpResponse):
             # The body is made while it is sent, long after the view has returned.
             chunks: Iterable[bytes] = response.streaming_content  # type: ignore[assignment]
-            response.streaming_content = _guarded(chunks, guard)
+            response.streaming_content = _guard_chunks(chunks, guard)
         return response
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> None:
-        """Arm the guard when the request only reads and the view is ours."""
+        """Arm the guard for a reading method on a read-only URL."""
         del args, kwargs
         is_read_only = access_of(request, view).is_read_only
         request._write_guard.is_armed = (  # type: ignore[attr-defined]
-            is_read_only and request.method in READING_METHODS
+            is_read_only and request.method in SAFE_METHODS
         )
 
 
-# What begins otherwise writes, or is unknown and must be looked at before it is let through.
+# Any other statement writes, or must be reviewed before it is added here.
 _READS = re.compile(
     r"\s*(SELECT|EXPLAIN|SHOW|SET|PRAGMA|BEGIN|START|SAVEPOINT|RELEASE|ROLLBACK|COMMIT"
     r"|DECLARE|FETCH|CLOSE)\b",
@@ -358,14 +358,14 @@ class _WriteGuard:
     def __call__(
         self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
     ) -> Any:
-        if self.is_armed and not _may_run(sql):
+        if self.is_armed and not _is_allowed_query(sql):
             raise WriteInReadError(
                 f"A view that answers a GET may not write: {sql.lstrip()[:60]}… Make it a POST."
             )
         return execute(sql, params, many, context)
 
 
-def _may_run(sql: str) -> bool:
+def _is_allowed_query(sql: str) -> bool:
     if _READS.match(sql) or events.is_appending():
         return True
     if _WITH.match(sql):
@@ -377,9 +377,9 @@ def _may_run(sql: str) -> bool:
     }
 
 
-def _guarded(chunks: Iterable[bytes], guard: _WriteGuard) -> Iterator[bytes]:
-    # Chunk by chunk, because between two chunks the thread may be doing something else. The
-    # response closes the inner iterator itself.
+def _guard_chunks(chunks: Iterable[bytes], guard: _WriteGuard) -> Iterator[bytes]:
+    # One chunk at a time: between two chunks the thread may serve something else. The response
+    # closes the inner iterator itself.
     iterator = iter(chunks)
     while True:
         with connection.execute_wrapper(guard):

@@ -1,4 +1,4 @@
-"""Numbers for monitoring. /healthz and /readyz are answered in the middleware."""
+"""The /metrics page. /healthz and /readyz are in the middleware."""
 
 from collections.abc import Iterator
 
@@ -10,16 +10,16 @@ from connections.core import clock
 from connections.models import Credential, Deletion, Notification, State, Sync
 from connections.operations import metrics_token
 
-# Counting every settled deletion reads a whole index, so it is done at most this often (s).
+# In seconds. Counting settled deletions reads a whole index.
 SETTLED_COUNTED_EVERY = 60
 _SETTLED_COUNTS = "orgadmin:metrics:settled"
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Deletions, listings and notices in numbers, as Prometheus reads them.
+    """Counts and ages of deletions, syncs and notifications, in Prometheus format.
 
-    They tell of every credential, so they are for whoever may see all of them, and for a program
-    with the token of ORGADMIN_METRICS_TOKEN_FILE.
+    They cover every credential, so they are for people who see all credentials, and for programs
+    with the token in ORGADMIN_METRICS_TOKEN_FILE.
     """
     token = request.headers.get("Authorization")
     if token is not None and not metrics_token.matches(token):

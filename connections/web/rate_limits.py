@@ -1,4 +1,4 @@
-"""How often one person may ask for what costs this service, or Datadog, much."""
+"""Rate limits per person for requests that are expensive here or at Datadog."""
 
 import time
 from collections.abc import Callable
@@ -24,18 +24,20 @@ def limited[**P](
     [Callable[Concatenate[HttpRequest, P], HttpResponseBase]],
     Callable[Concatenate[HttpRequest, P], HttpResponseBase],
 ]:
-    """Answer 429, and do nothing, once a person asked more than `per_minute` times in a minute.
+    """Respond 429 instead of calling the view after `per_minute` requests by one person.
 
-    Views of one `group` are counted together, in the cache that all processes share. Two counted
-    in the same instant may count as one: it keeps load off, it guards nothing. `over` is the page
-    of the refusal, where something was typed that it must keep.
+    Views of one `group` are counted together, in the cache that all processes share. Simultaneous
+    requests may be counted once: the limit reduces load and is no security measure. `over` renders
+    the 429 page, for forms that must keep what was typed.
     """
 
     def decorate(
         view: Callable[Concatenate[HttpRequest, P], HttpResponseBase],
     ) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
         @wraps(view)
-        def answer(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        def limited_view(
+            request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
+        ) -> HttpResponseBase:
             person = signed_in_person(request)
             if person is None or _count(f"{group}:{person.pk}") <= per_minute:
                 return view(request, *args, **kwargs)
@@ -43,7 +45,7 @@ def limited[**P](
             response["Retry-After"] = str(_WINDOW_SECONDS)
             return response
 
-        return answer
+        return limited_view
 
     return decorate
 
@@ -53,13 +55,13 @@ def _refusal(request: HttpRequest) -> HttpResponse:
 
 
 def _count(key: str) -> int:
-    """How often it was asked in the present minute, this time included."""
+    """The number of requests in this minute, including this one."""
     name = f"orgadmin:limit:{key}:{_present_minute()}"
     if cache.add(name, 1, 2 * _WINDOW_SECONDS):
         return 1
     try:
         return cache.incr(name)
-    except ValueError:  # It was pushed out of the cache in between.
+    except ValueError:  # The cache dropped it in between.
         return 1
 
 

@@ -1,9 +1,8 @@
-"""Proving again who one is: whether a person did so within five minutes, and how they may.
+"""Reauthentication: a password or passkey within five minutes, and the views that need one.
 
-The proof is a password or a passkey; a code of an authenticator app or from paper alone is none.
-When it was given stands in the session, by the database's clock; what was typed never does.
-`mark` is for whoever takes a proof elsewhere, such as a provider that was asked to sign the
-person in anew. connections/web/reauthentication.py guards views with it.
+A code from an authenticator app, or a recovery code, is not enough. The session holds only the
+time, by the database's clock. `record_reauthentication` is for a proof given elsewhere, such as a
+new sign-in at the identity provider.
 """
 
 import time
@@ -38,27 +37,30 @@ from connections.core import clock
 from connections.core.secret import Secret
 from connections.models import Person
 from connections.people import provider_accounts, sign_in_events
-from connections.web import reauthentication
 from connections.web.people import allauth_internals, single_sign_on
-from connections.web.people.passkeys import WRONG_PASSKEY as WRONG_PASSKEY
-from connections.web.people.passkeys import PasskeyField, refusing_malformed, require_own_origin
+from connections.web.people.passkeys import (
+    WRONG_PASSKEY,
+    PasskeyField,
+    refusing_malformed,
+    require_own_origin,
+)
 from connections.web.support import SeeOther, is_local_url, request_id_of, signed_in_person
 
 WINDOW = timedelta(minutes=5)
 WRONG_PASSWORD = "That is not your password."  # noqa: S105 - a message
 TOO_MANY = "Too many wrong answers. Wait five minutes, then try again."
-# Over the limit, one event in so many seconds.
+# In seconds: over the limit, at most one audit event in this time.
 REFUSAL_EVENT_EVERY = 60
-_STAMP = "stepped_up"
+_SESSION_KEY = "stepped_up"
 _ACTION = "reauthenticate"
 
 
 class Method(StrEnum):
-    """What the person gave."""
+    """How the person proved who they are."""
 
     PASSWORD = "password"  # noqa: S105 - a word, not a password
     PASSKEY = "passkey"
-    PROVIDER = "provider"  # signed in anew at the provider of their account
+    PROVIDER = "provider"  # a new sign-in at the identity provider
 
 
 class RefusedError(Exception):
@@ -68,7 +70,7 @@ class RefusedError(Exception):
 def is_recent(request: HttpRequest) -> bool:
     """Whether this session's person gave a password or passkey within the last five minutes.
 
-    Asked once for each request, which is shorter than any difference.
+    Computed once per request.
     """
     known: bool | None = getattr(request, "_is_stepped_up", None)
     if known is None:
@@ -78,44 +80,46 @@ def is_recent(request: HttpRequest) -> bool:
 
 
 def _is_stamp_fresh(request: HttpRequest) -> bool:
-    person, stamp = signed_in_person(request), request.session.get(_STAMP)
+    person, stamp = signed_in_person(request), request.session.get(_SESSION_KEY)
     if person is None or not isinstance(stamp, dict) or stamp.get("person") != str(person.pk):
         return False
     at = datetime.fromisoformat(stamp["at"])
     if clock.elapsed_since(at, now=clock.now()) < WINDOW:
         return True
     # Removed, so that a clock that is set back later can't make it recent again.
-    del request.session[_STAMP]
+    del request.session[_SESSION_KEY]
     return False
 
 
-def mark(request: HttpRequest, *, method: Method) -> None:
-    """Record that the signed-in person has just proved who they are, and remember when."""
+def record_reauthentication(request: HttpRequest, *, method: Method) -> None:
+    """Record that the signed-in person has just reauthenticated, and store the time."""
     person = _person(request)
-    sign_in_events.record_step_up(person=person, method=method, request_id=request_id_of(request))
+    sign_in_events.record_reauthentication(
+        person=person, method=method, request_id=request_id_of(request)
+    )
     _stamp(request, person=person)
 
 
 def _stamp(request: HttpRequest, *, person: Person, age: timedelta = timedelta()) -> None:
     at = clock.now() - age
-    request.session[_STAMP] = {"person": str(person.pk), "at": at.isoformat()}
+    request.session[_SESSION_KEY] = {"person": str(person.pk), "at": at.isoformat()}
     request._is_stepped_up = None  # type: ignore[attr-defined]
 
 
 def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> None:
-    """Count a sign-in by password or passkey as a proof, from when that was given or chosen.
+    """Count a sign-in by password or passkey as reauthentication, from the time of that step.
 
-    Receives Django's `user_logged_in`. A session that code makes outside of any request from a
-    browser (Django's test client) has no such trail and counts as well.
+    Receives Django's `user_logged_in`. A session that code creates without a browser's request
+    (Django's test client) has no record of the method and counts as well.
     """
     del sender
-    request.session.pop(_STAMP, None)
+    request.session.pop(_SESSION_KEY, None)
     if not hasattr(request, "allauth"):
         _stamp(request, person=user)
         return
     given = [one["at"] for one in get_authentication_records(request, user) if _is_proof(one)]
     if given:
-        # By this process's clock, which also wrote when it was given.
+        # By this process's clock, since allauth took the time from it.
         now = datetime.fromtimestamp(time.time(), UTC)
         age = clock.elapsed_since(datetime.fromtimestamp(max(given), UTC), now=now)
         if age < WINDOW:
@@ -124,12 +128,12 @@ def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> 
 
 def _is_proof(record: dict[str, Any]) -> bool:
     is_password = record["method"] == "password" or record.get("chose_password")
-    # As a second factor it was perhaps merely touched: only alone must it have checked its owner.
+    # A passkey used as a second factor may have needed only a touch, without user verification.
     return bool(is_password or record.get("passwordless"))
 
 
-def ways_of(person: Person) -> frozenset[Method]:
-    """What a person could give here; empty for one who only ever came by a link or a provider."""
+def available_methods(person: Person) -> frozenset[Method]:
+    """The methods that this person can use; empty for one without a password or passkey."""
     ways = set()
     if person.has_usable_password():
         ways.add(Method.PASSWORD)
@@ -139,22 +143,22 @@ def ways_of(person: Person) -> frozenset[Method]:
 
 
 @sensitive_variables("password")
-def prove_by_password(request: HttpRequest, *, password: Secret) -> None:
-    """Mark the session if that is the person's password. Raises RefusedError."""
+def reauthenticate_by_password(request: HttpRequest, *, password: Secret) -> None:
+    """Reauthenticate if that is the person's password. Raises RefusedError."""
     person = _person(request)
     _count(request, person=person)
-    # Not the person's own check_password: it may renew the hash, which would end the session.
+    # Not person.check_password, which may upgrade the stored hash and so end the session.
     if not check_password(password.reveal(), person.password):
         raise _refused(request, person=person, message=WRONG_PASSWORD)
     ratelimit.clear(request, action=_ACTION, user=person)
-    mark(request, method=Method.PASSWORD)
+    record_reauthentication(request, method=Method.PASSWORD)
 
 
 def passkey_challenge(request: HttpRequest) -> dict[str, Any]:
     """The options for the browser's `navigator.credentials.get`.
 
-    They ask for a key that checks its owner (by PIN, finger or face): one that is merely touched
-    proves that somebody sits there.
+    They require user verification (PIN, fingerprint or face): a touch only proves that someone is
+    present.
     """
     options, state = allauth_internals.get_server().authenticate_begin(
         credentials=allauth_internals.get_credentials(_person(request)),
@@ -164,39 +168,41 @@ def passkey_challenge(request: HttpRequest) -> dict[str, Any]:
     return dict(options)
 
 
-def prove_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> None:
-    """Mark the session if the browser's answer is right. Raises RefusedError."""
+def reauthenticate_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> None:
+    """Reauthenticate if the browser's response is valid. Raises RefusedError."""
     person = _person(request)
     _count(request, person=person)
     try:
-        require_checked_owner(credential, request=request)
+        require_user_verification(credential, request=request)
         with refusing_malformed():
             authenticator = allauth_internals.complete_authentication(person, credential)
     except ValidationError:
         raise _refused(request, person=person, message=WRONG_PASSKEY) from None
     finally:
-        # A challenge is for one answer.
+        # A challenge is valid for one response.
         allauth_internals.clear_state()
     ratelimit.clear(request, action=_ACTION, user=person)
     authenticator.record_usage()
-    mark(request, method=Method.PASSKEY)
+    record_reauthentication(request, method=Method.PASSKEY)
 
 
-def require_checked_owner(credential: dict[str, Any], *, request: HttpRequest) -> None:
-    """Raise ValidationError unless the key says, in what it signs, that it checked its owner.
+def require_user_verification(credential: dict[str, Any], *, request: HttpRequest) -> None:
+    """Raise ValidationError unless the signed response says that the key verified its user.
 
-    Asking for it is not enough: allauth keeps one challenge for all its forms, and one of a
-    second factor or of a new key asks for less.
+    Requesting it is not enough: allauth stores one challenge for all its forms, and the challenge
+    for a second factor or a new key does not require user verification.
     """
-    answer = answer_of(credential, request=request)
+    answer = parse_passkey_response(credential, request=request)
     if not answer.response.authenticator_data.is_user_verified():
         raise ValidationError(WRONG_PASSKEY)
 
 
-def answer_of(credential: dict[str, Any], *, request: HttpRequest) -> AuthenticationResponse:
-    """What the browser said of a key, read.
+def parse_passkey_response(
+    credential: dict[str, Any], *, request: HttpRequest
+) -> AuthenticationResponse:
+    """The browser's response for a passkey, parsed.
 
-    Raises ValidationError when that is no such answer, or one given to another origin.
+    Raises ValidationError for a malformed response or one for another origin.
     """
     with refusing_malformed():
         answer: AuthenticationResponse = allauth_internals.parse_authentication_response(credential)
@@ -225,7 +231,7 @@ def _refused(request: HttpRequest, *, person: Person, message: str) -> RefusedEr
 
 
 def _record_failure(request: HttpRequest, *, person: Person, is_over_limit: bool) -> None:
-    sign_in_events.record_failed_step_up(
+    sign_in_events.record_failed_reauthentication(
         person=person,
         address=get_adapter().get_client_ip(request),
         is_over_limit=is_over_limit,
@@ -234,18 +240,18 @@ def _record_failure(request: HttpRequest, *, person: Person, is_over_limit: bool
 
 
 class PasswordField(forms.CharField):
-    """A password: a Secret from the moment it is read, so that nothing on its way shows it."""
+    """A password that is a Secret as soon as it is read, so that no log or error page shows it."""
 
     def to_python(self, value: Any) -> Secret:  # type: ignore[override]
-        """The password as it was typed; an empty one is a Secret too."""
+        """The password as entered; an empty one is a Secret too."""
         return Secret(value or "")
 
     def run_validators(self, value: Any) -> None:
-        """None: whatever was typed is right or wrong, and the person's password decides."""
+        """Run none: any text may be compared with the person's password."""
 
 
 class ReauthenticationForm(forms.Form):
-    """A password, or what the browser says for a passkey; never rendered with a value."""
+    """A password or a passkey response; never rendered with a value."""
 
     password = PasswordField(required=False, strip=False)
     passkey = PasskeyField(required=False)
@@ -256,19 +262,19 @@ class ReauthenticationForm(forms.Form):
 
     @property
     def is_filled_in(self) -> bool:
-        """Whether there is an answer at all."""
+        """Whether a password or a passkey response was posted."""
         return any(self.data.get(self.add_prefix(name)) for name in self.fields)
 
     @property
-    def the_rest(self) -> QueryDict:
-        """Everything else that was posted."""
+    def other_fields(self) -> QueryDict:
+        """The other POST fields."""
         rest = self._posted.copy()
         for name in self.fields:
             rest.pop(self.add_prefix(name), None)
         return rest
 
 
-EMPTY = "Give your password or use a passkey."
+NOTHING_ENTERED = "Give your password or use a passkey."
 type View[**P] = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 
@@ -278,60 +284,60 @@ class _Guard(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ReauthPrompt:
-    """What a form shows while its act needs a proof."""
+    """What a form shows while its action needs reauthentication."""
 
     takes_password: bool
     takes_passkey: bool
-    # Where to prove it at the provider; empty for whoever has no account there.
+    # The sign-in at the identity provider; empty for people without an account there.
     provider_url: str
     provider_name: str
-    # Where a POST came without a proof, its address: nothing was done. Else empty.
+    # The URL of a POST that was not done because reauthentication was missing; else empty.
     late_at: str
-    # What was wrong with the proof that was given; empty when none was.
+    # Why the password or passkey was refused; empty where none was posted.
     problem: str
-    # The page on which it is asked, to come back from.
+    # The reauthentication page, which returns to this one.
     url: str
-    # Where to go without giving one.
+    # Where "back" leads.
     back_url: str
 
 
 def prompt_for(request: HttpRequest) -> ReauthPrompt | None:
-    """The question for this request's page; None while no proof is needed."""
+    """The prompt for this request's page; None while reauthentication is recent."""
     person = signed_in_person(request)
-    if person is None or reauthentication.is_recent(request):
+    if person is None or is_recent(request):
         return None
-    ways = reauthentication.ways_of(person)
+    methods = available_methods(person)
     return ReauthPrompt(
-        takes_password=Method.PASSWORD in ways,
-        takes_passkey=Method.PASSKEY in ways,
+        takes_password=Method.PASSWORD in methods,
+        takes_passkey=Method.PASSKEY in methods,
         provider_url=_provider_url(request, person),
         provider_name=single_sign_on.provider_name(),
         late_at=getattr(request, "_step_up_late_at", ""),
         problem=getattr(request, "_step_up_problem", ""),
         url=prompt_url(request),
-        back_url=page_behind(request.path),
+        back_url=parent_page_url(request.path),
     )
 
 
 def _provider_url(request: HttpRequest, person: Person) -> str:
     if not single_sign_on.is_on():
         return ""
-    if not provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER):
+    if not provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER):
         return ""
-    return f"{reverse('provider-step-up')}?{urlencode({'next': _page_of(request)})}"
+    return f"{reverse('provider-step-up')}?{urlencode({'next': _return_url(request)})}"
 
 
-def _page_of(request: HttpRequest) -> str:
-    """Where to go on after proving it elsewhere: no address of a POST."""
+def _return_url(request: HttpRequest) -> str:
+    """Where to continue after signing in at the provider; never the URL of a POST."""
     if request.path == reverse("step-up"):
         return request.POST.get("next") or request.GET.get("next", "")
     if request.method == "POST":
-        return page_behind(request.path)
+        return parent_page_url(request.path)
     return request.get_full_path()
 
 
-def page_behind(path: str) -> str:
-    """The page on which an act was chosen: its own address or the one above, else the overview."""
+def parent_page_url(path: str) -> str:
+    """The page that an action is on: its own URL or the one above it, else the overview."""
     for address in (path, f"{path.rstrip('/').rpartition('/')[0]}/"):
         with suppress(Resolver404):
             if (resolve(address).url_name or "").endswith(("-detail", "-list")):
@@ -341,77 +347,73 @@ def page_behind(path: str) -> str:
 
 def requires_reauthentication(
     *,
-    comes_back: Callable[..., HttpResponse],
-    asks_first: bool = False,
-    applies: Callable[[HttpRequest], bool] = lambda request: True,
+    on_missing: Callable[..., HttpResponse],
+    before_page: bool = False,
+    when: Callable[[HttpRequest], bool] = lambda request: True,
 ) -> _Guard:
-    """Let a POST reach the view only with a proof of the last five minutes, or a right one in it.
+    """Let a POST reach the view only if reauthentication is recent or comes with the POST.
 
-    `comes_back` answers any other POST: it shows the page that was sent, with everything typed
-    and with the question, does nothing, and asks the same permissions as the view.
-    `asks_first`: the page is not even shown before. `applies` says which POSTs need a proof.
+    `on_missing` responds to any other POST: it shows the same page with the input and the prompt,
+    changes nothing, and checks the same permissions as the view. `before_page`: a GET needs it
+    too. `when` says which POSTs need it.
     """
 
     def decorate[**P](view: View[P]) -> View[P]:
         @wraps(view)
         def asking(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
             if request.method == "POST":
-                if _is_proven(request) or not applies(request):
+                if _is_reauthenticated(request) or not when(request):
                     return view(request, *args, **kwargs)
                 request._step_up_late_at = request.path  # type: ignore[attr-defined]
-                response = comes_back(request, *args, **kwargs)
+                response = on_missing(request, *args, **kwargs)
                 if response.status_code == 200:
                     response.status_code = 422
                 return response
-            # Run first, since whoever may not see the page is told so and not asked.
+            # Run first, so that people without permission are refused instead of prompted.
             response = view(request, *args, **kwargs)
-            is_asked = (
-                asks_first
-                and response.status_code == 200
-                and not reauthentication.is_recent(request)
-            )
-            return redirect_to_prompt(request) if is_asked else response
+            needs_prompt = before_page and response.status_code == 200 and not is_recent(request)
+            return redirect_to_prompt(request) if needs_prompt else response
 
-        # The URL of the view declares the same: routing.py holds the two together.
+        # routing.py checks that the URL of the view declares the same.
         asking.reauthenticates = True  # type: ignore[attr-defined]
         return asking
 
     return decorate
 
 
-def _is_proven(request: HttpRequest) -> bool:
-    """Whether the session is recent, or becomes so by an answer that came with the form."""
+def _is_reauthenticated(request: HttpRequest) -> bool:
+    """Whether reauthentication is recent, or just succeeded with what the form holds."""
     form = ReauthenticationForm(request.POST)
-    # Nothing that handles the rest of what was typed gets to see it.
-    request.POST = form.the_rest  # type: ignore[assignment]
-    if reauthentication.is_recent(request) or not form.is_filled_in:
-        return reauthentication.is_recent(request)
+    # The view never sees the password or passkey response.
+    request.POST = form.other_fields  # type: ignore[assignment]
+    if is_recent(request) or not form.is_filled_in:
+        return is_recent(request)
     try:
-        _prove(request, form)
+        _reauthenticate(request, form)
     except RefusedError as error:
         request._step_up_problem = str(error)  # type: ignore[attr-defined]
         return False
     return True
 
 
-def _prove(request: HttpRequest, form: ReauthenticationForm) -> None:
+def _reauthenticate(request: HttpRequest, form: ReauthenticationForm) -> None:
     form.is_valid()
     password, passkey = form.cleaned_data.get("password"), form.cleaned_data.get("passkey")
     if password:
-        reauthentication.prove_by_password(request, password=password)
+        reauthenticate_by_password(request, password=password)
     elif isinstance(passkey, dict):
-        reauthentication.prove_by_passkey(request, credential=passkey)
+        reauthenticate_by_passkey(request, credential=passkey)
     else:
-        raise RefusedError(reauthentication.WRONG_PASSKEY)
+        raise RefusedError(WRONG_PASSKEY)
 
 
 def prompt_url(request: HttpRequest) -> str:
-    """The page that asks, and then leads to the page of this request."""
+    """The URL of the reauthentication page, which then returns to this request's page."""
     return f"{reverse('step-up')}?{urlencode({'next': request.get_full_path()})}"
 
 
 def redirect_to_prompt(request: HttpRequest) -> HttpResponse:
-    """Lead there with nothing but the address: a POST is neither kept nor done afterwards."""
+    """Redirect to the reauthentication page. A POST is neither kept nor done afterwards."""
     url = prompt_url(request)
     if "HX-Request" in request.headers:
         return HttpResponseClientRedirect(url)
@@ -419,18 +421,18 @@ def redirect_to_prompt(request: HttpRequest) -> HttpResponse:
 
 
 def reauthentication_page(request: HttpRequest) -> HttpResponse:
-    """Ask who it is, then lead to where the person was going."""
+    """Reauthenticate, then redirect to where the person was going."""
     wanted = request.POST.get("next") or request.GET.get("next", "")
     to = wanted if is_local_url(request, wanted) else reverse("overview")
-    if reauthentication.is_recent(request) or (request.method == "POST" and _is_proven(request)):
+    if is_recent(request) or (request.method == "POST" and _is_reauthenticated(request)):
         return SeeOther(to)
     if request.method == "POST" and not getattr(request, "_step_up_problem", ""):
-        request._step_up_problem = EMPTY  # type: ignore[attr-defined]
+        request._step_up_problem = NOTHING_ENTERED  # type: ignore[attr-defined]
     status = 422 if request.method == "POST" else 200
-    context = {"next": to, "back_url": page_behind(urlsplit(to).path)}
+    context = {"next": to, "back_url": parent_page_url(urlsplit(to).path)}
     return render(request, "connections/reauthentication.html", context, status=status)
 
 
 def reauthentication_passkey(request: HttpRequest) -> HttpResponseBase:
-    """What the browser needs to ask for a passkey; replaces the challenge before it."""
-    return JsonResponse(reauthentication.passkey_challenge(request))
+    """The options for the browser's passkey dialog. Replaces the previous challenge."""
+    return JsonResponse(passkey_challenge(request))

@@ -1,7 +1,7 @@
 """The only way to register a view: `page`, `form_page` and `action`, each with its access rules.
 
-What a URL demands stands where the URL is registered, and the view never runs without it. The
-middleware refuses a view that was registered in any other way.
+The rules of a URL are declared where the URL is registered, and its view never runs without them.
+The middleware refuses a view that was registered in any other way.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ WRITE = frozenset({"POST"})
 
 
 class Visitors(Enum):
-    """Who reaches a view that no permission guards."""
+    """Who can open a view that needs no permission."""
 
     ANYONE = "anyone"  # signed in or not
     SIGNED_IN = "signed in"  # for a person's own account and sessions
@@ -33,18 +33,18 @@ class Visitors(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What a request must bring before its view runs."""
+    """What a request needs before its view runs."""
 
     methods: frozenset[str]
     who: Permission | Visitors
-    # An MFA method, where ORGADMIN_REQUIRE_MFA asks this person for one.
+    # MFA, where ORGADMIN_REQUIRE_MFA requires it of this person.
     needs_mfa: bool = True
     # A POST needs a password or passkey from the last five minutes.
     reauthenticate: bool = False
     # A GET that writes to the database raises WriteInReadError.
     is_read_only: bool = True
     # The view itself checks an Authorization header, where a request has one.
-    takes_token: bool = False
+    token_authenticated: bool = False
 
     @property
     def needs_sign_in(self) -> bool:
@@ -58,7 +58,7 @@ class Rules(TypedDict, total=False):
     needs_mfa: bool
     reauthenticate: bool
     is_read_only: bool
-    takes_token: bool
+    token_authenticated: bool
 
 
 def page(
@@ -85,7 +85,8 @@ def action(
 def _register(route: str, view: View, *, name: str, access: Access) -> URLPattern:
     if access.reauthenticate != getattr(view, "reauthenticates", False):
         raise ImproperlyConfigured(
-            f"{name}: declare `reauthenticate=True` exactly where the view is under `guarded`."
+            f"{name}: declare `reauthenticate=True` exactly where the view has "
+            "@requires_reauthentication."
         )
     return path(route, enforce(view, access=access), name=name)
 
@@ -97,7 +98,7 @@ def enforce(view: View, *, access: Access) -> View:
     def enforced(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.method not in access.methods:
             return HttpResponseNotAllowed(sorted(access.methods))
-        has_token = access.takes_token and "Authorization" in request.headers
+        has_token = access.token_authenticated and "Authorization" in request.headers
         if isinstance(access.who, Permission) and not has_token:
             access.who.require(actor_of(request))
         return view(request, *args, **kwargs)
@@ -123,7 +124,7 @@ def access_of(request: HttpRequest, view: View) -> Access:
 
 
 _ALL = READ | WRITE | {"OPTIONS"}
-# Several views of django-allauth keep their place in tables of their own when they answer a GET.
+# Several of django-allauth's views write to its own tables during a GET.
 _OPEN = Access(methods=_ALL, who=Visitors.ANYONE, needs_mfa=False, is_read_only=False)
 _OWN = Access(methods=_ALL, who=Visitors.SIGNED_IN, needs_mfa=False, is_read_only=False)
 # django-allauth registers its views itself. A name that is missing here is refused.

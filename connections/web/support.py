@@ -1,4 +1,4 @@
-"""What every view needs and no noun owns."""
+"""Helpers for all views: the actor, redirects, downloads."""
 
 import base64
 from urllib.parse import urlencode
@@ -15,18 +15,18 @@ from connections.models import Person
 
 
 class SeeOther(HttpResponseRedirect):
-    """303: it was done; look there, with a GET."""
+    """303: the action was done; the browser continues with a GET."""
 
     status_code = 303
 
 
 def request_id_of(request: HttpRequest) -> str:
-    """The id that ties the records of this request together; also sent as X-Request-ID."""
+    """The id that this request's audit events and log lines share; also sent as X-Request-ID."""
     return getattr(request, "request_id", "")
 
 
 def signed_in_person(request: HttpRequest) -> Person | None:
-    """Who is signed in, or None; also on a request that failed before anyone was looked up."""
+    """The signed-in person; None also where the request failed before sign-in was checked."""
     person = getattr(request, "user", None)
     return person if isinstance(person, Person) else None
 
@@ -34,7 +34,7 @@ def signed_in_person(request: HttpRequest) -> Person | None:
 def actor_of(request: HttpRequest) -> Actor:
     """The signed-in person as the actor of what this request does.
 
-    Raises PermissionDenied when nobody is signed in.
+    Raises PermissionDenied where no one is signed in.
     """
     person = signed_in_person(request)
     if person is None:
@@ -43,17 +43,16 @@ def actor_of(request: HttpRequest) -> Actor:
 
 
 def is_local_url(request: HttpRequest, url: str) -> bool:
-    """Whether `url` leads to this very host, so that redirecting there leaves nobody elsewhere."""
+    """Whether `url` is on this host, so that a redirect there is safe."""
     return url_has_allowed_host_and_scheme(
         url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
 
 
-def sign_in_url_after_sending(request: HttpRequest) -> str:
-    """The sign-in for who sent something while signed out, which was not done.
+def sign_in_url_after_post(request: HttpRequest) -> str:
+    """The sign-in page for a POST that was refused because the person is signed out.
 
-    It leads back to the page that it was sent from: the address that it was sent to may answer
-    nothing but a form.
+    It returns to the page that the form was on, since the form's own address may take only POST.
     """
     page = request.headers.get("Referer", "")
     if not is_local_url(request, page):
@@ -64,15 +63,15 @@ def sign_in_url_after_sending(request: HttpRequest) -> str:
 def download(
     request: HttpRequest, *, export: Export, name: str
 ) -> HttpResponse | StreamingHttpResponse:
-    """The export as an attachment; `name` is its file name without what the format adds.
+    """The export as an attachment; `name` is its file name without the extension.
 
-    The newest checkpoint goes along in a header, and by size and root in the file's name: there
-    it stays with the file and no parser of the contents meets it.
+    A header holds the newest checkpoint. The file name holds its size and root, which stay with
+    the file without changing its contents.
     """
     response: HttpResponse | StreamingHttpResponse
     content_type = CONTENT_TYPES[export.file_format]
     if request.method == "HEAD":
-        # Nothing leaves, so nothing is recorded.
+        # No data is sent, so no export is recorded.
         response = HttpResponse(content_type=content_type)
     else:
         response = StreamingHttpResponse(start_export(export=export), content_type=content_type)

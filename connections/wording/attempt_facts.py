@@ -26,7 +26,7 @@ class Sent(IntEnum):
     DELETED = 3  # Datadog returned 200
 
 
-_OF_VERDICT = {
+_OF_RESULT = {
     AttemptResult.NOT_SENT: Sent.NOTHING,
     AttemptResult.RATE_LIMITED: Sent.REFUSED,
     AttemptResult.REFUSED: Sent.REFUSED,
@@ -41,9 +41,7 @@ def sent_by(attempts: Iterable[Attempt]) -> Sent:
 
 
 def _sent_by_one(attempt: Attempt) -> Sent:
-    return _OF_VERDICT.get(
-        AttemptResult(attempt.verdict or AttemptResult.AMBIGUOUS), Sent.UNCERTAIN
-    )
+    return _OF_RESULT.get(AttemptResult(attempt.verdict or AttemptResult.AMBIGUOUS), Sent.UNCERTAIN)
 
 
 def attempts_of(deletion: Deletion) -> list[Attempt]:
@@ -125,7 +123,7 @@ def quotes_of(last: Attempt | None) -> tuple[str, ...]:
     return tuple(str(text) for text in last.errors) if last else ()
 
 
-def attempt_words(last: Attempt | None) -> str:
+def attempt_text(last: Attempt | None) -> str:
     """ "Datadog answered 200 in 143 ms at …, attempt 1." or what came instead of an answer.
 
     An answer that came late is called so.

@@ -14,13 +14,13 @@ from connections.wording.causes import cause_text
 class Badge:
     """`tone` is one of ok, danger, warn, info, unknown, muted; `icon` a name of the icon set."""
 
-    word: str
+    label: str
     tone: str
     icon: str
 
 
-def _badge(word: str, tone: str, icon: str) -> Badge:
-    return Badge(word=word, tone=tone, icon=icon)
+def _badge(label: str, tone: str, icon: str) -> Badge:
+    return Badge(label=label, tone=tone, icon=icon)
 
 
 _OF_STATE = {
@@ -49,8 +49,8 @@ NOT_CONFIRMED = _badge("Not confirmed", "warn", "clock")
 CONFIRMED = _badge("Confirmed, not sent", "info", "clock")
 CONFIRMED_AGAIN = _badge("Confirmed", "info", "clock")
 NEVER_SENT = _badge("Not sent", "muted", "minus")
-READING = _badge("Reading again", "info", "clock")
-NOT_READ = _badge("Could not be read", "warn", "warning")
+RECHECKING = _badge("Reading again", "info", "clock")
+RECHECK_FAILED = _badge("Could not be read", "warn", "warning")
 CHECKING = _badge("Deleted, checking", "ok", "check")
 NOT_CHECKED = _badge("Deleted, not checked", "ok", "check")
 WAS_LISTED = _badge("Was listed again", "warn", "warning")
@@ -87,7 +87,7 @@ def badge(deletion: Deletion) -> Badge:
 def _open_badge(deletion: Deletion) -> Badge:
     if deletion.state in {State.REQUESTED, State.APPROVED}:
         if deletion.cause == Cause.LISTING_FAILED:
-            return NOT_READ
+            return RECHECK_FAILED
         if deletion.confirmed_at and not deletion.cause:
             return CONFIRMED_AGAIN if deletion.epoch else CONFIRMED
         if deletion.state == State.REQUESTED and not deletion.needs_approval:
@@ -97,20 +97,20 @@ def _open_badge(deletion: Deletion) -> Badge:
 
 def label_of_state(state: str) -> str:
     """The word for an open state where there is no deletion at hand: a filter, a legend."""
-    return _OF_STATE[State(state)].word if state != State.SETTLED else "Settled"
+    return _OF_STATE[State(state)].label if state != State.SETTLED else "Settled"
 
 
 def label_of_outcome(outcome: str) -> str:
     """The word for an outcome where there is no deletion at hand: a filter, a legend."""
-    return _OF_OUTCOME[Outcome(outcome)].word
+    return _OF_OUTCOME[Outcome(outcome)].label
 
 
-def late_answers(attempts: Iterable[Attempt]) -> tuple[str, ...]:
+def late_response_texts(attempts: Iterable[Attempt]) -> tuple[str, ...]:
     """A sentence for each response that came after Org Admin stopped waiting for it."""
-    return tuple(_late(attempt) for attempt in attempts if attempt.is_late)
+    return tuple(_late_response_text(attempt) for attempt in attempts if attempt.is_late)
 
 
-def _late(attempt: Attempt) -> str:
+def _late_response_text(attempt: Attempt) -> str:
     when = f"A late response to attempt {attempt.number}, at {format_time(attempt.answered_at)}"
     if attempt.http_status is not None:
         said = f"Datadog answered {attempt.http_status}."

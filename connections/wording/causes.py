@@ -2,7 +2,7 @@
 
 from connections.core.causes import Cause
 
-_WORDS: dict[str, str] = {
+_TEXTS: dict[str, str] = {
     # Ours: why a deletion is where it is.
     Cause.LISTING_FAILED: "The connection could not be read again.",
     Cause.ABSENT_WHEN_READ: "A complete listing just before sending no longer shows it.",
@@ -84,16 +84,16 @@ def cause_text(cause: str) -> str:
 
     A code that this version does not know is named as it is.
     """
-    return _WORDS.get(cause, f"Cause: {cause}." if cause else "")
+    return _TEXTS.get(cause, f"Cause: {cause}." if cause else "")
 
 
 # The stored keys cannot be decrypted, so that nothing was asked.
-NOT_OPENED = "not_opened"
+KEYS_UNDECRYPTABLE = "not_opened"
 
 
 def failure_text(*, cause: str, http_status: int | None = None) -> str:
     """A sentence or two for the cause of a failed reading; `http_status` is None without answer."""
-    if cause == NOT_OPENED:
+    if cause == KEYS_UNDECRYPTABLE:
         return "Its stored keys could not be decrypted."
     if cause == Cause.NOT_FOUND:
         # Elsewhere it is a connection that is not found; a reading asks for none.

@@ -8,7 +8,7 @@ from connections.core.text import format_time
 from connections.datadog.responses import AttemptResult
 from connections.models import Attempt, Deletion, Outcome
 from connections.wording import attempt_facts
-from connections.wording.attempt_facts import DeletionFacts, Sent, attempt_words, quotes_of
+from connections.wording.attempt_facts import DeletionFacts, Sent, attempt_text, quotes_of
 from connections.wording.badges import REFUSED_STATUS
 from connections.wording.causes import cause_text
 from connections.wording.connections import join_names
@@ -18,11 +18,11 @@ from connections.wording.next_steps import NextStep
 def text_for(*, deletion: Deletion, attempts: list[Attempt], seen_by: str) -> DeletionFacts:
     """The words for a settled deletion."""
     if deletion.contradicted_at:
-        return _contradicted(deletion, last=_telling(attempts), seen_by=seen_by)
+        return _contradicted(deletion, last=_deciding_attempt(attempts), seen_by=seen_by)
     return _TEXTS[Outcome(deletion.outcome)](deletion, attempts)
 
 
-def _telling(attempts: list[Attempt]) -> Attempt | None:
+def _deciding_attempt(attempts: list[Attempt]) -> Attempt | None:
     """The attempt whose response decided it: the last one, or one to which Datadog returned 200."""
     deleted = [attempt for attempt in attempts if attempt.verdict == AttemptResult.DELETED]
     return _last(deleted or attempts)
@@ -44,7 +44,7 @@ def _contradicted(deletion: Deletion, *, last: Attempt | None, seen_by: str) -> 
                 f"Listed by {by} at {format_time(deletion.contradicted_at)}; "
                 "absent from a complete "
                 f"list at {format_time(deletion.last_checked_at)}.",
-                attempt_words(last),
+                attempt_text(last),
             ),
             quotes=quotes_of(last),
             steps=(NextStep.CHECK, NextStep.SEE_CONNECTION),
@@ -55,7 +55,7 @@ def _contradicted(deletion: Deletion, *, last: Attempt | None, seen_by: str) -> 
         lines=(
             f"Listed by {by} at {format_time(deletion.contradicted_at)}. "
             "It may be slow, or be back.",
-            attempt_words(last),
+            attempt_text(last),
         ),
         quotes=quotes_of(last),
         steps=(NextStep.CHECK, NextStep.SEE_CONNECTION),
@@ -63,7 +63,7 @@ def _contradicted(deletion: Deletion, *, last: Attempt | None, seen_by: str) -> 
 
 
 def _deleted(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
-    answered = attempt_words(_telling(attempts))
+    answered = attempt_text(_deciding_attempt(attempts))
     if deletion.verified_at:
         return DeletionFacts(
             headline="Deleted, and gone from Datadog’s list.",
@@ -76,12 +76,12 @@ def _deleted(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
         checking = "No complete listing has shown yet that it is gone."
     return DeletionFacts(
         headline="Datadog says it is deleted (200).",
-        lines=(answered, checking, _last_look(deletion)),
+        lines=(answered, checking, _last_check(deletion)),
         steps=(NextStep.CHECK,),
     )
 
 
-def _last_look(deletion: Deletion) -> str:
+def _last_check(deletion: Deletion) -> str:
     look = deletion.cause_details.get("last_look")
     if not look:
         return ""
@@ -114,7 +114,7 @@ def _already_absent(deletion: Deletion, attempts: list[Attempt]) -> DeletionFact
         headline="Datadog found no such connection (404).",
         lines=(
             _not_by_this_request(deletion, attempts),
-            attempt_words(_last(attempts)),
+            attempt_text(_last(attempts)),
         ),
         quotes=quotes_of(_last(attempts)),
         steps=(NextStep.SEE_CONNECTION,),
@@ -180,7 +180,7 @@ def _refused(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
     uncertain = "" if nothing_deleted else attempt_facts.earlier_attempts(attempts)
     return DeletionFacts(
         headline=f"{headline} {nothing_deleted}".strip(),
-        lines=(uncertain, meaning, attempt_words(last)),
+        lines=(uncertain, meaning, attempt_text(last)),
         quotes=quotes_of(last),
         steps=steps,
     )
@@ -194,20 +194,20 @@ def _not_sent(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
         lines=(
             cause_text(deletion.cause),
             attempt_facts.earlier_attempts(attempts),
-            attempt_words(_last(attempts)),
+            attempt_text(_last(attempts)),
         ),
         steps=(NextStep.ASK_AGAIN,),
     )
 
 
 def _stale(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
-    was = _connection_words(
+    was = _connection_text(
         deletion.source_org_name, deletion.sink_org_name, deletion.connection_types
     )
     now: dict[str, Any] = deletion.cause_details.get("now_says") or {}
     lines = [f"Was: {was}."]
     if now:
-        says = _connection_words(
+        says = _connection_text(
             now["source_org_name"], now["sink_org_name"], now["connection_types"]
         )
         lines.append(f"Now: {says}.")
@@ -219,7 +219,7 @@ def _stale(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
     )
 
 
-def _connection_words(source: str, sink: str, types: list[str]) -> str:
+def _connection_text(source: str, sink: str, types: list[str]) -> str:
     if not source and not sink:
         return "not known"
     return f"{source or '?'} → {sink or '?'}: {join_names(types) or 'no types'}"

@@ -6,7 +6,7 @@ from connections.core.errors import RecordedIn, ResponseNotRecordedError
 from connections.core.text import format_time
 from connections.models import ApprovalPolicy, BreakGlassReview, Deletion
 from connections.wording import closed_deletions, open_deletions
-from connections.wording.badges import READING, badge, late_answers
+from connections.wording.badges import RECHECKING, badge, late_response_texts
 from connections.wording.next_steps import NextStep
 
 
@@ -35,20 +35,20 @@ def describe(
     approvers: tuple[str, ...] | None = None,
     may_approve: bool = False,
     seen_by: str = "",
-    is_being_read: bool = False,
+    is_being_rechecked: bool = False,
 ) -> DeletionText:
     """All the words for one deletion.
 
     `approvers`: names of who could approve it, where the page knows them; None leaves the
     sentence out. `may_approve`: whether the reader is one of them. `seen_by`: who listed it after
-    it was settled as gone. `is_being_read`: whether it was confirmed and is read again just now,
+    it was settled as gone. `is_being_rechecked`: whether it was confirmed and is being rechecked,
     which only the database's clock tells. Asks the database for the deletion's attempts, and for
     its approvals where it needed some; both may be prefetched.
     """
-    short = READING if is_being_read else badge(deletion)
+    short = RECHECKING if is_being_rechecked else badge(deletion)
     attempts = list(deletion.attempts.all())
-    if is_being_read:
-        said = open_deletions.say_being_read(attempts)
+    if is_being_rechecked:
+        said = open_deletions.rechecking_text(attempts)
     elif deletion.is_settled:
         said = closed_deletions.text_for(deletion=deletion, attempts=attempts, seen_by=seen_by)
     else:
@@ -56,13 +56,13 @@ def describe(
             deletion=deletion, attempts=attempts, approvers=approvers, may_approve=may_approve
         )
     return DeletionText(
-        badge=short.word,
+        badge=short.label,
         tone=short.tone,
         icon=short.icon,
         headline=said.headline,
         lines=tuple(line for line in said.lines if line),
         quotes=said.quotes,
-        alarms=late_answers(attempts),
+        alarms=late_response_texts(attempts),
         steps=said.steps,
     )
 

@@ -100,7 +100,7 @@ def brief_sentence(event: AuditEvent) -> str:
 def event_text(event: AuditEvent) -> EventText:
     """The words for one event; one of another subject keeps its own sentence."""
     details: dict[str, Any] = event.details
-    made = _MADE.get(event.code)
+    made = _TEXT_BUILDERS.get(event.code)
     if made:
         return made(details)
     if event.code in _FIXED:
@@ -125,10 +125,10 @@ def _sending(details: dict[str, Any]) -> EventText:
     return EventText(title=title, tone="info", icon="send", detail=read)
 
 
-def _answered(details: dict[str, Any]) -> EventText:
+def _response_received(details: dict[str, Any]) -> EventText:
     status = details.get("http_status")
     quotes = "; ".join(f"“{text}”" for text in details.get("errors") or [])
-    quotes = " ".join(part for part in (quotes, _kept(details)) if part)
+    quotes = " ".join(part for part in (quotes, _kept_text(details)) if part)
     if status is not None:
         title = f"Datadog answered {status} in {details.get('duration_ms', '?')} ms"
         tone = "ok" if status == 200 else "warn"
@@ -141,18 +141,18 @@ def _answered(details: dict[str, Any]) -> EventText:
     return EventText(title="No answer", tone="unknown", icon="question", detail=cause)
 
 
-def _kept(details: dict[str, Any]) -> str:
+def _kept_text(details: dict[str, Any]) -> str:
     if not details.get("kept_at"):
         return ""
     kept_at = format_time(datetime.fromisoformat(details["kept_at"]))
     return f"The database did not take it; kept on the server from {kept_at}."
 
 
-def _answered_late(details: dict[str, Any]) -> EventText:
+def _late_response(details: dict[str, Any]) -> EventText:
     title = f"A late response to attempt {details.get('attempt', '?')}"
     status = details.get("http_status")
     said = f"Datadog returned {status}." if status else cause_text(details.get("cause") or "")
-    detail = f"{said} {_kept(details)}".strip()
+    detail = f"{said} {_kept_text(details)}".strip()
     return EventText(title=title, tone="warn", icon="warning", detail=detail)
 
 
@@ -161,7 +161,7 @@ def _waiting(details: dict[str, Any]) -> EventText:
     return EventText(title="Waiting", tone="warn", icon="clock", detail=cause)
 
 
-def _looked(details: dict[str, Any]) -> EventText:
+def _checked(details: dict[str, Any]) -> EventText:
     found = {"listed": "it is listed", "not listed": "it is not listed"}.get(
         details.get("found", ""), "cannot tell"
     )
@@ -178,12 +178,12 @@ def _settled(details: dict[str, Any]) -> EventText:
     return EventText(title=label_of_outcome(outcome), tone=tone, icon=icon, detail=detail)
 
 
-_MADE: dict[str, Callable[[dict[str, Any]], EventText]] = {
+_TEXT_BUILDERS: dict[str, Callable[[dict[str, Any]], EventText]] = {
     "deletion.sending": _sending,
-    "deletion.answered": _answered,
-    "deletion.answered_late": _answered_late,
+    "deletion.answered": _response_received,
+    "deletion.answered_late": _late_response,
     "deletion.waiting": _waiting,
-    "deletion.checked": _looked,
+    "deletion.checked": _checked,
     "deletion.settled": _settled,
 }
 
@@ -198,13 +198,13 @@ _NEXT = {
 }
 
 
-def next_text(deletion: Deletion, *, is_being_read: bool = False) -> EventText | None:
+def next_text(deletion: Deletion, *, is_being_rechecked: bool = False) -> EventText | None:
     """What is to come next in a deletion's life; None when nothing is."""
     if deletion.outcome == Outcome.DELETED and not deletion.verified_at and deletion.due_at:
         return EventText(title="Look whether it is gone", tone="muted", icon="eye")
     if deletion.is_settled:
         return None
-    if is_being_read:
+    if is_being_rechecked:
         return EventText(title="Read again, then sent", tone="muted", icon="eye")
     if deletion.state == State.REQUESTED and deletion.needs_approval:
         return EventText(title="Another person approves", tone="muted", icon="people")

@@ -67,12 +67,12 @@ def some_lines(text: str, *, limit: int) -> str:
 
 
 _BADGES = {
-    Notification.State.WAITING: Badge(word="Waiting", tone="warn", icon="clock"),
-    Notification.State.DELIVERED: Badge(word="Delivered", tone="ok", icon="check"),
-    Notification.State.GIVEN_UP: Badge(word="Given up", tone="danger", icon="cross"),
-    Notification.State.DROPPED: Badge(word="Nobody to tell", tone="muted", icon="minus"),
+    Notification.State.WAITING: Badge(label="Waiting", tone="warn", icon="clock"),
+    Notification.State.DELIVERED: Badge(label="Delivered", tone="ok", icon="check"),
+    Notification.State.GIVEN_UP: Badge(label="Given up", tone="danger", icon="cross"),
+    Notification.State.DROPPED: Badge(label="Nobody to tell", tone="muted", icon="minus"),
 }
-_NOT_TRIED = Badge(word="Queued", tone="muted", icon="clock")
+_NOT_TRIED = Badge(label="Queued", tone="muted", icon="clock")
 
 
 def notification_badge(notification: Notification) -> Badge:
@@ -84,4 +84,4 @@ def notification_badge(notification: Notification) -> Badge:
 
 def label_of_notification(state: Notification.State) -> str:
     """The word for one state of a notice."""
-    return _BADGES[state].word
+    return _BADGES[state].label

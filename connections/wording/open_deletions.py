@@ -8,7 +8,7 @@ from connections.core.text import format_time
 from connections.datadog.responses import AttemptResult
 from connections.models import ApprovalPolicy, Attempt, Deletion, State
 from connections.wording import attempt_facts
-from connections.wording.attempt_facts import DeletionFacts, Sent, attempt_words, quotes_of
+from connections.wording.attempt_facts import DeletionFacts, Sent, attempt_text, quotes_of
 from connections.wording.causes import cause_text
 from connections.wording.connections import join_names
 from connections.wording.next_steps import NextStep
@@ -33,7 +33,7 @@ def text_for(
     return _TEXTS[State(deletion.state)](deletion, attempts)
 
 
-def say_being_read(attempts: list[Attempt]) -> DeletionFacts:
+def rechecking_text(attempts: list[Attempt]) -> DeletionFacts:
     """The words between the confirmation and the sending; nobody has anything to do meanwhile."""
     earlier = attempt_facts.earlier_attempts(attempts)
     what = "a new DELETE" if earlier else "anything"
@@ -85,7 +85,7 @@ def _can_approve(names: Sequence[str]) -> str:
 
 def _not_confirmed(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
     if deletion.cause == Cause.LISTING_FAILED:
-        return _not_read(deletion, attempts, headline="It could not be read again.")
+        return _recheck_failed(deletion, attempts, headline="It could not be read again.")
     nothing_new = attempt_facts.nothing_new(attempts, so_far=True)
     return DeletionFacts(
         headline=f"It waits to be confirmed. {nothing_new}",
@@ -98,7 +98,7 @@ def _not_confirmed(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts
     )
 
 
-def _not_read(deletion: Deletion, attempts: list[Attempt], *, headline: str) -> DeletionFacts:
+def _recheck_failed(deletion: Deletion, attempts: list[Attempt], *, headline: str) -> DeletionFacts:
     details = deletion.cause_details
     return DeletionFacts(
         headline=f"{headline} {attempt_facts.nothing_new(attempts)}",
@@ -116,7 +116,7 @@ def _not_read(deletion: Deletion, attempts: list[Attempt], *, headline: str) -> 
 def _approved(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
     if deletion.cause == Cause.LISTING_FAILED:
         headline = "Approved, but it could not be read again."
-        return _not_read(deletion, attempts, headline=headline)
+        return _recheck_failed(deletion, attempts, headline=headline)
     by = join_names(_approved_by(deletion)) or "another person"
     return DeletionFacts(
         headline=f"Approved by {by}. {attempt_facts.nothing_new(attempts, so_far=True)}",
@@ -198,16 +198,16 @@ def _unknown(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
         lines=(
             attempt_facts.earlier_attempts(attempts),
             cause_text(deletion.cause),
-            attempt_words(last) if last and last.http_status is not None else "",
+            attempt_text(last) if last and last.http_status is not None else "",
             f"{look}.",
-            _last_look(deletion),
+            _last_check(deletion),
         ),
         quotes=quotes_of(last),
         steps=(NextStep.CHECK, NextStep.CLOSE),
     )
 
 
-def _last_look(deletion: Deletion) -> str:
+def _last_check(deletion: Deletion) -> str:
     look = deletion.cause_details.get("last_look")
     if not look:
         return ""

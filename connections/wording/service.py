@@ -14,13 +14,13 @@ STALE_AFTER = timedelta(hours=48)
 def audit_log_badge(last: AuditVerification | None, *, now: datetime) -> Badge:
     """Whole, broken, or not verified, by the newest verification there is."""
     if last is None:
-        return Badge(word="Not verified yet", tone="muted", icon="clock")
+        return Badge(label="Not verified yet", tone="muted", icon="clock")
     if last.fault:
-        return Badge(word="Broken", tone="danger", icon="warning")
+        return Badge(label="Broken", tone="danger", icon="warning")
     if clock.elapsed_since(last.checked_at, now=now) > STALE_AFTER:
         day = f"{last.checked_at.day} {last.checked_at:%b %Y}"
-        return Badge(word=f"Not verified since {day}", tone="warn", icon="clock")
-    return Badge(word="Whole", tone="ok", icon="check")
+        return Badge(label=f"Not verified since {day}", tone="warn", icon="clock")
+    return Badge(label="Whole", tone="ok", icon="check")
 
 
 def audit_log_text(last: AuditVerification | None) -> str:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from connections.operations.supervisor import Supervisor, run_until_one_ends
+from connections.operations.supervisor import Supervisor, run_until_first_exit
 
 ROOT = Path(__file__).resolve().parents[2]
 USUAL_PORT = 8000
@@ -26,23 +26,23 @@ def main() -> int:
     """Run the demo until Ctrl-C; gives the exit code."""
     with tempfile.TemporaryDirectory(prefix="orgadmin-demo-") as directory:
         try:
-            with Supervisor(grace_seconds=20) as together:
-                return _run(together=together, directory=Path(directory))
+            with Supervisor(grace_seconds=20) as supervisor:
+                return _run(supervisor=supervisor, directory=Path(directory))
         except DemoError as error:
             _say(f"demo: {error}")
             return 1
     return 0
 
 
-def _run(*, together: Supervisor, directory: Path) -> int:
+def _run(*, supervisor: Supervisor, directory: Path) -> int:
     port = _choose_port()
     env = clean_environment(directory=directory, port=port)
     _say("demo: starting the Datadog simulator and creating some history with it …")
-    simulator = _start_simulator(together=together, env=env)
+    simulator = _start_simulator(supervisor=supervisor, env=env)
     env["ORGADMIN_EXTRA_SITES"] = simulator["extra_sites"]
     _python(["manage.py", "migrate", "--no-input", "--verbosity", "0"], env=env)
     seeded = json.loads(_python(["-m", "orgadmin.demo.seed"], env=env))
-    together.start(
+    supervisor.start(
         "Org Admin",
         [sys.executable, "manage.py", "serve", "--end-with-parent", str(os.getpid())],
         env=env,
@@ -51,7 +51,7 @@ def _run(*, together: Supervisor, directory: Path) -> int:
     )
     _wait_until_ready(port)
     print(_welcome(port=port, seeded=seeded, faults=simulator["faults"]), flush=True)  # noqa: T201 - the command's output
-    return run_until_one_ends(together)
+    return run_until_first_exit(supervisor)
 
 
 def clean_environment(*, directory: Path, port: int) -> dict[str, str]:
@@ -96,8 +96,8 @@ def _free_port(port: int) -> int | None:
         return None
 
 
-def _start_simulator(*, together: Supervisor, env: dict[str, str]) -> dict[str, Any]:
-    process = together.start(
+def _start_simulator(*, supervisor: Supervisor, env: dict[str, str]) -> dict[str, Any]:
+    process = supervisor.start(
         "The Datadog simulator",
         [sys.executable, "-m", "sandbox", "--exit-with-parent", str(os.getpid())],
         env=env,

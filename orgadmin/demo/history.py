@@ -1,4 +1,4 @@
-"""The demo's past, made through the real services with the Datadog simulator."""
+"""The demo's history, created through the real services with the Datadog simulator."""
 
 import http.client
 import json
@@ -14,7 +14,6 @@ from connections.core.errors import ConflictError
 from connections.core.sites import get_site
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.deletions import approvals, reviews
-from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.inventory import sync
 from connections.models import (
@@ -25,21 +24,21 @@ from connections.models import (
 )
 from connections.operations import due
 from connections.people import people
-from orgadmin.demo.cast import (
+from orgadmin.demo.world import (
     PASSWORD,
-    Cast,
+    DemoWorld,
     add_credentials,
     add_people,
     ago,
-    names_of_connections,
-    protect_one,
-    roles_of,
+    connection_names,
+    describe_roles,
+    protect_a_connection,
 )
 from sandbox.demo_world import connection_id_between
 
 
 def seed() -> dict[str, Any]:
-    """Fill an empty database; gives the people, their password, the link and the faults' names.
+    """Fill an empty database; returns people, their password, a link and connection names.
 
     Raises ConflictError, having changed nothing, when there is a person or a credential.
     """
@@ -47,40 +46,41 @@ def seed() -> dict[str, Any]:
         raise ConflictError(
             "This database holds people or credentials, so the demo leaves it alone."
         )
-    cast = Cast()
+    world = DemoWorld()
     with ago(days=31):
-        add_people(cast)
+        add_people(world)
     with ago(days=30):
-        add_credentials(cast)
+        add_credentials(world)
     with ago(days=9):
-        protect_one(cast)
-    _make_past(cast)
-    sync.refresh(actor=WORKER)
+        protect_a_connection(world)
+    _create_history(world)
+    sync.sync_orgs(actor=WORKER)
     link = people.make_sign_in_link(
-        actor=command_actor(), person=cast.people["operator"], now=clock.now()
+        actor=command_actor(), person=world.people["operator"], now=clock.now()
     )
     return {
         "people": [
-            {"username": one.username, "roles": roles_of(one)} for one in cast.people.values()
+            {"username": one.username, "roles": describe_roles(one)}
+            for one in world.people.values()
         ],
         "password": PASSWORD,
         "link": link,
-        "names": names_of_connections(),
+        "names": connection_names(),
     }
 
 
-# --- The past -----------------------------------------------------------------------------------
+# --- The steps ----------------------------------------------------------------------------------
 
 
-def _make_past(cast: Cast) -> None:
+def _create_history(world: DemoWorld) -> None:
     for step in (
         _deleted,
         _refused,
         _already_absent,
-        _gone_after_a_lost_answer,
+        _gone_after_a_lost_response,
         _closed_without_knowing,
         _contradicted,
-        _four_eyes_from_then_on,
+        _require_approvals,
         _approved_and_deleted,
         _declined,
         _withdrawn,
@@ -90,160 +90,188 @@ def _make_past(cast: Cast) -> None:
         _waits_for_confirmation,
         _unknown,
     ):
-        step(cast)
+        step(world)
 
 
-def _deleted(cast: Cast) -> None:
+def _deleted(world: DemoWorld) -> None:
     with ago(days=26, hours=3):
-        _ask(
-            cast,
-            _Wish("Payments EU", "Payments EU", "Claims EU", "Claims reads its own logs now", 4127),
+        _request(
+            world,
+            _DemoRequest(
+                "Payments EU", "Payments EU", "Claims EU", "Claims reads its own logs now", 4127
+            ),
         )
     with ago(days=24, hours=7):
-        _ask(cast, _Wish("Labs", "Labs Staging", "Labs", "Staging was folded into Labs", 4133))
+        _request(
+            world,
+            _DemoRequest("Labs", "Labs Staging", "Labs", "Staging was folded into Labs", 4133),
+        )
 
 
-def _refused(cast: Cast) -> None:
+def _refused(world: DemoWorld) -> None:
     with ago(days=22, hours=5):
-        _ask(
-            cast,
-            _Wish("Group SOC", "Claims EU", "Group SOC", "SOC moved to the new tenant", 4140),
+        _request(
+            world,
+            _DemoRequest(
+                "Group SOC", "Claims EU", "Group SOC", "SOC moved to the new tenant", 4140
+            ),
         )
 
 
-def _already_absent(cast: Cast) -> None:
+def _already_absent(world: DemoWorld) -> None:
     source, sink = "Retail US", "Store Operations"
-    # Somebody deletes it in Datadog between our last look and our DELETE.
-    _set_fault("executes_then_404", source=source, sink=sink, site="Retail US", cast=cast)
+    # Another client deletes it in Datadog between the last sync and the DELETE.
+    _set_fault("executes_then_404", source=source, sink=sink, site="Retail US", world=world)
     with ago(days=20, hours=2):
-        _ask(cast, _Wish("Retail US", source, sink, "Store dashboards were retired", 4151))
-
-
-def _gone_after_a_lost_answer(cast: Cast) -> None:
-    with ago(days=17, hours=6):
-        _ask(cast, _Wish("Retail US", "Loyalty", "Retail US", "Loyalty left the group", 4160))
-    _work_off_later(days=17, hours=6)
-
-
-def _closed_without_knowing(cast: Cast) -> None:
-    with ago(days=14, hours=4):
-        asked = _ask(
-            cast, _Wish("Retail US", "Retail US", "Data Lake", "The lake has its own intake", 4168)
+        _request(
+            world, _DemoRequest("Retail US", source, sink, "Store dashboards were retired", 4151)
         )
-    _work_off_later(days=14, hours=4)
+
+
+def _gone_after_a_lost_response(world: DemoWorld) -> None:
+    with ago(days=17, hours=6):
+        _request(
+            world, _DemoRequest("Retail US", "Loyalty", "Retail US", "Loyalty left the group", 4160)
+        )
+    _run_worker_afterwards(days=17, hours=6)
+
+
+def _closed_without_knowing(world: DemoWorld) -> None:
+    with ago(days=14, hours=4):
+        deletion = _request(
+            world,
+            _DemoRequest(
+                "Retail US", "Retail US", "Data Lake", "The lake has its own intake", 4168
+            ),
+        )
+    _run_worker_afterwards(days=14, hours=4)
     with ago(days=14, hours=1):
-        closing.close_deletion(
-            deletion=Deletion.objects.get(pk=asked.pk),
-            actor=cast.actor("operator"),
+        deletion_lifecycle.close_deletion(
+            deletion=Deletion.objects.get(pk=deletion.pk),
+            actor=world.actor("operator"),
             reason="Datadog answers 500 each time; support case opened, asked anew afterwards.",
         )
 
 
-def _contradicted(cast: Cast) -> None:
+def _contradicted(world: DemoWorld) -> None:
     with ago(days=12, hours=8):
-        _ask(
-            cast,
-            _Wish("Retail US", "Warehouse US", "Retail US", "The warehouse was sold", 4175),
+        _request(
+            world,
+            _DemoRequest("Retail US", "Warehouse US", "Retail US", "The warehouse was sold", 4175),
         )
-    _work_off_later(days=12, hours=8)
+    _run_worker_afterwards(days=12, hours=8)
 
 
-def _four_eyes_from_then_on(cast: Cast) -> None:
+def _require_approvals(world: DemoWorld) -> None:
     with ago(days=11):
-        cast.credentials["Group SOC"] = credential_lifecycle.change_policy(
-            actor=cast.actor("administrator"),
-            credential=cast.credentials["Group SOC"],
+        world.credentials["Group SOC"] = credential_lifecycle.change_policy(
+            actor=world.actor("administrator"),
+            credential=world.credentials["Group SOC"],
             policy=ApprovalPolicy.ONE,
         )
 
 
-def _approved_and_deleted(cast: Cast) -> None:
+def _approved_and_deleted(world: DemoWorld) -> None:
     with ago(days=9, hours=5):
-        asked = _ask(
-            cast, _Wish("Group SOC", "Group SOC", "Data Lake EU", "Logs are shipped directly", 4181)
+        deletion = _request(
+            world,
+            _DemoRequest(
+                "Group SOC", "Group SOC", "Data Lake EU", "Logs are shipped directly", 4181
+            ),
         )
     with ago(days=9, hours=4):
         approvals.approve_deletion(
-            deletion=asked, actor=cast.actor("approver"), digest=asked.approval_digest
+            deletion=deletion, actor=world.actor("approver"), digest=deletion.approval_digest
         )
     with ago(days=9, hours=3):
         deletion_lifecycle.execute_deletion(
-            deletion=asked,
-            actor=cast.actor("operator"),
-            confirmation=reviews.confirmation_text(asked),
+            deletion=deletion,
+            actor=world.actor("operator"),
+            confirmation=reviews.confirmation_text(deletion),
         )
 
 
-def _declined(cast: Cast) -> None:
+def _declined(world: DemoWorld) -> None:
     with ago(days=7, hours=6):
-        asked = _ask(
-            cast, _Wish("Group SOC", "Group SOC", "Claims EU", "Audit data seems unused", 4190)
+        deletion = _request(
+            world,
+            _DemoRequest("Group SOC", "Group SOC", "Claims EU", "Audit data seems unused", 4190),
         )
     with ago(days=7, hours=2):
         approvals.decline_deletion(
-            deletion=asked,
-            actor=cast.actor("approver"),
+            deletion=deletion,
+            actor=world.actor("approver"),
             reason="The claims team queries it every month-end. Ask them first.",
         )
 
 
-def _withdrawn(cast: Cast) -> None:
+def _withdrawn(world: DemoWorld) -> None:
     with ago(days=6, hours=5):
-        asked = _ask(
-            cast, _Wish("Group SOC", "Group SOC", "Payments EU", "Payments has its own audit", 4194)
+        deletion = _request(
+            world,
+            _DemoRequest(
+                "Group SOC", "Group SOC", "Payments EU", "Payments has its own audit", 4194
+            ),
         )
     with ago(days=6, hours=4):
-        closing.withdraw_deletion(
-            deletion=asked,
-            actor=cast.actor("operator"),
+        deletion_lifecycle.withdraw_deletion(
+            deletion=deletion,
+            actor=world.actor("operator"),
             reason="Payments still needs it until the end of the quarter.",
         )
 
 
-def _expired(cast: Cast) -> None:
+def _expired(world: DemoWorld) -> None:
     with ago(days=5, hours=3):
-        _ask(cast, _Wish("Group SOC", "Data Lake EU", "Group SOC", "No search uses it", 4199))
+        _request(
+            world, _DemoRequest("Group SOC", "Data Lake EU", "Group SOC", "No search uses it", 4199)
+        )
     with ago(days=4):
         due.run_due(actor=WORKER)
 
 
-def _still_present(cast: Cast) -> None:
+def _still_present(world: DemoWorld) -> None:
     with ago(days=1, hours=2):
-        _ask(cast, _Wish("Labs", "Labs", "Mobile", "Mobile has its own org now", 4210))
-    _work_off_later(days=1, hours=2)
+        _request(world, _DemoRequest("Labs", "Labs", "Mobile", "Mobile has its own org now", 4210))
+    _run_worker_afterwards(days=1, hours=2)
 
 
-def _waits_for_approval(cast: Cast) -> None:
+def _waits_for_approval(world: DemoWorld) -> None:
     with ago(hours=3):
-        _ask(
-            cast,
-            _Wish("Group SOC", "Partner Portal", "Group SOC", "The partner contract ended", 4221),
+        _request(
+            world,
+            _DemoRequest(
+                "Group SOC", "Partner Portal", "Group SOC", "The partner contract ended", 4221
+            ),
         )
 
 
-def _waits_for_confirmation(cast: Cast) -> None:
+def _waits_for_confirmation(world: DemoWorld) -> None:
     with ago(hours=2):
-        asked = _ask(
-            cast, _Wish("Group SOC", "Insurance EU", "Group SOC", "Insurance was divested", 4222)
+        deletion = _request(
+            world,
+            _DemoRequest("Group SOC", "Insurance EU", "Group SOC", "Insurance was divested", 4222),
         )
     with ago(hours=1):
         approvals.approve_deletion(
-            deletion=asked, actor=cast.actor("approver"), digest=asked.approval_digest
+            deletion=deletion, actor=world.actor("approver"), digest=deletion.approval_digest
         )
 
 
-def _unknown(cast: Cast) -> None:
+def _unknown(world: DemoWorld) -> None:
     source, sink = "Treasury", "Payments EU"
-    _set_fault("reset_after_reading", source=source, sink=sink, site="Payments EU", cast=cast)
-    _ask(cast, _Wish("Payments EU", source, sink, "Treasury metrics moved to the lake", 4223))
+    _set_fault("reset_after_reading", source=source, sink=sink, site="Payments EU", world=world)
+    _request(
+        world, _DemoRequest("Payments EU", source, sink, "Treasury metrics moved to the lake", 4223)
+    )
 
 
 # --- How each step is made ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Wish:
-    """A deletion to ask for: with the credential of which org, what, why, and its ticket."""
+class _DemoRequest:
+    """A deletion to request; `credential` is the name of its org."""
 
     credential: str
     source: str
@@ -252,11 +280,11 @@ class _Wish:
     ticket: int
 
 
-def _ask(cast: Cast, wish: _Wish) -> Deletion:
-    """Ask as the Operator does on the review page; confirmed at once where that is allowed."""
-    actor, credential = cast.actor("operator"), cast.credentials[wish.credential]
+def _request(world: DemoWorld, wish: _DemoRequest) -> Deletion:
+    """Request as the Operator does on the review page; confirmed if no approval is needed."""
+    actor, credential = world.actor("operator"), world.credentials[wish.credential]
     connection_id = uuid.UUID(connection_id_between(source=wish.source, sink=wish.sink))
-    shown = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
+    review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     return deletion_lifecycle.request_deletion(
         actor=actor,
         credential=credential,
@@ -264,20 +292,20 @@ def _ask(cast: Cast, wish: _Wish) -> Deletion:
         reason=f"{wish.reason}.",
         ticket=f"OPS-{wish.ticket}",
         request_id=uuid.uuid4(),
-        digest=shown.digest,
-        confirmation=shown.text_to_type,
+        digest=review.digest,
+        confirmation=review.text_to_type,
     )
 
 
-def _work_off_later(*, days: int, hours: int) -> None:
-    """Let the worker of that time look as often as it takes to settle what it can."""
+def _run_worker_afterwards(*, days: int, hours: int) -> None:
+    """Run the worker at that time as often as it takes to settle what it can."""
     for seconds in (45, 120, 320):
         with clock.offset(-timedelta(days=days, hours=hours) + timedelta(seconds=seconds)):
             due.run_due(actor=WORKER)
 
 
-def _set_fault(name: str, *, source: str, sink: str, site: str, cast: Cast) -> None:
-    address = urlsplit(get_site(cast.credentials[site].site).base_url)
+def _set_fault(name: str, *, source: str, sink: str, site: str, world: DemoWorld) -> None:
+    address = urlsplit(get_site(world.credentials[site].site).base_url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
     values = {
         "fault": name,

@@ -357,7 +357,9 @@ def test_which_credential_still_lists_it_is_shown_only_to_people_who_see_it(
         state="settled", outcome="already_absent", settled_at=timezone.now(), due_at=None
     )
     with audit.atomic():
-        sync.mark(deletion=settled.get(), at=timezone.now(), seen_by="Payments US", actor=WORKER)
+        sync.flag_contradiction(
+            deletion=settled.get(), at=timezone.now(), seen_by="Payments US", actor=WORKER
+        )
     url = reverse("deletion-detail", args=[data.deletion.pk])
     assert "Listed by one of our credentials" in read(client_of(grace).get(url)).text
     assert "Payments US" not in read(client_of(grace).get(url)).text

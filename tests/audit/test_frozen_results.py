@@ -380,7 +380,9 @@ def test_concurrent_changes_raise_no_false_alarm(
 
 def _contradict(deletion: Deletion) -> None:
     with audit.atomic():
-        sync.mark(deletion=deletion, at=clock.now(), seen_by="Group SOC", actor=command_actor())
+        sync.flag_contradiction(
+            deletion=deletion, at=clock.now(), seen_by="Group SOC", actor=command_actor()
+        )
 
 
 @pytest.mark.usefixtures("history")

@@ -30,7 +30,7 @@ from connections.models import (
 from connections.operations import due
 from connections.people import people
 from orgadmin.demo import history
-from orgadmin.demo.cast import PASSWORD
+from orgadmin.demo.world import PASSWORD
 from sandbox.demo_world import connection_id_between
 from sandbox.world import World
 from tests.support.second_factors import set_up_app, set_up_recovery_codes
@@ -164,7 +164,7 @@ class _Builder:
         retirement.retire_credential(actor=manager, credential=retired, confirmation=retired.name)
         [labs] = [one for one in self.world.key_pairs() if one.org.name == "Labs"]
         self.world.revoke(labs)
-        sync.refresh(actor=WORKER)
+        sync.sync_orgs(actor=WORKER)
 
     def people(self) -> None:
         """One invited, one disabled, one without a role, two with a second factor."""

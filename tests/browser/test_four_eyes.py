@@ -25,7 +25,7 @@ LISTEN = """() => {
 def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcome, "BACK_OFF", ((timedelta.max, 1),))
+    monkeypatch.setattr(outcome, "POLL_INTERVALS", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)
@@ -56,7 +56,7 @@ def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
 def test_a_page_that_finds_nothing_new_leaves_what_is_typed_alone(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcome, "BACK_OFF", ((timedelta.max, 1),))
+    monkeypatch.setattr(outcome, "POLL_INTERVALS", ((timedelta.max, 1),))
     approver = make_person("linus", Role.APPROVER)
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     desk.page.goto(desk.review_path)

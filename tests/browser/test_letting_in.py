@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from connections.access.actor import command_actor
 from connections.people import people
-from orgadmin.demo.cast import PASSWORD
+from orgadmin.demo.world import PASSWORD
 from tests.browser.fitness import assert_fit_to_show
 
 

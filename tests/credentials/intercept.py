@@ -1,4 +1,4 @@
-"""A proxy that plays every host it is asked for, under certificates of its own authority.
+"""A proxy that impersonates every requested host with certificates of its own CA.
 
 With it the product really resolves, tunnels, checks the certificate's host and sends its
 requests, and a test sees method, host, path and headers of each.
@@ -49,7 +49,7 @@ class Seen:
 
     @property
     def url(self) -> str:
-        """The address that was asked for, by the tunnel and the Host header together."""
+        """The requested URL, from the tunnel and the Host header."""
         host = self.headers["host"]
         assert self.tunnel == f"{host}:443"
         return f"https://{host}{self.target}"
@@ -57,7 +57,7 @@ class Seen:
 
 @dataclass
 class Interceptor:
-    """Listens on loopback until the block ends. `bundle` is the authority to trust."""
+    """Listens on loopback until the block ends. `bundle` is the CA certificate to trust."""
 
     folder: Path
     hosts: tuple[str, ...]
@@ -98,7 +98,7 @@ class Interceptor:
             thread.start()
 
     def _talk(self, client: socket.socket) -> None:
-        # The product hangs up when it has what it wanted.
+        # Org Admin disconnects when it has the response.
         with contextlib.suppress(OSError):
             tunnel = _read_head(client).split(" ")[1]
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")

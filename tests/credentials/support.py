@@ -1,4 +1,4 @@
-"""Key pairs of the sandbox as the services and forms take them, and what was recorded."""
+"""Key pairs of the simulator for services and forms, and recorded events."""
 
 import uuid
 
@@ -14,12 +14,12 @@ from tests.support.sandbox import key_pair_of, org_named
 
 
 def keys_of(pair: SandboxPair) -> KeyPair:
-    """The pair as a service takes it."""
+    """The pair as a service expects it."""
     return KeyPair(api_key=Secret(pair.api_key), application_key=Secret(pair.application_key))
 
 
 def pasted(api_key: str, application_key: str = "f" * 40) -> KeyPair:
-    """A pair of any texts."""
+    """A pair of arbitrary texts."""
     return KeyPair(api_key=Secret(api_key), application_key=Secret(application_key))
 
 
@@ -60,13 +60,13 @@ def last_event() -> AuditEvent:
     return AuditEvent.objects.order_by("seq").reverse()[0]
 
 
-def rungs(credential: Credential) -> dict[str, bool | None]:
-    """Each rung of the stored ladder and its answer."""
-    return {rung["rung"]: rung["ok"] for rung in credential.verification}
+def check_results(credential: Credential) -> dict[str, bool | None]:
+    """Each stored key check and its result."""
+    return {check["rung"]: check["ok"] for check in credential.verification}
 
 
 def deletion_of(credential: Credential, state: State) -> Deletion:
-    """An open deletion in that state, of a connection of its own."""
+    """An open deletion in that state, of another connection each time."""
     return Deletion.objects.create(
         request_id=uuid.uuid4(),
         site=credential.site,

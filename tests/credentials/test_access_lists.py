@@ -1,4 +1,4 @@
-"""Who may see, use and approve with a credential: the lists, their page, and what obeys them."""
+"""Access lists: who can see, use and approve with a credential, on pages and in services."""
 
 from collections.abc import Callable
 from uuid import UUID, uuid4
@@ -55,7 +55,7 @@ def wanted(sandbox: SandboxServer) -> UUID:
 
 
 def fresh(person: Person) -> Actor:
-    """The person as the next request finds them."""
+    """The person as the next request loads them."""
     return person_actor(person=Person.objects.get(pk=person.pk))
 
 
@@ -91,7 +91,7 @@ def asked_under_one(credential: Credential, wanted: UUID, *, by: Person) -> Dele
     return ask(credential, wanted, actor=fresh(by))
 
 
-def test_an_empty_list_admits_everybody_with_the_role(
+def test_an_empty_list_admits_everyone_with_the_role(
     credential: Credential, wanted: UUID, ada: Person, root: Person
 ) -> None:
     allow(credential, root, see=[person(ada)])
@@ -100,7 +100,7 @@ def test_an_empty_list_admits_everybody_with_the_role(
     assert ask(credential, wanted, actor=fresh(ada)).outcome == Outcome.DELETED
 
 
-def test_who_may_see_but_not_use_it_does_not_delete_with_it(
+def test_seeing_a_credential_does_not_allow_deleting_with_it(
     credential: Credential,
     wanted: UUID,
     ada: Person,
@@ -112,16 +112,16 @@ def test_who_may_see_but_not_use_it_does_not_delete_with_it(
     with pytest.raises(PermissionDenied):
         ask(credential, wanted, actor=fresh(grace))
     client = client_of(grace)
-    asked = {"credential": str(credential.pk), "connection_id": str(wanted)}
+    query = {"credential": str(credential.pk), "connection_id": str(wanted)}
     assert client.get(f"/credentials/{credential.pk}/").status_code == 200
-    assert client.get("/deletions/new/", asked).status_code == 403
-    assert client.post("/deletions/new/", asked).status_code == 403
+    assert client.get("/deletions/new/", query).status_code == 403
+    assert client.post("/deletions/new/", query).status_code == 403
     assert "Delete…" not in read(client.get("/connections/")).text
     assert "Delete…" not in read(client.get(f"/connections/{credential.site}/{wanted}/")).text
     assert ask(credential, wanted, actor=fresh(ada)).outcome == Outcome.DELETED
 
 
-def test_a_tick_gives_nobody_what_their_role_does_not(
+def test_an_access_list_grants_nothing_beyond_the_role(
     credential: Credential, wanted: UUID, victor: Person, root: Person
 ) -> None:
     allow(credential, root, use=[person(victor)])
@@ -138,7 +138,7 @@ def test_not_even_an_administrator_uses_what_others_are_listed_for(
 
 
 @pytest.mark.parametrize("kind", ["see", "use"])
-def test_who_left_the_list_before_the_worker_sends_has_nothing_sent(
+def test_leaving_the_list_before_the_worker_sends_stops_the_deletion(
     credential: Credential,
     wanted: UUID,
     ada: Person,
@@ -159,7 +159,7 @@ def test_who_left_the_list_before_the_worker_sends_has_nothing_sent(
     assert sandbox.world.deletes_received(str(wanted)) == 1
 
 
-def test_who_left_the_list_while_it_is_read_again_has_nothing_sent(
+def test_leaving_the_list_during_the_pre_send_check_stops_the_deletion(
     credential: Credential,
     wanted: UUID,
     ada: Person,
@@ -205,14 +205,14 @@ def test_an_approver_who_is_not_listed_neither_approves_nor_declines(
         approvals.decline_deletion(deletion=deletion, actor=fresh(linus), reason="no")
     page = read(client_of(linus).get(f"/deletions/{deletion.pk}/"))
     assert not page.has_form_to("/approve/")
-    assert approvals.who_can_approve(deletion=deletion) == ["Barbara"]
+    assert approvals.names_of_possible_approvers(deletion=deletion) == ["Barbara"]
     approvals.approve_deletion(
         deletion=deletion, actor=fresh(second), digest=deletion.approval_digest
     )
     assert deletion.state == State.APPROVED
 
 
-def test_an_approval_by_who_left_the_list_counts_no_more(
+def test_an_approval_by_a_person_who_left_the_list_no_longer_counts(
     credential: Credential,
     wanted: UUID,
     ada: Person,
@@ -232,7 +232,7 @@ def test_an_approval_by_who_left_the_list_counts_no_more(
     assert sandbox.world.deletes_received(str(wanted)) == 0
 
 
-def test_the_command_asks_only_for_who_is_listed(
+def test_the_command_deletes_only_for_listed_people(
     credential: Credential, wanted: UUID, ada: Person, grace: Person, root: Person
 ) -> None:
     allow(credential, root, use=[person(ada)])
@@ -240,7 +240,7 @@ def test_the_command_asks_only_for_who_is_listed(
     assert run(str(wanted), "--yes", "--as", ada.username).code == 0
 
 
-def test_a_list_of_who_may_use_it_lets_them_see_it_too(
+def test_a_use_list_lets_its_people_see_the_credential_too(
     credential: Credential, ada: Person, grace: Person, linus: Person, root: Person
 ) -> None:
     allow(credential, root, see=[person(grace)], use=[person(ada)], approve=[person(linus)])
@@ -273,7 +273,7 @@ def test_the_page_stores_what_is_ticked_and_the_record_tells_before_and_after(
     assert "Operator, Ada" in read(client.get(response["Location"])).text
 
 
-def test_storing_the_same_again_is_no_event(
+def test_storing_the_same_lists_again_records_no_event(
     credential: Credential, ada: Person, root: Person
 ) -> None:
     allow(credential, root, see=[person(ada)])
@@ -282,7 +282,7 @@ def test_storing_the_same_again_is_no_event(
 
 
 @pytest.mark.parametrize("entry", ["role:King", "person:x", f"person:{UUID(int=1)}", "group:1"])
-def test_an_entry_that_names_nobody_is_refused(
+def test_an_entry_that_names_no_one_is_refused(
     credential: Credential, root: Person, client_of: ClientOf, entry: str
 ) -> None:
     response = client_of(root).post(f"/credentials/{credential.pk}/access/", {"see": [entry]})
@@ -356,7 +356,7 @@ def test_it_asks_who_it_is_and_keeps_the_ticks(
     assert not CredentialAccess.objects.exists()
 
 
-def test_nobody_is_told_of_a_deletion_that_they_may_not_see(
+def test_no_one_is_notified_of_a_deletion_that_they_cannot_see(
     credential: Credential, wanted: UUID, ada: Person, linus: Person, edith: Person, root: Person
 ) -> None:
     deletion = ask(credential, wanted, actor=fresh(ada))
@@ -366,7 +366,7 @@ def test_nobody_is_told_of_a_deletion_that_they_may_not_see(
     assert set(people_to_notify(audiences, subject=deletion)) == {ada, edith, root}
 
 
-def test_asked_the_other_way_it_is_the_same_people(
+def test_both_permission_queries_find_the_same_people(
     credential: Credential, ada: Person, grace: Person, linus: Person, edith: Person, root: Person
 ) -> None:
     allow(credential, root, see=[person(ada)], approve=["role:Approver"])

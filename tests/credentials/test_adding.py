@@ -1,4 +1,4 @@
-"""Adding a credential: what is refused, what is stored, what is found out at once."""
+"""Adding a credential: what is refused, what is stored, and the first verification."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.lifecycle import clean_keys
 from connections.models import ApprovalPolicy, Credential, OrgConnectionSnapshot, Person
 from sandbox.server import SandboxServer
-from tests.credentials.support import added, codes, keys_of, pasted, rungs
+from tests.credentials.support import added, check_results, codes, keys_of, pasted
 from tests.support.key_rings import told_by
 from tests.support.sandbox import EU, US, key_pair_of, org_named
 
@@ -36,7 +36,7 @@ def test_a_working_pair_is_verified_pinned_named_and_listed(
     assert credential.keys_set_by_name == "Margaret"
     assert credential.last_used_at is not None
     assert OrgConnectionSnapshot.objects.filter(credential=credential).count() == 2
-    assert set(rungs(credential).values()) == {True}
+    assert set(check_results(credential).values()) == {True}
 
 
 def test_every_step_of_adding_is_recorded(sandbox: SandboxServer) -> None:
@@ -45,7 +45,7 @@ def test_every_step_of_adding_is_recorded(sandbox: SandboxServer) -> None:
     assert codes() == ["credential.added", "credential.verified", "credential.renamed"]
 
 
-def test_keys_are_stored_encrypted_and_open_again(sandbox: SandboxServer) -> None:
+def test_keys_are_stored_encrypted_and_can_be_decrypted(sandbox: SandboxServer) -> None:
     credential = added(sandbox, "Payments US")
 
     pair = key_pair_of(sandbox.world, "Payments US")
@@ -74,8 +74,8 @@ def test_a_pair_that_fails_is_kept_and_says_why(sandbox: SandboxServer) -> None:
     assert not credential.is_verified
     assert credential.verification_cause == "forbidden"
     assert credential.last_error is not None
-    assert rungs(credential)["api_key"] is False
-    assert rungs(credential)["listing"] is None
+    assert check_results(credential)["api_key"] is False
+    assert check_results(credential)["listing"] is None
     assert codes() == ["credential.added", "credential.not_verified"]
 
 
@@ -123,7 +123,7 @@ BAD_KEYS = {
 
 @pytest.mark.parametrize("text", BAD_KEYS.values(), ids=BAD_KEYS.keys())
 @pytest.mark.parametrize("field", ["api_key", "application_key"])
-def test_a_key_that_no_key_can_be_is_refused_without_repeating_it(
+def test_an_impossible_key_is_refused_without_repeating_it(
     sandbox: SandboxServer, text: str, field: str
 ) -> None:
     keys = pasted(text) if field == "api_key" else pasted("a" * 32, text)

@@ -1,4 +1,4 @@
-"""What two managers may not both do at the same moment. PostgreSQL: SQLite has one writer."""
+"""Concurrent changes to credentials, of which only one can succeed. PostgreSQL only."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,22 +24,22 @@ pytestmark = [
 ]
 
 
-def at_once(*acts: Callable[[], object]) -> list[str]:
-    """Do all acts in threads of their own that start together; "done" or "refused" for each."""
-    start = Barrier(len(acts))
+def at_once(*actions: Callable[[], object]) -> list[str]:
+    """Run each action in its own thread at once; "done" or "refused" for each."""
+    start = Barrier(len(actions))
 
-    def run(act: Callable[[], object]) -> str:
+    def run(action: Callable[[], object]) -> str:
         start.wait(timeout=10)
         try:
-            act()
+            action()
         except DomainError:
             return "refused"
         finally:
             connection.close()
         return "done"
 
-    with ThreadPoolExecutor(len(acts)) as pool:
-        return sorted(pool.map(run, acts))
+    with ThreadPoolExecutor(len(actions)) as pool:
+        return sorted(pool.map(run, actions))
 
 
 def test_a_form_posted_twice_at_once_adds_one_credential(sandbox: SandboxServer) -> None:

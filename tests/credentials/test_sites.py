@@ -1,4 +1,4 @@
-"""The eight sites of Datadog's reference page and UK1: exactly what would be sent, and where."""
+"""The eight sites of Datadog's documentation and UK1: which requests go where."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One key pair is stored once: the database itself refuses a second."""
+"""The database refuses to store one key pair twice."""
 
 from uuid import uuid4
 

@@ -1,5 +1,6 @@
 import base64
 import timeit
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from tests.support.key_rings import (
     told_by,
 )
 
-PLACE: dict[str, Any] = {
-    "purpose": "credential",
-    "row_id": "0b2e2a2e-8f0c-4a0e-9a53-0d6a3a1f2f11",
-    "field": "api_key",
-    "site": "datadoghq.eu",
-    "version": 3,
-}
+CONTEXT = EncryptionContext(
+    purpose="credential",
+    row_id="0b2e2a2e-8f0c-4a0e-9a53-0d6a3a1f2f11",
+    field="api_key",
+    site="datadoghq.eu",
+    version=3,
+)
 
 
 @pytest.fixture
@@ -35,11 +36,11 @@ def ring_file(settings: Settings, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("text", [API_KEY, "", "é\n\0", "\ud800", "x" * 10_000])
 def test_a_secret_comes_back_in_its_place(ring_file: Path, text: str) -> None:
-    assert decrypt(encrypt(Secret(text), **PLACE), **PLACE).reveal() == text
+    assert decrypt(encrypt(Secret(text), context=CONTEXT), context=CONTEXT).reveal() == text
 
 
 def test_an_envelope_names_its_version_and_key_and_never_comes_twice(ring_file: Path) -> None:
-    envelopes = {encrypt(Secret(API_KEY), **PLACE) for _ in range(3)}
+    envelopes = {encrypt(Secret(API_KEY), context=CONTEXT) for _ in range(3)}
     assert len(envelopes) == 3
     assert {envelope.rpartition(".")[0] for envelope in envelopes} == {
         f"v1.{primary_in(ring_file)}"
@@ -58,9 +59,9 @@ def test_an_envelope_names_its_version_and_key_and_never_comes_twice(ring_file: 
     ids=lambda elsewhere: next(iter(elsewhere)),
 )
 def test_a_secret_that_was_moved_does_not_open(ring_file: Path, elsewhere: dict[str, Any]) -> None:
-    envelope = encrypt(Secret(API_KEY), **PLACE)
+    envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     with pytest.raises(DecryptionError, match=f"does not open with key {primary_in(ring_file)}"):
-        decrypt(envelope, **(PLACE | elsewhere))
+        decrypt(envelope, context=replace(CONTEXT, **elsewhere))
 
 
 def test_no_two_places_read_the_same() -> None:
@@ -70,13 +71,13 @@ def test_no_two_places_read_the_same() -> None:
 
 
 def test_each_flipped_bit_is_refused(ring_file: Path) -> None:
-    envelope = encrypt(Secret(API_KEY), **PLACE)
+    envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     for position, character in enumerate(envelope):
         for bit in range(8):
             flipped = chr(ord(character) ^ 1 << bit)
             altered = envelope[:position] + flipped + envelope[position + 1 :]
             with pytest.raises(EncryptionError):
-                decrypt(altered, **PLACE)
+                decrypt(altered, context=CONTEXT)
 
 
 @pytest.mark.parametrize(
@@ -87,33 +88,33 @@ def test_what_is_no_envelope_is_refused_and_not_taken_for_plain_text(
     ring_file: Path, text: str
 ) -> None:
     with pytest.raises(DecryptionError, match="is no envelope") as caught:
-        decrypt(text, **PLACE)
+        decrypt(text, context=CONTEXT)
     assert text not in str(caught.value)
 
 
 def test_a_shortened_or_lengthened_envelope_is_refused(ring_file: Path) -> None:
-    head, _, data = encrypt(Secret(API_KEY), **PLACE).rpartition(".")
+    head, _, data = encrypt(Secret(API_KEY), context=CONTEXT).rpartition(".")
     sealed = base64.urlsafe_b64decode(data)
     for altered in (sealed[:-1], sealed[1:], sealed + b"\0"):
         with pytest.raises(DecryptionError):
-            decrypt(f"{head}.{base64.urlsafe_b64encode(altered).decode()}", **PLACE)
+            decrypt(f"{head}.{base64.urlsafe_b64encode(altered).decode()}", context=CONTEXT)
 
 
 def test_a_wiped_secret_is_said_to_be_absent(ring_file: Path) -> None:
     with pytest.raises(DecryptionError, match="No secret is stored for credential"):
-        decrypt("", **PLACE)
+        decrypt("", context=CONTEXT)
 
 
 def test_opening_takes_less_than_fifty_microseconds(ring_file: Path) -> None:
-    envelope = encrypt(Secret(API_KEY), **PLACE)
-    rounds = timeit.repeat(lambda: decrypt(envelope, **PLACE), number=200, repeat=20)
+    envelope = encrypt(Secret(API_KEY), context=CONTEXT)
+    rounds = timeit.repeat(lambda: decrypt(envelope, context=CONTEXT), number=200, repeat=20)
     assert min(rounds) / 200 < 50e-6
 
 
 def test_an_altered_envelope_tells_neither_key_nor_secret(ring_file: Path) -> None:
-    envelope = encrypt(Secret(API_KEY), **PLACE)
+    envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     with pytest.raises(DecryptionError) as caught:
-        decrypt(envelope, **(PLACE | {"version": 4}))
+        decrypt(envelope, context=replace(CONTEXT, version=4))
     told = told_by(caught.value, leave_out=__file__)
     key = keys_in(ring_file)[primary_in(ring_file)]
     material = (API_KEY, key, base64.b64decode(key).hex(), repr(base64.b64decode(key)))

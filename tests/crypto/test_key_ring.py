@@ -21,6 +21,7 @@ from connections.crypto.encryption import (
     encrypt,
     load_key_ring,
 )
+from connections.crypto.envelopes import EncryptionContext
 from connections.crypto.key_ring import update_key_ring, with_new_primary
 from tests.support.key_rings import (
     API_KEY,
@@ -31,13 +32,13 @@ from tests.support.key_rings import (
     told_by,
 )
 
-PLACE: dict[str, Any] = {
-    "purpose": "credential",
-    "row_id": "0b2e2a2e-8f0c-4a0e-9a53-0d6a3a1f2f11",
-    "field": "api_key",
-    "site": "datadoghq.eu",
-    "version": 3,
-}
+CONTEXT = EncryptionContext(
+    purpose="credential",
+    row_id="0b2e2a2e-8f0c-4a0e-9a53-0d6a3a1f2f11",
+    field="api_key",
+    site="datadoghq.eu",
+    version=3,
+)
 
 # One Django, eight processes of it that wait for the same end of file.
 RACE = """
@@ -103,25 +104,25 @@ def test_a_ring_tells_nothing_of_its_keys(ring_file: Path) -> None:
 
 
 def test_a_key_added_by_another_process_is_found_at_once(ring_file: Path) -> None:
-    old = encrypt(Secret(API_KEY), **PLACE)
+    old = encrypt(Secret(API_KEY), context=CONTEXT)
     update_key_ring(with_new_primary)
-    new = encrypt(Secret(API_KEY), **PLACE)
+    new = encrypt(Secret(API_KEY), context=CONTEXT)
     assert new.split(".")[1] == primary_in(ring_file) != old.split(".")[1]
-    assert decrypt(old, **PLACE).reveal() == decrypt(new, **PLACE).reveal() == API_KEY
+    assert [decrypt(each, context=CONTEXT).reveal() for each in (old, new)] == [API_KEY] * 2
 
 
 def test_a_missing_key_is_named(ring_file: Path, settings: Settings, tmp_path: Path) -> None:
-    envelope = encrypt(Secret(API_KEY), **PLACE)
+    envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     settings.KEYRING_FILE = make_key_ring(tmp_path / "other.json")
     with pytest.raises(KeyRingError, match=f"has no key {primary_in(ring_file)}"):
-        decrypt(envelope, **PLACE)
+        decrypt(envelope, context=CONTEXT)
 
 
 def test_a_ring_that_becomes_readable_by_others_is_refused_at_once(ring_file: Path) -> None:
-    envelope = encrypt(Secret(API_KEY), **PLACE)
+    envelope = encrypt(Secret(API_KEY), context=CONTEXT)
     ring_file.chmod(0o644)
     with pytest.raises(KeyRingError, match=f"Run: chmod 600 {ring_file}"):
-        decrypt(envelope, **PLACE)
+        decrypt(envelope, context=CONTEXT)
 
 
 def another_key(document: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from connections.core.errors import BlockedError, ConflictError, InvalidInputErr
 from connections.credentials import retirement
 from connections.deletions import approvals, reconciliation, reviews, sending, states
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions.states import Transition
+from connections.deletions.states import Settle
 from connections.inventory import sync
 from connections.models import (
     ApprovalPolicy,
@@ -115,12 +115,7 @@ def test_of_two_confirmations_at_once_one_passes(
 def test_nothing_leaves_settled(ask: Ask) -> None:
     deletion = ask()
     assert deletion.outcome == Outcome.DELETED
-    assert not states.apply(
-        deletion=deletion,
-        actor=WORKER,
-        to=Transition(state=State.SETTLED, outcome=Outcome.REFUSED),
-        notes=[],
-    )
+    assert not states.apply(deletion, Settle(outcome=Outcome.REFUSED), actor=WORKER, events=[])
     assert deletion.outcome == Outcome.DELETED
 
 
@@ -247,7 +242,7 @@ def test_a_contradiction_that_ended_is_told_as_such(
 ) -> None:
     deletion = ask(RETURNS_200_WITHOUT_DELETING)
     clock.advance(minutes=6)
-    sync.refresh_credentials(credentials=[credential], actor=WORKER)
+    sync.sync_credentials(credentials=[credential], actor=WORKER)
     deletions_due = Deletion.objects.get(pk=deletion.pk)
     reconciliation.verify_deleted(deletion=deletions_due, actor=WORKER)
     assert deletions_due.contradicted_at

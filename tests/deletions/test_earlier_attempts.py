@@ -16,7 +16,7 @@ from connections.audit.export import deletion_row
 from connections.core.errors import DomainError
 from connections.datadog.client import DeleteResponse
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions import reconciliation, responses, reviews, sending, verification
+from connections.deletions import recheck, reconciliation, responses, reviews, sending
 from connections.inventory import protections
 from connections.models import (
     Attempt,
@@ -40,7 +40,7 @@ from sandbox.faults import (
 )
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
-from tests.faults.lies.conftest import Watch, watch
+from tests.faults.responses.conftest import Watch, watch
 from tests.flows.support import Page, read
 from tests.support.clock import SettableClock
 from tests.wording.test_attempt_facts import CLAIMS_NOTHING_DELETED, CLAIMS_NOTHING_SENT
@@ -285,8 +285,8 @@ def unrecorded(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Ca
     waiting: list[Callable[[], object]] = []
     record_answer = responses.record_response
 
-    def keep(*, attempt: Attempt, answer: DeleteResponse, actor: Actor) -> bool:
-        waiting.append(lambda: record_answer(attempt=attempt, answer=answer, actor=actor))
+    def keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> bool:
+        waiting.append(lambda: record_answer(attempt=attempt, response=response, actor=actor))
         clock.advance(seconds=60)
         reconciliation.give_up_lost_claim(
             deletion=Deletion.objects.get(pk=attempt.deletion_id), actor=WORKER
@@ -304,17 +304,17 @@ def recorded_late(
 ) -> Callable[[], None]:
     """From now on that response is recorded just before what a complete listing means is."""
     act = audit.atomic
-    read_with_any, is_as_reviewed = verification.list_with_any_credential, sending.is_as_reviewed
+    list_with_any, compare = reconciliation.list_with_any_credential, recheck.compare
     is_read: list[bool] = []
 
     def note_after(**named: Any) -> Any:
-        reading = read_with_any(**named)
+        result = list_with_any(**named)
         is_read.append(True)
-        return reading
+        return result
 
-    def note_before(**named: Any) -> bool:
+    def note_before(**named: Any) -> Any:
         is_read.append(True)
-        return is_as_reviewed(**named)
+        return compare(**named)
 
     def act_after_response(*, durable: bool = False) -> Any:
         if is_read and unrecorded:
@@ -322,8 +322,8 @@ def recorded_late(
         return act(durable=durable)
 
     def begin() -> None:
-        monkeypatch.setattr(verification, "list_with_any_credential", note_after)
-        monkeypatch.setattr(sending, "is_as_reviewed", note_before)
+        monkeypatch.setattr(reconciliation, "list_with_any_credential", note_after)
+        monkeypatch.setattr(recheck, "compare", note_before)
         monkeypatch.setattr(audit, "atomic", act_after_response)
 
     return begin

@@ -210,12 +210,12 @@ def test_it_outlives_every_listing_and_credential(
     wanted = sandbox.world.connection(connection_id=str(key.connection_id))
     assert wanted
     sandbox.world.remove_connection(connection_id=wanted.id)
-    sync.refresh_credentials(credentials=[credential], actor=WORKER)
-    assert protections.protection_of(key)
+    sync.sync_credentials(credentials=[credential], actor=WORKER)
+    assert protections.find_protection(key)
     sandbox.world.add_connection(
         source_org=wanted.source_org, sink_org=wanted.sink_org, id=wanted.id
     )
-    sync.refresh_credentials(credentials=[credential], actor=WORKER)
+    sync.sync_credentials(credentials=[credential], actor=WORKER)
     with pytest.raises(BlockedError):
         asked(actor=person_actor(person=ada), credential=credential, key=key)
 
@@ -245,7 +245,7 @@ def test_nobody_lifts_their_own_not_even_an_administrator(
     protection = protect(key, root)
     with pytest.raises(PermissionDenied, match="someone else"):
         lift(protection, root)
-    assert protections.protection_of(key)
+    assert protections.find_protection(key)
 
 
 def test_the_database_refuses_lifting_ones_own(linus: Person, key: OrgConnectionKey) -> None:
@@ -352,5 +352,5 @@ def test_who_protected_it_is_still_told_once_erased(
 ) -> None:
     protect(key, linus)
     erase_person(actor=person_actor(person=root), person=linus)
-    [held] = protections.protections_of(key)
+    [held] = protections.list_protections(key)
     assert str(held.protected_by).startswith("erased person no.")

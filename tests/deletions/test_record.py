@@ -138,7 +138,7 @@ def test_a_later_inventory_contradicts_a_settled_deletion_once(
     deletion = ask(RETURNS_404)
     for _ in range(2):
         clock.advance(minutes=1)
-        sync.refresh_credentials(credentials=[credential], actor=WORKER)
+        sync.sync_credentials(credentials=[credential], actor=WORKER)
     deletion.refresh_from_db()
     assert deletion.outcome == Outcome.ALREADY_ABSENT
     assert deletion.contradicted_at is not None

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from connections.access.actor import WORKER
 from connections.core.causes import Cause
-from connections.datadog.responses import AttemptResult
+from connections.datadog.responses import AttemptResult, DeleteResponse
 from connections.deletions import states
-from connections.deletions.states import Transition, transition_for
+from connections.deletions.states import BecomeUnknown, Settle, Wait
 from connections.models import ApprovalPolicy, Deletion, Outcome, State
 
 pytestmark = pytest.mark.database
@@ -16,79 +17,97 @@ pytestmark = pytest.mark.database
 THEN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
-def answered(
+def transition_after(
     verdict: AttemptResult,
     *,
     was_ambiguous: bool = False,
     times_not_sent: int = 1,
     retry_after_seconds: int | None = None,
-) -> Transition:
-    return transition_for(
+) -> Settle | Wait | BecomeUnknown:
+    response = DeleteResponse(
         verdict=verdict,
-        cause="why",
+        cause=Cause.SERVER_ERROR,
+        http_status=None,
+        headers={},
+        body=b"",
+        body_sha256="",
+        body_complete=True,
+        errors=(),
         retry_after_seconds=retry_after_seconds,
+        duration_ms=0,
+    )
+    return states.transition_for(
+        deletion=Deletion(sending_at=THEN, confirmed_at=THEN),
+        response=response,
+        now=THEN,
         was_ambiguous=was_ambiguous,
         times_not_sent=times_not_sent,
     )
 
 
+UNKNOWN = BecomeUnknown(cause=Cause.SERVER_ERROR, due_at=THEN + timedelta(seconds=35))
+
+
 @pytest.mark.parametrize("was_ambiguous", [False, True])
 def test_a_200_is_deleted_whatever_came_before(was_ambiguous: bool) -> None:
-    to = answered(AttemptResult.DELETED, was_ambiguous=was_ambiguous)
-    assert (to.state, to.outcome) == (State.SETTLED, Outcome.DELETED)
+    transition = transition_after(AttemptResult.DELETED, was_ambiguous=was_ambiguous)
+    assert transition == Settle(outcome=Outcome.DELETED)
 
 
 def test_a_404_is_never_called_deleted() -> None:
-    to = answered(AttemptResult.NOT_FOUND)
-    assert (to.state, to.outcome) == (State.SETTLED, Outcome.ALREADY_ABSENT)
+    transition = transition_after(AttemptResult.NOT_FOUND)
+    assert transition == Settle(outcome=Outcome.ALREADY_ABSENT, cause=Cause.SERVER_ERROR)
 
 
 def test_a_404_after_an_ambiguous_attempt_cannot_be_attributed() -> None:
-    to = answered(AttemptResult.NOT_FOUND, was_ambiguous=True)
-    assert (to.state, to.outcome) == (State.SETTLED, Outcome.GONE_UNATTRIBUTED)
+    transition = transition_after(AttemptResult.NOT_FOUND, was_ambiguous=True)
+    assert transition == Settle(outcome=Outcome.GONE_UNATTRIBUTED, cause=Cause.SERVER_ERROR)
 
 
 def test_a_refusal_settles() -> None:
-    to = answered(AttemptResult.REFUSED)
-    assert (to.state, to.outcome, to.cause) == (State.SETTLED, Outcome.REFUSED, "why")
+    transition = transition_after(AttemptResult.REFUSED)
+    assert transition == Settle(outcome=Outcome.REFUSED, cause=Cause.SERVER_ERROR)
 
 
 def test_a_refusal_after_an_ambiguous_attempt_stays_unknown() -> None:
-    assert answered(AttemptResult.REFUSED, was_ambiguous=True).state == State.UNKNOWN
+    assert transition_after(AttemptResult.REFUSED, was_ambiguous=True) == UNKNOWN
 
 
 def test_a_429_waits_as_long_as_datadog_asks() -> None:
-    to = answered(AttemptResult.RATE_LIMITED, retry_after_seconds=7)
-    assert (to.state, to.wait_seconds) == (State.WAITING, 7)
+    transition = transition_after(AttemptResult.RATE_LIMITED, retry_after_seconds=7)
+    assert transition == Wait(cause=Cause.SERVER_ERROR, seconds=7, at=THEN)
 
 
 @pytest.mark.parametrize(("tries", "seconds"), [(1, 5), (2, 15), (3, 60), (4, 300)])
 def test_a_request_that_never_left_waits_longer_each_time(tries: int, seconds: int) -> None:
-    to = answered(AttemptResult.NOT_SENT, times_not_sent=tries)
-    assert (to.state, to.wait_seconds) == (State.WAITING, seconds)
+    transition = transition_after(AttemptResult.NOT_SENT, times_not_sent=tries)
+    assert transition == Wait(cause=Cause.SERVER_ERROR, seconds=seconds, at=THEN)
 
 
 def test_the_fifth_request_that_never_left_gives_up() -> None:
-    to = answered(AttemptResult.NOT_SENT, times_not_sent=5)
-    assert (to.state, to.outcome, to.cause) == (
-        State.SETTLED,
-        Outcome.NOT_SENT,
-        Cause.TOO_MANY_TRIES,
-    )
+    transition = transition_after(AttemptResult.NOT_SENT, times_not_sent=5)
+    assert transition == Settle(outcome=Outcome.NOT_SENT, cause=Cause.TOO_MANY_TRIES)
 
 
 def test_giving_up_after_an_ambiguous_attempt_is_unknown() -> None:
-    to = answered(AttemptResult.NOT_SENT, times_not_sent=5, was_ambiguous=True)
-    assert to.state == State.UNKNOWN
+    transition = transition_after(AttemptResult.NOT_SENT, times_not_sent=5, was_ambiguous=True)
+    assert isinstance(transition, BecomeUnknown)
 
 
 @pytest.mark.parametrize("was_ambiguous", [False, True])
 def test_anything_else_is_unknown(was_ambiguous: bool) -> None:
-    assert answered(AttemptResult.AMBIGUOUS, was_ambiguous=was_ambiguous).state == State.UNKNOWN
+    assert transition_after(AttemptResult.AMBIGUOUS, was_ambiguous=was_ambiguous) == UNKNOWN
 
 
-def test_every_verdict_has_a_row() -> None:
-    assert all(answered(verdict) for verdict in AttemptResult)
+def test_every_result_of_an_attempt_has_a_transition() -> None:
+    assert all(transition_after(verdict) for verdict in AttemptResult)
+
+
+def test_a_wait_ends_with_the_sending_window() -> None:
+    deletion = Deletion(confirmed_at=THEN - timedelta(minutes=14))
+    wait = Wait(cause=Cause.SERVER_ERROR, seconds=300, at=THEN)
+    columns = wait.columns(deletion=deletion, actor=WORKER)
+    assert columns["due_at"] == columns["expires_at"] == THEN + timedelta(minutes=1)
 
 
 def test_the_proof_is_looked_for_after_60_s_and_after_5_min() -> None:

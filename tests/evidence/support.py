@@ -75,7 +75,7 @@ def live(sandbox: SandboxServer, *, ada: Person, linus: Person, many: int) -> No
 
 
 def read_all(*credentials: Credential) -> None:
-    sync.refresh_credentials(credentials=list(credentials), actor=command_actor())
+    sync.sync_credentials(credentials=list(credentials), actor=command_actor())
 
 
 def request(

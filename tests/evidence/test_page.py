@@ -13,7 +13,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from connections.deletions.history import HistoryFilter
-from connections.deletions.history_filter import filter_words
+from connections.deletions.history_filter import filter_text
 from connections.models import AuditEvent, Deletion, Person
 from tests.evidence.support import complaint, files_of, make
 from tests.flows.support import read
@@ -87,8 +87,8 @@ def test_every_filter_is_put_into_words() -> None:
     for each in dataclasses.fields(HistoryFilter):
         kind = next((one for one in given if one in {each.type, *get_args(each.type)}), None)
         if kind is not None:
-            words = filter_words(HistoryFilter(**{each.name: given[kind]}))
-            assert words != filter_words(HistoryFilter()), each.name
+            words = filter_text(HistoryFilter(**{each.name: given[kind]}))
+            assert words != filter_text(HistoryFilter()), each.name
 
 
 def test_a_kept_checkpoint_and_a_seed_go_in(reader: Client, tmp_path: Path) -> None:

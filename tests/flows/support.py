@@ -51,7 +51,7 @@ def store_credential(
     )
     credential.save()
     if is_read:
-        sync.refresh_credentials(credentials=[credential], actor=command_actor())
+        sync.sync_credentials(credentials=[credential], actor=command_actor())
     return credential
 
 

@@ -34,7 +34,7 @@ def open_detail(client: Client, connection: Connection) -> Page:
 
 
 def read_again(*credentials: Credential) -> None:
-    sync.refresh_credentials(credentials=list(credentials), actor=command_actor())
+    sync.sync_credentials(credentials=list(credentials), actor=command_actor())
 
 
 def test_it_says_what_it_is_and_offers_each_end_to_send_with(

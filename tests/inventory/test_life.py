@@ -54,7 +54,7 @@ def open_life(client: Client, connection: Connection) -> Page:
 
 
 def read_again(*credentials: Credential) -> None:
-    sync.refresh_credentials(credentials=list(credentials), actor=command_actor())
+    sync.sync_credentials(credentials=list(credentials), actor=command_actor())
 
 
 def life_in(page: Page) -> list[str]:
@@ -164,7 +164,7 @@ def test_one_that_is_listed_again_under_the_same_id_is_said_to_be_back(
             **old.snapshot_values(),
         )
     with audit.atomic():
-        sync.mark(
+        sync.flag_contradiction(
             deletion=deletion,
             at=timezone.now() + timedelta(minutes=5),
             seen_by="Group SOC",

@@ -1,4 +1,4 @@
-"""Commands whose output goes into a pipe that nobody reads to its end, as `| head` leaves it."""
+"""Commands whose output goes into a pipe that closes early, as with `| head`."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from tests.support.processes import PATIENCE, ROOT, clean_environment, manage
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """An installation whose record holds one act."""
+    """An installation whose audit log holds one event."""
     env = clean_environment(data_dir=tmp_path)
     assert manage("migrate", "--verbosity=0", env=env).returncode == 0
     add = ("add_person", "--username", "ada", "--email", "ada@example.com")
@@ -21,7 +21,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 def into_closed_pipe(*arguments: str, env: dict[str, str]) -> tuple[int, str]:
-    """Exit code and standard error of a command whose reader has gone."""
+    """Exit code and standard error of a command whose reader is gone."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -41,7 +41,7 @@ def into_closed_pipe(*arguments: str, env: dict[str, str]) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("command", [("export_audit",), ("export_deletions", "--format=csv")])
-def test_an_export_that_nobody_reads_ends_quietly_and_is_recorded_as_aborted(
+def test_an_export_without_a_reader_ends_quietly_and_is_recorded_as_aborted(
     env: dict[str, str], command: tuple[str, ...]
 ) -> None:
     assert into_closed_pipe(*command, env=env) == (141, "")

@@ -38,7 +38,7 @@ def documented(*arguments: str) -> tuple[int, dict[str, Any]]:
 
 
 def pipe(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """Standard input that is no terminal."""
+    """Standard input that is not a terminal."""
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
 
 
@@ -60,7 +60,7 @@ def test_two_lines_of_standard_input_add_and_verify(
     assert AuditEvent.objects.earliest("seq").actor_name.startswith("command: ")
 
 
-def test_a_json_document_on_standard_input_serves_too(
+def test_keys_can_be_a_json_document_on_standard_input(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = key_pair_of(sandbox.world, "Payments US")
@@ -96,7 +96,7 @@ def test_a_pair_that_fails_is_kept_and_exits_1(
     assert Credential.objects.count() == 1
 
 
-def test_the_short_name_of_a_site_serves(
+def test_the_short_name_of_a_site_works(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert add(sandbox, monkeypatch, "--site", US.upper())[0] == 0
@@ -138,7 +138,7 @@ def test_other_input_exits_2_and_is_never_repeated(
         ("--site", US, "--api-key-file", "/nonexistent", "--application-key-file", "/nonexistent"),
     ],
 )
-def test_what_cannot_be_meant_exits_2(
+def test_impossible_arguments_exit_2(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     pipe(monkeypatch, "")
@@ -197,9 +197,9 @@ def test_verifying_one_asks_for_no_other(sandbox: SandboxServer) -> None:
     assert len(sandbox.world.requests(site=EU)) == asked
 
 
-def test_verifying_a_name_that_is_none_exits_2(sandbox: SandboxServer) -> None:
+def test_verifying_an_unknown_name_exits_2(sandbox: SandboxServer) -> None:
     assert documented("verify_credentials", "--credential", "nobody")[0] == 2
 
 
-def test_verifying_nothing_is_no_failure(db: None) -> None:
+def test_verifying_without_credentials_succeeds(db: None) -> None:
     assert run("verify_credentials") == (0, "There is no credential yet.\n")

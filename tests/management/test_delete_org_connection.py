@@ -1,4 +1,4 @@
-"""delete_org_connection: one go, one JSON document, one exit code for each end."""
+"""delete_org_connection: one run, one JSON document, one exit code for each outcome."""
 
 import json
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def run(
 
 
 @pytest.mark.usefixtures("credential")
-def test_it_reads_sends_proves_and_says_so(sandbox: SandboxServer, target: Connection) -> None:
+def test_it_syncs_sends_verifies_and_says_so(sandbox: SandboxServer, target: Connection) -> None:
     ended = run(target.id, "--yes", "--ticket", "SEC-212")
 
     assert ended.code == 0
@@ -159,7 +159,7 @@ def test_unreviewed_sends_what_cannot_be_listed(
 
 
 @pytest.mark.usefixtures("credential")
-def test_a_listing_that_fails_in_the_last_moment_leaves_nothing_open(
+def test_a_failed_pre_send_check_leaves_no_deletion_open(
     sandbox: SandboxServer, target: Connection
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", after=1)
@@ -217,7 +217,7 @@ def test_a_malformed_id_is_a_usage_error(sandbox: SandboxServer, connection_id: 
     assert sandbox.world.requests() == []
 
 
-def test_a_second_person_is_needed_where_the_policy_says_so(
+def test_an_approval_is_required_when_the_policy_says_so(
     db: None, sandbox: SandboxServer, target: Connection, ada: Person
 ) -> None:
     store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE, is_read=False)

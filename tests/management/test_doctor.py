@@ -1,4 +1,4 @@
-"""The doctor: an installation in order, and each thing that may be wrong with one."""
+"""doctor: an installation without problems, and each problem it reports."""
 
 import json
 import uuid
@@ -23,7 +23,7 @@ from tests.support.processes import clean_environment, manage
 
 
 def said() -> tuple[dict[str, Any], int]:
-    """What the command answers, and its exit code."""
+    """The command's document and its exit code."""
     out = StringIO()
     code = 0
     try:
@@ -41,7 +41,7 @@ def levels(check: str) -> set[Level]:
 @pytest.mark.usefixtures("root")
 @pytest.mark.django_db
 @pytest.mark.database
-def test_an_installation_in_order_exits_with_0() -> None:
+def test_an_installation_without_problems_exits_with_0() -> None:
     answer, code = said()
     assert (answer["ok"], code) == (True, 0)
     checks = {finding["check"] for finding in answer["findings"]}
@@ -65,7 +65,7 @@ def test_an_altered_key_ring_is_an_error(key_ring_file: Path) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_names_the_credentials_with_which_one_person_deletes_alone(
+def test_it_names_the_credentials_that_need_no_approval(
     sandbox: SandboxServer,
 ) -> None:
     credential = added(sandbox, "Payments US", name="Payments")
@@ -78,7 +78,7 @@ def test_it_names_the_credentials_with_which_one_person_deletes_alone(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_deletion_that_is_long_due_means_that_no_worker_runs(sandbox: SandboxServer) -> None:
+def test_an_overdue_deletion_means_that_no_worker_runs(sandbox: SandboxServer) -> None:
     assert Level.ERROR not in levels("worker")
     credential, now = added(sandbox, "Payments US"), clock.now()
     Deletion.objects.create(
@@ -111,7 +111,7 @@ def public_findings(**values: Any) -> list[Finding]:
 
 
 @pytest.mark.django_db
-def test_a_public_installation_can_be_in_order() -> None:
+def test_a_public_installation_can_pass_every_check() -> None:
     assert public_findings() == []
 
 
@@ -133,7 +133,7 @@ def test_it_says_what_is_wrong_with_a_public_one(values: dict[str, Any], level: 
 
 
 @pytest.mark.django_db
-def test_a_data_directory_that_others_may_read_is_a_warning(
+def test_a_data_directory_that_others_can_read_is_a_warning(
     settings: Settings, tmp_path: Path
 ) -> None:
     settings.DATA_DIR = tmp_path
@@ -144,7 +144,7 @@ def test_a_data_directory_that_others_may_read_is_a_warning(
     assert levels("data directory") == {Level.OK}
 
 
-def test_a_database_that_does_not_answer_is_one_finding_in_one_document(tmp_path: Path) -> None:
+def test_an_unavailable_database_is_one_finding_in_one_document(tmp_path: Path) -> None:
     env = clean_environment(
         data_dir=tmp_path, DATABASE_URL="postgres://nobody@127.0.0.1:1/nothing", SECRET_KEY="x" * 60
     )
@@ -154,7 +154,7 @@ def test_a_database_that_does_not_answer_is_one_finding_in_one_document(tmp_path
     assert "does not answer" in findings[-1]["message"]
 
 
-def test_an_empty_database_is_told_how_to_be_migrated(tmp_path: Path) -> None:
+def test_an_empty_database_is_a_hint_to_migrate(tmp_path: Path) -> None:
     done = manage("doctor", env=clean_environment(data_dir=tmp_path))
     assert done.returncode == 1
     assert "./run manage migrate" in done.stdout

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from connections.audit.signing_key import read_signing_key
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
-from connections.crypto.encrypted_fields import ENCRYPTED_COLUMNS, key_ids_in_use
+from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, key_ids_in_use
 from connections.crypto.encryption import check_key_ring
 from connections.crypto.key_ring import update_key_ring, with_new_primary
 from connections.models import AuditEvent, Credential
@@ -60,7 +60,7 @@ def ring_file(settings: Settings, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory of its own, which other processes can use as the service would."""
+    """A new data directory that other processes can use as the service does."""
     data = tmp_path_factory.mktemp("data")
     migrating = run_python("manage.py", "migrate", "--skip-checks", "--verbosity", "0", data=data)
     assert (migrating.returncode, migrating.stderr) == (0, "")
@@ -177,7 +177,7 @@ def test_a_key_that_was_primary_until_now_is_dropped_by_the_next_run(ring_file: 
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_rotation_that_was_interrupted_is_finished_without_another_key(
+def test_an_interrupted_rotation_is_completed_without_another_key(
     ring_file: Path,
 ) -> None:
     stored_credential()
@@ -190,7 +190,7 @@ def test_a_rotation_that_was_interrupted_is_finished_without_another_key(
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_machine_with_the_staged_ring_can_open_what_a_rotation_elsewhere_encrypted(
+def test_a_machine_with_the_staged_ring_can_decrypt_after_a_rotation_elsewhere(
     ring_file: Path, settings: Settings, tmp_path: Path
 ) -> None:
     first = primary_in(ring_file)
@@ -215,7 +215,7 @@ def test_a_machine_with_the_staged_ring_can_open_what_a_rotation_elsewhere_encry
 @pytest.mark.django_db
 def test_a_row_that_changed_since_it_was_read_is_not_overwritten(ring_file: Path) -> None:
     credential = stored_credential()
-    column = ENCRYPTED_COLUMNS[0]
+    column = ENCRYPTED_FIELDS[0]
     [read] = column.secrets(key_id=primary_in(ring_file))
     credential.seal_keys(credential.open_keys())
     credential.save()
@@ -225,7 +225,7 @@ def test_a_row_that_changed_since_it_was_read_is_not_overwritten(ring_file: Path
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_secret_that_cannot_be_opened_is_left_named_and_keeps_its_key(ring_file: Path) -> None:
+def test_a_secret_that_cannot_be_decrypted_is_reported_and_keeps_its_key(ring_file: Path) -> None:
     old_key_id = primary_in(ring_file)
     moved = stored_credential()
     Credential.objects.filter(pk=moved.pk).update(site="datadoghq.com")

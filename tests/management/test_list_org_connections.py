@@ -95,7 +95,7 @@ def test_a_listing_that_contradicts_itself_is_a_failure(
     assert failure["message"] == cause_text(Sync.objects.get().cause)
 
 
-def test_stored_asks_datadog_nothing(payments: Credential, sandbox: SandboxServer) -> None:
+def test_stored_sends_datadog_no_request(payments: Credential, sandbox: SandboxServer) -> None:
     run()
     sandbox.world.revoke(key_pair_of(sandbox.world, "Payments US"))
     code, document = run_json("--stored")

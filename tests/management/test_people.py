@@ -1,4 +1,4 @@
-"""Commands that add people and let them in."""
+"""Commands that add people and make their sign-in links."""
 
 import json
 from io import StringIO
@@ -76,7 +76,7 @@ def test_make_sign_in_link_says_in_json_what_the_link_does(db: None, ada: Person
     assert set(document) == {"username", "link", "expires_at", "removes_second_factor"}
 
 
-def test_a_link_for_nobody_is_a_usage_error(db: None) -> None:
+def test_a_link_for_an_unknown_person_is_a_usage_error(db: None) -> None:
     assert failure("make_sign_in_link", "--username", "nobody").returncode == 2
 
 

@@ -1,4 +1,4 @@
-"""reconcile_deletions: one pass that lists and never sends."""
+"""reconcile_deletions: one pass that syncs and never sends."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Lose = Callable[[Fault], Connection]
 def lose(
     db: None, sandbox: SandboxServer, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> Lose:
-    """Send one DELETE to which a fault is bound."""
+    """Send one DELETE that hits a fault."""
     credential = store_credential(sandbox, "Payments US")
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
 
@@ -93,7 +93,7 @@ def test_what_had_no_effect_is_found_still_there(lose: Lose, clock: SettableCloc
     assert document["deletions"][0]["state"] == "still_present"
 
 
-def test_a_sending_that_nobody_finished_becomes_unknown(lose: Lose, clock: SettableClock) -> None:
+def test_an_unfinished_attempt_becomes_unknown(lose: Lose, clock: SettableClock) -> None:
     lose(faults.NO_RESPONSE)
     Deletion.objects.update(state="sending", cause="")
 
@@ -114,7 +114,7 @@ def test_a_waiting_deletion_is_left_alone(lose: Lose, sandbox: SandboxServer) ->
     assert sandbox.world.deletes_received(connection.id) == 1
 
 
-def test_a_deletion_that_is_not_proved_yet_is_looked_for(lose: Lose, clock: SettableClock) -> None:
+def test_an_unverified_deletion_is_checked(lose: Lose, clock: SettableClock) -> None:
     lose(faults.RETURNS_200_WITHOUT_DELETING)
 
     clock.advance(minutes=6)

@@ -1,4 +1,4 @@
-"""`./run serve` as a real process: what it makes, what it refuses, how it ends."""
+"""`./run serve` as a real process: what it creates, what it refuses, how it stops."""
 
 import os
 import re
@@ -118,7 +118,7 @@ def test_a_web_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("proxies", ["proxy.example.org", "10.0.0.1/8"])
-def test_a_trusted_proxy_that_is_no_address_is_one_clear_line(tmp_path: Path, proxies: str) -> None:
+def test_a_malformed_trusted_proxy_is_one_clear_line(tmp_path: Path, proxies: str) -> None:
     env = clean_environment(data_dir=tmp_path, PORT="0", ORGADMIN_TRUSTED_PROXIES=proxies)
     done = manage("serve", env=env)
     assert done.returncode == 1
@@ -139,7 +139,7 @@ def test_a_port_in_use_is_one_clear_line_and_makes_no_database(tmp_path: Path) -
     ]
 
 
-def test_a_port_that_is_no_number_is_refused(tmp_path: Path) -> None:
+def test_a_port_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
     done = manage("serve", env=clean_environment(data_dir=tmp_path, PORT="http"))
     assert done.returncode == 1
     assert "PORT must be a number" in done.stderr
@@ -201,7 +201,7 @@ def test_make_keys_needs_no_keys_and_settings_fail_in_one_line(tmp_path: Path) -
     assert manage("make_keys", "--output", str(tmp_path / "made"), env=env).returncode == 0
 
 
-def test_a_signal_while_it_starts_ends_it_in_order_too(tmp_path: Path) -> None:
+def test_a_signal_during_the_start_stops_it_gracefully(tmp_path: Path) -> None:
     with serving_process(tmp_path) as process:
         assert any(process.children() for _ in until(30))
         assert process.end() == 0
@@ -219,7 +219,7 @@ def test_only_a_trusted_proxy_can_say_that_a_request_came_by_https(
 
 
 def prepared(data_dir: Path) -> dict[str, str]:
-    """The environment of a data directory that was served before."""
+    """The environment of an existing data directory."""
     env = clean_environment(data_dir=data_dir, PORT="0")
     assert manage("migrate", "--verbosity=0", env=env).returncode == 0
     return env
@@ -247,14 +247,14 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def lost(data_dir: Path) -> Path:
-    """The keys of a database that is gone, and where it was."""
+    """The keys of a lost database, and its path."""
     env = clean_environment(data_dir=data_dir / "made")
     assert manage("make_keys", "--output", str(data_dir), env=env).returncode == 0
     return data_dir / "orgadmin.sqlite3"
 
 
 @pytest.mark.parametrize("is_left_empty", [False, True])
-def test_keys_without_their_database_are_no_first_start(
+def test_keys_without_their_database_are_not_a_first_start(
     tmp_path: Path, *, is_left_empty: bool
 ) -> None:
     database = lost(tmp_path)
@@ -280,7 +280,7 @@ def test_one_of_the_two_keys_alone_is_a_first_start(
     serve._require_expected_database(starts_new=False)
 
 
-def test_a_new_record_is_started_on_purpose(tmp_path: Path) -> None:
+def test_a_new_audit_log_is_started_on_purpose(tmp_path: Path) -> None:
     lost(tmp_path)
     arguments = [*SERVE, "--new"]
     env = clean_environment(data_dir=tmp_path, PORT="0")

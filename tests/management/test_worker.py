@@ -1,4 +1,4 @@
-"""The worker: what it does in one pass, what does not end it, and how it ends."""
+"""The worker: what it does in one pass, which errors it survives, and how it stops."""
 
 import json
 import logging
@@ -23,12 +23,12 @@ from tests.support.processes import ROOT, Running, clean_environment, manage
 
 @pytest.fixture
 def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is due and nothing is stale: these tests are about the loop alone."""
+    """Nothing is due and no sync is stale: these tests are only about the loop."""
     monkeypatch.setattr(worker, "seconds_until_due", lambda: 0.0)
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
     monkeypatch.setattr(sync, "refresh", lambda **_: [])
-    monkeypatch.setattr(worker, "beat", lambda **_: None)
-    monkeypatch.setattr(worker, "end", lambda **_: None)
+    monkeypatch.setattr(worker, "record_heartbeat", lambda **_: None)
+    monkeypatch.setattr(worker, "remove_heartbeat", lambda **_: None)
 
 
 @pytest.mark.usefixtures("quiet_database")
@@ -77,7 +77,7 @@ def test_it_stops_between_two_deletions(monkeypatch: pytest.MonkeyPatch) -> None
 def test_it_lists_what_is_stale_at_first_and_then_on_its_schedule(sandbox: SandboxServer) -> None:
     added(sandbox, "Payments US")
     Sync.objects.all().delete()
-    working = Worker(refresh_every=timedelta(hours=1))
+    working = Worker(sync_interval=timedelta(hours=1))
     working.work_once()
     assert Sync.objects.count() == 1
     Sync.objects.all().delete()
@@ -94,10 +94,10 @@ def test_one_pass_answers_with_one_json_document() -> None:
 
 @pytest.mark.django_db
 def test_it_sleeps_at_most_three_seconds() -> None:
-    assert worker.seconds_until_due() == worker.LONGEST_SLEEP
+    assert worker.seconds_until_due() == worker.MAX_SLEEP
 
 
-def test_a_signal_wakes_and_ends_it(tmp_path: Path) -> None:
+def test_a_signal_wakes_and_stops_it(tmp_path: Path) -> None:
     env = clean_environment(data_dir=tmp_path)
     assert manage("migrate", "--verbosity=0", env=env).returncode == 0
     with Running([sys.executable, str(ROOT / "manage.py"), "worker"], env=env) as process:

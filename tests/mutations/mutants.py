@@ -148,9 +148,9 @@ RECORD = (
             ),
             Edit(
                 path=SENDING,
-                old="    answer = _send(client=client, connection_id=deletion.connection_id, "
+                old="    response = _send(client=client, connection_id=deletion.connection_id, "
                 "began_at=began_at)\n",
-                new="    answer = early\n",
+                new="    response = early\n",
             ),
         ),
         tests=(
@@ -241,8 +241,8 @@ RECORD = (
     ),
     _mutant(
         "only a complete listing says absent",
-        "connections/deletions/verification.py",
-        "    return False if reading.is_complete else None\n",
+        "connections/deletions/reconciliation.py",
+        "    return False if result.is_complete else None\n",
         "    return False\n",
         "tests/flows/test_follow_up.py::test_a_look_that_fails_leaves_it_unknown_and_says_why",
     ),
@@ -251,9 +251,9 @@ RECORD = (
 REVIEW = (
     _mutant(
         "the digest before sending",
-        "connections/deletions/sending.py",
-        "    if digest == deletion.digest:\n",
-        "    if digest:\n",
+        "connections/deletions/recheck.py",
+        "    is_same = digest == deletion.digest\n",
+        "    is_same = bool(digest)\n",
         "tests/flows/test_delete_in_browserless.py::test_what_changed_since_the_review_is_not_sent",
     ),
     _mutant(
@@ -428,7 +428,7 @@ WITHIN = (
     _mutant(
         "a protected connection is not approved",
         "connections/deletions/approvals.py",
-        "    protections.require_unprotected(protections.protection_against(deletion))\n",
+        "    protections.require_unprotected(protections.find_protection_against(deletion))\n",
         "",
         f"{PROTECTED}::test_approving_is_refused",
     ),
@@ -452,8 +452,8 @@ WITHIN = (
         SENDING,
         "if not permissions.can_use(person_actor(person=person), credential_id=credential.pk):",
         "if not permissions.can_delete(person_actor(person=person)):",
-        f"{LISTS}::test_who_left_the_list_before_the_worker_sends_has_nothing_sent[use]",
-        f"{LISTS}::test_who_left_the_list_while_it_is_read_again_has_nothing_sent",
+        f"{LISTS}::test_leaving_the_list_before_the_worker_sends_stops_the_deletion[use]",
+        f"{LISTS}::test_leaving_the_list_during_the_pre_send_check_stops_the_deletion",
     ),
     _mutant(
         "the allow-list of who approves",
@@ -461,7 +461,7 @@ WITHIN = (
         "        and deletion.credential_id not in visibility_of(actor).unapprovable\n",
         "",
         f"{LISTS}::test_an_approver_who_is_not_listed_neither_approves_nor_declines",
-        f"{LISTS}::test_an_approval_by_who_left_the_list_counts_no_more",
+        f"{LISTS}::test_an_approval_by_a_person_who_left_the_list_no_longer_counts",
     ),
     _mutant(
         "the one scope of what is seen",
@@ -493,12 +493,12 @@ KEEPING = (
         edits=(
             Edit(
                 path="connections/crypto/encryption.py",
-                old="        place.associated_data(key_id=key_id),\n",
+                old="        context.associated_data(key_id=key_id),\n",
                 new="        None,\n",
             ),
             Edit(
                 path="connections/crypto/encryption.py",
-                old="                place.associated_data(key_id=envelope.key_id),\n",
+                old="                context.associated_data(key_id=envelope.key_id),\n",
                 new="                None,\n",
             ),
         ),
@@ -507,7 +507,7 @@ KEEPING = (
     _mutant(
         "a GET cannot write",
         "connections/web/middleware.py",
-        "        if self.is_armed and not _may_run(sql):\n",
+        "        if self.is_armed and not _is_allowed_query(sql):\n",
         "        if False:\n",
         "tests/web/test_middleware.py::test_a_view_that_writes_while_it_should_read_raises",
     ),
@@ -530,12 +530,12 @@ KEEPING = (
         "connections/operations/restore.py",
         "        if (digest.hexdigest(), size) != (manifest.sha256, manifest.size):\n",
         "        if False:\n",
-        "tests/operations/test_backup.py::test_a_backup_that_is_not_whole_is_refused",
+        "tests/operations/test_backup.py::test_an_incomplete_backup_is_refused",
     ),
     _mutant(
         "a restore asks before it replaces",
         "connections/operations/restore.py",
-        "    if aside is None:\n",
+        "    if copy_to is None:\n",
         "    if False:\n",
         "tests/operations/test_backup.py::test_a_database_that_holds_something_is_not_overwritten",
     ),
@@ -550,14 +550,14 @@ STEP_UP = (
     _mutant(
         "a POST without a proof is not acted on",
         "connections/web/reauthentication.py",
-        "                if _is_proven(request) or not applies(request):\n",
-        "                if _is_proven(request) or True:\n",
+        "                if _is_reauthenticated(request) or not when(request):\n",
+        "                if _is_reauthenticated(request) or True:\n",
         f"{GUARDS}::test_a_guarded_post_without_a_proof_does_nothing_and_comes_back_with_the_question",
     ),
     _mutant(
         "what proves it is kept from everything after",
         "connections/web/reauthentication.py",
-        "    request.POST = form.the_rest  # type: ignore[assignment]\n",
+        "    request.POST = form.other_fields  # type: ignore[assignment]\n",
         "    request.session.update(request.POST.dict())\n",
         "tests/web/reauthentication/test_late.py::test_a_right_password_is_kept_nowhere_either",
     ),
@@ -712,15 +712,15 @@ SIGN_IN = (
     _mutant(
         "the ID token answers this very sign-in",
         "connections/people/oidc/tokens.py",
-        "    _check_addressee(claims, expected)\n",
+        "    _check_nonce_and_audience(claims, expected)\n",
         "",
-        f"{PROVIDER}/test_faults.py::test_it_lets_nobody_in_and_says_why_on_record[another nonce]",
+        f"{PROVIDER}/test_faults.py::test_it_is_refused_and_the_reason_is_recorded[another nonce]",
     ),
     _mutant(
         "an answer of the provider is good once",
         "connections/web/people/single_sign_on.py",
-        "under_way.pop(",
-        "under_way.get(",
+        "pending.pop(",
+        "pending.get(",
         f"{PROVIDER}/test_sign_in.py::test_an_answer_is_good_once",
     ),
     _mutant(
@@ -735,13 +735,13 @@ SIGN_IN = (
         "connections/people/oidc/tokens.py",
         "    if not since - LEEWAY <= signed_in_at <= now + LEEWAY:\n",
         "    if False:\n",
-        f"{PROVIDER}/test_step_up.py::test_a_provider_that_does_not_ask_again_proves_nothing",
+        f"{PROVIDER}/test_reauthentication.py::test_a_provider_that_does_not_reauthenticate_proves_nothing",
     ),
     _mutant(
         "a passkey alone checks its owner",
         "connections/web/people/second_factors.py",
-        "reauthentication.require_checked_owner(\n                self",
-        "reauthentication.answer_of(self",
+        "reauthentication.require_user_verification(\n                self",
+        "reauthentication.parse_passkey_response(self",
         "tests/people/test_sign_in.py::test_one_merely_touched_does_not_even_for_the_challenge_of_"
         "somebodys_second_factor",
     ),
@@ -785,7 +785,7 @@ FOUR_EYES = (
     _mutant(
         "what changed is not approved",
         "connections/deletions/approvals.py",
-        "    if not look.may_be_approved:\n",
+        "    if not found.can_be_approved:\n",
         "    if False:\n",
         f"{APPROVING}::test_what_changed_meanwhile_is_settled_and_cannot_be_approved",
     ),
@@ -898,8 +898,8 @@ TRUE_SENTENCES = (
     _mutant(
         "an attempt without a usable response might have worked",
         FACTS,
-        "AttemptResult.AMBIGUOUS), Sent.UNCERTAIN\n",
-        "AttemptResult.AMBIGUOUS), Sent.NOTHING\n",
+        "AttemptResult.AMBIGUOUS), Sent.UNCERTAIN)\n",
+        "AttemptResult.AMBIGUOUS), Sent.NOTHING)\n",
         f"{EARLIER_ATTEMPTS}::test_after_a_lost_response_nothing_says_that_nothing_was_sent",
         f"{FACTS_TESTS}::test_an_unknown_verdict_might_have_worked",
     ),
@@ -913,15 +913,15 @@ TRUE_SENTENCES = (
     _mutant(
         "a late 200 and a complete listing settle as deleted",
         "connections/deletions/reconciliation.py",
-        "    if present is False and deletion.has_late_success:\n",
+        "    if listed is False and deletion.has_late_success:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_worker_stopped_for_90_s_after_a_429_ends_as_deleted",
     ),
     _mutant(
         "a late 200 settles only what a complete listing lacks",
         "connections/deletions/reconciliation.py",
-        "    if present is False and deletion.has_late_success:\n",
-        "    if not present and deletion.has_late_success:\n",
+        "    if listed is False and deletion.has_late_success:\n",
+        "    if not listed and deletion.has_late_success:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_settles_nothing_while_the_list_cannot_be_read",
     ),
     _mutant(
@@ -941,7 +941,7 @@ TRUE_SENTENCES = (
     _mutant(
         "a late 200 is looked after at once",
         "connections/deletions/responses.py",
-        "    if answer.verdict == AttemptResult.DELETED:\n",
+        "    if response.verdict == AttemptResult.DELETED:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_makes_the_next_look_due_at_once",
     ),
@@ -1011,7 +1011,7 @@ AVAILABILITY = (
         WEB_SERVER,
         "                min(waiting, key=lambda one: one.waiting_since).will_close = True\n",
         "                pass\n",
-        f"{SERVING}::test_when_all_connections_are_taken_those_that_wait_give_way",
+        f"{SERVING}::test_when_all_connections_are_in_use_idle_ones_are_closed",
     ),
     _mutant(
         "the web server ends after its requests",
@@ -1023,7 +1023,7 @@ AVAILABILITY = (
     _mutant(
         "the page after a request is served when stopping",
         WEB_SERVER,
-        "                followed_at = time.monotonic() + FOLLOW_SECONDS\n",
+        "                follow_until = time.monotonic() + FOLLOW_SECONDS\n",
         "                followed_at = time.monotonic()\n",
         f"{SERVING}::test_when_stopping_a_running_request_ends_and_the_page_after_it_is_served",
     ),
@@ -1037,7 +1037,7 @@ AVAILABILITY = (
     _mutant(
         "only a trusted proxy names the scheme",
         WEB_SERVER,
-        'serving.is_within(environ["REMOTE_ADDR"], networks) and ',
+        'serving.is_in_networks(environ["REMOTE_ADDR"], networks) and ',
         "",
         f"{SERVING}::test_the_scheme_is_what_a_trusted_proxy_says_and_the_address_is_the_peers",
     ),
@@ -1130,7 +1130,7 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "one handler writes Django's records",
-        "orgadmin/logs.py",
+        "orgadmin/environment.py",
         '            "django": {"handlers": []},\n',
         "",
         f"{UNREADABLE}::test_a_record_of_djangos_is_written_by_one_handler",
@@ -1176,7 +1176,7 @@ PAGES_AND_INPUTS = (
         "connections/web/people/passkeys.py",
         "not in _exact_hosts():\n",
         "in ():\n",
-        f"{ORIGINS}::test_a_host_that_only_a_pattern_allows_takes_no_passkey",
+        f"{ORIGINS}::test_a_host_that_only_a_pattern_allows_accepts_no_passkey",
     ),
     _mutant(
         "hidden and unused IDs are protected alike: not at all",
@@ -1204,7 +1204,7 @@ PAGES_AND_INPUTS = (
         "connections/web/people/known_devices.py",
         "if login.upper() in names else",
         "if names else",
-        f"{KNOWN_DEVICES}::test_it_is_known_for_those_alone_who_signed_in_in_it",
+        f"{KNOWN_DEVICES}::test_it_is_known_only_for_people_who_signed_in_with_it",
     ),
     _mutant(
         "a new password makes a browser unknown",
@@ -1224,7 +1224,7 @@ APPROVAL_ROUNDS = (
     _mutant(
         "a sending that ends unknown ends the round of its approvals",
         TRANSITIONS,
-        '        fields["approval_round"] = deletion.approval_round + 1\n',
+        '        columns["approval_round"] = deletion.approval_round + 1\n',
         "        pass\n",
         f"{ROUNDS}::test_the_approvals_of_an_earlier_sending_send_nothing_more",
     ),
@@ -1245,7 +1245,7 @@ APPROVAL_ROUNDS = (
     _mutant(
         "what needs approval again is not confirmed",
         DELETIONS,
-        "    if deletion_states.awaits_approval(deletion):\n",
+        "    if states.is_awaiting_approval(deletion):\n",
         "    if False:\n",
         f"{ROUNDS}::test_the_approvals_of_an_earlier_sending_send_nothing_more",
     ),
@@ -1266,9 +1266,9 @@ APPROVAL_ROUNDS = (
     ),
     _mutant(
         "a decline takes approvals away",
-        APPROVALS,
-        "        values = states.next_round(deletion)\n",
-        "        values = {}\n",
+        TRANSITIONS,
+        "(deletion, approval_round=deletion.approval_round + 1, expires_at=None)",
+        "(deletion)",
         f"{ROUNDS}::test_a_decline_takes_the_approval_of_somebody_else_away",
     ),
     _mutant(
@@ -1508,7 +1508,7 @@ FROZEN_RESULTS = (
     _mutant(
         "the doctor looks at the database role",
         DATABASE_GUARDS,
-        '"create temporary tables": may_make_temporary,',
+        '"create temporary tables": can_create_temporary,',
         '"create temporary tables": False,',
         f"{DATABASE_ROLE}::test_the_doctor_warns_of_a_role_that_could_get_past_the_triggers",
     ),
@@ -1540,7 +1540,7 @@ PEERS = (
         LISTING,
         "        if page.has_errors:\n",
         "        if False:\n",
-        "tests/faults/lies/test_settled.py"
+        "tests/faults/responses/test_settled.py"
         "::test_a_200_is_not_verified_by_a_listing_that_says_nothing",
     ),
     _mutant(
@@ -1548,7 +1548,7 @@ PEERS = (
         LISTING,
         "        elif page.do_counts_differ:\n",
         "        elif False:\n",
-        "tests/faults/lies/test_settled.py"
+        "tests/faults/responses/test_settled.py"
         "::test_a_listing_that_contradicts_itself_settles_nothing_as_absent",
     ),
     _mutant(
@@ -1621,7 +1621,7 @@ WRONG_CLOCK = (
     _mutant(
         "what a wrong clock put off is looked at",
         "connections/operations/due.py",
-        "    return due + list(islice(_put_off(put_off, now=now), limit - len(due)))\n",
+        "    return due + list(islice(_find_postponed(postponed, now=now), limit - len(due)))\n",
         "    return due\n",
         f"{SET_BACK}::test_a_200_is_checked_at_once_and_then_in_its_own_time",
     ),
@@ -1642,8 +1642,8 @@ WRONG_CLOCK = (
     _mutant(
         "a listing from the future is not the first of two",
         "connections/deletions/reconciliation.py",
-        "last_check_listed != present or looked_ahead or decided):",
-        "last_check_listed != present or decided):",
+        "kept = None if agrees and not is_last_ahead and not is_decided else check",
+        "kept = None if agrees and not is_decided else check",
         f"{SET_BACK}::test_a_listing_from_before_is_not_the_first_of_two",
     ),
     _mutant(
@@ -1671,7 +1671,7 @@ WRONG_CLOCK = (
     _mutant(
         "an identity check that was too old is removed",
         "connections/web/reauthentication.py",
-        "    del request.session[_STAMP]\n",
+        "    del request.session[_SESSION_KEY]\n",
         "",
         f"{PROOF}::test_a_proof_refused_as_too_old_does_not_count_after_the_clock_was_set_back",
     ),
@@ -1685,7 +1685,7 @@ WRONG_CLOCK = (
     _mutant(
         "a link from the future no longer holds",
         "connections/people/people.py",
-        "        expires_at__lte=now + LIFETIMES[purpose] + clock.TOLERANCE,\n",
+        "        expires_at__lte=now + LINK_LIFETIMES[purpose] + clock.TOLERANCE,\n",
         "",
         f"{AHEAD}::test_a_link_made_in_the_future_no_longer_holds",
     ),
@@ -1869,13 +1869,13 @@ SLOW_PROVIDER = (
         PROVIDER_EXCHANGE,
         "                deadline_seconds=remaining,\n",
         "                deadline_seconds=3.0,\n",
-        f"{SLOW_PROVIDER_TESTS}::test_a_dripping_answer_ends_at_the_deadline",
+        f"{SLOW_PROVIDER_TESTS}::test_a_slow_response_ends_at_the_deadline",
     ),
     _mutant(
         "two sign-ins wait at once for the identity provider",
         PROVIDER_EXCHANGE,
-        "MAX_WAITING = 2\n",
-        "MAX_WAITING = 8\n",
+        "MAX_CONCURRENT = 2\n",
+        "MAX_CONCURRENT = 8\n",
         f"{SLOW_PROVIDER_TESTS}::test_while_two_wait_for_a_silent_provider_a_third_is_refused_at_once",
     ),
     _mutant(
@@ -1883,19 +1883,20 @@ SLOW_PROVIDER = (
         PROVIDER_EXCHANGE,
         "    finally:\n        _slots.release()\n",
         "    finally:\n        pass\n",
-        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_fails_gives_its_place_back",
+        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_fails_frees_its_slot",
     ),
     _mutant(
         "whoever is told to try again keeps their sign-in",
         "connections/web/people/single_sign_on.py",
-        "    now = clock.now()\n    begun = _begun(",
-        "    request.session[_BEGUN] = under_way\n    now = clock.now()\n    begun = _begun(",
-        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_found_no_place_is_still_under_way",
+        "    now = clock.now()\n    begun = _restore_request(",
+        "    request.session[_SESSION_KEY] = pending\n    now = clock.now()\n"
+        "    begun = _restore_request(",
+        f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_found_no_free_slot_can_be_retried",
     ),
     _mutant(
         "metadata is strict JSON",
         PROVIDER_EXCHANGE,
-        "parse_json(reply.body)\n",
+        "parse_json(response.body)\n",
         '__import__("json").loads(reply.body)\n',
         f"{PROVIDER_FAULTS}::test_metadata_that_is_not_strict_json_is_refused",
     ),
@@ -1909,7 +1910,7 @@ SLOW_PROVIDER = (
     _mutant(
         "an endpoint has a valid host and port",
         "connections/people/oidc/exchange.py",
-        "_is_host(parts.hostname) and parts.port != 0\n",
+        "_is_valid_host(parts.hostname) and parts.port != 0\n",
         "bool(parts.hostname)\n",
         MALFORMED_METADATA,
     ),
@@ -1918,14 +1919,14 @@ SLOW_PROVIDER = (
         "connections/people/oidc/tokens.py",
         '        and key.get("alg") in (None, *ALGORITHMS)\n',
         "",
-        f"{PROVIDER_FAULTS}::test_keys_of_no_use_open_nothing",
+        f"{PROVIDER_FAULTS}::test_unusable_provider_keys_sign_no_one_in",
     ),
     _mutant(
         "an issuer that can't be trusted is not asked",
         "connections/people/oidc/client.py",
         "    if not is_usable_issuer(issuer):\n",
         "    if False:\n",
-        f"{PROVIDER_FAULTS}::test_an_issuer_of_no_form_is_not_asked",
+        f"{PROVIDER_FAULTS}::test_a_malformed_issuer_gets_no_request",
     ),
     _mutant(
         "a form with the client secret is never shown",
@@ -1937,9 +1938,9 @@ SLOW_PROVIDER = (
     _mutant(
         "doctor looks at the identity provider",
         "connections/operations/doctor.py",
-        ", *check_issuer()]",
+        ", *check_identity_provider()]",
         "]",
-        f"{PROVIDER}/test_configuration.py::test_doctor_looks_at_the_identity_provider",
+        f"{PROVIDER}/test_configuration.py::test_doctor_checks_the_identity_provider",
     ),
 )
 
@@ -2034,14 +2035,14 @@ NO_WRITES = (
         '                cursor.execute(f"PRAGMA user_version = {version:d}")\n',
         '                cursor.execute(f"PRAGMA user_version = {version:d}")\n'
         "                transaction.set_rollback(True)\n",
-        f"{WRITE_PROBE_TESTS}::test_doctor_notices_a_disk_that_takes_no_more",
+        f"{WRITE_PROBE_TESTS}::test_doctor_notices_a_full_disk",
     ),
     _mutant(
         "a database that is being written can be written",
         WRITE_PROBE,
         "            if not is_busy(error):\n                raise\n",
         "            raise\n",
-        f"{WRITE_PROBE_TESTS}::test_a_writer_at_work_is_no_problem",
+        f"{WRITE_PROBE_TESTS}::test_a_busy_database_counts_as_writable",
     ),
     _mutant(
         "free space is part of being ready",
@@ -2067,7 +2068,7 @@ NO_WRITES = (
     _mutant(
         "signing in says that the database takes no writes",
         "connections/web/middleware.py",
-        "            write_nothing()\n",
+        "            write_without_change()\n",
         "            pass\n",
         f"{NO_WRITES_TESTS}::test_signing_in_to_a_read_only_database_says_why_it_fails",
     ),
@@ -2097,14 +2098,14 @@ NO_WRITES = (
         SERVE,
         '        _require_expected_database(starts_new=options["new"])\n',
         "        pass\n",
-        f"{SERVE_TESTS}::test_keys_without_their_database_are_no_first_start",
+        f"{SERVE_TESTS}::test_keys_without_their_database_are_not_a_first_start",
     ),
     _mutant(
         "--new starts no second record",
         SERVE,
         "    if starts_new and has_database:\n",
         "    if False:\n",
-        f"{SERVE_TESTS}::test_a_new_record_is_started_on_purpose",
+        f"{SERVE_TESTS}::test_a_new_audit_log_is_started_on_purpose",
     ),
 )
 
@@ -2113,10 +2114,10 @@ RACES = (
         "attempts are read inside the act that settles by a look",
         "connections/deletions/reconciliation.py",
         "    with responses_locked(deletion=deletion):\n"
-        "        if present is False and deletion.has_late_success:\n",
+        "        if listed is False and deletion.has_late_success:\n",
         "    had_late_success = deletion.has_late_success\n"
         "    with responses_locked(deletion=deletion):\n"
-        "        if present is False and had_late_success:\n",
+        "        if listed is False and had_late_success:\n",
         f"{EARLIER_ATTEMPTS}::test_a_200_recorded_between_the_look_and_its_outcome_counts",
     ),
     _mutant(
@@ -2132,15 +2133,15 @@ RACES = (
     _mutant(
         "a poll stops at its limit of what was put off",
         "connections/operations/due.py",
-        "    return due + list(islice(_put_off(put_off, now=now), limit - len(due)))\n",
-        "    return due + list(_put_off(put_off, now=now))\n",
+        "    return due + list(islice(_find_postponed(postponed, now=now), limit - len(due)))\n",
+        "    return due + list(_find_postponed(put_off, now=now))\n",
         f"{SET_BACK}::test_many_that_a_wrong_clock_put_off_cost_few_queries",
     ),
     _mutant(
         "newest events are read many at a time",
         "connections/operations/due.py",
-        "CHUNK = 200\n",
-        "CHUNK = 1\n",
+        "CHUNK_SIZE = 200\n",
+        "CHUNK_SIZE = 1\n",
         f"{SET_BACK}::test_many_that_a_wrong_clock_put_off_cost_few_queries",
     ),
 )

@@ -68,8 +68,8 @@ def test_an_error_does_not_end_a_delivery_thread(monkeypatch: pytest.MonkeyPatch
         raise ValueError("one notice is odd")
 
     monkeypatch.setattr(delivery, "run_due", fail)
-    monkeypatch.setattr("connections.operations.worker.LOOK_EVERY", 0.01)
-    monkeypatch.setattr("connections.operations.worker.LONGEST_DELIVERY_PAUSE", 0.02)
+    monkeypatch.setattr("connections.operations.worker.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("connections.operations.worker.MAX_DELIVERY_PAUSE", 0.02)
     monkeypatch.setattr("connections.operations.worker.close_old_connections", lambda: None)
     courier = DeliveryThread(Notification.Channel.MAIL)
     courier.start()

@@ -1,4 +1,4 @@
-"""A backup is whole, is apart from its key ring, and comes back as a database that works."""
+"""A backup is complete, lacks the key ring, and can be restored as a working database."""
 
 import hashlib
 import json
@@ -44,9 +44,9 @@ from connections.operations.backup import (
     copy_database,
     make_backup,
     read_manifest,
-    working_on,
+    writing_database,
 )
-from connections.operations.restore import Restored, restore_backup
+from connections.operations.restore import RestoreResult, restore_backup
 from tests.support.key_rings import make_key_ring, primary_in, stored_credential
 from tests.support.people import make_person
 
@@ -58,7 +58,7 @@ pytestmark = [
 
 def empty_database(path: Path, *migrations: str) -> Path:
     path.touch(mode=0o600)
-    with working_on(path):
+    with writing_database(path):
         call_command("migrate", *migrations, interactive=False, verbosity=0)
     return path
 
@@ -69,14 +69,14 @@ def migrated(
     django_db_setup: None,
     django_db_blocker: DjangoDbBlocker,
 ) -> Path:
-    """A database file with every table and nothing in it."""
+    """A database file with all tables, empty."""
     with django_db_blocker.unblock():
         return empty_database(tmp_path_factory.mktemp("migrated") / "orgadmin.sqlite3")
 
 
 @pytest.fixture
 def database(db: None, migrated: Path, tmp_path: Path, settings: Settings) -> Iterator[Path]:
-    """A data directory with a key ring and an empty database, which the models use."""
+    """A data directory with a key ring and an empty database that the models use."""
     settings.DATA_DIR = tmp_path / "data"
     settings.DATA_DIR.mkdir()
     settings.KEYRING_FILE = make_key_ring(settings.DATA_DIR / "keyring.json")
@@ -121,12 +121,12 @@ def back_up(directory: Path) -> Manifest:
     return make_backup(directory=directory, actor=command_actor())
 
 
-def restore(directory: Path, *, replace: bool = False) -> Restored:
+def restore(directory: Path, *, replace: bool = False) -> RestoreResult:
     return restore_backup(directory=directory, actor=command_actor(), replace=replace)
 
 
 def start_anew(database: Path, migrated: Path) -> None:
-    """The machine is a new one: its database is empty."""
+    """A new machine with an empty database."""
     connection.close()
     for path in database.parent.glob("orgadmin.sqlite3*"):
         path.unlink()
@@ -134,7 +134,7 @@ def start_anew(database: Path, migrated: Path) -> None:
 
 
 def contents(database: Path) -> list[str]:
-    """Every row of the file, as its own process would read it."""
+    """Every row of the file, read by another connection."""
     connection.close()
     with closing(sqlite3.connect(database)) as opened:
         return list(opened.iterdump())
@@ -196,7 +196,7 @@ def test_no_backup_is_put_beside_the_key_ring(database: Path, tmp_path: Path) ->
     assert not list(tmp_path.rglob("manifest.json"))
 
 
-def test_a_backup_overwrites_nothing_and_joins_nothing(database: Path, tmp_path: Path) -> None:
+def test_a_backup_needs_a_new_or_empty_directory(database: Path, tmp_path: Path) -> None:
     directory = tmp_path / "backup"
     back_up(directory)
     before = (directory / "orgadmin.sqlite3").read_bytes()
@@ -206,9 +206,7 @@ def test_a_backup_overwrites_nothing_and_joins_nothing(database: Path, tmp_path:
     assert (directory / "orgadmin.sqlite3").read_bytes() == before
 
 
-def test_a_backup_is_the_database_at_one_moment_while_others_write(
-    database: Path, tmp_path: Path
-) -> None:
+def test_a_backup_is_consistent_while_other_processes_write(database: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(database)) as opened:
         # As the models leave it. To turn WAL on while another connection writes fails at once.
         opened.execute("PRAGMA journal_mode = WAL")
@@ -252,7 +250,7 @@ def damage(file: Path) -> None:
         opened_file.write(b"\xff" * 4096)
 
 
-def test_a_damaged_copy_is_no_backup(database: Path, tmp_path: Path) -> None:
+def test_a_damaged_copy_is_not_accepted_as_a_backup(database: Path, tmp_path: Path) -> None:
     make_person("ada")
     connection.close()
     damage(database)
@@ -292,9 +290,7 @@ def test_a_restored_database_holds_what_was_backed_up(
     assert [path.name for path in database.parent.glob(".restore-*")] == []
 
 
-def test_a_database_that_is_not_there_yet_is_made_for_its_owner_alone(
-    database: Path, tmp_path: Path
-) -> None:
+def test_a_new_database_is_readable_only_by_its_owner(database: Path, tmp_path: Path) -> None:
     back_up(tmp_path / "backup")
     connection.close()
     for path in database.parent.glob("orgadmin.sqlite3*"):
@@ -322,7 +318,9 @@ def test_a_database_that_holds_something_is_not_overwritten(
     ]
 
 
-def test_replacing_keeps_the_old_database_whole(database: Path, tmp_path: Path) -> None:
+def test_replacing_keeps_a_complete_copy_of_the_old_database(
+    database: Path, tmp_path: Path
+) -> None:
     make_person("ada")
     back_up(tmp_path / "backup")
     make_person("grace")
@@ -353,7 +351,7 @@ def test_a_backup_of_a_newer_version_is_refused(database: Path, tmp_path: Path) 
     assert contents(database) == before
 
 
-def test_a_backup_of_an_older_version_is_brought_to_this_one(
+def test_a_backup_of_an_older_version_is_migrated(
     database: Path, migrated: Path, tmp_path: Path
 ) -> None:
     connection.close()
@@ -415,7 +413,7 @@ def lead_elsewhere(directory: Path) -> None:
         lead_elsewhere,
     ],
 )
-def test_a_backup_that_is_not_whole_is_refused(database: Path, tmp_path: Path, spoil: Any) -> None:
+def test_an_incomplete_backup_is_refused(database: Path, tmp_path: Path, spoil: Any) -> None:
     make_person("ada")
     directory = tmp_path / "backup"
     back_up(directory)
@@ -428,7 +426,7 @@ def test_a_backup_that_is_not_whole_is_refused(database: Path, tmp_path: Path, s
     assert not list((database.parent / "backups").glob("*"))
 
 
-def test_what_could_have_been_sent_since_is_closed_without_knowing(
+def test_what_could_have_been_sent_since_is_closed_as_unresolved(
     database: Path, migrated: Path, tmp_path: Path
 ) -> None:
     expected = {
@@ -470,7 +468,7 @@ def test_approvals_that_may_have_been_used_since_do_not_count(
         assert deletion.state == State.STILL_PRESENT
 
 
-def test_sessions_links_and_workers_of_the_past_stay_in_the_past(
+def test_sessions_links_and_workers_of_the_backup_are_invalid(
     database: Path, migrated: Path, tmp_path: Path
 ) -> None:
     at = timezone.now()
@@ -501,7 +499,7 @@ def test_sessions_links_and_workers_of_the_past_stay_in_the_past(
         assert cursor.fetchone() == (0,)
 
 
-def test_nothing_is_restored_beneath_a_process_that_has_the_database_open(
+def test_nothing_is_restored_while_a_process_has_the_database_open(
     database: Path, tmp_path: Path
 ) -> None:
     back_up(tmp_path / "backup")
@@ -511,7 +509,7 @@ def test_nothing_is_restored_beneath_a_process_that_has_the_database_open(
             restore(tmp_path / "backup")
 
 
-def test_nothing_is_restored_beneath_a_worker(database: Path, tmp_path: Path) -> None:
+def test_nothing_is_restored_while_a_worker_runs(database: Path, tmp_path: Path) -> None:
     back_up(tmp_path / "backup")
     at = timezone.now()
     WorkerHeartbeat.objects.create(name="w", host="h", process_id=1, started_at=at, seen_at=at)
@@ -544,7 +542,7 @@ def test_a_missing_key_is_named_and_no_key_ring_is_made(
     assert not django_settings.KEYRING_FILE.exists()
 
 
-def test_a_manifest_with_other_fields_is_none(tmp_path: Path) -> None:
+def test_a_manifest_with_other_fields_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(
         json.dumps({"format": FORMAT, "database": "orgadmin.sqlite3", "sha256": "0"})
     )
@@ -567,7 +565,7 @@ def test_a_copy_holds_nothing_of_a_session(database: Path, tmp_path: Path) -> No
         held = copy.read_bytes()
         for secret in (key, row.key_hash, row.session_data):
             assert secret.encode() not in held
-    # The people who are signed in stay so.
+    # Sessions stay open.
     assert PersonSession.objects.get() == row
 
 

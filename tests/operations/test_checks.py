@@ -51,7 +51,7 @@ def test_a_database_restored_without_its_ring_is_refused(
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_a_key_that_opens_nothing_is_refused(ring_file: Path) -> None:
+def test_an_unknown_key_is_refused(ring_file: Path) -> None:
     credential = stored_credential()
     Credential.objects.filter(pk=credential.pk).update(site="datadoghq.com")
     with pytest.raises(KeyRingError, match=f"Key {primary_in(ring_file)} .* opens none"):
@@ -69,7 +69,7 @@ def test_one_altered_row_does_not_stop_the_start(ring_file: Path) -> None:
 
 @pytest.mark.database
 @pytest.mark.django_db
-def test_plain_text_in_the_database_is_refused_and_not_told(ring_file: Path) -> None:
+def test_plain_text_in_the_database_is_refused_and_not_shown(ring_file: Path) -> None:
     credential = stored_credential()
     Credential.objects.filter(pk=credential.pk).update(api_key_envelope=API_KEY)
     with pytest.raises(KeyRingError, match="a secret that is no envelope") as caught:

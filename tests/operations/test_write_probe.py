@@ -77,7 +77,7 @@ def test_too_little_free_space_is_not_ready(
     assert bool(errors_about_the_database()) == (expected[0] == 503)
 
 
-def test_doctor_notices_a_disk_that_takes_no_more(tmp_path: Path) -> None:
+def test_doctor_notices_a_full_disk(tmp_path: Path) -> None:
     env = clean_environment(data_dir=tmp_path)
     assert manage("migrate", "--verbosity=0", env=env).returncode == 0
     with grown_log(tmp_path / "orgadmin.sqlite3"):
@@ -89,7 +89,7 @@ def test_doctor_notices_a_disk_that_takes_no_more(tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
-def test_a_writer_at_work_is_no_problem(tmp_path: Path) -> None:
+def test_a_busy_database_counts_as_writable(tmp_path: Path) -> None:
     env = clean_environment(data_dir=tmp_path)
     assert manage("migrate", "--verbosity=0", env=env).returncode == 0
     with closing(sqlite3.connect(tmp_path / "orgadmin.sqlite3", isolation_level=None)) as writer:

@@ -1,4 +1,4 @@
-"""`./run demo` as a real process, in the shell of somebody who has real settings."""
+"""`./run demo` as a real process, in a shell with real settings."""
 
 import signal
 import sqlite3
@@ -37,7 +37,7 @@ OUTCOMES = {
 
 
 class Demo:
-    """A running demo and what it said."""
+    """A running demo and its output."""
 
     def __init__(self, process: Running, *, temporary: Path, port: int) -> None:
         self.process = process
@@ -46,7 +46,7 @@ class Demo:
         [self.data_dir] = temporary.iterdir()
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
-        """Rows of the demo's own database."""
+        """Rows of the demo's database."""
         file = f"file:{self.data_dir / 'orgadmin.sqlite3'}?mode=ro"
         with closing(sqlite3.connect(file, uri=True)) as database:
             return database.execute(query).fetchall()
@@ -54,7 +54,7 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """One demo for all tests here, which only look; its caller's settings lead elsewhere."""
+    """One demo for all tests here, which only read; the shell's settings name other data."""
     temporary = tmp_path_factory.mktemp("demo")
     port = free_port()
     env = clean_environment(
@@ -148,7 +148,7 @@ def test_it_does_not_seed_outside_the_demo(tmp_path: Path) -> None:
     assert "only for ./run demo" in done.stderr
 
 
-def test_ctrl_c_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_ctrl_c_stops_everything_and_leaves_nothing_behind(tmp_path: Path) -> None:
     env = clean_environment(
         data_dir=tmp_path / "other",
         PORT=str(free_port()),

@@ -1,4 +1,4 @@
-"""The script itself, in a checkout of its own whose commands only say that they were called."""
+"""The `run` script, in a copy of the repository with fake commands that log their calls."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ from tests.support.processes import ROOT
 pytestmark = pytest.mark.slow
 
 SCRIPT = ROOT / "run"
-# What the script may use besides Python and uv: what every POSIX system has.
+# What the script can use besides Python and uv: tools of every POSIX system.
 TOOLS = ("sh", "cat", "cksum", "dirname", "env", "find", "mktemp", "readlink", "rm")
 MANAGE = "import os, sys\nprint(sys.argv[1:], os.getcwd())\n"
 OLDER = '#!/bin/sh\ncase "$*" in *version_info*) exit 1 ;; esac\necho older >&2\nexit 9\n'
@@ -29,7 +29,7 @@ exec '{python}' -m venv "$last"
 
 
 def make_checkout(directory: Path, *, has_system_python: bool = False) -> Path:
-    """The script, alone with empty requirements; its last resort is there or is not."""
+    """A directory with the script and empty requirements, with or without the fallback."""
     directory.mkdir(parents=True)
     system_python = directory.parent / "system-python3"
     if has_system_python:
@@ -167,7 +167,7 @@ def test_what_serves_asks_for_an_install_and_downloads_nothing(
         "run: This version needs packages that aren't installed. Run ./run install (a running "
         "service isn't affected), then start again.\n"
     )
-    # As after going back to the version before.
+    # As after a downgrade to the previous version.
     assert (again.returncode, again.stderr) == (0, "")
 
 

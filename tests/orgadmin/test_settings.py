@@ -1,4 +1,4 @@
-"""Settings that cannot be meant end every command with one line that says what to do."""
+"""Invalid settings end every command with one line that says what to do."""
 
 import os
 import subprocess

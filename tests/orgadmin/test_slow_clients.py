@@ -1,4 +1,4 @@
-"""A real `serve` beside clients that send slowly or nothing; test_web_server.py has the limits."""
+"""A real `serve` with clients that send slowly or nothing; test_web_server.py has the limits."""
 
 import sys
 import time

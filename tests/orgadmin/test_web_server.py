@@ -1,4 +1,4 @@
-"""The web server alone, in a thread, with applications that only a test would write."""
+"""The web server alone, in a thread, with test applications."""
 
 import contextlib
 import http.client
@@ -27,7 +27,7 @@ class Served:
     """An application being served."""
 
     def __init__(self, application: Application) -> None:
-        self.listener = serving.listen(host="127.0.0.1", port=0)
+        self.listener = serving.open_listener(host="127.0.0.1", port=0)
         self.port = int(self.listener.getsockname()[1])
         self.server = Server(application, listener=self.listener)
         self.thread = Thread(target=self.server.run)
@@ -37,7 +37,7 @@ class Served:
         return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
 
     def ask(self, method: str = "GET", **headers: str) -> tuple[int, bytes]:
-        """The status and body of an answer, over a connection of its own."""
+        """The status and body of a response, over a new connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         with contextlib.closing(connection):
             connection.request(method, "/", headers=headers)
@@ -53,7 +53,7 @@ Serve = Callable[[Application], Served]
 
 @pytest.fixture
 def serve(settings: Settings) -> Iterator[Serve]:
-    """Serves applications until the test is over."""
+    """Serves applications until the test ends."""
     settings.WEB_REQUEST_SECONDS = 1
     settings.TRUSTED_PROXIES = []
     served: list[Served] = []
@@ -72,7 +72,7 @@ def serve(settings: Settings) -> Iterator[Serve]:
 
 
 class Stream:
-    """A body of 100 MiB that knows how much of it was made, and whether it was closed."""
+    """A body of 100 MiB that counts what was generated, and whether it was closed."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -96,7 +96,7 @@ def streaming(stream: Stream) -> Application:
 
 
 class Held:
-    """An application that says when it was called, and answers when it is let."""
+    """An application that signals when it is called, and responds when released."""
 
     def __init__(self) -> None:
         self.is_called = Event()
@@ -133,14 +133,14 @@ def test_a_connection_in_use_is_not_cut(serve: Serve) -> None:
     with contextlib.closing(client):
         client.connect()
         connection = client.sock
-        # Three times as long as one request has to arrive.
+        # Three times the time limit of a request.
         for _ in until(3):
             client.request("GET", "/")
             assert client.getresponse().read() == b"done"
         assert client.sock is connection
 
 
-def test_when_all_connections_are_taken_those_that_wait_give_way(
+def test_when_all_connections_are_in_use_idle_ones_are_closed(
     serve: Serve, settings: Settings
 ) -> None:
     settings.WEB_REQUEST_SECONDS = 2 * PATIENCE
@@ -152,14 +152,16 @@ def test_when_all_connections_are_taken_those_that_wait_give_way(
         assert not is_cut(opened[-1])
 
 
-def test_a_body_that_is_too_large_is_refused_unread(serve: Serve, settings: Settings) -> None:
+def test_a_body_that_is_too_large_is_refused_without_reading_it(
+    serve: Serve, settings: Settings
+) -> None:
     settings.WEB_MAX_BODY_SIZE = 1000
     with serve(Held()).connect() as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 1001\r\n\r\n")
         assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_long_stream_arrives_whole(serve: Serve) -> None:
+def test_a_long_stream_arrives_completely(serve: Serve) -> None:
     stream = Stream()
     status, body = serve(streaming(stream)).ask()
     assert (status, len(body)) == (200, 100 * MIB)
@@ -176,7 +178,7 @@ def test_a_stream_is_made_no_faster_than_it_is_read_and_ends_when_nobody_reads(
     assert stream.made < 50 * MIB
 
 
-def test_a_stream_ends_when_its_client_leaves(serve: Serve, settings: Settings) -> None:
+def test_a_stream_ends_when_its_client_disconnects(serve: Serve, settings: Settings) -> None:
     settings.WEB_REQUEST_SECONDS = 2 * PATIENCE
     stream = Stream()
     with serve(streaming(stream)).connect() as connection:

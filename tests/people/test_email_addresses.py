@@ -1,4 +1,4 @@
-"""Changing a person's e-mail address: by whom, and what it does not touch."""
+"""Changing a person's e-mail address: who can, and what it leaves unchanged."""
 
 from collections.abc import Callable
 
@@ -37,8 +37,8 @@ def test_it_neither_passes_nor_removes_the_second_factor_nor_ends_a_session(
     set_up_app(ada, "JBSWY3DPEHPK3PXP")
     here = client_of(ada)
     change_email(actor=command_actor(), person=ada, email=NEW)
-    answer = client.post("/accounts/login/", {"login": NEW, "password": PASSWORD})
-    assert answer["Location"] == "/accounts/2fa/authenticate/"
+    response = client.post("/accounts/login/", {"login": NEW, "password": PASSWORD})
+    assert response["Location"] == "/accounts/2fa/authenticate/"
     assert here.get("/").status_code == 200
     Client().post("/accounts/login/", {"login": "ada@example.com", "password": PASSWORD})
     assert AuditEvent.objects.latest("seq").code == "person.sign_in_failed"
@@ -55,7 +55,7 @@ def test_a_link_mailed_to_the_old_address_no_longer_works(client: Client, ada: P
 
 
 @pytest.mark.parametrize("email", ["", "nonsense", "grace@example.com", "GRACE@example.com"])
-def test_an_address_that_is_none_or_somebody_elses_is_refused(
+def test_an_email_address_that_is_malformed_or_taken_is_refused(
     ada: Person, grace: Person, root: Person, email: str
 ) -> None:
     with pytest.raises(InvalidInputError):

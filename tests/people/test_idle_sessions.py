@@ -1,4 +1,4 @@
-"""A session ends when nobody uses it for a while, and twelve hours after signing in in any case."""
+"""A session ends after a time without use, and at the latest twelve hours after sign-in."""
 
 from datetime import datetime, timedelta
 
@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def adas(ada: Person) -> Client:
-    """Her browser, in which she has signed in just now."""
+    """Her browser, just signed in."""
     return signed_in(ada)
 
 
@@ -33,7 +33,7 @@ def let_it_expire_in(time: timedelta) -> None:
 
 
 def let_it_end(client: Client, ends_at: datetime | None) -> None:
-    """Change when the session ends in any case; None for one from before that was kept."""
+    """Set the session's latest end; None for a session from before this was stored."""
     session = client.session
     session[ENDS_AT] = ends_at and ends_at.isoformat()
     if ends_at is None:
@@ -66,7 +66,7 @@ def test_its_use_is_written_at_most_once_a_minute(adas: Client) -> None:
     assert PersonSession.objects.get().expire_date == before
 
 
-def test_a_page_that_asks_by_itself_is_no_use_of_it(adas: Client) -> None:
+def test_polling_by_a_page_does_not_extend_a_session(adas: Client) -> None:
     let_it_expire_in(timedelta(minutes=10))
     adas.get("/", headers=HTMX)
     assert expires_in() <= timedelta(minutes=10)
@@ -91,7 +91,7 @@ def test_one_of_an_older_version_lasts_as_long_as_that_said(adas: Client) -> Non
     assert expires_in() <= timedelta(minutes=10)
 
 
-def test_signing_in_anew_begins_anew(adas: Client, ada: Person) -> None:
+def test_signing_in_again_starts_a_new_limit(adas: Client, ada: Person) -> None:
     soon = timezone.now() + timedelta(minutes=20)
     let_it_end(adas, soon)
     link = people.make_sign_in_link(actor=command_actor(), person=ada, now=timezone.now())

@@ -1,4 +1,4 @@
-"""Failed sign-ins of strangers lock nobody out of a browser in which they signed in before."""
+"""Failed sign-ins of others lock no one out of a browser they signed in with before."""
 
 import pytest
 from django.test import Client
@@ -24,7 +24,7 @@ def signs_in(client: Client, login: str = "ada", password: str = PASSWORD) -> bo
 
 
 def known_browser(login: str = "ada", *, address: str = "127.0.0.1") -> Client:
-    """One in which the person signed in and out again."""
+    """A browser in which the person signed in and out again."""
     client = Client(REMOTE_ADDR=address)
     assert signs_in(client, login)
     client.post("/accounts/logout/")
@@ -47,7 +47,7 @@ def test_a_known_browser_signs_in_while_strangers_are_locked_out(
     assert not signs_in(Client(REMOTE_ADDR="192.0.2.99"), login)
 
 
-def test_its_second_factor_is_taken_too(ada: Person) -> None:
+def test_its_mfa_code_is_accepted_too(ada: Person) -> None:
     client = known_browser()
     set_up_app(ada, SECRET)
     fail_as_strangers()
@@ -56,7 +56,7 @@ def test_its_second_factor_is_taken_too(ada: Person) -> None:
     assert "_auth_user_id" in client.session
 
 
-def test_its_passkey_is_taken_too(ada: Person) -> None:
+def test_its_passkey_is_accepted_too(ada: Person) -> None:
     client, key = known_browser(), SoftKey(ada)
     address = "/accounts/2fa/webauthn/login/"
     for _ in range(40):
@@ -76,7 +76,7 @@ def test_a_known_browser_has_the_same_limit_of_its_own(ada: Person, grace: Perso
     assert signs_in(Client(REMOTE_ADDR="192.0.2.99"))
 
 
-def test_it_is_known_for_those_alone_who_signed_in_in_it(ada: Person, grace: Person) -> None:
+def test_it_is_known_only_for_people_who_signed_in_with_it(ada: Person, grace: Person) -> None:
     client = known_browser("grace")
     fail_as_strangers()
     assert not signs_in(client, "ada")
@@ -125,7 +125,7 @@ def test_a_new_password_ends_it(ada: Person, change: str) -> None:
 
 
 @pytest.mark.parametrize("forged", ["{}x", "x{}", "", "a:b:c"])
-def test_a_cookie_that_is_not_ours_counts_for_nothing(ada: Person, forged: str) -> None:
+def test_a_forged_cookie_is_ignored(ada: Person, forged: str) -> None:
     client = known_browser()
     client.cookies[COOKIE] = forged.format(client.cookies[COOKIE].value)
     fail_as_strangers()

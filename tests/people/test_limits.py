@@ -1,4 +1,4 @@
-"""Limits on signing in are in the database, so that they hold whichever process is asked."""
+"""Sign-in limits are in the database, so that they apply across processes."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ for _ in range(3):
 
 
 def run(*arguments: str, data: Path) -> str:
-    """What Python says of a program of the product's own."""
+    """The output of a Python program that uses Org Admin."""
     env = clean_environment(data_dir=data, DJANGO_SETTINGS_MODULE="orgadmin.settings")
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=True
@@ -46,7 +46,7 @@ def test_a_limit_stands_in_the_database(client: Client, ada: Person) -> None:
     assert len(another.get(key)) == 1
 
 
-# A dotless i, which PostgreSQL takes for an i.
+# A dotless i, which PostgreSQL treats as an i.
 @pytest.mark.parametrize("login", ["linus", "LINUS", "lınus"])
 def test_neither_the_host_nor_the_case_makes_a_person_another(linus: Person, login: str) -> None:
     for number in range(5):
@@ -57,16 +57,16 @@ def test_neither_the_host_nor_the_case_makes_a_person_another(linus: Person, log
 
 
 @pytest.mark.parametrize("path", ["/sign-in/", "/setup/"])
-def test_links_cannot_be_tried_without_end(db: None, path: str) -> None:
+def test_attempts_to_use_links_are_limited(db: None, path: str) -> None:
     statuses = [Client().post(path, {"token": "guess"}).status_code for _ in range(21)]
     assert statuses == [422] * 20 + [429]
 
 
-def test_an_attacker_at_one_address_shuts_nobody_else_out(ada: Person) -> None:
+def test_an_attacker_at_one_address_locks_no_one_else_out(ada: Person) -> None:
     for number in range(12):
         Client().post("/accounts/login/", {"login": f"name{number}", "password": "wrong"})
     refused = Client().post("/accounts/login/", {"login": "ada", "password": PASSWORD})
     assert "Too many" in refused.text
     elsewhere = Client(REMOTE_ADDR="127.0.0.9")
-    answer = elsewhere.post("/accounts/login/", {"login": "ada", "password": PASSWORD})
-    assert answer["Location"] == "/"
+    response = elsewhere.post("/accounts/login/", {"login": "ada", "password": PASSWORD})
+    assert response["Location"] == "/"

@@ -1,4 +1,4 @@
-"""One-time links: the first administrator, invitations, forgotten passwords, lost factors."""
+"""One-time links: the first administrator, invitations, forgotten passwords, lost MFA."""
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -64,7 +64,7 @@ def test_only_an_administrator_makes_links(ada: Person, clock: SettableClock) ->
         people.make_sign_in_link(actor=person_actor(person=ada), person=ada, now=clock.now())
 
 
-def test_a_link_lets_in_once(ada: Person, clock: SettableClock) -> None:
+def test_a_link_signs_in_once(ada: Person, clock: SettableClock) -> None:
     token = link_for(ada, clock)
     assert people.use_sign_in_link(token=token, password=NEW_PASSWORD) == ada
     ada.refresh_from_db()
@@ -73,7 +73,7 @@ def test_a_link_lets_in_once(ada: Person, clock: SettableClock) -> None:
         people.use_sign_in_link(token=token, password=NEW_PASSWORD)
 
 
-def test_a_link_dies_after_a_day(ada: Person, clock: SettableClock) -> None:
+def test_a_link_expires_after_a_day(ada: Person, clock: SettableClock) -> None:
     token = link_for(ada, clock)
     clock.advance(hours=24)
     with pytest.raises(ConflictError, match="too old"):
@@ -103,7 +103,7 @@ def test_no_link_is_made_for_a_disabled_person(ada: Person, clock: SettableClock
         link_for(ada, clock)
 
 
-def test_a_weak_password_does_not_spend_the_link(ada: Person, clock: SettableClock) -> None:
+def test_a_weak_password_does_not_use_the_link_up(ada: Person, clock: SettableClock) -> None:
     token = link_for(ada, clock)
     with pytest.raises(InvalidInputError) as refused:
         people.use_sign_in_link(token=token, password="short")
@@ -117,7 +117,7 @@ def test_an_empty_password_keeps_the_one_there_is(ada: Person, clock: SettableCl
     assert ada.check_password(PASSWORD)
 
 
-def test_somebody_without_a_password_must_choose_one(db: None, clock: SettableClock) -> None:
+def test_a_person_without_a_password_must_choose_one(db: None, clock: SettableClock) -> None:
     person = people.add_person(
         actor=command_actor(), username="hedy", email="hedy@example.com", roles=[]
     )
@@ -138,7 +138,7 @@ def test_a_link_leaves_the_second_factor_unless_it_was_made_to_remove_it(
     assert AuditEvent.objects.latest("seq").code == "person.second_factor_removed"
 
 
-def test_a_set_up_link_is_no_sign_in_link_and_the_other_way_round(
+def test_set_up_links_and_sign_in_links_are_not_interchangeable(
     db: None, clock: SettableClock
 ) -> None:
     with pytest.raises(ConflictError):
@@ -154,7 +154,7 @@ def test_the_set_up_link_makes_an_administrator_once(db: None, clock: SettableCl
         people.set_up_first_administrator(**first_administrator(token))
 
 
-def test_a_set_up_link_dies_after_an_hour(db: None, clock: SettableClock) -> None:
+def test_a_set_up_link_expires_after_an_hour(db: None, clock: SettableClock) -> None:
     token = set_up_link(clock)
     clock.advance(hours=1)
     with pytest.raises(ConflictError):
@@ -162,7 +162,7 @@ def test_a_set_up_link_dies_after_an_hour(db: None, clock: SettableClock) -> Non
     assert not Person.objects.exists()
 
 
-def test_every_set_up_link_dies_with_the_first_account(db: None, clock: SettableClock) -> None:
+def test_the_first_account_invalidates_every_set_up_link(db: None, clock: SettableClock) -> None:
     first, second = set_up_link(clock), set_up_link(clock)
     people.set_up_first_administrator(**first_administrator(first))
     with pytest.raises(ConflictError, match="people already"):
@@ -176,8 +176,8 @@ def test_every_set_up_link_dies_with_the_first_account(db: None, clock: Settable
 def test_the_set_up_page_signs_in_and_leads_to_the_first_credential(
     client: Client, db: None, clock: SettableClock
 ) -> None:
-    answer = client.post("/setup/", first_administrator(set_up_link(clock)))
-    assert (answer.status_code, answer["Location"]) == (302, "/credentials/new/")
+    response = client.post("/setup/", first_administrator(set_up_link(clock)))
+    assert (response.status_code, response["Location"]) == (302, "/credentials/new/")
     assert Person.objects.get(username="root").last_login is not None
     assert client.get("/people/").status_code == 200
 
@@ -186,11 +186,11 @@ def test_the_set_up_page_says_what_is_wrong_and_keeps_what_was_typed(
     client: Client, db: None, clock: SettableClock
 ) -> None:
     values = {**first_administrator(set_up_link(clock)), "password": "short"}
-    answer = client.post("/setup/", values)
-    assert answer.status_code == 422
-    assert "too short" in answer.text
-    assert values["token"] in answer.text
-    assert "root@example.com" in answer.text
+    response = client.post("/setup/", values)
+    assert response.status_code == 422
+    assert "too short" in response.text
+    assert values["token"] in response.text
+    assert "root@example.com" in response.text
 
 
 def test_the_set_up_page_is_closed_once_there_is_a_person(client: Client, ada: Person) -> None:
@@ -212,8 +212,8 @@ def test_the_page_of_a_link_takes_the_whole_link_too(
     client: Client, ada: Person, clock: SettableClock
 ) -> None:
     link = f"http://testserver/sign-in/#{link_for(ada, clock)}"
-    answer = client.post("/sign-in/", {"token": link, "password": ""})
-    assert (answer.status_code, answer["Location"]) == (302, "/")
+    response = client.post("/sign-in/", {"token": link, "password": ""})
+    assert (response.status_code, response["Location"]) == (302, "/")
     assert client.session["_auth_user_id"] == str(ada.pk)
 
 
@@ -231,8 +231,8 @@ def test_a_second_factor_is_asked_for_after_a_link(
     client: Client, ada: Person, clock: SettableClock
 ) -> None:
     Authenticator.objects.create(user=ada, type=Authenticator.Type.TOTP, data={"secret": "x"})
-    answer = client.post("/sign-in/", {"token": link_for(ada, clock), "password": ""})
-    assert answer["Location"] == "/accounts/2fa/authenticate/"
+    response = client.post("/sign-in/", {"token": link_for(ada, clock), "password": ""})
+    assert response["Location"] == "/accounts/2fa/authenticate/"
     assert "_auth_user_id" not in client.session
 
 
@@ -244,7 +244,7 @@ def test_a_link_gives_the_browser_a_new_session(
     assert client.cookies[django_settings.SESSION_COOKIE_NAME].value != "chosen-by-somebody-else"
 
 
-def test_a_dead_link_says_what_to_do(client: Client, db: None) -> None:
-    answer = client.post("/sign-in/", {"token": "nonsense", "password": NEW_PASSWORD})
-    assert answer.status_code == 422
-    assert "Ask an administrator for a new one" in answer.text
+def test_an_invalid_link_says_what_to_do(client: Client, db: None) -> None:
+    response = client.post("/sign-in/", {"token": "nonsense", "password": NEW_PASSWORD})
+    assert response.status_code == 422
+    assert "Ask an administrator for a new one" in response.text

@@ -1,4 +1,4 @@
-"""The people page and what surrounds every page."""
+"""The people page, and what every page has in common."""
 
 from collections.abc import Callable
 
@@ -37,7 +37,7 @@ def test_the_list_asks_the_database_as_often_for_fifty_people_as_for_three(
     client = client_of(root)
     for number in range(50):
         make_person(f"person{number}", Role.VIEWER)
-    # Session, who is signed in, their reach, what waits for approval, people, their groups.
+    # Session, person, visibility, pending approvals, people, their groups.
     with django_assert_num_queries(6):
         client.get("/people/")
 
@@ -84,12 +84,12 @@ def test_an_unknown_role_is_refused(root: Person, ada: Person, client_of: Client
 def test_roles_are_given_and_the_page_says_so(
     root: Person, ada: Person, client_of: ClientOf
 ) -> None:
-    answer = client_of(root).post(act("roles", ada), {"roles": ["Approver"]}, follow=True)
-    assert "The roles of Ada are stored." in answer.text
+    response = client_of(root).post(act("roles", ada), {"roles": ["Approver"]}, follow=True)
+    assert "The roles of Ada are stored." in response.text
     assert Person.objects.get(pk=ada.pk).roles == {Role.APPROVER}
 
 
-def test_the_last_administrator_is_told_why_nothing_changed(
+def test_removing_the_last_administrator_says_why_it_failed(
     root: Person, client_of: ClientOf
 ) -> None:
     client = client_of(root)
@@ -134,7 +134,7 @@ def test_what_only_posts_change_answers_405_to_a_get(
     assert client.get("/theme/").status_code == 405
 
 
-def test_a_person_that_is_not_there_is_a_404(root: Person, client_of: ClientOf) -> None:
+def test_an_unknown_person_is_a_404(root: Person, client_of: ClientOf) -> None:
     url = "/people/00000000-0000-4000-8000-000000000000/"
     assert client_of(root).get(url).status_code == 404
 
@@ -178,7 +178,7 @@ def test_the_navigation_holds_what_a_person_may_see(
     assert [entry.label for entry in page.context["nav"]] == labels
 
 
-def test_somebody_without_a_role_is_told_who_can_give_one(
+def test_a_person_without_a_role_sees_who_can_give_one(
     stranger: Person, root: Person, client_of: ClientOf
 ) -> None:
     page = client_of(stranger).get("/metrics")
@@ -188,8 +188,8 @@ def test_somebody_without_a_role_is_told_who_can_give_one(
 
 
 def test_the_theme_is_kept_in_a_cookie_for_anybody(client: Client, db: None) -> None:
-    answer = client.post("/theme/", {"theme": "dark", "next": "/accounts/login/"})
-    assert (answer.status_code, answer["Location"]) == (302, "/accounts/login/")
+    response = client.post("/theme/", {"theme": "dark", "next": "/accounts/login/"})
+    assert (response.status_code, response["Location"]) == (302, "/accounts/login/")
     assert 'data-theme="dark"' in client.get("/accounts/login/").text
 
 
@@ -198,11 +198,11 @@ def test_the_theme_is_kept_in_a_cookie_for_anybody(client: Client, db: None) -> 
     ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", ""],
 )
 def test_the_theme_switch_leads_nowhere_else(client: Client, db: None, elsewhere: str) -> None:
-    answer = client.post("/theme/", {"theme": "dark", "next": elsewhere})
-    assert answer["Location"] == "/"
+    response = client.post("/theme/", {"theme": "dark", "next": elsewhere})
+    assert response["Location"] == "/"
 
 
-def test_an_unknown_theme_is_as_the_system_says(client: Client, db: None) -> None:
+def test_an_unknown_theme_follows_the_system(client: Client, db: None) -> None:
     client.post("/theme/", {"theme": '"><script>'})
     assert client.cookies["theme"].value == "system"
 
@@ -210,9 +210,9 @@ def test_an_unknown_theme_is_as_the_system_says(client: Client, db: None) -> Non
 def test_metrics_count_deletions_for_whoever_has_a_role(
     victor: Person, client_of: ClientOf
 ) -> None:
-    answer = client_of(victor).get("/metrics")
-    assert answer["Content-Type"].startswith("text/plain; version=0.0.4")
-    assert 'orgadmin_deletions{state="unknown",outcome=""} 0' in answer.text
+    response = client_of(victor).get("/metrics")
+    assert response["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert 'orgadmin_deletions{state="unknown",outcome=""} 0' in response.text
 
 
 def test_the_events_of_a_command_name_the_os_user(db: None, root: Person) -> None:

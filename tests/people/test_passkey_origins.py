@@ -1,4 +1,4 @@
-"""A passkey counts only where the browser is at exactly our own address."""
+"""A passkey is accepted only from Org Admin's exact origin."""
 
 import json
 from collections.abc import Callable
@@ -36,7 +36,7 @@ FOREIGN = (
 
 @pytest.fixture(autouse=True)
 def others_are_allowed(settings: Settings) -> None:
-    """The strictest that django-allauth knows would take every subdomain."""
+    """django-allauth's strictest setting would accept every subdomain."""
     settings.ALLOWED_HOSTS = ["testserver", "allowed.example", ".testserver"]
     settings.MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = True
 
@@ -44,8 +44,8 @@ def others_are_allowed(settings: Settings) -> None:
 def signs_in_alone(key: SoftKey, origin: str) -> bool:
     client = Client()
     options = client.get(LOGIN, headers={"X-Requested-With": "XMLHttpRequest"}).json()
-    asked = options["request_options"]["publicKey"]["challenge"]
-    client.post(LOGIN, {"credential": key.answer(asked, origin=origin)})
+    challenge = options["request_options"]["publicKey"]["challenge"]
+    client.post(LOGIN, {"credential": key.answer(challenge, origin=origin)})
     return "_auth_user_id" in client.session
 
 
@@ -53,24 +53,24 @@ def signs_in_as_second_factor(key: SoftKey, origin: str) -> bool:
     client = Client()
     client.post("/accounts/login/", {"login": key.person.username, "password": PASSWORD})
     page = client.get(SECOND)
-    asked = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
-    client.post(SECOND, {"credential": key.answer(asked, origin=origin)})
+    challenge = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
+    client.post(SECOND, {"credential": key.answer(challenge, origin=origin)})
     return "_auth_user_id" in client.session
 
 
 def proves_again(client: Client, key: SoftKey, origin: str) -> bool:
     let_proof_age(client)
-    asked = client.post(f"{AGAIN}passkey/").json()["publicKey"]["challenge"]
-    answer = key.answer(asked, origin=origin)
-    return client.post(AGAIN, {"step_up-passkey": answer}).status_code == 303
+    challenge = client.post(f"{AGAIN}passkey/").json()["publicKey"]["challenge"]
+    response = key.answer(challenge, origin=origin)
+    return client.post(AGAIN, {"step_up-passkey": response}).status_code == 303
 
 
 def is_added(client: Client, key: SoftKey, origin: str) -> bool:
     client.force_login(key.person)  # which is a proof
     Authenticator.objects.all().delete()
     page = client.get(ADD)
-    asked = page.context["js_data"]["creation_options"]["publicKey"]["challenge"]
-    credential = json.dumps(key.registration(asked, origin=origin))
+    challenge = page.context["js_data"]["creation_options"]["publicKey"]["challenge"]
+    credential = json.dumps(key.registration(challenge, origin=origin))
     client.post(ADD, {"name": "Key", "credential": credential})
     return bool(Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN))
 
@@ -85,7 +85,7 @@ def accepted(key: SoftKey, client: Client, origin: str) -> list[bool]:
 
 
 @pytest.mark.parametrize("origin", OWN)
-def test_our_own_origin_is_accepted(ada: Person, client_of: ClientOf, origin: str) -> None:
+def test_the_exact_origin_is_accepted(ada: Person, client_of: ClientOf, origin: str) -> None:
     assert accepted(SoftKey(ada), client_of(ada), origin) == [True] * 4
 
 
@@ -109,14 +109,14 @@ def test_the_address_that_people_open_is_the_only_one(
     assert signs_in_alone(key, "https://testserver:8443")
 
 
-def test_a_host_that_only_a_pattern_allows_takes_no_passkey(
+def test_a_host_that_only_a_pattern_allows_accepts_no_passkey(
     ada: Person, settings: Settings
 ) -> None:
     settings.ALLOWED_HOSTS = ["*", ".testserver"]
     assert not signs_in_alone(SoftKey(ada), "https://testserver")
 
 
-def test_a_pattern_without_the_address_that_people_open_is_warned_of(settings: Settings) -> None:
+def test_a_host_pattern_without_a_base_url_is_a_warning(settings: Settings) -> None:
     def warned() -> bool:
         found = run_checks(include_deployment_checks=True, tags=["security"])
         return "connections.W001" in {problem.id for problem in found}

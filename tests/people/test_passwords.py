@@ -1,4 +1,4 @@
-"""Forgotten passwords: what a reset gives, what it leaves, and what it tells a stranger."""
+"""Forgotten passwords: what a reset changes, what it leaves, and what it reveals."""
 
 import re
 import socket
@@ -28,12 +28,12 @@ def mailed_link() -> str:
 
 
 def without_token(page: str) -> str:
-    """A page as it is for everybody: the token against forged forms is another each time."""
+    """A page without its CSRF token, which differs each time."""
     return re.sub(r"[A-Za-z0-9]{64}", "", page)
 
 
 def reset_password(client: Client) -> None:
-    """Ask for the link and choose a new password with it."""
+    """Request the link and choose a new password with it."""
     client.post(RESET, {"email": "ada@example.com"})
     form = client.get(mailed_link())
     client.post(form["Location"], {"password1": NEW, "password2": NEW})
@@ -53,8 +53,8 @@ def test_a_reset_neither_passes_nor_removes_the_second_factor(client: Client, ad
     set_up_app(ada, "JBSWY3DPEHPK3PXP")
     reset_password(client)
     assert "_auth_user_id" not in client.session
-    answer = client.post("/accounts/login/", {"login": "ada", "password": NEW})
-    assert answer["Location"] == "/accounts/2fa/authenticate/"
+    response = client.post("/accounts/login/", {"login": "ada", "password": NEW})
+    assert response["Location"] == "/accounts/2fa/authenticate/"
     assert "_auth_user_id" not in client.session
     assert Authenticator.objects.filter(user=ada).count() == 1
 
@@ -115,20 +115,20 @@ def test_changing_a_password_ends_the_other_sessions_and_keeps_this_one(
         ("contoso-orgadmin-7", "least 8 more characters"),
     ],
 )
-def test_a_password_that_is_soon_guessed_is_refused_and_it_says_why(
+def test_a_password_that_is_easy_to_guess_is_refused_and_it_says_why(
     ada: Person, client_of: ClientOf, settings: Settings, password: str, why: str
 ) -> None:
     settings.ALLOWED_HOSTS = ["testserver", "orgadmin.contoso.example"]
-    answer = client_of(ada).post(
+    response = client_of(ada).post(
         "/accounts/password/change/",
         {"oldpassword": PASSWORD, "password1": password, "password2": password},
     )
-    assert why in answer.content.decode()
+    assert why in response.content.decode()
     ada.refresh_from_db()
     assert ada.check_password(PASSWORD)
 
 
-def test_a_phrase_may_hold_words_of_this_service(ada: Person, client_of: ClientOf) -> None:
+def test_a_passphrase_can_contain_words_of_this_service(ada: Person, client_of: ClientOf) -> None:
     phrase = "our datadog eats green apples"
     client_of(ada).post(
         "/accounts/password/change/",

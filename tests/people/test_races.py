@@ -1,4 +1,4 @@
-"""What two people may not both do at the same moment. PostgreSQL only: SQLite has one writer."""
+"""Concurrent changes to people, of which only one can succeed. PostgreSQL only."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,22 +22,22 @@ pytestmark = [
 ]
 
 
-def at_once(*acts: Callable[[], object]) -> list[str]:
-    """Do all acts in threads of their own that start together; "done" or "refused" for each."""
-    start = Barrier(len(acts))
+def at_once(*actions: Callable[[], object]) -> list[str]:
+    """Run each action in its own thread at once; "done" or "refused" for each."""
+    start = Barrier(len(actions))
 
-    def run(act: Callable[[], object]) -> str:
+    def run(action: Callable[[], object]) -> str:
         start.wait(timeout=10)
         try:
-            act()
+            action()
         except ConflictError:
             return "refused"
         finally:
             connection.close()
         return "done"
 
-    with ThreadPoolExecutor(len(acts)) as pool:
-        return sorted(pool.map(run, acts))
+    with ThreadPoolExecutor(len(actions)) as pool:
+        return sorted(pool.map(run, actions))
 
 
 def test_two_administrators_cannot_disable_each_other() -> None:
@@ -51,7 +51,7 @@ def test_two_administrators_cannot_disable_each_other() -> None:
     assert Person.objects.filter(is_active=True).count() == 1
 
 
-def test_a_link_used_twice_at_once_lets_in_once() -> None:
+def test_a_link_used_twice_at_once_signs_in_once() -> None:
     ada = make_person("ada")
     link = people.make_sign_in_link(actor=command_actor(), person=ada, now=clock.now())
     token = link.rpartition("#")[2]

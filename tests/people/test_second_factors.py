@@ -1,4 +1,4 @@
-"""Authenticator apps and recovery codes: setting up, being asked, being refused, on record."""
+"""Authenticator apps and recovery codes: setup, sign-in, refusals and audit events."""
 
 import re
 from collections.abc import Callable
@@ -42,18 +42,18 @@ def shown_secret(client: Client) -> str:
 
 
 def ask_for_code(person: Person) -> Client:
-    """A browser in which the person has given the password and is asked for a code."""
+    """A browser after the password, at the MFA page."""
     client = Client()
-    answer = client.post("/accounts/login/", {"login": person.username, "password": PASSWORD})
-    assert answer["Location"] == CODE
+    response = client.post("/accounts/login/", {"login": person.username, "password": PASSWORD})
+    assert response["Location"] == CODE
     assert not is_signed_in(client)
     return client
 
 
 def test_setting_up_an_app_shows_recovery_codes_and_is_recorded(ada: Person) -> None:
     client = just_signed_in(ada)
-    answer = client.post(SET_UP, {"code": code_of(shown_secret(client))}, follow=True)
-    assert len(re.findall(r"<li>\d{8}</li>", answer.text)) == 10
+    response = client.post(SET_UP, {"code": code_of(shown_secret(client))}, follow=True)
+    assert len(re.findall(r"<li>\d{8}</li>", response.text)) == 10
     assert last_event().code == "person.second_factor_added"
     assert last_event().sentence == "Ada set up an authenticator app."
     assert (last_event().actor_id, last_event().subject_id) == (ada.pk, str(ada.pk))
@@ -63,7 +63,7 @@ def test_the_secret_of_an_app_being_set_up_is_stored_nowhere_in_clear(ada: Perso
     client = just_signed_in(ada)
     secret = shown_secret(client)
     assert secret not in repr(dict(client.session))
-    # A wrong code shows the same secret again, which the app has by now.
+    # After a wrong code the same secret stays: the app has it already.
     again = client.post(SET_UP, {"code": "000000"}).context["form"].secret
     assert again == secret
     client.post(SET_UP, {"code": code_of(secret)})
@@ -82,7 +82,7 @@ def test_a_key_dropped_while_an_app_is_set_up_means_scanning_again(ada: Person) 
     assert not Authenticator.objects.exists()
 
 
-def test_a_code_is_asked_for_after_the_password_and_the_record_says_so(ada: Person) -> None:
+def test_a_code_is_required_after_the_password_and_recorded(ada: Person) -> None:
     set_up_app(ada, SECRET)
     client = ask_for_code(ada)
     client.post(CODE, {"code": code_of(SECRET)})
@@ -100,7 +100,7 @@ def test_only_who_has_a_passkey_is_offered_to_use_it(ada: Person) -> None:
     assert "Use a passkey" in ask_for_code(ada).get(CODE).text
 
 
-def test_a_code_is_good_for_one_sign_in(ada: Person) -> None:
+def test_a_code_works_for_one_sign_in(ada: Person) -> None:
     set_up_app(ada, SECRET)
     code = code_of(SECRET)
     first, second = ask_for_code(ada), ask_for_code(ada)
@@ -130,7 +130,7 @@ def test_wrong_codes_are_recorded_and_after_five_even_the_right_one_is_refused(
     for _ in range(5):
         client.post(CODE, {"code": "000000"})
     assert last_event().sentence == "The second factor of Ada was refused, from 127.0.0.1."
-    # In another browser and from another address too: what counts is whose code it is.
+    # From another browser and address too: the limit is per person.
     for code in (code_of(SECRET), recovery):
         other = Client(REMOTE_ADDR="127.0.0.2")
         other.post("/accounts/login/", {"login": "ada", "password": PASSWORD})
@@ -171,7 +171,7 @@ def test_making_new_recovery_codes_is_recorded(ada: Person) -> None:
         ("victor", False),
     ],
 )
-def test_who_deletes_decides_or_keeps_keys_must_have_one(
+def test_people_who_delete_approve_or_manage_keys_need_mfa(
     who: str,
     is_required: bool,
     request: pytest.FixtureRequest,
@@ -179,11 +179,13 @@ def test_who_deletes_decides_or_keeps_keys_must_have_one(
     client_of: ClientOf,
 ) -> None:
     settings.REQUIRE_MFA = True
-    answer = client_of(request.getfixturevalue(who)).get("/")
-    assert (answer.status_code == 302) is is_required
+    response = client_of(request.getfixturevalue(who)).get("/")
+    assert (response.status_code == 302) is is_required
 
 
-def test_whoever_must_set_one_up_can_do_so_or_sign_out(ada: Person, settings: Settings) -> None:
+def test_a_person_who_must_set_up_mfa_can_do_so_or_sign_out(
+    ada: Person, settings: Settings
+) -> None:
     settings.REQUIRE_MFA = True
     client = just_signed_in(ada)
     assert "Set up a second factor first" in client.get("/", follow=True).text
@@ -194,7 +196,7 @@ def test_whoever_must_set_one_up_can_do_so_or_sign_out(ada: Person, settings: Se
     assert not is_signed_in(other)
 
 
-def test_what_is_no_answer_of_a_key_is_refused_on_record(ada: Person) -> None:
+def test_a_malformed_passkey_response_is_refused_and_recorded(ada: Person) -> None:
     SoftKey(ada)
     client = ask_for_code(ada)
     assert client.post(CODE, {"credential": '{"id": "AA"}'}).status_code == 200

@@ -1,4 +1,4 @@
-"""Adding people, their roles, and shutting them out."""
+"""Adding people, their roles, and disabling them."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -46,7 +46,7 @@ def test_a_command_may_add_people_and_the_worker_may_not(db: None) -> None:
             )
 
 
-def test_nobody_else_may_add_people(ada: Person, edith: Person, margaret: Person) -> None:
+def test_no_one_else_can_add_people(ada: Person, edith: Person, margaret: Person) -> None:
     for person in (ada, edith, margaret):
         with pytest.raises(PermissionDenied):
             add_person(person)
@@ -65,7 +65,7 @@ def test_nobody_else_may_add_people(ada: Person, edith: Person, margaret: Person
         ({"email": "nonsense"}, "email"),
     ],
 )
-def test_what_cannot_stand_for_one_person_is_refused_at_its_field(
+def test_an_ambiguous_name_or_address_is_refused_at_its_field(
     root: Person, ada: Person, changes: dict[str, str], field: str
 ) -> None:
     with pytest.raises(InvalidInputError) as refused:
@@ -103,7 +103,7 @@ def test_no_longer_being_an_administrator_ends_the_sessions(
     assert not is_signed_in(client)
 
 
-def test_the_last_active_administrator_stays_one(root: Person) -> None:
+def test_the_last_active_administrator_cannot_be_removed(root: Person) -> None:
     disabled = make_person("gone", is_administrator=True)
     Person.objects.filter(pk=disabled.pk).update(is_active=False)
     actor = person_actor(person=root)
@@ -135,7 +135,7 @@ def test_disabling_twice_is_recorded_once(root: Person, ada: Person) -> None:
     assert codes() == ["person.disabled"]
 
 
-def test_without_its_record_an_act_does_not_happen(
+def test_an_action_without_its_audit_event_is_undone(
     root: Person, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**values: object) -> None:

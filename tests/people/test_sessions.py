@@ -1,4 +1,4 @@
-"""Where people are signed in: what is shown of it, to whom, and how it ends."""
+"""Sessions: what is shown to whom, and how they end."""
 
 import re
 from collections.abc import Callable
@@ -29,7 +29,7 @@ CHROME = (
 
 
 def signed_in(person: Person, *, address: str = "127.0.0.1", agent: str = FIREFOX) -> Client:
-    """A browser in which the person has signed in by password."""
+    """A browser in which the person signed in with a password."""
     client = Client(REMOTE_ADDR=address, headers={"User-Agent": agent})
     client.post("/accounts/login/", {"login": person.username, "password": PASSWORD})
     assert client.session["_auth_user_id"] == str(person.pk)
@@ -130,18 +130,18 @@ def test_an_administrator_sees_and_ends_the_sessions_of_a_person(ada: Person, ro
 
 def test_nobody_else_ends_or_names_the_sessions_of_a_person(ada: Person, grace: Person) -> None:
     theirs, mine = signed_in(ada), signed_in(grace)
-    (one,) = sessions.sessions_of(person=ada)
+    (one,) = sessions.list_sessions(person=ada)
     with pytest.raises(PermissionDenied):
         sessions.end_session(actor=person_actor(person=grace), person=ada, public_id=one.public_id)
     with pytest.raises(PermissionDenied):
         sessions.end_sessions(actor=person_actor(person=grace), person=ada)
-    # The id of somebody else's among one's own finds nothing.
+    # Another person's session ID is not found among one's own.
     mine.post("/sessions/end/", {"session": one.public_id})
     assert is_signed_in(theirs)
 
 
 @pytest.mark.parametrize(
-    "act",
+    "action",
     [
         lambda actor, person: people.disable_person(actor=actor, person=person),
         lambda actor, person: people.set_roles(
@@ -154,14 +154,14 @@ def test_nobody_else_ends_or_names_the_sessions_of_a_person(ada: Person, grace: 
     ids=["disabled", "role lost", "new password"],
 )
 def test_what_ends_all_sessions_leaves_none_in_the_list(
-    act: Callable[[Actor, Person], object], ada: Person
+    action: Callable[[Actor, Person], object], ada: Person
 ) -> None:
     client = signed_in(ada)
-    act(command_actor(), ada)
+    action(command_actor(), ada)
     assert client.get("/sessions/").status_code == 302
     ada = Person.objects.get(pk=ada.pk)
-    assert sessions.sessions_of(person=ada) == []
-    sessions.forget_ended()
+    assert sessions.list_sessions(person=ada) == []
+    sessions.delete_ended_sessions()
     assert not PersonSession.objects.filter(person_id=ada.pk).exists()
 
 
@@ -171,13 +171,13 @@ def test_signing_out_forgets_where_one_was(ada: Person) -> None:
     assert not PersonSession.objects.filter(person_id=ada.pk).exists()
 
 
-def test_sessions_that_ran_out_are_forgotten_and_open_ones_stay(ada: Person) -> None:
+def test_expired_sessions_are_deleted_and_open_ones_stay(ada: Person) -> None:
     old, new = signed_in(ada), signed_in(ada)
     PersonSession.objects.filter(pk=hash_in(old)).update(
         expire_date=now.now() - timedelta(seconds=1)
     )
-    assert len(sessions.sessions_of(person=ada)) == 1
-    sessions.forget_ended()
+    assert len(sessions.list_sessions(person=ada)) == 1
+    sessions.delete_ended_sessions()
     assert list(PersonSession.objects.values_list("pk", flat=True)) == [hash_in(new)]
 
 

@@ -1,4 +1,4 @@
-"""Signing in and out, and what is kept of it."""
+"""Signing in and out, and what is recorded."""
 
 from collections.abc import Callable
 
@@ -136,7 +136,7 @@ def test_second_factors_outlive_the_rotation_of_the_encryption_key(ada: Person) 
     app = set_up_app(ada, "JBSWY3DPEHPK3PXP")
     codes_before = set_up_recovery_codes(ada)
     before = app.data["secret"]
-    # The key that was primary goes with the second rotation at the earliest.
+    # The previous primary key is dropped at the second rotation at the earliest.
     for _ in range(2):
         rotate_encryption_key(actor=command_actor(), drop_unused=True)
     stored = Authenticator.objects.get(type=Authenticator.Type.TOTP).data["secret"]
@@ -178,7 +178,7 @@ def test_a_passkey_that_checked_its_owner_signs_in_alone(client: Client, ada: Pe
 
 
 @pytest.mark.parametrize("answer", ["", '{"id": "AA"}'])
-def test_a_passkey_that_is_refused_is_on_record(client: Client, ada: Person, answer: str) -> None:
+def test_a_refused_passkey_is_recorded(client: Client, ada: Person, answer: str) -> None:
     client.post(PASSKEY, {"credential": answer or SoftKey(ada).answer("made-up")})
     assert "_auth_user_id" not in client.session
     event = AuditEvent.objects.get()
@@ -194,7 +194,7 @@ def test_one_merely_touched_does_not_even_for_the_challenge_of_somebodys_second_
     sign_in(client, "grace")
     page = client.get("/accounts/2fa/authenticate/")
     asked = page.context["js_data"]["request_options"]["publicKey"]["challenge"]
-    # Grace's sign-in runs out, and its challenge does not.
+    # Grace's sign-in expires, and its challenge does not.
     session = client.session
     session["account_login"] = session["account_login"] | {"initiated_at": 1.0}
     session.save()

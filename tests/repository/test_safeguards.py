@@ -28,7 +28,7 @@ from connections.deletions import (
 from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.history import HistoryFilter
-from connections.deletions.states import EventDraft, Transition
+from connections.deletions.states import EventDraft, Settle
 from connections.evidence import bundles
 from connections.models import ApprovalPolicy, Attempt, Deletion, Outcome, Person, State
 from connections.net.connection import _Session
@@ -66,13 +66,8 @@ def test_a_claim_inside_another_transaction_is_refused(unknown: Deletion, ada: P
 
 
 def settle(deletion: Deletion, *, actor: Actor) -> bool:
-    note = EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence="Settled.")
-    return states.apply(
-        deletion=deletion,
-        actor=actor,
-        to=Transition(state=State.SETTLED, outcome=Outcome.UNRESOLVED),
-        notes=[note],
-    )
+    event = EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence="Settled.")
+    return states.apply(deletion, Settle(outcome=Outcome.UNRESOLVED), actor=actor, events=[event])
 
 
 @pytest.mark.django_db
@@ -111,7 +106,7 @@ def test_a_404_after_a_lost_answer_is_not_called_absent_before(
     attempt = sending.claim(deletion=deletion, actor=actor, was_rechecked=True)
     assert attempt is not None
     found = delete_against(say(answer("404 Not Found", b'{"errors":["gone"]}')))
-    responses.record_response(attempt=attempt, answer=found, actor=actor)
+    responses.record_response(attempt=attempt, response=found, actor=actor)
     assert Deletion.objects.get().outcome == Outcome.GONE_UNATTRIBUTED
     assert Attempt.objects.count() == 2
 
@@ -150,7 +145,7 @@ ACTS: dict[str, Act] = {
         actor=actor, filters=HistoryFilter(), query="", output=io.BytesIO()
     ),
     "export": lambda deletion, actor: history.prepare_export(
-        actor=actor, only=HistoryFilter(), file_format="csv", asked_for=""
+        actor=actor, only=HistoryFilter(), file_format="csv", query=""
     ),
 }
 

@@ -11,7 +11,7 @@ def _row_of(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """The line of a test that is one case by itself; a crash counts its own cases."""
     _, _, place = report.nodeid.partition("tests/faults/")
     folder, _, rest = place.partition("/")
-    if folder not in {"clock", "concurrency", "lies", "model"} or report.when != "call":
+    if folder not in {"clock", "concurrency", "responses", "model"} or report.when != "call":
         return None
     own = "PostgreSQL" if "ORGADMIN_TEST_DATABASE_URL" in os.environ else "SQLite"
     named = [name for name in ("SQLite", "PostgreSQL") if name.lower() in rest.lower()]

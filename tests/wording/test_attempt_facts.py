@@ -128,8 +128,8 @@ def every_case(histories: list[History]) -> Iterator[tuple[History, Deletion]]:
 def texts_of(deletion: Deletion) -> list[str]:
     """Each text that a page, mail, command or bundle can produce for it."""
     texts = []
-    for is_being_read in (False, True):
-        words = wording.describe(deletion, is_being_read=is_being_read)
+    for is_being_rechecked in (False, True):
+        words = wording.describe(deletion, is_being_rechecked=is_being_rechecked)
         texts += [words.badge, words.headline, *words.lines, *words.alarms]
     following = wording.next_text(deletion)
     texts += [following.title, following.detail] if following else []

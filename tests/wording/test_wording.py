@@ -115,7 +115,7 @@ def test_every_deletion_has_a_badge_a_headline_and_no_bare_error() -> None:
 def test_the_badge_alone_is_the_badge_of_all_the_words() -> None:
     for deletion in every_deletion():
         words, short = wording.describe(deletion), wording.badge(deletion)
-        assert (words.badge, words.tone, words.icon) == (short.word, short.tone, short.icon)
+        assert (words.badge, words.tone, words.icon) == (short.label, short.tone, short.icon)
 
 
 def test_the_colour_of_the_unknown_is_used_for_nothing_else() -> None:
@@ -213,7 +213,7 @@ def test_the_words_agreed_on_are_the_words_said(deletion: Deletion, headline: st
 
 def test_what_is_read_again_before_sending_is_followed_and_not_decided_on() -> None:
     for state in (State.REQUESTED, State.APPROVED, State.STILL_PRESENT):
-        words = wording.describe(deletion_in(state, confirmed_at=NOW), is_being_read=True)
+        words = wording.describe(deletion_in(state, confirmed_at=NOW), is_being_rechecked=True)
 
         assert (words.badge, words.tone) == ("Reading again", "info")
         assert words.headline == "It is read again before anything is sent."

@@ -13,7 +13,7 @@ from connections.access.actor import command_actor
 from connections.core.secret import Secret
 from connections.core.sites import all_sites
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.credentials.lifecycle import connection_count
+from connections.credentials.lifecycle import count_connections
 from connections.management.base import FAILED, OrgAdminCommand
 from connections.management.credential_documents import credential_document, credential_text
 from connections.models import KeyPair
@@ -38,7 +38,7 @@ class Command(OrgAdminCommand):
         parser.add_argument("--api-key-file", type=Path, metavar="FILE")
         parser.add_argument("--application-key-file", type=Path, metavar="FILE")
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         credential = credential_lifecycle.add_credential(
             actor=command_actor(),
             name=options["name"],
@@ -46,17 +46,17 @@ class Command(OrgAdminCommand):
             keys=self._keys(options["api_key_file"], options["application_key_file"]),
         )
         document = credential_document(credential)
-        document["org_connections"] = connection_count(credential)
+        document["org_connections"] = count_connections(credential)
         self.emit(document, credential_text(credential))
         if not credential.is_verified:
             raise SystemExit(FAILED)
 
     def _site(self, typed: str) -> str:
-        words = {word.casefold(): one.site for one in all_sites() for word in (one.name, one.site)}
-        if typed.casefold() not in words:
+        sites = {name.casefold(): one.site for one in all_sites() for name in (one.name, one.site)}
+        if typed.casefold() not in sites:
             known = ", ".join(f"{one.site} ({one.name})" for one in all_sites())
             self.usage_error(f"There is no Datadog site {typed!r}. Known: {known}.")
-        return words[typed.casefold()]
+        return sites[typed.casefold()]
 
     @sensitive_variables()
     def _keys(self, api_key_file: Path | None, application_key_file: Path | None) -> KeyPair:
@@ -87,7 +87,7 @@ class Command(OrgAdminCommand):
         return pair
 
 
-# They return None instead of raising, so that no exception's frames or text hold a key.
+# These return None instead of raising, so that no traceback holds a key.
 def _secret_in(path: Path) -> Secret | None:
     try:
         return Secret(path.read_text(encoding="utf-8"))

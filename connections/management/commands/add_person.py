@@ -30,7 +30,7 @@ class Command(OrgAdminCommand):
             "--administrator", action="store_true", help="Holds every role and manages people."
         )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         person = people.add_person(
             actor=command_actor(),
             username=options["username"],

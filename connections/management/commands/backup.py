@@ -16,7 +16,7 @@ from connections.operations.backup import DATABASE_NAME, make_backup
 
 
 class Command(OrgAdminCommand):
-    """`backup`: exit code 0 when a checked copy and its manifest are there, else 1."""
+    """`backup`: exit code 0 when the backup was made and checked, else 1."""
 
     help = (
         "Copy the SQLite database and a manifest into a new directory. The service may run on. "
@@ -28,8 +28,8 @@ class Command(OrgAdminCommand):
         super().add_arguments(parser)
         parser.add_argument("--output", required=True, metavar="DIR", type=Path)
 
-    def act(self, **options: Any) -> None:
-        """Copy, check, describe, record."""
+    def run(self, **options: Any) -> None:
+        """Make the backup and print its manifest."""
         directory: Path = options["output"].absolute()
         try:
             manifest = make_backup(directory=directory, actor=command_actor())

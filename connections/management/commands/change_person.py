@@ -1,4 +1,4 @@
-"""Change a person's roles, shut them out or let them back in."""
+"""Change a person's roles or break-glass permission, or disable or enable them."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -10,7 +10,7 @@ from connections.people import people
 
 
 class Command(OrgAdminCommand):
-    """Gives a person exactly the named roles, or disables or enables them."""
+    """Changes one person; without --role and --no-role the roles stay."""
 
     help = "Give a person exactly these roles, disable or enable them. Old sessions end."
 
@@ -27,21 +27,21 @@ class Command(OrgAdminCommand):
         )
         parser.add_argument("--no-role", action="store_true", help="Take every role away.")
         parser.add_argument("--administrator", action="store_true", help="Make an administrator.")
-        glass = parser.add_mutually_exclusive_group()
-        glass.add_argument("--break-glass", action="store_true", help="Allow to break glass.")
-        glass.add_argument("--no-break-glass", action="store_true", help="Take that away.")
+        break_glass = parser.add_mutually_exclusive_group()
+        break_glass.add_argument("--break-glass", action="store_true", help="Allow to break glass.")
+        break_glass.add_argument("--no-break-glass", action="store_true", help="Take that away.")
         active = parser.add_mutually_exclusive_group()
         active.add_argument("--disable", action="store_true", help="Shut them out at once.")
         active.add_argument("--enable", action="store_true", help="Let them sign in again.")
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         """Change what is named and nothing else."""
         person = Person.objects.filter(username__iexact=options["username"]).first()
         if person is None:
             self.usage_error(f"Nobody signs in as {options['username']}.")
         changes_roles = options["roles"] or options["no_role"] or options["administrator"]
-        changes_glass = options["break_glass"] or options["no_break_glass"]
-        if not (changes_roles or changes_glass or options["disable"] or options["enable"]):
+        changes_break_glass = options["break_glass"] or options["no_break_glass"]
+        if not (changes_roles or changes_break_glass or options["disable"] or options["enable"]):
             self.usage_error(
                 "Say what to change: --role, --no-role, --break-glass, --disable or --enable."
             )
@@ -55,7 +55,7 @@ class Command(OrgAdminCommand):
                 roles=[Role(name) for name in options["roles"] or []],
                 is_administrator=options["administrator"],
             )
-        if changes_glass:
+        if changes_break_glass:
             person = people.allow_break_glass(
                 actor=actor, person=person, is_allowed=options["break_glass"]
             )
@@ -63,9 +63,9 @@ class Command(OrgAdminCommand):
             person = people.disable_person(actor=actor, person=person)
         if options["enable"]:
             person = people.enable_person(actor=actor, person=person)
-        self._tell(Person.objects.get(pk=person.pk))
+        self._emit_person(Person.objects.get(pk=person.pk))
 
-    def _tell(self, person: Person) -> None:
+    def _emit_person(self, person: Person) -> None:
         roles = sorted(person.groups.values_list("name", flat=True))
         document = {
             "id": person.pk,

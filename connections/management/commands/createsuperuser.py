@@ -1,4 +1,4 @@
-"""Django's own command, with a record of what it did."""
+"""Django's own command, with audit events."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -15,10 +15,9 @@ class Command(DjangoCommand):
     """Makes an administrator; `--noinput --username --email` needs no terminal."""
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Make the administrator and record it, in one transaction unless a terminal asks.
+        """Create the administrator and record it, in one transaction unless it is interactive.
 
-        With questions on a terminal a transaction would keep everyone else from writing while
-        the person types.
+        While a person types their answers, a transaction would block all other writers.
         """
         known = set(Person.objects.values_list("pk", flat=True))
         with nullcontext() if options["interactive"] else transaction.atomic():

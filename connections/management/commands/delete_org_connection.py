@@ -19,30 +19,27 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import RecordedIn, ResponseNotRecordedError
 from connections.core.signals import STOP_SIGNALS, StopRequestedError
-from connections.deletions import lifecycle as closing
-from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions import lifecycle as deletion_rules
-from connections.deletions import reviews, sending, states, stopping, tickets
+from connections.deletions import lifecycle, reviews, sending, states, stopping, tickets
 from connections.deletions.reviews import Review
 from connections.inventory import sync
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand
 from connections.models import ApprovalPolicy, Credential, Deletion, Outcome, Person, State, Sync
 
 STILL_LISTED = 9
-_OF_OUTCOME = {
+_EXIT_CODES_BY_OUTCOME = {
     Outcome.DELETED: 0,
     Outcome.ALREADY_ABSENT: 3,
     Outcome.GONE_UNATTRIBUTED: 3,
     Outcome.REFUSED: 4,
     Outcome.NOT_SENT: 5,
     Outcome.STALE: 8,
-    # Nothing was sent, and by no fault of Datadog's. It withdraws what could not be read again.
+    # Nothing was sent, and not because of Datadog. The command withdraws what it could not check.
     Outcome.DECLINED: FAILED,
     Outcome.WITHDRAWN: FAILED,
     Outcome.EXPIRED: FAILED,
     Outcome.UNRESOLVED: 6,
 }
-_OF_STATE = {
+_EXIT_CODES_BY_STATE = {
     State.APPROVED: 7,
     State.SENDING: 6,
     State.WAITING: 5,
@@ -52,20 +49,20 @@ _OF_STATE = {
 
 
 def exit_code_of(deletion: Deletion) -> int:
-    """The exit code that tells a script what became of a deletion."""
+    """The exit code for the deletion's outcome or state."""
     if deletion.is_settled:
         if deletion.outcome == Outcome.DELETED and deletion.last_check_listed:
             return STILL_LISTED
-        return _OF_OUTCOME[Outcome(deletion.outcome)]
+        return _EXIT_CODES_BY_OUTCOME[Outcome(deletion.outcome)]
     if deletion.state == State.REQUESTED:
         return 7 if deletion.needs_approval else 5
-    return _OF_STATE[State(deletion.state)]
+    return _EXIT_CODES_BY_STATE[State(deletion.state)]
 
 
 class Command(OrgAdminCommand):
-    """Asks and confirms in one go; waits for no rate limit and no reconciliation.
+    """Requests and confirms in one run; doesn't wait for rate limits or reconciliation.
 
-    SIGTERM, SIGINT or SIGHUP ends it with nothing sent until the claim is committed; after that
+    Until the claim is committed, SIGTERM, SIGINT or SIGHUP ends it with nothing sent; after that
     it records Datadog's response first and exits with the outcome's code.
     """
 
@@ -80,12 +77,10 @@ class Command(OrgAdminCommand):
         super().__init__(*args, **options)
         self._request_id = uuid4()
         self._is_result_written = False
-        self._stop = stopping.Stop(
-            when_noted=self._say_what_is_awaited, end_at_once=self._end_at_once
-        )
+        self._stop = stopping.Stop(when_noted=self._print_waiting, end_at_once=self._end_at_once)
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Run in a process of its own, whose signals are handled from here to its end."""
+        """Run as a process of its own, with signal handlers until its end."""
         stopping.install(self._stop)
         try:
             super().run_from_argv(argv)
@@ -94,7 +89,7 @@ class Command(OrgAdminCommand):
             stopping.ignore_signals()
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Act, and end properly when a signal asks for it."""
+        """Run, and end in a defined state when a signal stops it."""
         try:
             try:
                 self._stop.release()
@@ -105,7 +100,7 @@ class Command(OrgAdminCommand):
             self._end_stopped()
 
     def emit(self, document: Any, text: str) -> None:
-        """Write the result. Where the terminal is gone, the exit code tells all the same."""
+        """Write the result. A lost terminal is ignored: the exit code still tells the result."""
         self._is_result_written = True
         try:
             super().emit(document, text)
@@ -128,21 +123,21 @@ class Command(OrgAdminCommand):
         )
         parser.add_argument("--yes", action="store_true", help="Required: this cannot be undone.")
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         connection_id = reviews.parse_connection_id(options["connection_id"])
         credential = self._credential(options["credential"])
         requester = self._requester(options["username"])
         self._check_usage(options)
-        existing = reviews.open_deletion(site=credential.site, connection_id=connection_id)
+        existing = reviews.find_open_deletion(site=credential.site, connection_id=connection_id)
         if existing:
             self._end(existing, is_existing=True)
-        deletion_rules.check_credential(credential=credential, requester=requester)
-        review = self._read(
+        lifecycle.require_usable_credential(credential=credential, requester=requester)
+        review = self._sync_and_review(
             credential=credential,
             connection_id=connection_id,
             may_be_unreviewed=options["unreviewed"],
         )
-        deletion = deletion_lifecycle.request_deletion(
+        deletion = lifecycle.request_deletion(
             actor=command_actor(),
             credential=credential,
             connection_id=connection_id,
@@ -153,7 +148,7 @@ class Command(OrgAdminCommand):
             confirmation=review.text_to_type,
             requester=requester,
         )
-        self._end(self._unless_read(deletion, may_be_unreviewed=options["unreviewed"]))
+        self._end(self._resolve_failed_check(deletion, may_be_unreviewed=options["unreviewed"]))
 
     def _credential(self, name: str) -> Credential:
         credential = Credential.objects.filter(name__iexact=name).first()
@@ -172,44 +167,46 @@ class Command(OrgAdminCommand):
     def _check_usage(self, options: dict[str, Any]) -> None:
         if not options["reason"].strip():
             self.usage_error("--reason may not be blank: it stands in the record for ever.")
-        problem = tickets.check_ticket(options["ticket"].strip())
+        problem = tickets.find_ticket_problem(options["ticket"].strip())
         if problem:
             self.usage_error(problem)
         if not options["yes"]:
             self.usage_error("Nothing was sent. Add --yes: a deletion cannot be undone.")
 
-    def _read(
+    def _sync_and_review(
         self, *, credential: Credential, connection_id: UUID, may_be_unreviewed: bool
     ) -> Review:
-        """The review, from what Datadog says now."""
+        """The review, after a new sync."""
         actor = command_actor()
-        [listing] = sync.refresh(actor=actor, credentials=[credential])
+        [listing] = sync.sync_orgs(actor=actor, credentials=[credential])
         review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
         is_fresh = review.snapshot and review.snapshot.last_seen_at >= listing.started_at
         if not (is_fresh or listing.is_complete or may_be_unreviewed):
             raise CommandError(_not_listed(listing), returncode=FAILED)
         return review
 
-    def _unless_read(self, deletion: Deletion, *, may_be_unreviewed: bool) -> Deletion:
-        """Send without reading where that was asked for; else leave nothing half done."""
-        is_not_read = deletion.state == State.REQUESTED and deletion.cause == Cause.LISTING_FAILED
-        if not is_not_read or deletion.policy != ApprovalPolicy.NONE:
+    def _resolve_failed_check(self, deletion: Deletion, *, may_be_unreviewed: bool) -> Deletion:
+        """If the pre-send check failed, send anyway where --unreviewed allows it, else withdraw."""
+        is_check_failed = (
+            deletion.state == State.REQUESTED and deletion.cause == Cause.LISTING_FAILED
+        )
+        if not is_check_failed or deletion.policy != ApprovalPolicy.NONE:
             return deletion
         if may_be_unreviewed:
-            return deletion_lifecycle.execute_deletion(
+            return lifecycle.execute_deletion(
                 deletion=deletion,
                 actor=command_actor(),
                 confirmation=reviews.confirmation_text(deletion),
                 skip_recheck=True,
             )
-        return closing.withdraw_deletion(
+        return lifecycle.withdraw_deletion(
             deletion=deletion,
             actor=command_actor(),
             reason="It could not be read again before sending.",
         )
 
     def _end(self, deletion: Deletion, *, is_existing: bool = False) -> NoReturn:
-        """Say what became of it and end with its exit code."""
+        """Print the result and exit with its code."""
         self._stop.is_held = True
         try:
             deletion = Deletion.objects.prefetch_related("attempts", "approvals").get(
@@ -218,19 +215,20 @@ class Command(OrgAdminCommand):
         except DatabaseError as error:
             if deletion.sending_at is None:
                 raise
-            # It was attempted, and recorded before; only "nothing was sent" must not be said.
-            said = "Its record cannot be read now"
+            # It was sent and that is recorded, so the error must not say that nothing was sent.
+            text = "Its record cannot be read now"
             raise ResponseNotRecordedError(
-                deletion_id=deletion.pk, said=said, kept=RecordedIn.IN_DATABASE
+                deletion_id=deletion.pk, said=text, kept=RecordedIn.IN_DATABASE
             ) from error
-        is_being_read = states.is_being_rechecked(deletion, now=clock.now())
-        words = wording.describe(deletion, is_being_read=is_being_read)
+        is_being_rechecked = states.is_being_rechecked(deletion, now=clock.now())
+        description = wording.describe(deletion, is_being_rechecked=is_being_rechecked)
         document = deletion_row(deletion) | {
             "url": f"/deletions/{deletion.pk}/",
-            "headline": words.headline,
+            "headline": description.headline,
             "is_existing": is_existing,
         }
-        lines = [words.headline, *words.lines, *(f"Datadog says: {q}" for q in words.quotes)]
+        lines = [description.headline, *description.lines]
+        lines += [f"Datadog says: {quote}" for quote in description.quotes]
         if is_existing:
             lines.insert(
                 0, "A deletion of this connection is already open. No new DELETE was sent."
@@ -239,22 +237,22 @@ class Command(OrgAdminCommand):
         raise SystemExit(exit_code_of(deletion))
 
     def _end_stopped(self) -> NoReturn:
-        """Say what became of it when a signal came, and leave nothing half done."""
-        # The signal may have interrupted a query on it.
+        """After a signal: print the result, and withdraw a deletion that was not sent."""
+        # The signal might have interrupted a query on it.
         connection.close()
         deletion = Deletion.objects.filter(request_id=self._request_id).first()
         if deletion is None:
             raise CommandError(_STOPPED, returncode=FAILED)
         if deletion.state != State.REQUESTED or deletion.policy != ApprovalPolicy.NONE:
             self._end(deletion)
-        closing.withdraw_deletion(
+        lifecycle.withdraw_deletion(
             deletion=deletion,
             actor=command_actor(),
             reason="The command was stopped before sending.",
         )
         raise CommandError(f"{_STOPPED} Record: /deletions/{deletion.pk}/", returncode=FAILED)
 
-    def _say_what_is_awaited(self) -> None:
+    def _print_waiting(self) -> None:
         if self._stop.deletion_id and not self._stop.is_response_recorded:
             _write(
                 sys.stderr.fileno(),
@@ -263,16 +261,16 @@ class Command(OrgAdminCommand):
             )
 
     def _end_at_once(self) -> NoReturn:
-        """End the process from within a signal handler, whatever it is doing."""
+        """End the process at once, from a signal handler."""
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        text = self._what_is_left()
+        text = self._stopped_text()
         if "--json" in sys.argv and not self._is_result_written:
             _write(sys.stdout.fileno(), json.dumps({"error": text}, ensure_ascii=False))
         _write(sys.stderr.fileno(), text)
         os._exit(UNKNOWN if self._stop.deletion_id else FAILED)
 
-    def _what_is_left(self) -> str:
+    def _stopped_text(self) -> str:
         if self._stop.deletion_id is None:
             return _STOPPED
         if self._stop.is_response_recorded:
@@ -289,15 +287,15 @@ _STOPPED = "Stopped. Nothing was sent."
 
 
 def _write(descriptor: int, text: str) -> None:
-    """Write a line past Python's buffers, which a signal handler must not touch."""
-    # Nobody may be there to read it.
+    """Write a line without Python's buffers, which a signal handler must not use."""
+    # The reader might be gone.
     with contextlib.suppress(OSError):
         os.write(descriptor, f"{text}\n".encode())
 
 
 def _not_listed(listing: Sync) -> str:
-    said = " ".join(f"Datadog says: {text}" for text in listing.errors)
-    why = f"{wording.cause_text(listing.cause)} {said}".strip()
+    quotes = " ".join(f"Datadog says: {text}" for text in listing.errors)
+    why = f"{wording.cause_text(listing.cause)} {quotes}".strip()
     return (
         f"Nothing was sent: the connection could not be read. {why} "
         "To send without seeing it, add --unreviewed."

@@ -1,4 +1,4 @@
-"""Look whether the installation is in order, and say what to do where it is not."""
+"""Check the installation, and say what to do about each problem."""
 
 from dataclasses import asdict
 from typing import Any
@@ -11,11 +11,11 @@ _MARKS = {Level.OK: "ok     ", Level.WARNING: "warning", Level.ERROR: "ERROR  "}
 
 
 class Command(OrgAdminCommand):
-    """Changes nothing. Exit code 0, or 1 when there is an error; a warning is none."""
+    """Changes nothing. Exit code 1 when there is an error, else 0, also with warnings."""
 
     help = "Check settings, keys, database, migrations, mail, policies and worker."
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         findings = diagnose()
         lines = []
         for finding in findings:

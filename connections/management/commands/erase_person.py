@@ -1,4 +1,4 @@
-"""Erase a person's names and addresses; what they did stays on the record under a number."""
+"""Erase a person's names and addresses; their audit events stay, under a number."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -10,7 +10,7 @@ from connections.people.erasure import erase_person
 
 
 class Command(OrgAdminCommand):
-    """An administrator's act that cannot be taken back."""
+    """Erases one person. It can't be undone."""
 
     help = "Empty the names and addresses of a person for good. What they wrote stays."
 
@@ -19,21 +19,23 @@ class Command(OrgAdminCommand):
         parser.add_argument("--username", required=True)
         parser.add_argument("--yes", action="store_true", help="It cannot be taken back.")
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         person = Person.objects.filter(username__iexact=options["username"]).first()
         if person is None:
             self.usage_error(f"Nobody signs in as {options['username']}.")
         if not options["yes"]:
             self.usage_error("Erasing cannot be taken back. Say --yes.")
-        done = erase_person(actor=command_actor(), person=person)
-        text = f"Erased: now person no. {done.number}. Names and addresses emptied: {done.values}."
-        if done.shared_names:
+        erased = erase_person(actor=command_actor(), person=person)
+        text = (
+            f"Erased: now person no. {erased.number}. Names and addresses emptied: {erased.values}."
+        )
+        if erased.shared_names:
             text += " Somebody else bears the same name, so copies of it elsewhere were left."
         self.emit(
             {
-                "person_number": done.number,
-                "values": done.values,
-                "shared_names": done.shared_names,
+                "person_number": erased.number,
+                "values": erased.values,
+                "shared_names": erased.shared_names,
             },
             text,
         )

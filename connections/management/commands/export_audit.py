@@ -1,4 +1,4 @@
-"""Write the record of acts to standard output, from a number on: for log shippers."""
+"""Write audit events after a sequence number to standard output, for log shippers."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -32,7 +32,7 @@ class Command(ExportCommand):
             "--limit", type=int, metavar="N", help="At most so many events; default: all."
         )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         """Write line by line, so that memory stays flat."""
         export = audit_export.prepare_shipment(
             actor=command_actor(),

@@ -22,7 +22,7 @@ FILTERS = {
 
 
 class Command(ExportCommand):
-    """`export_deletions`: the same rows as the history's export, recorded in the same way."""
+    """`export_deletions`: the same rows and audit events as the history page's export."""
 
     help = "Write the deletions that pass the filters to standard output, newest first."
 
@@ -36,16 +36,16 @@ class Command(ExportCommand):
             flag = "--text" if name == "q" else f"--{name.replace('_', '-')}"
             parser.add_argument(flag, dest=name, metavar=metavar, help=text, default="")
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         """Write row by row, so that memory stays flat."""
         file_format = options["format"] or ("json" if self.as_json else "")
         if not file_format:
             self.usage_error("Name a format: --format csv, json or ndjson.")
         if self.as_json and file_format != "json":
             self.usage_error(f"--json and --format {file_format} exclude each other.")
-        asked = {name: options[name] for name in FILTERS if options[name]}
+        query = {name: options[name] for name in FILTERS if options[name]}
         actor = command_actor()
-        form = HistoryForm(asked, credentials=history.credentials_to_choose(actor=actor))
+        form = HistoryForm(query, credentials=history.list_selectable_credentials(actor=actor))
         if not form.is_valid():
             field, problems = next(iter(form.errors.items()))
             self.usage_error(f"{field}: {problems[0]}")
@@ -53,11 +53,11 @@ class Command(ExportCommand):
             actor=actor,
             only=form.history_filter(now=clock.now()),
             file_format=file_format,
-            asked_for=form_words(asked),
+            query=filter_query(query),
         )
         self.write_export(export, checkpoint_file=options["checkpoint_file"])
 
 
-def form_words(asked: dict[str, str]) -> str:
-    """The filter as the record names it."""
-    return "&".join(f"{name}={value}" for name, value in asked.items())
+def filter_query(query: dict[str, str]) -> str:
+    """The filter as its audit event shows it."""
+    return "&".join(f"{name}={value}" for name, value in query.items())

@@ -25,7 +25,7 @@ COLUMNS = (
 
 
 class Command(OrgAdminCommand):
-    """Asks Datadog and stores what it says, or gives only what is stored."""
+    """Syncs the orgs and prints their connections, or only prints what is stored."""
 
     help = (
         "List every org connection, asking Datadog and storing its answer. Exits 1 when some "
@@ -41,12 +41,12 @@ class Command(OrgAdminCommand):
             "--stored", action="store_true", help="Ask Datadog nothing: the newest stored answer."
         )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         chosen = self._chosen(options["credential"])
         actor = command_actor()
         if not options["stored"]:
             self.check_keys()
-            sync.refresh(actor=actor, credentials=chosen)
+            sync.sync_orgs(actor=actor, credentials=chosen)
         rows = build_inventory(actor=actor, only=InventoryFilter()).rows
         if options["credential"]:
             rows = [row for row in rows if chosen[0] in row.seen_by]
@@ -86,26 +86,26 @@ def _line(row: InventoryRow) -> str:
 
 
 def _failures(credentials: list[Credential]) -> list[dict[str, Any]]:
-    """Each of these credentials whose newest listing is missing or not complete."""
-    newest = sync.newest_listings(now=clock.now())
+    """These credentials whose last sync is missing or failed."""
+    newest = sync.newest_syncs(now=clock.now())
     return [
-        _failure(credential, listing)
+        _failure(credential, last_sync)
         for credential in credentials
-        for listing in [newest.get(credential.pk)]
-        if listing is None or not listing.is_complete
+        for last_sync in [newest.get(credential.pk)]
+        if last_sync is None or not last_sync.is_complete
     ]
 
 
-def _failure(credential: Credential, listing: Sync | None) -> dict[str, Any]:
+def _failure(credential: Credential, last_sync: Sync | None) -> dict[str, Any]:
     never = "It was never verified." if not credential.org_id else "It was never listed."
     return {
         "credential": credential.name,
         "site": credential.site,
-        "cause": listing.cause if listing else "never_listed",
-        "http_status": listing.http_status if listing else None,
-        "errors": listing.errors if listing else [],
-        "message": failure_text(cause=listing.cause, http_status=listing.http_status)
-        if listing
+        "cause": last_sync.cause if last_sync else "never_listed",
+        "http_status": last_sync.http_status if last_sync else None,
+        "errors": last_sync.errors if last_sync else [],
+        "message": failure_text(cause=last_sync.cause, http_status=last_sync.http_status)
+        if last_sync
         else never,
-        "at": tabular.as_time(listing.started_at) if listing else None,
+        "at": tabular.as_time(last_sync.started_at) if last_sync else None,
     }

@@ -1,4 +1,4 @@
-"""Make an evidence bundle: a ZIP that an auditor checks without us."""
+"""Make an evidence bundle: a ZIP that auditors verify offline."""
 
 import os
 import tempfile
@@ -12,13 +12,13 @@ from django.core.management.base import CommandError
 from connections.access.actor import command_actor
 from connections.core import clock
 from connections.deletions import history
-from connections.deletions.history_filter import HistoryForm, period_words
+from connections.deletions.history_filter import HistoryForm, period_text
 from connections.evidence.bundles import Bundle, make_bundle, verifier_digest
 from connections.management.base import FAILED, OrgAdminCommand
-from connections.management.commands.export_deletions import FILTERS, form_words
+from connections.management.commands.export_deletions import FILTERS, filter_query
 from connections.wording import pluralize
 
-# The history's filters; the period bears the names that the command is documented with.
+# The history's filters; --from, --to and --text are this command's documented names.
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in FILTERS} | {
     "since": "--from",
     "until": "--to",
@@ -27,10 +27,10 @@ FLAGS = {name: f"--{name.replace('_', '-')}" for name in FILTERS} | {
 
 
 class Command(OrgAdminCommand):
-    """`make_evidence_bundle`: exit code 0 when the file is there, whole, and agrees with itself.
+    """`make_evidence_bundle`: exit code 0 when the file is complete and consistent.
 
-    1 when it was not made, or when a deletion does not say what its events say; the file is there
-    then, and its verifier names what differs.
+    1 when it was not made, or when a deletion differs from its events; the file exists then, and
+    its verifier names the differences.
     """
 
     help = (
@@ -62,19 +62,19 @@ class Command(OrgAdminCommand):
             help="A checkpoint kept elsewhere, to which the bundle shall lead; repeatable.",
         )
 
-    def act(self, **options: Any) -> None:
-        """Make it under another name first, so that what has the name is whole."""
+    def run(self, **options: Any) -> None:
+        """Write it under a temporary name first, so that FILE is always complete."""
         if options["verifier_digest"]:
             digest = verifier_digest()
             self.emit({"verifier_sha256": digest}, f"{digest}  verify.py")
             return
         output: Path = options["output"].absolute()
-        # Not Path.exists, which raises for a name that no file can have.
+        # Not Path.exists, which raises for an invalid file name.
         if os.path.exists(output):
             self.usage_error(f"{output} is there already. Nothing was changed.")
-        asked = {name: options[name] for name in FILTERS if options[name]}
+        query = {name: options[name] for name in FILTERS if options[name]}
         actor = command_actor()
-        form = HistoryForm(asked, credentials=history.credentials_to_choose(actor=actor))
+        form = HistoryForm(query, credentials=history.list_selectable_credentials(actor=actor))
         if not form.is_valid():
             field, problems = next(iter(form.errors.items()))
             self.usage_error(f"{FLAGS.get(field, field)}: {problems[0]}")
@@ -82,7 +82,7 @@ class Command(OrgAdminCommand):
         arguments = {
             "actor": actor,
             "filters": form.history_filter(now=clock.now()),
-            "query": form_words(asked),
+            "query": filter_query(query),
             "seed": options["seed"],
             "notes": notes,
         }
@@ -117,7 +117,7 @@ def _write(output: Path, arguments: dict[str, Any]) -> Bundle:
 
 
 def _text(bundle: Bundle, output: Path) -> str:
-    period = period_words(since=bundle.since, until=bundle.until)
+    period = period_text(since=bundle.since, until=bundle.until)
     lines = [
         f"{output}: {pluralize(bundle.deletions, 'deletion')} asked for {period}, "
         f"{pluralize(bundle.events, 'event')}, {bundle.size:,} bytes.",

@@ -1,4 +1,4 @@
-"""Make the key files on purpose, for installations that do not make them by themselves."""
+"""Make the key files, for installations that don't create them on first use."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from connections.audit.signing_key import new_signing_key_text, parse_signing_key
 from connections.core.private_files import PrivateFileError, create_private_text
 from connections.core.secret import Secret
-from connections.crypto.key_ring import new_key_ring_text, ring_of
+from connections.crypto.key_ring import new_key_ring_text, parse_key_ring
 from connections.notifications.webhooks import new_secret_text
 
 
@@ -24,7 +24,7 @@ class Command(BaseCommand):
         "ORGADMIN_WEBHOOK_SECRET_FILE) in a directory. Every web process and worker must be given "
         "the same files."
     )
-    # It runs before there are keys and perhaps before there is a database.
+    # It runs before there are keys, perhaps without a database.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def make_keys(directory: Path) -> dict[str, str]:
         directory / name for name in names
     )
     for path in files:
-        # Not Path.exists, which raises for a name that no file can have.
+        # Not Path.exists, which raises for an invalid file name.
         if os.path.exists(path):
             raise PrivateFileError(
                 f"{path} exists already and is not overwritten. Name a directory without it."
@@ -69,7 +69,7 @@ def make_keys(directory: Path) -> dict[str, str]:
     create_private_text(secret_key_file, Secret(secrets.token_urlsafe(50)))
     create_private_text(webhook_secret_file, Secret(new_secret_text()))
     return {
-        "key_id": ring_of(ring).primary_id,
+        "key_id": parse_key_ring(ring).primary_id,
         "keyring_file": str(keyring_file),
         "signing_key_fingerprint": parse_signing_key(signing_key).fingerprint,
         "signing_key_file": str(signing_key_file),

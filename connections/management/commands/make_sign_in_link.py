@@ -11,7 +11,7 @@ from connections.people import people
 
 
 class Command(OrgAdminCommand):
-    """Makes the link that serves as invitation, for a forgotten password, a lost factor."""
+    """Makes a link for an invitation, a forgotten password or a lost MFA device."""
 
     help = "Make a link that lets a person in once, within 24 hours, and choose a password."
 
@@ -24,7 +24,7 @@ class Command(OrgAdminCommand):
             help="Using the link also forgets the person's second factor, for one that is lost.",
         )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         person = Person.objects.filter(username__iexact=options["username"]).first()
         if person is None:
             self.usage_error(f"Nobody has the user name {options['username']}.")

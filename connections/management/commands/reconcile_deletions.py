@@ -1,4 +1,4 @@
-"""Find out what became of deletions whose outcome is not known."""
+"""Check deletions whose outcome is unknown or not verified."""
 
 from typing import Any
 
@@ -6,15 +6,13 @@ from connections import wording
 from connections.access.actor import command_actor
 from connections.audit.export import deletion_row
 from connections.deletions import spool
-from connections.management.base import OrgAdminCommand
+from connections.management.base import UNKNOWN, OrgAdminCommand
 from connections.models import Deletion, State
 from connections.operations import due
 
-UNKNOWN = 6
-
 
 class Command(OrgAdminCommand):
-    """One pass over what is unknown or not proved yet. Sends no DELETE and never sleeps."""
+    """Checks each once. Sends no DELETE and never sleeps."""
 
     help = (
         "List once for every deletion that is unknown, still present or not yet proved, and "
@@ -22,10 +20,10 @@ class Command(OrgAdminCommand):
     )
     needs_keys = True
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         spool.replay()
-        last_checked_at = due.reconcile_all(actor=command_actor())
-        rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in last_checked_at])
+        checked = due.reconcile_all(actor=command_actor())
+        rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in checked])
         rows = rows.prefetch_related("attempts", "approvals")
         unknown = Deletion.objects.filter(state__in=[State.UNKNOWN, State.SENDING]).count()
         document = {
@@ -34,7 +32,7 @@ class Command(OrgAdminCommand):
             ],
             "unknown": unknown,
         }
-        lines = [f"{_line(deletion)}" for deletion in rows]
+        lines = [_line(deletion) for deletion in rows]
         self.emit(document, "\n".join([*lines, f"{unknown} unknown."]))
         if unknown:
             raise SystemExit(UNKNOWN)
@@ -42,4 +40,4 @@ class Command(OrgAdminCommand):
 
 def _line(deletion: Deletion) -> str:
     badge = wording.badge(deletion)
-    return f"{deletion.pk}  {badge.word}  {wording.describe(deletion).headline}"
+    return f"{deletion.pk}  {badge.label}  {wording.describe(deletion).headline}"

@@ -1,4 +1,4 @@
-"""Put a backup in the place of the SQLite database."""
+"""Replace the SQLite database with a backup."""
 
 import sqlite3
 from argparse import ArgumentParser
@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 
 from connections.access.actor import command_actor
 from connections.management.base import OrgAdminCommand
-from connections.operations.restore import Restored, restore_backup
+from connections.operations.restore import RestoreResult, restore_backup
 
 
 class Command(OrgAdminCommand):
@@ -23,7 +23,7 @@ class Command(OrgAdminCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add which backup, and whether what is there may go."""
+        """Add the backup and whether it can replace data."""
         super().add_arguments(parser)
         parser.add_argument("--from", required=True, metavar="DIR", type=Path, dest="directory")
         parser.add_argument(
@@ -32,8 +32,8 @@ class Command(OrgAdminCommand):
             help="Also when the database holds something: it is copied aside first.",
         )
 
-    def act(self, **options: Any) -> None:
-        """Check the backup, put it in place, say what is still to be done."""
+    def run(self, **options: Any) -> None:
+        """Restore the backup, and say what is left to do."""
         directory: Path = options["directory"].absolute()
         try:
             restored = restore_backup(
@@ -50,20 +50,20 @@ class Command(OrgAdminCommand):
         self.emit(document, _sentences(restored, directory=directory))
 
 
-def _sentences(restored: Restored, *, directory: Path) -> str:
+def _sentences(restored: RestoreResult, *, directory: Path) -> str:
     made_at = restored.manifest.made_at
-    said = [f"{restored.database} is the backup in {directory}, made at {made_at}."]
+    sentences = [f"{restored.database} is the backup in {directory}, made at {made_at}."]
     if restored.kept:
-        said.append(f"What was there before is kept as {restored.kept}.")
+        sentences.append(f"What was there before is kept as {restored.kept}.")
     if restored.unresolved:
-        said.append(
+        sentences.append(
             f"Open deletions that could have been sent since: {restored.unresolved}, closed as "
             "unresolved."
         )
     if restored.missing_key_ids:
-        said.append(
+        sentences.append(
             f"Put back the key ring that belonged to it as {settings.KEYRING_FILE}: nothing starts "
             f"without its key {', '.join(restored.missing_key_ids)}."
         )
-    said.append("Everybody signs in anew.")
-    return "\n".join(said)
+    sentences.append("Everybody signs in anew.")
+    return "\n".join(sentences)

@@ -16,7 +16,7 @@ from connections.operations.key_rotation import (
 
 
 class Command(BaseCommand):
-    """Exit 0 when every stored secret is now under the primary key, 1 otherwise."""
+    """Exit code 0 when every stored secret is under the primary key, else 1."""
 
     help = (
         "Add a key to the key ring and encrypt every stored secret with it. The service may go on "
@@ -25,13 +25,13 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        acts = parser.add_mutually_exclusive_group()
-        acts.add_argument(
+        actions = parser.add_mutually_exclusive_group()
+        actions.add_argument(
             "--stage",
             action="store_true",
             help="Only make the key that the next rotation is to use.",
         )
-        acts.add_argument(
+        actions.add_argument(
             "--no-new-key",
             action="store_true",
             help="Keep the primary key: finish an interrupted rotation, or only drop keys.",

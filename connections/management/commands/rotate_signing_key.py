@@ -1,4 +1,4 @@
-"""Put a new key in the place of the one that signs checkpoints."""
+"""Replace the key that signs checkpoints."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from connections.management.base import OrgAdminCommand
 
 
 class Command(OrgAdminCommand):
-    """An administrator's act, recorded in an event that both keys sign."""
+    """Rotates the signing key; both keys sign the event that records it."""
 
     help = (
         "Replace the key that signs checkpoints. The old one is dropped; its public half is kept, "
         "so that older checkpoints still verify. Copy the file to every machine afterwards."
     )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         del options
         key = rotate_signing_key(actor=command_actor())
         self.emit(

@@ -18,7 +18,7 @@ from connections.crypto.encryption import load_key_ring
 from connections.management.base import OrgAdminCommand
 from connections.models import Person
 from connections.operations import backup, serving
-from connections.operations.supervisor import Supervisor, end_with_parent, run_until_one_ends
+from connections.operations.supervisor import Supervisor, end_with_parent, run_until_first_exit
 from connections.people import people
 
 
@@ -40,11 +40,11 @@ class Command(OrgAdminCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Look for the database before anything connects to it, which would make its file."""
+        """Check for the database first, because connecting would create its file."""
         _require_expected_database(starts_new=options["new"])
         super().handle(*args, **options)
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         if options["end_with_parent"]:
             end_with_parent(options["end_with_parent"])
         if not settings.STATIC_IS_COLLECTED:
@@ -55,7 +55,7 @@ class Command(OrgAdminCommand):
             raise CommandError(f"ORGADMIN_TRUSTED_PROXIES: {error}.") from None
         host, port = os.environ.get("ORGADMIN_BIND", "127.0.0.1"), _port()
         try:
-            listener = serving.listen(host=host, port=port)
+            listener = serving.open_listener(host=host, port=port)
         except serving.CannotListenError as error:
             raise CommandError(str(error)) from None
         try:
@@ -65,15 +65,15 @@ class Command(OrgAdminCommand):
                 f"Org Admin can't write to {settings.DATA_DIR}: {_reason_of(error)}. Make it "
                 "writable for this user, or free space, then start again."
             ) from None
-        own_address = serving.address_of(listener, host=host)
+        own_address = serving.local_address(listener, host=host)
         code = 0
         env = os.environ | {"ORGADMIN_SUPERVISOR": str(os.getpid())}
-        # The port closes here when the service is told to stop, and a web server's copy when that
-        # has nothing left to do.
-        with Supervisor() as together, listener:
-            # With SQLite one process writes, so that its writers wait for each other in one place.
+        # Leaving the block closes the port here; each web server closes its copy when its requests
+        # are done.
+        with Supervisor() as supervisor, listener:
+            # With SQLite only one process serves, so that its writers wait in one queue.
             for _ in range(1 if settings.DATABASE_IS_SQLITE else 2):
-                together.start(
+                supervisor.start(
                     "The web server",
                     serving.web_server_arguments(listener),
                     env=env,
@@ -81,18 +81,18 @@ class Command(OrgAdminCommand):
                     pass_fds=[listener.fileno()],
                     replace_when_killed=True,
                 )
-            together.start(
+            supervisor.start(
                 "The worker",
                 [sys.executable, "manage.py", "worker", "--end-with-parent", str(os.getpid())],
                 env=env,
                 cwd=settings.BASE_DIR,
             )
-            self._announce(serving.shown_address(own_address), own_address=own_address)
-            code = run_until_one_ends(together)
+            self._announce(serving.public_address(own_address), own_address=own_address)
+            code = run_until_first_exit(supervisor)
         raise SystemExit(code)
 
     def _prepare(self) -> None:
-        """Bring the database and the static files to this version; make keys on the first run."""
+        """Migrate (SQLite), create missing keys and collect static files."""
         if serving.has_pending_migrations():
             if not settings.DATABASE_IS_SQLITE:
                 raise CommandError(
@@ -110,7 +110,7 @@ class Command(OrgAdminCommand):
         lines = [f"Org Admin answers at {address}/"]
         if address != own_address:
             lines.append(f"It listens on {own_address}/")
-        lines += serving.what_keeps_people_out()
+        lines += serving.list_access_problems()
         if not Person.objects.exists():
             link = people.make_set_up_link(actor=command_actor(), now=clock.now())
             lines += [
@@ -122,10 +122,10 @@ class Command(OrgAdminCommand):
 
 
 def _require_expected_database(*, starts_new: bool) -> None:
-    """Raise CommandError where the database was lost, or `--new` would have no meaning.
+    """Raise CommandError when the database was lost, or when `--new` is given without need.
 
-    The signing key is made once there is something to sign, so with it and the key ring there was a
-    database. Only SQLite's can go missing by itself.
+    The signing key is created when there is something to sign, so if it and the key ring exist,
+    there was a database. Only an SQLite database can go missing this way.
     """
     has_database = not settings.DATABASE_IS_SQLITE or _has_tables(backup.database_file())
     if starts_new and has_database:
@@ -144,7 +144,7 @@ def _require_expected_database(*, starts_new: bool) -> None:
 
 
 def _has_tables(database: Path) -> bool:
-    # One that another command made and left empty holds no record either.
+    # Another command might have created an empty file.
     return database.exists() and bool(connection.introspection.table_names())
 
 
@@ -162,7 +162,7 @@ def _port() -> int:
 
 
 def _start_again_with_collected_static_files() -> None:
-    # The storage of static files is chosen when the settings load, for this process and for
-    # those that it starts.
+    # The settings choose the static files storage when they load, so this process starts again
+    # with the variable set; its children inherit it.
     os.environ["ORGADMIN_STATIC_COLLECTED"] = "1"
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program itself

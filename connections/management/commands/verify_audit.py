@@ -1,4 +1,4 @@
-"""Verify the record of acts: exit code 0 whole, 1 broken, 2 could not check."""
+"""Verify the audit log: exit code 0 intact, 1 verification failed, 2 could not check."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -13,8 +13,8 @@ from connections.management.base import OrgAdminCommand
 from connections.models import AuditHead
 from connections.wording import pluralize
 
-BROKEN = 1
-COULD_NOT_CHECK = 2
+VERIFICATION_FAILED = 1
+NOT_VERIFIED = 2
 
 
 class Command(OrgAdminCommand):
@@ -37,33 +37,33 @@ class Command(OrgAdminCommand):
             help="One or more checkpoints that were kept elsewhere; may be given more than once.",
         )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         try:
             notes = [note for path in options["checkpoint"] for note in _read(path)]
             report = verify_audit_log(notes=notes)
         except CannotVerifyError as error:
-            self._could_not(str(error))
+            self._fail(str(error))
         except DatabaseError as error:
-            self._could_not(f"The database refused: {error}. Is it reachable and migrated?")
+            self._fail(f"The database refused: {error}. Is it reachable and migrated?")
         except AuditHead.DoesNotExist:
-            self._could_not("The row that ends the chain is missing: this is no record of ours.")
+            self._fail("The row that ends the chain is missing: this is no record of ours.")
         self.emit(_document(report), _text(report))
         if report.fault:
-            raise SystemExit(BROKEN)
+            raise SystemExit(VERIFICATION_FAILED)
 
-    def _could_not(self, message: str) -> NoReturn:
-        raise CommandError(message, returncode=COULD_NOT_CHECK)
+    def _fail(self, message: str) -> NoReturn:
+        raise CommandError(message, returncode=NOT_VERIFIED)
 
 
 def _read(path: Path) -> list[tuple[str, str]]:
-    """Each checkpoint in the file with what to call it."""
+    """Each checkpoint in the file with its name."""
     try:
         notes = split_checkpoints(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CannotVerifyError(f"{path} cannot be read: {error}.") from None
     if len(notes) == 1:
         return [(str(path), notes[0])]
-    return [(f"checkpoint {place} of {path}", note) for place, note in enumerate(notes, start=1)]
+    return [(f"checkpoint {number} of {path}", note) for number, note in enumerate(notes, start=1)]
 
 
 def _document(report: VerificationReport) -> dict[str, Any]:

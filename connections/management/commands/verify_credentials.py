@@ -12,7 +12,7 @@ from connections.models import Credential
 
 
 class Command(OrgAdminCommand):
-    """Climbs the ladder of one credential or of all, in parallel, and stores what it says."""
+    """Runs the key checks of one credential or all in parallel and stores the results."""
 
     help = (
         "Verify every credential in use, or one. Exit code 0: all are verified; 1: at least one "
@@ -24,7 +24,7 @@ class Command(OrgAdminCommand):
         super().add_arguments(parser)
         parser.add_argument("--credential", metavar="NAME", help="Only this one.")
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         chosen = self._chosen(options["credential"])
         verified = credential_lifecycle.verify_credentials(
             actor=command_actor(), credentials=chosen

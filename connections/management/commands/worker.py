@@ -1,4 +1,4 @@
-"""Do by itself what is due: send what waits, look at unknowns, prove effects, tell."""
+"""Run a worker: send waiting deletions, check unknown ones, verify, sync and notify."""
 
 import logging
 import signal
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Command(OrgAdminCommand):
-    """Runs the worker's loop; any number may run, on any number of machines."""
+    """Runs the worker's loop; any number can run, on any number of machines."""
 
     help = "Work until SIGTERM or SIGINT; with --once, do what is due now and end."
 
@@ -29,7 +29,7 @@ class Command(OrgAdminCommand):
             "--end-with-parent", type=int, metavar="PID", help="End when that process has ended."
         )
 
-    def act(self, **options: Any) -> None:
+    def run(self, **options: Any) -> None:
         worker = Worker()
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -42,13 +42,13 @@ class Command(OrgAdminCommand):
         if options["once"]:
             self.check_keys()
             count = worker.work_once()
-            told = sum(delivery.run_due(channel=channel) for channel in Notification.Channel)
+            notified = sum(delivery.run_due(channel=channel) for channel in Notification.Channel)
             self.emit(
-                {"deletions": count, "notices": told},
-                f"Worked on {pluralize(count, 'deletion')} and {pluralize(told, 'notice')}.",
+                {"deletions": count, "notices": notified},
+                f"Worked on {pluralize(count, 'deletion')} and {pluralize(notified, 'notice')}.",
             )
             return
-        # Not where every command checks them: a database that is away is waited for.
+        # Not by `needs_keys`, because it waits for an unavailable database.
         worker.wait_for_database(self.check_keys)
         logger.info("The worker has started.")
         with operations_worker.delivery_threads_running():

@@ -1,1 +1,1 @@
-"""Signing in at an OpenID Connect provider. Knows no Django."""
+"""OpenID Connect sign-in, without Django."""

@@ -1,6 +1,6 @@
-"""The authorization code flow with PKCE (RFC 7636), as OpenID Connect Core 1.0 describes it.
+"""The authorization code flow with PKCE (RFC 7636) of OpenID Connect Core 1.0.
 
-Only `openid` is asked for: no e-mail, no name. The access token that comes along is not kept.
+The only scope is `openid`: no e-mail, no name. The access token is dropped.
 """
 
 import base64
@@ -14,31 +14,31 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 from connections.core.secret import Secret
 from connections.people.oidc import tokens
 from connections.people.oidc.exchange import (
-    Provider,
+    IdentityProvider,
     ProviderExchange,
     is_usable_endpoint,
     is_usable_issuer,
 )
-from connections.people.oidc.tokens import Expected, ProviderError, ProviderIdentity, Reason
+from connections.people.oidc.tokens import ExpectedClaims, ProviderError, ProviderIdentity, Reason
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignInRequest:
-    """A sign-in that was begun, to be kept in the browser's session until the answer comes.
+    """A sign-in in progress, kept in the browser's session until the provider's response.
 
-    `is_anew`: the person must sign in there once more, whatever session they have.
+    `is_reauthentication`: the person must sign in again even if they have a session there.
     """
 
     state: str
     nonce: str
     verifier: str
-    is_anew: bool
+    is_reauthentication: bool
     at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metadata:
-    """What the provider publishes of itself."""
+class ProviderMetadata:
+    """The provider's published configuration (OpenID Connect Discovery)."""
 
     authorization_endpoint: str
     token_endpoint: str
@@ -47,123 +47,127 @@ class Metadata:
     sends_issuer: bool
 
 
-def start(*, is_anew: bool, now: datetime) -> SignInRequest:
-    """A new sign-in, which nobody can guess or answer for another."""
+def start(*, is_reauthentication: bool, now: datetime) -> SignInRequest:
+    """A new sign-in with random state, nonce and PKCE verifier."""
     return SignInRequest(
         state=secrets.token_urlsafe(32),
         nonce=secrets.token_urlsafe(32),
         verifier=secrets.token_urlsafe(48),
-        is_anew=is_anew,
+        is_reauthentication=is_reauthentication,
         at=now,
     )
 
 
-def fetch_metadata(exchange: ProviderExchange) -> Metadata:
-    """What the provider says of itself now. Raises ProviderError."""
+def fetch_metadata(exchange: ProviderExchange) -> ProviderMetadata:
+    """The provider's current configuration. Raises ProviderError."""
     issuer = exchange.provider.issuer
     if not is_usable_issuer(issuer):
         raise ProviderError(Reason.UNREACHABLE, "The issuer is not an address that can be trusted.")
-    said = exchange.get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-    if said.get("issuer") != issuer:
+    document = exchange.get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    if document.get("issuer") != issuer:
         raise ProviderError(Reason.WRONG_ISSUER, "The provider names itself otherwise.")
-    methods = _optional_texts(said, "token_endpoint_auth_methods_supported")
-    return Metadata(
-        authorization_endpoint=_endpoint(said, "authorization_endpoint", issuer=issuer),
-        token_endpoint=_endpoint(said, "token_endpoint", issuer=issuer),
-        jwks_uri=_endpoint(said, "jwks_uri", issuer=issuer),
+    methods = _get_texts(document, "token_endpoint_auth_methods_supported")
+    return ProviderMetadata(
+        authorization_endpoint=_get_endpoint(document, "authorization_endpoint", issuer=issuer),
+        token_endpoint=_get_endpoint(document, "token_endpoint", issuer=issuer),
+        jwks_uri=_get_endpoint(document, "jwks_uri", issuer=issuer),
         needs_basic_auth="client_secret_post" not in methods,
-        sends_issuer=_optional_flag(said, "authorization_response_iss_parameter_supported"),
+        sends_issuer=_get_flag(document, "authorization_response_iss_parameter_supported"),
     )
 
 
-def _endpoint(metadata: dict[str, Any], name: str, *, issuer: str) -> str:
-    address = metadata.get(name)
-    if not isinstance(address, str) or not is_usable_endpoint(address, issuer=issuer):
-        raise _unusable(name)
-    return address
+def _get_endpoint(metadata: dict[str, Any], name: str, *, issuer: str) -> str:
+    url = metadata.get(name)
+    if not isinstance(url, str) or not is_usable_endpoint(url, issuer=issuer):
+        raise _unusable_error(name)
+    return url
 
 
-def _optional_texts(metadata: dict[str, Any], name: str) -> list[str]:
+def _get_texts(metadata: dict[str, Any], name: str) -> list[str]:
     texts = metadata.get(name)
     if texts is None:
         return []
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise _unusable(name)
+        raise _unusable_error(name)
     return texts
 
 
-def _optional_flag(metadata: dict[str, Any], name: str) -> bool:
+def _get_flag(metadata: dict[str, Any], name: str) -> bool:
     flag = metadata.get(name)
     if flag is not None and not isinstance(flag, bool):
-        raise _unusable(name)
+        raise _unusable_error(name)
     return bool(flag)
 
 
-def _unusable(name: str) -> ProviderError:
+def _unusable_error(name: str) -> ProviderError:
     return ProviderError(Reason.UNREACHABLE, f"The provider publishes no usable {name}.")
 
 
-def authorization_url(
-    *, provider: Provider, metadata: Metadata, begun: SignInRequest, redirect_uri: str
+def build_authorization_url(
+    *,
+    provider: IdentityProvider,
+    metadata: ProviderMetadata,
+    request: SignInRequest,
+    redirect_uri: str,
 ) -> str:
-    """Where the browser is sent."""
-    challenge = hashlib.sha256(begun.verifier.encode()).digest()
+    """The URL to redirect the browser to."""
+    challenge = hashlib.sha256(request.verifier.encode()).digest()
     values = {
         "response_type": "code",
         "client_id": provider.client_id,
         "redirect_uri": redirect_uri,
         "scope": "openid",
-        "state": begun.state,
-        "nonce": begun.nonce,
+        "state": request.state,
+        "nonce": request.nonce,
         "code_challenge": base64.urlsafe_b64encode(challenge).rstrip(b"=").decode(),
         "code_challenge_method": "S256",
     }
-    if begun.is_anew:
+    if request.is_reauthentication:
         values |= {"prompt": "login", "max_age": "0"}
-    joint = "&" if urlsplit(metadata.authorization_endpoint).query else "?"
-    return f"{metadata.authorization_endpoint}{joint}{urlencode(values)}"
+    separator = "&" if urlsplit(metadata.authorization_endpoint).query else "?"
+    return f"{metadata.authorization_endpoint}{separator}{urlencode(values)}"
 
 
-def identity_of(
+def fetch_identity(
     exchange: ProviderExchange,
     *,
-    begun: SignInRequest,
+    request: SignInRequest,
     redirect_uri: str,
-    answer: dict[str, str],
+    callback: dict[str, str],
     now: datetime,
 ) -> ProviderIdentity:
-    """Who signed in, by the query with which the browser came back. Raises ProviderError."""
+    """Who signed in. `callback` is the redirect's query. Raises ProviderError."""
     provider = exchange.provider
-    if answer.get("error"):
-        reason = Reason.CANCELLED if answer["error"] == "access_denied" else Reason.REFUSED
+    if callback.get("error"):
+        reason = Reason.CANCELLED if callback["error"] == "access_denied" else Reason.REFUSED
         raise ProviderError(reason, "The provider answered with an error.")
     metadata = fetch_metadata(exchange)
-    # RFC 9207: another provider's answer must not be taken to this one.
-    if ("iss" in answer or metadata.sends_issuer) and answer.get("iss") != provider.issuer:
+    # RFC 9207: a response meant for another provider must not be accepted.
+    if ("iss" in callback or metadata.sends_issuer) and callback.get("iss") != provider.issuer:
         raise ProviderError(Reason.WRONG_ISSUER, "The answer names another issuer.")
-    if not answer.get("code"):
+    if not callback.get("code"):
         raise ProviderError(Reason.REFUSED, "The answer brought no code.")
-    id_token = _redeem(
-        exchange, metadata, begun=begun, redirect_uri=redirect_uri, code=answer["code"]
+    id_token = _fetch_id_token(
+        exchange, metadata, request=request, redirect_uri=redirect_uri, code=callback["code"]
     )
     return tokens.verify(
         id_token,
         keys=exchange.get(metadata.jwks_uri),
-        expected=Expected(
+        expected=ExpectedClaims(
             issuer=provider.issuer,
             client_id=provider.client_id,
-            nonce=begun.nonce,
-            anew_since=begun.at if begun.is_anew else None,
+            nonce=request.nonce,
+            signed_in_since=request.at if request.is_reauthentication else None,
         ),
         now=now,
     )
 
 
-def _redeem(
+def _fetch_id_token(
     exchange: ProviderExchange,
-    metadata: Metadata,
+    metadata: ProviderMetadata,
     *,
-    begun: SignInRequest,
+    request: SignInRequest,
     redirect_uri: str,
     code: str,
 ) -> str:
@@ -173,7 +177,7 @@ def _redeem(
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": redirect_uri,
-        "code_verifier": begun.verifier,
+        "code_verifier": request.verifier,
     }
     keys = {}
     if metadata.needs_basic_auth:
@@ -183,14 +187,14 @@ def _redeem(
             "client_id": provider.client_id,
             "client_secret": provider.client_secret.reveal(),
         }
-    said = exchange.post(metadata.token_endpoint, form=form, keys=keys)
-    id_token = said.get("id_token")
+    document = exchange.post(metadata.token_endpoint, form=form, keys=keys)
+    id_token = document.get("id_token")
     if not isinstance(id_token, str) or not id_token.isascii():
         raise ProviderError(Reason.BAD_TOKEN, "The provider gave no ID token.")
     return id_token
 
 
-def _basic_auth(provider: Provider) -> Secret:
-    # Encoded first, as RFC 6749 section 2.3.1 says.
+def _basic_auth(provider: IdentityProvider) -> Secret:
+    # Encoded first: RFC 6749, section 2.3.1.
     pair = f"{quote_plus(provider.client_id)}:{quote_plus(provider.client_secret.reveal())}"
     return Secret(f"Basic {base64.b64encode(pair.encode()).decode()}")

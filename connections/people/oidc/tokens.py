@@ -1,4 +1,4 @@
-"""Why a sign-in at the provider counts for nothing."""
+"""Verifies ID tokens of the identity provider."""
 
 import secrets
 from dataclasses import dataclass
@@ -10,30 +10,30 @@ import jwt
 
 
 class Reason(StrEnum):
-    """One reason each; connections/web/people/single_sign_on.py says them to people."""
+    """Why a sign-in failed; connections/web/people/single_sign_on.py has the texts for people."""
 
-    UNREACHABLE = "unreachable"  # it did not answer, or not as OpenID Connect says
-    BUSY = "busy"  # it was not asked: as many sign-ins as allowed wait for it already
-    CANCELLED = "cancelled"  # the person did not go through with it
-    REFUSED = "refused"  # the provider itself refused
-    STALE = "stale"  # no sign-in was begun in this browser, or it is over
+    UNREACHABLE = "unreachable"  # no response, or not one that OpenID Connect allows
+    BUSY = "busy"  # no request was sent: too many sign-ins are waiting for it
+    CANCELLED = "cancelled"  # the person cancelled it
+    REFUSED = "refused"  # the provider refused it
+    STALE = "stale"  # no sign-in is in progress in this browser
     BAD_TOKEN = "bad_token"  # not signed by the provider, or malformed  # noqa: S105 - a word
     WRONG_ISSUER = "wrong_issuer"  # from another provider
     WRONG_AUDIENCE = "wrong_audience"  # meant for another application
     EXPIRED = "expired"  # too old, or from the future
-    WRONG_NONCE = "wrong_nonce"  # the answer to another sign-in
-    NOT_ANEW = "not_anew"  # the person was to sign in anew there and did not
+    WRONG_NONCE = "wrong_nonce"  # the response to another sign-in
+    NOT_REAUTHENTICATED = "not_anew"  # the person had to sign in again there and did not
 
 
 class ProviderError(Exception):
-    """The sign-in counts for nothing. The text is for the log and holds no token and no code."""
+    """The sign-in failed. The text is for the log and holds no token and no code."""
 
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(text)
         self.reason = reason
 
 
-# Signatures that only the provider can make. "none" and those with a shared key are not among them.
+# Only asymmetric signatures: no "none" and no shared keys.
 ALGORITHMS = (
     "RS256",
     "RS384",
@@ -46,7 +46,7 @@ ALGORITHMS = (
     "ES512",
     "EdDSA",
 )
-# By how much the clocks of two machines may differ.
+# Allowed difference between the clocks of two machines.
 LEEWAY = timedelta(seconds=60)
 MAX_SUBJECT = 255
 
@@ -59,13 +59,13 @@ _REASONS: tuple[tuple[type[jwt.PyJWTError], Reason], ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expected:
-    """What the token must say. `anew_since`: since when the person must have signed in, if so."""
+class ExpectedClaims:
+    """What the token must contain. `signed_in_since`: the earliest sign-in time, if required."""
 
     issuer: str
     client_id: str
     nonce: str
-    anew_since: datetime | None
+    signed_in_since: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,19 +77,19 @@ class ProviderIdentity:
     methods: frozenset[str]
 
 
-def is_subject(text: str) -> bool:
-    """Whether that can be a subject: up to 255 printable ASCII characters."""
+def is_valid_subject(text: str) -> bool:
+    """Whether the text can be a subject: 1 to 255 printable ASCII characters."""
     return 0 < len(text) <= MAX_SUBJECT and text.isascii() and text.isprintable()
 
 
 def verify(
-    id_token: str, *, keys: dict[str, Any], expected: Expected, now: datetime
+    id_token: str, *, keys: dict[str, Any], expected: ExpectedClaims, now: datetime
 ) -> ProviderIdentity:
-    """Who the token speaks of. `keys` is the provider's JWK set. Raises ProviderError."""
+    """The person that the token identifies. `keys` is a JWK set. Raises ProviderError."""
     try:
         claims = jwt.decode(
             id_token,
-            key=_key_of(id_token, keys),
+            key=_find_key(id_token, keys),
             algorithms=list(ALGORITHMS),
             audience=expected.client_id,
             issuer=expected.issuer,
@@ -102,30 +102,30 @@ def verify(
     except jwt.PyJWTError as error:
         reason = next((to for kind, to in _REASONS if isinstance(error, kind)), Reason.BAD_TOKEN)
         raise ProviderError(reason, f"The ID token is refused: {type(error).__name__}.") from None
-    _check_addressee(claims, expected)
-    if expected.anew_since is not None:
-        _check_anew(claims, since=expected.anew_since, now=now)
+    _check_nonce_and_audience(claims, expected)
+    if expected.signed_in_since is not None:
+        _check_auth_time(claims, since=expected.signed_in_since, now=now)
     return ProviderIdentity(
-        issuer=expected.issuer, subject=_subject_of(claims), methods=_methods_of(claims)
+        issuer=expected.issuer, subject=_get_subject(claims), methods=_get_methods(claims)
     )
 
 
-def _key_of(id_token: str, keys: dict[str, Any]) -> jwt.PyJWK:
+def _find_key(id_token: str, keys: dict[str, Any]) -> jwt.PyJWK:
     key_id = jwt.get_unverified_header(id_token).get("kid")
     published = keys.get("keys")
     if not isinstance(published, list):
         raise jwt.InvalidKeyError("The provider publishes no list of keys.")
-    usable = jwt.PyJWKSet([key for key in published if _may_have_signed(key)]).keys
+    usable = jwt.PyJWKSet([key for key in published if _is_usable_key(key)]).keys
     fitting = [key for key in usable if key.key_id == key_id] if key_id else usable
     if len(fitting) != 1:
         raise jwt.InvalidKeyError("The provider publishes no such key.")
     return fitting[0]
 
 
-def _may_have_signed(key: object) -> bool:
-    """Whether it is a public key for signatures that we accept.
+def _is_usable_key(key: object) -> bool:
+    """Whether it is a public key for an accepted signature.
 
-    PyJWT sees no others: some that are malformed or symmetric make it raise errors of other kinds.
+    PyJWT gets no others: some malformed or symmetric keys make it raise unexpected exceptions.
     """
     return (
         isinstance(key, dict)
@@ -135,7 +135,7 @@ def _may_have_signed(key: object) -> bool:
     )
 
 
-def _check_addressee(claims: dict[str, Any], expected: Expected) -> None:
+def _check_nonce_and_audience(claims: dict[str, Any], expected: ExpectedClaims) -> None:
     nonce = claims.get("nonce")
     if not isinstance(nonce, str) or not nonce.isascii():
         nonce = ""
@@ -147,24 +147,24 @@ def _check_addressee(claims: dict[str, Any], expected: Expected) -> None:
         raise ProviderError(Reason.WRONG_AUDIENCE, "The ID token was given to another client.")
 
 
-def _check_anew(claims: dict[str, Any], *, since: datetime, now: datetime) -> None:
-    at = claims.get("auth_time")
-    if not isinstance(at, int) or isinstance(at, bool) or not 0 <= at < 2**40:
-        raise ProviderError(Reason.NOT_ANEW, "The ID token does not say when.")
-    signed_in_at = datetime.fromtimestamp(at, UTC)
+def _check_auth_time(claims: dict[str, Any], *, since: datetime, now: datetime) -> None:
+    auth_time = claims.get("auth_time")
+    if not isinstance(auth_time, int) or isinstance(auth_time, bool) or not 0 <= auth_time < 2**40:
+        raise ProviderError(Reason.NOT_REAUTHENTICATED, "The ID token does not say when.")
+    signed_in_at = datetime.fromtimestamp(auth_time, UTC)
     # auth_time is in whole seconds.
     if not since - LEEWAY <= signed_in_at <= now + LEEWAY:
-        raise ProviderError(Reason.NOT_ANEW, "The person did not sign in anew.")
+        raise ProviderError(Reason.NOT_REAUTHENTICATED, "The person did not sign in anew.")
 
 
-def _subject_of(claims: dict[str, Any]) -> str:
+def _get_subject(claims: dict[str, Any]) -> str:
     subject = claims["sub"]
-    if not isinstance(subject, str) or not is_subject(subject):
+    if not isinstance(subject, str) or not is_valid_subject(subject):
         raise ProviderError(Reason.BAD_TOKEN, "The ID token names no usable subject.")
     return subject
 
 
-def _methods_of(claims: dict[str, Any]) -> frozenset[str]:
+def _get_methods(claims: dict[str, Any]) -> frozenset[str]:
     methods = claims.get("amr")
-    said = [*methods] if isinstance(methods, list) else []
-    return frozenset(one for one in [*said, claims.get("acr")] if isinstance(one, str))
+    values = [*methods] if isinstance(methods, list) else []
+    return frozenset(value for value in [*values, claims.get("acr")] if isinstance(value, str))

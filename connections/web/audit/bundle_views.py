@@ -1,4 +1,4 @@
-"""Making an evidence bundle in the browser: a form whose answer is the file."""
+"""The page that creates an evidence bundle: the response to its form is the file."""
 
 import tempfile
 
@@ -7,7 +7,6 @@ from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
-from connections.access import permissions
 from connections.audit.signing_key import SigningKeyError
 from connections.core import clock
 from connections.core.errors import InvalidInputError
@@ -15,32 +14,31 @@ from connections.deletions import history
 from connections.deletions.history_filter import HistoryForm
 from connections.evidence.bundles import Bundle, make_bundle
 from connections.evidence.files import BundleError
-from connections.web.audit.forms import BundleForm, initial_of
+from connections.web.audit.forms import BundleForm, initial_from_history
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of
 from connections.wording import pluralize
 
 
 def bundle_new(request: HttpRequest) -> HttpResponseBase:
-    """Choose deletions and take them away with their proofs."""
+    """Choose deletions and download them with their proofs."""
     actor = actor_of(request)
-    permissions.require(permissions.can_audit(actor), "make an evidence bundle")
     if request.method == "POST":
-        return _make(request)
-    credentials = history.credentials_to_choose(actor=actor)
+        return _make_bundle(request)
+    credentials = history.list_selectable_credentials(actor=actor)
     asked = HistoryForm(request.GET, credentials=credentials)
-    initial = initial_of(asked, today=clock.now().date())
-    return _show(request, BundleForm(credentials=credentials, initial=initial))
+    initial = initial_from_history(asked, today=clock.now().date())
+    return _render_form(request, BundleForm(credentials=credentials, initial=initial))
 
 
 @limited("evidence", per_minute=10)
-def _make(request: HttpRequest) -> HttpResponseBase:
+def _make_bundle(request: HttpRequest) -> HttpResponseBase:
     actor = actor_of(request)
-    form = BundleForm(request.POST, credentials=history.credentials_to_choose(actor=actor))
+    form = BundleForm(request.POST, credentials=history.list_selectable_credentials(actor=actor))
     if not form.is_valid():
-        return _show(request, form, status=422)
+        return _render_form(request, form, status=422)
     kept = form.cleaned_data["checkpoint"]
-    # Whole before the first byte leaves: what fails is a page, never half a file.
+    # Complete before the first byte is sent, so that a failure shows a page, not half a file.
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
     try:
         bundle = make_bundle(
@@ -54,20 +52,20 @@ def _make(request: HttpRequest) -> HttpResponseBase:
     except BaseException as error:
         file.close()
         if isinstance(error, InvalidInputError):
-            form.add_service_errors(error)
-            return _show(request, form, status=422)
+            form.add_errors(error)
+            return _render_form(request, form, status=422)
         if isinstance(error, BundleError | SigningKeyError):
             form.add_error(None, str(error))
-            return _show(request, form, status=409)
+            return _render_form(request, form, status=409)
         raise
-    _tell(request, bundle)
+    _add_message(request, bundle)
     file.seek(0)
     name = f"evidence-{bundle.until:%Y%m%dT%H%M%SZ}-cp{bundle.checkpoint_size}.zip"
     return FileResponse(file, as_attachment=True, filename=name, content_type="application/zip")
 
 
-def _tell(request: HttpRequest, bundle: Bundle) -> None:
-    """Say on the next page what was made: the answer itself is the file."""
+def _add_message(request: HttpRequest, bundle: Bundle) -> None:
+    """Show the result on the next page, since this response is the file."""
     counts = f"{pluralize(bundle.deletions, 'deletion')}, SHA-256 {bundle.sha256}"
     if bundle.differing:
         messages.error(
@@ -79,5 +77,5 @@ def _tell(request: HttpRequest, bundle: Bundle) -> None:
         messages.success(request, f"An evidence bundle was made: {counts}.")
 
 
-def _show(request: HttpRequest, form: BundleForm, *, status: int = 200) -> HttpResponse:
+def _render_form(request: HttpRequest, form: BundleForm, *, status: int = 200) -> HttpResponse:
     return render(request, "connections/bundle_new.html", {"form": form}, status=status)

@@ -1,4 +1,4 @@
-"""Evidence, for auditors: the newest checkpoint, the keys, and what verifying found."""
+"""The evidence page, for auditors: checkpoints, keys and the last verification."""
 
 from typing import Any
 
@@ -10,15 +10,14 @@ from django.urls import reverse
 
 from connections.audit import evidence, verification
 from connections.audit.verification import CannotVerifyError
-from connections.core.text import age_words
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
 from connections.wording import audit_log_badge, audit_log_text, pluralize
 
 
 def evidence_detail(request: HttpRequest) -> HttpResponse:
-    """What an auditor compares or takes away."""
-    below = _below(request.GET.get("below", ""))
+    """The page."""
+    below = _parse_below(request.GET.get("below", ""))
     page = evidence.get_evidence(actor=actor_of(request), below=below)
     last = page.verification
     url = reverse("evidence-detail")
@@ -26,14 +25,13 @@ def evidence_detail(request: HttpRequest) -> HttpResponse:
         "page": page,
         "badge": audit_log_badge(last, now=page.at),
         "found": audit_log_text(last),
-        "age": age_words(last.checked_at, now=page.at) if last else "",
         "newest_url": f"{url}#checkpoints" if below is not None else "",
         "older_url": f"{url}?below={page.older}#checkpoints" if page.older else "",
     }
     return render(request, "connections/evidence_detail.html", context)
 
 
-def _below(text: str) -> int | None:
+def _parse_below(text: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 18:
@@ -43,7 +41,7 @@ def _below(text: str) -> int | None:
 
 @limited("evidence", per_minute=10)
 def evidence_verify(request: HttpRequest) -> HttpResponse:
-    """Verify the record now, or have the worker do it."""
+    """Verify the audit log now, or have the worker do it."""
     try:
         done = verification.verify_now(actor=actor_of(request))
     except CannotVerifyError as error:

@@ -1,4 +1,4 @@
-"""The filters of the record of acts, as they stand in the address."""
+"""The filters of the audit log, and the form for an evidence bundle."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -10,10 +10,10 @@ from django.db.models import QuerySet
 from connections.audit.search import EventFilter, codes_starting_with
 from connections.deletions.history_filter import BREAK_GLASS, CONTRADICTED, HistoryForm
 from connections.models import Credential, Outcome, State
-from connections.web.people.forms import ServiceErrorsMixin
+from connections.web.forms import ServiceForm
 from connections.wording import label_of_outcome, label_of_state
 
-# A day, or a minute of it: what is written is meant as a whole.
+# A day or a minute; as an end, both include all of it.
 _MINUTE, _DAY = "%Y-%m-%d %H:%M", "%Y-%m-%d"
 _AS_WRITTEN = {
     "invalid": "Write a day as 2026-01-31, or a time as 2026-01-31 14:05 (UTC).",
@@ -21,7 +21,7 @@ _AS_WRITTEN = {
 
 
 class EventForm(forms.Form):
-    """Every filter of the record. All of them are optional and stand in the address."""
+    """The filters of the audit log, from the query string. All are optional."""
 
     code = forms.CharField(max_length=60, required=False, label="Act")
     actor = forms.CharField(max_length=200, required=False, label="Who")
@@ -39,28 +39,28 @@ class EventForm(forms.Form):
         required=False, label="To", input_formats=[_MINUTE, _DAY], error_messages=_AS_WRITTEN
     )
     q = forms.CharField(max_length=200, required=False, label="Search")
-    # The page holds the events with smaller numbers.
+    # The page lists events with smaller numbers than this.
     below = forms.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
 
     def clean_code(self) -> str:
-        """Some act is called so, or begins so."""
+        """Refuse a text that no event code starts with."""
         code: str = self.cleaned_data["code"]
         if not codes_starting_with(code):
             raise forms.ValidationError("No act is called so.")
         return code
 
     def values(self) -> dict[str, str]:
-        """What was asked for, as it was typed, by its name in the address."""
+        """The filters that are set, as entered, by their name in the query string."""
         return {
             name: self.data[name] for name in self.fields if name != "below" and self.data.get(name)
         }
 
     def event_filter(self) -> EventFilter:
-        """The filter that the readable fields make; what cannot be read filters nothing."""
+        """The filter from the valid fields; invalid ones are left out."""
         data: dict[str, Any] = self.cleaned_data
         return EventFilter(
             since=_utc(data.get("since")),
-            until=_end_of(_utc(data.get("until")), self.data.get("until", "")),
+            until=_end_of_period(_utc(data.get("until")), self.data.get("until", "")),
             actor=data.get("actor", ""),
             code=data.get("code", ""),
             subject_id=data.get("subject", ""),
@@ -74,13 +74,13 @@ def _utc(at: datetime | None) -> datetime | None:
     return at.replace(tzinfo=UTC) if at else None
 
 
-def _end_of(at: datetime | None, written: str) -> datetime | None:
+def _end_of_period(at: datetime | None, written: str) -> datetime | None:
     if at is None:
         return None
     try:
         return at + (timedelta(minutes=1) if ":" in written else timedelta(days=1))
     except OverflowError:
-        # The last day there is ends nothing.
+        # 9999-12-31 has no next day.
         return None
 
 
@@ -92,10 +92,10 @@ def _day(label: str, *, required: bool, help_text: str) -> forms.DateField:
     return forms.DateField(label=label, required=required, help_text=help_text, widget=widget)
 
 
-class BundleForm(ServiceErrorsMixin, HistoryForm):
-    """The filters by which deletions are chosen, the seed, and a checkpoint to lead to."""
+class BundleForm(ServiceForm, HistoryForm):
+    """Which deletions a bundle holds, its sample seed, and a checkpoint to prove growth from."""
 
-    # Django leaves out a field that is set to None.
+    # Django leaves out an inherited field that is set to None.
     period = None  # type: ignore[assignment]
     state = outcome = None  # type: ignore[assignment]
     since = _day(
@@ -145,22 +145,22 @@ class BundleForm(ServiceErrorsMixin, HistoryForm):
 
     @property
     def filters(self) -> list[forms.BoundField]:
-        """The fields that choose among the deletions of the period."""
+        """The filter fields besides the period."""
         return [self[name] for name in _FILTERS]
 
     @property
     def has_filters(self) -> bool:
-        """Whether one of them is set, or wrong."""
+        """Whether one of them has a value or an error."""
         return any(field.value() or field.errors for field in self.filters)
 
     def asked_for(self) -> str:
-        """The filter as the record names it."""
+        """The filter as the audit event stores it."""
         given = {name: self.data.get(name, "") for name in ("since", "until", *_FILTERS)}
         return "&".join(f"{name}={value}" for name, value in given.items() if value)
 
 
-def initial_of(asked: HistoryForm, *, today: date) -> dict[str, Any]:
-    """What the form begins with, from the filters of the history's page."""
+def initial_from_history(asked: HistoryForm, *, today: date) -> dict[str, Any]:
+    """The form's initial values, from the filters of the history page."""
     asked.is_valid()
     data: dict[str, Any] = {name: value for name, value in asked.cleaned_data.items() if value}
     days = data.pop("period", None)

@@ -1,4 +1,4 @@
-"""The record of acts, for auditors: a list with filters in the address, one event, an export."""
+"""The audit log, for auditors: list, one event, export."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ from connections.core.errors import InvalidInputError
 from connections.core.tabular import CONTENT_TYPES
 from connections.models import AuditEvent
 from connections.web.audit.forms import EventForm
-from connections.web.charts import Series, day_chart
+from connections.web.charts import Series, build_day_chart
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of, download
 
@@ -34,12 +34,12 @@ _SERIES = (
     Series(key="credential", label="Credentials", tone="ok"),
     Series(key="other", label="Others", tone="muted"),
 )
-# The form's fields that the service may refuse, and what it calls them.
-_LOOKED_FOR_BY = {"q": "text", "actor": "actor"}
+# Form fields whose text the search may refuse, with their names in EventFilter.
+_FILTER_OF_FIELD = {"q": "text", "actor": "actor"}
 
 
 def audit_list(request: HttpRequest) -> HttpResponse:
-    """Every act that was recorded, newest first."""
+    """Every audit event, newest first."""
     form = EventForm(request.GET)
     form.full_clean()
     if "below" in form.errors:
@@ -54,20 +54,20 @@ def audit_list(request: HttpRequest) -> HttpResponse:
         ],
         "count": page.count,
         "exact_to": search.MAX_EXACT_COUNT,
-        "chart": day_chart(page.days, what="Acts", series=_SERIES),
+        "chart": build_day_chart(page.days, what="Acts", series=_SERIES),
         "values": values,
         "codes": _code_options(values.get("code", "")),
         "clear_url": reverse("audit-list") if values else "",
         "export_query": urlencode(values),
         "is_first_page": below is None,
-        "newest_url": _address(values) if below is not None else "",
-        "older_url": _address({**values, "below": str(page.older)}) if page.older else "",
+        "newest_url": _list_url(values) if below is not None else "",
+        "older_url": _list_url({**values, "below": str(page.older)}) if page.older else "",
     }
     return render(request, "connections/audit_list.html", context)
 
 
 def _page(request: HttpRequest, *, form: EventForm, below: int | None) -> EventPage:
-    """The page; a filter that nothing can be looked for by is named and left out."""
+    """The page. A filter that the search refuses gets an error and is left out."""
     actor, only = actor_of(request), form.event_filter()
     while True:
         try:
@@ -75,11 +75,11 @@ def _page(request: HttpRequest, *, form: EventForm, below: int | None) -> EventP
         except InvalidInputError as error:
             for name, message in error.fields.items():
                 form.add_error(name, message)
-                left_out: dict[str, Any] = {_LOOKED_FOR_BY[name]: ""}
+                left_out: dict[str, Any] = {_FILTER_OF_FIELD[name]: ""}
                 only = replace(only, **left_out)
 
 
-def _address(values: dict[str, str]) -> str:
+def _list_url(values: dict[str, str]) -> str:
     url = reverse("audit-list")
     return f"{url}?{urlencode(values)}" if values else url
 
@@ -97,16 +97,16 @@ def _code_options(chosen: str) -> list[tuple[str, str]]:
     options = search.code_choices()
     if chosen and chosen not in options:
         options.append(chosen)
-    return [(code, _code_words(code)) for code in options]
+    return [(code, _code_label(code)) for code in options]
 
 
-def _code_words(code: str) -> str:
+def _code_label(code: str) -> str:
     noun, _, act = code.partition(".")
     return f"{noun}: {act or 'all'}".replace("_", " ")
 
 
 def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
-    """One event, whatever came later, and what it can be checked by."""
+    """One event and its proof."""
     found = search.get_event(actor=actor_of(request), seq=seq)
     if found is None:
         raise Http404("The record has no event of this number.")
@@ -115,16 +115,16 @@ def audit_detail(request: HttpRequest, seq: int) -> HttpResponse:
         "found": found,
         "event": event,
         "subject_url": _subject_url(event),
-        "request_url": _address({"request": event.request_id}) if event.request_id else "",
-        "of_subject_url": _address({"subject": event.subject_id}) if event.subject_id else "",
-        "of_actor_url": _address({"actor": str(event.actor_id)}) if event.actor_id else "",
+        "request_url": _list_url({"request": event.request_id}) if event.request_id else "",
+        "of_subject_url": _list_url({"subject": event.subject_id}) if event.subject_id else "",
+        "of_actor_url": _list_url({"actor": str(event.actor_id)}) if event.actor_id else "",
     }
     return render(request, "connections/audit_detail.html", context)
 
 
 @limited("export", per_minute=30)
 def audit_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-    """Exactly the filtered events, oldest first, as a file that is written while it is read."""
+    """The filtered events, oldest first, streamed as a file."""
     file_format = request.GET.get("format", "ndjson")
     form = EventForm(request.GET)
     if file_format not in CONTENT_TYPES:

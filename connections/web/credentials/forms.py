@@ -1,4 +1,4 @@
-"""Forms about credentials. Whatever is typed as a key leaves them only as a Secret."""
+"""Forms about credentials. Keys leave them only as a Secret."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,11 @@ from django import forms
 from connections.core.secret import Secret
 from connections.core.sites import all_sites
 from connections.models import AccessKind, ApprovalPolicy, KeyPair
-from connections.web.people.forms import ServiceErrorsMixin
+from connections.web.forms import ServiceForm
 
 
 class KeyField(forms.Field):
-    """A key: written once, never shown again. What is wrong with it, the service says."""
+    """A key, never shown again. The service validates it."""
 
     def __init__(self, *, label: str) -> None:
         attributes = {"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
@@ -20,16 +20,16 @@ class KeyField(forms.Field):
         super().__init__(label=label, widget=widget)
 
     def to_python(self, value: Any) -> Secret:
-        """The key as it was pasted; an empty one is a Secret too."""
+        """The key as entered; an empty one is a Secret too."""
         return Secret(value or "")
 
 
 def site_choices() -> list[tuple[str, str]]:
-    """An empty choice, so that nobody sends a key to a site they did not choose, then all."""
+    """All sites, after an empty choice, so that no key goes to a default site by mistake."""
     return [("", "Choose the site"), *((site.site, site.label) for site in all_sites())]
 
 
-class RotateForm(forms.Form):
+class RotateForm(ServiceForm):
     """A new key pair for a credential."""
 
     api_key = KeyField(label="API key")
@@ -37,16 +37,11 @@ class RotateForm(forms.Form):
 
     @property
     def keys(self) -> KeyPair:
-        """The pair that was pasted; only after `is_valid()`."""
+        """The key pair; only after `is_valid()`."""
         return KeyPair(
             api_key=self.cleaned_data["api_key"],
             application_key=self.cleaned_data["application_key"],
         )
-
-    def add_errors(self, fields: dict[str, str]) -> None:
-        """Put what a service says about each field beside that field."""
-        for name, message in fields.items():
-            self.add_error(name if name in self.fields else None, message)
 
 
 class CredentialForm(RotateForm):
@@ -80,8 +75,8 @@ def _holds_a_key(cleaned: dict[str, Any]) -> bool:
     return any(len(key) >= 16 and key in name for key in keys)
 
 
-class RenameForm(forms.Form):
-    """Another name for a credential."""
+class RenameForm(ServiceForm):
+    """The new name of a credential."""
 
     name = forms.CharField(max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
 
@@ -97,8 +92,8 @@ class PolicyForm(forms.Form):
     )
 
 
-class AccessForm(ServiceErrorsMixin):
-    """What is ticked in each list; the page draws them as the columns of one table."""
+class AccessForm(ServiceForm):
+    """The access lists of a credential; the page shows them as columns of one table."""
 
     def __init__(self, data: Mapping[str, Any] | None, *, choices: list[tuple[str, str]]) -> None:
         super().__init__(data)
@@ -110,5 +105,5 @@ class AccessForm(ServiceErrorsMixin):
 
     @property
     def entries(self) -> dict[AccessKind, list[str]]:
-        """What was ticked and can be listed, by list; only after `is_valid()`."""
+        """The selected entries by list; only after `is_valid()`."""
         return {kind: self.cleaned_data.get(kind.value, []) for kind in AccessKind}

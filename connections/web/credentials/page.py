@@ -1,4 +1,4 @@
-"""What the pages about credentials show, in the one place that gives it words and colours."""
+"""Texts and tones that the credential pages show."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,51 +18,51 @@ _REFUSED = {"unauthorized", "forbidden", "key_not_valid"}
 
 @dataclass(frozen=True, kw_only=True)
 class CredentialState:
-    """How a credential stands: a badge, and a headline for its page."""
+    """The state of a credential: a badge, and a headline for its page."""
 
     tone: str
     icon: str
-    word: str
+    label: str
     headline: str
 
 
-def state_of(credential: Credential) -> CredentialState:
+def credential_state(credential: Credential) -> CredentialState:
     """The one state that matters most."""
     cause = credential.verification_cause
     if credential.is_retired:
         return CredentialState(
-            tone="muted", icon="minus", word="Retired", headline="Retired. Its keys are wiped."
+            tone="muted", icon="minus", label="Retired", headline="Retired. Its keys are wiped."
         )
     if credential.is_verified and credential.last_error:
         return CredentialState(
             tone="warn",
             icon="warning",
-            word="Failing",
+            label="Failing",
             headline="Verified, but it failed when it was last used.",
         )
     if credential.is_verified:
         org = credential.org_name or credential.org_id
         return CredentialState(
-            tone="ok", icon="check", word="Verified", headline=f"Verified. It answers for {org}."
+            tone="ok", icon="check", label="Verified", headline=f"Verified. It answers for {org}."
         )
     if cause == "another_org":
         return CredentialState(
             tone="danger",
             icon="cross",
-            word="Another org",
+            label="Another org",
             headline="Not verified: the keys answer for another org.",
         )
     if cause in _REFUSED:
         return CredentialState(
             tone="danger",
             icon="cross",
-            word="Refused",
+            label="Refused",
             headline="Not verified: Datadog refuses the keys.",
         )
     return CredentialState(
         tone="warn",
         icon="warning",
-        word="Not verified",
+        label="Not verified",
         headline="Not verified." if cause else "Not verified yet.",
     )
 
@@ -75,7 +75,7 @@ _LABELS = {
     KeyCheck.PERMISSIONS: "Role",
     KeyCheck.LISTING: "Listing",
 }
-_WORDS_WHEN_GOOD = {
+_PASSED_LABELS = {
     KeyCheck.API_KEY: "Valid",
     KeyCheck.KEY_PAIR: "Valid",
     KeyCheck.ORG: "Known",
@@ -86,41 +86,41 @@ _WORDS_WHEN_GOOD = {
 
 @dataclass(frozen=True, kw_only=True)
 class KeyCheckRow:
-    """One rung of the ladder as a line."""
+    """One key check, as a line."""
 
     label: str
     tone: str
     icon: str
-    word: str
-    words: str
+    status: str
+    text: str
     quotes: list[str]
 
 
-def key_checks_of(credential: Credential) -> list[KeyCheckRow]:
-    """The stored ladder; empty before the first verification."""
-    return [_shown(rung) for rung in credential.verification]
+def stored_key_checks(credential: Credential) -> list[KeyCheckRow]:
+    """The results of the last verification; empty before the first one."""
+    return [_key_check_row(rung) for rung in credential.verification]
 
 
 def key_check_rows(rungs: Iterable[KeyCheckResult]) -> list[KeyCheckRow]:
-    """A ladder that was not stored."""
-    return [_shown(rung.as_data()) for rung in rungs]
+    """Results that were not stored."""
+    return [_key_check_row(rung.as_data()) for rung in rungs]
 
 
-def _shown(rung: dict[str, Any]) -> KeyCheckRow:
+def _key_check_row(rung: dict[str, Any]) -> KeyCheckRow:
     step = KeyCheck(rung["rung"])
-    tone, icon, word = "muted", "minus", "Not asked"
+    tone, icon, status = "muted", "minus", "Not asked"
     if rung["ok"]:
-        tone, icon, word = "ok", "check", _WORDS_WHEN_GOOD[step]
+        tone, icon, status = "ok", "check", _PASSED_LABELS[step]
     elif step == KeyCheck.PERMISSIONS and rung["ok"] is False:
-        tone, icon, word = "warn", "warning", "Cannot delete"
+        tone, icon, status = "warn", "warning", "Cannot delete"
     elif rung["ok"] is False:
-        tone, icon, word = "danger", "cross", "Failed"
+        tone, icon, status = "danger", "cross", "Failed"
     return KeyCheckRow(
         label=_LABELS[step],
         tone=tone,
         icon=icon,
-        word=word,
-        words=rung["words"],
+        status=status,
+        text=rung["words"],
         quotes=list(rung["errors"]),
     )
 
@@ -133,8 +133,8 @@ def lacks_write(credential: Credential) -> bool:
     )
 
 
-def failure_words(credential: Credential) -> str:
-    """Why it is not verified, as the ladder said; "" when it is or was never asked."""
+def failure_reason(credential: Credential) -> str:
+    """Why it is not verified, from its key checks; "" when it is verified or never was checked."""
     if not credential.verification_cause:
         return ""
     failed = [rung for rung in credential.verification if rung["ok"] is False]
@@ -143,7 +143,7 @@ def failure_words(credential: Credential) -> str:
 
 
 def checked_at(credential: Credential) -> datetime | None:
-    """When the ladder was climbed last, whatever came of it."""
+    """When the key checks last ran; None before the first time."""
     return parse_datetime(credential.verification[0]["at"]) if credential.verification else None
 
 
@@ -152,7 +152,7 @@ class LastError:
     """What went wrong the last time the credential was used."""
 
     at: datetime | None
-    words: str
+    text: str
     quotes: list[str]
 
 
@@ -161,16 +161,16 @@ def last_error_of(credential: Credential) -> LastError | None:
     error = credential.last_error
     if not error:
         return None
-    words = failure_text(cause=error["cause"], http_status=error["http_status"])
-    return LastError(at=parse_datetime(error["at"]), words=words, quotes=list(error["errors"]))
+    text = failure_text(cause=error["cause"], http_status=error["http_status"])
+    return LastError(at=parse_datetime(error["at"]), text=text, quotes=list(error["errors"]))
 
 
 def connections_url(credential: Credential) -> str:
-    """The inventory, narrowed to this credential's org."""
+    """The inventory, filtered by this credential's org."""
     query = urlencode({"site": credential.site, "org": credential.org_name or credential.org_id})
     return f"{reverse('org-connection-list')}?{query}"
 
 
 def deletions_url(credential: Credential) -> str:
-    """The history, narrowed to this credential."""
+    """The history, filtered by this credential."""
     return f"{reverse('deletion-list')}?{urlencode({'credential': str(credential.pk)})}"

@@ -1,4 +1,4 @@
-"""What a person is shown who decides on a deletion: all of it at a glance, and what changed."""
+"""The summary that an approver sees before deciding, with what changed since the request."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,31 +6,31 @@ from typing import Any
 
 from connections import wording
 from connections.core.text import age_words
-from connections.deletions import states, verification
-from connections.deletions.verification import FieldChange, Found, RecheckPreview
+from connections.deletions import recheck, states
+from connections.deletions.recheck import FieldChange, Recheck, RecheckResult
 from connections.models import Deletion, State
 from connections.wording.connections import creator_flags, site_name
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalPreview:
-    """What is decided on. `rows` are pairs of label and value; `tone` colours the note."""
+    """The summary. `rows` are pairs of label and value; `tone` is the colour of the note."""
 
-    # What deleting it does; "" when nobody could be shown what it is.
+    # What deleting it does; "" for an unreviewed deletion.
     effect: str
     note: str
     tone: str
     icon: str
-    # What of it changed; fields that the approval is not about stand there too.
+    # What changed since the request, also fields that the approval doesn't cover.
     changes: tuple[FieldChange, ...]
     rows: list[tuple[str, Any]]
     may_approve: bool
 
 
 def approval_preview(deletion: Deletion, *, now: datetime) -> ApprovalPreview:
-    """Ask Datadog now and lay out everything; writes nothing."""
-    look = verification.preview_recheck(deletion=deletion)
-    note, tone, icon = _note(deletion, look=look)
+    """The summary, from Datadog's list as it is now. Writes nothing."""
+    found = recheck.preview_recheck(deletion=deletion)
+    note, tone, icon = _note(deletion, found=found)
     effect = wording.effect_text(
         source=deletion.source_org_name,
         sink=deletion.sink_org_name,
@@ -41,30 +41,30 @@ def approval_preview(deletion: Deletion, *, now: datetime) -> ApprovalPreview:
         note=note,
         tone=tone,
         icon=icon,
-        changes=look.changes,
+        changes=found.changes,
         rows=_rows(deletion, now=now),
-        may_approve=look.may_be_approved,
+        may_approve=found.can_be_approved,
     )
 
 
-def _note(deletion: Deletion, *, look: RecheckPreview) -> tuple[str, str, str]:
-    who, read = deletion.requested_by_name, f"Read again at {wording.format_time(look.at)}"
+def _note(deletion: Deletion, *, found: Recheck) -> tuple[str, str, str]:
+    who, read = deletion.requested_by_name, f"Read again at {wording.format_time(found.at)}"
     ask_anew = f"It cannot be approved any more: decline it, and {who} asks anew."
     if deletion.state == State.STILL_PRESENT:
         ask_anew = f"It cannot be approved any more: {who} closes it and requests a new deletion."
-    match look.found:
-        case Found.SAME:
+    match found.result:
+        case RecheckResult.SAME:
             return f"{read}: nothing has changed since {who} asked.", "ok", "check"
-        case Found.CHANGED:
+        case RecheckResult.CHANGED:
             return f"{read}: it has changed since {who} asked. {ask_anew}", "danger", "warning"
-        case Found.ABSENT:
+        case RecheckResult.ABSENT:
             return f"{read}: Datadog no longer lists it. {ask_anew}", "danger", "warning"
-        case Found.UNREADABLE if not deletion.is_reviewed:
+        case RecheckResult.UNREADABLE if not deletion.is_reviewed:
             stored = f"{who} could not be shown either what it is."
-        case Found.UNREADABLE:
+        case RecheckResult.UNREADABLE:
             seen = wording.format_time(deletion.snapshot_at)
             stored = f"You see what was stored at {seen}; it is read again before it is sent."
-    why = wording.cause_text(look.cause)
+    why = wording.cause_text(found.cause)
     return f"It could not be read again just now. {why} {stored}", "warn", "warning"
 
 

@@ -1,4 +1,4 @@
-"""The forms of a deletion. They hold what was typed; the services say what is wrong with it."""
+"""Forms about deletions. The services validate most of the input."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,24 +6,13 @@ from uuid import UUID
 
 from django import forms
 
-from connections.core.errors import InvalidInputError
 from connections.deletions.comments import LONGEST_COMMENT
 from connections.deletions.lifecycle import LONGEST_REASON, OUT_OF_DATE
+from connections.web.forms import ServiceForm
 
 
-def show_errors(form: forms.Form, error: InvalidInputError) -> None:
-    """Put a service's messages beside the fields they name, or over the form."""
-    if not form.is_bound:
-        return
-    form.full_clean()
-    for name, message in error.fields.items():
-        # The service says it better than the form's own check of the same field.
-        form.errors.pop(name, None)
-        form.add_error(name if name in form.fields else None, message)
-
-
-class ConnectionChoiceForm(forms.Form):
-    """Which connection, by its id, and which credential sends."""
+class ConnectionChoiceForm(ServiceForm):
+    """Which connection, by its id, and which credential sends the DELETE."""
 
     credential = forms.ChoiceField(
         label="Credential", required=False, help_text="The key pair that sends the request."
@@ -34,7 +23,7 @@ class ConnectionChoiceForm(forms.Form):
         help_text="As Datadog shows it: 12345678-90ab-cdef-1234-567890abcdef.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
-    # Carried along, so that nothing is typed twice.
+    # Passed on to the review page.
     reason = forms.CharField(required=False, widget=forms.HiddenInput)
     ticket = forms.CharField(required=False, widget=forms.HiddenInput)
 
@@ -56,12 +45,12 @@ class ConnectionChoiceForm(forms.Form):
         self.order_fields(["credential", "connection_id"])
 
 
-class DeletionForm(forms.Form):
-    """What a review is posted with."""
+class DeletionForm(ServiceForm):
+    """The form on the review page."""
 
     credential = forms.UUIDField(widget=forms.HiddenInput)
     connection_id = forms.CharField(widget=forms.HiddenInput)
-    # Made by the page, so that the same form posted twice is one deletion.
+    # Created by the page: the same form posted twice requests one deletion.
     request_id = forms.UUIDField(
         widget=forms.HiddenInput,
         error_messages={"required": OUT_OF_DATE, "invalid": OUT_OF_DATE},
@@ -79,13 +68,13 @@ class DeletionForm(forms.Form):
 
     @property
     def request_id_or_none(self) -> UUID | None:
-        """The request id as far as it can be read, whatever else is wrong."""
+        """The request id; None where it is missing or invalid."""
         value: UUID | None = self.cleaned_data.get("request_id") if self.is_bound else None
         return value
 
 
-class ConfirmationForm(forms.Form):
-    """The typed confirmation of a deletion that was asked for before."""
+class ConfirmationForm(ServiceForm):
+    """The typed confirmation of a requested deletion."""
 
     confirmation = forms.CharField(label="Confirmation", required=False, strip=False)
     skip_recheck = forms.BooleanField(
@@ -93,13 +82,13 @@ class ConfirmationForm(forms.Form):
     )
 
 
-class ReasonForm(forms.Form):
+class ReasonForm(ServiceForm):
     """The reason for declining or closing."""
 
     reason = forms.CharField(label="Why?", required=False, max_length=LONGEST_REASON)
 
 
-class CommentForm(forms.Form):
+class CommentForm(ServiceForm):
     """A comment on a deletion."""
 
     text = forms.CharField(
@@ -112,25 +101,25 @@ class CommentForm(forms.Form):
     )
 
 
-class BreakGlassForm(forms.Form):
-    """Why nobody can be waited for, and the typed confirmation."""
+class BreakGlassForm(ServiceForm):
+    """Why the deletion can't wait for approval, and the typed confirmation."""
 
     break_glass_reason = forms.CharField(required=False)
     confirmation = forms.CharField(required=False, strip=False)
 
 
-class BreakGlassReviewForm(forms.Form):
-    """What was found when somebody looked back at a broken glass."""
+class BreakGlassReviewForm(ServiceForm):
+    """The findings of a break-glass review."""
 
     note = forms.CharField(required=False)
 
 
-class ApprovalForm(forms.Form):
-    """Which text was approved, by its digest, and for which sending, by the round."""
+class ApprovalForm(ServiceForm):
+    """What is approved: the digest of the request, and the approval round."""
 
     digest = forms.CharField(required=False)
     approval_round = forms.IntegerField(required=False)
 
     def clean_approval_round(self) -> int:
-        """The round that the page showed; a form without one is of the first."""
+        """The round that the page showed; 1 where the form has none."""
         return self.cleaned_data["approval_round"] or 1

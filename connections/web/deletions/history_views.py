@@ -1,4 +1,4 @@
-"""The history of deletions: the list, its filters in the address, its export."""
+"""The history of deletions: list, filters and export."""
 
 from typing import Any
 
@@ -15,32 +15,32 @@ from connections.deletions import history
 from connections.deletions.history import Cursor, HistoryFilter
 from connections.deletions.history_filter import BREAK_GLASS, CONTRADICTED, PERIODS, HistoryForm
 from connections.models import OPEN_STATES, Outcome
-from connections.web.charts import KINDS, day_chart
+from connections.web.charts import OUTCOME_SERIES, build_day_chart
 from connections.web.rate_limits import limited
 from connections.web.support import actor_of, download
-from connections.wording import badge, label_of_outcome, label_of_state
+from connections.wording import label_of_outcome, label_of_state
 
 
 def deletion_list(request: HttpRequest) -> HttpResponse:
-    """Every deletion ever asked for here, newest first."""
+    """All deletions, newest first."""
     actor = actor_of(request)
-    form = HistoryForm(request.GET, credentials=history.credentials_to_choose(actor=actor))
+    form = HistoryForm(request.GET, credentials=history.list_selectable_credentials(actor=actor))
     only = form.history_filter(now=clock.now()) if form.is_valid() else None
     page = history.history_page(
-        actor=actor, only=only or HistoryFilter(), after=_cursor_of(request)
+        actor=actor, only=only or HistoryFilter(), after=_parse_cursor(request)
     )
     is_filtered = any(value for name, value in request.GET.items() if name != "after")
     context: dict[str, Any] = {
         "form": form,
-        "rows": [(deletion, badge(deletion)) for deletion in page.deletions],
+        "deletions": page.deletions,
         "count": page.count,
-        "exact_to": history.EXACT_TO,
+        "exact_to": history.MAX_COUNTED,
         "is_filtered": is_filtered,
         "clear_url": reverse("deletion-list") if is_filtered else "",
         "is_first_page": "after" not in request.GET,
-        "older_url": _address(request, after=str(page.older)) if page.older else "",
-        "newest_url": _address(request) if "after" in request.GET else "",
-        "chart": day_chart(page.days, what="Deletions", series=KINDS),
+        "older_url": _list_url(request, after=str(page.older)) if page.older else "",
+        "newest_url": _list_url(request) if "after" in request.GET else "",
+        "chart": build_day_chart(page.days, what="Deletions", series=OUTCOME_SERIES),
         "export_query": _query(request),
         "can_export": permissions.can_export(actor),
         "can_audit": permissions.can_audit(actor),
@@ -60,13 +60,15 @@ def _choices(actor: Actor) -> dict[str, list[tuple[str, str]]]:
     return {
         "periods": list(PERIODS.items()),
         "statuses": statuses,
-        "people": [(str(p.pk), p.display_name) for p in history.people_who_asked()],
-        "credentials": [(str(c.pk), c.name) for c in history.credentials_to_choose(actor=actor)],
+        "people": [(str(p.pk), p.display_name) for p in history.list_requesters()],
+        "credentials": [
+            (str(c.pk), c.name) for c in history.list_selectable_credentials(actor=actor)
+        ],
         "sites": [(site.site, site.label) for site in all_sites()],
     }
 
 
-def _cursor_of(request: HttpRequest) -> Cursor | None:
+def _parse_cursor(request: HttpRequest) -> Cursor | None:
     text = request.GET.get("after", "")
     try:
         return Cursor.parse(text) if text else None
@@ -80,7 +82,7 @@ def _query(request: HttpRequest) -> str:
     return query.urlencode()
 
 
-def _address(request: HttpRequest, *, after: str = "") -> str:
+def _list_url(request: HttpRequest, *, after: str = "") -> str:
     query = request.GET.copy()
     query.pop("after", None)
     if after:
@@ -91,10 +93,10 @@ def _address(request: HttpRequest, *, after: str = "") -> str:
 
 @limited("export", per_minute=30)
 def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-    """Exactly the filtered set, as a file that is written while it is read."""
+    """The filtered deletions, streamed as a file."""
     actor = actor_of(request)
     file_format = request.GET.get("format", "csv")
-    form = HistoryForm(request.GET, credentials=history.credentials_to_choose(actor=actor))
+    form = HistoryForm(request.GET, credentials=history.list_selectable_credentials(actor=actor))
     if file_format not in tabular.CONTENT_TYPES:
         raise BadRequest("The format of an export is csv, json or ndjson.")
     if not form.is_valid():
@@ -104,6 +106,6 @@ def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpRespons
         actor=actor,
         only=form.history_filter(now=now),
         file_format=file_format,
-        asked_for=_query(request),
+        query=_query(request),
     )
     return download(request, export=export, name=f"deletions-{now:%Y%m%dT%H%M%SZ}")

@@ -1,9 +1,8 @@
-"""How the page of a deletion looks for news by itself, and what counts as news."""
+"""The outcome part of a deletion's page: its state, the next steps, and how often it polls."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -12,19 +11,18 @@ from connections import audit, wording
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.deletions import approvals, break_glass, reviews, states
-from connections.deletions import lifecycle as closing
-from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions import approvals, break_glass, lifecycle, reviews, states
 from connections.inventory import protections
 from connections.models import Deletion, Outcome, Protection, State
 from connections.web.deletions.decision import ApprovalPreview, approval_preview
 from connections.web.deletions.review import review_url
+from connections.web.forms import ServiceForm
 from connections.wording import BreakGlassText, DeletionText, NextStep
 
-# What happens by itself is looked for only while it is about to happen.
+# The page polls for automatic changes only when one is due this soon.
 SOON = timedelta(minutes=2)
-# What waits for people: how often it is looked at, by how long nobody did anything.
-BACK_OFF = (
+# While it waits for people: seconds between polls, by the time since the last action.
+POLL_INTERVALS = (
     (timedelta(minutes=2), 5),
     (timedelta(minutes=15), 15),
     (timedelta(hours=2), 60),
@@ -33,20 +31,20 @@ BACK_OFF = (
 
 
 def poll_interval(deletion: Deletion, *, now: datetime) -> int | None:
-    """How often the page looks for news by itself; None when none can come soon.
+    """Seconds between the page's polls; None where nothing can change soon.
 
-    What waits for people is looked at less and less often, the longer nobody did anything.
+    While a deletion waits for people, the page polls less often the longer nobody acts.
     """
-    if _is_moving(deletion, now=now):
+    if _is_changing_soon(deletion, now=now):
         return 2
     if deletion.state not in {State.REQUESTED, State.APPROVED}:
         return None
     times = (deletion.requested_at, deletion.approved_at, deletion.confirmed_at)
     idle = now - max(at for at in times if at)
-    return next(seconds for limit, seconds in BACK_OFF if idle < limit)
+    return next(seconds for limit, seconds in POLL_INTERVALS if idle < limit)
 
 
-def _is_moving(deletion: Deletion, *, now: datetime) -> bool:
+def _is_changing_soon(deletion: Deletion, *, now: datetime) -> bool:
     if deletion.state == State.SENDING or states.is_being_rechecked(deletion, now=now):
         return True
     is_watched = deletion.state in {State.WAITING, State.UNKNOWN} or (
@@ -56,7 +54,7 @@ def _is_moving(deletion: Deletion, *, now: datetime) -> bool:
 
 
 def state_version(deletion: Deletion, *, now: datetime) -> str:
-    """Changes whenever what is shown of a deletion does."""
+    """A value that changes whenever what the page shows changes."""
     parts = (
         deletion.state,
         deletion.outcome,
@@ -72,12 +70,12 @@ def state_version(deletion: Deletion, *, now: datetime) -> str:
         deletion.approval_round,
         deletion.break_glass_at,
         getattr(deletion, "break_glass_review", None) is not None,
-        _is_moving(deletion, now=now),
+        _is_changing_soon(deletion, now=now),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-STOPPED_BY_PROTECTION = {
+BLOCKED_BY_PROTECTION = {
     NextStep.CONFIRM,
     NextStep.CONFIRM_WITHOUT_READING,
     NextStep.APPROVE,
@@ -86,77 +84,80 @@ STOPPED_BY_PROTECTION = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Typed:
-    """What a person typed into one of the outcome's forms, and what is wrong with it."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-    # Why the act did not happen, when it is no field's fault.
-    notice: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class OutcomePage:
-    """The state of a deletion in words, with the steps that this person may take now."""
+    """The state of a deletion as text, with the steps that this person can take now."""
 
     deletion: Deletion
-    words: DeletionText
+    text: DeletionText
     steps: dict[str, NextStep]
     confirm_text: str
-    typed: Typed
+    # The form that was posted, where its action did not happen.
+    form: ServiceForm | None
+    # Why it did not happen, when no field is at fault.
+    notice: str
     url: str
     poll_interval: int | None
     version: str
     again_url: str
     connection_url: str
     history_url: str
-    # Whether it waits for another person than the one who looks.
+    # Whether it waits for approval by someone other than the viewer.
     is_own: bool
-    glass: BreakGlassText | None
+    break_glass: BreakGlassText | None
     may_review_break_glass: bool
-    # Set for whoever may decide on it.
-    decision: ApprovalPreview | None
-    # What keeps an open deletion from being sent, if anything does.
+    # Set for people who can approve or decline it.
+    preview: ApprovalPreview | None
+    # The protection that keeps an open deletion from being sent.
     protection: Protection | None
-    # Set where the outcome stands on the review page, away from its record.
+    # True on the review page, where the rest of the deletion's page is not shown.
     is_apart: bool
 
 
 def outcome_page(
-    *, deletion: Deletion, actor: Actor, typed: Typed | None = None, is_apart: bool = False
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    form: ServiceForm | None = None,
+    notice: str = "",
+    is_apart: bool = False,
 ) -> OutcomePage:
     """What `#outcome` shows."""
     now = clock.now()
-    awaits_approval = states.awaits_approval(deletion)
-    may_decide = awaits_approval and _may(NextStep.APPROVE, deletion=deletion, actor=actor, now=now)
-    decision = approval_preview(deletion, now=now) if may_decide else None
-    words = wording.describe(
+    is_awaiting_approval = states.is_awaiting_approval(deletion)
+    may_decide = is_awaiting_approval and _can_take(
+        NextStep.APPROVE, deletion=deletion, actor=actor, now=now
+    )
+    preview = approval_preview(deletion, now=now) if may_decide else None
+    text = wording.describe(
         deletion,
-        approvers=tuple(approvals.who_can_approve(deletion=deletion)) if awaits_approval else None,
+        approvers=tuple(approvals.names_of_possible_approvers(deletion=deletion))
+        if is_awaiting_approval
+        else None,
         may_approve=may_decide,
         seen_by=_seen_by(deletion, actor=actor) if deletion.contradicted_at else "",
-        is_being_read=states.is_being_rechecked(deletion, now=now),
+        is_being_rechecked=states.is_being_rechecked(deletion, now=now),
     )
-    protection = None if deletion.is_settled else protections.protection_against(deletion)
+    protection = None if deletion.is_settled else protections.find_protection_against(deletion)
     return OutcomePage(
         deletion=deletion,
-        words=words,
+        text=text,
         steps={
             step.value: step
-            for step in words.steps
-            if _may(step, deletion=deletion, actor=actor, now=now)
-            and not _is_stopped(step, decision=decision, protection=protection)
+            for step in text.steps
+            if _can_take(step, deletion=deletion, actor=actor, now=now)
+            and not _is_blocked(step, preview=preview, protection=protection)
         },
         confirm_text=reviews.confirmation_text(deletion),
-        typed=typed or Typed(),
+        form=form,
+        notice=notice,
         poll_interval=poll_interval(deletion, now=now),
         version=state_version(deletion, now=now),
         **_links(deletion),
-        is_own=awaits_approval and actor.person == deletion.requested_by,
-        glass=wording.break_glass_text(deletion),
-        may_review_break_glass=break_glass.awaits_review(deletion)
+        is_own=is_awaiting_approval and actor.person == deletion.requested_by,
+        break_glass=wording.break_glass_text(deletion),
+        may_review_break_glass=break_glass.is_awaiting_review(deletion)
         and permissions.can_review_break_glass(actor, deletion=deletion),
-        decision=decision,
+        preview=preview,
         protection=protection,
         is_apart=is_apart,
     )
@@ -180,16 +181,16 @@ def _connection_url(deletion: Deletion) -> str:
     return reverse("org-connection-detail", args=[deletion.site, deletion.connection_id])
 
 
-def _is_stopped(
-    step: NextStep, *, decision: ApprovalPreview | None, protection: Protection | None
+def _is_blocked(
+    step: NextStep, *, preview: ApprovalPreview | None, protection: Protection | None
 ) -> bool:
-    if protection and step in STOPPED_BY_PROTECTION:
+    if protection and step in BLOCKED_BY_PROTECTION:
         return True
-    return step == NextStep.APPROVE and decision is not None and not decision.may_approve
+    return step == NextStep.APPROVE and preview is not None and not preview.may_approve
 
 
 def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
-    """The credential that listed it after all; "" where it may be one out of reach."""
+    """The credential that still listed it; "" where the actor may not see that credential."""
     for event in reversed(audit.events_of(subject=deletion)):
         if event.code == audit.EventCode.DELETION_CONTRADICTED:
             name = str(event.details.get("seen_by", ""))
@@ -198,13 +199,11 @@ def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
     return ""
 
 
-def _may(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
+def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
     may_use = permissions.can_use(actor, credential_id=deletion.credential_id)
     match step:
         case NextStep.CONFIRM | NextStep.CONFIRM_WITHOUT_READING:
-            return may_use and deletion_lifecycle.is_confirmed_by(
-                deletion=deletion, person=actor.person
-            )
+            return may_use and lifecycle.can_confirm(deletion=deletion, person=actor.person)
         case NextStep.APPROVE | NextStep.DECLINE:
             return permissions.can_approve(actor, deletion=deletion) and not deletion.is_decided_by(
                 actor.person
@@ -212,19 +211,19 @@ def _may(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> 
         case NextStep.BREAK_GLASS:
             return (
                 permissions.can_break_glass(actor, deletion=deletion)
-                and states.awaits_approval(deletion)
-                # Once in the life of a deletion.
+                and states.is_awaiting_approval(deletion)
+                # Once per deletion.
                 and deletion.break_glass_at is None
             )
         case NextStep.WITHDRAW:
-            # Whoever may still decide declines, and says why: no button beside Approve ends it.
-            is_to_decide = states.awaits_approval(deletion) and _may(
+            # People who can still decide decline instead, with a reason.
+            is_to_decide = states.is_awaiting_approval(deletion) and _can_take(
                 NextStep.DECLINE, deletion=deletion, actor=actor, now=now
             )
             return (
                 not is_to_decide
                 and permissions.can_withdraw(actor, deletion=deletion)
-                and closing.can_be_withdrawn(deletion)
+                and lifecycle.can_be_withdrawn(deletion)
             )
         case NextStep.CHECK if deletion.state == State.SENDING:
             started = deletion.sending_at or now

@@ -1,8 +1,7 @@
-"""The record of one deletion: facts, people, timeline, attempts, and a summary to copy."""
+"""The details of a deletion: facts, people, timeline, attempts, and a summary to copy."""
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.urls import reverse
@@ -17,33 +16,18 @@ from connections.models import (
     Approval,
     ApprovalPolicy,
     Attempt,
-    AuditEvent,
     Deletion,
     State,
 )
+from connections.web.timeline import TimelineEntry, event_entry
 from connections.wording.connections import creator_flags, site_label, site_name
 
 SHOWN_BODY = 8 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeletionEvent:
-    """One line of the timeline component."""
-
-    title: str
-    tone: str
-    icon: str
-    at: datetime | None = None
-    by: str = ""
-    detail: str = ""
-    evidence_number: int | None = None
-    evidence_url: str = ""
-    is_next: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class AttemptPage:
-    """One sending, as far as it may be shown."""
+    """One attempt, with the stored response."""
 
     attempt: Attempt
     # Unique among the ids of the page.
@@ -55,23 +39,25 @@ class AttemptPage:
 
 
 def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, Any]:
-    """The record beside the outcome: facts, timeline, attempts, a summary to copy.
+    """Template variables of the details beside the outcome.
 
-    `links_to_evidence`: whether the person may open the events themselves.
+    `links_to_evidence`: whether the person can open audit events.
     """
     events = audit.events_of(subject=deletion)
     attempts = [_attempt_page(attempt) for attempt in deletion.attempts.all()]
     people = _people(deletion)
-    is_being_read = not deletion.is_settled and states.is_being_rechecked(deletion, now=clock.now())
+    is_being_rechecked = not deletion.is_settled and states.is_being_rechecked(
+        deletion, now=clock.now()
+    )
     return {
         "timeline": [
             *(
-                _entry(event, links_to_evidence=links_to_evidence)
+                event_entry(event, links_to_evidence=links_to_evidence)
                 for event in events
-                # Who looked for it in vain is for auditors, and could fill the page.
+                # Refused access is for auditors, and could fill the page.
                 if event.code != audit.EventCode.ACCESS_REFUSED
             ),
-            *_next_entries(deletion, is_being_read=is_being_read),
+            *_next_entries(deletion, is_being_rechecked=is_being_rechecked),
         ],
         "audit_url": f"{reverse('audit-list')}?{urlencode({'deletion': str(deletion.pk)})}"
         if links_to_evidence
@@ -84,13 +70,13 @@ def record_context(*, deletion: Deletion, links_to_evidence: bool) -> dict[str, 
         "site_name": site_name(deletion.site),
         "ticket_url": ticket_url(deletion.ticket),
         "summary": _summary(
-            deletion, attempts=attempts, people=people, is_being_read=is_being_read
+            deletion, attempts=attempts, people=people, is_being_rechecked=is_being_rechecked
         ),
     }
 
 
 def _sentences(deletion: Deletion) -> dict[str, str]:
-    """What it is, and, while somebody still decides on it, what deleting it would do."""
+    """What the connection is, and, before the decision, what deleting it would do."""
     if not deletion.is_reviewed:
         return {"sentence": "", "effect": ""}
     source, sink = deletion.source_org_name, deletion.sink_org_name
@@ -105,30 +91,16 @@ def _sentences(deletion: Deletion) -> dict[str, str]:
     }
 
 
-def _entry(event: AuditEvent, *, links_to_evidence: bool) -> DeletionEvent:
-    words = wording.event_text(event)
-    return DeletionEvent(
-        title=words.title,
-        tone=words.tone,
-        icon=words.icon,
-        at=event.at,
-        by=event.actor_name,
-        detail=words.detail,
-        evidence_number=event.seq,
-        evidence_url=reverse("audit-detail", args=[event.seq]) if links_to_evidence else "",
-    )
-
-
-def _next_entries(deletion: Deletion, *, is_being_read: bool) -> list[DeletionEvent]:
-    words = wording.next_text(deletion, is_being_read=is_being_read)
+def _next_entries(deletion: Deletion, *, is_being_rechecked: bool) -> list[TimelineEntry]:
+    words = wording.next_text(deletion, is_being_rechecked=is_being_rechecked)
     if words is None:
         return []
-    # What a person must do has an end; what happens by itself has a time.
-    is_awaited = not is_being_read and deletion.state in {State.REQUESTED, State.APPROVED}
+    # A person's step has a deadline; an automatic one has a time.
+    is_awaited = not is_being_rechecked and deletion.state in {State.REQUESTED, State.APPROVED}
     detail = f"Not later than {wording.format_time(deletion.expires_at)}." if is_awaited else ""
     is_timed = deletion.state in {State.WAITING, State.UNKNOWN, State.SETTLED}
     return [
-        DeletionEvent(
+        TimelineEntry(
             title=words.title,
             tone=words.tone,
             icon=words.icon,
@@ -200,9 +172,9 @@ def _summary(
     *,
     attempts: list[AttemptPage],
     people: list[tuple[str, str]],
-    is_being_read: bool,
+    is_being_rechecked: bool,
 ) -> str:
-    words = wording.describe(deletion, is_being_read=is_being_read)
+    words = wording.describe(deletion, is_being_rechecked=is_being_rechecked)
     types = ", ".join(deletion.connection_types) or "not known"
     names = f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
     glass = wording.break_glass_text(deletion)

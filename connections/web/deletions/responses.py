@@ -1,10 +1,9 @@
-"""How the pages of a deletion answer: a whole page, htmx's fragment, a redirect, a refusal."""
+"""Responses of the deletion views: a page, a fragment for htmx, a redirect or an error."""
 
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -16,8 +15,9 @@ from connections.audit import lookups
 from connections.core.errors import DomainError, InvalidInputError, UnavailableError
 from connections.models import Deletion
 from connections.web.deletions.forms import CommentForm
-from connections.web.deletions.outcome import Typed, outcome_page
+from connections.web.deletions.outcome import outcome_page
 from connections.web.deletions.page import record_context
+from connections.web.forms import ServiceForm
 from connections.web.support import SeeOther, actor_of
 from connections.wording import attempt_facts, unavailable_text
 
@@ -25,20 +25,16 @@ DETAIL = "connections/deletion_detail.html"
 
 
 def wants_fragment(request: HttpRequest) -> bool:
-    """Whether htmx asks for a piece of the page; a boosted link asks for all of it."""
+    """Whether htmx requests a fragment; a boosted link requests the whole page."""
     return bool(request.htmx) and not request.htmx.boosted  # type: ignore[attr-defined]
 
 
-def require_valid(form: forms.Form) -> None:
-    """Raise InvalidInputError with the form's own messages, if it has any."""
-    if not form.is_valid():
-        raise InvalidInputError({name: str(texts[0]) for name, texts in form.errors.items()})
+def error_status_and_text(
+    error: DomainError, *, deletion: Deletion | None = None
+) -> tuple[int, str]:
+    """The status and message for an action that did not happen.
 
-
-def refusal_of(error: DomainError, *, deletion: Deletion | None = None) -> tuple[int, str]:
-    """The status for an act that did not happen, and what to say over the form.
-
-    `deletion`: the one that the act was about; None for a request for a new one.
+    `deletion`: the one that the action was about; None for a new request.
     """
     if isinstance(error, InvalidInputError):
         return 422, error.fields.get("request_id", error.fields.get("credential", ""))
@@ -48,27 +44,26 @@ def refusal_of(error: DomainError, *, deletion: Deletion | None = None) -> tuple
     return 409, str(error)
 
 
-def stored_deletions() -> QuerySet[Deletion]:
-    """Deletions with all that their page shows."""
+def deletions_with_details() -> QuerySet[Deletion]:
+    """Deletions with the related rows that their page shows."""
     return Deletion.objects.select_related(
         "credential", "requested_by", "confirmed_by", "break_glass_by", "break_glass_review"
     ).prefetch_related("attempts", "approvals")
 
 
 def find_deletion(*, actor: Actor, pk: UUID) -> Deletion:
-    """The deletion with this id. Raises PermissionDenied, and Http404 also out of reach."""
-    permissions.require(permissions.can_see(actor), "see deletions")
-    return lookups.find_deletion(stored_deletions(), actor=actor, pk=pk)
+    """The deletion with this id. Raises Http404, also when the actor's access lists hide it."""
+    return lookups.find_deletion(deletions_with_details(), actor=actor, pk=pk)
 
 
 def respond(
     request: HttpRequest, *, deletion: Deletion, actor: Actor, is_apart: bool = False
 ) -> HttpResponse:
-    """After an act: look there; for htmx the outcome itself."""
+    """After an action: a redirect to the deletion; for htmx its outcome."""
     url = reverse("deletion-detail", args=[deletion.pk])
     if not wants_fragment(request):
         return SeeOther(url)
-    deletion = stored_deletions().get(pk=deletion.pk)
+    deletion = deletions_with_details().get(pk=deletion.pk)
     response = render_outcome(request, deletion=deletion, actor=actor, is_apart=is_apart)
     if is_apart:
         response["HX-Push-Url"] = url
@@ -80,15 +75,18 @@ def render_outcome(
     *,
     deletion: Deletion,
     actor: Actor,
-    typed: Typed | None = None,
+    form: ServiceForm | None = None,
+    notice: str = "",
     status: int = 200,
     is_apart: bool = False,
     comment: CommentForm | None = None,
 ) -> HttpResponse:
-    """The page of one deletion; for htmx its `#outcome` alone."""
+    """The page of one deletion; for htmx only `#outcome`."""
     context: dict[str, Any] = {
         "deletion": deletion,
-        "outcome": outcome_page(deletion=deletion, actor=actor, typed=typed, is_apart=is_apart),
+        "outcome": outcome_page(
+            deletion=deletion, actor=actor, form=form, notice=notice, is_apart=is_apart
+        ),
     }
     if not wants_fragment(request):
         context |= record_context(deletion=deletion, links_to_evidence=permissions.can_audit(actor))
@@ -97,7 +95,7 @@ def render_outcome(
         return render(request, DETAIL, context, status=status)
     part = "outcome_on_review" if is_apart else "outcome"
     response = render(request, f"{DETAIL}#{part}", context, status=status)
-    # The record stands beside the outcome and brings itself up to date.
+    # The details beside the outcome reload themselves.
     response["HX-Trigger"] = "deletionChanged"
     return response
 
@@ -106,41 +104,44 @@ def run_action(
     request: HttpRequest,
     pk: UUID,
     *,
-    act: Callable[[Deletion, Actor, dict[str, Any]], Deletion],
-    form: forms.Form | None = None,
+    action: Callable[..., Deletion],
+    form: ServiceForm | None = None,
 ) -> HttpResponse:
-    """Do one act on a deletion, or say on its page why it was not done."""
+    """Do one action on a deletion, or say on its page why it was not done."""
     actor = actor_of(request)
     deletion = find_deletion(actor=actor, pk=pk)
     try:
         if form:
-            require_valid(form)
-        deletion = act(deletion, actor, form.cleaned_data if form else {})
+            form.require_valid()
+        values = form.cleaned_data if form else {}
+        deletion = action(deletion=deletion, actor=actor, **values)
     except DomainError as error:
-        status, notice = refusal_of(error, deletion=deletion)
-        typed = Typed(
-            values=request.POST.dict(),
-            errors=error.fields if isinstance(error, InvalidInputError) else {},
-            notice=notice,
-        )
+        if form and isinstance(error, InvalidInputError):
+            form.add_errors(error)
+        status, notice = error_status_and_text(error, deletion=deletion)
         deletion = find_deletion(actor=actor, pk=pk)
-        return render_outcome(request, deletion=deletion, actor=actor, typed=typed, status=status)
+        return render_outcome(
+            request, deletion=deletion, actor=actor, form=form, notice=notice, status=status
+        )
     return respond(request, deletion=deletion, actor=actor)
 
 
-def back_to_page(
-    may: Callable[[Actor, Deletion], bool], act: str
+def page_with_input(
+    form: type[ServiceForm],
+    *,
+    may: Callable[[Actor, Deletion], bool] = lambda actor, deletion: True,
+    what: str = "",
 ) -> Callable[[HttpRequest, UUID], HttpResponse]:
-    """What answers an act on a deletion that came without a proof of who it is.
+    """The `on_missing` of an action on a deletion: its page, with what was typed into the form.
 
-    The deletion's page, with everything typed, for whom `may` allows the `act`.
+    `may` is what the action asks beyond its URL's permission, and `what` names it: a person who
+    may not do it is refused before being asked for a password.
     """
 
-    def comes_back(request: HttpRequest, pk: UUID) -> HttpResponse:
+    def on_missing(request: HttpRequest, pk: UUID) -> HttpResponse:
         actor = actor_of(request)
         deletion = find_deletion(actor=actor, pk=pk)
-        permissions.require(may(actor, deletion), act)
-        typed = Typed(values=request.POST.dict())
-        return render_outcome(request, deletion=deletion, actor=actor, typed=typed)
+        permissions.require(may(actor, deletion), what)
+        return render_outcome(request, deletion=deletion, actor=actor, form=form(request.POST))
 
-    return comes_back
+    return on_missing

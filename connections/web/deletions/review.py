@@ -1,4 +1,4 @@
-"""What the review page shows, from a review and what was typed so far."""
+"""What the review page shows, from a review and the input so far."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,24 +26,24 @@ PREFILLED = ("reason", "ticket")
 
 @dataclass(frozen=True, kw_only=True)
 class NoSenderPage:
-    """What is shown where no credential could send: who can change that."""
+    """Shown where no credential can send: who can add one."""
 
     can_manage_credentials: bool
     administrators: list[str]
 
 
 def no_sender_page(*, actor: Actor) -> NoSenderPage | None:
-    """Set while no credential in use was ever verified."""
+    """Set while the actor can use no verified credential."""
     if any(credential.org_id for credential in visibility.usable_credentials(actor=actor)):
         return None
     return NoSenderPage(
         can_manage_credentials=permissions.can_manage_credentials(actor),
-        administrators=people.names_of_administrators(),
+        administrators=people.list_administrator_names(),
     )
 
 
 def choice_form(data: Mapping[str, Any] | None = None, *, actor: Actor) -> ConnectionChoiceForm:
-    """The form that asks which connection and which credential, as far as filled in."""
+    """The form for the connection and the credential."""
     credentials = [
         (str(credential.pk), f"{credential.name} — {site_label(credential.site)}")
         for credential in visibility.usable_credentials(actor=actor)
@@ -52,10 +52,10 @@ def choice_form(data: Mapping[str, Any] | None = None, *, actor: Actor) -> Conne
 
 
 def review_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
-    """The address of a review.
+    """The URL of a review.
 
     `more` may hold `reason`, `ticket`, `request_id`, and `again`: the id of a deletion whose reason
-    and ticket are taken over, however long they are.
+    and ticket are reused; they could be too long for a URL.
     """
     asked = {"credential": str(credential), "connection_id": str(connection_id)}
     typed = {name: value for name, value in more.items() if value}
@@ -64,15 +64,15 @@ def review_url(*, credential: UUID, connection_id: UUID, **more: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class TypeEffect:
-    """What happens to one connection type."""
+    """What deleting stops for one connection type."""
 
-    words: str
+    text: str
     is_known: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class OtherSender:
-    """Another credential that sees the connection and could send."""
+    """Another credential that lists the connection and can send."""
 
     name: str
     url: str
@@ -80,7 +80,7 @@ class OtherSender:
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewPage:
-    """A review in words."""
+    """A review as text."""
 
     site: str
     site_label: str
@@ -92,23 +92,23 @@ class ReviewPage:
     creator_flags: list[str]
     end: str
     senders: list[OtherSender]
-    # "3 min ago, at … UTC, completely"; empty when it was never read with this credential.
+    # "3 min ago, at … UTC"; empty where this credential never synced.
     last_read: str
-    # What the newest reading says about an unreviewed connection.
+    # What the newest sync says about an unreviewed connection.
     not_listed: str
     # Why the chosen credential cannot send, if it cannot.
     problem: str
     request_text: str
     curl: str
-    # The same review afresh, with what was typed into it.
+    # A new review with the same input.
     again_url: str
     connection_url: str
-    # Where the record of this form is found, should our own answer be lost.
+    # Finds the deletion that this form requested, in case our response is lost.
     record_url: str
 
 
-def page_of(review: Review, *, form: DeletionForm) -> ReviewPage:
-    """Everything that the template shows of a review."""
+def build_review_page(review: Review, *, form: DeletionForm) -> ReviewPage:
+    """The page's content for a review."""
     snapshot = review.snapshot or OrgConnectionSnapshot()
     names = {"source": snapshot.source_org_name, "sink": snapshot.sink_org_name}
     effects = [wording.effect_of_type(kind, **names) for kind in snapshot.connection_types]
@@ -118,7 +118,7 @@ def page_of(review: Review, *, form: DeletionForm) -> ReviewPage:
         site_label=site_label(review.credential.site),
         types=", ".join(snapshot.connection_types),
         effect=wording.effect_text(types=snapshot.connection_types, **names),
-        effects=[TypeEffect(words=words, is_known=known) for words, known in effects],
+        effects=[TypeEffect(text=text, is_known=known) for text, known in effects],
         age=_age(snapshot.connection_created_at, now=now),
         creator_flags=creator_flags(snapshot),
         end={"source": "source end", "sink": "destination end"}.get(review.end, ""),
@@ -227,7 +227,7 @@ def _curl(review: Review) -> str:
 def deletion_form(
     review: Review, *, typed: Mapping[str, Any], request_id: UUID | None = None
 ) -> DeletionForm:
-    """The form of a review, unbound, with what was typed before."""
+    """The form of a review, unbound, with the earlier input."""
     return DeletionForm(
         initial={
             "credential": review.credential.pk,
@@ -240,15 +240,15 @@ def deletion_form(
 
 
 def uuid_or_none(text: str) -> UUID | None:
-    """The id in a query or a form; None for anything else."""
+    """The UUID in that text; None for any other text."""
     try:
         return UUID(text)
     except ValueError:
         return None
 
 
-def typed_before(again: str, *, actor: Actor) -> dict[str, str]:
-    """Reason and ticket of the deletion that is asked for again."""
+def previous_input(again: str, *, actor: Actor) -> dict[str, str]:
+    """Reason and ticket of the deletion that is requested again."""
     pk = uuid_or_none(again)
     within = visibility.visible(Deletion.objects.all(), actor=actor)
     before = within.filter(pk=pk).first() if pk else None

@@ -1,4 +1,4 @@
-"""The pages on which a deletion is asked for, whole and as htmx's fragments."""
+"""The pages to request a deletion, whole and as fragments for htmx."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from connections.core.errors import InvalidInputError
 from connections.deletions import reviews
 from connections.deletions.lifecycle import OUT_OF_DATE
 from connections.deletions.reviews import Review
-from connections.web.deletions.forms import DeletionForm, show_errors
+from connections.web.deletions.forms import DeletionForm
 from connections.web.deletions.responses import wants_fragment
-from connections.web.deletions.review import choice_form, no_sender_page, page_of
+from connections.web.deletions.review import build_review_page, choice_form, no_sender_page
 from connections.web.support import actor_of
 
 REVIEW = "connections/deletion_review.html"
@@ -23,20 +23,20 @@ REVIEW = "connections/deletion_review.html"
 def choice_page(
     request: HttpRequest, *, data: QueryDict, error: InvalidInputError | None = None
 ) -> HttpResponse:
-    """The form that asks which connection, with what is wrong with it, if anything is."""
+    """The form to choose a connection, with its errors."""
     actor = actor_of(request)
     if error:
         form = choice_form(data, actor=actor)
-        show_errors(form, error)
+        form.add_errors(error)
     else:
-        # Half an address is no mistake: show what is given and ask for the rest.
+        # Half of the query string is no error: fill in what is there.
         form = choice_form(actor=actor)
         form.initial = data.dict()
     context = {"form": form, "no_sender": no_sender_page(actor=actor)}
     status = 422 if error else 200
     response = render(request, "connections/deletion_new.html", context, status=status)
     if wants_fragment(request):
-        # The review is no longer what is asked about: its whole page gives way.
+        # This replaces the whole review page.
         response["HX-Retarget"] = response["HX-Reselect"] = "#content"
         response["HX-Reswap"] = "outerHTML"
     return response
@@ -45,12 +45,12 @@ def choice_page(
 def review_page(
     request: HttpRequest, *, review: Review, form: DeletionForm, notice: str, status: int
 ) -> HttpResponse:
-    """The review: the form's part alone for htmx, all of the review where that changed."""
+    """The review page; for htmx the form, or all of the review where the review changed."""
     actor = actor_of(request)
     context = {
         "review": review,
-        **_ended(review, actor=actor),
-        "page": page_of(review, form=form),
+        **_previous_deletion_context(review, actor=actor),
+        "page": build_review_page(review, form=form),
         "form": form,
         "notice": notice,
         "is_out_of_date": notice == OUT_OF_DATE,
@@ -68,12 +68,12 @@ def review_page(
     return response
 
 
-def _ended(review: Review, *, actor: Actor) -> dict[str, Any]:
-    """The deletion after which it is gone, in words; nothing where it may well be there."""
+def _previous_deletion_context(review: Review, *, actor: Actor) -> dict[str, Any]:
+    """The deletion that ended this connection; empty where it may still exist."""
     ended = reviews.previous_deletion(
         actor=actor, credential=review.credential, connection_id=review.connection_id
     )
     if ended is None:
         return {}
     asked_at = wording.format_time(ended.requested_at)
-    return {"ended": ended, "ended_at": asked_at, "ended_words": wording.describe(ended)}
+    return {"ended": ended, "ended_at": asked_at, "ended_text": wording.describe(ended)}

@@ -13,9 +13,7 @@ from connections.access.actor import Actor
 from connections.audit import lookups
 from connections.core import clock
 from connections.core.errors import ConflictError, DomainError, InvalidInputError
-from connections.deletions import approvals, break_glass, reconciliation, reviews
-from connections.deletions import lifecycle as closing
-from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions import approvals, break_glass, lifecycle, reconciliation, reviews
 from connections.deletions.comments import comment_on_deletion
 from connections.deletions.reviews import ReviewChangedError
 from connections.models import Credential, Deletion
@@ -27,38 +25,35 @@ from connections.web.deletions.forms import (
     ConfirmationForm,
     DeletionForm,
     ReasonForm,
-    show_errors,
 )
-from connections.web.deletions.outcome import Typed, poll_interval, state_version
+from connections.web.deletions.outcome import poll_interval, state_version
 from connections.web.deletions.page import record_context
 from connections.web.deletions.responses import (
     DETAIL,
-    back_to_page,
+    deletions_with_details,
+    error_status_and_text,
     find_deletion,
-    refusal_of,
+    page_with_input,
     render_outcome,
-    require_valid,
     respond,
     run_action,
-    stored_deletions,
     wants_fragment,
 )
-from connections.web.deletions.review import deletion_form, typed_before, uuid_or_none
+from connections.web.deletions.review import deletion_form, previous_input, uuid_or_none
 from connections.web.deletions.review_pages import choice_page, review_page
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of
 
 
-def _not_yet_asked(request: HttpRequest) -> HttpResponse:
-    """The review again with everything typed, and the question who it is."""
+def _new_page_with_input(request: HttpRequest) -> HttpResponse:
+    """The review with the input and the reauthentication prompt."""
     actor = actor_of(request)
-    permissions.require(permissions.can_delete(actor), "delete connections")
-    recorded = _recorded(request.POST.get("request_id", ""), actor=actor)
+    recorded = _find_requested(request.POST.get("request_id", ""), actor=actor)
     if recorded:
         return respond(request, deletion=recorded, actor=actor, is_apart=True)
     try:
-        credential, connection_id = _chosen(request.POST.dict(), actor=actor)
+        credential, connection_id = _parse_choice(request.POST.dict(), actor=actor)
     except InvalidInputError as error:
         return choice_page(request, data=request.POST, error=error)
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
@@ -66,38 +61,37 @@ def _not_yet_asked(request: HttpRequest) -> HttpResponse:
     return review_page(request, review=review, form=form, notice="", status=422)
 
 
-# Without a confirmation nothing can be sent, whatever the policy is.
+# Without a confirmation, this only requests approval: nothing is sent.
 @requires_reauthentication(
-    comes_back=_not_yet_asked, applies=lambda request: bool(request.POST.get("confirmation"))
+    on_missing=_new_page_with_input, when=lambda request: bool(request.POST.get("confirmation"))
 )
 def deletion_new(request: HttpRequest) -> HttpResponse:
-    """The review of one connection, and the POST that asks to delete it."""
+    """The review of one connection; a POST requests its deletion."""
     if request.method == "POST":
-        return _ask(request)
+        return _request_deletion(request)
     actor = actor_of(request)
-    permissions.require(permissions.can_delete(actor), "delete connections")
     asked = request.GET
-    recorded = _recorded(asked.get("request_id", ""), actor=actor)
+    recorded = _find_requested(asked.get("request_id", ""), actor=actor)
     if recorded:
         return HttpResponseRedirect(reverse("deletion-detail", args=[recorded.pk]))
     if "credential" not in asked or "connection_id" not in asked:
         return choice_page(request, data=asked)
     try:
-        credential, connection_id = _chosen(asked, actor=actor)
+        credential, connection_id = _parse_choice(asked, actor=actor)
     except InvalidInputError as error:
         return choice_page(request, data=asked, error=error)
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     request_id = uuid_or_none(asked.get("request_id", ""))
-    typed = typed_before(asked.get("again", ""), actor=actor) | asked.dict()
+    typed = previous_input(asked.get("again", ""), actor=actor) | asked.dict()
     form = deletion_form(review, typed=typed, request_id=request_id)
     notice = "Nothing was recorded from that form, so nothing was sent." if request_id else ""
     return review_page(request, review=review, form=form, notice=notice, status=200)
 
 
-def _chosen(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, UUID]:
-    """The credential and the connection that were asked for.
+def _parse_choice(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, UUID]:
+    """The chosen credential and connection.
 
-    Raises InvalidInputError, and Http404 for a credential that is not there or out of reach.
+    Raises InvalidInputError, and Http404 for a credential that doesn't exist or is hidden.
     """
     problems: dict[str, str] = {}
     credential = None
@@ -115,27 +109,28 @@ def _chosen(data: Mapping[str, str], *, actor: Actor) -> tuple[Credential, UUID]
     return credential, connection_id
 
 
-def _recorded(request_id: str, *, actor: Actor) -> Deletion | None:
-    """The deletion that this person's form made, if it did."""
+def _find_requested(request_id: str, *, actor: Actor) -> Deletion | None:
+    """The deletion that this person's form has already requested, if any."""
     wanted = uuid_or_none(request_id)
     if wanted is None or actor.person is None:
         return None
-    own = visibility.visible(stored_deletions(), actor=actor).filter(requested_by=actor.person)
+    own = visibility.visible(deletions_with_details(), actor=actor).filter(
+        requested_by=actor.person
+    )
     return own.filter(request_id=wanted).first()
 
 
-def _ask(request: HttpRequest) -> HttpResponse:
+def _request_deletion(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
-    permissions.require(permissions.can_delete(actor), "delete connections")
     try:
-        credential, connection_id = _chosen(request.POST.dict(), actor=actor)
+        credential, connection_id = _parse_choice(request.POST.dict(), actor=actor)
     except InvalidInputError as error:
         return choice_page(request, data=request.POST, error=error)
     form = DeletionForm(request.POST)
     try:
-        require_valid(form)
+        form.require_valid()
         typed = form.cleaned_data
-        deletion = deletion_lifecycle.request_deletion(
+        deletion = lifecycle.request_deletion(
             actor=actor,
             credential=credential,
             connection_id=connection_id,
@@ -153,13 +148,13 @@ def _ask(request: HttpRequest) -> HttpResponse:
             request, review=changed.review, form=form, notice=str(changed), status=409
         )
     except DomainError as error:
-        return _not_asked(
+        return _request_failed(
             request, form=form, error=error, credential=credential, connection_id=connection_id
         )
     return respond(request, deletion=deletion, actor=actor, is_apart=True)
 
 
-def _not_asked(
+def _request_failed(
     request: HttpRequest,
     *,
     form: DeletionForm,
@@ -167,28 +162,26 @@ def _not_asked(
     credential: Credential,
     connection_id: UUID,
 ) -> HttpResponse:
-    """The review with everything typed still there, or the record where one was made."""
+    """The review with the input, or the deletion where it was requested after all."""
     actor = actor_of(request)
-    status, notice = refusal_of(error)
-    recorded = _recorded(request.POST.get("request_id", ""), actor=actor)
+    status, notice = error_status_and_text(error)
+    recorded = _find_requested(request.POST.get("request_id", ""), actor=actor)
     if recorded:
-        typed = Typed(notice=notice)
         return render_outcome(
-            request, deletion=recorded, actor=actor, typed=typed, status=status, is_apart=True
+            request, deletion=recorded, actor=actor, notice=notice, status=status, is_apart=True
         )
     review = reviews.review(actor=actor, credential=credential, connection_id=connection_id)
     if isinstance(error, InvalidInputError) and form.request_id_or_none:
-        if form.is_valid():
-            show_errors(form, error)
+        form.add_errors(error)
     else:
-        # The id of this form is missing or somebody else's: the page gets one of its own.
+        # This form's id is missing or was used by another person: make a new one.
         keep = None if isinstance(error, ConflictError) else form.request_id_or_none
         form = deletion_form(review, typed=request.POST.dict(), request_id=keep)
     return review_page(request, review=review, form=form, notice=notice, status=status)
 
 
 def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """One deletion: what became of it, what may come next, and its record."""
+    """One deletion: its outcome, next steps and details."""
     actor = actor_of(request)
     deletion = find_deletion(actor=actor, pk=pk)
     if not wants_fragment(request):
@@ -199,12 +192,12 @@ def deletion_detail(request: HttpRequest, pk: UUID) -> HttpResponse:
         )
         return render(request, f"{DETAIL}#record", context)
     if request.htmx.target == "watch":  # type: ignore[attr-defined]
-        return _watched(request, deletion=deletion, actor=actor)
+        return _poll_response(request, deletion=deletion, actor=actor)
     return render_outcome(request, deletion=deletion, actor=actor)
 
 
-def _watched(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpResponse:
-    """The answer to a page that looks by itself: nothing new replaces nothing that is typed."""
+def _poll_response(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpResponse:
+    """The response to a poll. Without news it replaces nothing, so that input is kept."""
     now = clock.now()
     version, seconds = state_version(deletion, now=now), poll_interval(deletion, now=now)
     if request.GET.get("seen") != version:
@@ -219,156 +212,144 @@ def _watched(request: HttpRequest, *, deletion: Deletion, actor: Actor) -> HttpR
     return render(request, f"{DETAIL}#watch", {"outcome": watch, "deletion": deletion})
 
 
-@requires_reauthentication(
-    comes_back=back_to_page(lambda actor, _: permissions.can_delete(actor), "delete connections")
-)
+@requires_reauthentication(on_missing=page_with_input(ConfirmationForm))
 def deletion_execute(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Confirm by the typed text, and send."""
+    """Confirm with the typed text, and send the DELETE."""
     return run_action(
         request,
         pk,
         form=ConfirmationForm(request.POST),
-        act=lambda deletion, actor, typed: deletion_lifecycle.execute_deletion(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=lifecycle.execute_deletion,
     )
 
 
 def deletion_withdraw(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Take it back before anything may have been carried out."""
+    """Withdraw it while no attempt can have deleted anything."""
     return run_action(
         request,
         pk,
         form=ReasonForm(request.POST),
-        act=lambda deletion, actor, typed: closing.withdraw_deletion(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=lifecycle.withdraw_deletion,
     )
 
 
 @limited("reconcile", per_minute=30)
 def deletion_reconcile(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Look at Datadog's list now: "Check with Datadog"."""
+    """Check Datadog's list now."""
     return run_action(
         request,
         pk,
-        act=lambda deletion, actor, typed: reconciliation.check_deletion(
-            deletion=deletion, actor=actor
-        ),
+        action=reconciliation.check_deletion,
     )
 
 
 def deletion_close(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """End an unknown, or one still present, without knowing."""
+    """Close an unknown or still present deletion as unresolved."""
     return run_action(
         request,
         pk,
         form=ReasonForm(request.POST),
-        act=lambda deletion, actor, typed: closing.close_deletion(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=lifecycle.close_deletion,
     )
 
 
 @requires_reauthentication(
-    comes_back=back_to_page(
-        lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
-        "approve or decline this deletion",
+    on_missing=page_with_input(
+        ApprovalForm,
+        may=lambda actor, deletion: permissions.can_approve(actor, deletion=deletion),
+        what="approve or decline this deletion",
     )
 )
 def deletion_approve(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Agree to what was shown. Sends nothing."""
+    """Approve what the page showed. Sends nothing."""
     return run_action(
         request,
         pk,
         form=ApprovalForm(request.POST),
-        act=lambda deletion, actor, typed: approvals.approve_deletion(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=approvals.approve_deletion,
     )
 
 
 def deletion_decline(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Say no, with a reason."""
+    """Decline, with a reason."""
     return run_action(
         request,
         pk,
         form=ReasonForm(request.POST),
-        act=lambda deletion, actor, typed: approvals.decline_deletion(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=approvals.decline_deletion,
     )
 
 
 @requires_reauthentication(
-    comes_back=back_to_page(
-        lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion), "break glass"
+    on_missing=page_with_input(
+        BreakGlassForm,
+        may=lambda actor, deletion: permissions.can_break_glass(actor, deletion=deletion),
+        what="break glass",
     )
 )
 def deletion_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Confirm by the typed text, and send without the approvals that are missing."""
+    """Confirm with the typed text, and send without the missing approvals."""
     return run_action(
         request,
         pk,
         form=BreakGlassForm(request.POST),
-        act=lambda deletion, actor, typed: break_glass.break_glass(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=break_glass.break_glass,
     )
 
 
 @requires_reauthentication(
-    comes_back=back_to_page(
-        lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
-        "review this broken glass",
+    on_missing=page_with_input(
+        BreakGlassReviewForm,
+        may=lambda actor, deletion: permissions.can_review_break_glass(actor, deletion=deletion),
+        what="review this broken glass",
     )
 )
-def deletion_review_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Look back at it, with a note."""
+def deletion_review_break_glass(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Record the review of a break-glass deletion."""
     return run_action(
         request,
         pk,
         form=BreakGlassReviewForm(request.POST),
-        act=lambda deletion, actor, typed: break_glass.review_break_glass(
-            deletion=deletion, actor=actor, **typed
-        ),
+        action=break_glass.review_break_glass,
     )
 
 
-TOO_MANY = "Not added: too many comments within a minute. Wait a minute, then add it again."
+TOO_MANY_COMMENTS = (
+    "Not added: too many comments within a minute. Wait a minute, then add it again."
+)
 
 
-def _form_page(
+def _comment_error(
     request: HttpRequest, pk: UUID, *, error: InvalidInputError, status: int
 ) -> HttpResponse:
-    """The form with what was typed and why it was not added; for htmx alone."""
+    """The form with its input and error; for htmx the form alone."""
     actor = actor_of(request)
     deletion = find_deletion(actor=actor, pk=pk)
     form = CommentForm(request.POST)
-    show_errors(form, error)
+    form.add_errors(error)
     if not wants_fragment(request):
         return render_outcome(request, deletion=deletion, actor=actor, comment=form, status=status)
     context = {"deletion": deletion, "comment": form}
     return render(request, f"{DETAIL}#comment_form", context, status=status)
 
 
-def _too_many(request: HttpRequest, pk: UUID) -> HttpResponse:
-    permissions.require(permissions.can_comment(actor_of(request)), "comment on deletions")
-    return _form_page(request, pk, error=InvalidInputError({"text": TOO_MANY}), status=429)
+def _too_many_comments(request: HttpRequest, pk: UUID) -> HttpResponse:
+    return _comment_error(
+        request, pk, error=InvalidInputError({"text": TOO_MANY_COMMENTS}), status=429
+    )
 
 
-@limited("comments", per_minute=30, over=_too_many)
+@limited("comments", per_minute=30, over=_too_many_comments)
 def deletion_comment(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Add a comment; for htmx the form alone, empty again or with what is wrong."""
+    """Add a comment; for htmx the form alone, empty again or with its errors."""
     actor = actor_of(request)
     deletion = find_deletion(actor=actor, pk=pk)
-    permissions.require(permissions.can_comment(actor), "comment on deletions")
     form = CommentForm(request.POST)
     try:
-        require_valid(form)
+        form.require_valid()
         comment_on_deletion(deletion=deletion, actor=actor, text=form.cleaned_data["text"])
     except InvalidInputError as error:
-        return _form_page(request, pk, error=error, status=422)
+        return _comment_error(request, pk, error=error, status=422)
     if not wants_fragment(request):
         return SeeOther(f"{reverse('deletion-detail', args=[pk])}#comment")
     context = {"deletion": deletion, "comment": CommentForm(), "is_added": True}

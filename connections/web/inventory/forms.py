@@ -1,4 +1,4 @@
-"""The inventory's filters, as they stand in the address."""
+"""The filters of the inventory, and the forms for protections."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,17 +13,17 @@ from connections.deletions import reviews
 from connections.inventory.inventory import InventoryFilter
 from connections.inventory.protections import (
     LONGEST_REASON,
-    NO_REASON_TO_LIFT,
     NO_REASON_TO_PROTECT,
+    NO_REASON_TO_UNPROTECT,
 )
 from connections.web.credentials.forms import site_choices
-from connections.web.people.forms import ServiceErrorsMixin
+from connections.web.forms import ServiceForm
 
 PROTECTED = [("yes", "Protected"), ("no", "Not protected")]
 
 
 class InventoryForm(forms.Form):
-    """Every filter of the inventory. All of them are optional and stand in the address."""
+    """The filters of the inventory, from the query string. All are optional."""
 
     site = forms.CharField(max_length=100, required=False)
     org = forms.CharField(max_length=1000, required=False)
@@ -32,17 +32,17 @@ class InventoryForm(forms.Form):
     q = forms.CharField(max_length=200, required=False)
 
     def values(self) -> dict[str, str]:
-        """The filters that are set and can be read, by their name in the address."""
+        """The valid filters that are set, by their name in the query string."""
         self.is_valid()
         data: Mapping[str, Any] = self.cleaned_data
         return {name: data[name] for name in self.fields if data.get(name)}
 
     def query(self) -> str:
-        """The filters as a query string, "" without any."""
+        """The filters as a query string; "" without filters."""
         return urlencode(self.values())
 
     def inventory_filter(self) -> InventoryFilter:
-        """The filter that the readable fields make."""
+        """The filter from the valid fields."""
         values = self.values()
         return InventoryFilter(
             site=values.get("site", ""),
@@ -63,14 +63,14 @@ def _reason(*, missing: str) -> forms.CharField:
     )
 
 
-class RemovalForm(ServiceErrorsMixin):
-    """Why it may be deleted again."""
+class RemovalForm(ServiceForm):
+    """Why a protection is removed."""
 
-    reason = _reason(missing=NO_REASON_TO_LIFT)
+    reason = _reason(missing=NO_REASON_TO_UNPROTECT)
 
 
-class ProtectionForm(ServiceErrorsMixin):
-    """Which connection must stay, and why."""
+class ProtectionForm(ServiceForm):
+    """Which connection to protect, and why."""
 
     site = forms.ChoiceField(
         choices=site_choices,
@@ -88,7 +88,7 @@ class ProtectionForm(ServiceErrorsMixin):
     reason = _reason(missing=NO_REASON_TO_PROTECT)
 
     def clean_connection_id(self) -> UUID:
-        """The id; what is wrong with it in the service's own words."""
+        """The id. Raises ValidationError with the service's message."""
         try:
             return reviews.parse_connection_id(self.cleaned_data["connection_id"])
         except InvalidInputError as error:

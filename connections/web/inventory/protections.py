@@ -1,7 +1,6 @@
-"""What pages show of a connection's protection: that it holds, who may lift it, how it went."""
+"""What pages show of a connection's protections."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -10,45 +9,34 @@ from connections.access import permissions
 from connections.access.actor import Actor
 from connections.inventory import protections
 from connections.models import OrgConnectionKey, Protection
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProtectionEntry:
-    """One entry for the timeline component."""
-
-    tone: str
-    icon: str
-    title: str
-    at: datetime
-    by: str
-    detail: str
+from connections.web.timeline import TimelineEntry
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProtectionPage:
-    """The protection of one connection, as its page shows it."""
+    """The protections of one connection."""
 
-    # The one that holds now, if one does.
+    # The one that is active now.
     held: Protection | None
-    # Set for who may take each step.
+    # Empty for people who may not take that step.
     protect_url: str
-    lift_url: str
-    # Who could lift it; empty while nothing is to be lifted.
-    lifters: list[str]
-    history: list[ProtectionEntry]
+    unprotect_url: str
+    # Who can remove the active protection.
+    who_can_unprotect: list[str]
+    history: list[TimelineEntry]
 
 
 def protection_page(*, key: OrgConnectionKey, actor: Actor) -> ProtectionPage:
-    """Everything about the protections of one connection."""
-    every = protections.protections_of(key)
+    """The protections of one connection."""
+    every = protections.list_protections(key)
     held = next((each for each in every if not hasattr(each, "lifting")), None)
-    may_lift = held is not None and permissions.can_unprotect(actor, protection=held)
+    may_unprotect = held is not None and permissions.can_unprotect(actor, protection=held)
     may_protect = held is None and permissions.can_protect(actor)
     return ProtectionPage(
         held=held,
         protect_url=protect_url(key) if may_protect else "",
-        lift_url=lift_url(key) if may_lift else "",
-        lifters=protections.who_can_remove(held) if held else [],
+        unprotect_url=unprotect_url(key) if may_unprotect else "",
+        who_can_unprotect=protections.names_of_possible_removers(held) if held else [],
         history=[entry for each in every for entry in _entries(each)],
     )
 
@@ -64,14 +52,14 @@ def protect_url(key: OrgConnectionKey) -> str:
     return f"{reverse('org-connection-protect')}?{query}"
 
 
-def lift_url(key: OrgConnectionKey) -> str:
-    """The form that lifts its protection."""
+def unprotect_url(key: OrgConnectionKey) -> str:
+    """The form that removes its protection."""
     return reverse("org-connection-lift", args=[key.site, key.connection_id])
 
 
-def _entries(protection: Protection) -> list[ProtectionEntry]:
+def _entries(protection: Protection) -> list[TimelineEntry]:
     entries = [
-        ProtectionEntry(
+        TimelineEntry(
             tone="info",
             icon="lock",
             title="Protected",
@@ -82,7 +70,7 @@ def _entries(protection: Protection) -> list[ProtectionEntry]:
     ]
     if hasattr(protection, "lifting"):
         entries.append(
-            ProtectionEntry(
+            TimelineEntry(
                 tone="muted",
                 icon="minus",
                 title="Protection lifted",

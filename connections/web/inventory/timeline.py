@@ -1,4 +1,4 @@
-"""The life of one org connection as a timeline: made, first seen, changed, asked about, gone."""
+"""The timeline of one org connection."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,34 +12,19 @@ from connections.inventory.timeline import (
     ConnectionVersion,
     Reappearance,
     SimilarConnection,
-    tells_of_sight,
+    is_observation,
 )
 from connections.models import AuditEvent, OrgConnectionSnapshot
+from connections.web.timeline import TimelineEntry, event_entry
 
-# A longer life shows its beginning and its end, and opens what is in between.
+# A longer timeline shows its first and last entries, and folds those between.
 SHOWN_FIRST = 5
 SHOWN_LAST = 25
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimelineEntry:
-    """One entry for the timeline component."""
-
-    tone: str
-    icon: str
-    title: str
-    at: datetime | None = None
-    by: str = ""
-    detail: str = ""
-    # Where its title leads.
-    url: str = ""
-    evidence_number: int | None = None
-    evidence_url: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """All entries, oldest first; those in between are folded away in a long one."""
+    """The entries, oldest first; `between` is folded."""
 
     first: list[TimelineEntry]
     between: list[TimelineEntry]
@@ -47,16 +32,20 @@ class Timeline:
 
 
 def timeline_of(seen: ConnectionHistory, *, links_to_evidence: bool) -> Timeline:
-    """Everything known to have happened to it."""
-    began = [_made(seen.versions[0].snapshot), _first_seen(seen)] if seen.versions else []
+    """The timeline of a connection."""
+    began = (
+        [_created_entry(seen.versions[0].snapshot), _first_seen_entry(seen)]
+        if seen.versions
+        else []
+    )
     told = [
         *(event for event in began if event is not None),
-        *(_changed(version) for version in seen.versions[1:]),
-        *(_back(one) for one in seen.returns),
-        *(_act(event, links_to_evidence=links_to_evidence) for event in seen.events),
-        *([_made_again(seen.successor, seen=seen)] if seen.successor else []),
+        *(_changed_entry(version) for version in seen.versions[1:]),
+        *(_reappearance_entry(one) for one in seen.returns),
+        *(_event_entry(event, links_to_evidence=links_to_evidence) for event in seen.events),
+        *([_successor_entry(seen.successor, seen=seen)] if seen.successor else []),
     ]
-    # What the record tells keeps its order at equal times, and what has no time comes first.
+    # Audit events of equal times keep their order; entries without a time come first.
     events = sorted(told, key=lambda each: each.at.timestamp() if each.at else 0.0)
     if seen.sights:
         events = _with_present(events, seen=seen)
@@ -70,11 +59,11 @@ def timeline_of(seen: ConnectionHistory, *, links_to_evidence: bool) -> Timeline
 
 
 def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> list[TimelineEntry]:
-    """The entries with whether it is listed now: at the end, or where it was listed last."""
+    """The entries, with one that says whether it is listed now, or when it last was."""
     last_seen_at = max(sight.last_seen_at for sight in seen.sights)
     if seen.is_listed:
         return [*events, TimelineEntry(tone="ok", icon="check", title="Listed", at=last_seen_at)]
-    sights = (event for event in reversed(seen.events) if tells_of_sight(event))
+    sights = (event for event in reversed(seen.events) if is_observation(event))
     told = next((event for event in sights if event.at > last_seen_at), None)
     at = told.at if told else last_seen_at
     gone = TimelineEntry(
@@ -93,7 +82,7 @@ def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> li
     return [*events[:place], gone, *events[place:]]
 
 
-def _made(snapshot: OrgConnectionSnapshot) -> TimelineEntry | None:
+def _created_entry(snapshot: OrgConnectionSnapshot) -> TimelineEntry | None:
     if snapshot.connection_created_at is None:
         return None
     return TimelineEntry(
@@ -105,12 +94,15 @@ def _made(snapshot: OrgConnectionSnapshot) -> TimelineEntry | None:
     )
 
 
-def _first_seen(seen: ConnectionHistory) -> TimelineEntry:
+def _first_seen_entry(seen: ConnectionHistory) -> TimelineEntry:
     version = seen.versions[0]
     detail = f"Sharing {', '.join(version.snapshot.connection_types) or 'nothing'}."
     title, url = "First seen here", ""
     if seen.predecessor:
-        title, url = "First seen here, in the place of another one", _url(seen, seen.predecessor)
+        title, url = (
+            "First seen here, in the place of another one",
+            _connection_url(seen, seen.predecessor),
+        )
         was_seen = wording.format_time(seen.predecessor.last_seen_at)
         detail += f" The same two orgs had a connection that was listed last at {was_seen}."
     return TimelineEntry(
@@ -124,22 +116,22 @@ def _first_seen(seen: ConnectionHistory) -> TimelineEntry:
     )
 
 
-def _url(seen: ConnectionHistory, other: SimilarConnection) -> str:
+def _connection_url(seen: ConnectionHistory, other: SimilarConnection) -> str:
     return reverse("org-connection-detail", args=[seen.snapshot.site, other.connection_id])
 
 
-def _made_again(other: SimilarConnection, *, seen: ConnectionHistory) -> TimelineEntry:
+def _successor_entry(other: SimilarConnection, *, seen: ConnectionHistory) -> TimelineEntry:
     return TimelineEntry(
         tone="warn",
         icon="plus",
         title="Made again as another connection",
         detail="The same two orgs have one with another id.",
         at=other.began_at,
-        url=_url(seen, other),
+        url=_connection_url(seen, other),
     )
 
 
-def _back(one: Reappearance) -> TimelineEntry:
+def _reappearance_entry(one: Reappearance) -> TimelineEntry:
     return TimelineEntry(
         tone="danger",
         icon="refresh",
@@ -150,23 +142,13 @@ def _back(one: Reappearance) -> TimelineEntry:
     )
 
 
-def _act(event: AuditEvent, *, links_to_evidence: bool) -> TimelineEntry:
-    words = wording.event_text(event)
+def _event_entry(event: AuditEvent, *, links_to_evidence: bool) -> TimelineEntry:
     is_about_deletion = event.subject_type == "deletion"
-    return TimelineEntry(
-        tone=words.tone,
-        icon=words.icon,
-        title=words.title,
-        detail=words.detail,
-        at=event.at,
-        by=event.actor_name,
-        url=reverse("deletion-detail", args=[event.subject_id]) if is_about_deletion else "",
-        evidence_number=event.seq,
-        evidence_url=reverse("audit-detail", args=[event.seq]) if links_to_evidence else "",
-    )
+    url = reverse("deletion-detail", args=[event.subject_id]) if is_about_deletion else ""
+    return event_entry(event, links_to_evidence=links_to_evidence, url=url)
 
 
-_FIELD_WORDS = {
+_FIELD_LABELS = {
     "source_org_id": "Source org id",
     "source_org_name": "Source org",
     "sink_org_id": "Destination org id",
@@ -180,9 +162,10 @@ _FIELD_WORDS = {
 }
 
 
-def _changed(version: ConnectionVersion) -> TimelineEntry:
+def _changed_entry(version: ConnectionVersion) -> TimelineEntry:
     changes = [
-        f"{_FIELD_WORDS[name]}: {_value(version.before, name)} → {_value(version.snapshot, name)}"
+        f"{_FIELD_LABELS[name]}: {_value_text(version.before, name)} → "
+        f"{_value_text(version.snapshot, name)}"
         for name in version.changed
     ]
     return TimelineEntry(
@@ -195,7 +178,7 @@ def _changed(version: ConnectionVersion) -> TimelineEntry:
     )
 
 
-def _value(snapshot: OrgConnectionSnapshot | None, name: str) -> str:
+def _value_text(snapshot: OrgConnectionSnapshot | None, name: str) -> str:
     value: Any = getattr(snapshot, name)
     if isinstance(value, list):
         return ", ".join(value) or "nothing"

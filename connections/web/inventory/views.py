@@ -1,4 +1,4 @@
-"""The inventory: every org connection of every org, one of them, reading again, export."""
+"""The inventory: list, one connection, sync, export, protections."""
 
 import json
 from itertools import islice
@@ -30,7 +30,7 @@ from connections.inventory.inventory import (
     Inventory,
     InventoryRow,
     build_inventory,
-    open_deletions_of,
+    find_open_deletions,
 )
 from connections.models import OrgConnectionKey, Protection, Sync
 from connections.people import people
@@ -42,50 +42,50 @@ from connections.web.inventory.timeline import timeline_of
 from connections.web.rate_limits import limited
 from connections.web.reauthentication import requires_reauthentication
 from connections.web.support import SeeOther, actor_of, download
-from connections.wording import badge, unavailable_text
-from connections.wording.connections import creator_kind, site_name
+from connections.wording import unavailable_text
+from connections.wording.connections import site_name
 
-# More rows than anybody scrolls through; a page of so many is rendered in well under 300 ms.
+# A page of this many rows renders in well under 300 ms.
 PAGE_SIZE = 500
 EXPORT_FORMATS = ("csv", "json")
 
 
 def org_connection_list(request: HttpRequest) -> HttpResponse:
-    """Every org connection that the newest stored snapshots show."""
+    """All org connections in the newest stored snapshots."""
     actor = actor_of(request)
     form = InventoryForm(request.GET)
     inventory = build_inventory(actor=actor, only=form.inventory_filter())
-    # What comes after a refresh never asks for another by itself, however that one went.
+    # A fragment comes after an automatic sync and must not start another.
     is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
-    page, next_after = _page(inventory.rows, after=_cursor(request))
+    page, next_after = _page(inventory.rows, after=_parse_cursor(request))
     context = {
         "inventory": inventory,
         "rows": _row_views(page, actor=actor),
         "is_fragment": is_fragment,
         "is_first_page": "after" not in request.GET,
-        "next_url": _address(form, after=next_after) if next_after else "",
-        "first_url": _address(form),
+        "next_url": _list_url(form, after=next_after) if next_after else "",
+        "first_url": _list_url(form),
         **_filters(form, inventory),
         **_freshness(inventory, actor=actor),
         "can_export": permissions.can_export(actor),
         "can_refresh": permissions.can_sync(actor),
         "can_protect": permissions.can_protect(actor),
         "can_manage_credentials": permissions.can_manage_credentials(actor),
-        "administrators": people.names_of_administrators() if _has_no_credential(inventory) else [],
+        "administrators": people.list_administrator_names()
+        if _has_no_credential(inventory)
+        else [],
     }
     name = "connections/org_connection_list.html"
     return render(request, f"{name}#inventory" if is_fragment else name, context)
 
 
 def _row_views(page: list[InventoryRow], *, actor: Actor) -> list[shown.RowView]:
-    deletions = open_deletions_of(page, actor=actor)
-    names = {site: site_name(site) for site in {row.snapshot.site for row in page}}
+    deletions = find_open_deletions(page, actor=actor)
     return [
         shown.row_view(
             row,
             deletion=deletions.get((row.snapshot.site, row.snapshot.connection_id)),
             actor=actor,
-            site_names=names,
         )
         for row in page
     ]
@@ -94,7 +94,7 @@ def _row_views(page: list[InventoryRow], *, actor: Actor) -> list[shown.RowView]
 def _page(
     rows: list[InventoryRow], *, after: tuple[str, ...] | None
 ) -> tuple[list[InventoryRow], str]:
-    """The rows of one page, and the key that the next one starts after ("" at the end)."""
+    """The rows of one page, and the key after which the next page starts ("" at the end)."""
     following = iter(rows) if after is None else (row for row in rows if row.order > after)
     page = list(islice(following, PAGE_SIZE + 1))
     if len(page) <= PAGE_SIZE:
@@ -103,7 +103,7 @@ def _page(
     return page, json.dumps(page[-1].order, ensure_ascii=False, separators=(",", ":"))
 
 
-def _cursor(request: HttpRequest) -> tuple[str, ...] | None:
+def _parse_cursor(request: HttpRequest) -> tuple[str, ...] | None:
     text = request.GET.get("after")
     if not text:
         return None
@@ -116,7 +116,7 @@ def _cursor(request: HttpRequest) -> tuple[str, ...] | None:
     return tuple(key)
 
 
-def _address(form: InventoryForm, **more: str) -> str:
+def _list_url(form: InventoryForm, **more: str) -> str:
     query = QueryDict(mutable=True)
     query.update({**form.values(), **more})
     url = reverse("org-connection-list")
@@ -144,8 +144,8 @@ def _freshness(inventory: Inventory, *, actor: Actor) -> dict[str, Any]:
     return {
         "age": age,
         "as_of": f"oldest part read {age}" if age else "",
-        "failed_parts": shown.failed_syncs(inventory.coverage, now=inventory.at),
-        "parts": shown.org_syncs(inventory),
+        "failed_syncs": shown.failed_syncs(inventory.coverage),
+        "syncs": shown.org_syncs(inventory.coverage),
         "unverified": [each for each in inventory.coverage.never_listed if not each.org_id],
         "has_no_credential": _has_no_credential(inventory),
         "refreshes_by_itself": inventory.coverage.is_stale and permissions.can_sync(actor),
@@ -159,28 +159,28 @@ def _has_no_credential(inventory: Inventory) -> bool:
 
 @limited("refresh", per_minute=20)
 def org_connection_refresh(request: HttpRequest) -> HttpResponse:
-    """Ask Datadog again, then back to where the person was, with the same filters.
+    """Sync, then redirect back with the same filters.
 
-    `only_stale` leaves out what was read within the last 5 minutes: so many people opening the
-    page at once ask once.
+    `only_stale` leaves out orgs synced within the last 5 minutes, so that many people who open
+    the page at once cause one sync.
     """
     by_itself = "only_stale" in request.POST
     try:
-        listings = sync.refresh(actor=actor_of(request), only_stale=by_itself)
+        listings = sync.sync_orgs(actor=actor_of(request), only_stale=by_itself)
     except UnavailableError as error:
         why = unavailable_text(cause=error.cause, why=str(error))
         messages.error(request, f"Nothing was read. {why}")
     else:
         if not by_itself:
-            _tell(request, listings)
+            _add_message(request, listings)
         if listings and "reload" in request.POST and request.htmx:  # type: ignore[attr-defined]
             return HttpResponseClientRefresh()
     if request.POST.get("back") == "overview":
         return SeeOther(reverse("overview"))
-    return SeeOther(_address(InventoryForm(QueryDict(request.POST.get("filters", "")))))
+    return SeeOther(_list_url(InventoryForm(QueryDict(request.POST.get("filters", "")))))
 
 
-def _tell(request: HttpRequest, listings: list[Sync]) -> None:
+def _add_message(request: HttpRequest, listings: list[Sync]) -> None:
     complete = sum(listing.is_complete for listing in listings)
     level = messages.SUCCESS if complete else messages.ERROR
     if 0 < complete < len(listings):
@@ -190,7 +190,7 @@ def _tell(request: HttpRequest, listings: list[Sync]) -> None:
 
 @limited("export", per_minute=30)
 def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-    """Exactly the filtered inventory as CSV or JSON; each row says as of when."""
+    """The filtered inventory as CSV or JSON; each row has the time it was read."""
     file_format = request.GET.get("format", "csv")
     if file_format not in EXPORT_FORMATS:
         raise BadRequest("Export as csv or json.")
@@ -199,19 +199,19 @@ def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpR
         actor=actor_of(request),
         only=form.inventory_filter(),
         file_format=file_format,
-        asked_for=form.query(),
+        query=form.query(),
     )
     return download(request, export=export, name=f"org-connections-{clock.now():%Y-%m-%d}")
 
 
 def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
-    """One connection: what it is, who sees it, how it changed, what was asked of it."""
+    """One connection: details, credentials that list it, timeline, deletions."""
     actor = actor_of(request)
     if not site.isprintable():
         raise Http404("No site is called so.")
     key = OrgConnectionKey(site=site, connection_id=connection_id)
     lookups.require_connection(key, actor=actor)
-    seen = timeline.connection_history(actor=actor, site=site, connection_id=connection_id)
+    seen = timeline.get_connection_history(actor=actor, site=site, connection_id=connection_id)
     protection = protection_page(key=key, actor=actor)
     if seen is None:
         if not protection.history:
@@ -224,9 +224,7 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "seen": seen,
         "snapshot": seen.snapshot,
         "site_name": site_name(site),
-        "creator_kind": creator_kind(seen.snapshot.creator_is_service_account),
         "life": timeline_of(seen, links_to_evidence=permissions.can_audit(actor)),
-        "deletions": [(deletion, badge(deletion)) for deletion in seen.deletions],
         "ways": [
             (sight, review_url(credential=sight.credential.pk, connection_id=connection_id))
             for sight in seen.sights
@@ -239,9 +237,8 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
 
 
 def org_connection_protect(request: HttpRequest) -> HttpResponse:
-    """Which connection must stay, seen here before or not, and why."""
+    """Protect a connection, also one that was never listed here."""
     actor = actor_of(request)
-    permissions.require(permissions.can_protect(actor), "protect connections")
     data = request.POST if request.method == "POST" else None
     form = ProtectionForm(data, initial=request.GET.dict())
     conflict, is_visible = "", True
@@ -251,7 +248,7 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
         try:
             protections.protect_connection(actor=actor, key=key, reason=typed["reason"])
         except InvalidInputError as error:
-            form.add_service_errors(error)
+            form.add_errors(error)
         except ConflictError as error:
             conflict = str(error)
         except lookups.NotVisibleError:
@@ -268,12 +265,11 @@ def org_connection_protect(request: HttpRequest) -> HttpResponse:
     return render(request, "connections/org_connection_protect.html", context, status=status)
 
 
-def _liftable(actor: Actor, key: OrgConnectionKey) -> Protection | None:
-    """What the actor may lift; None when nothing protects it any more."""
-    permissions.require(permissions.can_unprotect_any(actor), "lift protections")
+def _find_removable_protection(actor: Actor, key: OrgConnectionKey) -> Protection | None:
+    """The protection that the actor may remove; None where it is no longer protected."""
     lookups.require_connection(key, actor=actor)
-    protection = protections.protection_of(key)
-    if protection is None and not protections.protections_of(key):
+    protection = protections.find_protection(key)
+    if protection is None and not protections.list_protections(key):
         raise Http404("It was never protected.")
     if protection:
         protections.check_not_own(protection, actor=actor)
@@ -285,29 +281,31 @@ def _not_protected(request: HttpRequest, key: OrgConnectionKey) -> HttpResponse:
     return SeeOther(connection_url(key))
 
 
-def _lift_page(
+def _unprotect_page(
     request: HttpRequest, *, protection: Protection, form: RemovalForm, status: int
 ) -> HttpResponse:
     context = {"form": form, "protection": protection, "back_url": connection_url(protection.key)}
     return render(request, "connections/org_connection_unprotect.html", context, status=status)
 
 
-def _lift_asked_again(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
-    """The form as it was sent, with the question who it is."""
+def _unprotect_page_with_input(
+    request: HttpRequest, site: str, connection_id: UUID
+) -> HttpResponse:
+    """The form with the posted input and the reauthentication prompt."""
     key = OrgConnectionKey(site=site, connection_id=connection_id)
-    protection = _liftable(actor_of(request), key)
+    protection = _find_removable_protection(actor_of(request), key)
     if protection is None:
         return _not_protected(request, key)
     form = RemovalForm(initial=request.POST.dict())
-    return _lift_page(request, protection=protection, form=form, status=422)
+    return _unprotect_page(request, protection=protection, form=form, status=422)
 
 
-@requires_reauthentication(comes_back=_lift_asked_again, asks_first=True)
-def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
-    """Why it may be deleted again; somebody else's protection only."""
+@requires_reauthentication(on_missing=_unprotect_page_with_input, before_page=True)
+def org_connection_unprotect(request: HttpRequest, site: str, connection_id: UUID) -> HttpResponse:
+    """Remove another person's protection, with a reason."""
     actor = actor_of(request)
     key = OrgConnectionKey(site=site, connection_id=connection_id)
-    protection = _liftable(actor, key)
+    protection = _find_removable_protection(actor, key)
     if protection is None:
         return _not_protected(request, key)
     form = RemovalForm(request.POST if request.method == "POST" else None)
@@ -317,13 +315,13 @@ def org_connection_lift(request: HttpRequest, site: str, connection_id: UUID) ->
                 actor=actor, protection=protection, reason=form.cleaned_data["reason"]
             )
         except InvalidInputError as error:
-            form.add_service_errors(error)
+            form.add_errors(error)
         except ConflictError as error:
             messages.error(request, str(error))
             return SeeOther(connection_url(key))
         else:
             messages.success(request, "The protection is lifted: it can be deleted again.")
             return SeeOther(connection_url(key))
-    return _lift_page(
+    return _unprotect_page(
         request, protection=protection, form=form, status=422 if form.is_bound else 200
     )

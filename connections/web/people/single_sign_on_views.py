@@ -24,7 +24,7 @@ from connections.web.people.single_sign_on import (
     CompletedSignIn,
     Refusal,
     SignInPurpose,
-    refusal_words,
+    refusal_text,
 )
 from connections.web.reauthentication import redirect_to_prompt, requires_reauthentication
 from connections.web.support import (
@@ -47,7 +47,7 @@ _SHOWN = "provider_account_shown"
 _STATUSES: dict[Reason | Refusal, int] = {Reason.UNREACHABLE: 502, Reason.BUSY: 503}
 
 
-def _starts(purpose: SignInPurpose) -> Callable[[HttpRequest], HttpResponse]:
+def _start_view(purpose: SignInPurpose) -> Callable[[HttpRequest], HttpResponse]:
     def start(request: HttpRequest) -> HttpResponse:
         _require_provider()
         wanted = request.GET.get("next", "")
@@ -61,7 +61,7 @@ def _starts(purpose: SignInPurpose) -> Callable[[HttpRequest], HttpResponse]:
             response: HttpResponse = respond_429(request)
             return response
         try:
-            url = single_sign_on.begin(request, purpose=purpose, to=to)
+            url = single_sign_on.start(request, purpose=purpose, to=to)
         except ProviderError as error:
             return _refused(request, error.reason, text=str(error))
         return HttpResponseRedirect(url)
@@ -69,37 +69,41 @@ def _starts(purpose: SignInPurpose) -> Callable[[HttpRequest], HttpResponse]:
     return start
 
 
-_sign_in = _starts(SignInPurpose.SIGN_IN)
+_start_sign_in = _start_view(SignInPurpose.SIGN_IN)
 
 
-provider_step_up = _starts(SignInPurpose.STEP_UP)
+provider_reauthenticate = _start_view(SignInPurpose.STEP_UP)
 
 
-_connect = _starts(SignInPurpose.CONNECT)
+_start_connect = _start_view(SignInPurpose.CONNECT)
 
 
 def provider_start(request: HttpRequest) -> HttpResponse:
     """To the provider, to sign in."""
-    return redirect("overview") if signed_in_person(request) else _sign_in(request)
+    return redirect("overview") if signed_in_person(request) else _start_sign_in(request)
 
 
 def provider_connect_start(request: HttpRequest) -> HttpResponse:
     """To the provider, to show which account there is one's own."""
     _require_provider()
-    return _connect(request) if reauthentication.is_recent(request) else redirect_to_prompt(request)
+    return (
+        _start_connect(request)
+        if reauthentication.is_recent(request)
+        else redirect_to_prompt(request)
+    )
 
 
 def provider_answer(request: HttpRequest) -> HttpResponse:
     """Back from the provider. What it says is checked before anything else."""
     _require_provider()
-    is_ours = single_sign_on.is_under_way(request)
+    is_ours = single_sign_on.is_pending(request)
     try:
         answer = single_sign_on.finish(request)
     except ProviderError as error:
         # What nobody began here is not recorded: anybody can open this address.
         return _refused(request, error.reason, text=str(error), is_recorded=is_ours)
     if answer.purpose == SignInPurpose.SIGN_IN:
-        return _let_in(request, answer)
+        return _sign_in(request, answer)
     person = signed_in_person(request)
     if person is None or str(person.pk) != answer.person_id:
         return _refused(request, Reason.STALE, text="Another person is signed in by now.")
@@ -110,12 +114,12 @@ def provider_answer(request: HttpRequest) -> HttpResponse:
             "subject": answer.identity.subject,
         }
         return redirect("provider-account")
-    return _stepped_up(request, answer, person)
+    return _reauthenticated(request, answer, person)
 
 
-def _let_in(request: HttpRequest, answer: CompletedSignIn) -> HttpResponse:
+def _sign_in(request: HttpRequest, answer: CompletedSignIn) -> HttpResponse:
     identity = answer.identity
-    person = provider_accounts.person_of(issuer=identity.issuer, subject=identity.subject)
+    person = provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject)
     if person is None:
         return _refused(request, Refusal.UNKNOWN_ACCOUNT, identity=identity)
     if not person.is_active:
@@ -123,30 +127,32 @@ def _let_in(request: HttpRequest, answer: CompletedSignIn) -> HttpResponse:
     if signed_in_person(request) is not None:
         # A session of somebody is never carried over to somebody else.
         get_adapter(request).logout(request)
-    single_sign_on.note_second_factor(request, person_id=str(person.pk), identity=identity)
+    single_sign_on.record_provider_mfa(request, person_id=str(person.pk), identity=identity)
     record_authentication(request, person, "provider")
     # Through allauth, so that a second factor that is set up here is still asked for.
     response: HttpResponse = perform_login(request, person, redirect_url=answer.to)
     return response
 
 
-def _stepped_up(request: HttpRequest, answer: CompletedSignIn, person: Person) -> HttpResponse:
+def _reauthenticated(request: HttpRequest, answer: CompletedSignIn, person: Person) -> HttpResponse:
     identity = answer.identity
-    if provider_accounts.person_of(issuer=identity.issuer, subject=identity.subject) != person:
+    if provider_accounts.find_person(issuer=identity.issuer, subject=identity.subject) != person:
         return _refused(request, Refusal.OTHER_ACCOUNT, person=person)
-    reauthentication.mark(request, method=reauthentication.Method.PROVIDER)
+    reauthentication.record_reauthentication(request, method=reauthentication.Method.PROVIDER)
     return HttpResponseRedirect(answer.to)
 
 
-@requires_reauthentication(comes_back=lambda request: _account_page(request))
+@requires_reauthentication(on_missing=lambda request: _account_page(request))
 def provider_account(request: HttpRequest) -> HttpResponse:
     """One's own account at the provider; a POST connects the one that was just shown."""
     _require_provider()
-    shown = _shown(request)
+    shown = _shown_account(request)
     if request.method != "POST" or shown is None:
         return _account_page(request)
     try:
-        provider_accounts.connect_account(actor=actor_of(request), person=_self(request), **shown)
+        provider_accounts.connect_account(
+            actor=actor_of(request), person=_own_person(request), **shown
+        )
     except (ConflictError, InvalidInputError) as error:
         return _account_page(request, problem=str(error))
     del request.session[_SHOWN]
@@ -156,17 +162,17 @@ def provider_account(request: HttpRequest) -> HttpResponse:
 
 def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
     _require_provider()
-    person = _self(request)
+    person = _own_person(request)
     context = {
-        "account": provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER),
-        "shown": _shown(request),
+        "account": provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER),
+        "shown": _shown_account(request),
         "problem": problem,
     }
     status = 409 if problem else 200
     return render(request, "connections/single_sign_on_account.html", context, status=status)
 
 
-def _shown(request: HttpRequest) -> dict[str, str] | None:
+def _shown_account(request: HttpRequest) -> dict[str, str] | None:
     """Issuer and subject that the person showed in this session; None for nobody else's."""
     kept, person = request.session.get(_SHOWN), signed_in_person(request)
     if not kept or person is None or kept["person"] != str(person.pk):
@@ -174,7 +180,7 @@ def _shown(request: HttpRequest) -> dict[str, str] | None:
     return {"issuer": kept["issuer"], "subject": kept["subject"]}
 
 
-def _self(request: HttpRequest) -> Person:
+def _own_person(request: HttpRequest) -> Person:
     person = signed_in_person(request)
     if person is None:
         raise PermissionDenied("Sign in first.")
@@ -195,19 +201,19 @@ def _refused(
     identity: ProviderIdentity | None = None,
     is_recorded: bool = True,
 ) -> HttpResponse:
-    words = refusal_words(reason)
+    refusal = refusal_text(reason)
     if text:
         logger.warning("A sign-in at the provider was refused. %s", text)
     # Where the provider was too busy to be asked, nothing was refused.
     if is_recorded and reason != Reason.BUSY:
-        sign_in_events.record_provider_refused(
+        sign_in_events.record_single_sign_on_refused(
             person=person,
             reason=reason,
-            why=words.told,
+            why=refusal.audit_text,
             address=get_adapter(request).get_client_ip(request),
             request_id=request_id_of(request),
         )
-    context = {"words": words, "identity": identity}
+    context = {"refusal": refusal, "identity": identity}
     response = render(request, "connections/single_sign_on_refused.html", context)
     response.status_code = _STATUSES.get(reason, 403)
     if reason == Reason.BUSY:

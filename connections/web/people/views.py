@@ -20,14 +20,13 @@ from django.urls import reverse
 from django.views.decorators.debug import sensitive_post_parameters
 
 from connections import wording
-from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError
 from connections.models import AuditEvent, Person, with_values
 from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.people import people, provider_accounts, sessions
-from connections.people.people import change_email, second_factors_of, stored_roles
+from connections.people.people import change_email, get_stored_roles, list_authenticators
 from connections.web.context import THEMES
 from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import record_authentication
@@ -53,40 +52,32 @@ from connections.wording.events import browser_name
 EVENTS_SHOWN = 20
 
 
-def _administrator(request: HttpRequest) -> Actor:
-    actor = actor_of(request)
-    permissions.require(permissions.can_administer(actor), "see or change who may sign in")
-    return actor
-
-
 def person_list(request: HttpRequest) -> HttpResponse:
     """Everyone who may or might sign in."""
-    _administrator(request)
     everyone = (
         Person.objects.prefetch_related("groups")
-        .annotate(has_second_factor=Exists(second_factors_of(OuterRef("pk"))))
+        .annotate(has_second_factor=Exists(list_authenticators(OuterRef("pk"))))
         .order_by("-is_active", "username")
     )
     return render(request, "connections/person_list.html", {"people": everyone})
 
 
 def _new_page(request: HttpRequest, form: PersonForm | None = None) -> HttpResponse:
-    _administrator(request)
     form = form or PersonForm(request.POST or None)
     status = 422 if form.is_bound else 200
     return render(request, "connections/person_new.html", {"form": form}, status=status)
 
 
-@requires_reauthentication(comes_back=_new_page, asks_first=True)
+@requires_reauthentication(on_missing=_new_page, before_page=True)
 def person_new(request: HttpRequest) -> HttpResponse:
     """Add a person; the answer shows their sign-in link, once."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     form = PersonForm(request.POST or None)
     if form.is_valid():
         try:
             person = people.add_person(actor=actor, **form.cleaned_data)
         except InvalidInputError as error:
-            form.add_service_errors(error)
+            form.add_errors(error)
         else:
             return _with_new_link(request, actor, person, removes_second_factor=False)
     return _new_page(request, form)
@@ -94,26 +85,26 @@ def person_new(request: HttpRequest) -> HttpResponse:
 
 def person_detail(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """One person: roles, whether they may sign in, what they did last."""
-    _administrator(request)
     return _detail(request, get_object_or_404(Person, pk=pk))
 
 
-def _again(**typed_into: type[forms.Form]) -> Callable[[HttpRequest, uuid.UUID], HttpResponse]:
+def _page_with_input(
+    **typed_into: type[forms.Form],
+) -> Callable[[HttpRequest, uuid.UUID], HttpResponse]:
     """Answer an act without a proof of who it is: the page, with what was typed into the form."""
 
-    def comes_back(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-        _administrator(request)
+    def on_missing(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
         ending = request.POST.get("session", "")
         return _detail(request, get_object_or_404(Person, pk=pk), ending=ending, **typed)
 
-    return comes_back
+    return on_missing
 
 
-@requires_reauthentication(comes_back=_again(roles_form=RolesForm))
+@requires_reauthentication(on_missing=_page_with_input(roles_form=RolesForm))
 def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give exactly the roles that were ticked."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     form = RolesForm(request.POST)
     if not form.is_valid():
@@ -126,10 +117,10 @@ def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@requires_reauthentication(comes_back=_again())
+@requires_reauthentication(on_missing=_page_with_input())
 def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give the permission to break glass, or take it away."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     is_allowed = request.POST.get("allow") == "yes"
     try:
@@ -141,10 +132,10 @@ def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@requires_reauthentication(comes_back=_again())
+@requires_reauthentication(on_missing=_page_with_input())
 def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Shut a person out."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     try:
         people.disable_person(actor=actor, person=person)
@@ -154,20 +145,20 @@ def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return redirect("person-detail", pk=pk)
 
 
-@requires_reauthentication(comes_back=_again())
+@requires_reauthentication(on_missing=_page_with_input())
 def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Let a disabled person sign in again."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     people.enable_person(actor=actor, person=person)
     messages.success(request, f"{person.display_name} may sign in again.")
     return redirect("person-detail", pk=pk)
 
 
-@requires_reauthentication(comes_back=_again(link_form=MakeLinkForm))
+@requires_reauthentication(on_missing=_page_with_input(link_form=MakeLinkForm))
 def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Make a sign-in link and show it, once."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     form = MakeLinkForm(request.POST)
     form.is_valid()
@@ -178,35 +169,34 @@ def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         return _detail(request, person, status=409, problem=str(error))
 
 
-@requires_reauthentication(comes_back=_again())
+@requires_reauthentication(on_missing=_page_with_input())
 def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """End one session of somebody, or (without `session`) all of them."""
-    _administrator(request)
     person = get_object_or_404(Person, pk=pk)
-    return end(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
+    return end_sessions(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
 
 
-@requires_reauthentication(comes_back=_again(email_form=EmailForm))
+@requires_reauthentication(on_missing=_page_with_input(email_form=EmailForm))
 def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Give a person another e-mail address."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     form = EmailForm(request.POST)
     if form.is_valid():
         try:
             change_email(actor=actor, person=person, **form.cleaned_data)
         except InvalidInputError as error:
-            form.add_service_errors(error)
+            form.add_errors(error)
         else:
             messages.success(request, f"The e-mail address of {person.display_name} is stored.")
             return redirect("person-detail", pk=pk)
     return _detail(request, person, status=422, email_form=form)
 
 
-@requires_reauthentication(comes_back=_again(account_form=ProviderAccountForm))
+@requires_reauthentication(on_missing=_page_with_input(account_form=ProviderAccountForm))
 def person_provider(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Connect the account at the provider whose subject was typed, or disconnect the one there."""
-    actor = _administrator(request)
+    actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     if "disconnect" in request.POST:
         provider_accounts.disconnect_account(
@@ -225,7 +215,7 @@ def person_provider(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
             subject=form.cleaned_data["subject"],
         )
     except InvalidInputError as error:
-        form.add_service_errors(error)
+        form.add_errors(error)
         return _detail(request, person, status=422, account_form=form)
     except ConflictError as error:
         return _detail(request, person, status=409, problem=str(error))
@@ -254,20 +244,20 @@ def _detail(
     request: HttpRequest, person: Person, *, status: int = 200, **extra: Any
 ) -> HttpResponse:
     initial = {
-        "roles": [role.value for role in stored_roles(person)],
+        "roles": [role.value for role in get_stored_roles(person)],
         "is_administrator": person.is_superuser,
     }
     about = Q(actor_id=person.pk) | Q(subject_type="person", subject_id=str(person.pk))
     latest = AuditEvent.objects.filter(about).order_by("-seq")[:EVENTS_SHOWN]
     context = {
         "person": person,
-        "has_second_factor": second_factors_of(person.pk).exists(),
+        "has_second_factor": list_authenticators(person.pk).exists(),
         "roles_form": RolesForm(initial=initial),
         "email_form": EmailForm(initial={"email": person.email}),
         "link_form": MakeLinkForm(),
         "sessions": session_rows(request, person),
         "account_form": ProviderAccountForm(),
-        "account": provider_accounts.account_of(person=person, issuer=settings.OIDC_ISSUER),
+        "account": provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER),
         "events": [(event, wording.brief_sentence(event)) for event in with_values(latest)],
         **extra,
     }
@@ -287,7 +277,7 @@ class SessionRow:
 
 def session_rows(request: HttpRequest, person: Person) -> list[SessionRow]:
     """The person's open sessions for a page: this one first, then the newest."""
-    current = _current(request)
+    current = _current_session_id(request)
     rows = [
         SessionRow(
             public_id=one.public_id,
@@ -296,44 +286,46 @@ def session_rows(request: HttpRequest, person: Person) -> list[SessionRow]:
             browser=browser_name(one.agent),
             is_current=one.public_id == current,
         )
-        for one in sessions.sessions_of(person=person)
+        for one in sessions.list_sessions(person=person)
     ]
     return sorted(rows, key=lambda row: not row.is_current)
 
 
 def session_list(request: HttpRequest) -> HttpResponse:
     """One's own sessions."""
-    rows = session_rows(request, _self(request))
+    rows = session_rows(request, _own_person(request))
     return render(request, "connections/session_list.html", {"sessions": rows})
 
 
 def session_end(request: HttpRequest) -> HttpResponse:
     """End one of one's own sessions, or (without `session`) all but this one."""
-    person = _self(request)
-    return end(request, person, but=_current(request), to=reverse("session-list"))
+    person = _own_person(request)
+    return end_sessions(
+        request, person, but=_current_session_id(request), to=reverse("session-list")
+    )
 
 
-def end(request: HttpRequest, person: Person, *, but: str, to: str) -> HttpResponse:
+def end_sessions(request: HttpRequest, person: Person, *, but: str, to: str) -> HttpResponse:
     """End the person's session that was posted, or all but the one named, and lead on."""
     actor, one = actor_of(request), request.POST.get("session", "")
     if one:
         is_ended = sessions.end_session(actor=actor, person=person, public_id=one)
         text = "That session is ended." if is_ended else "That session had ended already."
     else:
-        count = sessions.end_sessions(actor=actor, person=person, but=but)
+        count = sessions.end_sessions(actor=actor, person=person, except_id=but)
         text = f"{count} session{'s are' if count != 1 else ' is'} ended."
     messages.success(request, text)
     return SeeOther(to)
 
 
-def _self(request: HttpRequest) -> Person:
+def _own_person(request: HttpRequest) -> Person:
     person = signed_in_person(request)
     if person is None:
         raise PermissionDenied("Sign in first.")
     return person
 
 
-def _current(request: HttpRequest) -> str:
+def _current_session_id(request: HttpRequest) -> str:
     return public_id_of(hash_of_session_key(request.session.session_key or ""))
 
 
@@ -348,7 +340,7 @@ def setup(request: HttpRequest) -> HttpResponse:
     if Person.objects.exists():
         return redirect("overview")
     if not ratelimit.consume(request, action=USE_OF_LINKS):
-        return _too_many(request)
+        return _too_many_uses(request)
     form = SetUpForm(request.POST or None)
     if form.is_valid():
         try:
@@ -356,11 +348,11 @@ def setup(request: HttpRequest) -> HttpResponse:
                 **form.cleaned_data, request_id=request_id_of(request)
             )
         except InvalidInputError as error:
-            form.add_service_errors(error)
+            form.add_errors(error)
         except ConflictError as error:
             form.add_error(None, str(error))
         else:
-            return _signed_in(request, person, to=reverse("credential-new"), chose_password=True)
+            return _sign_in(request, person, to=reverse("credential-new"), chose_password=True)
     return _form_page(request, "connections/setup.html", form)
 
 
@@ -368,18 +360,18 @@ def setup(request: HttpRequest) -> HttpResponse:
 def sign_in_link(request: HttpRequest) -> HttpResponse:
     """The page of a sign-in link: sets a password when one is typed, and signs the person in."""
     if not ratelimit.consume(request, action=USE_OF_LINKS):
-        return _too_many(request)
+        return _too_many_uses(request)
     form = SignInLinkForm(request.POST or None)
     if form.is_valid():
         try:
             person = people.use_sign_in_link(**form.cleaned_data, request_id=request_id_of(request))
         except InvalidInputError as error:
-            form.add_service_errors(error)
+            form.add_errors(error)
         except ConflictError as error:
             form.add_error(None, str(error))
         else:
             chose = bool(form.cleaned_data["password"])
-            return _signed_in(request, person, to=reverse("overview"), chose_password=chose)
+            return _sign_in(request, person, to=reverse("overview"), chose_password=chose)
     return _form_page(request, "connections/sign_in_link.html", form)
 
 
@@ -399,12 +391,12 @@ def theme_set(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _too_many(request: HttpRequest) -> HttpResponse:
+def _too_many_uses(request: HttpRequest) -> HttpResponse:
     response: HttpResponse = respond_429(request)
     return response
 
 
-def _signed_in(
+def _sign_in(
     request: HttpRequest, person: Person, *, to: str, chose_password: bool
 ) -> HttpResponse:
     # Through allauth, so that a second factor is still asked for and the session is a new one.

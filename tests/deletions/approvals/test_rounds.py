@@ -93,7 +93,7 @@ def record(client: Client, deletion: Deletion) -> Page:
 
 
 def waits_for(person: Person) -> Pending:
-    return overview(actor=person_actor(person=person)).waits
+    return overview(actor=person_actor(person=person)).pending
 
 
 def codes_of(deletion: Deletion) -> list[str]:

@@ -95,7 +95,7 @@ def test_the_history_draws_what_passes_the_filter_and_tells_the_same_in_a_table(
 def test_an_org_at_both_ends_is_drawn_once_and_the_newest_first(
     victor: Person, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "EXACT_TO", 3)
+    monkeypatch.setattr(history, "MAX_COUNTED", 3)
     make(minute=0, sink_org_name="Payments EU")
     make(minute=DAY, sink_org_name="Payments EU", sink_org_id="org-payments")
     make(minute=2 * DAY, source_org_name="Labs", sink_org_name="Payments EU")
@@ -132,8 +132,8 @@ def test_what_is_not_drawn_is_said(
     clock: SettableClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(search, "CHART_EVENTS", 2)
-    monkeypatch.setattr(history, "EXACT_TO", 2)
+    monkeypatch.setattr(search, "DRAWN", 2)
+    monkeypatch.setattr(history, "MAX_COUNTED", 2)
     for number in range(4):
         make(minute=number * DAY)
         add_event("An act.")

@@ -94,7 +94,7 @@ def test_pages_leave_nothing_out_and_show_nothing_twice_even_at_equal_times(
 def test_the_count_is_exact_to_its_limit_and_then_stops(
     make: Make, victor: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "EXACT_TO", 3)
+    monkeypatch.setattr(history, "MAX_COUNTED", 3)
     actor = person_actor(person=victor)
     for minute in range(3):
         make(minute=minute)

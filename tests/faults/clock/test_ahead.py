@@ -126,10 +126,10 @@ def test_a_link_made_in_the_future_no_longer_holds(
 
 
 def test_a_worker_heard_of_in_the_future_counts_as_dead(clock: SettableClock) -> None:
-    worker.beat(name="killed", host="here", process_id=1)
+    worker.record_heartbeat(name="killed", host="here", process_id=1)
     clock.advance(hours=-1)
     assert not worker.is_alive(worker.last_seen_at(), now=clock.at)
-    worker.beat(name="next", host="here", process_id=2)
+    worker.record_heartbeat(name="next", host="here", process_id=2)
     assert [one.name for one in WorkerHeartbeat.objects.all()] == ["next"]
     assert worker.is_alive(worker.last_seen_at(), now=clock.at)
 

@@ -173,7 +173,7 @@ def test_many_that_a_wrong_clock_put_off_cost_few_queries(
     # What is due, and for each 200 rows one for the newest event of each.
     with django_assert_max_num_queries(5):
         found = due.due_deletions(now=clock.at)
-    assert len(found) == due.BATCH
+    assert len(found) == due.BATCH_SIZE
     assert not set(found) & set(checked_since)
     with django_assert_max_num_queries(5):
         assert len(due.due_deletions(now=clock.at, limit=100)) == 31
@@ -328,8 +328,8 @@ def test_the_inventory_shows_what_was_read_after_it(
     ask: Ask, clock: SettableClock, credential: Credential, ada: Person
 ) -> None:
     set_back(clock)
-    listing, *_ = sync.refresh(actor=person_actor(person=ada))
-    newest = sync.newest_listings(now=clock.at)
+    listing, *_ = sync.sync_orgs(actor=person_actor(person=ada))
+    newest = sync.newest_syncs(now=clock.at)
     assert newest == {credential.pk: listing}
     assert not sync.is_stale(listing, now=clock.at)
 

@@ -1,4 +1,4 @@
-"""What members of a crowd do about deletions that need other people."""
+"""What concurrent processes do about deletions that need approval."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The product's settings for the members of a crowd, with cheap passwords."""
+"""The product's settings of the concurrent processes, with cheap passwords."""
 
 from orgadmin import settings as product
 

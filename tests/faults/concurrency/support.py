@@ -1,4 +1,4 @@
-"""Starting a crowd: processes that prepare themselves and then all begin at once."""
+"""Starts processes that prepare first and then all begin at once."""
 
 import json
 import os
@@ -15,30 +15,30 @@ from tests.support.databases import SharedDatabase
 from tests.support.processes import ROOT
 from tests.support.sandbox import US
 
-PATIENCE = 120.0  # seconds until a crowd that hangs fails its test
+PATIENCE = 120.0  # seconds until hanging processes fail their test
 PEOPLE = tuple(f"operator-{number}" for number in range(6))
-PROGRAM = (sys.executable, "-m", "tests.faults.concurrency.crowd")
+PROGRAM = (sys.executable, "-m", "tests.faults.concurrency.concurrent_requests")
 
 
-class Crowd:
-    """Processes of which each has a plan; they begin together."""
+class ConcurrentProcesses:
+    """Processes that each have a plan and begin together."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
 
     def wait_until_ready(self) -> None:
-        """Wait until everyone has prepared."""
+        """Wait until every process has prepared."""
         assert self.process.stdout
         assert self.process.stdout.readline() == "ready\n", self.process.communicate()[1]
 
-    def let_go(self) -> None:
-        """Let everyone begin."""
+    def start(self) -> None:
+        """Let every process begin."""
         assert self.process.stdin
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
 
     def results(self) -> list[list[dict[str, str]]]:
-        """What each process says became of its work; fails when one of them ended badly."""
+        """The results of each process; fails when one of them failed."""
         output, errors = self.process.communicate(timeout=PATIENCE)
         assert self.process.returncode == 0, errors
         told: list[list[dict[str, str]]] = json.loads(output)
@@ -46,23 +46,23 @@ class Crowd:
 
 
 @contextmanager
-def crowd(
+def started_processes(
     plans: Sequence[Mapping[str, Any]],
     *,
     database: SharedDatabase,
     sandbox: SandboxServer,
     before: Sequence[Mapping[str, Any]] = (),
-) -> Iterator[Crowd]:
-    """A crowd on a seeded database that knows this Datadog; ended when the context is left.
+) -> Iterator[ConcurrentProcesses]:
+    """Start the processes on a seeded database that uses this simulator; end them on exit.
 
-    Each plan of `before` is done by one process alone, before the crowd prepares itself.
+    Each plan of `before` is run by one process alone, before the others prepare.
     """
     env = database.environment(
         ORGADMIN_EXTRA_SITES=sandbox.extra_sites_setting(),
         ORGADMIN_KEYRING_FILE=str(database.data_dir / "keyring.json"),
         DJANGO_SETTINGS_MODULE="tests.faults.concurrency.settings",
     )
-    # WhiteNoise warns of a directory that is not there, and a warning would be taken for a failure.
+    # WhiteNoise warns of a directory that is not there, and a warning would count as a failure.
     (database.data_dir / "static").mkdir(exist_ok=True)
     process = subprocess.Popen(
         [*PROGRAM, json.dumps({"before": [_seed(sandbox.world), *before], "plans": plans})],
@@ -72,11 +72,11 @@ def crowd(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Its members are ended with it.
+        # The processes that it forks are ended with it.
         start_new_session=True,
     )
     try:
-        yield Crowd(process)
+        yield ConcurrentProcesses(process)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -86,22 +86,22 @@ def crowd(
         process.wait(PATIENCE)
 
 
-def run_crowd(
+def run_concurrently(
     plans: Sequence[Mapping[str, Any]],
     *,
     database: SharedDatabase,
     sandbox: SandboxServer,
     before: Sequence[Mapping[str, Any]] = (),
 ) -> list[list[dict[str, str]]]:
-    """Let a crowd do its work to the end; what each process says."""
-    with crowd(plans, database=database, sandbox=sandbox, before=before) as started:
+    """Run all processes to their end; returns the results of each."""
+    with started_processes(plans, database=database, sandbox=sandbox, before=before) as started:
         started.wait_until_ready()
-        started.let_go()
+        started.start()
         return started.results()
 
 
 def add_connections(world: World, *, orgs: int, each: int) -> list[tuple[str, str]]:
-    """Let so many new orgs share with so many partners; pairs of an org's name and an id."""
+    """Add orgs that each share data with some partners; pairs of an org's name and an id."""
     wanted = []
     for number in range(orgs):
         org = world.add_org(name=f"Team {number}", site=US)

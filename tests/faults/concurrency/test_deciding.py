@@ -7,7 +7,12 @@ import pytest
 
 from sandbox.server import SandboxServer
 from tests.faults.concurrency.deciding import APPROVERS, BREAKER
-from tests.faults.concurrency.support import PEOPLE, add_connections, crowd, run_crowd
+from tests.faults.concurrency.support import (
+    PEOPLE,
+    add_connections,
+    run_concurrently,
+    started_processes,
+)
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 
@@ -39,7 +44,7 @@ def test_of_four_approvers_at_once_as_many_count_as_are_needed(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer, policy: str, needed: int
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=3, each=4)
-    told = run_crowd(
+    told = run_concurrently(
         [decides(person, "approve") for person in APPROVERS],
         database=shared_database,
         sandbox=bare_sandbox,
@@ -68,7 +73,7 @@ def test_what_is_approved_and_ended_at_once_is_one_of_both(
     outcome: str,
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=3, each=4)
-    run_crowd(
+    run_concurrently(
         [decides(APPROVERS[0], "approve"), decides(person, act)],
         database=shared_database,
         sandbox=bare_sandbox,
@@ -87,7 +92,7 @@ def test_what_is_approved_and_broken_at_once_is_sent_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=2, each=3)
-    run_crowd(
+    run_concurrently(
         [
             decides(APPROVERS[0], "approve"),
             decides(APPROVERS[1], "approve"),
@@ -112,14 +117,14 @@ def test_what_changes_while_it_is_approved_is_never_sent(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=2, each=4)
-    with crowd(
+    with started_processes(
         [decides(person, "approve") for person in APPROVERS[:2]],
         database=shared_database,
         sandbox=bare_sandbox,
         before=[guarded(wanted, policy="two")],
     ) as started:
         started.wait_until_ready()
-        started.let_go()
+        started.start()
         for _, one in wanted:
             bare_sandbox.world.change_connection(connection_id=one, connection_types=("audit",))
         started.results()

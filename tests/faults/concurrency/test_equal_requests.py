@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sandbox.server import SandboxServer
-from tests.faults.concurrency.support import PEOPLE, add_connections, run_crowd
+from tests.faults.concurrency.support import PEOPLE, add_connections, run_concurrently
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 
@@ -37,7 +37,7 @@ def test_equal_requests_of_six_processes_are_one_deletion_and_one_delete_each(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=6, each=10)
-    told = run_crowd(
+    told = run_concurrently(
         plans("ask", wanted, is_same_form=True), database=shared_database, sandbox=bare_sandbox
     )
     assert Counter(each["answer"] for one in told for each in one) == {"deletion": 360}
@@ -53,7 +53,7 @@ def test_six_people_who_ask_for_the_same_send_it_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=3, each=10)
-    told = run_crowd(
+    told = run_concurrently(
         plans("ask", wanted, is_same_form=False), database=shared_database, sandbox=bare_sandbox
     )
     # Who comes when it is gone already is told so; nobody meets an error.
@@ -76,7 +76,7 @@ def test_forms_sent_by_six_browsers_at_once_send_each_delete_once(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer, is_same_form: bool
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=2, each=5)
-    told = run_crowd(
+    told = run_concurrently(
         plans("visit", wanted, is_same_form=is_same_form),
         database=shared_database,
         sandbox=bare_sandbox,

@@ -10,7 +10,12 @@ import pytest
 
 from sandbox.faults import delayed
 from sandbox.server import SandboxServer
-from tests.faults.concurrency.support import PEOPLE, add_connections, crowd, run_crowd
+from tests.faults.concurrency.support import (
+    PEOPLE,
+    add_connections,
+    run_concurrently,
+    started_processes,
+)
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 
@@ -61,10 +66,12 @@ def test_no_transaction_is_idle_and_no_lock_is_held_while_datadog_hangs(
 ) -> None:
     wanted = add_connections(bare_sandbox.world, orgs=1, each=1)
     samples: list[tuple[float, int]] = []
-    with crowd([plan(wanted)], database=shared_database, sandbox=bare_sandbox) as started:
+    with started_processes(
+        [plan(wanted)], database=shared_database, sandbox=bare_sandbox
+    ) as started:
         started.wait_until_ready()
         hang(bare_sandbox)
-        started.let_go()
+        started.start()
         # Listing, DELETE, listing, whose org it is.
         for _ in requests_as_they_hang(bare_sandbox, many=4):
             until = time.monotonic() + HANG - 2 * SAMPLE_EVERY
@@ -86,10 +93,10 @@ def test_others_can_write_while_datadog_hangs(
     wanted = add_connections(bare_sandbox.world, orgs=1, each=1)
     acts = {"kind": "record", "number": 1, "acts": 20}
     plans = [plan(wanted), acts]
-    with crowd(plans, database=shared_database, sandbox=bare_sandbox) as started:
+    with started_processes(plans, database=shared_database, sandbox=bare_sandbox) as started:
         started.wait_until_ready()
         hang(bare_sandbox)
-        started.let_go()
+        started.start()
         written = "SELECT count(*) FROM connections_auditevent WHERE code = 'export.started'"
         deadline = time.monotonic() + HANG
         while rows_of(shared_database, written) != [(20,)] and time.monotonic() < deadline:
@@ -105,7 +112,7 @@ def test_900_acts_of_six_processes_are_all_recorded(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
     plans = [{"kind": "record", "number": number, "acts": 150} for number in range(6)]
-    told = run_crowd(plans, database=shared_database, sandbox=bare_sandbox)
+    told = run_concurrently(plans, database=shared_database, sandbox=bare_sandbox)
     query = "SELECT sentence FROM connections_auditevent WHERE code = 'export.started'"
     sentences = [sentence for (sentence,) in rows_of(shared_database, query)]
     assert len(set(sentences)) == len(sentences) == 900

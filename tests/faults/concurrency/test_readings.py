@@ -1,7 +1,7 @@
 """Six processes read the same orgs at once, and what two orgs both see is kept once."""
 
 from sandbox.server import SandboxServer
-from tests.faults.concurrency.support import run_crowd
+from tests.faults.concurrency.support import run_concurrently
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 from tests.support.sandbox import org_named
@@ -15,7 +15,7 @@ def test_readings_of_both_ends_at_once_neither_fail_nor_wait_for_each_other_for_
     for _ in range(150):
         world.add_connection(source_org=payments, sink_org=soc)
     plans = [{"kind": "refresh", "number": number, "times": 6} for number in range(6)]
-    run_crowd(plans, database=shared_database, sandbox=bare_sandbox)
+    run_concurrently(plans, database=shared_database, sandbox=bare_sandbox)
     query = "SELECT count(*) FROM connections_orgconnectionsnapshot WHERE is_current"
     assert rows_of(shared_database, query) == [(2 * 152,)]
     failed = "SELECT count(*) FROM connections_sync WHERE NOT is_complete"

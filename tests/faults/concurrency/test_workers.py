@@ -6,14 +6,14 @@ import pytest
 
 from sandbox.faults import rate_limited
 from sandbox.server import SandboxServer
-from tests.faults.concurrency.support import PEOPLE, add_connections, run_crowd
+from tests.faults.concurrency.support import PEOPLE, add_connections, run_concurrently
 from tests.support.databases import SharedDatabase
 from tests.support.rows import rows_of
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("kind", ["send", "work_off"])
+@pytest.mark.parametrize("kind", ["send", "run_due"])
 def test_what_waits_is_sent_once_by_six_workers(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer, kind: str
 ) -> None:
@@ -23,7 +23,7 @@ def test_what_waits_is_sent_once_by_six_workers(
             fault=rate_limited(reset="1"), connection_id=connection_id, times=1
         )
     ask = {"kind": "ask", "person": PEOPLE[0], "connections": wanted, "is_same_form": True}
-    run_crowd(
+    run_concurrently(
         [{"kind": kind} for _ in range(6)],
         database=shared_database,
         sandbox=bare_sandbox,

@@ -39,8 +39,8 @@ def _shorten(plan: Plan) -> None:
     states.NOT_SENT_DELAYS = (1, 1, 1, 1)
     states.VERIFICATION_AT = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 3, 5, 8))
     states.CONTRADICTED_AFTER = timedelta(seconds=2)
-    worker.SHORTEST_SLEEP, worker.LONGEST_SLEEP = 0.1, 0.3
-    worker.FIRST_PAUSE, worker.LONGEST_PAUSE = 0.2, 1.0
+    worker.MIN_SLEEP, worker.MAX_SLEEP = 0.1, 0.3
+    worker.FIRST_PAUSE, worker.MAX_PAUSE = 0.2, 1.0
 
 
 class _Striker:

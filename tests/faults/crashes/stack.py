@@ -89,7 +89,7 @@ class Stack:
             "application_key": pair.application_key,
             "waiting": waiting,
         }
-        done = self._run(_program("scene", "prepare"), given=json.dumps(given))
+        done = self._run(_program("crash_scenario", "prepare"), given=json.dumps(given))
         assert done.returncode == 0, done.stderr
         self.credential = json.loads(done.stdout)
 
@@ -103,7 +103,7 @@ class Stack:
     def settled(self, *, seconds: float = PATIENCE) -> dict[str, dict[str, Any]]:
         """Every deletion by connection id, once nothing moves; a process must be moving them."""
         after = datetime.now(UTC).isoformat()
-        done = self._run(_program("scene", "settle", str(seconds), after), given="")
+        done = self._run(_program("crash_scenario", "settle", str(seconds), after), given="")
         assert done.returncode == 0, done.stderr
         return {row["connection_id"]: row for row in json.loads(done.stdout)}
 

@@ -31,15 +31,15 @@ def test_the_overview_says_so_until_a_worker_beats_and_again_when_it_went_silent
     overview: Callable[[], str], clock: SettableClock
 ) -> None:
     assert NOBODY in overview()
-    worker.beat(name="one", host="here", process_id=1)
+    worker.record_heartbeat(name="one", host="here", process_id=1)
     assert NOBODY not in overview()
     clock.advance(minutes=3, seconds=1)
     said = overview()
     assert NOBODY in said
     assert "The last was seen at" in said
-    worker.beat(name="one", host="here", process_id=1)
+    worker.record_heartbeat(name="one", host="here", process_id=1)
     assert NOBODY not in overview()
-    worker.end(name="one")
+    worker.remove_heartbeat(name="one")
     assert NOBODY in overview()
 
 
@@ -58,7 +58,7 @@ def test_a_worker_beats_before_it_works_and_not_at_every_pass(clock: SettableClo
 
 
 def test_what_a_killed_worker_left_is_forgotten_after_a_day(clock: SettableClock) -> None:
-    worker.beat(name="killed", host="here", process_id=1)
+    worker.record_heartbeat(name="killed", host="here", process_id=1)
     clock.advance(hours=25)
-    worker.beat(name="next", host="here", process_id=2)
+    worker.record_heartbeat(name="next", host="here", process_id=2)
     assert [one.name for one in WorkerHeartbeat.objects.all()] == ["next"]

@@ -105,8 +105,8 @@ def test_a_file_that_outlived_its_recording_is_not_recorded_again(lose: Lose) ->
 def test_the_same_answer_handed_in_twice_is_recorded_once(lose: Lose) -> None:
     deletion = lose()
     kept, attempt = spool.check_kept(spool.kept_files()[0])
-    assert responses.record_response(attempt=attempt, answer=kept.answer, actor=WORKER)
-    assert not responses.record_response(attempt=attempt, answer=kept.answer, actor=WORKER)
+    assert responses.record_response(attempt=attempt, response=kept.response, actor=WORKER)
+    assert not responses.record_response(attempt=attempt, response=kept.response, actor=WORKER)
     codes = [event.code for event in audit.events_of(subject=deletion)]
     assert codes.count(audit.EventCode.DELETION_ANSWERED) == 1
     assert audit.EventCode.DELETION_ANSWERED_LATE not in codes

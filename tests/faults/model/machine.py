@@ -1,4 +1,4 @@
-"""Random lives of deletions: people, workers, crashes, freezes and a Datadog that lies."""
+"""Random sequences of actions on deletions: people, workers, crashes, pauses and wrong lists."""
 
 from contextlib import suppress
 from uuid import uuid4
@@ -14,22 +14,22 @@ from connections.deletions import lifecycle as deletion_lifecycle
 from connections.inventory import sync
 from connections.models import Deletion, State
 from connections.operations import due
-from tests.faults.model.player import ANSWERS, LISTINGS, PAUSES, TROUBLES, Player
+from tests.faults.model.simulator import LISTINGS, PAUSES, RESPONSES, TROUBLES, Simulator
 
-answers = st.sampled_from(sorted(ANSWERS))
+answers = st.sampled_from(sorted(RESPONSES))
 troubles = st.sampled_from(TROUBLES)
 numbers = st.integers(min_value=0, max_value=3)
 pauses = st.sampled_from(PAUSES)
 
 
-class Lives(Player):
+class DeletionMachine(Simulator):
     """Deletions of two connections, and everything that can be done to them."""
 
     # --- What people do
 
     @initialize(credential=numbers, answer=answers, trouble=troubles)
     def begin(self, credential: int, answer: str, trouble: str) -> None:
-        """Something is always sent first: asked for, approved where it must be, confirmed."""
+        """Something is always sent first: requested, approved where needed, confirmed."""
         self.ask(which=0, credential=credential, answer=answer, trouble=trouble)
         for who in (False, True):
             self.decide(which=0, who=who, stale=False, agrees=1)
@@ -42,7 +42,7 @@ class Lives(Player):
         chosen = stage.credentials[credential % len(stage.credentials)]
         wanted = stage.connection_ids[which % len(stage.connection_ids)]
         shown = reviews.review(actor=stage.ada, credential=chosen, connection_id=wanted)
-        self.play(
+        self.run_action(
             lambda: deletion_lifecycle.request_deletion(
                 actor=stage.ada,
                 credential=chosen,
@@ -57,7 +57,7 @@ class Lives(Player):
             trouble=trouble,
         )
 
-    @precondition(lambda self: self.laws.remembered)
+    @precondition(lambda self: self.invariant_checks.remembered)
     @rule(
         which=numbers,
         stale=st.booleans(),
@@ -69,7 +69,7 @@ class Lives(Player):
         deletion = self.pick(which, stale=stale)
         if deletion:
             text = reviews.confirmation_text(deletion)
-            self.play(
+            self.run_action(
                 lambda: deletion_lifecycle.execute_deletion(
                     deletion=deletion,
                     actor=self.stage.ada,
@@ -80,7 +80,7 @@ class Lives(Player):
                 trouble=trouble,
             )
 
-    @precondition(lambda self: State.STILL_PRESENT in self.laws.states)
+    @precondition(lambda self: State.STILL_PRESENT in self.invariant_checks.states)
     @rule(approvers=st.integers(min_value=0, max_value=2), answer=answers, trouble=troubles)
     def confirm_what_had_no_effect(self, approvers: int, answer: str, trouble: str) -> None:
         for who in (False, True)[:approvers]:
@@ -89,13 +89,13 @@ class Lives(Player):
         self.copies = list(Deletion.objects.filter(state=State.STILL_PRESENT)[:1])
         self.confirm(which=0, stale=True, unread=False, answer=answer, trouble=trouble)
 
-    @precondition(lambda self: self.laws.states & {State.UNKNOWN, State.SENDING})
+    @precondition(lambda self: self.invariant_checks.states & {State.UNKNOWN, State.SENDING})
     @rule()
-    def the_doubtful_are_looked_at_again(self) -> None:
+    def unknown_deletions_are_checked_again(self) -> None:
         for seconds in (61, 61, 61):
             self.time_passes_without_trouble(seconds=seconds)
 
-    @precondition(lambda self: self.laws.remembered)
+    @precondition(lambda self: self.invariant_checks.remembered)
     @rule(
         which=numbers, who=st.booleans(), stale=st.booleans(), agrees=st.sampled_from([1, 1, 1, 0])
     )
@@ -115,7 +115,7 @@ class Lives(Player):
             else:
                 approvals.decline_deletion(deletion=deletion, actor=actor, reason="no")
 
-    @precondition(lambda self: self.laws.remembered)
+    @precondition(lambda self: self.invariant_checks.remembered)
     @rule(which=numbers, stale=st.booleans(), ends=st.booleans())
     def end(self, which: int, stale: bool, ends: bool) -> None:
         deletion = self.pick(which, stale=stale)
@@ -125,12 +125,12 @@ class Lives(Player):
         with suppress(DomainError):
             act(deletion=deletion, actor=self.stage.ada, reason="enough")
 
-    @precondition(lambda self: self.laws.remembered)
+    @precondition(lambda self: self.invariant_checks.remembered)
     @rule(which=numbers, stale=st.booleans())
     def check_with_datadog(self, which: int, stale: bool) -> None:
         deletion = self.pick(which, stale=stale)
         if deletion:
-            self.play(
+            self.run_action(
                 lambda: reconciliation.check_deletion(deletion=deletion, actor=self.stage.ada),
                 answer="deletes",
                 trouble="none",
@@ -141,7 +141,7 @@ class Lives(Player):
     @rule(seconds=pauses, answer=answers, trouble=troubles)
     def time_passes(self, seconds: int, answer: str, trouble: str) -> None:
         self.let_time_pass(seconds)
-        self.play(lambda: due.run_due(actor=WORKER), answer=answer, trouble=trouble)
+        self.run_action(lambda: due.run_due(actor=WORKER), answer=answer, trouble=trouble)
 
     @rule(seconds=pauses)
     def time_passes_without_trouble(self, seconds: int) -> None:
@@ -154,25 +154,25 @@ class Lives(Player):
     @rule(refreshes=st.booleans())
     def everything_is_read_again(self, refreshes: bool) -> None:
         def refresh() -> None:
-            sync.refresh_credentials(credentials=self.stage.credentials[:2], actor=WORKER)
+            sync.sync_credentials(credentials=self.stage.credentials[:2], actor=WORKER)
 
         def reconcile() -> None:
             due.reconcile_all(actor=WORKER)
 
-        self.play(refresh if refreshes else reconcile, answer="deletes", trouble="none")
+        self.run_action(refresh if refreshes else reconcile, answer="deletes", trouble="none")
 
     @precondition(lambda self: self.copies)
     @rule(which=numbers, answer=answers)
     def work_on_what_was_read_long_ago(self, which: int, answer: str) -> None:
         deletion = self.pick(which, stale=True)
         if deletion:
-            self.play(
+            self.run_action(
                 lambda: due.run_deletion(deletion=deletion, actor=WORKER),
                 answer=answer,
                 trouble="none",
             )
 
-    @precondition(lambda self: self.laws.remembered)
+    @precondition(lambda self: self.invariant_checks.remembered)
     @rule(which=numbers)
     def read_a_deletion_and_hold_it(self, which: int) -> None:
         deletion = self.pick(which, stale=False)
@@ -182,22 +182,22 @@ class Lives(Player):
     @precondition(lambda self: self.frozen)
     @rule(which=numbers, answer=answers)
     def thaw(self, which: int, answer: str) -> None:
-        """A frozen process goes on where it stood, however late it is."""
-        attempt, sending, said = self.frozen.pop(which % len(self.frozen))
+        """A paused process continues where it was, however late it is."""
+        attempt, sending, received = self.frozen.pop(which % len(self.frozen))
 
         def go_on() -> None:
             deletion = attempt.deletion
             client = self.client(deletion.credential)
-            sending.said = said or client.carry_out(
+            sending.response = received or client.carry_out(
                 sending, connection_id=str(deletion.connection_id)
             )
-            spool.record(attempt=attempt, answer=sending.said, actor=WORKER)
+            spool.record(attempt=attempt, response=sending.response, actor=WORKER)
 
-        self.play(go_on, answer=answer, trouble="none")
+        self.run_action(go_on, answer=answer, trouble="none")
 
     # --- What others do to the world, and what Datadog says of it
 
-    @rule(listing=st.sampled_from([*["honest"] * len(LISTINGS), *LISTINGS]))
+    @rule(listing=st.sampled_from([*["correct"] * len(LISTINGS), *LISTINGS]))
     def listings_change(self, listing: str) -> None:
         self.set_listing(listing)
 
@@ -212,5 +212,5 @@ class Lives(Player):
             )
 
     @invariant()
-    def the_laws_hold(self) -> None:
-        self.laws.check()
+    def the_invariants_hold(self) -> None:
+        self.invariant_checks.check()

@@ -1,6 +1,6 @@
-"""Random interleavings of everything that can happen to a deletion break no promise.
+"""Random sequences of everything that can happen to a deletion keep the invariants.
 
-`LIVES` in the environment says how many lives are tried, `LIVES_SEED` which.
+`LIVES` in the environment is the number of sequences, `LIVES_SEED` their seed.
 """
 
 import os
@@ -19,9 +19,9 @@ from connections.core.secret import Secret
 from connections.inventory import sync
 from connections.models import ApprovalPolicy, Credential, KeyPair, Person, Role
 from sandbox.entities import make_user
-from tests.faults.model.machine import Lives
-from tests.faults.model.player import Stage
-from tests.faults.model.truth import LyingWorld
+from tests.faults.model.expected_state import WrongListWorld
+from tests.faults.model.machine import DeletionMachine
+from tests.faults.model.simulator import SimulatedSetup
 from tests.support.clock import SettableClock
 from tests.support.fake_datadog import FakeDatadog
 from tests.support.people import make_person
@@ -33,7 +33,7 @@ STEPS_A_LIFE = 20
 
 
 def how_many() -> int:
-    """Lives to try: what a build has time for, fewer while somebody waits at a desk."""
+    """Sequences to try: what a build has time for, fewer when a person waits for the result."""
     given = os.environ.get("LIVES")
     if given:
         return int(given)
@@ -43,13 +43,13 @@ def how_many() -> int:
 
 
 def which() -> int:
-    """The seed: the same lives each time, unless others are asked for."""
+    """The seed: the same sequences each time, unless others are requested."""
     return int(os.environ.get("LIVES_SEED", "20260302"))
 
 
-def make_world() -> LyingWorld:
+def make_world() -> WrongListWorld:
     """Payments and Group SOC, which share in both directions; a third org knows neither."""
-    world = LyingWorld(sites=(US,))
+    world = WrongListWorld(sites=(US,))
     world.add_org(name="Elsewhere", site=US)
     payments = world.add_org(name="Payments", site=US)
     soc = world.add_org(name="Group SOC", site=US)
@@ -73,9 +73,9 @@ def stage(
     linus: Person,
     actor_for: Callable[[Person], Actor],
     monkeypatch: pytest.MonkeyPatch,
-) -> Stage:
+) -> SimulatedSetup:
     """Three credentials, one of each policy, that have been read once."""
-    made = Stage()
+    made = SimulatedSetup()
     made.world, made.clock = make_world(), clock
     made.ada = actor_for(ada)
     made.approvers = (actor_for(linus), actor_for(make_person("lea", Role.APPROVER)))
@@ -103,16 +103,16 @@ def stage(
         "connections.inventory.sync.open_client",
         lambda *, credential: made.open_client(credential),
     )
-    monkeypatch.setattr(Lives, "stage", made, raising=False)
+    monkeypatch.setattr(DeletionMachine, "stage", made, raising=False)
     made.open_client = lambda credential: FakeDatadog(made.world, pair=made.pairs[credential.pk])
-    sync.refresh_credentials(credentials=made.credentials, actor=command_actor())
+    sync.sync_credentials(credentials=made.credentials, actor=command_actor())
     return made
 
 
-def test_no_life_of_a_deletion_breaks_a_promise(stage: Stage) -> None:
+def test_no_life_of_a_deletion_breaks_a_promise(stage: SimulatedSetup) -> None:
     print(f"lives: {how_many()} of {STEPS_A_LIFE} steps, seed {which()} (LIVES_SEED)")  # noqa: T201 - pytest shows it when the test fails
     run_state_machine_as_test(
-        seed(which())(Lives),
+        seed(which())(DeletionMachine),
         settings=settings(
             max_examples=how_many(),
             stateful_step_count=STEPS_A_LIFE,

@@ -1,4 +1,4 @@
-"""A provider on a loopback port, which the product is configured for."""
+"""An identity provider on a loopback port, and settings for it."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Walking to the provider and back, as a browser does."""
+"""Following the redirects to the provider and back, as a browser does."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ START = "/sign-in/provider/"
 
 
 def connect(person: Person, provider: TestProvider) -> ProviderAccount:
-    """Let the provider's present subject in as the person, as an administrator does."""
+    """Connect the provider's current subject to the person, as an administrator does."""
     return provider_accounts.connect_account(
         actor=person_as_administrator(),
         person=person,
@@ -25,7 +25,7 @@ def connect(person: Person, provider: TestProvider) -> ProviderAccount:
 
 
 def way_back(client: Client, start: str = START) -> str:
-    """To the provider; gives the path and query to which it sends the browser back."""
+    """Go to the provider; returns the path and query of its redirect back."""
     there = client.get(start)
     assert there.status_code == 302, there.text
     back = requests.get(there["Location"], allow_redirects=False, timeout=10)
@@ -35,7 +35,7 @@ def way_back(client: Client, start: str = START) -> str:
 
 
 def walk(client: Client, start: str = START) -> Any:
-    """To the provider and back; gives what the product then answers."""
+    """Go to the provider and back; returns Org Admin's response."""
     return client.get(way_back(client, start))
 
 

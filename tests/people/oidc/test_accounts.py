@@ -1,4 +1,4 @@
-"""Whose account at the provider is whose: connecting and disconnecting, by whom."""
+"""Connecting and disconnecting accounts at the identity provider, and who can."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ def address(person: Person) -> str:
     return reverse("person-provider", kwargs={"pk": person.pk})
 
 
-def test_an_administrator_connects_a_subject_before_anybody_came(
+def test_an_administrator_connects_a_subject_before_its_first_sign_in(
     client: Client, ada: Person, root: Person, provider: TestProvider
 ) -> None:
     just_signed_in(root).post(address(ada), {"subject": provider.subject})
@@ -34,7 +34,7 @@ def test_an_administrator_connects_a_subject_before_anybody_came(
     assert is_signed_in(client, ada)
 
 
-def test_disconnecting_ends_the_sessions_and_lets_nobody_in_again(
+def test_disconnecting_ends_the_sessions_and_prevents_new_ones(
     client: Client, ada: Person, root: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)
@@ -61,7 +61,7 @@ def test_a_person_connects_their_own_account_after_seeing_which_it_is(
     assert is_signed_in(other, ada)
 
 
-def test_connecting_needs_a_proof_of_who_it_is_before_and_after(
+def test_connecting_requires_an_identity_check_before_and_after(
     ada: Person, provider: TestProvider
 ) -> None:
     client = just_signed_in(ada)
@@ -94,7 +94,7 @@ def test_what_one_person_showed_is_not_connected_to_the_next_in_the_same_browser
     assert not ProviderAccount.objects.exists()
 
 
-def test_an_answer_meant_to_connect_signs_nobody_in(
+def test_a_response_meant_to_connect_signs_no_one_in(
     client: Client, ada: Person, grace: Person, provider: TestProvider
 ) -> None:
     connect(grace, provider)
@@ -116,7 +116,7 @@ def test_an_account_is_one_persons_and_a_person_has_one(
 
 
 @pytest.mark.parametrize("subject", ["", "x" * 256, "a\nb", "a\0b"])
-def test_what_is_no_subject_is_refused(
+def test_a_malformed_subject_is_refused(
     ada: Person, root: Person, provider: TestProvider, subject: str
 ) -> None:
     with pytest.raises(InvalidInputError):
@@ -126,7 +126,7 @@ def test_what_is_no_subject_is_refused(
     assert just_signed_in(root).post(address(ada), {"subject": subject}).status_code == 422
 
 
-def test_nobody_connects_or_disconnects_accounts_of_others(
+def test_no_one_connects_or_disconnects_accounts_of_others(
     ada: Person, grace: Person, provider: TestProvider, actor_for: Callable[[Person], Actor]
 ) -> None:
     connect(ada, provider)
@@ -163,7 +163,7 @@ def test_the_page_of_a_person_shows_which_account_is_connected(
     assert "Disconnect" in page
 
 
-def test_sign_in_security_says_what_somebody_without_a_password_has(
+def test_account_security_shows_what_a_person_without_a_password_has(
     ada: Person, provider: TestProvider
 ) -> None:
     page = just_signed_in(ada).get("/accounts/2fa/").text

@@ -1,4 +1,4 @@
-"""A provider that is configured in half, or of no use, is said before anybody stands before it."""
+"""Checks report an incomplete or unusable provider configuration before anyone signs in."""
 
 from pathlib import Path
 
@@ -16,14 +16,16 @@ def found() -> list[str]:
     return [str(problem.id) for problem in problems if str(problem.id).startswith("connections.E")]
 
 
-def test_none_and_a_whole_one_are_in_order(settings: Settings, provider: TestProvider) -> None:
+def test_none_and_a_complete_configuration_pass(settings: Settings, provider: TestProvider) -> None:
     assert found() == []
     settings.OIDC_ISSUER = settings.OIDC_CLIENT_ID = settings.OIDC_SECRET_FILE = ""
     assert found() == []
 
 
 @pytest.mark.parametrize("missing", ["OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_SECRET_FILE"])
-def test_half_of_one_is_an_error(settings: Settings, provider: TestProvider, missing: str) -> None:
+def test_an_incomplete_configuration_is_an_error(
+    settings: Settings, provider: TestProvider, missing: str
+) -> None:
     setattr(settings, missing, "")
     assert found() == ["connections.E002"]
 
@@ -40,7 +42,7 @@ def test_half_of_one_is_an_error(settings: Settings, provider: TestProvider, mis
         "https://[::1",
     ],
 )
-def test_an_issuer_in_clear_or_of_no_form_is_an_error(
+def test_an_issuer_without_https_or_malformed_is_an_error(
     settings: Settings, provider: TestProvider, issuer: str
 ) -> None:
     settings.OIDC_ISSUER = issuer
@@ -62,8 +64,8 @@ def test_a_secret_that_others_can_read_is_an_error(
 
 
 def finding() -> Finding:
-    """What doctor says of the identity provider."""
-    [only] = doctor.check_issuer()
+    """doctor's findings about the identity provider."""
+    [only] = doctor.check_identity_provider()
     return only
 
 
@@ -74,7 +76,7 @@ def test_doctor_says_that_the_metadata_can_be_fetched_and_used(provider: TestPro
 
 def test_doctor_says_nothing_without_an_issuer(settings: Settings) -> None:
     settings.OIDC_ISSUER = ""
-    assert list(doctor.check_issuer()) == []
+    assert list(doctor.check_identity_provider()) == []
 
 
 def test_doctor_reports_an_issuer_that_does_not_answer(
@@ -86,7 +88,7 @@ def test_doctor_reports_an_issuer_that_does_not_answer(
 
 
 def test_doctor_reports_metadata_that_cannot_be_used(provider: TestProvider) -> None:
-    provider.change_metadata = lambda said: said | {"token_endpoint": "https://sso:99999/"}
+    provider.change_metadata = lambda metadata: metadata | {"token_endpoint": "https://sso:99999/"}
     assert finding().level == Level.ERROR
     assert "no usable token_endpoint" in finding().message
 
@@ -106,5 +108,5 @@ def test_doctor_reports_a_secret_that_cannot_be_read(
 
 
 @pytest.mark.django_db
-def test_doctor_looks_at_the_identity_provider(provider: TestProvider) -> None:
+def test_doctor_checks_the_identity_provider(provider: TestProvider) -> None:
     assert "identity provider" in {each.check for each in doctor.diagnose()}

@@ -1,4 +1,4 @@
-"""What a provider, or whoever sits between, may send that counts for nothing."""
+"""Responses of a provider, or of an attacker in between, that are refused."""
 
 import json
 import time
@@ -41,8 +41,8 @@ def claims(**changed: object) -> Change:
     """Send an ID token with these claims; None leaves one out."""
 
     def change(provider: TestProvider) -> None:
-        def changing(said: Claims) -> Claims:
-            return {name: value for name, value in (said | changed).items() if value is not None}
+        def changing(given: Claims) -> Claims:
+            return {name: value for name, value in (given | changed).items() if value is not None}
 
         provider.change_claims = changing
 
@@ -58,20 +58,20 @@ def token(sign: Callable[[Claims], str]) -> Change:
 
 def answer(**changed: str) -> Change:
     def change(provider: TestProvider) -> None:
-        provider.change_answer = lambda said: said | changed
+        provider.change_answer = lambda given: given | changed
 
     return change
 
 
 def metadata(**changed: object) -> Change:
     def change(provider: TestProvider) -> None:
-        provider.change_metadata = lambda said: said | changed
+        provider.change_metadata = lambda given: given | changed
 
     return change
 
 
-def garbled(said: Claims) -> str:
-    head, body, signature = signed(said).split(".")
+def garbled(given: Claims) -> str:
+    head, body, signature = signed(given).split(".")
     return f"{head}.{body}.{signature[:-4]}AAAA"
 
 
@@ -107,10 +107,10 @@ def late(seconds: int) -> Change:
         pytest.param(claims(sub="a\0b"), "bad_token", id="a NUL in the subject"),
         pytest.param(token(unsigned), "bad_token", id="algorithm none"),
         pytest.param(token(signed_with_public_key), "bad_token", id="HMAC with the public key"),
-        pytest.param(token(lambda said: signed(said, number=1)), "bad_token", id="another key"),
-        pytest.param(token(lambda said: signed(said, kid="9")), "bad_token", id="an unknown key"),
+        pytest.param(token(lambda given: signed(given, number=1)), "bad_token", id="another key"),
+        pytest.param(token(lambda given: signed(given, kid="9")), "bad_token", id="an unknown key"),
         pytest.param(token(garbled), "bad_token", id="a garbled signature"),
-        pytest.param(token(lambda said: "x.y"), "bad_token", id="no token at all"),
+        pytest.param(token(lambda given: "x.y"), "bad_token", id="no token at all"),
         pytest.param(answer(iss="https://evil.example"), "wrong_issuer", id="mixed up issuers"),
         pytest.param(answer(code="guessed"), "refused", id="a guessed code"),
         pytest.param(answer(code=""), "refused", id="no code"),
@@ -118,7 +118,7 @@ def late(seconds: int) -> Change:
         pytest.param(answer(error="server_error"), "refused", id="an error of the provider"),
     ],
 )
-def test_it_lets_nobody_in_and_says_why_on_record(
+def test_it_is_refused_and_the_reason_is_recorded(
     client: Client, ada: Person, provider: TestProvider, change: Change, reason: str
 ) -> None:
     connect(ada, provider)
@@ -145,7 +145,7 @@ def test_it_lets_nobody_in_and_says_why_on_record(
         pytest.param({"keys": [public_key(0), public_key(0)]}, id="the same id twice"),
     ],
 )
-def test_keys_of_no_use_open_nothing(
+def test_unusable_provider_keys_sign_no_one_in(
     client: Client, ada: Person, provider: TestProvider, keys: Claims
 ) -> None:
     connect(ada, provider)
@@ -160,9 +160,9 @@ def test_a_key_that_is_too_short_is_refused(
     connect(ada, provider)
     short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - meant
 
-    def signing(said: Claims) -> str:
+    def signing(given: Claims) -> str:
         with warnings.catch_warnings(action="ignore"):
-            return jwt.encode(said, short, algorithm="RS256", headers={"kid": "0"})
+            return jwt.encode(given, short, algorithm="RS256", headers={"kid": "0"})
 
     provider.sign = signing
     published = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(short.public_key()))
@@ -177,7 +177,7 @@ def test_a_wrong_state_is_refused_and_leaves_no_event(
 ) -> None:
     connect(ada, provider)
     events = AuditEvent.objects.count()
-    provider.change_answer = lambda said: said | {"state": state}
+    provider.change_answer = lambda given: given | {"state": state}
     page = walk(client)
     assert page.status_code == 403
     assert "_auth_user_id" not in client.session
@@ -293,14 +293,14 @@ def test_metadata_that_is_not_strict_json_is_refused(
     ],
     ids=range(7),
 )
-def test_metadata_in_order_is_taken(
+def test_valid_metadata_is_accepted(
     client: Client, db: None, provider: TestProvider, change: Change
 ) -> None:
     change(provider)
     assert client.get(START).status_code == 302
 
 
-def test_an_issuer_of_no_form_is_not_asked(
+def test_a_malformed_issuer_gets_no_request(
     client: Client, db: None, provider: TestProvider, settings: Settings
 ) -> None:
     for issuer in ("http://[", "sso.example.com", f"{provider.issuer}#", "http://192.0.2.1"):
@@ -318,11 +318,11 @@ def test_a_provider_that_is_away_is_named_and_passwords_still_work(
     assert "/accounts/login/" in page.text
 
 
-def test_keys_that_are_no_keys_are_refused(
+def test_texts_that_cannot_be_keys_are_refused(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)
-    provider.change_metadata = lambda said: said | {"jwks_uri": f"{provider.issuer}/nothing"}
+    provider.change_metadata = lambda given: given | {"jwks_uri": f"{provider.issuer}/nothing"}
     assert walk(client).status_code == 502
 
 

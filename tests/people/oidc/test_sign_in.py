@@ -1,4 +1,4 @@
-"""Signing in at the provider: who is let in, as whom, and who is not."""
+"""Single sign-on: who can sign in, as whom, and who can't."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,13 +19,13 @@ def test_a_connected_person_signs_in_and_the_record_says_how(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)
-    answer = walk(client, f"{START}?next=/deletions/")
-    assert answer["Location"] == "/deletions/"
+    response = walk(client, f"{START}?next=/deletions/")
+    assert response["Location"] == "/deletions/"
     assert is_signed_in(client, ada)
     assert last_event().sentence == "Ada signed in with single sign-on, from 127.0.0.1."
 
 
-def test_only_what_is_needed_is_asked_for_with_proof_of_who_asks(
+def test_only_the_openid_scope_is_requested_with_pkce(
     client: Client, db: None, provider: TestProvider
 ) -> None:
     asked = parse_qs(urlsplit(client.get(START)["Location"]).query)
@@ -38,7 +38,7 @@ def test_only_what_is_needed_is_asked_for_with_proof_of_who_asks(
     assert "prompt" not in asked
 
 
-def test_the_same_e_mail_address_lets_nobody_in(
+def test_the_same_e_mail_address_signs_no_one_in(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     provider.extra = {
@@ -55,7 +55,7 @@ def test_the_same_e_mail_address_lets_nobody_in(
     assert last_event().details == {"reason": "unknown_account"}
 
 
-def test_an_unknown_account_is_told_what_an_administrator_needs(
+def test_an_unknown_account_sees_what_an_administrator_needs(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     page = walk(client)
@@ -112,7 +112,7 @@ def test_a_second_factor_that_is_set_up_here_is_still_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("configured", "said", "is_enough"),
+    ("configured", "extra_claims", "is_enough"),
     [
         ([], {"amr": ["pwd", "mfa"]}, False),
         (["mfa"], {"amr": ["pwd"]}, False),
@@ -128,12 +128,12 @@ def test_a_second_factor_of_the_provider_counts_only_in_configured_words(
     provider: TestProvider,
     settings: Settings,
     configured: list[str],
-    said: dict[str, object],
+    extra_claims: dict[str, object],
     is_enough: bool,
 ) -> None:
     settings.REQUIRE_MFA = True
     settings.OIDC_MFA_VALUES = configured
-    provider.extra = said
+    provider.extra = extra_claims
     connect(ada, provider)
     walk(client)
     assert (client.get("/").status_code == 200) is is_enough
@@ -209,11 +209,11 @@ def test_it_leads_to_this_host_only(
 def test_no_other_site_begins_it(
     client: Client, db: None, provider: TestProvider, site: str, status: bool
 ) -> None:
-    answer = client.get(START, headers={"Sec-Fetch-Site": site})
-    assert answer["Location"].startswith(provider.issuer) is status
+    response = client.get(START, headers={"Sec-Fetch-Site": site})
+    assert response["Location"].startswith(provider.issuer) is status
 
 
-def test_it_is_not_begun_without_end(client: Client, db: None, provider: TestProvider) -> None:
+def test_starting_sign_ins_is_limited(client: Client, db: None, provider: TestProvider) -> None:
     statuses = [client.get(START).status_code for _ in range(31)]
     assert statuses == [302] * 30 + [429]
 
@@ -233,8 +233,8 @@ def test_without_configuration_there_is_no_such_page(
     client: Client, ada: Person, path: str
 ) -> None:
     client.force_login(ada)
-    answer = client.get(path)
-    assert answer.status_code == 404 or (path == START and answer["Location"] == "/")
+    response = client.get(path)
+    assert response.status_code == 404 or (path == START and response["Location"] == "/")
     assert "single sign-on" not in client.get("/accounts/2fa/").text.lower()
 
 

@@ -1,4 +1,4 @@
-"""A provider that takes its time: one deadline for all its answers, and few who wait for it."""
+"""A slow provider: one deadline for all its responses, and a limit on waiting sign-ins."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ from connections.core.secret import Secret
 from connections.models import AuditEvent, Person
 from connections.people.oidc import client as oidc
 from connections.people.oidc import exchange
-from connections.people.oidc.exchange import Provider, open_exchange
+from connections.people.oidc.exchange import IdentityProvider, open_exchange
 from connections.people.oidc.tokens import ProviderError, Reason
 from connections.web.people import single_sign_on
 from tests.datadog.servers import Play, ScriptedServer, answer
@@ -24,12 +24,12 @@ from tests.people.oidc.support import START, connect, is_signed_in, way_back
 from tests.support.provider import TestProvider
 
 DEADLINE_SECONDS = 0.4
-# Enough for a busy machine, and far less than any time-out of a single step.
+# Enough for a busy machine, and far less than the timeout of any single step.
 ENDED_SECONDS = 2.0
 
 
-def provider_at(issuer: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> Provider:
-    return Provider(
+def provider_at(issuer: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> IdentityProvider:
+    return IdentityProvider(
         issuer=issuer,
         client_id="orgadmin",
         client_secret=Secret("the client's secret"),
@@ -69,7 +69,7 @@ def metadata_of(issuer: str) -> dict[str, object]:
 
 @contextmanager
 def ends_in_time() -> Iterator[None]:
-    """What is done inside fails as “unreachable”, soon after the deadline."""
+    """Expect “unreachable” from the block, soon after the deadline."""
     began = time.monotonic()
     with pytest.raises(ProviderError) as failure:
         yield
@@ -88,7 +88,7 @@ LONG_ANSWER = answer(body=json.dumps({"filler": "x" * 1000}).encode())
         pytest.param(LONG_ANSWER.index(b"\r\n\r\n") + 4, id="the body drips"),
     ],
 )
-def test_a_dripping_answer_ends_at_the_deadline(at_once: int) -> None:
+def test_a_slow_response_ends_at_the_deadline(at_once: int) -> None:
     with (
         ScriptedServer([drip(LONG_ANSWER, at_once=at_once)]) as server,
         ends_in_time(),
@@ -114,21 +114,21 @@ def test_three_slow_answers_share_one_deadline() -> None:
     # Each alone is in time; two leave room for a busy machine, and three are too much.
     delays = [DEADLINE_SECONDS * share for share in (0.2, 0.2, 0.9)]
     with ScriptedServer(plays) as server:
-        said: list[dict[str, object]] = [
+        documents: list[dict[str, object]] = [
             metadata_of(server.url),
             {"id_token": "a.b.c"},
             {"keys": []},
         ]
         plays += [
             after(delay, answer(body=json.dumps(document).encode()))
-            for delay, document in zip(delays, said, strict=True)
+            for delay, document in zip(delays, documents, strict=True)
         ]
         with ends_in_time(), open_exchange(provider_at(server.url)) as asked:
-            oidc.identity_of(
+            oidc.fetch_identity(
                 asked,
-                begun=oidc.start(is_anew=False, now=datetime.now(UTC)),
+                request=oidc.start(is_reauthentication=False, now=datetime.now(UTC)),
                 redirect_uri="http://testserver/sign-in/provider/answer/",
-                answer={"code": "a code"},
+                callback={"code": "a code"},
                 now=datetime.now(UTC),
             )
     assert server.targets == ["/.well-known/openid-configuration", "/token", "/keys"]
@@ -142,7 +142,7 @@ def test_nothing_is_asked_after_the_deadline() -> None:
         assert server.seen == []
 
 
-def test_an_answer_longer_than_the_bound_is_refused() -> None:
+def test_a_response_that_is_too_long_is_refused() -> None:
     document = metadata_of("an issuer") | {"filler": "x" * exchange.MAX_BODY}
     with (
         ScriptedServer([after(0, answer(body=json.dumps(document).encode()))]) as server,
@@ -179,7 +179,7 @@ def test_a_client_secret_in_the_form_is_in_no_text_of_the_call() -> None:
 
 @contextmanager
 def two_that_wait(issuer: str) -> Iterator[None]:
-    """Two sign-ins at the provider, as many as may wait there at once."""
+    """Two sign-ins at the provider, the most that can wait at once."""
     with ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(open_exchange(provider_at(issuer)))
@@ -189,7 +189,7 @@ def two_that_wait(issuer: str) -> Iterator[None]:
 def test_while_two_wait_for_a_silent_provider_a_third_is_refused_at_once(
     client: Client, db: None, provider: TestProvider
 ) -> None:
-    """The two really wait, each in a thread of its own, until the provider hangs up."""
+    """The two wait in threads until the provider disconnects."""
     may_end = threading.Event()
     have_asked = threading.Barrier(3)
     reasons = []
@@ -224,7 +224,7 @@ def test_while_two_wait_for_a_silent_provider_a_third_is_refused_at_once(
     assert client.get(START).status_code == 302
 
 
-def test_whoever_comes_back_while_two_wait_loses_nothing(
+def test_returning_while_two_sign_ins_wait_loses_nothing(
     client: Client, ada: Person, provider: TestProvider
 ) -> None:
     connect(ada, provider)
@@ -236,7 +236,7 @@ def test_whoever_comes_back_while_two_wait_loses_nothing(
     assert is_signed_in(client, ada)
 
 
-def test_a_sign_in_that_found_no_place_is_still_under_way(
+def test_a_sign_in_that_found_no_free_slot_can_be_retried(
     client: Client, db: None, provider: TestProvider
 ) -> None:
     """Django stores no session with a 5xx response; this holds whatever the page's status is."""
@@ -245,12 +245,12 @@ def test_a_sign_in_that_found_no_place_is_still_under_way(
     with two_that_wait(provider.issuer), pytest.raises(ProviderError) as failure:
         single_sign_on.finish(request)
     assert failure.value.reason == Reason.BUSY
-    assert single_sign_on.is_under_way(request)
+    assert single_sign_on.is_pending(request)
 
 
-def test_a_sign_in_that_fails_gives_its_place_back(
+def test_a_sign_in_that_fails_frees_its_slot(
     client: Client, db: None, provider: TestProvider, settings: Settings
 ) -> None:
     settings.OIDC_ISSUER = "http://127.0.0.1:9"
-    statuses = [client.get(START).status_code for _ in range(exchange.MAX_WAITING + 1)]
-    assert statuses == [502] * (exchange.MAX_WAITING + 1)
+    statuses = [client.get(START).status_code for _ in range(exchange.MAX_CONCURRENT + 1)]
+    assert statuses == [502] * (exchange.MAX_CONCURRENT + 1)

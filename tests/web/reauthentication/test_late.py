@@ -270,7 +270,10 @@ def test_an_error_page_with_debug_on_shows_no_password(
     client = late_client_of(root)
     client.raise_request_exception = False
     settings.DEBUG = True
-    for broken in ("connections.people.people.add_person", "connections.web.reauthentication.mark"):
+    for broken in (
+        "connections.people.people.add_person",
+        "connections.web.reauthentication.record_reauthentication",
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(broken, fail)
             typed = {"username": "new", "email": "n@example.com", ANSWER: PASSWORD}

@@ -8,6 +8,7 @@ from django.test import Client
 
 from connections.models import AuditEvent, Person
 from connections.web import reauthentication
+from connections.web.people.passkeys import WRONG_PASSKEY
 from tests.support.passkeys import SoftKey
 from tests.support.people import let_proof_age
 
@@ -52,7 +53,7 @@ def test_one_who_has_only_a_passkey_is_asked_for_it_alone(
 def assert_refused(client: Client, answer: str) -> None:
     response = client.post(ASK, {ANSWER: answer})
     assert response.status_code == 422
-    assert reauthentication.WRONG_PASSKEY in response.content.decode()
+    assert WRONG_PASSKEY in response.content.decode()
     assert client.get(ASK).status_code == 200
     assert codes() == ["person.reauthentication_failed"]
 

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from connections.models import Person
-from connections.web.reauthentication import page_behind
+from connections.web.reauthentication import parent_page_url
 from sandbox.server import SandboxServer
 from tests.flows.support import read, store_credential
 
@@ -56,4 +56,4 @@ def test_the_page_that_asks_leads_back_to_where_the_act_was_chosen(
     ],
 )
 def test_the_page_behind_an_address_is_one_that_can_be_opened(path: str, behind: str) -> None:
-    assert page_behind(path) == behind
+    assert parent_page_url(path) == behind

@@ -19,20 +19,20 @@ from connections.operations import due
 from sandbox import faults
 from sandbox.entities import Connection, KeyPair
 from sandbox.faults import Fault
-from tests.faults.model.laws import Laws, check_rest
-from tests.faults.model.truth import (
+from tests.faults.model.expected_state import (
     DiedError,
     FrozenError,
     Ledger,
-    LyingWorld,
     ModelDatadog,
-    Script,
-    Sending,
+    PlannedFaults,
+    SentDelete,
+    WrongListWorld,
 )
+from tests.faults.model.invariants import Invariants, check_final_state
 from tests.support.clock import SettableClock
 from tests.support.fake_datadog import FakeDatadog
 
-ANSWERS: dict[str, Fault | None] = {
+RESPONSES: dict[str, Fault | None] = {
     "deletes": None,
     "400": faults.RETURNS_400,
     "401": faults.RETURNS_401,
@@ -52,7 +52,7 @@ ANSWERS: dict[str, Fault | None] = {
     "200 without deleting": faults.RETURNS_200_WITHOUT_DELETING,
 }
 LISTINGS: dict[str, Fault | None] = {
-    "honest": None,
+    "correct": None,
     "403": faults.RETURNS_403,
     "html": faults.RETURNS_200_HTML,
     "half a page": faults.INCOMPLETE_PAGE,
@@ -81,10 +81,10 @@ TROUBLES = [
 PAUSES = [8, 36, 61, 61, 61, 301, 301, 16 * 60, 25 * 3600, -3600]
 
 
-class Stage:
-    """What every life shares: the cast, the credentials and how Datadog is reached."""
+class SimulatedSetup:
+    """What every run shares: people, credentials and the client that reaches Datadog."""
 
-    world: LyingWorld
+    world: WrongListWorld
     clock: SettableClock
     ada: Actor
     approvers: tuple[Actor, Actor]
@@ -92,14 +92,14 @@ class Stage:
     pairs: dict[UUID, KeyPair]
     connection_ids: list[UUID]
     all_connections: tuple[Connection, ...]
-    # Who stands in for the client at the moment.
+    # Makes the fake client that is used now.
     open_client: Callable[[Credential], FakeDatadog]
 
 
-class Player(RuleBasedStateMachine):
-    """Plays acts while something goes wrong around them; a life is taken back at its end."""
+class Simulator(RuleBasedStateMachine):
+    """Runs actions while planned faults happen; each run is rolled back at its end."""
 
-    stage: ClassVar[Stage]
+    stage: ClassVar[SimulatedSetup]
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,39 +113,39 @@ class Player(RuleBasedStateMachine):
         self.clock = stage.clock
         self.started_at = self.clock.at
         self.ledger = Ledger()
-        self.script = Script()
-        self.laws = Laws(ledger=self.ledger)
+        self.script = PlannedFaults()
+        self.invariant_checks = Invariants(ledger=self.ledger)
         self.copies: list[Deletion] = []
-        self.frozen: list[tuple[Attempt, Sending, DeleteResponse | None]] = []
-        self.listing = "honest"
+        self.frozen: list[tuple[Attempt, SentDelete, DeleteResponse | None]] = []
+        self.listing = "correct"
         self.is_closed = False
         stage.open_client = self.client
 
     def teardown(self) -> None:
-        """Bring the life to its end, then take everything back."""
+        """Check the final state of the run, then roll everything back."""
         try:
-            # What has failed already would only fail differently here.
+            # A run that failed already would only fail differently here.
             if sys.exc_info()[0] is None:
-                self._bring_to_rest()
+                self._check_final_state()
         finally:
             self.clock.at = self.started_at
             transaction.set_rollback(True)
             self.savepoint.__exit__(None, None, None)
 
-    def _bring_to_rest(self) -> None:
-        """Let an honest Datadog be asked until nothing is due by itself any more."""
-        self.set_listing("honest")
+    def _check_final_state(self) -> None:
+        """List correctly until nothing is due by itself any more."""
+        self.set_listing("correct")
         for seconds in (61, 61, 61, 25 * 3600, 25 * 3600, 61, 3700, 3700):
             self.let_time_pass(seconds)
-            self.play(lambda: due.run_due(actor=WORKER), answer="deletes", trouble="none")
-        self.laws.check()
+            self.run_action(lambda: due.run_due(actor=WORKER), answer="deletes", trouble="none")
+        self.invariant_checks.check()
         present = {one.id for one in self.stage.world.connections()}
-        check_rest(present=present, ledger=self.ledger)
+        check_final_state(present=present, ledger=self.ledger)
 
     # --- How Datadog is reached
 
     def client(self, credential: Credential) -> ModelDatadog:
-        """What stands in for the client with this credential's keys."""
+        """The fake client with this credential's keys."""
         datadog = ModelDatadog(
             self.stage.world,
             pair=self.stage.pairs[credential.pk],
@@ -157,8 +157,8 @@ class Player(RuleBasedStateMachine):
         datadog.is_closed = self.is_closed
         return datadog
 
-    def play(self, act: Callable[[], object], *, answer: str, trouble: str) -> None:
-        """Do one act while this goes wrong; a refused act is as good as any other."""
+    def run_action(self, action: Callable[[], object], *, answer: str, trouble: str) -> None:
+        """Run one action while this fault happens; a refused action counts like any other."""
         world = self.stage.world
         world.clear_faults()
         fault = LISTINGS[self.listing]
@@ -166,17 +166,17 @@ class Player(RuleBasedStateMachine):
             world.set_fault(fault=fault, operation="list")
         if fault is faults.ANOTHER_ORG:
             world.set_fault(fault=fault, operation="current_user")
-        answered_by = ANSWERS[answer]
+        answered_by = RESPONSES[answer]
         if answered_by:
             world.set_fault(fault=answered_by, operation="delete")
         self._set_script(trouble)
         with suppress(DomainError, DiedError):
             try:
-                act()
+                action()
             except FrozenError as frozen:
                 sending = self.ledger.sendings[-1]
                 attempt = Attempt.objects.get(pk=sending.attempt)
-                self.frozen.append((attempt, sending, frozen.answer))
+                self.frozen.append((attempt, sending, frozen.response))
         self._set_script("none")
 
     def _set_script(self, trouble: str) -> None:
@@ -192,7 +192,7 @@ class Player(RuleBasedStateMachine):
         self.is_closed = trouble == "closed port"
 
     def _others_work(self) -> None:
-        """Another worker passes a minute later, while this process still waits for Datadog."""
+        """Another worker runs a minute later, while this process still waits for Datadog."""
         self.let_time_pass(61)
         due.run_due(actor=WORKER)
 
@@ -205,10 +205,10 @@ class Player(RuleBasedStateMachine):
                 late.sending.executed = True
 
     def pick(self, number: int, *, stale: bool) -> Deletion | None:
-        """A deletion as it is, or as somebody read it a while ago."""
+        """A deletion as it is now, or as it was read a while ago."""
         if stale:
             return self.copies.pop(number % len(self.copies)) if self.copies else None
-        # Not by time, which may stand still or go back, nor by id: a life must be repeatable.
+        # Not by time, which may stand still or go back, nor by id: a run must be repeatable.
         asked = AuditEvent.objects.filter(code=audit.EventCode.DELETION_REQUESTED).order_by("-seq")
         newest = list(asked.values_list("subject_id", flat=True)[:4])
         return Deletion.objects.get(pk=newest[number % len(newest)]) if newest else None

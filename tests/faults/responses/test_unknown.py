@@ -15,7 +15,7 @@ from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
-from tests.faults.lies.conftest import Watch
+from tests.faults.responses.conftest import Watch
 from tests.support.sandbox import US
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]

@@ -1,4 +1,6 @@
-"""What a test does inside the database of its processes: `python -m tests.faults.crashes.scene`.
+"""What a crash test does in the database of the processes that it crashes.
+
+Usage: `python -m tests.faults.crashes.crash_scenario`.
 
 `prepare` stores a person, a credential and waiting deletions, as JSON on standard input says, and
 prints the credential's id;
@@ -49,7 +51,7 @@ def prepare(given: dict[str, Any]) -> str:
             api_key=Secret(given["api_key"]), application_key=Secret(given["application_key"])
         ),
     )
-    sync.refresh(actor=command_actor())
+    sync.sync_orgs(actor=command_actor())
     for connection_id in given["waiting"]:
         _wait(person=person, credential=credential, connection_id=UUID(connection_id))
     return str(credential.pk)

@@ -14,7 +14,7 @@ from sandbox.entities import Connection
 from sandbox.faults import Fault, rate_limited
 from sandbox.server import SandboxServer
 from tests.deletions.conftest import Ask
-from tests.faults.lies.conftest import Watch
+from tests.faults.responses.conftest import Watch
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 

@@ -42,7 +42,7 @@ class Watch:
     def refresh_after(self, deletion: Deletion, *, seconds: float) -> Deletion:
         """The deletion after the inventory was read again."""
         self.clock.advance(seconds=seconds)
-        sync.refresh_credentials(credentials=[self.credential], actor=WORKER)
+        sync.sync_credentials(credentials=[self.credential], actor=WORKER)
         deletion.refresh_from_db()
         return deletion
 

@@ -82,7 +82,7 @@ def test_a_name_that_is_taken_empty_or_too_long_is_refused(
         )
 
 
-def test_of_two_who_rename_at_once_the_second_is_told(credential: Credential) -> None:
+def test_of_two_who_rename_at_once_the_second_is_refused(credential: Credential) -> None:
     seen_by_other = Credential.objects.get()
     credential_lifecycle.rename_credential(
         actor=command_actor(), credential=credential, name="First"
@@ -132,7 +132,7 @@ def test_a_pair_of_another_org_is_refused_loudly_and_nothing_changes(
     assert last_event().details["cause"] == "another_org"
 
 
-def test_a_pair_that_datadog_refuses_is_not_swapped_in(credential: Credential) -> None:
+def test_a_pair_that_datadog_refuses_does_not_replace_the_old_one(credential: Credential) -> None:
     before = stored_values(credential)
     with pytest.raises(RotationRefusedError) as refused:
         credential_lifecycle.rotate_credential(
@@ -140,7 +140,7 @@ def test_a_pair_that_datadog_refuses_is_not_swapped_in(credential: Credential) -
         )
 
     assert stored_values(credential) == before
-    assert refused.value.ladder.failure is not None
+    assert refused.value.report.failure is not None
     assert "canary0canary0" not in told_by(refused.value, leave_out=__file__)
     assert "canary0canary0" not in str(list(AuditEvent.objects.values()))
 
@@ -170,7 +170,7 @@ def test_a_pair_that_cannot_list_replaces_one_that_could_not_either(
     assert not rotated.is_verified
 
 
-def test_a_first_pair_that_was_wrong_is_mended_by_rotating(sandbox: SandboxServer) -> None:
+def test_rotating_fixes_a_first_pair_that_was_wrong(sandbox: SandboxServer) -> None:
     site = key_pair_of(sandbox.world, "Payments US").org.site.name
     credential = credential_lifecycle.add_credential(
         actor=command_actor(), name="Pay", site=site, keys=pasted("0" * 32)
@@ -184,9 +184,7 @@ def test_a_first_pair_that_was_wrong_is_mended_by_rotating(sandbox: SandboxServe
     assert (rotated.is_verified, rotated.org_name) == (True, "Payments US")
 
 
-def test_the_pair_that_is_stored_is_no_rotation(
-    sandbox: SandboxServer, credential: Credential
-) -> None:
+def test_the_stored_pair_is_not_a_rotation(sandbox: SandboxServer, credential: Credential) -> None:
     with pytest.raises(InvalidInputError, match="stored now"):
         credential_lifecycle.rotate_credential(
             actor=command_actor(),
@@ -273,7 +271,7 @@ def test_an_administrator_changes_the_policy_and_it_is_recorded(
     assert event.details == {"previous_policy": "none", "policy": "two"}
 
 
-def test_the_same_policy_again_is_no_event(
+def test_setting_the_same_policy_records_no_event(
     credential: Credential, root: Person, actor_for: ActorFor
 ) -> None:
     before = codes()
@@ -294,7 +292,7 @@ def test_the_same_policy_again_is_no_event(
         (3, ApprovalPolicy.TWO, ""),
     ],
 )
-def test_too_few_approvers_are_warned_of(
+def test_too_few_approvers_are_a_warning(
     db: None, approvers: int, policy: ApprovalPolicy, says: str
 ) -> None:
     for number in range(approvers):
@@ -331,7 +329,7 @@ def test_retiring_wipes_the_keys_and_keeps_the_row_with_its_name_marked(
         retired.open_keys()
 
 
-def test_a_successor_may_bear_the_name_and_the_pair(
+def test_a_new_credential_can_reuse_the_name_and_the_pair(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     retire(credential)
@@ -347,7 +345,7 @@ def test_two_of_one_name_may_be_retired_on_one_day(
 
 
 @pytest.mark.parametrize("typed", ["", "Payments", "Group SOC"])
-def test_without_its_name_typed_it_is_not_retired(credential: Credential, typed: str) -> None:
+def test_retiring_requires_typing_the_name(credential: Credential, typed: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
         retire(credential, typed)
     assert list(refused.value.fields) == ["confirmation"]
@@ -355,7 +353,7 @@ def test_without_its_name_typed_it_is_not_retired(credential: Credential, typed:
 
 
 @pytest.mark.parametrize("state", [State.SENDING, State.WAITING, State.UNKNOWN])
-def test_it_is_not_retired_while_one_of_its_deletions_is_under_way(
+def test_it_is_not_retired_while_one_of_its_deletions_is_in_progress(
     credential: Credential, state: State
 ) -> None:
     deletion_of(credential, State.REQUESTED)
@@ -369,7 +367,9 @@ def test_it_is_not_retired_while_one_of_its_deletions_is_under_way(
 
 
 @pytest.mark.parametrize("state", [State.REQUESTED, State.APPROVED])
-def test_what_was_asked_for_and_not_sent_is_withdrawn(credential: Credential, state: State) -> None:
+def test_requested_deletions_that_were_not_sent_are_withdrawn(
+    credential: Credential, state: State
+) -> None:
     deletion = deletion_of(credential, state)
     retire(credential)
 
@@ -380,7 +380,7 @@ def test_what_was_asked_for_and_not_sent_is_withdrawn(credential: Credential, st
     assert last_event().details["withdrawn_deletions"] == [str(deletion.pk)]
 
 
-def test_what_only_it_saw_leaves_the_inventory(
+def test_connections_that_only_it_listed_leave_the_inventory(
     sandbox: SandboxServer, credential: Credential
 ) -> None:
     added(sandbox, "Labs EU")
@@ -390,11 +390,11 @@ def test_what_only_it_saw_leaves_the_inventory(
     assert {row.snapshot.source_org_name for row in seen.rows} == {"Labs EU"}
 
 
-@pytest.mark.parametrize("act", ["verify", "rename", "rotate", "policy", "retire"])
-def test_nothing_more_can_be_done_with_a_retired_one(credential: Credential, act: str) -> None:
+@pytest.mark.parametrize("action", ["verify", "rename", "rotate", "policy", "retire"])
+def test_nothing_more_can_be_done_with_a_retired_one(credential: Credential, action: str) -> None:
     retired = retire(credential)
     actor = command_actor()
-    acts: dict[str, Callable[[], object]] = {
+    actions: dict[str, Callable[[], object]] = {
         "verify": lambda: credential_lifecycle.verify_credential(actor=actor, credential=retired),
         "rename": lambda: credential_lifecycle.rename_credential(
             actor=actor, credential=retired, name="Another"
@@ -408,10 +408,10 @@ def test_nothing_more_can_be_done_with_a_retired_one(credential: Credential, act
         "retire": lambda: retire(retired, retired.name),
     }
     with pytest.raises(ConflictError, match="retired"):
-        acts[act]()
+        actions[action]()
 
 
-def test_of_two_who_retire_at_once_the_second_is_told(credential: Credential) -> None:
+def test_of_two_who_retire_at_once_the_second_is_refused(credential: Credential) -> None:
     seen_by_other = Credential.objects.get()
     retire(credential)
 
@@ -439,18 +439,18 @@ def test_a_rotation_that_began_before_retiring_stores_no_keys(
 
 
 @pytest.mark.parametrize("who", ["ada", "linus", "edith", "victor", "stranger"])
-@pytest.mark.parametrize("act", ["verify", "rename", "rotate", "policy", "retire"])
-def test_others_may_only_look(
+@pytest.mark.parametrize("action", ["verify", "rename", "rotate", "policy", "retire"])
+def test_others_can_only_view(
     sandbox: SandboxServer,
     credential: Credential,
     request: pytest.FixtureRequest,
     actor_for: ActorFor,
     who: str,
-    act: str,
+    action: str,
 ) -> None:
     actor = actor_for(request.getfixturevalue(who))
     before = stored_values(credential), codes(), len(sandbox.world.requests())
-    acts: dict[str, Callable[[], object]] = {
+    actions: dict[str, Callable[[], object]] = {
         "verify": lambda: credential_lifecycle.verify_credential(
             actor=actor, credential=credential
         ),
@@ -468,7 +468,7 @@ def test_others_may_only_look(
         ),
     }
     with pytest.raises(PermissionDenied):
-        acts[act]()
+        actions[action]()
     assert (stored_values(credential), codes(), len(sandbox.world.requests())) == before
 
 

@@ -1,4 +1,4 @@
-"""What must hold of every deletion at every moment, told from the ledger and not by the product."""
+"""What must hold of every deletion at every moment, by the ledger and not by the product."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from uuid import UUID
 
 from connections.audit.comparison import DifferingDeletions, compare_all_deletions
 from connections.models import GONE_OUTCOMES, Attempt, AuditEvent, Deletion, Outcome, State
-from tests.faults.model.truth import Ledger
+from tests.faults.model.expected_state import Ledger
 
 # From each state, where one step may lead; a step may also stay where it is, but for settled.
-STEPS: dict[str, set[str]] = {
+ALLOWED_STATES_AFTER: dict[str, set[str]] = {
     State.REQUESTED: {State.APPROVED, State.SENDING, State.SETTLED},
     State.APPROVED: {State.SENDING, State.SETTLED},
     State.SENDING: {State.WAITING, State.UNKNOWN, State.SETTLED},
@@ -20,7 +20,7 @@ STEPS: dict[str, set[str]] = {
     State.SETTLED: set(),
 }
 # Outcomes that say: we deleted nothing. Stale says only what was found before sending again.
-NOTHING_DONE = {
+NOT_DELETED_BY_US = {
     Outcome.REFUSED,
     Outcome.NOT_SENT,
     Outcome.DECLINED,
@@ -31,8 +31,8 @@ NOTHING_DONE = {
 
 
 @dataclass(kw_only=True)
-class Remembered:
-    """What was true of one deletion when it was last looked at."""
+class LastSeen:
+    """What was true of one deletion at the last check."""
 
     epoch: int = 0
     approval_round: int = 1
@@ -41,18 +41,18 @@ class Remembered:
     events: int = 0
 
 
-class Laws:
-    """Looks at the whole record after each step."""
+class Invariants:
+    """Checks the whole database after each step."""
 
     def __init__(self, *, ledger: Ledger) -> None:
         self.ledger = ledger
-        # What the last look saw; while it is the same, no law can be broken that was not then.
+        # What the last check saw; while nothing changed, no invariant can newly fail.
         self.seen: tuple[Any, Any] = ((), None)
         self.states: set[str] = set()
-        self.remembered: dict[UUID, Remembered] = {}
+        self.remembered: dict[UUID, LastSeen] = {}
 
     def check(self) -> None:
-        """Raise AssertionError where a law is broken."""
+        """Raise AssertionError where an invariant does not hold."""
         deletions = list(Deletion.objects.order_by("pk"))
         seen = [
             (one.pk, one.state, one.outcome, one.epoch, one.contradicted_at, one.verified_at)
@@ -89,39 +89,39 @@ class Laws:
         for attempt, sending in zip(attempts, self.ledger.of(deletion.pk), strict=True):
             sending.is_late = attempt.is_late
             if attempt.verdict:
-                assert sending.said
-                assert attempt.verdict == sending.said.verdict
-                assert attempt.http_status == sending.said.http_status
+                assert sending.response
+                assert attempt.verdict == sending.response.verdict
+                assert attempt.http_status == sending.response.http_status
 
     def _check_outcome(self, deletion: Deletion) -> None:
         """The outcome claims no more than what happened, and hides nothing that did."""
         sendings = self.ledger.of(deletion.pk)
-        told = self.ledger.told_in_time(deletion.pk)
+        told = self.ledger.statuses_in_time(deletion.pk)
         if deletion.outcome == Outcome.DELETED and 200 not in told:
-            assert 200 in self.ledger.told_late(deletion.pk)
+            assert 200 in self.ledger.late_statuses(deletion.pk)
             assert deletion.verified_at
-        if deletion.outcome in NOTHING_DONE:
+        if deletion.outcome in NOT_DELETED_BY_US:
             assert not any(one.executed for one in sendings), deletion.outcome
             # Nor may it have been, or yet be: nobody could say so then.
             assert not any(one.is_ambiguous for one in sendings), deletion.outcome
         if deletion.outcome == Outcome.ALREADY_ABSENT:
-            assert 404 in told or deletion.connection_id in self.ledger.said_absent
+            assert 404 in told or deletion.connection_id in self.ledger.listed_as_absent
         if deletion.outcome == Outcome.REFUSED:
-            assert sendings[-1].said
-            assert sendings[-1].said.verdict == "refused"
+            assert sendings[-1].response
+            assert sendings[-1].response.verdict == "refused"
         if deletion.outcome == Outcome.GONE_UNATTRIBUTED:
             assert any(one.is_ambiguous for one in sendings)
-            assert 404 in told or deletion.connection_id in self.ledger.said_absent
+            assert 404 in told or deletion.connection_id in self.ledger.listed_as_absent
         if deletion.state == State.UNKNOWN:
             assert any(one.is_ambiguous for one in sendings)
         if deletion.verified_at:
-            assert deletion.connection_id in self.ledger.said_absent
+            assert deletion.connection_id in self.ledger.listed_as_absent
         if deletion.contradicted_at:
             assert deletion.outcome in GONE_OUTCOMES
-            assert deletion.connection_id in self.ledger.said_present
+            assert deletion.connection_id in self.ledger.listed_as_present
 
     def _check_events(self, deletion: Deletion, events: list[AuditEvent], *, late: int) -> None:
-        """The events alone tell the same story as the row."""
+        """The events alone lead to the same state as the row."""
         state, outcome, epoch, approval_round = str(State.REQUESTED), "", 0, 1
         codes = Counter(event.code for event in events)
         assert events[0].code == "deletion.requested"
@@ -137,7 +137,7 @@ class Laws:
             is_declined = event.code == "deletion.declined" and to == State.STILL_PRESENT
             is_lapsed = event.code == "deletion.approvals_lapsed"
             approval_round += int(is_over or is_declined or is_lapsed)
-            assert to == state or to in STEPS[state], (state, to, event.code)
+            assert to == state or to in ALLOWED_STATES_AFTER[state], (state, to, event.code)
             assert not outcome or to == state
             state, outcome = to, event.details["outcome"]
         assert (state, outcome, epoch) == (deletion.state, deletion.outcome, deletion.epoch)
@@ -152,7 +152,7 @@ class Laws:
 
     def _check_memory(self, deletion: Deletion, *, events: int) -> None:
         """Nothing leaves settled, an alarm is never taken back, and the epoch only grows."""
-        known = self.remembered.setdefault(deletion.pk, Remembered())
+        known = self.remembered.setdefault(deletion.pk, LastSeen())
         assert deletion.epoch >= known.epoch
         assert deletion.approval_round >= known.approval_round
         assert events >= known.events
@@ -167,8 +167,8 @@ class Laws:
         known.settled = settled if deletion.state == State.SETTLED else ()
 
 
-def check_rest(*, present: set[str], ledger: Ledger) -> None:
-    """After an honest Datadog was asked long enough, nothing is left in doubt or lost."""
+def check_final_state(*, present: set[str], ledger: Ledger) -> None:
+    """After enough checks with correct lists, nothing is left unknown or lost."""
     for deletion in Deletion.objects.all():
         is_there = str(deletion.connection_id) in present
         assert deletion.state in {State.SETTLED, State.STILL_PRESENT}, deletion.state

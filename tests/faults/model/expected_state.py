@@ -1,4 +1,4 @@
-"""What really happened, kept apart from the product: a Datadog that may lie, and a ledger."""
+"""What really happened, recorded apart from the product: a Datadog whose lists may be wrong."""
 
 import threading
 from collections.abc import Callable
@@ -17,21 +17,21 @@ from tests.support.fake_datadog import FakeDatadog
 
 
 class DiedError(Exception):
-    """Stands for the process being gone: nothing after it is done."""
+    """Simulates the end of the process: nothing after it is done."""
 
 
 class FrozenError(Exception):
-    """Stands for the process being stopped, perhaps to go on much later.
+    """Simulates a process that is paused, and may continue much later.
 
-    `answer` is what lies in its socket; None when it has not sent its DELETE yet.
+    `response` waits in its socket; None when it has not sent its DELETE yet.
     """
 
-    def __init__(self, answer: DeleteResponse | None) -> None:
+    def __init__(self, response: DeleteResponse | None) -> None:
         super().__init__()
-        self.answer = answer
+        self.response = response
 
 
-class LyingWorld(World):
+class WrongListWorld(World):
     """A world whose listings may hide what is there and show what is gone."""
 
     def __init__(self, *, sites: tuple[str, ...]) -> None:
@@ -40,7 +40,7 @@ class LyingWorld(World):
         self.ghosts: tuple[Connection, ...] = ()
 
     def connections(self, *, org: Org | None = None) -> list[Connection]:
-        """What a listing is told, and what anybody else would see."""
+        """What a listing shows, which may differ from what exists."""
         if self.hides:
             return []
         there = super().connections(org=org)
@@ -50,58 +50,58 @@ class LyingWorld(World):
 
 
 @dataclass(kw_only=True)
-class Sending:
-    """One DELETE as the world saw it; the product has its attempt for it."""
+class SentDelete:
+    """One DELETE as Datadog received it; the product has an attempt for it."""
 
     deletion: UUID
     attempt: int
     confirmations: int
     executed: bool = False
     is_late: bool = False
-    # What the process was told: None when it was told nothing.
-    said: DeleteResponse | None = None
+    # What the process received, if anything.
+    response: DeleteResponse | None = None
 
     @property
     def is_ambiguous(self) -> bool:
-        """Whether nobody can know, from what was recorded in time, what became of it."""
-        return self.said is None or self.is_late or self.said.verdict == "ambiguous"
+        """Whether what was recorded in time leaves open if it was carried out."""
+        return self.response is None or self.is_late or self.response.verdict == "ambiguous"
 
 
 @dataclass(kw_only=True)
-class Late:
-    """A DELETE that Datadog carries out when nobody waits for it any more."""
+class LateExecution:
+    """A DELETE that Datadog carries out after the process stopped waiting."""
 
     at: datetime
     connection_id: str
-    sending: Sending
+    sending: SentDelete
 
 
 @dataclass(kw_only=True)
 class Ledger:
-    """Everything that reached Datadog, and what it said in complete listings."""
+    """Everything that reached Datadog, and what its complete listings showed."""
 
-    sendings: list[Sending] = field(default_factory=list)
-    late: list[Late] = field(default_factory=list)
-    said_absent: set[UUID] = field(default_factory=set)
-    said_present: set[UUID] = field(default_factory=set)
+    sendings: list[SentDelete] = field(default_factory=list)
+    late: list[LateExecution] = field(default_factory=list)
+    listed_as_absent: set[UUID] = field(default_factory=set)
+    listed_as_present: set[UUID] = field(default_factory=set)
 
-    def told_in_time(self, deletion: UUID) -> list[int | None]:
-        """The statuses that were recorded while the claim of their sending still stood."""
+    def statuses_in_time(self, deletion: UUID) -> list[int | None]:
+        """The statuses that were recorded while the claim of their attempt still stood."""
         sendings = self.of(deletion)
-        return [one.said.http_status for one in sendings if one.said and not one.is_late]
+        return [one.response.http_status for one in sendings if one.response and not one.is_late]
 
-    def told_late(self, deletion: UUID) -> list[int | None]:
-        """The statuses that were recorded when their sending had been given up."""
+    def late_statuses(self, deletion: UUID) -> list[int | None]:
+        """The statuses that were recorded after their claim had been given up."""
         sendings = self.of(deletion)
-        return [one.said.http_status for one in sendings if one.said and one.is_late]
+        return [one.response.http_status for one in sendings if one.response and one.is_late]
 
-    def of(self, deletion: UUID) -> list[Sending]:
+    def of(self, deletion: UUID) -> list[SentDelete]:
         """The DELETEs of one deletion."""
         return [one for one in self.sendings if one.deletion == deletion]
 
 
 @dataclass(kw_only=True)
-class Script:
+class PlannedFaults:
     """What goes wrong around the next DELETE, besides what Datadog does with it."""
 
     dies_before: bool = False
@@ -117,7 +117,7 @@ class Script:
 
 
 class ModelDatadog(FakeDatadog):
-    """The fake, with the ledger kept and the script played."""
+    """The fake client, which fills the ledger and follows the planned faults."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class ModelDatadog(FakeDatadog):
         *,
         pair: KeyPair,
         ledger: Ledger,
-        script: Script,
+        script: PlannedFaults,
         clock: SettableClock,
         ids: Callable[[], set[UUID]],
     ) -> None:
@@ -138,7 +138,7 @@ class ModelDatadog(FakeDatadog):
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30
     ) -> DeleteResponse:
-        """Check that it was allowed to leave, then let the script play."""
+        """Check that it was allowed to leave, then apply the planned faults."""
         self.clock.advance(seconds=0.25)
         sending = self._enter(UUID(connection_id))
         act, self.script.while_sending = self.script.while_sending, None
@@ -153,55 +153,57 @@ class ModelDatadog(FakeDatadog):
             raise DiedError
         if self.script.freezes_after:
             raise FrozenError(answer)
-        sending.said = answer
+        sending.response = answer
         return answer
 
-    def carry_out(self, sending: Sending, *, connection_id: str) -> DeleteResponse:
-        """Let the DELETE reach Datadog; the answer, which nobody has been told yet."""
+    def carry_out(self, sending: SentDelete, *, connection_id: str) -> DeleteResponse:
+        """Let the DELETE reach Datadog; returns the response, not yet received by the process."""
         before = self.world.deletes_executed(connection_id)
         answer = super().delete_org_connection(connection_id=connection_id)
         sending.executed = self.world.deletes_executed(connection_id) > before
         if self.script.executes_late and answer.verdict == "ambiguous" and not sending.executed:
             at = self.clock.at + self.script.executes_late
-            self.ledger.late.append(Late(at=at, connection_id=connection_id, sending=sending))
+            self.ledger.late.append(
+                LateExecution(at=at, connection_id=connection_id, sending=sending)
+            )
         return answer
 
     def list_org_connections(
         self, *, deadline_seconds: float = 10, page_size: int = 1000
     ) -> ConnectionList:
-        """As the fake's; what a complete listing says is kept."""
+        """As the fake client; what a complete listing shows is recorded."""
         if threading.current_thread() is threading.main_thread():
-            # No two things happen at the same moment, so that a life can be repeated.
+            # No two things happen at the same moment, so that a run can be repeated.
             self.clock.advance(seconds=0.25)
             act, self.script.while_listing = self.script.while_listing, None
             if act:
                 act()
         listing = super().list_org_connections(page_size=page_size)
         listed = {UUID(one.id) for one in listing.org_connections}
-        self.ledger.said_present |= listed
+        self.ledger.listed_as_present |= listed
         if listing.is_complete and not self.script.other_org:
-            self.ledger.said_absent |= self.ids() - listed
+            self.ledger.listed_as_absent |= self.ids() - listed
         return listing
 
-    def _enter(self, connection_id: UUID) -> Sending:
-        """Hold the product to what must stand in its record before a DELETE leaves."""
+    def _enter(self, connection_id: UUID) -> SentDelete:
+        """Check what must be recorded before a DELETE leaves."""
         [deletion] = Deletion.objects.filter(connection_id=connection_id, state=State.SENDING)
         attempt = Attempt.objects.get(deletion=deletion, epoch=deletion.epoch)
         assert (attempt.verdict, attempt.answered_at) == ("", None)
         assert (
-            len(approvers_since_last_doubt(deletion))
+            len(approvers_in_current_round(deletion))
             >= ApprovalPolicy(deletion.policy).approvals_needed
         )
         confirmations = confirmations_of(deletion)
         earlier = [one for one in self.ledger.of(deletion.pk) if one.is_ambiguous]
         # A person confirmed anew after each DELETE that may have been carried out.
         assert all(one.confirmations < confirmations for one in earlier)
-        sending = Sending(deletion=deletion.pk, attempt=attempt.pk, confirmations=confirmations)
+        sending = SentDelete(deletion=deletion.pk, attempt=attempt.pk, confirmations=confirmations)
         self.ledger.sendings.append(sending)
         return sending
 
 
-def approvers_since_last_doubt(deletion: Deletion) -> set[str]:
+def approvers_in_current_round(deletion: Deletion) -> set[str]:
     """Who approved it since it was last unknown, declined or lapsed, by the record alone."""
     names: set[str] = set()
     for event in audit.events_of(subject=deletion):

@@ -1,4 +1,4 @@
-"""The ladder: what each failure says, and that it goes no further."""
+"""Key checks: what each failure says, and that later checks are skipped."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from sandbox import faults
 from sandbox.entities import READ, WRITE
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer
-from tests.credentials.support import added, codes, keys_of, rungs
+from tests.credentials.support import added, check_results, codes, keys_of
 from tests.support.sandbox import US, key_pair_of, org_named
 
 pytestmark = pytest.mark.django_db
@@ -34,20 +34,20 @@ FAULTS: list[tuple[Fault, str]] = [
 
 @pytest.mark.parametrize("operation", STEPS)
 @pytest.mark.parametrize(("fault", "cause"), FAULTS, ids=[cause for _, cause in FAULTS])
-def test_it_ends_on_the_rung_that_fails_and_says_why(
+def test_the_checks_stop_at_the_first_failure_and_say_why(
     sandbox: SandboxServer, operation: str, fault: Fault, cause: str
 ) -> None:
     sandbox.world.set_fault(fault=fault, operation=operation)
     credential = added(sandbox, "Payments US")
 
     step = STEPS[operation]
-    failed = next(rung for rung in credential.verification if rung["rung"] == step)
-    asked = list(rungs(credential))
+    failed = next(check for check in credential.verification if check["rung"] == step)
+    names = list(check_results(credential))
     assert failed["ok"] is False
     assert failed["cause"] == credential.verification_cause == cause
     assert failed["words"].endswith(".")
-    assert all(rungs(credential)[name] for name in asked[: asked.index(step)])
-    assert {rungs(credential)[name] for name in asked[asked.index(step) + 1 :]} <= {None}
+    assert all(check_results(credential)[name] for name in names[: names.index(step)])
+    assert {check_results(credential)[name] for name in names[names.index(step) + 1 :]} <= {None}
     assert not credential.is_verified
     assert "credential.not_verified" in codes()
 
@@ -58,21 +58,21 @@ def test_a_refusal_says_that_the_keys_may_belong_to_another_site(
     sandbox: SandboxServer, operation: str, fault: Fault
 ) -> None:
     sandbox.world.set_fault(fault=fault, operation=operation)
-    words = " ".join(rung["words"] for rung in added(sandbox, "Payments US").verification)
+    text = " ".join(check["words"] for check in added(sandbox, "Payments US").verification)
 
     for expected in ("revoked", "mistyped", "another site", f"sent to {US}"):
-        assert expected in words
+        assert expected in text
 
 
-def test_datadogs_own_words_are_kept(sandbox: SandboxServer) -> None:
+def test_datadogs_error_text_is_kept(sandbox: SandboxServer) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
-    rung = added(sandbox, "Payments US").verification[-1]
+    check = added(sandbox, "Payments US").verification[-1]
 
-    assert (rung["http_status"], rung["errors"]) == (403, ["Forbidden"])
-    assert "org_connections_read" in rung["words"]
+    assert (check["http_status"], check["errors"]) == (403, ["Forbidden"])
+    assert "org_connections_read" in check["words"]
 
 
-def test_a_listing_that_fails_still_pins_the_org(sandbox: SandboxServer) -> None:
+def test_a_listing_that_fails_still_sets_the_org(sandbox: SandboxServer) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
 
     assert added(sandbox, "Payments US").org_id == org_named(sandbox.world, "Payments US").id
@@ -96,7 +96,7 @@ def test_an_unreachable_site_says_nothing_about_the_keys(sandbox: SandboxServer)
         ((READ,), False, "but not org_connections_write"),
     ],
 )
-def test_the_role_is_told_and_write_scope_never_claimed(
+def test_the_role_is_reported_and_the_write_scope_never_claimed(
     sandbox: SandboxServer, permissions: tuple[str, ...], is_granted: bool, says: str
 ) -> None:
     org = org_named(sandbox.world, "Payments US")
@@ -105,9 +105,9 @@ def test_the_role_is_told_and_write_scope_never_claimed(
         actor=command_actor(), name="", site=US, keys=keys_of(pair)
     )
 
-    rung = next(one for one in credential.verification if one["rung"] == "permissions")
-    assert (rung["ok"], credential.is_verified) == (is_granted, True)
-    assert says in rung["words"]
+    check = next(one for one in credential.verification if one["rung"] == "permissions")
+    assert (check["ok"], credential.is_verified) == (is_granted, True)
+    assert says in check["words"]
 
 
 def test_a_pair_without_read_permission_is_not_verified(sandbox: SandboxServer) -> None:
@@ -117,7 +117,7 @@ def test_a_pair_without_read_permission_is_not_verified(sandbox: SandboxServer) 
         actor=command_actor(), name="", site=US, keys=keys_of(pair)
     )
 
-    assert rungs(credential)["permissions"] is False
+    assert check_results(credential)["permissions"] is False
     assert credential.verification_cause == "forbidden"
 
 
@@ -163,22 +163,22 @@ def test_a_verification_that_succeeds_clears_the_last_error(sandbox: SandboxServ
     assert credential.last_error is None
 
 
-def test_keys_that_cannot_be_decrypted_are_a_rung_and_nothing_is_asked(
+def test_undecryptable_keys_fail_a_check_and_nothing_is_sent(
     sandbox: SandboxServer,
 ) -> None:
     credential = added(sandbox, "Payments US")
     other = added(sandbox, "Group SOC")
-    # Moved to another row, where it does not open.
+    # An envelope can't be decrypted in another row.
     Credential.objects.filter(pk=credential.pk).update(api_key_envelope=other.api_key_envelope)
-    asked = len(sandbox.world.requests())
+    request_count = len(sandbox.world.requests())
     credential.refresh_from_db()
     credential = credential_lifecycle.verify_credential(
         actor=command_actor(), credential=credential
     )
 
-    assert rungs(credential)["stored"] is False
+    assert check_results(credential)["stored"] is False
     assert credential.verification_cause == "not_opened"
-    assert len(sandbox.world.requests()) == asked
+    assert len(sandbox.world.requests()) == request_count
 
 
 def test_many_are_verified_and_one_failure_hides_nothing(sandbox: SandboxServer) -> None:

@@ -1,4 +1,4 @@
-"""Proving anew who one is at the provider, for whoever has nothing to give here."""
+"""Identity checks at the provider, for people without a password or passkey here."""
 
 import time
 from urllib.parse import parse_qs, urlsplit
@@ -12,13 +12,13 @@ from tests.support.people import person_as_administrator
 from tests.support.provider import Claims, TestProvider
 
 AGAIN = f"{START}again/?next=/accounts/password/change/"
-# A page that asks who it is.
+# A page that requires an identity check.
 GUARDED = "/accounts/2fa/totp/activate/"
 
 
 @pytest.fixture
 def client(ada: Person, provider: TestProvider) -> Client:
-    """A browser in which Ada, who has no password, signed in at the provider an hour after."""
+    """A browser in which Ada, who has no password, signed in at the provider an hour ago."""
     ada.set_unusable_password()
     ada.save()
     connect(ada, provider)
@@ -29,15 +29,15 @@ def client(ada: Person, provider: TestProvider) -> Client:
 
 
 def is_asked(client: Client) -> bool:
-    answer = client.get(GUARDED)
-    return bool(answer.status_code == 302 and "reauthenticate" in answer["Location"])
+    response = client.get(GUARDED)
+    return bool(response.status_code == 302 and "reauthenticate" in response["Location"])
 
 
-def test_coming_in_by_the_provider_alone_is_no_proof(client: Client) -> None:
+def test_signing_in_at_the_provider_is_not_a_reauthentication(client: Client) -> None:
     assert is_asked(client)
 
 
-def test_the_question_leads_to_the_provider_and_from_there_to_the_page(
+def test_the_identity_check_leads_to_the_provider_and_back_to_the_page(
     client: Client, provider: TestProvider
 ) -> None:
     page = client.get(client.get(GUARDED)["Location"])
@@ -45,8 +45,8 @@ def test_the_question_leads_to_the_provider_and_from_there_to_the_page(
     (link,) = [
         part.split('"')[0] for part in page.text.split('href="') if part.startswith(f"{START}again")
     ]
-    answer = walk(client, link.replace("&amp;", "&"))
-    assert answer["Location"] == GUARDED
+    response = walk(client, link.replace("&amp;", "&"))
+    assert response["Location"] == GUARDED
     assert client.get(GUARDED).status_code == 200
 
 
@@ -56,7 +56,9 @@ def test_the_provider_is_told_to_ask_again(client: Client) -> None:
     assert asked["max_age"] == ["0"]
 
 
-def test_signing_in_there_anew_counts_and_is_recorded(client: Client, ada: Person) -> None:
+def test_reauthentication_at_the_provider_counts_and_is_recorded(
+    client: Client, ada: Person
+) -> None:
     walk(client, AGAIN)
     assert not is_asked(client)
     assert last_event().actor_id == ada.pk
@@ -64,7 +66,7 @@ def test_signing_in_there_anew_counts_and_is_recorded(client: Client, ada: Perso
 
 
 @pytest.mark.parametrize(
-    "said",
+    "changes",
     [
         pytest.param({"auth_time": None}, id="none"),
         pytest.param({"auth_time": int(time.time()) - 3600}, id="an hour ago"),
@@ -75,17 +77,17 @@ def test_signing_in_there_anew_counts_and_is_recorded(client: Client, ada: Perso
         pytest.param({"auth_time": 10**30}, id="the end of time"),
     ],
 )
-def test_any_other_time_of_signing_in_counts_for_nothing(
-    client: Client, provider: TestProvider, said: Claims
+def test_any_other_sign_in_time_is_refused(
+    client: Client, provider: TestProvider, changes: Claims
 ) -> None:
-    provider.change_claims = lambda claims: claims | said
+    provider.change_claims = lambda claims: claims | changes
     page = walk(client, AGAIN)
     assert page.status_code == 403
     assert "You were to sign in once more" in page.text
     assert is_asked(client)
 
 
-def test_a_provider_that_does_not_ask_again_proves_nothing(
+def test_a_provider_that_does_not_reauthenticate_proves_nothing(
     client: Client, provider: TestProvider
 ) -> None:
     provider.obeys_prompt = False
@@ -104,13 +106,15 @@ def test_another_account_there_proves_nothing(
     assert is_asked(client)
 
 
-def test_an_answer_for_signing_in_is_no_proof(client: Client, ada: Person) -> None:
+def test_a_response_for_signing_in_is_not_a_reauthentication(client: Client, ada: Person) -> None:
     client.post("/accounts/logout/")
     walk(client)
     assert is_signed_in(client, ada)
     assert is_asked(client)
 
 
-def test_whoever_is_not_signed_in_has_nothing_to_prove(provider: TestProvider, db: None) -> None:
+def test_a_visitor_who_is_not_signed_in_gets_no_identity_check(
+    provider: TestProvider, db: None
+) -> None:
     assert person_as_administrator()
     assert Client().get(AGAIN)["Location"].startswith("/accounts/login/")

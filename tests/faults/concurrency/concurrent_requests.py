@@ -1,8 +1,9 @@
-"""A crowd of processes: `python -m tests.faults.concurrency.crowd PLANS`, a JSON document.
+"""Runs one process per plan, all at once.
 
-It does what comes before (such as seeding the database), forks one process for each plan, says
-"ready" when each has prepared itself, waits for a line, lets all begin at once, and prints what
-became of it as JSON.
+Usage: `python -m tests.faults.concurrency.concurrent_requests PLANS`.
+PLANS is a JSON document. The program runs the plans of `before` (such as seeding the database),
+forks one process for each plan, prints "ready" when each has prepared, waits for a line on
+standard input, starts all of them together, and prints their results as JSON.
 """
 
 import json
@@ -112,7 +113,7 @@ def visit(plan: Plan) -> Work:
 
 
 def record(plan: Plan) -> Work:
-    """Acts of which each reads a row, changes it, and appends its event."""
+    """Run transactions that each read a row, change it, and append an event."""
     actor = command_actor()
     credential = Credential.objects.get(name="Payments US")
 
@@ -129,19 +130,19 @@ def record(plan: Plan) -> Work:
 
 
 def refresh(plan: Plan) -> Work:
-    """Read every org again and again, as everybody's inventory page does."""
+    """Sync every org repeatedly, as the inventory pages of several people do."""
     everyone = list(Credential.objects.order_by("pk" if plan["number"] % 2 else "-pk"))
 
     def work() -> Results:
         for _ in range(plan["times"]):
-            sync.refresh_credentials(credentials=everyone, actor=WORKER)
+            sync.sync_credentials(credentials=everyone, actor=WORKER)
         return []
 
     return work
 
 
 def send(plan: Plan) -> Work:
-    """Take hold of what waits beforehand, then send each, as a worker that believes it its own."""
+    """Load the waiting deletions beforehand, then send each, as a worker with old rows does."""
     waiting = list(Deletion.objects.filter(state=State.WAITING).order_by("requested_at"))
 
     def work() -> Results:
@@ -152,8 +153,8 @@ def send(plan: Plan) -> Work:
     return work
 
 
-def work_off(plan: Plan) -> Work:
-    """Do what is due, as a worker does, until nothing waits."""
+def run_due(plan: Plan) -> Work:
+    """Run what is due, as a worker does, until nothing waits."""
 
     def work() -> Results:
         done: Results = []
@@ -171,63 +172,63 @@ KINDS: dict[str, Callable[[Plan], Work]] = {
     "record": record,
     "refresh": refresh,
     "send": send,
-    "work_off": work_off,
+    "run_due": run_due,
     "guard": guard,
     "decide": decide,
 }
 
 
-def member(plan: Plan, *, start: Barrier, told: Connection) -> None:
-    """One process of the crowd: prepare, wait for the others, work, tell."""
+def run_process(plan: Plan, *, start: Barrier, results: Connection) -> None:
+    """One process: prepare, wait for the others, work, send the results."""
     try:
         work = KINDS[plan["kind"]](plan)
     except BaseException:
-        # So that nobody waits for this one.
+        # So that the others don't wait for this one.
         start.abort()
         raise
     start.wait(PATIENCE)
     start.wait(PATIENCE)
-    told.send(work())
+    results.send(work())
 
 
-def gather(plans: list[Plan], *, announce: Callable[[], None]) -> list[Results]:
-    """Let one process for each plan do its work at the same time; raises if one fails.
+def run_together(plans: list[Plan], *, announce: Callable[[], None]) -> list[Results]:
+    """Run one process for each plan at the same time; raises if one fails.
 
     They are forked before anything was opened, so each has its own database connection.
     """
     fork = multiprocessing.get_context("fork")
     start = fork.Barrier(len(plans) + 1)
     pipes = [fork.Pipe(duplex=False) for _ in plans]
-    members = [
-        fork.Process(target=member, args=(plan,), kwargs={"start": start, "told": told})
-        for plan, (_, told) in zip(plans, pipes, strict=True)
+    processes = [
+        fork.Process(target=run_process, args=(plan,), kwargs={"start": start, "results": sender})
+        for plan, (_, sender) in zip(plans, pipes, strict=True)
     ]
-    for process in members:
+    for process in processes:
         process.start()
-    for _, told in pipes:
-        told.close()
+    for _, sender in pipes:
+        sender.close()
     start.wait(PATIENCE)
     announce()
     start.wait(PATIENCE)
-    results: list[Results] = [heard.recv() for heard, _ in pipes]
-    for process in members:
+    results: list[Results] = [receiver.recv() for receiver, _ in pipes]
+    for process in processes:
         process.join(PATIENCE)
     return results
 
 
-def wait_to_be_let_go() -> None:
-    """Say that everybody is ready, and wait until the test says so too."""
+def wait_for_start() -> None:
+    """Report that every process is ready, and wait for the test to start them."""
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
 
 
 def main() -> int:
-    """Prepare the database, then let the crowd loose."""
+    """Prepare the database, then run the plans together."""
     everything: Plan = json.loads(sys.argv[1])
     for plan in everything["before"]:
-        gather([plan], announce=lambda: None)
-    sys.stdout.write(json.dumps(gather(everything["plans"], announce=wait_to_be_let_go)))
+        run_together([plan], announce=lambda: None)
+    sys.stdout.write(json.dumps(run_together(everything["plans"], announce=wait_for_start)))
     return 0
 
 

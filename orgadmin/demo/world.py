@@ -21,7 +21,7 @@ from connections.models import (
 from connections.people import people
 from sandbox.demo_world import connection_id_between, demo_key_pairs
 
-# Of the demo alone, which listens on the loopback address and is gone afterwards.
+# Only for the demo, which listens on the loopback address and deletes its data afterwards.
 PASSWORD = "just-having-a-look"  # noqa: S105
 
 _PEOPLE = (
@@ -34,8 +34,8 @@ _PEOPLE = (
 
 
 @dataclass
-class Cast:
-    """Who acts in the demo's past, by user name, and with which credentials, by org."""
+class DemoWorld:
+    """The demo's people by user name, and its credentials by org."""
 
     people: dict[str, Person] = field(default_factory=dict)
     credentials: dict[str, Credential] = field(default_factory=dict)
@@ -46,19 +46,19 @@ class Cast:
 
 
 def ago(*, days: int = 0, hours: int = 0) -> AbstractContextManager[None]:
-    """A context in which it is that long ago."""
+    """A context in which the clock is that far in the past."""
     return clock.offset(-timedelta(days=days, hours=hours))
 
 
-def add_people(cast: Cast) -> None:
+def add_people(world: DemoWorld) -> None:
     """Add one person for each role, and an administrator."""
     for username, first, last, role in _PEOPLE:
-        _add_person(cast, username=username, first=first, last=last, roles=[role])
-    _add_person(cast, username="administrator", first="Rosa", last="Weber", roles=None)
+        _add_person(world, username=username, first=first, last=last, roles=[role])
+    _add_person(world, username="administrator", first="Rosa", last="Weber", roles=None)
 
 
 def _add_person(
-    cast: Cast, *, username: str, first: str, last: str, roles: list[Role] | None
+    world: DemoWorld, *, username: str, first: str, last: str, roles: list[Role] | None
 ) -> None:
     person = people.add_person(
         actor=command_actor(),
@@ -70,21 +70,21 @@ def _add_person(
     person.first_name, person.last_name = first, last
     person.save(update_fields=["first_name", "last_name"])
     people.set_password(actor=person_actor(person=person), person=person, password=PASSWORD)
-    cast.people[username] = person
+    world.people[username] = person
 
 
-def roles_of(person: Person) -> str:
-    """What a person may do, in words."""
+def describe_roles(person: Person) -> str:
+    """A person's roles as text."""
     if person.is_superuser:
         return "Administrator"
     return ", ".join(sorted(role.value for role in person.roles))
 
 
-def add_credentials(cast: Cast) -> None:
+def add_credentials(world: DemoWorld) -> None:
     """Store the simulator's key pairs, which also lists their org connections."""
     for pair in demo_key_pairs():
-        cast.credentials[pair.org.name] = credential_lifecycle.add_credential(
-            actor=cast.actor("credentials"),
+        world.credentials[pair.org.name] = credential_lifecycle.add_credential(
+            actor=world.actor("credentials"),
             name="",
             site=pair.org.site.name,
             keys=KeyPair(
@@ -93,19 +93,19 @@ def add_credentials(cast: Cast) -> None:
         )
 
 
-def protect_one(cast: Cast) -> None:
-    """Mark one connection as one that must stay."""
+def protect_a_connection(world: DemoWorld) -> None:
+    """Protect one connection."""
     key = OrgConnectionKey(
-        site=cast.credentials["Retail US"].site,
+        site=world.credentials["Retail US"].site,
         connection_id=UUID(connection_id_between(source="Contact Center", sink="Retail US")),
     )
     protections.protect_connection(
-        actor=cast.actor("credentials"), key=key, reason="month-end reports read these metrics"
+        actor=world.actor("credentials"), key=key, reason="month-end reports read these metrics"
     )
 
 
-def names_of_connections() -> dict[str, str]:
-    """Each current connection's ID and its two orgs, to name those with a fault."""
+def connection_names() -> dict[str, str]:
+    """The source and destination of each current connection, by its ID."""
     current = OrgConnectionSnapshot.objects.filter(is_current=True)
     return {
         str(one.connection_id): f"{one.source_org_name} → {one.sink_org_name}" for one in current

@@ -1,0 +1,43 @@
+"""The entries of components/timeline.html."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.urls import reverse
+
+from connections import wording
+from connections.models import AuditEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineEntry:
+    """One entry of a timeline."""
+
+    tone: str
+    icon: str
+    title: str
+    at: datetime | None = None
+    by: str = ""
+    detail: str = ""
+    # Where its title leads.
+    url: str = ""
+    evidence_number: int | None = None
+    evidence_url: str = ""
+    # It has not happened yet.
+    is_next: bool = False
+
+
+def event_entry(event: AuditEvent, *, links_to_evidence: bool, url: str = "") -> TimelineEntry:
+    """The entry for an audit event. `links_to_evidence`: for people who may open the event."""
+    text = wording.event_text(event)
+    return TimelineEntry(
+        tone=text.tone,
+        icon=text.icon,
+        title=text.title,
+        at=event.at,
+        by=event.actor_name,
+        detail=text.detail,
+        url=url,
+        evidence_number=event.seq,
+        evidence_url=reverse("audit-detail", args=[event.seq]) if links_to_evidence else "",
+    )

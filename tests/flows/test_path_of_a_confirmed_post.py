@@ -1,0 +1,91 @@
+"""Traces a confirmed POST: how many of our files and stack frames it passes."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from connections.models import Outcome, State
+from sandbox import faults
+from sandbox.server import SandboxServer
+from tests.flows.support import Desk, post_htmx
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = tuple(f"{ROOT / folder}/" for folder in ("connections", "orgadmin"))
+# Declarations, values and hash functions aren't steps of the path.
+DECLARATIONS = ("connections/models/", "connections/core/", "connections/verifier/")
+DECLARING_FILES = {"connections/urls.py", "orgadmin/urls.py", "orgadmin/settings.py"}
+# What it passes today. Lower them with every change that shortens the path.
+MOST_FILES = 48
+MOST_FRAMES = 28
+
+
+class Trace:
+    """The files whose functions were called, and the deepest stack of them."""
+
+    def __init__(self) -> None:
+        self.files: set[str] = set()
+        self.deepest: list[str] = []
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        name = frame.f_code.co_filename
+        if event != "call" or not name.startswith(OURS):
+            return
+        # Class bodies, comprehensions and modules aren't function calls.
+        if frame.f_code.co_name.startswith("<"):
+            return
+        self.files.add(name.removeprefix(f"{ROOT}/"))
+        stack = list(frames_of(frame))
+        if len(stack) > len(self.deepest):
+            self.deepest = stack
+
+    def steps(self) -> list[str]:
+        return sorted(name for name in self.files if not is_declaration(name))
+
+
+def is_declaration(name: str) -> bool:
+    return name.startswith(DECLARATIONS) or name in DECLARING_FILES or name.endswith("/forms.py")
+
+
+def frames_of(frame: FrameType | None) -> Iterator[str]:
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(OURS) and not frame.f_code.co_name.startswith("<"):
+            short = name.removeprefix(f"{ROOT}/")
+            if not is_declaration(short):
+                yield f"{short}:{frame.f_code.co_qualname}"
+        frame = frame.f_back
+
+
+@contextmanager
+def traced() -> Iterator[Trace]:
+    trace = Trace()
+    sys.setprofile(trace)
+    try:
+        yield trace
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_confirmed_post_passes_few_files_and_frames(desk: Desk, sandbox: SandboxServer) -> None:
+    sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
+    page = desk.delete()
+    assert desk.deletion().state == State.REQUESTED
+    form = page.form_to("/execute/")
+    typed = form.fields | {"confirmation": form.attributes["data-confirm"]}
+
+    with traced() as trace:
+        post_htmx(desk.client, form.action, typed, target="outcome")
+
+    assert desk.deletion().outcome == Outcome.DELETED
+    steps = trace.steps()
+    counts = f"{len(steps)} files, {len(trace.deepest)} frames"
+    counted_too = f"with declarations, values and hash functions {len(trace.files)} files"
+    sys.stdout.write("\n  ".join([f"{counts}; {counted_too}", *steps, *trace.deepest]))
+    assert len(steps) <= MOST_FILES
+    assert len(trace.deepest) <= MOST_FRAMES
