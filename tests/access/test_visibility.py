@@ -1,4 +1,4 @@
-"""What is out of a person's reach: not found, everywhere, and recorded; new pages too."""
+"""Objects hidden by access lists are not found on any page, and requests for them are recorded."""
 
 import re
 from collections.abc import Callable
@@ -39,14 +39,14 @@ from tests.support.sandbox import connection_between, key_pair_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
-# Every role but those that see all.
+# Every role except those that see everything.
 LIMITED = (Role.OPERATOR, Role.APPROVER, Role.CREDENTIAL_MANAGER, Role.VIEWER)
 SECRET = "Labs EU"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estate:
-    """Two credentials: Grace sees one of them alone."""
+class Data:
+    """Two credentials; Grace sees only `own`."""
 
     own: Credential
     hidden: Credential
@@ -54,19 +54,19 @@ class Estate:
     connection_id: UUID
 
     def kwargs(self, name: str) -> dict[str, Any]:
-        """What the address of the hidden object of this name takes."""
+        """The URL arguments of the hidden object for the URL with this name."""
         if name.startswith("org-connection"):
             return {"site": self.hidden.site, "connection_id": self.connection_id}
         return {"pk": self.deletion.pk if name.startswith("deletion") else self.hidden.pk}
 
     def absent(self, name: str) -> dict[str, Any]:
-        """The same for an object that is not there."""
+        """The same for an object that doesn't exist."""
         field = "connection_id" if name.startswith("org-connection") else "pk"
         return self.kwargs(name) | {field: uuid4()}
 
 
 def allow(credential: Credential, root: Person, **wanted: list[str]) -> None:
-    """Set the lists of a credential; those not named are empty."""
+    """Set the access lists of a credential; those not given become empty."""
     access_lists.change_access(
         actor=person_actor(person=root),
         credential=credential,
@@ -76,7 +76,7 @@ def allow(credential: Credential, root: Person, **wanted: list[str]) -> None:
 
 @pytest.fixture
 def grace(db: None) -> Person:
-    """A person with every role but Auditor, and the permission to break glass."""
+    """A person with every role except Auditor, and with the break-glass permission."""
     grace = make_person("grace", *LIMITED)
     grace.may_break_glass = True
     grace.save(update_fields=["may_break_glass"])
@@ -84,9 +84,9 @@ def grace(db: None) -> Person:
 
 
 @pytest.fixture
-def estate(
+def data(
     ada: Person, root: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
-) -> Estate:
+) -> Data:
     own = store_credential(sandbox, "Payments US")
     hidden = store_credential(sandbox, SECRET, policy=ApprovalPolicy.ONE)
     connection = connection_between(sandbox.world, SECRET, "Data Lake EU")
@@ -94,125 +94,133 @@ def estate(
     Desk(client=client_of(ada), credential=hidden, connection=connection).delete()
     allow(hidden, root, see=[f"person:{ada.pk}"])
     deletion = Deletion.objects.get()
-    return Estate(own=own, hidden=hidden, deletion=deletion, connection_id=deletion.connection_id)
+    return Data(own=own, hidden=hidden, deletion=deletion, connection_id=deletion.connection_id)
 
 
 @pytest.mark.parametrize(
     ("name", "method"), [(name, method) for name, methods in OF_ONE.items() for method in methods]
 )
-def test_an_object_out_of_reach_is_not_found_and_that_is_recorded(
-    estate: Estate, grace: Person, client_of: Callable[[Person], Client], name: str, method: str
+def test_a_hidden_object_is_not_found_and_the_request_is_recorded(
+    data: Data,
+    grace: Person,
+    client_of: Callable[[Person], Client],
+    name: str,
+    method: str,
 ) -> None:
     client = client_of(grace)
-    hidden = client.generic(method, reverse(name, kwargs=estate.kwargs(name)))
+    hidden = client.generic(method, reverse(name, kwargs=data.kwargs(name)))
     events = AuditEvent.objects.filter(code="access.refused")
     assert hidden.status_code == 404
     assert [event.actor_id for event in events] == [grace.pk]
-    absent = client.generic(method, reverse(name, kwargs=estate.absent(name)))
+    absent = client.generic(method, reverse(name, kwargs=data.absent(name)))
     assert absent.status_code == 404
     assert without_tokens(hidden.content) == without_tokens(absent.content)
 
 
 def without_tokens(body: bytes) -> str:
-    """The page without what differs each time: tokens, and the address that was asked for."""
+    """The page without what differs per request: tokens and the requested address."""
     return re.sub(r"[A-Za-z0-9]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "…", body.decode())
 
 
 @pytest.mark.parametrize(
     ("name", "query"), [(name, query) for name, queries in OF_MANY.items() for query in queries]
 )
-def test_no_page_of_many_names_what_is_out_of_reach(
-    estate: Estate, grace: Person, client_of: Callable[[Person], Client], name: str, query: str
+def test_no_list_page_shows_hidden_objects(
+    data: Data,
+    grace: Person,
+    client_of: Callable[[Person], Client],
+    name: str,
+    query: str,
 ) -> None:
     asked = query.format(
         word=SECRET,
-        site=estate.hidden.site,
-        credential=estate.hidden.pk,
-        own=estate.own.pk,
-        connection=estate.connection_id,
+        site=data.hidden.site,
+        credential=data.hidden.pk,
+        own=data.own.pk,
+        connection=data.connection_id,
     )
     response = client_of(grace).get(reverse(name) + asked)
     text = response.getvalue().decode()
-    # What the person asked for themselves may stand in the filters.
+    # The filters can repeat what the person requested.
     told = text.replace(asked.removeprefix("?"), "")
-    secrets = [str(estate.deletion.pk), estate.hidden.fingerprint, str(estate.hidden.pk)]
+    secrets = [str(data.deletion.pk), data.hidden.fingerprint, str(data.hidden.pk)]
     if "{connection}" not in query:
-        secrets.append(str(estate.connection_id))
+        secrets.append(str(data.connection_id))
     if "{word}" not in query:
         secrets.append(SECRET)
     if "{credential}" in query:
-        secrets.remove(str(estate.hidden.pk))
+        secrets.remove(str(data.hidden.pk))
     assert response.status_code == 200
     assert [secret for secret in secrets if secret in told] == []
 
 
-def test_they_see_the_rest(
-    estate: Estate, grace: Person, client_of: Callable[[Person], Client]
+def test_a_limited_person_sees_the_visible_objects(
+    data: Data, grace: Person, client_of: Callable[[Person], Client]
 ) -> None:
     client = client_of(grace)
     assert "Payments US" in read(client.get("/credentials/")).text
     assert "Payments US → Group SOC" in read(client.get("/connections/")).text
-    assert client.get(f"/credentials/{estate.own.pk}/").status_code == 200
+    assert client.get(f"/credentials/{data.own.pk}/").status_code == 200
 
 
 @pytest.mark.parametrize("who", ["ada", "edith", "root"])
-def test_those_on_the_list_auditors_and_administrators_see_it(
-    estate: Estate,
+def test_listed_people_auditors_and_administrators_see_a_hidden_credential(
+    data: Data,
     request: pytest.FixtureRequest,
     client_of: Callable[[Person], Client],
     who: str,
 ) -> None:
     client = client_of(request.getfixturevalue(who))
     for name in ("credential-detail", "org-connection-detail", "deletion-detail"):
-        assert client.get(reverse(name, kwargs=estate.kwargs(name))).status_code == 200
+        assert client.get(reverse(name, kwargs=data.kwargs(name))).status_code == 200
 
 
-def test_a_role_on_the_list_admits_whoever_holds_it(
-    estate: Estate, root: Person, victor: Person, client_of: Callable[[Person], Client]
+def test_a_role_on_the_list_admits_everyone_who_has_it(
+    data: Data, root: Person, victor: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    url = reverse("credential-detail", kwargs={"pk": estate.hidden.pk})
+    url = reverse("credential-detail", kwargs={"pk": data.hidden.pk})
     assert client_of(victor).get(url).status_code == 404
-    allow(estate.hidden, root, see=["role:Viewer"])
+    allow(data.hidden, root, see=["role:Viewer"])
     assert client_of(victor).get(url).status_code == 200
 
 
-def test_of_many_refused_looks_one_a_minute_is_recorded(
-    estate: Estate, grace: Person, client_of: Callable[[Person], Client]
+def test_repeated_refusals_are_recorded_once_a_minute(
+    data: Data, grace: Person, client_of: Callable[[Person], Client]
 ) -> None:
     client = client_of(grace)
     for _ in range(5):
-        client.get(reverse("credential-detail", kwargs={"pk": estate.hidden.pk}))
-        client.get(reverse("deletion-detail", kwargs={"pk": estate.deletion.pk}))
+        client.get(reverse("credential-detail", kwargs={"pk": data.hidden.pk}))
+        client.get(reverse("deletion-detail", kwargs={"pk": data.deletion.pk}))
     assert AuditEvent.objects.filter(code="access.refused").count() == 2
     cache.clear()
-    client.get(reverse("credential-detail", kwargs={"pk": estate.hidden.pk}))
+    client.get(reverse("credential-detail", kwargs={"pk": data.hidden.pk}))
     assert AuditEvent.objects.filter(code="access.refused").count() == 3
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_review_with_a_credential_out_of_reach_is_not_found(
-    estate: Estate, grace: Person, client_of: Callable[[Person], Client], method: str
+def test_a_review_with_a_hidden_credential_is_not_found(
+    data: Data, grace: Person, client_of: Callable[[Person], Client], method: str
 ) -> None:
     client = client_of(grace)
-    asked = {"credential": str(estate.hidden.pk), "connection_id": str(estate.connection_id)}
+    asked = {"credential": str(data.hidden.pk), "connection_id": str(data.connection_id)}
     send = client.get if method == "GET" else client.post
     absent = send("/deletions/new/", asked | {"credential": str(uuid4())})
     assert send("/deletions/new/", asked).status_code == absent.status_code == 404
     assert AuditEvent.objects.filter(code="access.refused").exists()
 
 
-def test_the_reason_of_a_deletion_out_of_reach_is_not_taken_over(
-    estate: Estate, grace: Person, client_of: Callable[[Person], Client]
+def test_the_reason_of_a_hidden_deletion_is_not_prefilled(
+    data: Data, grace: Person, client_of: Callable[[Person], Client]
 ) -> None:
     asked = {
-        "credential": str(estate.own.pk),
+        "credential": str(data.own.pk),
         "connection_id": str(uuid4()),
-        "again": str(estate.deletion.pk),
+        "again": str(data.deletion.pk),
     }
     assert REASON not in read(client_of(grace).get("/deletions/new/", asked)).html
 
 
-def test_a_connection_with_an_open_deletion_out_of_reach_is_not_asked_for(
+def test_a_connection_with_a_hidden_open_deletion_is_not_requested(
     grace: Person,
     root: Person,
     ada: Person,
@@ -233,59 +241,59 @@ def test_a_connection_with_an_open_deletion_out_of_reach_is_not_asked_for(
     assert Deletion.objects.count() == 1
 
 
-def test_refreshing_reads_only_what_is_within_reach(
-    estate: Estate, grace: Person, client_of: Callable[[Person], Client]
+def test_a_sync_reads_only_visible_credentials(
+    data: Data, grace: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    before = estate.hidden.listings.count()
+    before = data.hidden.listings.count()
     client_of(grace).post("/connections/refresh/")
-    assert estate.hidden.listings.count() == before
+    assert data.hidden.listings.count() == before
 
 
-def test_protecting_what_is_out_of_reach_is_refused(
-    estate: Estate, grace: Person, client_of: Callable[[Person], Client]
+def test_protecting_a_hidden_connection_is_refused(
+    data: Data, grace: Person, client_of: Callable[[Person], Client]
 ) -> None:
     typed = {
-        "site": estate.hidden.site,
-        "connection_id": str(estate.connection_id),
+        "site": data.hidden.site,
+        "connection_id": str(data.connection_id),
         "reason": "stay",
     }
     assert client_of(grace).post("/connections/protect/", typed).status_code == 404
     assert not Protection.objects.exists()
 
 
-def test_protecting_tells_nobody_whether_a_connection_is_there(
-    estate: Estate, grace: Person, ada: Person, client_of: Callable[[Person], Client]
+def test_protecting_does_not_reveal_whether_a_connection_exists(
+    data: Data, grace: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    """Hidden, never seen, hidden and protected, hidden and being deleted: all alike."""
+    """The response is the same for hidden, unknown, protected and deletion-pending connections."""
     client = client_of(grace)
 
     def answer(connection_id: UUID) -> tuple[int, str]:
         typed = {
-            "site": estate.hidden.site,
+            "site": data.hidden.site,
             "connection_id": str(connection_id),
             "reason": "It must stay.",
         }
         response = client.post("/connections/protect/", typed)
         return response.status_code, without_tokens(response.content)
 
-    hidden, unused = answer(estate.connection_id), answer(uuid4())
+    hidden, unused = answer(data.connection_id), answer(uuid4())
     assert hidden == unused
     assert hidden[0] == 404
     assert "No connection with this ID is visible to you." in hidden[1]
     assert AuditEvent.objects.filter(code="access.refused").count() == 2
-    key = OrgConnectionKey(site=estate.hidden.site, connection_id=estate.connection_id)
+    key = OrgConnectionKey(site=data.hidden.site, connection_id=data.connection_id)
     protections.protect_connection(actor=person_actor(person=ada), key=key, reason="It must stay.")
-    assert answer(estate.connection_id) == unused
+    assert answer(data.connection_id) == unused
     assert Protection.objects.count() == 1
 
 
-def test_who_is_limited_protects_what_they_see_and_others_any_id(
-    estate: Estate, grace: Person, ada: Person, client_of: Callable[[Person], Client]
+def test_limited_people_protect_what_they_see_and_others_any_id(
+    data: Data, grace: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
-    seen = OrgConnectionSnapshot.objects.filter(credential=estate.own).latest("pk")
+    seen = OrgConnectionSnapshot.objects.filter(credential=data.own).latest("pk")
     for person, connection_id in ((grace, seen.connection_id), (ada, uuid4())):
         typed = {
-            "site": estate.own.site,
+            "site": data.own.site,
             "connection_id": str(connection_id),
             "reason": "It must stay.",
         }
@@ -294,35 +302,38 @@ def test_who_is_limited_protects_what_they_see_and_others_any_id(
     assert Protection.objects.count() == 2
 
 
-def test_numbers_of_everything_are_for_who_sees_everything(
-    estate: Estate, grace: Person, ada: Person, client_of: Callable[[Person], Client]
+def test_totals_are_only_for_people_who_see_everything(
+    data: Data, grace: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     assert client_of(grace).get("/metrics").status_code == 403
     assert client_of(ada).get("/metrics").status_code == 200
 
 
-def test_without_any_list_it_costs_one_query(
+def test_without_access_lists_visibility_costs_one_query(
     grace: Person, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_max_num_queries(3):
         assert Person.objects.get(pk=grace.pk).visibility.hidden == frozenset()
 
 
-def test_who_looked_in_vain_stands_in_the_record_and_not_on_the_pages_of_what_they_looked_for(
-    estate: Estate, grace: Person, ada: Person, client_of: Callable[[Person], Client]
+def test_a_refusal_is_in_the_audit_log_and_not_on_the_pages_of_its_subject(
+    data: Data, grace: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     for name in ("org-connection-detail", "deletion-detail"):
-        assert client_of(grace).get(reverse(name, kwargs=estate.kwargs(name))).status_code == 404
+        assert client_of(grace).get(reverse(name, kwargs=data.kwargs(name))).status_code == 404
     assert AuditEvent.objects.filter(code="access.refused").count() == 2
     for name in ("org-connection-detail", "deletion-detail"):
-        page = read(client_of(ada).get(reverse(name, kwargs=estate.kwargs(name))))
+        page = read(client_of(ada).get(reverse(name, kwargs=data.kwargs(name))))
         assert "out of their reach" not in page.text
 
 
-def test_no_refusal_spells_the_name_of_a_credential_out_of_reach(
-    estate: Estate, grace: Person, sandbox: SandboxServer, client_of: Callable[[Person], Client]
+def test_no_refusal_contains_the_name_of_a_hidden_credential(
+    data: Data,
+    grace: Person,
+    sandbox: SandboxServer,
+    client_of: Callable[[Person], Client],
 ) -> None:
-    typed = fields_of(key_pair_of(sandbox.world, SECRET), site=estate.hidden.site)
+    typed = fields_of(key_pair_of(sandbox.world, SECRET), site=data.hidden.site)
     taken = client_of(grace).post("/credentials/new/", typed | {"name": SECRET.upper()})
     assert taken.status_code == 422
     assert SECRET not in taken.content.decode()
@@ -332,16 +343,16 @@ def test_no_refusal_spells_the_name_of_a_credential_out_of_reach(
     assert SECRET not in again.content.decode()
 
 
-def test_who_listed_it_all_the_same_is_told_to_who_may_see_that_credential(
-    estate: Estate,
+def test_which_credential_still_lists_it_is_shown_only_to_people_who_see_it(
+    data: Data,
     grace: Person,
     edith: Person,
     root: Person,
     client_of: Callable[[Person], Client],
 ) -> None:
-    allow(estate.hidden, root, see=[f"person:{grace.pk}"])
-    allow(estate.own, root, see=[f"person:{edith.pk}"])
-    settled = Deletion.objects.filter(pk=estate.deletion.pk)
+    allow(data.hidden, root, see=[f"person:{grace.pk}"])
+    allow(data.own, root, see=[f"person:{edith.pk}"])
+    settled = Deletion.objects.filter(pk=data.deletion.pk)
     settled.update(
         state="settled", outcome="already_absent", settled_at=timezone.now(), due_at=None
     )
@@ -349,7 +360,7 @@ def test_who_listed_it_all_the_same_is_told_to_who_may_see_that_credential(
         sync.flag_contradiction(
             deletion=settled.get(), at=timezone.now(), seen_by="Payments US", actor=WORKER
         )
-    url = reverse("deletion-detail", args=[estate.deletion.pk])
+    url = reverse("deletion-detail", args=[data.deletion.pk])
     assert "Listed by one of our credentials" in read(client_of(grace).get(url)).text
     assert "Payments US" not in read(client_of(grace).get(url)).text
     assert "Listed by Payments US" in read(client_of(edith).get(url)).text

@@ -1,4 +1,4 @@
-"""Copies of a real database, without triggers, as whoever owns the database can make them."""
+"""Copies of a real database without triggers, as the owner of a database can make them."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ from connections.models import AuditEvent, AuditHead, Checkpoint
 from tests.support.append_only import TABLES
 from tests.support.people import make_person
 
-# Acts 1 to 8, a new signing key at 9, acts 10 to 12; there is a checkpoint at each of these sizes.
+# Events 1 to 8, a new signing key at 9, events 10 to 12; checkpoints at the sizes in SEEN.
 EVENTS, ROTATED = 12, 9
 SEEN = (4, 8, 9, 12)
 
@@ -59,13 +59,13 @@ class Copy:
             connections["default"] = own
 
     def run(self, *statements: str) -> None:
-        """Change it as somebody does who may do everything."""
+        """Run statements as the owner of the database."""
         with self.open(), connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
 
     def verify(self, *notes: tuple[str, str]) -> VerificationReport:
-        """What verifying it finds."""
+        """The result of verifying it."""
         with self.open():
             return verify_audit_log(notes=notes)
 
@@ -75,7 +75,7 @@ class Copy:
             return Checkpoint.objects.get(size=size).note
 
     def rewrite(self, change: Callable[[list[str]], list[str]]) -> None:
-        """Replace the texts by `change` of them, with every number, column, hash and the head."""
+        """Replace the texts by `change(texts)`; recompute numbers, columns, hashes and the head."""
         with self.open():
             texts = change(list(AuditEvent.objects.order_by("seq").values_list("text", flat=True)))
             AuditEvent.objects.all().delete()
@@ -90,13 +90,13 @@ class Copy:
             )
 
     def put(self, document: dict[str, Any], *, after: int) -> None:
-        """Put an event in behind the one of this number, chained to it."""
+        """Insert an event after the one with this number, chained to it."""
         with self.open():
             previous = AuditEvent.objects.get(seq=after).hash
             self._insert(document | {"seq": after + 1}, previous=bytes.fromhex(previous))
 
     def document(self, seq: int) -> dict[str, Any]:
-        """The event of this number."""
+        """The document of the event with this number."""
         with self.open():
             document: dict[str, Any] = json.loads(AuditEvent.objects.get(seq=seq).text)
         return document
@@ -129,7 +129,7 @@ class Copy:
 
 
 def build(copy: Copy) -> None:
-    """Let people and commands act in an empty database, sign it, and change the key once."""
+    """Record events of people and commands in an empty database, with a rotation of the key."""
     create_private_text(copy.key_file, new_signing_key_text())
     with pytest.MonkeyPatch.context() as patch, copy.open():
         patch.setattr("django.conf.settings.SIGNING_KEY_FILE", copy.key_file)
@@ -150,7 +150,7 @@ def build(copy: Copy) -> None:
 
 @contextmanager
 def copied(original: Copy, *, directory: Path) -> Iterator[Copy]:
-    """A copy of the original that nothing protects any more."""
+    """A copy of the original without its triggers."""
     key_file = directory / "copy-signing-key.json"
     shutil.copy(original.key_file, key_file)
     if original.url.startswith("sqlite"):
@@ -163,7 +163,7 @@ def copied(original: Copy, *, directory: Path) -> Iterator[Copy]:
             database.commit()
         yield Copy(url=f"sqlite:///{path}", key_file=key_file)
         return
-    # A transaction that is never committed is as good as a copy, and made at once.
+    # A transaction that is never committed serves as a copy, and is faster.
     with original.open(), transaction.atomic():
         copy = Copy(url=original.url, key_file=key_file, is_open=True)
         copy.run(*(f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in TABLES))

@@ -1,6 +1,6 @@
-"""What somebody would change to make a result look other than it was, column by column."""
+"""Changes that would falsify a stored result, column by column."""
 
-# A settled deletion: what is set, and what to.
+# Of a settled deletion: column and assignment.
 DELETION = {
     "state": "state = 'unknown', outcome = '', settled_at = NULL",
     "outcome": "outcome = 'unresolved'",
@@ -18,10 +18,10 @@ DELETION = {
     "who requested it": "requested_by_name = 'Eve'",
     "a contradiction": "contradicted_at = '2026-01-01 00:00:00+00:00'",
 }
-# The database lets a listing set these two once; only the comparison finds out.
+# The database lets a sync set this once, so only the comparison detects it.
 SET_ONCE = {"a contradiction"}
 
-# An attempt whose response is recorded.
+# Of an attempt whose response is recorded.
 ATTEMPT = {
     "status": "http_status = 418",
     "verdict": "verdict = 'not_sent'",
@@ -41,7 +41,7 @@ ATTEMPT = {
 
 
 def words(change: str, *, vendor: str) -> str:
-    """The change in the words of this database."""
+    """The change in the SQL of this database."""
     is_postgresql = vendor == "postgresql"
     return change.format(
         second_later="settled_at + interval '1 second'"

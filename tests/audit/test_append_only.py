@@ -1,4 +1,4 @@
-"""The database itself refuses to change what is recorded, whoever asks."""
+"""The database refuses to change or remove recorded events."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +21,7 @@ REST = (
     "text, previous, hash, at, code, actor_kind, actor_id, actor, request_id, subject_type, "
     "subject_id, sentence"
 )
-# The first event, put in once more.
+# Inserts the first event again.
 AGAIN = f"""
     INSERT INTO connections_auditevent
     SELECT {{seq}}, {REST}
@@ -108,7 +108,7 @@ def test_postgresql_refuses_to(record_of_two: None, how: str) -> None:
     refuses(POSTGRESQL[how])
 
 
-def test_an_event_holds_no_name_and_reads_as_if_it_did(
+def test_an_event_stores_no_name_and_is_shown_with_it(
     ada: Person, edith: Person, actor_for: Callable[[Person], Actor]
 ) -> None:
     audit.record(
@@ -138,7 +138,7 @@ def test_a_name_is_stored_once_for_each_person(
 def test_the_same_name_of_two_people_is_committed_to_in_two_ways(
     ada: Person, grace: Person, actor_for: Callable[[Person], Actor]
 ) -> None:
-    """Else a commitment would tell, by trying names, whom it stands for once they are erased."""
+    """Otherwise a commitment would reveal an erased name to anyone who tries names."""
     grace.first_name = ada.first_name
     for person in (ada, grace):
         audit.record(code=EventCode.EXPORT_STARTED, actor=actor_for(person), sentence="Exported.")
@@ -149,7 +149,7 @@ def test_the_same_name_of_two_people_is_committed_to_in_two_ways(
     assert len(bytes.fromhex(one.salt)) == 32
 
 
-def test_an_event_that_is_undone_leaves_no_gap(db: None) -> None:
+def test_a_rolled_back_event_leaves_no_gap(db: None) -> None:
     with transaction.atomic():
         audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
         transaction.set_rollback(True)
@@ -158,7 +158,7 @@ def test_an_event_that_is_undone_leaves_no_gap(db: None) -> None:
     assert event.seq == AuditHead.objects.get().size == 1
 
 
-def test_an_act_within_an_act_that_fails_leaves_no_event_of_its_own(db: None) -> None:
+def test_a_failed_nested_block_leaves_no_event(db: None) -> None:
     with audit.atomic():
         audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Kept.")
         with suppress(ValueError), audit.atomic():
@@ -169,14 +169,14 @@ def test_an_act_within_an_act_that_fails_leaves_no_event_of_its_own(db: None) ->
     assert list(told) == [(1, "Kept."), (2, "Kept too.")]
 
 
-def test_an_act_that_fails_leaves_no_event(db: None) -> None:
+def test_a_failed_block_leaves_no_event(db: None) -> None:
     with suppress(ValueError), audit.atomic():
         audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
         raise ValueError
     assert not AuditEvent.objects.exists()
 
 
-def test_the_head_is_locked_only_when_all_else_of_the_act_is_done(
+def test_the_head_is_locked_last(
     ada: Person, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with audit.atomic():
@@ -186,14 +186,14 @@ def test_the_head_is_locked_only_when_all_else_of_the_act_is_done(
     assert AuditEvent.objects.count() == 1
 
 
-def test_three_events_of_one_act_cost_no_more_queries_than_one(
+def test_three_events_of_one_transaction_cost_no_more_queries_than_one(
     ada: Person,
     actor_for: Callable[[Person], Actor],
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     actor = actor_for(ada)
     audit.record(code=EventCode.EXPORT_STARTED, actor=actor, sentence="First.")
-    # Five, and the savepoint that a test's own transaction makes of it.
+    # Five, and the savepoint that the test's own transaction causes.
     with django_assert_max_num_queries(7), audit.atomic():
         for _ in range(3):
             audit.record(
@@ -201,7 +201,7 @@ def test_three_events_of_one_act_cost_no_more_queries_than_one(
             )
 
 
-def test_an_act_adds_three_queries_to_its_insert_and_its_time(
+def test_an_event_costs_three_queries_besides_its_insert_and_time(
     ada: Person,
     actor_for: Callable[[Person], Actor],
     django_assert_max_num_queries: DjangoAssertNumQueries,
@@ -212,7 +212,7 @@ def test_an_act_adds_three_queries_to_its_insert_and_its_time(
         audit.record(code=EventCode.EXPORT_STARTED, actor=actor, sentence=f"{name_of(ada)} did it.")
 
 
-def test_details_that_could_be_written_in_two_ways_are_refused(db: None) -> None:
+def test_details_with_two_spellings_are_refused(db: None) -> None:
     with pytest.raises(TypeError), transaction.atomic():
         audit.record(
             code=EventCode.EXPORT_STARTED,

@@ -1,4 +1,4 @@
-"""The form of the record, worked out by hand here."""
+"""The format of the audit log, with expected values computed independently."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ def sha(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def test_the_text_of_a_document_is_the_same_whoever_writes_it() -> None:
+def test_the_canonical_text_of_a_document_is_unique() -> None:
     document = {"b": [1, True, None, "é\u2028"], "a": {"z": "", "y": "\x00\ud800"}}
     text = chain.canonical_text(document)
     assert text == '{"a":{"y":"\ufffd\ufffd","z":""},"b":[1,true,null,"é\u2028"]}'
@@ -28,7 +28,7 @@ def test_the_text_of_a_document_is_the_same_whoever_writes_it() -> None:
 
 
 @pytest.mark.parametrize("value", [1.5, {1, 2}, b"bytes", object()])
-def test_what_could_be_written_in_two_ways_is_refused(value: object) -> None:
+def test_values_with_two_spellings_are_refused(value: object) -> None:
     with pytest.raises(TypeError):
         chain.canonical_text({"value": value})
 
@@ -54,7 +54,7 @@ def test_a_commitment_keeps_kind_and_value_apart() -> None:
 
 
 def tree(leaves: list[bytes]) -> bytes:
-    """RFC 6962 § 2.1, as it is written there."""
+    """The definition in RFC 6962 § 2.1."""
     if not leaves:
         return sha(b"")
     if len(leaves) == 1:
@@ -91,7 +91,7 @@ def test_a_checkpoint_is_a_signed_note() -> None:
     assert note.is_signed_by(key.public_key)
 
 
-def test_a_note_of_another_key_or_with_another_size_is_not_signed() -> None:
+def test_a_checkpoint_of_another_key_or_size_does_not_verify() -> None:
     key, other = (parse_signing_key(new_signing_key_text()) for _ in range(2))
     text = sign_checkpoint(origin="o", size=7, root=bytes(32), key=key)
     assert not parse_checkpoint(text).is_signed_by(other.public_key)
@@ -110,6 +110,6 @@ def test_a_note_of_another_key_or_with_another_size_is_not_signed() -> None:
         "o\n7\n" + "A" * 43 + "=\n\n\u2014 o !\n",
     ],
 )
-def test_what_is_no_checkpoint_is_refused(text: str) -> None:
+def test_malformed_checkpoints_are_refused(text: str) -> None:
     with pytest.raises(InvalidCheckpointError):
         parse_checkpoint(text)

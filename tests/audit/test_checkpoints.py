@@ -1,4 +1,4 @@
-"""When a checkpoint is made, by which key, and what the worker does by itself."""
+"""When checkpoints are made, which key signs them, and what the worker does."""
 
 import base64
 import json
@@ -37,7 +37,7 @@ def sizes() -> list[int]:
     return list(Checkpoint.objects.order_by("size").values_list("size", flat=True))
 
 
-def test_the_first_event_is_seen_at_once_and_nothing_twice() -> None:
+def test_the_first_event_gets_a_checkpoint_at_once_and_only_one() -> None:
     assert checkpoints.make_checkpoint_if_due() is None
     act()
     checkpoints.make_checkpoint_if_due()
@@ -46,7 +46,7 @@ def test_the_first_event_is_seen_at_once_and_nothing_twice() -> None:
     assert sizes() == [1]
 
 
-def test_an_hour_with_news_ends_with_a_checkpoint(clock: SettableClock) -> None:
+def test_an_hour_with_new_events_ends_with_a_checkpoint(clock: SettableClock) -> None:
     act()
     checkpoints.make_checkpoint_if_due()
     clock.advance(seconds=3601)
@@ -61,13 +61,13 @@ def test_an_hour_with_news_ends_with_a_checkpoint(clock: SettableClock) -> None:
 @pytest.mark.parametrize(
     "code", [EventCode.DELETION_SETTLED, EventCode.DELETION_WITHDRAWN, EventCode.DELETION_DECLINED]
 )
-def test_a_settled_deletion_is_seen_at_once(code: EventCode) -> None:
+def test_a_settled_deletion_gets_a_checkpoint_at_once(code: EventCode) -> None:
     act()
     act(code)
     assert sizes() == [2]
 
 
-def test_a_settled_deletion_and_its_checkpoint_are_undone_together() -> None:
+def test_a_settled_deletion_and_its_checkpoint_are_rolled_back_together() -> None:
     with transaction.atomic():
         act(EventCode.DELETION_SETTLED)
         assert sizes() == [1]
@@ -75,7 +75,7 @@ def test_a_settled_deletion_and_its_checkpoint_are_undone_together() -> None:
     assert sizes() == []
 
 
-def test_every_thousandth_event_is_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_thousandth_event_gets_a_checkpoint_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "EVENTS_PER_CHECKPOINT", 3)
     for _ in range(7):
         act()
@@ -85,7 +85,7 @@ def test_every_thousandth_event_is_seen_at_once(monkeypatch: pytest.MonkeyPatch)
     assert sizes() == [3, 6, 11]
 
 
-def test_what_could_not_be_signed_is_seen_later(settings: Settings) -> None:
+def test_a_checkpoint_that_could_not_be_signed_is_made_later(settings: Settings) -> None:
     act()
     checkpoints.make_checkpoint()
     path = Path(settings.SIGNING_KEY_FILE)
@@ -154,7 +154,7 @@ def test_the_worker_verifies_once_a_day(
     assert AuditVerification.objects.count() == 2
 
 
-def test_the_overview_says_when_the_record_is_broken(
+def test_the_overview_says_when_a_verification_failed(
     client_of: Callable[[Person], Client], edith: Person
 ) -> None:
     AuditVerification.objects.create(
@@ -177,7 +177,7 @@ def run_verify(*arguments: str) -> tuple[int, dict[str, object]]:
     return code, json.loads(out.getvalue())
 
 
-def test_the_command_says_that_it_is_whole_and_what_it_read(tmp_path: Path) -> None:
+def test_the_command_says_that_the_log_is_intact_and_what_it_read(tmp_path: Path) -> None:
     act()
     made = checkpoints.make_checkpoint()
     assert made is not None

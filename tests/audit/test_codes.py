@@ -1,4 +1,4 @@
-"""Every act has its code, every code is recorded somewhere, and each can be shown."""
+"""Every important action has an event code, and every code is recorded and shown."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from connections.models import AuditEvent, Person
 from tests.flows.support import read
 
 SERVICES = Path(__file__).parents[2] / "connections"
-# What DESIGN calls an act that matters, by the beginning of its codes.
+# The actions that the design requires to be recorded, by the start of their codes.
 ACTS = (
     "person.signed_in",
     "person.sign_in_failed",
@@ -39,11 +39,11 @@ ACTS = (
 )
 
 
-def test_every_act_that_matters_has_a_code() -> None:
+def test_every_important_action_has_a_code() -> None:
     assert set(ACTS) <= set(EventCode)
 
 
-def test_every_code_is_recorded_by_some_act() -> None:
+def test_every_code_is_recorded_somewhere() -> None:
     texts = [path.read_text() for path in SERVICES.rglob("*.py") if path.name != "events.py"]
     used = set(re.findall(r"\bEventCode\.([A-Z_]+)", "\n".join(texts)))
     assert {code.name for code in EventCode} - used == set()

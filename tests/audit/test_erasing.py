@@ -1,4 +1,4 @@
-"""Erasing a person: the names go, the record stays whole."""
+"""Erasing a person removes names and keeps the audit log intact."""
 
 import json
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def test_no_table_holds_a_name_or_an_address_afterwards(acts_of_ada: Person) -> 
     assert "192.0.2.5" in after
 
 
-def test_the_record_is_whole_afterwards_and_shows_a_number(
+def test_the_log_stays_intact_after_an_erasure_and_shows_a_number(
     acts_of_ada: Person, edith: Person, client_of: Callable[[Person], Client]
 ) -> None:
     done = erasure.erase_person(actor=command_actor(), person=acts_of_ada)
@@ -74,7 +74,7 @@ def test_the_record_is_whole_afterwards_and_shows_a_number(
     assert "Ada" not in page.text
 
 
-def test_what_was_still_being_done_does_not_bring_the_name_back(
+def test_a_request_still_running_does_not_restore_an_erased_name(
     acts_of_ada: Person, actor_for: Callable[[Person], Actor]
 ) -> None:
     before = actor_for(Person.objects.get(pk=acts_of_ada.pk))
@@ -124,7 +124,7 @@ def run(*arguments: str) -> Any:
     return json.loads(out.getvalue())
 
 
-def test_the_command_says_how_the_person_is_called_now(acts_of_ada: Person) -> None:
+def test_the_command_prints_the_erased_persons_new_name(acts_of_ada: Person) -> None:
     assert run("--username", "ADA", "--yes") == {
         "person_number": 1,
         "values": 3,
@@ -132,7 +132,7 @@ def test_the_command_says_how_the_person_is_called_now(acts_of_ada: Person) -> N
     }
 
 
-def test_the_command_wants_to_be_sure(acts_of_ada: Person) -> None:
+def test_the_command_needs_a_confirmation(acts_of_ada: Person) -> None:
     with pytest.raises(CommandError) as caught:
         call_command("erase_person", "--username", "ada")
     assert caught.value.returncode == 2

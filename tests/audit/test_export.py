@@ -1,4 +1,4 @@
-"""The record of acts, taken away: by the page with its filters, and bit by bit by a shipper."""
+"""Exports of the audit log: by the page with filters, and in increments by a log shipper."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ def test_an_unfiltered_export_is_the_chain_itself(
         head = chain.event_hash(head, row["text"].encode())
         assert row["hash"] == head.hex()
     assert rows[0]["sentence"] == "Ada did 0."
-    # It ends with its own beginning; its end is not in it.
+    # The last event in it is the start of this export.
     assert rows[-1]["code"] == "export.started"
     assert set(EVENT_COLUMNS) == set(rows[0])
 
@@ -69,7 +69,7 @@ def test_an_export_of_a_text_search_crosses_its_batches(
 
 
 @pytest.mark.parametrize("query", ["format=xml", "since=yesterday", "q=go", "code=nothing."])
-def test_what_cannot_be_read_is_refused_rather_than_widened(
+def test_an_unreadable_filter_is_refused_and_not_ignored(
     client_of: ClientOf, edith: Person, query: str
 ) -> None:
     assert client_of(edith).get(f"/audit/export/?{query}").status_code == 400
@@ -77,7 +77,7 @@ def test_what_cannot_be_read_is_refused_rather_than_widened(
 
 
 class Shipper:
-    """Calls the command again and again, and keeps the cursor."""
+    """Calls the command repeatedly and remembers the last event."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.capsys, self.since = capsys, 0
@@ -101,7 +101,7 @@ def size() -> int:
     return AuditHead.objects.get().size
 
 
-def test_a_shipper_gets_every_event_once_and_in_order(shipper: Shipper, ada: Person) -> None:
+def test_a_log_shipper_gets_every_event_once_and_in_order(shipper: Shipper, ada: Person) -> None:
     got: list[int] = []
     for number in range(3):
         add_event(f"{personal_data.name_of(ada)} did {number}.", by=ada)
@@ -115,7 +115,7 @@ def test_a_shipper_gets_every_event_once_and_in_order(shipper: Shipper, ada: Per
     assert (row["text"], row["sentence"], row["actor"]) == (texts[0], "Ada did 0.", "Ada")
 
 
-def test_without_news_nothing_is_written_and_nothing_recorded(shipper: Shipper) -> None:
+def test_without_new_events_nothing_is_written_or_recorded(shipper: Shipper) -> None:
     assert shipper.ship() == []
     add_event("Something.")
     assert [row["sentence"] for row in shipper.ship()] == ["Something."]
@@ -125,7 +125,7 @@ def test_without_news_nothing_is_written_and_nothing_recorded(shipper: Shipper) 
     assert size() == before
 
 
-def test_two_shippers_do_not_keep_each_other_awake(capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_log_shippers_do_not_trigger_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     add_event("Something.")
     shippers = [Shipper(capsys), Shipper(capsys)]
     for _ in range(3):
@@ -134,7 +134,7 @@ def test_two_shippers_do_not_keep_each_other_awake(capsys: pytest.CaptureFixture
     assert size() == 5
 
 
-def test_an_export_by_a_person_is_news(
+def test_an_export_by_a_person_counts_as_a_new_event(
     shipper: Shipper, client_of: ClientOf, edith: Person
 ) -> None:
     add_event("Something.")
@@ -150,7 +150,7 @@ def test_a_limit_is_kept_and_the_rest_follows(shipper: Shipper) -> None:
     assert [row["seq"] for row in shipper.ship("--limit", "2")] == [3, 4]
 
 
-def test_a_cursor_beyond_the_end_is_another_record(shipper: Shipper) -> None:
+def test_a_cursor_beyond_the_end_is_refused(shipper: Shipper) -> None:
     add_event("Something.")
     shipper.since = 7
     with pytest.raises(CommandError, match="The record ends at event 1") as raised:

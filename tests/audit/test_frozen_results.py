@@ -1,4 +1,4 @@
-"""The database keeps results as they were recorded, and a verification names those that differ."""
+"""The database refuses changes of recorded results, and a verification detects differences."""
 
 import json
 import uuid
@@ -37,7 +37,7 @@ REFUSED = "A settled deletion|A deletion stays|An attempt|The response"
 
 @pytest.fixture
 def history(transactional_db: None, sandbox: SandboxServer, ada: Person, linus: Person) -> None:
-    """Deleted, refused, lost, approved and deleted; every one of them with an attempt."""
+    """Deletions with attempts: deleted, refused, response lost, and approved and deleted."""
     live(sandbox, ada=ada, linus=linus, many=0)
 
 
@@ -65,7 +65,7 @@ def change_of_attempt(what: str, attempt: Attempt) -> str:
 
 
 def verified() -> tuple[int, dict[str, Any]]:
-    """The exit code and the document of the command."""
+    """The exit code and the JSON output of the command."""
     out, code = StringIO(), 0
     try:
         call_command("verify_audit", "--json", stdout=out)
@@ -115,7 +115,7 @@ TAKEN_BACK = {
 
 @pytest.mark.usefixtures("history")
 @pytest.mark.parametrize("what", TAKEN_BACK)
-def test_what_was_found_out_later_is_not_taken_back(what: str) -> None:
+def test_a_later_finding_cannot_be_reverted(what: str) -> None:
     deletion = one_of(outcome="deleted")
     assert deletion.verified_at
     with pytest.raises(DatabaseError, match=REFUSED):
@@ -140,7 +140,7 @@ CLAIM = (
     "credential_fingerprint = 'ffffffffffff'",
     "claimed_at = '2026-01-01 00:00:00+00:00'",
     "was_rechecked = NOT was_rechecked",
-    # A response is recorded as a whole.
+    # All columns of a response are recorded together.
     "http_status = 200",
     "verdict = 'deleted'",
     "answered_at = '2026-01-01 00:00:00+00:00'",
@@ -181,7 +181,7 @@ REMOVED = {
 
 
 @pytest.mark.usefixtures("history")
-def test_neither_is_removed_nor_replaced() -> None:
+def test_results_cannot_be_removed_or_replaced() -> None:
     for statement in REMOVED[connection.vendor]:
         with pytest.raises(DatabaseError, match=REFUSED):
             sql(statement)
@@ -190,10 +190,10 @@ def test_neither_is_removed_nor_replaced() -> None:
 
 def test_every_column_is_frozen_or_named_as_one_that_may_change() -> None:
     kept = [*migration.REQUESTED, *migration.COPIED, *migration.SETTLED, *migration.NAMES]
-    # Glass is broken once, and these have conditions of their own.
+    # Break glass is used once, and these columns have their own conditions.
     conditional = ["verified_at", "contradicted_at", "cause_details"]
     glass = [name for name in migration.GLASS if name not in migration.SETTLED]
-    # A later listing may still verify or contradict the outcome, and comments are searched.
+    # A later sync can verify or contradict the outcome; comments change the search text.
     may_change = ["due_at", "last_checked_at", "last_check_listed", "search_text"]
     of_deletion = [*kept, *glass, *conditional, *may_change]
     of_attempt = [*migration.CLAIMED, *migration.RESPONSE]
@@ -202,7 +202,7 @@ def test_every_column_is_frozen_or_named_as_one_that_may_change() -> None:
         assert (set(names), len(names)) == (columns, len(columns))
 
 
-# --- What the product still does ------------------------------------------------------------------
+# --- What is still allowed ------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("history")
@@ -226,7 +226,7 @@ def test_a_settled_deletion_is_commented_on_checked_again_and_its_people_erased(
 def test_of_two_processes_that_verify_it_at_once_one_does() -> None:
     deletion = one_of(outcome="deleted")
     verified_at = deletion.verified_at
-    # As the other process still has it.
+    # As the other process has it in memory.
     deletion.verified_at = None
     reconciliation.verify_deleted(deletion=deletion, actor=command_actor())
     assert deletion.verified_at == verified_at
@@ -262,7 +262,7 @@ def test_a_changed_attempt_is_named_by_its_deletion(what: str) -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_an_attempt_that_no_event_tells_of_is_named() -> None:
+def test_an_attempt_without_an_event_is_reported() -> None:
     deletion = one_of(outcome="refused")
     Attempt.objects.create(
         deletion=deletion,
@@ -318,7 +318,7 @@ def test_an_invented_deletion_is_named() -> None:
 
 @pytest.mark.usefixtures("history")
 @pytest.mark.parametrize("form", ["UPPER(id)", "SUBSTR(id, 1, 8) || '-' || SUBSTR(id, 9)"])
-def test_a_deletion_whose_id_is_not_as_the_product_writes_it_is_named(form: str) -> None:
+def test_a_deletion_whose_id_is_spelled_differently_is_reported(form: str) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("only SQLite stores an ID in another form")
     copied = one_of(outcome="refused")
@@ -336,7 +336,7 @@ def test_a_deletion_whose_id_is_not_as_the_product_writes_it_is_named(form: str)
 
 
 @pytest.mark.usefixtures("history")
-def test_more_than_can_be_told_one_by_one_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_differences_than_are_listed_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "_MAX_DESCRIBED", 1)
     monkeypatch.setattr(comparison, "_BATCH_SIZE", 2)
     with triggers_off():
@@ -360,10 +360,10 @@ def test_a_column_that_cannot_be_read_is_named(change: str) -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_what_is_written_while_it_runs_raises_no_alarm(
+def test_concurrent_changes_raise_no_false_alarm(
     monkeypatch: pytest.MonkeyPatch, ada: Person
 ) -> None:
-    """A comparison that read the row before and the events after a change reads both once more."""
+    """When a change comes between reading row and events, both are read again."""
     deletion = one_of(outcome="deleted")
     read_events = comparison._events_of
     changes = [lambda: _contradict(deletion)]
@@ -386,10 +386,10 @@ def _contradict(deletion: Deletion) -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_events_of_an_earlier_version_are_compared_as_far_as_they_say(
+def test_events_of_an_earlier_version_are_compared_as_far_as_possible(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """They hold no exact times, no headers and no cause of a response."""
+    """They have no exact times, no headers and no cause of a response."""
     since = {"settled_at", "confirmed_at", "sending_at", "requested_at", "answered_at"}
     since |= {"headers", "response_cause", "body_is_complete"}
     init = verify.Event.__init__

@@ -1,4 +1,4 @@
-"""Whatever a page does, it does not when its event cannot be appended."""
+"""No page changes anything when its event can't be appended."""
 
 import io
 from collections.abc import Callable
@@ -20,7 +20,7 @@ __all__ = ["addresses", "pages"]
 
 pytestmark = pytest.mark.django_db
 
-# What makes of a form, filled in as it comes, one that changes something.
+# The values that make a form, otherwise submitted as rendered, change something.
 CHANGED = {
     "credential-new": {"site": "sandbox-us1"},
     "credential-rename": {"name": "Another name"},
@@ -35,9 +35,9 @@ CHANGED = {
     "person-break-glass": {"allow": "yes"},
     "credential-access": {"see": "role:Viewer"},
 }
-# What Datadog lists is stored as it is read, and what a verification found stands by itself.
+# Syncs and verifications store their results without an event.
 READING = {"org-connection-refresh", "deletion-new", "evidence-verify"}
-# The others do nothing here: they want a deletion in another state, a link, or somebody else.
+# The others do nothing here: they need a deletion in another state, a link or another person.
 ACTING = {
     "bundle-new",
     "credential-access",
@@ -63,13 +63,13 @@ ACTING = {
 
 
 def everything_stored() -> str:
-    """All rows but sessions and cache."""
+    """All rows except sessions and cache."""
     out = io.StringIO()
     call_command("dumpdata", exclude=["connections.personsession"], stdout=out)
     return out.getvalue()
 
 
-def test_no_page_acts_without_its_event(
+def test_no_page_changes_anything_without_its_event(
     addresses: dict[str, str],
     pages: list[Page],
     root: Person,

@@ -1,4 +1,4 @@
-"""The service's own role on PostgreSQL, made as docs/OPERATIONS.md says, cannot drop a trigger."""
+"""The service's PostgreSQL role, created as docs/OPERATIONS.md says, can't drop triggers."""
 
 import json
 import re
@@ -30,13 +30,13 @@ def statements() -> str:
 
 @pytest.fixture
 def database(postgresql_url: str, postgresql_template: str) -> Iterator[tuple[str, str]]:
-    """The address of a migrated database, and a role that may use it."""
+    """The URL of a migrated database, and a role that can use it."""
     name, role = f"roles_{uuid.uuid4().hex[:12]}", f"app_{uuid.uuid4().hex[:12]}"
     _administer(postgresql_url, "CREATE DATABASE {n} TEMPLATE {t}", n=name, t=postgresql_template)
     url = _url_of(postgresql_url, name)
     with psycopg.connect(url, autocommit=True) as connection:
         for _ in range(2):
-            # After each migration it is run again.
+            # The statements are run again after each migration.
             connection.execute(sql.SQL(statements().replace("orgadmin_app", role)))
     yield url, role
     _administer(postgresql_url, "DROP DATABASE {n} WITH (FORCE)", n=name)
@@ -85,7 +85,7 @@ def test_the_role_can_do_what_the_service_does(database: tuple[str, str], tmp_pa
 # --- Temporary tables, which PostgreSQL looks in before all others --------------------------------
 
 DELETION, ASKER, OTHER = (uuid.UUID(int=number) for number in (1, 2, 3))
-# What each makes up, and what the trigger would then believe.
+# What each temporary table contains, and what the trigger would then accept.
 APPROVED_BY_NOBODY = (
     "CREATE TEMPORARY TABLE connections_approval AS SELECT d.id AS deletion_id,"
     " 'approved' AS decision, d.approval_digest AS digest, d.requested_by_id AS requester_id"
@@ -114,10 +114,10 @@ A_GAP_IN_THE_RECORD = (
 
 @pytest.mark.parametrize("has_temporary_tables", [False, True])
 @pytest.mark.parametrize("attack", [APPROVED_BY_NOBODY, APPROVED_BY_THE_ASKER, A_GAP_IN_THE_RECORD])
-def test_no_temporary_table_stands_in_for_ours(
+def test_temporary_tables_do_not_replace_real_ones(
     database: tuple[str, str], attack: tuple[str, str, str], has_temporary_tables: bool
 ) -> None:
-    """Even where an older role may still make one: it is not what the triggers read."""
+    """Also for an older role that can create one: the triggers don't read it."""
     url, role = database
     made_up, change, refused = attack
     with psycopg.connect(url) as connection:
@@ -132,7 +132,7 @@ def test_no_temporary_table_stands_in_for_ours(
 
 
 def store_a_request(connection: psycopg.Connection) -> None:
-    """A deletion that one other person must approve, straight into the tables."""
+    """Insert a deletion that needs one approval directly into the tables."""
     insert(connection, "connections_person", id=ASKER, username="ada")
     insert(connection, "connections_person", id=OTHER, username="eve")
     insert(connection, "connections_credential", id=DELETION, name="Payments")
@@ -149,7 +149,7 @@ def store_a_request(connection: psycopg.Connection) -> None:
 
 
 def insert(connection: psycopg.Connection, table: str, **values: object) -> None:
-    """A row whose other columns that must hold something hold nothing much."""
+    """Insert a row with default values in all other required columns."""
     columns = connection.execute(
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s"
         " AND is_nullable = 'NO' AND column_default IS NULL AND is_identity = 'NO'",
@@ -220,7 +220,7 @@ def test_the_doctor_warns_of_a_role_that_could_get_past_the_triggers(
 
 
 def doctor(url: str, *, role: str, data_dir: Path) -> dict[str, dict[str, str]]:
-    """What the doctor says to this role, by what was looked at."""
+    """The findings of `doctor` for this role, by check."""
     create_private_text(data_dir / "keyring.json", new_key_ring_text())
     as_role = f"{url}{'&' if '?' in url else '?'}options=-c%20role%3D{role}"
     environment = SharedDatabase(url=as_role, data_dir=data_dir).environment()

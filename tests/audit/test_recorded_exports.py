@@ -1,4 +1,4 @@
-"""Every export is recorded before its first byte and at its end, whole or not."""
+"""Every export is recorded before its first byte and when it ends, complete or aborted."""
 
 import base64
 import hashlib
@@ -44,7 +44,7 @@ def codes() -> list[str]:
 
 
 def leave(response: HttpResponseBase) -> None:
-    """Close the answer as the server does, and leave the database open, which is the test's."""
+    """Close the response as the server does, but keep the test's database connection open."""
     request_finished.disconnect(close_old_connections)
     response.close()
     request_finished.connect(close_old_connections)
@@ -73,7 +73,7 @@ def test_it_is_recorded_before_the_first_byte(
     leave(response)
 
 
-def test_whoever_goes_away_midway_leaves_an_aborted_export(
+def test_a_client_that_disconnects_leaves_an_aborted_export(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_export, "CHUNK_BYTES", 10)
@@ -92,7 +92,7 @@ def test_whoever_goes_away_midway_leaves_an_aborted_export(
     assert aborted.details["started"] == event(EventCode.EXPORT_STARTED).seq
 
 
-def test_an_error_midway_is_named_and_passed_on(
+def test_an_error_in_an_export_is_recorded_and_raised(
     client_of: ClientOf, edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make()
@@ -109,7 +109,7 @@ def test_an_error_midway_is_named_and_passed_on(
     assert codes() == ["export.started", "export.aborted"]
 
 
-def test_an_end_that_cannot_be_recorded_is_no_end(
+def test_an_export_whose_end_cannot_be_recorded_does_not_end(
     edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make()
@@ -140,7 +140,7 @@ def test_asking_for_the_headers_alone_records_nothing(
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_the_newest_checkpoint_goes_along_outside_the_contents(
+def test_the_newest_checkpoint_is_sent_outside_the_content(
     client_of: ClientOf, edith: Person, url: str
 ) -> None:
     client = client_of(edith)

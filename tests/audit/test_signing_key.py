@@ -1,4 +1,4 @@
-"""Replacing the key that signs, whenever a process dies over it or a machine keeps the old file."""
+"""Rotating the signing key, also when a process dies meanwhile or a machine has the old file."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
 @pytest.fixture
 def key_file(settings: Settings) -> Path:
-    """The key of a record that is signed already."""
+    """The key file of an audit log with a checkpoint."""
     act()
     checkpoints.make_checkpoint()
     return Path(settings.SIGNING_KEY_FILE)
@@ -37,7 +37,7 @@ def document(path: Path) -> dict[str, Any]:
 
 
 def rotate_and_die() -> None:
-    """What is left by a process that dies as soon as the event of its rotation is committed."""
+    """The state after a process died just after committing the event of its rotation."""
     with audit.atomic():
         head = AuditHead.objects.select_for_update().get()
         old = load_signing_key()
@@ -54,7 +54,9 @@ def test_a_rotation_keeps_the_public_half_of_the_old_key(key_file: Path) -> None
     assert [set(each) for each in stored["previous"]] == [{"public_key", "replaced_at"}]
 
 
-def test_what_dies_after_the_event_is_finished_by_whoever_signs_next(key_file: Path) -> None:
+def test_a_rotation_that_died_after_its_event_is_finished_by_the_next_signature(
+    key_file: Path,
+) -> None:
     old = load_signing_key()
     rotate_and_die()
     assert document(key_file)["next"]
@@ -66,12 +68,12 @@ def test_what_dies_after_the_event_is_finished_by_whoever_signs_next(key_file: P
     assert verify_audit_log().fault is None
 
 
-def test_a_record_is_whole_while_a_rotation_is_not_finished(key_file: Path) -> None:
+def test_the_log_is_intact_while_a_rotation_is_unfinished(key_file: Path) -> None:
     rotate_and_die()
     assert verify_audit_log().fault is None
 
 
-def test_what_dies_before_the_event_changes_nothing(key_file: Path) -> None:
+def test_a_rotation_that_died_before_its_event_changes_nothing(key_file: Path) -> None:
     old = load_signing_key()
     with transaction.atomic():
         rotate_and_die()

@@ -1,4 +1,4 @@
-"""Copies of a real database, tampered with by somebody who owns it: each way is named."""
+"""Each way to tamper with a copy of a real database is detected and named."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ def original(
     tmp_path_factory: pytest.TempPathFactory,
     django_db_blocker: DjangoDbBlocker,
 ) -> Iterator[Copy]:
-    """A database with acts of people and commands, four checkpoints and two keys."""
+    """A database with events of people and commands, four checkpoints and two keys."""
     directory = tmp_path_factory.mktemp("original")
     key_file = directory / "signing_key.json"
     if request.param == "sqlite":
@@ -65,7 +65,7 @@ def original(
 def copy(
     original: Copy, tmp_path: Path, settings: Settings, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[Copy]:
-    """A copy of it that no trigger protects."""
+    """A copy of it without triggers."""
     with django_db_blocker.unblock(), copied(original, directory=tmp_path) as made:
         settings.SIGNING_KEY_FILE = made.key_file
         yield made
@@ -83,13 +83,13 @@ def another_key() -> SigningKey:
     return parse_signing_key(new_signing_key_text())
 
 
-def test_what_nobody_touched_is_whole(copy: Copy) -> None:
+def test_an_untouched_log_is_intact(copy: Copy) -> None:
     report = copy.verify()
     assert found(report) == NOTHING
     assert (report.size, report.checkpoints) == (EVENTS, len(SEEN))
 
 
-def test_a_rewrite_that_changes_nothing_is_whole(copy: Copy) -> None:
+def test_a_rewrite_that_changes_nothing_is_intact(copy: Copy) -> None:
     copy.rewrite(lambda texts: texts)
     assert found(copy.verify()) == NOTHING
 
@@ -114,7 +114,7 @@ def test_an_edited_event_is_named(copy: Copy, change: str) -> None:
     assert found(copy.verify()) == exactly(Fault.EDITED, 6)
 
 
-def test_an_edited_event_whose_hash_was_made_anew_is_named_and_not_the_next(copy: Copy) -> None:
+def test_an_edited_event_with_a_recomputed_hash_is_named_and_not_the_next(copy: Copy) -> None:
     document = copy.document(6) | {"details": {"number": 66}}
     copy.run("DELETE FROM connections_auditevent WHERE seq = 6")
     copy.put(document, after=5)
@@ -126,12 +126,12 @@ def test_a_deleted_event_is_named(copy: Copy) -> None:
     assert found(copy.verify()) == exactly(Fault.DELETED, 6)
 
 
-def test_the_first_event_is_missed_too(copy: Copy) -> None:
+def test_a_deleted_first_event_is_named(copy: Copy) -> None:
     copy.run("DELETE FROM connections_auditevent WHERE seq = 1")
     assert found(copy.verify()) == exactly(Fault.DELETED, 1)
 
 
-def test_a_deleted_event_whose_place_was_closed_is_named(copy: Copy) -> None:
+def test_a_deleted_event_with_later_ones_renumbered_is_named(copy: Copy) -> None:
     copy.run(
         "DELETE FROM connections_auditevent WHERE seq = 6",
         "UPDATE connections_auditevent SET seq = -seq WHERE seq > 6",
@@ -248,7 +248,7 @@ def test_a_truncated_record_is_named_by_a_checkpoint_that_was_kept_elsewhere(cop
     assert found(copy.verify(("kept.txt", note))) == exactly(Fault.TRUNCATED, 11)
 
 
-def test_a_truncated_record_is_named_by_what_a_verification_has_seen(copy: Copy) -> None:
+def test_a_truncated_record_is_detected_by_an_earlier_verification(copy: Copy) -> None:
     with copy.open():
         list(verification.verify_and_store())
     copy.rewrite(lambda texts: texts[:10])
@@ -256,15 +256,15 @@ def test_a_truncated_record_is_named_by_what_a_verification_has_seen(copy: Copy)
     assert found(copy.verify()) == exactly(Fault.TRUNCATED, 11)
 
 
-# --- Chains made anew ---------------------------------------------------------------------------
+# --- Recomputed chains --------------------------------------------------------------------------
 
 
-def test_a_chain_made_anew_is_bounded_by_the_checkpoints_around_it(copy: Copy) -> None:
+def test_a_recomputed_chain_is_bounded_by_the_checkpoints_around_it(copy: Copy) -> None:
     copy.rewrite(lambda texts: [text.replace("Act 6.", "Act 7.") for text in texts])
     assert found(copy.verify()) == (Fault.REHASHED, 5, 8)
 
 
-def test_checkpoints_from_elsewhere_narrow_it(copy: Copy) -> None:
+def test_external_checkpoints_narrow_the_range(copy: Copy) -> None:
     kept = [(f"{size}.txt", copy.note_at(size)) for size in (4, 8)]
     copy.run("DELETE FROM connections_checkpoint WHERE size < 12")
     copy.rewrite(lambda texts: [text.replace("Act 6.", "Act 7.") for text in texts])
@@ -308,7 +308,7 @@ def test_a_rotation_that_the_former_key_did_not_sign_is_named(copy: Copy) -> Non
 
 
 def test_a_rotation_to_a_key_of_somebody_else_is_named(copy: Copy) -> None:
-    """Signed by the new key alone: whoever adds it does not have the key in force."""
+    """It is signed only by the new key, because the forger doesn't have the current key."""
     theirs = another_key()
     ours = read_signing_key(copy.key_file)
     origin = copy.note_at(4).partition("\n")[0]
@@ -341,7 +341,7 @@ def test_a_rotation_that_was_taken_out_is_named(copy: Copy) -> None:
 
 
 def test_a_checkpoint_signed_with_a_key_before_its_time_is_named(copy: Copy) -> None:
-    """The newest key alone signs again what the former one had signed."""
+    """The newest key signs what the former key had signed."""
     copy.rewrite(lambda texts: texts[: ROTATED - 1])
     copy.sign_with(read_signing_key(copy.key_file), size=8)
     assert found(copy.verify()) == (Fault.ROTATION, 1, 8)
@@ -423,7 +423,7 @@ def test_the_command_ends_with_2_when_it_could_not_check(copy: Copy, tmp_path: P
     assert run_command(copy)[0] == 2
 
 
-def test_keys_can_be_replaced_in_a_copy_and_it_stays_whole(copy: Copy) -> None:
+def test_keys_can_be_rotated_in_a_copy_and_it_stays_intact(copy: Copy) -> None:
     with copy.open():
         checkpoints.rotate_signing_key(actor=command_actor())
     assert found(copy.verify()) == NOTHING

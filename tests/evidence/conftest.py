@@ -1,4 +1,4 @@
-"""A history that a bundle is made of, and the bundle."""
+"""A deletion history, and a bundle made of it."""
 
 from dataclasses import replace
 

@@ -1,6 +1,6 @@
-"""A bundle that is made while somebody else writes, in a real process on a database of its own.
+"""Makes a bundle while another thread writes, in a real process with its own database.
 
-Run as a program over a migrated database; prints what came of it as JSON.
+Run as a program with a migrated database; prints the result as JSON.
 """
 
 import io
@@ -35,7 +35,7 @@ WAITED: list[float] = []
 
 
 def act() -> None:
-    """Somebody else records an event, and stores a deletion that was asked for an hour ago."""
+    """Record an event, and store a deletion that was requested an hour ago."""
     audit.record(code=audit.EventCode.SIGNED_IN, actor=command_actor(), sentence="Meanwhile.")
     at = clock.now() - timedelta(hours=1)
     credential = Credential.objects.create(
@@ -55,7 +55,7 @@ def act() -> None:
 
 @contextmanager
 def acted_meanwhile(*, head: AuditHead) -> Iterator[MerkleTree]:
-    """The tree, read after somebody else acted: the head was read before."""
+    """The tree, read after a concurrent write; the head was read before it."""
     started = time.monotonic()
     writer = threading.Thread(target=act)
     writer.start()
@@ -66,7 +66,7 @@ def acted_meanwhile(*, head: AuditHead) -> Iterator[MerkleTree]:
 
 
 def main() -> None:
-    """Make one, check it, and tell how long the other had to wait (s)."""
+    """Make a bundle, verify it, and print how many seconds the writer had to wait."""
     bundles.audit_log_tree = acted_meanwhile  # type: ignore[attr-defined]
     create_private_text(settings.SIGNING_KEY_FILE, new_signing_key_text())
     output = io.BytesIO()

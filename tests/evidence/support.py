@@ -1,4 +1,4 @@
-"""Bundles for tests: made once from a small history, taken apart, changed and put together anew."""
+"""Bundles for tests: made once from a small history, then unpacked, changed and repacked."""
 
 import hashlib
 import io
@@ -86,7 +86,7 @@ def request(
     requester: Person | None = None,
     approver: Person | None = None,
 ) -> Deletion:
-    """Ask for a deletion, have it approved, and confirm it, as the credential's policy wants it."""
+    """Request a deletion, approve it if the policy needs that, and confirm it."""
     shown = reviews.review(actor=actor, credential=credential, connection_id=UUID(connection_id))
     deletion = deletion_lifecycle.request_deletion(
         actor=actor,
@@ -108,7 +108,7 @@ def request(
     return deletion
 
 
-# --- Taking apart, and forging --------------------------------------------------------------------
+# --- Unpacking and forging ------------------------------------------------------------------------
 
 
 def files_of(data: bytes) -> dict[str, bytes]:
@@ -118,7 +118,7 @@ def files_of(data: bytes) -> dict[str, bytes]:
 
 
 def packed(files: dict[str, bytes]) -> bytes:
-    """An archive of exactly the form that a bundle has, whatever the files are."""
+    """An archive in exactly the format of a bundle, whatever its files are."""
     import zlib
 
     body, directory = b"", b""
@@ -131,7 +131,7 @@ def packed(files: dict[str, bytes]) -> bytes:
 
 @dataclass(kw_only=True)
 class Forger:
-    """Somebody who changes files and signs the manifest anew, with a key of their choice."""
+    """Changes files of a bundle and signs the manifest again, with any key."""
 
     made: Made
     files: dict[str, bytes] = field(default_factory=dict)
@@ -140,7 +140,7 @@ class Forger:
         self.files = files_of(self.made.data)
 
     def edit(self, name: str, change: Callable[[str], str]) -> None:
-        """Change a file, which must then be another."""
+        """Change a file; the change must have an effect."""
         before = self.files[name].decode()
         after = change(before)
         assert after != before
@@ -153,7 +153,7 @@ class Forger:
         self.files[name] = format_json(document).encode()
 
     def edit_rows(self, change: Callable[[list[dict[str, Any]]], Any]) -> None:
-        """Change the rows of deletions.json in place, and write the page anew after them."""
+        """Change the rows of deletions.json in place, and rewrite the page to match."""
         rows = json.loads(self.files["deletions.json"])
         change(rows)
         lines = ",\n".join(json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows)
@@ -177,7 +177,7 @@ class Forger:
         self.files["deletions.html"] = (page + verify.page_end()).encode()
 
     def signed(self, key: SigningKey | None = None) -> bytes:
-        """The bundle with a manifest that fits the files, signed with the installation's key."""
+        """The bundle with a matching manifest, by default signed with the installation's key."""
         manifest = json.loads(self.files["manifest.json"])
         manifest["files"] = [
             {"name": n, "sha256": hashlib.sha256(c).hexdigest(), "size": len(c)}
@@ -197,7 +197,7 @@ class Forger:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the verifier said."""
+    """The exit code and output of the verifier."""
 
     code: int
     text: str
@@ -223,7 +223,7 @@ def run_verifier(
 
 
 def complaint(data: bytes, directory: Path, *, fingerprint: str = "", kept: str = "") -> str:
-    """What the verifier finds wrong, in this process; "" when all holds."""
+    """The verifier's complaint, run in this process; "" when the bundle is valid."""
     path = directory / "bundle.zip"
     path.write_bytes(data)
     try:

@@ -1,4 +1,4 @@
-"""An untouched bundle verifies, with nothing but Python, and says what is proven and what not."""
+"""An unchanged bundle verifies with only Python, and the output says what is proven."""
 
 import ast
 import json
@@ -18,7 +18,7 @@ from connections.verifier import verify
 from tests.evidence.support import Made, complaint, files_of, packed, run_verifier
 
 pytestmark = pytest.mark.database
-# What Python 3.9 has of the standard library.
+# The standard library modules of Python 3.9 that the verifier uses.
 STANDARD = {
     "__future__", "argparse", "base64", "binascii", "collections", "datetime", "hashlib", "heapq",
     "html", "json", "os", "re", "stat", "struct", "sys", "typing", "zlib",
@@ -26,7 +26,7 @@ STANDARD = {
 
 
 def pythons() -> list[str]:
-    """This Python, and every other from 3.9 on that is on this machine and works."""
+    """This Python, and every other working Python from 3.9 on this machine."""
     found = {sys.executable}
     for minor in range(9, 20):
         path = shutil.which(f"python3.{minor}")
@@ -103,9 +103,11 @@ def test_another_fingerprint_is_refused_and_half_a_one_is_not_taken(
     assert run_verifier(made.data, tmp_path / "x", "--fingerprint", half).code == 2
 
 
-def test_a_checkpoint_that_was_kept_is_led_to_the_new_one(made: Made, tmp_path: Path) -> None:
+def test_a_kept_checkpoint_is_proven_consistent_with_the_new_one(
+    made: Made, tmp_path: Path
+) -> None:
     kept = tmp_path / "kept.txt"
-    # As a mail program may have left it.
+    # With line endings as a mail program might change them.
     kept.write_bytes(made.kept.replace("\n", "\r\n").encode() + b"\r\n\r\n")
     verdict = run_verifier(made.data, tmp_path / "x", "--checkpoint", str(kept))
     assert (verdict.code, "among them the one you kept" in verdict.text) == (0, True)
@@ -123,7 +125,7 @@ def test_a_checkpoint_of_another_record_is_refused(made: Made, tmp_path: Path) -
         assert "Your checkpoint" in complaint(made.data, tmp_path, kept=str(kept))
 
 
-def test_what_cannot_be_read_is_not_called_forged(made: Made, tmp_path: Path) -> None:
+def test_an_unreadable_bundle_is_not_called_forged(made: Made, tmp_path: Path) -> None:
     assert run_verifier(made.data, tmp_path / "x", "--checkpoint", "nowhere.txt").code == 2
     assert run_verifier(made.data, tmp_path / "x", "--no-such-option").code == 2
 
@@ -164,11 +166,11 @@ def test_only_regular_files_are_read(made: Made, tmp_path: Path, kind: str) -> N
         assert str(path) in done.stdout
 
 
-# --- Every bit counts -----------------------------------------------------------------------------
+# --- Flipped bits ---------------------------------------------------------------------------------
 
 
 def places(data: bytes) -> Iterator[int]:
-    """Every byte that is in no file, every byte of the manifest and its signature, some others."""
+    """Every byte outside the files, every byte of manifest and signature, and some others."""
     files, inside = files_of(data), set()
     offset = 0
     for name, content in files.items():
@@ -193,7 +195,7 @@ def test_a_single_flipped_bit_is_found_wherever_it_is(made: Made, tmp_path: Path
             try:
                 verify.Verification(str(path), "", "").run()
                 missed.append(place)
-                # Each that is missed is verified to the end, and three say enough.
+                # An undetected flip takes a full verification; three are enough to report.
                 if len(missed) == 3:
                     break
             except verify.VerificationFailed:
@@ -203,7 +205,7 @@ def test_a_single_flipped_bit_is_found_wherever_it_is(made: Made, tmp_path: Path
     assert missed == []
 
 
-def test_ten_random_flips_are_told_by_the_program_itself(made: Made, tmp_path: Path) -> None:
+def test_ten_random_flips_are_reported_by_the_program_itself(made: Made, tmp_path: Path) -> None:
     for _ in range(10):
         data = bytearray(made.data)
         place = random.randrange(len(data))  # noqa: S311 - any will do
@@ -217,10 +219,10 @@ def test_a_bundle_that_was_cut_off_is_refused(made: Made, tmp_path: Path) -> Non
         assert complaint(made.data[:length], tmp_path), length
 
 
-def test_nothing_may_stand_around_it(made: Made, tmp_path: Path) -> None:
+def test_nothing_can_surround_the_archive(made: Made, tmp_path: Path) -> None:
     assert complaint(b"MZ" + made.data, tmp_path)
     assert complaint(made.data + b"\n", tmp_path)
-    # A comment, announced as the form of a ZIP wants it.
+    # A valid ZIP comment.
     assert complaint(made.data[:-2] + b"\1\0x", tmp_path)
 
 
@@ -230,7 +232,7 @@ def test_no_file_may_be_missing_doubled_or_renamed(made: Made, tmp_path: Path, n
     assert complaint(packed({n: c for n, c in files.items() if n != name}), tmp_path)
     renamed = {n if n != name else f"../{n}": c for n, c in files.items()}
     assert complaint(packed(renamed), tmp_path)
-    # Twice under one name, the second time with other content: what some programs would show.
+    # Twice under one name with different content: some programs would show the second.
     whole = packed({**files, f"{name}~": b"forged"})
     assert complaint(whole.replace(f"{name}~".encode(), name.encode() + b" "), tmp_path)
     assert complaint(packed({**files, "extra.txt": b""}), tmp_path)

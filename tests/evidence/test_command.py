@@ -1,4 +1,4 @@
-"""`make_evidence_bundle`: a whole file or none, and what it prints."""
+"""`make_evidence_bundle` writes a complete file or none, and prints its facts."""
 
 import hashlib
 import json
@@ -71,7 +71,7 @@ def test_what_fails_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.Mo
         (("--seed", "x" * 300), "A seed is one line"),
     ],
 )
-def test_what_cannot_be_meant_is_a_usage_error(
+def test_impossible_arguments_are_a_usage_error(
     tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     code, document = run("--output", tmp_path / "q3.zip", *arguments)

@@ -1,4 +1,4 @@
-"""docs/EVIDENCE.md names what the code writes, so that somebody can write another verifier."""
+"""docs/EVIDENCE.md names everything that the code writes, enough to write another verifier."""
 
 import json
 import re
@@ -27,7 +27,7 @@ EVIDENCE = (DOCS / "EVIDENCE.md").read_text()
 
 
 def rows(header: str) -> dict[str, str]:
-    """The table under this header: what the first column names, to the rest of its row."""
+    """The table with this header: from the first column to the rest of its row."""
     table = EVIDENCE.partition(f"\n{header}\n")[2].partition("\n\n")[0]
     named = {}
     for row in table.splitlines()[1:]:
@@ -42,7 +42,7 @@ def codes_in(text: str) -> set[str]:
 
 EVENT = rows("| key | value |")
 FILES = rows("| file | what |")
-# Those that are one JSON object.
+# The files that are one JSON object.
 DOCUMENTS = ("keys.json", "population.json", "sample-25.json", "manifest.json")
 
 

@@ -1,4 +1,4 @@
-"""What is signed with the right key, and yet does not say what the record says, is found too."""
+"""The verifier detects bundles that contradict the audit log, even signed with the right key."""
 
 import base64
 import json
@@ -108,7 +108,7 @@ def test_a_deletion_that_does_not_say_what_its_events_say_is_named(
 
 
 def lines(change: Callable[[list[str]], Any]) -> Callable[[str], str]:
-    """A change of a text's lines, in place."""
+    """A change of a text by changing its lines in place."""
 
     def changed(text: str) -> str:
         each = text.splitlines(keepends=True)
@@ -262,7 +262,7 @@ def test_facts_that_do_not_fit_are_named(
     assert said in complaint(forger.signed(), tmp_path)
 
 
-def test_nobody_elses_key_passes(made: Made, tmp_path: Path) -> None:
+def test_another_installations_key_does_not_pass(made: Made, tmp_path: Path) -> None:
     stranger = SigningKey(private_key=Ed25519PrivateKey.generate(), previous_public_keys=())
     forger = Forger(made=made)
     assert "not signed by a key that is trusted" in complaint(forger.signed(stranger), tmp_path)
@@ -270,7 +270,7 @@ def test_nobody_elses_key_passes(made: Made, tmp_path: Path) -> None:
     forger.edit_json("keys.json", lambda each: each.update(keys=[key]))
     found = complaint(forger.signed(stranger), tmp_path, fingerprint=made.key.fingerprint)
     assert "is of no key of this bundle" in found
-    # Nor does a checkpoint that is the installation's make it one of theirs.
+    # A genuine checkpoint in it doesn't make it pass either.
     assert "checkpoint.txt is not signed" in complaint(forger.signed(stranger), tmp_path)
 
 
@@ -308,7 +308,7 @@ NASTY: tuple[Any, ...] = (
 
 
 def spoil(value: Any, chance: random.Random) -> Any:
-    """The document with one value in it replaced by a nasty one."""
+    """The document with one value replaced by a hostile one."""
     if isinstance(value, dict) and value and chance.random() < 0.9:
         key = chance.choice(sorted(value))
         return value | {key: spoil(value[key], chance)}
@@ -338,7 +338,7 @@ def spoiled(name: str, content: bytes, chance: random.Random) -> bytes:
     return "".join(f"{row}\n" for row in rows).encode()
 
 
-def test_nothing_that_a_forger_writes_gets_a_traceback_out_of_it(
+def test_no_forged_content_causes_a_traceback(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chance = random.Random(99)  # noqa: S311 - any will do
@@ -374,6 +374,6 @@ def test_its_memory_stays_bounded_whatever_the_bundle_holds(made: Made, tmp_path
         assert b"MemoryError" not in done.stdout
 
 
-def test_what_is_said_of_the_differences_reads_as_a_sentence(made: Made) -> None:
+def test_differences_read_as_sentences(made: Made) -> None:
     assert made.bundle.differing == 0
     assert verify.differences({}, []) == ["no event says that it was asked for"]

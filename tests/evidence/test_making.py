@@ -1,4 +1,4 @@
-"""Making a bundle: what is recorded, who may, whose names stay erased, and what is refused."""
+"""Making a bundle: what is recorded, who can, which names stay erased, and what is refused."""
 
 import io
 import json
@@ -56,7 +56,7 @@ def test_its_making_is_recorded_before_and_after(edith: Person, tmp_path: Path) 
     assert finished.details["bytes"] == made.bundle.size == len(made.data)
     assert finished.details["sha256"] == made.bundle.sha256
     assert finished.details["differing"] == 0
-    # The checkpoint in it is one of the record's own, and covers that it was begun.
+    # The bundle's checkpoint is also stored, and covers the event of the start.
     stored = Checkpoint.objects.get(size=finished.details["checkpoint_size"])
     assert files_of(made.data)["checkpoint.txt"].decode() == stored.note
     assert stored.size >= started.seq
@@ -73,7 +73,7 @@ def test_only_auditors_make_one(
     assert not AuditEvent.objects.filter(code__startswith="evidence_bundle.").exists()
 
 
-def test_what_breaks_off_is_recorded_as_aborted() -> None:
+def test_a_failed_bundle_is_recorded_as_aborted() -> None:
     class Full(io.BytesIO):
         def write(self, data: object) -> int:
             raise OSError("no space left")
@@ -118,7 +118,7 @@ def test_an_erased_person_stays_erased(ada: Person, linus: Person, tmp_path: Pat
     assert complaint(made.data, tmp_path) == ""
 
 
-def test_a_name_that_others_bear_too_stays_erased(
+def test_an_erased_name_that_others_have_too_stays_erased(
     ada: Person, grace: Person, tmp_path: Path
 ) -> None:
     Person.objects.filter(pk=grace.pk).update(first_name="Ada")
@@ -147,7 +147,7 @@ def test_a_seed_is_one_readable_line(seed: str) -> None:
         make(seed=seed)
 
 
-def test_it_leads_to_a_checkpoint_that_was_kept_elsewhere(tmp_path: Path) -> None:
+def test_it_contains_a_proof_for_a_checkpoint_kept_elsewhere(tmp_path: Path) -> None:
     first = make()
     kept = files_of(first.data)["checkpoint.txt"].decode()
     with triggers_off():
@@ -162,7 +162,7 @@ def test_it_leads_to_a_checkpoint_that_was_kept_elsewhere(tmp_path: Path) -> Non
         make(notes=[("kept.txt", kept.replace("orgadmin/", "orgadmin/0"))])
 
 
-def test_of_a_broken_record_none_is_made() -> None:
+def test_no_bundle_is_made_of_a_damaged_log() -> None:
     with triggers_off(), connection.cursor() as cursor:
         cursor.execute("UPDATE connections_auditevent SET text = text || ' ' WHERE seq = 2")
     with pytest.raises(BundleError, match="verify_audit"):
@@ -170,7 +170,7 @@ def test_of_a_broken_record_none_is_made() -> None:
     assert event(EventCode.EVIDENCE_BUNDLE_ABORTED).details["cause"] == "BundleError"
 
 
-def test_a_row_that_was_changed_past_the_record_is_told_and_fails(tmp_path: Path) -> None:
+def test_a_row_changed_without_an_event_is_reported_and_fails(tmp_path: Path) -> None:
     with triggers_off():
         Deletion.objects.filter(outcome="refused").update(outcome="declined")
     made = make()
@@ -180,14 +180,14 @@ def test_a_row_that_was_changed_past_the_record_is_told_and_fails(tmp_path: Path
     assert "does not say what its events say" in complaint(made.data, tmp_path)
 
 
-def test_without_a_key_nothing_is_begun(settings: Settings) -> None:
+def test_without_a_key_nothing_is_started(settings: Settings) -> None:
     make()
     Path(settings.SIGNING_KEY_FILE).unlink()
     with pytest.raises(SigningKeyError):
         make()
 
 
-def test_a_deletion_that_a_command_asked_for_in_a_persons_name_verifies(
+def test_a_deletion_requested_by_a_command_for_a_person_verifies(
     ada: Person, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
     credential = Credential.objects.get(name="Payments US")
@@ -206,7 +206,7 @@ def test_a_deletion_that_a_command_asked_for_in_a_persons_name_verifies(
     assert complaint(made.data, tmp_path) == ""
 
 
-def test_a_deletion_that_two_looks_found_gone_verifies(tmp_path: Path) -> None:
+def test_a_deletion_that_two_checks_found_gone_verifies(tmp_path: Path) -> None:
     deletion = Deletion.objects.get(state="unknown")
     for seconds in (40, 110):
         with clock.offset(timedelta(seconds=seconds)):

@@ -1,4 +1,4 @@
-"""Making a bundle takes long; nobody waits for it, and it shows one moment all the same."""
+"""Making a bundle blocks no writer, and the bundle still shows one consistent state."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from tests.support.processes import PATIENCE, ROOT
 __all__ = ["postgresql_template", "postgresql_url", "shared_database", "sqlite_template"]
 
 
-def test_nobody_waits_and_what_comes_meanwhile_is_not_in_it(
+def test_writers_do_not_wait_and_concurrent_events_are_not_in_the_bundle(
     shared_database: SharedDatabase, tmp_path: Path
 ) -> None:
     done = subprocess.run(
@@ -31,7 +31,7 @@ def test_nobody_waits_and_what_comes_meanwhile_is_not_in_it(
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    # The bundle was begun with the event before.
+    # The event before it is the start of the bundle.
     assert found["seq"] == found["size"] + 1
     assert found["deletions"] == 0
     assert found["waited"] < 3

@@ -1,4 +1,4 @@
-"""The form whose answer is a bundle, and the ways that lead to it."""
+"""The form that downloads a bundle, and the links to it."""
 
 import dataclasses
 import json
@@ -37,7 +37,7 @@ def body(response: HttpResponseBase) -> bytes:
 
 
 def filled(reader: Client, query: str = "", **typed: str) -> dict[str, str]:
-    """The form as it comes, filled in; a select that was left alone sends what it shows."""
+    """The form as rendered, filled in; an untouched select sends its shown value."""
     html = read(reader.get(f"{URL}{query}"))
     return html.form_to(URL).fields | typed
 
@@ -112,7 +112,7 @@ def test_a_kept_checkpoint_and_a_seed_go_in(reader: Client, tmp_path: Path) -> N
         ({"seed": "a\tb"}, "Seed of the sample: A seed is one line"),
     ],
 )
-def test_what_cannot_be_used_comes_back_with_all_that_was_typed(
+def test_an_invalid_form_comes_back_with_everything_typed(
     reader: Client, typed: dict[str, str], said: str
 ) -> None:
     response = reader.post(URL, filled(reader, org="Archive US") | typed)
@@ -129,14 +129,14 @@ def test_without_a_key_the_page_says_so(reader: Client, settings: Settings) -> N
     assert (response.status_code, "Put the file back" in read(response).text) == (409, True)
 
 
-def test_what_differs_is_told_on_the_next_page(reader: Client) -> None:
+def test_differences_are_shown_on_the_next_page(reader: Client) -> None:
     with triggers_off():
         Deletion.objects.filter(outcome="refused").update(outcome="declined")
     body(reader.post(URL, filled(reader)))
     assert "does not verify: 1 of its deletions" in read(reader.get("/evidence/")).text
 
 
-def test_the_history_leads_there_for_whoever_audits(
+def test_the_history_links_there_for_auditors(
     reader: Client, client_of: ClientOf, ada: Person
 ) -> None:
     page = read(reader.get("/deletions/?outcome=refused"))

@@ -1,4 +1,4 @@
-"""The small Ed25519 in the verifier says what `cryptography` says, and refuses what it should."""
+"""The verifier's own Ed25519 agrees with `cryptography` and refuses malformed input."""
 
 import random
 
@@ -24,7 +24,7 @@ VECTORS = (
         "387b2eaeb4302aeeb00d291612bb0c00",
     ),
 )
-# Points of small order, in every spelling.
+# Points of small order, in every encoding.
 SMALL = (
     "0100000000000000000000000000000000000000000000000000000000000000",
     "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
@@ -76,7 +76,7 @@ def test_it_agrees_with_cryptography_on_good_and_bad_signatures() -> None:
         assert not is_signed(key, message, chance.randbytes(64)), number
 
 
-def test_a_signature_has_one_spelling() -> None:
+def test_a_signature_has_one_encoding() -> None:
     private = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
     key, signature = private.public_key().public_bytes_raw(), private.sign(b"message")
     s = int.from_bytes(signature[32:], "little")
@@ -89,7 +89,7 @@ def test_a_signature_has_one_spelling() -> None:
 
 @pytest.mark.parametrize("key", SMALL)
 def test_a_key_of_small_order_signs_nothing(key: str) -> None:
-    # Under the neutral point this is a signature of every message.
+    # For the neutral point, this signature is valid for every message.
     signature = bytes.fromhex(BASE) + (1).to_bytes(32, "little")
     point = bytes.fromhex(key)
     for message in (b"", b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"):
@@ -97,7 +97,7 @@ def test_a_key_of_small_order_signs_nothing(key: str) -> None:
         assert not is_signed(point, message, point + bytes(32))
 
 
-def test_what_is_no_point_is_no_key() -> None:
+def test_an_invalid_point_is_not_a_key() -> None:
     private = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
     signature = private.sign(b"message")
     for number in range(2, 60):

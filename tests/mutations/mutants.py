@@ -237,7 +237,7 @@ RECORD = (
         '    "deletion.declined": _INVOLVED,\n',
         "",
         "tests/notifications/test_outbox.py::"
-        "test_whoever_asked_and_whoever_approved_are_told_what_became_of_it[deletion.declined]",
+        "test_the_requester_and_approvers_are_notified_of_the_outcome[deletion.declined]",
     ),
     _mutant(
         "only a complete listing says absent",
@@ -403,14 +403,14 @@ BUNDLES = (
         VERIFIER,
         "    if point is None or s >= _L:\n",
         "    if point is None:\n",
-        "tests/evidence/test_signatures.py::test_a_signature_has_one_spelling",
+        "tests/evidence/test_signatures.py::test_a_signature_has_one_encoding",
     ),
     _mutant(
         "bundle: read at one moment",
         "connections/evidence/bundles.py",
         "        with bundle_files() as files, consistent_read():\n",
         "        with bundle_files() as files:\n",
-        "tests/evidence/test_meanwhile.py::test_nobody_waits_and_what_comes_meanwhile_is_not_in_it",
+        "tests/evidence/test_meanwhile.py::test_writers_do_not_wait_and_concurrent_events_are_not_in_the_bundle",
     ),
 )
 
@@ -468,8 +468,8 @@ WITHIN = (
         "connections/access/visibility.py",
         '    return rows.exclude(**{f"{by}__in": hidden}) if hidden else rows\n',
         "    return rows\n",
-        f"{REACH}::test_an_object_out_of_reach_is_not_found_and_that_is_recorded",
-        f"{REACH}::test_no_page_of_many_names_what_is_out_of_reach",
+        f"{REACH}::test_a_hidden_object_is_not_found_and_the_request_is_recorded",
+        f"{REACH}::test_no_list_page_shows_hidden_objects",
     ),
 )
 
@@ -479,14 +479,14 @@ KEEPING = (
         "connections/audit/export.py",
         'event.details.get("what") != SHIPMENT',
         "True",
-        "tests/audit/test_export.py::test_two_shippers_do_not_keep_each_other_awake",
+        "tests/audit/test_export.py::test_two_log_shippers_do_not_trigger_each_other",
     ),
     _mutant(
         "an export that breaks off is recorded",
         "connections/audit/export.py",
         "        if not self._is_over:\n            self._is_over = True\n",
         "        if self._is_over:\n",
-        "tests/audit/test_recorded_exports.py::test_whoever_goes_away_midway_leaves_an_aborted_export",
+        "tests/audit/test_recorded_exports.py::test_a_client_that_disconnects_leaves_an_aborted_export",
     ),
     Mutant(
         name="associated data",
@@ -614,21 +614,21 @@ NOTICES = (
         "connections/audit/events.py",
         "        outbox.enqueue(events=events)\n",
         "",
-        "tests/notifications/test_outbox.py::test_asking_and_approving_in_the_pages_tells_the_other_side",
+        "tests/notifications/test_outbox.py::test_requesting_and_approving_on_the_pages_notifies_the_other_person",
     ),
     _mutant(
         "a notice is claimed before it is sent",
         "connections/notifications/delivery.py",
         "due.update(due_at=clock.now() + CLAIM_TIMEOUT, attempts",
         "due.update(attempts",
-        f"{DELIVERING}::test_what_was_sent_and_not_written_down_is_sent_again_with_the_same_id",
+        f"{DELIVERING}::test_a_delivery_without_a_stored_result_is_sent_again_with_the_same_id",
     ),
     _mutant(
         "a frozen courier overwrites nothing",
         "connections/notifications/delivery.py",
         "state=Notification.State.WAITING, attempts=notification.attempts",
         "attempts__gte=0",
-        f"{DELIVERING}::test_a_frozen_worker_does_not_overwrite_what_another_wrote",
+        f"{DELIVERING}::test_a_frozen_worker_does_not_overwrite_another_workers_result",
     ),
     _mutant(
         "a webhook is signed",
@@ -649,15 +649,14 @@ NOTICES = (
         "connections/net/smtp.py",
         "        self._timer.start()\n",
         "",
-        f"{DELIVERING}::test_what_a_mail_server_does_not_take_is_tried_again[drip-SMTPConnectError"
-        "-None]",
+        f"{DELIVERING}::test_a_mail_that_the_server_rejects_is_retried[drip-SMTPConnectError-None]",
     ),
     _mutant(
         "a mail server's refusal holds no address",
         "connections/notifications/channels.py",
         '_ADDRESS.sub("…", response.replace(address, "…"))',
         "response",
-        f"{DELIVERING}::test_what_a_mail_server_does_not_take_is_tried_again",
+        f"{DELIVERING}::test_a_mail_that_the_server_rejects_is_retried",
     ),
     _mutant(
         "only the token opens the metrics",
@@ -675,7 +674,7 @@ EVIDENCE = (
         "connections/audit/stored_events.py",
         "    if chained_to != previous:\n",
         "    if False:\n",
-        f"{TAMPERING}::test_an_edited_event_whose_hash_was_made_anew_is_named_and_not_the_next",
+        f"{TAMPERING}::test_an_edited_event_with_a_recomputed_hash_is_named_and_not_the_next",
     ),
     _mutant(
         "the former key signs a rotation",
@@ -1184,7 +1183,7 @@ PAGES_AND_INPUTS = (
         "connections/inventory/protections.py",
         "    lookups.require_visible_connection(key, actor=actor)\n",
         "    lookups.require_connection(key, actor=actor)\n",
-        "tests/access/test_visibility.py::test_protecting_tells_nobody_whether_a_connection_is_there",
+        "tests/access/test_visibility.py::test_protecting_does_not_reveal_whether_a_connection_exists",
     ),
     _mutant(
         "strangers do not lock out a known browser",
@@ -1363,7 +1362,7 @@ FROZEN_RESULTS = (
         RULES,
         "        VERIFIED,\n",
         "",
-        f"{RESULTS}::test_what_was_found_out_later_is_not_taken_back",
+        f"{RESULTS}::test_a_later_finding_cannot_be_reverted",
     ),
     _mutant(
         "a trigger that keeps contradictions",
@@ -1405,7 +1404,7 @@ FROZEN_RESULTS = (
         RULES,
         '        *never_removed(ATTEMPT, "An attempt is kept"),\n',
         "",
-        f"{RESULTS}::test_neither_is_removed_nor_replaced",
+        f"{RESULTS}::test_results_cannot_be_removed_or_replaced",
     ),
     _mutant(
         "a trigger that keeps attempts from being replaced",
@@ -1418,7 +1417,7 @@ FROZEN_RESULTS = (
         ),
 """,
         "",
-        f"{RESULTS}::test_neither_is_removed_nor_replaced",
+        f"{RESULTS}::test_results_cannot_be_removed_or_replaced",
     ),
     _mutant(
         "two processes do not verify a deletion twice",
@@ -1447,7 +1446,7 @@ FROZEN_RESULTS = (
         COMPARISON,
         "                suspects = _find_differences(list(suspects))\n",
         "                pass\n",
-        f"{RESULTS}::test_what_is_written_while_it_runs_raises_no_alarm",
+        f"{RESULTS}::test_concurrent_changes_raise_no_false_alarm",
     ),
     _mutant(
         "one unreadable row hides no other",
@@ -1461,7 +1460,7 @@ FROZEN_RESULTS = (
         COMPARISON,
         "for each in ids if each not in stored",
         "for each in ids if False",
-        f"{RESULTS}::test_a_deletion_whose_id_is_not_as_the_product_writes_it_is_named",
+        f"{RESULTS}::test_a_deletion_whose_id_is_spelled_differently_is_reported",
     ),
     _mutant(
         "a stored body is compared with its SHA-256",
@@ -1496,7 +1495,7 @@ FROZEN_RESULTS = (
         TRIGGERS,
         "        SET search_path = {path} AS $$\n",
         "        AS $$\n",
-        f"{DATABASE_ROLE}::test_no_temporary_table_stands_in_for_ours",
+        f"{DATABASE_ROLE}::test_temporary_tables_do_not_replace_real_ones",
         f"{DATABASE_ROLE}::test_every_trigger_function_names_its_own_search_path",
     ),
     _mutant(

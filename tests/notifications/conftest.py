@@ -1,4 +1,4 @@
-"""Destinations on this machine, and something to tell them of."""
+"""Destinations on this machine, and events to notify them of."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ Tell = Callable[..., Deletion]
 
 @pytest.fixture
 def mail_server(settings: Settings) -> Iterator[MailServer]:
-    """A mail server that the settings name."""
+    """A mail server, configured in the settings."""
     with MailServer() as server:
         settings.MAILERS = server.mailers
         settings.HAS_MAIL = True
@@ -35,7 +35,7 @@ def mail_server(settings: Settings) -> Iterator[MailServer]:
 
 @pytest.fixture
 def receiver(settings: Settings, tmp_path: Path) -> Iterator[ScriptedServer]:
-    """A webhook's receiver that the settings name; it takes everything."""
+    """A webhook receiver, configured in the settings; it accepts everything."""
     settings.WEBHOOK_SECRET_FILE = str(tmp_path / "webhook_secret")
     create_private_text(tmp_path / "webhook_secret", Secret(new_secret_text()))
     settings.BASE_URL = "https://orgadmin.example.org"
@@ -46,7 +46,7 @@ def receiver(settings: Settings, tmp_path: Path) -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def deletion(request: pytest.FixtureRequest, ada: Person, sandbox: SandboxServer) -> Deletion:
-    """One that Ada asked for and that waits for a second person; the parameter changes fields."""
+    """A deletion that Ada requested and that needs approval; the parameter changes fields."""
     credential = store_credential(sandbox, "Payments US", policy=ApprovalPolicy.ONE, is_read=False)
     fields: dict[str, Any] = {
         "request_id": UUID(int=1),

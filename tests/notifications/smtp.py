@@ -1,4 +1,4 @@
-"""A mail server on 127.0.0.1 that keeps what it is given and fails as it is told to."""
+"""A mail server on 127.0.0.1 that stores messages and fails in configured ways."""
 
 import contextlib
 import socketserver
@@ -12,11 +12,11 @@ from typing import Any
 
 @dataclass
 class MailServer:
-    """What happens on each connection, the last one again and again; "" is a server in order.
+    """`faults` has the fault of each connection; the last repeats, and "" is no fault.
 
-    "451": refuses for now after the text; "550": refuses the address; "535": refuses the password;
-    "hang": never greets; "cut": hangs up after the text; "drip": greets a letter at a time;
-    "hang at quit": takes the mail and does not take leave.
+    "451": refuses temporarily after the text; "550": refuses the address; "535": refuses the
+    password; "hang": never sends a greeting; "cut": disconnects after the text; "drip": sends its
+    greeting one byte at a time; "hang at quit": accepts the mail and never answers QUIT.
     """
 
     faults: list[str] = field(default_factory=lambda: [""])
@@ -33,7 +33,7 @@ class MailServer:
                 owner.connections += 1
                 fault = owner.faults[min(owner.connections, len(owner.faults)) - 1]
                 with contextlib.suppress(OSError):
-                    _Talk(owner, self, fault).run()
+                    _Session(owner, self, fault).run()
 
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = True
@@ -53,7 +53,7 @@ class MailServer:
 
     @property
     def mailers(self) -> dict[str, Any]:
-        """A value of MAILERS that leads here."""
+        """The value of the setting MAILERS for this server."""
         options = {"host": "127.0.0.1", "port": self.port, "timeout": 8}
         return {
             "default": {
@@ -63,7 +63,7 @@ class MailServer:
         }
 
 
-class _Talk:
+class _Session:
     def __init__(
         self, server: MailServer, handler: socketserver.StreamRequestHandler, fault: str
     ) -> None:

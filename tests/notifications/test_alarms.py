@@ -1,4 +1,4 @@
-"""An unknown that stays one is said once, and a broken record is told of."""
+"""Alarms: a deletion that stays unknown, once, and a failed verification of the audit log."""
 
 import pytest
 from django.db import IntegrityError
@@ -30,7 +30,7 @@ def unknown(deletion: Deletion, clock: SettableClock) -> Deletion:
     return deletion
 
 
-def test_an_unknown_is_said_to_be_one_still_after_an_hour_and_once(
+def test_a_deletion_still_unknown_after_an_hour_is_reported_once(
     unknown: Deletion, clock: SettableClock, ada: Person, root: Person
 ) -> None:
     clock.advance(minutes=59)
@@ -41,7 +41,7 @@ def test_an_unknown_is_said_to_be_one_still_after_an_hour_and_once(
     assert set(Notification.objects.values_list("person__username", flat=True)) == {"ada", "root"}
 
 
-def test_it_is_said_again_of_a_later_sending(
+def test_it_is_reported_again_for_a_later_attempt(
     unknown: Deletion, clock: SettableClock, tell: Tell
 ) -> None:
     clock.advance(hours=2)
@@ -53,7 +53,7 @@ def test_it_is_said_again_of_a_later_sending(
     assert due.raise_alarms(actor=WORKER) == [unknown]
 
 
-def test_what_was_settled_meanwhile_raises_no_alarm(
+def test_a_deletion_settled_meanwhile_raises_no_alarm(
     unknown: Deletion, clock: SettableClock
 ) -> None:
     clock.advance(hours=2)
@@ -61,14 +61,14 @@ def test_what_was_settled_meanwhile_raises_no_alarm(
     assert due.raise_alarms(actor=WORKER) == []
 
 
-def test_administrators_and_auditors_hear_that_the_record_is_broken(
+def test_administrators_and_auditors_are_notified_of_a_failed_verification(
     root: Person, edith: Person, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = VerificationReport(
         size=3, checkpoints=0, fault=Fault.EDITED, first_bad_seq=2, message="Event 2 was edited."
     )
     monkeypatch.setattr(verification, "verify_in_steps", lambda: iter([broken]))
-    # As a broken record may.
+    # As a damaged audit log might refuse.
     monkeypatch.setattr(verification, "_record", _refuse)
     assert [done.fault for done in verification.verify_and_store() if done] == [Fault.EDITED]
     rows = Notification.objects.filter(code=outbox.VERIFICATION_FAILED)
@@ -80,7 +80,7 @@ def _refuse(*_: object, **__: object) -> None:
     raise IntegrityError("The record refuses.")
 
 
-def test_a_whole_record_is_no_news(root: Person) -> None:
+def test_an_intact_log_notifies_nobody(root: Person) -> None:
     list(verification.verify_and_store())
     assert AuditVerification.objects.exists()
     assert not Notification.objects.exists()

@@ -1,4 +1,4 @@
-"""The threads of a worker that deliver, in a real worker and one by one."""
+"""The delivery threads, in a real worker and one by one."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def test_a_worker_signs_a_checkpoint_and_tells_the_webhook_and_the_file(
         say(took)(connection, is_over)  # type: ignore[arg-type]
         arrived.set()
 
-    # Before there is a webhook, so that the checkpoint is the first it hears of.
+    # Before the webhook is configured, so that the checkpoint is its first message.
     added = manage("add_person", "--username=ada", "--email=ada@example.com", env=env)
     assert added.returncode == 0, added.stderr
     with ScriptedServer([take]) as receiver:
@@ -60,7 +60,7 @@ def test_a_worker_ends_in_time_while_a_receiver_hangs(env: dict[str, str], tmp_p
             assert process.end() == 0
 
 
-def test_an_error_does_not_end_a_courier(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_does_not_end_a_delivery_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = threading.Semaphore(0)
 
     def fail(**_: object) -> int:

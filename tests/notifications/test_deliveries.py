@@ -1,4 +1,4 @@
-"""Delivering: real sockets with faults, retries, claims, and what is written down of them."""
+"""Deliveries over real sockets: faults, retries, claims and stored results."""
 
 import base64
 import hashlib
@@ -44,7 +44,7 @@ State = Notification.State
 
 @pytest.fixture
 def _short_deadlines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For whoever hangs or drips; the others get their time, on a busy machine too."""
+    """Short timeouts for hanging and slow servers; others get enough time on a busy machine."""
     if any(word in request.node.name for word in ("hang", "drip", "leave")):
         monkeypatch.setattr("connections.notifications.email_backend.DEADLINE_SECONDS", 1.5)
         monkeypatch.setattr(
@@ -102,7 +102,7 @@ def test_while_a_secret_is_replaced_both_sign(
     ],
     ids=["500", "redirect", "hang", "reset", "cut", "drip"],
 )
-def test_what_a_receiver_does_not_take_is_tried_again(
+def test_a_message_that_a_receiver_rejects_is_retried(
     tell: Tell, receiver: ScriptedServer, play: Play, words: str, status: int | None
 ) -> None:
     receiver.plays = [play]
@@ -124,7 +124,7 @@ def test_a_receiver_that_cannot_be_reached_is_tried_again(
     assert only(WEBHOOK).result == "No answer: connection refused."
 
 
-def test_a_huge_answer_is_not_read_to_its_end(tell: Tell, receiver: ScriptedServer) -> None:
+def test_a_huge_response_is_not_read_to_its_end(tell: Tell, receiver: ScriptedServer) -> None:
     receiver.plays = [say_and_close(answer(body=b"x" * 2_000_000))]
     tell()
     delivery.run_due(channel=WEBHOOK)
@@ -207,7 +207,7 @@ def test_nothing_is_open_while_a_receiver_answers(
     assert depths == [before]
 
 
-def test_what_was_sent_and_not_written_down_is_sent_again_with_the_same_id(
+def test_a_delivery_without_a_stored_result_is_sent_again_with_the_same_id(
     tell: Tell, receiver: ScriptedServer, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell()
@@ -226,7 +226,7 @@ def _die(*_: object) -> None:
     raise SystemExit
 
 
-def test_a_frozen_worker_does_not_overwrite_what_another_wrote(
+def test_a_frozen_worker_does_not_overwrite_another_workers_result(
     tell: Tell, receiver: ScriptedServer, clock: SettableClock
 ) -> None:
     tell()
@@ -239,7 +239,7 @@ def test_a_frozen_worker_does_not_overwrite_what_another_wrote(
     assert only(WEBHOOK).state == State.DELIVERED
 
 
-def test_a_notice_on_which_every_worker_dies_is_given_up(
+def test_a_notification_on_which_every_worker_dies_is_given_up(
     tell: Tell, receiver: ScriptedServer, clock: SettableClock
 ) -> None:
     tell()
@@ -327,14 +327,14 @@ def test_foreign_names_cannot_add_a_header_or_turn_a_line_round(
         ("cut", "hung up, or", None),
     ],
 )
-def test_what_a_mail_server_does_not_take_is_tried_again(
+def test_a_mail_that_the_server_rejects_is_retried(
     tell: Tell, mail_server: MailServer, ada: Person, fault: str, words: str, status: int | None
 ) -> None:
     mail_server.faults = [fault]
     tell()
     started = time.monotonic()
     delivery.run_due(channel=MAIL)
-    # What drips would go on for ten.
+    # The slow greeting would take ten seconds.
     assert time.monotonic() - started < 8
     notification = only(MAIL)
     assert (notification.state, notification.status) == (State.WAITING, status)
@@ -343,7 +343,7 @@ def test_what_a_mail_server_does_not_take_is_tried_again(
 
 
 @pytest.mark.usefixtures("_short_deadlines")
-def test_a_mail_server_that_does_not_take_leave_has_taken_the_mail(
+def test_a_mail_server_that_does_not_answer_quit_has_accepted_the_mail(
     tell: Tell, mail_server: MailServer, ada: Person
 ) -> None:
     mail_server.faults = ["hang at quit"]
@@ -369,7 +369,7 @@ def test_a_refused_password_is_neither_stored_nor_logged(
     assert not any(text in caplog.text for text in ("canary-password", encoded))
 
 
-def test_nobody_who_was_disabled_meanwhile_is_told(
+def test_a_person_disabled_meanwhile_is_not_notified(
     tell: Tell, mail_server: MailServer, ada: Person
 ) -> None:
     tell()
@@ -379,9 +379,7 @@ def test_nobody_who_was_disabled_meanwhile_is_told(
     assert mail_server.connections == 0
 
 
-def test_the_address_is_the_one_of_the_moment_of_sending(
-    tell: Tell, mail_server: MailServer, ada: Person
-) -> None:
+def test_the_address_is_read_when_sending(tell: Tell, mail_server: MailServer, ada: Person) -> None:
     tell()
     Person.objects.filter(pk=ada.pk).update(email="ada@new.example.com")
     delivery.run_due(channel=MAIL)

@@ -1,4 +1,4 @@
-"""What docs/OPERATIONS.md tells a receiver and an auditor to do works as it stands there."""
+"""The instructions in docs/OPERATIONS.md for receivers and auditors work as written."""
 
 import json
 import re
@@ -25,7 +25,7 @@ OPERATIONS = Path(__file__).resolve().parent.parent.parent / "docs/OPERATIONS.md
 
 @pytest.fixture
 def is_ours() -> Callable[..., bool]:
-    """The function that the document shows."""
+    """The function in the document."""
     [code] = re.findall(r"```python\n(import base64.*?)```", OPERATIONS.read_text(), re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102 - our own document
@@ -62,7 +62,7 @@ def test_it_refuses_another_body_another_time_and_another_secret(
 
 @pytest.fixture
 def witness(settings: Settings, tmp_path: Path) -> Path:
-    """A witness's file with two checkpoints."""
+    """A recipient's file with two checkpoints."""
     settings.CHECKPOINT_FILE = str(tmp_path / "witness")
     for number in range(2):
         audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence=f"Something {number}.")

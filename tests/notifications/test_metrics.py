@@ -1,4 +1,4 @@
-"""/metrics for a program that holds the token, and for nobody who does not."""
+"""/metrics is open to programs with the token, and otherwise needs a sign-in."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Who is told of what: rows that come and go with the act they tell of."""
+"""Who is notified of which event, in the transaction of the event."""
 
 from collections.abc import Callable
 from uuid import uuid4
@@ -30,21 +30,21 @@ def _set(settings: Settings) -> None:
 
 
 def told() -> set[str]:
-    """Who has a mail waiting, by user name."""
+    """The user names of people with a queued mail."""
     mails = Notification.objects.filter(channel=Notification.Channel.MAIL, person__isnull=False)
     return set(mails.values_list("person__username", flat=True))
 
 
-def test_every_code_that_somebody_is_told_of_is_one_that_is_recorded() -> None:
+def test_every_code_with_notifications_is_an_event_code() -> None:
     assert set(outbox.AUDIENCES) - {outbox.VERIFICATION_FAILED} <= set(audit.EventCode)
 
 
 @pytest.mark.parametrize("code", [*outbox.AUDIENCES, "checkpoint.made", "notification.tested"])
-def test_every_notice_has_a_title_that_is_not_its_code(code: str) -> None:
+def test_every_notification_has_a_title(code: str) -> None:
     assert wording.notification_title(code, details={"outcome": "refused"}) != code
 
 
-def test_whoever_could_approve_is_told_that_it_waits_and_who_asked_is_not(
+def test_possible_approvers_are_notified_and_the_requester_is_not(
     tell: Tell, ada: Person, linus: Person, root: Person, edith: Person
 ) -> None:
     tell(audit.EventCode.DELETION_REQUESTED, by=ada)
@@ -52,7 +52,7 @@ def test_whoever_could_approve_is_told_that_it_waits_and_who_asked_is_not(
 
 
 @pytest.mark.parametrize("deletion", [{"policy": ApprovalPolicy.NONE}], indirect=True)
-def test_nobody_is_asked_where_no_second_person_is_needed(
+def test_nobody_is_notified_when_no_approval_is_needed(
     tell: Tell, ada: Person, linus: Person
 ) -> None:
     tell(audit.EventCode.DELETION_REQUESTED, by=ada)
@@ -60,7 +60,7 @@ def test_nobody_is_asked_where_no_second_person_is_needed(
     assert Notification.objects.get().channel == Notification.Channel.WEBHOOK
 
 
-def test_asking_and_approving_in_the_pages_tells_the_other_side(
+def test_requesting_and_approving_on_the_pages_notifies_the_other_person(
     sandbox: SandboxServer, ada: Person, linus: Person, client_of: Callable[[Person], Client]
 ) -> None:
     connection = connection_between(sandbox.world, "Payments US", "Group SOC")
@@ -86,7 +86,7 @@ def test_asking_and_approving_in_the_pages_tells_the_other_side(
         audit.EventCode.DELETION_APPROVALS_LAPSED,
     ],
 )
-def test_whoever_asked_and_whoever_approved_are_told_what_became_of_it(
+def test_the_requester_and_approvers_are_notified_of_the_outcome(
     tell: Tell, deletion: Deletion, ada: Person, linus: Person, root: Person, code: audit.EventCode
 ) -> None:
     Approval.objects.create(
@@ -101,7 +101,7 @@ def test_whoever_asked_and_whoever_approved_are_told_what_became_of_it(
     assert Notification.objects.filter(code=code, channel=Notification.Channel.WEBHOOK).exists()
 
 
-def test_what_is_still_there_is_told_to_whoever_must_approve_it_again(
+def test_approvers_are_notified_when_a_new_approval_is_needed(
     tell: Tell, deletion: Deletion, linus: Person, root: Person
 ) -> None:
     tell(audit.EventCode.DELETION_STILL_PRESENT)
@@ -109,14 +109,14 @@ def test_what_is_still_there_is_told_to_whoever_must_approve_it_again(
 
 
 @pytest.mark.parametrize("deletion", [{"policy": ApprovalPolicy.NONE}], indirect=True)
-def test_what_is_still_there_concerns_no_approver_where_none_is_needed(
+def test_approvers_are_not_notified_when_no_approval_is_needed(
     tell: Tell, deletion: Deletion, linus: Person, root: Person
 ) -> None:
     tell(audit.EventCode.DELETION_STILL_PRESENT)
     assert told() == {"ada"}
 
 
-def test_nobody_is_told_of_what_they_have_just_done_themselves(tell: Tell, ada: Person) -> None:
+def test_people_are_not_notified_of_their_own_actions(tell: Tell, ada: Person) -> None:
     tell(audit.EventCode.DELETION_SETTLED, by=ada)
     assert told() == set()
 
@@ -129,14 +129,14 @@ def test_nobody_is_told_of_what_they_have_just_done_themselves(tell: Tell, ada: 
         audit.EventCode.DELETION_STILL_UNKNOWN,
     ],
 )
-def test_administrators_hear_an_alarm(
+def test_administrators_are_notified_of_an_alarm(
     tell: Tell, code: audit.EventCode, ada: Person, root: Person, linus: Person
 ) -> None:
     tell(code)
     assert told() == {"ada", "root"}
 
 
-def test_the_disabled_and_those_without_an_address_are_not_told(
+def test_disabled_people_and_people_without_an_address_are_not_notified(
     tell: Tell, ada: Person, linus: Person, root: Person
 ) -> None:
     Person.objects.filter(pk=linus.pk).update(is_active=False)
@@ -145,13 +145,13 @@ def test_the_disabled_and_those_without_an_address_are_not_told(
     assert told() == set()
 
 
-def test_one_person_is_told_once_whatever_their_roles(tell: Tell, ada: Person) -> None:
+def test_a_person_with_several_roles_is_notified_once(tell: Tell, ada: Person) -> None:
     make_person("many", Role.APPROVER, Role.OPERATOR, Role.AUDITOR, is_administrator=True)
     tell(audit.EventCode.DELETION_REQUESTED, by=ada)
     assert Notification.objects.filter(person__username="many").count() == 1
 
 
-def test_nothing_is_told_of_what_was_rolled_back(tell: Tell, ada: Person) -> None:
+def test_a_rolled_back_event_queues_nothing(tell: Tell, ada: Person) -> None:
     with transaction.atomic():
         tell(audit.EventCode.DELETION_SETTLED)
         assert Notification.objects.exists()
@@ -167,7 +167,7 @@ def test_without_mail_and_webhook_no_row_is_written(
     assert not Notification.objects.exists()
 
 
-def test_an_act_that_concerns_nobody_outside_leaves_no_row(root: Person) -> None:
+def test_an_event_without_audience_queues_nothing(root: Person) -> None:
     audit.record(code=audit.EventCode.SIGNED_OUT, actor=person_actor(person=root), sentence="Gone.")
     assert not Notification.objects.exists()
 
@@ -179,14 +179,14 @@ def test_a_row_holds_no_address_no_name_and_no_text(tell: Tell, ada: Person) -> 
         assert not any(word in values for word in ("@", "Ada", "canary-reason"))
 
 
-def test_an_erased_person_is_told_no_more(tell: Tell, ada: Person, root: Person) -> None:
+def test_an_erased_person_is_no_longer_notified(tell: Tell, ada: Person, root: Person) -> None:
     erasure.erase_person(actor=person_actor(person=root), person=ada)
     Notification.objects.all().delete()
     tell(audit.EventCode.DELETION_SETTLED)
     assert told() == set()
 
 
-def test_a_checkpoint_is_put_out_for_each_who_keeps_it(settings: Settings, root: Person) -> None:
+def test_a_checkpoint_is_queued_for_each_recipient(settings: Settings, root: Person) -> None:
     settings.CHECKPOINT_EMAILS = ["witness@example.org", "Notary@example.net"]
     settings.CHECKPOINT_FILE = "/var/lib/witness/checkpoints"
     audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
@@ -196,26 +196,26 @@ def test_a_checkpoint_is_put_out_for_each_who_keeps_it(settings: Settings, root:
     assert not any("@" in str(row) for row in rows.values())
 
 
-def test_a_checkpoint_that_is_there_already_is_not_put_out_again(settings: Settings) -> None:
+def test_an_existing_checkpoint_is_not_queued_again(settings: Settings) -> None:
     audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
     checkpoints.make_checkpoint()
     checkpoints.make_checkpoint()
     assert Notification.objects.filter(code=outbox.CHECKPOINT_MADE).count() == 1
 
 
-def test_the_same_news_for_the_same_destination_is_there_once(tell: Tell, ada: Person) -> None:
+def test_the_same_notification_for_a_destination_is_queued_once(tell: Tell, ada: Person) -> None:
     tell()
     outbox.enqueue(events=audit.events_of(subject=Deletion.objects.get()))
     assert Notification.objects.count() == 2
 
 
-def test_telling_costs_few_queries_however_many_are_told(
+def test_queueing_costs_few_queries_however_many_people_are_notified(
     tell: Tell, ada: Person, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     for number in range(20):
         make_person(f"approver{number}-{uuid4().hex[:4]}", Role.APPROVER)
     tell(audit.EventCode.DELETION_APPROVED, by=ada)
-    # The event's own, the people, the time, the rows.
+    # The event's insert, the people, the time, the rows.
     with django_assert_max_num_queries(12):
         tell(audit.EventCode.DELETION_REQUESTED, by=ada)
     assert len(told()) == 20

@@ -1,4 +1,4 @@
-"""The page: destinations, the log, a test of each, and trying again."""
+"""The notifications page: destinations, delivery log, tests and retries."""
 
 import re
 from collections.abc import Callable
@@ -75,7 +75,7 @@ def test_a_test_by_mail_goes_to_who_asks_for_it_alone(
     assert mail_server.recipients == ["root@example.com"]
 
 
-def test_a_witness_gets_the_newest_checkpoint_as_a_file(
+def test_a_checkpoint_recipient_gets_the_newest_checkpoint_as_a_file(
     administrator: Client, mail_server: MailServer, settings: Settings
 ) -> None:
     settings.CHECKPOINT_EMAILS = ["witness@example.org"]
@@ -127,7 +127,7 @@ def test_trying_again_takes_all_that_was_given_up_for_a_destination(
     assert administrator.post(form.action, form.fields).status_code == 409
 
 
-def test_the_overview_says_that_somebody_could_not_be_told(
+def test_the_overview_shows_failed_notifications(
     administrator: Client,
     tell: Tell,
     receiver: ScriptedServer,
@@ -142,7 +142,7 @@ def test_the_overview_says_that_somebody_could_not_be_told(
     assert "could not be told" not in read(client_of(ada).get("/")).text
 
 
-def test_pages_follow_each_other_without_gap_or_double(
+def test_pages_have_no_gaps_and_no_repeated_rows(
     administrator: Client, tell: Tell, receiver: ScriptedServer, clock: SettableClock
 ) -> None:
     for _ in range(120):
@@ -157,7 +157,7 @@ def test_pages_follow_each_other_without_gap_or_double(
 
 
 @pytest.mark.parametrize("query", ["after=nothing", f"after={'0' * 8}-0000-4000-8000-{'0' * 12}"])
-def test_an_address_of_no_place_is_refused(administrator: Client, query: str) -> None:
+def test_an_invalid_page_address_is_refused(administrator: Client, query: str) -> None:
     assert administrator.get(f"/notices/?{query}").status_code == 400
 
 

@@ -1,4 +1,4 @@
-"""Who hears when a safeguard is changed, or who may do what."""
+"""Who is notified when a safeguard or a person's roles change."""
 
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -30,7 +30,7 @@ def _set(settings: Settings) -> None:
 
 @pytest.fixture
 def by_root(root: Person) -> Actor:
-    """An administrator who acts; Margot is another, who hears of it."""
+    """The administrator who acts; Margot is another one, who is notified."""
     make_person("margot", is_administrator=True)
     return person_actor(person=root)
 
@@ -41,7 +41,7 @@ def credential(sandbox: SandboxServer) -> Credential:
 
 
 def told() -> set[str]:
-    """Who has a mail waiting, by user name; the webhook is told in any case."""
+    """The user names of people with a queued mail; the webhook must have the event too."""
     assert Notification.objects.filter(channel=Notification.Channel.WEBHOOK).exists()
     mails = Notification.objects.filter(channel=Notification.Channel.MAIL)
     return set(mails.values_list("person__username", flat=True))
@@ -51,7 +51,7 @@ def message(*, to: Person | None = None) -> Message:
     return build_message(Notification.objects.get(person=to))
 
 
-def test_approvers_and_other_administrators_hear_that_a_policy_was_changed(
+def test_approvers_and_other_administrators_are_notified_of_a_policy_change(
     credential: Credential, by_root: Actor, linus: Person, ada: Person, edith: Person
 ) -> None:
     credential_lifecycle.change_policy(
@@ -66,7 +66,7 @@ def test_approvers_and_other_administrators_hear_that_a_policy_was_changed(
     assert wanted.items() <= message().data.items()
 
 
-def test_only_approvers_who_see_the_credential_hear_of_its_allow_lists(
+def test_only_approvers_who_see_the_credential_are_notified_of_its_access_lists(
     credential: Credential, by_root: Actor, linus: Person
 ) -> None:
     grete = make_person("grete", Role.APPROVER)
@@ -97,14 +97,14 @@ def test_only_approvers_who_see_the_credential_hear_of_its_allow_lists(
     ],
     ids=["roles", "administrator", "glass", "link", "address", "provider"],
 )
-def test_the_person_and_other_administrators_hear_that_their_rights_were_changed(
+def test_the_person_and_other_administrators_are_notified_of_role_changes(
     act: Callable[[Actor, Person], object], by_root: Actor, ada: Person, linus: Person
 ) -> None:
     act(by_root, ada)
     assert told() == {"ada", "margot"}
 
 
-def test_other_administrators_hear_of_a_person_added_disabled_and_enabled(
+def test_other_administrators_are_notified_of_people_added_disabled_and_enabled(
     by_root: Actor, linus: Person
 ) -> None:
     added = people.add_person(
@@ -117,14 +117,16 @@ def test_other_administrators_hear_of_a_person_added_disabled_and_enabled(
     assert told() == {"margot", "new"}
 
 
-def test_an_administrator_alone_hears_nothing_of_their_own_act(ada: Person, root: Person) -> None:
+def test_a_single_administrator_is_not_notified_of_their_own_action(
+    ada: Person, root: Person
+) -> None:
     people.set_roles(
         actor=person_actor(person=root), person=root, roles=[Role.AUDITOR], is_administrator=True
     )
     assert told() == set()
 
 
-def test_what_a_mail_leads_to_can_be_opened_by_its_reader(
+def test_the_reader_of_a_mail_can_open_its_link(
     by_root: Actor, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     people.allow_break_glass(actor=by_root, person=ada, is_allowed=True)
@@ -134,7 +136,7 @@ def test_what_a_mail_leads_to_can_be_opened_by_its_reader(
         assert client_of(notification.person).get(path).status_code == 200
 
 
-def test_the_delivery_log_leads_to_whom_it_is_about(
+def test_the_delivery_log_links_to_the_subject(
     by_root: Actor, root: Person, ada: Person, client_of: Callable[[Person], Client]
 ) -> None:
     people.allow_break_glass(actor=by_root, person=ada, is_allowed=True)
