@@ -188,7 +188,7 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
         why = blocked.cause.replace("_", " ")
         states.apply(
             deletion,
-            transition,
+            transition=transition,
             actor=actor,
             # Not in the words of `blocked`, which may name a person.
             events=[

@@ -115,7 +115,9 @@ def test_of_two_confirmations_at_once_one_passes(
 def test_nothing_leaves_settled(ask: Ask) -> None:
     deletion = ask()
     assert deletion.outcome == Outcome.DELETED
-    assert not states.apply(deletion, Settle(outcome=Outcome.REFUSED), actor=WORKER, events=[])
+    assert not states.apply(
+        deletion, transition=Settle(outcome=Outcome.REFUSED), actor=WORKER, events=[]
+    )
     assert deletion.outcome == Outcome.DELETED
 
 

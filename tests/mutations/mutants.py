@@ -443,7 +443,7 @@ WITHIN = (
     _mutant(
         "nobody lifts their own protection",
         "connections/inventory/protections.py",
-        "    check_not_own(protection, actor=actor)\n    permissions.require(",
+        "    require_not_own(protection, actor=actor)\n    permissions.require(",
         "    permissions.require(",
         f"{PROTECTED}::test_nobody_lifts_their_own_not_even_an_administrator",
     ),
@@ -828,7 +828,7 @@ FOUR_EYES = (
     _mutant(
         "a retired credential's policy counts on",
         "connections/deletions/reviews.py",
-        "        if retired_at is None or org_id not in with_one\n",
+        "        if retired_at is None or org_id not in orgs_in_use\n",
         "        if retired_at is None\n",
         "tests/deletions/test_choices.py"
         "::test_retiring_the_stricter_end_does_not_take_a_second_person_away",

@@ -52,13 +52,13 @@ def timeline_of(seen: ConnectionHistory, *, links_to_evidence: bool) -> Timeline
     told = [
         *(event for event in began if event is not None),
         *(_changed(version) for version in seen.versions[1:]),
-        *(_back(one) for one in seen.returns),
+        *(_back(one) for one in seen.reappearances),
         *(_act(event, links_to_evidence=links_to_evidence) for event in seen.events),
         *([_made_again(seen.successor, seen=seen)] if seen.successor else []),
     ]
     # What the record tells keeps its order at equal times, and what has no time comes first.
     events = sorted(told, key=lambda each: each.at.timestamp() if each.at else 0.0)
-    if seen.sights:
+    if seen.observations:
         events = _with_present(events, seen=seen)
     if len(events) <= SHOWN_FIRST + SHOWN_LAST:
         return Timeline(first=events, between=[], last=[])
@@ -71,7 +71,7 @@ def timeline_of(seen: ConnectionHistory, *, links_to_evidence: bool) -> Timeline
 
 def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> list[TimelineEntry]:
     """The entries with whether it is listed now: at the end, or where it was listed last."""
-    last_seen_at = max(sight.last_seen_at for sight in seen.sights)
+    last_seen_at = max(observation.last_seen_at for observation in seen.observations)
     if seen.is_listed:
         return [*events, TimelineEntry(tone="ok", icon="check", title="Listed", at=last_seen_at)]
     sights = (event for event in reversed(seen.events) if is_observation(event))

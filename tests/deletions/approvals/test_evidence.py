@@ -163,7 +163,7 @@ def test_a_bundle_with_a_second_sending_on_the_first_approval_says_so(
 ) -> None:
     deletion = lose_answer(approve(asked, linus))
     # As a service without this safeguard, on a database without its triggers, would send it.
-    monkeypatch.setattr(sending, "_what_lacks_approval", lambda deletion: None)
+    monkeypatch.setattr(sending, "_find_approval_block", lambda deletion: None)
     monkeypatch.setattr(Deletion, "lacks_approvals", False)
     with triggers_off():
         assert confirm(deletion, ada).state == State.SETTLED
