@@ -84,7 +84,7 @@ def _withdraw(*, deletion: Deletion, credential: Credential, actor: Actor) -> st
     )
     is_applied = states.apply(
         deletion,
-        Settle(outcome=Outcome.WITHDRAWN, cause=Cause.CREDENTIAL_RETIRED),
+        transition=Settle(outcome=Outcome.WITHDRAWN, cause=Cause.CREDENTIAL_RETIRED),
         actor=actor,
         events=[EventDraft(code=EventCode.DELETION_WITHDRAWN, sentence=sentence)],
     )

@@ -1,7 +1,7 @@
-"""A second person's yes or no to exactly what will be sent. Approving sends nothing.
+"""Approving and declining exactly what would be sent. Approving sends nothing.
 
-An approval covers one confirmed sending. When nobody knows what a sending did, the round of its
-approvals is over: once the connection proves to be still present, the same people decide anew.
+An approval covers one confirmed attempt and its automatic retries. When an attempt ends unknown,
+its approval round is over: if the connection is still present, the same people decide again.
 """
 
 from datetime import datetime
@@ -28,26 +28,26 @@ _MOVED_ON = "It has just moved on. Look at its state."
 def approve_deletion(
     *, deletion: Deletion, actor: Actor, digest: str, approval_round: int = 1
 ) -> Deletion:
-    """Agree to what the digest stands for; when enough people have, the requester may confirm.
+    """Approve what the digest identifies; with enough approvals, the requester may confirm.
 
-    `digest` and `approval_round` are those the approver's page showed: a page opened before an
-    earlier sending approves no later one. Datadog is read once more: what changed, or
-    is gone, settles the deletion instead; where it cannot be read, the stored view was approved,
-    and it is read again before anything is sent.
+    `digest` and `approval_round` are those that the approver's page showed: a page opened before
+    an earlier attempt approves no later one. The connection is checked with Datadog: one that
+    changed or is gone settles the deletion instead. If the check fails, the approval is for the
+    stored snapshot, and the pre-send check follows anyway.
 
-    Raises PermissionDenied (one's own included) and ConflictError when it no longer waits for
-    approval, shows something else or is protected.
+    Raises PermissionDenied (for one's own deletion too) and ConflictError when it no longer waits
+    for approval, differs from what was shown or is protected.
     """
-    _check_may_decide(deletion=deletion, actor=actor)
+    _require_approver(deletion=deletion, actor=actor)
     shown_round = approval_round
     if reconciliation.lapse_approvals(deletion=deletion, actor=actor):
-        # What was shown is the round that has just lapsed; nothing was sent since.
+        # The page showed the round that has just lapsed; nothing was sent since.
         shown_round += 1
-    _check_awaits_approval(deletion)
+    _require_awaiting_approval(deletion)
     protections.require_unprotected(protections.find_protection_against(deletion))
     if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):
         raise ConflictError("What you were shown is not what would be sent. Look again.")
-    _check_is_undecided(deletion=deletion, actor=actor)
+    _require_undecided(deletion=deletion, actor=actor)
     found = recheck.recheck_and_store(deletion=deletion, actor=actor)
     if not found.can_be_approved:
         sending.settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
@@ -55,7 +55,7 @@ def approve_deletion(
         raise ConflictError(f"{_NOT_AS_REVIEWED[found.result]} {nothing_new}")
     with audit.atomic():
         _lock(deletion)
-        _check_awaits_approval(deletion)
+        _require_awaiting_approval(deletion)
         decided_at = _decide(deletion=deletion, actor=actor, decision=Approval.Decision.APPROVED)
         given = states.approvals_given(deletion).count()
         _apply_approval(
@@ -90,7 +90,7 @@ def _apply_approval(
         },
     )
     moved = states.apply(
-        deletion, Approve(missing=missing, at=decided_at), actor=actor, events=[event]
+        deletion, transition=Approve(missing=missing, at=decided_at), actor=actor, events=[event]
     )
     if not moved:
         # Raised inside the transaction, so that the approval itself is undone too.
@@ -98,7 +98,7 @@ def _apply_approval(
 
 
 def _lock(deletion: Deletion) -> None:
-    """One decision at a time: of two approvers at once the second must count the first."""
+    """Serialise decisions: of two approvers at once, the second must count the first."""
     Deletion.objects.select_for_update(no_key=True).get(pk=deletion.pk)
     deletion.refresh_from_db()
 
@@ -112,21 +112,21 @@ def names_of_possible_approvers(*, deletion: Deletion) -> list[str]:
 
 
 def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:
-    """Say no, with a reason, which ends the deletion.
+    """Decline it with a reason, which settles the deletion.
 
-    One that is still present after a sending stays open: the round ends, so that the approvals
-    given in it no longer count.
+    One that is still present after an attempt stays open: its approval round ends, so that the
+    approvals given in it no longer count.
 
     Raises PermissionDenied, InvalidInputError without a reason, ConflictError when too late.
     """
-    _check_may_decide(deletion=deletion, actor=actor)
+    _require_approver(deletion=deletion, actor=actor)
     if not has_visible_text(reason):
         raise InvalidInputError({"reason": "Say why you decline it."})
     reconciliation.lapse_approvals(deletion=deletion, actor=actor)
-    _check_can_be_declined(deletion)
+    _require_declinable(deletion)
     with audit.atomic():
         _lock(deletion)
-        _check_can_be_declined(deletion)
+        _require_declinable(deletion)
         _decide(
             deletion=deletion,
             actor=actor,
@@ -148,10 +148,10 @@ def _apply_decline(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
         details={"reason": reason, "approval_round": deletion.approval_round},
     )
     transition = EndRound() if is_still_present else Settle(outcome=Outcome.DECLINED, reason=reason)
-    return states.apply(deletion, transition, actor=actor, events=[event])
+    return states.apply(deletion, transition=transition, actor=actor, events=[event])
 
 
-def _check_may_decide(*, deletion: Deletion, actor: Actor) -> None:
+def _require_approver(*, deletion: Deletion, actor: Actor) -> None:
     if actor.person and deletion.requested_by_id == actor.person.pk:
         raise PermissionDenied("You asked for this; someone else must approve.")
     permissions.require(
@@ -159,18 +159,18 @@ def _check_may_decide(*, deletion: Deletion, actor: Actor) -> None:
     )
 
 
-def _check_awaits_approval(deletion: Deletion) -> None:
-    # One that is still present never expires; its window has been renewed by now.
+def _require_awaiting_approval(deletion: Deletion) -> None:
+    # A still-present deletion never expires; its window has been renewed by now.
     is_over = deletion.state == State.REQUESTED and states.has_expired(deletion, now=clock.now())
     if is_over or not states.is_awaiting_approval(deletion):
         raise ConflictError("It does not wait for approval any more. Look at its state.")
 
 
-def _check_can_be_declined(deletion: Deletion) -> None:
-    # What is still present cannot be withdrawn, so it can be declined after enough approvals too.
+def _require_declinable(deletion: Deletion) -> None:
+    # A still-present deletion cannot be withdrawn, so it can be declined when approved too.
     if deletion.state == State.STILL_PRESENT and deletion.needs_approval:
         return
-    _check_awaits_approval(deletion)
+    _require_awaiting_approval(deletion)
 
 
 def _decide(
@@ -195,12 +195,12 @@ def _decide(
                 decided_at=now,
             )
     except IntegrityError:
-        _check_is_undecided(deletion=deletion, actor=actor)
+        _require_undecided(deletion=deletion, actor=actor)
         raise ConflictError(_MOVED_ON) from None
     return now
 
 
-def _check_is_undecided(*, deletion: Deletion, actor: Actor) -> None:
+def _require_undecided(*, deletion: Deletion, actor: Actor) -> None:
     decided = deletion.approvals.filter(approver=actor.person, round=deletion.approval_round)
     if decided.exists():
         raise ConflictError("You have decided on this one already.")

@@ -1,4 +1,4 @@
-"""Doing without the approvals that are missing, for one deletion, and the look back at it."""
+"""Break glass: deleting without missing approvals, and the review of it afterwards."""
 
 import copy
 
@@ -18,7 +18,7 @@ from connections.deletions.states import Confirm, EventDraft
 from connections.models import BreakGlassReview, Deletion
 from connections.wording import attempt_facts
 
-# Characters: more than a word, since it is read by everybody who is told.
+# Characters: enough for a sentence, since the reason is in every notification.
 SHORTEST_REASON = 30
 
 
@@ -27,29 +27,29 @@ def break_glass(
 ) -> Deletion:
     """Confirm and send a deletion without the approvals that it still needs.
 
-    It is read again before it is sent, as every other. It covers one sending, once in the life of
-    a deletion: where the result of that one is unknown, another needs approval. A second click is
-    returned what the first one did. Raises PermissionDenied, InvalidInputError for a short reason
-    or a wrong confirmation, ConflictError when it does not wait for approval or glass was broken
-    for an earlier sending, and UnavailableError; each with nothing sent.
+    The pre-send check is made as for every other. Break glass covers one attempt, once per
+    deletion: if its result is unknown, another attempt needs approval. A second click returns the
+    deletion as the first one left it. Raises PermissionDenied, InvalidInputError for a short
+    reason or a wrong confirmation, ConflictError when it does not wait for approval or break
+    glass was used for an earlier attempt, and UnavailableError; each with nothing sent.
     """
     permissions.require(permissions.can_break_glass(actor, deletion=deletion), "break glass")
     reconciliation.lapse_approvals(deletion=deletion, actor=actor)
     if deletion.break_glass_at and not states.is_awaiting_approval(deletion):
         return deletion
-    _check_is_missing_approvals(deletion)
-    _check_typed(deletion, reason=break_glass_reason, confirmation=confirmation)
-    # What keeps it from being sent all the same must show before the glass is broken for it.
+    _require_missing_approvals(deletion)
+    _require_valid_input(deletion, reason=break_glass_reason, confirmation=confirmation)
+    # Whatever else forbids sending it must show before break glass is used.
     as_if = copy.copy(deletion)
     as_if.break_glass_at, as_if.break_glass_by = clock.now(), actor.person
     as_if.break_glass_round = deletion.approval_round
     sending.require_sendable(deletion=as_if, confirmed_by=actor.person)
-    if not _record(deletion=deletion, actor=actor, reason=break_glass_reason.strip()):
+    if not _confirm(deletion=deletion, actor=actor, reason=break_glass_reason.strip()):
         raise ConflictError("It has just moved on. Look at its state.")
     return sending.send_deletion(deletion=deletion, actor=actor)
 
 
-def _check_is_missing_approvals(deletion: Deletion) -> None:
+def _require_missing_approvals(deletion: Deletion) -> None:
     if deletion.break_glass_at:
         raise ConflictError(
             "Break glass was already used for this deletion and covers one sending. "
@@ -61,7 +61,7 @@ def _check_is_missing_approvals(deletion: Deletion) -> None:
         raise ConflictError("It does not wait for approval, so there is no glass to break.")
 
 
-def _check_typed(deletion: Deletion, *, reason: str, confirmation: str) -> None:
+def _require_valid_input(deletion: Deletion, *, reason: str, confirmation: str) -> None:
     fields: dict[str, str] = {}
     nothing_new = attempt_facts.nothing_new_of(deletion)
     reason = reason.strip()
@@ -79,7 +79,7 @@ def _check_typed(deletion: Deletion, *, reason: str, confirmation: str) -> None:
         raise InvalidInputError(fields)
 
 
-def _record(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
+def _confirm(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
     now = clock.now()
     given = states.approvals_given(deletion).count()
     who, what = personal_data.name_of(actor), deletion.description
@@ -100,14 +100,15 @@ def _record(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
         details={"approval_round": deletion.approval_round},
     )
     transition = Confirm(at=now, break_glass_reason=reason)
-    return states.apply(deletion, transition, actor=actor, events=[used, confirmed])
+    return states.apply(deletion, transition=transition, actor=actor, events=[used, confirmed])
 
 
 def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deletion:
-    """Look back at a deletion whose glass was broken, with a note; ends its alarm.
+    """Review a use of break glass, with a note; ends its alarm.
 
-    Raises PermissionDenied (whoever broke it or asked for it included), InvalidInputError without
-    a note, and ConflictError when there is nothing to review, or somebody has.
+    Raises PermissionDenied (also for the people who used it or requested the deletion),
+    InvalidInputError without a note, and ConflictError when there is nothing to review or it was
+    reviewed already.
     """
     permissions.require(
         permissions.can_review_break_glass(actor, deletion=deletion), "review this broken glass"
@@ -144,7 +145,7 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
 
 
 def is_awaiting_review(deletion: Deletion) -> bool:
-    """Whether its glass was broken and nobody has looked back at it."""
+    """Whether break glass was used for it and has not been reviewed."""
     return (
         deletion.break_glass_at is not None
         and getattr(deletion, "break_glass_review", None) is None
@@ -152,6 +153,6 @@ def is_awaiting_review(deletion: Deletion) -> bool:
 
 
 def find_unreviewed(*, actor: Actor) -> QuerySet[Deletion]:
-    """Of those within reach, whose glass was broken and that nobody has looked back at."""
-    broken = Deletion.objects.filter(break_glass_at__isnull=False, break_glass_review=None)
-    return visibility.visible(broken, actor=actor)
+    """The visible deletions with a use of break glass that has not been reviewed."""
+    rows = Deletion.objects.filter(break_glass_at__isnull=False, break_glass_review=None)
+    return visibility.visible(rows, actor=actor)

@@ -1,4 +1,4 @@
-"""Comments on a deletion: events of the record, so they stay as they were written."""
+"""Comments on a deletion: audit events, so they stay as they were written."""
 
 from collections.abc import Iterable
 
@@ -14,10 +14,10 @@ LONGEST_COMMENT = 4000
 
 
 def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
-    """Add a comment, whatever became of the deletion; its state stays as it is.
+    """Add a comment in any state of the deletion, which stays as it is.
 
     The same comment sent twice in a row by the same person is one. Raises PermissionDenied, and
-    InvalidInputError for a text that says nothing or too much.
+    InvalidInputError for a text that is blank or too long.
     """
     permissions.require(permissions.can_comment(actor), "comment on deletions")
     text = text.strip().replace("\r\n", "\n")
@@ -33,19 +33,19 @@ def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
         comments = [*_texts(before), text]
         locked.search_text = history.search_text_of(locked, comments=comments)
         locked.save(update_fields=["search_text"])
-        words = " ".join(text.split())
+        one_line = " ".join(text.split())
         audit.record(
             code=audit.EventCode.DELETION_COMMENTED,
             actor=actor,
             subject=locked,
             sentence=f"{personal_data.name_of(actor)} commented on the deletion of "
-            f"{locked.description}: “{words}”",
+            f"{locked.description}: “{one_line}”",
             details={"text": text},
         )
 
 
 def list_comments(deletion: Deletion) -> list[str]:
-    """What was written about it, oldest first."""
+    """The texts of its comments, oldest first."""
     return list(_texts(_comment_events(deletion)))
 
 

@@ -1,7 +1,7 @@
-"""Named places in the life of a sending, at which tests stop a process to see what is left.
+"""Named points of an attempt at which tests stop a process, to check what is left.
 
-Here they do nothing, and nothing that a user can set changes that: no setting and no variable is
-read. Settings that only the tests have put another function in the place of `reach`.
+In the product they do nothing, and no setting or environment variable changes that. Settings that
+only the tests have replace `hit` by another function.
 """
 
 from enum import StrEnum
@@ -9,15 +9,15 @@ from uuid import UUID
 
 
 class Point(StrEnum):
-    """One place; the order is that of a sending."""
+    """One point, in the order of an attempt."""
 
     BEFORE_CLAIM = "before_claim"
     INSIDE_CLAIM = "inside_claim"  # attempt and event are written and not committed
-    AFTER_CLAIM = "after_claim"  # committed; nothing has left
-    AFTER_ANSWER = "after_answer"  # what came back is known to the process alone
+    AFTER_CLAIM = "after_claim"  # committed; nothing was sent
+    AFTER_ANSWER = "after_answer"  # only the process knows the response
     INSIDE_RESULT = "inside_result"  # the outcome is written and not committed
     AFTER_RESULT = "after_result"
 
 
 def hit(point: Point, *, deletion_id: UUID) -> None:
-    """Say that a sending of this deletion has come to this point."""
+    """Mark that an attempt of this deletion reached this point."""

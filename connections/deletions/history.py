@@ -1,4 +1,4 @@
-"""What became of a deletion, as coarsely as a small chart can show it."""
+"""The history of deletions: outcome groups, filters, pages, search and export."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from connections.models import OPEN_STATES, Credential, Deletion, Outcome, Perso
 
 
 class OutcomeGroup(StrEnum):
-    """One colour of the chart."""
+    """One colour of the history's chart."""
 
     DELETED = "deleted"
-    GONE = "gone"  # gone or not found, without proof that we did it
+    GONE = "gone"  # gone or not found, without proof that Org Admin deleted it
     REFUSED = "refused"
     NOTHING_SENT = "nothing_sent"
     UNKNOWN = "unknown"
     OPEN = "open"
 
 
-_KINDS = {
+_GROUP_OF = {
     Outcome.DELETED: OutcomeGroup.DELETED,
     Outcome.ALREADY_ABSENT: OutcomeGroup.GONE,
     Outcome.GONE_UNATTRIBUTED: OutcomeGroup.GONE,
@@ -43,9 +43,9 @@ _KINDS = {
 
 
 def outcome_group(*, state: str, outcome: str) -> OutcomeGroup:
-    """The kind of a deletion; one that is open has no outcome."""
+    """The group of a deletion; an open one has no outcome."""
     if outcome:
-        return _KINDS[Outcome(outcome)]
+        return _GROUP_OF[Outcome(outcome)]
     return OutcomeGroup.UNKNOWN if state == State.UNKNOWN else OutcomeGroup.OPEN
 
 
@@ -53,7 +53,7 @@ PAGE_SIZE = 50
 EXPORT_BATCH = 500
 MAX_COUNTED = 1000
 SHORTEST_INDEXED = 3
-# From so many rows on, reading newest first finds a page sooner than the text index does.
+# From so many rows on, a scan from the newest finds a page sooner than the text index does.
 COMMON_WORD_ROWS = 10_000
 SQLITE_MATCHES = "SELECT 1 FROM connections_deletion_search WHERE search_text MATCH %s LIMIT %s"
 SQLITE_SEARCH = "SELECT deletion_id FROM connections_deletion_search WHERE search_text MATCH %s"
@@ -64,7 +64,7 @@ class HistoryFilter:
     """What to show of the history; an empty field filters nothing. Times are UTC."""
 
     since: datetime | None = None
-    # Exclusive: everything asked before this moment.
+    # Exclusive.
     until: datetime | None = None
     person: UUID | None = None
     credential: UUID | None = None
@@ -82,7 +82,7 @@ class HistoryFilter:
 
 @dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """The key of a row: the page after it holds what was asked before it."""
+    """The key of a row: the next page holds what was requested before it."""
 
     requested_at: datetime
     id: UUID
@@ -106,13 +106,13 @@ class Cursor:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryPage:
-    """One page, newest first, the key of the next older one, and how many pass the filter."""
+    """One page, newest first, the key of the next older one, and the number of matches."""
 
     deletions: list[Deletion]
     older: Cursor | None
     # Exact up to 1,000; None when there are more.
     count: int | None
-    # Of the newest 1,000 that pass; None where only reading through all would tell.
+    # Of the newest 1,000 matches; None where that needs a scan of the whole table.
     days: DailyCounts | None
 
 
@@ -122,7 +122,7 @@ def history_page(
     """The deletions that pass the filter, newest first. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see the history")
     parts = _parts(only, actor=actor)
-    is_uncounted = permissions.can_see_everything(actor) and _is_common_alone(only)
+    is_uncounted = permissions.can_see_everything(actor) and _is_one_common_word(only)
     days = None if is_uncounted else _newest_days(parts)
     page = _rows_after(parts, after, limit=size + 1)
     older = None
@@ -139,7 +139,7 @@ def history_page(
 
 
 def _newest_days(parts: list[QuerySet[Deletion]]) -> DailyCounts:
-    """What became of the newest that pass, by the day they were asked for: 1,001 at most."""
+    """The newest matches, 1,001 at most, by outcome group and the day of the request."""
     limit = MAX_COUNTED + 1
     rows = grouped_newest(parts, time="requested_at", kinds=("state", "outcome"), limit=limit)
     found = (
@@ -151,17 +151,17 @@ def _newest_days(parts: list[QuerySet[Deletion]]) -> DailyCounts:
 def _rows_after(
     parts: list[QuerySet[Deletion]], cursor: Cursor | None, *, limit: int
 ) -> list[Deletion]:
-    """The first rows of all parts after the cursor, newest first."""
+    """The first rows of all queries after the cursor, newest first."""
     found = {row.pk: row for rows in parts for row in _after(rows, cursor)[:limit]}
     newest_first = sorted(found.values(), key=lambda row: (row.requested_at, row.pk), reverse=True)
     return newest_first[:limit]
 
 
 def _parts(only: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
-    """Queries that together find the rows within reach that pass the filter, each newest first.
+    """Queries that together find the visible matches, each newest first.
 
-    Where not all credentials are within reach, each that is has its own part, read off its own
-    index: those out of reach may hold all but a few of the rows.
+    Where not all credentials are visible, each visible one has its own query, which uses its own
+    index: the hidden ones may hold all but a few of the rows.
     """
     parts = _parts_by_org(only)
     if only.org or only.credential:
@@ -170,26 +170,26 @@ def _parts(only: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
 
 
 def _parts_by_org(only: HistoryFilter) -> list[QuerySet[Deletion]]:
-    """Queries that together find the rows that pass the filter, each newest first.
+    """Queries that together find the matches, each newest first.
 
-    An org may stand at either end, by id or by name. Asked for at once that would be sorted as a
-    whole; asked for one by one, each part is read off an index in its order.
+    An org may be the source or the destination, by id or by name. One query for all of these would
+    sort the whole table; each of these queries reads an index in its order.
     """
     rows = _rows(only)
     if not only.org:
         return [rows]
-    ends = ("source_org_id", "sink_org_id", "source_org_name", "sink_org_name")
-    return [rows.filter(**{end: only.org}) for end in ends]
+    columns = ("source_org_id", "sink_org_id", "source_org_name", "sink_org_name")
+    return [rows.filter(**{column: only.org}) for column in columns]
 
 
 def list_newest_deletions(*, actor: Actor, limit: int) -> list[Deletion]:
-    """The newest deletions within reach. Raises PermissionDenied."""
+    """The newest visible deletions. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see deletions")
     return _rows_after(_parts(HistoryFilter(), actor=actor), None, limit=limit)
 
 
 def _rows(only: HistoryFilter) -> QuerySet[Deletion]:
-    """The rows that pass every filter but the org's, newest first."""
+    """The rows that match every filter but the org's, newest first."""
     rows = Deletion.objects.order_by("-requested_at", "-id")
     exact = {
         "requested_at__gte": only.since,
@@ -204,7 +204,7 @@ def _rows(only: HistoryFilter) -> QuerySet[Deletion]:
     }
     rows = rows.filter(**{name: value for name, value in exact.items() if value})
     if only.state in OPEN_STATES:
-        # Says the same once more, in the words of the index of those that are open.
+        # Redundant, but lets the partial index of open deletions apply.
         rows = rows.filter(settled_at=None)
     if only.is_contradicted:
         rows = rows.filter(contradicted_at__isnull=False)
@@ -222,17 +222,17 @@ def _words(text: str) -> list[str]:
 def _contains(word: str) -> Q:
     """A text search for one word, by the trigram index where that helps.
 
-    PostgreSQL's index serves LIKE by itself. SQLite's is a table of its own: it finds a rare word
-    at once, but a common one only by gathering and sorting all its rows, where reading them newest
-    first soon has a page together. It holds nothing shorter than three characters.
+    PostgreSQL's index serves LIKE by itself. SQLite's is a separate table: it finds a rare word at
+    once, but for a common one it collects and sorts all matches, where a scan from the newest row
+    soon fills a page. It holds nothing shorter than three characters.
     """
     if connection.vendor == "sqlite" and len(word) >= SHORTEST_INDEXED and not _is_common(word):
         return Q(pk__in=RawSQL(SQLITE_SEARCH, [_phrase(word)]))  # noqa: S611 - the word is a parameter
     return Q(search_text__contains=word)
 
 
-def _is_common_alone(only: HistoryFilter) -> bool:
-    """Whether one word that more rows hold than are ever counted is all that is asked for."""
+def _is_one_common_word(only: HistoryFilter) -> bool:
+    """Whether the filter is one word that is too common to count its matches."""
     words = _words(only.text)
     if connection.vendor != "sqlite" or only != HistoryFilter(text=only.text) or len(words) != 1:
         return False
@@ -260,10 +260,10 @@ def _after(rows: QuerySet[Deletion], cursor: Cursor | None) -> QuerySet[Deletion
 
 
 def prepare_export(*, actor: Actor, only: HistoryFilter, file_format: str, query: str) -> Export:
-    """Every deletion that passes the filter, newest first, to be exported.
+    """An export of every visible match, newest first. Raises PermissionDenied.
 
-    Rows come in batches at flat memory, with their attempts and approvals. `query` is the
-    filter as the person gave it. Raises PermissionDenied.
+    Rows come in batches of constant memory, with their attempts and approvals. `query` is the
+    filter as the person entered it.
     """
     permissions.require(permissions.can_export(actor), "export deletions")
     return Export(
@@ -278,8 +278,8 @@ def prepare_export(*, actor: Actor, only: HistoryFilter, file_format: str, query
 
 
 def iterate_deletions(*, actor: Actor, only: HistoryFilter) -> Iterator[Deletion]:
-    """Every deletion within reach that passes the filter, newest first, with its attempts."""
-    # All of them are read anyway: in one order, whatever is left out.
+    """Every visible match, newest first, with its attempts and approvals."""
+    # All rows are read anyway, so one query for all credentials serves.
     parts = [visibility.visible(part, actor=actor) for part in _parts_by_org(only)]
     cursor: Cursor | None = None
     while batch := _rows_after(parts, cursor, limit=EXPORT_BATCH):
@@ -289,12 +289,12 @@ def iterate_deletions(*, actor: Actor, only: HistoryFilter) -> Iterator[Deletion
 
 
 def count_deletions(*, since: datetime | None, until: datetime | None) -> int:
-    """How many deletions were asked for in a period, exactly, whatever else is true of them."""
+    """The exact number of deletions that were requested in a period."""
     return _rows(HistoryFilter(since=since, until=until)).count()
 
 
 def search_text_of(deletion: Deletion, *, comments: Iterable[str] = ()) -> str:
-    """The words that a text search finds this deletion by, folded."""
+    """The text by which a search finds this deletion, case-folded."""
     words = (
         deletion.reason,
         deletion.ticket,
@@ -311,11 +311,11 @@ def search_text_of(deletion: Deletion, *, comments: Iterable[str] = ()) -> str:
 
 
 def list_selectable_credentials(*, actor: Actor) -> QuerySet[Credential]:
-    """Every credential within reach that may stand in the credential filter, by name."""
+    """Every visible credential, by name, for the credential filter."""
     within = visibility.visible(Credential.objects.all(), actor=actor, by="pk")
     return within.only("id", "name").order_by("name")
 
 
 def list_requesters() -> list[Person]:
-    """Everyone who may stand in the person filter, by name."""
+    """Every person, by name, for the person filter."""
     return list(Person.objects.order_by("username"))

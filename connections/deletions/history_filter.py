@@ -1,4 +1,4 @@
-"""A filter of the history in words, for somebody who was not there when it was set."""
+"""The filter form of the history, and a filter as text."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
@@ -12,7 +12,7 @@ from connections.models import Credential, Outcome, Person, State
 
 
 def filter_text(only: HistoryFilter) -> str:
-    """What a filter lets pass, its period apart: "site datadoghq.eu, outcome refused"."""
+    """A filter as text without its period: "site datadoghq.eu, outcome refused"."""
     person = Person.objects.filter(pk=only.person).first() if only.person else None
     credential = Credential.objects.filter(pk=only.credential).first() if only.credential else None
     parts = {
@@ -26,12 +26,12 @@ def filter_text(only: HistoryFilter) -> str:
         "connection": str(only.connection_id or ""),
         "words": f"“{only.text}”" if only.text else "",
     }
-    told = [f"{name} {value}" for name, value in parts.items() if value]
+    texts = [f"{name} {value}" for name, value in parts.items() if value]
     if only.is_contradicted:
-        told.append("gone, but still listed")
+        texts.append("gone, but still listed")
     if only.is_break_glass:
-        told.append("glass broken")
-    return ", ".join(told) or "every deletion in the period"
+        texts.append("glass broken")
+    return ", ".join(texts) or "every deletion in the period"
 
 
 def period_text(*, since: datetime | None, until: datetime) -> str:
@@ -47,14 +47,14 @@ _FLAGS = ((CONTRADICTED, ""), (BREAK_GLASS, ""))
 
 
 class HistoryForm(forms.Form):
-    """Every filter of the history. All of them are optional and stand in the address."""
+    """Every filter of the history. All are optional and part of the URL."""
 
     period = forms.TypedChoiceField(
         choices=[("", "Any time"), *PERIODS.items()], coerce=int, empty_value=None, required=False
     )
     since = forms.DateField(required=False, label="From (UTC)")
     until = forms.DateField(required=False, label="To (UTC)")
-    # States and outcomes share one choice, as one reads them: "what became of it".
+    # One choice for states and outcomes, which people read as one status.
     status = forms.ChoiceField(
         choices=[("", "Any state"), *State.choices, *Outcome.choices, *_FLAGS],
         required=False,
@@ -86,7 +86,7 @@ class HistoryForm(forms.Form):
         person, credential = data.get("person"), data.get("credential")
         return HistoryFilter(
             since=since,
-            # The last day is meant as a whole.
+            # The last day is included.
             until=_next_day(until) if until else None,
             person=person.pk if person else None,
             credential=credential.pk if credential else None,
@@ -106,7 +106,7 @@ def _next_day(at: datetime) -> datetime | None:
     try:
         return at + timedelta(days=1)
     except OverflowError:
-        # The last day there is ends nothing.
+        # `date.max` has no next day and excludes nothing.
         return None
 
 

@@ -1,4 +1,4 @@
-"""What must hold before a deletion may be asked for; each question names the field it is about."""
+"""The life of a deletion as people drive it: request, confirm, withdraw, close."""
 
 from uuid import UUID
 
@@ -40,10 +40,10 @@ OUT_OF_DATE = "This page is out of date. Nothing was sent. Open the review again
 
 
 def require_usable_credential(*, credential: Credential, requester: Person | None) -> None:
-    """Whether this credential may send what this person asks for.
+    """Raise unless this credential can send what this person requests.
 
-    Raises InvalidInputError naming what stands against it, and PermissionDenied when the person
-    may not delete connections.
+    InvalidInputError names the reason; PermissionDenied when the person may not delete connections
+    with it.
     """
     if requester and not permissions.can_use(
         person_actor(person=requester), credential_id=credential.pk
@@ -60,11 +60,12 @@ def require_usable_credential(*, credential: Credential, requester: Person | Non
 
 
 def require_visible_to_requester(shown: Review, *, actor: Actor) -> None:
-    """What another credential can show is not asked for unseen, nor called gone by this one.
+    """Raise ConflictError when a credential other than the chosen one lists the connection.
 
-    Nor is what an open deletion out of reach is about.
+    It must be reviewed before it is requested, and must not be called gone. The same holds for a
+    connection with an open deletion that is not visible to the actor.
     """
-    if shown.is_out_of_reach:
+    if shown.is_hidden:
         key = OrgConnectionKey(site=shown.credential.site, connection_id=shown.connection_id)
         lookups.record_refusal(actor=actor, subject=key)
         raise ConflictError(NOT_VISIBLE)
@@ -77,7 +78,7 @@ def require_visible_to_requester(shown: Review, *, actor: Actor) -> None:
 
 
 def require_requester(shown: Review, *, requester: Person | None) -> None:
-    """Raise InvalidInputError when nobody asks for what needs a second person."""
+    """Raise InvalidInputError when approval is needed and no person requests it."""
     if shown.needs_approval and requester is None:
         raise InvalidInputError(
             {
@@ -90,7 +91,7 @@ def require_requester(shown: Review, *, requester: Person | None) -> None:
 def require_valid_input(
     *, shown: Review, reason: str, ticket: str, confirmation: str | None
 ) -> None:
-    """Raise InvalidInputError naming every field in which something typed cannot be used."""
+    """Raise InvalidInputError naming every invalid field."""
     fields: dict[str, str] = {}
     if not has_visible_text(reason):
         fields["reason"] = "Say why: the reason stands in the record for ever."
@@ -119,15 +120,15 @@ def request_deletion(
     confirmation: str | None,
     requester: Person | None = None,
 ) -> Deletion:
-    """Ask for a deletion; under policy `none` also confirm and send it, in one act.
+    """Request a deletion; under policy `none` also confirm and send it.
 
-    `digest` is the review's, so that what is asked is what was shown. `requester` is who a command
-    asks for. The same `request_id` again returns the same deletion; an open deletion of the same
-    connection is returned instead of a second one.
+    `digest` is the review's, so that what is requested is what was shown. `requester` is the
+    person for whom a command requests it. The same `request_id` again returns the same deletion;
+    an open deletion of the same connection is returned instead of a second one.
 
-    Raises PermissionDenied; InvalidInputError naming the fields; ReviewChangedError when Datadog
-    now says something else; UnavailableError when it cannot even be asked; each with nothing
-    stored and nothing sent.
+    Raises PermissionDenied; InvalidInputError naming the fields; ReviewChangedError when the
+    connection changed; UnavailableError when no request can be made; each with nothing stored and
+    nothing sent.
     """
     permissions.require(permissions.can_delete(actor), "delete connections")
     repeated = Deletion.objects.filter(request_id=request_id).first()
@@ -141,14 +142,14 @@ def request_deletion(
     require_requester(shown, requester=requester or actor.person)
     require_visible_to_requester(shown, actor=actor)
     if digest and digest != shown.digest:
-        # Before the rest is looked at: what must be typed may have changed with it.
+        # Before the input is checked: the confirmation text may have changed too.
         raise _changed(shown)
     require_valid_input(shown=shown, reason=reason, ticket=ticket, confirmation=confirmation)
     if not digest:
         raise ReviewChangedError(OUT_OF_DATE, review=shown)
     result = None if shown.is_reviewed else _sync_unlisted(shown, actor=actor)
     if not shown.needs_approval:
-        # A pair that cannot be opened must show before anything is asked for in the record.
+        # Keys that cannot be decrypted must show before the request is recorded.
         sync.open_client(credential=credential)
     try:
         deletion = _create(
@@ -234,7 +235,7 @@ def _create(
 
 
 def record_request(deletion: Deletion, *, actor: Actor) -> None:
-    """Record what is asked for, by whom and why; and that it was confirmed in the same act."""
+    """Record the request, and the confirmation where it is part of it."""
     audit.record(
         code=audit.EventCode.DELETION_REQUESTED,
         actor=actor,
@@ -255,7 +256,7 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
             "credential_fingerprint": deletion.credential_fingerprint,
             "source_org": {"id": deletion.source_org_id, "name": deletion.source_org_name},
             "sink_org": {"id": deletion.sink_org_id, "name": deletion.sink_org_name},
-            # The person asked for, whom a command names beside itself.
+            # The person for whom a command requests it.
             "requested_by": str(deletion.requested_by_id) if deletion.requested_by_id else None,
             "requested_at": deletion.requested_at.isoformat(),
         },
@@ -272,7 +273,7 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
 
 
 def _lost_race(*, request_id: UUID, shown: Review, actor: Actor) -> Deletion:
-    """Somebody was quicker: the same form posted twice at once, or another open deletion."""
+    """The deletion that was stored first: of the same form posted twice, or another open one."""
     repeated = Deletion.objects.filter(request_id=request_id).first()
     if repeated:
         return _same_request(repeated, actor=actor)
@@ -291,8 +292,8 @@ def execute_deletion(
 ) -> Deletion:
     """Confirm a deletion by its typed text and send it.
 
-    A deletion that is on its way already, or settled, is returned as it is: a second click does
-    nothing. One that is still present and needs approval is refused until it is approved again.
+    A deletion that is being sent already, or settled, is returned as it is: a second click does
+    nothing. A still-present one that needs approval is refused until it is approved again.
     Raises PermissionDenied, InvalidInputError, ConflictError and UnavailableError with nothing
     sent.
     """
@@ -322,13 +323,13 @@ def execute_deletion(
     if states.has_expired(deletion, now=now):
         nothing_new = attempt_facts.nothing_new_of(deletion)
         raise ConflictError(f"It has expired. {nothing_new} Ask again.")
-    # Only what a failed reading holds back may be sent without another one.
+    # Only after a failed pre-send check may it be sent without another one.
     skip_recheck = skip_recheck and deletion.cause == Cause.LISTING_FAILED
-    # What keeps it from being read again must show before it counts as confirmed.
+    # What forbids sending it must show before it counts as confirmed.
     sending.require_sendable(deletion=deletion, confirmed_by=actor.person)
     confirmed = states.apply(
         deletion,
-        Confirm(at=now),
+        transition=Confirm(at=now),
         actor=actor,
         events=[_confirmed_event(deletion, actor=actor, skip_recheck=skip_recheck)],
     )
@@ -358,9 +359,9 @@ def is_awaiting_confirmation(deletion: Deletion) -> bool:
 
 
 def can_confirm(*, deletion: Deletion, person: Person | None) -> bool:
-    """Whether this person's confirmation counts: the asker's, unless one alone may delete.
+    """Whether this person may confirm: the requester, or anyone if no approval is needed.
 
-    Where break glass applies, also that of whoever broke it.
+    Where break glass applies, also the person who used it.
     """
     if deletion.policy == ApprovalPolicy.NONE:
         return True
@@ -368,7 +369,7 @@ def can_confirm(*, deletion: Deletion, person: Person | None) -> bool:
 
 
 def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> Deletion:
-    """Take it back before anything may have been carried out.
+    """Withdraw it, unless an attempt may have worked.
 
     Raises PermissionDenied, and ConflictError when it is too late.
     """
@@ -392,13 +393,13 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
 
 
 def can_be_withdrawn(deletion: Deletion) -> bool:
-    """Whether it can still be taken back: nothing sent that may have been carried out."""
+    """Whether it can still be withdrawn: no attempt may have worked."""
     withdrawable = {State.REQUESTED, State.APPROVED, State.WAITING}
     return deletion.state in withdrawable and not deletion.has_ambiguous_attempt
 
 
 def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion:
-    """End an unknown, or one still present, without knowing; never counted as deleted.
+    """Settle an unknown or still-present deletion as unresolved; never counted as deleted.
 
     Raises PermissionDenied, InvalidInputError without a reason, ConflictError in other states.
     """
@@ -436,7 +437,7 @@ def _settle_by_person(
     reason = reason.strip()
     moved = states.apply(
         deletion,
-        Settle(outcome=outcome, reason=reason),
+        transition=Settle(outcome=outcome, reason=reason),
         actor=actor,
         events=[EventDraft(code=code, sentence=sentence, details={"reason": reason})],
     )

@@ -1,4 +1,4 @@
-"""Finding out by listing what became of a deletion. Nothing here ever sends a DELETE."""
+"""Finds the result of a deletion from Datadog's lists. Nothing here ever sends a DELETE."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -30,9 +30,9 @@ from connections.wording import attempt_facts
 
 
 def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
-    """Look at Datadog's list now and settle what it proves: the "Check with Datadog" act.
+    """Check with Datadog now and settle the deletion where the list proves something.
 
-    A sending whose process recorded no answer within 60 s becomes unknown first. Raises
+    An attempt without a recorded response after 60 s becomes unknown first. Raises
     PermissionDenied, and ConflictError when a listing could prove nothing about this deletion.
     """
     permissions.require(
@@ -53,7 +53,7 @@ def check_deletion(*, deletion: Deletion, actor: Actor) -> Deletion:
 
 
 def give_up_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
-    """Turn a claim that recorded no answer within 60 s into an unknown; True when it did."""
+    """Make a deletion unknown whose claim recorded no response within 60 s; True if it did."""
     now = clock.now()
     started = deletion.sending_at
     if deletion.state != State.SENDING or not started:
@@ -66,7 +66,7 @@ def give_up_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
     due_at = states.next_check_at(sending_at=started, now=now)
     return states.apply(
         deletion,
-        BecomeUnknown(cause=Cause.ANSWER_LOST, due_at=due_at),
+        transition=BecomeUnknown(cause=Cause.ANSWER_LOST, due_at=due_at),
         actor=actor,
         events=[EventDraft(code=audit.EventCode.DELETION_UNKNOWN, sentence=sentence)],
     )
@@ -161,7 +161,7 @@ def reconcile_unknown(*, deletion: Deletion, actor: Actor) -> None:
             deletion, check=check, now=now, due_at=due_at, details=event.details
         )
         events = [event, *_events_of(transition, deletion=deletion)]
-        states.apply(deletion, transition, actor=actor, events=events)
+        states.apply(deletion, transition=transition, actor=actor, events=events)
 
 
 def _after_check(
@@ -219,10 +219,10 @@ def _events_of(
 
 @contextmanager
 def responses_locked(*, deletion: Deletion) -> Iterator[None]:
-    """One act during which no response to the deletion's attempts can be recorded.
+    """A transaction during which no response to the deletion's attempts can be recorded.
 
-    What is decided from its attempts inside is still true at the commit. `record_answer` locks the
-    same row; without that, a 200 recorded after they were read would go unnoticed.
+    What is decided from its attempts inside is still true at the commit. `record_response` locks
+    the same row; without that, a 200 recorded after they were read would go unnoticed.
     """
     with audit.atomic():
         # Credentials before the deletion, as wherever both are locked.
@@ -249,25 +249,25 @@ def settle_late_success(
         "A complete listing no longer shows the connection."
     )
     with audit.atomic():
-        # Before the deletion's own row, as wherever both are held.
+        # Before the deletion's own row, as wherever both are locked.
         sync.lock_snapshots(site=deletion.site)
         settled = states.apply(
             deletion,
-            Settle(outcome=Outcome.DELETED, cause=cause),
+            transition=Settle(outcome=Outcome.DELETED, cause=cause),
             actor=actor,
             events=[*events, EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
         )
         if settled:
-            _note_verified(deletion=deletion, actor=actor, at=seen_at)
+            _record_verified(deletion=deletion, actor=actor, at=seen_at)
     deletion.refresh_from_db()
 
 
 def verify_deleted(*, deletion: Deletion, actor: Actor) -> None:
-    """Look whether a connection settled as gone is gone from the list: the proof of effect.
+    """Check whether a connection that was settled as gone is gone from Datadog's list.
 
     Absent from a complete listing sets `verified_at`. Still listed 5 minutes or more after the
-    answer sets `contradicted_at`, and whoever has seen it lists again, so that the inventory shows
-    it too. The outcome is never rewritten.
+    response sets `contradicted_at`, and every credential that has seen it syncs, so that the
+    inventory shows it too. The outcome is never rewritten.
     """
     result = list_with_any_credential(deletion=deletion, actor=actor)
     seen_at = result.started_at or clock.now()
@@ -288,32 +288,36 @@ def verify_deleted(*, deletion: Deletion, actor: Actor) -> None:
         if listed is None:
             now = clock.now()
             settled_at = states.settled_at_latest(deletion, now=now)
-            rows.update(due_at=_next_proof_of(deletion=deletion, settled_at=settled_at, now=now))
+            rows.update(
+                due_at=_next_verification_at(deletion=deletion, settled_at=settled_at, now=now)
+            )
         elif listed:
-            _note_still_listed(deletion=deletion, actor=actor, at=seen_at, seen_by=result.seen_by)
+            _record_still_listed(deletion=deletion, actor=actor, at=seen_at, seen_by=result.seen_by)
         else:
-            _note_verified(deletion=deletion, actor=actor, at=seen_at)
+            _record_verified(deletion=deletion, actor=actor, at=seen_at)
     deletion.refresh_from_db()
     if deletion.contradicted_at and not was_contradicted:
         sync_observing_credentials(deletion=deletion, actor=actor)
 
 
-def _next_proof_of(*, deletion: Deletion, settled_at: datetime, now: datetime) -> datetime | None:
+def _next_verification_at(
+    *, deletion: Deletion, settled_at: datetime, now: datetime
+) -> datetime | None:
     if deletion.outcome != Outcome.DELETED or deletion.verified_at:
         return None
     return states.next_verification_at(settled_at=settled_at, now=now)
 
 
-def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
+def _record_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
     sync.lock_snapshots(site=deletion.site)
     rows = Deletion.objects.filter(pk=deletion.pk)
-    looked: dict[str, object] = {"last_checked_at": at, "last_check_listed": False, "due_at": None}
+    checked: dict[str, object] = {"last_checked_at": at, "last_check_listed": False, "due_at": None}
     # By what is stored now: another process may have verified it meanwhile. After a clock was set
     # back, what a later listing verified stands.
     unverified = rows.filter(Q(verified_at=None) | Q(last_check_listed=True, verified_at__lt=at))
-    is_first = bool(unverified.update(verified_at=at, **looked))
+    is_first = bool(unverified.update(verified_at=at, **checked))
     if not is_first:
-        rows.update(**looked)
+        rows.update(**checked)
     OrgConnectionSnapshot.objects.filter(
         site=deletion.site,
         connection_id=deletion.connection_id,
@@ -330,9 +334,9 @@ def _note_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
         )
 
 
-def _note_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_by: str) -> None:
+def _record_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_by: str) -> None:
     settled_at = states.settled_at_latest(deletion, now=at)
-    due_at = _next_proof_of(deletion=deletion, settled_at=settled_at, now=at)
+    due_at = _next_verification_at(deletion=deletion, settled_at=settled_at, now=at)
     waited = at - settled_at >= states.CONTRADICTED_AFTER
     if waited or deletion.outcome != Outcome.DELETED or deletion.verified_at:
         due_at = None
@@ -343,9 +347,9 @@ def _note_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_b
 
 
 def sync_observing_credentials(*, deletion: Deletion, actor: Actor) -> None:
-    """Every credential that has seen the connection lists again: after a 404 or a contradiction.
+    """Sync with every credential that has seen the connection: after a 404 or a contradiction.
 
-    One that still lists it contradicts a 404, which storing its listing notices.
+    One that still lists it contradicts a 404; storing its sync records that.
     """
     seen_by = OrgConnectionSnapshot.objects.filter(
         site=deletion.site, connection_id=deletion.connection_id
@@ -356,7 +360,7 @@ def sync_observing_credentials(*, deletion: Deletion, actor: Actor) -> None:
 
 
 def lapse_approvals(*, deletion: Deletion, actor: Actor) -> bool:
-    """Begin a new round for one still present whose window has passed; True when it did.
+    """Begin a new approval round for a still-present deletion that expired; True if it did.
 
     It stays still present: the same people may approve again.
     """
@@ -368,7 +372,7 @@ def lapse_approvals(*, deletion: Deletion, actor: Actor) -> bool:
 
 
 def end_approval_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
-    """Let the approvals of one still present no longer count; `why` completes the sentence."""
+    """End the approval round of a still-present deletion; `why` completes the sentence."""
     given = states.approvals_given(deletion).count()
     event = EventDraft(
         code=audit.EventCode.DELETION_APPROVALS_LAPSED,
@@ -376,11 +380,11 @@ def end_approval_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
         "They no longer count; no new DELETE was sent.",
         details={"approval_round": deletion.approval_round, "approvals_given": given},
     )
-    return states.apply(deletion, EndRound(), actor=actor, events=[event])
+    return states.apply(deletion, transition=EndRound(), actor=actor, events=[event])
 
 
 def expire_deletion(*, deletion: Deletion, actor: Actor) -> bool:
-    """End what nobody approved, confirmed or could send in time; True when it did."""
+    """Settle a deletion that was not approved, confirmed or sent in time; True if it did."""
     now = clock.now()
     can_expire = deletion.state in {State.REQUESTED, State.APPROVED, State.WAITING}
     if not can_expire or not states.has_expired(deletion, now=now):
@@ -401,4 +405,4 @@ def expire_deletion(*, deletion: Deletion, actor: Actor) -> bool:
         f"{attempt_facts.in_full_of(deletion)}"
     )
     event = EventDraft(code=states.event_code(transition), sentence=sentence)
-    return states.apply(deletion, transition, actor=actor, events=[event])
+    return states.apply(deletion, transition=transition, actor=actor, events=[event])

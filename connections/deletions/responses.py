@@ -1,4 +1,4 @@
-"""Writing down what came back from one sending, and what follows from it."""
+"""Records the response to one attempt, and applies the transition that follows from it."""
 
 from datetime import datetime
 from itertools import takewhile
@@ -25,15 +25,15 @@ from connections.wording import attempt_facts
 def record_response(
     *, attempt: Attempt, response: DeleteResponse, actor: Actor, kept_at: datetime | None = None
 ) -> bool:
-    """Write what came back and move the deletion, if this claim still stands.
+    """Record the response and change the deletion's state, if this claim is still valid.
 
-    An answer that comes after the deletion moved on is stored as late, with an alarm; it changes
-    no state, but a 200 makes the next look due. `kept_at`: since when it waited in a file for the
-    database, by this machine's clock.
-    Returns False, having changed nothing, when the attempt has its answer already.
+    A response that comes after the deletion changed is stored as late, with an alarm; it changes
+    no state, but a 200 makes the next check due. `kept_at`: when it was written to a file because
+    the database was unavailable, by this machine's clock.
+    Returns False, having changed nothing, when the attempt has a response already.
     """
     with audit.atomic(durable=True):
-        # Locked, so that however often an answer is handed in it is recorded once.
+        # Locked, so that the same response is recorded only once.
         stored = Attempt.objects.select_for_update(of=("self",), no_key=True).select_related(
             "deletion"
         )
@@ -44,8 +44,8 @@ def record_response(
         Credential.objects.filter(pk=stored_attempt.deletion.credential_id).update(
             last_used_at=now, last_error=_error_of(response, at=now.isoformat())
         )
-        # After its credential, as wherever both are locked. Whoever settles it from its attempts
-        # holds this lock too, so either sees this response or has settled before it is recorded.
+        # Locked after its credential, as wherever both are. `responses_locked` holds this lock too,
+        # so a decision made from the attempts either sees this response or precedes it.
         deletion = Deletion.objects.select_for_update(no_key=True).get(pk=attempt.deletion_id)
         was_ambiguous = deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
         _fill_in(attempt=attempt, response=response)
@@ -63,7 +63,7 @@ def record_response(
                 now=now,
                 kept_at=kept_at,
             )
-        # Once, when all of it is known: the database lets nobody change it afterwards.
+        # Saved once, when all is known: a trigger refuses later changes.
         attempt.save()
         if attempt.is_late:
             _make_check_due(deletion=deletion, response=response, now=now)
@@ -80,7 +80,7 @@ def record_response(
 
 
 def _make_check_due(*, deletion: Deletion, response: DeleteResponse, now: datetime) -> None:
-    """After a late 200 one complete listing can settle it, so that is not left for an hour."""
+    """After a late 200 one complete listing can settle the deletion, so check it at once."""
     if response.verdict == AttemptResult.DELETED:
         in_doubt = [State.UNKNOWN, State.STILL_PRESENT]
         Deletion.objects.filter(pk=deletion.pk, state__in=in_doubt).update(due_at=now)
@@ -121,7 +121,7 @@ def _transition_for(
 def _times_not_sent(deletion: Deletion) -> int:
     """How often the request could not leave since a person confirmed it, this time included.
 
-    Told by the order of the record and not by times, for a clock may be set back.
+    By the order of the events and not by times, since a clock may be set back.
     """
     codes = [event.code for event in audit.events_of(subject=deletion)]
     newest_first = takewhile(
@@ -129,7 +129,7 @@ def _times_not_sent(deletion: Deletion) -> int:
     )
     tries = sum(code == audit.EventCode.DELETION_SENDING for code in newest_first)
     since = deletion.attempts.filter(epoch__gt=deletion.epoch - tries)
-    # This time's verdict is stored only when what follows from it is known.
+    # The verdict of this attempt is not stored yet.
     return since.filter(verdict=AttemptResult.NOT_SENT).count() + 1
 
 
@@ -150,7 +150,7 @@ def _apply(
     followed = EventDraft(
         code=states.event_code(transition), sentence=_sentence_for(transition, deletion=deletion)
     )
-    return states.apply(deletion, transition, actor=actor, events=[answered, followed])
+    return states.apply(deletion, transition=transition, actor=actor, events=[answered, followed])
 
 
 def _sentence_for(transition: Settle | Wait | BecomeUnknown, *, deletion: Deletion) -> str:
@@ -170,7 +170,7 @@ def _sentence_for(transition: Settle | Wait | BecomeUnknown, *, deletion: Deleti
 
 
 def response_summary(response: DeleteResponse) -> str:
-    """What came back, as a sentence without its full stop."""
+    """The response as a sentence without its full stop."""
     if response.http_status is not None:
         return f"Datadog answered {response.http_status} in {response.duration_ms} ms"
     if response.verdict == AttemptResult.NOT_SENT:

@@ -1,4 +1,4 @@
-"""What a person is shown before deciding, and what they must type. Nothing here stores anything."""
+"""The review before a request, and the confirmation text. Nothing here stores anything."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -30,22 +30,22 @@ LONGEST_NAME_TO_TYPE = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """Everything a person decides on, from the newest snapshot. Nothing is stored by it."""
+    """What a person reviews before requesting a deletion, from the newest snapshot."""
 
     credential: Credential
     connection_id: UUID
     snapshot: OrgConnectionSnapshot | None
     digest: str
     text_to_type: str
-    # Which end of the connection the credential's org is: "source", "sink" or "" unknown.
-    end: str
+    # Which side of the connection the credential's org is: "source", "sink" or "" (unknown).
+    side: str
     other_credentials: list[Credential]
-    # The strictest of all credentials of either end: which end sends takes no second person away.
+    # The strictest of all credentials of either side, so that choosing one avoids no approval.
     policy: ApprovalPolicy
-    last_listing: Sync | None
+    last_sync: Sync | None
     open_deletion: Deletion | None
-    # A credential that the person may not use has an open deletion of it, or alone can show it.
-    is_out_of_reach: bool
+    # A credential that the person may not use has an open deletion of it, or alone lists it.
+    is_hidden: bool
     # What keeps it from being deleted, if anything does.
     protection: Protection | None
 
@@ -59,7 +59,7 @@ class Review:
 
 
 class ReviewChangedError(ConflictError):
-    """What Datadog says is no longer what the page showed; `review` is what it says now."""
+    """The connection is no longer what the page showed; `review` is what it is now."""
 
     def __init__(self, message: str, *, review: Review) -> None:
         super().__init__(message)
@@ -67,7 +67,7 @@ class ReviewChangedError(ConflictError):
 
 
 def parse_connection_id(text: str) -> UUID:
-    """The id of an org connection as it was pasted, in its canonical form.
+    """The pasted id of an org connection in its canonical form.
 
     Raises InvalidInputError for `connection_id`: anything but five groups of hex digits.
     """
@@ -86,16 +86,16 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
         permissions.can_use(actor, credential_id=credential.pk), "delete connections with it"
     )
     snapshot = sync.current_snapshot(credential=credential, connection_id=connection_id)
-    sights = OrgConnectionSnapshot.objects.filter(
+    snapshots = OrgConnectionSnapshot.objects.filter(
         site=credential.site,
         connection_id=connection_id,
         is_current=True,
         credential__retired_at=None,
     ).exclude(credential=credential)
-    others = [sight.credential for sight in sights.select_related("credential")]
+    others = [each.credential for each in snapshots.select_related("credential")]
     usable = [other for other in others if permissions.can_use(actor, credential_id=other.pk)]
     is_open = find_open_deletion(site=credential.site, connection_id=connection_id)
-    is_beyond = is_open is not None and not visibility.is_visible(is_open, actor=actor)
+    is_open_hidden = is_open is not None and not visibility.is_visible(is_open, actor=actor)
     return Review(
         credential=credential,
         connection_id=connection_id,
@@ -106,12 +106,12 @@ def review(*, actor: Actor, credential: Credential, connection_id: UUID) -> Revi
             connection_id=connection_id,
             is_reviewed=snapshot is not None,
         ),
-        end=_end(credential=credential, snapshot=snapshot),
+        side=_side(credential=credential, snapshot=snapshot),
         other_credentials=usable,
         policy=_policy(credential=credential, others=others, snapshot=snapshot),
-        last_listing=credential.listings.first(),
-        open_deletion=None if is_beyond else is_open,
-        is_out_of_reach=is_beyond or (snapshot is None and bool(others) and not usable),
+        last_sync=credential.listings.first(),
+        open_deletion=None if is_open_hidden else is_open,
+        is_hidden=is_open_hidden or (snapshot is None and bool(others) and not usable),
         protection=protections.find_protection(
             OrgConnectionKey(site=credential.site, connection_id=connection_id)
         ),
@@ -129,17 +129,17 @@ def _policy(
 
 
 def _policies_of_orgs(*, site: str, org_ids: set[str]) -> list[str]:
-    """Of their credentials in use; of an org that has none left, of its retired ones.
+    """The policies of their credentials in use; of an org without any, of its retired ones.
 
-    Whoever keeps credentials takes no second person away by retiring one.
+    Retiring a credential must not remove the need for approval.
     """
     of_orgs = Credential.objects.filter(site=site, org_id__in=org_ids)
     rows = list(of_orgs.values_list("org_id", "policy", "retired_at"))
-    with_one = {org_id for org_id, _, retired_at in rows if retired_at is None}
+    orgs_in_use = {org_id for org_id, _, retired_at in rows if retired_at is None}
     return [
         policy
         for org_id, policy, retired_at in rows
-        if retired_at is None or org_id not in with_one
+        if retired_at is None or org_id not in orgs_in_use
     ]
 
 
@@ -153,17 +153,17 @@ def _digest(
     )
 
 
-def _end(*, credential: Credential, snapshot: OrgConnectionSnapshot | None) -> str:
+def _side(*, credential: Credential, snapshot: OrgConnectionSnapshot | None) -> str:
     if snapshot is None or not credential.org_id:
         return ""
-    ends = {snapshot.source_org_id: "source", snapshot.sink_org_id: "sink"}
-    return ends.get(credential.org_id, "")
+    sides = {snapshot.source_org_id: "source", snapshot.sink_org_id: "sink"}
+    return sides.get(credential.org_id, "")
 
 
 def text_to_type(*, source_org_name: str, connection_id: UUID, is_reviewed: bool) -> str:
     """What a person types to confirm: the source org's name, or the id's last 8 characters.
 
-    The id stands in when nobody could be shown the connection, or the name cannot be typed.
+    The id is used when the connection was not reviewed, or the name cannot be typed.
     """
     name = " ".join(source_org_name.split())
     is_typable = name.isprintable() and 0 < len(name) <= LONGEST_NAME_TO_TYPE
@@ -171,7 +171,7 @@ def text_to_type(*, source_org_name: str, connection_id: UUID, is_reviewed: bool
 
 
 def confirmation_matches(*, typed: str, expected: str) -> bool:
-    """Whether the typed text is the expected one; white space is folded and case forgiven."""
+    """Whether the typed text is the expected one, ignoring case and extra white space."""
     return _folded(typed) == _folded(expected)
 
 
@@ -189,14 +189,14 @@ def find_open_deletion(*, site: str, connection_id: UUID) -> Deletion | None:
 def previous_deletion(
     *, actor: Actor, credential: Credential, connection_id: UUID
 ) -> Deletion | None:
-    """The newest deletion within reach after which it is gone: no listing has shown it since."""
+    """The newest visible deletion that left the connection gone: no listing has shown it since."""
     gone = Deletion.objects.filter(
         site=credential.site,
         connection_id=connection_id,
         outcome__in=GONE_OUTCOMES,
         contradicted_at=None,
     )
-    # What one key pair did not find may be a connection of another's org.
+    # What one credential did not find may be a connection of another credential's org.
     elsewhere = Q(outcome=Outcome.ALREADY_ABSENT) & ~Q(credential=credential)
     return visibility.visible(gone.exclude(elsewhere), actor=actor).first()
 

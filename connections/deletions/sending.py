@@ -72,7 +72,7 @@ def _settle_absent(*, deletion: Deletion, at: datetime, actor: Actor) -> None:
         )
         states.apply(
             deletion,
-            Settle(outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
+            transition=Settle(outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
             actor=actor,
             events=[EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
         )
@@ -90,7 +90,7 @@ def _settle_stale(*, deletion: Deletion, listed: SnapshotFields, actor: Actor) -
     sentence = f"{deletion.description} changed since it was reviewed. {facts}"
     states.apply(
         deletion,
-        Settle(outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ, details=details),
+        transition=Settle(outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ, details=details),
         actor=actor,
         events=[
             EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence, details=details)
@@ -111,7 +111,7 @@ def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Act
     due_at = clock.now() + timedelta(seconds=60) if deletion.state == State.WAITING else None
     states.apply(
         deletion,
-        FailRecheck(details=details, due_at=due_at),
+        transition=FailRecheck(details=details, due_at=due_at),
         actor=actor,
         events=[
             EventDraft(
@@ -121,7 +121,7 @@ def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Act
     )
 
 
-# The total deadline of one DELETE, from just before its claim; read at each sending.
+# The total deadline of one DELETE, from just before its claim (s). Tests change it.
 DELETE_SECONDS = 30.0
 
 
@@ -173,18 +173,18 @@ def send_deletion(
 
 
 def _send(*, client: DatadogClient, connection_id: UUID, began_at: float) -> DeleteResponse:
-    # A process that was frozen after its claim must not send when others have given it up: the
-    # deadline runs from before the claim, and nothing is begun after it.
+    # A process that was paused after its claim must not send once others have given it up: the
+    # deadline runs from before the claim, and no request begins after it.
     seconds = DELETE_SECONDS - (time.monotonic() - began_at)
-    # The one line of the product that can delete something.
+    # The only line of the product that can delete a connection.
     return client.delete_org_connection(connection_id=str(connection_id), deadline_seconds=seconds)
 
 
 def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> DatadogClient:
-    """What can send this deletion, if nothing of ours stands against it; asks Datadog nothing.
+    """A client for this deletion, if no local reason forbids sending it; makes no request.
 
-    Raises BlockedError when somebody involved lost the right, the credential is retired or the
-    connection protected, and UnavailableError when its keys cannot be opened.
+    Raises BlockedError when a person involved lost the permission, the credential is retired or
+    the connection protected, and UnavailableError when the keys cannot be decrypted.
     """
     deletion.credential = Credential.objects.get(pk=deletion.credential_id)
     _require_unblocked(deletion=deletion, confirmed_by_id=confirmed_by.pk if confirmed_by else None)
@@ -192,16 +192,16 @@ def require_sendable(*, deletion: Deletion, confirmed_by: Person | None) -> Data
 
 
 def _require_unblocked(*, deletion: Deletion, confirmed_by_id: UUID | None) -> None:
-    blocked = _what_blocks(deletion=deletion, confirmed_by_id=confirmed_by_id)
+    blocked = _find_block(deletion=deletion, confirmed_by_id=confirmed_by_id)
     if blocked:
         raise BlockedError(blocked[1], cause=blocked[0])
 
 
-def _what_blocks(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[Cause, str] | None:
-    """Why a deletion that was rightly confirmed may not be sent any more: a cause and a sentence.
+def _find_block(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[Cause, str] | None:
+    """Why a confirmed deletion may no longer be sent: a cause and a sentence.
 
-    Rights are read from the database at every call: whoever asked, confirmed or approved may have
-    left a moment ago. Its credential is as it was read just before.
+    Permissions are read from the database at every call, since the person who requested,
+    confirmed or approved it may have lost them a moment ago. Its credential is current.
     """
     credential = deletion.credential
     if credential.is_retired:
@@ -214,11 +214,11 @@ def _what_blocks(*, deletion: Deletion, confirmed_by_id: UUID | None) -> tuple[C
         if not permissions.can_use(person_actor(person=person), credential_id=credential.pk):
             sentence = f"{person} may not delete connections any more."
             return Cause.PERSON_LOST_RIGHT, sentence
-    return _what_lacks_approval(deletion)
+    return _find_approval_block(deletion)
 
 
-def _what_lacks_approval(deletion: Deletion) -> tuple[Cause, str] | None:
-    """Why the approvals that were given, or the glass that was broken, do not count any more."""
+def _find_approval_block(deletion: Deletion) -> tuple[Cause, str] | None:
+    """Why the approvals, or the use of break glass, no longer count: a cause and a sentence."""
     tried = deletion.attempts.filter(approval_round=deletion.approval_round)
     if deletion.policy != ApprovalPolicy.NONE and tried.filter(AMBIGUOUS).exists():
         return Cause.APPROVALS_MISSING, "An attempt under its approvals may have worked."
@@ -267,11 +267,11 @@ def _sending_event(attempt: Attempt) -> EventDraft:
 
 
 def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt | None:
-    """Take the deletion for this process and record the attempt, durably, before it is sent.
+    """Claim the deletion for this process and record the attempt, durably, before it is sent.
 
-    Returns None when somebody else claimed or moved it first; then nothing may be sent. Raises
-    BlockedError when a right was lost, the credential retired or the connection protected while
-    it was read again.
+    Returns None when another process claimed or changed it first; then nothing may be sent. Raises
+    BlockedError when a permission was lost, the credential retired or the connection protected
+    during the pre-send check.
     """
     with audit.atomic(durable=True):
         credentials = Credential.objects.select_for_update(no_key=True)
@@ -280,7 +280,7 @@ def claim(*, deletion: Deletion, actor: Actor, was_rechecked: bool) -> Attempt |
         attempt = _next_attempt(deletion=deletion, was_rechecked=was_rechecked)
         claimed = states.apply(
             deletion,
-            Claim(epoch=attempt.epoch, at=attempt.claimed_at),
+            transition=Claim(epoch=attempt.epoch, at=attempt.claimed_at),
             actor=actor,
             events=[_sending_event(attempt)],
         )

@@ -1,8 +1,8 @@
-"""Answers that the database could not take: kept in a file of their own until it can.
+"""Keeps responses in files while the database cannot store them.
 
-Each file holds what came back from one attempt and never a key: it is written whole, synced, and
+Each file holds the response to one attempt and never a key: it is written atomically, synced, and
 readable by its owner alone. It is recorded once, by the same function as any other response, so
-that one which comes too late stays late. A file that cannot be recorded is kept and reported.
+that a late one stays late. A file that cannot be recorded is kept and reported.
 """
 
 import base64
@@ -35,17 +35,17 @@ from connections.models import Attempt, Person
 logger = logging.getLogger(__name__)
 
 VERSION = 1
-# Named once in the log of each process; the doctor names them for as long as they are there.
+# Logged once by each process; `doctor` reports them for as long as they exist.
 _named: set[Path] = set()
 
 
 class UnusableFileError(Exception):
-    """A kept answer that cannot be recorded; the text says why."""
+    """A kept response that cannot be recorded; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeptResponse:
-    """What one file says."""
+    """The content of one file."""
 
     deletion_id: UUID
     epoch: int
@@ -58,20 +58,19 @@ class KeptResponse:
 
 
 def directory() -> Path:
-    """Where the files lie; it is made with the first of them."""
+    """The directory of the files; it is made with the first of them."""
     return Path(settings.DATA_DIR) / "spool"
 
 
 def record(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> None:
-    """Record what came back, or keep it in a file when the database does not take it.
+    """Record the response, or keep it in a file if the database does not store it.
 
-    Raises ResponseNotRecordedError where it is not in the database: the request was sent all the
-    same.
+    Raises ResponseNotRecordedError if it is not in the database, although the DELETE was sent.
     """
     before = connection.connection
     failure = _try_to_record(attempt=attempt, response=response, actor=actor)
-    if failure and _was_cut_off(before):
-        # A connection that went idle while Datadog answered says nothing about the database.
+    if failure and _lost_connection(before):
+        # The connection was dropped while idle, which says nothing about the database: retry once.
         failure = _try_to_record(attempt=attempt, response=response, actor=actor)
     if failure is None:
         return
@@ -100,8 +99,8 @@ def _try_to_record(*, attempt: Attempt, response: DeleteResponse, actor: Actor) 
     return None
 
 
-def _was_cut_off(before: object) -> bool:
-    # Django drops a broken connection, and may have made another while it rolled back.
+def _lost_connection(before: object) -> bool:
+    # Django drops a broken connection, and may have opened another during the rollback.
     connection.close_if_unusable_or_obsolete()
     return connection.connection is not before
 
@@ -111,7 +110,7 @@ def _keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> Path:
         "version": VERSION,
         "deletion": str(attempt.deletion_id),
         "epoch": attempt.epoch,
-        # This machine's clock: the database's cannot be asked.
+        # This machine's clock, since the database is unavailable.
         "kept_at": datetime.now(UTC).isoformat(),
         "actor": {
             "kind": actor.kind,
@@ -138,9 +137,9 @@ def _keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> Path:
 
 
 def replay() -> int:
-    """Record every kept answer that can be; gives how many. One process at a time does it.
+    """Record every kept response that can be; returns how many. One process at a time does it.
 
-    Raises what the database raises when it does not answer; the files stay then.
+    Raises database errors when it is unavailable; the files stay then.
     """
     recorded = 0
     if not kept_files():
@@ -157,7 +156,7 @@ def replay() -> int:
 
 
 def kept_files() -> list[Path]:
-    """The files that wait to be recorded."""
+    """The files that are not recorded yet."""
     return sorted(path for path in directory().glob("*.json") if path.is_file())
 
 
@@ -176,7 +175,7 @@ def _alone() -> Iterator[bool]:
 
 
 def _replay_one(path: Path) -> bool:
-    """Whether it was recorded now; a file whose answer is recorded already only goes."""
+    """Whether it was recorded now; a file that was recorded already is only removed."""
     kept, attempt = check_kept(path)
     try:
         is_new = responses.record_response(
@@ -195,7 +194,7 @@ def _actor(kept: KeptResponse) -> Actor:
     )
 
 
-def _says_the_same(attempt: Attempt, response: DeleteResponse) -> bool:
+def _is_same_response(attempt: Attempt, response: DeleteResponse) -> bool:
     stored = (attempt.verdict, attempt.http_status, attempt.body_sha256, attempt.duration_ms)
     return stored == (
         response.verdict,
@@ -206,24 +205,24 @@ def _says_the_same(attempt: Attempt, response: DeleteResponse) -> bool:
 
 
 def check_kept(path: Path) -> tuple[KeptResponse, Attempt]:
-    """What a file says, and the attempt it belongs to.
+    """The content of a file, and the attempt it belongs to.
 
-    Raises UnusableFileError when this database cannot take it, and what the database raises.
+    Raises UnusableFileError when this database cannot store it, and database errors.
     """
     kept = read_kept(path)
     attempt = Attempt.objects.filter(deletion_id=kept.deletion_id, epoch=kept.epoch).first()
     if attempt is None:
         raise UnusableFileError(f"{path}: this database holds no such attempt.")
-    if attempt.answered_at and not _says_the_same(attempt, kept.response):
+    if attempt.answered_at and not _is_same_response(attempt, kept.response):
         raise UnusableFileError(f"{path}: another answer to this attempt is recorded already.")
     return kept, attempt
 
 
 def read_kept(path: Path) -> KeptResponse:
-    """What a file says. Raises UnusableFileError when it cannot be read or understood."""
+    """The content of a file. Raises UnusableFileError when it cannot be read or parsed."""
     try:
         document = json.loads(read_private_text(path))
-        return _understand(document)
+        return _parse(document)
     except PrivateFileError as error:
         raise UnusableFileError(str(error)) from None
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
@@ -232,11 +231,11 @@ def read_kept(path: Path) -> KeptResponse:
         ) from None
 
 
-def _understand(document: dict[str, Any]) -> KeptResponse:
+def _parse(document: dict[str, Any]) -> KeptResponse:
     if document["version"] != VERSION:
         raise ValueError("another version")
-    actor, said = document["actor"], document["answer"]
-    cause = said["cause"]
+    actor, response = document["actor"], document["answer"]
+    cause = response["cause"]
     return KeptResponse(
         deletion_id=UUID(document["deletion"]),
         epoch=int(document["epoch"]),
@@ -246,15 +245,15 @@ def _understand(document: dict[str, Any]) -> KeptResponse:
         person_id=actor["person"],
         request_id=actor["request_id"],
         response=DeleteResponse(
-            verdict=AttemptResult(said["verdict"]),
+            verdict=AttemptResult(response["verdict"]),
             cause=Cause(cause) if cause else None,
-            http_status=said["http_status"],
-            headers=dict(said["headers"]),
-            body=base64.b64decode(said["body"], validate=True),
-            body_sha256=said["body_sha256"],
-            body_complete=said["body_complete"],
-            errors=tuple(said["errors"]),
-            retry_after_seconds=said["retry_after_seconds"],
-            duration_ms=said["duration_ms"],
+            http_status=response["http_status"],
+            headers=dict(response["headers"]),
+            body=base64.b64decode(response["body"], validate=True),
+            body_sha256=response["body_sha256"],
+            body_complete=response["body_complete"],
+            errors=tuple(response["errors"]),
+            retry_after_seconds=response["retry_after_seconds"],
+            duration_ms=response["duration_ms"],
         ),
     )

@@ -1,7 +1,8 @@
-"""The one place where a deletion changes its state, and the table that says to which.
+"""Every state change of a deletion: the transitions, and the one function that applies them.
 
-Every change is a compare-and-swap on (state, epoch) together with its event: two processes cannot
-both move a deletion, and a process that was frozen cannot overwrite what others did meanwhile.
+A change is a compare-and-swap on the state and the epoch, in one transaction with its event: two
+processes cannot both change a deletion, and a process that was paused cannot overwrite what
+others did meanwhile.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +20,7 @@ from connections.core.causes import Cause
 from connections.datadog.responses import AttemptResult, DeleteResponse
 from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, State
 
-# The longest that anything stays open without an act of a person.
+# The longest that a deletion stays open without an action by a person.
 APPROVAL_WINDOW = timedelta(hours=24)
 CONFIRMING_WINDOW = timedelta(hours=24)
 SENDING_WINDOW = timedelta(minutes=15)
@@ -30,23 +31,23 @@ EXPIRES_WITHIN = {
     State.WAITING: SENDING_WINDOW,
     State.STILL_PRESENT: APPROVAL_WINDOW,
 }
-# A claim without an answer is lost after this; the DELETE's own deadline is 30 s.
+# A claim without a response is lost after this; the deadline of the DELETE itself is 30 s.
 CLAIM_TIMEOUT = timedelta(seconds=60)
-# The reading before a sending is over by then, in whatever process it runs, or that process died.
+# The pre-send check has ended by then, or its process has died.
 RECHECK_WINDOW = timedelta(seconds=45)
-# A listing counts for an unknown from here on: the deadline of the DELETE and some slack.
+# From here on a listing counts for an unknown deletion: the deadline of the DELETE and a margin.
 FIRST_CHECK_DELAY = timedelta(seconds=35)
 SECOND_CHECK_DELAY = timedelta(seconds=60)
-# After a request that never left: how long to wait before the next of five tries.
+# Waits between the five tries of a request that never left (s).
 NOT_SENT_DELAYS = (5, 15, 60, 300)
-# After a 200: when the credential lists again; a connection still listed at or after the third
-# look contradicts the answer, the later ones only serve a listing that failed.
+# When to verify after a 200. A connection that is still listed at CONTRADICTED_AFTER or later
+# contradicts the response; the later times are for listings that failed.
 VERIFICATION_AT = tuple(
     timedelta(seconds=seconds) for seconds in (60, 300, 900, 3600, 6 * 3600, 86400)
 )
 CONTRADICTED_AFTER = timedelta(minutes=5)
-# Each event repeats those of these times that are set with it, so that a verification can compare
-# them to the microsecond.
+# An event repeats those of these times that its transition sets, so that verification can compare
+# them with the row.
 _TIMES = ("confirmed_at", "approved_at", "sending_at", "settled_at", "break_glass_at")
 # The furthest ahead that `due_at` is ever set where nothing expires, by state.
 DUE_WITHIN = {
@@ -337,7 +338,7 @@ def event_code(transition: Settle | Wait | BecomeUnknown) -> audit.EventCode:
 
 
 def apply(
-    deletion: Deletion, transition: Transition, *, actor: Actor, events: Sequence[EventDraft]
+    deletion: Deletion, *, transition: Transition, actor: Actor, events: Sequence[EventDraft]
 ) -> bool:
     """Change a deletion that is as it was read; record the events; refresh the object.
 
@@ -370,16 +371,16 @@ def apply(
 
 
 def next_verification_at(*, settled_at: datetime, now: datetime) -> datetime | None:
-    """When to list again for a 200 that no listing has borne out yet; None after the last."""
+    """When to list again for a 200 that no listing has confirmed yet; None after the last time."""
     due_at = next(
         (settled_at + after for after in VERIFICATION_AT if settled_at + after > now), None
     )
-    # Settled by a clock that was ahead, it must not wait until then.
+    # If the clock was ahead when it was settled, the wait would be too long.
     return min(due_at, now + VERIFICATION_AT[-1]) if due_at else None
 
 
 def next_check_at(*, sending_at: datetime, now: datetime) -> datetime:
-    """When to look at an unknown again: soon at first, hourly after the first hour."""
+    """When to check an unknown deletion again: soon at first, hourly after the first hour."""
     if clock.is_ahead(sending_at, now=now):
         return now + FIRST_CHECK_DELAY
     first = sending_at + FIRST_CHECK_DELAY
@@ -392,9 +393,9 @@ def next_check_at(*, sending_at: datetime, now: datetime) -> datetime:
 
 
 def is_being_rechecked(deletion: Deletion, *, now: datetime) -> bool:
-    """Whether it was just confirmed and is read once more before anything is sent.
+    """Whether it was just confirmed and its pre-send check is still running.
 
-    `now` is the database's time. What the reading finds gives it a cause or another state.
+    `now` is the database's time. The result of the check sets a cause or another state.
     """
     is_confirmable = deletion.state in {State.APPROVED, State.STILL_PRESENT} or (
         deletion.state == State.REQUESTED and not deletion.needs_approval
@@ -413,14 +414,14 @@ def has_expired(deletion: Deletion, *, now: datetime) -> bool:
 
 
 def sending_started_at(deletion: Deletion, *, now: datetime) -> datetime:
-    """When the sending had certainly begun, by the clock as it runs now."""
+    """A time at which the attempt had certainly begun, by the present clock."""
     return _happened_by(
         deletion, at=deletion.sending_at, code=audit.EventCode.DELETION_SENDING, now=now
     )
 
 
 def settled_at_latest(deletion: Deletion, *, now: datetime) -> datetime:
-    """When it had certainly settled, by the clock as it runs now."""
+    """A time at which it was certainly settled, by the present clock."""
     return _happened_by(
         deletion, at=deletion.settled_at, code=audit.EventCode.DELETION_SETTLED, now=now
     )
@@ -446,12 +447,12 @@ def _happened_by(
 
 
 def approvals_needed(deletion: Deletion) -> int:
-    """How many other people must approve the next sending; none where break glass applies."""
+    """How many other people must approve the next attempt; none where break glass applies."""
     return ApprovalPolicy(deletion.policy).approvals_needed if deletion.needs_approval else 0
 
 
 def approvals_given(deletion: Deletion) -> QuerySet[Approval]:
-    """The approvals that count for the next sending, read from the database at each use."""
+    """The approvals that count for the next attempt, read from the database at each use."""
     return deletion.approvals.filter(
         decision=Approval.Decision.APPROVED,
         digest=deletion.approval_digest,
@@ -460,7 +461,7 @@ def approvals_given(deletion: Deletion) -> QuerySet[Approval]:
 
 
 def is_awaiting_approval(deletion: Deletion) -> bool:
-    """Whether the next step is another person's yes or no."""
+    """Whether the next step is another person's approval."""
     if deletion.state == State.STILL_PRESENT:
         return deletion.lacks_approvals
     return deletion.state == State.REQUESTED and deletion.needs_approval

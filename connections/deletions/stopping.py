@@ -1,7 +1,7 @@
-"""Signals to a command that deletes: it stops while nothing was sent, else it finishes first.
+"""Signals to the command that deletes: it stops while nothing was sent, else it finishes first.
 
-Only `delete_org_connection` installs this. The web server and the worker end after what they are
-doing and install nothing, so for them `begin_sending` and `end_sending` do nothing.
+Only `delete_org_connection` installs this. The web server and the worker finish what they are
+doing before they end, so for them `begin_sending` and `end_sending` do nothing.
 """
 
 import signal
@@ -13,13 +13,13 @@ from uuid import UUID
 
 from connections.core.signals import STOP_SIGNALS, StopRequestedError
 
-# A terminal that closes sends SIGHUP twice, and systemd can send it right after SIGTERM (s).
+# A closing terminal sends SIGHUP twice, and systemd can send it right after SIGTERM (s).
 _SAME_HANGUP = 1.0
 
 
 @dataclass(kw_only=True)
 class Stop:
-    """What signals have asked of this process, and what it has sent so far.
+    """What signals requested of this process, and what it has sent so far.
 
     While `is_held` the first signal is only noted; otherwise it raises StopRequestedError.
     `is_held` is a plain attribute, so that no signal handler can run while it is being set.
@@ -49,7 +49,7 @@ class Stop:
         self.when_noted()
 
     def release(self) -> None:
-        """From here on a signal raises StopRequestedError; so does one that came before."""
+        """Let a signal raise StopRequestedError from here on; so does one that came before."""
         self.is_held = False
         if self.is_requested:
             raise StopRequestedError
@@ -59,24 +59,24 @@ _installed: Stop | None = None
 
 
 def install(stop: Stop) -> None:
-    """Handle SIGTERM, SIGINT and SIGHUP by it from now on; one that is ignored stays ignored."""
+    """Handle SIGTERM, SIGINT and SIGHUP with `stop`; an ignored signal stays ignored."""
     global _installed
     _installed = stop
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stop.request)
-    # manage.py holds back those that arrive while Django is loaded.
+    # manage.py blocks signals while Django is loaded.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def ignore_signals() -> None:
-    """The process is ending with its exit code: a signal must not change that any more."""
+    """Ignore signals while the process ends, so that they do not change its exit code."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def begin_sending(*, deletion_id: UUID) -> None:
-    """The last step before the claim commits: from here on the sending is finished.
+    """Hold signals from the last step before the claim commits: the attempt is finished first.
 
     Raises StopRequestedError if a signal came before, so that the claim is rolled back.
     """
@@ -90,7 +90,7 @@ def begin_sending(*, deletion_id: UUID) -> None:
 
 
 def end_sending() -> None:
-    """The response is recorded. Raises StopRequestedError if a signal came meanwhile."""
+    """Release signals, for the response is recorded. Raises StopRequestedError if one came."""
     stop = _installed
     if stop is None:
         return

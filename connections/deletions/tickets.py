@@ -178,7 +178,7 @@ def _differs(body: Any, following: _Characters) -> bool:
 
 
 def find_ticket_problem(ticket: str) -> str:
-    """What is wrong with a ticket, as a sentence; empty when nothing is.
+    """The problem of a ticket as a sentence; empty when there is none.
 
     The length comes first: settings.py checked that the pattern is fast up to that length.
     """

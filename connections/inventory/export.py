@@ -1,4 +1,4 @@
-"""The inventory as it is exported: each org connection as a row."""
+"""The export of the inventory: one row per org connection."""
 
 from connections.access import permissions
 from connections.access.actor import Actor
@@ -25,7 +25,7 @@ CONNECTION_COLUMNS = (
 
 
 def connection_row(row: InventoryRow) -> Row:
-    """One org connection as listed; `as_of` is when the newest of its credentials was read."""
+    """One org connection; `as_of` is the time of its newest snapshot."""
     snapshot = row.snapshot
     return {
         "id": str(snapshot.connection_id),
@@ -51,9 +51,9 @@ def connection_row(row: InventoryRow) -> Row:
 
 
 def prepare_export(*, actor: Actor, only: InventoryFilter, file_format: str, query: str) -> Export:
-    """Every connection that passes the filter, to be exported.
+    """An export of every matching connection. Raises PermissionDenied.
 
-    `query` is the filter in the asker's own words. Raises PermissionDenied.
+    `query` is the filter as the person entered it.
     """
     permissions.require(permissions.can_export(actor), "export org connections")
     return Export(

@@ -22,7 +22,7 @@ from connections.models import (
 
 @dataclass(frozen=True, kw_only=True)
 class InventoryFilter:
-    """What to show of the inventory; an empty field filters nothing."""
+    """Which connections to show; an empty field filters nothing."""
 
     site: str = ""
     org: str = ""
@@ -31,8 +31,8 @@ class InventoryFilter:
     # "yes" or "no".
     protected: str = ""
 
-    def admits(self, row: "InventoryRow") -> bool:
-        """Whether a connection passes every field."""
+    def matches(self, row: "InventoryRow") -> bool:
+        """Whether a connection matches every field."""
         snapshot = row.snapshot
         names = (snapshot.source_org_name, snapshot.sink_org_name)
         return (
@@ -40,10 +40,10 @@ class InventoryFilter:
             and self.org in {"", *names, snapshot.source_org_id, snapshot.sink_org_id}
             and (not self.connection_type or self.connection_type in snapshot.connection_types)
             and self.protected in {"", "yes" if row.protection else "no"}
-            and (not self.text or self._finds(snapshot))
+            and (not self.text or self._matches_text(snapshot))
         )
 
-    def _finds(self, snapshot: OrgConnectionSnapshot) -> bool:
+    def _matches_text(self, snapshot: OrgConnectionSnapshot) -> bool:
         searched = _searchable(snapshot)
         return all(word in searched for word in self.text.casefold().split())
 
@@ -61,23 +61,23 @@ def _searchable(snapshot: OrgConnectionSnapshot) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class InventoryRow:
-    """One org connection, whoever sees it; `snapshot` is the newest sight of it."""
+    """One org connection, with the newest snapshot of all credentials that list it."""
 
     snapshot: OrgConnectionSnapshot
     seen_by: list[Credential]
-    # False when no credential that sees it could be listed the last time it was tried.
+    # False when the newest sync of every credential that lists it failed.
     is_up_to_date: bool
-    # What keeps it from being deleted, if anything does.
+    # The active protection, if there is one.
     protection: Protection | None
 
     @property
     def key(self) -> OrgConnectionKey:
-        """Which connection it is."""
+        """The key of the connection."""
         return OrgConnectionKey(site=self.snapshot.site, connection_id=self.snapshot.connection_id)
 
     @property
     def order(self) -> tuple[str, str, str, str]:
-        """Where the row stands: by both names, then what makes it unique."""
+        """The sort key: both orgs' names, then the site and id."""
         snapshot = self.snapshot
         return (
             snapshot.source_org_name.casefold(),
@@ -87,9 +87,9 @@ class InventoryRow:
         )
 
     def default_credential(self, *, actor: Actor) -> Credential | None:
-        """Which credential sends a deletion unless the person picks another: the source end's.
+        """The credential that sends a deletion unless the person picks another: the source side's.
 
-        None when the person may use none of those that see it.
+        None when the person may use none of those that list it.
         """
         return min(
             (each for each in self.seen_by if permissions.can_use(actor, credential_id=each.pk)),
@@ -104,23 +104,23 @@ class InventoryRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """How much of the estate the inventory knows."""
+    """How complete the inventory is: which orgs were synced, failed or are unknown."""
 
     listed: list[Sync]
     failed: list[Sync]
-    # Of the failed ones: the newest complete listing, by credential id, where there is one.
+    # Of the failed ones: the newest complete sync, by credential id, where there is one.
     last_complete: dict[UUID, Sync]
     never_listed: list[Credential]
-    # Orgs that appear only as the other end: no credential of theirs is stored.
+    # Orgs that appear only as the other side: no credential of theirs is stored.
     unknown_orgs: list[str]
     oldest_at: datetime | None
-    # Whether some org should be read again.
+    # Whether some org should be synced.
     is_stale: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """The stored answer: rows that pass the filter, the choices to filter by, the coverage."""
+    """The matching rows, the choices for each filter, and the coverage."""
 
     rows: list[InventoryRow]
     total: int
@@ -128,34 +128,34 @@ class Inventory:
     orgs: list[str]
     connection_types: list[str]
     coverage: Coverage
-    # What is protected and not listed now, newest first.
+    # Protections of connections that are not listed now, newest first.
     unlisted_protections: list[Protection]
     # When this was read from the database, by its clock.
     at: datetime
 
 
 def build_inventory(*, actor: Actor, only: InventoryFilter) -> Inventory:
-    """What the newest stored snapshots say. Asks Datadog nothing. Raises PermissionDenied."""
+    """The inventory from the newest stored snapshots; no request. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see org connections")
     now = clock.now()
     in_use = {credential.pk: credential for credential in credentials_in_use(actor=actor)}
     newest = {pk: each for pk, each in newest_syncs(now=now).items() if pk in in_use}
     for listing in newest.values():
         listing.credential = in_use[listing.credential_id]
-    held = visibility.visible_protections(protections.active_protections(), actor=actor)
-    rows = _rows(in_use=in_use, newest=newest, held=held)
+    active = visibility.visible_protections(protections.active_protections(), actor=actor)
+    rows = _rows(in_use=in_use, newest=newest, active=active)
     listed = {row.key for row in rows}
     snapshots = [row.snapshot for row in rows]
     names = {snapshot.source_org_name for snapshot in snapshots}
     names |= {snapshot.sink_org_name for snapshot in snapshots}
     return Inventory(
-        rows=[row for row in rows if only.admits(row)],
+        rows=[row for row in rows if only.matches(row)],
         total=len(rows),
         sites=sorted({snapshot.site for snapshot in snapshots}),
         orgs=sorted(names - {""}, key=str.casefold),
         connection_types=sorted({kind for each in snapshots for kind in each.connection_types}),
         coverage=_coverage(snapshots=snapshots, in_use=in_use, newest=newest, now=now),
-        unlisted_protections=[each for key, each in held.items() if key not in listed],
+        unlisted_protections=[each for key, each in active.items() if key not in listed],
         at=now,
     )
 
@@ -164,23 +164,23 @@ def _rows(
     *,
     in_use: dict[UUID, Credential],
     newest: dict[UUID, Sync],
-    held: dict[OrgConnectionKey, Protection],
+    active: dict[OrgConnectionKey, Protection],
 ) -> list[InventoryRow]:
     listed = {pk for pk, listing in newest.items() if listing.is_complete}
-    sights: dict[OrgConnectionKey, list[OrgConnectionSnapshot]] = {}
+    snapshots: dict[OrgConnectionKey, list[OrgConnectionSnapshot]] = {}
     current = OrgConnectionSnapshot.objects.filter(is_current=True, credential__in=in_use)
-    # The newest sight first: an org may have been renamed between two of them.
+    # The newest snapshot first: an org may have been renamed between two of them.
     for snapshot in current.order_by("-last_seen_at", "-id"):
         key = OrgConnectionKey(site=snapshot.site, connection_id=snapshot.connection_id)
-        sights.setdefault(key, []).append(snapshot)
+        snapshots.setdefault(key, []).append(snapshot)
     rows = [
         InventoryRow(
             snapshot=seen[0],
             seen_by=[in_use[each.credential_id] for each in seen],
             is_up_to_date=any(each.credential_id in listed for each in seen),
-            protection=held.get(key),
+            protection=active.get(key),
         )
-        for key, seen in sights.items()
+        for key, seen in snapshots.items()
     ]
     return sorted(rows, key=lambda row: row.order)
 
@@ -192,9 +192,9 @@ def _coverage(
     newest: dict[UUID, Sync],
     now: datetime,
 ) -> Coverage:
-    ours = {credential.org_id for credential in in_use.values()}
-    ends = {s.source_org_id: s.source_org_name for s in snapshots}
-    ends |= {s.sink_org_id: s.sink_org_name for s in snapshots}
+    own_orgs = {credential.org_id for credential in in_use.values()}
+    names = {s.source_org_id: s.source_org_name for s in snapshots}
+    names |= {s.sink_org_id: s.sink_org_name for s in snapshots}
     failed = [listing for listing in newest.values() if not listing.is_complete]
     pinned = [credential for credential in in_use.values() if credential.org_id]
     return Coverage(
@@ -202,7 +202,9 @@ def _coverage(
         failed=failed,
         last_complete=newest_syncs(now=now, complete_only=True) if failed else {},
         never_listed=[credential for credential in in_use.values() if credential.pk not in newest],
-        unknown_orgs=sorted(name or org_id for org_id, name in ends.items() if org_id not in ours),
+        unknown_orgs=sorted(
+            name or org_id for org_id, name in names.items() if org_id not in own_orgs
+        ),
         oldest_at=min((listing.started_at for listing in newest.values()), default=None),
         is_stale=any(is_stale(newest.get(each.pk), now=now) for each in pinned),
     )
@@ -211,7 +213,7 @@ def _coverage(
 def find_open_deletions(
     rows: list[InventoryRow], *, actor: Actor
 ) -> dict[tuple[str, UUID], Deletion]:
-    """The open deletion of each of these connections that has one, by site and id."""
+    """The visible open deletions of these connections, by site and id."""
     ids = [row.snapshot.connection_id for row in rows]
     of_them = Deletion.objects.filter(connection_id__in=ids, state__in=OPEN_STATES)
     found = visibility.visible(of_them, actor=actor)

@@ -1,7 +1,7 @@
-"""Protecting a connection from being deleted, and another person's lifting of it.
+"""Protecting a connection from deletion, and removing a protection, which takes another person.
 
-A protection is about a site and an id, whatever is stored of the connection: it outlives every
-listing, and may come before the first one. `sending.claim` asks for it in its own transaction.
+A protection belongs to a site and an id, whether or not the connection is listed.
+`sending.claim` checks it in its own transaction.
 """
 
 from django.core.exceptions import PermissionDenied
@@ -36,11 +36,11 @@ NO_REASON_TO_UNPROTECT = "Say why it may be deleted again."
 
 
 def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> Protection:
-    """Say that nobody may delete this connection, from now on, until another person lifts it.
+    """Block all deletions of this connection until another person removes the protection.
 
-    What is being sent at this moment cannot be called back; the event says so. Raises
+    An attempt that is being sent cannot be stopped; the event records that. Raises
     PermissionDenied, InvalidInputError, ConflictError when it is protected already, and
-    OutOfReachError, alike for a hidden connection and an id that nobody ever saw.
+    NotVisibleError, for a hidden connection and an unknown id alike.
     """
     permissions.require(permissions.can_protect(actor), "protect connections")
     person = _person(actor)
@@ -49,8 +49,8 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
     lookups.require_visible_connection(key, actor=actor)
     try:
         with audit.atomic():
-            # What `sending.claim` locks too: of a claim and a protection one comes first, and
-            # the claim that comes second sees it.
+            # `sending.claim` locks the same rows, so a claim either precedes this protection or
+            # sees it.
             sync.lock_snapshots(site=key.site)
             if find_protection(key):
                 raise ConflictError("It is protected already.")
@@ -80,12 +80,12 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
 
 
 def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> ProtectionRemoval:
-    """Say, as another person, that the connection may be deleted again.
+    """Remove a protection, so that the connection can be deleted again.
 
-    Raises PermissionDenied (one's own included), InvalidInputError without a reason, and
-    ConflictError when it was lifted already.
+    Raises PermissionDenied (for one's own protection too), InvalidInputError without a reason, and
+    ConflictError when it was removed already.
     """
-    check_not_own(protection, actor=actor)
+    require_not_own(protection, actor=actor)
     permissions.require(
         permissions.can_unprotect(actor, protection=protection), "lift this protection"
     )
@@ -93,7 +93,7 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
     reason = _checked_reason(reason, missing=NO_REASON_TO_UNPROTECT)
     try:
         with audit.atomic():
-            lifting = ProtectionRemoval.objects.create(
+            removal = ProtectionRemoval.objects.create(
                 protection=protection,
                 reason=reason,
                 lifted_at=clock.now(),
@@ -111,11 +111,11 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
             )
     except IntegrityError:
         raise ConflictError("Somebody else has just lifted it.") from None
-    return lifting
+    return removal
 
 
-def check_not_own(protection: Protection, *, actor: Actor) -> None:
-    """Raise PermissionDenied, saying so, when the actor protected it."""
+def require_not_own(protection: Protection, *, actor: Actor) -> None:
+    """Raise PermissionDenied when the actor made the protection."""
     if actor.person and protection.protected_by_id == actor.person.pk:
         raise PermissionDenied("You protected it; someone else must lift that.")
 
@@ -139,34 +139,34 @@ def _check_site(site: str) -> None:
     try:
         get_site(site)
     except UnknownSiteError:
-        # A site that is no longer configured may be again.
+        # A site whose credentials are stored may be configured again.
         if not Credential.objects.filter(site=site).exists():
             raise InvalidInputError({"site": "Choose one of the sites."}) from None
 
 
-def _holding() -> QuerySet[Protection]:
+def _active() -> QuerySet[Protection]:
     return Protection.objects.filter(lifting=None).select_related("protected_by")
 
 
 def find_protection(key: OrgConnectionKey) -> Protection | None:
-    """What protects this connection now, if anything does."""
-    return _holding().filter(site=key.site, connection_id=key.connection_id).first()
+    """The active protection of this connection, if there is one."""
+    return _active().filter(site=key.site, connection_id=key.connection_id).first()
 
 
 def find_protection_against(deletion: Deletion) -> Protection | None:
-    """What stands against sending this deletion now, if anything does."""
+    """The active protection of this deletion's connection, if there is one."""
     return find_protection(
         OrgConnectionKey(site=deletion.site, connection_id=deletion.connection_id)
     )
 
 
 def active_protections() -> dict[OrgConnectionKey, Protection]:
-    """Every protection that holds now, by its connection, newest first."""
-    return {protection.key: protection for protection in _holding()}
+    """Every active protection, by its connection, newest first."""
+    return {protection.key: protection for protection in _active()}
 
 
 def list_protections(key: OrgConnectionKey) -> list[Protection]:
-    """Every protection that a connection ever had, oldest first, with its lifting."""
+    """Every protection that a connection ever had, oldest first, with its removal."""
     of_it = Protection.objects.filter(site=key.site, connection_id=key.connection_id)
     return list(
         of_it.select_related("protected_by", "lifting", "lifting__lifted_by").order_by("number")
@@ -174,21 +174,21 @@ def list_protections(key: OrgConnectionKey) -> list[Protection]:
 
 
 def names_of_possible_removers(protection: Protection) -> list[str]:
-    """Names of the people who could lift it now, in order."""
+    """Names of the people who could remove it now, in order."""
     may = Q(groups__name=Role.APPROVER) | Q(is_superuser=True)
     others = Person.objects.filter(may, is_active=True).exclude(pk=protection.protected_by_id)
     return [person.display_name for person in others.distinct().order_by("username")]
 
 
 def is_being_sent(key: OrgConnectionKey) -> bool:
-    """Whether a DELETE of this connection may be on its way at this moment."""
+    """Whether a DELETE of this connection is in progress."""
     return Deletion.objects.filter(
         site=key.site, connection_id=key.connection_id, state=State.SENDING, settled_at=None
     ).exists()
 
 
 def protection_text(protection: Protection) -> str:
-    """Who protects a connection, when, why, and what to do, as a refusal tells it."""
+    """The text of a refusal: who protects the connection, since when, why, and what to do."""
     return (
         "This connection is protected, so no new DELETE was sent. "
         f"{protection.protected_by} said at "
@@ -198,6 +198,6 @@ def protection_text(protection: Protection) -> str:
 
 
 def require_unprotected(protection: Protection | None) -> None:
-    """Raise BlockedError in those words, if there is one."""
+    """Raise BlockedError with `protection_text`, if there is a protection."""
     if protection:
         raise BlockedError(protection_text(protection), cause=Cause.CONNECTION_PROTECTED)

@@ -1,4 +1,7 @@
-"""Noticing that Datadog lists a connection whose deletion is settled as gone."""
+"""Syncing: reads an org's connections from Datadog and stores what it lists.
+
+A listed connection whose deletion was settled as gone is flagged as a contradiction.
+"""
 
 import time
 from collections.abc import Collection
@@ -21,7 +24,6 @@ from connections.crypto.encryption import EncryptionError, KeyRingError
 from connections.datadog.client import DatadogClient
 from connections.datadog.payloads import KeyOwner, OrgConnection
 from connections.datadog.responses import DatadogError
-from connections.inventory import sync
 from connections.models import (
     GONE_OUTCOMES,
     Credential,
@@ -34,61 +36,7 @@ from connections.models import (
     snapshot_digest,
 )
 
-
-def flag_contradictions(
-    *,
-    site: str,
-    listed: Collection[UUID],
-    started_at: datetime,
-    now: datetime,
-    seen_by: str,
-    actor: Actor,
-) -> list[Deletion]:
-    """Mark every settled deletion that a listing contradicts; the outcome is not rewritten.
-
-    Only listings that began when it was settled, or later, count; one settled in the future was
-    settled before the clock was set back. A 200 whose proof is still being looked for is left to
-    that: Datadog's list may be a little behind. Call it inside a transaction.
-    """
-    is_settled_before = Q(settled_at__lte=started_at)
-    if not clock.is_ahead(started_at, now=now):
-        is_settled_before |= Q(settled_at__gt=now + clock.TOLERANCE)
-    still_being_proved = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
-    contradicted = list(
-        # Held before the first event is recorded: whoever holds one may wait to record another.
-        Deletion.objects.select_for_update(no_key=True)
-        .filter(
-            is_settled_before,
-            site=site,
-            connection_id__in=listed,
-            state=State.SETTLED,
-            outcome__in=GONE_OUTCOMES,
-            contradicted_at=None,
-        )
-        .exclude(still_being_proved)
-        .order_by("pk")
-    )
-    for deletion in contradicted:
-        flag_contradiction(deletion=deletion, at=started_at, seen_by=seen_by, actor=actor)
-    return contradicted
-
-
-def flag_contradiction(*, deletion: Deletion, at: datetime, seen_by: str, actor: Actor) -> None:
-    """Set `contradicted_at` once, with its event. Call it inside a transaction."""
-    marked = Deletion.objects.filter(pk=deletion.pk, contradicted_at=None).update(
-        contradicted_at=at, last_checked_at=at, last_check_listed=True
-    )
-    if marked:
-        audit.record(
-            code=audit.EventCode.DELETION_CONTRADICTED,
-            actor=actor,
-            subject=deletion,
-            # Which credential is for those who may see it: mails and pages of others say this too.
-            sentence=f"Datadog still lists {deletion.description}.",
-            details={"seen_by": seen_by, "outcome": deletion.outcome, "at": at.isoformat()},
-        )
-
-
+# The deadline of one sync (s).
 SYNC_SECONDS = 10.0
 
 
@@ -96,7 +44,7 @@ def open_client(*, credential: Credential) -> DatadogClient:
     """A client with the credential's keys, which are decrypted here and nowhere else.
 
     Raises UnavailableError, before anything is sent, when the keys cannot be decrypted or the
-    site or proxy is not configured rightly.
+    site or proxy is misconfigured.
     """
     try:
         keys = credential.open_keys()
@@ -113,13 +61,13 @@ def open_client(*, credential: Credential) -> DatadogClient:
         problem = UnavailableError(str(error), cause=Cause.KEYS_NOT_OPENED)
     except (UnknownSiteError, ValueError) as error:
         problem = UnavailableError(str(error), cause=Cause.CANNOT_BE_ASKED)
-    # Raised out here, so that no exception from the keys' own code hangs on it.
+    # Raised here, so that it has no context with an exception from the key code.
     raise problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyncResult:
-    """What one reading said. Only a complete one says that a connection is absent."""
+    """The result of one sync. Only a complete one proves that a connection is absent."""
 
     org_connections: tuple[OrgConnection, ...] = ()
     is_complete: bool = False
@@ -127,9 +75,9 @@ class SyncResult:
     http_status: int | None = None
     errors: tuple[str, ...] = ()
     identity: KeyOwner | None = None
-    # The credential that read it; set once it was.
+    # The name of the credential; set by `sync_org`.
     seen_by: str = ""
-    # When the reading began, by the database's clock; set once it is kept.
+    # When it began, by the database's clock; set by `sync_org`.
     started_at: datetime | None = None
 
     def find(self, connection_id: UUID) -> OrgConnection | None:
@@ -145,11 +93,11 @@ def fetch_connections(
     deadline_seconds: float | None = None,
     find: UUID | None = None,
 ) -> SyncResult:
-    """List the connections, and ask which org answered; never raises for Datadog's trouble.
+    """List the connections and check the keys' org; never raises for a failure at Datadog.
 
-    `org_id` is the org the credential is pinned to; another one answering makes the listing
-    incomplete. With `find`, the second question is left out when the connection is listed:
-    what is listed is there, whoever answers; only absence needs the proof.
+    `org_id` is the org that the credential is pinned to; keys of another org make the result
+    incomplete. With `find`, that check is left out when the connection is listed: only absence
+    needs the proof.
     """
     if deadline_seconds is None:
         deadline_seconds = SYNC_SECONDS
@@ -179,9 +127,9 @@ def fetch_connections(
 
 
 def open_client_or_failure(*, credential: Credential) -> DatadogClient | SyncResult:
-    """A client, or why this one credential cannot be used: that is its own org's failure.
+    """A client, or the failed result of a credential whose keys cannot be decrypted.
 
-    Raises UnavailableError when no key pair at all can be opened.
+    Raises UnavailableError when no credential's keys can be.
     """
     try:
         return open_client(credential=credential)
@@ -192,7 +140,7 @@ def open_client_or_failure(*, credential: Credential) -> DatadogClient | SyncRes
 
 
 def fetch_or_failure(client: DatadogClient | SyncResult, *, credential: Credential) -> SyncResult:
-    """`fetch` for a pool of threads: a failure to make the client stays that failure."""
+    """`fetch_connections` for a thread pool; a failure to make the client is the result."""
     if isinstance(client, SyncResult):
         return client
     return fetch_connections(client=client, org_id=credential.org_id)
@@ -205,10 +153,10 @@ def sync_org(
     find: UUID | None = None,
     deadline_seconds: float | None = None,
 ) -> SyncResult:
-    """Fetch with one credential and keep what was said.
+    """Sync with one credential: fetch its connections and store the result.
 
     With `find`, a listing that shows that connection was not checked for completeness, so it is
-    only looked at and not kept. `deadline_seconds` shortens the usual one.
+    returned and not stored. `deadline_seconds` replaces SYNC_SECONDS.
     """
     client = open_client(credential=credential)
     started_at = clock.now()
@@ -223,10 +171,9 @@ def sync_org(
 def store_sync(
     *, credential: Credential, fetched: SyncResult, started_at: datetime, actor: Actor
 ) -> Sync:
-    """Keep one reading: the listing, a snapshot of each connection, and what it contradicts.
+    """Store one sync: its result, a snapshot of each connection, and what it contradicts.
 
-    A reading that began before one that is stored already changes no snapshot: what it says is
-    older than what is known.
+    A sync that began before one that is stored already changes no snapshot, since it is older.
     """
     with audit.atomic():
         lock_snapshots(site=credential.site)
@@ -264,11 +211,11 @@ def store_sync(
 
 
 def lock_snapshots(*, site: str) -> None:
-    """Let one transaction at a time change what is known of a site's connections.
+    """Let one transaction at a time change the snapshots of a site.
 
-    Both ends see the same connection, so two orgs' listings change the same rows, and in no
-    common order: without this they would wait for each other for ever. SQLite has one writer
-    anyway. Nothing that holds it waits for the network.
+    Both sides list the same connection, so the syncs of two orgs change the same rows in different
+    orders and would deadlock without this. SQLite has one writer anyway. No transaction that holds
+    this lock waits for the network.
     """
     in_order = Credential.objects.filter(site=site).order_by("pk")
     list(in_order.select_for_update(no_key=True).values_list("pk"))
@@ -296,12 +243,14 @@ def _store_snapshots(*, credential: Credential, fetched: SyncResult, seen_at: da
     OrgConnectionSnapshot.objects.filter(pk__in=not_current).update(is_current=False)
     OrgConnectionSnapshot.objects.filter(pk__in=same).update(last_seen_at=seen_at)
     OrgConnectionSnapshot.objects.bulk_create(new)
-    _forget_at_other_end(credential=credential, gone=gone, seen_at=seen_at)
+    _mark_gone_at_other_side(credential=credential, gone=gone, seen_at=seen_at)
 
 
-def _forget_at_other_end(*, credential: Credential, gone: list[UUID], seen_at: datetime) -> None:
-    # Both ends see the same connection: what a newer complete listing of one end lacks is gone,
-    # though the other end has not been read since.
+def _mark_gone_at_other_side(
+    *, credential: Credential, gone: list[UUID], seen_at: datetime
+) -> None:
+    # Both sides list the same connection: what a newer complete listing of one side lacks is gone,
+    # though the other side has not been synced since.
     OrgConnectionSnapshot.objects.filter(
         site=credential.site,
         connection_id__in=gone,
@@ -323,7 +272,7 @@ def _store_use(*, credential: Credential, fetched: SyncResult, now: datetime) ->
 
 
 def snapshot_fields(item: OrgConnection) -> SnapshotFields:
-    """Datadog's words about one connection as snapshot fields."""
+    """One listed connection as snapshot fields."""
     return OrgConnectionSnapshot(
         source_org_id=item.source_org.id,
         source_org_name=item.source_org.name,
@@ -360,7 +309,7 @@ STALE_AFTER = timedelta(minutes=5)
 
 
 def credentials_in_use(*, actor: Actor) -> list[Credential]:
-    """Every credential within reach that is not retired, by name."""
+    """Every visible credential that is not retired, by name."""
     return list(
         visibility.visible(Credential.objects.filter(retired_at=None), actor=actor, by="pk")
     )
@@ -369,11 +318,11 @@ def credentials_in_use(*, actor: Actor) -> list[Credential]:
 def sync_orgs(
     *, actor: Actor, credentials: list[Credential] | None = None, only_stale: bool = False
 ) -> list[Sync]:
-    """Ask Datadog again for every org within reach, or those named, and keep what it says.
+    """Sync every visible org, or those of the given credentials. Raises PermissionDenied.
 
-    `only_stale` leaves out orgs listed within the last 5 minutes. A credential that was never
-    verified is pinned to no org, so nothing it lists could be believed: it is left out. One
-    org's failure is that org's listing and hides nothing else. Raises PermissionDenied.
+    `only_stale` leaves out orgs synced within the last 5 minutes. A credential that was never
+    verified is pinned to no org, so its listing would prove nothing: it is left out. A failure of
+    one org is stored as its result and affects no other.
     """
     permissions.require(permissions.can_sync(actor), "read connections from Datadog again")
     chosen = credentials_in_use(actor=actor) if credentials is None else credentials
@@ -386,26 +335,26 @@ def sync_orgs(
 
 
 def is_stale(listing: Sync | None, *, now: datetime) -> bool:
-    """Whether an org should be read again: never read, or more than 5 minutes ago."""
+    """Whether an org should be synced: never synced, or more than 5 minutes ago."""
     return listing is None or clock.elapsed_since(listing.started_at, now=now) > STALE_AFTER
 
 
 def sync_credentials(*, credentials: list[Credential], actor: Actor) -> list[Sync]:
-    """List the given credentials in parallel and store each answer, in the order given.
+    """Sync the given credentials in parallel; returns the stored syncs in the same order.
 
     The threads only fetch: keys are decrypted and rows written by the caller's thread alone.
     """
     if not credentials:
         return []
     started_at = clock.now()
-    clients = [sync.open_client_or_failure(credential=credential) for credential in credentials]
+    clients = [open_client_or_failure(credential=credential) for credential in credentials]
     with ThreadPoolExecutor(max_workers=PARALLEL_SYNCS) as pool:
         futures = [
-            pool.submit(sync.fetch_or_failure, client, credential=credential)
+            pool.submit(fetch_or_failure, client, credential=credential)
             for client, credential in zip(clients, credentials, strict=True)
         ]
         return [
-            sync.store_sync(
+            store_sync(
                 credential=credential,
                 fetched=future.result(),
                 started_at=started_at,
@@ -416,7 +365,7 @@ def sync_credentials(*, credentials: list[Credential], actor: Actor) -> list[Syn
 
 
 def newest_syncs(*, now: datetime, complete_only: bool = False) -> dict[UUID, Sync]:
-    """The newest listing of each credential in use, complete or not unless asked."""
+    """The newest sync of each credential in use, by credential id."""
     # One from the future was stored before the clock was set back; it must not hide newer ones.
     listings = Sync.objects.filter(credential=OuterRef("pk"), started_at__lte=now + clock.TOLERANCE)
     if complete_only:
@@ -430,7 +379,61 @@ def newest_syncs(*, now: datetime, complete_only: bool = False) -> dict[UUID, Sy
 def current_snapshot(
     *, credential: Credential, connection_id: UUID
 ) -> OrgConnectionSnapshot | None:
-    """What this credential last saw of a connection, while its newest listings show it."""
+    """The credential's snapshot of a connection that its newest complete sync listed."""
     return OrgConnectionSnapshot.objects.filter(
         credential=credential, connection_id=connection_id, is_current=True
     ).first()
+
+
+def flag_contradictions(
+    *,
+    site: str,
+    listed: Collection[UUID],
+    started_at: datetime,
+    now: datetime,
+    seen_by: str,
+    actor: Actor,
+) -> list[Deletion]:
+    """Flag every settled deletion that a listing contradicts; the outcome is not rewritten.
+
+    Only listings that began after the deletion was settled count; one settled in the future was
+    settled before the clock was set back. A 200 that is still to be verified is left out, since
+    Datadog's list may lag. Call it inside a transaction.
+    """
+    is_settled_before = Q(settled_at__lte=started_at)
+    if not clock.is_ahead(started_at, now=now):
+        is_settled_before |= Q(settled_at__gt=now + clock.TOLERANCE)
+    awaiting_verification = Q(outcome=Outcome.DELETED, verified_at=None, due_at__isnull=False)
+    contradicted = list(
+        # Locked before the first event is recorded, to keep the lock order.
+        Deletion.objects.select_for_update(no_key=True)
+        .filter(
+            is_settled_before,
+            site=site,
+            connection_id__in=listed,
+            state=State.SETTLED,
+            outcome__in=GONE_OUTCOMES,
+            contradicted_at=None,
+        )
+        .exclude(awaiting_verification)
+        .order_by("pk")
+    )
+    for deletion in contradicted:
+        flag_contradiction(deletion=deletion, at=started_at, seen_by=seen_by, actor=actor)
+    return contradicted
+
+
+def flag_contradiction(*, deletion: Deletion, at: datetime, seen_by: str, actor: Actor) -> None:
+    """Set `contradicted_at` once, with its event. Call it inside a transaction."""
+    marked = Deletion.objects.filter(pk=deletion.pk, contradicted_at=None).update(
+        contradicted_at=at, last_checked_at=at, last_check_listed=True
+    )
+    if marked:
+        audit.record(
+            code=audit.EventCode.DELETION_CONTRADICTED,
+            actor=actor,
+            subject=deletion,
+            # Without the credential's name, since people who may not see it read this too.
+            sentence=f"Datadog still lists {deletion.description}.",
+            details={"seen_by": seen_by, "outcome": deletion.outcome, "at": at.isoformat()},
+        )

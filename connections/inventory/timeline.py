@@ -1,4 +1,4 @@
-"""One org connection over time: which credential saw it, from when to when, and what changed."""
+"""The history of one org connection: which credentials listed it, when, and what changed."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Reappearance:
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarConnection:
-    """Another connection of the same two orgs, which there was before or after this one."""
+    """Another connection of the same two orgs, before or after this one."""
 
     connection_id: UUID
     began_at: datetime
@@ -36,19 +36,19 @@ class SimilarConnection:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """From when to when one credential saw the connection; current while its listings show it."""
+    """The period in which one credential listed the connection; current while it still does."""
 
     credential: Credential
     first_seen_at: datetime
     last_seen_at: datetime
     is_current: bool
-    # Which end the credential's org is: "source", "sink", or "" when it is neither.
-    end: str
+    # Which side the credential's org is: "source", "sink", or "" when it is neither.
+    side: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionVersion:
-    """What Datadog said from some time on; the names of the fields that differ from before."""
+    """What Datadog listed from some time on; the names of the fields that changed."""
 
     snapshot: OrgConnectionSnapshot
     first_seen_at: datetime
@@ -61,18 +61,17 @@ class ConnectionVersion:
 class ConnectionHistory:
     """Everything stored about one org connection.
 
-    `snapshot` is the newest sight of it. Where nobody ever saw it, it is the newest deletion that
-    was asked for all the same.
+    `snapshot` is the newest one, or the newest deletion if no credential ever listed it.
     """
 
     snapshot: OrgConnectionSnapshot | Deletion
-    sights: list[Observation]
+    observations: list[Observation]
     versions: list[ConnectionVersion]
     # Newest first, the newest 50.
     deletions: list[Deletion]
-    # What was done about it, oldest first.
+    # Audit events about it, oldest first.
     events: list[AuditEvent]
-    returns: list[Reappearance]
+    reappearances: list[Reappearance]
     # Other connections of the same two orgs: the last that was gone before this one began, and
     # the first that began when this one was gone.
     predecessor: SimilarConnection | None
@@ -80,8 +79,8 @@ class ConnectionHistory:
 
     @property
     def is_listed(self) -> bool:
-        """Whether the newest listings of some credential in use show it."""
-        return any(sight.is_current for sight in self.sights)
+        """Whether the newest complete sync of some credential in use listed it."""
+        return any(each.is_current for each in self.observations)
 
     @property
     def open_deletion(self) -> Deletion | None:
@@ -92,11 +91,9 @@ class ConnectionHistory:
 def get_connection_history(
     *, actor: Actor, site: str, connection_id: UUID
 ) -> ConnectionHistory | None:
-    """What is stored about a connection, within reach; None when that is nothing.
+    """What is stored about a connection, as far as visible. Raises PermissionDenied.
 
-    That is: no credential within reach ever saw it, and nobody asked with one to delete it.
-
-    Raises PermissionDenied.
+    None when no visible credential ever listed it and no visible deletion is about it.
     """
     permissions.require(permissions.can_see(actor), "see org connections")
     every = OrgConnectionSnapshot.objects.filter(site=site, connection_id=connection_id)
@@ -105,24 +102,26 @@ def get_connection_history(
         .select_related("credential")
         .order_by("first_seen_at", "id")
     )
-    asked = visibility.visible(
+    about_it = visibility.visible(
         Deletion.objects.filter(site=site, connection_id=connection_id), actor=actor
     )
-    deletions = list(asked.order_by("-requested_at", "-id")[:MAX_DELETIONS])
+    deletions = list(about_it.order_by("-requested_at", "-id")[:MAX_DELETIONS])
     if not snapshots and not deletions:
         return None
     newest = max(
         snapshots, key=lambda each: (each.is_current, each.last_seen_at, each.pk), default=None
     )
-    sights = _sights(snapshots, newest=newest) if newest else []
-    predecessor, successor = _neighbours(snapshots, sights=sights, newest=newest, actor=actor)
+    observations = _observations(snapshots, newest=newest) if newest else []
+    predecessor, successor = _neighbours(
+        snapshots, observations=observations, newest=newest, actor=actor
+    )
     return ConnectionHistory(
         snapshot=newest or deletions[0],
-        sights=sights,
+        observations=observations,
         versions=_versions(snapshots),
         deletions=deletions,
         events=list_events(site=site, connection_id=connection_id, deletions=deletions),
-        returns=find_reappearances(snapshots, deletions=deletions),
+        reappearances=find_reappearances(snapshots, deletions=deletions),
         predecessor=predecessor,
         successor=successor,
     )
@@ -131,7 +130,7 @@ def get_connection_history(
 def _neighbours(
     snapshots: list[OrgConnectionSnapshot],
     *,
-    sights: list[Observation],
+    observations: list[Observation],
     newest: OrgConnectionSnapshot | None,
     actor: Actor,
 ) -> tuple[SimilarConnection | None, SimilarConnection | None]:
@@ -139,37 +138,39 @@ def _neighbours(
         return None, None
     others = find_similar_connections(newest=newest, actor=actor)
     began_at = newest.connection_created_at or min(each.first_seen_at for each in snapshots)
-    ended_at = max(each.last_seen_at for each in sights)
+    ended_at = max(each.last_seen_at for each in observations)
     before = [each for each in others if each.last_seen_at <= began_at]
     after = [each for each in others if each.began_at >= ended_at]
-    is_listed = any(sight.is_current for sight in sights)
+    is_listed = any(each.is_current for each in observations)
     predecessor = max(before, key=lambda each: each.last_seen_at, default=None)
     return predecessor, None if is_listed or not after else after[0]
 
 
-def _sights(
+def _observations(
     snapshots: list[OrgConnectionSnapshot], *, newest: OrgConnectionSnapshot
 ) -> list[Observation]:
-    ends = {newest.sink_org_id: "sink", newest.source_org_id: "source"}
+    sides = {newest.sink_org_id: "sink", newest.source_org_id: "source"}
     by_credential: dict[UUID, list[OrgConnectionSnapshot]] = {}
     for snapshot in snapshots:
         by_credential.setdefault(snapshot.credential_id, []).append(snapshot)
-    sights = [
+    observations = [
         Observation(
             credential=seen[0].credential,
             first_seen_at=seen[0].first_seen_at,
             last_seen_at=max(each.last_seen_at for each in seen),
             is_current=any(each.is_current for each in seen) and not seen[0].credential.is_retired,
-            end=ends.get(seen[0].credential.org_id, ""),
+            side=sides.get(seen[0].credential.org_id, ""),
         )
         for seen in by_credential.values()
     ]
-    # The source end first: it is the one that sends unless the person picks another.
-    return sorted(sights, key=lambda each: (each.end != "source", each.credential.name.casefold()))
+    # The source side first: it sends unless the person picks another.
+    return sorted(
+        observations, key=lambda each: (each.side != "source", each.credential.name.casefold())
+    )
 
 
 def _versions(snapshots: list[OrgConnectionSnapshot]) -> list[ConnectionVersion]:
-    """Oldest first; what several credentials saw alike is one version."""
+    """Oldest first; equal snapshots of several credentials are one version."""
     versions: list[ConnectionVersion] = []
     before: OrgConnectionSnapshot | None = None
     for snapshot in snapshots:
@@ -192,10 +193,9 @@ def _versions(snapshots: list[OrgConnectionSnapshot]) -> list[ConnectionVersion]
     return versions
 
 
-# So many events of one connection are told; the record of acts has them all.
+# The most events shown of one connection; the audit log has them all.
 MAX_EVENTS = 400
-# Of a deletion these belong to its own page: how it was read, sent and answered in detail. Who
-# looked for what is out of their reach is for auditors, and could fill a life.
+# Events shown on the deletion's own page. Refused access is for auditors, and could fill the page.
 _DETAILS = (
     EventCode.ACCESS_REFUSED,
     EventCode.DELETION_RECHECK_FAILED,
@@ -209,7 +209,7 @@ _DETAILS = (
 def list_events(
     *, site: str, connection_id: UUID, deletions: Sequence[Deletion]
 ) -> list[AuditEvent]:
-    """What was done about it, oldest first, the newest 400: of its deletions what matters."""
+    """Audit events about a connection, oldest first, the newest 400, without `_DETAILS`."""
     ids = [str(deletion.pk) for deletion in deletions]
     about = Q(subject_type="deletion", subject_id__in=ids) | Q(
         subject_type="org_connection", subject_id=str(connection_id)
@@ -220,7 +220,7 @@ def list_events(
 
 
 def is_observation(event: AuditEvent) -> bool:
-    """Whether a listing had shown the connection just before; a look for it alone is not kept."""
+    """Whether an event implies that a listing had just shown the connection."""
     if event.code == EventCode.DELETION_SENDING:
         return bool(event.details.get("was_rechecked"))
     return event.code in {EventCode.DELETION_STILL_PRESENT, EventCode.DELETION_CONTRADICTED}
@@ -229,30 +229,30 @@ def is_observation(event: AuditEvent) -> bool:
 def find_reappearances(
     snapshots: Iterable[OrgConnectionSnapshot], *, deletions: Iterable[Deletion]
 ) -> list[Reappearance]:
-    """When it was back, by what each credential saw; `snapshots` are oldest first.
+    """When the connection was listed again, by each credential; `snapshots` are oldest first.
 
-    A change makes a new snapshot too. It is a return when nothing changed, since only an absence
-    ends a snapshot then, or when a deletion was settled in between.
+    A change makes a new snapshot too. It is a reappearance when nothing changed, since only an
+    absence ends a snapshot then, or when a deletion was settled in between.
     """
     settled = [deletion.settled_at for deletion in deletions if deletion.settled_at]
     before: dict[UUID, OrgConnectionSnapshot] = {}
-    returns: list[Reappearance] = []
+    found: list[Reappearance] = []
     for snapshot in snapshots:
         earlier = before.get(snapshot.credential_id)
         before[snapshot.credential_id] = snapshot
         if earlier is None or not _was_gone_between(earlier, snapshot, settled=settled):
             continue
-        # The other end noticed the same absence, and the same return.
-        if returns and earlier.last_seen_at <= returns[-1].at:
+        # The other side's credential listed the same reappearance.
+        if found and earlier.last_seen_at <= found[-1].at:
             continue
-        returns.append(
+        found.append(
             Reappearance(
                 at=snapshot.first_seen_at,
                 seen_by=snapshot.credential.name,
                 last_seen_at=earlier.last_seen_at,
             )
         )
-    return returns
+    return found
 
 
 def _was_gone_between(
@@ -266,7 +266,7 @@ def _was_gone_between(
 def find_similar_connections(
     *, newest: OrgConnectionSnapshot, actor: Actor
 ) -> list[SimilarConnection]:
-    """The other connections of the same two orgs within reach, oldest first."""
+    """The other visible connections of the same two orgs, oldest first."""
     if not newest.source_org_id or not newest.sink_org_id:
         return []
     of_both = OrgConnectionSnapshot.objects.filter(

@@ -190,7 +190,7 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
         why = blocked.cause.replace("_", " ")
         states.apply(
             deletion,
-            transition,
+            transition=transition,
             actor=actor,
             # Without the text of `blocked`, which might name a person.
             events=[

@@ -239,7 +239,7 @@ def _close_as_unresolved(deletion: Deletion, *, actor: Actor, reason: str) -> bo
     sentence = "It was open when the backup was made; what became of it since is not known."
     return states.apply(
         deletion,
-        Settle(outcome=Outcome.UNRESOLVED, reason=reason),
+        transition=Settle(outcome=Outcome.UNRESOLVED, reason=reason),
         actor=actor,
         events=[
             EventDraft(

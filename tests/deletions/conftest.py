@@ -1,4 +1,4 @@
-"""A deletion at each point of its life, made through the services against the sandbox."""
+"""Deletions in each state, made through the services against the Datadog simulator."""
 
 from collections.abc import Callable
 from uuid import UUID, uuid4
@@ -20,7 +20,7 @@ Ask = Callable[..., Deletion]
 
 @pytest.fixture
 def credential(db: None, sandbox: SandboxServer, clock: SettableClock) -> Credential:
-    """The verified credential of Payments US, read once."""
+    """The verified credential of Payments US, synced once."""
     stored = store_credential(sandbox, "Payments US")
     clock.advance(seconds=1)
     return stored
@@ -28,7 +28,7 @@ def credential(db: None, sandbox: SandboxServer, clock: SettableClock) -> Creden
 
 @pytest.fixture
 def ask(ada: Person, credential: Credential, sandbox: SandboxServer) -> Ask:
-    """Ada deletes what Payments US shares with Group SOC; `fault` is how Datadog answers it."""
+    """Ada deletes what Payments US shares with Group SOC; `fault` is how Datadog responds."""
     wanted = UUID(connection_between(sandbox.world, "Payments US", "Group SOC").id)
 
     def act(fault: Fault | None = None) -> Deletion:

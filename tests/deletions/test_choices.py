@@ -56,7 +56,7 @@ def wanted(sandbox: SandboxServer) -> UUID:
 
 @pytest.fixture
 def approved(ada: Person, linus: Person, credential: Credential, wanted: UUID) -> Deletion:
-    """Asked by Ada under policy one, approved by Linus, not yet confirmed."""
+    """Requested by Ada under policy one, approved by Linus, not yet confirmed."""
     Credential.objects.update(policy=ApprovalPolicy.ONE)
     credential.refresh_from_db()
     deletion = asked(actor=person_actor(person=ada), credential=credential, connection_id=wanted)
@@ -76,7 +76,7 @@ def confirmed(deletion: Deletion, person: Person, *, skip_recheck: bool = False)
     )
 
 
-def test_a_reading_cannot_be_skipped_at_will(
+def test_the_pre_send_check_cannot_be_skipped_at_will(
     approved: Deletion, ada: Person, sandbox: SandboxServer
 ) -> None:
     sandbox.world.change_connection(
@@ -115,11 +115,13 @@ def test_of_two_confirmations_at_once_one_passes(
 def test_nothing_leaves_settled(ask: Ask) -> None:
     deletion = ask()
     assert deletion.outcome == Outcome.DELETED
-    assert not states.apply(deletion, Settle(outcome=Outcome.REFUSED), actor=WORKER, events=[])
+    assert not states.apply(
+        deletion, transition=Settle(outcome=Outcome.REFUSED), actor=WORKER, events=[]
+    )
     assert deletion.outcome == Outcome.DELETED
 
 
-def test_the_weaker_end_does_not_take_a_second_person_away(
+def test_the_credential_with_the_weaker_policy_does_not_avoid_approval(
     ada: Person, credential: Credential, wanted: UUID, sandbox: SandboxServer
 ) -> None:
     store_credential(sandbox, "Group SOC", policy=ApprovalPolicy.TWO)
@@ -143,7 +145,7 @@ def test_an_end_that_was_never_listed_asks_for_its_second_person_too(
 
 
 def retired(credential: Credential) -> None:
-    """Retire it, as whoever keeps credentials does."""
+    """Retire it as a Credential manager does."""
     keeper = person_actor(person=make_person("keeper", Role.CREDENTIAL_MANAGER))
     retirement.retire_credential(actor=keeper, credential=credential, confirmation=credential.name)
 
@@ -196,7 +198,7 @@ def test_one_person_does_not_count_twice(approved: Deletion, linus: Person) -> N
         )
 
 
-def test_what_another_credential_can_show_is_not_asked_for_unseen(
+def test_a_connection_listed_by_another_credential_must_be_reviewed_first(
     ada: Person, credential: Credential, sandbox: SandboxServer, wanted: UUID
 ) -> None:
     soc = store_credential(sandbox, "Group SOC")
@@ -207,7 +209,7 @@ def test_what_another_credential_can_show_is_not_asked_for_unseen(
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "\u200b", "\u2060\ufeff", "\n\t"])
-def test_a_reason_that_nobody_could_read_is_none(
+def test_an_invisible_reason_is_refused(
     ada: Person, credential: Credential, wanted: UUID, reason: str
 ) -> None:
     with pytest.raises(InvalidInputError) as refused:
@@ -220,7 +222,7 @@ def test_a_reason_that_nobody_could_read_is_none(
     assert "reason" in refused.value.fields
 
 
-def test_a_look_that_fails_after_sending_does_not_say_that_nothing_was_sent(
+def test_a_failed_check_after_sending_does_not_say_that_nothing_was_sent(
     ask: Ask, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = "connections.deletions.sending._send"
@@ -237,7 +239,7 @@ def test_a_look_that_fails_after_sending_does_not_say_that_nothing_was_sent(
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
-def test_a_contradiction_that_ended_is_told_as_such(
+def test_a_contradiction_that_ended_is_shown_as_ended(
     ask: Ask, sandbox: SandboxServer, clock: SettableClock, credential: Credential
 ) -> None:
     deletion = ask(RETURNS_200_WITHOUT_DELETING)

@@ -93,7 +93,7 @@ def test_a_waiting_one_that_cannot_be_read_waits_on(
 
 
 @pytest.mark.parametrize("fault", [EXECUTES_THEN_RESET, EXECUTES_THEN_500])
-def test_a_lost_answer_is_unknown_until_two_spaced_listings_agree(
+def test_a_lost_response_is_unknown_until_two_spaced_listings_agree(
     ask: Ask, clock: SettableClock, sandbox: SandboxServer, fault: object
 ) -> None:
     deletion = ask(fault)
@@ -129,7 +129,7 @@ def test_listings_that_disagree_decide_nothing(
     assert worked_off(deletion).state == State.UNKNOWN
 
 
-def test_a_claim_without_an_answer_is_unknown_after_60_s(
+def test_a_claim_without_a_response_is_unknown_after_60_s(
     ask: Ask, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class KilledError(Exception):

@@ -54,7 +54,7 @@ type Happen = Callable[[Deletion], object]
 
 @pytest.fixture
 def page_of(client_of: Callable[[Person], Client], linus: Person) -> Callable[[Deletion], Page]:
-    """The page of a deletion in the browser of somebody who keeps the right to see it."""
+    """The page of a deletion in the browser of a person who can see it."""
     client = client_of(linus)
     return lambda deletion: read(client.get(f"/deletions/{deletion.pk}/"))
 
@@ -120,7 +120,7 @@ def outcome_of(page: str) -> str:
 
 
 def confirm(deletion: Deletion, person: Person) -> None:
-    """The person confirms once more; a refusal is as good as an answer."""
+    """The person confirms once more; a refusal counts too."""
     text = reviews.confirmation_text(deletion)
     try:
         deletion_lifecycle.execute_deletion(
@@ -266,7 +266,7 @@ def test_a_wrong_confirmation_of_what_was_sent_before_sends_no_new_delete(
 
 @pytest.fixture
 def freeze(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Callable[[], None]:
-    """From now on the sender stops for longer than a claim holds and wakes up with its answer."""
+    """From now on the sender pauses for longer than a claim lasts, then records its response."""
     send = sending._send
 
     def frozen(**arguments: object) -> DeleteResponse:
@@ -281,7 +281,7 @@ def freeze(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Callable[[]
 
 @pytest.fixture
 def unrecorded(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Callable[[], object]]:
-    """The first claim is lost although Datadog answered; calling the one item records that."""
+    """The first claim is lost although Datadog responded; calling the one item records that."""
     waiting: list[Callable[[], object]] = []
     record_answer = responses.record_response
 
@@ -493,7 +493,7 @@ def test_a_200_recorded_between_the_look_and_its_outcome_counts_for_one_still_pr
     assert deletion.outcome == Outcome.DELETED
 
 
-def test_a_200_recorded_after_the_reading_before_another_delete_counts(
+def test_a_200_recorded_after_the_pre_send_check_counts(
     ask: Ask, watch: Watch, sandbox: SandboxServer, ada: Person, recorded_late: Callable[[], None]
 ) -> None:
     deletion = ask(RETURNS_200_WITHOUT_DELETING)

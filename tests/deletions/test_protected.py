@@ -229,7 +229,7 @@ def test_what_was_never_seen_can_be_protected(
         asked(actor=person_actor(person=ada), credential=credential, key=key)
 
 
-def test_lifted_by_another_person_it_can_be_deleted(
+def test_after_another_person_removes_the_protection_it_can_be_deleted(
     ada: Person, linus: Person, margaret: Person, credential: Credential, key: OrgConnectionKey
 ) -> None:
     lift(protect(key, margaret), linus)
@@ -239,7 +239,7 @@ def test_lifted_by_another_person_it_can_be_deleted(
     assert {"org_connection.protected", "org_connection.protection_lifted"} <= codes
 
 
-def test_nobody_lifts_their_own_not_even_an_administrator(
+def test_no_one_removes_their_own_protection_not_even_an_administrator(
     root: Person, key: OrgConnectionKey
 ) -> None:
     protection = protect(key, root)
@@ -248,7 +248,9 @@ def test_nobody_lifts_their_own_not_even_an_administrator(
     assert protections.find_protection(key)
 
 
-def test_the_database_refuses_lifting_ones_own(linus: Person, key: OrgConnectionKey) -> None:
+def test_the_database_refuses_the_removal_of_ones_own_protection(
+    linus: Person, key: OrgConnectionKey
+) -> None:
     protection = protect(key, linus)
     with pytest.raises(IntegrityError), transaction.atomic():
         ProtectionRemoval.objects.create(
@@ -331,7 +333,7 @@ def test_what_is_protected_is_not_protected_twice(
         protect(key, margaret)
 
 
-def test_what_was_lifted_is_not_lifted_twice(
+def test_a_protection_is_not_removed_twice(
     linus: Person, margaret: Person, root: Person, key: OrgConnectionKey
 ) -> None:
     protection = protect(key, margaret)

@@ -1,4 +1,4 @@
-"""The table of a deletion's life, row by row, without a database."""
+"""The state table of a deletion, row by row, without a database."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -110,33 +110,33 @@ def test_a_wait_ends_with_the_sending_window() -> None:
     assert columns["due_at"] == columns["expires_at"] == THEN + timedelta(minutes=1)
 
 
-def test_the_proof_is_looked_for_after_60_s_and_after_5_min() -> None:
+def test_verification_follows_after_60_s_and_after_5_min() -> None:
     first = states.next_verification_at(settled_at=THEN, now=THEN)
     assert first == THEN + timedelta(seconds=60)
     assert states.next_verification_at(settled_at=THEN, now=first) == THEN + timedelta(minutes=5)
 
 
-def test_the_proof_is_not_looked_for_for_ever() -> None:
+def test_verification_ends_after_the_last_time() -> None:
     assert states.next_verification_at(settled_at=THEN, now=THEN + timedelta(days=2)) is None
 
 
-def test_an_unknown_is_first_looked_at_when_the_delete_cannot_be_on_its_way_any_more() -> None:
+def test_an_unknown_deletion_is_first_checked_after_the_deadline_of_its_delete() -> None:
     due = states.next_check_at(sending_at=THEN, now=THEN + timedelta(seconds=1))
     assert due == THEN + timedelta(seconds=35)
 
 
-def test_the_second_look_follows_60_s_after_the_first() -> None:
+def test_the_second_check_follows_60_s_after_the_first() -> None:
     now = THEN + timedelta(seconds=36)
     assert states.next_check_at(sending_at=THEN, now=now) == now + timedelta(seconds=60)
 
 
-def test_an_old_unknown_is_looked_at_hourly() -> None:
+def test_an_old_unknown_deletion_is_checked_hourly() -> None:
     now = THEN + timedelta(hours=3)
     assert states.next_check_at(sending_at=THEN, now=now) == now + timedelta(hours=1)
 
 
 @pytest.mark.parametrize("state", [State.REQUESTED, State.APPROVED, State.STILL_PRESENT])
-def test_a_reading_lasts_45_seconds_from_the_confirmation(state: State) -> None:
+def test_a_pre_send_check_lasts_at_most_45_seconds(state: State) -> None:
     deletion = Deletion(state=state, policy=ApprovalPolicy.NONE, confirmed_at=THEN)
     assert states.is_being_rechecked(deletion, now=THEN + timedelta(seconds=44))
     assert not states.is_being_rechecked(deletion, now=THEN + timedelta(seconds=45))
@@ -154,6 +154,6 @@ def test_a_reading_lasts_45_seconds_from_the_confirmation(state: State) -> None:
     ],
     ids=["not confirmed", "needs approval", "not read", "not confirmed again", "sent", "settled"],
 )
-def test_nothing_else_is_being_read(values: dict[str, Any]) -> None:
+def test_no_other_deletion_is_being_rechecked(values: dict[str, Any]) -> None:
     deletion = Deletion(**{"policy": ApprovalPolicy.NONE, "confirmed_at": THEN} | values)
     assert not states.is_being_rechecked(deletion, now=THEN)

@@ -154,7 +154,7 @@ RECORD = (
             ),
         ),
         tests=(
-            "tests/deletions/test_record.py::"
+            "tests/deletions/test_attempts.py::"
             "test_the_attempt_and_its_event_are_committed_before_the_request_leaves",
         ),
     ),
@@ -174,7 +174,7 @@ RECORD = (
             ),
         ),
         tests=(
-            "tests/deletions/test_record.py::"
+            "tests/deletions/test_attempts.py::"
             "test_a_second_open_deletion_of_one_connection_is_refused_by_the_database",
         ),
     ),
@@ -214,7 +214,7 @@ RECORD = (
         "connections/deletions/responses.py",
         "attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING",
         "attempt.is_late = False",
-        "tests/deletions/test_record.py::test_a_late_answer_is_kept_and_changes_no_state",
+        "tests/deletions/test_attempts.py::test_a_late_response_is_stored_and_changes_no_state",
     ),
     _mutant(
         "act and event in one transaction",
@@ -285,14 +285,14 @@ REVIEW = (
         "    if False:\n",
         "tests/deletions/test_due.py::"
         "test_a_waiting_one_is_not_sent_when_its_person_lost_the_right",
-        "tests/deletions/test_record.py::test_a_retired_credential_sends_nothing",
+        "tests/deletions/test_attempts.py::test_a_retired_credential_sends_nothing",
     ),
     _mutant(
         "only a failed reading may be skipped",
         DELETIONS,
         "    skip_recheck = skip_recheck and deletion.cause == Cause.LISTING_FAILED\n",
         "",
-        "tests/deletions/test_choices.py::test_a_reading_cannot_be_skipped_at_will",
+        "tests/deletions/test_choices.py::test_the_pre_send_check_cannot_be_skipped_at_will",
     ),
     _mutant(
         "rights are read again at the claim",
@@ -443,9 +443,9 @@ WITHIN = (
     _mutant(
         "nobody lifts their own protection",
         "connections/inventory/protections.py",
-        "    check_not_own(protection, actor=actor)\n    permissions.require(",
+        "    require_not_own(protection, actor=actor)\n    permissions.require(",
         "    permissions.require(",
-        f"{PROTECTED}::test_nobody_lifts_their_own_not_even_an_administrator",
+        f"{PROTECTED}::test_no_one_removes_their_own_protection_not_even_an_administrator",
     ),
     _mutant(
         "the allow-list at the sending",
@@ -794,7 +794,7 @@ FOUR_EYES = (
         SENDING,
         "    if len(approvals) < states.approvals_needed(deletion):\n",
         "    if False:\n",
-        f"{APPROVING}::test_a_sending_counts_the_approvals_by_itself",
+        f"{APPROVING}::test_an_attempt_counts_the_approvals_itself",
     ),
     _mutant(
         "a trigger against unequal copies",
@@ -827,7 +827,7 @@ FOUR_EYES = (
     _mutant(
         "a retired credential's policy counts on",
         "connections/deletions/reviews.py",
-        "        if retired_at is None or org_id not in with_one\n",
+        "        if retired_at is None or org_id not in orgs_in_use\n",
         "        if retired_at is None\n",
         "tests/deletions/test_choices.py"
         "::test_retiring_the_stricter_end_does_not_take_a_second_person_away",
@@ -872,14 +872,14 @@ FOUR_EYES = (
         "connections/people/people.py",
         "    if is_allowed and actor.person and actor.person.pk == person.pk:\n",
         "    if False:\n",
-        f"{BREAKING}::test_nobody_gives_it_to_themselves",
+        f"{BREAKING}::test_no_one_grants_break_glass_to_themselves",
     ),
     _mutant(
         "nobody reviews their own broken glass",
         "connections/access/permissions.py",
         "actor.person.pk not in {deletion.break_glass_by_id, deletion.requested_by_id}\n",
         "True\n",
-        f"{BREAKING}::test_whoever_broke_it_or_asked_for_it_does_not_review_it",
+        f"{BREAKING}::test_the_requester_and_the_user_of_break_glass_cannot_review_it",
     ),
 )
 
@@ -1226,7 +1226,7 @@ APPROVAL_ROUNDS = (
         TRANSITIONS,
         '        columns["approval_round"] = deletion.approval_round + 1\n',
         "        pass\n",
-        f"{ROUNDS}::test_the_approvals_of_an_earlier_sending_send_nothing_more",
+        f"{ROUNDS}::test_the_approvals_of_an_earlier_attempt_allow_no_other",
     ),
     _mutant(
         "a confirmation counts the approvals of this round only",
@@ -1240,28 +1240,28 @@ APPROVAL_ROUNDS = (
         TRANSITIONS,
         "        round=deletion.approval_round,\n",
         "",
-        f"{ROUNDS}::test_a_sending_counts_the_approvals_of_its_round_by_itself",
+        f"{ROUNDS}::test_an_attempt_counts_the_approvals_of_its_round_itself",
     ),
     _mutant(
         "what needs approval again is not confirmed",
         DELETIONS,
         "    if states.is_awaiting_approval(deletion):\n",
         "    if False:\n",
-        f"{ROUNDS}::test_the_approvals_of_an_earlier_sending_send_nothing_more",
+        f"{ROUNDS}::test_the_approvals_of_an_earlier_attempt_allow_no_other",
     ),
     _mutant(
         "a page of an earlier round approves nothing",
         APPROVALS,
         "    if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):\n",
         "    if digest != deletion.approval_digest:\n",
-        f"{ROUNDS}::test_a_page_opened_before_the_first_sending_approves_no_second_one",
+        f"{ROUNDS}::test_a_page_opened_before_the_first_attempt_approves_no_second_one",
     ),
     _mutant(
         "approvals lapse after 24 hours",
         "connections/deletions/reconciliation.py",
         "    if not is_still_present or not states.has_expired(",
         "    if is_still_present or not states.has_expired(",
-        f"{ROUNDS}::test_approvals_that_nobody_confirms_lapse_and_the_same_people_approve_anew",
+        f"{ROUNDS}::test_unconfirmed_approvals_lapse_and_the_same_people_can_approve_again",
         f"{ROUNDS}::test_approvals_lapse_without_a_worker_too",
     ),
     _mutant(
@@ -1269,7 +1269,7 @@ APPROVAL_ROUNDS = (
         TRANSITIONS,
         "(deletion, approval_round=deletion.approval_round + 1, expires_at=None)",
         "(deletion)",
-        f"{ROUNDS}::test_a_decline_takes_the_approval_of_somebody_else_away",
+        f"{ROUNDS}::test_a_decline_ends_the_approval_of_another_person",
     ),
     _mutant(
         "nobody acts on a round that is over",
@@ -1284,7 +1284,7 @@ APPROVAL_ROUNDS = (
         "        return self.break_glass_at is not None and "
         "self.break_glass_round == self.approval_round\n",
         "        return self.break_glass_at is not None\n",
-        f"{ROUNDS}::test_broken_glass_covers_one_sending",
+        f"{ROUNDS}::test_break_glass_covers_one_attempt",
     ),
     _mutant(
         "a restored backup counts no approvals that may have been used since",
@@ -1306,7 +1306,7 @@ APPROVAL_ROUNDS = (
         RULES,
         '"round", "UPDATE", ROUND, ',
         '"round", "UPDATE", "1 = 1", ',
-        f"{ROUNDS}::test_the_database_ends_a_round_with_its_sending",
+        f"{ROUNDS}::test_the_database_ends_an_approval_round_with_its_attempt",
         f"{ROUNDS}::test_the_database_lets_a_round_neither_return_nor_be_skipped",
     ),
     _mutant(
@@ -1321,7 +1321,7 @@ APPROVAL_ROUNDS = (
         RULES,
         '" OR NEW.break_glass_round IS NOT DISTINCT FROM NEW.approval_round"',
         '" OR NEW.break_glass_round IS NOT NULL"',
-        f"{ROUNDS}::test_the_database_uses_broken_glass_for_its_round_only",
+        f"{ROUNDS}::test_the_database_limits_break_glass_to_its_round",
     ),
     _mutant(
         "a trigger that binds an attempt to its round",
@@ -1335,7 +1335,7 @@ APPROVAL_ROUNDS = (
         VERIFIER,
         '            or (state == "unknown" and before != "unknown")\n',
         "",
-        "tests/deletions/approvals/test_evidence.py::test_a_second_sending_on_the_first_approval_is_found",
+        "tests/deletions/approvals/test_evidence.py::test_a_second_attempt_on_the_first_approval_is_found",
     ),
 )
 
@@ -2128,7 +2128,7 @@ RACES = (
         "    had_late_success = deletion.has_late_success\n"
         "    with reconciliation.responses_locked(deletion=deletion):\n"
         "        if had_late_success:\n",
-        f"{EARLIER_ATTEMPTS}::test_a_200_recorded_after_the_reading_before_another_delete_counts",
+        f"{EARLIER_ATTEMPTS}::test_a_200_recorded_after_the_pre_send_check_counts",
     ),
     _mutant(
         "a poll stops at its limit of what was put off",
@@ -2153,22 +2153,22 @@ SENDING_AGAIN = (
         RULES,
         '    f" OR NOT {MAY_HAVE_WORKED}))"\n',
         '    " OR 1 = 1))"\n',
-        f"{ROUNDS}::test_the_database_sends_nothing_more_in_a_round_whose_sending_may_still_work",
-        f"{ROUNDS}::test_the_database_begins_no_sending_within_another",
+        f"{ROUNDS}::test_the_database_refuses_an_attempt_in_a_round_with_an_unknown_one",
+        f"{ROUNDS}::test_the_database_refuses_an_attempt_during_another",
     ),
     _mutant(
         "a trigger against a sending within another",
         RULES,
         "OLD.state = 'sending' AND NEW.epoch = OLD.epoch",
         "OLD.state = 'sending'",
-        f"{ROUNDS}::test_the_database_begins_no_sending_within_another",
+        f"{ROUNDS}::test_the_database_refuses_an_attempt_during_another",
     ),
     _mutant(
         "no approval covers a sending after one that may have worked",
         SENDING,
         "    if deletion.policy != ApprovalPolicy.NONE and tried.filter(AMBIGUOUS).exists():\n",
         "    if False:\n",
-        f"{ROUNDS}::test_nothing_more_is_claimed_in_a_round_whose_sending_may_still_work",
+        f"{ROUNDS}::test_nothing_is_claimed_in_a_round_with_an_unknown_attempt",
     ),
 )
 

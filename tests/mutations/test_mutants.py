@@ -53,7 +53,7 @@ def test_no_two_safeguards_have_one_name() -> None:
     ("old", "new", "problem"),
     [
         ("# Enough", "# Plenty", "found 0 times"),
-        ('"""The one place where', '"""A place where', "survived"),
+        ('"""Every state change', '"""Each state change', "survived"),
         ("AttemptResult.REFUSED:\n", "AttemptResult.RATE_LIMITED if False:\n", ""),
         ("from dataclasses import", "from nowhere import", "did not run"),
     ],

@@ -14,7 +14,7 @@ PROMISED = [
     (client, "MAX_DELETE_BODY", 64 * 1024),
     (connection, "MAX_IDLE_SECONDS", 10),
     (sending, "DELETE_SECONDS", 30),
-    (history, "EXACT_TO", 1000),
+    (history, "MAX_COUNTED", 1000),
     (search, "MAX_EXACT_COUNT", 1000),
     (checkpoints, "EVENTS_PER_CHECKPOINT", 1000),
 ]

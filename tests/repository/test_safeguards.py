@@ -67,7 +67,9 @@ def test_a_claim_inside_another_transaction_is_refused(unknown: Deletion, ada: P
 
 def settle(deletion: Deletion, *, actor: Actor) -> bool:
     event = EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence="Settled.")
-    return states.apply(deletion, Settle(outcome=Outcome.UNRESOLVED), actor=actor, events=[event])
+    return states.apply(
+        deletion, transition=Settle(outcome=Outcome.UNRESOLVED), actor=actor, events=[event]
+    )
 
 
 @pytest.mark.django_db

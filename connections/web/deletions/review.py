@@ -121,7 +121,7 @@ def build_review_page(review: Review, *, form: DeletionForm) -> ReviewPage:
         effects=[TypeEffect(text=text, is_known=known) for text, known in effects],
         age=_age(snapshot.connection_created_at, now=now),
         creator_flags=creator_flags(snapshot),
-        end={"source": "source end", "sink": "destination end"}.get(review.end, ""),
+        end={"source": "source end", "sink": "destination end"}.get(review.side, ""),
         senders=_senders(review),
         last_read=_last_read(review, now=now),
         not_listed=_not_listed(review),
@@ -149,7 +149,7 @@ def _age(at: datetime | None, *, now: datetime) -> str:
 
 
 def _last_read(review: Review, *, now: datetime) -> str:
-    listing = review.last_listing
+    listing = review.last_sync
     if listing is None:
         return ""
     at = f"{format_age(listing.started_at, now=now)}, at {wording.format_time(listing.started_at)}"
@@ -157,7 +157,7 @@ def _last_read(review: Review, *, now: datetime) -> str:
 
 
 def _not_listed(review: Review) -> str:
-    listing = review.last_listing
+    listing = review.last_sync
     if review.is_reviewed or listing is None:
         return ""
     if listing.is_complete:

@@ -41,13 +41,13 @@ def timeline_of(seen: ConnectionHistory, *, links_to_evidence: bool) -> Timeline
     told = [
         *(event for event in began if event is not None),
         *(_changed_entry(version) for version in seen.versions[1:]),
-        *(_reappearance_entry(one) for one in seen.returns),
+        *(_reappearance_entry(one) for one in seen.reappearances),
         *(_event_entry(event, links_to_evidence=links_to_evidence) for event in seen.events),
         *([_successor_entry(seen.successor, seen=seen)] if seen.successor else []),
     ]
     # Audit events of equal times keep their order; entries without a time come first.
     events = sorted(told, key=lambda each: each.at.timestamp() if each.at else 0.0)
-    if seen.sights:
+    if seen.observations:
         events = _with_present(events, seen=seen)
     if len(events) <= SHOWN_FIRST + SHOWN_LAST:
         return Timeline(first=events, between=[], last=[])
@@ -60,7 +60,7 @@ def timeline_of(seen: ConnectionHistory, *, links_to_evidence: bool) -> Timeline
 
 def _with_present(events: list[TimelineEntry], *, seen: ConnectionHistory) -> list[TimelineEntry]:
     """The entries, with one that says whether it is listed now, or when it last was."""
-    last_seen_at = max(sight.last_seen_at for sight in seen.sights)
+    last_seen_at = max(each.last_seen_at for each in seen.observations)
     if seen.is_listed:
         return [*events, TimelineEntry(tone="ok", icon="check", title="Listed", at=last_seen_at)]
     sights = (event for event in reversed(seen.events) if is_observation(event))

@@ -226,11 +226,11 @@ def org_connection_detail(request: HttpRequest, site: str, connection_id: UUID) 
         "site_name": site_name(site),
         "life": timeline_of(seen, links_to_evidence=permissions.can_audit(actor)),
         "ways": [
-            (sight, review_url(credential=sight.credential.pk, connection_id=connection_id))
-            for sight in seen.sights
+            (one, review_url(credential=one.credential.pk, connection_id=connection_id))
+            for one in seen.observations
             if is_free
-            and sight.is_current
-            and permissions.can_use(actor, credential_id=sight.credential.pk)
+            and one.is_current
+            and permissions.can_use(actor, credential_id=one.credential.pk)
         ],
     }
     return render(request, "connections/org_connection_detail.html", context)
@@ -272,7 +272,7 @@ def _find_removable_protection(actor: Actor, key: OrgConnectionKey) -> Protectio
     if protection is None and not protections.list_protections(key):
         raise Http404("It was never protected.")
     if protection:
-        protections.check_not_own(protection, actor=actor)
+        protections.require_not_own(protection, actor=actor)
     return protection
 
 

@@ -68,12 +68,12 @@ def ask_for(ada: Person, guarded: Credential, wanted: Connection) -> AskFor:
 
 @pytest.fixture
 def asked(ask_for: AskFor) -> Deletion:
-    """Asked by Ada under policy one; nobody has decided."""
+    """Requested by Ada under policy one; no decision yet."""
     return ask_for()
 
 
 def approve(deletion: Deletion, person: Person) -> Deletion:
-    """The person approves what is asked."""
+    """The person approves the deletion."""
     return approvals.approve_deletion(
         deletion=deletion,
         actor=person_actor(person=person),

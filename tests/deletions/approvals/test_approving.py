@@ -75,7 +75,7 @@ def test_what_changed_meanwhile_is_settled_and_cannot_be_approved(
     assert not Approval.objects.exists()
 
 
-def test_what_was_asked_anew_after_a_change_can_be_approved(
+def test_a_new_request_after_a_change_can_be_approved(
     ask_for: AskFor, linus: Person, sandbox: SandboxServer, wanted: Connection
 ) -> None:
     first = ask_for()
@@ -140,7 +140,7 @@ def test_an_approver_who_became_the_only_one_is_not_enough_for_two(
         confirm(deletion, ada)
 
 
-def test_a_sending_counts_the_approvals_by_itself(
+def test_an_attempt_counts_the_approvals_itself(
     ask_for: AskFor, ada: Person, linus: Person
 ) -> None:
     deletion = ask_for(ApprovalPolicy.TWO)
@@ -152,7 +152,7 @@ def test_a_sending_counts_the_approvals_by_itself(
     assert refused.value.cause == Cause.APPROVALS_MISSING
 
 
-def test_only_who_asked_confirms(asked: Deletion, linus: Person, grace: Person) -> None:
+def test_only_the_requester_confirms(asked: Deletion, linus: Person, grace: Person) -> None:
     approve(asked, linus)
     with pytest.raises(ConflictError, match="Only Ada, who asked"):
         confirm(asked, grace)
@@ -188,7 +188,7 @@ def test_the_last_approval_gives_24_hours_more_and_an_earlier_one_none(
     assert (deletion.outcome, deletion.cause) == (Outcome.EXPIRED, Cause.NOT_CONFIRMED_IN_TIME)
 
 
-def test_an_approver_takes_an_approved_one_back(asked: Deletion, linus: Person) -> None:
+def test_an_approver_withdraws_an_approved_deletion(asked: Deletion, linus: Person) -> None:
     approve(asked, linus)
     deletion_lifecycle.withdraw_deletion(deletion=asked, actor=person_actor(person=linus))
     assert asked.outcome == Outcome.WITHDRAWN

@@ -44,7 +44,7 @@ FOUND = "Called Grace; the partner confirmed the leak."
 
 @pytest.fixture
 def breaker(grace: Person) -> Person:
-    """Grace, an Operator who was allowed to break glass."""
+    """Grace, an Operator with the break-glass permission."""
     Person.objects.filter(pk=grace.pk).update(may_break_glass=True)
     return Person.objects.get(pk=grace.pk)
 
@@ -80,7 +80,7 @@ def test_it_sends_without_the_approvals_and_says_so_in_events_of_its_own(
     assert event.sentence.startswith("Grace broke the glass to delete Payments US → Group SOC")
 
 
-def test_it_is_broken_for_one_deletion_only(
+def test_break_glass_covers_one_deletion_only(
     asked: Deletion, breaker: Person, ask_for: AskFor, sandbox: SandboxServer, wanted: Connection
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, connection_id=wanted.id)
@@ -89,7 +89,7 @@ def test_it_is_broken_for_one_deletion_only(
     assert (again.state, again.needs_approval) == (State.REQUESTED, True)
 
 
-def test_approvals_that_were_given_stay_and_the_missing_one_is_done_without(
+def test_given_approvals_stay_and_only_the_missing_one_is_skipped(
     ask_for: AskFor, linus: Person, breaker: Person
 ) -> None:
     deletion = approve(ask_for(ApprovalPolicy.TWO), linus)
@@ -152,7 +152,7 @@ def test_what_changed_is_not_sent_even_so(
     assert sandbox.world.deletes_received(wanted.id) == 0
 
 
-def test_an_asker_who_lost_the_right_is_not_served_even_so(
+def test_break_glass_does_not_help_a_requester_who_lost_the_permission(
     asked: Deletion, ada: Person, breaker: Person
 ) -> None:
     ada.groups.clear()
@@ -161,7 +161,7 @@ def test_an_asker_who_lost_the_right_is_not_served_even_so(
     assert Deletion.objects.get().break_glass_at is None
 
 
-def test_what_could_not_be_read_is_confirmed_again_by_whoever_broke_it(
+def test_after_a_failed_check_the_person_who_used_break_glass_confirms_again(
     asked: Deletion, breaker: Person, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
@@ -171,7 +171,7 @@ def test_what_could_not_be_read_is_confirmed_again_by_whoever_broke_it(
     assert confirm(asked, breaker).outcome == Outcome.DELETED
 
 
-def test_a_breaker_who_lost_the_permission_sends_nothing_more(
+def test_a_person_who_lost_the_break_glass_permission_sends_nothing_more(
     asked: Deletion, breaker: Person, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
@@ -182,7 +182,7 @@ def test_a_breaker_who_lost_the_permission_sends_nothing_more(
         confirm(asked, Person.objects.get(username="ada"))
 
 
-def test_there_is_no_glass_where_nobody_else_is_needed_or_everybody_approved(
+def test_break_glass_is_refused_when_no_approval_is_missing(
     asked: Deletion, linus: Person, breaker: Person
 ) -> None:
     approve(asked, linus)
@@ -190,7 +190,7 @@ def test_there_is_no_glass_where_nobody_else_is_needed_or_everybody_approved(
         broken(asked, breaker)
 
 
-def test_it_cannot_be_broken_after_24_hours(
+def test_break_glass_is_refused_after_24_hours(
     asked: Deletion, breaker: Person, clock: SettableClock
 ) -> None:
     clock.advance(hours=24)
@@ -214,7 +214,7 @@ INCOMPLETE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", INCOMPLETE)
-def test_the_database_wants_person_reason_and_time_together(
+def test_the_database_requires_person_reason_and_time_together(
     asked: Deletion, breaker: Person, clock: SettableClock, what: str
 ) -> None:
     values = dict(INCOMPLETE[what])
@@ -227,7 +227,7 @@ def test_the_database_wants_person_reason_and_time_together(
         Deletion.objects.update(break_glass_at=clock.at, **values)
 
 
-def test_the_database_keeps_broken_glass_broken(asked: Deletion, breaker: Person) -> None:
+def test_the_database_keeps_the_use_of_break_glass(asked: Deletion, breaker: Person) -> None:
     broken(asked, breaker)
     for change in ("break_glass_reason = 'x'", "break_glass_at = NULL, break_glass_by_id = NULL"):
         with (
@@ -238,7 +238,7 @@ def test_the_database_keeps_broken_glass_broken(asked: Deletion, breaker: Person
             cursor.execute(f"UPDATE connections_deletion SET {change}")  # noqa: S608 - our words
 
 
-def test_the_database_breaks_no_glass_for_what_is_over(
+def test_the_database_refuses_break_glass_for_a_settled_deletion(
     asked: Deletion, breaker: Person, linus: Person, clock: SettableClock
 ) -> None:
     approve(asked, linus)
@@ -248,7 +248,7 @@ def test_the_database_breaks_no_glass_for_what_is_over(
         )
 
 
-def test_somebody_else_reviews_it_with_a_note(
+def test_another_person_reviews_it_with_a_note(
     asked: Deletion, breaker: Person, linus: Person
 ) -> None:
     broken(asked, breaker)
@@ -262,7 +262,7 @@ def test_somebody_else_reviews_it_with_a_note(
 
 
 @pytest.mark.parametrize("who", ["ada", "grace"])
-def test_whoever_broke_it_or_asked_for_it_does_not_review_it(
+def test_the_requester_and_the_user_of_break_glass_cannot_review_it(
     asked: Deletion, breaker: Person, who: str
 ) -> None:
     broken(asked, breaker)
@@ -318,7 +318,7 @@ def test_a_review_stays_as_it_was_given(asked: Deletion, breaker: Person, linus:
             cursor.execute(statement)
 
 
-def test_the_page_breaks_it_keeps_what_was_typed_and_is_loud_ever_after(
+def test_the_page_uses_break_glass_keeps_the_input_and_shows_it_permanently(
     asked: Deletion, breaker: Person, linus: Person, client_of: ClientOf
 ) -> None:
     client, url = client_of(breaker), f"/deletions/{asked.pk}/break-glass/"
@@ -352,7 +352,7 @@ def test_the_page_breaks_it_keeps_what_was_typed_and_is_loud_ever_after(
     assert "not reviewed" not in read(reviewer.get("/")).text
 
 
-def test_it_asks_who_it_is_and_keeps_what_was_typed(
+def test_it_asks_for_an_identity_check_and_keeps_the_input(
     asked: Deletion, breaker: Person, late_client_of: ClientOf
 ) -> None:
     client, url = late_client_of(breaker), f"/deletions/{asked.pk}/break-glass/"
@@ -367,7 +367,7 @@ def test_it_asks_who_it_is_and_keeps_what_was_typed(
     assert Deletion.objects.get().outcome == Outcome.DELETED
 
 
-def test_who_may_not_break_it_is_not_shown_how(
+def test_a_person_without_the_permission_is_not_shown_break_glass(
     asked: Deletion, ada: Person, linus: Person, root: Person, client_of: ClientOf
 ) -> None:
     for person in (ada, linus, root):
@@ -389,7 +389,7 @@ def test_an_export_names_it_last(asked: Deletion, breaker: Person, linus: Person
     }
 
 
-def test_an_administrator_gives_it_to_somebody_else_on_their_page(
+def test_an_administrator_grants_break_glass_to_another_person(
     root: Person, grace: Person, client_of: ClientOf
 ) -> None:
     client, page_url = client_of(root), f"/people/{grace.pk}/"
@@ -403,14 +403,14 @@ def test_an_administrator_gives_it_to_somebody_else_on_their_page(
     assert codes == ["person.break_glass_allowed", "person.break_glass_forbidden"]
 
 
-def test_nobody_gives_it_to_themselves(root: Person, client_of: ClientOf) -> None:
+def test_no_one_grants_break_glass_to_themselves(root: Person, client_of: ClientOf) -> None:
     page = read(client_of(root).post(f"/people/{root.pk}/break-glass/", {"allow": "yes"}))
     assert page.status == 409
     assert "Nobody gives it to themselves." in page.text
     assert not Person.objects.get().may_break_glass
 
 
-def test_whoever_runs_the_server_gives_it_by_a_command(grace: Person) -> None:
+def test_a_command_grants_break_glass(grace: Person) -> None:
     output = StringIO()
     call_command("change_person", "--username", "grace", "--break-glass", "--json", stdout=output)
     assert json.loads(output.getvalue())["may_break_glass"] is True
@@ -419,7 +419,7 @@ def test_whoever_runs_the_server_gives_it_by_a_command(grace: Person) -> None:
     assert not Person.objects.get().may_break_glass
 
 
-def test_the_names_of_whoever_broke_and_reviewed_it_can_be_erased(
+def test_the_names_of_the_people_who_used_and_reviewed_it_can_be_erased(
     asked: Deletion, breaker: Person, linus: Person
 ) -> None:
     reviewed(broken(asked, breaker), linus)

@@ -76,7 +76,7 @@ def test_a_row_that_says_otherwise_is_found(
     assert verify.differences(row, events) == ["“broke_glass” is not what the events say"]
 
 
-def test_each_sending_is_held_against_the_approvals_of_its_own_round(
+def test_each_attempt_is_compared_with_the_approvals_of_its_own_round(
     asked: Deletion, linus: Person, barbara: Person, ada: Person, lose_answer: Lose
 ) -> None:
     deletion = lose_answer(approve(asked, linus))
@@ -89,7 +89,7 @@ def test_each_sending_is_held_against_the_approvals_of_its_own_round(
     assert verify.differences(row, events) == ["attempt 1 is not what the events say"]
 
 
-def test_approvals_that_lapsed_do_not_count_for_a_later_sending(
+def test_lapsed_approvals_do_not_count_for_a_later_attempt(
     asked: Deletion, linus: Person, ada: Person, lose_answer: Lose, clock: SettableClock
 ) -> None:
     deletion = approve(lose_answer(approve(asked, linus)), linus)
@@ -103,7 +103,7 @@ def test_approvals_that_lapsed_do_not_count_for_a_later_sending(
 
 
 @pytest.mark.parametrize("names_rounds", [True, False])
-def test_a_second_sending_on_the_first_approval_is_found(
+def test_a_second_attempt_on_the_first_approval_is_found(
     asked: Deletion, linus: Person, ada: Person, lose_answer: Lose, names_rounds: bool
 ) -> None:
     """In a record that was made before rounds were kept, too."""
@@ -129,7 +129,7 @@ def test_an_event_that_names_another_round_is_found(
     assert verify.differences(row, events) == ["“approval_round” is not what the events say"]
 
 
-def test_broken_glass_excuses_its_own_sending_only(
+def test_break_glass_covers_its_own_attempt_only(
     asked: Deletion,
     breaker: Person,
     linus: Person,
@@ -153,7 +153,7 @@ def test_broken_glass_excuses_its_own_sending_only(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_bundle_with_a_second_sending_on_the_first_approval_says_so(
+def test_a_bundle_reports_a_second_attempt_on_the_first_approval(
     asked: Deletion,
     linus: Person,
     ada: Person,
@@ -163,7 +163,7 @@ def test_a_bundle_with_a_second_sending_on_the_first_approval_says_so(
 ) -> None:
     deletion = lose_answer(approve(asked, linus))
     # As a service without this safeguard, on a database without its triggers, would send it.
-    monkeypatch.setattr(sending, "_what_lacks_approval", lambda deletion: None)
+    monkeypatch.setattr(sending, "_find_approval_block", lambda deletion: None)
     monkeypatch.setattr(Deletion, "lacks_approvals", False)
     with triggers_off():
         assert confirm(deletion, ada).state == State.SETTLED

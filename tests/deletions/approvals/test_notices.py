@@ -11,7 +11,7 @@ __all__ = ["breaker"]
 pytestmark = pytest.mark.django_db
 
 
-def test_every_approver_and_administrator_and_whoever_asked_hears_of_it(
+def test_approvers_administrators_and_the_requester_are_notified(
     asked: Deletion,
     breaker: Person,
     linus: Person,

@@ -25,7 +25,7 @@ def record(client: Browser, deletion: Deletion) -> Page:
 
 
 def watched(client: Browser, page: Page) -> Page:
-    """What the page gets when it looks for news by itself."""
+    """The fragment that the page polls."""
     return read(client.get(page.watch["hx-get"], headers=HTMX | {"HX-Target": "watch"}))
 
 
@@ -108,7 +108,7 @@ def test_what_is_no_longer_listed_cannot_be_approved(
     assert not page.has_form_to("/approve/")
 
 
-def test_a_reading_that_failed_is_said_and_the_stored_view_is_named(
+def test_a_failed_check_is_shown_with_the_time_of_the_snapshot(
     asked: Deletion, linus: Person, client_of: ClientOf, sandbox: SandboxServer
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
@@ -118,7 +118,7 @@ def test_a_reading_that_failed_is_said_and_the_stored_view_is_named(
     assert page.has_form_to("/approve/")
 
 
-def test_a_reading_that_takes_too_long_is_given_up(
+def test_a_check_that_takes_too_long_is_given_up(
     asked: Deletion,
     linus: Person,
     client_of: ClientOf,
@@ -131,7 +131,9 @@ def test_a_reading_that_takes_too_long_is_given_up(
     assert "It could not be read again just now. No answer came in time." in page.text
 
 
-def test_looking_writes_nothing(asked: Deletion, linus: Person, client_of: ClientOf) -> None:
+def test_viewing_the_page_writes_nothing(
+    asked: Deletion, linus: Person, client_of: ClientOf
+) -> None:
     before = AuditEvent.objects.count()
     listings = asked.credential.listings.count()
     record(client_of(linus), asked)
@@ -139,7 +141,7 @@ def test_looking_writes_nothing(asked: Deletion, linus: Person, client_of: Clien
     assert asked.credential.listings.count() == listings
 
 
-def test_only_who_may_decide_makes_datadog_be_asked(
+def test_only_an_approvers_page_checks_with_datadog(
     asked: Deletion,
     ada: Person,
     victor: Person,
@@ -154,7 +156,7 @@ def test_only_who_may_decide_makes_datadog_be_asked(
         assert "Waiting for a second person" in record(client_of(person), asked).text
 
 
-def test_the_askers_page_changes_by_itself_when_somebody_approves(
+def test_the_requesters_page_updates_when_it_is_approved(
     asked: Deletion, ada: Person, linus: Person, client_of: ClientOf
 ) -> None:
     client = client_of(ada)
@@ -168,7 +170,7 @@ def test_the_askers_page_changes_by_itself_when_somebody_approves(
     assert news.has_form_to("/execute/")
 
 
-def test_it_looks_less_often_the_longer_nobody_decides(
+def test_it_polls_less_often_the_longer_it_waits(
     asked: Deletion, ada: Person, client_of: ClientOf, clock: SettableClock
 ) -> None:
     client = client_of(ada)
@@ -184,7 +186,7 @@ def test_it_looks_less_often_the_longer_nobody_decides(
     assert "every 5 minutes" in page.text
 
 
-def test_a_settled_one_is_not_looked_at_any_more(
+def test_a_settled_deletion_is_not_polled(
     asked: Deletion, ada: Person, linus: Person, client_of: ClientOf
 ) -> None:
     client = client_of(ada)

@@ -48,7 +48,7 @@ DECLINED = "Ask the partner first."
 
 @pytest.fixture
 def lose_answer(ada: Person, sandbox: SandboxServer, clock: SettableClock) -> Lose:
-    """Ada confirms it, the answer is lost, and two listings agree that it is still there."""
+    """Ada confirms it, the response is lost, and two listings agree that it is still there."""
 
     def act(deletion: Deletion) -> Deletion:
         sandbox.world.set_fault(fault=faults.RESET_AFTER_READING, operation="delete")
@@ -60,7 +60,7 @@ def lose_answer(ada: Person, sandbox: SandboxServer, clock: SettableClock) -> Lo
 
 
 def look_twice(deletion: Deletion, clock: SettableClock) -> Deletion:
-    """The deletion after the two looks that decide."""
+    """The deletion after the two checks that decide."""
     for seconds in (36, 61):
         clock.advance(seconds=seconds)
         due.run_due(actor=WORKER)
@@ -141,7 +141,7 @@ def test_a_request_by_a_clock_that_was_ahead_expires_when_it_is_set_back(
 
 
 @pytest.mark.parametrize("days", [0, 30])
-def test_the_approvals_of_an_earlier_sending_send_nothing_more(
+def test_the_approvals_of_an_earlier_attempt_allow_no_other(
     present: Deletion, ada: Person, sent: Callable[[], int], clock: SettableClock, days: int
 ) -> None:
     clock.advance(hours=24 * days)
@@ -194,18 +194,20 @@ def test_two_people_must_approve_again_under_policy_two(
     assert sent() == 2
 
 
-def test_who_asked_cannot_approve_the_second_sending_either(present: Deletion, ada: Person) -> None:
+def test_the_requester_cannot_approve_the_second_attempt_either(
+    present: Deletion, ada: Person
+) -> None:
     with pytest.raises(PermissionDenied, match="someone else must approve"):
         approve(present, ada)
 
 
-def test_nobody_approves_twice_for_the_same_sending(present: Deletion, linus: Person) -> None:
+def test_no_one_approves_the_same_attempt_twice(present: Deletion, linus: Person) -> None:
     approve(present, linus)
     with pytest.raises(ConflictError):
         approve(present, linus)
 
 
-def test_a_page_opened_before_the_first_sending_approves_no_second_one(
+def test_a_page_opened_before_the_first_attempt_approves_no_second_one(
     present: Deletion, linus: Person, barbara: Person
 ) -> None:
     for person in (linus, barbara):
@@ -215,7 +217,7 @@ def test_a_page_opened_before_the_first_sending_approves_no_second_one(
             )
 
 
-def test_a_second_lost_answer_needs_a_third_approval(
+def test_a_second_lost_response_needs_a_third_approval(
     present: Deletion, ada: Person, linus: Person, lose_answer: Lose, sent: Callable[[], int]
 ) -> None:
     lose_answer(approve(present, linus))
@@ -256,7 +258,7 @@ def test_a_failed_check_before_sending_uses_up_no_approval(
 
 
 @pytest.mark.parametrize("answer", [faults.RETURNS_403, faults.rate_limited(reset="7")])
-def test_a_second_sending_that_ends_unknown_uses_up_its_approval_too(
+def test_a_second_unknown_attempt_uses_up_its_approval_too(
     present: Deletion,
     ada: Person,
     linus: Person,
@@ -264,7 +266,7 @@ def test_a_second_sending_that_ends_unknown_uses_up_its_approval_too(
     clock: SettableClock,
     answer: faults.Fault,
 ) -> None:
-    """Refused, or too late to send again, after an attempt that may have been carried out."""
+    """Refused, or too late to send again, after an attempt that may have worked."""
     approve(present, linus)
     sandbox.world.set_fault(fault=answer, operation="delete")
     confirm(present, ada)
@@ -274,7 +276,7 @@ def test_a_second_sending_that_ends_unknown_uses_up_its_approval_too(
     assert (present.state, present.approval_round) == (State.UNKNOWN, 3)
 
 
-def test_approvals_that_nobody_confirms_lapse_and_the_same_people_approve_anew(
+def test_unconfirmed_approvals_lapse_and_the_same_people_can_approve_again(
     present: Deletion, ada: Person, linus: Person, clock: SettableClock, sent: Callable[[], int]
 ) -> None:
     approve(present, linus)
@@ -345,7 +347,7 @@ def test_a_decline_after_enough_approvals_ends_the_round_and_leaves_it_open(
     assert sent() == 1
 
 
-def test_a_decline_takes_the_approval_of_somebody_else_away(
+def test_a_decline_ends_the_approval_of_another_person(
     ask_for: AskFor, linus: Person, barbara: Person, ada: Person, lose_answer: Lose
 ) -> None:
     deletion = lose_answer(approve(approve(ask_for(ApprovalPolicy.TWO), linus), barbara))
@@ -370,7 +372,7 @@ def test_a_confirmation_that_lost_a_race_with_a_new_round_sends_nothing(
     assert (stale.state, sent()) == (State.STILL_PRESENT, 1)
 
 
-def test_broken_glass_covers_one_sending(
+def test_break_glass_covers_one_attempt(
     asked: Deletion,
     breaker: Person,
     ada: Person,
@@ -395,7 +397,7 @@ def test_broken_glass_covers_one_sending(
     assert confirm(asked, ada).outcome == Outcome.DELETED
 
 
-def test_a_breaker_who_lost_the_right_does_not_hinder_a_sending_that_was_approved(
+def test_a_lost_break_glass_permission_does_not_block_an_approved_attempt(
     asked: Deletion,
     breaker: Person,
     ada: Person,
@@ -411,7 +413,7 @@ def test_a_breaker_who_lost_the_right_does_not_hinder_a_sending_that_was_approve
     assert confirm(approve(asked, linus), ada).outcome == Outcome.DELETED
 
 
-def test_glass_is_broken_for_a_second_sending_where_the_first_was_approved(
+def test_break_glass_can_be_used_for_a_second_attempt_after_an_approved_one(
     present: Deletion, breaker: Person, sent: Callable[[], int]
 ) -> None:
     assert broken(present, breaker).outcome == Outcome.DELETED
@@ -484,7 +486,7 @@ def menu_count(client: Client) -> int:
     return next(item.count or 0 for item in context["nav"] if item.label == "Deletions")
 
 
-def test_who_could_approve_is_told_that_approval_is_needed_again(
+def test_possible_approvers_are_notified_that_approval_is_needed_again(
     asked: Deletion, linus: Person, barbara: Person, lose_answer: Lose, settings: Settings
 ) -> None:
     settings.HAS_MAIL = True
@@ -498,7 +500,7 @@ def test_who_could_approve_is_told_that_approval_is_needed_again(
     assert title == "Still there: approval needed again"
 
 
-def test_an_export_names_who_approved_each_sending(
+def test_an_export_names_the_approvers_of_each_attempt(
     present: Deletion, ada: Person, linus: Person, barbara: Person
 ) -> None:
     row = deletion_row(Deletion.objects.get())
@@ -528,7 +530,7 @@ def test_the_database_sends_nothing_on_the_approvals_of_an_earlier_round(
 
 
 @pytest.mark.parametrize("state", [State.UNKNOWN, State.STILL_PRESENT, State.APPROVED])
-def test_the_database_ends_a_round_with_its_sending(
+def test_the_database_ends_an_approval_round_with_its_attempt(
     asked: Deletion, linus: Person, state: State
 ) -> None:
     approve(asked, linus)
@@ -541,7 +543,7 @@ def test_the_database_ends_a_round_with_its_sending(
 
 @pytest.fixture
 def in_doubt(asked: Deletion, linus: Person, lose_answer: Lose, clock: SettableClock) -> Deletion:
-    """Set back to waiting while its last sending may still work: nothing of ours does that."""
+    """Set back to waiting while its last attempt may still work, which the product never does."""
     deletion = approve(lose_answer(approve(asked, linus)), linus)
     Deletion.objects.update(state=State.SENDING, epoch=2)
     Attempt.objects.create(
@@ -557,14 +559,14 @@ def in_doubt(asked: Deletion, linus: Person, lose_answer: Lose, clock: SettableC
     return deletion
 
 
-def test_the_database_sends_nothing_more_in_a_round_whose_sending_may_still_work(
+def test_the_database_refuses_an_attempt_in_a_round_with_an_unknown_one(
     in_doubt: Deletion,
 ) -> None:
     with refused("An approval covers one sending"):
         Deletion.objects.update(state=State.SENDING, epoch=3)
 
 
-def test_the_database_begins_no_sending_within_another(asked: Deletion, linus: Person) -> None:
+def test_the_database_refuses_an_attempt_during_another(asked: Deletion, linus: Person) -> None:
     approve(asked, linus)
     attempt = sending.claim(deletion=asked, actor=WORKER, was_rechecked=True)
     assert attempt is not None
@@ -572,7 +574,7 @@ def test_the_database_begins_no_sending_within_another(asked: Deletion, linus: P
         Deletion.objects.update(epoch=2)
 
 
-def test_nothing_more_is_claimed_in_a_round_whose_sending_may_still_work(
+def test_nothing_is_claimed_in_a_round_with_an_unknown_attempt(
     in_doubt: Deletion,
 ) -> None:
     with pytest.raises(BlockedError, match="may have worked"):
@@ -610,7 +612,7 @@ def test_the_database_moves_no_approval_into_another_round(present: Deletion) ->
         Approval.objects.update(round=2)
 
 
-def test_the_database_uses_broken_glass_for_its_round_only(
+def test_the_database_limits_break_glass_to_its_round(
     present: Deletion, breaker: Person, clock: SettableClock
 ) -> None:
     values = {"break_glass_at": clock.at, "break_glass_by": breaker, "break_glass_reason": WHY}
@@ -631,7 +633,7 @@ def test_the_database_takes_no_attempt_under_another_round(present: Deletion) ->
         attempt.save(force_insert=True)
 
 
-def test_a_sending_counts_the_approvals_of_its_round_by_itself(
+def test_an_attempt_counts_the_approvals_of_its_round_itself(
     present: Deletion, ada: Person
 ) -> None:
     with pytest.raises(BlockedError, match="still needs approval"):

@@ -59,7 +59,7 @@ def test_what_happened_so_long_ago(ahead: timedelta, expected: timedelta) -> Non
     assert clocks.elapsed_since(NOW + ahead, now=NOW) == expected
 
 
-def test_nobody_knows_how_long_ago_something_in_the_future_happened() -> None:
+def test_the_age_of_a_time_in_the_future_is_unknown() -> None:
     assert clocks.elapsed_since(NOW + timedelta(seconds=6), now=NOW) == timedelta.max
 
 

@@ -31,7 +31,7 @@ def calls_in(source: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_no_deadline_is_told_by_the_time_of_day(path: Path) -> None:
+def test_no_deadline_uses_the_time_of_day(path: Path) -> None:
     name = str(path.relative_to(ROOT))
     allowed = {call for file, call in NO_DEADLINE if file == name}
     assert calls_in(path.read_text()) <= allowed

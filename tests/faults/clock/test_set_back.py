@@ -278,7 +278,7 @@ def test_a_claim_is_kept_when_the_clock_goes_back_by_a_few_seconds(
     assert work_off(killed).state == State.UNKNOWN
 
 
-def test_a_clock_that_goes_forward_leaves_a_claim_unknown_and_a_late_answer_settles_it(
+def test_a_clock_set_forward_leaves_a_claim_unknown_and_a_late_response_settles_it(
     ask: Ask, clock: SettableClock, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = sending._send

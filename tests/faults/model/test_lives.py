@@ -109,7 +109,7 @@ def stage(
     return made
 
 
-def test_no_life_of_a_deletion_breaks_a_promise(stage: SimulatedSetup) -> None:
+def test_no_sequence_of_actions_breaks_an_invariant(stage: SimulatedSetup) -> None:
     print(f"lives: {how_many()} of {STEPS_A_LIFE} steps, seed {which()} (LIVES_SEED)")  # noqa: T201 - pytest shows it when the test fails
     run_state_machine_as_test(
         seed(which())(DeletionMachine),

@@ -1,4 +1,4 @@
-"""The record is written before the request leaves, and only by the claim that stands."""
+"""An attempt is recorded before its request leaves, and only under a valid claim."""
 
 import json
 from uuid import uuid4
@@ -80,7 +80,7 @@ def test_no_event_no_effect(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Deletion.objects.count() == 0
 
 
-def test_a_late_answer_is_kept_and_changes_no_state(
+def test_a_late_response_is_stored_and_changes_no_state(
     ask: Ask, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = sending._send
@@ -156,7 +156,7 @@ def test_a_retired_credential_sends_nothing(
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
 
 
-def test_no_answer_within_the_deadline_is_unknown(
+def test_no_response_within_the_deadline_is_unknown(
     ask: Ask, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("connections.deletions.sending.DELETE_SECONDS", 0.3)

@@ -58,7 +58,7 @@ def problems() -> list[str]:
     ]
 
 
-def test_it_is_recorded_as_if_it_had_never_waited(lose: Lose) -> None:
+def test_a_kept_response_is_recorded_like_any_other(lose: Lose) -> None:
     deletion = lose()
     assert (deletion.state, deletion.attempts.get().verdict) == (State.SENDING, "")
     assert spool.replay() == 1

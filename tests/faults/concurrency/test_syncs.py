@@ -7,7 +7,7 @@ from tests.support.rows import rows_of
 from tests.support.sandbox import org_named
 
 
-def test_readings_of_both_ends_at_once_neither_fail_nor_wait_for_each_other_for_ever(
+def test_simultaneous_syncs_of_both_sides_neither_fail_nor_deadlock(
     shared_database: SharedDatabase, bare_sandbox: SandboxServer
 ) -> None:
     world = bare_sandbox.world
