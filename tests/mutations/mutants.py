@@ -1168,7 +1168,7 @@ PAGES_AND_INPUTS = (
     _mutant(
         "a passkey is added at our own origin alone",
         "connections/web/people/second_factors.py",
-        "                require_own_origin(said.client_data, context.request)\n",
+        "                require_own_origin(parsed.client_data, context.request)\n",
         "",
         f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is",
     ),
