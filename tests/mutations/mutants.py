@@ -588,7 +588,7 @@ STEP_UP = (
         "connections/web/people/accounts.py",
         "        raise ReauthenticationRequired\n",
         "        return True\n",
-        f"{PAGES}::test_whoever_has_neither_password_nor_factor_sets_none_up_unasked",
+        f"{PAGES}::test_a_person_without_password_or_mfa_cannot_set_up_mfa_without_reauthentication",
     ),
     _mutant(
         "allauth stores and replays no POST",
