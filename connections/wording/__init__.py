@@ -1,7 +1,7 @@
-"""The one place that puts states, outcomes, causes and events into words, icons and colours.
+"""Texts, icons and tones for states, outcomes, causes and events.
 
-No template and no view decides on such a word by itself. `badge` asks the database nothing;
-`word` looks at the attempts and approvals of the one deletion it is given.
+Pages, emails and commands take them from here. `badge` makes no database query; `describe` reads
+the attempts and approvals of its deletion.
 """
 
 from connections.core.text import format_time, pluralize

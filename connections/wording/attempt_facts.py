@@ -1,4 +1,4 @@
-"""What the recorded attempts of a deletion allow a sentence to claim.
+"""What a sentence can claim about a deletion, from its recorded attempts.
 
 Every sentence that says whether something was sent or deleted takes that claim from here, so that
 none contradicts an attempt. The wording is fixed: “Nothing was sent” only if no attempt left this
@@ -45,12 +45,12 @@ def _sent_by_one(attempt: Attempt) -> Sent:
 
 
 def attempts_of(deletion: Deletion) -> list[Attempt]:
-    """Its attempts as the database has them now, whatever was prefetched before."""
+    """Its attempts, read from the database again even if prefetched."""
     return list(Attempt.objects.filter(deletion=deletion).order_by("number"))
 
 
 def nothing_new(attempts: Iterable[Attempt], *, so_far: bool = False) -> str:
-    """That what is reported here sent nothing. `so_far`: of a deletion that can still be sent."""
+    """The sentence that nothing was sent this time. `so_far`: the deletion can still be sent."""
     was = "has been" if so_far else "was"
     if sent_by(attempts) == Sent.NOTHING:
         return f"Nothing {was} sent."
@@ -58,12 +58,12 @@ def nothing_new(attempts: Iterable[Attempt], *, so_far: bool = False) -> str:
 
 
 def nothing_new_of(deletion: Deletion) -> str:
-    """The same for an act on this deletion that is refused or could not be done."""
+    """The same for an action on this deletion that was refused or failed."""
     return nothing_new(attempts_of(deletion))
 
 
 def at_the_end(attempts: Sequence[Attempt]) -> str:
-    """What can be said of a deletion that ends without another attempt, as far as is certain."""
+    """The sentence for a deletion that ends without another attempt."""
     if sent_by(attempts) == Sent.REFUSED:
         return "Nothing was deleted."
     return nothing_new(attempts)
@@ -110,7 +110,7 @@ def in_full_of(deletion: Deletion) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class DeletionFacts:
-    """A headline, what stands under it, Datadog's own words, and what may come next."""
+    """Headline, lines, quotes from Datadog, and possible next steps."""
 
     headline: str
     lines: tuple[str, ...] = ()
@@ -119,14 +119,14 @@ class DeletionFacts:
 
 
 def quotes_of(last: Attempt | None) -> tuple[str, ...]:
-    """Datadog's own texts of the last attempt."""
+    """Datadog's error texts of the last attempt."""
     return tuple(str(text) for text in last.errors) if last else ()
 
 
 def attempt_text(last: Attempt | None) -> str:
-    """ "Datadog answered 200 in 143 ms at …, attempt 1." or what came instead of an answer.
+    """ "Datadog answered 200 in 143 ms at …, attempt 1.", or what happened instead.
 
-    An answer that came late is called so.
+    A late response is marked as late.
     """
     if last is None or last.answered_at is None:
         return ""

@@ -1,4 +1,4 @@
-"""The short word for a deletion, with icon and tone; asks the database nothing."""
+"""Badges of deletions: label, icon and tone, without a database query."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ _OF_OUTCOME = {
     Outcome.UNRESOLVED: _badge("Closed, unknown", "unknown", "question"),
 }
 NOT_CONFIRMED = _badge("Not confirmed", "warn", "clock")
-# Read again just now, or by a process that died meanwhile: the row alone does not tell.
+# Being rechecked, or left by a process that died: the row alone can't tell.
 CONFIRMED = _badge("Confirmed, not sent", "info", "clock")
 CONFIRMED_AGAIN = _badge("Confirmed", "info", "clock")
 NEVER_SENT = _badge("Not sent", "muted", "minus")
@@ -66,7 +66,7 @@ REFUSED_STATUS = {
 def badge(deletion: Deletion) -> Badge:
     """The badge of one deletion, from its own row alone.
 
-    An epoch says that there were attempts, but not what came of them.
+    The epoch shows that there were attempts, but not their results.
     """
     if deletion.contradicted_at:
         return WAS_LISTED if deletion.last_check_listed is False else STILL_LISTED
@@ -96,12 +96,12 @@ def _open_badge(deletion: Deletion) -> Badge:
 
 
 def label_of_state(state: str) -> str:
-    """The word for an open state where there is no deletion at hand: a filter, a legend."""
+    """The label of a state, for filters and legends."""
     return _OF_STATE[State(state)].label if state != State.SETTLED else "Settled"
 
 
 def label_of_outcome(outcome: str) -> str:
-    """The word for an outcome where there is no deletion at hand: a filter, a legend."""
+    """The label of an outcome, for filters and legends."""
     return _OF_OUTCOME[Outcome(outcome)].label
 
 
@@ -113,9 +113,9 @@ def late_response_texts(attempts: Iterable[Attempt]) -> tuple[str, ...]:
 def _late_response_text(attempt: Attempt) -> str:
     when = f"A late response to attempt {attempt.number}, at {format_time(attempt.answered_at)}"
     if attempt.http_status is not None:
-        said = f"Datadog answered {attempt.http_status}."
+        result = f"Datadog answered {attempt.http_status}."
     elif attempt.verdict == AttemptResult.NOT_SENT:
-        said = f"The request did not leave. {cause_text(attempt.cause)}"
+        result = f"The request did not leave. {cause_text(attempt.cause)}"
     else:
-        said = cause_text(attempt.cause)
-    return f"{when}. {said} Org Admin had stopped waiting for it."
+        result = cause_text(attempt.cause)
+    return f"{when}. {result} Org Admin had stopped waiting for it."

@@ -1,4 +1,4 @@
-"""Every cause as a sentence that a person can act on."""
+"""A sentence for each cause."""
 
 from connections.core.causes import Cause
 
@@ -32,13 +32,13 @@ _TEXTS: dict[str, str] = {
     Cause.CA_BUNDLE_UNREADABLE: "The file of ORGADMIN_CA_BUNDLE cannot be read.",
     Cause.PROXY_UNREACHABLE: "The proxy of ORGADMIN_HTTP_PROXY cannot be reached.",
     Cause.PROXY_REFUSED: "The proxy of ORGADMIN_HTTP_PROXY would not open the way.",
-    # It may have left, and no whole answer came.
+    # It may have been sent, and no complete response came.
     Cause.CONNECTION_LOST: "The connection was cut before an answer came.",
     Cause.NO_ANSWER_IN_TIME: "No answer came in time.",
     Cause.HALF_STATUS_LINE: "The answer was cut in its first line.",
     Cause.NOT_HTTP: "What came back was no HTTP answer.",
     Cause.CLIENT_FAILURE: "Org Admin itself failed while sending; its log says how.",
-    # An answer came.
+    # Datadog responded.
     Cause.BAD_REQUEST: "Datadog calls the request malformed (400).",
     Cause.UNAUTHORIZED: "Datadog does not accept the key pair (401).",
     Cause.FORBIDDEN: (
@@ -52,7 +52,7 @@ _TEXTS: dict[str, str] = {
     Cause.REDIRECT: "The answer points elsewhere (3xx), which is never followed.",
     Cause.SERVER_ERROR: "Datadog had a failure of its own (5xx).",
     Cause.UNEXPECTED_STATUS: "The answer has a status that Datadog does not document.",
-    # A 200 that does not serve.
+    # A 200 with an unusable body.
     Cause.BODY_CUT: "The answer was cut before its end.",
     Cause.BODY_UNDECODABLE: "The answer cannot be decompressed.",
     Cause.BODY_TOO_LONG: "The answer is longer than we read.",
@@ -73,7 +73,7 @@ _TEXTS: dict[str, str] = {
 
 
 def unavailable_text(*, cause: str, why: str) -> str:
-    """Why nothing was asked of Datadog, without telling a page where our key files lie."""
+    """Why Datadog was not contacted, without the paths of key files."""
     words = cause_text(cause)
     more = why if cause == Cause.CANNOT_BE_ASKED else ""
     return f"{words} {more}".strip() + " An administrator can run the command “doctor”."
@@ -82,21 +82,21 @@ def unavailable_text(*, cause: str, why: str) -> str:
 def cause_text(cause: str) -> str:
     """The sentence for a stored cause; empty for none.
 
-    A code that this version does not know is named as it is.
+    A code that this version does not know is shown as it is.
     """
     return _TEXTS.get(cause, f"Cause: {cause}." if cause else "")
 
 
-# The stored keys cannot be decrypted, so that nothing was asked.
+# The stored keys can't be decrypted, so Datadog was not contacted.
 KEYS_UNDECRYPTABLE = "not_opened"
 
 
 def failure_text(*, cause: str, http_status: int | None = None) -> str:
-    """A sentence or two for the cause of a failed reading; `http_status` is None without answer."""
+    """Why a sync failed, in a sentence or two; `http_status` is None without a response."""
     if cause == KEYS_UNDECRYPTABLE:
         return "Its stored keys could not be decrypted."
     if cause == Cause.NOT_FOUND:
-        # Elsewhere it is a connection that is not found; a reading asks for none.
+        # Elsewhere the cause is about a connection, which a sync doesn't request.
         return "Datadog does not know the address that was asked (404)."
     words = cause_text(cause)
     return words if http_status else f"{words} This says nothing about the keys."

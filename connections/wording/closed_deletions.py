@@ -1,4 +1,4 @@
-"""What is said of a deletion that has its outcome."""
+"""Texts for settled deletions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from connections.wording.next_steps import NextStep
 
 
 def text_for(*, deletion: Deletion, attempts: list[Attempt], seen_by: str) -> DeletionFacts:
-    """The words for a settled deletion."""
+    """The text for a settled deletion."""
     if deletion.contradicted_at:
         return _contradicted(deletion, last=_deciding_attempt(attempts), seen_by=seen_by)
     return _TEXTS[Outcome(deletion.outcome)](deletion, attempts)

@@ -1,11 +1,11 @@
-"""What deleting a connection does, in words."""
+"""Texts about connections: what deleting one does, sites, creators."""
 
 from collections.abc import Sequence
 
 from connections.core.sites import DatadogSite, UnknownSiteError, get_site
 from connections.models.org_connections import SnapshotFields
 
-# The documented types (2026-11); the list grows, and an unknown one is named as it is.
+# The documented types (2026-11). The list grows; an unknown type is shown as it is.
 _EFFECTS = {
     "logs": "Logs: searches, dashboards and monitors in {sink} no longer find {source}’s logs.",
     "metrics": "Metrics: queries, dashboards and monitors in {sink} lose {source}’s metrics.",
@@ -13,7 +13,7 @@ _EFFECTS = {
 }
 
 
-# What a type is called inside a sentence, where its own name is no noun for data.
+# Nouns for types whose own name is no noun for data.
 _NOUNS = {"audit": "audit events"}
 
 
@@ -25,7 +25,7 @@ def join_names(names: Sequence[str]) -> str:
 
 
 def effect_text(*, source: str, sink: str, types: Sequence[str]) -> str:
-    """The one sentence that says what stops working."""
+    """The sentence about what stops working."""
     what = join_names([_NOUNS.get(kind, kind) for kind in types]) or "data"
     return f"After this, {sink or '?'} can no longer query {source or '?'}’s {what}."
 
@@ -37,7 +37,7 @@ def sentence_text(*, source: str, sink: str, types: Sequence[str], is_past: bool
 
 
 def effect_of_type(kind: str, *, source: str, sink: str) -> tuple[str, bool]:
-    """The fixed sentence for one connection type, and whether we know the type."""
+    """The sentence for one connection type, and whether the type is known."""
     if kind in _EFFECTS:
         return _EFFECTS[kind].format(source=source or "?", sink=sink or "?"), True
     return (
@@ -48,7 +48,7 @@ def effect_of_type(kind: str, *, source: str, sink: str) -> tuple[str, bool]:
 
 
 def site_or_none(site: str) -> DatadogSite | None:
-    """The site, or None for one that this installation no longer knows."""
+    """The site; None for one that is no longer configured."""
     try:
         return get_site(site)
     except UnknownSiteError:
@@ -68,12 +68,12 @@ def site_name(site: str) -> str:
 
 
 def creator_kind(is_service_account: bool | None) -> str:
-    """Whether the creator is a person, where Datadog says."""
+    """Whether the creator is a person or a service account; "" where Datadog doesn't say."""
     return {True: "a service account", False: "a person", None: ""}[is_service_account]
 
 
 def creator_flags(snapshot: SnapshotFields) -> list[str]:
-    """What is worth knowing of a connection's creator."""
+    """Notes about a connection's creator."""
     kind = creator_kind(snapshot.creator_is_service_account)
     disabled = ["disabled"] if snapshot.creator_is_disabled else []
     return disabled + ([kind] if kind else [])

@@ -1,4 +1,4 @@
-"""Headline, lines and next steps of one deletion."""
+"""The texts of one deletion: headline, lines, next steps, break-glass banner."""
 
 from dataclasses import dataclass, field
 
@@ -14,9 +14,8 @@ from connections.wording.next_steps import NextStep
 class DeletionText:
     """What a page says about one deletion.
 
-    `quotes` are Datadog's own texts, to be shown as quotations. `alarms` stand beside the state
-    and must not be overlooked. `steps` are what may come next,
-    whoever looks; the page leaves out what roles and state do not allow.
+    `quotes` are Datadog's own texts. `alarms` are warnings beside the state. `steps` are the
+    possible next steps; the page leaves out those that the person can't take.
     """
 
     badge: str
@@ -37,13 +36,13 @@ def describe(
     seen_by: str = "",
     is_being_rechecked: bool = False,
 ) -> DeletionText:
-    """All the words for one deletion.
+    """The text for one deletion.
 
-    `approvers`: names of who could approve it, where the page knows them; None leaves the
-    sentence out. `may_approve`: whether the reader is one of them. `seen_by`: who listed it after
-    it was settled as gone. `is_being_rechecked`: whether it was confirmed and is being rechecked,
-    which only the database's clock tells. Asks the database for the deletion's attempts, and for
-    its approvals where it needed some; both may be prefetched.
+    `approvers`: names of the people who can approve it; None leaves the sentence out.
+    `may_approve`: whether the reader is one of them. `seen_by`: the credential that listed it after
+    it was settled as gone. `is_being_rechecked`: whether it is confirmed and being rechecked, which
+    depends on the database's clock. Reads the deletion's attempts, and its approvals where it
+    needs some; both may be prefetched.
     """
     short = RECHECKING if is_being_rechecked else badge(deletion)
     attempts = list(deletion.attempts.all())
@@ -69,7 +68,7 @@ def describe(
 
 @dataclass(frozen=True, kw_only=True)
 class BreakGlassText:
-    """A banner; a review ends the alarm and never the banner."""
+    """The break-glass banner. A review makes it a warning; it never goes away."""
 
     tone: str
     headline: str
@@ -77,9 +76,9 @@ class BreakGlassText:
 
 
 def break_glass_text(deletion: Deletion) -> BreakGlassText | None:
-    """The banner of one deletion; None where no glass was broken.
+    """The banner of one deletion; None where break glass was not used.
 
-    Asks the database for the review, unless it was read along.
+    Reads the review, unless it was prefetched.
     """
     if deletion.break_glass_at is None:
         return None
@@ -89,24 +88,24 @@ def break_glass_text(deletion: Deletion) -> BreakGlassText | None:
         ApprovalPolicy.TWO: "two approvals",
     }
     lacking = needed.get(ApprovalPolicy(deletion.policy), "approval")
-    looked = "Nobody has looked back at it yet: an approver or an administrator does."
+    reviewed = "Nobody has looked back at it yet: an approver or an administrator does."
     if review:
         at = format_time(review.reviewed_at)
-        looked = f"Reviewed by {review.reviewer_name} at {at}: “{review.note}”"
+        reviewed = f"Reviewed by {review.reviewer_name} at {at}: “{review.note}”"
     return BreakGlassText(
         tone="warn" if review else "danger",
         headline=f"Glass was broken by {deletion.break_glass_by_name}.",
         lines=(
             f"At {format_time(deletion.break_glass_at)}, to go on without {lacking}: "
             f"“{deletion.break_glass_reason}”",
-            looked,
+            reviewed,
         ),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnrecordedResponseText:
-    """A headline and what stands under it."""
+    """The banner for a response that was not recorded."""
 
     tone: str
     icon: str
@@ -139,7 +138,7 @@ _TEXTS = {
 
 
 def unrecorded_response_text(error: ResponseNotRecordedError) -> UnrecordedResponseText:
-    """The words for one such case."""
+    """The text for one such error."""
     tone, icon, headline, then = _TEXTS[error.kept]
     said = f"{error.response_text}."
     again = "Do not delete it again."

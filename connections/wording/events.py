@@ -1,4 +1,4 @@
-"""A browser in two words, from what it says of itself."""
+"""Texts of audit events, and browser names."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from connections.models import AuditEvent, Deletion, Outcome, State, render_refe
 from connections.wording.badges import label_of_outcome
 from connections.wording.causes import cause_text
 
-# In this order: each says that it is all of those below it, too.
+# In this order, since each user agent also names those below it.
 _BROWSERS = (
     ("Edg", "Edge"),
     ("OPR/", "Opera"),
@@ -34,15 +34,15 @@ _SYSTEMS = (
 
 
 def browser_name(agent: str) -> str:
-    """“Firefox on Linux”, or as much of it as can be told."""
+    """“Firefox on Linux”, or as much of it as the user agent shows."""
     browser = next((name for mark, name in _BROWSERS if mark in agent), "Unknown browser")
     system = next((name for mark, name in _SYSTEMS if mark in agent), "")
     return f"{browser} on {system}" if system else browser
 
 
-# What says of itself no more than this is shown as it is: “curl/8.14.1”.
+# A user agent up to this length is shown as it is: “curl/8.14.1”.
 _SHORT_AGENT = 40
-# Whoever must type a part of an id types its last eight characters, too.
+# Confirmations also use the last eight characters of an id.
 _ID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{4}([0-9a-f]{8})\b")
 
 
@@ -83,12 +83,12 @@ _FIXED: dict[str, tuple[str, str, str]] = {
 }
 
 
-# Titles that are the same whatever happened before: they claim nothing about attempts.
+# Titles that don't depend on earlier events and claim nothing about attempts.
 EVENT_TITLES = {code: title for code, (title, _, _) in _FIXED.items()}
 
 
 def brief_sentence(event: AuditEvent) -> str:
-    """What happened, with browsers in two words and ids by their end, which else fill a screen."""
+    """The event's sentence, with short browser names and shortened ids."""
 
     def brief(agent: str) -> str:
         return agent if len(agent) <= _SHORT_AGENT else browser_name(agent)
@@ -98,7 +98,7 @@ def brief_sentence(event: AuditEvent) -> str:
 
 
 def event_text(event: AuditEvent) -> EventText:
-    """The words for one event; one of another subject keeps its own sentence."""
+    """The text for one event. Codes without a text here keep the event's sentence as title."""
     details: dict[str, Any] = event.details
     made = _TEXT_BUILDERS.get(event.code)
     if made:
@@ -199,7 +199,7 @@ _NEXT = {
 
 
 def next_text(deletion: Deletion, *, is_being_rechecked: bool = False) -> EventText | None:
-    """What is to come next in a deletion's life; None when nothing is."""
+    """The next step of a deletion; None where there is none."""
     if deletion.outcome == Outcome.DELETED and not deletion.verified_at and deletion.due_at:
         return EventText(title="Look whether it is gone", tone="muted", icon="eye")
     if deletion.is_settled:

@@ -1,4 +1,4 @@
-"""What a person may do next, as codes; the page shows those that roles and state allow."""
+"""The steps that a page can offer; it shows those that roles and state allow."""
 
 from enum import StrEnum
 
@@ -6,33 +6,33 @@ from enum import StrEnum
 class NextStep(StrEnum):
     """One next step."""
 
-    # Type the confirmation and send it.
+    # Enter the confirmation and send.
     CONFIRM = "confirm"
-    # The same, though it could not be read again.
+    # The same after a failed recheck.
     CONFIRM_WITHOUT_READING = "confirm_without_reading"
     APPROVE = "approve"
     DECLINE = "decline"
-    # Do without the approvals that are missing, and send it.
+    # Send without the missing approvals.
     BREAK_GLASS = "break_glass"
     WITHDRAW = "withdraw"
-    # List now and see what became of it.
+    # List now and check the outcome.
     CHECK = "check"
-    # End it without knowing.
+    # Settle it as unresolved.
     CLOSE = "close"
-    # A new review with the same reason, because what was reviewed is no longer so.
+    # A new review with the same reason, because the connection changed.
     REVIEW_AGAIN = "review_again"
-    # A new request with the same reason, because this one ended without deleting.
+    # A new request with the same reason, because this one deleted nothing.
     ASK_AGAIN = "ask_again"
-    # A new request after the key pair was mended.
+    # A new request after the keys or the role are fixed.
     TRY_AGAIN = "try_again"
     OPEN_CREDENTIAL = "open_credential"
-    # All that is known of the connection.
+    # The page of the connection.
     SEE_CONNECTION = "see_connection"
     SEE_HISTORY = "see_history"
 
     @property
     def label(self) -> str:
-        """The words on its button or link."""
+        """The text of its button or link."""
         return _LABELS[self]
 
 

@@ -1,4 +1,4 @@
-"""Titles of notices, and foreign text made fit for one line of plain text."""
+"""Titles and badges of notifications, and external text made safe for plain text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +35,7 @@ _TITLES = {
     "record.broken": "The record of acts is broken",
     "checkpoint.made": "Checkpoint",
 }
-# Longer names are cut: a subject line is there to be seen at a glance.
+# Longer names are cut to keep subject lines short.
 LONGEST_NAME = 60
 
 
@@ -53,7 +53,7 @@ def notification_title(
 
 
 def one_line(text: str, *, limit: int) -> str:
-    """Foreign text without line ends, control characters or marks that turn its direction."""
+    """External text without line breaks, control characters or bidirectional controls."""
     shown = "".join(
         letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split())
     )
@@ -61,7 +61,7 @@ def one_line(text: str, *, limit: int) -> str:
 
 
 def some_lines(text: str, *, limit: int) -> str:
-    """The same of a longer text, whose lines stay lines."""
+    """The same for longer text, which keeps its line breaks."""
     lines = [one_line(line, limit=limit) for line in text[:limit].splitlines()]
     return "\n".join(lines)
 
@@ -76,12 +76,12 @@ _NOT_TRIED = Badge(label="Queued", tone="muted", icon="clock")
 
 
 def notification_badge(notification: Notification) -> Badge:
-    """Whether it arrived."""
+    """The badge of a notification."""
     if notification.state == Notification.State.WAITING and not notification.answered_at:
         return _NOT_TRIED
     return _BADGES[Notification.State(notification.state)]
 
 
 def label_of_notification(state: Notification.State) -> str:
-    """The word for one state of a notice."""
+    """The label of one state of a notification."""
     return _BADGES[state].label

@@ -1,4 +1,4 @@
-"""What is said of a deletion that is still open."""
+"""Texts for open deletions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ def text_for(
     approvers: tuple[str, ...] | None,
     may_approve: bool,
 ) -> DeletionFacts:
-    """The words for an open deletion."""
+    """The text for an open deletion."""
     if deletion.state == State.REQUESTED and deletion.needs_approval:
         return _needs_approval(deletion, attempts, approvers=approvers, may_approve=may_approve)
     if deletion.state == State.STILL_PRESENT and deletion.policy != ApprovalPolicy.NONE:
@@ -34,7 +34,7 @@ def text_for(
 
 
 def rechecking_text(attempts: list[Attempt]) -> DeletionFacts:
-    """The words between the confirmation and the sending; nobody has anything to do meanwhile."""
+    """The text between confirmation and sending, when no one can do anything."""
     earlier = attempt_facts.earlier_attempts(attempts)
     what = "a new DELETE" if earlier else "anything"
     return DeletionFacts(
@@ -136,7 +136,7 @@ def _sending(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts:
             "The record is already written; you may close this page.",
             f"Started at {format_time(deletion.sending_at)}.",
         ),
-        # Sixty seconds after the claim, the check ends a sending whose process was killed.
+        # 60 s after the claim, this check ends an attempt whose process was killed.
         steps=(NextStep.CHECK,),
     )
 
@@ -246,21 +246,21 @@ def _still_present(deletion: Deletion, attempts: list[Attempt]) -> DeletionFacts
 def _still_present_with_approval(
     deletion: Deletion, *, approvers: tuple[str, ...] | None, attempts: list[Attempt]
 ) -> DeletionFacts:
-    """What another DELETE needs: approvals of its own, then the requester's confirmation."""
-    said = _still_present(deletion, attempts)
+    """Another DELETE needs new approvals, then the requester's confirmation."""
+    text = _still_present(deletion, attempts)
     given, until = _approved_by(deletion), format_time(deletion.expires_at)
-    earlier_and_now, rest = said.lines[:2], said.lines[2:]
+    earlier_and_now, rest = text.lines[:2], text.lines[2:]
     if not deletion.lacks_approvals:
         by = join_names(given) or deletion.break_glass_by_name
         counts = f" This counts until {until}." if deletion.expires_at else ""
         approved = f"{by} approved another DELETE." if given else f"{by} used break glass."
-        # Whoever has not decided may still object.
-        steps = (*said.steps, NextStep.DECLINE) if given else said.steps
-        return replace(said, lines=(*earlier_and_now, f"{approved}{counts}", *rest), steps=steps)
+        # People who have not decided can still decline.
+        steps = (*text.steps, NextStep.DECLINE) if given else text.steps
+        return replace(text, lines=(*earlier_and_now, f"{approved}{counts}", *rest), steps=steps)
     needed = ApprovalPolicy(deletion.policy).approvals_needed
     so_far = f": {join_names(given)}" if given else ""
     return replace(
-        said,
+        text,
         lines=(
             *earlier_and_now,
             "Another DELETE needs approval again: an approval covers one sending.",

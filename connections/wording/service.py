@@ -1,4 +1,4 @@
-"""Whether the record of acts can be relied on, in a word and in a sentence."""
+"""Texts about the service: audit log verification, worker, clock."""
 
 from datetime import datetime, timedelta
 
@@ -7,12 +7,12 @@ from connections.core.text import format_time, pluralize
 from connections.models import AuditVerification
 from connections.wording.badges import Badge
 
-# It is verified daily; one day may be missed by a restart.
+# It is verified daily; a restart may skip one day.
 STALE_AFTER = timedelta(hours=48)
 
 
 def audit_log_badge(last: AuditVerification | None, *, now: datetime) -> Badge:
-    """Whole, broken, or not verified, by the newest verification there is."""
+    """The badge of the newest verification."""
     if last is None:
         return Badge(label="Not verified yet", tone="muted", icon="clock")
     if last.fault:
@@ -24,7 +24,7 @@ def audit_log_badge(last: AuditVerification | None, *, now: datetime) -> Badge:
 
 
 def audit_log_text(last: AuditVerification | None) -> str:
-    """What the newest verification found, in a sentence or two."""
+    """The result of the newest verification."""
     if last is None:
         return "A worker verifies it once a day."
     if last.fault and last.first_bad_seq is None:
@@ -35,7 +35,7 @@ def audit_log_text(last: AuditVerification | None) -> str:
 
 
 def no_worker_text(seen_at: datetime | None) -> str:
-    """What that means and what to do; `seen_at`: when one was last heard of."""
+    """What a missing worker means and what to do; `seen_at`: the last heartbeat."""
     last = f"The last was seen at {format_time(seen_at)}. " if seen_at else ""
     return (
         f"{last}Until one runs, nothing that waits is sent and nothing unknown is looked at; what "
@@ -44,7 +44,7 @@ def no_worker_text(seen_at: datetime | None) -> str:
 
 
 def clock_ahead_text(ahead: datetime, *, now: datetime) -> str:
-    """What it means that the newest recorded time, `ahead`, lies in the future."""
+    """What it means that `ahead`, the newest recorded time, is in the future."""
     return (
         f"The newest recorded time is {format_time(ahead)}; the database server's clock says "
         f"{format_time(now)}. Check that clock. "

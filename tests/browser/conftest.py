@@ -1,4 +1,4 @@
-"""Chromium, a served product, and pages in which somebody is signed in."""
+"""Chromium, a running server, and pages with a signed-in person."""
 
 import os
 import shutil
@@ -110,7 +110,7 @@ OpenAs = Callable[..., Page]
 
 @pytest.fixture
 def open_as(stage: str, new_context: Callable[..., BrowserContext], watch: Watch) -> OpenAs:
-    """Open a page in which the person (None: nobody) is signed in, in a browser of their own."""
+    """Open a page in which the person (None: no one) is signed in, in a browser of their own."""
     return page_opener(address=stage, new_context=new_context, watch=watch)
 
 

@@ -1,4 +1,4 @@
-"""Every page of the product, by the name of its address, and who looks at it."""
+"""Every page by its URL name, and the person who opens it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The asker's page in a real browser: it changes by itself when somebody else decides."""
+"""The requester's page in a real browser updates when another person decides."""
 
 from datetime import timedelta
 

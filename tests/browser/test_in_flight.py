@@ -79,7 +79,7 @@ def fill_break_glass(desk: Desk, operator: Person) -> Locator:
     return desk.page.get_by_role("button", name="Break glass and delete")
 
 
-def test_breaking_glass_does_so_too(desk: Desk, operator: Person) -> None:
+def test_break_glass_does_so_too(desk: Desk, operator: Person) -> None:
     hold(desk)
     fill_break_glass(desk, operator).click()
 

@@ -1,4 +1,4 @@
-"""The pages on the way in that have no address of their own to walk to."""
+"""Sign-in pages that have no URL of their own."""
 
 from collections.abc import Callable
 

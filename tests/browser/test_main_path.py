@@ -79,7 +79,7 @@ def test_a_person_signs_in_stores_a_key_pair_deletes_and_finds_it_again(
     find_in_history(page)
 
 
-def test_a_wrong_password_says_so_and_lets_nobody_in(
+def test_a_wrong_password_says_so_and_signs_no_one_in(
     open_as: Callable[..., Page], stage: str
 ) -> None:
     make_person("ada", Role.OPERATOR)

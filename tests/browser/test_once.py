@@ -103,7 +103,7 @@ def test_the_result_takes_the_place_of_the_question(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("lost", ["every cookie", "the session"])
-def test_whoever_is_signed_out_signs_in_elsewhere_and_presses_again(
+def test_a_signed_out_person_signs_in_in_another_tab_and_submits_again(
     lost: str, desk: Desk, operator: Person, stage: str, watch: Watch
 ) -> None:
     desk.fill()

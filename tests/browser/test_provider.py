@@ -44,7 +44,7 @@ def test_a_person_signs_in_at_the_provider_and_lands_where_they_were_going(
     expect(page.get_by_role("heading", level=1)).to_have_text("Deletions")
 
 
-def test_whoever_is_not_connected_is_shown_what_to_ask_for(
+def test_a_person_without_a_connected_account_sees_what_to_ask_for(
     login: Callable[..., Page], operator: Person, provider: TestProvider, watch: object
 ) -> None:
     watch.expect("403")  # type: ignore[attr-defined]

@@ -168,7 +168,7 @@ def test_a_page_that_only_acts_asks_first_and_then_leads_on(
     expect(page.get_by_role("heading", level=1)).to_have_text("Add a person")
 
 
-def test_the_question_is_fit_to_show_wherever_it_stands(
+def test_the_reauthentication_prompt_fits_every_page_it_is_on(
     administrator: Person, sandbox: SandboxServer, open_as: OpenAs, watch: Watch
 ) -> None:
     page = open_as(administrator, reduced_motion="reduce")

@@ -1,4 +1,4 @@
-"""Hears everything a browser complains of."""
+"""Collects console errors, CSP violations and failed requests of a browser."""
 
 import re
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Desks at which somebody is about to delete something."""
+"""People who are about to delete a connection."""
 
 from collections.abc import Callable
 

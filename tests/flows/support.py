@@ -185,7 +185,7 @@ class Desk:
         return self.follow(self.client.post("/deletions/new/", self.typed(**typed)))
 
     def follow(self, response: HttpResponseBase) -> Page:
-        """Go where an act's answer leads; an answer that leads nowhere is the page."""
+        """Follow the redirect of a response; without one, the response is the page."""
         if response.status_code != 303:
             return read(response)
         return self.open(response["Location"])

@@ -152,7 +152,7 @@ def test_without_a_credential_that_can_send_it_leads_on(
     assert not [form for form in page.forms if "connection_id" in form.fields]
 
 
-def test_an_empty_form_is_refused_in_words(desk: Desk) -> None:
+def test_an_empty_form_is_refused_with_messages(desk: Desk) -> None:
     page = read(desk.client.post("/deletions/new/", {}))
 
     assert page.status == 422

@@ -115,7 +115,7 @@ def test_what_one_key_pair_did_not_find_another_may_delete(
     assert not answers(other)
 
 
-def test_a_deletion_out_of_reach_is_not_told_of(
+def test_a_hidden_deletion_is_not_mentioned(
     desk: Desk, sandbox: SandboxServer, client_of: Callable[[Person], Client]
 ) -> None:
     other = store_credential(sandbox, "Group SOC")

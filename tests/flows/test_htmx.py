@@ -1,4 +1,4 @@
-"""The same acts through htmx: the fragment alone, by the same words as the whole page."""
+"""The same actions through htmx: only the fragment, with the same text as the whole page."""
 
 from collections.abc import Mapping
 from typing import Any

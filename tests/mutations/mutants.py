@@ -588,7 +588,7 @@ STEP_UP = (
         "connections/web/people/accounts.py",
         "        raise ReauthenticationRequired\n",
         "        return True\n",
-        f"{PAGES}::test_whoever_has_neither_password_nor_factor_sets_none_up_unasked",
+        f"{PAGES}::test_a_person_without_password_or_mfa_cannot_set_up_mfa_without_reauthentication",
     ),
     _mutant(
         "allauth stores and replays no POST",
@@ -1167,7 +1167,7 @@ PAGES_AND_INPUTS = (
     _mutant(
         "a passkey is added at our own origin alone",
         "connections/web/people/second_factors.py",
-        "                require_own_origin(said.client_data, context.request)\n",
+        "                require_own_origin(parsed.client_data, context.request)\n",
         "",
         f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is",
     ),

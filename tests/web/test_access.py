@@ -1,4 +1,4 @@
-"""Every address × method × role, against the matrix; an address that is not in it fails."""
+"""Every URL × method × role against a matrix. A URL that is missing there fails."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -105,7 +105,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "notice-retry": (None, ADMINISTRATOR),
     "metrics": (ANY_ROLE, None),
 }
-# What asks for a fresh password or passkey, and why any other POST may do without.
+# URLs that need reauthentication, and why other POSTs don't.
 STEP_UP = {
     "credential-new",
     "credential-verify",
@@ -129,7 +129,7 @@ STEP_UP = {
     "person-provider",
     "org-connection-lift",
 }
-# Nobody here holds the permission for it: deletions/approvals/test_break_glass.py shows its guard.
+# No role here has its permission; deletions/approvals/test_break_glass.py tests it.
 STEP_UP_ELSEWHERE = {"deletion-break-glass"}
 NO_STEP_UP = {
     "setup": "nobody is signed in",
@@ -137,14 +137,14 @@ NO_STEP_UP = {
     "theme-set": "changes a colour",
     "step-up": "is the question",
     "step-up-passkey": "is the question",
-    "session-end": "ends one's own",
+    "session-end": "ends the person's own",
     "provider-account": "asks too, as tests/people/oidc/ shows; there must be a provider",
     "org-connection-refresh": "reads",
     "org-connection-protect": "only keeps it from being deleted",
     "evidence-verify": "reads",
-    "bundle-new": "reads, as an export does, and is on record",
-    "notice-test": "tells somebody",
-    "notice-retry": "tells somebody",
+    "bundle-new": "reads, like an export, and is recorded",
+    "notice-test": "sends a notification",
+    "notice-retry": "sends a notification",
     "deletion-decline": "sends nothing and ends it",
     "deletion-withdraw": "sends nothing and ends it",
     "deletion-reconcile": "reads",
@@ -209,7 +209,7 @@ def address_of_allauth(name: str) -> str:
     return reverse(name, kwargs=ARGUMENTS_OF_ALLAUTH.get(name))
 
 
-# Numbered one after the other, and read by those alone who read all of it.
+# Numbered sequentially, and open only to people who can see all of them.
 NUMBERED = {"audit-detail", "checkpoint-download"}
 
 
@@ -221,12 +221,12 @@ def url_names(patterns: list[Any]) -> Iterator[str]:
             yield pattern.name
 
 
-def test_every_address_stands_in_the_matrix() -> None:
+def test_every_url_is_in_the_matrix() -> None:
     known = set(MATRIX) | PUBLIC_OF_ALLAUTH | SIGNED_IN_OF_ALLAUTH | CLOSED_OF_ALLAUTH
     assert set(url_names(get_resolver().url_patterns)) == known
 
 
-def test_no_other_address_is_found_by_counting() -> None:
+def test_no_other_url_holds_a_sequential_number() -> None:
     counted = {
         pattern.name
         for pattern in urlpatterns
@@ -237,7 +237,7 @@ def test_no_other_address_is_found_by_counting() -> None:
 
 @pytest.mark.parametrize("name", ["mfa_remove_webauthn", "mfa_edit_webauthn"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_the_passkey_of_somebody_else_is_not_found(
+def test_another_persons_passkey_is_not_found(
     name: str, method: str, ada: Person, root: Person, client_of: Callable[[Person], Client]
 ) -> None:
     key = Authenticator.objects.create(user=ada, type=Authenticator.Type.WEBAUTHN, data={})
@@ -246,7 +246,7 @@ def test_the_passkey_of_somebody_else_is_not_found(
     assert Authenticator.objects.get() == key
 
 
-def test_every_address_was_thought_of_for_what_is_out_of_reach() -> None:
+def test_every_url_is_listed_for_the_visibility_tests() -> None:
     assert set(MATRIX) == set(OF_ONE) | set(OF_MANY) | FREE
 
 
@@ -320,7 +320,7 @@ def addresses(
 def answer(client: Client, method: str, url: str) -> int:
     """The status of one request, whose effects are undone."""
     undone = transaction.atomic()
-    # Not an act of the product: what is done within it is done one after the other.
+    # This transaction is the test's own, and no request runs beside it.
     undone._from_testcase = True  # type: ignore[attr-defined]
     with undone:
         response = client.generic(method, url, data=b"", content_type=FORM)

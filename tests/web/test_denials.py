@@ -1,4 +1,4 @@
-"""What a role does not allow is refused and on record, bounded, and the refusal stands."""
+"""Requests that a role does not allow are refused and recorded, at a limited rate."""
 
 from collections.abc import Callable
 from typing import Any
@@ -51,6 +51,6 @@ def test_a_refusal_that_cannot_be_recorded_stays_a_refusal(
     assert client_of(victor).get("/people/").status_code == 403
 
 
-def test_whoever_is_not_signed_in_is_led_to_sign_in_and_leaves_no_event() -> None:
+def test_a_signed_out_person_is_redirected_to_sign_in_without_an_event() -> None:
     assert Client().get("/people/").status_code == 302
     assert refusals() == []

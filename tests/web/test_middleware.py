@@ -172,7 +172,7 @@ def test_the_guard_is_off_again_after_the_request(rf: RequestFactory, db: None) 
 
 
 @pytest.mark.parametrize("address", ["/healthz", "/readyz"])
-def test_health_is_told_to_anyone_under_any_host(
+def test_health_checks_respond_to_anyone_under_any_host(
     client: Client, db: None, settings: Settings, address: str
 ) -> None:
     settings.SECURE_SSL_REDIRECT = True
@@ -206,7 +206,7 @@ def test_it_is_not_ready_before_its_migrations(
     assert (answer.status_code, answer.text) == (503, "migrations are not applied\n")
 
 
-def test_every_page_is_kept_by_nobody_and_bears_its_request_id(client: Client, db: None) -> None:
+def test_no_page_is_cached_and_every_page_has_its_request_id(client: Client, db: None) -> None:
     answer = client.get("/accounts/login/")
     assert answer["Cache-Control"] == "no-store"
     assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
@@ -223,7 +223,7 @@ def test_a_static_file_may_be_kept(client: Client, db: None) -> None:
     answer.close()
 
 
-def test_whoever_is_not_signed_in_is_led_to_the_sign_in(client: Client, db: None) -> None:
+def test_a_signed_out_person_is_redirected_to_the_sign_in(client: Client, db: None) -> None:
     open_to_all = {"setup", "sign-in-link", "theme-set", "provider-start", "provider-answer"}
     for pattern in own_urlpatterns:
         pattern_text = str(pattern.pattern)
@@ -241,7 +241,7 @@ def test_whoever_is_not_signed_in_is_led_to_the_sign_in(client: Client, db: None
         ("", "/"),
     ],
 )
-def test_who_sent_something_while_signed_out_is_told_and_led_back_to_where_it_was_sent_from(
+def test_a_post_while_signed_out_says_so_and_leads_back_to_its_page(
     client: Client, db: None, sent_from: str, leads_to: str
 ) -> None:
     answer = client.post("/connections/refresh/", headers={"Referer": sent_from}, follow=True)
@@ -297,7 +297,7 @@ def test_where_a_second_factor_is_required_nothing_is_shown_without_one(
     assert client.get("/", headers={"HX-Request": "true"})["HX-Redirect"] == "/accounts/2fa/"
 
 
-def test_where_a_second_factor_is_required_nobody_is_locked_out_of_setting_one_up(
+def test_where_mfa_is_required_everyone_can_still_set_it_up(
     ada: Person, client_of: Callable[[Person], Client], settings: Settings
 ) -> None:
     settings.REQUIRE_MFA = True

@@ -1,4 +1,4 @@
-"""Who is told of what, and whether they could be: for administrators."""
+"""The page about notifications, for administrators."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ _PAGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class NotificationRow:
-    """One notification as the log shows it."""
+    """One row of the delivery log."""
 
     notification: Notification
     title: str
@@ -38,13 +38,13 @@ class NotificationRow:
 
 
 def notification_list(request: HttpRequest) -> HttpResponse:
-    """Destinations and the log of what was delivered to them."""
+    """The destinations and the delivery log."""
     return _page(request)
 
 
 @limited("notices", per_minute=10)
 def notification_test(request: HttpRequest) -> HttpResponse:
-    """Send a test to one destination and say what came of it."""
+    """Send a test notification to one destination and show the result."""
     actor = actor_of(request)
     try:
         notification = delivery_log.send_test(actor=actor, key=request.POST.get("destination", ""))
@@ -54,7 +54,7 @@ def notification_test(request: HttpRequest) -> HttpResponse:
 
 
 def notification_retry(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Try again what was given up for one destination."""
+    """Retry the failed notifications of one destination."""
     actor = actor_of(request)
     notification = get_object_or_404(Notification, pk=pk)
     try:

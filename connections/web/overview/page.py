@@ -1,4 +1,4 @@
-"""What waits for somebody: for this person, who can do something about it, or for others."""
+"""The data of the overview: what needs attention, inventory, counts per week."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -38,44 +38,44 @@ from connections.models import (
 from connections.notifications import delivery_log
 from connections.operations import doctor, worker
 
-# Of each kind; the history shows the rest.
+# How many of each kind are shown; the history has the rest.
 MOST_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split[T]:
-    """What waits, split by whether this person may do something about it."""
+    """Items, split by whether this person may do something about it."""
 
     yours: list[T]
     others: list[T]
 
     def each[U](self, make: Callable[[list[T]], Iterable[U]]) -> "Split[U]":
-        """Both parts made into something else."""
+        """A split with `make` applied to both lists."""
         return Split(yours=list(make(self.yours)), others=list(make(self.others)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pending:
-    """What somebody should look at, oldest first, at most one more than SHOWN of each kind."""
+    """What needs attention, oldest first, at most MOST_SHOWN + 1 of each kind."""
 
-    # Unknown, and sent without effect.
+    # Unknown, or sent without effect.
     in_doubt: Split[Deletion]
-    # Settled as gone, and yet some credential in use still lists it.
+    # Settled as gone, but a credential in use still lists it.
     contradicted: Split[Deletion]
-    # Answered 200, and no listing ever proved it; nothing looks any more by itself.
+    # Datadog returned 200, no sync confirmed it, and no automatic check is left.
     never_verified: Split[Deletion]
-    # Sent without the approvals they needed, and nobody has looked back at it.
+    # Sent by break glass and not reviewed yet.
     unreviewed_break_glass: Split[Deletion]
-    # Under four eyes and lacking approvals.
+    # Waiting for approvals.
     to_approve: Split[Deletion]
-    # Approved, or asked and held back before anything was sent.
+    # Waiting for the requester to confirm.
     to_confirm: Split[Deletion]
-    # Not verified, or failing the last time they were used.
+    # Not verified, or failed when last used.
     credentials: Split[Credential]
 
 
 def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pending:
-    """Everything within reach that waits; `credentials` are those in use."""
+    """What needs attention and the actor can see; `credentials` are those in use."""
     listed = OrgConnectionSnapshot.objects.filter(
         site=OuterRef("site"),
         connection_id=OuterRef("connection_id"),
@@ -84,7 +84,7 @@ def pending(*, actor: Actor, credentials: list[Credential], now: datetime) -> Pe
     )
     every = visibility.visible(Deletion.objects.all(), actor=actor)
     in_doubt = every.filter(state__in=[State.UNKNOWN, State.STILL_PRESENT], settled_at=None)
-    # Of a connection with a newer deletion in doubt, that one says it all.
+    # Left out where a newer deletion of the same connection is in doubt.
     newer = in_doubt.filter(site=OuterRef("site"), connection_id=OuterRef("connection_id"))
     contradicted = every.filter(~Exists(newer), Exists(listed), contradicted_at__isnull=False)
     never_verified = every.filter(
@@ -124,7 +124,7 @@ def _limit(split: Split[Deletion]) -> Split[Deletion]:
 
 
 def _to_check(deletions: QuerySet[Deletion], *, actor: Actor) -> Split[Deletion]:
-    """Parted by the database, since there may be many: who may use a credential checks with it."""
+    """Split by the database, since there can be many, by who can use the credential."""
     if not permissions.can_delete(actor):
         return Split(yours=[], others=_oldest(deletions))
     unusable = permissions.visibility_of(actor).unusable
@@ -139,10 +139,10 @@ def _oldest(deletions: QuerySet[Deletion]) -> list[Deletion]:
 
 
 def _awaiting_a_decision(every: QuerySet[Deletion]) -> list[Deletion]:
-    """What other people approve or a person confirms before it is sent, oldest first: few.
+    """Deletions that wait for approval or confirmation, oldest first.
 
-    Asked for or approved, which lasts two days at most, and still present under four eyes. Whose
-    they are is sorted out here: the database would rather read all that a person ever asked.
+    They are few: requested and approved ones expire within two days. Python filters by person,
+    since the database would otherwise read every deletion that the person ever requested.
     """
     asked = Q(state__in=[State.REQUESTED, State.APPROVED])
     again = Q(state=State.STILL_PRESENT) & ~Q(policy=ApprovalPolicy.NONE)
@@ -188,7 +188,7 @@ LATEST = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Week:
-    """The deletions asked for in one week, from Monday 00:00 UTC."""
+    """The deletions requested in one week, from Monday 00:00 UTC."""
 
     begins_at: datetime
     counts: Counter[OutcomeGroup]
@@ -196,7 +196,7 @@ class Week:
 
 @dataclass(frozen=True, kw_only=True)
 class InventorySummary:
-    """How much is known, and how old the oldest part of it is."""
+    """Counts of the inventory, and the time of the oldest sync."""
 
     orgs: int
     sites: int
@@ -221,21 +221,21 @@ class Overview:
     latest: list[Deletion]
     approval_gaps: approvers.ApprovalGaps
     has_worker: bool
-    # When a worker that has not ended in order was last heard of.
+    # The last heartbeat of a worker that did not shut down normally.
     worker_seen_at: datetime | None
-    # Notices that could not be delivered; 0 for whoever can do nothing about it.
+    # Notifications that failed; 0 for people who can't do anything about it.
     given_up: int
-    # The newest recorded time, when it lies in the future: a clock is wrong or was.
+    # The newest recorded time, if it is in the future, which means a wrong clock.
     time_ahead: datetime | None
-    # The newest verification of the record of acts.
+    # The newest verification of the audit log.
     verification: AuditVerification | None
 
 
 def overview(*, actor: Actor) -> Overview:
     """Everything on the overview, from the database alone.
 
-    The number of queries is fixed. What is counted goes back twelve weeks, what needs somebody
-    goes back for ever, and both are read off an index.
+    The number of queries is fixed. Counts go back twelve weeks; what needs attention has no limit.
+    Both use indexes.
     """
     now = clock.now()
     credentials = credentials_in_use(actor=actor)
@@ -298,7 +298,7 @@ def _inventory_summary(
 
 def _weeks(*, actor: Actor, since: datetime) -> list[Week]:
     begins = [since + timedelta(weeks=number) for number in range(WEEKS)]
-    # Comparisons that the database makes by itself: truncating a date on SQLite calls Python.
+    # Plain comparisons: truncating a date on SQLite calls Python for every row.
     week = Case(
         *(
             When(requested_at__gte=at, then=Value(number))
@@ -309,7 +309,7 @@ def _weeks(*, actor: Actor, since: datetime) -> list[Week]:
     every = visibility.visible(Deletion.objects.filter(requested_at__gte=since), actor=actor)
     recent = every.order_by().annotate(week=week)
     weeks = [Week(begins_at=at, counts=Counter()) for at in begins]
-    # Apart, so that the many settled ones are counted on an index without reading a row.
+    # Separate, so that the many settled ones are counted from an index alone.
     settled = recent.filter(outcome__in=list(Outcome)).values("week", "outcome")
     for row in settled.annotate(count=Count("*")):
         weeks[row["week"]].counts[outcome_group(state=State.SETTLED, outcome=row["outcome"])] += (

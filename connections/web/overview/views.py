@@ -1,4 +1,4 @@
-"""The lines of "Needs you" and "Waits for others": what each says and where it leads."""
+"""The overview page, and the items that need attention."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from connections.wording.causes import failure_text
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionItem:
-    """One line; `detail` is its second, smaller part."""
+    """One item; `detail` is its second line."""
 
     tone: str
     icon: str
@@ -36,7 +36,7 @@ class AttentionItem:
 
 
 def attention_items(pending: Pending, *, now: datetime) -> Split[AttentionItem]:
-    """What waits for this person and for others, the most pressing kind first."""
+    """The items for this person and for others, the most urgent kind first."""
 
     def lines(split: Split[Deletion], action: str, status: str) -> Split[AttentionItem]:
         return split.each(
@@ -127,7 +127,7 @@ def _credential_item(credential: Credential) -> AttentionItem:
 
 
 def overview_detail(request: HttpRequest) -> HttpResponse:
-    """The overview; with no credential yet, the way to the first one."""
+    """The overview; without a credential, how to add the first one."""
     actor = actor_of(request)
     page = overview(actor=actor)
     may_manage = permissions.can_manage_credentials(actor)

@@ -1,4 +1,4 @@
-"""How django-allauth signs people in here: closed to strangers, and every act recorded."""
+"""Adapters for django-allauth: no sign-up, audit events, rate limits, encrypted MFA secrets."""
 
 import ipaddress
 import logging
@@ -32,36 +32,36 @@ from connections.web.support import is_local_url, request_id_of, signed_in_perso
 
 logger = logging.getLogger(__name__)
 
-# Over the limit, one event in so many seconds.
+# In seconds: over the limit, at most one audit event in this time.
 REFUSAL_EVENT_EVERY = 60
 _REFUSAL_RECORDED = "orgadmin:sign-ins-refused"
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
-    """allauth's hook points, where the record is written.
+    """allauth's hooks for accounts, which write the audit events.
 
-    The adapter has a hook for each act we record, so no signal is needed.
+    It has a hook for every action that we record, so no signal is needed.
     """
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        """Nobody adds themselves: an administrator or a set-up link does."""
+        """False: administrators add people, and the setup link adds the first one."""
         del request
         return False
 
     def is_safe_url(self, url: str | None) -> bool:
-        """Only addresses of this very host: ALLOWED_HOSTS may name others."""
+        """Whether the URL is on this host; ALLOWED_HOSTS may hold others."""
         return url is not None and is_local_url(self.request, url)
 
     def get_client_ip(self, request: HttpRequest) -> str:
         """The address whose failed sign-ins are counted together.
 
-        X-Forwarded-For is believed only as far as ORGADMIN_TRUSTED_PROXIES wrote it. A browser in
-        which somebody signed in before is counted by itself, whoever else shares its address.
+        Entries of X-Forwarded-For count only if ORGADMIN_TRUSTED_PROXIES wrote them. A browser in
+        which someone signed in before is counted by itself, whoever else shares its address.
         """
         return known_devices.device_signing_in(request) or client_address(request)
 
     def login(self, request: HttpRequest, user: Person) -> None:
-        """Sign in, and record it or do neither."""
+        """Sign in and record it, in one transaction."""
         request.session.pop(ENDS_AT, None)
         with audit.atomic():
             super().login(request, user)
@@ -77,7 +77,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             )
 
     def post_login(self, request: HttpRequest, user: Person, **kwargs: Any) -> HttpResponse:
-        """Lead on, and remember that the person signed in in this browser."""
+        """Redirect, and remember this browser as one that the person uses."""
         response: HttpResponse = super().post_login(request, user, **kwargs)
         known_devices.remember_device(request, response, person=user)
         return response
@@ -91,7 +91,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             super().logout(request)
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """Refuse what is over the limit, unread, with one event a minute."""
+        """Refuse attempts over the limit, with at most one audit event a minute."""
         try:
             super().pre_authenticate(request, **credentials)
         except ValidationError:
@@ -102,14 +102,14 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             raise
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
-        """Count by what was typed alone: allauth's own key holds the Host header, which has a port
-        and a case at the guesser's choice. Folded as far as any database folds it. A browser in
-        which that person signed in before has a limit of its own."""
+        """Count by the name that was entered. allauth's own key also holds the Host header, whose
+        port and case an attacker can vary. The name is upper-cased, since databases may ignore
+        case. A browser in which that person signed in before has its own count."""
         login: str = credentials.get("email") or credentials.get("username") or ""
         return known_devices.device_for(request, login=login) or login.upper()
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
-        """Record a wrong name or password."""
+        """Record the failed sign-in."""
         sign_in_events.record_failed_sign_in(
             login=credentials.get("username") or credentials.get("email") or "",
             address=client_address(request),
@@ -118,12 +118,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         )
 
     def get_reset_password_from_key_url(self, key: str) -> str:
-        """The link in the mail: where people open it, not where a stranger's Host header says."""
+        """The link in the email, with our base URL instead of the request's Host header."""
         url: str = super().get_reset_password_from_key_url(key)
         return f"{settings.BASE_URL}{urlsplit(url).path}" if settings.BASE_URL else url
 
     def send_password_reset_mail(self, user: Person, email: str, context: dict[str, Any]) -> None:
-        """Mail the link, once it is recorded; a mail server that fails tells a stranger nothing."""
+        """Record and email the link. A mail failure is only logged: it could reveal accounts."""
         sign_in_events.record_reset_link_mailed(
             person=user,
             address=client_address(self.request),
@@ -137,11 +137,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             )
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
-        """Whether allauth's own pages must ask who it is: by our rule, and for everybody.
+        """Whether allauth's own pages need reauthentication, by our rule.
 
-        Raises ReauthenticationRequired itself, because what allauth would ask next lets pass
-        whoever has neither password nor second factor, and those who typed a mere code.
-        StepUpMiddleware answers it.
+        Raises ReauthenticationRequired itself, because allauth's own check would let pass people
+        who have neither a password nor MFA, and accept a code alone. ReauthenticationMiddleware
+        handles the exception.
         """
         del app, kwargs
         if reauthentication.is_recent(self.request):
@@ -160,33 +160,33 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Keeps the secrets of second factors encrypted.
 
-    allauth's hook is given the text alone, so the envelope is bound to its purpose and not to
-    the row of the person. connections.crypto.encrypted_fields lists where they are, for rotation.
+    allauth's hook gets only the text, so the ciphertext is bound to its purpose and not to the
+    person's row. connections.crypto.encrypted_fields lists the fields, for key rotation.
     """
 
     def encrypt(self, text: str) -> str:
-        """The envelope that is stored. Raises encryption.KeyRingError."""
+        """The ciphertext to store. Raises encryption.KeyRingError."""
         return encryption.encrypt(Secret(text), context=MFA_SECRET_CONTEXT)
 
     def decrypt(self, encrypted_text: str) -> str:
-        """What was encrypted. Raises encryption.EncryptionError."""
+        """The decrypted text. Raises encryption.EncryptionError."""
         return encryption.decrypt(encrypted_text, context=MFA_SECRET_CONTEXT).reveal()
 
 
 def available_methods(request: HttpRequest, person: Person) -> list[str]:
-    """By what the person proved in this session who they are, oldest first."""
+    """The methods by which the person signed in to this session, oldest first."""
     records = get_authentication_records(request, person)
     return [str(one.get("type") or one["method"]) for one in records]
 
 
 class ReauthenticationMiddleware:
-    """Asks who it is before django-allauth's own pages on how one signs in.
+    """Requires reauthentication for django-allauth's own account pages.
 
-    Stands after allauth's middleware, so that it answers first: that one would store the whole
-    POST in the session and replay it.
+    Comes after allauth's middleware, so that it handles the exception first: allauth would store
+    the whole POST in the session and replay it.
     """
 
-    # Allauth asks for the old password on the one, unlimited by us, and for nothing on the other.
+    # allauth checks the old password on the first, without our limit, and nothing on the second.
     GUARDED = frozenset({"account_change_password", "account_set_password"})
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -198,7 +198,7 @@ class ReauthenticationMiddleware:
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> HttpResponseBase | None:
-        """Lead to the question before a page that allauth itself would not guard."""
+        """Redirect from pages that allauth does not guard itself."""
         del view, args, kwargs
         match = request.resolver_match
         if (
@@ -210,7 +210,7 @@ class ReauthenticationMiddleware:
         return redirect_to_prompt(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
-        """Lead there from a page that allauth guards."""
+        """Redirect from pages that allauth guards."""
         return redirect_to_prompt(request) if isinstance(error, ReauthenticationRequired) else None
 
 

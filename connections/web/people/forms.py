@@ -1,4 +1,4 @@
-"""Forms about people. What may not be is decided by the services, which the errors come from."""
+"""Forms about people. The services validate most of the input."""
 
 from django import forms
 
@@ -41,13 +41,13 @@ class PersonForm(RolesForm):
 
 
 class EmailForm(ServiceForm):
-    """The address of a person who is there already."""
+    """The email address of an existing person."""
 
     email = forms.EmailField(label="E-mail", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
 
 
 class MakeLinkForm(forms.Form):
-    """What a new sign-in link does beyond letting a person choose a password."""
+    """Options of a new sign-in link."""
 
     removes_second_factor = forms.BooleanField(
         label="Also remove the second factor, because it is lost", required=False
@@ -67,13 +67,13 @@ class _LinkForm(ServiceForm):
     )
 
     def clean_token(self) -> str:
-        """The token, also out of a whole link that was pasted."""
+        """The token, also from a pasted whole link."""
         token: str = self.cleaned_data["token"]
         return token.rpartition("#")[2].strip()
 
 
 class SignInLinkForm(_LinkForm):
-    """Coming in by a sign-in link."""
+    """The form of a sign-in link."""
 
     password = forms.CharField(
         label="New password",
@@ -86,7 +86,7 @@ class SignInLinkForm(_LinkForm):
 
 
 class SetUpForm(_LinkForm):
-    """Making the first administrator."""
+    """The form for the first administrator."""
 
     username = forms.CharField(
         label="Username",
@@ -106,7 +106,7 @@ class SetUpForm(_LinkForm):
 
 
 class ProviderAccountForm(ServiceForm):
-    """Which account there is theirs, as the provider's own pages show it to an administrator."""
+    """The subject of a person's account at the identity provider."""
 
     subject = forms.CharField(
         label="Subject",

@@ -1,8 +1,8 @@
-"""Browsers in which somebody signed in before: failed sign-ins of strangers don't lock them out.
+"""Known browsers: other people's failed sign-ins don't lock out a browser that signed in before.
 
-A signed cookie names the browser and who signed in there. It opens nothing: sign-ins from that
-browser are merely counted apart from everybody else's, by the same limits. It ends for a person
-with what ends their sessions: a new password, a role lost, being disabled.
+A signed cookie identifies the browser and the people who signed in there. It gives no access: it
+only makes sign-ins from that browser count separately, with the same limits. For a person it ends
+with their sessions: on a new password, a lost role, or being disabled.
 """
 
 from datetime import timedelta
@@ -17,13 +17,13 @@ from connections.models import Person
 
 MAX_AGE = timedelta(days=180)
 _SALT = "connections.known_device"
-# The pages on which one signs in, by name.
+# URL names of the sign-in pages.
 _SIGN_IN_PAGES = frozenset({"account_login", "mfa_authenticate", "mfa_login_webauthn"})
 _MOST_PEOPLE = 5
 
 
 def cookie_name() -> str:
-    """The cookie's name, with the prefix that binds it to this host where that can be."""
+    """The cookie's name, with the __Host- prefix where cookies are secure."""
     return "__Host-known-device" if settings.SESSION_COOKIE_SECURE else "known-device"
 
 
@@ -44,13 +44,13 @@ def remember_device(request: HttpRequest, response: HttpResponse, *, person: Per
 
 
 def device_for(request: HttpRequest, *, login: str) -> str:
-    """The id of this browser, if whoever has this name or address signed in in it; else ""."""
+    """The id of this browser if the person with this username or email signed in there; else ""."""
     names = {name.upper() for one in _people(request) for name in (one.username, one.email) if name}
     return _read(request)[0] if login.upper() in names else ""
 
 
 def device_signing_in(request: HttpRequest) -> str:
-    """The id of this browser, if it's on a sign-in page and somebody signed in in it; else ""."""
+    """The id of this browser if it's on a sign-in page and someone signed in there; else ""."""
     match = request.resolver_match
     if match is None or match.url_name not in _SIGN_IN_PAGES or not _people(request):
         return ""
@@ -60,14 +60,14 @@ def device_signing_in(request: HttpRequest) -> str:
 def _read(request: HttpRequest) -> tuple[str, dict[str, str]]:
     """The browser's id, and a fingerprint for each id of a person; empty without the cookie."""
     try:
-        said = signing.loads(request.COOKIES.get(cookie_name(), ""), salt=_SALT, max_age=MAX_AGE)
+        cookie = signing.loads(request.COOKIES.get(cookie_name(), ""), salt=_SALT, max_age=MAX_AGE)
     except signing.BadSignature:
         return "", {}
-    return said["device"], said["people"]
+    return cookie["device"], cookie["people"]
 
 
 def _people(request: HttpRequest) -> list[Person]:
-    """Who signed in in this browser, and has had no new password since."""
+    """The people who signed in in this browser and whose password is unchanged since."""
     _, fingerprints = _read(request)
     return [
         person

@@ -1,7 +1,7 @@
-"""What a browser says for a passkey or security key: read with care, from our own origin only.
+"""Passkey and security key responses: parsed defensively, accepted from our own origin only.
 
-django-allauth and fido2 check challenges and signatures. What they read comes from anybody, and
-they raise many kinds of exceptions over it; they also take an answer given to any subdomain.
+django-allauth and fido2 check challenges and signatures. On malformed input they raise many kinds
+of exceptions, and they accept a response for any subdomain.
 """
 
 import struct
@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from fido2.webauthn import CollectedClientData
 
 WRONG_PASSKEY = "That passkey was not accepted. Try again, or use your password."
-# What reading JSON, CBOR and keys raises over malformed input. No fault of the database's.
+# Raised for malformed JSON, CBOR and keys; database errors are not included.
 _MALFORMED = (
     ArithmeticError,
     AssertionError,
@@ -34,7 +34,7 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 @contextmanager
 def refusing_malformed() -> Iterator[None]:
-    """Turn whatever reading a malformed answer raises into ValidationError."""
+    """Turn the exceptions for malformed input into ValidationError."""
     try:
         yield
     except _MALFORMED:
@@ -42,11 +42,11 @@ def refusing_malformed() -> Iterator[None]:
 
 
 class PasskeyField(forms.JSONField):
-    """The browser's answer as the JSON object that it must be."""
+    """The browser's response as a JSON object."""
 
     def to_python(self, value: Any) -> Any:
-        """The object; None without an answer. Raises ValidationError, whatever was sent."""
-        # Django reckons neither with JSON nested too deeply nor with numbers too long to read.
+        """The object; None for an empty value. Raises ValidationError for anything else."""
+        # Django handles neither deeply nested JSON nor overlong numbers.
         with refusing_malformed():
             answer = super().to_python(value)
         if answer is not None and not isinstance(answer, dict):
@@ -54,14 +54,14 @@ class PasskeyField(forms.JSONField):
         return answer
 
     def bound_data(self, data: Any, initial: Any) -> None:
-        """Nothing: an answer is good once, and Django would read it anew to show it again."""
+        """None: a response is valid once, and Django would parse it again to show it."""
 
 
 def require_own_origin(client_data: CollectedClientData, request: HttpRequest) -> None:
-    """Raise ValidationError unless the browser was at exactly this origin when it answered.
+    """Raise ValidationError unless the response is for exactly this origin.
 
-    A page on a subdomain, or on another host that ALLOWED_HOSTS lets in, can ask for the same
-    passkey and pass the answer on.
+    A page on a subdomain, or on another host in ALLOWED_HOSTS, can request the same passkey and
+    relay the response.
     """
     if client_data.origin not in own_origins(request):
         raise ValidationError(WRONG_PASSKEY)
@@ -70,8 +70,8 @@ def require_own_origin(client_data: CollectedClientData, request: HttpRequest) -
 def own_origins(request: HttpRequest) -> set[str]:
     """The origin of ORGADMIN_BASE_URL; without one, that of the request's own host.
 
-    Empty when the host passed only by a pattern of ALLOWED_HOSTS, since it's then the sender's
-    choice. A request that came by HTTP counts as HTTPS too: a proxy might not say what it ended.
+    Empty where the host matched only a pattern in ALLOWED_HOSTS, since the client then chooses it.
+    An HTTP request counts as HTTPS too: a proxy may terminate TLS without saying so.
     """
     if settings.BASE_URL:
         return {_origin_of(settings.BASE_URL)}

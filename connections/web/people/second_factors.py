@@ -1,8 +1,4 @@
-"""What django-allauth's second factors do here beyond their own: keep the record, keep no secret.
-
-Its forms and views are the ones people see; these are their subclasses. They stand outside
-connections.web, whose pages ask for the second factor that is set up here.
-"""
+"""django-allauth's MFA forms and views, with audit events and encrypted secrets."""
 
 from collections.abc import Callable
 from typing import Any
@@ -44,12 +40,12 @@ _LIMIT_RECORDED = "orgadmin:second-factors-refused"
 
 
 class _RefusalRecorder:
-    """Records every refused code or key of a person who is known."""
+    """Records every refused code or key of a known person."""
 
     user: Person
 
     def refuse_on_record(self, check: Callable[[], Any]) -> Any:
-        """What `check` gives. Raises its ValidationError, once that is recorded."""
+        """The result of `check`. Records its ValidationError and raises it."""
         try:
             return check()
         except ValidationError as error:
@@ -79,7 +75,7 @@ class AuthenticateKeyForm(_RefusalRecorder, keys.AuthenticateWebAuthnForm):  # t
     credential = PasskeyField(widget=forms.HiddenInput)
 
     def clean_credential(self) -> Any:
-        """Check the answer of the key, within the limits."""
+        """Check the key's response, within the limits."""
         return self.refuse_on_record(self._checked)
 
     def _checked(self) -> Any:
@@ -91,12 +87,12 @@ class AuthenticateKeyForm(_RefusalRecorder, keys.AuthenticateWebAuthnForm):  # t
 
 
 class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]
-    """A passkey in the place of the password: alone, so it must have checked its owner."""
+    """A passkey instead of a password, which must have verified its user."""
 
     credential = PasskeyField(widget=forms.HiddenInput)
 
     def clean_credential(self) -> Any:
-        """Check the answer of the key; one that is refused is on record."""
+        """Check the key's response, and record a refused one."""
         try:
             reauthentication.require_user_verification(
                 self.cleaned_data["credential"], request=context.request
@@ -118,17 +114,17 @@ class AddKeyForm(keys.AddWebAuthnForm):  # type: ignore[misc]
     credential = PasskeyField(widget=forms.HiddenInput)
 
     def clean(self) -> Any:
-        """Check the answer of the key, and that what is stored of it can be used."""
+        """Check the key's response, and that the key can be used later."""
         with refusing_malformed():
             if credential := self.cleaned_data.get("credential"):
-                said = RegistrationResponse.from_dict(credential).response
-                require_own_origin(said.client_data, context.request)
-                _require_usable(credential, said.attestation_object.auth_data.credential_data)
+                parsed = RegistrationResponse.from_dict(credential).response
+                require_own_origin(parsed.client_data, context.request)
+                _require_usable(credential, parsed.attestation_object.auth_data.credential_data)
             return super().clean()
 
 
 def _require_usable(credential: dict[str, Any], data: AttestedCredentialData | None) -> None:
-    """Raise ValidationError for a key of no known kind, or extensions that no page could show."""
+    """Raise ValidationError for an unsupported key type or malformed extensions."""
     extensions = credential.get("clientExtensionResults", {})
     is_readable = isinstance(extensions, dict) and isinstance(extensions.get("credProps", {}), dict)
     if data is None or isinstance(data.public_key, UnsupportedKey) or not is_readable:
@@ -136,11 +132,11 @@ def _require_usable(credential: dict[str, Any], data: AttestedCredentialData | N
 
 
 class SetUpAppForm(ActivateTOTPForm):  # type: ignore[misc]
-    """Setting up an authenticator app, whose new secret waits encrypted in the session."""
+    """Setting up an authenticator app. The new secret is stored encrypted in the session."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.user = kwargs.pop("user")
-        # Past allauth's own, which would keep the secret in clear.
+        # Skips allauth's __init__, which stores the secret unencrypted.
         super(ActivateTOTPForm, self).__init__(*args, **kwargs)
         self.secret = _pending_secret(context.request) if self.is_bound else ""
         if not self.secret:
@@ -151,50 +147,50 @@ class SetUpAppForm(ActivateTOTPForm):  # type: ignore[misc]
 
 
 def _pending_secret(request: HttpRequest) -> str:
-    """The secret that the page showed; empty when there is none that still opens."""
+    """The secret that the page showed; empty where none can be decrypted."""
     stored = request.session.get(SECRET_SESSION_KEY) or ""
     try:
         return encryption.decrypt(stored, context=NEW_MFA_SECRET_CONTEXT).reveal()
     except encryption.EncryptionError:
-        # Its key was dropped meanwhile, or the session is another: a new one is shown.
+        # Its encryption key is gone, or it is from another session.
         return ""
 
 
 class SetUpAppView(ActivateTOTPView):  # type: ignore[misc]
-    """Set up an authenticator app, on record."""
+    """Set up an authenticator app; records it."""
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Store it with its event, or do neither."""
+        """Store it and record it, in one transaction."""
         return _recorded(
             super().form_valid, form, self.request, sign_in_events.record_mfa_added, what="totp"
         )
 
 
 class TurnOffAppView(DeactivateTOTPView):  # type: ignore[misc]
-    """Turn the authenticator app off, on record."""
+    """Turn the authenticator app off; records it."""
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Remove it with its event, or do neither."""
+        """Remove it and record it, in one transaction."""
         return _recorded(
             super().form_valid, form, self.request, sign_in_events.record_mfa_removed, what="totp"
         )
 
 
 class AddKeyView(AddWebAuthnView):  # type: ignore[misc]
-    """Add a passkey or security key, on record."""
+    """Add a passkey or security key; records it."""
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Store it with its event, or do neither."""
+        """Store it and record it, in one transaction."""
         return _recorded(
             super().form_valid, form, self.request, sign_in_events.record_mfa_added, what="webauthn"
         )
 
 
 class RemoveKeyView(RemoveWebAuthnView):  # type: ignore[misc]
-    """Remove a passkey or security key, on record."""
+    """Remove a passkey or security key; records it."""
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Remove it with its event, or do neither."""
+        """Remove it and record it, in one transaction."""
         return _recorded(
             super().form_valid,
             form,
@@ -205,10 +201,10 @@ class RemoveKeyView(RemoveWebAuthnView):  # type: ignore[misc]
 
 
 class MakeRecoveryCodesView(GenerateRecoveryCodesView):  # type: ignore[misc]
-    """Make new recovery codes, on record."""
+    """Make new recovery codes; records it."""
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Store them with their event, or do neither."""
+        """Store them and record it, in one transaction."""
         return _recorded(
             super().form_valid,
             form,

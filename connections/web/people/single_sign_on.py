@@ -1,4 +1,4 @@
-"""Why a sign-in at the provider came to nothing, and what to do."""
+"""Sign-ins at the identity provider: their state in the session, and texts for refusals."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,16 +21,16 @@ from connections.web.support import (
 
 
 class Refusal(StrEnum):
-    """Why an identity that the provider vouches for is not let in here."""
+    """Why a valid identity from the provider is refused here."""
 
-    UNKNOWN_ACCOUNT = "unknown_account"  # nobody's here
-    DISABLED = "disabled"  # of somebody who is disabled
-    OTHER_ACCOUNT = "other_account"  # not that of whoever is signed in
+    UNKNOWN_ACCOUNT = "unknown_account"  # connected to no person here
+    DISABLED = "disabled"  # the person is disabled
+    OTHER_ACCOUNT = "other_account"  # not the signed-in person's
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefusalText:
-    """`audit_text` stands in the record after "was refused: "."""
+    """`audit_text` follows "was refused: " in the audit event."""
 
     audit_text: str
     headline: str
@@ -117,11 +117,11 @@ _TEXTS: dict[str, RefusalText] = {
 
 
 def refusal_text(reason: Reason | Refusal) -> RefusalText:
-    """The words for one reason; every reason has some."""
+    """The texts for one reason."""
     return _TEXTS[reason]
 
 
-# How long a sign-in may take there, and how many may be under way in one browser.
+# How long a sign-in may take, and how many can be pending in one browser.
 MAX_DURATION = timedelta(minutes=10)
 MAX_PENDING = 5
 _SESSION_KEY = "provider_sign_ins"
@@ -129,16 +129,16 @@ _MFA_SESSION_KEY = "provider_second_factor"
 
 
 class SignInPurpose(StrEnum):
-    """Why somebody is sent to the provider."""
+    """Why a person is sent to the provider."""
 
     SIGN_IN = "sign_in"
-    STEP_UP = "step_up"  # prove anew who they are
-    CONNECT = "connect"  # show which account there is theirs
+    STEP_UP = "step_up"  # reauthenticate
+    CONNECT = "connect"  # connect an account there
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompletedSignIn:
-    """A sign-in that came back in order. `person_id`: who began it, "" for nobody."""
+    """A valid sign-in. `person_id`: who was signed in when it started; "" for no one."""
 
     identity: ProviderIdentity
     purpose: SignInPurpose
@@ -158,7 +158,7 @@ def provider_name() -> str:
 
 
 def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
-    """Keep a new sign-in in the session; gives the provider's address to send the browser to.
+    """Store a new sign-in in the session, and return the provider's URL for the browser.
 
     Raises ProviderError.
     """
@@ -183,9 +183,9 @@ def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
 
 
 def finish(request: HttpRequest) -> CompletedSignIn:
-    """What the provider says of a sign-in begun in this browser, which is over with this.
+    """Complete a sign-in that was started in this browser.
 
-    Raises ProviderError; after Reason.BUSY the same answer is still good.
+    Raises ProviderError. After Reason.BUSY the same response can be used again.
     """
     pending = _pending(request)
     kept = pending.pop(request.GET.get("state", ""), None)
@@ -196,7 +196,7 @@ def finish(request: HttpRequest) -> CompletedSignIn:
     if clock.elapsed_since(begun.at, now=now) > MAX_DURATION:
         raise ProviderError(Reason.STALE, "The sign-in took too long.")
     with open_exchange(provider_accounts.load_identity_provider()) as exchange:
-        # Over from here on. Whoever was told to try again has not come this far.
+        # From here on the response is used up; after Reason.BUSY this line was not reached.
         request.session[_SESSION_KEY] = pending
         identity = client.fetch_identity(
             exchange,
@@ -214,7 +214,7 @@ def finish(request: HttpRequest) -> CompletedSignIn:
 
 
 def is_pending(request: HttpRequest) -> bool:
-    """Whether this browser is back from a sign-in that it began."""
+    """Whether this browser started the sign-in that it returns from."""
     return request.GET.get("state", "") in _pending(request)
 
 
@@ -229,7 +229,7 @@ def record_provider_mfa(
 
 
 def has_provider_mfa(request: HttpRequest, *, person_id: str) -> bool:
-    """Whether the person came into this session by two factors at the provider."""
+    """Whether the person used MFA at the provider to sign in to this session."""
     return bool(request.session.get(_MFA_SESSION_KEY) == person_id)
 
 

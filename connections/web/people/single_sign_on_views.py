@@ -1,4 +1,4 @@
-"""Signing in at the provider: to it, back from it, and connecting one's account there."""
+"""Views to sign in at the identity provider, and to connect an account there."""
 
 import logging
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def _start_view(purpose: SignInPurpose) -> Callable[[HttpRequest], HttpResponse]
         _require_provider()
         wanted = request.GET.get("next", "")
         to = wanted if is_local_url(request, wanted) else reverse("overview")
-        # A page of another site could otherwise begin it in somebody's name.
+        # Another site's page could otherwise start a sign-in for the person.
         if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
             return redirect("overview")
         if not consume_rate_limit(
@@ -79,12 +79,12 @@ _start_connect = _start_view(SignInPurpose.CONNECT)
 
 
 def provider_start(request: HttpRequest) -> HttpResponse:
-    """To the provider, to sign in."""
+    """Redirect to the provider, to sign in."""
     return redirect("overview") if signed_in_person(request) else _start_sign_in(request)
 
 
 def provider_connect_start(request: HttpRequest) -> HttpResponse:
-    """To the provider, to show which account there is one's own."""
+    """Redirect to the provider, to connect the account there."""
     _require_provider()
     return (
         _start_connect(request)
@@ -94,13 +94,13 @@ def provider_connect_start(request: HttpRequest) -> HttpResponse:
 
 
 def provider_answer(request: HttpRequest) -> HttpResponse:
-    """Back from the provider. What it says is checked before anything else."""
+    """The return from the provider."""
     _require_provider()
     is_ours = single_sign_on.is_pending(request)
     try:
         answer = single_sign_on.finish(request)
     except ProviderError as error:
-        # What nobody began here is not recorded: anybody can open this address.
+        # Record only sign-ins that were started here: anyone can open this URL.
         return _refused(request, error.reason, text=str(error), is_recorded=is_ours)
     if answer.purpose == SignInPurpose.SIGN_IN:
         return _sign_in(request, answer)
@@ -125,11 +125,11 @@ def _sign_in(request: HttpRequest, answer: CompletedSignIn) -> HttpResponse:
     if not person.is_active:
         return _refused(request, Refusal.DISABLED, person=person)
     if signed_in_person(request) is not None:
-        # A session of somebody is never carried over to somebody else.
+        # Never reuse one person's session for another.
         get_adapter(request).logout(request)
     single_sign_on.record_provider_mfa(request, person_id=str(person.pk), identity=identity)
     record_authentication(request, person, "provider")
-    # Through allauth, so that a second factor that is set up here is still asked for.
+    # Through allauth, which still requires MFA that is set up here.
     response: HttpResponse = perform_login(request, person, redirect_url=answer.to)
     return response
 
@@ -144,7 +144,7 @@ def _reauthenticated(request: HttpRequest, answer: CompletedSignIn, person: Pers
 
 @requires_reauthentication(on_missing=lambda request: _account_page(request))
 def provider_account(request: HttpRequest) -> HttpResponse:
-    """One's own account at the provider; a POST connects the one that was just shown."""
+    """The person's own account at the provider; a POST connects the one just used."""
     _require_provider()
     shown = _shown_account(request)
     if request.method != "POST" or shown is None:
@@ -173,7 +173,7 @@ def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
 
 
 def _shown_account(request: HttpRequest) -> dict[str, str] | None:
-    """Issuer and subject that the person showed in this session; None for nobody else's."""
+    """Issuer and subject that this person signed in with to connect; None without that."""
     kept, person = request.session.get(_SHOWN), signed_in_person(request)
     if not kept or person is None or kept["person"] != str(person.pk):
         return None
@@ -204,7 +204,7 @@ def _refused(
     refusal = refusal_text(reason)
     if text:
         logger.warning("A sign-in at the provider was refused. %s", text)
-    # Where the provider was too busy to be asked, nothing was refused.
+    # Reason.BUSY refuses nothing: the provider was not contacted.
     if is_recorded and reason != Reason.BUSY:
         sign_in_events.record_single_sign_on_refused(
             person=person,

@@ -1,4 +1,4 @@
-"""The people page: administrators add people, give roles, let in and shut out."""
+"""Pages about people, sessions, sign-in links and the theme."""
 
 import uuid
 from collections.abc import Callable
@@ -53,7 +53,7 @@ EVENTS_SHOWN = 20
 
 
 def person_list(request: HttpRequest) -> HttpResponse:
-    """Everyone who may or might sign in."""
+    """Everyone with an account."""
     everyone = (
         Person.objects.prefetch_related("groups")
         .annotate(has_second_factor=Exists(list_authenticators(OuterRef("pk"))))
@@ -70,7 +70,7 @@ def _new_page(request: HttpRequest, form: PersonForm | None = None) -> HttpRespo
 
 @requires_reauthentication(on_missing=_new_page, before_page=True)
 def person_new(request: HttpRequest) -> HttpResponse:
-    """Add a person; the answer shows their sign-in link, once."""
+    """Add a person; the response shows their sign-in link, once."""
     actor = actor_of(request)
     form = PersonForm(request.POST or None)
     if form.is_valid():
@@ -84,14 +84,14 @@ def person_new(request: HttpRequest) -> HttpResponse:
 
 
 def person_detail(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """One person: roles, whether they may sign in, what they did last."""
+    """One person: roles, access, sessions, latest events."""
     return _detail(request, get_object_or_404(Person, pk=pk))
 
 
 def _page_with_input(
     **typed_into: type[forms.Form],
 ) -> Callable[[HttpRequest, uuid.UUID], HttpResponse]:
-    """Answer an act without a proof of who it is: the page, with what was typed into the form."""
+    """The `on_missing` of the actions on a person: their page, with the input in the form."""
 
     def on_missing(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         typed: dict[str, Any] = {name: form(request.POST) for name, form in typed_into.items()}
@@ -103,7 +103,7 @@ def _page_with_input(
 
 @requires_reauthentication(on_missing=_page_with_input(roles_form=RolesForm))
 def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """Give exactly the roles that were ticked."""
+    """Replace the person's roles."""
     actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     form = RolesForm(request.POST)
@@ -119,7 +119,7 @@ def person_roles(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 @requires_reauthentication(on_missing=_page_with_input())
 def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """Give the permission to break glass, or take it away."""
+    """Grant or revoke the permission to use break glass."""
     actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     is_allowed = request.POST.get("allow") == "yes"
@@ -134,7 +134,7 @@ def person_break_glass(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 @requires_reauthentication(on_missing=_page_with_input())
 def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """Shut a person out."""
+    """Disable a person."""
     actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     try:
@@ -147,7 +147,7 @@ def person_disable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 @requires_reauthentication(on_missing=_page_with_input())
 def person_enable(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """Let a disabled person sign in again."""
+    """Enable a disabled person."""
     actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     people.enable_person(actor=actor, person=person)
@@ -171,14 +171,14 @@ def person_link(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 @requires_reauthentication(on_missing=_page_with_input())
 def person_sessions_end(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """End one session of somebody, or (without `session`) all of them."""
+    """End one session of a person, or (without `session`) all of them."""
     person = get_object_or_404(Person, pk=pk)
     return end_sessions(request, person, but="", to=reverse("person-detail", kwargs={"pk": pk}))
 
 
 @requires_reauthentication(on_missing=_page_with_input(email_form=EmailForm))
 def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """Give a person another e-mail address."""
+    """Change a person's email address."""
     actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     form = EmailForm(request.POST)
@@ -195,7 +195,7 @@ def person_email(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 @requires_reauthentication(on_missing=_page_with_input(account_form=ProviderAccountForm))
 def person_provider(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """Connect the account at the provider whose subject was typed, or disconnect the one there."""
+    """Connect the provider account with the entered subject, or disconnect the current one."""
     actor = actor_of(request)
     person = get_object_or_404(Person, pk=pk)
     if "disconnect" in request.POST:
@@ -226,7 +226,7 @@ def person_provider(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 def _with_new_link(
     request: HttpRequest, actor: Actor, person: Person, *, removes_second_factor: bool
 ) -> HttpResponse:
-    # Answered at once and not by a redirect: the token must not be stored to outlive one.
+    # No redirect, since the token would have to be stored for it.
     now = clock.now()
     link = people.make_sign_in_link(
         actor=actor, person=person, now=now, removes_second_factor=removes_second_factor
@@ -266,7 +266,7 @@ def _detail(
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRow:
-    """One session as its page shows it."""
+    """One session of a person."""
 
     public_id: str
     at: datetime | None
@@ -276,7 +276,7 @@ class SessionRow:
 
 
 def session_rows(request: HttpRequest, person: Person) -> list[SessionRow]:
-    """The person's open sessions for a page: this one first, then the newest."""
+    """The person's open sessions: the current one first, then the newest."""
     current = _current_session_id(request)
     rows = [
         SessionRow(
@@ -292,13 +292,13 @@ def session_rows(request: HttpRequest, person: Person) -> list[SessionRow]:
 
 
 def session_list(request: HttpRequest) -> HttpResponse:
-    """One's own sessions."""
+    """The signed-in person's sessions."""
     rows = session_rows(request, _own_person(request))
     return render(request, "connections/session_list.html", {"sessions": rows})
 
 
 def session_end(request: HttpRequest) -> HttpResponse:
-    """End one of one's own sessions, or (without `session`) all but this one."""
+    """End one of the signed-in person's sessions, or (without `session`) all others."""
     person = _own_person(request)
     return end_sessions(
         request, person, but=_current_session_id(request), to=reverse("session-list")
@@ -306,7 +306,7 @@ def session_end(request: HttpRequest) -> HttpResponse:
 
 
 def end_sessions(request: HttpRequest, person: Person, *, but: str, to: str) -> HttpResponse:
-    """End the person's session that was posted, or all but the one named, and lead on."""
+    """End the posted session, or all except `but`, and redirect."""
     actor, one = actor_of(request), request.POST.get("session", "")
     if one:
         is_ended = sessions.end_session(actor=actor, person=person, public_id=one)
@@ -336,7 +336,7 @@ THEME_AGE = 365 * 24 * 60 * 60
 
 @sensitive_post_parameters("token", "password")
 def setup(request: HttpRequest) -> HttpResponse:
-    """The page of the set-up link: makes the first administrator and signs them in."""
+    """The page of the setup link: adds the first administrator and signs them in."""
     if Person.objects.exists():
         return redirect("overview")
     if not ratelimit.consume(request, action=USE_OF_LINKS):
@@ -358,7 +358,7 @@ def setup(request: HttpRequest) -> HttpResponse:
 
 @sensitive_post_parameters("token", "password")
 def sign_in_link(request: HttpRequest) -> HttpResponse:
-    """The page of a sign-in link: sets a password when one is typed, and signs the person in."""
+    """The page of a sign-in link: sets a password if one is entered, and signs the person in."""
     if not ratelimit.consume(request, action=USE_OF_LINKS):
         return _too_many_uses(request)
     form = SignInLinkForm(request.POST or None)
@@ -376,7 +376,7 @@ def sign_in_link(request: HttpRequest) -> HttpResponse:
 
 
 def theme_set(request: HttpRequest) -> HttpResponse:
-    """Keep the theme in a cookie and go back to where the switch was."""
+    """Store the theme in a cookie and redirect back."""
     theme = request.POST.get("theme", "")
     back = request.POST.get("next", "")
     response = HttpResponseRedirect(back if is_local_url(request, back) else reverse("overview"))
@@ -399,7 +399,7 @@ def _too_many_uses(request: HttpRequest) -> HttpResponse:
 def _sign_in(
     request: HttpRequest, person: Person, *, to: str, chose_password: bool
 ) -> HttpResponse:
-    # Through allauth, so that a second factor is still asked for and the session is a new one.
+    # Through allauth, which still requires MFA and starts a new session.
     record_authentication(request, person, "sign_in_link", chose_password=chose_password)
     response: HttpResponse = perform_login(request, person, redirect_url=to)
     return response

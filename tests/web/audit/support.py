@@ -1,4 +1,4 @@
-"""Recording acts and opening the pages that show them."""
+"""Helpers that record audit events and open their pages."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def add_event(
     request_id: str = "",
     about: Any = None,
 ) -> AuditEvent:
-    """Record an act by a person and about them, or by a command."""
+    """Record an event by and about a person, or by a command."""
     actor = person_actor(person=by, request_id=request_id) if by else command_actor()
     with audit.atomic() as appended:
         audit.record(code=code, actor=actor, sentence=sentence, subject=about or by)

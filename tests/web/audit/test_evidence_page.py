@@ -49,7 +49,7 @@ def press_verify(reader: Client) -> Page:
     return read(reader.get(response["Location"]))
 
 
-def test_the_newest_checkpoint_stands_there_with_code_and_key(reader: Client) -> None:
+def test_the_newest_checkpoint_is_shown_with_code_and_key(reader: Client) -> None:
     made = signed()
     page = show(reader)
     key = load_signing_key()
@@ -184,7 +184,7 @@ def test_without_the_public_keys_it_says_that_it_could_not_be_verified(
         (72 * 3600, "", "Not verified since"),
     ],
 )
-def test_the_overview_says_how_the_record_stands(
+def test_the_overview_shows_the_state_of_the_audit_log(
     reader: Client, clock: SettableClock, age: int | None, fault: str, word: str
 ) -> None:
     if age is not None:

@@ -1,4 +1,4 @@
-"""The record of acts, as an auditor reads it."""
+"""The audit log page."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.database
 ClientOf = Callable[[Person], Client]
 
 
-def test_the_newest_act_stands_first_with_who_and_what(
+def test_the_newest_event_is_first_with_actor_and_subject(
     client_of: ClientOf, edith: Person, ada: Person
 ) -> None:
     add_event("Something older.")
@@ -55,7 +55,7 @@ def test_a_browser_is_named_in_two_words_and_in_full_on_the_page_of_the_event(
     assert f"She came with {{{agent}}}." in read(client.get(f"/audit/{event.seq}/")).text
 
 
-def test_an_id_is_told_by_its_end_and_in_full_on_the_page_of_the_event(
+def test_an_id_is_shortened_in_the_list_and_in_full_on_the_page_of_the_event(
     client_of: ClientOf, edith: Person, ada: Person
 ) -> None:
     event = add_event("Sent (31b480cc-3f04-57e4-9596-b2dd5e529f07 on EU1).", by=ada)

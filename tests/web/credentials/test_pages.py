@@ -316,7 +316,7 @@ POSTS = {
 
 @pytest.mark.parametrize("name", POSTS)
 @pytest.mark.parametrize("role", [r for r in Role if r != Role.CREDENTIAL_MANAGER])
-def test_nobody_else_acts_on_a_credential(
+def test_no_other_role_changes_a_credential(
     client_of: ClientOf, credential: Credential, name: str, role: Role
 ) -> None:
     acts = AuditEvent.objects.exclude(code="access.refused")
@@ -328,7 +328,7 @@ def test_nobody_else_acts_on_a_credential(
 
 
 @pytest.mark.parametrize("role", [r for r in Role if r != Role.CREDENTIAL_MANAGER])
-def test_nobody_else_adds_one(client_of: ClientOf, role: Role) -> None:
+def test_no_other_role_adds_one(client_of: ClientOf, role: Role) -> None:
     client = client_of(make_person("other", role))
     typed = {"site": "datadoghq.eu"} | CANARIES
 

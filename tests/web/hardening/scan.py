@@ -58,7 +58,7 @@ def served(folder: Path, certificate: Certificate) -> Iterator[tuple[str, str]]:
 
 
 def signed_in(address: str, *, username: str, password: str, trust: Path) -> str:
-    """The cookies of somebody who has just signed in, as one header."""
+    """The cookies of a person who has just signed in, as one header."""
     session = requests.Session()
     session.trust_env = False  # or a bundle named there would be trusted instead
     session.verify = str(trust)

@@ -47,7 +47,7 @@ def test_a_body_that_is_no_form_does_nothing(client: Client, path: str) -> None:
     assert AuditEvent.objects.count() == before
 
 
-def test_a_name_of_ten_thousand_letters_is_answered_in_words(client: Client) -> None:
+def test_a_name_of_ten_thousand_letters_is_refused_with_a_message(client: Client) -> None:
     answer = client.post("/people/new/", {"username": "x" * 10_000, "email": "x@example.com"})
     assert answer.status_code == 422
     assert "characters" in answer.text

@@ -126,7 +126,7 @@ def fault_of(response: HttpResponseBase, body: bytes) -> str:
 
 
 def filled(form: Form | None) -> dict[str, str]:
-    """The form as somebody would send it, as far as that can be known here."""
+    """The form as a person might send it."""
     if form is None:
         return {}
     usual = USUAL | {"confirmation": form.attributes.get("data-confirm", "")}

@@ -91,7 +91,7 @@ def run(command: str, options: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize(("command", "option"), list(typed_options()))
-def test_a_hostile_value_is_answered_in_words(command: str, option: str) -> None:
+def test_a_hostile_value_is_refused_with_a_message(command: str, option: str) -> None:
     for value in VALUES:
         # At most one document, whatever it was.
         written = run(command, USUAL[command] | {option: value})

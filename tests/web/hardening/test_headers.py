@@ -57,7 +57,7 @@ def test_no_other_window_holds_on_to_ours(answers: dict[str, Any], name: str) ->
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_runs_only_our_files_and_stands_in_no_frame(
+def test_a_page_runs_only_our_files_and_cannot_be_framed(
     answers: dict[str, Any], name: str
 ) -> None:
     headers = answers[name]["headers"]
@@ -81,7 +81,7 @@ def test_a_page_runs_only_our_files_and_stands_in_no_frame(
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_nothing_stands_in_a_frame_of_an_older_browser(answers: dict[str, Any], name: str) -> None:
+def test_no_page_can_be_framed_in_an_older_browser(answers: dict[str, Any], name: str) -> None:
     assert answers[name]["headers"]["X-Frame-Options"] == "DENY"
 
 
@@ -105,11 +105,11 @@ def test_every_cookie_belongs_to_this_host_under_https_alone(
         assert cookie["httponly"] is True
 
 
-def test_whoever_has_no_second_factor_is_led_to_setting_one_up(answers: dict[str, Any]) -> None:
+def test_a_person_without_mfa_is_redirected_to_set_it_up(answers: dict[str, Any]) -> None:
     assert answers["guarded"]["status"] == 302
     assert answers["guarded"]["headers"]["Location"] == "/accounts/2fa/"
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_nothing_tells_what_it_runs_on(answers: dict[str, Any], name: str) -> None:
+def test_no_header_names_the_server_software(answers: dict[str, Any], name: str) -> None:
     assert not {"Server", "X-Powered-By"} & set(answers[name]["headers"])

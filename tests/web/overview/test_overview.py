@@ -138,14 +138,14 @@ def test_whom_an_allow_list_keeps_from_using_it_is_not_asked_to_check(
 
 
 @pytest.mark.parametrize("fields", [{"verified_at": timezone.now()}, {"due_at": timezone.now()}])
-def test_a_200_that_is_proved_or_still_being_proved_needs_nobody(
+def test_a_200_that_is_verified_or_being_verified_needs_no_attention(
     client_of: ClientOf, ada: Person, labs: Credential, fields: dict[str, Any]
 ) -> None:
     add_deletion(labs, by=ada, outcome="deleted", **fields)
     assert "Nothing. No deletion" in open_overview(client_of(ada)).text
 
 
-def test_a_contradiction_needs_somebody_while_it_is_still_listed(
+def test_a_contradiction_needs_attention_while_it_is_still_listed(
     client_of: ClientOf, ada: Person, labs: Credential
 ) -> None:
     now = timezone.now()
@@ -205,7 +205,7 @@ def test_who_approved_already_is_not_asked_again(
     assert "Needs approval" in waits_for_others(linus, client_of)
 
 
-def test_broken_glass_needs_an_approver_who_neither_broke_it_nor_asked(
+def test_break_glass_needs_review_by_an_approver_who_neither_used_nor_requested_it(
     client_of: ClientOf, ada: Person, linus: Person, grace: Person, labs: Credential
 ) -> None:
     broken: dict[str, Any] = {

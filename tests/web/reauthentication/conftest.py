@@ -20,7 +20,7 @@ __all__ = ["plain_addresses"]
 
 @pytest.fixture
 def addresses(plain_addresses: dict[str, str]) -> dict[str, str]:
-    """The address of each name; the connection is protected by somebody who is in no test."""
+    """The URL of each name. A person outside the tests protects the connection."""
     url = plain_addresses["org-connection-lift"]
     _, site, connection_id, _ = url.strip("/").split("/")
     protections.protect_connection(

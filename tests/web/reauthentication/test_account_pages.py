@@ -92,7 +92,7 @@ def test_a_page_that_changes_how_one_signs_in_asks_first_and_replays_nothing(
 
 
 @pytest.mark.parametrize("name", ["mfa_activate_totp", "mfa_add_webauthn"])
-def test_whoever_has_neither_password_nor_factor_sets_none_up_unasked(
+def test_a_person_without_password_or_mfa_cannot_set_up_mfa_without_reauthentication(
     name: str, ada: Person, late_client_of: ClientOf
 ) -> None:
     ada.set_unusable_password()
@@ -109,7 +109,7 @@ def test_after_the_question_they_work(ada: Person, late_client_of: ClientOf) -> 
     assert Authenticator.objects.filter(type=Authenticator.Type.TOTP).exists()
 
 
-def test_a_page_for_htmx_goes_to_the_question_as_a_whole(
+def test_htmx_redirects_the_whole_page_to_reauthentication(
     ada: Person, late_client_of: ClientOf
 ) -> None:
     url = "/accounts/2fa/totp/activate/"
@@ -129,7 +129,7 @@ def test_a_sign_in_link_counts_only_with_the_password_that_is_chosen_by_it(
     assert is_asked is (not password)
 
 
-def test_whoever_came_by_a_link_alone_cannot_choose_a_password_in_the_session(
+def test_a_person_who_signed_in_by_a_link_cannot_set_a_password_in_the_session(
     ada: Person, late_client_of: ClientOf
 ) -> None:
     ada.set_unusable_password()

@@ -76,7 +76,7 @@ def test_the_right_password_in_it_lets_it_through(
 
 
 @pytest.mark.parametrize("who", CAST)
-def test_whoever_may_not_do_it_is_refused_and_not_asked(
+def test_a_person_without_permission_is_refused_and_not_prompted(
     who: str,
     request: pytest.FixtureRequest,
     addresses: dict[str, str],
@@ -111,7 +111,7 @@ def test_a_page_that_only_acts_asks_before_it_is_shown(
     assert client.get(response["Location"])["Location"] == url
 
 
-def test_for_htmx_the_whole_page_goes_to_the_question(
+def test_an_htmx_get_redirects_the_whole_page_to_reauthentication(
     root: Person, late_client_of: ClientOf
 ) -> None:
     response = late_client_of(root).get("/people/new/", headers={"HX-Request": "true"})

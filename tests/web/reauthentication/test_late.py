@@ -284,7 +284,7 @@ def test_an_error_page_with_debug_on_shows_no_password(
         assert PASSWORD not in page.content.decode()
 
 
-def test_whoever_has_no_password_is_told_what_to_do_and_cannot_go_on(
+def test_a_person_without_a_password_sees_what_to_do_and_cannot_continue(
     late_client_of: ClientOf, victor: Person
 ) -> None:
     admin = make_person("invited", is_administrator=True)

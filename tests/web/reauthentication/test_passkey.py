@@ -135,7 +135,7 @@ def test_an_answer_is_good_once(ada: Person, late_client_of: ClientOf) -> None:
         ),
     ],
 )
-def test_whatever_is_sent_for_a_passkey_is_refused_in_words(
+def test_any_malformed_passkey_response_is_refused_with_a_message(
     ada: Person, late_client_of: ClientOf, answer: str
 ) -> None:
     client = late_client_of(ada)

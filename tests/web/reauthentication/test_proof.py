@@ -200,7 +200,7 @@ def test_the_question_leads_to_this_host_only(
     assert response["Location"] == location
 
 
-def test_whoever_has_neither_password_nor_passkey_is_told_what_to_do(
+def test_a_person_without_password_or_passkey_sees_what_to_do(
     client_of: ClientOf, ada: Person, clock: SettableClock
 ) -> None:
     ada.set_unusable_password()

@@ -1,4 +1,4 @@
-"""Whoever does not want to prove who they are can go on looking, and leave things as they were."""
+"""A person can leave the reauthentication page without changing anything."""
 
 from collections.abc import Callable
 
