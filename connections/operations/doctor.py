@@ -95,7 +95,7 @@ def _webhook() -> Iterator[Finding]:
         if path.exists() or not settings.DATABASE_IS_SQLITE:
             webhooks.load_secrets(path, make=False)
     except webhooks.WebhookSecretError as failure:
-        hint = "docs/OPERATIONS.md, “Notices”, says how to make it."
+        hint = "docs/OPERATIONS.md, “Notifications”, says how to make it."
         yield error("webhook", str(failure), hint)
     reply = webhooks.probe(webhook=channels.webhook())
     if reply.status is None:
