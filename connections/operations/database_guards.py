@@ -57,7 +57,7 @@ _ROLE_PERMISSIONS = """
             AND relnamespace = current_schema()::regnamespace AND pg_has_role(relowner, 'MEMBER')
         )
 """
-_ROLE_HINT = "docs/OPERATIONS.md, “A role that cannot rewrite the record”, has the SQL."
+_ROLE_HINT = "docs/OPERATIONS.md, “A role that cannot rewrite the audit log”, has the SQL."
 
 
 def present_triggers() -> dict[str, bool]:

@@ -100,7 +100,7 @@ def _check_webhook() -> Iterator[Finding]:
         if path.exists() or not settings.DATABASE_IS_SQLITE:
             webhooks.load_secrets(path, make=False)
     except webhooks.WebhookSecretError as error:
-        hint = "docs/OPERATIONS.md, “Notices”, says how to make it."
+        hint = "docs/OPERATIONS.md, “Notifications”, says how to make it."
         yield Finding.error("webhook", str(error), hint)
     response = webhooks.probe(webhook=channels.configured_webhook())
     if response.status is None:
