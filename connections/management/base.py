@@ -17,6 +17,7 @@ from django.db import Error as DatabaseError
 
 from connections import wording
 from connections.audit.export import Export, start_export
+from connections.audit.signed_notes import InvalidCheckpointError, parse_checkpoint
 from connections.audit.signing_key import SigningKeyError
 from connections.core.database import means_no_writes
 from connections.core.errors import DomainError, InvalidInputError, ResponseNotRecordedError
@@ -155,7 +156,7 @@ class ExportCommand(OrgAdminCommand):
             "--checkpoint-file",
             type=Path,
             metavar="FILE",
-            help="Write the newest checkpoint here"
+            help="Write the newest checkpoint here, in place of an earlier one"
             + ("; else it is printed on standard error." if self.prints_checkpoint else "."),
         )
 
@@ -166,11 +167,7 @@ class ExportCommand(OrgAdminCommand):
         """
         note = export.checkpoint.note if export.checkpoint else ""
         if checkpoint_file:
-            try:
-                checkpoint_file.write_text(note, encoding="utf-8")
-            except OSError as error:
-                message = f"{checkpoint_file} cannot be written: {error.strerror}."
-                raise CommandError(message, returncode=FAILED) from None
+            _write_checkpoint(checkpoint_file, note)
         with closing(start_export(export=export)) as pieces:
             try:
                 for piece in pieces:
@@ -182,3 +179,20 @@ class ExportCommand(OrgAdminCommand):
                 raise SystemExit(OUTPUT_CLOSED) from None
         if note and self.prints_checkpoint and not checkpoint_file:
             self.stderr.write(note)
+
+
+def _write_checkpoint(path: Path, note: str) -> None:
+    """Replace an earlier checkpoint, but no other file: the path can be mistyped.
+
+    Raises CommandError before anything is written.
+    """
+    try:
+        if path.exists() and path.stat().st_size:
+            parse_checkpoint(path.read_text(encoding="utf-8"))
+        path.write_text(note, encoding="utf-8")
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}."
+        raise CommandError(message, returncode=FAILED) from None
+    except (InvalidCheckpointError, UnicodeDecodeError):
+        message = f"{path} holds something other than a checkpoint. Nothing was changed."
+        raise CommandError(message, returncode=USAGE) from None

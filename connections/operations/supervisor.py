@@ -1,4 +1,4 @@
-"""Runs child processes and stops them supervisor, without Django."""
+"""Runs child processes and stops them together, without Django."""
 
 import ctypes
 import functools

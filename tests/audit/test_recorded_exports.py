@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings as django_settings
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.core.signals import request_finished
 from django.db import close_old_connections
 from django.http.response import HttpResponseBase
@@ -175,6 +175,27 @@ def test_a_command_is_recorded_alike_and_prints_the_checkpoint_beside_its_output
     call_command("export_deletions", "--format", "csv", "--checkpoint-file", tmp_path / "kept.txt")
     assert (tmp_path / "kept.txt").read_text() == checkpoint.note
     assert capsys.readouterr().err == ""
+
+
+def test_a_command_overwrites_no_file_but_an_earlier_checkpoint(make: Make, tmp_path: Path) -> None:
+    make()
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+    export = ("export_deletions", "--format", "csv", "--checkpoint-file", path)
+    with pytest.raises(CommandError, match="something other than a checkpoint"):
+        call_command(*export)
+    assert path.read_text() == "mine"
+    path.unlink()
+    call_command("export_deletions", "--format", "csv")
+    older = checkpoints.make_checkpoint()
+    assert older
+    call_command(*export)
+    assert path.read_text() == older.note
+    newer = checkpoints.make_checkpoint()
+    assert newer
+    call_command(*export)
+    assert path.read_text() == newer.note
+    assert newer.note != older.note
 
 
 @pytest.fixture

@@ -1064,6 +1064,14 @@ APP_JS = "static/connections/app.js"
 
 PAGES_AND_INPUTS = (
     _mutant(
+        "an export overwrites no file but an earlier checkpoint",
+        "connections/management/base.py",
+        '            parse_checkpoint(path.read_text(encoding="utf-8"))\n',
+        "            pass\n",
+        "tests/audit/test_recorded_exports.py"
+        "::test_a_command_overwrites_no_file_but_an_earlier_checkpoint",
+    ),
+    _mutant(
         "sessions are stored by a hash of their key",
         "connections/models/sessions.py",
         'salted_hmac("connections.session_key", session_key, algorithm="sha256").hexdigest()',

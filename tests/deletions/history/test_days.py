@@ -132,7 +132,7 @@ def test_what_is_not_drawn_is_said(
     clock: SettableClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(search, "DRAWN", 2)
+    monkeypatch.setattr(search, "CHART_EVENTS", 2)
     monkeypatch.setattr(history, "MAX_COUNTED", 2)
     for number in range(4):
         make(minute=number * DAY)
