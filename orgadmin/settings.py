@@ -152,7 +152,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "connections.models.sessions.SessionUseMiddleware",
+    "connections.web.middleware.SessionUseMiddleware",
     "connections.web.middleware.SignInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "connections.web.middleware.CharsetMiddleware",

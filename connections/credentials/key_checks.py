@@ -25,6 +25,7 @@ from connections.datadog.responses import DatadogError
 from connections.inventory import sync
 from connections.inventory.sync import PARALLEL_SYNCS, SyncResult
 from connections.models import ApprovalPolicy, Credential
+from connections.models.credentials import ENVELOPE_FIELDS
 from connections.wording.causes import KEYS_UNDECRYPTABLE, failure_text
 
 # Less than the 60 s after which proxies usually end a request to Org Admin.
@@ -267,8 +268,7 @@ def _listing_result(fetched: SyncResult, *, site: DatadogSite) -> KeyCheckResult
 
 KEY_FIELDS = (
     "secret_version",
-    "api_key_envelope",
-    "application_key_envelope",
+    *ENVELOPE_FIELDS,
     "fingerprint",
     "api_key_last_four",
     "application_key_last_four",

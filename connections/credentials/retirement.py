@@ -15,6 +15,7 @@ from connections.credentials.key_checks import unchanged_row
 from connections.deletions import states
 from connections.deletions.states import EventDraft, Settle
 from connections.models import Credential, Deletion, Outcome, State
+from connections.models.credentials import ENVELOPE_FIELDS
 from connections.wording import attempt_facts
 
 # Datadog might be processing one of these, or the worker will send it again.
@@ -100,10 +101,9 @@ def _wipe(*, credential: Credential, actor: Actor, now: datetime, withdrawn: lis
     wiped.wipe_keys()
     is_wiped = row.update(
         name=credential_lifecycle.unused_name(former_name, suffix=f" (retired {now:%Y-%m-%d})"),
-        api_key_envelope=wiped.api_key_envelope,
-        application_key_envelope=wiped.application_key_envelope,
         retired_at=now,
         retired_by_name=actor.name,
+        **{name: getattr(wiped, name) for name in ENVELOPE_FIELDS},
     )
     if not is_wiped:
         raise ConflictError(_JUST_CHANGED)

@@ -61,6 +61,10 @@ def fingerprint_of(*, site: str, keys: KeyPair) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+# Every column that holds an encrypted key: rotating replaces them, retiring clears them.
+ENVELOPE_FIELDS = ("api_key_envelope", "application_key_envelope")
+
+
 class Credential(models.Model):
     """One org's encrypted API key and application key, with their key checks and use."""
 
@@ -147,8 +151,8 @@ class Credential(models.Model):
 
     def wipe_keys(self) -> None:
         """Clear the keys but not the fingerprint and last four characters. Does not save."""
-        self.api_key_envelope = ""
-        self.application_key_envelope = ""
+        for name in ENVELOPE_FIELDS:
+            setattr(self, name, "")
 
     def _context(self, field: str) -> EncryptionContext:
         return EncryptionContext(

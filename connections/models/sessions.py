@@ -1,7 +1,5 @@
-"""Browser sessions: the table, its store and the middleware that extends them."""
+"""Browser sessions: the table and its store."""
 
-import logging
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,18 +8,12 @@ from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import db
 from django.contrib.sessions.base_session import AbstractBaseSession
-from django.db import Error as DatabaseError
 from django.db import models
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from connections.core import clock
-from connections.core.database import means_no_writes
-
-logger = logging.getLogger(__name__)
 
 
 def hash_of_session_key(session_key: str) -> str:
@@ -131,32 +123,3 @@ def _rows_with(session_key: str | None) -> QuerySet[PersonSession]:
 def _expiry(data: dict[str, Any]) -> datetime:
     idle_at: datetime = timezone.now() + settings.SESSION_IDLE
     return min(idle_at, datetime.fromisoformat(data[ENDS_AT])) if ENDS_AT in data else idle_at
-
-
-class SessionUseMiddleware:
-    """Extends the session on each request, because it ends when idle.
-
-    Except GET requests by htmx, which pages send automatically: an open page is not use.
-    """
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-        self._failed_last = False
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.method != "GET" or "HX-Request" not in request.headers:
-            self._extend(request)
-        return self.get_response(request)
-
-    def _extend(self, request: HttpRequest) -> None:
-        """Extend the session. A GET still works if the database takes no writes."""
-        try:
-            if request.session.extend():  # type: ignore[attr-defined]
-                self._failed_last = False
-        except DatabaseError as error:
-            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):
-                raise
-            # Log once until it works again, because the log may be on the same full disk.
-            if not self._failed_last:
-                logger.warning("The use of a session can't be noted: %s", error)
-            self._failed_last = True

@@ -21,11 +21,13 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.deprecation import MiddlewareMixin
 from django.utils.http import parse_header_parameters
 from django_htmx.http import HttpResponseClientRedirect
 
 from connections.access import permissions
 from connections.audit import events
+from connections.core.database import means_no_writes
 from connections.core.errors import ResponseNotRecordedError
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.models import PersonSession
@@ -42,18 +44,18 @@ logger = logging.getLogger(__name__)
 _BIDI_CONTROLS = re.compile(rb"\xd8\x9c|\xe2\x80[\x8e\x8f\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
 
 
-class BidiControlMiddleware:
+class BidiControlMiddleware(MiddlewareMixin):
     """Shows bidirectional control characters as text, such as [U+202E], on every page.
 
     Pages show names and error texts from Datadog and from people inside their own sentences.
     Stored and exported data keeps the characters.
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self.get_response(request)
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Replace the characters in a page."""
+        del request
         if not response.streaming and response.get("Content-Type", "").startswith("text/html"):
             content = response.content  # type: ignore[attr-defined]
             if _BIDI_CONTROLS.search(content):
@@ -85,28 +87,25 @@ class Request(WSGIRequest):
         # The encoding stays unset, which is UTF-8; CharsetMiddleware refuses any other.
 
 
-class CharsetMiddleware:
+class CharsetMiddleware(MiddlewareMixin):
     """Answers 400 where the Content-Type names a charset other than UTF-8.
 
     No browser sends another. Some of Python's encodings aren't for text (base64), and some raise
     even with errors="replace" (idna).
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def process_request(self, request: HttpRequest) -> None:
+        """Raise BadRequest for another charset."""
         charset = (request.content_params or {}).get("charset", "utf-8")
         if charset.lower() != "utf-8":
             raise BadRequest("The charset of a request must be UTF-8.")
-        return self.get_response(request)
 
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class HealthMiddleware:
+class HealthMiddleware(MiddlewareMixin):
     """Answers /healthz and /readyz before anything that could redirect or refuse them.
 
     /healthz: the process responds. /readyz: the database can be written, every migration is
@@ -114,15 +113,13 @@ class HealthMiddleware:
     only names the problem and the log has the details.
     """
 
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        """Respond, or let the request through."""
         if request.path == "/healthz":
             return _health_response(request, problem="")
         if request.path == "/readyz":
             return _health_response(request, problem=_readiness_problem())
-        return self.get_response(request)
+        return None
 
 
 def _health_response(request: HttpRequest, *, problem: str) -> HttpResponse:
@@ -167,7 +164,7 @@ def _migrations_on_disk() -> set[tuple[str, str]]:
     return _migrations_cache
 
 
-class HeadersMiddleware:
+class HeadersMiddleware(MiddlewareMixin):
     """Headers for everything that is not a static file, and an id for the request.
 
     A response can name orgs, people or deletions, so no cache keeps it, and the back button
@@ -183,30 +180,49 @@ class HeadersMiddleware:
         "publickey-credentials-create=(self), publickey-credentials-get=(self)",
     }
 
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
+    def process_request(self, request: HttpRequest) -> None:
+        """Give the request its id."""
+        request.request_id = uuid.uuid4().hex  # type: ignore[attr-defined]
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        request_id = uuid.uuid4().hex
-        request.request_id = request_id  # type: ignore[attr-defined]
-        response = self.get_response(request)
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Add the headers."""
         for name, value in self.HEADERS.items():
             response[name] = value
-        response["X-Request-ID"] = request_id
+        response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
         return response
 
 
-class RequireMfaMiddleware:
+class SessionUseMiddleware(MiddlewareMixin):
+    """Extends the session on each request, because it ends when idle.
+
+    Except GET requests by htmx, which pages send automatically: an open page is not use.
+    """
+
+    _failed_last = False
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Extend the session. A GET still works if the database takes no writes."""
+        if request.method == "GET" and "HX-Request" in request.headers:
+            return
+        try:
+            if request.session.extend():  # type: ignore[attr-defined]
+                self._failed_last = False
+        except DatabaseError as error:
+            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):
+                raise
+            # Log once until it works again, because the log may be on the same full disk.
+            if not self._failed_last:
+                logger.warning("The use of a session can't be noted: %s", error)
+            self._failed_last = True
+
+
+class RequireMfaMiddleware(MiddlewareMixin):
     """Redirects people who need MFA and have not set it up to the page for that.
 
     The pages to set it up, and signing out, stay open, so that nobody is locked out.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        return self.get_response(request)
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
@@ -259,18 +275,12 @@ class SignInMiddleware(LoginRequiredMiddleware):
         return super().handle_no_permission(request, view_func)
 
 
-class WritableSignInMiddleware:
+class WritableSignInMiddleware(MiddlewareMixin):
     """Refuses sign-ins and reauthentication while the database refuses writes.
 
     Attempts are counted in the cache, which is a database table. When the count fails, allauth
     responds "too many requests", which isn't the reason.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        return self.get_response(request)
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
@@ -281,14 +291,8 @@ class WritableSignInMiddleware:
             write_without_change()
 
 
-class ResponseNotRecordedMiddleware:
+class ResponseNotRecordedMiddleware(MiddlewareMixin):
     """Responds when a DELETE was sent and the database then failed."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """The page that says so; None for any other error."""

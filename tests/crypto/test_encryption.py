@@ -8,8 +8,10 @@ import pytest
 from pytest_django import Settings
 
 from connections.core.secret import Secret
+from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, EncryptedColumn
 from connections.crypto.encryption import DecryptionError, EncryptionError, decrypt, encrypt
 from connections.crypto.envelopes import EncryptionContext
+from connections.models.credentials import ENVELOPE_FIELDS
 from tests.support.key_rings import (
     API_KEY,
     keys_in,
@@ -119,3 +121,12 @@ def test_an_altered_envelope_tells_neither_key_nor_secret(ring_file: Path) -> No
     key = keys_in(ring_file)[primary_in(ring_file)]
     material = (API_KEY, key, base64.b64decode(key).hex(), repr(base64.b64decode(key)))
     assert not [piece for piece in material if piece in told]
+
+
+def test_every_encrypted_column_of_a_credential_is_rotated_and_cleared() -> None:
+    columns = {
+        field.column
+        for field in ENCRYPTED_FIELDS
+        if isinstance(field, EncryptedColumn) and field.model == "connections.Credential"
+    }
+    assert columns == set(ENVELOPE_FIELDS)

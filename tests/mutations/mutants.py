@@ -2082,14 +2082,14 @@ NO_WRITES = (
     ),
     _mutant(
         "a page needs no note of the session's use",
-        "connections/models/sessions.py",
+        "connections/web/middleware.py",
         '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
         "            if True:\n",
         f"{NO_WRITES_TESTS}::test_a_page_is_shown_although_the_use_of_the_session_cannot_be_noted",
     ),
     _mutant(
         "another fault in noting the session's use is raised",
-        "connections/models/sessions.py",
+        "connections/web/middleware.py",
         '            if request.method not in {"GET", "HEAD"} or not means_no_writes(error):\n',
         "            if False:\n",
         f"{NO_WRITES_TESTS}::test_another_fault_in_noting_the_use_of_a_session_is_not_hidden",

@@ -15,6 +15,7 @@ from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
 
 from connections import audit
 from connections.access.actor import person_actor
@@ -179,7 +180,7 @@ def available_methods(request: HttpRequest, person: Person) -> list[str]:
     return [str(one.get("type") or one["method"]) for one in records]
 
 
-class ReauthenticationMiddleware:
+class ReauthenticationMiddleware(MiddlewareMixin):
     """Requires reauthentication for django-allauth's own account pages.
 
     Comes after allauth's middleware, so that it handles the exception first: allauth would store
@@ -188,12 +189,6 @@ class ReauthenticationMiddleware:
 
     # allauth checks the old password on the first, without our limit, and nothing on the second.
     GUARDED = frozenset({"account_change_password", "account_set_password"})
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        return self.get_response(request)
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
