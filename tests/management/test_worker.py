@@ -26,7 +26,7 @@ def quiet_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is due and no sync is stale: these tests are only about the loop."""
     monkeypatch.setattr(worker, "seconds_until_due", lambda: 0.0)
     monkeypatch.setattr(worker, "close_old_connections", lambda: None)
-    monkeypatch.setattr(sync, "refresh", lambda **_: [])
+    monkeypatch.setattr(sync, "sync_orgs", lambda **_: [])
     monkeypatch.setattr(worker, "record_heartbeat", lambda **_: None)
     monkeypatch.setattr(worker, "remove_heartbeat", lambda **_: None)
 
