@@ -147,11 +147,15 @@ def test_the_history_finds_a_deletion_by_what_was_written_about_it(
 def test_a_comment_is_found_after_the_requester_was_erased_and_the_name_is_not(
     deletion: Deletion, edith: Person, ada: Person
 ) -> None:
+    # Whole words, because an id in hex digits can hold the letters of the name.
+    def searchable_words() -> list[str]:
+        return Deletion.objects.values_list("search_text", flat=True).get().split()
+
     comment(deletion, edith)
-    assert found("minutes ada") == [deletion]
+    assert "ada" in searchable_words()
     erasure.erase_person(actor=command_actor(), person=ada)
     assert found("minutes") == [deletion]
-    assert found("minutes ada") == []
+    assert "ada" not in searchable_words()
 
 
 def test_a_comment_changes_nothing_else(deletion: Deletion, edith: Person) -> None:
