@@ -100,9 +100,14 @@ def label_of_state(state: str) -> str:
     return _OF_STATE[State(state)].label if state != State.SETTLED else "Settled"
 
 
+def outcome_badge(outcome: str) -> Badge:
+    """The badge of an outcome, whatever happened to the deletion later."""
+    return _OF_OUTCOME[Outcome(outcome)]
+
+
 def label_of_outcome(outcome: str) -> str:
     """The label of an outcome, for filters and legends."""
-    return _OF_OUTCOME[Outcome(outcome)].label
+    return outcome_badge(outcome).label
 
 
 def late_response_texts(attempts: Iterable[Attempt]) -> tuple[str, ...]:

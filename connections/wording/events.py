@@ -8,7 +8,7 @@ from typing import Any
 
 from connections.core.text import format_time
 from connections.models import AuditEvent, Deletion, Outcome, State, render_references
-from connections.wording.badges import label_of_outcome
+from connections.wording.badges import outcome_badge
 from connections.wording.causes import cause_text
 
 # In this order, since each user agent also names those below it.
@@ -56,12 +56,6 @@ class EventText:
     detail: str = ""
 
 
-_OUTCOME_TONES = {
-    Outcome.DELETED: ("ok", "check"),
-    Outcome.REFUSED: ("danger", "cross"),
-    Outcome.STALE: ("warn", "warning"),
-    Outcome.UNRESOLVED: ("unknown", "question"),
-}
 _FIXED: dict[str, tuple[str, str, str]] = {
     "org_connection.protected": ("Protected", "info", "lock"),
     "org_connection.protection_lifted": ("Protection lifted", "muted", "minus"),
@@ -171,11 +165,10 @@ def _checked(details: dict[str, Any]) -> EventText:
 
 
 def _settled(details: dict[str, Any]) -> EventText:
-    outcome = details.get("outcome") or ""
-    tone, icon = _OUTCOME_TONES.get(Outcome(outcome), ("muted", "minus"))
+    badge = outcome_badge(details.get("outcome") or "")
     reason = details.get("reason")
     detail = f"“{reason}”" if reason else cause_text(details.get("cause") or "")
-    return EventText(title=label_of_outcome(outcome), tone=tone, icon=icon, detail=detail)
+    return EventText(title=badge.label, tone=badge.tone, icon=badge.icon, detail=detail)
 
 
 _TEXT_BUILDERS: dict[str, Callable[[dict[str, Any]], EventText]] = {
