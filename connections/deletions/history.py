@@ -117,12 +117,12 @@ class HistoryPage:
 
 
 def history_page(
-    *, actor: Actor, only: HistoryFilter, after: Cursor | None = None, size: int = PAGE_SIZE
+    *, actor: Actor, filters: HistoryFilter, after: Cursor | None = None, size: int = PAGE_SIZE
 ) -> HistoryPage:
     """The deletions that pass the filter, newest first. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see the history")
-    parts = _parts(only, actor=actor)
-    is_uncounted = permissions.can_see_everything(actor) and _is_one_common_word(only)
+    parts = _parts(filters, actor=actor)
+    is_uncounted = permissions.can_see_everything(actor) and _is_one_common_word(filters)
     days = None if is_uncounted else _newest_days(parts)
     page = _rows_after(parts, after, limit=size + 1)
     older = None
@@ -157,29 +157,29 @@ def _rows_after(
     return newest_first[:limit]
 
 
-def _parts(only: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
+def _parts(filters: HistoryFilter, *, actor: Actor) -> list[QuerySet[Deletion]]:
     """Queries that together find the visible matches, each newest first.
 
     Where not all credentials are visible, each visible one has its own query, which uses its own
     index: the hidden ones may hold all but a few of the rows.
     """
-    parts = _parts_by_org(only)
-    if only.org or only.credential:
+    parts = _parts_by_org(filters)
+    if filters.org or filters.credential:
         return [visibility.visible(part, actor=actor) for part in parts]
     return visibility.visible_by_credential(parts[0], actor=actor)
 
 
-def _parts_by_org(only: HistoryFilter) -> list[QuerySet[Deletion]]:
+def _parts_by_org(filters: HistoryFilter) -> list[QuerySet[Deletion]]:
     """Queries that together find the matches, each newest first.
 
     An org may be the source or the destination, by id or by name. One query for all of these would
     sort the whole table; each of these queries reads an index in its order.
     """
-    rows = _rows(only)
-    if not only.org:
+    rows = _rows(filters)
+    if not filters.org:
         return [rows]
     columns = ("source_org_id", "sink_org_id", "source_org_name", "sink_org_name")
-    return [rows.filter(**{column: only.org}) for column in columns]
+    return [rows.filter(**{column: filters.org}) for column in columns]
 
 
 def list_newest_deletions(*, actor: Actor, limit: int) -> list[Deletion]:
@@ -188,29 +188,29 @@ def list_newest_deletions(*, actor: Actor, limit: int) -> list[Deletion]:
     return _rows_after(_parts(HistoryFilter(), actor=actor), None, limit=limit)
 
 
-def _rows(only: HistoryFilter) -> QuerySet[Deletion]:
+def _rows(filters: HistoryFilter) -> QuerySet[Deletion]:
     """The rows that match every filter but the org's, newest first."""
     rows = Deletion.objects.order_by("-requested_at", "-id")
     exact = {
-        "requested_at__gte": only.since,
-        "requested_at__lt": only.until,
-        "requested_by": only.person,
-        "credential": only.credential,
-        "site": only.site,
-        "state": only.state,
-        "outcome": only.outcome,
-        "ticket": only.ticket,
-        "connection_id": only.connection_id,
+        "requested_at__gte": filters.since,
+        "requested_at__lt": filters.until,
+        "requested_by": filters.person,
+        "credential": filters.credential,
+        "site": filters.site,
+        "state": filters.state,
+        "outcome": filters.outcome,
+        "ticket": filters.ticket,
+        "connection_id": filters.connection_id,
     }
     rows = rows.filter(**{name: value for name, value in exact.items() if value})
-    if only.state in OPEN_STATES:
+    if filters.state in OPEN_STATES:
         # Redundant, but lets the partial index of open deletions apply.
         rows = rows.filter(settled_at=None)
-    if only.is_contradicted:
+    if filters.is_contradicted:
         rows = rows.filter(contradicted_at__isnull=False)
-    if only.is_break_glass:
+    if filters.is_break_glass:
         rows = rows.filter(break_glass_at__isnull=False)
-    for word in _words(only.text):
+    for word in _words(filters.text):
         rows = rows.filter(_contains(word))
     return rows
 
@@ -231,10 +231,14 @@ def _contains(word: str) -> Q:
     return Q(search_text__contains=word)
 
 
-def _is_one_common_word(only: HistoryFilter) -> bool:
+def _is_one_common_word(filters: HistoryFilter) -> bool:
     """Whether the filter is one word that is too common to count its matches."""
-    words = _words(only.text)
-    if connection.vendor != "sqlite" or only != HistoryFilter(text=only.text) or len(words) != 1:
+    words = _words(filters.text)
+    if (
+        connection.vendor != "sqlite"
+        or filters != HistoryFilter(text=filters.text)
+        or len(words) != 1
+    ):
         return False
     return len(words[0]) >= SHORTEST_INDEXED and _is_common(words[0])
 
@@ -259,7 +263,7 @@ def _after(rows: QuerySet[Deletion], cursor: Cursor | None) -> QuerySet[Deletion
     )
 
 
-def prepare_export(*, actor: Actor, only: HistoryFilter, file_format: str, query: str) -> Export:
+def prepare_export(*, actor: Actor, filters: HistoryFilter, file_format: str, query: str) -> Export:
     """An export of every visible match, newest first. Raises PermissionDenied.
 
     Rows come in batches of constant memory, with their attempts and approvals. `query` is the
@@ -272,15 +276,15 @@ def prepare_export(*, actor: Actor, only: HistoryFilter, file_format: str, query
         description="deletions",
         file_format=file_format,
         query=query,
-        rows=lambda: map(deletion_row, iterate_deletions(actor=actor, only=only)),
+        rows=lambda: map(deletion_row, iterate_deletions(actor=actor, filters=filters)),
         columns=DELETION_COLUMNS,
     )
 
 
-def iterate_deletions(*, actor: Actor, only: HistoryFilter) -> Iterator[Deletion]:
+def iterate_deletions(*, actor: Actor, filters: HistoryFilter) -> Iterator[Deletion]:
     """Every visible match, newest first, with its attempts and approvals."""
     # All rows are read anyway, so one query for all credentials serves.
-    parts = [visibility.visible(part, actor=actor) for part in _parts_by_org(only)]
+    parts = [visibility.visible(part, actor=actor) for part in _parts_by_org(filters)]
     cursor: Cursor | None = None
     while batch := _rows_after(parts, cursor, limit=EXPORT_BATCH):
         prefetch_related_objects(batch, "attempts", "approvals", "break_glass_review")

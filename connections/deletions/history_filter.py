@@ -11,25 +11,27 @@ from connections.deletions.history import HistoryFilter
 from connections.models import Credential, Outcome, Person, State
 
 
-def filter_text(only: HistoryFilter) -> str:
+def filter_text(filters: HistoryFilter) -> str:
     """A filter as text without its period: "site datadoghq.eu, outcome refused"."""
-    person = Person.objects.filter(pk=only.person).first() if only.person else None
-    credential = Credential.objects.filter(pk=only.credential).first() if only.credential else None
+    person = Person.objects.filter(pk=filters.person).first() if filters.person else None
+    credential = (
+        Credential.objects.filter(pk=filters.credential).first() if filters.credential else None
+    )
     parts = {
-        "asked by": str(person.display_name if person else only.person or ""),
-        "credential": str(credential.name if credential else only.credential or ""),
-        "site": only.site,
-        "source or destination org": only.org,
-        "state": only.state.replace("_", " "),
-        "outcome": only.outcome.replace("_", " "),
-        "ticket": only.ticket,
-        "connection": str(only.connection_id or ""),
-        "words": f"“{only.text}”" if only.text else "",
+        "asked by": str(person.display_name if person else filters.person or ""),
+        "credential": str(credential.name if credential else filters.credential or ""),
+        "site": filters.site,
+        "source or destination org": filters.org,
+        "state": filters.state.replace("_", " "),
+        "outcome": filters.outcome.replace("_", " "),
+        "ticket": filters.ticket,
+        "connection": str(filters.connection_id or ""),
+        "words": f"“{filters.text}”" if filters.text else "",
     }
     texts = [f"{name} {value}" for name, value in parts.items() if value]
-    if only.is_contradicted:
+    if filters.is_contradicted:
         texts.append("gone, but still listed")
-    if only.is_break_glass:
+    if filters.is_break_glass:
         texts.append("glass broken")
     return ", ".join(texts) or "every deletion in the period"
 

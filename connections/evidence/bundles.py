@@ -153,7 +153,7 @@ def _write_bundle(
         contents.write_events(writer=writer, rows=rows)
         contents.write_checkpoints(writer=writer, head=head, keys=keys, notes=request.notes)
         ids = contents.write_deletions(
-            writer=writer, deletions=history.iterate_deletions(actor=request.actor, only=filters)
+            writer=writer, deletions=history.iterate_deletions(actor=request.actor, filters=filters)
         )
         drawn = verify.draw(request.seed, ids)
     _write_remaining_files(request, writer, drawn=drawn, checkpoint=checkpoint, origin=head.origin)

@@ -50,7 +50,9 @@ def connection_row(row: InventoryRow) -> Row:
     }
 
 
-def prepare_export(*, actor: Actor, only: InventoryFilter, file_format: str, query: str) -> Export:
+def prepare_export(
+    *, actor: Actor, filters: InventoryFilter, file_format: str, query: str
+) -> Export:
     """An export of every matching connection. Raises PermissionDenied.
 
     `query` is the filter as the person entered it.
@@ -62,6 +64,6 @@ def prepare_export(*, actor: Actor, only: InventoryFilter, file_format: str, que
         description="org connections",
         file_format=file_format,
         query=query,
-        rows=lambda: map(connection_row, build_inventory(actor=actor, only=only).rows),
+        rows=lambda: map(connection_row, build_inventory(actor=actor, filters=filters).rows),
         columns=CONNECTION_COLUMNS,
     )

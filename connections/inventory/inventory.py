@@ -134,7 +134,7 @@ class Inventory:
     at: datetime
 
 
-def build_inventory(*, actor: Actor, only: InventoryFilter) -> Inventory:
+def build_inventory(*, actor: Actor, filters: InventoryFilter) -> Inventory:
     """The inventory from the newest stored snapshots; no request. Raises PermissionDenied."""
     permissions.require(permissions.can_see(actor), "see org connections")
     now = clock.now()
@@ -149,7 +149,7 @@ def build_inventory(*, actor: Actor, only: InventoryFilter) -> Inventory:
     names = {snapshot.source_org_name for snapshot in snapshots}
     names |= {snapshot.sink_org_name for snapshot in snapshots}
     return Inventory(
-        rows=[row for row in rows if only.matches(row)],
+        rows=[row for row in rows if filters.matches(row)],
         total=len(rows),
         sites=sorted({snapshot.site for snapshot in snapshots}),
         orgs=sorted(names - {""}, key=str.casefold),

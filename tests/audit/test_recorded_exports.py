@@ -80,7 +80,7 @@ def test_a_client_that_disconnects_leaves_an_aborted_export(
     make()
     make(minute=1)
     export = history.prepare_export(
-        actor=command_actor(), only=HistoryFilter(), file_format="ndjson", query=""
+        actor=command_actor(), filters=HistoryFilter(), file_format="ndjson", query=""
     )
     running = audit_export.start_export(export=export)
     next(running)
@@ -114,7 +114,7 @@ def test_an_export_whose_end_cannot_be_recorded_does_not_end(
 ) -> None:
     make()
     export = history.prepare_export(
-        actor=command_actor(), only=HistoryFilter(), file_format="csv", query=""
+        actor=command_actor(), filters=HistoryFilter(), file_format="csv", query=""
     )
     running = audit_export.start_export(export=export)
     record = audit_export._record

@@ -337,8 +337,8 @@ def test_both_ways_to_read_the_history_find_the_same(
     Desk(client=client_of(ada), credential=hidden, connection=other).delete()
     allow(hidden, root, see=[person(ada)])
     monkeypatch.setattr(visibility, "MAX_QUERIES", most_parts)
-    for only in (HistoryFilter(), HistoryFilter(org="Payments US"), HistoryFilter(text="x")):
-        page = history.history_page(actor=fresh(grace), only=only)
+    for filters in (HistoryFilter(), HistoryFilter(org="Payments US"), HistoryFilter(text="x")):
+        page = history.history_page(actor=fresh(grace), filters=filters)
         assert [each.connection_id for each in page.deletions] == [wanted]
         assert page.count == 1
 

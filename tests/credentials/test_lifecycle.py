@@ -386,7 +386,7 @@ def test_connections_that_only_it_listed_leave_the_inventory(
     added(sandbox, "Labs EU")
     retire(credential)
 
-    seen = build_inventory(actor=command_actor(), only=InventoryFilter())
+    seen = build_inventory(actor=command_actor(), filters=InventoryFilter())
     assert {row.snapshot.source_org_name for row in seen.rows} == {"Labs EU"}
 
 

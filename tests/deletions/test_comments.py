@@ -129,8 +129,8 @@ def test_the_same_comment_sent_twice_is_one(deletion: Deletion, edith: Person, a
 
 
 def found(text: str) -> list[Deletion]:
-    only = HistoryFilter(text=text)
-    return history.history_page(actor=command_actor(), only=only).deletions
+    filters = HistoryFilter(text=text)
+    return history.history_page(actor=command_actor(), filters=filters).deletions
 
 
 def test_the_history_finds_a_deletion_by_what_was_written_about_it(

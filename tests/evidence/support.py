@@ -46,11 +46,11 @@ class Made:
     kept: str
 
 
-def make(*, only: HistoryFilter = ONLY, **more: Any) -> Made:
+def make(*, filters: HistoryFilter = ONLY, **more: Any) -> Made:
     """A bundle of what the database holds now."""
     output = io.BytesIO()
     actor = more.pop("actor", None) or command_actor()
-    bundle = bundles.make_bundle(actor=actor, filters=only, query=ASKED, output=output, **more)
+    bundle = bundles.make_bundle(actor=actor, filters=filters, query=ASKED, output=output, **more)
     key = load_signing_key()
     return Made(
         data=output.getvalue(), bundle=bundle, key=key, first_fingerprint=key.fingerprint, kept=""

@@ -85,7 +85,7 @@ def test_a_failed_bundle_is_recorded_as_aborted() -> None:
 
 
 def test_it_holds_exactly_what_passes_the_filter_and_counts_the_rest(tmp_path: Path) -> None:
-    made = make(only=replace(ONLY, outcome="refused"))
+    made = make(filters=replace(ONLY, outcome="refused"))
     facts = document(made.data, "population.json")
     assert (facts["selected"], facts["in_period"]) == (1, 4)
     assert facts["counts"] == {"refused": 1}
@@ -95,7 +95,7 @@ def test_it_holds_exactly_what_passes_the_filter_and_counts_the_rest(tmp_path: P
 
 def test_a_period_with_nothing_in_it_verifies_too(tmp_path: Path) -> None:
     until = datetime(2020, 1, 1, tzinfo=UTC)
-    made = make(only=HistoryFilter(since=datetime(2019, 1, 1, tzinfo=UTC), until=until))
+    made = make(filters=HistoryFilter(since=datetime(2019, 1, 1, tzinfo=UTC), until=until))
     facts = document(made.data, "population.json")
     assert facts["period"] == {
         "since": "2019-01-01T00:00:00+00:00",

@@ -142,12 +142,12 @@ ACTS: dict[str, Act] = {
     "comment": lambda deletion, actor: comments.comment_on_deletion(
         deletion=deletion, actor=actor, text="x"
     ),
-    "look": lambda deletion, actor: history.history_page(actor=actor, only=HistoryFilter()),
+    "look": lambda deletion, actor: history.history_page(actor=actor, filters=HistoryFilter()),
     "bundle": lambda deletion, actor: bundles.make_bundle(
         actor=actor, filters=HistoryFilter(), query="", output=io.BytesIO()
     ),
     "export": lambda deletion, actor: history.prepare_export(
-        actor=actor, only=HistoryFilter(), file_format="csv", query=""
+        actor=actor, filters=HistoryFilter(), file_format="csv", query=""
     ),
 }
 

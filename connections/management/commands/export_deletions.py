@@ -47,7 +47,7 @@ class Command(ExportCommand):
         form = read_filters(self, options, actor=actor, flags={})
         export = history.prepare_export(
             actor=actor,
-            only=form.history_filter(now=clock.now()),
+            filters=form.history_filter(now=clock.now()),
             file_format=file_format,
             query=filter_query(options),
         )

@@ -47,7 +47,7 @@ class Command(OrgAdminCommand):
         if not options["stored"]:
             self.check_keys()
             sync.sync_orgs(actor=actor, credentials=chosen)
-        rows = build_inventory(actor=actor, only=InventoryFilter()).rows
+        rows = build_inventory(actor=actor, filters=InventoryFilter()).rows
         if options["credential"]:
             rows = [row for row in rows if chosen[0] in row.seen_by]
         failures = _failures(chosen)

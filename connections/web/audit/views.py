@@ -68,15 +68,15 @@ def audit_list(request: HttpRequest) -> HttpResponse:
 
 def _page(request: HttpRequest, *, form: EventForm, below: int | None) -> EventPage:
     """The page. A filter that the search refuses gets an error and is left out."""
-    actor, only = actor_of(request), form.event_filter()
+    actor, filters = actor_of(request), form.event_filter()
     while True:
         try:
-            return search.get_event_page(actor=actor, filters=only, below=below)
+            return search.get_event_page(actor=actor, filters=filters, below=below)
         except InvalidInputError as error:
             for name, message in error.fields.items():
                 form.add_error(name, message)
                 left_out: dict[str, Any] = {_FILTER_OF_FIELD[name]: ""}
-                only = replace(only, **left_out)
+                filters = replace(filters, **left_out)
 
 
 def _list_url(values: dict[str, str]) -> str:

@@ -25,9 +25,9 @@ def deletion_list(request: HttpRequest) -> HttpResponse:
     """All deletions, newest first."""
     actor = actor_of(request)
     form = HistoryForm(request.GET, credentials=history.list_selectable_credentials(actor=actor))
-    only = form.history_filter(now=clock.now()) if form.is_valid() else None
+    filters = form.history_filter(now=clock.now()) if form.is_valid() else None
     page = history.history_page(
-        actor=actor, only=only or HistoryFilter(), after=_parse_cursor(request)
+        actor=actor, filters=filters or HistoryFilter(), after=_parse_cursor(request)
     )
     is_filtered = any(value for name, value in request.GET.items() if name != "after")
     context: dict[str, Any] = {
@@ -104,7 +104,7 @@ def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpRespons
     now = clock.now()
     export = history.prepare_export(
         actor=actor,
-        only=form.history_filter(now=now),
+        filters=form.history_filter(now=now),
         file_format=file_format,
         query=_query(request),
     )

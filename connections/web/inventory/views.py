@@ -54,7 +54,7 @@ def org_connection_list(request: HttpRequest) -> HttpResponse:
     """All org connections in the newest stored snapshots."""
     actor = actor_of(request)
     form = InventoryForm(request.GET)
-    inventory = build_inventory(actor=actor, only=form.inventory_filter())
+    inventory = build_inventory(actor=actor, filters=form.inventory_filter())
     # A fragment comes after an automatic sync and must not start another.
     is_fragment = request.htmx.target == "inventory"  # type: ignore[attr-defined]
     page, next_after = _page(inventory.rows, after=_parse_cursor(request))
@@ -197,7 +197,7 @@ def org_connection_export(request: HttpRequest) -> HttpResponse | StreamingHttpR
     form = InventoryForm(request.GET)
     export = prepare_export(
         actor=actor_of(request),
-        only=form.inventory_filter(),
+        filters=form.inventory_filter(),
         file_format=file_format,
         query=form.query(),
     )

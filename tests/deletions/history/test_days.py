@@ -52,9 +52,9 @@ def test_a_day_that_was_not_read_to_its_end_is_not_drawn() -> None:
     found = by_day(rows(0, 1, 1), limit=3)
     assert [day.date.day for day in found.days] == [10]
     assert found.has_older
-    only = by_day(rows(0, 0, 0), limit=3)
-    assert [day.counts for day in only.days] == [Counter(deleted=3)]
-    assert only.has_older
+    days = by_day(rows(0, 0, 0), limit=3)
+    assert [day.counts for day in days.days] == [Counter(deleted=3)]
+    assert days.has_older
 
 
 def test_nothing_is_no_chart() -> None:
@@ -101,7 +101,7 @@ def test_an_org_at_both_ends_is_drawn_once_and_the_newest_first(
     make(minute=2 * DAY, source_org_name="Labs", sink_org_name="Payments EU")
     make(minute=3 * DAY, source_org_name="Labs", source_org_id="org-labs")
     page = history.history_page(
-        actor=person_actor(person=victor), only=history.HistoryFilter(org="Payments EU")
+        actor=person_actor(person=victor), filters=history.HistoryFilter(org="Payments EU")
     )
     assert page.count == 3
     assert page.days

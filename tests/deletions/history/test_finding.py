@@ -14,8 +14,8 @@ from tests.deletions.history.conftest import START, Make
 pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
-def found(viewer: Person, **only: Any) -> list[Deletion]:
-    page = history.history_page(actor=person_actor(person=viewer), only=HistoryFilter(**only))
+def found(viewer: Person, **filters: Any) -> list[Deletion]:
+    page = history.history_page(actor=person_actor(person=viewer), filters=HistoryFilter(**filters))
     return page.deletions
 
 
@@ -25,7 +25,7 @@ def test_the_newest_stands_first(make: Make, victor: Person) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "only"),
+    ("fields", "filters"),
     [
         ({"site": "us5.datadoghq.com"}, {"site": "us5.datadoghq.com"}),
         ({"source_org_id": "org-labs"}, {"org": "org-labs"}),
@@ -42,12 +42,12 @@ def test_the_newest_stands_first(make: Make, victor: Person) -> None:
     ],
 )
 def test_a_filter_finds_the_one_that_it_means(
-    make: Make, victor: Person, fields: dict[str, Any], only: dict[str, Any]
+    make: Make, victor: Person, fields: dict[str, Any], filters: dict[str, Any]
 ) -> None:
     make(minute=1)
     wanted = make(minute=2, **fields)
     make(minute=3)
-    assert found(victor, **only) == [wanted]
+    assert found(victor, **filters) == [wanted]
 
 
 def test_an_id_is_found_by_its_last_characters(make: Make, victor: Person) -> None:
@@ -69,9 +69,9 @@ def test_a_period_begins_with_its_first_moment_and_ends_before_its_last(
     make: Make, victor: Person
 ) -> None:
     first, last = make(minute=0), make(minute=10)
-    only = {"since": START, "until": START + timedelta(minutes=10)}
-    assert found(victor, **only) == [first]
-    assert last not in found(victor, **only)
+    filters = {"since": START, "until": START + timedelta(minutes=10)}
+    assert found(victor, **filters) == [first]
+    assert last not in found(victor, **filters)
 
 
 def test_pages_leave_nothing_out_and_show_nothing_twice_even_at_equal_times(
@@ -82,7 +82,7 @@ def test_pages_leave_nothing_out_and_show_nothing_twice_even_at_equal_times(
     seen: list[object] = []
     cursor: Cursor | None = None
     while True:
-        page = history.history_page(actor=actor, only=HistoryFilter(), after=cursor, size=4)
+        page = history.history_page(actor=actor, filters=HistoryFilter(), after=cursor, size=4)
         seen += [deletion.pk for deletion in page.deletions]
         if page.older is None:
             break
@@ -98,9 +98,9 @@ def test_the_count_is_exact_to_its_limit_and_then_stops(
     actor = person_actor(person=victor)
     for minute in range(3):
         make(minute=minute)
-    assert history.history_page(actor=actor, only=HistoryFilter()).count == 3
+    assert history.history_page(actor=actor, filters=HistoryFilter()).count == 3
     make(minute=4)
-    assert history.history_page(actor=actor, only=HistoryFilter()).count is None
+    assert history.history_page(actor=actor, filters=HistoryFilter()).count is None
 
 
 @pytest.mark.parametrize("text", ["", "x", "2026-01-01T09:00:00", "2026-01-01T09:00:00+00:00~no"])

@@ -136,8 +136,8 @@ def test_a_period_holds_what_happened_in_it_though_the_clock_was_set_back(
     for seconds in (3600, -7200, 3600, 3600):
         clock.advance(seconds=seconds)
         events.append(add_event("An act."))
-    only = EventFilter(since=start - timedelta(seconds=1), until=start + timedelta(seconds=3601))
-    page = search.get_event_page(actor=person_actor(person=edith), filters=only)
+    filters = EventFilter(since=start - timedelta(seconds=1), until=start + timedelta(seconds=3601))
+    page = search.get_event_page(actor=person_actor(person=edith), filters=filters)
     assert page.events == [events[3], events[2], events[0]]
 
 
