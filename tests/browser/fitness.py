@@ -45,7 +45,7 @@ def assert_in_bounds(page: Page, *, width: int) -> None:
 
 
 def assert_fit_to_show(page: Page) -> None:
-    """What holds on every page."""
+    """Check a page: axe, folded and unfolded, in both themes, and nothing wider than the screen."""
     axe = Axe(page)
     page.emulate_media(color_scheme="light")
     for name, width in WIDTHS.items():
@@ -53,7 +53,7 @@ def assert_fit_to_show(page: Page) -> None:
         assert axe.violations() == "", f"{name}, light"
     for width in (NARROWEST, *WIDTHS.values(), WIDEST):
         assert_in_bounds(page, width=width)
-    # What is folded away has colours too.
+    # Axe skips what is folded away.
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     assert axe.violations() == "", "unfolded, light"
     # Colours are all that the theme changes.
