@@ -1,146 +1,95 @@
-"""Ticket patterns: usual ones are taken, those that could hold the server up are refused."""
+"""Ticket patterns: usual ones match, unsupported ones are refused, and none is slow."""
 
-import random
 import subprocess
 import sys
-from itertools import product
 
 import pytest
+from pytest_django import Settings
 
-from connections.deletions.tickets import LONGEST_TICKET, check_ticket_pattern
+from connections.deletions.tickets import (
+    LONGEST_TICKET,
+    check_ticket_pattern,
+    find_ticket_problem,
+)
 
 USUAL = (
-    "",
-    r"[A-Z]{2,10}-\d+",
-    r"[A-Z][A-Z0-9]+-\d+",
-    r"(?i)[a-z]+-\d+",
-    r"(OPS|SEC)-\d+",
-    r"(?:OPS|SEC|SYS|SYSTEM)-\d+(\.\d+)?",
-    r"(?P<kind>INC|CHG|RITM|PRB)\d{7,10}",
-    r"CHG\d{7}",
-    r"#\d+",
-    r"^#?\d+$",
-    r"\bOPS-\d+\b",
-    r"\S+",
-    r".*",
-    r".+-\d+",
-    r"\d+(\.\d+)*",
-    r"[\w.-]+/[\w.-]+#\d+",
-    r"(OPS-\d+)(, ?OPS-\d+)*",
-    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
-    r"https://jira\.example\.com/browse/[A-Z]+-\d+",
-    r"https?://[^/]+/browse/[A-Z]+-\d+",
+    (r"[A-Z]{2,10}-\d+", "OPS-12"),
+    (r"[A-Z][A-Z0-9]+-\d+", "A1-1"),
+    (r"(?i)[a-z]+-\d+", "Ops-12"),
+    (r"(?i:ops)-\d+", "OPS-12"),
+    (r"(?:OPS|SEC|SYS|SYSTEM)-\d+(\.\d+)?", "SYSTEM-1.2"),
+    (r"(?P<kind>INC|CHG|RITM|PRB)\d{7,10}", "CHG0001234"),
+    (r"^#?\d+$", "#12"),
+    (r"\bOPS-\d+\b", "OPS-1"),
+    (r"\S+", "Änderung-1"),
+    (r".+-\d+", "Änderung 7-1"),
+    (r"[\w.-]+/[\w.-]+#\d+", "acme/org-admin#7"),
+    (r"(OPS-\d+)(, ?OPS-\d+)*", "OPS-1, OPS-2"),
+    (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "12345678-1234-1234-1234-123456789abc"),
+    (r"https?://[^/]+/browse/[A-Z]+-\d+", "https://jira.example.com/browse/OPS-1"),
 )
+# Python's `re` takes very long to refuse a ticket with most of these.
 SLOW = (
     r"([A-Z]+)+-\d+",
     r"([A-Z]*)*-\d+",
-    r"([A-Z]+?)+-\d+",
-    r"((OPS|SEC)+)*-\d+",
-    r"([A-Z]+[0-9]*)*-",
+    r"((OPS|SEC|A)+)*-\d+",
     r"(\w+\s?)*#",
-    r"(\w+-?)+#",
-    r"(?i)(ab|AB)*-",
-    r"(\w-|\d-)*#",
-    r"(A|AB|B)*-",
-    r"([A-Z]B|[A-F]B)+-",
-    r"([A-Z]{1,50}){1,50}-",
-    r"(?:A?){30}A{30}",
-    r".*.*.*.*-",
-    r"\w+\d*\w+\d*-",
-    r"(){65535}",
-    r"((A|B)?)*-",
+    r"(?i)(a|A|aa)*#",
+    r"(A|AB|AA)*-#",
+    r"([A-Z]{1,30}){1,30}#",
+    r"(?:A?){300}A{300}",
+    r".*.*.*.*.*.*#",
 )
-NOT_PLAIN = (
-    r"(A)(?(1)A|A)*-",
-    r"((?=A)A|A)*-",
-    r"(A++A|A)*-",
-    r"(A+)\1+-",
+UNSUPPORTED = (
+    "(",
+    "[A",
     r"([A-Z])\1-\d+",
     r"(?P<first>[A-Z])(?P=first)",
     r"(?=[A-Z])\w+-\d+",
-    r"(?!OPS)[A-Z]+-\d+",
     r"[A-Z]+(?<!X)-\d+",
     r"(#)?(?(1)\d+|[A-Z]+)",
     r"(?>[A-Z]+)-\d+",
     r"[A-Z]++-\d+",
-    r"(?i:[a-z]+)-\d+",
+    "A{2000}",
 )
 MATCH = """
-import re, sys, time
-for line in sys.stdin.read().splitlines():
-    pattern, ticket = line.split("\\t")
-    started = time.process_time()
-    re.fullmatch(pattern, ticket)
-    took = time.process_time() - started
-    if took > 1:
-        sys.exit(f"{pattern} took {took} s for {ticket}")
+import sys
+from django.conf import settings
+settings.configure(TICKET_PATTERN=sys.argv[1])
+from connections.deletions import tickets
+for start in ("A", "AB", "A-"):
+    tickets.find_ticket_problem((start * 200)[:199] + "!")
 """
 
 
-@pytest.mark.parametrize("pattern", USUAL)
-def test_a_usual_pattern_is_taken(pattern: str) -> None:
+@pytest.mark.parametrize(("pattern", "ticket"), USUAL)
+def test_a_ticket_must_match_as_a_whole(settings: Settings, pattern: str, ticket: str) -> None:
     check_ticket_pattern(pattern)
+    settings.TICKET_PATTERN = pattern
+    assert find_ticket_problem(ticket) == ""
+    assert find_ticket_problem(f"{ticket} \n") == f"A ticket must match {pattern}."
+
+
+@pytest.mark.parametrize("pattern", ["", r"\d+"])
+def test_no_ticket_is_always_accepted(settings: Settings, pattern: str) -> None:
+    settings.TICKET_PATTERN = pattern
+    assert find_ticket_problem("") == ""
+
+
+def test_a_ticket_has_a_maximum_length(settings: Settings) -> None:
+    settings.TICKET_PATTERN = ""
+    assert find_ticket_problem("A" * LONGEST_TICKET) == ""
+    assert find_ticket_problem("A" * (LONGEST_TICKET + 1)) == "A ticket has at most 200 characters."
+
+
+@pytest.mark.parametrize("pattern", UNSUPPORTED)
+def test_an_unsupported_pattern_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"isn't a valid RE2 regular expression \(.+\)"):
+        check_ticket_pattern(pattern)
 
 
 @pytest.mark.parametrize("pattern", SLOW)
-def test_a_pattern_that_could_take_very_long_is_refused(pattern: str) -> None:
-    with pytest.raises(ValueError, match="could take very long to match: don't repeat"):
-        check_ticket_pattern(pattern)
-
-
-@pytest.mark.parametrize("pattern", NOT_PLAIN)
-def test_a_pattern_that_is_not_plain_is_refused(pattern: str) -> None:
-    with pytest.raises(ValueError, match="no back-references, no lookahead"):
-        check_ticket_pattern(pattern)
-
-
-@pytest.mark.parametrize(
-    "pattern", ["(", "[A", "A{99999999999}", "(" * 1_000 + "A" + ")" * 1_000], ids=len
-)
-def test_what_python_cannot_compile_is_refused_in_words(pattern: str) -> None:
-    with pytest.raises(ValueError, match=r"is no regular expression: .|is nested too deeply"):
-        check_ticket_pattern(pattern)
-
-
-def is_taken(pattern: str) -> bool:
-    try:
-        check_ticket_pattern(pattern)
-    except ValueError:
-        return False
-    return True
-
-
-def random_patterns(count: int) -> list[str]:
-    """Small patterns of few letters, in which repeats and alternatives often overlap."""
-    chance = random.Random(count)  # noqa: S311 - any will do
-
-    def pattern(depth: int) -> str:
-        return "".join(item(depth) for _ in range(chance.randint(1, 4)))
-
-    def item(depth: int) -> str:
-        one = chance.choice(["A", "B", "[AB]", ".", "[^B]", "\\w"])
-        if depth and chance.random() < 0.5:
-            one = f"(?:{pattern(depth - 1)})"
-        elif depth and chance.random() < 0.3:
-            one = f"(?:{pattern(depth - 1)}|{pattern(depth - 1)})"
-        return one + chance.choice(["", "", "*", "+", "?", "{1,20}", "{3}", "*?"])
-
-    return [pattern(3) for _ in range(count)]
-
-
-def test_what_is_taken_refuses_the_worst_tickets_fast() -> None:
-    """In a process of its own, which ends in any case: this one could not be interrupted."""
-    starts = ["A", "AB", "AAB", "BA", "A-"]
-    tickets = [(start * LONGEST_TICKET)[: LONGEST_TICKET - 1] + "!" for start in starts]
-    taken = [each for each in (*USUAL, *random_patterns(1_000)) if is_taken(each)]
-    assert len(taken) > 100
-    lines = "\n".join(f"{each}\t{ticket}" for each, ticket in product(taken, tickets))
-    done = subprocess.run(
-        [sys.executable, "-c", MATCH],
-        input=lines,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+def test_no_pattern_takes_long(pattern: str) -> None:
+    """In its own process, because a match can't be interrupted."""
+    check_ticket_pattern(pattern)
+    subprocess.run([sys.executable, "-c", MATCH, pattern], check=True, timeout=10)

@@ -13,9 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("ORGADMIN_TICKET_PATTERN", "(", "ORGADMIN_TICKET_PATTERN is no regular expression"),
-        ("ORGADMIN_TICKET_PATTERN", r"([A-Z]+)+-\d+", "could take very long to match"),
-        ("ORGADMIN_TICKET_PATTERN", r"([A-Z])\1-\d+", "no back-references"),
+        ("ORGADMIN_TICKET_PATTERN", "(", "ORGADMIN_TICKET_PATTERN isn't a valid RE2"),
+        ("ORGADMIN_TICKET_PATTERN", r"([A-Z])\1-\d+", "back-references"),
         ("ORGADMIN_TICKET_URL", "https://tickets.example.com/", "must hold {ticket}"),
         ("ORGADMIN_SESSION_IDLE_MINUTES", "4", "must be 5 or more"),
         ("ORGADMIN_FOUR_EYES", "three", "must be none, one or two"),
