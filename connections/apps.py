@@ -15,7 +15,7 @@ class ConnectionsConfig(AppConfig):
         from connections.operations import checks  # noqa: F401 - registers the system checks
 
         # Sets the session's sign-in time for every way to sign in.
-        user_logged_in.connect(_stamp_sign_in, dispatch_uid="step-up")
+        user_logged_in.connect(_stamp_sign_in, dispatch_uid="reauthentication")
 
 
 def _stamp_sign_in(**sign_in: Any) -> None:

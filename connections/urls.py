@@ -55,7 +55,7 @@ urlpatterns = [
     page(
         "sign-in/provider/again/",
         single_sign_on_views.provider_reauthenticate,
-        name="provider-step-up",
+        name="provider-reauthentication",
         who=Visitors.SIGNED_IN,
         needs_mfa=False,
     ),
@@ -85,14 +85,14 @@ urlpatterns = [
     form_page(
         "accounts/reauthenticate/",
         reauthentication.reauthentication_page,
-        name="step-up",
+        name="reauthentication",
         who=Visitors.SIGNED_IN,
         needs_mfa=False,
     ),
     action(
         "accounts/reauthenticate/passkey/",
         reauthentication.reauthentication_passkey,
-        name="step-up-passkey",
+        name="reauthentication-passkey",
         who=Visitors.SIGNED_IN,
         needs_mfa=False,
     ),

@@ -176,7 +176,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "connections.web.context.page_context",
+                "connections.web.context_processors.page_context",
             ],
             "builtins": ["django.templatetags.static", "connections.web.template_tags"],
         },
@@ -242,11 +242,11 @@ ACCOUNT_RATE_LIMITS = {
 }
 MFA_ADAPTER = "connections.web.people.accounts.MFAAdapter"
 MFA_FORMS = {
-    "authenticate": "connections.web.people.second_factors.AuthenticateForm",
-    "authenticate_webauthn": "connections.web.people.second_factors.AuthenticateKeyForm",
-    "login_webauthn": "connections.web.people.second_factors.LoginKeyForm",
-    "add_webauthn": "connections.web.people.second_factors.AddKeyForm",
-    "activate_totp": "connections.web.people.second_factors.SetUpAppForm",
+    "authenticate": "connections.web.people.mfa.AuthenticateForm",
+    "authenticate_webauthn": "connections.web.people.mfa.AuthenticateKeyForm",
+    "login_webauthn": "connections.web.people.mfa.LoginKeyForm",
+    "add_webauthn": "connections.web.people.mfa.AddKeyForm",
+    "activate_totp": "connections.web.people.mfa.SetUpAppForm",
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True

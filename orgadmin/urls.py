@@ -6,7 +6,7 @@ from django.http import Http404, HttpRequest
 from django.urls import URLPattern, include, path
 from django.views.generic import RedirectView
 
-from connections.web.people.second_factors import (
+from connections.web.people.mfa import (
     AddKeyView,
     MakeRecoveryCodesView,
     RemoveKeyView,
@@ -37,7 +37,7 @@ def _to_reauthentication(route: str, *, name: str) -> URLPattern:
     # A one-time code alone is not enough, so Org Admin's own page replaces allauth's.
     return form_page(
         f"accounts/{route}",
-        RedirectView.as_view(pattern_name="step-up", query_string=True),
+        RedirectView.as_view(pattern_name="reauthentication", query_string=True),
         name=name,
         who=Visitors.SIGNED_IN,
         needs_mfa=False,

@@ -51,7 +51,7 @@ WRONG_PASSWORD = "That is not your password."  # noqa: S105 - a message
 TOO_MANY = "Too many wrong answers. Wait five minutes, then try again."
 # In seconds: over the limit, at most one audit event in this time.
 REFUSAL_EVENT_EVERY = 60
-_SESSION_KEY = "stepped_up"
+_SESSION_KEY = "reauthenticated"
 _ACTION = "reauthenticate"
 
 
@@ -72,10 +72,10 @@ def is_recent(request: HttpRequest) -> bool:
 
     Computed once per request.
     """
-    known: bool | None = getattr(request, "_is_stepped_up", None)
+    known: bool | None = getattr(request, "_is_recently_reauthenticated", None)
     if known is None:
         known = _is_stamp_fresh(request)
-        request._is_stepped_up = known  # type: ignore[attr-defined]
+        request._is_recently_reauthenticated = known  # type: ignore[attr-defined]
     return known
 
 
@@ -103,7 +103,7 @@ def record_reauthentication(request: HttpRequest, *, method: Method) -> None:
 def _stamp(request: HttpRequest, *, person: Person, age: timedelta = timedelta()) -> None:
     at = clock.now() - age
     request.session[_SESSION_KEY] = {"person": str(person.pk), "at": at.isoformat()}
-    request._is_stepped_up = None  # type: ignore[attr-defined]
+    request._is_recently_reauthenticated = None  # type: ignore[attr-defined]
 
 
 def stamp_sign_in(sender: Any, request: HttpRequest, user: Person, **_: Any) -> None:
@@ -220,7 +220,9 @@ def _person(request: HttpRequest) -> Person:
 def _count(request: HttpRequest, *, person: Person) -> None:
     if ratelimit.consume(request, action=_ACTION, user=person):
         return
-    if cache.add(f"orgadmin:step-ups-refused:{person.pk}", True, timeout=REFUSAL_EVENT_EVERY):
+    if cache.add(
+        f"orgadmin:reauthentication-refused:{person.pk}", True, timeout=REFUSAL_EVENT_EVERY
+    ):
         _record_failure(request, person=person, is_over_limit=True)
     raise RefusedError(TOO_MANY)
 
@@ -312,8 +314,8 @@ def prompt_for(request: HttpRequest) -> ReauthPrompt | None:
         takes_passkey=Method.PASSKEY in methods,
         provider_url=_provider_url(request, person),
         provider_name=single_sign_on.provider_name(),
-        late_at=getattr(request, "_step_up_late_at", ""),
-        problem=getattr(request, "_step_up_problem", ""),
+        late_at=getattr(request, "_reauthentication_late_at", ""),
+        problem=getattr(request, "_reauthentication_problem", ""),
         url=prompt_url(request),
         back_url=parent_page_url(request.path),
     )
@@ -324,12 +326,12 @@ def _provider_url(request: HttpRequest, person: Person) -> str:
         return ""
     if not provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER):
         return ""
-    return f"{reverse('provider-step-up')}?{urlencode({'next': _return_url(request)})}"
+    return f"{reverse('provider-reauthentication')}?{urlencode({'next': _return_url(request)})}"
 
 
 def _return_url(request: HttpRequest) -> str:
     """Where to continue after signing in at the provider; never the URL of a POST."""
-    if request.path == reverse("step-up"):
+    if request.path == reverse("reauthentication"):
         return request.POST.get("next") or request.GET.get("next", "")
     if request.method == "POST":
         return parent_page_url(request.path)
@@ -364,7 +366,7 @@ def requires_reauthentication(
             if request.method == "POST":
                 if _is_reauthenticated(request) or not when(request):
                     return view(request, *args, **kwargs)
-                request._step_up_late_at = request.path  # type: ignore[attr-defined]
+                request._reauthentication_late_at = request.path  # type: ignore[attr-defined]
                 response = on_missing(request, *args, **kwargs)
                 if response.status_code == 200:
                     response.status_code = 422
@@ -391,7 +393,7 @@ def _is_reauthenticated(request: HttpRequest) -> bool:
     try:
         _reauthenticate(request, form)
     except RefusedError as error:
-        request._step_up_problem = str(error)  # type: ignore[attr-defined]
+        request._reauthentication_problem = str(error)  # type: ignore[attr-defined]
         return False
     return True
 
@@ -409,7 +411,7 @@ def _reauthenticate(request: HttpRequest, form: ReauthenticationForm) -> None:
 
 def prompt_url(request: HttpRequest) -> str:
     """The URL of the reauthentication page, which then returns to this request's page."""
-    return f"{reverse('step-up')}?{urlencode({'next': request.get_full_path()})}"
+    return f"{reverse('reauthentication')}?{urlencode({'next': request.get_full_path()})}"
 
 
 def redirect_to_prompt(request: HttpRequest) -> HttpResponse:
@@ -426,8 +428,8 @@ def reauthentication_page(request: HttpRequest) -> HttpResponse:
     to = wanted if is_local_url(request, wanted) else reverse("overview")
     if is_recent(request) or (request.method == "POST" and _is_reauthenticated(request)):
         return SeeOther(to)
-    if request.method == "POST" and not getattr(request, "_step_up_problem", ""):
-        request._step_up_problem = NOTHING_ENTERED  # type: ignore[attr-defined]
+    if request.method == "POST" and not getattr(request, "_reauthentication_problem", ""):
+        request._reauthentication_problem = NOTHING_ENTERED  # type: ignore[attr-defined]
     status = 422 if request.method == "POST" else 200
     context = {"next": to, "back_url": parent_page_url(urlsplit(to).path)}
     return render(request, "connections/reauthentication.html", context, status=status)

@@ -33,7 +33,7 @@ from orgadmin.demo import history
 from orgadmin.demo.world import PASSWORD
 from sandbox.demo_world import connection_id_between
 from sandbox.world import World
-from tests.support.second_factors import set_up_app, set_up_recovery_codes
+from tests.support.mfa import set_up_app, set_up_recovery_codes
 
 LONG_REASON = (
     "The contract with the partner ended on the last day of the quarter, their people have left, "

@@ -546,7 +546,7 @@ GUARDS, PAGES = (
     "tests/web/reauthentication/test_account_pages.py",
 )
 
-STEP_UP = (
+REAUTHENTICATION = (
     _mutant(
         "a POST without a proof is not acted on",
         "connections/web/reauthentication.py",
@@ -739,7 +739,7 @@ SIGN_IN = (
     ),
     _mutant(
         "a passkey alone checks its owner",
-        "connections/web/people/second_factors.py",
+        "connections/web/people/mfa.py",
         "reauthentication.require_user_verification(\n                self",
         "reauthentication.parse_passkey_response(self",
         "tests/people/test_sign_in.py::test_one_merely_touched_does_not_even_for_the_challenge_of_"
@@ -754,10 +754,10 @@ SIGN_IN = (
     ),
     _mutant(
         "wrong codes are on record",
-        "connections/web/people/second_factors.py",
+        "connections/web/people/mfa.py",
         "        return self.refuse_on_record(super().clean_code)\n",
         "        return super().clean_code()\n",
-        "tests/people/test_second_factors.py"
+        "tests/people/test_mfa.py"
         "::test_wrong_codes_are_recorded_and_after_five_even_the_right_one_is_refused",
     ),
 )
@@ -1174,7 +1174,7 @@ PAGES_AND_INPUTS = (
     ),
     _mutant(
         "a passkey is added at our own origin alone",
-        "connections/web/people/second_factors.py",
+        "connections/web/people/mfa.py",
         "                require_own_origin(parsed.client_data, context.request)\n",
         "",
         f"{ORIGINS}::test_no_subdomain_port_or_other_allowed_host_is",
@@ -2165,7 +2165,7 @@ MUTANTS = (
     *REVIEW,
     *WITHIN,
     *KEEPING,
-    *STEP_UP,
+    *REAUTHENTICATION,
     *NOTICES,
     *EVIDENCE,
     *BUNDLES,

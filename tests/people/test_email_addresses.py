@@ -13,8 +13,8 @@ from connections.core.errors import InvalidInputError
 from connections.models import AuditEvent, Person
 from connections.people.people import change_email
 from tests.people.test_passwords import RESET, mailed_link
+from tests.support.mfa import set_up_app
 from tests.support.people import PASSWORD, just_signed_in
-from tests.support.second_factors import set_up_app
 
 ClientOf = Callable[[Person], Client]
 NEW = "ada.lovelace@example.com"

@@ -8,9 +8,9 @@ from connections.access.actor import command_actor
 from connections.models import Person
 from connections.people import people
 from connections.web.people import known_devices
+from tests.support.mfa import code_of, set_up_app
 from tests.support.passkeys import SoftKey
 from tests.support.people import PASSWORD
-from tests.support.second_factors import code_of, set_up_app
 
 pytestmark = pytest.mark.django_db
 LOGIN = "/accounts/login/"

@@ -13,8 +13,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from connections.models import AuditEvent, Person
+from tests.support.mfa import set_up_app
 from tests.support.people import PASSWORD
-from tests.support.second_factors import set_up_app
 
 ClientOf = Callable[[Person], Client]
 RESET = "/accounts/password/reset/"

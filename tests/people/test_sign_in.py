@@ -12,14 +12,14 @@ from connections.crypto.encryption import DecryptionError, check_key_ring
 from connections.models import AuditEvent, Person
 from connections.operations.key_rotation import rotate_encryption_key
 from connections.web.people.accounts import MFAAdapter, client_address
-from tests.support.passkeys import SoftKey
-from tests.support.people import PASSWORD, just_signed_in
-from tests.support.second_factors import (
+from tests.support.mfa import (
     code_of,
     recovery_codes_of,
     set_up_app,
     set_up_recovery_codes,
 )
+from tests.support.passkeys import SoftKey
+from tests.support.people import PASSWORD, just_signed_in
 
 LOGIN = "/accounts/login/"
 

@@ -60,6 +60,6 @@ def _age(session: SessionBase, *, minutes: float) -> None:
 
 
 def _aged(data: dict[str, Any], *, minutes: float) -> dict[str, Any]:
-    stamp = data["stepped_up"]
+    stamp = data["reauthenticated"]
     at = datetime.fromisoformat(stamp["at"]) - timedelta(minutes=minutes)
-    return data | {"stepped_up": stamp | {"at": at.isoformat()}}
+    return data | {"reauthenticated": stamp | {"at": at.isoformat()}}

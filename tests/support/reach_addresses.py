@@ -52,7 +52,7 @@ FREE = {
     "session-list",
     "session-end",
     "provider-start",
-    "provider-step-up",
+    "provider-reauthentication",
     "provider-connect-start",
     "provider-answer",
     "provider-account",
@@ -76,7 +76,7 @@ FREE = {
     "evidence-detail",
     "evidence-verify",
     "checkpoint-download",
-    "step-up",
-    "step-up-passkey",
+    "reauthentication",
+    "reauthentication-passkey",
     "metrics",
 }

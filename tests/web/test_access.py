@@ -43,10 +43,10 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "setup": (EVERYONE, EVERYONE),
     "sign-in-link": (EVERYONE, EVERYONE),
     "theme-set": (None, EVERYONE),
-    "step-up": (EVERYONE, EVERYONE),
-    "step-up-passkey": (None, EVERYONE),
+    "reauthentication": (EVERYONE, EVERYONE),
+    "reauthentication-passkey": (None, EVERYONE),
     "provider-start": (EVERYONE, None),
-    "provider-step-up": (EVERYONE, None),
+    "provider-reauthentication": (EVERYONE, None),
     "provider-connect-start": (EVERYONE, None),
     "provider-answer": (EVERYONE, None),
     "provider-account": (EVERYONE, EVERYONE),
@@ -106,7 +106,7 @@ MATRIX: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "metrics": (ANY_ROLE, None),
 }
 # URLs that need reauthentication, and why other POSTs don't.
-STEP_UP = {
+REAUTHENTICATED = {
     "credential-new",
     "credential-verify",
     "credential-rename",
@@ -130,13 +130,13 @@ STEP_UP = {
     "org-connection-lift",
 }
 # No role here has its permission; deletions/approvals/test_break_glass.py tests it.
-STEP_UP_ELSEWHERE = {"deletion-break-glass"}
-NO_STEP_UP = {
+REAUTHENTICATED_ELSEWHERE = {"deletion-break-glass"}
+NOT_REAUTHENTICATED = {
     "setup": "nobody is signed in",
     "sign-in-link": "nobody is signed in",
     "theme-set": "changes a colour",
-    "step-up": "is the question",
-    "step-up-passkey": "is the question",
+    "reauthentication": "is the question",
+    "reauthentication-passkey": "is the question",
     "session-end": "ends the person's own",
     "provider-account": "asks too, as tests/people/oidc/ shows; there must be a provider",
     "org-connection-refresh": "reads",
@@ -271,7 +271,7 @@ def test_every_url_declares_its_access_rules_or_is_one_of_allauths() -> None:
 
 def test_reauthentication_is_declared_where_the_table_wants_it() -> None:
     declared = {one.name for one in patterns(get_resolver().url_patterns) if needs_proof(one)}
-    assert declared == STEP_UP | STEP_UP_ELSEWHERE | {"provider-account"}
+    assert declared == REAUTHENTICATED | REAUTHENTICATED_ELSEWHERE | {"provider-account"}
 
 
 def needs_proof(pattern: URLPattern) -> bool:
@@ -281,7 +281,7 @@ def needs_proof(pattern: URLPattern) -> bool:
 
 def test_every_address_that_takes_a_post_needs_a_proof_or_says_why_not() -> None:
     posting = {name for name, (_, may_post) in MATRIX.items() if may_post is not None}
-    assert posting == STEP_UP | STEP_UP_ELSEWHERE | set(NO_STEP_UP)
+    assert posting == REAUTHENTICATED | REAUTHENTICATED_ELSEWHERE | set(NOT_REAUTHENTICATED)
 
 
 @pytest.fixture

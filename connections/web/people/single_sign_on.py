@@ -132,7 +132,7 @@ class SignInPurpose(StrEnum):
     """Why a person is sent to the provider."""
 
     SIGN_IN = "sign_in"
-    STEP_UP = "step_up"  # reauthenticate
+    REAUTHENTICATE = "reauthenticate"
     CONNECT = "connect"  # connect an account there
 
 
@@ -165,7 +165,9 @@ def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
     provider = provider_accounts.load_identity_provider()
     with open_exchange(provider) as exchange:
         metadata = client.fetch_metadata(exchange)
-    begun = client.start(is_reauthentication=purpose == SignInPurpose.STEP_UP, now=clock.now())
+    begun = client.start(
+        is_reauthentication=purpose == SignInPurpose.REAUTHENTICATE, now=clock.now()
+    )
     person = signed_in_person(request)
     pending = dict(list(_pending(request).items())[-(MAX_PENDING - 1) :])
     pending[begun.state] = {
@@ -242,7 +244,7 @@ def _restore_request(state: str, kept: dict[str, Any]) -> SignInRequest:
         state=state,
         nonce=kept["nonce"],
         verifier=kept["verifier"],
-        is_reauthentication=kept["purpose"] == SignInPurpose.STEP_UP,
+        is_reauthentication=kept["purpose"] == SignInPurpose.REAUTHENTICATE,
         at=datetime.fromisoformat(kept["at"]),
     )
 

@@ -72,7 +72,7 @@ def _start_view(purpose: SignInPurpose) -> Callable[[HttpRequest], HttpResponse]
 _start_sign_in = _start_view(SignInPurpose.SIGN_IN)
 
 
-provider_reauthenticate = _start_view(SignInPurpose.STEP_UP)
+provider_reauthenticate = _start_view(SignInPurpose.REAUTHENTICATE)
 
 
 _start_connect = _start_view(SignInPurpose.CONNECT)

@@ -27,7 +27,7 @@ from connections.models import AuditEvent, Person, with_values
 from connections.models.sessions import hash_of_session_key, public_id_of
 from connections.people import people, provider_accounts, sessions
 from connections.people.people import change_email, get_stored_roles, list_authenticators
-from connections.web.context import THEMES
+from connections.web.context_processors import THEMES
 from connections.web.people import single_sign_on
 from connections.web.people.allauth_internals import record_authentication
 from connections.web.people.forms import (

@@ -75,7 +75,7 @@ def test_connecting_requires_an_identity_check_before_and_after(
 
 def forget_proof(client: Client) -> None:
     session = client.session
-    session.pop("stepped_up", None)
+    session.pop("reauthenticated", None)
     session.save()
 
 

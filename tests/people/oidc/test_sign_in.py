@@ -10,9 +10,9 @@ from connections.models import AuditEvent, Person, ProviderAccount
 from connections.people import people
 from tests.people.oidc.support import START, connect, is_signed_in, last_event, walk, way_back
 from tests.support.clock import SettableClock
+from tests.support.mfa import set_up_app
 from tests.support.people import person_as_administrator
 from tests.support.provider import TestProvider
-from tests.support.second_factors import set_up_app
 
 
 def test_a_connected_person_signs_in_and_the_record_says_how(

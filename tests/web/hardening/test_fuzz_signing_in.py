@@ -13,8 +13,8 @@ from connections.core import clock
 from connections.models import Person
 from connections.people import people
 from tests.flows.support import read
+from tests.support.mfa import set_up_app
 from tests.support.people import PASSWORD
-from tests.support.second_factors import set_up_app
 from tests.web.hardening.test_fuzz import HOSTILE, REQUESTS, SEED, ask, filled, form_for, mutated
 from tests.web.test_access import (
     PUBLIC_OF_ALLAUTH,

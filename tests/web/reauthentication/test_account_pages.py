@@ -11,8 +11,8 @@ from django.urls import reverse
 from connections.core import clock
 from connections.models import AuditEvent, Person
 from connections.people import people
+from tests.support.mfa import code_of, set_up_app, set_up_recovery_codes
 from tests.support.people import PASSWORD, let_proof_age
-from tests.support.second_factors import code_of, set_up_app, set_up_recovery_codes
 from tests.web.test_access import SIGNED_IN_OF_ALLAUTH
 
 ClientOf = Callable[[Person], Client]
@@ -77,7 +77,7 @@ def test_a_page_that_changes_how_one_signs_in_asks_first_and_replays_nothing(
     url, client = address(name, grown), late_client_of(grown)
     session, before = dict(client.session), state_of(grown)
     # The identity check that was too old is gone; nothing else is.
-    del session["stepped_up"]
+    del session["reauthenticated"]
     response = getattr(client, method)(url, TYPED.get(name, {}) if method == "post" else None)
     question = f"/accounts/reauthenticate/?next={url.replace('/', '%2F')}"
     assert (response.status_code, response["Location"]) == (302, question)

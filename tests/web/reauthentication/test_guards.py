@@ -11,7 +11,7 @@ from django.test import Client
 from connections.models import AuditEvent, Person
 from connections.web import reauthentication
 from tests.support.people import PASSWORD
-from tests.web.test_access import CAST, MATRIX, STEP_UP
+from tests.web.test_access import CAST, MATRIX, REAUTHENTICATED
 
 ClientOf = Callable[[Person], Client]
 # What makes a POST of this address one that acts.
@@ -33,7 +33,7 @@ def everything_stored() -> str:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("name", sorted(STEP_UP))
+@pytest.mark.parametrize("name", sorted(REAUTHENTICATED))
 def test_a_guarded_post_without_a_proof_does_nothing_and_comes_back_with_the_question(
     name: str, root: Person, linus: Person, addresses: dict[str, str], late_client_of: ClientOf
 ) -> None:
@@ -47,7 +47,7 @@ def test_a_guarded_post_without_a_proof_does_nothing_and_comes_back_with_the_que
     assert AuditEvent.objects.count() == events
 
 
-@pytest.mark.parametrize("name", sorted(STEP_UP))
+@pytest.mark.parametrize("name", sorted(REAUTHENTICATED))
 def test_a_wrong_password_in_it_does_nothing_either(
     name: str, root: Person, addresses: dict[str, str], late_client_of: ClientOf
 ) -> None:
@@ -63,7 +63,7 @@ def test_a_wrong_password_in_it_does_nothing_either(
     assert event.code == "person.reauthentication_failed"
 
 
-@pytest.mark.parametrize("name", sorted(STEP_UP))
+@pytest.mark.parametrize("name", sorted(REAUTHENTICATED))
 def test_the_right_password_in_it_lets_it_through(
     name: str, root: Person, addresses: dict[str, str], late_client_of: ClientOf
 ) -> None:
@@ -83,7 +83,7 @@ def test_a_person_without_permission_is_refused_and_not_prompted(
     late_client_of: ClientOf,
 ) -> None:
     client = late_client_of(request.getfixturevalue(who))
-    forbidden = {name for name in STEP_UP if who not in (MATRIX[name][1] or ())}
+    forbidden = {name for name in REAUTHENTICATED if who not in (MATRIX[name][1] or ())}
     statuses = {
         name: client.post(addresses[name], ACTING.get(name, {})).status_code for name in forbidden
     }

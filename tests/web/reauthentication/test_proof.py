@@ -15,9 +15,9 @@ from connections.models import AuditEvent, Person
 from connections.people import people
 from connections.web import reauthentication
 from tests.support.clock import SettableClock
+from tests.support.mfa import code_of, set_up_app, set_up_recovery_codes
 from tests.support.passkeys import SoftKey
 from tests.support.people import PASSWORD
-from tests.support.second_factors import code_of, set_up_app, set_up_recovery_codes
 
 ClientOf = Callable[[Person], Client]
 LOGIN, ASK = "/accounts/login/", "/accounts/reauthenticate/"
@@ -60,7 +60,7 @@ def test_a_proof_refused_as_too_old_does_not_count_after_the_clock_was_set_back(
     clock.advance(minutes=6)
     asked = client.get("/accounts/2fa/totp/activate/")
     assert asked["Location"].startswith("/accounts/reauthenticate/")
-    assert "stepped_up" not in client.session
+    assert "reauthenticated" not in client.session
     clock.advance(minutes=-4)
     assert not is_recent(client, ada)
     asked = client.get("/accounts/2fa/totp/activate/")

@@ -12,14 +12,14 @@ from connections.access.actor import command_actor
 from connections.models import AuditEvent, Person
 from connections.operations.key_rotation import rotate_encryption_key
 from connections.web.people.allauth_internals import SECRET_SESSION_KEY
-from tests.support.passkeys import SoftKey
-from tests.support.people import PASSWORD, just_signed_in
-from tests.support.second_factors import (
+from tests.support.mfa import (
     code_of,
     recovery_codes_of,
     set_up_app,
     set_up_recovery_codes,
 )
+from tests.support.passkeys import SoftKey
+from tests.support.people import PASSWORD, just_signed_in
 
 ClientOf = Callable[[Person], Client]
 SET_UP = "/accounts/2fa/totp/activate/"
