@@ -43,8 +43,14 @@ register_converter(SiteConverter, "site")
 
 urlpatterns = [
     page("", overview_views.overview_detail, name="overview", who=SEE),
-    form_page("setup/", person_views.setup, name="setup", who=Visitors.ANYONE),
-    form_page("sign-in/", person_views.sign_in_link, name="sign-in-link", who=Visitors.ANYONE),
+    form_page("setup/", person_views.setup, name="setup", who=Visitors.ANYONE, shows_secret=True),
+    form_page(
+        "sign-in/",
+        person_views.sign_in_link,
+        name="sign-in-link",
+        who=Visitors.ANYONE,
+        shows_secret=True,
+    ),
     page(
         "sign-in/provider/",
         single_sign_on_views.provider_start,
@@ -278,6 +284,7 @@ urlpatterns = [
         name="person-new",
         who=ADMINISTER,
         reauthenticate=True,
+        shows_secret=True,
     ),
     page("people/<uuid:pk>/", person_views.person_detail, name="person-detail", who=ADMINISTER),
     action(
@@ -321,6 +328,7 @@ urlpatterns = [
         name="person-link",
         who=ADMINISTER,
         reauthenticate=True,
+        shows_secret=True,
     ),
     action(
         "people/<uuid:pk>/provider/",

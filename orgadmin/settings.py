@@ -145,6 +145,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    # After WhiteNoise, whose files are compressed already.
+    "connections.web.middleware.CompressionMiddleware",
     "connections.web.middleware.HeadersMiddleware",
     "connections.web.middleware.BidiControlMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",

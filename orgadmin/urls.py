@@ -21,7 +21,7 @@ def not_offered(request: HttpRequest) -> NoReturn:
     raise Http404
 
 
-def _recorded_page(route: str, view: View, *, name: str) -> URLPattern:
+def _recorded_page(route: str, view: View, *, name: str, shows_secret: bool = False) -> URLPattern:
     # allauth's page with audit events. It keeps its progress in database tables, so a GET writes.
     return form_page(
         f"accounts/{route}",
@@ -30,6 +30,7 @@ def _recorded_page(route: str, view: View, *, name: str) -> URLPattern:
         who=Visitors.SIGNED_IN,
         needs_mfa=False,
         is_read_only=False,
+        shows_secret=shows_secret,
     )
 
 
@@ -48,7 +49,12 @@ urlpatterns = [
     path("", include("connections.urls")),
     # Sign-in links and MFA depend on the address, so a person's own session can't change it.
     form_page("accounts/email/", not_offered, name="account_email", who=Visitors.SIGNED_IN),
-    _recorded_page("2fa/totp/activate/", SetUpAppView.as_view(), name="mfa_activate_totp"),
+    _recorded_page(
+        "2fa/totp/activate/",
+        SetUpAppView.as_view(),
+        name="mfa_activate_totp",
+        shows_secret=True,
+    ),
     _recorded_page("2fa/totp/deactivate/", TurnOffAppView.as_view(), name="mfa_deactivate_totp"),
     _recorded_page("2fa/webauthn/add/", AddKeyView.as_view(), name="mfa_add_webauthn"),
     _recorded_page(
@@ -58,6 +64,7 @@ urlpatterns = [
         "2fa/recovery-codes/generate/",
         MakeRecoveryCodesView.as_view(),
         name="mfa_generate_recovery_codes",
+        shows_secret=True,
     ),
     _to_reauthentication("2fa/reauthenticate/", name="mfa_reauthenticate"),
     _to_reauthentication("2fa/webauthn/reauthenticate/", name="mfa_reauthenticate_webauthn"),

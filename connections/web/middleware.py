@@ -19,6 +19,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
@@ -192,6 +193,29 @@ class HeadersMiddleware(MiddlewareMixin):
             response[name] = value
         response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
         return response
+
+
+class CompressionMiddleware(GZipMiddleware):
+    """Compresses responses, except those that can show a secret.
+
+    An export is streamed as it is: compression would hold back rows until a block is full.
+    """
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> None:
+        """Note whether the view's response can show a secret."""
+        del args, kwargs
+        request.shows_secret = access_of(request, view).shows_secret  # type: ignore[attr-defined]
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Compress the response."""
+        # Without a view it is an error page or a redirect.
+        if response.streaming or getattr(request, "shows_secret", False):
+            return response
+        return super().process_response(request, response)
 
 
 class SessionUseMiddleware(MiddlewareMixin):

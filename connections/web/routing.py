@@ -5,7 +5,7 @@ The middleware refuses a view that was registered in any other way.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import wraps
 from typing import Any, TypedDict, Unpack
@@ -45,6 +45,9 @@ class Access:
     is_read_only: bool = True
     # The view itself checks an Authorization header, where a request has one.
     token_authenticated: bool = False
+    # The response can show a secret, so it is never compressed: its compressed size would tell
+    # something about the secret (BREACH).
+    shows_secret: bool = False
 
     @property
     def needs_sign_in(self) -> bool:
@@ -59,6 +62,7 @@ class Rules(TypedDict, total=False):
     reauthenticate: bool
     is_read_only: bool
     token_authenticated: bool
+    shows_secret: bool
 
 
 def page(
@@ -127,6 +131,7 @@ _ALL = READ | WRITE | {"OPTIONS"}
 # Several of django-allauth's views write to its own tables during a GET.
 _OPEN = Access(methods=_ALL, who=Visitors.ANYONE, needs_mfa=False, is_read_only=False)
 _OWN = Access(methods=_ALL, who=Visitors.SIGNED_IN, needs_mfa=False, is_read_only=False)
+_OWN_SECRET = replace(_OWN, shows_secret=True)
 # django-allauth registers its views itself. A name that is missing here is refused.
 ALLAUTH = {
     "account_login": _OPEN,
@@ -146,8 +151,8 @@ ALLAUTH = {
     "account_change_password": _OWN,
     "account_set_password": _OWN,
     "mfa_index": _OWN,
-    "mfa_view_recovery_codes": _OWN,
-    "mfa_download_recovery_codes": _OWN,
+    "mfa_view_recovery_codes": _OWN_SECRET,
+    "mfa_download_recovery_codes": _OWN_SECRET,
     "mfa_list_webauthn": _OWN,
     "mfa_edit_webauthn": _OWN,
 }

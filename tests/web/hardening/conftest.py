@@ -1,5 +1,6 @@
 """What the tests of hardening share."""
 
+from tests.deletions.history.conftest import credential, make
 from tests.flows.conftest import desk
 
-__all__ = ["desk"]
+__all__ = ["credential", "desk", "make"]

@@ -1,0 +1,135 @@
+"""Which responses are compressed, and which never are."""
+
+import gzip
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.http.response import HttpResponseBase
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from connections.models import Person
+from connections.web.routing import ALLAUTH, Access
+from tests.deletions.history.conftest import Make
+
+ROOT = Path(__file__).resolve().parents[3]
+ClientOf = Callable[[Person], Client]
+ASKS_FOR_GZIP = {"Accept-Encoding": "gzip, br"}
+SHOWS_SECRET = {
+    "setup",
+    "sign-in-link",
+    "person-new",
+    "person-link",
+    "mfa_activate_totp",
+    "mfa_generate_recovery_codes",
+    "mfa_view_recovery_codes",
+    "mfa_download_recovery_codes",
+}
+
+
+def encoding(response: HttpResponseBase) -> str:
+    return response.headers.get("Content-Encoding", "")
+
+
+@pytest.mark.parametrize("path", ["/", "/connections/", "/deletions/", "/credentials/"])
+def test_a_page_is_compressed(client_of: ClientOf, victor: Person, path: str) -> None:
+    response = client_of(victor).get(path, headers=ASKS_FOR_GZIP)
+    assert encoding(response) == "gzip"
+    assert "Accept-Encoding" in response["Vary"]
+    assert response["Cache-Control"] == "no-store"
+    assert b"</html>" in gzip.decompress(response.content)
+
+
+def test_a_browser_that_does_not_ask_gets_it_as_it_is(client_of: ClientOf, victor: Person) -> None:
+    assert encoding(client_of(victor).get("/deletions/")) == ""
+
+
+def test_the_size_of_a_compressed_page_varies(client_of: ClientOf, victor: Person) -> None:
+    client = client_of(victor)
+    sizes = {len(client.get("/deletions/", headers=ASKS_FOR_GZIP).content) for _ in range(12)}
+    assert len(sizes) > 3
+
+
+def test_two_responses_never_have_the_same_csrf_token(client_of: ClientOf, victor: Person) -> None:
+    client = client_of(victor)
+    pages = [client.get("/deletions/").content.decode() for _ in range(2)]
+    tokens = {re.search(r'X-CSRFToken": "(\w{64})"', page)[1] for page in pages}  # type: ignore[index]
+    assert len(tokens) == 2
+
+
+def test_an_export_streams_uncompressed(client_of: ClientOf, edith: Person, make: Make) -> None:
+    make()
+    response = client_of(edith).get("/deletions/export/?format=csv", headers=ASKS_FOR_GZIP)
+    assert response.streaming
+    assert encoding(response) == ""
+    assert b"Payments EU" in response.getvalue()
+
+
+def test_a_page_with_a_new_sign_in_link_is_neither_compressed_nor_cached(
+    client_of: ClientOf, root: Person, ada: Person
+) -> None:
+    client = client_of(root)
+    url = f"/people/{ada.pk}/link/"
+    response = client.post(url, headers=ASKS_FOR_GZIP)
+    assert b"/sign-in/#" in response.content
+    assert encoding(response) == ""
+    assert response["Cache-Control"] == "no-store"
+
+
+def declared(patterns: list[URLPattern | URLResolver]) -> dict[str, Access]:
+    """The access rules of every URL, by its name."""
+    found: dict[str, Access] = {}
+    for one in patterns:
+        if isinstance(one, URLResolver):
+            found |= declared(one.url_patterns)
+        elif access := getattr(one.callback, "access", None):
+            found[one.name or ""] = access
+    return found
+
+
+def test_the_addresses_that_show_a_secret_declare_it() -> None:
+    every = ALLAUTH | declared(get_resolver().url_patterns)
+    assert {name for name, access in every.items() if access.shows_secret} == SHOWS_SECRET
+
+
+FETCH = """
+import django, re
+django.setup()
+from django.core.management import call_command
+from django.test import Client
+call_command("collectstatic", interactive=False, verbosity=0)
+call_command("migrate", interactive=False, verbosity=0)
+page = Client().get("/setup/").content.decode()
+path = re.search(r'href="(/static/connections/app[^"]+css)"', page)[1]
+answer = Client(headers={"Accept-Encoding": "gzip"}).get(path)
+answer.getvalue()
+print(path, answer.headers["Content-Encoding"], answer.headers["Cache-Control"])
+"""
+
+
+def test_collected_files_are_hashed_compressed_and_cached_for_a_year(tmp_path: Path) -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DJANGO_SETTINGS_MODULE": "orgadmin.settings",
+        "ORGADMIN_DATA_DIR": str(tmp_path),
+        "ORGADMIN_STATIC_COLLECTED": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", FETCH],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    path, coding, caching = done.stdout.strip().split(" ", 2)
+    assert re.fullmatch(r"/static/connections/app\.[0-9a-f]{12}\.css", path)
+    assert coding == "gzip"
+    assert {"max-age=315360000", "immutable"} <= set(caching.replace(",", "").split())
