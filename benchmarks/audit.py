@@ -28,7 +28,7 @@ from django.db import transaction  # noqa: E402
 from connections import audit  # noqa: E402
 from connections.access.actor import Actor, command_actor, person_actor  # noqa: E402
 from connections.audit import checkpoints, personal_data  # noqa: E402
-from connections.audit.verification import verify_audit_log  # noqa: E402
+from connections.evidence.verification import verify_audit_log  # noqa: E402
 from connections.models import Person  # noqa: E402
 
 MAX_SECONDS = 2.0

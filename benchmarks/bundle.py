@@ -194,8 +194,8 @@ def measure(directory: Path) -> dict[str, Any]:
 
 def _verify_audit_log() -> dict[str, Any]:
     """Verify the audit log, and compare every deletion with its events."""
-    from connections.audit.comparison import DifferingDeletions, compare_all_deletions
-    from connections.audit.verification import verify_audit_log
+    from connections.evidence.comparison import DifferingDeletions, compare_all_deletions
+    from connections.evidence.verification import verify_audit_log
     from connections.models import Deletion
 
     before, cpu, started = peak_memory_mb(), time.process_time(), time.perf_counter()

@@ -1,4 +1,4 @@
-"""The history of deletions: outcome groups, filters, pages, search and export."""
+"""The history of deletions: outcome groups, filters, pages and search."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ from django.db.models.expressions import RawSQL
 
 from connections.access import permissions, visibility
 from connections.access.actor import Actor
-from connections.audit.export import DELETION_COLUMNS, Export, deletion_row
 from connections.core.days import DailyCounts, by_day, grouped_newest
 from connections.models import OPEN_STATES, Credential, Deletion, Outcome, Person, State
 
@@ -260,24 +259,6 @@ def _after(rows: QuerySet[Deletion], cursor: Cursor | None) -> QuerySet[Deletion
     # The first condition lets the index seek; the second settles equal times.
     return rows.filter(requested_at__lte=cursor.requested_at).filter(
         Q(requested_at__lt=cursor.requested_at) | Q(id__lt=cursor.id)
-    )
-
-
-def prepare_export(*, actor: Actor, filters: HistoryFilter, file_format: str, query: str) -> Export:
-    """An export of every visible match, newest first. Raises PermissionDenied.
-
-    Rows come in batches of constant memory, with their attempts and approvals. `query` is the
-    filter as the person entered it.
-    """
-    permissions.require(permissions.can_export(actor), "export deletions")
-    return Export(
-        actor=actor,
-        what="deletions",
-        description="deletions",
-        file_format=file_format,
-        query=query,
-        rows=lambda: map(deletion_row, iterate_deletions(actor=actor, filters=filters)),
-        columns=DELETION_COLUMNS,
     )
 
 

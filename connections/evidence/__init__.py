@@ -1,1 +1,1 @@
-"""Evidence bundles that an auditor verifies offline."""
+"""Verification of the audit log, here and, with evidence bundles, offline."""

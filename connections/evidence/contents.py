@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import batched, chain
 
 from connections.audit.chain import canonical_text
-from connections.audit.comparison import compare_deletion, value_row
 from connections.audit.events import EventCode
 from connections.audit.signed_notes import (
     InvalidCheckpointError,
@@ -21,6 +20,7 @@ from connections.core.errors import InvalidInputError
 from connections.deletions import history
 from connections.deletions.history import HistoryFilter
 from connections.deletions.history_filter import filter_text
+from connections.evidence.comparison import compare_deletion, value_row
 from connections.evidence.files import BundleError, BundleFile, MerkleTree
 from connections.models import AuditEvent, AuditHead, Checkpoint, Deletion, PersonalValue
 from connections.verifier import verify

@@ -17,10 +17,10 @@ from django.db.models import Count, Max
 
 from connections.access import approvers
 from connections.audit.signing_key import SigningKeyError, read_signing_key
-from connections.audit.verification import last_verification
 from connections.core import clock
 from connections.crypto.encryption import EncryptionError, check_key_ring
 from connections.deletions import spool
+from connections.evidence.verification import last_verification
 from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
 from connections.net.urls import origin_of
 from connections.notifications import channels, webhooks

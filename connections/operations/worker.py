@@ -20,9 +20,9 @@ from django.db import close_old_connections, connection
 from django.db.models import Q
 
 from connections.access.actor import WORKER
-from connections.audit.maintenance import AuditMaintenance
 from connections.core import clock
 from connections.deletions import spool
+from connections.evidence.maintenance import AuditMaintenance
 from connections.inventory import sync
 from connections.models import Deletion, Notification, WorkerHeartbeat
 from connections.notifications import delivery

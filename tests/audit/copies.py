@@ -20,8 +20,8 @@ from connections.access.actor import command_actor, person_actor
 from connections.audit import chain, checkpoints, events
 from connections.audit.signed_notes import sign_checkpoint
 from connections.audit.signing_key import SigningKey, new_signing_key_text
-from connections.audit.verification import VerificationReport, verify_audit_log
 from connections.core.private_files import create_private_text
+from connections.evidence.verification import VerificationReport, verify_audit_log
 from connections.models import AuditEvent, AuditHead, Checkpoint
 from tests.support.append_only import TABLES
 from tests.support.people import make_person

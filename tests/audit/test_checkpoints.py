@@ -15,13 +15,14 @@ from pytest_django import Settings
 
 from connections import audit
 from connections.access.actor import command_actor
-from connections.audit import checkpoints, maintenance, signing
+from connections.audit import checkpoints, signing
 from connections.audit.events import EventCode
-from connections.audit.maintenance import AuditMaintenance
 from connections.audit.signed_notes import parse_checkpoint
 from connections.audit.signing_key import SigningKeyError, load_signing_key, rotation_statement
-from connections.audit.verification import verify_audit_log
 from connections.core import clock as database_clock
+from connections.evidence import maintenance
+from connections.evidence.maintenance import AuditMaintenance
+from connections.evidence.verification import verify_audit_log
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
 from tests.flows.support import read
 from tests.support.clock import SettableClock

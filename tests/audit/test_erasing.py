@@ -13,9 +13,10 @@ from django.test import Client
 
 from connections import audit
 from connections.access.actor import Actor, command_actor
-from connections.audit import checkpoints, personal_data, verification
+from connections.audit import checkpoints, personal_data
 from connections.audit.events import EventCode
 from connections.core.errors import ConflictError
+from connections.evidence import verification
 from connections.models import AuditEvent, Person, PersonalValue
 from connections.people import erasure, sign_in_events
 from tests.flows.support import read

@@ -15,11 +15,11 @@ from django.test import Client
 
 from connections import audit
 from connections.access.actor import command_actor, person_actor
-from connections.audit import comparison
-from connections.audit.stored_events import Fault
-from connections.audit.verification import verify_audit_log
 from connections.core import clock
 from connections.deletions import comments, reconciliation, sending
+from connections.evidence import comparison
+from connections.evidence.stored_events import Fault
+from connections.evidence.verification import verify_audit_log
 from connections.inventory import sync
 from connections.models import Attempt, AuditVerification, Deletion, Person
 from connections.people import erasure

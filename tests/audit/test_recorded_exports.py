@@ -23,7 +23,7 @@ from connections.audit import export as audit_export
 from connections.audit.events import EventCode
 from connections.audit.signed_notes import parse_checkpoint
 from connections.core import tabular
-from connections.deletions import history
+from connections.deletions import export as deletion_export
 from connections.deletions.history import HistoryFilter
 from connections.models import AuditEvent, Checkpoint, Deletion, Person
 from tests.deletions.history.conftest import Make
@@ -79,7 +79,7 @@ def test_a_client_that_disconnects_leaves_an_aborted_export(
     monkeypatch.setattr(audit_export, "CHUNK_BYTES", 10)
     make()
     make(minute=1)
-    export = history.prepare_export(
+    export = deletion_export.prepare_export(
         actor=command_actor(), filters=HistoryFilter(), file_format="ndjson", query=""
     )
     running = audit_export.start_export(export=export)
@@ -100,7 +100,7 @@ def test_an_error_in_an_export_is_recorded_and_raised(
     def fail(deletion: Deletion) -> tabular.Row:
         raise ZeroDivisionError(str(deletion))
 
-    monkeypatch.setattr(history, "deletion_row", fail)
+    monkeypatch.setattr(deletion_export, "deletion_row", fail)
     response = client_of(edith).get(URLS[0])
     with pytest.raises(ZeroDivisionError):
         response.getvalue()
@@ -113,7 +113,7 @@ def test_an_export_whose_end_cannot_be_recorded_does_not_end(
     edith: Person, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make()
-    export = history.prepare_export(
+    export = deletion_export.prepare_export(
         actor=command_actor(), filters=HistoryFilter(), file_format="csv", query=""
     )
     running = audit_export.start_export(export=export)

@@ -13,7 +13,7 @@ from connections.access.actor import command_actor
 from connections.audit import checkpoints
 from connections.audit.events import EventCode
 from connections.audit.signing_key import SigningKeyError, load_signing_key, stage_signing_key
-from connections.audit.verification import verify_audit_log
+from connections.evidence.verification import verify_audit_log
 from connections.models import AuditEvent, AuditHead, Checkpoint
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]

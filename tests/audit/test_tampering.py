@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import DjangoDbBlocker, Settings
 
 from connections.access.actor import command_actor
-from connections.audit import checkpoints, verification
+from connections.audit import checkpoints
 from connections.audit.signed_notes import sign_checkpoint
 from connections.audit.signing_key import (
     SigningKey,
@@ -23,8 +23,9 @@ from connections.audit.signing_key import (
     read_signing_key,
     rotation_statement,
 )
-from connections.audit.stored_events import Fault
-from connections.audit.verification import CannotVerifyError, VerificationReport
+from connections.evidence import verification
+from connections.evidence.stored_events import Fault
+from connections.evidence.verification import CannotVerifyError, VerificationReport
 from connections.models import Person
 from connections.people import erasure
 from tests.audit.copies import EVENTS, ROTATED, SEEN, Copy, build, copied

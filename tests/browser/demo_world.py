@@ -8,7 +8,7 @@ from allauth.mfa.models import Authenticator
 
 from connections import audit
 from connections.access.actor import WORKER, Actor, command_actor, person_actor
-from connections.audit import checkpoints, verification
+from connections.audit import checkpoints
 from connections.core import clock
 from connections.core.secret import Secret
 from connections.credentials import lifecycle as credential_lifecycle
@@ -16,6 +16,7 @@ from connections.credentials import retirement
 from connections.deletions import approvals, break_glass, reviews
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.sending import claim
+from connections.evidence import verification
 from connections.inventory import sync
 from connections.models import (
     ApprovalPolicy,

@@ -12,11 +12,11 @@ from django.test.utils import CaptureQueriesContext
 
 from connections import audit, wording
 from connections.access.actor import WORKER, Actor, person_actor
-from connections.audit.export import deletion_row
 from connections.core.errors import DomainError
 from connections.datadog.client import DeleteResponse
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions import recheck, reconciliation, responses, reviews, sending
+from connections.deletions.export import deletion_row
 from connections.inventory import protections
 from connections.models import (
     Attempt,

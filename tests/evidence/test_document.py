@@ -10,7 +10,7 @@ import pytest
 
 from connections import audit
 from connections.access.actor import WORKER, Actor
-from connections.audit.stored_events import Fault
+from connections.evidence.stored_events import Fault
 from connections.models import (
     AuditEvent,
     Credential,

@@ -14,14 +14,13 @@ from pytest_django import Settings
 
 from connections import audit
 from connections.access.actor import Actor, command_actor, person_actor
-from connections.audit import verification
 from connections.audit.events import EventCode
 from connections.audit.signing_key import SigningKeyError
 from connections.core import clock
 from connections.core.errors import InvalidInputError
 from connections.deletions import reconciliation
 from connections.deletions.history import HistoryFilter
-from connections.evidence import bundles
+from connections.evidence import bundles, verification
 from connections.evidence.files import BundleError
 from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
 from connections.people import erasure

@@ -352,7 +352,7 @@ REVIEW = (
         "look",
     ),
     _without_permission(
-        "connections/deletions/history.py",
+        "connections/deletions/export.py",
         '    permissions.require(permissions.can_export(actor), "export deletions")',
         "export",
     ),
@@ -671,21 +671,21 @@ TAMPERING = "tests/audit/test_tampering.py"
 EVIDENCE = (
     _mutant(
         "each event names the hash it was chained to",
-        "connections/audit/stored_events.py",
+        "connections/evidence/stored_events.py",
         "    if chained_to != previous:\n",
         "    if False:\n",
         f"{TAMPERING}::test_an_edited_event_with_a_recomputed_hash_is_named_and_not_the_next",
     ),
     _mutant(
         "the former key signs a rotation",
-        "connections/audit/key_rotation.py",
+        "connections/evidence/key_rotation.py",
         "        and old.has_made(decoded[2], of=statement)\n",
         "",
         f"{TAMPERING}::test_a_rotation_that_the_former_key_did_not_sign_is_named",
     ),
     _mutant(
         "a checkpoint is signed by the key in force",
-        "connections/audit/key_rotation.py",
+        "connections/evidence/key_rotation.py",
         "        if known[self._current].has_signed(checkpoint):\n",
         "        if self.is_signed_by_any(checkpoint):\n",
         f"{TAMPERING}::test_a_checkpoint_signed_with_a_key_before_its_time_is_named",
@@ -700,7 +700,7 @@ EVIDENCE = (
     ),
     _mutant(
         "an event behind the end is noticed",
-        "connections/audit/verification.py",
+        "connections/evidence/verification.py",
         "    if before.events > size:\n",
         "    if False:\n",
         f"{TAMPERING}::test_an_event_put_behind_the_end_is_named",
@@ -1347,9 +1347,9 @@ APPROVAL_ROUNDS = (
     ),
 )
 
-VERIFICATION = "connections/audit/verification.py"
+VERIFICATION = "connections/evidence/verification.py"
 
-COMPARISON = "connections/audit/comparison.py"
+COMPARISON = "connections/evidence/comparison.py"
 
 RESULTS = "tests/audit/test_frozen_results.py"
 
@@ -1713,14 +1713,14 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "the newest verification is the one kept last",
-        "connections/audit/verification.py",
+        "connections/evidence/verification.py",
         'AuditVerification.objects.order_by("-id")',
         'AuditVerification.objects.order_by("-checked_at", "-id")',
         f"{AHEAD}::test_a_verification_from_the_future_is_made_anew_once",
     ),
     _mutant(
         "a verification that covers its request answers it",
-        "connections/audit/verification.py",
+        "connections/evidence/verification.py",
         "last.size >= newest.seq or (\n        last.size == newest.seq - 1",
         "(\n        last.size >= newest.seq - 1",
         f"{AHEAD}::test_one_asked_for_in_the_future_is_made_once",

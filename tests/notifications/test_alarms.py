@@ -6,9 +6,10 @@ from pytest_django import Settings
 
 from connections import audit
 from connections.access.actor import WORKER
-from connections.audit import outbox, verification
-from connections.audit.stored_events import Fault
-from connections.audit.verification import VerificationReport
+from connections.audit import outbox
+from connections.evidence import verification
+from connections.evidence.stored_events import Fault
+from connections.evidence.verification import VerificationReport
 from connections.models import AuditEvent, AuditVerification, Deletion, Notification, Person
 from connections.operations import due
 from tests.notifications.conftest import Tell

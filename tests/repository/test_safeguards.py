@@ -19,6 +19,7 @@ from connections.datadog.responses import AttemptResult
 from connections.deletions import (
     approvals,
     comments,
+    export,
     history,
     reconciliation,
     responses,
@@ -146,7 +147,7 @@ ACTS: dict[str, Act] = {
     "bundle": lambda deletion, actor: bundles.make_bundle(
         actor=actor, filters=HistoryFilter(), query="", output=io.BytesIO()
     ),
-    "export": lambda deletion, actor: history.prepare_export(
+    "export": lambda deletion, actor: export.prepare_export(
         actor=actor, filters=HistoryFilter(), file_format="csv", query=""
     ),
 }

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from connections import wording
-from connections.audit.export import deletion_row
 from connections.core.causes import Cause
 from connections.datadog.responses import AttemptResult
+from connections.deletions.export import deletion_row
 from connections.models import OPEN_STATES, ApprovalPolicy, Attempt, Deletion, Outcome, State
 from connections.verifier import verify
 from connections.wording import attempt_facts

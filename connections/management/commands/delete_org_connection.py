@@ -14,12 +14,12 @@ from django.db import DatabaseError, connection
 
 from connections import wording
 from connections.access.actor import command_actor
-from connections.audit.export import deletion_row
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import RecordedIn, ResponseNotRecordedError
 from connections.core.signals import STOP_SIGNALS, StopRequestedError
 from connections.deletions import lifecycle, reviews, sending, states, stopping, tickets
+from connections.deletions.export import deletion_row
 from connections.deletions.reviews import Review
 from connections.inventory import sync
 from connections.management.base import FAILED, UNKNOWN, OrgAdminCommand

@@ -6,6 +6,7 @@ from typing import Any
 from connections.access.actor import Actor, command_actor
 from connections.core import clock, tabular
 from connections.deletions import history
+from connections.deletions.export import prepare_export
 from connections.deletions.history_filter import HistoryForm
 from connections.management.base import ExportCommand, OrgAdminCommand
 
@@ -45,7 +46,7 @@ class Command(ExportCommand):
             self.usage_error(f"--json and --format {file_format} exclude each other.")
         actor = command_actor()
         form = read_filters(self, options, actor=actor, flags={})
-        export = history.prepare_export(
+        export = prepare_export(
             actor=actor,
             filters=form.history_filter(now=clock.now()),
             file_format=file_format,

@@ -4,8 +4,8 @@ from typing import Any
 
 from connections import wording
 from connections.access.actor import command_actor
-from connections.audit.export import deletion_row
 from connections.deletions import spool
+from connections.deletions.export import deletion_row
 from connections.management.base import UNKNOWN, OrgAdminCommand
 from connections.models import Deletion, State
 from connections.operations import due

@@ -8,7 +8,11 @@ from django.core.management.base import CommandError
 from django.db import Error as DatabaseError
 
 from connections.audit.signed_notes import split_checkpoints
-from connections.audit.verification import CannotVerifyError, VerificationReport, verify_audit_log
+from connections.evidence.verification import (
+    CannotVerifyError,
+    VerificationReport,
+    verify_audit_log,
+)
 from connections.management.base import OrgAdminCommand
 from connections.models import AuditHead
 from connections.wording import pluralize

@@ -8,8 +8,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from connections.audit import evidence, verification
-from connections.audit.verification import CannotVerifyError
+from connections.evidence import status, verification
+from connections.evidence.verification import CannotVerifyError
 from connections.web.rate_limits import limited
 from connections.web.support import SeeOther, actor_of
 from connections.wording import audit_log_badge, audit_log_text, pluralize
@@ -18,7 +18,7 @@ from connections.wording import audit_log_badge, audit_log_text, pluralize
 def evidence_detail(request: HttpRequest) -> HttpResponse:
     """The page."""
     below = _parse_below(request.GET.get("below", ""))
-    page = evidence.get_evidence(actor=actor_of(request), below=below)
+    page = status.get_evidence(actor=actor_of(request), below=below)
     last = page.verification
     url = reverse("evidence-detail")
     context: dict[str, Any] = {
@@ -59,7 +59,7 @@ def evidence_verify(request: HttpRequest) -> HttpResponse:
 
 def checkpoint_download(request: HttpRequest, pk: int) -> HttpResponse:
     """One checkpoint as a text file, byte for byte as it was signed."""
-    checkpoint = evidence.get_checkpoint(actor=actor_of(request), pk=pk)
+    checkpoint = status.get_checkpoint(actor=actor_of(request), pk=pk)
     if checkpoint is None:
         raise Http404("There is no such checkpoint.")
     name = f"checkpoint-{checkpoint.size}.txt"

@@ -12,6 +12,7 @@ from connections.access.actor import Actor
 from connections.core import clock, tabular
 from connections.core.sites import all_sites
 from connections.deletions import history
+from connections.deletions.export import prepare_export
 from connections.deletions.history import Cursor, HistoryFilter
 from connections.deletions.history_filter import BREAK_GLASS, CONTRADICTED, PERIODS, HistoryForm
 from connections.models import OPEN_STATES, Outcome
@@ -102,7 +103,7 @@ def deletion_export(request: HttpRequest) -> HttpResponse | StreamingHttpRespons
     if not form.is_valid():
         raise BadRequest("A filter in this address cannot be read. Set it on the history's page.")
     now = clock.now()
-    export = history.prepare_export(
+    export = prepare_export(
         actor=actor,
         filters=form.history_filter(now=now),
         file_format=file_format,

@@ -19,10 +19,10 @@ from django.db.models import (
 
 from connections.access import approvers, permissions, visibility
 from connections.access.actor import Actor
-from connections.audit.verification import last_verification
 from connections.core import clock
 from connections.deletions import break_glass, history, states
 from connections.deletions.history import OutcomeGroup, outcome_group
+from connections.evidence.verification import last_verification
 from connections.inventory import protections
 from connections.inventory.sync import credentials_in_use, is_stale, newest_syncs
 from connections.models import (

@@ -12,9 +12,9 @@ from django.db import IntegrityError, connection, transaction
 from django.test import Client
 
 from connections.access.actor import WORKER, command_actor, person_actor
-from connections.audit.export import DELETION_COLUMNS, deletion_row
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.deletions import break_glass
+from connections.deletions.export import DELETION_COLUMNS, deletion_row
 from connections.models import (
     Approval,
     ApprovalPolicy,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connections.audit.export import deletion_row
 from connections.deletions import sending
+from connections.deletions.export import deletion_row
 from connections.models import AuditEvent, Deletion, Person, State, with_values
 from connections.verifier import verify
 from sandbox import faults

@@ -12,10 +12,10 @@ from pytest_django import Settings
 
 from connections import wording
 from connections.access.actor import WORKER, person_actor
-from connections.audit.export import deletion_row
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError
 from connections.deletions import approvals, sending, states
+from connections.deletions.export import deletion_row
 from connections.models import (
     Approval,
     ApprovalPolicy,

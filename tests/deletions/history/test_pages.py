@@ -13,9 +13,9 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
-from connections.audit.export import DELETION_COLUMNS
 from connections.core import tabular
 from connections.deletions import history
+from connections.deletions.export import DELETION_COLUMNS
 from connections.models import AuditEvent, Outcome, Person, State
 from tests.deletions.history.conftest import Make
 

@@ -10,11 +10,12 @@ from django.utils import timezone
 
 from connections import audit
 from connections.access.actor import command_actor
-from connections.audit import checkpoints, verification
-from connections.audit.maintenance import AuditMaintenance
+from connections.audit import checkpoints
 from connections.core import clock as clocks
 from connections.core.errors import ConflictError
 from connections.deletions import states
+from connections.evidence import verification
+from connections.evidence.maintenance import AuditMaintenance
 from connections.models import (
     AuditVerification,
     Deletion,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from connections.audit.comparison import DifferingDeletions, compare_all_deletions
+from connections.evidence.comparison import DifferingDeletions, compare_all_deletions
 from connections.models import GONE_OUTCOMES, Attempt, AuditEvent, Deletion, Outcome, State
 from tests.faults.model.expected_state import Ledger
 

@@ -10,10 +10,11 @@ from pytest_django import Settings
 
 from connections import audit
 from connections.access.actor import command_actor
-from connections.audit import checkpoints, evidence, verification
+from connections.audit import checkpoints
 from connections.audit.events import EventCode
-from connections.audit.maintenance import AuditMaintenance
 from connections.audit.signing_key import load_signing_key
+from connections.evidence import status, verification
+from connections.evidence.maintenance import AuditMaintenance
 from connections.models import AuditEvent, AuditVerification, Checkpoint, Person
 from connections.wording import pluralize
 from tests.flows.support import Page, read
@@ -94,7 +95,7 @@ def test_a_checkpoint_that_is_not_there_is_a_404(reader: Client) -> None:
 def test_older_checkpoints_stand_on_the_next_page(
     reader: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evidence, "PAGE_SIZE", 2)
+    monkeypatch.setattr(status, "PAGE_SIZE", 2)
     sizes = [signed().size for _ in range(3)]
     page = show(reader)
     assert f"checkpoint at {pluralize(sizes[0], 'event')}" not in page.text

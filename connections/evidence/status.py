@@ -11,7 +11,6 @@ from django.conf import settings
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import checkpoints, events
-from connections.audit import verification as audit_verification
 from connections.audit.checkpoints import CheckpointRecipient, list_checkpoint_recipients
 from connections.audit.signed_notes import spoken_code, verifier_key
 from connections.audit.signing_key import (
@@ -21,6 +20,7 @@ from connections.audit.signing_key import (
     require_creation_allowed,
 )
 from connections.core import clock
+from connections.evidence import verification
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint
 
 PAGE_SIZE = 20
@@ -92,8 +92,8 @@ def get_evidence(*, actor: Actor, below: int | None = None) -> Evidence:
         key=key,
         key_problem=problem,
         replaced_keys=_replaced_keys(),
-        verification=audit_verification.last_verification(),
-        verification_requested_at=audit_verification.verification_requested_at(),
+        verification=verification.last_verification(),
+        verification_requested_at=verification.verification_requested_at(),
         checkpoint_recipients=list_checkpoint_recipients(),
         checkpoints=page[:PAGE_SIZE],
         older=page[PAGE_SIZE - 1].pk if len(page) > PAGE_SIZE else None,

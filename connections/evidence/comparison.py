@@ -16,9 +16,9 @@ from uuid import UUID
 from django.db import connection
 
 from connections.audit.chain import canonical_text
-from connections.audit.export import deletion_row
 from connections.core import tabular
 from connections.core.database import consistent_read
+from connections.deletions.export import deletion_row
 from connections.models import AuditEvent, Deletion, PersonalValue
 from connections.verifier import verify
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from connections.audit import checkpoints
-from connections.audit.verification import (
+from connections.core import clock
+from connections.evidence.verification import (
     CannotVerifyError,
     last_verification,
     verification_requested_at,
     verify_and_store,
 )
-from connections.core import clock
 from connections.models import AuditVerification
 
 logger = logging.getLogger(__name__)

@@ -16,18 +16,19 @@ from django.db.models import Max
 from connections.access import permissions
 from connections.access.actor import WORKER, Actor
 from connections.audit import chain, events, outbox
-from connections.audit.comparison import (
-    DifferingDeletions,
-    compare_all_deletions,
-    find_missing_deletions,
-)
-from connections.audit.key_rotation import KeyRotationVerifier, MissingPublicKeysError
 from connections.audit.signed_notes import (
     InvalidCheckpointError,
     SignedCheckpoint,
     parse_checkpoint,
 )
-from connections.audit.stored_events import (
+from connections.core import clock
+from connections.evidence.comparison import (
+    DifferingDeletions,
+    compare_all_deletions,
+    find_missing_deletions,
+)
+from connections.evidence.key_rotation import KeyRotationVerifier, MissingPublicKeysError
+from connections.evidence.stored_events import (
     AuditFault,
     EventRow,
     Fault,
@@ -36,7 +37,6 @@ from connections.audit.stored_events import (
     row_batches,
     verify_row,
 )
-from connections.core import clock
 from connections.models import AuditEvent, AuditHead, AuditVerification, Checkpoint, Deletion
 
 logger = logging.getLogger(__name__)

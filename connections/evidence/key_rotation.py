@@ -14,7 +14,7 @@ from connections.audit.signing_key import (
     read_signing_key,
     rotation_statement,
 )
-from connections.audit.stored_events import AuditFault, Fault
+from connections.evidence.stored_events import AuditFault, Fault
 
 
 class MissingPublicKeysError(Exception):
