@@ -15,9 +15,9 @@ from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
-from connections.deletions import recheck, reconciliation, sending, states
-from connections.deletions.recheck import Recheck, RecheckResult
+from connections.deletions import lifecycle, states, verification
 from connections.deletions.states import Approve, EndRound, EventDraft, Settle
+from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
 from connections.models import Approval, Deletion, Outcome, State
 from connections.wording import attempt_facts
@@ -40,7 +40,7 @@ def approve_deletion(
     """
     _require_approver(deletion=deletion, actor=actor)
     shown_round = approval_round
-    if reconciliation.lapse_approvals(deletion=deletion, actor=actor):
+    if lifecycle.lapse_approvals(deletion=deletion, actor=actor):
         # The page showed the round that has just lapsed; nothing was sent since.
         shown_round += 1
     _require_awaiting_approval(deletion)
@@ -48,9 +48,9 @@ def approve_deletion(
     if (digest, shown_round) != (deletion.approval_digest, deletion.approval_round):
         raise ConflictError("What you were shown is not what would be sent. Look again.")
     _require_undecided(deletion=deletion, actor=actor)
-    found = recheck.recheck_and_store(deletion=deletion, actor=actor)
+    found = verification.recheck_and_store(deletion=deletion, actor=actor)
     if not found.can_be_approved:
-        sending.settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
+        verification.settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
         nothing_new = attempt_facts.nothing_new_of(deletion)
         raise ConflictError(f"{_NOT_AS_REVIEWED[found.result]} {nothing_new}")
     with audit.atomic():
@@ -122,7 +122,7 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
     _require_approver(deletion=deletion, actor=actor)
     if not has_visible_text(reason):
         raise InvalidInputError({"reason": "Say why you decline it."})
-    reconciliation.lapse_approvals(deletion=deletion, actor=actor)
+    lifecycle.lapse_approvals(deletion=deletion, actor=actor)
     _require_declinable(deletion)
     with audit.atomic():
         _lock(deletion)

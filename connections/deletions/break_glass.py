@@ -12,7 +12,7 @@ from connections.audit import personal_data
 from connections.audit.events import EventCode
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
-from connections.deletions import reconciliation, reviews, sending, states
+from connections.deletions import lifecycle, reviews, sending, states
 from connections.deletions.lifecycle import LONGEST_REASON
 from connections.deletions.states import Confirm, EventDraft
 from connections.models import BreakGlassReview, Deletion
@@ -34,7 +34,7 @@ def break_glass(
     glass was used for an earlier attempt, and UnavailableError; each with nothing sent.
     """
     permissions.require(permissions.can_break_glass(actor, deletion=deletion), "break glass")
-    reconciliation.lapse_approvals(deletion=deletion, actor=actor)
+    lifecycle.lapse_approvals(deletion=deletion, actor=actor)
     if deletion.break_glass_at and not states.is_awaiting_approval(deletion):
         return deletion
     _require_missing_approvals(deletion)

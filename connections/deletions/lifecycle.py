@@ -1,5 +1,6 @@
-"""The life of a deletion as people drive it: request, confirm, withdraw, close."""
+"""The life of a deletion: request, confirm, withdraw, close and expire."""
 
+from datetime import timedelta
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
@@ -12,9 +13,9 @@ from connections.audit import lookups, personal_data
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
-from connections.deletions import history, reconciliation, reviews, sending, states
+from connections.deletions import history, reviews, sending, states, time_limits
 from connections.deletions.reviews import Review, ReviewChangedError
-from connections.deletions.states import Confirm, EventDraft, Settle
+from connections.deletions.states import BecomeUnknown, Confirm, EndRound, EventDraft, Settle
 from connections.deletions.tickets import find_ticket_problem
 from connections.inventory import protections, sync
 from connections.inventory.sync import SyncResult
@@ -222,7 +223,7 @@ def _create(
         requested_by_name=requester.display_name if requester else actor.name,
         **snapshot.snapshot_values(),
     )
-    deletion.expires_at = deletion.due_at = now + states.APPROVAL_WINDOW
+    deletion.expires_at = deletion.due_at = now + time_limits.APPROVAL_WINDOW
     if not shown.needs_approval:
         deletion.confirmed_at = now
         deletion.confirmed_by = actor.person
@@ -301,7 +302,7 @@ def execute_deletion(
         permissions.can_use(actor, credential_id=deletion.credential_id),
         "delete connections with it",
     )
-    reconciliation.lapse_approvals(deletion=deletion, actor=actor)
+    lapse_approvals(deletion=deletion, actor=actor)
     if states.is_awaiting_approval(deletion):
         again = "needs approval again" if deletion.epoch else "still needs approval"
         raise ConflictError(f"It {again}. {attempt_facts.nothing_new_of(deletion)}")
@@ -444,3 +445,52 @@ def _settle_by_person(
     if not moved:
         raise ConflictError("It has just moved on. Look at its state and decide again.")
     return deletion
+
+
+def lapse_approvals(*, deletion: Deletion, actor: Actor) -> bool:
+    """Begin a new approval round for a still-present deletion that expired; True if it did.
+
+    It stays still present: the same people may approve again.
+    """
+    now = clock.now()
+    is_still_present = deletion.state == State.STILL_PRESENT
+    if not is_still_present or not states.has_expired(deletion, now=now):
+        return False
+    return end_approval_round(deletion=deletion, actor=actor, why="were not confirmed within 24 h")
+
+
+def end_approval_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
+    """End the approval round of a still-present deletion; `why` completes the sentence."""
+    given = states.approvals_given(deletion).count()
+    event = EventDraft(
+        code=audit.EventCode.DELETION_APPROVALS_LAPSED,
+        sentence=f"Approvals for another DELETE of {deletion.description} {why}. "
+        "They no longer count; no new DELETE was sent.",
+        details={"approval_round": deletion.approval_round, "approvals_given": given},
+    )
+    return states.apply(deletion, transition=EndRound(), actor=actor, events=[event])
+
+
+def expire_deletion(*, deletion: Deletion, actor: Actor) -> bool:
+    """Settle a deletion that was not approved, confirmed or sent in time; True if it did."""
+    now = clock.now()
+    can_expire = deletion.state in {State.REQUESTED, State.APPROVED, State.WAITING}
+    if not can_expire or not states.has_expired(deletion, now=now):
+        return False
+    transition: Settle | BecomeUnknown
+    if deletion.state == State.WAITING:
+        transition = states.stop_trying(
+            cause=Cause.TOO_LATE,
+            was_ambiguous=deletion.has_ambiguous_attempt,
+            due_at=now + timedelta(seconds=60),
+        )
+    elif deletion.state == State.APPROVED or states.approvals_needed(deletion) == 0:
+        transition = Settle(outcome=Outcome.EXPIRED, cause=Cause.NOT_CONFIRMED_IN_TIME)
+    else:
+        transition = Settle(outcome=Outcome.EXPIRED, cause=Cause.NOT_APPROVED_IN_TIME)
+    sentence = (
+        f"The time for {deletion.description} ran out: {transition.cause.replace('_', ' ')}. "
+        f"{attempt_facts.in_full_of(deletion)}"
+    )
+    event = EventDraft(code=states.event_code(transition), sentence=sentence)
+    return states.apply(deletion, transition=transition, actor=actor, events=[event])

@@ -5,9 +5,12 @@ Everything that can send a DELETE calls `send_deletion`.
 
 import logging
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
+from itertools import takewhile
+from pathlib import Path
 from uuid import UUID
 
+from django.db import DataError, IntegrityError, connection
 from django.db import Error as DatabaseError
 from django.db.models import Max
 
@@ -22,12 +25,14 @@ from connections.core.errors import (
     ResponseNotRecordedError,
     UnavailableError,
 )
-from connections.datadog.client import DatadogClient, DeleteResponse
-from connections.deletions import failpoints, recheck, reconciliation, spool, states, stopping
+from connections.core.private_files import PrivateFileError
+from connections.datadog.client import DatadogClient
+from connections.datadog.responses import AttemptResult, DeleteResponse
+from connections.deletions import failpoints, spool, states, stopping, verification
 from connections.deletions.failpoints import Point
-from connections.deletions.recheck import Recheck, RecheckResult
-from connections.deletions.responses import response_summary
-from connections.deletions.states import Claim, EventDraft, FailRecheck, Settle
+from connections.deletions.spool import UnusableFileError
+from connections.deletions.states import BecomeUnknown, Claim, EventDraft, Settle, Wait
+from connections.deletions.verification import RecheckResult
 from connections.inventory import protections, sync
 from connections.inventory.sync import SyncResult
 from connections.models import (
@@ -38,87 +43,11 @@ from connections.models import (
     Deletion,
     Outcome,
     Person,
-    SnapshotFields,
     State,
 )
 from connections.wording import attempt_facts
 
 logger = logging.getLogger(__name__)
-
-
-def settle_not_as_reviewed(*, deletion: Deletion, found: Recheck, actor: Actor) -> None:
-    """Settle a deletion of a connection that changed, or is gone, since it was reviewed."""
-    if found.listed is None:
-        _settle_absent(deletion=deletion, at=found.at or clock.now(), actor=actor)
-    else:
-        _settle_stale(deletion=deletion, listed=found.listed, actor=actor)
-
-
-def _settle_absent(*, deletion: Deletion, at: datetime, actor: Actor) -> None:
-    with reconciliation.responses_locked(deletion=deletion):
-        if deletion.has_late_success:
-            reconciliation.settle_late_success(
-                deletion=deletion,
-                actor=actor,
-                cause=Cause.ABSENT_WHEN_READ,
-                seen_at=at,
-            )
-            return
-        outcome = (
-            Outcome.GONE_UNATTRIBUTED if deletion.has_ambiguous_attempt else Outcome.ALREADY_ABSENT
-        )
-        sentence = (
-            f"{deletion.description} is no longer listed. {attempt_facts.in_full_of(deletion)}"
-        )
-        states.apply(
-            deletion,
-            transition=Settle(outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
-            actor=actor,
-            events=[EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
-        )
-
-
-def _settle_stale(*, deletion: Deletion, listed: SnapshotFields, actor: Actor) -> None:
-    details: dict[str, object] = {
-        "now_says": {
-            "source_org_name": listed.source_org_name,
-            "sink_org_name": listed.sink_org_name,
-            "connection_types": list(listed.connection_types),
-        }
-    }
-    facts = attempt_facts.in_full_of(deletion)
-    sentence = f"{deletion.description} changed since it was reviewed. {facts}"
-    states.apply(
-        deletion,
-        transition=Settle(outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ, details=details),
-        actor=actor,
-        events=[
-            EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence, details=details)
-        ],
-    )
-
-
-def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Actor) -> None:
-    """Record that the pre-send check failed: nothing is sent and the state stays."""
-    details: dict[str, object] = {
-        "cause": result.cause,
-        "http_status": result.http_status,
-        "errors": list(result.errors),
-    }
-    sentence = (
-        f"{deletion.description} could not be read again. {attempt_facts.in_full_of(deletion)}"
-    )
-    due_at = clock.now() + timedelta(seconds=60) if deletion.state == State.WAITING else None
-    states.apply(
-        deletion,
-        transition=FailRecheck(details=details, due_at=due_at),
-        actor=actor,
-        events=[
-            EventDraft(
-                code=audit.EventCode.DELETION_RECHECK_FAILED, sentence=sentence, details=details
-            )
-        ],
-    )
 
 
 # The total deadline of one DELETE, from just before its claim (s). Tests change it.
@@ -148,13 +77,13 @@ def send_deletion(
             result = sync.sync_org(
                 credential=deletion.credential, actor=actor, find=deletion.connection_id
             )
-        found = recheck.compare(deletion=deletion, result=result)
+        found = verification.compare(deletion=deletion, result=result)
         match found.result:
             case RecheckResult.ABSENT | RecheckResult.CHANGED:
-                settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
+                verification.settle_not_as_reviewed(deletion=deletion, found=found, actor=actor)
                 return deletion
             case RecheckResult.UNREADABLE if deletion.is_reviewed:
-                record_recheck_failure(deletion=deletion, result=result, actor=actor)
+                verification.record_recheck_failure(deletion=deletion, result=result, actor=actor)
                 return deletion
     was_rechecked = result is not None and result.find(deletion.connection_id) is not None
     began_at = time.monotonic()
@@ -165,7 +94,7 @@ def send_deletion(
     failpoints.hit(Point.AFTER_CLAIM, deletion_id=deletion.pk)
     response = _send(client=client, connection_id=deletion.connection_id, began_at=began_at)
     failpoints.hit(Point.AFTER_ANSWER, deletion_id=deletion.pk)
-    spool.record(attempt=attempt, response=response, actor=actor)
+    record_or_keep(attempt=attempt, response=response, actor=actor)
     failpoints.hit(Point.AFTER_RESULT, deletion_id=deletion.pk)
     stopping.end_sending()
     _verify_after_send(deletion=deletion, actor=actor, response=response)
@@ -297,9 +226,9 @@ def _verify_after_send(*, deletion: Deletion, actor: Actor, response: DeleteResp
     try:
         deletion.refresh_from_db()
         if deletion.outcome == Outcome.DELETED:
-            reconciliation.verify_deleted(deletion=deletion, actor=actor)
+            verification.verify_deleted(deletion=deletion, actor=actor)
         elif deletion.outcome == Outcome.ALREADY_ABSENT:
-            reconciliation.sync_observing_credentials(deletion=deletion, actor=actor)
+            verification.sync_observing_credentials(deletion=deletion, actor=actor)
     except UnavailableError:
         # It was sent and recorded; the worker repeats the check that failed now.
         logger.warning("Deletion %s was sent; looking afterwards failed.", deletion.pk)
@@ -308,3 +237,253 @@ def _verify_after_send(*, deletion: Deletion, actor: Actor, response: DeleteResp
         raise ResponseNotRecordedError(
             deletion_id=deletion.pk, response_text=said, kept=RecordedIn.IN_DATABASE
         ) from error
+
+
+def record_or_keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> None:
+    """Record the response, or keep it in a file if the database does not store it.
+
+    Raises ResponseNotRecordedError if it is not in the database, although the DELETE was sent.
+    """
+    for _ in range(2):
+        before = connection.connection
+        try:
+            record_response(attempt=attempt, response=response, actor=actor)
+        except Exception as error:  # noqa: BLE001 - whatever failed, the response must be kept
+            failure = error
+        else:
+            return
+        # Django drops a broken connection, and may have opened another during the rollback.
+        connection.close_if_unusable_or_obsolete()
+        if connection.connection is before:
+            break
+        # It was dropped while idle, which says nothing about the database: retry once.
+    said = response_summary(response)
+    try:
+        path = spool.keep(attempt=attempt, response=response, actor=actor)
+    except PrivateFileError as error:
+        kept = RecordedIn.NOWHERE
+        logger.critical(
+            "The outcome of deletion %s could not be recorded anywhere (%s): %s.",
+            *(attempt.deletion_id, error, said),
+        )
+    else:
+        kept = RecordedIn.LOCALLY
+        logger.error("The database did not take the outcome of a deletion. It is kept in %s.", path)
+    raise ResponseNotRecordedError(
+        deletion_id=attempt.deletion_id, response_text=said, kept=kept
+    ) from failure
+
+
+def record_response(
+    *, attempt: Attempt, response: DeleteResponse, actor: Actor, kept_at: datetime | None = None
+) -> bool:
+    """Record the response and change the deletion's state, if this claim is still valid.
+
+    A response that comes after the deletion changed is stored as late, with an alarm; it changes
+    no state, but a 200 makes the next check due. `kept_at`: when it was written to a file because
+    the database was unavailable, by this machine's clock.
+    Returns False, having changed nothing, when the attempt has a response already.
+    """
+    with audit.atomic(durable=True):
+        # Locked, so that the same response is recorded only once.
+        stored = Attempt.objects.select_for_update(of=("self",), no_key=True).select_related(
+            "deletion"
+        )
+        stored_attempt = stored.get(pk=attempt.pk)
+        if stored_attempt.answered_at:
+            return False
+        now = clock.now()
+        Credential.objects.filter(pk=stored_attempt.deletion.credential_id).update(
+            last_used_at=now, last_error=_error_of(response, at=now.isoformat())
+        )
+        # Locked after its credential, as wherever both are. `responses_locked` holds this lock too,
+        # so a decision made from the attempts either sees this response or precedes it.
+        deletion = Deletion.objects.select_for_update(no_key=True).get(pk=attempt.deletion_id)
+        was_ambiguous = deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()
+        _fill_in(attempt=attempt, response=response)
+        attempt.answered_at = now
+        attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING
+        if not attempt.is_late:
+            transition = _transition_for(
+                deletion=deletion, response=response, was_ambiguous=was_ambiguous, now=now
+            )
+            attempt.is_late = not _apply(
+                transition,
+                deletion=deletion,
+                response=response,
+                actor=actor,
+                now=now,
+                kept_at=kept_at,
+            )
+        # Saved once, when all is known: a trigger refuses later changes.
+        attempt.save()
+        if attempt.is_late:
+            _make_check_due(deletion=deletion, response=response, now=now)
+            audit.record(
+                code=audit.EventCode.DELETION_ANSWERED_LATE,
+                actor=actor,
+                subject=deletion,
+                sentence=f"A late answer to attempt {attempt.number}: "
+                f"{response_summary(response)}.",
+                details=_details(response, at=now, kept_at=kept_at) | {"attempt": attempt.number},
+            )
+        failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
+    return True
+
+
+def _make_check_due(*, deletion: Deletion, response: DeleteResponse, now: datetime) -> None:
+    """After a late 200 one complete listing can settle the deletion, so check it at once."""
+    if response.verdict == AttemptResult.DELETED:
+        in_doubt = [State.UNKNOWN, State.STILL_PRESENT]
+        Deletion.objects.filter(pk=deletion.pk, state__in=in_doubt).update(due_at=now)
+
+
+def _details(
+    response: DeleteResponse, *, at: datetime, kept_at: datetime | None
+) -> dict[str, object]:
+    details: dict[str, object] = {
+        "verdict": response.verdict,
+        "http_status": response.http_status,
+        "errors": list(response.errors),
+        "duration_ms": response.duration_ms,
+        "body_sha256": response.body_sha256,
+        "body_is_complete": response.body_complete,
+        "headers": response.headers,
+        # Not "cause", which is the deletion's.
+        "response_cause": response.cause or "",
+        "answered_at": at.isoformat(),
+    }
+    return details | ({"kept_at": kept_at.isoformat()} if kept_at else {})
+
+
+def _transition_for(
+    *, deletion: Deletion, response: DeleteResponse, was_ambiguous: bool, now: datetime
+) -> Settle | Wait | BecomeUnknown:
+    verdict = response.verdict
+    return states.transition_for(
+        deletion=deletion,
+        response=response,
+        now=now,
+        was_ambiguous=was_ambiguous,
+        had_late_success=verdict == AttemptResult.NOT_FOUND and deletion.has_late_success,
+        times_not_sent=_times_not_sent(deletion) if verdict == AttemptResult.NOT_SENT else 0,
+    )
+
+
+def _times_not_sent(deletion: Deletion) -> int:
+    """How often the request could not leave since a person confirmed it, this time included.
+
+    By the order of the events and not by times, since a clock may be set back.
+    """
+    codes = [event.code for event in audit.events_of(subject=deletion)]
+    newest_first = takewhile(
+        lambda code: code != audit.EventCode.DELETION_CONFIRMED, reversed(codes)
+    )
+    tries = sum(code == audit.EventCode.DELETION_SENDING for code in newest_first)
+    since = deletion.attempts.filter(epoch__gt=deletion.epoch - tries)
+    # The verdict of this attempt is not stored yet.
+    return since.filter(verdict=AttemptResult.NOT_SENT).count() + 1
+
+
+def _apply(
+    transition: Settle | Wait | BecomeUnknown,
+    *,
+    deletion: Deletion,
+    response: DeleteResponse,
+    actor: Actor,
+    now: datetime,
+    kept_at: datetime | None,
+) -> bool:
+    answered = EventDraft(
+        code=audit.EventCode.DELETION_ANSWERED,
+        sentence=f"{response_summary(response)} ({deletion.description}).",
+        details=_details(response, at=now, kept_at=kept_at),
+    )
+    followed = EventDraft(
+        code=states.event_code(transition), sentence=_sentence_for(transition, deletion=deletion)
+    )
+    return states.apply(deletion, transition=transition, actor=actor, events=[answered, followed])
+
+
+def _sentence_for(transition: Settle | Wait | BecomeUnknown, *, deletion: Deletion) -> str:
+    """What follows, for the audit log. The deletion's attempts are stored, this one included."""
+    match transition:
+        case Settle(outcome=Outcome.NOT_SENT):
+            return (
+                f"{deletion.description}: gave up, {transition.cause.replace('_', ' ')}. "
+                f"{attempt_facts.in_full_of(deletion)}"
+            )
+        case Settle():
+            return f"{deletion.description}: {transition.outcome.replace('_', ' ')}."
+        case Wait():
+            return f"{deletion.description}: waiting."
+        case BecomeUnknown():
+            return f"{deletion.description}: unknown."
+
+
+def response_summary(response: DeleteResponse) -> str:
+    """The response as a sentence without its full stop."""
+    if response.http_status is not None:
+        return f"Datadog answered {response.http_status} in {response.duration_ms} ms"
+    if response.verdict == AttemptResult.NOT_SENT:
+        return f"The request could not leave: {(response.cause or '').replace('_', ' ')}"
+    return f"No answer: {(response.cause or '').replace('_', ' ')} after {response.duration_ms} ms"
+
+
+def _error_of(response: DeleteResponse, *, at: str) -> dict[str, object] | None:
+    if response.verdict in {AttemptResult.DELETED, AttemptResult.NOT_FOUND}:
+        return None
+    return {
+        "at": at,
+        "cause": response.cause or "",
+        "http_status": response.http_status,
+        "errors": list(response.errors),
+    }
+
+
+def _fill_in(*, attempt: Attempt, response: DeleteResponse) -> None:
+    attempt.verdict = response.verdict
+    attempt.cause = response.cause or ""
+    attempt.duration_ms = response.duration_ms
+    attempt.http_status = response.http_status
+    attempt.headers = response.headers
+    attempt.body = response.body
+    attempt.body_sha256 = response.body_sha256
+    attempt.body_is_complete = response.body_complete
+    attempt.errors = list(response.errors)
+
+
+# Logged once by each process; `doctor` reports them for as long as they exist.
+_logged: set[Path] = set()
+
+
+def record_kept_responses() -> int:
+    """Record every kept response that can be; returns how many. One process at a time does it.
+
+    Raises database errors when it is unavailable; the files stay then.
+    """
+    recorded = 0
+    if not spool.kept_files():
+        return recorded
+    with spool.locked() as is_alone:
+        for path in spool.kept_files() if is_alone else []:
+            try:
+                recorded += _record_kept(path)
+            except UnusableFileError as error:
+                if path not in _logged:
+                    _logged.add(path)
+                    logger.error("A kept answer cannot be recorded and stays: %s", error)  # noqa: TRY400
+    return recorded
+
+
+def _record_kept(path: Path) -> bool:
+    """Whether it was recorded now; a file that was recorded already is only removed."""
+    kept, attempt = spool.check_kept(path)
+    try:
+        is_new = record_response(
+            attempt=attempt, response=kept.response, actor=kept.actor, kept_at=kept.kept_at
+        )
+    except (DataError, IntegrityError) as error:
+        raise UnusableFileError(f"{path}: the database refuses it: {error}") from error
+    path.unlink()
+    return is_new

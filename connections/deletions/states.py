@@ -18,44 +18,12 @@ from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.causes import Cause
 from connections.datadog.responses import AttemptResult, DeleteResponse
+from connections.deletions import time_limits
 from connections.models import Approval, ApprovalPolicy, Deletion, Outcome, State
 
-# The longest that a deletion stays open without an action by a person.
-APPROVAL_WINDOW = timedelta(hours=24)
-CONFIRMING_WINDOW = timedelta(hours=24)
-SENDING_WINDOW = timedelta(minutes=15)
-# The window that `expires_at` ends, by state.
-EXPIRES_WITHIN = {
-    State.REQUESTED: APPROVAL_WINDOW,
-    State.APPROVED: CONFIRMING_WINDOW,
-    State.WAITING: SENDING_WINDOW,
-    State.STILL_PRESENT: APPROVAL_WINDOW,
-}
-# A claim without a response is lost after this; the deadline of the DELETE itself is 30 s.
-CLAIM_TIMEOUT = timedelta(seconds=60)
-# The pre-send check has ended by then, or its process has died.
-RECHECK_WINDOW = timedelta(seconds=45)
-# From here on a listing counts for an unknown deletion: the deadline of the DELETE and a margin.
-FIRST_CHECK_DELAY = timedelta(seconds=35)
-SECOND_CHECK_DELAY = timedelta(seconds=60)
-# Waits between the five tries of a request that never left (s).
-NOT_SENT_DELAYS = (5, 15, 60, 300)
-# When to verify after a 200. A connection that is still listed at CONTRADICTED_AFTER or later
-# contradicts the response; the later times are for listings that failed.
-VERIFICATION_AT = tuple(
-    timedelta(seconds=seconds) for seconds in (60, 300, 900, 3600, 6 * 3600, 86400)
-)
-CONTRADICTED_AFTER = timedelta(minutes=5)
 # An event repeats those of these times that its transition sets, so that verification can compare
 # them with the row.
 _TIMES = ("confirmed_at", "approved_at", "sending_at", "settled_at", "break_glass_at")
-# The furthest ahead that `due_at` is ever set where nothing expires, by state.
-DUE_WITHIN = {
-    State.SENDING: CLAIM_TIMEOUT,
-    State.UNKNOWN: timedelta(hours=1),
-    State.STILL_PRESENT: timedelta(hours=1),
-    State.SETTLED: VERIFICATION_AT[-1],
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +73,14 @@ class Approve(Transition):
     at: datetime
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        until = self.at + CONFIRMING_WINDOW
+        until = self.at + time_limits.CONFIRMING_WINDOW
         if deletion.state == State.STILL_PRESENT:
             # Its checks with Datadog go on meanwhile, so `due_at` stays.
             if not self.missing:
                 return _same_state(deletion, approved_at=self.at, expires_at=until)
             # The first approval after the others lapsed or were declined begins a window.
             return _same_state(
-                deletion, expires_at=deletion.expires_at or self.at + APPROVAL_WINDOW
+                deletion, expires_at=deletion.expires_at or self.at + time_limits.APPROVAL_WINDOW
             )
         if self.missing:
             return _columns(State.REQUESTED)
@@ -180,7 +148,7 @@ class Claim(Transition):
             State.SENDING,
             epoch=self.epoch,
             sending_at=self.at,
-            due_at=self.at + CLAIM_TIMEOUT,
+            due_at=self.at + time_limits.CLAIM_TIMEOUT,
             last_checked_at=None,
             last_check_listed=None,
         )
@@ -195,7 +163,7 @@ class Wait(Transition):
     at: datetime
 
     def columns(self, *, deletion: Deletion, actor: Actor) -> dict[str, Any]:
-        expires_at = (deletion.confirmed_at or self.at) + SENDING_WINDOW
+        expires_at = (deletion.confirmed_at or self.at) + time_limits.SENDING_WINDOW
         due_at = min(self.at + timedelta(seconds=self.seconds), expires_at)
         return _columns(State.WAITING, cause=self.cause, due_at=due_at, expires_at=expires_at)
 
@@ -226,7 +194,7 @@ class BecomeStillPresent(Transition):
         return _columns(
             State.STILL_PRESENT,
             cause=Cause.LISTINGS_AGREE,
-            expires_at=clock.now() + APPROVAL_WINDOW if needs_approval else None,
+            expires_at=clock.now() + time_limits.APPROVAL_WINDOW if needs_approval else None,
             due_at=self.due_at,
             **_check_columns(self.check),
         )
@@ -307,8 +275,10 @@ def transition_for(
             return Settle(outcome=Outcome.REFUSED, cause=cause)
         case AttemptResult.RATE_LIMITED:
             return Wait(cause=cause, seconds=response.retry_after_seconds or 60, at=now)
-        case AttemptResult.NOT_SENT if times_not_sent <= len(NOT_SENT_DELAYS):
-            return Wait(cause=cause, seconds=NOT_SENT_DELAYS[times_not_sent - 1], at=now)
+        case AttemptResult.NOT_SENT if times_not_sent <= len(time_limits.NOT_SENT_DELAYS):
+            return Wait(
+                cause=cause, seconds=time_limits.NOT_SENT_DELAYS[times_not_sent - 1], at=now
+            )
         case AttemptResult.NOT_SENT:
             return stop_trying(
                 cause=Cause.TOO_MANY_TRIES, was_ambiguous=was_ambiguous, due_at=unknown.due_at
@@ -373,22 +343,23 @@ def apply(
 def next_verification_at(*, settled_at: datetime, now: datetime) -> datetime | None:
     """When to list again for a 200 that no listing has confirmed yet; None after the last time."""
     due_at = next(
-        (settled_at + after for after in VERIFICATION_AT if settled_at + after > now), None
+        (settled_at + after for after in time_limits.VERIFICATION_AT if settled_at + after > now),
+        None,
     )
     # If the clock was ahead when it was settled, the wait would be too long.
-    return min(due_at, now + VERIFICATION_AT[-1]) if due_at else None
+    return min(due_at, now + time_limits.VERIFICATION_AT[-1]) if due_at else None
 
 
 def next_check_at(*, sending_at: datetime, now: datetime) -> datetime:
     """When to check an unknown deletion again: soon at first, hourly after the first hour."""
     if clock.is_ahead(sending_at, now=now):
-        return now + FIRST_CHECK_DELAY
-    first = sending_at + FIRST_CHECK_DELAY
+        return now + time_limits.FIRST_CHECK_DELAY
+    first = sending_at + time_limits.FIRST_CHECK_DELAY
     if now < first:
         return first
     age = now - sending_at
     if age < timedelta(minutes=5):
-        return now + SECOND_CHECK_DELAY
+        return now + time_limits.SECOND_CHECK_DELAY
     return now + (timedelta(minutes=5) if age < timedelta(hours=1) else timedelta(hours=1))
 
 
@@ -402,12 +373,12 @@ def is_being_rechecked(deletion: Deletion, *, now: datetime) -> bool:
     )
     if not is_confirmable or deletion.cause or deletion.confirmed_at is None:
         return False
-    return clock.elapsed_since(deletion.confirmed_at, now=now) < RECHECK_WINDOW
+    return clock.elapsed_since(deletion.confirmed_at, now=now) < time_limits.RECHECK_WINDOW
 
 
 def has_expired(deletion: Deletion, *, now: datetime) -> bool:
     """Whether the time for approving, confirming or sending it is over."""
-    window = EXPIRES_WITHIN.get(State(deletion.state), APPROVAL_WINDOW)
+    window = time_limits.EXPIRES_WITHIN.get(State(deletion.state), time_limits.APPROVAL_WINDOW)
     return deletion.expires_at is not None and clock.has_passed(
         deletion.expires_at, within=window, now=now
     )

@@ -11,7 +11,14 @@ from connections import audit
 from connections.access.actor import Actor
 from connections.core import clock
 from connections.core.errors import BlockedError, UnavailableError
-from connections.deletions import reconciliation, sending, states
+from connections.deletions import (
+    lifecycle,
+    reconciliation,
+    sending,
+    states,
+    time_limits,
+    verification,
+)
 from connections.deletions.states import EventDraft
 from connections.inventory.sync import SyncResult
 from connections.models import AMBIGUOUS, Deletion, Outcome, State
@@ -87,9 +94,9 @@ def list_due_deletions(*, now: datetime, limit: int = BATCH_SIZE) -> list[Deleti
 def _is_due(now: datetime) -> Q:
     """That `due_at` has passed, or that it or `expires_at` is later than it is ever set."""
     is_due = Q(due_at__lte=now)
-    for state, window in states.DUE_WITHIN.items():
+    for state, window in time_limits.DUE_WITHIN.items():
         is_due |= Q(state=state, due_at__gt=now + window + clock.TOLERANCE)
-    for state, window in states.EXPIRES_WITHIN.items():
+    for state, window in time_limits.EXPIRES_WITHIN.items():
         is_due |= Q(state=state, expires_at__gt=now + window + clock.TOLERANCE)
     return is_due
 
@@ -100,7 +107,7 @@ def _may_be_postponed(now: datetime) -> Q:
     return Q(
         Q(sending_at__gt=ahead) | Q(settled_at__gt=ahead),
         state__in=[State.UNKNOWN, State.STILL_PRESENT, State.SETTLED],
-        due_at__gt=ahead + states.CLAIM_TIMEOUT,
+        due_at__gt=ahead + time_limits.CLAIM_TIMEOUT,
     )
 
 
@@ -143,7 +150,7 @@ def reconcile_all(*, actor: Actor) -> list[Deletion]:
         if deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
             reconciliation.reconcile_unknown(deletion=deletion, actor=actor)
         elif deletion.outcome == Outcome.DELETED:
-            reconciliation.verify_deleted(deletion=deletion, actor=actor)
+            verification.verify_deleted(deletion=deletion, actor=actor)
     return deletions
 
 
@@ -156,31 +163,31 @@ def _reserve(deletion: Deletion) -> bool:
             rows = Deletion.objects.filter(
                 pk__in=rows.select_for_update(skip_locked=True, no_key=True).values("pk")
             )
-        reserved = rows.update(due_at=now + states.CLAIM_TIMEOUT)
+        reserved = rows.update(due_at=now + time_limits.CLAIM_TIMEOUT)
     deletion.refresh_from_db()
     return bool(reserved)
 
 
 def run_deletion(*, deletion: Deletion, actor: Actor) -> None:
     """Do what is due for this deletion."""
-    reconciliation.lapse_approvals(deletion=deletion, actor=actor)
+    lifecycle.lapse_approvals(deletion=deletion, actor=actor)
     if deletion.state == State.SENDING:
         reconciliation.give_up_lost_claim(deletion=deletion, actor=actor)
-    elif reconciliation.expire_deletion(deletion=deletion, actor=actor):
+    elif lifecycle.expire_deletion(deletion=deletion, actor=actor):
         return
     elif deletion.state == State.WAITING:
         _send_waiting(deletion=deletion, actor=actor)
     elif deletion.state in {State.UNKNOWN, State.STILL_PRESENT}:
         reconciliation.reconcile_unknown(deletion=deletion, actor=actor)
     elif deletion.outcome == Outcome.DELETED:
-        reconciliation.verify_deleted(deletion=deletion, actor=actor)
+        verification.verify_deleted(deletion=deletion, actor=actor)
 
 
 def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
     try:
         sending.send_deletion(deletion=deletion, actor=actor)
     except UnavailableError as error:
-        sending.record_recheck_failure(
+        verification.record_recheck_failure(
             deletion=deletion, result=SyncResult(cause=error.cause), actor=actor
         )
     except BlockedError as blocked:

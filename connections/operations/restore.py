@@ -20,7 +20,7 @@ from connections.audit import personal_data
 from connections.core import clock
 from connections.crypto.encrypted_fields import key_ids_in_use
 from connections.crypto.key_ring import KeyRingError, read_key_ring
-from connections.deletions import reconciliation, states
+from connections.deletions import lifecycle, states
 from connections.deletions.states import EventDraft, Settle
 from connections.models import (
     ApprovalPolicy,
@@ -228,7 +228,7 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
             policy=ApprovalPolicy.NONE
         ):
             # Its approvals might have been used since the backup.
-            reconciliation.end_approval_round(
+            lifecycle.end_approval_round(
                 deletion=held, actor=actor, why=f"were restored from a backup of {made_at}"
             )
         reason = f"The database was restored from a backup of {made_at}."

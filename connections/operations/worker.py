@@ -21,7 +21,7 @@ from django.db.models import Q
 
 from connections.access.actor import WORKER
 from connections.core import clock
-from connections.deletions import spool
+from connections.deletions import sending
 from connections.evidence.maintenance import AuditMaintenance
 from connections.inventory import sync
 from connections.models import Deletion, Notification, WorkerHeartbeat
@@ -198,7 +198,7 @@ class Worker:
         """
         close_old_connections()
         self._record_heartbeat()
-        spool.replay()
+        sending.record_kept_responses()
         count = 0
         while not self._is_stopped and due.run_due(actor=WORKER, limit=1):
             count += 1

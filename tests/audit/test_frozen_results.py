@@ -16,7 +16,7 @@ from django.test import Client
 from connections import audit
 from connections.access.actor import command_actor, person_actor
 from connections.core import clock
-from connections.deletions import comments, reconciliation, sending
+from connections.deletions import comments, reconciliation, sending, verification
 from connections.evidence import comparison
 from connections.evidence.stored_events import Fault
 from connections.evidence.verification import verify_audit_log
@@ -228,7 +228,7 @@ def test_of_two_processes_that_verify_it_at_once_one_does() -> None:
     verified_at = deletion.verified_at
     # As the other process has it in memory.
     deletion.verified_at = None
-    reconciliation.verify_deleted(deletion=deletion, actor=command_actor())
+    verification.verify_deleted(deletion=deletion, actor=command_actor())
     assert deletion.verified_at == verified_at
     assert_whole()
 

@@ -8,7 +8,7 @@ import pytest
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.core.errors import BlockedError, ConflictError, InvalidInputError
 from connections.credentials import retirement
-from connections.deletions import approvals, reconciliation, reviews, sending, states
+from connections.deletions import approvals, reviews, sending, states, verification
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.states import Settle
 from connections.inventory import sync
@@ -246,9 +246,9 @@ def test_a_contradiction_that_ended_is_shown_as_ended(
     clock.advance(minutes=6)
     sync.sync_credentials(credentials=[credential], actor=WORKER)
     deletions_due = Deletion.objects.get(pk=deletion.pk)
-    reconciliation.verify_deleted(deletion=deletions_due, actor=WORKER)
+    verification.verify_deleted(deletion=deletions_due, actor=WORKER)
     assert deletions_due.contradicted_at
     sandbox.world.remove_connection(connection_id=str(deletion.connection_id))
     clock.advance(minutes=1)
-    reconciliation.verify_deleted(deletion=deletions_due, actor=WORKER)
+    verification.verify_deleted(deletion=deletions_due, actor=WORKER)
     assert (deletions_due.last_check_listed, deletions_due.outcome) == (False, Outcome.DELETED)

@@ -15,7 +15,7 @@ from connections.access.actor import WORKER, Actor, person_actor
 from connections.core.errors import DomainError
 from connections.datadog.client import DeleteResponse
 from connections.deletions import lifecycle as deletion_lifecycle
-from connections.deletions import recheck, reconciliation, responses, reviews, sending
+from connections.deletions import reconciliation, reviews, sending, verification
 from connections.deletions.export import deletion_row
 from connections.inventory import protections
 from connections.models import (
@@ -283,7 +283,7 @@ def freeze(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> Callable[[]
 def unrecorded(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Callable[[], object]]:
     """The first claim is lost although Datadog responded; calling the one item records that."""
     waiting: list[Callable[[], object]] = []
-    record_answer = responses.record_response
+    record_answer = sending.record_response
 
     def keep(*, attempt: Attempt, response: DeleteResponse, actor: Actor) -> bool:
         waiting.append(lambda: record_answer(attempt=attempt, response=response, actor=actor))
@@ -291,10 +291,10 @@ def unrecorded(monkeypatch: pytest.MonkeyPatch, clock: SettableClock) -> list[Ca
         reconciliation.give_up_lost_claim(
             deletion=Deletion.objects.get(pk=attempt.deletion_id), actor=WORKER
         )
-        monkeypatch.setattr(responses, "record_response", record_answer)
+        monkeypatch.setattr(sending, "record_response", record_answer)
         return True
 
-    monkeypatch.setattr(responses, "record_response", keep)
+    monkeypatch.setattr(sending, "record_response", keep)
     return waiting
 
 
@@ -304,7 +304,7 @@ def recorded_late(
 ) -> Callable[[], None]:
     """From now on that response is recorded just before what a complete listing means is."""
     act = audit.atomic
-    list_with_any, compare = reconciliation.list_with_any_credential, recheck.compare
+    list_with_any, compare = verification.list_with_any_credential, verification.compare
     is_read: list[bool] = []
 
     def note_after(**named: Any) -> Any:
@@ -322,8 +322,8 @@ def recorded_late(
         return act(durable=durable)
 
     def begin() -> None:
-        monkeypatch.setattr(reconciliation, "list_with_any_credential", note_after)
-        monkeypatch.setattr(recheck, "compare", note_before)
+        monkeypatch.setattr(verification, "list_with_any_credential", note_after)
+        monkeypatch.setattr(verification, "compare", note_before)
         monkeypatch.setattr(audit, "atomic", act_after_response)
 
     return begin

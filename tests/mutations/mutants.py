@@ -204,14 +204,14 @@ RECORD = (
     ),
     _mutant(
         "earlier ambiguous attempts are looked up",
-        "connections/deletions/responses.py",
+        "connections/deletions/sending.py",
         "deletion.attempts.filter(AMBIGUOUS).exclude(pk=attempt.pk).exists()",
         "False",
         f"{SAFEGUARDS}::test_a_404_after_a_lost_answer_is_not_called_absent_before",
     ),
     _mutant(
         "a late answer changes no state",
-        "connections/deletions/responses.py",
+        "connections/deletions/sending.py",
         "attempt.is_late = deletion.epoch != attempt.epoch or deletion.state != State.SENDING",
         "attempt.is_late = False",
         "tests/deletions/test_attempts.py::test_a_late_response_is_stored_and_changes_no_state",
@@ -241,7 +241,7 @@ RECORD = (
     ),
     _mutant(
         "only a complete listing says absent",
-        "connections/deletions/reconciliation.py",
+        "connections/deletions/verification.py",
         "    return False if result.is_complete else None\n",
         "    return False\n",
         "tests/flows/test_follow_up.py::test_a_look_that_fails_leaves_it_unknown_and_says_why",
@@ -251,7 +251,7 @@ RECORD = (
 REVIEW = (
     _mutant(
         "the digest before sending",
-        "connections/deletions/recheck.py",
+        "connections/deletions/verification.py",
         "    is_same = digest == deletion.digest\n",
         "    is_same = bool(digest)\n",
         "tests/flows/test_delete_in_browserless.py::test_what_changed_since_the_review_is_not_sent",
@@ -314,8 +314,8 @@ REVIEW = (
         DELETIONS,
         "    permissions.require(\n"
         "        permissions.can_use(actor, credential_id=deletion.credential_id),\n"
-        '        "delete connections with it",\n    )\n    reconciliation.lapse',
-        "    reconciliation.lapse",
+        '        "delete connections with it",\n    )\n    lapse',
+        "    lapse",
         f"{SAFEGUARDS}::test_the_service_itself_refuses_who_may_not[execute]",
     ),
     _without_permission(
@@ -926,7 +926,7 @@ TRUE_SENTENCES = (
     ),
     _mutant(
         "a late 200 counts before another sending",
-        "connections/deletions/sending.py",
+        "connections/deletions/verification.py",
         "    if deletion.has_late_success:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_of_what_is_still_listed_is_deleted_once_it_is_gone",
@@ -940,7 +940,7 @@ TRUE_SENTENCES = (
     ),
     _mutant(
         "a late 200 is looked after at once",
-        "connections/deletions/responses.py",
+        "connections/deletions/sending.py",
         "    if response.verdict == AttemptResult.DELETED:\n",
         "    if False:\n",
         f"{EARLIER_ATTEMPTS}::test_a_late_200_makes_the_next_look_due_at_once",
@@ -1266,7 +1266,7 @@ APPROVAL_ROUNDS = (
     ),
     _mutant(
         "approvals lapse after 24 hours",
-        "connections/deletions/reconciliation.py",
+        "connections/deletions/lifecycle.py",
         "    if not is_still_present or not states.has_expired(",
         "    if is_still_present or not states.has_expired(",
         f"{ROUNDS}::test_unconfirmed_approvals_lapse_and_the_same_people_can_approve_again",
@@ -1429,7 +1429,7 @@ FROZEN_RESULTS = (
     ),
     _mutant(
         "two processes do not verify a deletion twice",
-        "connections/deletions/reconciliation.py",
+        "connections/deletions/verification.py",
         "    unverified = rows.filter(Q(verified_at=None) | ",
         "    unverified = rows if deletion.verified_at is None else rows.filter(",
         f"{RESULTS}::test_of_two_processes_that_verify_it_at_once_one_does",
@@ -1607,8 +1607,8 @@ WRONG_CLOCK = (
     _mutant(
         "a claim from the future is lost",
         "connections/deletions/reconciliation.py",
-        "    if clock.elapsed_since(started, now=now) < states.CLAIM_TIMEOUT:\n",
-        "    if now - started < states.CLAIM_TIMEOUT:\n",
+        "    if clock.elapsed_since(started, now=now) < time_limits.CLAIM_TIMEOUT:\n",
+        "    if now - started < time_limits.CLAIM_TIMEOUT:\n",
         f"{SET_BACK}::test_a_claim_from_the_future_is_lost_at_once",
     ),
     _mutant(
@@ -1642,7 +1642,7 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "approvals from the future lapse",
-        "connections/deletions/reconciliation.py",
+        "connections/deletions/lifecycle.py",
         "    if not is_still_present or not states.has_expired(deletion, now=now):\n",
         "    if not is_still_present or not deletion.expires_at or now < deletion.expires_at:\n",
         f"{ROUNDS}::test_approvals_given_by_a_clock_that_was_ahead_lapse_when_it_is_set_back",
@@ -2100,20 +2100,19 @@ RACES = (
     _mutant(
         "attempts are read inside the act that settles by a look",
         "connections/deletions/reconciliation.py",
-        "    with responses_locked(deletion=deletion):\n"
+        "    with verification.responses_locked(deletion=deletion):\n"
         "        if listed is False and deletion.has_late_success:\n",
         "    had_late_success = deletion.has_late_success\n"
-        "    with responses_locked(deletion=deletion):\n"
+        "    with verification.responses_locked(deletion=deletion):\n"
         "        if listed is False and had_late_success:\n",
         f"{EARLIER_ATTEMPTS}::test_a_200_recorded_between_the_look_and_its_outcome_counts",
     ),
     _mutant(
         "attempts are read inside the act that settles before another DELETE",
-        "connections/deletions/sending.py",
-        "    with reconciliation.responses_locked(deletion=deletion):\n"
-        "        if deletion.has_late_success:\n",
+        "connections/deletions/verification.py",
+        "    with responses_locked(deletion=deletion):\n        if deletion.has_late_success:\n",
         "    had_late_success = deletion.has_late_success\n"
-        "    with reconciliation.responses_locked(deletion=deletion):\n"
+        "    with responses_locked(deletion=deletion):\n"
         "        if had_late_success:\n",
         f"{EARLIER_ATTEMPTS}::test_a_200_recorded_after_the_pre_send_check_counts",
     ),

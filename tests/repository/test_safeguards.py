@@ -22,7 +22,6 @@ from connections.deletions import (
     export,
     history,
     reconciliation,
-    responses,
     sending,
     states,
 )
@@ -109,7 +108,7 @@ def test_a_404_after_a_lost_answer_is_not_called_absent_before(
     attempt = sending.claim(deletion=deletion, actor=actor, was_rechecked=True)
     assert attempt is not None
     found = delete_against(say(answer("404 Not Found", b'{"errors":["gone"]}')))
-    responses.record_response(attempt=attempt, response=found, actor=actor)
+    sending.record_response(attempt=attempt, response=found, actor=actor)
     assert Deletion.objects.get().outcome == Outcome.GONE_UNATTRIBUTED
     assert Attempt.objects.count() == 2
 

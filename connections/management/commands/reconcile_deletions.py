@@ -4,7 +4,7 @@ from typing import Any
 
 from connections import wording
 from connections.access.actor import command_actor
-from connections.deletions import spool
+from connections.deletions import sending
 from connections.deletions.export import deletion_row
 from connections.management.base import UNKNOWN, OrgAdminCommand
 from connections.models import Deletion, State
@@ -21,7 +21,7 @@ class Command(OrgAdminCommand):
     needs_keys = True
 
     def run(self, **options: Any) -> None:
-        spool.replay()
+        sending.record_kept_responses()
         checked = due.reconcile_all(actor=command_actor())
         rows = Deletion.objects.filter(pk__in=[deletion.pk for deletion in checked])
         rows = rows.prefetch_related("attempts", "approvals")

@@ -6,8 +6,8 @@ from typing import Any
 
 from connections import wording
 from connections.core.text import format_age
-from connections.deletions import recheck, states
-from connections.deletions.recheck import FieldChange, Recheck, RecheckResult
+from connections.deletions import states, verification
+from connections.deletions.verification import FieldChange, Recheck, RecheckResult
 from connections.models import Deletion, State
 from connections.wording.connections import creator_flags, site_name
 
@@ -29,7 +29,7 @@ class ApprovalPreview:
 
 def approval_preview(deletion: Deletion, *, now: datetime) -> ApprovalPreview:
     """The summary, from Datadog's list as it is now. Writes nothing."""
-    found = recheck.preview_recheck(deletion=deletion)
+    found = verification.preview_recheck(deletion=deletion)
     note, tone, icon = _note(deletion, found=found)
     effect = wording.effect_text(
         source=deletion.source_org_name,

@@ -11,7 +11,7 @@ from connections import audit, wording
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.core import clock
-from connections.deletions import approvals, break_glass, lifecycle, reviews, states
+from connections.deletions import approvals, break_glass, lifecycle, reviews, states, time_limits
 from connections.inventory import protections
 from connections.models import Deletion, Outcome, Protection, State
 from connections.web.deletions.decision import ApprovalPreview, approval_preview
@@ -227,7 +227,7 @@ def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime
             )
         case NextStep.CHECK if deletion.state == State.SENDING:
             started = deletion.sending_at or now
-            return may_use and clock.elapsed_since(started, now=now) >= states.CLAIM_TIMEOUT
+            return may_use and clock.elapsed_since(started, now=now) >= time_limits.CLAIM_TIMEOUT
         case (
             NextStep.CHECK
             | NextStep.CLOSE

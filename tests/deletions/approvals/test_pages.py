@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.test.client import Client as Browser
 
-from connections.deletions import recheck
+from connections.deletions import verification
 from connections.models import ApprovalPolicy, AuditEvent, Credential, Deletion, Person
 from sandbox import faults
 from sandbox.entities import Connection
@@ -125,7 +125,7 @@ def test_a_check_that_takes_too_long_is_given_up(
     sandbox: SandboxServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(recheck, "PAGE_SECONDS", 0.2)
+    monkeypatch.setattr(verification, "PAGE_SECONDS", 0.2)
     sandbox.world.set_fault(fault=faults.NO_RESPONSE, operation="list")
     page = record(client_of(linus), asked)
     assert "It could not be read again just now. No answer came in time." in page.text
@@ -151,7 +151,7 @@ def test_only_an_approvers_page_checks_with_datadog(
     def fail(**_: object) -> None:
         raise AssertionError("Datadog was asked")
 
-    monkeypatch.setattr(recheck, "preview_recheck", fail)
+    monkeypatch.setattr(verification, "preview_recheck", fail)
     for person in (ada, victor):
         assert "Waiting for a second person" in record(client_of(person), asked).text
 

@@ -14,7 +14,7 @@ from connections import wording
 from connections.access.actor import WORKER, person_actor
 from connections.core.causes import Cause
 from connections.core.errors import BlockedError, ConflictError
-from connections.deletions import approvals, sending, states
+from connections.deletions import approvals, sending, time_limits
 from connections.deletions.export import deletion_row
 from connections.models import (
     Approval,
@@ -167,11 +167,11 @@ def test_the_confirming_form_answers_409_and_sends_nothing(
 def test_the_same_person_approves_another_sending_within_a_new_24_hours(
     present: Deletion, ada: Person, linus: Person, sent: Callable[[], int], clock: SettableClock
 ) -> None:
-    assert present.expires_at == clock.at + states.APPROVAL_WINDOW
+    assert present.expires_at == clock.at + time_limits.APPROVAL_WINDOW
     clock.advance(hours=23)
     approve(present, linus)
     assert present.state == State.STILL_PRESENT
-    assert present.expires_at == clock.at + states.CONFIRMING_WINDOW
+    assert present.expires_at == clock.at + time_limits.CONFIRMING_WINDOW
     assert confirm(present, ada).outcome == Outcome.DELETED
     assert sent() == 2
     assert [one.round for one in Approval.objects.order_by("pk")] == [1, 2]
@@ -322,7 +322,7 @@ def test_a_first_approval_after_the_window_begins_another(
     deletion = lose_answer(approve(approve(ask_for(ApprovalPolicy.TWO), linus), barbara))
     clock.advance(hours=25)
     approve(deletion, linus)
-    assert deletion.expires_at == clock.at + states.APPROVAL_WINDOW
+    assert deletion.expires_at == clock.at + time_limits.APPROVAL_WINDOW
     clock.advance(hours=25)
     approve(deletion, barbara)
     assert deletion.current_approvals == [Approval.objects.get(round=deletion.approval_round)]

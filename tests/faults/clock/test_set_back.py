@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from connections import audit
 from connections.access.actor import WORKER, person_actor
 from connections.datadog.client import DeleteResponse
-from connections.deletions import sending, states
+from connections.deletions import sending, time_limits
 from connections.inventory import sync
 from connections.models import Credential, Deletion, Outcome, Person, State
 from connections.operations import due
@@ -133,12 +133,12 @@ def test_a_200_is_checked_at_once_and_then_in_its_own_time(
     deletion = ask(faults.RETURNS_200_WITHOUT_DELETING)
     set_back(clock)
     assert work_off(deletion).last_checked_at == clock.at
-    assert deletion.due_at == clock.at + states.VERIFICATION_AT[0]
+    assert deletion.due_at == clock.at + time_limits.VERIFICATION_AT[0]
     assert due.run_due(actor=WORKER) == []
     clock.advance(seconds=60)
     assert (
         work_off(deletion).due_at
-        == clock.at + states.VERIFICATION_AT[1] - states.VERIFICATION_AT[0]
+        == clock.at + time_limits.VERIFICATION_AT[1] - time_limits.VERIFICATION_AT[0]
     )
     assert due.run_due(actor=WORKER) == []
 
@@ -252,7 +252,7 @@ def test_a_claim_from_the_future_is_lost_at_once(killed: Deletion, clock: Settab
     set_back(clock)
     assert work_off(killed).state == State.UNKNOWN
     # And looked at 35 s later, not in an hour.
-    assert killed.due_at == clock.at + states.FIRST_CHECK_DELAY
+    assert killed.due_at == clock.at + time_limits.FIRST_CHECK_DELAY
 
 
 def test_a_person_can_check_a_claim_from_the_future_at_once(

@@ -29,16 +29,16 @@ class CrashesConfig(AppConfig):
 
 
 def _shorten(plan: Plan) -> None:
-    from connections.deletions import sending, states
+    from connections.deletions import sending, time_limits
     from connections.operations import worker
 
     sending.DELETE_SECONDS = plan.delete_seconds
-    states.CLAIM_TIMEOUT = timedelta(seconds=plan.claim_seconds)
-    states.FIRST_CHECK_DELAY = timedelta(seconds=plan.first_look_seconds)
-    states.SECOND_CHECK_DELAY = timedelta(seconds=plan.second_look_seconds)
-    states.NOT_SENT_DELAYS = (1, 1, 1, 1)
-    states.VERIFICATION_AT = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 3, 5, 8))
-    states.CONTRADICTED_AFTER = timedelta(seconds=2)
+    time_limits.CLAIM_TIMEOUT = timedelta(seconds=plan.claim_seconds)
+    time_limits.FIRST_CHECK_DELAY = timedelta(seconds=plan.first_look_seconds)
+    time_limits.SECOND_CHECK_DELAY = timedelta(seconds=plan.second_look_seconds)
+    time_limits.NOT_SENT_DELAYS = (1, 1, 1, 1)
+    time_limits.VERIFICATION_AT = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 3, 5, 8))
+    time_limits.CONTRADICTED_AFTER = timedelta(seconds=2)
     worker.MIN_SLEEP, worker.MAX_SLEEP = 0.1, 0.3
     worker.FIRST_PAUSE, worker.MAX_PAUSE = 0.2, 1.0
 

@@ -25,7 +25,7 @@ from connections.core import clock  # noqa: E402
 from connections.core.secret import Secret  # noqa: E402
 from connections.credentials import lifecycle as credential_lifecycle  # noqa: E402
 from connections.deletions import lifecycle as deletion_lifecycle  # noqa: E402
-from connections.deletions import reviews, states  # noqa: E402
+from connections.deletions import reviews, time_limits  # noqa: E402
 from connections.inventory import sync  # noqa: E402
 from connections.models import (  # noqa: E402
     AuditEvent,
@@ -71,7 +71,7 @@ def _wait(*, person: Person, credential: Credential, connection_id: UUID) -> Non
     # As a 429 would have left it.
     now = clock.now()
     Deletion.objects.filter(pk=deletion.pk).update(
-        state=State.WAITING, due_at=now, expires_at=now + states.SENDING_WINDOW
+        state=State.WAITING, due_at=now, expires_at=now + time_limits.SENDING_WINDOW
     )
 
 

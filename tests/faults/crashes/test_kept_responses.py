@@ -10,7 +10,7 @@ from pytest_django import Settings
 from connections import audit
 from connections.access.actor import WORKER
 from connections.core.errors import RecordedIn, ResponseNotRecordedError
-from connections.deletions import reconciliation, responses, spool
+from connections.deletions import reconciliation, sending, spool, verification
 from connections.models import Deletion, Outcome, State
 from connections.operations import doctor
 from connections.operations.findings import Level
@@ -40,7 +40,7 @@ def lose(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Lose:
             raise OperationalError("database is locked")
 
         with monkeypatch.context() as meanwhile:
-            meanwhile.setattr(responses, "record_response", refuse)
+            meanwhile.setattr(sending, "record_response", refuse)
             with pytest.raises(ResponseNotRecordedError) as caught:
                 ask()
         assert caught.value.kept == RecordedIn.LOCALLY
@@ -61,7 +61,7 @@ def problems() -> list[str]:
 def test_a_kept_response_is_recorded_like_any_other(lose: Lose) -> None:
     deletion = lose()
     assert (deletion.state, deletion.attempts.get().verdict) == (State.SENDING, "")
-    assert spool.replay() == 1
+    assert sending.record_kept_responses() == 1
     deletion.refresh_from_db()
     attempt = deletion.attempts.get()
     assert (deletion.outcome, attempt.http_status, attempt.is_late) == ("deleted", 200, False)
@@ -82,7 +82,7 @@ def test_one_that_comes_after_the_claim_was_given_up_is_late(
     deletion = lose()
     clock.advance(seconds=61)
     reconciliation.give_up_lost_claim(deletion=deletion, actor=WORKER)
-    assert spool.replay() == 1
+    assert sending.record_kept_responses() == 1
     deletion.refresh_from_db()
     assert deletion.state == State.UNKNOWN
     assert deletion.attempts.get().is_late
@@ -92,12 +92,12 @@ def test_a_file_that_outlived_its_recording_is_not_recorded_again(lose: Lose) ->
     deletion = lose()
     [path] = spool.kept_files()
     text = path.read_bytes()
-    spool.replay()
+    sending.record_kept_responses()
     # As if the process had been killed between the two.
     path.write_bytes(text)
     path.chmod(0o600)
     events = len(audit.events_of(subject=deletion))
-    assert spool.replay() == 0
+    assert sending.record_kept_responses() == 0
     assert len(audit.events_of(subject=deletion)) == events
     assert spool.kept_files() == []
 
@@ -105,8 +105,8 @@ def test_a_file_that_outlived_its_recording_is_not_recorded_again(lose: Lose) ->
 def test_the_same_answer_handed_in_twice_is_recorded_once(lose: Lose) -> None:
     deletion = lose()
     kept, attempt = spool.check_kept(spool.kept_files()[0])
-    assert responses.record_response(attempt=attempt, response=kept.response, actor=WORKER)
-    assert not responses.record_response(attempt=attempt, response=kept.response, actor=WORKER)
+    assert sending.record_response(attempt=attempt, response=kept.response, actor=WORKER)
+    assert not sending.record_response(attempt=attempt, response=kept.response, actor=WORKER)
     codes = [event.code for event in audit.events_of(subject=deletion)]
     assert codes.count(audit.EventCode.DELETION_ANSWERED) == 1
     assert audit.EventCode.DELETION_ANSWERED_LATE not in codes
@@ -114,10 +114,10 @@ def test_the_same_answer_handed_in_twice_is_recorded_once(lose: Lose) -> None:
 
 def test_while_another_process_records_them_nothing_is_touched(lose: Lose) -> None:
     lose()
-    with spool._alone() as is_alone:
+    with spool.locked() as is_alone:
         assert is_alone
-        assert spool.replay() == 0
-    assert spool.replay() == 1
+        assert sending.record_kept_responses() == 0
+    assert sending.record_kept_responses() == 1
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2}', '{"version": 1}'])
@@ -127,7 +127,7 @@ def test_one_that_cannot_be_understood_stays_and_is_named_by_the_doctor(
     lose()
     [path] = spool.kept_files()
     path.write_text(text)
-    assert spool.replay() == 0
+    assert sending.record_kept_responses() == 0
     assert path.read_text() == text
     [problem] = problems()
     assert str(path) in problem
@@ -137,7 +137,7 @@ def test_one_of_another_database_stays_and_is_named_by_the_doctor(lose: Lose) ->
     deletion = lose()
     with triggers_off():
         deletion.attempts.update(epoch=7)
-    assert spool.replay() == 0
+    assert sending.record_kept_responses() == 0
     assert len(spool.kept_files()) == 1
     assert "holds no such attempt" in problems()[0]
 
@@ -146,7 +146,7 @@ def test_one_that_others_can_read_stays_and_is_named_by_the_doctor(lose: Lose) -
     lose()
     [path] = spool.kept_files()
     path.chmod(0o644)
-    assert spool.replay() == 0
+    assert sending.record_kept_responses() == 0
     assert "chmod 600" in problems()[0]
 
 
@@ -154,10 +154,10 @@ def test_one_that_contradicts_the_record_stays_and_is_named_by_the_doctor(lose: 
     lose()
     [path] = spool.kept_files()
     text = path.read_text()
-    spool.replay()
+    sending.record_kept_responses()
     path.write_text(text.replace('"http_status": 200', '"http_status": 403'))
     path.chmod(0o600)
-    assert spool.replay() == 0
+    assert sending.record_kept_responses() == 0
     assert "another answer" in problems()[0]
 
 
@@ -169,7 +169,7 @@ def test_an_answer_that_no_file_takes_either_is_said_and_logged(
     def refuse(**_: object) -> bool:
         raise OperationalError("disk I/O error")
 
-    monkeypatch.setattr(responses, "record_response", refuse)
+    monkeypatch.setattr(sending, "record_response", refuse)
     with pytest.raises(ResponseNotRecordedError) as caught:
         ask()
     assert caught.value.kept == RecordedIn.NOWHERE
@@ -185,7 +185,7 @@ def test_a_database_that_fails_after_the_recording_is_not_called_nothing_sent(
     def fail(**_: object) -> None:
         raise OperationalError("the database went away")
 
-    monkeypatch.setattr(reconciliation, "verify_deleted", fail)
+    monkeypatch.setattr(verification, "verify_deleted", fail)
     with pytest.raises(ResponseNotRecordedError) as caught:
         ask()
     assert caught.value.kept == RecordedIn.IN_DATABASE

@@ -8,9 +8,10 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from connections.access.actor import WORKER
 from connections.core.errors import DomainError
-from connections.deletions import approvals, reconciliation, reviews, spool
+from connections.deletions import approvals, reconciliation, reviews
 from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
+from connections.deletions.sending import record_or_keep
 from connections.inventory import sync
 from connections.models import Deletion, State
 from connections.operations import due
@@ -191,7 +192,7 @@ class DeletionMachine(Simulator):
             sending.response = received or client.carry_out(
                 sending, connection_id=str(deletion.connection_id)
             )
-            spool.record(attempt=attempt, response=sending.response, actor=WORKER)
+            record_or_keep(attempt=attempt, response=sending.response, actor=WORKER)
 
         self.run_action(go_on, answer=answer, trouble="none")
 

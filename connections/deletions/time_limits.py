@@ -1,0 +1,39 @@
+"""How long a deletion may take, and when it is checked and verified."""
+
+from datetime import timedelta
+
+from connections.models import State
+
+# The longest that a deletion stays open without an action by a person.
+APPROVAL_WINDOW = timedelta(hours=24)
+CONFIRMING_WINDOW = timedelta(hours=24)
+SENDING_WINDOW = timedelta(minutes=15)
+# The window that `expires_at` ends, by state.
+EXPIRES_WITHIN = {
+    State.REQUESTED: APPROVAL_WINDOW,
+    State.APPROVED: CONFIRMING_WINDOW,
+    State.WAITING: SENDING_WINDOW,
+    State.STILL_PRESENT: APPROVAL_WINDOW,
+}
+# A claim without a response is lost after this; the deadline of the DELETE itself is 30 s.
+CLAIM_TIMEOUT = timedelta(seconds=60)
+# The pre-send check has ended by then, or its process has died.
+RECHECK_WINDOW = timedelta(seconds=45)
+# From here on a listing counts for an unknown deletion: the deadline of the DELETE and a margin.
+FIRST_CHECK_DELAY = timedelta(seconds=35)
+SECOND_CHECK_DELAY = timedelta(seconds=60)
+# Waits between the five tries of a request that never left (s).
+NOT_SENT_DELAYS = (5, 15, 60, 300)
+# When to verify after a 200. A connection that is still listed at CONTRADICTED_AFTER or later
+# contradicts the response; the later times are for listings that failed.
+VERIFICATION_AT = tuple(
+    timedelta(seconds=seconds) for seconds in (60, 300, 900, 3600, 6 * 3600, 86400)
+)
+CONTRADICTED_AFTER = timedelta(minutes=5)
+# The furthest ahead that `due_at` is ever set where nothing expires, by state.
+DUE_WITHIN = {
+    State.SENDING: CLAIM_TIMEOUT,
+    State.UNKNOWN: timedelta(hours=1),
+    State.STILL_PRESENT: timedelta(hours=1),
+    State.SETTLED: VERIFICATION_AT[-1],
+}

@@ -1,0 +1,409 @@
+"""What Datadog's lists say about a deletion: the pre-send check, and verification afterwards."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from django.db.models import Q
+
+from connections import audit
+from connections.access.actor import Actor
+from connections.core import clock
+from connections.core.causes import Cause
+from connections.core.errors import UnavailableError
+from connections.deletions import states, time_limits
+from connections.deletions.states import EventDraft, FailRecheck, Settle
+from connections.inventory import sync
+from connections.inventory.sync import SyncResult
+from connections.models import (
+    Credential,
+    Deletion,
+    OrgConnectionSnapshot,
+    Outcome,
+    SnapshotFields,
+    State,
+    snapshot_digest,
+)
+from connections.wording import attempt_facts
+
+# The deadline of a check that a page waits for (s).
+PAGE_SECONDS = 4.0
+
+
+class RecheckResult(StrEnum):
+    """What one sync says about a connection that was reviewed."""
+
+    SAME = "same"
+    CHANGED = "changed"
+    ABSENT = "absent"  # a complete listing lacks it
+    UNREADABLE = "unreadable"  # the sync failed, so only the stored snapshot is known
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldChange:
+    """One field that changed since the request. `is_binding`: the approval covers it."""
+
+    field: str
+    was: str
+    now: str
+    is_binding: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recheck:
+    """What one sync says, when it began, and why it failed where it did."""
+
+    result: RecheckResult
+    at: datetime | None
+    listed: SnapshotFields | None = None
+    changes: tuple[FieldChange, ...] = ()
+    cause: str = ""
+
+    @property
+    def can_be_approved(self) -> bool:
+        """Whether, as far as is known, what was requested is still what would be deleted."""
+        return self.result in {RecheckResult.SAME, RecheckResult.UNREADABLE}
+
+
+def preview_recheck(*, deletion: Deletion) -> Recheck:
+    """Sync within PAGE_SECONDS for the page of an approver, and store nothing."""
+    started_at = clock.now()
+    try:
+        client = sync.open_client(credential=deletion.credential)
+    except UnavailableError as error:
+        result = SyncResult(cause=error.cause, started_at=started_at)
+        return compare(deletion=deletion, result=result)
+    result = sync.fetch_connections(
+        client=client,
+        org_id=deletion.credential.org_id,
+        deadline_seconds=PAGE_SECONDS,
+        find=deletion.connection_id,
+    )
+    return compare(deletion=deletion, result=replace(result, started_at=started_at))
+
+
+def recheck_and_store(*, deletion: Deletion, actor: Actor) -> Recheck:
+    """Sync for the approval itself and store the result, so that a review shows it too."""
+    try:
+        result = sync.sync_org(credential=deletion.credential, actor=actor)
+    except UnavailableError as error:
+        result = SyncResult(cause=error.cause)
+    return compare(deletion=deletion, result=result)
+
+
+def compare(*, deletion: Deletion, result: SyncResult) -> Recheck:
+    """Compare what one sync listed with what was reviewed. A pure function."""
+    item = result.find(deletion.connection_id)
+    if item is None:
+        missing = RecheckResult.ABSENT if result.is_complete else RecheckResult.UNREADABLE
+        return Recheck(result=missing, at=result.started_at, cause=result.cause)
+    listed = sync.snapshot_fields(item)
+    digest = snapshot_digest(
+        site=deletion.site, connection_id=str(deletion.connection_id), fields=listed
+    )
+    is_same = digest == deletion.digest
+    return Recheck(
+        result=RecheckResult.SAME if is_same else RecheckResult.CHANGED,
+        at=result.started_at,
+        listed=listed,
+        changes=_changes(deletion, listed),
+    )
+
+
+def _changes(before: SnapshotFields, after: SnapshotFields) -> tuple[FieldChange, ...]:
+    pairs = zip(_compared_fields(before), _compared_fields(after), strict=True)
+    return tuple(
+        FieldChange(field=field, was=was, now=now, is_binding=is_binding)
+        for (field, was, is_binding), (_, now, _) in pairs
+        if was != now
+    )
+
+
+def _compared_fields(fields: SnapshotFields) -> list[tuple[str, str, bool]]:
+    """Each field's label, its value as text, and whether it changes what a deletion does."""
+    disabled = {True: "disabled", False: "active", None: ""}[fields.creator_is_disabled]
+    return [
+        ("Source org", fields.source_org_name, True),
+        ("Source org id", fields.source_org_id, True),
+        ("Destination org", fields.sink_org_name, True),
+        ("Destination org id", fields.sink_org_id, True),
+        ("Types", ", ".join(sorted(fields.connection_types)), True),
+        ("Created by", fields.creator_name, False),
+        ("Its creator is", disabled, False),
+    ]
+
+
+def settle_not_as_reviewed(*, deletion: Deletion, found: Recheck, actor: Actor) -> None:
+    """Settle a deletion of a connection that changed, or is gone, since it was reviewed."""
+    if found.listed is None:
+        _settle_absent(deletion=deletion, at=found.at or clock.now(), actor=actor)
+    else:
+        _settle_stale(deletion=deletion, listed=found.listed, actor=actor)
+
+
+def _settle_absent(*, deletion: Deletion, at: datetime, actor: Actor) -> None:
+    with responses_locked(deletion=deletion):
+        if deletion.has_late_success:
+            settle_late_success(
+                deletion=deletion,
+                actor=actor,
+                cause=Cause.ABSENT_WHEN_READ,
+                seen_at=at,
+            )
+            return
+        outcome = (
+            Outcome.GONE_UNATTRIBUTED if deletion.has_ambiguous_attempt else Outcome.ALREADY_ABSENT
+        )
+        sentence = (
+            f"{deletion.description} is no longer listed. {attempt_facts.in_full_of(deletion)}"
+        )
+        states.apply(
+            deletion,
+            transition=Settle(outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
+            actor=actor,
+            events=[EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
+        )
+
+
+def _settle_stale(*, deletion: Deletion, listed: SnapshotFields, actor: Actor) -> None:
+    details: dict[str, object] = {
+        "now_says": {
+            "source_org_name": listed.source_org_name,
+            "sink_org_name": listed.sink_org_name,
+            "connection_types": list(listed.connection_types),
+        }
+    }
+    facts = attempt_facts.in_full_of(deletion)
+    sentence = f"{deletion.description} changed since it was reviewed. {facts}"
+    states.apply(
+        deletion,
+        transition=Settle(outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ, details=details),
+        actor=actor,
+        events=[
+            EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence, details=details)
+        ],
+    )
+
+
+def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Actor) -> None:
+    """Record that the pre-send check failed: nothing is sent and the state stays."""
+    details: dict[str, object] = {
+        "cause": result.cause,
+        "http_status": result.http_status,
+        "errors": list(result.errors),
+    }
+    sentence = (
+        f"{deletion.description} could not be read again. {attempt_facts.in_full_of(deletion)}"
+    )
+    due_at = clock.now() + timedelta(seconds=60) if deletion.state == State.WAITING else None
+    states.apply(
+        deletion,
+        transition=FailRecheck(details=details, due_at=due_at),
+        actor=actor,
+        events=[
+            EventDraft(
+                code=audit.EventCode.DELETION_RECHECK_FAILED, sentence=sentence, details=details
+            )
+        ],
+    )
+
+
+def list_with_any_credential(*, deletion: Deletion, actor: Actor) -> SyncResult:
+    """Sync with the deletion's credential, else with others, until one result is conclusive.
+
+    Only credentials pinned to the source or destination org can prove absence. All syncs together
+    get the deadline of one, since a person and a proxy wait for them.
+    """
+    deadline = time.monotonic() + sync.SYNC_SECONDS
+    result = SyncResult(cause=Cause.CREDENTIAL_RETIRED)
+    for credential in _credentials_of_either_org(deletion=deletion):
+        try:
+            result = sync.sync_org(
+                credential=credential,
+                actor=actor,
+                find=deletion.connection_id,
+                deadline_seconds=max(deadline - time.monotonic(), 0.1),
+            )
+        except UnavailableError as error:
+            result = SyncResult(cause=error.cause)
+        is_over = time.monotonic() >= deadline
+        if is_over or is_listed(deletion=deletion, result=result) is not None:
+            break
+    return result
+
+
+def _credentials_of_either_org(*, deletion: Deletion) -> list[Credential]:
+    """The deletion's own credential first, then others in use of the source or destination org."""
+    orgs = {deletion.source_org_id, deletion.sink_org_id} - {""}
+    in_use = Credential.objects.filter(site=deletion.site, retired_at=None)
+    found = in_use.filter(Q(pk=deletion.credential_id) | Q(org_id__in=orgs)).order_by("name")
+    return sorted(found, key=lambda each: each.pk != deletion.credential_id)
+
+
+def is_listed(*, deletion: Deletion, result: SyncResult) -> bool | None:
+    """True: listed. False: a complete listing lacks it. None: the sync proves nothing."""
+    if result.find(deletion.connection_id) is not None:
+        return True
+    return False if result.is_complete else None
+
+
+def check_event(*, deletion: Deletion, result: SyncResult) -> EventDraft:
+    """The event of one check, whatever it found."""
+    listed = is_listed(deletion=deletion, result=result)
+    found = {True: "listed", False: "not listed", None: "cannot tell"}[listed]
+    return EventDraft(
+        code=audit.EventCode.DELETION_CHECKED,
+        sentence=f"Looked at Datadog's list for {deletion.description}: {found}.",
+        details={
+            "found": found,
+            "cause": result.cause,
+            "http_status": result.http_status,
+            "errors": list(result.errors),
+            "at": (result.started_at or clock.now()).isoformat(),
+        },
+    )
+
+
+@contextmanager
+def responses_locked(*, deletion: Deletion) -> Iterator[None]:
+    """A transaction during which no response to the deletion's attempts can be recorded.
+
+    What is decided from its attempts inside is still true at the commit. `record_response` locks
+    the same row; without that, a 200 recorded after they were read would go unnoticed.
+    """
+    with audit.atomic():
+        # Credentials before the deletion, as wherever both are locked.
+        sync.lock_snapshots(site=deletion.site)
+        Deletion.objects.select_for_update(no_key=True).values_list("pk").get(pk=deletion.pk)
+        yield
+
+
+def settle_late_success(
+    *,
+    deletion: Deletion,
+    actor: Actor,
+    cause: Cause,
+    seen_at: datetime,
+    events: Sequence[EventDraft] = (),
+) -> None:
+    """Settle as deleted: Datadog returned 200 late, and a complete listing lacks the connection.
+
+    That listing, begun at `seen_at`, verifies it too.
+    """
+    attempts = attempt_facts.attempts_of(deletion)
+    sentence = (
+        f"{deletion.description}: deleted. {attempt_facts.earlier_attempts(attempts)} "
+        "A complete listing no longer shows the connection."
+    )
+    with audit.atomic():
+        # Before the deletion's own row, as wherever both are locked.
+        sync.lock_snapshots(site=deletion.site)
+        settled = states.apply(
+            deletion,
+            transition=Settle(outcome=Outcome.DELETED, cause=cause),
+            actor=actor,
+            events=[*events, EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
+        )
+        if settled:
+            _record_verified(deletion=deletion, actor=actor, at=seen_at)
+    deletion.refresh_from_db()
+
+
+def verify_deleted(*, deletion: Deletion, actor: Actor) -> None:
+    """Check whether a connection that was settled as gone is gone from Datadog's list.
+
+    Absent from a complete listing sets `verified_at`. Still listed 5 minutes or more after the
+    response sets `contradicted_at`, and every credential that has seen it syncs, so that the
+    inventory shows it too. The outcome is never rewritten.
+    """
+    result = list_with_any_credential(deletion=deletion, actor=actor)
+    seen_at = result.started_at or clock.now()
+    listed = is_listed(deletion=deletion, result=result)
+    was_contradicted = deletion.contradicted_at is not None
+    with audit.atomic():
+        rows = Deletion.objects.filter(pk=deletion.pk, state=State.SETTLED)
+        if listed is not False:
+            event = check_event(deletion=deletion, result=result)
+            audit.record(
+                code=event.code,
+                actor=actor,
+                subject=deletion,
+                sentence=event.sentence,
+                details=event.details,
+            )
+            rows.update(cause_details={"last_look": event.details})
+        if listed is None:
+            now = clock.now()
+            settled_at = states.settled_at_latest(deletion, now=now)
+            rows.update(
+                due_at=_next_verification_at(deletion=deletion, settled_at=settled_at, now=now)
+            )
+        elif listed:
+            _record_still_listed(deletion=deletion, actor=actor, at=seen_at, seen_by=result.seen_by)
+        else:
+            _record_verified(deletion=deletion, actor=actor, at=seen_at)
+    deletion.refresh_from_db()
+    if deletion.contradicted_at and not was_contradicted:
+        sync_observing_credentials(deletion=deletion, actor=actor)
+
+
+def _next_verification_at(
+    *, deletion: Deletion, settled_at: datetime, now: datetime
+) -> datetime | None:
+    if deletion.outcome != Outcome.DELETED or deletion.verified_at:
+        return None
+    return states.next_verification_at(settled_at=settled_at, now=now)
+
+
+def _record_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
+    sync.lock_snapshots(site=deletion.site)
+    rows = Deletion.objects.filter(pk=deletion.pk)
+    checked: dict[str, object] = {"last_checked_at": at, "last_check_listed": False, "due_at": None}
+    # By what is stored now: another process may have verified it meanwhile. After a clock was set
+    # back, what a later listing verified stands.
+    unverified = rows.filter(Q(verified_at=None) | Q(last_check_listed=True, verified_at__lt=at))
+    is_first = bool(unverified.update(verified_at=at, **checked))
+    if not is_first:
+        rows.update(**checked)
+    OrgConnectionSnapshot.objects.filter(
+        site=deletion.site,
+        connection_id=deletion.connection_id,
+        is_current=True,
+        last_seen_at__lt=at,
+    ).update(is_current=False)
+    if is_first:
+        audit.record(
+            code=audit.EventCode.DELETION_VERIFIED,
+            actor=actor,
+            subject=deletion,
+            sentence=f"A complete listing lacks {deletion.description}.",
+            details={"at": at.isoformat()},
+        )
+
+
+def _record_still_listed(*, deletion: Deletion, actor: Actor, at: datetime, seen_by: str) -> None:
+    settled_at = states.settled_at_latest(deletion, now=at)
+    due_at = _next_verification_at(deletion=deletion, settled_at=settled_at, now=at)
+    waited = at - settled_at >= time_limits.CONTRADICTED_AFTER
+    if waited or deletion.outcome != Outcome.DELETED or deletion.verified_at:
+        due_at = None
+        sync.flag_contradiction(deletion=deletion, at=at, seen_by=seen_by, actor=actor)
+    Deletion.objects.filter(pk=deletion.pk).update(
+        last_checked_at=at, last_check_listed=True, due_at=due_at
+    )
+
+
+def sync_observing_credentials(*, deletion: Deletion, actor: Actor) -> None:
+    """Sync with every credential that has seen the connection: after a 404 or a contradiction.
+
+    One that still lists it contradicts a 404; storing its sync records that.
+    """
+    seen_by = OrgConnectionSnapshot.objects.filter(
+        site=deletion.site, connection_id=deletion.connection_id
+    ).values("credential")
+    credentials = Credential.objects.filter(retired_at=None, pk__in=seen_by)
+    sync.sync_credentials(credentials=list(credentials), actor=actor)
+    deletion.refresh_from_db()
