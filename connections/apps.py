@@ -12,8 +12,6 @@ class ConnectionsConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib.auth.signals import user_logged_in
 
-        from connections.operations import checks  # noqa: F401 - registers the system checks
-
         # Sets the session's sign-in time for every way to sign in.
         user_logged_in.connect(_stamp_sign_in, dispatch_uid="reauthentication")
 

@@ -1,66 +1,182 @@
-"""Django system checks of keys, passkey hosts and the identity provider."""
+"""What `doctor` checks: settings, database, keys, destinations, people and workers.
 
-from collections.abc import Sequence
+A check yields Django's messages: Info for what is fine, Warning for what works but needs attention,
+Error for what doesn't work or isn't safe. `obj` of a message is the name of its check.
+"""
 
-from django.apps import AppConfig
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Info, Warning
+from django.core.mail import mailers
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.db.models import Max
 
+from connections.access import approvers
+from connections.audit.signing_key import SigningKeyError, read_signing_key
+from connections.core import clock
 from connections.core.private_files import PrivateFileError, read_private_text
-from connections.crypto.encryption import EncryptionError
-from connections.crypto.encryption import check_key_ring as check_stored_keys
-from connections.people.oidc.exchange import is_usable_issuer
+from connections.crypto.encryption import EncryptionError, check_key_ring
+from connections.deletions import spool
+from connections.evidence.verification import last_verification
+from connections.models import AuditEvent, Checkpoint, Credential, Deletion, Person
+from connections.net.urls import origin_of
+from connections.notifications import channels, webhooks
+from connections.operations import database_guards, metrics_token, worker
+from connections.operations.backup import compare_migrations
+from connections.operations.write_probe import find_write_problem
+from connections.people import provider_accounts
+from connections.people.oidc import client
+from connections.people.oidc.exchange import is_usable_issuer, open_exchange
+from connections.people.oidc.tokens import ProviderError
+from connections.wording import pluralize
 
-KEYS = "keys"
+# Longer than any single task of a worker.
+OVERDUE_AFTER = timedelta(minutes=5)
+_START_WORKER = "./run serve starts one: see its log. Or run ./run worker."
+
+Checks = Mapping[str, Callable[[], Iterator[CheckMessage]]]
+_TIME = "%Y-%m-%d %H:%M:%S UTC"
 
 
-# A deployment check that reads the database, so that commands without keys don't run it, such as
-# `migrate`, which might run without a mounted key file.
-@register(KEYS, Tags.database, deploy=True)
-def check_key_ring(
-    *, app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None, **kwargs: object
-) -> list[CheckMessage]:
-    """connections.E001: the key ring is missing, unusable, or not the one of this database."""
-    del app_configs, databases, kwargs
+def run_all_checks() -> list[CheckMessage]:
+    """Run every check and change nothing. An unavailable database is an error like any other."""
+    messages = list(_run(_WITHOUT_DATABASE))
     try:
-        check_stored_keys()
-    except EncryptionError as error:
-        return [
-            Error(
-                str(error),
-                hint="ORGADMIN_KEYRING_FILE names the key ring; docs/OPERATIONS.md says how to "
-                "back it up and restore it.",
-                id="connections.E001",
-            )
-        ]
-    return []
+        messages += _run(_WITHOUT_MIGRATIONS)
+        if not compare_migrations()[0]:
+            messages += _run(_WITH_MIGRATIONS)
+    except DatabaseError as error:
+        text = f"not available: {error}".strip()
+        messages.append(Error(text, hint="Check DATABASE_URL.", obj="database"))
+        messages += _run({"kept responses": lambda: _find_unusable_responses(spool.read_kept)})
+    return messages
 
 
-@register(KEYS, Tags.security, deploy=True)
-def check_passkey_origin(
-    *, app_configs: Sequence[AppConfig] | None, **kwargs: object
-) -> list[CheckMessage]:
-    """connections.W001: no exact host is known, so no passkey is accepted."""
-    del app_configs, kwargs
-    patterns = [host for host in settings.ALLOWED_HOSTS if host.startswith((".", "*"))]
-    if not patterns or settings.BASE_URL:
-        return []
-    return [
-        Warning(
-            f"ALLOWED_HOSTS holds a pattern ({', '.join(patterns)}) and ORGADMIN_BASE_URL is not "
-            "set. Passkeys and security keys work only on hosts that ALLOWED_HOSTS names exactly.",
-            hint="Set ORGADMIN_BASE_URL to the address at which people open Org Admin.",
-            id="connections.W001",
+def _run(checks_by_name: Checks) -> Iterator[CheckMessage]:
+    for name, check in checks_by_name.items():
+        for message in check():
+            message.obj = name
+            yield message
+
+
+# --- Settings -----------------------------------------------------------------------------------
+
+
+def _check_settings() -> Iterator[CheckMessage]:
+    hosts = ", ".join(settings.ALLOWED_HOSTS)
+    if settings.IS_LOCAL:
+        yield Info(f"for this machine only ({hosts}): plain HTTP, MFA optional")
+    else:
+        yield Info(f"public as {hosts}: HTTPS, Secure cookies and HSTS")
+        yield from _check_public_settings()
+    if settings.DEBUG:
+        yield Error("DEBUG is on: error pages show internals", hint="Unset DEBUG.")
+
+
+def _check_public_settings() -> Iterator[CheckMessage]:
+    if not settings.TRUSTED_PROXIES:
+        yield Error(
+            "no trusted proxy, so every request counts as plain HTTP and is redirected",
+            hint="Set ORGADMIN_TRUSTED_PROXIES to the TLS proxy's address.",
         )
-    ]
+    if not settings.BASE_URL:
+        problem = "links made by commands are only paths"
+        patterns = [host for host in settings.ALLOWED_HOSTS if host.startswith((".", "*"))]
+        if patterns:
+            problem += f", and hosts matched by {', '.join(patterns)} accept no passkeys"
+        hint = "Set ORGADMIN_BASE_URL to the address at which people open Org Admin."
+        yield Warning(problem, hint=hint)
+    if not settings.REQUIRE_MFA:
+        yield Warning("MFA is optional", hint="Unset ORGADMIN_REQUIRE_MFA.")
+    for message in checks.run_checks(include_deployment_checks=True, tags=["security"]):
+        if not message.is_silenced():
+            hint = message.hint or "Run ./run manage check --deploy."
+            yield Error(f"{message.id}: {message.msg}", hint=hint)
 
 
-@register(KEYS, Tags.security, deploy=True)
-def check_identity_provider(
-    *, app_configs: Sequence[AppConfig] | None, **kwargs: object
-) -> list[CheckMessage]:
-    """connections.E002 to E004: an incomplete or unusable identity provider configuration."""
-    del app_configs, kwargs
+def _check_data_directory() -> Iterator[CheckMessage]:
+    directory: Path = settings.DATA_DIR
+    if not os.access(directory, os.W_OK):
+        yield Error(
+            f"{directory} isn't writable for this user",
+            hint="Run as the user that owns it, or set ORGADMIN_DATA_DIR.",
+        )
+    elif settings.DATABASE_IS_SQLITE and directory.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Warning(
+            f"other users of this machine have access to {directory}, which holds the database",
+            hint=f"Run chmod 700 {directory}.",
+        )
+    else:
+        yield Info(str(directory))
+
+
+# --- Destinations -------------------------------------------------------------------------------
+
+
+def _check_email() -> Iterator[CheckMessage]:
+    if not settings.HAS_MAIL:
+        yield Info("off (EMAIL_URL not set). Invite people with make_sign_in_link.")
+        if settings.CHECKPOINT_EMAILS:
+            yield Warning("checkpoints aren't sent by email", hint="Set EMAIL_URL.")
+        return
+    try:
+        # Connects without sending a message.
+        with mailers.default:
+            yield Info(f"the server responds; sent from {settings.DEFAULT_FROM_EMAIL}")
+    except (OSError, ValueError) as error:
+        # Not its text, which might repeat a password.
+        yield Error(f"the server can't be used: {type(error).__name__}", hint="Check EMAIL_URL.")
+
+
+def _check_webhook() -> Iterator[CheckMessage]:
+    if not settings.WEBHOOK_URL:
+        return
+    origin = origin_of(settings.WEBHOOK_URL)
+    path = Path(settings.WEBHOOK_SECRET_FILE)
+    try:
+        if path.exists() or not settings.DATABASE_IS_SQLITE:
+            webhooks.load_secrets(path, make=False)
+    except webhooks.WebhookSecretError as error:
+        yield Error(str(error), hint="See docs/OPERATIONS.md, “Notifications”.")
+    response = webhooks.probe(webhook=channels.configured_webhook())
+    if response.status is None:
+        yield Error(
+            f"no response from {origin}: {str(response.cause).replace('_', ' ')}",
+            hint="Check ORGADMIN_WEBHOOK_URL, ORGADMIN_HTTP_PROXY and ORGADMIN_CA_BUNDLE.",
+        )
+    else:
+        yield Info(f"{origin} responds; its secret is {path}")
+
+
+def _check_checkpoint_file() -> Iterator[CheckMessage]:
+    if not settings.CHECKPOINT_FILE:
+        return
+    path = Path(settings.CHECKPOINT_FILE)
+    try:
+        channels.check_checkpoint_file(path)
+        yield Info(f"{path} is writable")
+    except channels.CheckpointFileError as error:
+        yield Error(f"{path}: {error}", hint="Check ORGADMIN_CHECKPOINT_FILE.")
+
+
+def _check_metrics_token() -> Iterator[CheckMessage]:
+    try:
+        if metrics_token.load_token() is not None:
+            yield Info("/metrics is available with the token")
+    except metrics_token.MetricsTokenError as error:
+        yield Error(str(error), hint="Check ORGADMIN_METRICS_TOKEN_FILE.")
+
+
+def check_identity_provider() -> Iterator[CheckMessage]:
+    """Whether the identity provider, if configured, is set up and responds with usable metadata."""
     needed = {
         "ORGADMIN_OIDC_ISSUER": settings.OIDC_ISSUER,
         "ORGADMIN_OIDC_CLIENT_ID": settings.OIDC_CLIENT_ID,
@@ -68,23 +184,222 @@ def check_identity_provider(
     }
     missing = [name for name, value in needed.items() if not value]
     if len(missing) == len(needed):
-        return []
+        return
     if missing:
-        text = f"The sign-in provider is configured in half: {', '.join(missing)} missing."
-        return [Error(text, hint="Set all three, or none of them.", id="connections.E002")]
-    problems: list[CheckMessage] = []
+        yield Error(f"not set: {', '.join(missing)}", hint="Set all three settings, or none.")
+        return
     if not is_usable_issuer(settings.OIDC_ISSUER):
-        problems.append(
-            Error(
-                "ORGADMIN_OIDC_ISSUER is no address that can be trusted.",
-                hint="https://, as the provider writes its issuer, without query; http:// only for "
-                "this machine.",
-                id="connections.E003",
-            )
+        yield Error(
+            "ORGADMIN_OIDC_ISSUER isn't a usable address",
+            hint="Use https:// without a query, exactly as the identity provider writes it; "
+            "http:// only for this machine.",
         )
+        return
     try:
         read_private_text(settings.OIDC_SECRET_FILE)
-    except PrivateFileError as error:
-        hint = "ORGADMIN_OIDC_CLIENT_SECRET_FILE names a file with the client's secret alone."
-        problems.append(Error(str(error), hint=hint, id="connections.E004"))
-    return problems
+        with open_exchange(provider_accounts.load_identity_provider()) as exchange:
+            client.fetch_metadata(exchange)
+    except (PrivateFileError, ProviderError) as error:
+        yield Error(
+            f"nobody can sign in with SSO: {error}",
+            hint="Check ORGADMIN_OIDC_ISSUER, ORGADMIN_OIDC_CLIENT_SECRET_FILE and "
+            "ORGADMIN_CA_BUNDLE.",
+        )
+    else:
+        yield Info(f"{settings.OIDC_ISSUER} responds with usable metadata")
+
+
+# --- Database and keys --------------------------------------------------------------------------
+
+
+def _check_kept_responses() -> Iterator[CheckMessage]:
+    paths = spool.kept_files()
+    if paths:
+        yield Warning(
+            f"{len(paths)} in {spool.directory()} not yet recorded in the database",
+            hint="A worker records them; or run ./run manage reconcile_deletions.",
+        )
+    else:
+        yield Info("none")
+
+
+def _find_unusable_responses(read: Callable[[Path], object]) -> Iterator[CheckMessage]:
+    for path in spool.kept_files():
+        try:
+            read(path)
+        except spool.UnusableFileError as error:
+            yield Error(
+                f"can't be recorded. {error}",
+                hint="Keep the file: it holds Datadog's response. See docs/OPERATIONS.md.",
+            )
+
+
+def _check_database() -> Iterator[CheckMessage]:
+    connection.ensure_connection()
+    version: tuple[Any, ...] = connection.get_database_version()
+    name = f"{connection.display_name} {'.'.join(map(str, version))}"
+    minimum = connection.features.minimum_database_version
+    if minimum and version < minimum:
+        yield Error(f"{name} is too old", hint=f"Use {'.'.join(map(str, minimum))} or newer.")
+        return
+    if settings.DATABASE_IS_SQLITE:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA quick_check(1)")
+            [result] = cursor.fetchone()
+        if result != "ok":
+            yield Error(f"the file is damaged: {result}", hint="Restore a backup.")
+            return
+    yield Info(f"{name} responds")
+
+
+def _check_keys() -> Iterator[CheckMessage]:
+    path = Path(settings.KEYRING_FILE)
+    try:
+        check_key_ring()
+    except EncryptionError as error:
+        yield Error(str(error), hint="See docs/OPERATIONS.md, “Key ring”.")
+    else:
+        if path.exists():
+            yield Info(f"{path} decrypts all stored keys. Keep a copy elsewhere.")
+        else:
+            yield Info(f"none yet; created at {path} on first use")
+
+
+def _check_migrations() -> Iterator[CheckMessage]:
+    missing, _ = compare_migrations()
+    if missing:
+        yield Error(
+            f"{len(missing)} not applied",
+            hint="Run ./run manage migrate (with SQLite, ./run serve does this).",
+        )
+    else:
+        yield Info("all applied")
+
+
+def _check_writing() -> Iterator[CheckMessage]:
+    problem = find_write_problem()
+    if problem:
+        yield Error(problem.detail, hint=problem.hint)
+    else:
+        yield Info("writable, with enough free space")
+
+
+def _check_signing_key() -> Iterator[CheckMessage]:
+    path = Path(settings.SIGNING_KEY_FILE)
+    hint = "See docs/OPERATIONS.md, “Signing key”."
+    if path.exists():
+        try:
+            yield Info(f"{path}, fingerprint {read_signing_key(path).fingerprint}")
+        except SigningKeyError as error:
+            yield Error(str(error), hint=hint)
+    elif Checkpoint.objects.exists() or not settings.DATABASE_IS_SQLITE:
+        yield Error(f"{path} is missing, so no checkpoints are made", hint=hint)
+    else:
+        yield Info(f"none yet; created at {path} on first use")
+
+
+# --- Content and processes ----------------------------------------------------------------------
+
+
+def _check_people() -> Iterator[CheckMessage]:
+    active = Person.objects.filter(is_active=True)
+    administrators = active.filter(is_superuser=True).count()
+    if administrators:
+        yield Info(f"{active.count()} active, {pluralize(administrators, 'administrator')}")
+    else:
+        yield Warning(
+            "no active administrator",
+            hint="Open the setup link that ./run serve prints, or run createsuperuser.",
+        )
+
+
+def _check_approvals() -> Iterator[CheckMessage]:
+    gaps = approvers.approval_gaps(credentials=list(Credential.objects.filter(retired_at=None)))
+    for problem, names in gaps.too_few:
+        hint = "Give more people the role Approver, or change the credential's approval policy."
+        yield Warning(f"{', '.join(names)}: {problem}", hint=hint)
+    if gaps.alone:
+        yield Warning(
+            f"no approval required for {', '.join(gaps.alone)}",
+            hint="An administrator can require 1 or 2 approvals on each credential's page.",
+        )
+    else:
+        yield Info("every credential requires approval")
+
+
+def _check_worker() -> Iterator[CheckMessage]:
+    now = clock.now()
+    overdue = Deletion.objects.filter(due_at__lt=now - OVERDUE_AFTER).count()
+    seen_at = worker.last_seen_at()
+    if overdue:
+        minutes = int(OVERDUE_AFTER.total_seconds() // 60)
+        yield Error(
+            f"not running: {pluralize(overdue, 'deletion')} overdue by more than {minutes} min",
+            hint=_START_WORKER,
+        )
+    elif worker.is_alive(seen_at, now=now):
+        yield Info(f"running (last seen {seen_at:{_TIME}}). Nothing overdue.")
+    else:
+        seen = f"last seen {seen_at:{_TIME}}" if seen_at else "never seen"
+        yield Warning(f"not running ({seen}). Nothing overdue.", hint=_START_WORKER)
+
+
+def find_future_time(*, now: datetime) -> datetime | None:
+    """The newest recorded time if it is later than the database's clock, else None.
+
+    Takes one index look-up. Raises DatabaseError.
+    """
+    newest: datetime | None = AuditEvent.objects.aggregate(at=Max("at"))["at"]
+    return newest if newest and clock.is_ahead(newest, now=now) else None
+
+
+def _check_clock() -> Iterator[CheckMessage]:
+    now = clock.now()
+    ahead = find_future_time(now=now)
+    if ahead is None:
+        yield Info(f"no recorded time is later than the database's clock ({now:{_TIME}})")
+    else:
+        yield Warning(
+            f"the newest recorded time is {ahead:{_TIME}}, but the database server's clock says "
+            f"{now:{_TIME}}",
+            hint="Check that clock. See docs/OPERATIONS.md, “A wrong clock”.",
+        )
+
+
+def _check_audit_log() -> Iterator[CheckMessage]:
+    last = last_verification()
+    if last is None:
+        yield Info("not verified yet. A worker verifies it daily; verify_audit does it now.")
+    elif last.fault:
+        yield Error(last.message, hint="Run ./run manage verify_audit.")
+    else:
+        yield Info(f"intact, verified {last.checked_at:{_TIME}}")
+
+
+_WITHOUT_DATABASE: Checks = {
+    "settings": _check_settings,
+    "data directory": _check_data_directory,
+    "email": _check_email,
+    "webhook": _check_webhook,
+    "checkpoint file": _check_checkpoint_file,
+    "metrics": _check_metrics_token,
+    "identity provider": check_identity_provider,
+    "kept responses": _check_kept_responses,
+}
+_WITHOUT_MIGRATIONS: Checks = {
+    "database": _check_database,
+    "key ring": _check_keys,
+    "migrations": _check_migrations,
+}
+_WITH_MIGRATIONS: Checks = {
+    "triggers": database_guards.check_triggers,
+    "database role": database_guards.check_role,
+    "database": _check_writing,
+    "people": _check_people,
+    "approval policy": _check_approvals,
+    "worker": _check_worker,
+    "clock": _check_clock,
+    "signing key": _check_signing_key,
+    "audit log": _check_audit_log,
+    "kept responses": lambda: _find_unusable_responses(spool.check_kept),
+}

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
+from django.core.checks import CheckMessage, Error, Info, Warning
 from django.db import connection
-
-from connections.operations.findings import Finding
 
 # Every trigger that the migrations create, by table and without "connections_"; a test compares.
 _REMOVALS = {"sqlite": ("delete",), "postgresql": ("delete", "truncate")}
@@ -57,7 +56,7 @@ _ROLE_PERMISSIONS = """
             AND relnamespace = current_schema()::regnamespace AND pg_has_role(relowner, 'MEMBER')
         )
 """
-_ROLE_HINT = "docs/OPERATIONS.md, “A role that cannot rewrite the audit log”, has the SQL."
+_ROLE_HINT = "See docs/OPERATIONS.md, “A role that cannot rewrite the audit log”."
 
 
 def present_triggers() -> dict[str, bool]:
@@ -68,25 +67,24 @@ def present_triggers() -> dict[str, bool]:
     return {name: found[name] for name in found if name.startswith(PREFIX)}
 
 
-def check_triggers() -> Iterator[Finding]:
+def check_triggers() -> Iterator[CheckMessage]:
     """Whether every trigger that protects recorded data exists and is enabled."""
     present = present_triggers()
     expected = {f"{PREFIX}{name}" for name in TRIGGERS[connection.vendor]}
     off = {name for name, is_enabled in present.items() if not is_enabled} & expected
     for names, how in ((expected - present.keys(), "missing"), (off, "disabled")):
         if names:
-            yield Finding.error(
-                "triggers",
-                f"{len(names)} {how}, so the database takes changes that it must refuse: "
-                f"{', '.join(sorted(names))}.",
-                "Find out who did it and run ./run manage verify_audit; then enable them, or "
+            yield Error(
+                f"{len(names)} {how}, so the database accepts changes that it must refuse: "
+                f"{', '.join(sorted(names))}",
+                hint="Find out who did it and run ./run manage verify_audit. Then enable them, or "
                 "restore a backup.",
             )
     if expected <= present.keys() and not off:
-        yield Finding.ok("triggers", f"All {len(expected)} are in place.")
+        yield Info(f"all {len(expected)} in place")
 
 
-def check_role() -> Iterator[Finding]:
+def check_role() -> Iterator[CheckMessage]:
     """On PostgreSQL, permissions of our role that would let it bypass the triggers."""
     if connection.vendor != "postgresql":
         return
@@ -100,8 +98,6 @@ def check_role() -> Iterator[Finding]:
     }
     granted = [what for what, is_so in permissions.items() if is_so]
     if granted:
-        yield Finding.warning(
-            "database role", f"The service's role can {'; '.join(granted)}.", _ROLE_HINT
-        )
+        yield Warning(f"the service's role can {'; '.join(granted)}", hint=_ROLE_HINT)
     else:
-        yield Finding.ok("database role", "It owns no table and can create none.")
+        yield Info("owns no table and can create none")

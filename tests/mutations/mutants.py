@@ -1734,7 +1734,7 @@ WRONG_CLOCK = (
     ),
     _mutant(
         "a recorded time in the future is named",
-        "connections/operations/doctor.py",
+        "connections/operations/checks.py",
         "newest if newest and clock.is_ahead(newest, now=now) else None",
         "None",
         f"{AHEAD}::test_the_doctor_warns_when_the_newest_recorded_time_lies_in_the_future",
@@ -1924,9 +1924,9 @@ SLOW_PROVIDER = (
     ),
     _mutant(
         "doctor looks at the identity provider",
-        "connections/operations/doctor.py",
-        ", *check_identity_provider()]",
-        "]",
+        "connections/operations/checks.py",
+        '    "identity provider": check_identity_provider,\n',
+        "",
         f"{PROVIDER}/test_configuration.py::test_doctor_checks_the_identity_provider",
     ),
 )

@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-from django.core.checks import run_checks
 from pytest_django import Settings
 
 from connections.crypto.encrypted_fields import key_ids_in_use
@@ -75,16 +74,3 @@ def test_plain_text_in_the_database_is_refused_and_not_shown(ring_file: Path) ->
     with pytest.raises(KeyRingError, match="a secret that is no envelope") as caught:
         check_key_ring()
     assert API_KEY[3:19] not in str(caught.value)
-
-
-@pytest.mark.database
-@pytest.mark.django_db
-def test_the_system_check_stops_a_start_and_no_migration(
-    ring_file: Path, settings: Settings, tmp_path: Path
-) -> None:
-    stored_credential()
-    settings.KEYRING_FILE = make_key_ring(tmp_path / "other.json")
-    found = run_checks(tags=["keys"], include_deployment_checks=True)
-    assert [(check.id, check.is_serious()) for check in found] == [("connections.E001", True)]
-    assert primary_in(ring_file) in found[0].msg
-    assert run_checks(tags=["keys"], databases=["default"]) == []

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import pytest
 from django.core.cache import cache
+from django.core.checks import ERROR
 from django.db import connection
 from django.test import Client
 
-from connections.operations import doctor, write_probe
-from connections.operations.findings import Level
+from connections.operations import checks, write_probe
 from tests.support.no_writes import grown_log, manage_hindered, no_space, read_only_database
 from tests.support.processes import clean_environment, manage
 
@@ -32,8 +32,8 @@ def readiness() -> tuple[int, str]:
 
 
 def errors_about_the_database() -> list[str]:
-    findings = doctor.run_all_checks()
-    return [f.message for f in findings if f.check == "database" and f.level == Level.ERROR]
+    findings = checks.run_all_checks()
+    return [f.msg for f in findings if f.obj == "database" and f.level == ERROR]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,29 +1,40 @@
 """Check the installation, and say what to do about each problem."""
 
-from dataclasses import asdict
 from typing import Any
 
-from connections.management.base import FAILED, OrgAdminCommand
-from connections.operations.doctor import run_all_checks
-from connections.operations.findings import Level
+from django.core.checks import ERROR, INFO, WARNING
 
-_MARKS = {Level.OK: "ok     ", Level.WARNING: "warning", Level.ERROR: "ERROR  "}
+from connections.management.base import FAILED, OrgAdminCommand
+from connections.operations.checks import run_all_checks
+
+_LEVELS = {INFO: "ok", WARNING: "warning", ERROR: "error"}
 
 
 class Command(OrgAdminCommand):
     """Changes nothing. Exit code 1 when there is an error, else 0, also with warnings."""
 
-    help = "Check settings, keys, database, migrations, mail, policies and worker."
+    help = (
+        "Check settings, keys, database, email, approval policies and worker. Exit codes: 0 no "
+        "errors, 1 at least one."
+    )
 
     def run(self, **options: Any) -> None:
-        findings = run_all_checks()
+        messages = run_all_checks()
+        findings = [
+            {
+                "check": message.obj,
+                "level": _LEVELS[message.level],
+                "message": message.msg,
+                "hint": message.hint or "",
+            }
+            for message in messages
+        ]
         lines = []
         for finding in findings:
-            lines.append(f"{_MARKS[finding.level]}  {finding.check}: {finding.message}")
-            if finding.hint:
-                lines.append(f"         {finding.hint}")
-        is_ok = all(finding.level != Level.ERROR for finding in findings)
-        document = {"ok": is_ok, "findings": [asdict(finding) for finding in findings]}
-        self.emit(document, "\n".join(lines))
+            lines.append("{level:7}  {check}: {message}".format_map(finding))
+            if finding["hint"]:
+                lines.append(f"         {finding['hint']}")
+        is_ok = all(message.level < ERROR for message in messages)
+        self.emit({"ok": is_ok, "findings": findings}, "\n".join(lines))
         if not is_ok:
             raise SystemExit(FAILED)

@@ -36,7 +36,7 @@ from connections.models import (
     State,
 )
 from connections.notifications import delivery_log
-from connections.operations import doctor, worker
+from connections.operations import checks, worker
 
 # How many of each kind are shown; the history has the rest.
 MOST_SHOWN = 5
@@ -252,7 +252,7 @@ def overview(*, actor: Actor) -> Overview:
         has_worker=worker.is_alive(worker_seen_at, now=now),
         worker_seen_at=worker_seen_at,
         given_up=delivery_log.count_given_up(actor=actor, now=now),
-        time_ahead=doctor.find_future_time(now=now),
+        time_ahead=checks.find_future_time(now=now),
         verification=last_verification(),
     )
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import pytest
+from django.core.checks import INFO, WARNING, CheckMessage
 from django.test import Client
 
 from connections.models import ApprovalPolicy, Credential, Person, Role
-from connections.operations import doctor
-from connections.operations.findings import Finding, Level
+from connections.operations import checks
 from sandbox.entities import Connection
 from tests.flows.support import Desk, read
 from tests.support.people import make_person
@@ -48,16 +48,15 @@ def test_the_overview_says_which_need_nobody_and_which_lack_approvers(
 
 
 def test_the_doctor_says_the_same(guarded: Credential, linus: Person, barbara: Person) -> None:
-    def found(check: str) -> list[Finding]:
-        return [one for one in doctor.run_all_checks() if one.check == check]
+    def found() -> list[CheckMessage]:
+        return [one for one in checks.run_all_checks() if one.obj == "approval policy"]
 
-    assert found("approvers") == []
+    assert [message.level for message in found()] == [INFO]
     Person.objects.filter(pk=barbara.pk).update(is_active=False)
-    [warning] = found("approvers")
-    assert warning.level == Level.WARNING
-    assert warning.message.startswith("Payments US: 1 active person holds the role Approver.")
-    [ok] = found("four eyes")
-    assert ok.level == Level.OK
+    [warning, ok] = found()
+    assert warning.level == WARNING
+    assert warning.msg.startswith("Payments US: 1 active person holds the role Approver.")
+    assert ok.level == INFO
 
 
 def test_before_asking_a_person_is_told_that_nobody_else_could_approve(

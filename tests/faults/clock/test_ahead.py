@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.checks import INFO, WARNING, CheckMessage
 from django.test import Client
 from django.utils import timezone
 
@@ -27,8 +28,7 @@ from connections.models import (
     WorkerHeartbeat,
 )
 from connections.notifications import delivery
-from connections.operations import doctor, worker
-from connections.operations.findings import Finding, Level
+from connections.operations import checks, worker
 from connections.people import people
 from connections.wording import audit_log_badge
 from tests.flows.support import read
@@ -47,8 +47,8 @@ def act() -> None:
     audit.record(code=audit.EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
 
 
-def clock_finding() -> Finding:
-    [finding] = [each for each in doctor.run_all_checks() if each.check == "clock"]
+def clock_finding() -> CheckMessage:
+    [finding] = [each for each in checks.run_all_checks() if each.obj == "clock"]
     return finding
 
 
@@ -79,12 +79,12 @@ def test_the_doctor_warns_when_the_newest_recorded_time_lies_in_the_future(
 ) -> None:
     act()
     clock.advance(seconds=-5)
-    assert clock_finding().level == Level.OK
+    assert clock_finding().level == INFO
     clock.advance(hours=-1)
     finding = clock_finding()
-    assert finding.level == Level.WARNING
-    assert "2026-03-02 14:03:22 UTC" in finding.message
-    assert "2026-03-02 13:03:17 UTC" in finding.message
+    assert finding.level == WARNING
+    assert "2026-03-02 14:03:22 UTC" in finding.msg
+    assert "2026-03-02 13:03:17 UTC" in finding.msg
 
 
 def test_the_overview_warns_when_the_newest_recorded_time_lies_in_the_future(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.core.checks import ERROR
 from django.db import OperationalError
 from pytest_django import Settings
 
@@ -12,8 +13,7 @@ from connections.access.actor import WORKER
 from connections.core.errors import RecordedIn, ResponseNotRecordedError
 from connections.deletions import reconciliation, sending, spool, verification
 from connections.models import Deletion, Outcome, State
-from connections.operations import doctor
-from connections.operations.findings import Level
+from connections.operations import checks
 from tests.deletions.conftest import Ask, ask, credential
 from tests.support.append_only import triggers_off
 from tests.support.clock import SettableClock
@@ -50,11 +50,11 @@ def lose(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Lose:
 
 
 def problems() -> list[str]:
-    """What the doctor says against kept answers."""
+    """What doctor says about unusable kept responses."""
     return [
-        finding.message
-        for finding in doctor.run_all_checks()
-        if (finding.check, finding.level) == ("kept answers", Level.ERROR)
+        finding.msg
+        for finding in checks.run_all_checks()
+        if (finding.obj, finding.level) == ("kept responses", ERROR)
     ]
 
 

@@ -88,7 +88,7 @@ def check_file(stack: Stack) -> None:
     pair = stack.world.key_pairs()[0]
     assert pair.api_key not in text
     assert pair.application_key not in text
-    assert f"1 in {path.parent} wait to be recorded" in stack.run("doctor").stdout
+    assert f"1 in {path.parent} not yet recorded" in stack.run("doctor").stdout
 
 
 @pytest.mark.parametrize("htmx", [False, True], ids=["plain", "htmx"])
