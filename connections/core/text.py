@@ -14,16 +14,29 @@ def format_time(at: datetime | None) -> str:
 def format_age(at: datetime, *, now: datetime) -> str:
     """ "just now", "40 s ago", "3 min ago", "5 h ago", "12 days ago"; both times are aware."""
     age = now - at
-    seconds = int(age.total_seconds())
-    if seconds < 5:
-        return "just now"
+    return "just now" if age < timedelta(seconds=5) else f"{_span_text(age)} ago"
+
+
+def format_relative(at: datetime, *, now: datetime) -> str:
+    """ "3 min ago", "in 24 min", or "16 Nov 2026" (in UTC) for more than seven days ago."""
+    if at > now:
+        return f"in {_span_text(at - now)}"
+    if now - at > timedelta(days=7):
+        utc = at.astimezone(UTC)
+        return f"{utc.day} {utc:%b %Y}"
+    return format_age(at, now=now)
+
+
+def _span_text(span: timedelta) -> str:
+    """ "40 s", "3 min", "5 h", "12 days"."""
+    seconds = int(span.total_seconds())
     if seconds < 60:
-        return f"{seconds} s ago"
-    if age < timedelta(hours=1):
-        return f"{seconds // 60} min ago"
-    if age < timedelta(days=2):
-        return f"{seconds // 3600} h ago"
-    return f"{age.days} days ago"
+        return f"{seconds} s"
+    if seconds < 60 * 60:
+        return f"{seconds // 60} min"
+    if span < timedelta(days=2):
+        return f"{seconds // 3600} h"
+    return f"{span.days} days"
 
 
 def pluralize(number: int, noun: str) -> str:

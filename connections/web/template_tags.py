@@ -1,11 +1,14 @@
 """Tags and filters that every template has without loading them."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from connections import wording
-from connections.core.text import format_age
+from connections.core.text import format_age, format_relative
 from connections.models import Deletion, Notification, Sync
 from connections.wording import Badge
 from connections.wording.causes import failure_text
@@ -33,6 +36,18 @@ def badge(about: Deletion | Notification | Badge) -> dict[str, str]:
 def ago(at: datetime, now: datetime) -> str:
     """How long ago that was: "3 min ago"."""
     return format_age(at, now=now)
+
+
+@register.simple_tag
+def relative_time(at: datetime) -> SafeString:
+    """A `<time>` element: "3 min ago" or "16 Nov 2026", with the exact time in UTC as its title."""
+    utc = at.astimezone(UTC)
+    return format_html(
+        '<time datetime="{:%Y-%m-%dT%H:%M:%SZ}" title="{:%Y-%m-%d %H:%M:%S} UTC">{}</time>',
+        utc,
+        utc,
+        format_relative(at, now=timezone.now()),
+    )
 
 
 @register.filter

@@ -1,0 +1,35 @@
+"""Times as text."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.template import engines
+
+from connections.core.text import format_relative
+
+NOW = datetime(2026, 11, 25, 15, 0, 43, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("age", "text"),
+    [
+        (timedelta(seconds=4), "just now"),
+        (timedelta(seconds=5), "5 s ago"),
+        (timedelta(minutes=3), "3 min ago"),
+        (timedelta(hours=26), "26 h ago"),
+        (timedelta(days=7), "7 days ago"),
+        (timedelta(days=9), "16 Nov 2026"),
+        (-timedelta(seconds=30), "in 30 s"),
+        (-timedelta(minutes=24, seconds=5), "in 24 min"),
+        (-timedelta(hours=23, minutes=1), "in 23 h"),
+    ],
+)
+def test_a_time_is_relative_for_seven_days(age: timedelta, text: str) -> None:
+    assert format_relative(NOW - age, now=NOW) == text
+
+
+def test_the_exact_time_is_in_the_element() -> None:
+    template = engines["django"].from_string("{% relative_time at %}")
+    assert template.render({"at": NOW - timedelta(days=4000)}) == (
+        '<time datetime="2015-12-13T15:00:43Z" title="2015-12-13 15:00:43 UTC">13 Dec 2015</time>'
+    )
