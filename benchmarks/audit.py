@@ -60,7 +60,9 @@ def record_check(actor: Actor, *, person: Person, number: int) -> None:
         code=audit.EventCode.DELETION_CHECKED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name_of(actor)} checked Payments EU → Group SOC.",
+        sentence=audit.Sentence(
+            "{person} checked Payments EU → Group SOC.", person=personal_data.name_of(actor)
+        ),
         details={"found": "not listed", "number": number, "state": "unknown"},
     )
 

@@ -38,7 +38,7 @@ def fill(events: int) -> None:
             audit.record(
                 code=audit.EventCode.SIGNED_IN,
                 actor=actor,
-                sentence=f"{personal_data.name_of(actor)} signed in.",
+                sentence=audit.Sentence("{person} signed in.", person=personal_data.name_of(actor)),
             )
     first = AuditHead.objects.get().size + 1
     for start in range(first, events + 1, BATCH):

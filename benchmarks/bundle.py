@@ -152,7 +152,9 @@ def _record(deletion: Any, *, actor: Any) -> None:
             code=code,
             actor=actor,
             subject=deletion,
-            sentence=f"{personal_data.name_of(actor)}: {deletion.description}.",
+            sentence=audit.Sentence(
+                "{person}: {x}.", person=personal_data.name_of(actor), x=deletion.description
+            ),
             details=details,
         )
 

@@ -2,6 +2,7 @@
 
 from connections.audit.events import (
     EventCode,
+    EventDraft,
     Subject,
     atomic,
     events_of,
@@ -9,5 +10,16 @@ from connections.audit.events import (
     record,
     reference,
 )
+from connections.audit.personal_data import Sentence
 
-__all__ = ["EventCode", "Subject", "atomic", "events_of", "newest_at", "record", "reference"]
+__all__ = [
+    "EventCode",
+    "EventDraft",
+    "Sentence",
+    "Subject",
+    "atomic",
+    "events_of",
+    "newest_at",
+    "record",
+    "reference",
+]

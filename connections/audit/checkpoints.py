@@ -11,6 +11,7 @@ from django.db import transaction
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import events, outbox
+from connections.audit.personal_data import Sentence
 from connections.audit.signing import EVENTS_PER_CHECKPOINT, sign_head
 from connections.audit.signing_key import (
     SigningKey,
@@ -75,7 +76,11 @@ def _record_rotation(*, old: SigningKey, new: SigningKey, head: AuditHead, actor
     events.record(
         code=events.EventCode.SIGNING_KEY_ROTATED,
         actor=actor,
-        sentence=f"Signing key {new.fingerprint[:16]} took the place of {old.fingerprint[:16]}.",
+        sentence=Sentence(
+            "Signing key {new} took the place of {old}.",
+            new=new.fingerprint[:16],
+            old=old.fingerprint[:16],
+        ),
         details={
             "origin": head.origin,
             "size": head.size,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -15,6 +15,7 @@ from django.db.models import Max
 
 from connections.access.actor import Actor
 from connections.audit import chain, outbox, personal_data, signing
+from connections.audit.personal_data import Sentence
 from connections.core import clock
 from connections.models import (
     AuditEvent,
@@ -135,18 +136,23 @@ def _appending() -> Iterator[None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PendingEvent:
-    """The arguments of one call of `record`, kept until the transaction ends."""
+class EventDraft:
+    """What an event will say, without who did it and to what.
+
+    `details` holds strings, whole numbers, booleans, nulls, and lists and dicts of these; never a
+    key and never a person's name.
+    """
 
     code: EventCode
-    actor: Actor
-    sentence: str
-    subject: dict[str, str] | None
-    details: dict[str, Any]
+    sentence: Sentence
+    details: dict[str, Any] = field(default_factory=dict)
 
+
+# A draft with its actor and a reference to its subject.
+type _Pending = tuple[EventDraft, Actor, dict[str, str] | None]
 
 # The events that the current `atomic` block will append; None outside of one.
-_pending_events: ContextVar[list[PendingEvent] | None] = ContextVar(
+_pending_events: ContextVar[list[_Pending] | None] = ContextVar(
     "audit_pending_events", default=None
 )
 
@@ -172,7 +178,7 @@ def atomic(*, durable: bool = False) -> Iterator[list[AuditEvent]]:
                 del outer[size:]
                 raise
             return
-        pending: list[PendingEvent] = []
+        pending: list[_Pending] = []
         token = _pending_events.set(pending)
         appended: list[AuditEvent] = []
         try:
@@ -186,26 +192,19 @@ def record(
     *,
     code: EventCode,
     actor: Actor,
-    sentence: str,
+    sentence: Sentence,
     subject: Subject | None = None,
     details: dict[str, Any] | None = None,
 ) -> None:
-    """Record an event and queue its notifications.
+    """Record an event and queue its notifications; `details` are as in EventDraft.
 
     The surrounding `atomic` block appends it when it ends; without one it is appended at once.
-    Call it in the block that makes the change: without the event there is no change. A sentence
-    names people by `personal_data.name_of(…)`. `details` holds strings, whole numbers, booleans,
-    nulls, and lists and dicts of these; never a key and never a person's name.
+    Call it in the block that makes the change: without the event there is no change.
 
     Raises TypeError for other details and database errors, in an `atomic` block when it ends.
     """
-    event = PendingEvent(
-        code=code,
-        actor=actor,
-        sentence=sentence,
-        subject=reference(subject) if subject else None,
-        details=details or {},
-    )
+    draft = EventDraft(code=code, sentence=sentence, details=details or {})
+    event = (draft, actor, reference(subject) if subject else None)
     pending = _pending_events.get()
     if pending is None:
         with transaction.atomic(savepoint=False):
@@ -214,22 +213,20 @@ def record(
         pending.append(event)
 
 
-def _append(pending: list[PendingEvent]) -> list[AuditEvent]:
+def _append(pending: list[_Pending]) -> list[AuditEvent]:
     """Append the events to the chain, whose head stays locked until the commit."""
     if not pending:
         return []
     with _appending():
         head = AuditHead.objects.select_for_update().get()
-        texts = [
-            text
-            for event in pending
-            for text in (personal_data.name_of(event.actor), event.sentence)
-        ]
-        stored, commitments = personal_data.store_references(*texts)
+        names = [[personal_data.name_of(actor)] for _, actor, _ in pending]
+        sentences = [draft.sentence.pieces for draft, _, _ in pending]
+        stored, commitments = personal_data.store_references(*names, *sentences)
         at = clock.now()
         frontier = chain.parse_frontier(head.frontier)
         events = []
-        for one, name, sentence in zip(pending, stored[::2], stored[1::2], strict=True):
+        texts = zip(stored[: len(names)], stored[len(names) :], strict=True)
+        for one, (name, sentence) in zip(pending, texts, strict=True):
             refs = {
                 str(number): commitments[str(number)] for number in references_in(name, sentence)
             }
@@ -247,18 +244,16 @@ def _append(pending: list[PendingEvent]) -> list[AuditEvent]:
         AuditEvent.objects.bulk_create(events)
         head.frontier = chain.format_frontier(frontier)
         head.save(update_fields=["size", "hash", "frontier"])
-        has_settled = any(one.code in SETTLING_CODES for one in pending)
+        has_settled = any(draft.code in SETTLING_CODES for draft, _, _ in pending)
         if has_settled or signing.reaches_checkpoint_size(head.size, added=len(events)):
             signing.sign_if_possible(head, at=at)
         outbox.enqueue(events=events)
         return events
 
 
-def _document(
-    one: PendingEvent, *, at: datetime, seq: int, name: str, sentence: str
-) -> dict[str, Any]:
+def _document(one: _Pending, *, at: datetime, seq: int, name: str, sentence: str) -> dict[str, Any]:
     """The document of an event as docs/EVIDENCE.md defines it, without its references."""
-    actor = one.actor
+    draft, actor, subject = one
     return {
         "actor": {
             "id": str(actor.person.pk) if actor.person else None,
@@ -266,13 +261,13 @@ def _document(
             "name": name,
         },
         "at": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z",
-        "code": one.code,
-        "details": one.details,
+        "code": draft.code,
+        "details": draft.details,
         "format": chain.FORMAT,
         "request_id": actor.request_id,
         "sentence": sentence,
         "seq": seq,
-        "subject": one.subject,
+        "subject": subject,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from connections.access import permissions
 from connections.access.actor import Actor
 from connections.audit import checkpoints, events, personal_data
+from connections.audit.personal_data import Sentence
 from connections.core import tabular
 from connections.core.errors import InvalidInputError
 from connections.core.tabular import AsJson, Row, as_time
@@ -75,11 +76,15 @@ class Export:
 
 def start_export(*, export: Export) -> "RunningExport":
     """Record the start of an export. The caller must close the result after reading it."""
-    name = personal_data.name_of(export.actor)
     started = _record(
         export,
         code=events.EventCode.EXPORT_STARTED,
-        sentence=f"{name} began to export {export.description} as {export.file_format}.",
+        sentence=Sentence(
+            "{actor} began to export {what} as {format}.",
+            actor=personal_data.name_of(export.actor),
+            what=export.description,
+            format=export.file_format,
+        ),
         details={
             "filter": export.query,
             "checkpoint_size": export.checkpoint.size if export.checkpoint else None,
@@ -116,9 +121,14 @@ class RunningExport(Iterator[bytes]):
         """Record that the export was aborted, unless its end is already recorded."""
         if not self._is_over:
             self._is_over = True
-            words = f"{pluralize(self._rows, 'row')} written"
+            sentence = Sentence(
+                "The export of {what} as {format} broke off: {rows} written.",
+                what=self._export.description,
+                format=self._export.file_format,
+                rows=pluralize(self._rows, "row"),
+            )
             self._record_end(
-                code=events.EventCode.EXPORT_ABORTED, ended=f"broke off: {words}", cause=self._cause
+                code=events.EventCode.EXPORT_ABORTED, sentence=sentence, cause=self._cause
             )
 
     def _chunked(self) -> Iterator[bytes]:
@@ -148,22 +158,23 @@ class RunningExport(Iterator[bytes]):
         if self._is_over:
             return
         sha256 = self._digest.hexdigest()
-        self._record_end(
-            code=events.EventCode.EXPORT_FINISHED,
-            ended=f"is whole: {pluralize(self._rows, 'row')}, SHA-256 {sha256}",
+        sentence = Sentence(
+            "The export of {what} as {format} is whole: {rows}, SHA-256 {sha256}.",
+            what=self._export.description,
+            format=self._export.file_format,
+            rows=pluralize(self._rows, "row"),
             sha256=sha256,
         )
+        self._record_end(code=events.EventCode.EXPORT_FINISHED, sentence=sentence, sha256=sha256)
         self._is_over = True
 
-    def _record_end(self, *, code: events.EventCode, ended: str, **details: Any) -> None:
-        export = self._export
-        sentence = f"The export of {export.description} as {export.file_format} {ended}."
+    def _record_end(self, *, code: events.EventCode, sentence: Sentence, **details: Any) -> None:
         counts = {"started": self._started, "rows": self._rows, "bytes": self._bytes}
-        _record(export, code=code, sentence=sentence, details=counts | details)
+        _record(self._export, code=code, sentence=sentence, details=counts | details)
 
 
 def _record(
-    export: Export, *, code: events.EventCode, sentence: str, details: dict[str, Any]
+    export: Export, *, code: events.EventCode, sentence: Sentence, details: dict[str, Any]
 ) -> int:
     with events.atomic() as appended:
         events.record(

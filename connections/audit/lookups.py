@@ -15,6 +15,7 @@ from connections.access.actor import Actor
 from connections.access.permissions import visibility_of
 from connections.access.visibility import hidden_connections, visible
 from connections.audit import personal_data
+from connections.audit.personal_data import Sentence
 from connections.models import (
     Credential,
     Deletion,
@@ -91,7 +92,11 @@ def record_refusal(*, actor: Actor, subject: audit.Subject) -> None:
         code=audit.EventCode.ACCESS_REFUSED,
         actor=actor,
         subject=subject,
-        sentence=f"{personal_data.name_of(actor)} asked for {what}, which is out of their reach.",
+        sentence=Sentence(
+            "{actor} asked for {what}, which is out of their reach.",
+            actor=personal_data.name_of(actor),
+            what=what,
+        ),
         details={"site": subject.site} if isinstance(subject, OrgConnectionKey) else {},
     )
 
@@ -106,7 +111,10 @@ def record_denial(*, actor: Actor, address: str, method: str, path: str) -> None
     audit.record(
         code=audit.EventCode.ACCESS_REFUSED,
         actor=actor,
-        sentence=f"{personal_data.name_of(actor)} asked for what their roles do not allow.",
+        sentence=Sentence(
+            "{actor} asked for what their roles do not allow.",
+            actor=personal_data.name_of(actor),
+        ),
         details={"address": address, "method": method, "path": path[:MAX_PATH_LENGTH]},
     )
 

@@ -1,13 +1,8 @@
-"""Personal data in the audit log: events refer to names and addresses, which can be erased.
+"""Event sentences, and the personal data in them: references to values that can be erased."""
 
-A service writes `f"{personal_data.name_of(actor)} did it."`. This puts a mark into the sentence,
-which becomes a reference when the event is appended. Marks hold a token of this process, so text
-from outside can't pass for one.
-"""
-
-import re
 import secrets
-from collections.abc import Iterable
+import string
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -21,10 +16,6 @@ from connections.models import AuditHead, Person, PersonalValue
 
 Kind = PersonalValue.Kind
 
-_PROCESS_TOKEN = secrets.token_hex(8)
-_MARK = re.compile(
-    rf"\ufdd0{_PROCESS_TOKEN}:(name|address|agent):([0-9a-f-]*):(.*?)\ufdd1", re.DOTALL
-)
 _MAX_LENGTH = 400
 
 
@@ -37,23 +28,58 @@ class ReferencedValue:
     text: str
 
 
-def name_of(whom: Actor | Person) -> str:
-    """The mark for a person's name; the plain name for a command or the worker."""
+class Sentence:
+    """What happened, as `Sentence("{who} signed out.", who=personal_data.name_of(person))`.
+
+    The template is a literal and every other text is a value, as with `format_html`: a value is
+    never read as a template, so an org named "{who}" stays that text. Raises TypeError when the
+    values aren't exactly those that the template names.
+    """
+
+    def __init__(self, template: str, /, **values: str | int | ReferencedValue) -> None:
+        pieces: list[str | ReferencedValue] = []
+        fields: set[str] = set()
+        for literal, field, _, _ in string.Formatter().parse(template):
+            pieces.append(literal)
+            if field is not None:
+                value = values.get(field, "")
+                pieces.append(value if isinstance(value, ReferencedValue) else str(value))
+                fields.add(field)
+        if fields != values.keys():
+            raise TypeError(f"The values {sorted(values)} are not those of: {template}")
+        self.pieces = tuple(pieces)
+
+    def followed_by(self, *texts: str) -> "Sentence":
+        """This sentence and further whole sentences, without those that are empty."""
+        longer = Sentence("")
+        longer.pieces = (*self.pieces, *(f" {text}" for text in texts if text))
+        return longer
+
+
+def name_of(whom: Actor | Person) -> ReferencedValue | str:
+    """A person's name; the plain name for a command or the worker."""
     if isinstance(whom, Person):
-        return _mark(ReferencedValue(kind=Kind.NAME, person_id=whom.pk, text=whom.display_name))
+        return _referenced(Kind.NAME, whom.display_name, of=whom)
     if whom.person is None:
         return whom.name
-    return _mark(ReferencedValue(kind=Kind.NAME, person_id=whom.person.pk, text=whom.name))
+    return _referenced(Kind.NAME, whom.name, of=whom.person)
 
 
-def address_of(text: str, *, of: Person | None) -> str:
-    """The mark for the network address of a request."""
-    return _mark(ReferencedValue(kind=Kind.ADDRESS, person_id=of.pk if of else None, text=text))
+def address_of(text: str, *, of: Person | None) -> ReferencedValue:
+    """The network address of a request."""
+    return _referenced(Kind.ADDRESS, text, of=of)
 
 
-def browser_of(text: str, *, of: Person | None) -> str:
-    """The mark for a User-Agent header."""
-    return _mark(ReferencedValue(kind=Kind.AGENT, person_id=of.pk if of else None, text=text))
+def browser_of(text: str, *, of: Person | None) -> ReferencedValue | str:
+    """A User-Agent header; "an unknown browser" without one."""
+    if not text:
+        return "an unknown browser"
+    return _referenced(Kind.AGENT, text, of=of)
+
+
+def _referenced(kind: Kind, text: str, *, of: Person | None) -> ReferencedValue:
+    text = chain.clean(text)[:_MAX_LENGTH]
+    return ReferencedValue(kind=kind, person_id=of.pk if of else None, text=text)
 
 
 def ensure_person_number(person: Person) -> int:
@@ -63,39 +89,23 @@ def ensure_person_number(person: Person) -> int:
     """
     with transaction.atomic():
         AuditHead.objects.select_for_update().get()
-        store_references(name_of(person))
+        store_references([name_of(person)])
     known = PersonalValue.objects.filter(person_id=person.pk)
     number: int = known.earliest("person_number").person_number
     return number
 
 
-def _mark(value: ReferencedValue) -> str:
-    text = chain.clean(value.text)[:_MAX_LENGTH].replace("\ufdd1", "\ufffd")
-    return f"\ufdd0{_PROCESS_TOKEN}:{value.kind}:{value.person_id or ''}:{text}\ufdd1"
+def store_references(*texts: Sequence[str | ReferencedValue]) -> tuple[list[str], dict[str, str]]:
+    """Each text as events store it, and the commitment of each value by its number.
 
-
-def store_references(*texts: str) -> tuple[list[str], dict[str, str]]:
-    """Replace the marks in the texts by references; also return each value's commitment by number.
-
-    Stores values that no event has referred to before. Call it while the chain's head is locked,
-    which keeps the numbers in order. Raises database errors.
+    A text comes in pieces; its values become references. Stores values that no event has referred
+    to before. Call it while the chain's head is locked, which keeps the numbers in order. Raises
+    database errors.
     """
-    pieces = [_split_at_marks(text) for text in texts]
-    wanted = {piece for each in pieces for piece in each if isinstance(piece, ReferencedValue)}
+    wanted = {piece for pieces in texts for piece in pieces if isinstance(piece, ReferencedValue)}
     rows = _rows_for(wanted) if wanted else {}
-    stored = ["".join(_stored_text(piece, rows) for piece in each) for each in pieces]
+    stored = ["".join(_stored_text(piece, rows) for piece in pieces) for pieces in texts]
     return stored, {str(row.number): row.commitment for row in rows.values()}
-
-
-def _split_at_marks(text: str) -> list[str | ReferencedValue]:
-    pieces: list[str | ReferencedValue] = []
-    end = 0
-    for match in _MARK.finditer(text):
-        person_id = UUID(match[2]) if match[2] else None
-        value = ReferencedValue(kind=Kind(match[1]), person_id=person_id, text=match[3])
-        pieces += [text[end : match.start()], value]
-        end = match.end()
-    return [*pieces, text[end:]]
 
 
 def _stored_text(piece: str | ReferencedValue, rows: dict[ReferencedValue, PersonalValue]) -> str:

@@ -64,8 +64,11 @@ def change_access(*, actor: Actor, credential: Credential, wanted: AccessEntries
             code=audit.EventCode.CREDENTIAL_ACCESS_CHANGED,
             actor=actor,
             subject=credential,
-            sentence=f"{personal_data.name_of(actor)} changed who may see and "
-            f"use {credential.name}.",
+            sentence=audit.Sentence(
+                "{actor} changed who may see and use {credential}.",
+                actor=personal_data.name_of(actor),
+                credential=credential.name,
+            ),
             details={
                 "before": {kind.value: names for kind, names in before.items()},
                 "after": {kind.value: names for kind, names in after.items()},

@@ -400,20 +400,25 @@ def _record_rotation(*, old: Credential, new: Credential, actor: Actor) -> None:
         code=EventCode.CREDENTIAL_ROTATED,
         actor=actor,
         subject=old,
-        sentence=f"{old.name} was rotated to a new key pair of the same org.",
+        sentence=audit.Sentence(
+            "{credential} was rotated to a new key pair of the same org.",
+            credential=old.name,
+        ),
         details={"previous_fingerprint": old.fingerprint, "fingerprint": new.fingerprint},
     )
 
 
 def _record_report(*, credential: Credential, report: KeyReport, actor: Actor) -> None:
     failure, identity = report.failure, report.identity
-    if failure is None:
-        code, sentence = EventCode.CREDENTIAL_VERIFIED, f"{credential.name} was verified."
-    else:
-        code = EventCode.CREDENTIAL_NOT_VERIFIED
-        sentence = f"{credential.name} was not verified. {failure.text}"
+    sentence = (
+        audit.Sentence("{credential} was verified.", credential=credential.name)
+        if failure is None
+        else audit.Sentence(
+            "{credential} was not verified. {why}", credential=credential.name, why=failure.text
+        )
+    )
     audit.record(
-        code=code,
+        code=EventCode.CREDENTIAL_NOT_VERIFIED if failure else EventCode.CREDENTIAL_VERIFIED,
         actor=actor,
         subject=credential,
         sentence=sentence,

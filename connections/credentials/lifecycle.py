@@ -234,7 +234,11 @@ def _store_new(*, credential: Credential, actor: Actor) -> None:
         code=EventCode.CREDENTIAL_ADDED,
         actor=actor,
         subject=credential,
-        sentence=f"{credential.name} was added on {get_site(credential.site).label}.",
+        sentence=audit.Sentence(
+            "{credential} was added on {site}.",
+            credential=credential.name,
+            site=get_site(credential.site).label,
+        ),
         details={
             "site": credential.site,
             "fingerprint": credential.fingerprint,
@@ -318,7 +322,11 @@ def _change_name(*, credential: Credential, actor: Actor, name: str) -> None:
         code=EventCode.CREDENTIAL_RENAMED,
         actor=actor,
         subject=credential,
-        sentence=f"{previous} is now called {name}.",
+        sentence=audit.Sentence(
+            "{previous} is now called {name}.",
+            previous=previous,
+            name=name,
+        ),
         details={"previous_name": previous, "name": name},
     )
 
@@ -376,7 +384,10 @@ def _record_refusal(
         code=EventCode.CREDENTIAL_ROTATION_REFUSED,
         actor=actor,
         subject=credential,
-        sentence=f"A new key pair for {credential.name} was refused; the stored one stays.",
+        sentence=audit.Sentence(
+            "A new key pair for {credential} was refused; the stored one stays.",
+            credential=credential.name,
+        ),
         details={
             "fingerprint": credential.fingerprint,
             "refused_fingerprint": candidate.fingerprint,
@@ -404,8 +415,12 @@ def change_policy(*, actor: Actor, credential: Credential, policy: ApprovalPolic
         code=EventCode.CREDENTIAL_POLICY_CHANGED,
         actor=actor,
         subject=credential,
-        sentence=f"The policy of {credential.name} was changed from “{previous.label}” to "
-        f"“{policy.label}”.",
+        sentence=audit.Sentence(
+            "The policy of {credential} was changed from “{previous}” to “{new}”.",
+            credential=credential.name,
+            previous=previous.label,
+            new=policy.label,
+        ),
         details={"previous_policy": previous, "policy": policy},
     )
     return credential

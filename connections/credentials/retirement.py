@@ -13,7 +13,7 @@ from connections.core.errors import ConflictError, InvalidInputError
 from connections.credentials import lifecycle as credential_lifecycle
 from connections.credentials.key_checks import unchanged_row
 from connections.deletions import states
-from connections.deletions.states import EventDraft, Settle
+from connections.deletions.states import Settle
 from connections.models import Credential, Deletion, Outcome, State
 from connections.models.credentials import ENVELOPE_FIELDS
 from connections.wording import attempt_facts
@@ -79,15 +79,17 @@ def _require_no_blocking_deletions(credential: Credential) -> None:
 
 
 def _withdraw(*, deletion: Deletion, credential: Credential, actor: Actor) -> str:
-    sentence = (
-        f"{credential.name} is retired, so the deletion of {deletion.description} is withdrawn. "
-        f"{attempt_facts.in_full_of(deletion)}"
+    sentence = audit.Sentence(
+        "{credential} is retired, so the deletion of {connection} is withdrawn. {facts}",
+        credential=credential.name,
+        connection=deletion.description,
+        facts=attempt_facts.in_full_of(deletion),
     )
     is_applied = states.apply(
         deletion,
         transition=Settle(outcome=Outcome.WITHDRAWN, cause=Cause.CREDENTIAL_RETIRED),
         actor=actor,
-        events=[EventDraft(code=EventCode.DELETION_WITHDRAWN, sentence=sentence)],
+        events=[audit.EventDraft(code=EventCode.DELETION_WITHDRAWN, sentence=sentence)],
     )
     if not is_applied:
         raise ConflictError(_JUST_CHANGED)
@@ -111,7 +113,10 @@ def _wipe(*, credential: Credential, actor: Actor, now: datetime, withdrawn: lis
         code=EventCode.CREDENTIAL_RETIRED,
         actor=actor,
         subject=credential,
-        sentence=f"{former_name} was retired and its keys were wiped.",
+        sentence=audit.Sentence(
+            "{credential} was retired and its keys were wiped.",
+            credential=former_name,
+        ),
         details={
             "name": former_name,
             "fingerprint": credential.fingerprint,

@@ -16,7 +16,7 @@ from connections.audit import personal_data
 from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
 from connections.deletions import lifecycle, states, verification
-from connections.deletions.states import Approve, EndRound, EventDraft, Settle
+from connections.deletions.states import Approve, EndRound, Settle
 from connections.deletions.verification import Recheck, RecheckResult
 from connections.inventory import protections
 from connections.models import Approval, Deletion, Outcome, State
@@ -77,10 +77,14 @@ _NOT_AS_REVIEWED = {
 def _apply_approval(
     *, deletion: Deletion, actor: Actor, missing: int, found: Recheck, decided_at: datetime
 ) -> None:
-    event = EventDraft(
+    event = audit.EventDraft(
         code=audit.EventCode.DELETION_APPROVED,
-        sentence=f"{personal_data.name_of(actor)} approved the deletion of {deletion.description}. "
-        f"{attempt_facts.nothing_new_of(deletion)}",
+        sentence=audit.Sentence(
+            "{actor} approved the deletion of {connection}. {facts}",
+            actor=personal_data.name_of(actor),
+            connection=deletion.description,
+            facts=attempt_facts.nothing_new_of(deletion),
+        ),
         details={
             "digest": deletion.approval_digest,
             "approval_round": deletion.approval_round,
@@ -141,10 +145,15 @@ def decline_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deleti
 def _apply_decline(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
     is_still_present = deletion.state == State.STILL_PRESENT
     what = "another DELETE for" if is_still_present else "the deletion of"
-    event = EventDraft(
+    event = audit.EventDraft(
         code=audit.EventCode.DELETION_DECLINED,
-        sentence=f"{personal_data.name_of(actor)} declined {what} {deletion.description}. "
-        f"{attempt_facts.in_full_of(deletion)}",
+        sentence=audit.Sentence(
+            "{actor} declined {what} {connection}. {facts}",
+            actor=personal_data.name_of(actor),
+            what=what,
+            connection=deletion.description,
+            facts=attempt_facts.in_full_of(deletion),
+        ),
         details={"reason": reason, "approval_round": deletion.approval_round},
     )
     transition = EndRound() if is_still_present else Settle(outcome=Outcome.DECLINED, reason=reason)

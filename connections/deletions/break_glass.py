@@ -14,7 +14,7 @@ from connections.core import clock
 from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
 from connections.deletions import lifecycle, reviews, sending, states
 from connections.deletions.lifecycle import LONGEST_REASON
-from connections.deletions.states import Confirm, EventDraft
+from connections.deletions.states import Confirm
 from connections.models import BreakGlassReview, Deletion
 from connections.wording import attempt_facts
 
@@ -83,9 +83,13 @@ def _confirm(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
     now = clock.now()
     given = states.approvals_given(deletion).count()
     who, what = personal_data.name_of(actor), deletion.description
-    used = EventDraft(
+    used = audit.EventDraft(
         code=EventCode.DELETION_BREAK_GLASS_USED,
-        sentence=f"{who} broke the glass to delete {what} without the approvals it needs.",
+        sentence=audit.Sentence(
+            "{who} broke the glass to delete {what} without the approvals it needs.",
+            who=who,
+            what=what,
+        ),
         details={
             "reason": reason,
             "policy": deletion.policy,
@@ -94,9 +98,13 @@ def _confirm(*, deletion: Deletion, actor: Actor, reason: str) -> bool:
             "approval_round": deletion.approval_round,
         },
     )
-    confirmed = EventDraft(
+    confirmed = audit.EventDraft(
         code=EventCode.DELETION_CONFIRMED,
-        sentence=f"{who} confirmed to delete {what}, glass broken.",
+        sentence=audit.Sentence(
+            "{who} confirmed to delete {what}, glass broken.",
+            who=who,
+            what=what,
+        ),
         details={"approval_round": deletion.approval_round},
     )
     transition = Confirm(at=now, break_glass_reason=reason)
@@ -135,8 +143,11 @@ def review_break_glass(*, deletion: Deletion, actor: Actor, note: str) -> Deleti
                 code=EventCode.DELETION_BREAK_GLASS_REVIEWED,
                 actor=actor,
                 subject=deletion,
-                sentence=f"{personal_data.name_of(actor)} reviewed the breaking of glass for "
-                f"{deletion.description}.",
+                sentence=audit.Sentence(
+                    "{actor} reviewed the breaking of glass for {connection}.",
+                    actor=personal_data.name_of(actor),
+                    connection=deletion.description,
+                ),
                 details={"reason": note.strip()},
             )
     except IntegrityError:

@@ -38,8 +38,12 @@ def comment_on_deletion(*, deletion: Deletion, actor: Actor, text: str) -> None:
             code=audit.EventCode.DELETION_COMMENTED,
             actor=actor,
             subject=locked,
-            sentence=f"{personal_data.name_of(actor)} commented on the deletion of "
-            f"{locked.description}: “{one_line}”",
+            sentence=audit.Sentence(
+                "{actor} commented on the deletion of {connection}: “{comment}”",
+                actor=personal_data.name_of(actor),
+                connection=locked.description,
+                comment=one_line,
+            ),
             details={"text": text},
         )
 

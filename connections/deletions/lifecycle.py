@@ -15,7 +15,7 @@ from connections.core.causes import Cause
 from connections.core.errors import ConflictError, InvalidInputError, has_visible_text
 from connections.deletions import history, reviews, sending, states, time_limits
 from connections.deletions.reviews import Review, ReviewChangedError
-from connections.deletions.states import BecomeUnknown, Confirm, EndRound, EventDraft, Settle
+from connections.deletions.states import BecomeUnknown, Confirm, EndRound, Settle
 from connections.deletions.tickets import find_ticket_problem
 from connections.inventory import protections, sync
 from connections.inventory.sync import SyncResult
@@ -241,8 +241,11 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
         code=audit.EventCode.DELETION_REQUESTED,
         actor=actor,
         subject=deletion,
-        sentence=f"{personal_data.name_of(deletion.requested_by or actor)} asked to delete "
-        f"{deletion.description}.",
+        sentence=audit.Sentence(
+            "{requester} asked to delete {connection}.",
+            requester=personal_data.name_of(deletion.requested_by or actor),
+            connection=deletion.description,
+        ),
         details={
             "reason": deletion.reason,
             "ticket": deletion.ticket,
@@ -267,8 +270,7 @@ def record_request(deletion: Deletion, *, actor: Actor) -> None:
             code=audit.EventCode.DELETION_CONFIRMED,
             actor=actor,
             subject=deletion,
-            sentence=f"{personal_data.name_of(actor)} confirmed to delete {deletion.description}. "
-            "No second person was required.",
+            sentence=_confirmed_sentence(deletion, actor=actor),
             details={"confirmed_at": deletion.confirmed_at.isoformat()},
         )
 
@@ -339,18 +341,28 @@ def execute_deletion(
     return sending.send_deletion(deletion=deletion, actor=actor, skip_recheck=skip_recheck)
 
 
-def _confirmed_event(deletion: Deletion, *, actor: Actor, skip_recheck: bool) -> EventDraft:
-    how = " without reading it again" if skip_recheck else ""
-    alone = " No second person was required." if deletion.policy == ApprovalPolicy.NONE else ""
-    return EventDraft(
+def _confirmed_event(deletion: Deletion, *, actor: Actor, skip_recheck: bool) -> audit.EventDraft:
+    return audit.EventDraft(
         code=audit.EventCode.DELETION_CONFIRMED,
-        sentence=f"{personal_data.name_of(actor)} confirmed to delete {deletion.description}"
-        f"{how}.{alone}",
+        sentence=_confirmed_sentence(deletion, actor=actor, skip_recheck=skip_recheck),
         details={
             "skip_recheck": skip_recheck,
             "approval_round": deletion.approval_round,
         },
     )
+
+
+def _confirmed_sentence(
+    deletion: Deletion, *, actor: Actor, skip_recheck: bool = False
+) -> audit.Sentence:
+    sentence = audit.Sentence(
+        "{actor} confirmed to delete {connection}{how}.",
+        actor=personal_data.name_of(actor),
+        connection=deletion.description,
+        how=" without reading it again" if skip_recheck else "",
+    )
+    is_alone = deletion.policy == ApprovalPolicy.NONE
+    return sentence.followed_by("No second person was required." if is_alone else "")
 
 
 def is_awaiting_confirmation(deletion: Deletion) -> bool:
@@ -379,9 +391,11 @@ def withdraw_deletion(*, deletion: Deletion, actor: Actor, reason: str = "") -> 
     )
     if not can_be_withdrawn(deletion):
         raise ConflictError("It is too late to withdraw it: look at its state.")
-    sentence = (
-        f"{personal_data.name_of(actor)} took back the deletion of {deletion.description}. "
-        f"{attempt_facts.in_full_of(deletion)}"
+    sentence = audit.Sentence(
+        "{actor} took back the deletion of {connection}. {facts}",
+        actor=personal_data.name_of(actor),
+        connection=deletion.description,
+        facts=attempt_facts.in_full_of(deletion),
     )
     return _settle_by_person(
         deletion=deletion,
@@ -411,11 +425,11 @@ def close_deletion(*, deletion: Deletion, actor: Actor, reason: str) -> Deletion
         raise ConflictError("Only an unknown or still present deletion can be closed.")
     if not has_visible_text(reason):
         raise InvalidInputError({"reason": "Say why it is closed without knowing."})
-    sentence = (
-        f"{personal_data.name_of(actor)} closed the deletion of {deletion.description} "
-        "without knowing. "
-        f"{attempt_facts.earlier_attempts(attempt_facts.attempts_of(deletion))}".strip()
-    )
+    sentence = audit.Sentence(
+        "{actor} closed the deletion of {connection} without knowing.",
+        actor=personal_data.name_of(actor),
+        connection=deletion.description,
+    ).followed_by(attempt_facts.earlier_attempts(attempt_facts.attempts_of(deletion)))
     return _settle_by_person(
         deletion=deletion,
         actor=actor,
@@ -433,14 +447,14 @@ def _settle_by_person(
     outcome: Outcome,
     reason: str,
     code: audit.EventCode,
-    sentence: str,
+    sentence: audit.Sentence,
 ) -> Deletion:
     reason = reason.strip()
     moved = states.apply(
         deletion,
         transition=Settle(outcome=outcome, reason=reason),
         actor=actor,
-        events=[EventDraft(code=code, sentence=sentence, details={"reason": reason})],
+        events=[audit.EventDraft(code=code, sentence=sentence, details={"reason": reason})],
     )
     if not moved:
         raise ConflictError("It has just moved on. Look at its state and decide again.")
@@ -462,10 +476,14 @@ def lapse_approvals(*, deletion: Deletion, actor: Actor) -> bool:
 def end_approval_round(*, deletion: Deletion, actor: Actor, why: str) -> bool:
     """End the approval round of a still-present deletion; `why` completes the sentence."""
     given = states.approvals_given(deletion).count()
-    event = EventDraft(
+    event = audit.EventDraft(
         code=audit.EventCode.DELETION_APPROVALS_LAPSED,
-        sentence=f"Approvals for another DELETE of {deletion.description} {why}. "
-        "They no longer count; no new DELETE was sent.",
+        sentence=audit.Sentence(
+            "Approvals for another DELETE of {connection} {why}. They no longer "
+            "count; no new DELETE was sent.",
+            connection=deletion.description,
+            why=why,
+        ),
         details={"approval_round": deletion.approval_round, "approvals_given": given},
     )
     return states.apply(deletion, transition=EndRound(), actor=actor, events=[event])
@@ -488,9 +506,11 @@ def expire_deletion(*, deletion: Deletion, actor: Actor) -> bool:
         transition = Settle(outcome=Outcome.EXPIRED, cause=Cause.NOT_CONFIRMED_IN_TIME)
     else:
         transition = Settle(outcome=Outcome.EXPIRED, cause=Cause.NOT_APPROVED_IN_TIME)
-    sentence = (
-        f"The time for {deletion.description} ran out: {transition.cause.replace('_', ' ')}. "
-        f"{attempt_facts.in_full_of(deletion)}"
+    sentence = audit.Sentence(
+        "The time for {connection} ran out: {cause}. {facts}",
+        connection=deletion.description,
+        cause=transition.cause.replace("_", " "),
+        facts=attempt_facts.in_full_of(deletion),
     )
-    event = EventDraft(code=states.event_code(transition), sentence=sentence)
+    event = audit.EventDraft(code=states.event_code(transition), sentence=sentence)
     return states.apply(deletion, transition=transition, actor=actor, events=[event])

@@ -13,7 +13,6 @@ from connections.deletions.states import (
     BecomeStillPresent,
     BecomeUnknown,
     Check,
-    EventDraft,
     RecordCheck,
     Settle,
 )
@@ -52,15 +51,16 @@ def give_up_lost_claim(*, deletion: Deletion, actor: Actor) -> bool:
         return False
     if clock.elapsed_since(started, now=now) < time_limits.CLAIM_TIMEOUT:
         return False
-    sentence = (
-        f"No response was recorded within 60 s. {deletion.description} might have been deleted."
+    sentence = audit.Sentence(
+        "No response was recorded within 60 s. {connection} might have been deleted.",
+        connection=deletion.description,
     )
     due_at = states.next_check_at(sending_at=started, now=now)
     return states.apply(
         deletion,
         transition=BecomeUnknown(cause=Cause.ANSWER_LOST, due_at=due_at),
         actor=actor,
-        events=[EventDraft(code=audit.EventCode.DELETION_UNKNOWN, sentence=sentence)],
+        events=[audit.EventDraft(code=audit.EventCode.DELETION_UNKNOWN, sentence=sentence)],
     )
 
 
@@ -136,18 +136,22 @@ def _gone(cause: Cause, *, check: Check | None) -> Settle:
 
 def _events_of(
     transition: Settle | BecomeStillPresent | RecordCheck, *, deletion: Deletion
-) -> list[EventDraft]:
+) -> list[audit.EventDraft]:
     match transition:
         case BecomeStillPresent():
             code = audit.EventCode.DELETION_STILL_PRESENT
-            sentence = f"Two listings agree: {deletion.description} is still there."
+            sentence = audit.Sentence(
+                "Two listings agree: {connection} is still there.",
+                connection=deletion.description,
+            )
         case Settle():
             code = audit.EventCode.DELETION_SETTLED
             attempts = attempt_facts.attempts_of(deletion)
-            sentence = (
-                f"{deletion.description} is no longer listed. This does not prove that this "
-                f"request deleted it. {attempt_facts.earlier_attempts(attempts)}".strip()
-            )
+            sentence = audit.Sentence(
+                "{connection} is no longer listed. This does not prove that this request "
+                "deleted it.",
+                connection=deletion.description,
+            ).followed_by(attempt_facts.earlier_attempts(attempts))
         case RecordCheck():
             return []
-    return [EventDraft(code=code, sentence=sentence)]
+    return [audit.EventDraft(code=code, sentence=sentence)]

@@ -31,7 +31,7 @@ from connections.datadog.responses import AttemptResult, DeleteResponse
 from connections.deletions import failpoints, spool, states, stopping, verification
 from connections.deletions.failpoints import Point
 from connections.deletions.spool import UnusableFileError
-from connections.deletions.states import BecomeUnknown, Claim, EventDraft, Settle, Wait
+from connections.deletions.states import BecomeUnknown, Claim, Settle, Wait
 from connections.deletions.verification import RecheckResult
 from connections.inventory import protections, sync
 from connections.inventory.sync import SyncResult
@@ -180,10 +180,14 @@ def _next_attempt(*, deletion: Deletion, was_rechecked: bool) -> Attempt:
     )
 
 
-def _sending_event(attempt: Attempt) -> EventDraft:
-    return EventDraft(
+def _sending_event(attempt: Attempt) -> audit.EventDraft:
+    return audit.EventDraft(
         code=audit.EventCode.DELETION_SENDING,
-        sentence=f"Sending attempt {attempt.number} to delete {attempt.deletion.description}.",
+        sentence=audit.Sentence(
+            "Sending attempt {number} to delete {connection}.",
+            number=attempt.number,
+            connection=attempt.deletion.description,
+        ),
         details={
             "attempt": attempt.number,
             "epoch": attempt.epoch,
@@ -323,8 +327,11 @@ def record_response(
                 code=audit.EventCode.DELETION_ANSWERED_LATE,
                 actor=actor,
                 subject=deletion,
-                sentence=f"A late answer to attempt {attempt.number}: "
-                f"{response_summary(response)}.",
+                sentence=audit.Sentence(
+                    "A late answer to attempt {number}: {response}.",
+                    number=attempt.number,
+                    response=response_summary(response),
+                ),
                 details=_details(response, at=now, kept_at=kept_at) | {"attempt": attempt.number},
             )
         failpoints.hit(Point.INSIDE_RESULT, deletion_id=attempt.deletion_id)
@@ -394,31 +401,43 @@ def _apply(
     now: datetime,
     kept_at: datetime | None,
 ) -> bool:
-    answered = EventDraft(
+    answered = audit.EventDraft(
         code=audit.EventCode.DELETION_ANSWERED,
-        sentence=f"{response_summary(response)} ({deletion.description}).",
+        sentence=audit.Sentence(
+            "{response} ({connection}).",
+            response=response_summary(response),
+            connection=deletion.description,
+        ),
         details=_details(response, at=now, kept_at=kept_at),
     )
-    followed = EventDraft(
+    followed = audit.EventDraft(
         code=states.event_code(transition), sentence=_sentence_for(transition, deletion=deletion)
     )
     return states.apply(deletion, transition=transition, actor=actor, events=[answered, followed])
 
 
-def _sentence_for(transition: Settle | Wait | BecomeUnknown, *, deletion: Deletion) -> str:
+def _sentence_for(
+    transition: Settle | Wait | BecomeUnknown, *, deletion: Deletion
+) -> audit.Sentence:
     """What follows, for the audit log. The deletion's attempts are stored, this one included."""
+    connection = deletion.description
     match transition:
         case Settle(outcome=Outcome.NOT_SENT):
-            return (
-                f"{deletion.description}: gave up, {transition.cause.replace('_', ' ')}. "
-                f"{attempt_facts.in_full_of(deletion)}"
+            return audit.Sentence(
+                "{connection}: gave up, {cause}. {facts}",
+                connection=connection,
+                cause=transition.cause.replace("_", " "),
+                facts=attempt_facts.in_full_of(deletion),
             )
         case Settle():
-            return f"{deletion.description}: {transition.outcome.replace('_', ' ')}."
+            outcome = transition.outcome.replace("_", " ")
+            return audit.Sentence(
+                "{connection}: {outcome}.", connection=connection, outcome=outcome
+            )
         case Wait():
-            return f"{deletion.description}: waiting."
+            return audit.Sentence("{connection}: waiting.", connection=connection)
         case BecomeUnknown():
-            return f"{deletion.description}: unknown."
+            return audit.Sentence("{connection}: unknown.", connection=connection)
 
 
 def response_summary(response: DeleteResponse) -> str:

@@ -27,15 +27,6 @@ _TIMES = ("confirmed_at", "approved_at", "sending_at", "settled_at", "break_glas
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventDraft:
-    """The event that goes with a transition."""
-
-    code: audit.EventCode
-    sentence: str
-    details: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Check:
     """A complete listing that counts: when it began, and whether it showed the connection."""
 
@@ -308,7 +299,7 @@ def event_code(transition: Settle | Wait | BecomeUnknown) -> audit.EventCode:
 
 
 def apply(
-    deletion: Deletion, *, transition: Transition, actor: Actor, events: Sequence[EventDraft]
+    deletion: Deletion, *, transition: Transition, actor: Actor, events: Sequence[audit.EventDraft]
 ) -> bool:
     """Change a deletion that is as it was read; record the events; refresh the object.
 

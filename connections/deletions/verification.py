@@ -15,7 +15,7 @@ from connections.core import clock
 from connections.core.causes import Cause
 from connections.core.errors import UnavailableError
 from connections.deletions import states, time_limits
-from connections.deletions.states import EventDraft, FailRecheck, Settle
+from connections.deletions.states import FailRecheck, Settle
 from connections.inventory import sync
 from connections.inventory.sync import SyncResult
 from connections.models import (
@@ -157,14 +157,16 @@ def _settle_absent(*, deletion: Deletion, at: datetime, actor: Actor) -> None:
         outcome = (
             Outcome.GONE_UNATTRIBUTED if deletion.has_ambiguous_attempt else Outcome.ALREADY_ABSENT
         )
-        sentence = (
-            f"{deletion.description} is no longer listed. {attempt_facts.in_full_of(deletion)}"
+        sentence = audit.Sentence(
+            "{connection} is no longer listed. {facts}",
+            connection=deletion.description,
+            facts=attempt_facts.in_full_of(deletion),
         )
         states.apply(
             deletion,
             transition=Settle(outcome=outcome, cause=Cause.ABSENT_WHEN_READ),
             actor=actor,
-            events=[EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
+            events=[audit.EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
         )
 
 
@@ -177,13 +179,19 @@ def _settle_stale(*, deletion: Deletion, listed: SnapshotFields, actor: Actor) -
         }
     }
     facts = attempt_facts.in_full_of(deletion)
-    sentence = f"{deletion.description} changed since it was reviewed. {facts}"
+    sentence = audit.Sentence(
+        "{connection} changed since it was reviewed. {facts}",
+        connection=deletion.description,
+        facts=facts,
+    )
     states.apply(
         deletion,
         transition=Settle(outcome=Outcome.STALE, cause=Cause.CHANGED_WHEN_READ, details=details),
         actor=actor,
         events=[
-            EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence, details=details)
+            audit.EventDraft(
+                code=audit.EventCode.DELETION_SETTLED, sentence=sentence, details=details
+            )
         ],
     )
 
@@ -195,8 +203,10 @@ def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Act
         "http_status": result.http_status,
         "errors": list(result.errors),
     }
-    sentence = (
-        f"{deletion.description} could not be read again. {attempt_facts.in_full_of(deletion)}"
+    sentence = audit.Sentence(
+        "{connection} could not be read again. {facts}",
+        connection=deletion.description,
+        facts=attempt_facts.in_full_of(deletion),
     )
     due_at = clock.now() + timedelta(seconds=60) if deletion.state == State.WAITING else None
     states.apply(
@@ -204,7 +214,7 @@ def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Act
         transition=FailRecheck(details=details, due_at=due_at),
         actor=actor,
         events=[
-            EventDraft(
+            audit.EventDraft(
                 code=audit.EventCode.DELETION_RECHECK_FAILED, sentence=sentence, details=details
             )
         ],
@@ -250,13 +260,17 @@ def is_listed(*, deletion: Deletion, result: SyncResult) -> bool | None:
     return False if result.is_complete else None
 
 
-def check_event(*, deletion: Deletion, result: SyncResult) -> EventDraft:
+def check_event(*, deletion: Deletion, result: SyncResult) -> audit.EventDraft:
     """The event of one check, whatever it found."""
     listed = is_listed(deletion=deletion, result=result)
     found = {True: "listed", False: "not listed", None: "cannot tell"}[listed]
-    return EventDraft(
+    return audit.EventDraft(
         code=audit.EventCode.DELETION_CHECKED,
-        sentence=f"Looked at Datadog's list for {deletion.description}: {found}.",
+        sentence=audit.Sentence(
+            "Looked at Datadog's list for {connection}: {found}.",
+            connection=deletion.description,
+            found=found,
+        ),
         details={
             "found": found,
             "cause": result.cause,
@@ -287,16 +301,17 @@ def settle_late_success(
     actor: Actor,
     cause: Cause,
     seen_at: datetime,
-    events: Sequence[EventDraft] = (),
+    events: Sequence[audit.EventDraft] = (),
 ) -> None:
     """Settle as deleted: Datadog returned 200 late, and a complete listing lacks the connection.
 
     That listing, begun at `seen_at`, verifies it too.
     """
     attempts = attempt_facts.attempts_of(deletion)
-    sentence = (
-        f"{deletion.description}: deleted. {attempt_facts.earlier_attempts(attempts)} "
-        "A complete listing no longer shows the connection."
+    sentence = audit.Sentence(
+        "{connection}: deleted. {attempts} A complete listing no longer shows the connection.",
+        connection=deletion.description,
+        attempts=attempt_facts.earlier_attempts(attempts),
     )
     with audit.atomic():
         # Before the deletion's own row, as wherever both are locked.
@@ -305,7 +320,10 @@ def settle_late_success(
             deletion,
             transition=Settle(outcome=Outcome.DELETED, cause=cause),
             actor=actor,
-            events=[*events, EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence)],
+            events=[
+                *events,
+                audit.EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence=sentence),
+            ],
         )
         if settled:
             _record_verified(deletion=deletion, actor=actor, at=seen_at)
@@ -379,7 +397,10 @@ def _record_verified(*, deletion: Deletion, actor: Actor, at: datetime) -> None:
             code=audit.EventCode.DELETION_VERIFIED,
             actor=actor,
             subject=deletion,
-            sentence=f"A complete listing lacks {deletion.description}.",
+            sentence=audit.Sentence(
+                "A complete listing lacks {connection}.",
+                connection=deletion.description,
+            ),
             details={"at": at.isoformat()},
         )
 

@@ -99,7 +99,10 @@ def make_bundle(
     now = clock.now()
     filters = _validate_period(filters, now=now)
     asked = {"filter": query, "seed": seed, **_format_period(filters)}
-    started = _record(actor, audit.EventCode.EVIDENCE_BUNDLE_STARTED, "was begun", asked)
+    begun = audit.Sentence(
+        "An evidence bundle for {actor} was begun.", actor=personal_data.name_of(actor)
+    )
+    started = _record(actor, audit.EventCode.EVIDENCE_BUNDLE_STARTED, begun, asked)
     request = _BundleRequest(
         actor=actor,
         filters=filters,
@@ -117,7 +120,10 @@ def make_bundle(
             )
     except BaseException as error:
         cause = {"started": started.seq, "cause": type(error).__name__}
-        _record(actor, audit.EventCode.EVIDENCE_BUNDLE_ABORTED, "was not made", cause)
+        sentence = audit.Sentence(
+            "An evidence bundle for {actor} was not made.", actor=personal_data.name_of(actor)
+        )
+        _record(actor, audit.EventCode.EVIDENCE_BUNDLE_ABORTED, sentence, cause)
         raise
     _record_finished(actor, request, bundle, checkpoint)
     return bundle
@@ -233,8 +239,9 @@ def _format_period(filters: HistoryFilter) -> dict[str, str | None]:
     }
 
 
-def _record(actor: Actor, code: audit.EventCode, what: str, details: dict[str, Any]) -> AuditEvent:
-    sentence = f"An evidence bundle for {personal_data.name_of(actor)} {what}."
+def _record(
+    actor: Actor, code: audit.EventCode, sentence: audit.Sentence, details: dict[str, Any]
+) -> AuditEvent:
     with audit.atomic() as appended:
         audit.record(code=code, actor=actor, sentence=sentence, details=details)
     return appended[0]
@@ -256,12 +263,16 @@ def _record_finished(
         "checkpoint_size": made.size,
         "checkpoint_root": made.root,
     }
-    what = f"was made: {counts}, SHA-256 {bundle.sha256}"
     with audit.atomic():
         signing.store_checkpoint(checkpoint=made)
         audit.record(
             code=audit.EventCode.EVIDENCE_BUNDLE_FINISHED,
             actor=actor,
-            sentence=f"An evidence bundle for {personal_data.name_of(actor)} {what}.",
+            sentence=audit.Sentence(
+                "An evidence bundle for {actor} was made: {counts}, SHA-256 {sha256}.",
+                actor=personal_data.name_of(actor),
+                counts=counts,
+                sha256=bundle.sha256,
+            ),
             details=details,
         )

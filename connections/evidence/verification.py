@@ -16,6 +16,7 @@ from django.db.models import Max
 from connections.access import permissions
 from connections.access.actor import WORKER, Actor
 from connections.audit import chain, events, outbox
+from connections.audit.personal_data import Sentence
 from connections.audit.signed_notes import (
     InvalidCheckpointError,
     SignedCheckpoint,
@@ -360,7 +361,11 @@ def _record(report: VerificationReport, *, actor: Actor) -> None:
         if is_intact
         else events.EventCode.AUDIT_LOG_VERIFICATION_FAILED,
         actor=actor,
-        sentence=f"The record was verified up to event {report.size}. {report.message}",
+        sentence=Sentence(
+            "The record was verified up to event {size}. {result}",
+            size=report.size,
+            result=report.message,
+        ),
         details={
             "size": report.size,
             "checkpoints": report.checkpoints,
@@ -383,7 +388,10 @@ def verify_now(*, actor: Actor) -> AuditVerification | None:
     events.record(
         code=events.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED,
         actor=actor,
-        sentence=f"A verification of the record up to event {size} was asked for.",
+        sentence=Sentence(
+            "A verification of the record up to event {size} was asked for.",
+            size=size,
+        ),
         details={"size": size},
     )
     return None

@@ -67,7 +67,11 @@ def protect_connection(*, actor: Actor, key: OrgConnectionKey, reason: str) -> P
                 code=audit.EventCode.CONNECTION_PROTECTED,
                 actor=actor,
                 subject=key,
-                sentence=f"{personal_data.name_of(actor)} protected the connection {key}.",
+                sentence=audit.Sentence(
+                    "{actor} protected the connection {connection}.",
+                    actor=personal_data.name_of(actor),
+                    connection=str(key),
+                ),
                 details={
                     "site": key.site,
                     "reason": reason,
@@ -104,9 +108,13 @@ def remove_protection(*, actor: Actor, protection: Protection, reason: str) -> P
                 code=audit.EventCode.CONNECTION_PROTECTION_LIFTED,
                 actor=actor,
                 subject=protection.key,
-                sentence=f"{personal_data.name_of(actor)} lifted the protection of the connection "
-                f"{protection.key}, which "
-                f"{personal_data.name_of(protection.protected_by)} had made.",
+                sentence=audit.Sentence(
+                    "{actor} lifted the protection of the connection {connection}, which "
+                    "{protected_by} had made.",
+                    actor=personal_data.name_of(actor),
+                    connection=str(protection.key),
+                    protected_by=personal_data.name_of(protection.protected_by),
+                ),
                 details={"site": protection.site, "reason": reason},
             )
     except IntegrityError:

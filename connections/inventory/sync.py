@@ -434,6 +434,9 @@ def flag_contradiction(*, deletion: Deletion, at: datetime, seen_by: str, actor:
             actor=actor,
             subject=deletion,
             # Without the credential's name, since people who may not see it read this too.
-            sentence=f"Datadog still lists {deletion.description}.",
+            sentence=audit.Sentence(
+                "Datadog still lists {connection}.",
+                connection=deletion.description,
+            ),
             details={"seen_by": seen_by, "outcome": deletion.outcome, "at": at.isoformat()},
         )

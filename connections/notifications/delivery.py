@@ -152,8 +152,13 @@ def _record_failure(notification: Notification, result: DeliveryResult) -> None:
     audit.record(
         code=EventCode.NOTIFICATION_FAILED,
         actor=WORKER,
-        sentence=f"A notice ({notification.code}) could not be delivered by "
-        f"{notification.channel} and was given up after {notification.attempts} tries.",
+        sentence=audit.Sentence(
+            "A notice ({event}) could not be delivered by {channel} and was given "
+            "up after {attempts} tries.",
+            event=notification.code,
+            channel=notification.channel,
+            attempts=notification.attempts,
+        ),
         details={
             "notice": str(notification.pk),
             "status": result.status_code,
@@ -185,7 +190,11 @@ def retry(*, actor: Actor, notification: Notification) -> int:
         audit.record(
             code=EventCode.NOTIFICATION_RETRIED,
             actor=actor,
-            sentence=f"{count} given-up notices by {notification.channel} are tried again.",
+            sentence=audit.Sentence(
+                "{count} given-up notices by {channel} are tried again.",
+                count=count,
+                channel=notification.channel,
+            ),
             details={"channel": notification.channel, "count": count},
         )
     return count

@@ -159,7 +159,11 @@ def send_test(*, actor: Actor, key: str) -> Notification:
         audit.record(
             code=audit.EventCode.NOTIFICATION_TESTED,
             actor=actor,
-            sentence=f"{personal_data.name_of(actor)} sent a test by {channel}.",
+            sentence=audit.Sentence(
+                "{actor} sent a test by {channel}.",
+                actor=personal_data.name_of(actor),
+                channel=channel,
+            ),
             details={"channel": channel},
         )
         now = clock.now()

@@ -110,7 +110,10 @@ def make_backup(*, directory: Path, actor: Actor) -> Manifest:
         audit.record(
             code=audit.EventCode.DATABASE_BACKED_UP,
             actor=actor,
-            sentence=f"{personal_data.name_of(actor)} backed up the database.",
+            sentence=audit.Sentence(
+                "{actor} backed up the database.",
+                actor=personal_data.name_of(actor),
+            ),
             details={"sha256": manifest.sha256, "size": manifest.size, "counts": manifest.counts},
         )
     return manifest

@@ -19,7 +19,6 @@ from connections.deletions import (
     time_limits,
     verification,
 )
-from connections.deletions.states import EventDraft
 from connections.inventory.sync import SyncResult
 from connections.models import AMBIGUOUS, Deletion, Outcome, State
 from connections.wording import attempt_facts
@@ -57,8 +56,10 @@ def _raise_once(deletion: Deletion, *, actor: Actor) -> bool:
             code=audit.EventCode.DELETION_STILL_UNKNOWN,
             actor=actor,
             subject=held,
-            sentence="An hour after the sending it is not known what became of "
-            f"{held.description}.",
+            sentence=audit.Sentence(
+                "An hour after the sending it is not known what became of {connection}.",
+                connection=held.description,
+            ),
         )
     return True
 
@@ -201,10 +202,14 @@ def _send_waiting(*, deletion: Deletion, actor: Actor) -> None:
             actor=actor,
             # Without the text of `blocked`, which might name a person.
             events=[
-                EventDraft(
+                audit.EventDraft(
                     code=states.event_code(transition),
-                    sentence=f"{deletion.description} can no longer be sent: {why}. "
-                    f"{attempt_facts.in_full_of(deletion)}",
+                    sentence=audit.Sentence(
+                        "{connection} can no longer be sent: {why}. {facts}",
+                        connection=deletion.description,
+                        why=why,
+                        facts=attempt_facts.in_full_of(deletion),
+                    ),
                 )
             ],
         )

@@ -81,7 +81,10 @@ def stage_encryption_key(*, actor: Actor) -> str:
         audit.record(
             code=audit.EventCode.ENCRYPTION_KEY_STAGED,
             actor=actor,
-            sentence=f"Encryption key {key_id} was made, to be used from the next rotation on.",
+            sentence=audit.Sentence(
+                "Encryption key {key} was made, to be used from the next rotation on.",
+                key=str(key_id),
+            ),
             details={"key_id": key_id},
         )
         return changed
@@ -102,7 +105,11 @@ def _add_primary_key(*, actor: Actor, previous_id: str) -> None:
         audit.record(
             code=audit.EventCode.ENCRYPTION_KEY_ROTATED,
             actor=actor,
-            sentence=f"Encryption key {key_id} took the place of {previous_id}.",
+            sentence=audit.Sentence(
+                "Encryption key {key} took the place of {previous}.",
+                key=str(key_id),
+                previous=previous_id,
+            ),
             details={"key_id": key_id, "previous_key_id": previous_id},
         )
         return changed
@@ -153,7 +160,10 @@ def _drop_unused_keys(*, actor: Actor, keep_id: str) -> tuple[str, ...]:
             audit.record(
                 code=audit.EventCode.ENCRYPTION_KEY_DROPPED,
                 actor=actor,
-                sentence=f"Encryption keys that nothing needs were dropped: {', '.join(unused)}.",
+                sentence=audit.Sentence(
+                    "Encryption keys that nothing needs were dropped: {keys}.",
+                    keys=", ".join(unused),
+                ),
                 details={"key_ids": list(unused)},
             )
             update_key_ring(lambda text: without_keys(text, frozenset(unused)))

@@ -21,7 +21,7 @@ from connections.core import clock
 from connections.crypto.encrypted_fields import key_ids_in_use
 from connections.crypto.key_ring import KeyRingError, read_key_ring
 from connections.deletions import lifecycle, states
-from connections.deletions.states import EventDraft, Settle
+from connections.deletions.states import Settle
 from connections.models import (
     ApprovalPolicy,
     Deletion,
@@ -213,8 +213,11 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
         audit.record(
             code=audit.EventCode.DATABASE_RESTORED,
             actor=actor,
-            sentence=f"{personal_data.name_of(actor)} restored the database "
-            f"from a backup of {made_at}.",
+            sentence=audit.Sentence(
+                "{actor} restored the database from a backup of {made_at}.",
+                actor=personal_data.name_of(actor),
+                made_at=made_at,
+            ),
             details={"sha256": manifest.sha256, "made_at": made_at},
         )
         # Sessions that ended since and links that were used since must stay invalid.
@@ -236,13 +239,15 @@ def _bring_up_to_date(copy: Path, *, manifest: Manifest, actor: Actor) -> int:
 
 
 def _close_as_unresolved(deletion: Deletion, *, actor: Actor, reason: str) -> bool:
-    sentence = "It was open when the backup was made; what became of it since is not known."
+    sentence = audit.Sentence(
+        "It was open when the backup was made; what became of it since is not known."
+    )
     return states.apply(
         deletion,
         transition=Settle(outcome=Outcome.UNRESOLVED, reason=reason),
         actor=actor,
         events=[
-            EventDraft(
+            audit.EventDraft(
                 code=audit.EventCode.DELETION_SETTLED,
                 sentence=sentence,
                 details={"reason": reason},

@@ -73,7 +73,10 @@ def erase_person(*, actor: Actor, person: Person) -> Erasure:
                 code=EventCode.PERSON_ERASED,
                 actor=actor,
                 subject=person,
-                sentence=f"{who} was erased: names and addresses were emptied.",
+                sentence=audit.Sentence(
+                    "{who} was erased: names and addresses were emptied.",
+                    who=who,
+                ),
             )
         # Only now: the event above refers to them.
         values = stored.update(value="", salt="", erased_at=clock.now())

@@ -176,8 +176,10 @@ def remove_mfa(*, actor: Actor, person: Person) -> None:
         code=EventCode.PERSON_RESET,
         actor=actor,
         subject=person,
-        sentence=f"The second factor of {personal_data.name_of(person)} was removed "
-        "by a sign-in link.",
+        sentence=audit.Sentence(
+            "The second factor of {person} was removed by a sign-in link.",
+            person=personal_data.name_of(person),
+        ),
     )
 
 
@@ -215,8 +217,11 @@ def add_person(
         code=EventCode.PERSON_ADDED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name_of(person)} was added: "
-        f"{describe_roles(roles, is_administrator=is_administrator)}.",
+        sentence=audit.Sentence(
+            "{person} was added: {roles}.",
+            person=personal_data.name_of(person),
+            roles=describe_roles(roles, is_administrator=is_administrator),
+        ),
         details={"roles": roles, "is_administrator": is_administrator},
     )
     return person
@@ -230,7 +235,10 @@ def record_administrator_made(*, actor: Actor, person: Person) -> None:
         code=EventCode.PERSON_ADDED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name_of(person)} was added: Administrator.",
+        sentence=audit.Sentence(
+            "{person} was added: Administrator.",
+            person=personal_data.name_of(person),
+        ),
         details={"roles": [], "is_administrator": True},
     )
 
@@ -261,8 +269,11 @@ def set_roles(
         code=EventCode.PERSON_CHANGED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name_of(person)} is now: "
-        f"{describe_roles(roles, is_administrator=is_administrator)}.",
+        sentence=audit.Sentence(
+            "{person} is now: {roles}.",
+            person=personal_data.name_of(person),
+            roles=describe_roles(roles, is_administrator=is_administrator),
+        ),
         details={
             "roles": roles,
             "is_administrator": is_administrator,
@@ -293,7 +304,10 @@ def disable_person(*, actor: Actor, person: Person) -> Person:
         code=EventCode.PERSON_DISABLED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name_of(person)} was disabled and signed out everywhere.",
+        sentence=audit.Sentence(
+            "{person} was disabled and signed out everywhere.",
+            person=personal_data.name_of(person),
+        ),
     )
     return person
 
@@ -311,8 +325,11 @@ def enable_person(*, actor: Actor, person: Person) -> Person:
         code=EventCode.PERSON_ENABLED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name_of(person)} was enabled: "
-        f"{describe_roles(get_stored_roles(person), is_administrator=person.is_superuser)}.",
+        sentence=audit.Sentence(
+            "{person} was enabled: {roles}.",
+            person=personal_data.name_of(person),
+            roles=describe_roles(get_stored_roles(person), is_administrator=person.is_superuser),
+        ),
     )
     return person
 
@@ -333,7 +350,10 @@ def set_password(*, actor: Actor, person: Person, password: str) -> None:
         code=EventCode.PASSWORD_SET,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name_of(person)} chose a new password.",
+        sentence=audit.Sentence(
+            "{person} chose a new password.",
+            person=personal_data.name_of(person),
+        ),
     )
 
 
@@ -364,12 +384,16 @@ def make_sign_in_link(
             expires_at=now + SIGN_IN_LINK_LIFETIME,
         )
     )
-    extra = " It removes the second factor." if removes_second_factor else ""
+    sentence = audit.Sentence(
+        "A one-time sign-in link was made for {person}.", person=personal_data.name_of(person)
+    )
     audit.record(
         code=EventCode.SIGN_IN_LINK_MADE,
         actor=actor,
         subject=person,
-        sentence=f"A one-time sign-in link was made for {personal_data.name_of(person)}.{extra}",
+        sentence=sentence.followed_by(
+            "It removes the second factor." if removes_second_factor else ""
+        ),
         details={"removes_second_factor": removes_second_factor},
     )
     return f"{settings.BASE_URL}{reverse('sign-in-link')}#{token}"
@@ -392,7 +416,10 @@ def use_sign_in_link(*, token: str, password: str, request_id: str = "") -> Pers
         code=EventCode.SIGN_IN_LINK_USED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name_of(person)} used the newest sign-in link made for them.",
+        sentence=audit.Sentence(
+            "{person} used the newest sign-in link made for them.",
+            person=personal_data.name_of(person),
+        ),
     )
     if password:
         set_password(actor=actor, person=person, password=password)
@@ -424,7 +451,7 @@ def make_set_up_link(*, actor: Actor, now: datetime) -> str:
     audit.record(
         code=EventCode.SIGN_IN_LINK_MADE,
         actor=actor,
-        sentence="A one-time link to make the first administrator was made.",
+        sentence=audit.Sentence("A one-time link to make the first administrator was made."),
     )
     return f"{settings.BASE_URL}{reverse('setup')}#{token}"
 
@@ -448,9 +475,11 @@ def set_up_first_administrator(
         code=EventCode.PERSON_ADDED,
         actor=actor,
         subject=person,
-        sentence=f"{personal_data.name_of(person)} became the first administrator, "
-        "by the set-up link "
-        f"made by {link.made_by_name}.",
+        sentence=audit.Sentence(
+            "{person} became the first administrator, by the set-up link made by {maker}.",
+            person=personal_data.name_of(person),
+            maker=link.made_by_name,
+        ),
         details={"roles": [], "is_administrator": True},
     )
     set_password(actor=actor, person=person, password=password)
@@ -480,7 +509,11 @@ def allow_break_glass(*, actor: Actor, person: Person, is_allowed: bool) -> Pers
             code=EventCode.BREAK_GLASS_ALLOWED if is_allowed else EventCode.BREAK_GLASS_FORBIDDEN,
             actor=actor,
             subject=person,
-            sentence=f"{personal_data.name_of(person)} {permission}.",
+            sentence=audit.Sentence(
+                "{person} {permission}.",
+                person=personal_data.name_of(person),
+                permission=permission,
+            ),
         )
     return person
 
@@ -510,6 +543,9 @@ def change_email(*, actor: Actor, person: Person, email: str) -> Person:
         code=EventCode.EMAIL_CHANGED,
         actor=actor,
         subject=person,
-        sentence=f"The e-mail address of {personal_data.name_of(person)} was changed.",
+        sentence=audit.Sentence(
+            "The e-mail address of {person} was changed.",
+            person=personal_data.name_of(person),
+        ),
     )
     return person

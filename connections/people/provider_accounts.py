@@ -75,8 +75,12 @@ def connect_account(*, actor: Actor, person: Person, issuer: str, subject: str) 
         code=EventCode.PROVIDER_ACCOUNT_CONNECTED,
         actor=actor,
         subject=person,
-        sentence=f"The account {personal_data.address_of(subject, of=person)} at {issuer} "
-        f"was connected to {personal_data.name_of(person)}.",
+        sentence=audit.Sentence(
+            "The account {account} at {issuer} was connected to {person}.",
+            account=personal_data.address_of(subject, of=person),
+            issuer=issuer,
+            person=personal_data.name_of(person),
+        ),
         details={"issuer": issuer},
     )
     return account
@@ -101,9 +105,13 @@ def disconnect_account(*, actor: Actor, person: Person, issuer: str) -> bool:
         code=EventCode.PROVIDER_ACCOUNT_DISCONNECTED,
         actor=actor,
         subject=person,
-        sentence=f"The account {personal_data.address_of(account.subject, of=person)} at {issuer} "
-        "was "
-        f"disconnected from {personal_data.name_of(person)}, who was signed out everywhere.",
+        sentence=audit.Sentence(
+            "The account {account} at {issuer} was disconnected from {person}, who "
+            "was signed out everywhere.",
+            account=personal_data.address_of(account.subject, of=person),
+            issuer=issuer,
+            person=personal_data.name_of(person),
+        ),
         details={"issuer": issuer},
     )
     return True

@@ -92,8 +92,13 @@ def _delete_sessions(hashes: list[str], *, actor: Actor, person: Person) -> int:
             code=EventCode.SESSION_ENDED,
             actor=actor,
             subject=person,
-            sentence=f"{what} of {personal_data.name_of(person)} {'was' if count == 1 else 'were'} "
-            f"ended by {personal_data.name_of(actor)}.",
+            sentence=audit.Sentence(
+                "{what} of {person} {was} ended by {actor}.",
+                what=what,
+                person=personal_data.name_of(person),
+                was="was" if count == 1 else "were",
+                actor=personal_data.name_of(actor),
+            ),
             details={"count": count},
         )
     return count

@@ -25,22 +25,26 @@ def record_sign_in(
     *,
     person: Person,
     request_id: str,
-    methods: Iterable[str] = (),
-    address: str = "",
-    agent: str = "",
+    methods: Iterable[str],
+    address: str,
+    agent: str,
 ) -> None:
     """Record that a person signed in, how and from where.
 
     `methods` are keys of _METHOD_NAMES in the order used; `agent` is the User-Agent.
     """
     methods = list(dict.fromkeys(methods))
-    how = f" with {' and '.join(_METHOD_NAMES[method] for method in methods)}" if methods else ""
     audit.record(
         code=EventCode.SIGNED_IN,
         actor=person_actor(person=person, request_id=request_id),
         subject=person,
-        sentence=f"{personal_data.name_of(person)} signed in{how}"
-        f"{_describe_origin(address, agent, of=person)}.",
+        sentence=audit.Sentence(
+            "{person} signed in with {methods}, from {address} with {browser}.",
+            person=personal_data.name_of(person),
+            methods=" and ".join(_METHOD_NAMES[each] for each in methods) or "an unknown method",
+            address=personal_data.address_of(address, of=person),
+            browser=personal_data.browser_of(agent, of=person),
+        ),
         details={"ways": methods},
     )
 
@@ -52,12 +56,12 @@ def record_sign_out(*, person: Person, request_id: str) -> None:
         code=EventCode.SIGNED_OUT,
         actor=person_actor(person=person, request_id=request_id),
         subject=person,
-        sentence=f"{personal_data.name_of(person)} signed out.",
+        sentence=audit.Sentence("{person} signed out.", person=personal_data.name_of(person)),
     )
 
 
 @audit.atomic()
-def record_failed_sign_in(*, login: str, address: str, request_id: str, agent: str = "") -> None:
+def record_failed_sign_in(*, login: str, address: str, request_id: str, agent: str) -> None:
     """Record that a sign-in as `login` from a network address failed.
 
     What was typed is never stored: it might be a password in the wrong field.
@@ -68,17 +72,26 @@ def record_failed_sign_in(*, login: str, address: str, request_id: str, agent: s
         code=EventCode.SIGN_IN_FAILED,
         actor=_anonymous_actor(request_id),
         subject=person,
-        sentence=f"Signing in as {who} failed{_describe_origin(address, agent, of=person)}.",
+        sentence=audit.Sentence(
+            "Signing in as {who} failed, from {address} with {browser}.",
+            who=who,
+            address=personal_data.address_of(address, of=person),
+            browser=personal_data.browser_of(agent, of=person),
+        ),
     )
 
 
 @audit.atomic()
-def record_failed_passkey(*, address: str, request_id: str, agent: str = "") -> None:
+def record_failed_passkey(*, address: str, request_id: str, agent: str) -> None:
     """Record that a sign-in with a passkey failed. It names no one: its claim is unproven."""
     audit.record(
         code=EventCode.SIGN_IN_FAILED,
         actor=_anonymous_actor(request_id),
-        sentence=f"Signing in with a passkey failed{_describe_origin(address, agent, of=None)}.",
+        sentence=audit.Sentence(
+            "Signing in with a passkey failed, from {address} with {browser}.",
+            address=personal_data.address_of(address, of=None),
+            browser=personal_data.browser_of(agent, of=None),
+        ),
     )
 
 
@@ -88,8 +101,10 @@ def record_sign_ins_refused(*, address: str, request_id: str) -> None:
     audit.record(
         code=EventCode.SIGN_IN_FAILED,
         actor=_anonymous_actor(request_id),
-        sentence=f"Too many sign-ins failed; more are refused for now, the last from "
-        f"{personal_data.address_of(address, of=None)}.",
+        sentence=audit.Sentence(
+            "Too many sign-ins failed; more are refused for now, the last from {address}.",
+            address=personal_data.address_of(address, of=None),
+        ),
         details={"is_over_limit": True},
     )
 
@@ -107,8 +122,12 @@ def record_mfa_refused(
         code=EventCode.SECOND_FACTOR_REFUSED,
         actor=_anonymous_actor(request_id),
         subject=person,
-        sentence=f"The second factor of {personal_data.name_of(person)} was refused{why}, from "
-        f"{personal_data.address_of(address, of=person)}.",
+        sentence=audit.Sentence(
+            "The second factor of {person} was refused{why}, from {address}.",
+            person=personal_data.name_of(person),
+            why=why,
+            address=personal_data.address_of(address, of=person),
+        ),
         details={"is_over_limit": is_over_limit},
     )
 
@@ -120,7 +139,11 @@ def record_reauthentication(*, person: Person, method: str, request_id: str) -> 
         code=EventCode.REAUTHENTICATED,
         actor=person_actor(person=person, request_id=request_id),
         subject=person,
-        sentence=f"{personal_data.name_of(person)} proved again who they are, by {method}.",
+        sentence=audit.Sentence(
+            "{person} proved again who they are, by {method}.",
+            person=personal_data.name_of(person),
+            method=method,
+        ),
         details={"method": str(method)},
     )
 
@@ -134,14 +157,24 @@ def record_failed_reauthentication(
     `is_over_limit`: it was refused unchecked, because too many attempts failed.
     """
     who, origin = personal_data.name_of(person), personal_data.address_of(address, of=person)
+    if is_over_limit:
+        sentence = audit.Sentence(
+            "Too many wrong proofs in the session of {person}; more are refused for now, the last "
+            "from {address}.",
+            person=who,
+            address=origin,
+        )
+    else:
+        sentence = audit.Sentence(
+            "A wrong proof of being {person} was given in their session, from {address}.",
+            person=who,
+            address=origin,
+        )
     audit.record(
         code=EventCode.REAUTHENTICATION_FAILED,
         actor=person_actor(person=person, request_id=request_id),
         subject=person,
-        sentence=f"Too many wrong proofs in the session of {who}; more are refused for now, "
-        f"the last from {origin}."
-        if is_over_limit
-        else f"A wrong proof of being {who} was given in their session, from {origin}.",
+        sentence=sentence,
         details={"is_over_limit": is_over_limit},
     )
 
@@ -153,8 +186,11 @@ def record_reset_link_mailed(*, person: Person, address: str, request_id: str) -
         code=EventCode.PASSWORD_RESET_MAILED,
         actor=_anonymous_actor(request_id),
         subject=person,
-        sentence=f"A link to choose a new password was mailed to {personal_data.name_of(person)}, "
-        f"asked for from {personal_data.address_of(address, of=person)}.",
+        sentence=audit.Sentence(
+            "A link to choose a new password was mailed to {person}, asked for from {address}.",
+            person=personal_data.name_of(person),
+            address=personal_data.address_of(address, of=person),
+        ),
     )
 
 
@@ -167,20 +203,25 @@ def record_single_sign_on_refused(
     `person` is the account's owner, if known. An unknown account is not stored: it belongs to
     someone who doesn't use Org Admin.
     """
-    who = f" as {personal_data.name_of(person)}" if person else ""
+    origin = personal_data.address_of(address, of=person)
+    if person:
+        sentence = audit.Sentence(
+            "Single sign-on as {person} was refused: {why}; from {address}.",
+            person=personal_data.name_of(person),
+            why=why,
+            address=origin,
+        )
+    else:
+        sentence = audit.Sentence(
+            "Single sign-on was refused: {why}; from {address}.", why=why, address=origin
+        )
     audit.record(
         code=EventCode.PROVIDER_SIGN_IN_REFUSED,
         actor=_anonymous_actor(request_id),
         subject=person,
-        sentence=f"Single sign-on{who} was refused: {why}; from "
-        f"{personal_data.address_of(address, of=person)}.",
+        sentence=sentence,
         details={"reason": reason},
     )
-
-
-def _describe_origin(address: str, agent: str, *, of: Person | None) -> str:
-    origin = f", from {personal_data.address_of(address, of=of)}" if address else ""
-    return f"{origin} with {personal_data.browser_of(agent, of=of)}" if agent else origin
 
 
 def _anonymous_actor(request_id: str) -> Actor:
@@ -201,7 +242,11 @@ def record_mfa_added(*, actor: Actor, what: str) -> None:
         code=EventCode.SECOND_FACTOR_ADDED,
         actor=actor,
         subject=actor.person,
-        sentence=f"{personal_data.name_of(actor)} set up {_MFA_NAMES[what]}.",
+        sentence=audit.Sentence(
+            "{actor} set up {method}.",
+            actor=personal_data.name_of(actor),
+            method=_MFA_NAMES[what],
+        ),
         details={"type": what},
     )
 
@@ -213,6 +258,10 @@ def record_mfa_removed(*, actor: Actor, what: str) -> None:
         code=EventCode.SECOND_FACTOR_TURNED_OFF,
         actor=actor,
         subject=actor.person,
-        sentence=f"{personal_data.name_of(actor)} removed {_MFA_NAMES[what]} of theirs.",
+        sentence=audit.Sentence(
+            "{actor} removed {method} of theirs.",
+            actor=personal_data.name_of(actor),
+            method=_MFA_NAMES[what],
+        ),
         details={"type": what},
     )

@@ -141,7 +141,7 @@ def build(copy: Copy) -> None:
             audit.record(
                 code=audit.EventCode.EXPORT_STARTED,
                 actor=ada if number % 2 else command_actor(),
-                sentence=f"Act {number}.",
+                sentence=audit.Sentence("Act {number}.", number=number),
                 details={"number": number},
             )
             if number in SEEN:

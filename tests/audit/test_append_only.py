@@ -75,7 +75,11 @@ POSTGRESQL = {
 def record_of_two(ada: Person, actor_for: Callable[[Person], Actor]) -> None:
     """Two events, a name, a checkpoint and a verification."""
     for number in range(2):
-        audit.record(code=EventCode.EXPORT_STARTED, actor=actor_for(ada), sentence=f"Act {number}.")
+        audit.record(
+            code=EventCode.EXPORT_STARTED,
+            actor=actor_for(ada),
+            sentence=audit.Sentence("Act {number}.", number=number),
+        )
     checkpoints.make_checkpoint()
     list(verification.verify_and_store())
 
@@ -116,20 +120,47 @@ def test_an_event_stores_no_name_and_is_shown_with_it(
         code=EventCode.PERSON_CHANGED,
         actor=actor_for(ada),
         subject=edith,
-        sentence=f"{name_of(edith)} met {{name:1}} and \ufdd0name::Eve\ufdd1.",
+        sentence=audit.Sentence("{person} came.", person=name_of(edith)),
     )
     stored = AuditEvent.objects.latest("seq")
     assert "Ada" not in stored.text
     assert "Edith" not in stored.text
     assert stored.actor_name == "Ada"
-    assert stored.sentence == "Edith met {name:1} and \ufdd0name::Eve\ufdd1."
+    assert stored.stored_sentence == "{name:2} came."
+    assert stored.sentence == "Edith came."
+
+
+@pytest.mark.parametrize(
+    "text", ["{person}", "{name:1}", "{{name:1}}", "{0}", "}{", "\ufdd0\ufdd1"]
+)
+def test_text_from_outside_is_neither_a_template_nor_a_reference(
+    ada: Person, actor_for: Callable[[Person], Actor], text: str
+) -> None:
+    sentence = audit.Sentence("{person} met {org}.", person=name_of(ada), org=text)
+    audit.record(
+        code=EventCode.PERSON_CHANGED,
+        actor=actor_for(ada),
+        sentence=sentence.followed_by(f"{text}!", ""),
+    )
+    stored = AuditEvent.objects.latest("seq")
+    assert stored.references == {1}
+    assert stored.sentence == f"Ada met {text}. {text}!"
+
+
+def test_a_sentence_has_exactly_the_values_that_its_template_names() -> None:
+    assert audit.Sentence("A {{brace}}.").pieces == ("A {", "brace}", ".")
+    for values in ({}, {"who": "Ada", "what": "it"}, {"what": "it"}):
+        with pytest.raises(TypeError):
+            audit.Sentence("{who} came.", **values)
 
 
 def test_a_name_is_stored_once_for_each_person(
     ada: Person, actor_for: Callable[[Person], Actor]
 ) -> None:
     for _ in range(3):
-        audit.record(code=EventCode.EXPORT_STARTED, actor=actor_for(ada), sentence="Again.")
+        audit.record(
+            code=EventCode.EXPORT_STARTED, actor=actor_for(ada), sentence=audit.Sentence("Again.")
+        )
     [value] = PersonalValue.objects.all()
     assert (value.number, value.value, value.person_id) == (1, "Ada", ada.pk)
     salt = bytes.fromhex(value.salt)
@@ -142,7 +173,11 @@ def test_the_same_name_of_two_people_is_committed_to_in_two_ways(
     """Otherwise a commitment would reveal an erased name to anyone who tries names."""
     grace.first_name = ada.first_name
     for person in (ada, grace):
-        audit.record(code=EventCode.EXPORT_STARTED, actor=actor_for(person), sentence="Exported.")
+        audit.record(
+            code=EventCode.EXPORT_STARTED,
+            actor=actor_for(person),
+            sentence=audit.Sentence("Exported."),
+        )
     one, other = PersonalValue.objects.order_by("number")
     assert one.value == other.value
     assert one.commitment != other.commitment
@@ -152,27 +187,43 @@ def test_the_same_name_of_two_people_is_committed_to_in_two_ways(
 
 def test_a_rolled_back_event_leaves_no_gap(db: None) -> None:
     with transaction.atomic():
-        audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
+        audit.record(
+            code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence=audit.Sentence("Undone.")
+        )
         transaction.set_rollback(True)
-    audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
+    audit.record(
+        code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence=audit.Sentence("Done.")
+    )
     [event] = AuditEvent.objects.all()
     assert event.seq == AuditHead.objects.get().size == 1
 
 
 def test_a_failed_nested_block_leaves_no_event(db: None) -> None:
     with audit.atomic():
-        audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Kept.")
+        audit.record(
+            code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence=audit.Sentence("Kept.")
+        )
         with suppress(ValueError), audit.atomic():
-            audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
+            audit.record(
+                code=EventCode.EXPORT_STARTED,
+                actor=command_actor(),
+                sentence=audit.Sentence("Undone."),
+            )
             raise ValueError
-        audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Kept too.")
+        audit.record(
+            code=EventCode.EXPORT_STARTED,
+            actor=command_actor(),
+            sentence=audit.Sentence("Kept too."),
+        )
     told = AuditEvent.objects.order_by("seq").values_list("seq", "stored_sentence")
     assert list(told) == [(1, "Kept."), (2, "Kept too.")]
 
 
 def test_a_failed_block_leaves_no_event(db: None) -> None:
     with suppress(ValueError), audit.atomic():
-        audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Undone.")
+        audit.record(
+            code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence=audit.Sentence("Undone.")
+        )
         raise ValueError
     assert not AuditEvent.objects.exists()
 
@@ -182,7 +233,11 @@ def test_the_head_is_locked_last(
 ) -> None:
     with audit.atomic():
         with django_assert_num_queries(0):
-            audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="First.")
+            audit.record(
+                code=EventCode.EXPORT_STARTED,
+                actor=command_actor(),
+                sentence=audit.Sentence("First."),
+            )
         assert not AuditEvent.objects.exists()
     assert AuditEvent.objects.count() == 1
 
@@ -193,12 +248,14 @@ def test_three_events_of_one_transaction_cost_no_more_queries_than_one(
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     actor = actor_for(ada)
-    audit.record(code=EventCode.EXPORT_STARTED, actor=actor, sentence="First.")
+    audit.record(code=EventCode.EXPORT_STARTED, actor=actor, sentence=audit.Sentence("First."))
     # Five, and the savepoint that the test's own transaction causes.
     with django_assert_max_num_queries(7), audit.atomic():
         for _ in range(3):
             audit.record(
-                code=EventCode.EXPORT_STARTED, actor=actor, sentence=f"{name_of(ada)} did it."
+                code=EventCode.EXPORT_STARTED,
+                actor=actor,
+                sentence=audit.Sentence("{person} did it.", person=name_of(ada)),
             )
 
 
@@ -208,9 +265,13 @@ def test_an_event_costs_three_queries_besides_its_insert_and_time(
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     actor = actor_for(ada)
-    audit.record(code=EventCode.EXPORT_STARTED, actor=actor, sentence="First.")
+    audit.record(code=EventCode.EXPORT_STARTED, actor=actor, sentence=audit.Sentence("First."))
     with django_assert_max_num_queries(5):
-        audit.record(code=EventCode.EXPORT_STARTED, actor=actor, sentence=f"{name_of(ada)} did it.")
+        audit.record(
+            code=EventCode.EXPORT_STARTED,
+            actor=actor,
+            sentence=audit.Sentence("{person} did it.", person=name_of(ada)),
+        )
 
 
 def test_details_with_two_spellings_are_refused(db: None) -> None:
@@ -218,6 +279,6 @@ def test_details_with_two_spellings_are_refused(db: None) -> None:
         audit.record(
             code=EventCode.EXPORT_STARTED,
             actor=command_actor(),
-            sentence="No.",
+            sentence=audit.Sentence("No."),
             details={"share": 0.5},
         )

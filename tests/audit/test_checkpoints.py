@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
 
 def act(code: EventCode = EventCode.EXPORT_STARTED) -> None:
-    audit.record(code=code, actor=command_actor(), sentence="Done.")
+    audit.record(code=code, actor=command_actor(), sentence=audit.Sentence("Done."))
 
 
 def sizes() -> list[int]:

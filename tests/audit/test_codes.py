@@ -61,7 +61,7 @@ def test_every_code_is_shown_in_the_list_and_on_a_page_of_its_own(
     details = {"outcome": "refused", "cause": "forbidden", "attempt": 1}
     with audit.atomic():
         for code in EventCode:
-            sentence = f"It happened: {code}."
+            sentence = audit.Sentence("It happened: {code}.", code=code)
             audit.record(code=code, actor=command_actor(), sentence=sentence, details=details)
     client = client_of(edith)
     listed = read(client.get("/audit/")).text

@@ -27,7 +27,11 @@ pytestmark = pytest.mark.database
 @pytest.fixture
 def acts_of_ada(ada: Person, grace: Person, actor_for: Callable[[Person], Actor]) -> Person:
     for person in (ada, grace):
-        audit.record(code=EventCode.EXPORT_STARTED, actor=actor_for(person), sentence="Exported.")
+        audit.record(
+            code=EventCode.EXPORT_STARTED,
+            actor=actor_for(person),
+            sentence=audit.Sentence("Exported."),
+        )
         sign_in_events.record_failed_sign_in(
             login=person.username,
             address=f"192.0.2.{len(person.username)}",
@@ -83,7 +87,7 @@ def test_a_request_still_running_does_not_restore_an_erased_name(
     audit.record(
         code=EventCode.EXPORT_FINISHED,
         actor=before,
-        sentence=f"{personal_data.name_of(before)} finished.",
+        sentence=audit.Sentence("{person} finished.", person=personal_data.name_of(before)),
     )
     assert AuditEvent.objects.latest("seq").sentence == f"erased person no. {done.number} finished."
     assert "Ada" not in everything_stored()

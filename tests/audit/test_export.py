@@ -10,6 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
+from connections import audit
 from connections.audit import chain, personal_data, search
 from connections.audit.events import EventCode
 from connections.audit.export import EVENT_COLUMNS
@@ -32,7 +33,10 @@ def test_an_unfiltered_export_is_the_chain_itself(
     client_of: ClientOf, edith: Person, ada: Person
 ) -> None:
     for number in range(3):
-        add_event(f"{personal_data.name_of(ada)} did {number}.", by=ada)
+        add_event(
+            audit.Sentence("{ada} did {number}.", ada=personal_data.name_of(ada), number=number),
+            by=ada,
+        )
     rows = lines_of(body_of(client_of(edith), "/audit/export/?format=ndjson"))
     assert [row["seq"] for row in rows] == [1, 2, 3, 4]
     head = chain.NO_HASH
@@ -104,7 +108,10 @@ def size() -> int:
 def test_a_log_shipper_gets_every_event_once_and_in_order(shipper: Shipper, ada: Person) -> None:
     got: list[int] = []
     for number in range(3):
-        add_event(f"{personal_data.name_of(ada)} did {number}.", by=ada)
+        add_event(
+            audit.Sentence("{ada} did {number}.", ada=personal_data.name_of(ada), number=number),
+            by=ada,
+        )
         got += [row["seq"] for row in shipper.ship()]
     add_event("The last.")
     got += [row["seq"] for row in shipper.ship()]

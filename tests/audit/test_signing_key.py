@@ -28,7 +28,7 @@ def key_file(settings: Settings) -> Path:
 
 
 def act(code: EventCode = EventCode.EXPORT_STARTED) -> None:
-    audit.record(code=code, actor=command_actor(), sentence="Done.")
+    audit.record(code=code, actor=command_actor(), sentence=audit.Sentence("Done."))
 
 
 def document(path: Path) -> dict[str, Any]:

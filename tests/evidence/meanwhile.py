@@ -36,7 +36,9 @@ WAITED: list[float] = []
 
 def act() -> None:
     """Record an event, and store a deletion that was requested an hour ago."""
-    audit.record(code=audit.EventCode.SIGNED_IN, actor=command_actor(), sentence="Meanwhile.")
+    audit.record(
+        code=audit.EventCode.SIGNED_IN, actor=command_actor(), sentence=audit.Sentence("Meanwhile.")
+    )
     at = clock.now() - timedelta(hours=1)
     credential = Credential.objects.create(
         name="Payments US", site="datadoghq.com", keys_set_at=at, created_at=at

@@ -48,7 +48,11 @@ DOCUMENTS = ("keys.json", "population.json", "sample-25.json", "manifest.json")
 
 @pytest.mark.django_db
 def test_the_keys_of_an_event() -> None:
-    audit.record(code=audit.EventCode.PERSON_CHANGED, actor=WORKER, sentence="Something happened.")
+    audit.record(
+        code=audit.EventCode.PERSON_CHANGED,
+        actor=WORKER,
+        sentence=audit.Sentence("Something happened."),
+    )
     assert set(json.loads(AuditEvent.objects.get().text)) == set(EVENT)
 
 

@@ -123,7 +123,9 @@ def test_an_erased_name_that_others_have_too_stays_erased(
     Person.objects.filter(pk=grace.pk).update(first_name="Ada")
     grace.refresh_from_db()
     audit.record(
-        code=EventCode.SIGNED_IN, actor=person_actor(person=grace), sentence="Ada signed in."
+        code=EventCode.SIGNED_IN,
+        actor=person_actor(person=grace),
+        sentence=audit.Sentence("Ada signed in."),
     )
     erased = erasure.erase_person(actor=command_actor(), person=ada)
     assert erased.shared_names == 1

@@ -262,7 +262,7 @@ def test_one_that_nobody_saw_is_told_by_what_was_asked(desk: Desk, payments: Cre
         code=audit.EventCode.DELETION_REQUESTED,
         actor=command_actor(),
         subject=deletion,
-        sentence="Asked.",
+        sentence=audit.Sentence("Asked."),
     )
     page = read(desk.client.get(f"/connections/{payments.site}/{nobody}/"))
     assert page.status == 200

@@ -84,7 +84,9 @@ def tell(deletion: Deletion) -> Tell:
             code=code,
             actor=actor,
             subject=deletion,
-            sentence=f"{personal_data.name_of(actor)} says that it is so.",
+            sentence=audit.Sentence(
+                "{person} says that it is so.", person=personal_data.name_of(actor)
+            ),
             details={"outcome": "deleted"} | details,
         )
         return deletion

@@ -65,7 +65,11 @@ def witness(settings: Settings, tmp_path: Path) -> Path:
     """A recipient's file with two checkpoints."""
     settings.CHECKPOINT_FILE = str(tmp_path / "witness")
     for number in range(2):
-        audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence=f"Something {number}.")
+        audit.record(
+            code=audit.EventCode.SIGNED_OUT,
+            actor=WORKER,
+            sentence=audit.Sentence("Something {number}.", number=number),
+        )
         checkpoints.make_checkpoint()
     delivery.run_due(channel=Notification.Channel.FILE)
     return tmp_path / "witness"

@@ -168,7 +168,11 @@ def test_without_mail_and_webhook_no_row_is_written(
 
 
 def test_an_event_without_audience_queues_nothing(root: Person) -> None:
-    audit.record(code=audit.EventCode.SIGNED_OUT, actor=person_actor(person=root), sentence="Gone.")
+    audit.record(
+        code=audit.EventCode.SIGNED_OUT,
+        actor=person_actor(person=root),
+        sentence=audit.Sentence("Gone."),
+    )
     assert not Notification.objects.exists()
 
 
@@ -189,7 +193,9 @@ def test_an_erased_person_is_no_longer_notified(tell: Tell, ada: Person, root: P
 def test_a_checkpoint_is_queued_for_each_recipient(settings: Settings, root: Person) -> None:
     settings.CHECKPOINT_EMAILS = ["witness@example.org", "Notary@example.net"]
     settings.CHECKPOINT_FILE = "/var/lib/witness/checkpoints"
-    audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    audit.record(
+        code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence=audit.Sentence("Something.")
+    )
     checkpoints.make_checkpoint()
     rows = Notification.objects.filter(code=outbox.CHECKPOINT_MADE)
     assert sorted(rows.values_list("channel", flat=True)) == ["file", "mail", "mail", "webhook"]
@@ -197,7 +203,9 @@ def test_a_checkpoint_is_queued_for_each_recipient(settings: Settings, root: Per
 
 
 def test_an_existing_checkpoint_is_not_queued_again(settings: Settings) -> None:
-    audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    audit.record(
+        code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence=audit.Sentence("Something.")
+    )
     checkpoints.make_checkpoint()
     checkpoints.make_checkpoint()
     assert Notification.objects.filter(code=outbox.CHECKPOINT_MADE).count() == 1

@@ -79,7 +79,9 @@ def test_a_checkpoint_recipient_gets_the_newest_checkpoint_as_a_file(
     administrator: Client, mail_server: MailServer, settings: Settings
 ) -> None:
     settings.CHECKPOINT_EMAILS = ["witness@example.org"]
-    audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    audit.record(
+        code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence=audit.Sentence("Something.")
+    )
     made = checkpoints.make_checkpoint()
     assert made
     page = read(administrator.get("/notices/"))
@@ -183,7 +185,9 @@ def test_the_file_of_checkpoints_is_made_for_its_owner_alone(
 ) -> None:
     file = tmp_path / "witness"
     settings.CHECKPOINT_FILE = str(file)
-    audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    audit.record(
+        code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence=audit.Sentence("Something.")
+    )
     made = checkpoints.make_checkpoint()
     assert made
     delivery.run_due(channel=Notification.Channel.FILE)
@@ -200,7 +204,9 @@ def test_a_link_in_the_place_of_the_file_is_not_followed(
     target.write_text("mine")
     (tmp_path / "witness").symlink_to(target)
     settings.CHECKPOINT_FILE = str(tmp_path / "witness")
-    audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    audit.record(
+        code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence=audit.Sentence("Something.")
+    )
     checkpoints.make_checkpoint()
     delivery.run_due(channel=Notification.Channel.FILE)
     assert target.read_text() == "mine"
@@ -212,7 +218,9 @@ def test_the_evidence_says_who_has_which_checkpoint(
 ) -> None:
     assert "Nobody outside." in read(administrator.get("/evidence/")).text
     settings.CHECKPOINT_FILE = str(tmp_path / "witness")
-    audit.record(code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence="Something.")
+    audit.record(
+        code=audit.EventCode.SIGNED_OUT, actor=WORKER, sentence=audit.Sentence("Something.")
+    )
     made = checkpoints.make_checkpoint()
     assert made
     assert "Nothing so far" in read(administrator.get("/evidence/")).text

@@ -89,7 +89,8 @@ def test_a_code_is_required_after_the_password_and_recorded(ada: Person) -> None
     assert is_signed_in(client)
     assert (
         last_event().sentence
-        == "Ada signed in with password and authenticator app, from 127.0.0.1."
+        == "Ada signed in with password and authenticator app, from 127.0.0.1 "
+        "with an unknown browser."
     )
 
 
@@ -115,7 +116,10 @@ def test_a_recovery_code_signs_in_once(ada: Person) -> None:
     client = ask_for_code(ada)
     client.post(CODE, {"code": code})
     assert is_signed_in(client)
-    assert last_event().sentence == "Ada signed in with password and recovery code, from 127.0.0.1."
+    assert (
+        last_event().sentence
+        == "Ada signed in with password and recovery code, from 127.0.0.1 with an unknown browser."
+    )
     client = ask_for_code(ada)
     client.post(CODE, {"code": code})
     assert not is_signed_in(client)

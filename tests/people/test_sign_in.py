@@ -49,7 +49,7 @@ def test_a_failed_sign_in_is_recorded_without_what_was_typed(client: Client, ada
     sign_in(client, "my-password-in-the-wrong-field", "x")
     known, unknown = AuditEvent.objects.order_by("seq")
     assert known.subject_id == str(ada.pk)
-    assert known.sentence == "Signing in as Ada failed, from 127.0.0.1."
+    assert known.sentence == "Signing in as Ada failed, from 127.0.0.1 with an unknown browser."
     assert unknown.subject_id == ""
     assert "password" not in repr([known.__dict__, unknown.__dict__])
 
@@ -183,7 +183,10 @@ def test_a_refused_passkey_is_recorded(client: Client, ada: Person, answer: str)
     assert "_auth_user_id" not in client.session
     event = AuditEvent.objects.get()
     assert event.code == "person.sign_in_failed"
-    assert event.sentence == "Signing in with a passkey failed, from 127.0.0.1."
+    assert (
+        event.sentence
+        == "Signing in with a passkey failed, from 127.0.0.1 with an unknown browser."
+    )
 
 
 def test_one_merely_touched_does_not_even_for_the_challenge_of_somebodys_second_factor(

@@ -1,5 +1,6 @@
 """House rules that no linter knows."""
 
+import ast
 import inspect
 import re
 import subprocess
@@ -49,6 +50,31 @@ def test_services_take_their_arguments_by_keyword() -> None:
             positional = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
             if len(positional) > 1:
                 wrong.append(f"{module_name}.{function.__name__}: {positional}")
+    assert wrong == []
+
+
+CODE = [
+    path
+    for package in ("connections", "orgadmin")
+    for path in sorted((ROOT / package).rglob("*.py"))
+]
+
+
+def test_the_template_of_every_sentence_is_a_literal() -> None:
+    """Text from outside is a value, so it can't pass for a template or a reference to a name."""
+    calls = [
+        (path.name, node)
+        for path in CODE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Sentence"
+    ]
+    assert len(calls) > 50
+    wrong = [
+        f"{name}:{call.lineno}"
+        for name, call in calls
+        if [type(each) for each in call.args] != [ast.Constant]
+        or any(keyword.arg is None for keyword in call.keywords)
+    ]
     assert wrong == []
 
 

@@ -28,7 +28,7 @@ from connections.deletions import (
 from connections.deletions import lifecycle as closing
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions.history import HistoryFilter
-from connections.deletions.states import EventDraft, Settle
+from connections.deletions.states import Settle
 from connections.evidence import bundles
 from connections.models import ApprovalPolicy, Attempt, Deletion, Outcome, Person, State
 from connections.net.connection import _Session
@@ -66,7 +66,9 @@ def test_a_claim_inside_another_transaction_is_refused(unknown: Deletion, ada: P
 
 
 def settle(deletion: Deletion, *, actor: Actor) -> bool:
-    event = EventDraft(code=audit.EventCode.DELETION_SETTLED, sentence="Settled.")
+    event = audit.EventDraft(
+        code=audit.EventCode.DELETION_SETTLED, sentence=audit.Sentence("Settled.")
+    )
     return states.apply(
         deletion, transition=Settle(outcome=Outcome.UNRESOLVED), actor=actor, events=[event]
     )

@@ -45,7 +45,7 @@ def streaming(request: HttpRequest) -> StreamingHttpResponse:
 
 
 def recording(request: HttpRequest) -> HttpResponse:
-    audit.record(code=EventCode.EXPORT_STARTED, actor=WORKER, sentence="Exported.")
+    audit.record(code=EventCode.EXPORT_STARTED, actor=WORKER, sentence=audit.Sentence("Exported."))
     request.session["seen"] = "yes"
     return HttpResponse("recorded")
 

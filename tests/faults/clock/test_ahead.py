@@ -44,7 +44,9 @@ HOUR = timedelta(hours=1)
 
 
 def act() -> None:
-    audit.record(code=audit.EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
+    audit.record(
+        code=audit.EventCode.EXPORT_STARTED, actor=command_actor(), sentence=audit.Sentence("Done.")
+    )
 
 
 def clock_finding() -> CheckMessage:
@@ -162,7 +164,7 @@ def test_one_asked_for_in_the_future_is_made_once(clock: SettableClock, root: Pe
     audit.record(
         code=audit.EventCode.AUDIT_LOG_VERIFICATION_REQUESTED,
         actor=command_actor(),
-        sentence="Asked.",
+        sentence=audit.Sentence("Asked."),
     )
     clock.advance(hours=-1)
     assert verification.verification_requested_at()

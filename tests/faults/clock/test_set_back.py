@@ -163,7 +163,7 @@ def test_many_that_a_wrong_clock_put_off_cost_few_queries(
                 audit.record(
                     code=audit.EventCode.DELETION_CHECKED,
                     actor=WORKER,
-                    sentence="Looked.",
+                    sentence=audit.Sentence("Looked."),
                     subject=one,
                 )
 

@@ -123,7 +123,11 @@ def record(plan: Plan) -> Work:
             row = Credential.objects.get(pk=credential.pk)
             row.last_used_at = None
             row.save(update_fields=["last_used_at"])
-            audit.record(code=audit.EventCode.EXPORT_STARTED, actor=actor, sentence=sentence)
+            audit.record(
+                code=audit.EventCode.EXPORT_STARTED,
+                actor=actor,
+                sentence=audit.Sentence("{text}", text=sentence),
+            )
         return {"answer": sentence}
 
     return lambda: [act(number) for number in range(plan["acts"])]

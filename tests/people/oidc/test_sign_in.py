@@ -22,7 +22,10 @@ def test_a_connected_person_signs_in_and_the_record_says_how(
     response = walk(client, f"{START}?next=/deletions/")
     assert response["Location"] == "/deletions/"
     assert is_signed_in(client, ada)
-    assert last_event().sentence == "Ada signed in with single sign-on, from 127.0.0.1."
+    assert (
+        last_event().sentence
+        == "Ada signed in with single sign-on, from 127.0.0.1 with an unknown browser."
+    )
 
 
 def test_only_the_openid_scope_is_requested_with_pkce(

@@ -12,7 +12,7 @@ from tests.flows.support import Page, read
 
 
 def add_event(
-    sentence: str,
+    sentence: audit.Sentence | str,
     *,
     code: EventCode = EventCode.EXPORT_STARTED,
     by: Person | None = None,
@@ -21,6 +21,8 @@ def add_event(
 ) -> AuditEvent:
     """Record an event by and about a person, or by a command."""
     actor = person_actor(person=by, request_id=request_id) if by else command_actor()
+    if isinstance(sentence, str):
+        sentence = audit.Sentence("{text}", text=sentence)
     with audit.atomic() as appended:
         audit.record(code=code, actor=actor, sentence=sentence, subject=about or by)
     return appended[0]

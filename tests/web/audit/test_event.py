@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from connections import audit
 from connections.audit import chain, checkpoints, personal_data
 from connections.models import AuditEvent, Person
 from tests.deletions.history.conftest import Make
@@ -39,7 +40,7 @@ def test_what_it_shows_is_enough_to_make_its_hash(
     client_of: ClientOf, edith: Person, ada: Person
 ) -> None:
     add_event("The one before.")
-    event = add_event(f"{personal_data.name_of(ada)} <did> it.", by=ada)
+    event = add_event(audit.Sentence("{ada} <did> it.", ada=personal_data.name_of(ada)), by=ada)
     page = read(client_of(edith).get(f"/audit/{event.seq}/"))
     stored = AuditEvent.objects.get(pk=event.seq)
     before = AuditEvent.objects.get(pk=event.seq - 1)

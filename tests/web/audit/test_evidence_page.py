@@ -30,7 +30,9 @@ def reader(client_of: Callable[[Person], Client], edith: Person) -> Client:
 
 
 def act() -> None:
-    audit.record(code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence="Done.")
+    audit.record(
+        code=EventCode.EXPORT_STARTED, actor=command_actor(), sentence=audit.Sentence("Done.")
+    )
 
 
 def signed() -> Checkpoint:

@@ -49,7 +49,10 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
 def test_a_browser_is_named_in_two_words_and_in_full_on_the_page_of_the_event(
     client_of: ClientOf, edith: Person, ada: Person, agent: str, shown: str
 ) -> None:
-    event = add_event(f"She came with {{{personal_data.browser_of(agent, of=ada)}}}.", by=ada)
+    event = add_event(
+        audit.Sentence("She came with {{{agent}}}.", agent=personal_data.browser_of(agent, of=ada)),
+        by=ada,
+    )
     client = client_of(edith)
     assert f"She came with {{{shown}}}." in open_audit(client).text
     assert f"She came with {{{agent}}}." in read(client.get(f"/audit/{event.seq}/")).text
@@ -183,7 +186,9 @@ def test_a_deletion_leads_whoever_audits_to_its_events(
 def test_a_text_is_found_wherever_it_stands_and_a_name_by_who_bears_it(
     client_of: ClientOf, edith: Person, ada: Person, text: str, is_found: bool
 ) -> None:
-    event = add_event(f'{personal_data.name_of(ada)} said "no" to Gruppe Süd: 50 % off.')
+    event = add_event(
+        audit.Sentence('{ada} said "no" to Gruppe Süd: 50 % off.', ada=personal_data.name_of(ada))
+    )
     add_event("Nothing of that.")
     page = open_audit(client_of(edith), q=text)
     assert re.findall(r'<tr id="(\d+)">', page.html) == ([str(event.seq)] if is_found else [])
@@ -191,7 +196,9 @@ def test_a_text_is_found_wherever_it_stands_and_a_name_by_who_bears_it(
 
 def test_commands_and_the_worker_are_found_by_name(client_of: ClientOf, edith: Person) -> None:
     add_event("By a command.")
-    audit.record(code=EventCode.EXPORT_STARTED, actor=WORKER, sentence="By the worker.")
+    audit.record(
+        code=EventCode.EXPORT_STARTED, actor=WORKER, sentence=audit.Sentence("By the worker.")
+    )
     client = client_of(edith)
     assert "By a command." in open_audit(client, actor="command").text
     page = open_audit(client, actor="Worker")
@@ -217,7 +224,7 @@ def test_a_filter_that_cannot_be_used_is_named_and_nothing_typed_is_lost(
     if value == "Person":
         for number in range(21):
             person = Person.objects.create(username=f"p{number}", first_name=f"Person {number}")
-            add_event(f"{personal_data.name_of(person)} came.")
+            add_event(audit.Sentence("{person} came.", person=personal_data.name_of(person)))
     add_event("By Ada.", by=ada)
     page = open_audit(client_of(edith), **({"subject": str(ada.pk)} | {name: value}))
     assert "A filter cannot be used, so it hides nothing." in page.text

@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from connections import audit
 from connections.audit import personal_data
 from connections.audit.search import EventFilter, matching_sequence_numbers
 from connections.models import Person
@@ -54,7 +55,7 @@ def plans_of(values: dict[str, Any], **more: Any) -> list[str]:
 def test_every_filter_is_read_off_an_index_in_the_order_of_the_record(
     ada: Person, values: dict[str, Any], more: dict[str, Any]
 ) -> None:
-    add_event(f"{personal_data.name_of(ada)} came.", by=ada)
+    add_event(audit.Sentence("{ada} came.", ada=personal_data.name_of(ada)), by=ada)
     for plan in plans_of(values, **more):
         assert "TEMP B-TREE" not in plan
         reads_through = "SCAN connections_auditevent" in plan.replace("_search", "")
