@@ -147,7 +147,9 @@ def outcome_page(
             if _can_take(step, deletion=deletion, actor=actor, now=now)
             and not _is_blocked(step, preview=preview, protection=protection)
         },
-        confirm_text=reviews.confirmation_text(deletion),
+        confirm_text=""
+        if deletion.is_settled
+        else reviews.confirmation_text(deletion, actor=actor),
         form=form,
         notice=notice,
         poll_interval=poll_interval(deletion, now=now),
