@@ -1,6 +1,6 @@
 """What every test may ask for: the cast, a clock, a small Datadog; and what every test gets."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ from connections.access.actor import Actor, person_actor
 from connections.audit.signing_key import new_signing_key_text
 from connections.core.private_files import create_private_text
 from connections.crypto.key_ring import new_key_ring_text
-from connections.datadog.client import close_connections
 from connections.models import Person, Role
 from sandbox.server import SandboxServer
 from tests.support.append_only import _let_tests_empty_tables
@@ -59,12 +58,10 @@ def _empty_cache(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def sandbox(bare_sandbox: SandboxServer, settings: Settings) -> Iterator[SandboxServer]:
+def sandbox(bare_sandbox: SandboxServer, settings: Settings) -> SandboxServer:
     """A small Datadog on loopback ports, whose sites are known by name."""
     settings.EXTRA_SITES = bare_sandbox.base_urls
-    yield bare_sandbox
-    # No other test uses its ports: idle connections to them would stay open until the end.
-    close_connections()
+    return bare_sandbox
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -26,6 +27,7 @@ from connections.inventory import sync
 from connections.inventory.sync import PARALLEL_SYNCS, SyncResult
 from connections.models import ApprovalPolicy, Credential
 from connections.models.credentials import ENVELOPE_FIELDS
+from connections.net.http import pool
 from connections.wording.causes import KEYS_UNDECRYPTABLE, failure_text
 
 # Less than the 60 s after which proxies usually end a request to Org Admin.
@@ -292,12 +294,16 @@ def verify_in_parallel(credentials: list[Credential]) -> list[KeyVerification]:
     """
     started_at = clock.now()
     clients = [_open_client_or_report(credential) for credential in credentials]
-    with ThreadPoolExecutor(max_workers=PARALLEL_SYNCS) as pool:
-        reports = list(pool.map(_run_or_return_report, credentials, clients))
-    return [
-        KeyVerification(credential=credential, report=report, started_at=started_at)
-        for credential, report in zip(credentials, reports, strict=True)
-    ]
+    with pool(), ThreadPoolExecutor(max_workers=PARALLEL_SYNCS) as threads:
+        futures = [
+            # Each thread has a copy of the context, so that all share the connections.
+            threads.submit(copy_context().run, _run_or_return_report, credential, client)
+            for credential, client in zip(credentials, clients, strict=True)
+        ]
+        return [
+            KeyVerification(credential=credential, report=future.result(), started_at=started_at)
+            for credential, future in zip(credentials, futures, strict=True)
+        ]
 
 
 def _open_client_or_report(credential: Credential) -> DatadogClient | KeyReport:

@@ -25,7 +25,6 @@ from connections.datadog.responses import (
     read_json,
     reported_errors,
 )
-from connections.net.connection import POOL, Endpoint
 from connections.net.http import OutboundRequest, OutboundResponse, send
 
 MAX_PAGES = 100
@@ -131,8 +130,6 @@ def _page_or_error(document: object) -> Page | DatadogError:
         return reported_errors(document) or DatadogError(cause=Cause.WRONG_TYPE, http_status=200)
 
 
-__all__ = ["DatadogClient", "DeleteResponse", "close_connections"]
-
 CONNECT_SECONDS = 5.0
 MAX_DELETE_BODY = 64 * 1024
 # 1,000 connections are about 1 MB.
@@ -146,8 +143,8 @@ _LOOPBACK_HOSTS = {"127.0.0.1", "::1"}
 class DatadogClient:
     """A client for one Datadog site with one key pair.
 
-    Cheap to create: all clients of this process with the same `base_url`, `proxy_url` and
-    `ca_bundle` share connections. Ignores the environment's proxies, .netrc and CA bundle.
+    Cheap to create: clients in the same `http.pool()` share connections. Ignores the environment's
+    proxies, .netrc and CA bundle.
     `connect_seconds` limits name resolution, TCP, proxy tunnel and TLS together.
     Raises ValueError, without repeating the value, for a key that a header can't contain, a
     `base_url` that is not https (http only for 127.0.0.1 and [::1]) and an unusable proxy.
@@ -167,15 +164,15 @@ class DatadogClient:
         _check_proxy_url(proxy_url)
         _check_key(api_key, label="API key")
         _check_key(application_key, label="application key")
-        self._endpoint = Endpoint(
-            base_url=base_url.rstrip("/"), proxy_url=proxy_url, ca_bundle=ca_bundle
-        )
+        self._base_url = base_url.rstrip("/")
+        self._proxy_url = proxy_url
+        self._ca_bundle = ca_bundle
         self._api_key = api_key
         self._application_key = application_key
         self._connect_seconds = connect_seconds
 
     def __repr__(self) -> str:
-        return f"DatadogClient(base_url={self._endpoint.base_url!r})"
+        return f"DatadogClient(base_url={self._base_url!r})"
 
     def delete_org_connection(
         self, *, connection_id: str, deadline_seconds: float = 30
@@ -260,19 +257,16 @@ class DatadogClient:
         both = {"DD-API-KEY": self._api_key, "DD-APPLICATION-KEY": self._application_key}
         request = OutboundRequest(
             method=method,
-            url=self._endpoint.base_url + path,
+            url=self._base_url + path,
             keys=both if keys is None else keys,
             user_agent=USER_AGENT,
             deadline_seconds=deadline_seconds,
             connect_seconds=self._connect_seconds,
             max_body=max_body,
+            proxy_url=self._proxy_url,
+            ca_bundle=self._ca_bundle,
         )
-        return send(endpoint=self._endpoint, request=request)
-
-
-def close_connections() -> None:
-    """Close every idle connection of this process. The next request opens a new one."""
-    POOL.close_all()
+        return send(request=request)
 
 
 def _identity_or_none(document: object) -> KeyOwner | None:

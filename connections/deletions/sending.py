@@ -45,6 +45,7 @@ from connections.models import (
     Person,
     State,
 )
+from connections.net.http import pool
 from connections.wording import attempt_facts
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ logger = logging.getLogger(__name__)
 DELETE_SECONDS = 30.0
 
 
+@pool()
 def send_deletion(
     *,
     deletion: Deletion,

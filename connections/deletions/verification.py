@@ -27,6 +27,7 @@ from connections.models import (
     State,
     snapshot_digest,
 )
+from connections.net.http import pool
 from connections.wording import attempt_facts
 
 # The deadline of a check that a page waits for (s).
@@ -221,6 +222,7 @@ def record_recheck_failure(*, deletion: Deletion, result: SyncResult, actor: Act
     )
 
 
+@pool()
 def list_with_any_credential(*, deletion: Deletion, actor: Actor) -> SyncResult:
     """Sync with the deletion's credential, else with others, until one result is conclusive.
 

@@ -6,6 +6,7 @@ A listed connection whose deletion was settled as gone is flagged as a contradic
 import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -35,6 +36,7 @@ from connections.models import (
     Sync,
     snapshot_digest,
 )
+from connections.net.http import pool
 
 # The deadline of one sync (s).
 SYNC_SECONDS = 10.0
@@ -86,6 +88,7 @@ class SyncResult:
         return next((item for item in self.org_connections if item.id == wanted), None)
 
 
+@pool()
 def fetch_connections(
     *,
     client: DatadogClient,
@@ -348,9 +351,10 @@ def sync_credentials(*, credentials: list[Credential], actor: Actor) -> list[Syn
         return []
     started_at = clock.now()
     clients = [open_client_or_failure(credential=credential) for credential in credentials]
-    with ThreadPoolExecutor(max_workers=PARALLEL_SYNCS) as pool:
+    with pool(), ThreadPoolExecutor(max_workers=PARALLEL_SYNCS) as threads:
         futures = [
-            pool.submit(fetch_or_failure, client, credential=credential)
+            # Each thread has a copy of the context, so that all share the connections.
+            threads.submit(copy_context().run, fetch_or_failure, client, credential=credential)
             for client, credential in zip(clients, credentials, strict=True)
         ]
         return [

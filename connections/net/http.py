@@ -1,16 +1,18 @@
 """Send one HTTP request once and return what is known. Network errors never raise."""
 
+import contextlib
 import hashlib
 import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import requests
 
 from connections.core.causes import Cause
 from connections.core.secret import Secret
-from connections.net.connection import POOL, Endpoint, Exchange, PooledConnection
+from connections.net.connection import Exchange, Session, current_exchange
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ class OutboundRequest:
     deadline_seconds: float
     connect_seconds: float
     max_body: int
+    proxy_url: str | None = field(default=None, repr=False)
+    ca_bundle: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = field(default=None, repr=False)
 
@@ -68,62 +72,95 @@ class _Body:
     cause: Cause | None = None
 
 
-def send(*, endpoint: Endpoint, request: OutboundRequest) -> OutboundResponse:
+class _Pool:
+    """The open connections of one action: a session for each CA bundle. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str | None, Session] = {}
+
+    def session(self, *, ca_bundle: str | None) -> Session:
+        """The session with this CA bundle. Raises OSError when the bundle can't be read."""
+        if ca_bundle not in self._sessions:
+            self._sessions.setdefault(ca_bundle, Session(ca_bundle=ca_bundle))
+        return self._sessions[ca_bundle]
+
+    def close(self) -> None:
+        for session in self._sessions.values():
+            session.close()
+
+
+_pool: ContextVar[_Pool | None] = ContextVar("pool", default=None)
+
+
+@contextlib.contextmanager
+def pool() -> Iterator[_Pool]:
+    """Keep connections open from one request to the next within one action.
+
+    Inside another `pool()`, it shares the connections of that one. A thread shares them when it
+    runs in a copy of the context.
+    """
+    outer = _pool.get()
+    if outer is not None:
+        yield outer
+        return
+    own = _Pool()
+    token = _pool.set(own)
+    try:
+        yield own
+    finally:
+        _pool.reset(token)
+        own.close()
+
+
+def send(*, request: OutboundRequest) -> OutboundResponse:
     """Send the request at most once, within its deadline. Never raises for network trouble."""
     exchange = Exchange(
         deadline_seconds=request.deadline_seconds, connect_seconds=request.connect_seconds
     )
     headers: dict[str, str] = {}
     body = _Body()
-    pooled = None
-    try:
-        exchange.start()
-        pooled = POOL.take(endpoint=endpoint, user_agent=request.user_agent)
-        pooled.start(exchange)
-        response = _request(pooled=pooled, request=request)
-        headers.update((name.lower(), value) for name, value in response.headers.items())
-        _read_body(response, body=body, limit=request.max_body)
-    except Exception as error:  # noqa: BLE001 - keep what is known, whatever failed
-        _note_failure(error, exchange=exchange, pooled=pooled)
-    exchange.finish()
+    with pool() as connections, contextlib.ExitStack() as cleanup:
+        cleanup.callback(exchange.finish)
+        try:
+            exchange.start()
+            current_exchange.set(exchange)
+            session = _open_session(connections, request=request, exchange=exchange)
+            response = _request(session=session, request=request, exchange=exchange)
+            # Closes the connection, unless the body was read to its end.
+            cleanup.callback(response.close)
+            headers.update((name.lower(), value) for name, value in response.headers.items())
+            _read_body(response, body=body, limit=request.max_body)
+        except Exception as error:  # noqa: BLE001 - keep what is known, whatever failed
+            # Drops the error itself, which refers to the request's headers.
+            if not isinstance(error, OSError | requests.RequestException):
+                logger.info("A request failed with %s.", type(error).__name__)
     body.is_complete = body.is_complete and not exchange.has_expired
-    _give_back(
-        pooled, endpoint=endpoint, is_reusable=body.is_complete and (exchange.status or 0) >= 200
-    )
     return _build_outbound_response(exchange=exchange, headers=headers, body=body)
 
 
-def _request(*, pooled: PooledConnection, request: OutboundRequest) -> requests.Response:
-    pooled.response = pooled.session.request(
+def _open_session(connections: _Pool, *, request: OutboundRequest, exchange: Exchange) -> Session:
+    try:
+        return connections.session(ca_bundle=request.ca_bundle)
+    except OSError:
+        exchange.cause = Cause.CA_BUNDLE_UNREADABLE
+        raise
+
+
+def _request(
+    *, session: Session, request: OutboundRequest, exchange: Exchange
+) -> requests.Response:
+    proxies = {"http": request.proxy_url, "https": request.proxy_url} if request.proxy_url else None
+    keys = {name: key.reveal() for name, key in request.keys.items()}
+    return session.request(
         request.method,
         request.url,
-        headers={**request.headers, **{name: key.reveal() for name, key in request.keys.items()}},
+        headers={"User-Agent": request.user_agent, **request.headers, **keys},
         data=request.body,
-        timeout=(
-            pooled.exchange.remaining_connect_seconds,
-            pooled.exchange.remaining_seconds,
-        ),
+        proxies=proxies,
+        timeout=(exchange.remaining_connect_seconds, exchange.remaining_seconds),
         allow_redirects=False,
         stream=True,
     )
-    return pooled.response
-
-
-def _note_failure(error: Exception, *, exchange: Exchange, pooled: PooledConnection | None) -> None:
-    """Store why it failed. Drops the error itself, which refers to the request's headers."""
-    if exchange.cause is None and pooled is None and isinstance(error, OSError):
-        exchange.cause = Cause.CA_BUNDLE_UNREADABLE
-    if not isinstance(error, OSError | requests.RequestException):
-        logger.info("A request failed with %s.", type(error).__name__)
-
-
-def _give_back(pooled: PooledConnection | None, *, endpoint: Endpoint, is_reusable: bool) -> None:
-    if pooled is None:
-        return
-    if is_reusable and not pooled.has_leftovers:
-        POOL.release(endpoint=endpoint, pooled=pooled)
-    else:
-        pooled.close()
 
 
 def _build_outbound_response(

@@ -6,7 +6,8 @@ from typing import Any
 
 from django.core.mail.backends import smtp
 
-from connections.net.smtp import DEADLINE_SECONDS, Bounded, BoundedTLS, Deadline
+from connections.net.connection import Deadline
+from connections.net.smtp import DEADLINE_SECONDS, DeadlineSMTP, DeadlineSMTPOverTLS
 
 
 class EmailBackend(smtp.EmailBackend):
@@ -17,14 +18,17 @@ class EmailBackend(smtp.EmailBackend):
     @property
     def connection_class(self) -> Any:
         assert self._deadline is not None  # noqa: S101 - only `open` reads it, after setting it
-        kind = BoundedTLS if self.use_ssl else Bounded
+        kind = DeadlineSMTPOverTLS if self.use_ssl else DeadlineSMTP
         return functools.partial(kind, deadline=self._deadline)
 
     def open(self) -> bool | None:
         """Connect and start the deadline, which runs until `close`. Raises OSError."""
         if self.connection is None:
             self._end_deadline()
-            self._deadline = Deadline(DEADLINE_SECONDS)
+            self._deadline = Deadline(
+                deadline_seconds=DEADLINE_SECONDS, connect_seconds=DEADLINE_SECONDS
+            )
+            self._deadline.start()
         return super().open()
 
     def close(self) -> None:

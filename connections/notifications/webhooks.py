@@ -20,9 +20,7 @@ from connections.core.private_files import (
     read_private_text,
 )
 from connections.core.secret import Secret
-from connections.net.connection import Endpoint
 from connections.net.http import OutboundRequest, OutboundResponse, send
-from connections.net.urls import origin_of
 
 DEADLINE_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
@@ -44,14 +42,6 @@ class Webhook:
     url: str
     proxy_url: str
     ca_bundle: str
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return Endpoint(
-            base_url=origin_of(self.url),
-            proxy_url=self.proxy_url or None,
-            ca_bundle=self.ca_bundle or None,
-        )
 
 
 def new_secret_text() -> str:
@@ -136,5 +126,7 @@ def _send(
         deadline_seconds=seconds,
         connect_seconds=CONNECT_SECONDS,
         max_body=MAX_RESPONSE_BYTES,
+        proxy_url=webhook.proxy_url or None,
+        ca_bundle=webhook.ca_bundle or None,
     )
-    return send(endpoint=webhook.endpoint, request=request)
+    return send(request=request)

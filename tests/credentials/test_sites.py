@@ -8,7 +8,6 @@ from pytest_django import Settings
 
 from connections.access.actor import command_actor
 from connections.credentials import lifecycle as credential_lifecycle
-from connections.datadog.client import close_connections
 from connections.inventory import sync
 from tests.credentials.intercept import Interceptor
 from tests.credentials.support import pasted
@@ -37,7 +36,6 @@ def datadog(tmp_path: Path, settings: Settings) -> Iterator[Interceptor]:
         settings.DATADOG_PROXY = interceptor.url
         settings.DATADOG_CA_BUNDLE = str(interceptor.bundle)
         yield interceptor
-        close_connections()
 
 
 @pytest.mark.parametrize("site", API_HOSTS)

@@ -2,7 +2,8 @@
 
 import socket
 
-from connections.datadog.client import DatadogClient, DeleteResponse
+from connections.datadog.client import DatadogClient
+from connections.datadog.responses import DeleteResponse
 from tests.datadog.servers import (
     CONNECTION_ID,
     Play,

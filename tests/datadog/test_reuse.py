@@ -1,8 +1,9 @@
 """One request leaves nothing behind for the next one on the same connection."""
 
-import os
 import socket
 import threading
+from collections.abc import Iterator
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from connections.core.causes import Cause
 from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import AttemptResult
-from connections.net import connection as net_connection
+from connections.net import http
 from tests.datadog.servers import (
     API_KEY,
     APPLICATION_KEY,
@@ -30,23 +31,22 @@ def make_client(server: ScriptedServer, *, ca_bundle: str | None = None) -> Data
     return DatadogClient(base_url=server.url, ca_bundle=ca_bundle, **secrets())
 
 
+@pytest.fixture
+def one_action() -> Iterator[None]:
+    """All requests of the test share their connections."""
+    with http.pool():
+        yield
+
+
+pytestmark = pytest.mark.usefixtures("one_action")
+
+
 def test_a_warm_connection_is_used_again_by_another_client(certificate: Certificate) -> None:
     with ScriptedServer([say(answer())], tls=certificate.server) as server:
         for _ in range(3):
             client = make_client(server, ca_bundle=str(certificate.bundle))
             client.delete_org_connection(connection_id=CONNECTION_ID)
     assert [each.connection_number for each in server.seen] == [1, 1, 1]
-
-
-def test_a_connection_that_was_quiet_too_long_is_not_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with ScriptedServer([say(answer())]) as server:
-        client = make_client(server)
-        client.delete_org_connection(connection_id=CONNECTION_ID)
-        monkeypatch.setattr(net_connection, "MAX_IDLE_SECONDS", -1.0)
-        client.delete_org_connection(connection_id=CONNECTION_ID)
-    assert [each.connection_number for each in server.seen] == [1, 2]
 
 
 def test_a_connection_known_to_be_closed_is_replaced_before_anything_is_sent() -> None:
@@ -150,7 +150,7 @@ def test_threads_do_not_mix_up_their_answers() -> None:
             found.append(client.delete_org_connection(connection_id=CONNECTION_ID).verdict)
 
     with ScriptedServer([echo]) as server:
-        threads = [threading.Thread(target=work) for _ in range(8)]
+        threads = [threading.Thread(target=copy_context().run, args=[work]) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -185,21 +185,3 @@ def test_the_environment_changes_nothing(
     assert proxy.connections == 0
     assert "authorization" not in server.seen[0].headers
     assert not key_log.exists()
-
-
-def test_a_forked_child_does_not_speak_on_its_parents_connection() -> None:
-    with ScriptedServer([say(answer())]) as server:
-        client = make_client(server)
-        client.delete_org_connection(connection_id=CONNECTION_ID)
-        assert count_warm_connections_in_a_child() == 0
-        client.delete_org_connection(connection_id=CONNECTION_ID)
-    assert [each.connection_number for each in server.seen] == [1, 1]
-
-
-@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def count_warm_connections_in_a_child() -> int:
-    child = os.fork()
-    if child == 0:
-        os._exit(len(net_connection.POOL._idle))
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)

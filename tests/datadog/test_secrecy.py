@@ -11,7 +11,8 @@ import requests
 from connections.core.secret import Secret
 from connections.datadog.client import DatadogClient
 from connections.datadog.responses import DatadogError
-from connections.net import connection
+from connections.net.connection import TrackedConnection
+from connections.net.http import pool
 from tests.datadog.servers import (
     API_KEY,
     APPLICATION_KEY,
@@ -106,13 +107,14 @@ def assert_clean(start: object) -> None:
 
 
 def test_a_warm_connection_holds_no_key() -> None:
-    with ScriptedServer([say(answer())]) as server:
+    with ScriptedServer([say(answer())]) as server, pool() as connections:
         client = DatadogClient(
             base_url=server.url, api_key=Secret(API_KEY), application_key=Secret(APPLICATION_KEY)
         )
         client.delete_org_connection(connection_id=CONNECTION_ID)
-        ((pooled,),) = connection.POOL._idle.values()
-        strings = [each for each in walk(pooled) if isinstance(each, str | bytes)]
+        found = list(walk(connections))
+    strings = [each for each in found if isinstance(each, str | bytes)]
+    assert any(isinstance(each, TrackedConnection) for each in found)
     assert len(strings) > 10
     for each in strings:
         text = each if isinstance(each, str) else each.decode("latin-1")

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from connections import audit, wording
 from connections.access.actor import WORKER, Actor, person_actor
 from connections.core.errors import DomainError
-from connections.datadog.client import DeleteResponse
+from connections.datadog.responses import DeleteResponse
 from connections.deletions import lifecycle as deletion_lifecycle
 from connections.deletions import reconciliation, reviews, sending, verification
 from connections.deletions.export import deletion_row

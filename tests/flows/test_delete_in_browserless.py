@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from connections.datadog.client import close_connections
 from connections.deletions import sending
 from connections.models import Deletion
 from sandbox import faults
@@ -173,7 +172,6 @@ def test_a_closed_port_sends_nothing_and_can_be_tried_without_reading(
 ) -> None:
     review = desk.review()
     sandbox.stop()
-    close_connections()
 
     page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
     assert "It could not be read again. Nothing was sent." in page.text

@@ -64,7 +64,7 @@ NETWORK = (
     _mutant(
         "trust_env=False",
         LANES,
-        "        self.session.trust_env = False\n",
+        "        self.trust_env = False\n",
         "",
         "tests/datadog/test_reuse.py::test_the_environment_changes_nothing",
     ),
@@ -87,7 +87,7 @@ NETWORK = (
     _mutant(
         "no cookies",
         LANES,
-        "        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))\n",
+        "        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))\n",
         "",
         "tests/datadog/test_reuse.py::test_a_cookie_is_never_sent_back",
     ),
@@ -669,8 +669,8 @@ NOTICES = (
     ),
     _mutant(
         "mail ends in time",
-        "connections/net/smtp.py",
-        "        self._timer.start()\n",
+        "connections/notifications/email_backend.py",
+        "            self._deadline.start()\n",
         "",
         f"{DELIVERING}::test_a_mail_that_the_server_rejects_is_retried[drip-SMTPConnectError-None]",
     ),
@@ -1941,8 +1941,8 @@ SLOW_PROVIDER = (
     _mutant(
         "a form with the client secret is never shown",
         "connections/net/http.py",
-        "field(default=None, repr=False)\n",
-        "None\n",
+        "body: bytes | None = field(default=None, repr=False)\n",
+        "body: bytes | None = None\n",
         f"{SLOW_PROVIDER_TESTS}::test_a_client_secret_in_the_form_is_in_no_text_of_the_call",
     ),
     _mutant(

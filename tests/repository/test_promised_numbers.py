@@ -7,12 +7,10 @@ import pytest
 from connections.audit import checkpoints, search
 from connections.datadog import client
 from connections.deletions import history, sending
-from connections.net import connection
 
 PROMISED = [
     (client, "CONNECT_SECONDS", 5),
     (client, "MAX_DELETE_BODY", 64 * 1024),
-    (connection, "MAX_IDLE_SECONDS", 10),
     (sending, "DELETE_SECONDS", 30),
     (history, "MAX_COUNTED", 1000),
     (search, "MAX_EXACT_COUNT", 1000),

@@ -31,7 +31,7 @@ from connections.deletions.history import HistoryFilter
 from connections.deletions.states import Settle
 from connections.evidence import bundles
 from connections.models import ApprovalPolicy, Attempt, Deletion, Outcome, Person, State
-from connections.net.connection import _Session
+from connections.net.connection import Session
 from sandbox import faults
 from tests.datadog.acts import delete_against
 from tests.datadog.servers import CONNECTION_ID, ScriptedServer, answer, say
@@ -44,7 +44,7 @@ __all__ = ["ask", "credential"]
 def test_a_redirect_is_not_followed_even_by_a_session_that_sees_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_Session, "get_redirect_target", requests.Session.get_redirect_target)
+    monkeypatch.setattr(Session, "get_redirect_target", requests.Session.get_redirect_target)
     with ScriptedServer([say(answer())]) as other:
         headers = {"Location": f"{other.url}/api/v2/org_connections/{CONNECTION_ID}"}
         result = delete_against(say(answer("307 Moved", b"", headers=headers)))

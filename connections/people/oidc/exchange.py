@@ -11,9 +11,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 from connections.core.secret import Secret
 from connections.datadog.payloads import PayloadError, parse_json
-from connections.net.connection import Endpoint
-from connections.net.http import OutboundRequest, OutboundResponse, send
-from connections.net.urls import origin_of
+from connections.net.http import OutboundRequest, OutboundResponse, pool, send
 from connections.people.oidc.tokens import ProviderError, Reason
 
 # Characters. URLs go into a Location header, which servers and browsers limit.
@@ -114,11 +112,6 @@ class ProviderExchange:
         # With no time left, `send` sends nothing.
         remaining = self._deadline - time.monotonic()
         response = send(
-            endpoint=Endpoint(
-                base_url=origin_of(url),
-                proxy_url=None,
-                ca_bundle=self.provider.ca_bundle or None,
-            ),
             request=OutboundRequest(
                 method=method,
                 url=url,
@@ -129,6 +122,7 @@ class ProviderExchange:
                 deadline_seconds=remaining,
                 connect_seconds=CONNECT_SECONDS,
                 max_body=MAX_BODY,
+                ca_bundle=self.provider.ca_bundle or None,
             ),
         )
         return _parse_response(response, url=url)
@@ -142,7 +136,8 @@ def open_exchange(provider: IdentityProvider) -> Iterator[ProviderExchange]:
             Reason.BUSY, f"{MAX_CONCURRENT} sign-ins wait for the provider already."
         )
     try:
-        yield ProviderExchange(provider)
+        with pool():
+            yield ProviderExchange(provider)
     finally:
         _slots.release()
 

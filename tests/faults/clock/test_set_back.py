@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from connections import audit
 from connections.access.actor import WORKER, person_actor
-from connections.datadog.client import DeleteResponse
+from connections.datadog.responses import DeleteResponse
 from connections.deletions import sending, time_limits
 from connections.inventory import sync
 from connections.models import Credential, Deletion, Outcome, Person, State

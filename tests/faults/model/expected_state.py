@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from connections import audit
-from connections.datadog.client import DeleteResponse
 from connections.datadog.payloads import ConnectionList
+from connections.datadog.responses import DeleteResponse
 from connections.models import ApprovalPolicy, Attempt, Deletion, State
 from sandbox.entities import Connection, KeyPair, Org
 from sandbox.world import World

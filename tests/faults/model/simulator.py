@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from connections import audit
 from connections.access.actor import WORKER, Actor
 from connections.core.errors import DomainError
-from connections.datadog.client import DeleteResponse
+from connections.datadog.responses import DeleteResponse
 from connections.models import Attempt, AuditEvent, Credential, Deletion
 from connections.operations import due
 from sandbox import faults

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from connections.core.secret import Secret
-from connections.datadog.client import DatadogClient, DeleteResponse
-from connections.datadog.responses import AttemptResult, DatadogError
+from connections.datadog.client import DatadogClient
+from connections.datadog.responses import AttemptResult, DatadogError, DeleteResponse
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.server import SandboxServer

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from connections.datadog.client import close_connections
 from tests.support.provider import CLIENT_ID, CLIENT_SECRET, TestProvider, provider_on_loopback
 
 
@@ -22,5 +21,3 @@ def provider(settings: Settings, tmp_path: Path) -> Iterator[TestProvider]:
         settings.OIDC_SECRET_FILE = str(secret)
         settings.OIDC_NAME = "Example SSO"
         yield served
-    # No other test uses its port: idle connections to it would stay open until the end.
-    close_connections()

@@ -1,0 +1,15 @@
+"""Connections stay open for one action and no longer."""
+
+from connections.datadog.client import DatadogClient
+from connections.net import http
+from tests.datadog.servers import CONNECTION_ID, ScriptedServer, answer, say, secrets
+
+
+def test_no_connection_outlives_its_action() -> None:
+    with ScriptedServer([say(answer())]) as server:
+        client = DatadogClient(base_url=server.url, **secrets())
+        for _ in range(2):
+            with http.pool(), http.pool():
+                client.delete_org_connection(connection_id=CONNECTION_ID)
+        client.delete_org_connection(connection_id=CONNECTION_ID)
+    assert [each.connection_number for each in server.seen] == [1, 2, 3]
