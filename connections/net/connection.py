@@ -79,13 +79,12 @@ class Deadline:
         return self.has_expired or time.monotonic() >= self._deadline
 
     def attach(self, file_descriptor: int) -> None:
-        """Let the deadline shut this connection down. Raises TimeoutError when it has passed."""
+        """Let the deadline shut this connection down, unless it has passed already."""
         duplicate = socket.socket(fileno=os.dup(file_descriptor))
         with self._lock:
             previous, self._duplicate = self._duplicate, duplicate
         if previous is not None:
             previous.close()
-        self.raise_if_expired()
 
     def raise_if_expired(self) -> None:
         """Raise TimeoutError once the deadline has passed, so that nothing new is started."""
@@ -213,13 +212,6 @@ class TrackedConnection(HTTPConnection):
     exchange: Exchange
     _is_connecting = False
 
-    def start(self, exchange: Exchange) -> None:
-        """Use the connection for `exchange`. Raises TimeoutError when its deadline has passed."""
-        self.exchange = exchange
-        if self.sock is not None:
-            exchange.phase = Phase.READY
-            exchange.attach(self.sock.fileno())
-
     @property
     def response_class(self) -> Any:  # type: ignore[override]  # http.client only calls it
         """What http.client calls to make a response."""
@@ -297,6 +289,7 @@ def connect_to_one_of(addresses: list[Address], *, deadline: Deadline) -> socket
             connection.settimeout(deadline.remaining_connect_seconds / (len(addresses) - index))
             connection.connect(address)
             deadline.attach(connection.fileno())
+            deadline.raise_if_expired()
         except OSError as error:
             connection.close()
             failure = error
@@ -312,11 +305,10 @@ class _TrackingPool(HTTPConnectionPool):
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         connection: Any = super()._get_conn(timeout)
-        try:
-            connection.start(current_exchange.get())
-        except OSError:
-            connection.close()
-            raise
+        connection.exchange = exchange = current_exchange.get()
+        if connection.sock is not None:
+            exchange.phase = Phase.READY
+            exchange.attach(connection.sock.fileno())
         return connection
 
     def _put_conn(self, conn: Any) -> None:

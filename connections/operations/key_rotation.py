@@ -7,8 +7,10 @@ from connections.access.actor import Actor
 from connections.access.permissions import can_administer, require
 from connections.core.secret import Secret
 from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, Column, key_ids_in_use
-from connections.crypto.encryption import EncryptionError, decrypt, encrypt
-from connections.crypto.key_ring import (
+from connections.crypto.encryption import (
+    EncryptionError,
+    decrypt,
+    encrypt,
     load_key_ring,
     parse_key_ring,
     update_key_ring,

@@ -19,7 +19,7 @@ from connections.access.actor import Actor
 from connections.audit import personal_data
 from connections.core import clock
 from connections.crypto.encrypted_fields import key_ids_in_use
-from connections.crypto.key_ring import KeyRingError, read_key_ring
+from connections.crypto.encryption import KeyRingError, read_key_ring
 from connections.deletions import lifecycle, states
 from connections.deletions.states import Settle
 from connections.models import (

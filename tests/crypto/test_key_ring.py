@@ -20,9 +20,10 @@ from connections.crypto.encryption import (
     decrypt,
     encrypt,
     load_key_ring,
+    update_key_ring,
+    with_new_primary,
 )
 from connections.crypto.envelopes import EncryptionContext
-from connections.crypto.key_ring import update_key_ring, with_new_primary
 from tests.support.key_rings import (
     API_KEY,
     keys_in,

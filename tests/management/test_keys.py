@@ -15,8 +15,7 @@ from connections.audit.signing_key import read_signing_key
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
 from connections.crypto.encrypted_fields import ENCRYPTED_FIELDS, key_ids_in_use
-from connections.crypto.encryption import check_key_ring
-from connections.crypto.key_ring import update_key_ring, with_new_primary
+from connections.crypto.encryption import check_key_ring, update_key_ring, with_new_primary
 from connections.models import AuditEvent, Credential
 from tests.support.key_rings import (
     API_KEY,

@@ -516,13 +516,13 @@ KEEPING = (
         edits=(
             Edit(
                 path="connections/crypto/encryption.py",
-                old="        context.associated_data(key_id=key_id),\n",
-                new="        None,\n",
+                old="            context.associated_data(key_id=key_id),\n",
+                new="            None,\n",
             ),
             Edit(
                 path="connections/crypto/encryption.py",
-                old="                context.associated_data(key_id=envelope.key_id),\n",
-                new="                None,\n",
+                old="= context.associated_data(key_id=envelope.key_id)\n",
+                new="= None\n",
             ),
         ),
         tests=("tests/crypto/test_encryption.py::test_a_secret_that_was_moved_does_not_open",),

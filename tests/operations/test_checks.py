@@ -4,8 +4,12 @@ import pytest
 from pytest_django import Settings
 
 from connections.crypto.encrypted_fields import key_ids_in_use
-from connections.crypto.encryption import KeyRingError, check_key_ring
-from connections.crypto.key_ring import update_key_ring, with_new_primary
+from connections.crypto.encryption import (
+    KeyRingError,
+    check_key_ring,
+    update_key_ring,
+    with_new_primary,
+)
 from connections.models import Credential
 from tests.support.key_rings import (
     API_KEY,

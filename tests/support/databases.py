@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from connections.core.private_files import create_private_text
-from connections.crypto.key_ring import new_key_ring_text
+from connections.crypto.encryption import new_key_ring_text
 from tests.support.postgres import find_programs, throw_away_postgresql
 from tests.support.processes import clean_environment, manage
 

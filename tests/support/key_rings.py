@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from connections.core.private_files import create_private_text
 from connections.core.secret import Secret
-from connections.crypto.key_ring import new_key_ring_text
+from connections.crypto.encryption import new_key_ring_text
 from connections.models import Credential, KeyPair
 
 API_KEY = "a0b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5"

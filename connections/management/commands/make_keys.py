@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from connections.audit.signing_key import new_signing_key_text, parse_signing_key
 from connections.core.private_files import PrivateFileError, create_private_text
 from connections.core.secret import Secret
-from connections.crypto.key_ring import new_key_ring_text, parse_key_ring
+from connections.crypto.encryption import new_key_ring_text, parse_key_ring
 from connections.notifications.webhooks import new_secret_text
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from connections.core.private_files import create_private_text
-from connections.crypto.key_ring import new_key_ring_text
+from connections.crypto.encryption import new_key_ring_text
 from sandbox.faults import delayed
 from tests.faults.conftest import Tally
 from tests.faults.crashes.stack import Browser, Stack, address_of, stack_on
