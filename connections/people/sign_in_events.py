@@ -236,32 +236,15 @@ _MFA_NAMES = {
 
 
 @audit.atomic()
-def record_mfa_added(*, actor: Actor, what: str) -> None:
-    """Record that the actor set up MFA; `what` is its type: totp, webauthn, recovery_codes."""
+def record_mfa_change(*, actor: Actor, code: EventCode, mfa_type: str) -> None:
+    """Record that the actor set up MFA of this type, or turned it off, as `code` says."""
+    who, method = personal_data.name_of(actor), _MFA_NAMES[mfa_type]
     audit.record(
-        code=EventCode.SECOND_FACTOR_ADDED,
+        code=code,
         actor=actor,
         subject=actor.person,
-        sentence=audit.Sentence(
-            "{actor} set up {method}.",
-            actor=personal_data.name_of(actor),
-            method=_MFA_NAMES[what],
-        ),
-        details={"type": what},
-    )
-
-
-@audit.atomic()
-def record_mfa_removed(*, actor: Actor, what: str) -> None:
-    """Record that the actor turned off MFA of this type."""
-    audit.record(
-        code=EventCode.SECOND_FACTOR_TURNED_OFF,
-        actor=actor,
-        subject=actor.person,
-        sentence=audit.Sentence(
-            "{actor} removed {method} of theirs.",
-            actor=personal_data.name_of(actor),
-            method=_MFA_NAMES[what],
-        ),
-        details={"type": what},
+        sentence=audit.Sentence("{actor} set up {method}.", actor=who, method=method)
+        if code == EventCode.SECOND_FACTOR_ADDED
+        else audit.Sentence("{actor} removed {method} of theirs.", actor=who, method=method),
+        details={"type": mfa_type},
     )

@@ -31,7 +31,7 @@ from django.urls import Resolver404, resolve, reverse
 from django.utils.http import urlencode
 from django.views.decorators.debug import sensitive_variables
 from django_htmx.http import HttpResponseClientRedirect
-from fido2.webauthn import AuthenticationResponse, UserVerificationRequirement
+from fido2.webauthn import UserVerificationRequirement
 
 from connections.core import clock
 from connections.core.secret import Secret
@@ -42,9 +42,15 @@ from connections.web.people.passkeys import (
     WRONG_PASSKEY,
     PasskeyField,
     refusing_malformed,
-    require_own_origin,
+    require_user_verification,
 )
-from connections.web.support import SeeOther, is_local_url, request_id_of, signed_in_person
+from connections.web.support import (
+    SeeOther,
+    is_local_url,
+    request_id_of,
+    require_signed_in_person,
+    signed_in_person,
+)
 
 WINDOW = timedelta(minutes=5)
 WRONG_PASSWORD = "That is not your password."  # noqa: S105 - a message
@@ -93,7 +99,7 @@ def _is_stamp_fresh(request: HttpRequest) -> bool:
 
 def record_reauthentication(request: HttpRequest, *, method: Method) -> None:
     """Record that the signed-in person has just reauthenticated, and store the time."""
-    person = _person(request)
+    person = require_signed_in_person(request)
     sign_in_events.record_reauthentication(
         person=person, method=method, request_id=request_id_of(request)
     )
@@ -145,7 +151,7 @@ def available_methods(person: Person) -> frozenset[Method]:
 @sensitive_variables("password")
 def reauthenticate_by_password(request: HttpRequest, *, password: Secret) -> None:
     """Reauthenticate if that is the person's password. Raises RefusedError."""
-    person = _person(request)
+    person = require_signed_in_person(request)
     _count(request, person=person)
     # Not person.check_password, which may upgrade the stored hash and so end the session.
     if not check_password(password.reveal(), person.password):
@@ -161,7 +167,7 @@ def passkey_challenge(request: HttpRequest) -> dict[str, Any]:
     present.
     """
     options, state = allauth_internals.get_server().authenticate_begin(
-        credentials=allauth_internals.get_credentials(_person(request)),
+        credentials=allauth_internals.get_credentials(require_signed_in_person(request)),
         user_verification=UserVerificationRequirement.REQUIRED,
     )
     allauth_internals.set_state(state)
@@ -170,7 +176,7 @@ def passkey_challenge(request: HttpRequest) -> dict[str, Any]:
 
 def reauthenticate_by_passkey(request: HttpRequest, *, credential: dict[str, Any]) -> None:
     """Reauthenticate if the browser's response is valid. Raises RefusedError."""
-    person = _person(request)
+    person = require_signed_in_person(request)
     _count(request, person=person)
     try:
         require_user_verification(credential, request=request)
@@ -184,37 +190,6 @@ def reauthenticate_by_passkey(request: HttpRequest, *, credential: dict[str, Any
     ratelimit.clear(request, action=_ACTION, user=person)
     authenticator.record_usage()
     record_reauthentication(request, method=Method.PASSKEY)
-
-
-def require_user_verification(credential: dict[str, Any], *, request: HttpRequest) -> None:
-    """Raise ValidationError unless the signed response says that the key verified its user.
-
-    Requesting it is not enough: allauth stores one challenge for all its forms, and the challenge
-    for a second factor or a new key does not require user verification.
-    """
-    answer = parse_passkey_response(credential, request=request)
-    if not answer.response.authenticator_data.is_user_verified():
-        raise ValidationError(WRONG_PASSKEY)
-
-
-def parse_passkey_response(
-    credential: dict[str, Any], *, request: HttpRequest
-) -> AuthenticationResponse:
-    """The browser's response for a passkey, parsed.
-
-    Raises ValidationError for a malformed response or one for another origin.
-    """
-    with refusing_malformed():
-        answer: AuthenticationResponse = allauth_internals.parse_authentication_response(credential)
-        require_own_origin(answer.response.client_data, request)
-    return answer
-
-
-def _person(request: HttpRequest) -> Person:
-    person = signed_in_person(request)
-    if person is None:
-        raise RefusedError("Sign in first.")
-    return person
 
 
 def _count(request: HttpRequest, *, person: Person) -> None:

@@ -31,14 +31,20 @@ def signed_in_person(request: HttpRequest) -> Person | None:
     return person if isinstance(person, Person) else None
 
 
+def require_signed_in_person(request: HttpRequest) -> Person:
+    """The signed-in person. Raises PermissionDenied where no one is signed in."""
+    person = signed_in_person(request)
+    if person is None:
+        raise PermissionDenied("Sign in first.")
+    return person
+
+
 def actor_of(request: HttpRequest) -> Actor:
     """The signed-in person as the actor of what this request does.
 
     Raises PermissionDenied where no one is signed in.
     """
-    person = signed_in_person(request)
-    if person is None:
-        raise PermissionDenied("Sign in first.")
+    person = require_signed_in_person(request)
     return person_actor(person=person, request_id=request_id_of(request))
 
 

@@ -601,7 +601,7 @@ REAUTHENTICATION = (
     ),
     _mutant(
         "a passkey checks its owner",
-        "connections/web/reauthentication.py",
+        "connections/web/people/passkeys.py",
         "    if not answer.response.authenticator_data.is_user_verified():\n",
         "    if False:\n",
         "tests/web/reauthentication/test_passkey.py::test_a_touch_is_none_for_a_challenge_that_asked_for_no_more",
@@ -735,7 +735,7 @@ SIGN_IN = (
     _mutant(
         "the ID token answers this very sign-in",
         "connections/people/oidc/tokens.py",
-        "    _check_nonce_and_audience(claims, expected)\n",
+        "    _check_nonce_and_audience(claims, nonce=nonce, client_id=client_id)\n",
         "",
         f"{PROVIDER}/test_faults.py::test_it_is_refused_and_the_reason_is_recorded[another nonce]",
     ),
@@ -763,8 +763,8 @@ SIGN_IN = (
     _mutant(
         "a passkey alone checks its owner",
         "connections/web/people/mfa.py",
-        "reauthentication.require_user_verification(\n                self",
-        "reauthentication.parse_passkey_response(self",
+        "            require_user_verification(self",
+        "            parse_passkey_response(self",
         "tests/people/test_sign_in.py::test_one_merely_touched_does_not_even_for_the_challenge_of_"
         "somebodys_second_factor",
     ),
@@ -1898,9 +1898,8 @@ SLOW_PROVIDER = (
     _mutant(
         "whoever is told to try again keeps their sign-in",
         "connections/web/people/single_sign_on.py",
-        "    now = clock.now()\n    begun = _restore_request(",
-        "    request.session[_SESSION_KEY] = pending\n    now = clock.now()\n"
-        "    begun = _restore_request(",
+        "    now = clock.now()\n    at = ",
+        "    request.session[_SESSION_KEY] = pending\n    now = clock.now()\n    at = ",
         f"{SLOW_PROVIDER_TESTS}::test_a_sign_in_that_found_no_free_slot_can_be_retried",
     ),
     _mutant(

@@ -19,7 +19,7 @@ from connections.people.oidc.exchange import (
     is_usable_endpoint,
     is_usable_issuer,
 )
-from connections.people.oidc.tokens import ExpectedClaims, ProviderError, ProviderIdentity, Reason
+from connections.people.oidc.tokens import ProviderError, ProviderIdentity, Reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def fetch_metadata(exchange: ProviderExchange) -> ProviderMetadata:
     issuer = exchange.provider.issuer
     if not is_usable_issuer(issuer):
         raise ProviderError(Reason.UNREACHABLE, "The issuer is not an address that can be trusted.")
-    document = exchange.get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    document = exchange.fetch(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
     if document.get("issuer") != issuer:
         raise ProviderError(Reason.WRONG_ISSUER, "The provider names itself otherwise.")
     methods = _get_texts(document, "token_endpoint_auth_methods_supported")
@@ -152,13 +152,11 @@ def fetch_identity(
     )
     return tokens.verify(
         id_token,
-        keys=exchange.get(metadata.jwks_uri),
-        expected=ExpectedClaims(
-            issuer=provider.issuer,
-            client_id=provider.client_id,
-            nonce=request.nonce,
-            signed_in_since=request.at if request.is_reauthentication else None,
-        ),
+        keys=exchange.fetch(metadata.jwks_uri),
+        issuer=provider.issuer,
+        client_id=provider.client_id,
+        nonce=request.nonce,
+        signed_in_since=request.at if request.is_reauthentication else None,
         now=now,
     )
 
@@ -179,22 +177,15 @@ def _fetch_id_token(
         "redirect_uri": redirect_uri,
         "code_verifier": request.verifier,
     }
-    keys = {}
+    secret, authorization = provider.client_secret.reveal(), None
     if metadata.needs_basic_auth:
-        keys["Authorization"] = _basic_auth(provider)
+        # Encoded first: RFC 6749, section 2.3.1.
+        pair = f"{quote_plus(provider.client_id)}:{quote_plus(secret)}"
+        authorization = Secret(f"Basic {base64.b64encode(pair.encode()).decode()}")
     else:
-        form |= {
-            "client_id": provider.client_id,
-            "client_secret": provider.client_secret.reveal(),
-        }
-    document = exchange.post(metadata.token_endpoint, form=form, keys=keys)
+        form |= {"client_id": provider.client_id, "client_secret": secret}
+    document = exchange.fetch(metadata.token_endpoint, form=form, authorization=authorization)
     id_token = document.get("id_token")
     if not isinstance(id_token, str) or not id_token.isascii():
         raise ProviderError(Reason.BAD_TOKEN, "The provider gave no ID token.")
     return id_token
-
-
-def _basic_auth(provider: IdentityProvider) -> Secret:
-    # Encoded first: RFC 6749, section 2.3.1.
-    pair = f"{quote_plus(provider.client_id)}:{quote_plus(provider.client_secret.reveal())}"
-    return Secret(f"Basic {base64.b64encode(pair.encode()).decode()}")

@@ -84,40 +84,25 @@ class ProviderExchange:
         self.provider = provider
         self._deadline = time.monotonic() + provider.deadline_seconds
 
-    def get(self, url: str) -> dict[str, Any]:
-        """GET a JSON object. Raises ProviderError."""
-        return self._request("GET", url, keys={}, headers={}, body=None)
-
-    def post(
-        self, url: str, *, form: Mapping[str, str], keys: Mapping[str, Secret]
-    ) -> dict[str, Any]:
-        """POST a form and return the JSON object; `keys` are headers. Raises ProviderError."""
-        return self._request(
-            "POST",
-            url,
-            keys=keys,
-            headers={"Content-Type": "application/x-www-form-urlencoded"},
-            body=urlencode(form).encode(),
-        )
-
-    def _request(
+    def fetch(
         self,
-        method: str,
         url: str,
         *,
-        keys: Mapping[str, Secret],
-        headers: Mapping[str, str],
-        body: bytes | None,
+        form: Mapping[str, str] | None = None,
+        authorization: Secret | None = None,
     ) -> dict[str, Any]:
+        """GET a JSON object, or POST `form` for one. Raises ProviderError."""
         # With no time left, `send` sends nothing.
         remaining = self._deadline - time.monotonic()
         response = send(
             request=OutboundRequest(
-                method=method,
+                method="GET" if form is None else "POST",
                 url=url,
-                keys=keys,
-                headers=headers,
-                body=body,
+                keys={} if authorization is None else {"Authorization": authorization},
+                headers={}
+                if form is None
+                else {"Content-Type": "application/x-www-form-urlencoded"},
+                body=None if form is None else urlencode(form).encode(),
                 user_agent=USER_AGENT,
                 deadline_seconds=remaining,
                 connect_seconds=CONNECT_SECONDS,

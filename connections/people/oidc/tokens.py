@@ -59,16 +59,6 @@ _REASONS: tuple[tuple[type[jwt.PyJWTError], Reason], ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpectedClaims:
-    """What the token must contain. `signed_in_since`: the earliest sign-in time, if required."""
-
-    issuer: str
-    client_id: str
-    nonce: str
-    signed_in_since: datetime | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class ProviderIdentity:
     """Who signed in, and how. `methods` are the values of `amr` and `acr` (RFC 8176)."""
 
@@ -83,16 +73,26 @@ def is_valid_subject(text: str) -> bool:
 
 
 def verify(
-    id_token: str, *, keys: dict[str, Any], expected: ExpectedClaims, now: datetime
+    id_token: str,
+    *,
+    keys: dict[str, Any],
+    issuer: str,
+    client_id: str,
+    nonce: str,
+    signed_in_since: datetime | None,
+    now: datetime,
 ) -> ProviderIdentity:
-    """The person that the token identifies. `keys` is a JWK set. Raises ProviderError."""
+    """The person that the token identifies. Raises ProviderError.
+
+    `keys` is a JWK set; `signed_in_since` is the earliest sign-in time, if one is required.
+    """
     try:
         claims = jwt.decode(
             id_token,
             key=_find_key(id_token, keys),
             algorithms=list(ALGORITHMS),
-            audience=expected.client_id,
-            issuer=expected.issuer,
+            audience=client_id,
+            issuer=issuer,
             leeway=LEEWAY,
             options={
                 "require": ["iss", "sub", "aud", "exp", "iat"],
@@ -102,11 +102,11 @@ def verify(
     except jwt.PyJWTError as error:
         reason = next((to for kind, to in _REASONS if isinstance(error, kind)), Reason.BAD_TOKEN)
         raise ProviderError(reason, f"The ID token is refused: {type(error).__name__}.") from None
-    _check_nonce_and_audience(claims, expected)
-    if expected.signed_in_since is not None:
-        _check_auth_time(claims, since=expected.signed_in_since, now=now)
+    _check_nonce_and_audience(claims, nonce=nonce, client_id=client_id)
+    if signed_in_since is not None:
+        _check_auth_time(claims, since=signed_in_since, now=now)
     return ProviderIdentity(
-        issuer=expected.issuer, subject=_get_subject(claims), methods=_get_methods(claims)
+        issuer=issuer, subject=_get_subject(claims), methods=_get_methods(claims)
     )
 
 
@@ -135,15 +135,15 @@ def _is_usable_key(key: object) -> bool:
     )
 
 
-def _check_nonce_and_audience(claims: dict[str, Any], expected: ExpectedClaims) -> None:
-    nonce = claims.get("nonce")
-    if not isinstance(nonce, str) or not nonce.isascii():
-        nonce = ""
-    if not secrets.compare_digest(nonce, expected.nonce):
+def _check_nonce_and_audience(claims: dict[str, Any], *, nonce: str, client_id: str) -> None:
+    given = claims.get("nonce")
+    if not isinstance(given, str) or not given.isascii():
+        given = ""
+    if not secrets.compare_digest(given, nonce):
         raise ProviderError(Reason.WRONG_NONCE, "The ID token answers another sign-in.")
     audience = claims["aud"]
     is_for_several = isinstance(audience, list) and len(audience) > 1
-    if (is_for_several or "azp" in claims) and claims.get("azp") != expected.client_id:
+    if (is_for_several or "azp" in claims) and claims.get("azp") != client_id:
         raise ProviderError(Reason.WRONG_AUDIENCE, "The ID token was given to another client.")
 
 

@@ -1,5 +1,7 @@
 """Forms about people. The services validate most of the input."""
 
+from typing import Any
+
 from django import forms
 
 from connections.models import Role
@@ -46,7 +48,7 @@ class EmailForm(ServiceForm):
     email = forms.EmailField(label="E-mail", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
 
 
-class MakeLinkForm(forms.Form):
+class MakeLinkForm(ServiceForm):
     """Options of a new sign-in link."""
 
     removes_second_factor = forms.BooleanField(
@@ -106,7 +108,7 @@ class SetUpForm(_LinkForm):
 
 
 class ProviderAccountForm(ServiceForm):
-    """The subject of a person's account at the identity provider."""
+    """The subject of a person's account at the identity provider, or `disconnect`."""
 
     subject = forms.CharField(
         label="Subject",
@@ -115,3 +117,8 @@ class ProviderAccountForm(ServiceForm):
         "e-mail address. Whoever signs in there without being connected is shown theirs.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # To disconnect an account, its subject isn't entered.
+        self.fields["subject"].required = "disconnect" not in self.data

@@ -19,19 +19,21 @@ from fido2.cose import UnsupportedKey
 from fido2.webauthn import AttestedCredentialData, RegistrationResponse
 
 from connections import audit
+from connections.audit import EventCode
 from connections.core.secret import Secret
 from connections.crypto import encryption
 from connections.crypto.encrypted_fields import NEW_MFA_SECRET_CONTEXT
 from connections.models import Person
 from connections.people import sign_in_events
-from connections.web import reauthentication
 from connections.web.people.accounts import REFUSAL_EVENT_EVERY, client_address
 from connections.web.people.allauth_internals import SECRET_SESSION_KEY, generate_totp_secret
 from connections.web.people.passkeys import (
     WRONG_PASSKEY,
     PasskeyField,
+    parse_passkey_response,
     refusing_malformed,
     require_own_origin,
+    require_user_verification,
 )
 from connections.web.support import actor_of, request_id_of
 
@@ -79,9 +81,7 @@ class AuthenticateKeyForm(_RefusalRecorder, keys.AuthenticateWebAuthnForm):  # t
         return self.refuse_on_record(self._checked)
 
     def _checked(self) -> Any:
-        reauthentication.parse_passkey_response(
-            self.cleaned_data["credential"], request=context.request
-        )
+        parse_passkey_response(self.cleaned_data["credential"], request=context.request)
         with refusing_malformed():
             return super().clean_credential()
 
@@ -94,9 +94,7 @@ class LoginKeyForm(keys.LoginWebAuthnForm):  # type: ignore[misc]
     def clean_credential(self) -> Any:
         """Check the key's response, and record a refused one."""
         try:
-            reauthentication.require_user_verification(
-                self.cleaned_data["credential"], request=context.request
-            )
+            require_user_verification(self.cleaned_data["credential"], request=context.request)
             with refusing_malformed():
                 return super().clean_credential()
         except ValidationError:
@@ -156,73 +154,48 @@ def _pending_secret(request: HttpRequest) -> str:
         return ""
 
 
-class SetUpAppView(ActivateTOTPView):  # type: ignore[misc]
-    """Set up an authenticator app; records it."""
+class _RecordedView:
+    """A view of django-allauth that sets MFA up or turns it off, with its audit event."""
+
+    event: EventCode
+    mfa_type: Authenticator.Type
+    request: HttpRequest
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Store it and record it, in one transaction."""
-        return _recorded(
-            super().form_valid, form, self.request, sign_in_events.record_mfa_added, what="totp"
-        )
+        """Make the change and record it, in one transaction."""
+        with audit.atomic():
+            response: HttpResponse = super().form_valid(form)  # type: ignore[misc]
+            sign_in_events.record_mfa_change(
+                actor=actor_of(self.request), code=self.event, mfa_type=self.mfa_type
+            )
+        return response
 
 
-class TurnOffAppView(DeactivateTOTPView):  # type: ignore[misc]
-    """Turn the authenticator app off; records it."""
+class SetUpAppView(_RecordedView, ActivateTOTPView):  # type: ignore[misc]
+    """Set up an authenticator app."""
 
-    def form_valid(self, form: Any) -> HttpResponse:
-        """Remove it and record it, in one transaction."""
-        return _recorded(
-            super().form_valid, form, self.request, sign_in_events.record_mfa_removed, what="totp"
-        )
+    event, mfa_type = EventCode.SECOND_FACTOR_ADDED, Authenticator.Type.TOTP
 
 
-class AddKeyView(AddWebAuthnView):  # type: ignore[misc]
-    """Add a passkey or security key; records it."""
+class TurnOffAppView(_RecordedView, DeactivateTOTPView):  # type: ignore[misc]
+    """Turn the authenticator app off."""
 
-    def form_valid(self, form: Any) -> HttpResponse:
-        """Store it and record it, in one transaction."""
-        return _recorded(
-            super().form_valid, form, self.request, sign_in_events.record_mfa_added, what="webauthn"
-        )
+    event, mfa_type = EventCode.SECOND_FACTOR_TURNED_OFF, Authenticator.Type.TOTP
 
 
-class RemoveKeyView(RemoveWebAuthnView):  # type: ignore[misc]
-    """Remove a passkey or security key; records it."""
+class AddKeyView(_RecordedView, AddWebAuthnView):  # type: ignore[misc]
+    """Add a passkey or security key."""
 
-    def form_valid(self, form: Any) -> HttpResponse:
-        """Remove it and record it, in one transaction."""
-        return _recorded(
-            super().form_valid,
-            form,
-            self.request,
-            sign_in_events.record_mfa_removed,
-            what="webauthn",
-        )
+    event, mfa_type = EventCode.SECOND_FACTOR_ADDED, Authenticator.Type.WEBAUTHN
 
 
-class MakeRecoveryCodesView(GenerateRecoveryCodesView):  # type: ignore[misc]
-    """Make new recovery codes; records it."""
+class RemoveKeyView(_RecordedView, RemoveWebAuthnView):  # type: ignore[misc]
+    """Remove a passkey or security key."""
 
-    def form_valid(self, form: Any) -> HttpResponse:
-        """Store them and record it, in one transaction."""
-        return _recorded(
-            super().form_valid,
-            form,
-            self.request,
-            sign_in_events.record_mfa_added,
-            what=Authenticator.Type.RECOVERY_CODES.value,
-        )
+    event, mfa_type = EventCode.SECOND_FACTOR_TURNED_OFF, Authenticator.Type.WEBAUTHN
 
 
-def _recorded(
-    act: Callable[[Any], HttpResponse],
-    form: Any,
-    request: HttpRequest,
-    record: Callable[..., None],
-    *,
-    what: str,
-) -> HttpResponse:
-    with audit.atomic():
-        response = act(form)
-        record(actor=actor_of(request), what=what)
-    return response
+class MakeRecoveryCodesView(_RecordedView, GenerateRecoveryCodesView):  # type: ignore[misc]
+    """Make new recovery codes."""
+
+    event, mfa_type = EventCode.SECOND_FACTOR_ADDED, Authenticator.Type.RECOVERY_CODES

@@ -14,7 +14,9 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
-from fido2.webauthn import CollectedClientData
+from fido2.webauthn import AuthenticationResponse, CollectedClientData
+
+from connections.web.people import allauth_internals
 
 WRONG_PASSKEY = "That passkey was not accepted. Try again, or use your password."
 # Raised for malformed JSON, CBOR and keys; database errors are not included.
@@ -55,6 +57,30 @@ class PasskeyField(forms.JSONField):
 
     def bound_data(self, data: Any, initial: Any) -> None:
         """None: a response is valid once, and Django would parse it again to show it."""
+
+
+def parse_passkey_response(
+    credential: dict[str, Any], *, request: HttpRequest
+) -> AuthenticationResponse:
+    """The browser's response for a passkey, parsed.
+
+    Raises ValidationError for a malformed response or one for another origin.
+    """
+    with refusing_malformed():
+        answer: AuthenticationResponse = allauth_internals.parse_authentication_response(credential)
+        require_own_origin(answer.response.client_data, request)
+    return answer
+
+
+def require_user_verification(credential: dict[str, Any], *, request: HttpRequest) -> None:
+    """Raise ValidationError unless the signed response says that the key verified its user.
+
+    Requesting it is not enough: allauth stores one challenge for all its forms, and the challenge
+    for MFA or a new key does not require user verification.
+    """
+    answer = parse_passkey_response(credential, request=request)
+    if not answer.response.authenticator_data.is_user_verified():
+        raise ValidationError(WRONG_PASSKEY)
 
 
 def require_own_origin(client_data: CollectedClientData, request: HttpRequest) -> None:

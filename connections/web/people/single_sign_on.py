@@ -1,12 +1,12 @@
 """Sign-ins at the identity provider: their state in the session, and texts for refusals."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.urls import reverse
 
 from connections.core import clock
@@ -15,9 +15,7 @@ from connections.people.oidc import client
 from connections.people.oidc.client import SignInRequest
 from connections.people.oidc.exchange import open_exchange
 from connections.people.oidc.tokens import ProviderError, ProviderIdentity, Reason
-from connections.web.support import (
-    signed_in_person,
-)
+from connections.web.support import signed_in_person
 
 
 class Refusal(StrEnum):
@@ -151,6 +149,12 @@ def is_on() -> bool:
     return bool(settings.OIDC_ISSUER and settings.OIDC_CLIENT_ID and settings.OIDC_SECRET_FILE)
 
 
+def require_provider() -> None:
+    """Raise Http404 unless a provider is configured in full."""
+    if not is_on():
+        raise Http404
+
+
 def provider_name() -> str:
     """What the provider is called on screen."""
     name: str = settings.OIDC_NAME
@@ -171,9 +175,7 @@ def start(request: HttpRequest, *, purpose: SignInPurpose, to: str) -> str:
     person = signed_in_person(request)
     pending = dict(list(_pending(request).items())[-(MAX_PENDING - 1) :])
     pending[begun.state] = {
-        "nonce": begun.nonce,
-        "verifier": begun.verifier,
-        "at": begun.at.isoformat(),
+        "request": asdict(begun) | {"at": begun.at.isoformat()},
         "purpose": purpose,
         "to": to,
         "person": str(person.pk) if person else "",
@@ -194,7 +196,8 @@ def finish(request: HttpRequest) -> CompletedSignIn:
     if kept is None:
         raise ProviderError(Reason.STALE, "No such sign-in was begun in this browser.")
     now = clock.now()
-    begun = _restore_request(request.GET["state"], kept)
+    at = datetime.fromisoformat(kept["request"]["at"])
+    begun = SignInRequest(**kept["request"] | {"at": at})
     if clock.elapsed_since(begun.at, now=now) > MAX_DURATION:
         raise ProviderError(Reason.STALE, "The sign-in took too long.")
     with open_exchange(provider_accounts.load_identity_provider()) as exchange:
@@ -237,16 +240,6 @@ def has_provider_mfa(request: HttpRequest, *, person_id: str) -> bool:
 
 def _pending(request: HttpRequest) -> dict[str, Any]:
     return dict(request.session.get(_SESSION_KEY) or {})
-
-
-def _restore_request(state: str, kept: dict[str, Any]) -> SignInRequest:
-    return SignInRequest(
-        state=state,
-        nonce=kept["nonce"],
-        verifier=kept["verifier"],
-        is_reauthentication=kept["purpose"] == SignInPurpose.REAUTHENTICATE,
-        at=datetime.fromisoformat(kept["at"]),
-    )
 
 
 def _redirect_uri(request: HttpRequest) -> str:

@@ -1,15 +1,12 @@
 """Views to sign in at the identity provider, and to connect an account there."""
 
 import logging
-from collections.abc import Callable
 
 from allauth.account.adapter import get_adapter
 from allauth.account.utils import perform_login
-from allauth.core.ratelimit import respond_429
 from django.conf import settings
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
@@ -26,12 +23,14 @@ from connections.web.people.single_sign_on import (
     SignInPurpose,
     refusal_text,
 )
+from connections.web.rate_limits import too_many_requests
 from connections.web.reauthentication import redirect_to_prompt, requires_reauthentication
 from connections.web.support import (
     SeeOther,
     actor_of,
     is_local_url,
     request_id_of,
+    require_signed_in_person,
     signed_in_person,
 )
 
@@ -39,63 +38,51 @@ logger = logging.getLogger(__name__)
 
 # Its limit stands in ACCOUNT_RATE_LIMITS.
 USE_OF_PROVIDER = "use_of_provider"
-
-
 _SHOWN = "provider_account_shown"
-
-
 _STATUSES: dict[Reason | Refusal, int] = {Reason.UNREACHABLE: 502, Reason.BUSY: 503}
-
-
-def _start_view(purpose: SignInPurpose) -> Callable[[HttpRequest], HttpResponse]:
-    def start(request: HttpRequest) -> HttpResponse:
-        _require_provider()
-        wanted = request.GET.get("next", "")
-        to = wanted if is_local_url(request, wanted) else reverse("overview")
-        # Another site's page could otherwise start a sign-in for the person.
-        if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
-            return redirect("overview")
-        if not consume_rate_limit(
-            request, app="allauth.account", action=USE_OF_PROVIDER, limit_get=True
-        ):
-            response: HttpResponse = respond_429(request)
-            return response
-        try:
-            url = single_sign_on.start(request, purpose=purpose, to=to)
-        except ProviderError as error:
-            return _refused(request, error.reason, text=str(error))
-        return HttpResponseRedirect(url)
-
-    return start
-
-
-_start_sign_in = _start_view(SignInPurpose.SIGN_IN)
-
-
-provider_reauthenticate = _start_view(SignInPurpose.REAUTHENTICATE)
-
-
-_start_connect = _start_view(SignInPurpose.CONNECT)
 
 
 def provider_start(request: HttpRequest) -> HttpResponse:
     """Redirect to the provider, to sign in."""
-    return redirect("overview") if signed_in_person(request) else _start_sign_in(request)
+    if signed_in_person(request):
+        return redirect("overview")
+    return _start(request, purpose=SignInPurpose.SIGN_IN)
+
+
+def provider_reauthenticate(request: HttpRequest) -> HttpResponse:
+    """Redirect to the provider, to reauthenticate."""
+    return _start(request, purpose=SignInPurpose.REAUTHENTICATE)
 
 
 def provider_connect_start(request: HttpRequest) -> HttpResponse:
     """Redirect to the provider, to connect the account there."""
-    _require_provider()
-    return (
-        _start_connect(request)
-        if reauthentication.is_recent(request)
-        else redirect_to_prompt(request)
-    )
+    single_sign_on.require_provider()
+    if not reauthentication.is_recent(request):
+        return redirect_to_prompt(request)
+    return _start(request, purpose=SignInPurpose.CONNECT)
+
+
+def _start(request: HttpRequest, *, purpose: SignInPurpose) -> HttpResponse:
+    single_sign_on.require_provider()
+    wanted = request.GET.get("next", "")
+    to = wanted if is_local_url(request, wanted) else reverse("overview")
+    # Another site's page could otherwise start a sign-in for the person.
+    if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+        return redirect("overview")
+    if not consume_rate_limit(
+        request, app="allauth.account", action=USE_OF_PROVIDER, limit_get=True
+    ):
+        return too_many_requests(request)
+    try:
+        url = single_sign_on.start(request, purpose=purpose, to=to)
+    except ProviderError as error:
+        return _refused(request, error.reason, text=str(error))
+    return HttpResponseRedirect(url)
 
 
 def provider_answer(request: HttpRequest) -> HttpResponse:
     """The return from the provider."""
-    _require_provider()
+    single_sign_on.require_provider()
     is_ours = single_sign_on.is_pending(request)
     try:
         answer = single_sign_on.finish(request)
@@ -145,13 +132,13 @@ def _reauthenticated(request: HttpRequest, answer: CompletedSignIn, person: Pers
 @requires_reauthentication(on_missing=lambda request: _account_page(request))
 def provider_account(request: HttpRequest) -> HttpResponse:
     """The person's own account at the provider; a POST connects the one just used."""
-    _require_provider()
+    single_sign_on.require_provider()
     shown = _shown_account(request)
     if request.method != "POST" or shown is None:
         return _account_page(request)
     try:
         provider_accounts.connect_account(
-            actor=actor_of(request), person=_own_person(request), **shown
+            actor=actor_of(request), person=require_signed_in_person(request), **shown
         )
     except (ConflictError, InvalidInputError) as error:
         return _account_page(request, problem=str(error))
@@ -161,8 +148,8 @@ def provider_account(request: HttpRequest) -> HttpResponse:
 
 
 def _account_page(request: HttpRequest, *, problem: str = "") -> HttpResponse:
-    _require_provider()
-    person = _own_person(request)
+    single_sign_on.require_provider()
+    person = require_signed_in_person(request)
     context = {
         "account": provider_accounts.find_account(person=person, issuer=settings.OIDC_ISSUER),
         "shown": _shown_account(request),
@@ -178,18 +165,6 @@ def _shown_account(request: HttpRequest) -> dict[str, str] | None:
     if not kept or person is None or kept["person"] != str(person.pk):
         return None
     return {"issuer": kept["issuer"], "subject": kept["subject"]}
-
-
-def _own_person(request: HttpRequest) -> Person:
-    person = signed_in_person(request)
-    if person is None:
-        raise PermissionDenied("Sign in first.")
-    return person
-
-
-def _require_provider() -> None:
-    if not single_sign_on.is_on():
-        raise Http404
 
 
 def _refused(

@@ -333,7 +333,9 @@ def test_a_verifier_that_does_not_fit_is_refused_by_the_provider(
     there = client.get(START)
     session = client.session
     ((state, kept),) = session["provider_sign_ins"].items()
-    session["provider_sign_ins"] = {state: kept | {"verifier": "another"}}
+    session["provider_sign_ins"] = {
+        state: kept | {"request": kept["request"] | {"verifier": "another"}}
+    }
     session.save()
     back = requests.get(there["Location"], allow_redirects=False, timeout=10)
     page = client.get(back.headers["Location"].removeprefix("http://testserver"))

@@ -172,7 +172,7 @@ def test_a_client_secret_in_the_form_is_in_no_text_of_the_call() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exchange, "send", spying)
         with pytest.raises(ProviderError), open_exchange(provider_at("http://127.0.0.1:9")) as to:
-            to.post("http://127.0.0.1:9/token", form={"client_secret": "the secret"}, keys={})
+            to.fetch("http://127.0.0.1:9/token", form={"client_secret": "the secret"})
     assert seen
     assert "secret" not in seen[0]
 

@@ -7,7 +7,6 @@ import pytest
 from django.test import Client
 
 from connections.models import AuditEvent, Person
-from connections.web import rate_limits
 
 pytestmark = pytest.mark.django_db
 
@@ -35,7 +34,7 @@ def ask(client: Client, method: str, path: str) -> int:
 
 @pytest.mark.parametrize("what", EXPENSIVE)
 def test_too_many_in_a_minute_are_refused_and_do_nothing(
-    what: str, root: Person, client_of: Callable[[Person], Client], minute: None
+    what: str, root: Person, client_of: Callable[[Person], Client]
 ) -> None:
     limit, method, path = EXPENSIVE[what]
     client = client_of(root)
@@ -46,7 +45,7 @@ def test_too_many_in_a_minute_are_refused_and_do_nothing(
 
 
 def test_one_person_s_limit_is_not_another_s(
-    root: Person, edith: Person, client_of: Callable[[Person], Client], minute: None
+    root: Person, edith: Person, client_of: Callable[[Person], Client]
 ) -> None:
     _, method, path = EXPENSIVE["verifications"]
     one, other = client_of(root), client_of(edith)
@@ -55,9 +54,7 @@ def test_one_person_s_limit_is_not_another_s(
     assert ask(other, method, path) != 429
 
 
-def test_the_refusal_says_what_to_do(
-    root: Person, client_of: Callable[[Person], Client], minute: None
-) -> None:
+def test_the_refusal_says_what_to_do(root: Person, client_of: Callable[[Person], Client]) -> None:
     client = client_of(root)
     _, _, path = EXPENSIVE["verifications"]
     answer = client.post(path)
@@ -65,9 +62,3 @@ def test_the_refusal_says_what_to_do(
         answer = client.post(path)
     assert "Nothing was done. Wait a minute" in answer.text
     assert answer["Retry-After"] == "60"
-
-
-@pytest.fixture
-def minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test does not run across the end of a minute."""
-    monkeypatch.setattr(rate_limits, "_present_minute", lambda: 1)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CALLED_WITH: dict[str, tuple[list[str], list[str]]] = {
     "clear_state": ([], []),
     "complete_authentication": (["user", "response"], []),
-    "consume_rate_limit": (["request"], ["app", "action", "limit_get"]),
+    "consume_rate_limit": (["request"], ["app", "action", "config", "limit_get"]),
     "generate_totp_secret": ([], []),
     "get_credentials": (["user"], []),
     "get_server": ([], []),
