@@ -4,11 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 
 def format_time(at: datetime | None) -> str:
-    """The time as "14:03:22 UTC on 24 Nov 2026"; "?" for None."""
-    if at is None:
-        return "?"
-    utc = at.astimezone(UTC)
-    return f"{utc:%H:%M:%S} UTC on {utc.day} {utc:%b %Y}"
+    """The time as "2026-11-24 14:03:22 UTC"; "?" for None."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if at else "?"
 
 
 def format_age(at: datetime, *, now: datetime) -> str:

@@ -22,10 +22,10 @@ class Series:
 OUTCOME_SERIES = (
     Series(key=OutcomeGroup.DELETED, label="Deleted", tone="ok"),
     Series(key=OutcomeGroup.GONE, label="Gone or not found", tone="info"),
-    Series(key=OutcomeGroup.REFUSED, label="Refused", tone="danger"),
-    Series(key=OutcomeGroup.NOTHING_SENT, label="Ended early", tone="muted"),
+    Series(key=OutcomeGroup.REFUSED, label="Failed", tone="danger"),
+    Series(key=OutcomeGroup.NOTHING_SENT, label="Not sent", tone="muted"),
     Series(key=OutcomeGroup.UNKNOWN, label="Unknown", tone="unknown"),
-    Series(key=OutcomeGroup.OPEN, label="Still open", tone="warn"),
+    Series(key=OutcomeGroup.OPEN, label="Open", tone="warn"),
 )
 
 

@@ -1,6 +1,7 @@
 """Tags and filters that every template has without loading them."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from django import template
 from django.utils import timezone
@@ -9,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from connections import wording
 from connections.core.text import format_age, format_relative
-from connections.models import Deletion, Notification, Sync
+from connections.models import Credential, Deletion, Notification, Person, Sync
 from connections.wording import Badge
 from connections.wording.causes import failure_text
 from connections.wording.connections import creator_kind, site_name
@@ -20,16 +21,41 @@ register.filter("site_name", site_name)
 
 
 @register.inclusion_tag("connections/components/badge.html")
-def badge(about: Deletion | Notification | Badge) -> dict[str, str]:
-    """The badge of a deletion or of a notification, or a badge that was chosen already."""
+def badge(about: Deletion | Notification | Credential | Person | Badge) -> dict[str, str]:
+    """The badge of one of these, or a badge that was chosen already."""
     match about:
         case Deletion():
             chosen = wording.badge(about)
         case Notification():
             chosen = wording.notification_badge(about)
+        case Credential():
+            chosen = wording.credential_badge(about)
+        case Person():
+            chosen = wording.person_badge(about)
         case _:
             chosen = about
-    return {"tone": chosen.tone, "icon": chosen.icon, "label": chosen.label}
+    return _badge_context(chosen)
+
+
+@register.inclusion_tag("connections/components/badge.html")
+def sync_badge(sync: Sync | None) -> dict[str, str]:
+    """The badge of a credential's newest finished sync; None where there was none."""
+    return _badge_context(wording.sync_badge(sync))
+
+
+def _badge_context(shown: Badge) -> dict[str, str]:
+    return {
+        "tone": shown.tone,
+        "icon": shown.icon,
+        "label": shown.label,
+        "explanation": shown.explanation,
+    }
+
+
+@register.inclusion_tag("connections/components/legend.html")
+def legend(subject: str) -> dict[str, Any]:
+    """What every status of the subject means, closed until it is opened. A key of LEGENDS."""
+    return {"statuses": wording.LEGENDS[subject]}
 
 
 @register.filter
@@ -41,11 +67,11 @@ def ago(at: datetime, now: datetime) -> str:
 @register.simple_tag
 def relative_time(at: datetime) -> SafeString:
     """A `<time>` element: "3 min ago" or "16 Nov 2026", with the exact time in UTC as its title."""
-    exact = f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    utc = at.astimezone(UTC)
     return format_html(
-        '<time datetime="{}Z" title="{} UTC">{}</time>',
-        exact.replace(" ", "T"),
-        exact,
+        '<time datetime="{:%Y-%m-%dT%H:%M:%SZ}" title="{:%Y-%m-%d %H:%M:%S} UTC">{}</time>',
+        utc,
+        utc,
         format_relative(at, now=timezone.now()),
     )
 

@@ -5,16 +5,23 @@ the attempts and approvals of its deletion.
 """
 
 from connections.core.text import format_time, pluralize
-from connections.wording.badges import Badge, badge, label_of_outcome, label_of_state
 from connections.wording.causes import cause_text, unavailable_text
 from connections.wording.connections import effect_of_type, effect_text, join_names, sentence_text
-from connections.wording.deletions import (
-    BreakGlassText,
+from connections.wording.deletion_texts import (
+    BannerText,
     DeletionText,
-    UnrecordedResponseText,
     break_glass_text,
     describe,
     unrecorded_response_text,
+)
+from connections.wording.deletions import (
+    BREAK_GLASS_FLAG,
+    LATE_RESPONSE_FLAG,
+    DeletionStatus,
+    NextStep,
+    badge,
+    label_of_outcome,
+    label_of_state,
 )
 from connections.wording.events import (
     EVENT_TITLES,
@@ -23,31 +30,48 @@ from connections.wording.events import (
     event_text,
     next_text,
 )
-from connections.wording.next_steps import NextStep
+from connections.wording.legends import LEGENDS
 from connections.wording.notifications import (
     LONGEST_NAME,
-    label_of_notification,
-    notification_badge,
     notification_title,
     one_line,
     some_lines,
 )
-from connections.wording.service import (
+from connections.wording.service import audit_log_text, clock_ahead_text, no_worker_text
+from connections.wording.statuses import (
+    AuditLogStatus,
+    Badge,
+    ConnectionStatus,
+    CredentialStatus,
+    NotificationStatus,
+    PersonStatus,
+    SyncStatus,
     audit_log_badge,
-    audit_log_text,
-    clock_ahead_text,
-    no_worker_text,
+    credential_badge,
+    label_of_notification,
+    notification_badge,
+    person_badge,
+    sync_badge,
 )
 
 __all__ = [
+    "BREAK_GLASS_FLAG",
     "EVENT_TITLES",
+    "LATE_RESPONSE_FLAG",
+    "LEGENDS",
     "LONGEST_NAME",
+    "AuditLogStatus",
     "Badge",
-    "BreakGlassText",
+    "BannerText",
+    "ConnectionStatus",
+    "CredentialStatus",
+    "DeletionStatus",
     "DeletionText",
     "EventText",
     "NextStep",
-    "UnrecordedResponseText",
+    "NotificationStatus",
+    "PersonStatus",
+    "SyncStatus",
     "audit_log_badge",
     "audit_log_text",
     "badge",
@@ -55,6 +79,7 @@ __all__ = [
     "brief_sentence",
     "cause_text",
     "clock_ahead_text",
+    "credential_badge",
     "describe",
     "effect_of_type",
     "effect_text",
@@ -69,9 +94,11 @@ __all__ = [
     "notification_badge",
     "notification_title",
     "one_line",
+    "person_badge",
     "pluralize",
     "sentence_text",
     "some_lines",
+    "sync_badge",
     "unavailable_text",
     "unrecorded_response_text",
 ]

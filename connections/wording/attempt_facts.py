@@ -7,14 +7,12 @@ verify.py, which stands alone, has the same rules for the rows of a bundle.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 
 from connections.core.text import format_time
 from connections.datadog.responses import AttemptResult
 from connections.models import Attempt, Deletion
 from connections.wording.causes import cause_text
-from connections.wording.next_steps import NextStep
 
 
 class Sent(IntEnum):
@@ -33,6 +31,29 @@ _OF_RESULT = {
     AttemptResult.NOT_FOUND: Sent.REFUSED,
     AttemptResult.DELETED: Sent.DELETED,
 }
+_NOTHING_DELETED = {Sent.NOTHING, Sent.REFUSED}
+# For each claim, what came of the attempts where it is true, and the sentence for all other cases.
+_CLAIMS = {
+    "Nothing was sent.": ({Sent.NOTHING}, "No new DELETE was sent."),
+    "Nothing has been sent.": ({Sent.NOTHING}, "No new DELETE has been sent."),
+    "The DELETE hasn’t been sent yet.": ({Sent.NOTHING}, "No new DELETE has been sent."),
+    "Nothing was deleted.": (_NOTHING_DELETED, ""),
+    "This request deleted nothing.": (_NOTHING_DELETED, ""),
+    "The DELETE was sent and might have worked.": ({Sent.UNCERTAIN}, ""),
+    "The response was lost.": ({Sent.UNCERTAIN}, ""),
+}
+
+
+def with_true_claims(text: str, *, sent: Sent | None) -> str:
+    """The text with each claim that is not true replaced by the sentence that is.
+
+    `sent` is None where attempts were recorded but not read, so that no claim can be made. Put text
+    from outside in afterwards.
+    """
+    for claim, (true_of, otherwise) in _CLAIMS.items():
+        if sent not in true_of:
+            text = text.replace(claim, otherwise)
+    return " ".join(text.split())
 
 
 def sent_by(attempts: Iterable[Attempt]) -> Sent:
@@ -49,29 +70,14 @@ def attempts_of(deletion: Deletion) -> list[Attempt]:
     return list(Attempt.objects.filter(deletion=deletion).order_by("number"))
 
 
-def nothing_new(attempts: Iterable[Attempt], *, so_far: bool = False) -> str:
-    """The sentence that nothing was sent this time. `so_far`: the deletion can still be sent."""
-    was = "has been" if so_far else "was"
-    if sent_by(attempts) == Sent.NOTHING:
-        return f"Nothing {was} sent."
-    return f"No new DELETE {was} sent."
+def nothing_new(attempts: Iterable[Attempt]) -> str:
+    """The sentence that nothing was sent this time."""
+    return with_true_claims("Nothing was sent.", sent=sent_by(attempts))
 
 
 def nothing_new_of(deletion: Deletion) -> str:
     """The same for an action on this deletion that was refused or failed."""
     return nothing_new(attempts_of(deletion))
-
-
-def at_the_end(attempts: Sequence[Attempt]) -> str:
-    """The sentence for a deletion that ends without another attempt."""
-    if sent_by(attempts) == Sent.REFUSED:
-        return "Nothing was deleted."
-    return nothing_new(attempts)
-
-
-def nothing_deleted(attempts: Iterable[Attempt]) -> str:
-    """“Nothing was deleted.”; empty where an attempt might have worked."""
-    return "Nothing was deleted." if sent_by(attempts) <= Sent.REFUSED else ""
 
 
 def earlier_attempts(attempts: Iterable[Attempt]) -> str:
@@ -108,30 +114,33 @@ def in_full_of(deletion: Deletion) -> str:
     return in_full(attempts_of(deletion))
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeletionFacts:
-    """Headline, lines, quotes from Datadog, and possible next steps."""
+def attempt_text(attempt: Attempt | None) -> str:
+    """ "Datadog returned 200 in 143 ms at …, attempt 1.", or what happened instead.
 
-    headline: str
-    lines: tuple[str, ...] = ()
-    quotes: tuple[str, ...] = ()
-    steps: tuple[NextStep, ...] = ()
-
-
-def quotes_of(last: Attempt | None) -> tuple[str, ...]:
-    """Datadog's error texts of the last attempt."""
-    return tuple(str(text) for text in last.errors) if last else ()
-
-
-def attempt_text(last: Attempt | None) -> str:
-    """ "Datadog answered 200 in 143 ms at …, attempt 1.", or what happened instead.
-
-    A late response is marked as late.
+    A late response is marked as late. Empty for no attempt and for one without a response.
     """
-    if last is None or last.answered_at is None:
+    if attempt is None or attempt.answered_at is None:
         return ""
-    late = ", late" if last.is_late else ""
-    when = f"at {format_time(last.answered_at)}, attempt {last.number}{late}."
-    if last.http_status is not None:
-        return f"Datadog answered {last.http_status} in {last.duration_ms} ms {when}"
-    return f"{cause_text(last.cause).rstrip('.')}, after {last.duration_ms} ms {when}"
+    late = ", late" if attempt.is_late else ""
+    when = f"at {format_time(attempt.answered_at)}, attempt {attempt.number}{late}."
+    if attempt.http_status is not None:
+        return f"Datadog returned {attempt.http_status} in {attempt.duration_ms} ms {when}"
+    return f"{cause_text(attempt.cause).rstrip('.')}, after {attempt.duration_ms} ms {when}"
+
+
+def late_response_texts(attempts: Iterable[Attempt]) -> tuple[str, ...]:
+    """A sentence for each response that arrived after Org Admin stopped waiting for it."""
+    return tuple(_late_response_text(attempt) for attempt in attempts if attempt.is_late)
+
+
+def _late_response_text(attempt: Attempt) -> str:
+    if attempt.http_status is not None:
+        result = f"Datadog returned {attempt.http_status}."
+    elif attempt.verdict == AttemptResult.NOT_SENT:
+        result = f"The request did not leave this server. {cause_text(attempt.cause)}"
+    else:
+        result = cause_text(attempt.cause)
+    return (
+        f"Late response to attempt {attempt.number} at {format_time(attempt.answered_at)}, after "
+        f"Org Admin had stopped waiting for it. {result}"
+    )

@@ -1,147 +1,365 @@
-"""The texts of one deletion: headline, lines, next steps, break-glass banner."""
+"""The statuses of a deletion: label, icon, tone, explanation and next steps of each."""
 
-from dataclasses import dataclass, field
+from dataclasses import replace
+from enum import Enum, StrEnum
 
-from connections.core.errors import RecordedIn, ResponseNotRecordedError
+from connections.core.causes import Cause
 from connections.core.text import format_time
-from connections.models import ApprovalPolicy, BreakGlassReview, Deletion
-from connections.wording import closed_deletions, open_deletions
-from connections.wording.badges import RECHECKING, badge, late_response_texts
-from connections.wording.next_steps import NextStep
+from connections.models import Deletion, Outcome, State
+from connections.wording import attempt_facts
+from connections.wording.attempt_facts import Sent
+from connections.wording.causes import cause_text
+from connections.wording.statuses import Badge
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeletionText:
-    """What a page says about one deletion.
+class NextStep(StrEnum):
+    """A step that a deletion's page can offer; it shows those that roles and state allow."""
 
-    `quotes` are Datadog's own texts. `alarms` are warnings beside the state. `steps` are the
-    possible next steps; the page leaves out those that the person can't take.
+    CONFIRM = "confirm"  # enter the confirmation and send
+    APPROVE = "approve"
+    DECLINE = "decline"
+    BREAK_GLASS = "break_glass"  # send without the missing approvals
+    WITHDRAW = "withdraw"
+    CHECK = "check"  # sync now and check the outcome
+    CLOSE = "close"  # settle it as unresolved
+    REQUEST_AGAIN = "request_again"  # a new review with the same reason
+
+
+class DeletionStatus(Enum):
+    """Where a deletion is now, or how it ended.
+
+    An explanation can hold fields of `_fields`, and claims of attempt_facts, which are shown only
+    where the recorded attempts make them true.
     """
 
-    badge: str
-    tone: str
-    icon: str
-    headline: str
-    lines: tuple[str, ...] = ()
-    quotes: tuple[str, ...] = ()
-    alarms: tuple[str, ...] = ()
-    steps: tuple[NextStep, ...] = field(default=())
-
-
-def describe(
-    deletion: Deletion,
-    *,
-    approvers: tuple[str, ...] | None = None,
-    may_approve: bool = False,
-    seen_by: str = "",
-    is_being_rechecked: bool = False,
-) -> DeletionText:
-    """The text for one deletion.
-
-    `approvers`: names of the people who can approve it; None leaves the sentence out.
-    `may_approve`: whether the reader is one of them. `seen_by`: the credential that listed it after
-    it was settled as gone. `is_being_rechecked`: whether it is confirmed and being rechecked, which
-    depends on the database's clock. Reads the deletion's attempts, and its approvals where it
-    needs some; both may be prefetched.
-    """
-    short = RECHECKING if is_being_rechecked else badge(deletion)
-    attempts = list(deletion.attempts.all())
-    if is_being_rechecked:
-        said = open_deletions.rechecking_text(attempts)
-    elif deletion.is_settled:
-        said = closed_deletions.text_for(deletion=deletion, attempts=attempts, seen_by=seen_by)
-    else:
-        said = open_deletions.text_for(
-            deletion=deletion, attempts=attempts, approvers=approvers, may_approve=may_approve
-        )
-    return DeletionText(
-        badge=short.label,
-        tone=short.tone,
-        icon=short.icon,
-        headline=said.headline,
-        lines=tuple(line for line in said.lines if line),
-        quotes=said.quotes,
-        alarms=late_response_texts(attempts),
-        steps=said.steps,
+    NEEDS_APPROVAL = Badge(
+        "Needs approval", "info", "people", "Waiting for approval. Nothing has been sent."
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BreakGlassText:
-    """The break-glass banner. A review makes it a warning; it never goes away."""
-
-    tone: str
-    headline: str
-    lines: tuple[str, ...]
-
-
-def break_glass_text(deletion: Deletion) -> BreakGlassText | None:
-    """The banner of one deletion; None where break glass was not used.
-
-    Reads the review, unless it was prefetched.
-    """
-    if deletion.break_glass_at is None:
-        return None
-    review: BreakGlassReview | None = getattr(deletion, "break_glass_review", None)
-    needed = {
-        ApprovalPolicy.ONE: "the approval of another person",
-        ApprovalPolicy.TWO: "two approvals",
-    }
-    lacking = needed.get(ApprovalPolicy(deletion.policy), "approval")
-    reviewed = "Nobody has looked back at it yet: an approver or an administrator does."
-    if review:
-        at = format_time(review.reviewed_at)
-        reviewed = f"Reviewed by {review.reviewer_name} at {at}: “{review.note}”"
-    return BreakGlassText(
-        tone="warn" if review else "danger",
-        headline=f"Glass was broken by {deletion.break_glass_by_name}.",
-        lines=(
-            f"At {format_time(deletion.break_glass_at)}, to go on without {lacking}: "
-            f"“{deletion.break_glass_reason}”",
-            reviewed,
-        ),
+    NEEDS_CONFIRMATION = Badge(
+        "Needs confirmation", "warn", "clock", "{requester} must confirm. Nothing has been sent."
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnrecordedResponseText:
-    """The banner for a response that was not recorded."""
-
-    tone: str
-    icon: str
-    headline: str
-    lines: tuple[str, ...]
-
-
-_TEXTS = {
-    RecordedIn.LOCALLY: (
-        "unknown",
+    APPROVED = Badge(
+        "Approved",
+        "info",
+        "check",
+        "{requester} must confirm by {deadline}. Nothing has been sent.",
+    )
+    CHECKING = Badge(
+        "Checking",
+        "info",
+        "search",
+        "Checking the connection before sending. Nothing has been sent.",
+    )
+    CONFIRMED = Badge("Confirmed", "info", "person", "Confirmed. The DELETE hasn’t been sent yet.")
+    CHECK_FAILED = Badge(
+        "Check failed", "warn", "warning", "The pre-send check failed. Nothing was sent."
+    )
+    SENDING = Badge(
+        "Sending",
+        "info",
+        "send",
+        "The DELETE is in progress. You can close this page; the result is recorded.",
+    )
+    RATE_LIMITED = Badge(
+        "Rate limited",
+        "warn",
         "clock",
-        "Recorded locally, waiting for the database.",
-        "It is safe in a file on this server and enters the record by itself when the database "
-        "is back.",
-    ),
-    RecordedIn.IN_DATABASE: (
+        "Rate limited (429). Nothing was deleted. Retries at {next}, up to 15 min after "
+        "confirmation.",
+    )
+    RETRYING = Badge(
+        "Retrying",
+        "warn",
+        "refresh",
+        "The request could not leave this server. Nothing was deleted. Retries at {next}.",
+    )
+    UNKNOWN = Badge(
+        "Unknown",
+        "unknown",
+        "question",
+        "Outcome unknown. The DELETE was sent and might have worked. Never resent automatically.",
+    )
+    NO_EFFECT = Badge(
+        "No effect",
         "warn",
         "warning",
-        "Recorded; the database has failed since.",
-        "The record holds it and can be opened when the database is back.",
-    ),
-    RecordedIn.NOWHERE: (
+        "No effect so far: two checks still list it. Never resent automatically.",
+    )
+    DELETED = Badge(
+        "Deleted",
+        "ok",
+        "check",
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection.",
+    )
+    DELETED_VERIFYING = Badge(
+        "Deleted, verifying", "ok", "clock", "Datadog returned 200. Next check at {next}."
+    )
+    DELETED_UNVERIFIED = Badge(
+        "Deleted, unverified",
+        "warn",
+        "clock",
+        "Datadog returned 200. No complete sync has confirmed it yet.",
+    )
+    STILL_LISTED = Badge(
+        "Still listed",
         "danger",
         "warning",
-        "The result could not be recorded.",
-        "Neither the database nor a file took it. Copy it now: the record holds the attempt, but "
-        "not its result. Org Admin will check Datadog’s list.",
+        "Datadog reported {reported} but still lists the connection.",
+    )
+    REAPPEARED = Badge(
+        "Reappeared", "danger", "refresh", "The connection was gone and is listed again."
+    )
+    GONE_LATER = Badge(
+        "Gone later",
+        "warn",
+        "minus",
+        "Listed after this deletion, but not in the latest complete sync.",
+    )
+    NOT_FOUND = Badge(
+        "Not found", "muted", "search", "Not found (404). This request deleted nothing."
+    )
+    ALREADY_GONE = Badge(
+        "Already gone",
+        "muted",
+        "minus",
+        "The pre-send check no longer listed it. Nothing was sent.",
+    )
+    NOT_LISTED = Badge(
+        "Not listed",
+        "muted",
+        "question",
+        "This credential doesn’t list that ID. Nothing was sent.",
+    )
+    GONE_UNPROVEN = Badge(
+        "Gone, unproven",
+        "muted",
+        "minus",
+        "Gone, but not proven to be this request. The response was lost.",
+    )
+    FAILED = Badge("Failed ({http_status})", "danger", "cross", "{refusal}. Nothing was deleted.")
+    NOT_SENT = Badge("Not sent", "muted", "cross", "{cause} This request deleted nothing.")
+    CHANGED = Badge(
+        "Changed", "warn", "warning", "The connection changed after review. Nothing was sent."
+    )
+    DECLINED = Badge("Declined", "muted", "cross", "Declined by {by}. Nothing was deleted.")
+    WITHDRAWN = Badge("Withdrawn", "muted", "minus", "Withdrawn by {by}. Nothing was deleted.")
+    EXPIRED = Badge("Expired", "muted", "clock", "Expired at {ended}. Nothing was deleted.")
+    UNRESOLVED = Badge(
+        "Unresolved",
+        "warn",
+        "question",
+        "Closed by {by}; the outcome was never determined.",
+    )
+
+
+# The steps that a status allows; the others lead to a new request.
+_STEPS = {
+    DeletionStatus.NEEDS_APPROVAL: (
+        NextStep.APPROVE,
+        NextStep.DECLINE,
+        NextStep.BREAK_GLASS,
+        NextStep.WITHDRAW,
     ),
+    DeletionStatus.NEEDS_CONFIRMATION: (NextStep.CONFIRM, NextStep.WITHDRAW),
+    DeletionStatus.APPROVED: (NextStep.CONFIRM, NextStep.WITHDRAW),
+    DeletionStatus.CHECKING: (),
+    DeletionStatus.CONFIRMED: (NextStep.CONFIRM, NextStep.WITHDRAW),
+    DeletionStatus.CHECK_FAILED: (NextStep.CONFIRM, NextStep.WITHDRAW),
+    # 60 s after the claim, this check ends an attempt whose process was killed.
+    DeletionStatus.SENDING: (NextStep.CHECK,),
+    DeletionStatus.RATE_LIMITED: (NextStep.WITHDRAW,),
+    DeletionStatus.RETRYING: (NextStep.WITHDRAW,),
+    DeletionStatus.UNKNOWN: (NextStep.CHECK, NextStep.CLOSE),
+    DeletionStatus.NO_EFFECT: (
+        NextStep.CONFIRM,
+        NextStep.APPROVE,
+        NextStep.DECLINE,
+        NextStep.BREAK_GLASS,
+        NextStep.CHECK,
+        NextStep.CLOSE,
+    ),
+    DeletionStatus.DELETED: (),
+    DeletionStatus.DELETED_VERIFYING: (NextStep.CHECK,),
+    DeletionStatus.DELETED_UNVERIFIED: (NextStep.CHECK,),
+    DeletionStatus.STILL_LISTED: (NextStep.CHECK,),
+    DeletionStatus.REAPPEARED: (NextStep.CHECK,),
+    DeletionStatus.GONE_LATER: (NextStep.CHECK,),
+    DeletionStatus.NOT_FOUND: (),
+    DeletionStatus.ALREADY_GONE: (),
+    DeletionStatus.NOT_LISTED: (),
+    DeletionStatus.GONE_UNPROVEN: (),
+    DeletionStatus.UNRESOLVED: (),
 }
 
 
-def unrecorded_response_text(error: ResponseNotRecordedError) -> UnrecordedResponseText:
-    """The text for one such error."""
-    tone, icon, headline, then = _TEXTS[error.kept]
-    said = f"{error.response_text}."
-    again = "Do not delete it again."
-    return UnrecordedResponseText(
-        tone=tone, icon=icon, headline=headline, lines=(said, then, again)
+def steps_of(status: DeletionStatus) -> tuple[NextStep, ...]:
+    """The steps that this status allows, whoever looks at it."""
+    return _STEPS.get(status, (NextStep.REQUEST_AGAIN,))
+
+
+BREAK_GLASS_FLAG = Badge(
+    "Break glass", "danger", "warning", "Confirmed without the required approvals."
+)
+LATE_RESPONSE_FLAG = Badge(
+    "Late response",
+    "warn",
+    "clock",
+    "A response arrived after Org Admin stopped waiting for it.",
+)
+_OF_STATE = {
+    State.REQUESTED: DeletionStatus.NEEDS_CONFIRMATION,
+    State.APPROVED: DeletionStatus.APPROVED,
+    State.SENDING: DeletionStatus.SENDING,
+    State.WAITING: DeletionStatus.RETRYING,
+    State.UNKNOWN: DeletionStatus.UNKNOWN,
+    State.STILL_PRESENT: DeletionStatus.NO_EFFECT,
+}
+_OF_OUTCOME = {
+    Outcome.DELETED: DeletionStatus.DELETED,
+    Outcome.ALREADY_ABSENT: DeletionStatus.NOT_FOUND,
+    Outcome.GONE_UNATTRIBUTED: DeletionStatus.GONE_UNPROVEN,
+    Outcome.REFUSED: DeletionStatus.FAILED,
+    Outcome.NOT_SENT: DeletionStatus.NOT_SENT,
+    Outcome.STALE: DeletionStatus.CHANGED,
+    Outcome.DECLINED: DeletionStatus.DECLINED,
+    Outcome.WITHDRAWN: DeletionStatus.WITHDRAWN,
+    Outcome.EXPIRED: DeletionStatus.EXPIRED,
+    Outcome.UNRESOLVED: DeletionStatus.UNRESOLVED,
+}
+_REFUSALS: dict[str, tuple[int, str]] = {
+    Cause.BAD_REQUEST: (400, "Bad request (400)"),
+    Cause.UNAUTHORIZED: (401, "Invalid keys (401)"),
+    Cause.FORBIDDEN: (403, "Permission denied (403)"),
+}
+
+
+def status_of(deletion: Deletion) -> DeletionStatus:
+    """The status of one deletion, from its own row alone.
+
+    Whether a confirmed deletion is being checked depends on the database's clock, so CHECKING is
+    never returned.
+    """
+    if deletion.contradicted_at:
+        return _contradicted_status(deletion)
+    if not deletion.is_settled:
+        return _open_status(deletion)
+    outcome = Outcome(deletion.outcome)
+    if outcome == Outcome.DELETED and not deletion.verified_at:
+        is_due = deletion.due_at is not None
+        return DeletionStatus.DELETED_VERIFYING if is_due else DeletionStatus.DELETED_UNVERIFIED
+    if outcome == Outcome.ALREADY_ABSENT and deletion.cause == Cause.ABSENT_WHEN_READ:
+        was_listed = deletion.is_reviewed
+        return DeletionStatus.ALREADY_GONE if was_listed else DeletionStatus.NOT_LISTED
+    return _OF_OUTCOME[outcome]
+
+
+def _contradicted_status(deletion: Deletion) -> DeletionStatus:
+    if deletion.last_check_listed is False:
+        return DeletionStatus.GONE_LATER
+    was_gone = (
+        deletion.verified_at is not None
+        or deletion.outcome == Outcome.GONE_UNATTRIBUTED
+        or deletion.cause == Cause.ABSENT_WHEN_READ
     )
+    return DeletionStatus.REAPPEARED if was_gone else DeletionStatus.STILL_LISTED
+
+
+def _open_status(deletion: Deletion) -> DeletionStatus:
+    if deletion.state == State.REQUESTED and deletion.needs_approval:
+        return DeletionStatus.NEEDS_APPROVAL
+    if deletion.state in {State.REQUESTED, State.APPROVED, State.WAITING}:
+        if deletion.cause == Cause.LISTING_FAILED:
+            return DeletionStatus.CHECK_FAILED
+        if deletion.cause == Cause.RATE_LIMITED and deletion.state == State.WAITING:
+            return DeletionStatus.RATE_LIMITED
+        if deletion.confirmed_at and not deletion.cause and deletion.state != State.WAITING:
+            return DeletionStatus.CONFIRMED
+    return _OF_STATE[State(deletion.state)]
+
+
+def _fields(deletion: Deletion) -> dict[str, str]:
+    http_status, refusal = _REFUSALS.get(deletion.cause, (0, "Datadog refused the request"))
+    return {
+        "requester": deletion.requested_by_name,
+        "by": deletion.settled_by_name or "a person",
+        "deadline": format_time(deletion.expires_at),
+        "next": format_time(deletion.due_at),
+        "ended": format_time(deletion.settled_at),
+        "reported": "success" if deletion.outcome == Outcome.DELETED else "it absent (404)",
+        "http_status": str(http_status or ""),
+        "refusal": refusal,
+        "cause": cause_text(deletion.cause) or "The DELETE was given up.",
+    }
+
+
+# What the legend says instead of the facts of one deletion.
+_FIELDS_OF_LEGEND = {
+    "requester": "The requester",
+    "by": "a person",
+    "deadline": "the deadline",
+    "next": "the time shown",
+    "ended": "its deadline",
+    "reported": "200 or 404",
+    "http_status": "403",
+    "refusal": "Datadog refused the request (400, 401 or 403)",
+    "cause": "Org Admin stopped for the reason shown.",
+}
+
+
+def filled_in(status: DeletionStatus, *, fields: dict[str, str], sent: Sent | None) -> Badge:
+    """The badge with its fields filled in; its explanation claims only what `sent` makes true."""
+    explanation = attempt_facts.with_true_claims(status.value.explanation, sent=sent)
+    return replace(
+        status.value,
+        label=status.value.label.format_map(fields).removesuffix(" ()"),
+        explanation=explanation.format_map(fields),
+    )
+
+
+def explain(deletion: Deletion, *, status: DeletionStatus, sent: Sent) -> str:
+    """The explanation of a deletion's status."""
+    return filled_in(status, fields=_fields(deletion), sent=sent).explanation
+
+
+def badge(deletion: Deletion, *, is_being_rechecked: bool = False) -> Badge:
+    """The badge of one deletion, without a database query.
+
+    The epoch shows that there were attempts, but not their results.
+    """
+    status = DeletionStatus.CHECKING if is_being_rechecked else status_of(deletion)
+    sent = None if deletion.epoch else Sent.NOTHING
+    return filled_in(status, fields=_fields(deletion), sent=sent)
+
+
+def deletion_badges() -> tuple[Badge, ...]:
+    """Every status of a deletion and its flags, explained without the facts of one deletion."""
+    statuses = [
+        replace(
+            status.value,
+            label=status.value.label.format_map(_FIELDS_OF_LEGEND),
+            explanation=status.value.explanation.format_map(_FIELDS_OF_LEGEND),
+        )
+        for status in DeletionStatus
+    ]
+    return (*statuses, BREAK_GLASS_FLAG, LATE_RESPONSE_FLAG)
+
+
+def label_of_state(state: str) -> str:
+    """The label of a state, for filters."""
+    labels = {
+        State.REQUESTED: "Needs approval or confirmation",
+        State.WAITING: "Rate limited or retrying",
+        State.SETTLED: "Closed",
+    }
+    return labels.get(State(state)) or _OF_STATE[State(state)].value.label
+
+
+def outcome_badge(outcome: str) -> Badge:
+    """The badge of an outcome, whatever happened to the deletion later."""
+    found = _OF_OUTCOME[Outcome(outcome)].value
+    return replace(found, label=found.label.removesuffix(" ({http_status})"), explanation="")
+
+
+def label_of_outcome(outcome: str) -> str:
+    """The label of an outcome, for filters."""
+    return outcome_badge(outcome).label

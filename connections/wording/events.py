@@ -8,8 +8,8 @@ from typing import Any
 
 from connections.core.text import format_time
 from connections.models import AuditEvent, Deletion, Outcome, State, render_references
-from connections.wording.badges import outcome_badge
 from connections.wording.causes import cause_text
+from connections.wording.deletions import outcome_badge
 
 # In this order, since each user agent also names those below it.
 _BROWSERS = (

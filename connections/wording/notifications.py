@@ -1,10 +1,10 @@
-"""Titles and badges of notifications, and external text made safe for plain text."""
+"""Titles of notifications, and external text made safe for plain text."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from connections.models import Notification, Outcome
-from connections.wording.badges import Badge, label_of_outcome
+from connections.models import Outcome
+from connections.wording.deletions import label_of_outcome
 
 _TITLES = {
     "deletion.requested": "Asked for",
@@ -47,6 +47,9 @@ def notification_title(
         return "Needs a second person"
     if code == "deletion.still_present" and needs_approval:
         return "Still there: approval needed again"
+    if code == "deletion.settled" and details.get("outcome") == Outcome.NOT_SENT:
+        # Datadog might have refused an earlier attempt.
+        return "Not deleted"
     if code == "deletion.settled" and details.get("outcome") in set(Outcome):
         return label_of_outcome(str(details["outcome"]))
     return _TITLES.get(code, code)
@@ -64,24 +67,3 @@ def some_lines(text: str, *, limit: int) -> str:
     """The same for longer text, which keeps its line breaks."""
     lines = [one_line(line, limit=limit) for line in text[:limit].splitlines()]
     return "\n".join(lines)
-
-
-_BADGES = {
-    Notification.State.WAITING: Badge(label="Waiting", tone="warn", icon="clock"),
-    Notification.State.DELIVERED: Badge(label="Delivered", tone="ok", icon="check"),
-    Notification.State.GIVEN_UP: Badge(label="Given up", tone="danger", icon="cross"),
-    Notification.State.DROPPED: Badge(label="Nobody to tell", tone="muted", icon="minus"),
-}
-_NOT_TRIED = Badge(label="Queued", tone="muted", icon="clock")
-
-
-def notification_badge(notification: Notification) -> Badge:
-    """The badge of a notification."""
-    if notification.state == Notification.State.WAITING and not notification.answered_at:
-        return _NOT_TRIED
-    return _BADGES[Notification.State(notification.state)]
-
-
-def label_of_notification(state: Notification.State) -> str:
-    """The label of one state of a notification."""
-    return _BADGES[state].label

@@ -187,7 +187,7 @@ def _approved_and_deleted(world: DemoWorld) -> None:
         deletion_lifecycle.execute_deletion(
             deletion=deletion,
             actor=world.actor("operator"),
-            confirmation=reviews.confirmation_text(deletion, actor=world.actor("operator")),
+            confirmation=reviews.confirmation_text(deletion),
         )
 
 

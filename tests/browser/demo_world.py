@@ -135,12 +135,11 @@ class _Builder:
         operator = Person.objects.get(username="operator")
         people.allow_break_glass(actor=self.administrator, person=operator, is_allowed=True)
         asked = self.ask(sender="Group SOC", source="Fraud Detection", sink="Group SOC")
-        actor = person_actor(person=Person.objects.get(username="operator"))
         break_glass.break_glass(
             deletion=asked,
-            actor=actor,
+            actor=person_actor(person=Person.objects.get(username="operator")),
             break_glass_reason="Card data leaks into the SOC right now and nobody else is awake.",
-            confirmation=reviews.confirmation_text(asked, actor=actor),
+            confirmation=reviews.confirmation_text(asked),
         )
 
     def credentials(self) -> None:

@@ -24,12 +24,12 @@ class Case:
     outcome: Outcome | str = ""
 
 
-UNKNOWN = "We do not know whether it was deleted."
+UNKNOWN = "Outcome unknown. The DELETE was sent and might have worked. Never resent automatically."
 CASES = {
     "200": Case(
         fault=None,
-        headline="Deleted, and gone from Datadog’s list.",
-        also=("Datadog answered 200 in", "Absent from the list at"),
+        headline="Deleted and verified: Datadog returned 200 and no longer lists the connection.",
+        also=("Datadog returned 200 in", "Not in Datadog’s list at"),
         outcome=Outcome.DELETED,
     ),
     "400": Case(
@@ -40,44 +40,44 @@ CASES = {
     ),
     "401": Case(
         fault=faults.RETURNS_401,
-        headline="Datadog does not accept this key pair (401). Nothing was deleted.",
-        also=("Datadog says: Unauthorized", "mistyped, revoked", "Open credential"),
+        headline="Invalid keys (401). Nothing was deleted.",
+        also=("Datadog says: Unauthorized", "mistyped, revoked", "View credential"),
         outcome=Outcome.REFUSED,
     ),
     "403": Case(
         fault=faults.RETURNS_403,
-        headline="This key pair may not delete it (403). Nothing was deleted.",
-        also=("Datadog says: Forbidden", "org_connections_write", "Open credential"),
+        headline="Permission denied (403). Nothing was deleted.",
+        also=("Datadog says: Forbidden", "org_connections_write", "View credential"),
         outcome=Outcome.REFUSED,
     ),
     "404": Case(
         fault=faults.EXECUTES_THEN_404,
-        headline="Datadog found no such connection (404).",
+        headline="Not found (404). This request deleted nothing.",
         also=("Not deleted by this request.", "not found not found", "Payments US"),
         outcome=Outcome.ALREADY_ABSENT,
     ),
     "429": Case(
         fault=faults.rate_limited(reset="120"),
-        headline="Datadog asked us to wait (429). Nothing was deleted.",
+        headline="Rate limited (429). Nothing was deleted.",
         also=("Sent by itself at", "not later than", "Don’t send"),
         state=State.WAITING,
     ),
     "500": Case(
         fault=faults.RETURNS_500,
         headline=UNKNOWN,
-        also=("Datadog answered 500", "We never send again by ourselves", "Check with Datadog"),
+        also=("Datadog returned 500", "Never resent automatically", "Check outcome"),
         state=State.UNKNOWN,
     ),
     "time-out": Case(
         fault=faults.NO_RESPONSE,
         headline=UNKNOWN,
-        also=("No answer came in time", "We never send again by ourselves", "Check with Datadog"),
+        also=("No answer came in time", "Never resent automatically", "Check outcome"),
         state=State.UNKNOWN,
     ),
     "cut connection": Case(
         fault=faults.RESET_AFTER_READING,
         headline=UNKNOWN,
-        also=("The connection was cut", "We never send again by ourselves", "Check with Datadog"),
+        also=("The connection was cut", "Never resent automatically", "Check outcome"),
         state=State.UNKNOWN,
     ),
 }

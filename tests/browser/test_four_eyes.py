@@ -32,7 +32,7 @@ def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
     desk.page.evaluate(LISTEN)
     desk.page.get_by_label("Why?").fill(REASON)
     desk.page.get_by_role("button", name="Ask for approval").click()
-    expect(desk.headline).to_have_text("Waiting for a second person. Nothing has been sent.")
+    expect(desk.headline).to_have_text("Waiting for approval. Nothing has been sent.")
     expect(desk.headline).to_be_focused()
 
     deletion = desk.deletion()
@@ -46,7 +46,9 @@ def test_the_page_changes_by_itself_and_then_asks_for_the_confirmation(
     expect(desk.page.locator("#live")).to_have_text("Approved by Linus. Nothing has been sent.")
     desk.page.get_by_label("To confirm, type").fill("Payments US")
     desk.delete_button.click()
-    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    expect(desk.headline).to_have_text(
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+    )
     expect(desk.page.locator("#watch")).to_have_count(0)
     assert desk.sent() == 1
     # Of one's own asking nothing was announced: the focus was on its heading.
@@ -62,7 +64,7 @@ def test_a_page_that_finds_nothing_new_leaves_what_is_typed_alone(
     desk.page.goto(desk.review_path)
     desk.page.get_by_label("Why?").fill(REASON)
     desk.page.get_by_role("button", name="Ask for approval").click()
-    expect(desk.headline).to_have_text("Waiting for a second person. Nothing has been sent.")
+    expect(desk.headline).to_have_text("Waiting for approval. Nothing has been sent.")
     deletion = desk.deletion()
     approvals.approve_deletion(
         deletion=deletion,

@@ -58,7 +58,9 @@ def test_the_review_says_that_it_is_being_sent_and_offers_no_way_out(desk: Desk)
     expect_sending(desk.page)
     assert desk.world.wait_until(lambda: desk.sent() == 1)
     expect_sending(desk.page)
-    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    expect(desk.headline).to_have_text(
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+    )
     # What was typed was sent, although its fields were disabled.
     assert desk.deletion().reason == REASON
     expect(desk.page.get_by_text(SENTENCE)).to_have_count(0)

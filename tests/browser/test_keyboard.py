@@ -140,6 +140,8 @@ def test_a_deletion_can_be_made_by_keys_alone(desk: Desk) -> None:
     desk.page.keyboard.press("Tab")
     desk.page.keyboard.type("payments us")
     desk.page.keyboard.press("Enter")
-    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    expect(desk.headline).to_have_text(
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+    )
     expect(desk.headline).to_be_focused()
     assert desk.sent() == 1

@@ -13,7 +13,7 @@ from tests.browser.watch import Watch
 from tests.support.people import PASSWORD, make_person
 from tests.support.sandbox import US, connection_between, key_pair_of
 
-HEADLINE = "Deleted, and gone from Datadog’s list."
+HEADLINE = "Deleted and verified: Datadog returned 200 and no longer lists the connection."
 
 
 def sign_in(page: Page, username: str) -> None:

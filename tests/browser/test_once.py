@@ -28,7 +28,9 @@ def test_a_double_click_sends_once(desk: Desk) -> None:
     desk.fill()
     desk.delete_button.dblclick()
 
-    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    expect(desk.headline).to_have_text(
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+    )
     assert_deleted_once(desk)
     assert Deletion.objects.count() == 1
 
@@ -63,8 +65,12 @@ def test_a_second_tab_is_led_to_the_deletion_that_the_first_began(desk: Desk) ->
     other.delete_button.click()
 
     expect(other.headline).to_be_visible()
-    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
-    expect(other.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    expect(desk.headline).to_have_text(
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+    )
+    expect(other.headline).to_have_text(
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+    )
     assert_deleted_once(desk)
     assert Deletion.objects.count() == 1
 
@@ -77,7 +83,9 @@ def test_a_second_tab_that_comes_later_is_told_that_it_changed(desk: Desk, watch
     desk.fill()
     other.fill()
     desk.delete_button.click()
-    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    expect(desk.headline).to_have_text(
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+    )
     watch.expect("status of 409")
     other.delete_button.click()
 
@@ -119,7 +127,9 @@ def test_a_signed_out_person_signs_in_in_another_tab_and_submits_again(
     desk.page.context.add_cookies([session_cookie(operator, address=stage)])
     desk.delete_button.click()
 
-    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    expect(desk.headline).to_have_text(
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+    )
     assert_deleted_once(desk)
 
 
@@ -132,7 +142,9 @@ def test_reloading_the_result_sends_nothing_again(
     expect(desk.page).to_have_url(RECORD)
     desk.page.reload()
 
-    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    expect(desk.headline).to_have_text(
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+    )
     assert_deleted_once(desk)
     assert Deletion.objects.count() == 1
 
@@ -202,7 +214,9 @@ def test_a_lost_answer_leads_to_the_record(desk: Desk, watch: Watch) -> None:
     expect(desk.page.get_by_text("nothing is sent")).to_have_count(0)
     desk.page.get_by_role("link", name="Open record").click()
     expect(desk.page).to_have_url(RECORD)
-    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    expect(desk.headline).to_have_text(
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+    )
     assert_deleted_once(desk)
 
 
@@ -245,6 +259,8 @@ def test_after_a_lost_answer_pressing_again_sends_nothing_more(desk: Desk, watch
     desk.page.unroute_all()
     desk.delete_button.click()
 
-    expect(desk.headline).to_have_text("Deleted, and gone from Datadog’s list.")
+    expect(desk.headline).to_have_text(
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+    )
     assert_deleted_once(desk)
     assert Deletion.objects.count() == 1

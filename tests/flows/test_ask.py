@@ -341,7 +341,7 @@ def test_a_key_ring_that_opens_nothing_is_said_and_nothing_is_sent(
     page = read(desk.client.post("/deletions/new/", filled))
 
     assert page.status == 503
-    assert "Nothing was sent. The stored keys cannot be decrypted." in page.text
+    assert "Nothing was sent. The stored keys can’t be decrypted." in page.text
     assert page.form_to("/deletions/new/").fields["reason"] == filled["reason"]
     assert not Deletion.objects.exists()
     assert sandbox.world.deletes_received(desk.connection.id) == 0

@@ -32,7 +32,10 @@ def test_the_review_says_that_it_was_deleted_when_and_by_whom(desk: Desk) -> Non
     page = desk.review()
 
     asked_at = desk.deletion().requested_at
-    assert "Deleted, and gone from Datadog’s list." in page.text
+    assert (
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+        in page.text
+    )
     assert f"Ada asked for it at {format_time(asked_at)} with Payments US:" in page.text
     assert REASON in page.text
     assert answers(desk)
@@ -41,8 +44,8 @@ def test_the_review_says_that_it_was_deleted_when_and_by_whom(desk: Desk) -> Non
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        (faults.EXECUTES_THEN_404, "Datadog found no such connection (404)."),
-        (faults.RETURNS_200_WITHOUT_DELETING, "Datadog says it is deleted (200)."),
+        (faults.EXECUTES_THEN_404, "Not found (404). This request deleted nothing."),
+        (faults.RETURNS_200_WITHOUT_DELETING, "Datadog returned 200."),
     ],
 )
 def test_the_review_says_how_it_ended(
@@ -64,7 +67,7 @@ def test_the_review_says_that_it_is_gone_where_nobody_can_prove_by_whom(
         clock.advance(seconds=seconds)
         page = desk.press(page, "/reconcile/")
 
-    assert "It is gone, and we cannot prove that we did it." in desk.review().text
+    assert "Gone, but not proven to be this request. The response was lost." in desk.review().text
 
 
 def test_one_that_is_listed_again_is_reviewed_as_any_other(

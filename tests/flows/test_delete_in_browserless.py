@@ -19,7 +19,10 @@ pytestmark = pytest.mark.database
 def test_a_deletion_is_reviewed_confirmed_and_proved(desk: Desk, sandbox: SandboxServer) -> None:
     page = desk.delete(ticket="SEC-212")
 
-    assert "Deleted, and gone from Datadog’s list." in page.text
+    assert (
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+        in page.text
+    )
     assert page.outcome["data-state"] == "settled"
     assert page.outcome["data-outcome"] == "deleted"
     deletion = desk.deletion()
@@ -59,79 +62,79 @@ class Case:
 CASES = {
     "400": Case(
         fault=faults.RETURNS_400,
-        says="Datadog refused the request (400). Nothing was deleted.",
+        says="Bad request (400). Nothing was deleted.",
         quote="connection id must be a valid uuid",
         state="settled",
         outcome="refused",
     ),
     "401": Case(
         fault=faults.RETURNS_401,
-        says="Datadog does not accept this key pair (401). Nothing was deleted.",
+        says="Invalid keys (401). Nothing was deleted.",
         quote="Unauthorized",
         state="settled",
         outcome="refused",
     ),
     "403": Case(
         fault=faults.RETURNS_403,
-        says="This key pair may not delete it (403). Nothing was deleted.",
+        says="Permission denied (403). Nothing was deleted.",
         quote="Forbidden",
         state="settled",
         outcome="refused",
     ),
     "404": Case(
         fault=faults.EXECUTES_THEN_404,
-        says="Datadog found no such connection (404).",
+        says="Not found (404). This request deleted nothing.",
         quote="not found not found",
         state="settled",
         outcome="already_absent",
     ),
     "404 though still listed": Case(
         fault=faults.RETURNS_404,
-        says="Datadog found no such connection, but still lists it.",
+        says="Datadog reported it absent (404) but still lists the connection.",
         state="settled",
         outcome="already_absent",
     ),
     "404 of another form": Case(
         fault=faults.RETURNS_404_HTML,
-        says="We do not know whether it was deleted.",
+        says="Outcome unknown. The DELETE was sent and might have worked.",
         state="unknown",
     ),
     "429": Case(
         fault=faults.rate_limited(reset="7"),
-        says="Datadog asked us to wait (429). Nothing was deleted.",
+        says="Rate limited (429). Nothing was deleted.",
         quote="Too many requests",
         state="waiting",
     ),
     "500": Case(
         fault=faults.RETURNS_500,
-        says="We do not know whether it was deleted.",
+        says="Outcome unknown. The DELETE was sent and might have worked.",
         quote="Internal Server Error",
         state="unknown",
     ),
     "time-out": Case(
         fault=faults.NO_RESPONSE,
-        says="We do not know whether it was deleted.",
+        says="Outcome unknown. The DELETE was sent and might have worked.",
         state="unknown",
     ),
     "cut connection": Case(
         fault=faults.EXECUTES_THEN_RESET,
-        says="We do not know whether it was deleted.",
+        says="Outcome unknown. The DELETE was sent and might have worked.",
         state="unknown",
     ),
     "redirect": Case(
         fault=faults.redirected(status=302),
-        says="We do not know whether it was deleted.",
+        says="Outcome unknown. The DELETE was sent and might have worked.",
         state="unknown",
     ),
     "200 with a cut body": Case(
         fault=faults.TRUNCATED_BODY,
-        says="Deleted, and gone from Datadog’s list.",
+        says="Deleted and verified: Datadog returned 200 and no longer lists the connection.",
         state="settled",
         outcome="deleted",
     ),
     "200 that deleted nothing": Case(
         fault=faults.RETURNS_200_WITHOUT_DELETING,
-        says="Datadog says it is deleted (200).",
+        says="Datadog returned 200.",
         state="settled",
         outcome="deleted",
     ),
@@ -174,13 +177,13 @@ def test_a_closed_port_sends_nothing_and_can_be_tried_without_reading(
     sandbox.stop()
 
     page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
-    assert "It could not be read again. Nothing was sent." in page.text
+    assert "The pre-send check failed. Nothing was sent." in page.text
     assert "Datadog’s host refused the connection." in page.text
     assert page.outcome["data-state"] == "requested"
 
     page = desk.confirm(page, skip_recheck="on")
-    assert "Datadog could not be reached. Nothing was sent." in page.text
-    assert "Try 2 of 5 at" in page.text
+    assert "The request could not leave this server. Nothing was deleted." in page.text
+    assert "Next: try 2 of 5." in page.text
     assert page.outcome["data-state"] == "waiting"
     assert sandbox.world.deletes_received(desk.connection.id) == 0
 
@@ -193,8 +196,8 @@ def test_what_changed_since_the_review_is_not_sent(desk: Desk, sandbox: SandboxS
 
     page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
 
-    assert "It changed since you looked. Nothing was sent." in page.text
-    assert "Was: Payments US → Group SOC: logs and metrics." in page.text
+    assert "The connection changed after review. Nothing was sent." in page.text
+    assert "Before: Payments US → Group SOC: logs and metrics." in page.text
     assert "Now: Payments US → Group SOC: logs, metrics and audit." in page.text
     assert page.outcome["data-outcome"] == "stale"
     assert sandbox.world.deletes_received(desk.connection.id) == 0
@@ -220,7 +223,7 @@ def test_what_is_gone_already_is_not_sent(desk: Desk, sandbox: SandboxServer) ->
 
     page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
 
-    assert "It was already gone. Nothing was sent." in page.text
+    assert "The pre-send check no longer listed it. Nothing was sent." in page.text
     assert page.outcome["data-outcome"] == "already_absent"
     assert sandbox.world.deletes_received(desk.connection.id) == 0
 
@@ -231,12 +234,15 @@ def test_a_failed_listing_sends_nothing_until_the_person_chooses_to(
     review = desk.review()
     sandbox.world.set_fault(fault=faults.RETURNS_500, operation="list", times=1)
     page = desk.follow(desk.client.post("/deletions/new/", desk.fill(review)))
-    assert "It could not be read again. Nothing was sent." in page.text
+    assert "The pre-send check failed. Nothing was sent." in page.text
     assert sandbox.world.deletes_received(desk.connection.id) == 0
 
     page = desk.confirm(page, skip_recheck="on")
 
-    assert "Deleted, and gone from Datadog’s list." in page.text
+    assert (
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+        in page.text
+    )
     assert "not read before, so unreviewed" in page.text
     assert desk.deletion().attempts.get().was_rechecked is False
 
@@ -248,7 +254,10 @@ def test_confirming_again_reads_it_again(desk: Desk, sandbox: SandboxServer) -> 
 
     page = desk.confirm(page)
 
-    assert "Deleted, and gone from Datadog’s list." in page.text
+    assert (
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+        in page.text
+    )
     assert desk.deletion().attempts.get().was_rechecked is True
 
 
@@ -259,7 +268,7 @@ def test_the_record_shows_who_why_when_and_what_was_answered(desk: Desk) -> None
     for shown in (
         "SEC-212",
         "Ada",
-        "Datadog answered 200 in",
+        "Datadog returned 200 in",
         "content-type",
         "{}",
         "evidence no.",
@@ -275,7 +284,7 @@ def test_what_is_to_know_of_it_can_be_copied_as_text(desk: Desk) -> None:
     summary = page.html.partition('id="summary"')[2].partition("</pre>")[0]
     deletion = Deletion.objects.get()
     for line in (
-        "Deleted, and gone from Datadog’s list.",
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection.",
         "Connection: Payments US → Group SOC (",
         f"Id: {deletion.connection_id} on ",
         "Credential: Payments US, fingerprint ",

@@ -41,23 +41,26 @@ def test_one_asks_another_approves_the_first_confirms(
     assert "data-confirm" not in review.attributes
     assert "confirmation" not in review.fields
     page = guarded.delete()
-    assert "Waiting for a second person. Nothing has been sent." in page.text
+    assert "Waiting for approval. Nothing has been sent." in page.text
     assert "Linus can approve." in page.text
     assert "You asked for this; someone else must approve." in page.text
     assert not page.has_form_to("/approve/")
 
     approver = at(guarded, client_of(linus))
     page = record(approver)
-    assert "Ada asks to delete an org connection." in page.text
+    assert "Ada requests your approval." in page.text
     assert "nothing has changed since Ada asked." in page.text
     assert "Group SOC can no longer query Payments US’s logs and metrics." in page.text
     page = approver.press(page, "/approve/")
-    assert "Approved by Linus. Nothing has been sent." in page.text
+    assert "Approved by Linus." in page.text
     assert not page.has_form_to("/execute/")
     assert sandbox.world.deletes_received(guarded.connection.id) == 0
 
     page = guarded.confirm(record(guarded))
-    assert "Deleted, and gone from Datadog’s list." in page.text
+    assert (
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection."
+        in page.text
+    )
     assert sandbox.world.deletes_received(guarded.connection.id) == 1
 
 
@@ -86,7 +89,7 @@ def test_a_decline_needs_a_reason_and_ends_it(
     assert "Say why you decline it." in page.text
 
     page = approver.press(page, "/decline/", reason="still used by the SOC")
-    assert "Declined by Linus. Nothing was sent." in page.text
+    assert "Declined by Linus. Nothing was deleted." in page.text
     assert "still used by the SOC" in page.text
     assert page.outcome["data-outcome"] == "declined"
 
@@ -190,7 +193,7 @@ def test_two_looks_find_a_lost_deletion_gone(
 ) -> None:
     page = look_twice(desk, clock, lost(faults.EXECUTES_THEN_RESET))
 
-    assert "It is gone, and we cannot prove that we did it." in page.text
+    assert "Gone, but not proven to be this request. The response was lost." in page.text
     assert page.outcome["data-outcome"] == "gone_unattributed"
     assert sandbox.world.deletes_received(desk.connection.id) == 1
 
@@ -202,7 +205,7 @@ def test_two_looks_find_it_still_there_and_it_can_be_sent_again(
     lost: Callable[[faults.Fault], Page],
 ) -> None:
     page = look_twice(desk, clock, lost(faults.NO_RESPONSE))
-    assert "It is still there. The request had no effect so far." in page.text
+    assert "No effect so far: two checks still list it." in page.text
     assert page.outcome["data-state"] == "still_present"
 
     sandbox.world.clear_faults()
@@ -225,7 +228,7 @@ def test_a_look_that_fails_leaves_it_unknown_and_says_why(
     page = desk.press(page, "/reconcile/")
 
     assert page.outcome["data-state"] == "unknown"
-    assert "The last look could not tell. Datadog forbids it to this key pair (403)" in page.text
+    assert "The last check could not tell. Datadog denied permission (403)" in page.text
 
 
 def test_an_unknown_can_be_closed_with_a_reason(
@@ -237,7 +240,7 @@ def test_an_unknown_can_be_closed_with_a_reason(
 
     page = desk.press(page, "/close/", reason="Datadog support looks into it")
 
-    assert "Closed by Ada without knowing." in page.text
+    assert "Closed by Ada; the outcome was never determined." in page.text
     assert "“Datadog support looks into it”" in page.text
     assert page.outcome["data-outcome"] == "unresolved"
 
@@ -268,7 +271,10 @@ def test_a_viewer_sees_the_record_and_no_button(
 
     page = record(at(desk, client_of(victor)))
 
-    assert "We do not know whether it was deleted." in page.text
+    assert (
+        "Outcome unknown. The DELETE was sent and might have worked. Never resent automatically."
+        in page.text
+    )
     assert not any(page.has_form_to(end) for end in ("/reconcile/", "/close/", "/execute/"))
 
 

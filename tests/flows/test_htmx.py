@@ -87,7 +87,7 @@ def test_keys_that_cannot_be_opened_are_said_over_the_form(desk: Desk) -> None:
 
     assert page.status == 503
     assert page.html.strip().startswith('<section class="section" id="request-form"')
-    assert "The stored keys cannot be decrypted" in page.text
+    assert "The stored keys can’t be decrypted" in page.text
 
 
 def test_an_act_on_the_record_brings_the_outcome_and_lets_the_record_follow(

@@ -63,8 +63,8 @@ def test_another_tab_sees_that_it_is_read_again_and_follows(
 
     desk.follow(desk.client.post("/deletions/new/", here))
 
-    assert "It is read again before anything is sent." in seen[0].text
-    assert "It waits to be confirmed." not in seen[0].text
+    assert "Checking the connection before sending. Nothing has been sent." in seen[0].text
+    assert "must confirm." not in seen[0].text
     assert "Read again, then sent" in seen[0].text
     assert not seen[0].has_form_to("/execute/")
     assert not seen[0].has_form_to("/withdraw/")
@@ -77,8 +77,8 @@ def test_lists_do_not_call_it_unconfirmed_meanwhile(desk: Desk, while_reading: W
 
     desk.delete()
 
-    assert "Confirmed, not sent" in seen[0].text
-    assert "Not confirmed" not in seen[0].text
+    assert "Confirmed" in seen[0].text
+    assert "Needs confirmation" not in seen[0].text
 
 
 def test_a_second_confirmation_during_the_reading_neither_reads_nor_sends(
@@ -91,7 +91,7 @@ def test_a_second_confirmation_during_the_reading_neither_reads_nor_sends(
 
     after = desk.confirm(page)
 
-    assert "It is read again before anything is sent." in seen[0].text
+    assert "Checking the connection before sending. Nothing has been sent." in seen[0].text
     assert after.outcome["data-outcome"] == "deleted"
     assert sandbox.world.deletes_received(desk.connection.id) == 1
     codes = [event.code for event in audit.events_of(subject=desk.deletion())]
@@ -129,7 +129,7 @@ def test_keys_that_cannot_be_opened_are_said_before_it_counts_as_confirmed(
     after = desk.confirm(page)
 
     assert after.status == 503
-    assert "The stored keys cannot be decrypted" in after.text
+    assert "The stored keys can’t be decrypted" in after.text
     assert after.has_form_to("/execute/")
 
 
@@ -141,8 +141,8 @@ def test_a_second_click_of_the_same_form_sends_nothing(
 
     page = desk.follow(desk.client.post("/deletions/new/", filled))
 
-    assert "Sending to Datadog." in seen[0].text
-    assert "The record is already written; you may close this page." in seen[0].text
+    assert "The DELETE is in progress." in seen[0].text
+    assert "You can close this page; the result is recorded." in seen[0].text
     assert seen[0].watch["hx-trigger"] == "every 2s"
     assert page.outcome["data-outcome"] == "deleted"
     assert sandbox.world.deletes_received(desk.connection.id) == 1
@@ -156,7 +156,7 @@ def test_another_tab_is_led_to_the_deletion_on_its_way(
 
     desk.follow(desk.client.post("/deletions/new/", here))
 
-    assert "Sending to Datadog." in seen[0].text
+    assert "The DELETE is in progress." in seen[0].text
     assert Deletion.objects.count() == 1
     assert sandbox.world.deletes_received(desk.connection.id) == 1
 
@@ -171,7 +171,7 @@ def test_a_second_confirmation_sends_nothing(
 
     after = desk.confirm(page)
 
-    assert "Sending to Datadog." in seen[0].text
+    assert "The DELETE is in progress." in seen[0].text
     assert after.outcome["data-outcome"] == "deleted"
     assert sandbox.world.deletes_received(desk.connection.id) == 1
 
@@ -207,5 +207,8 @@ def test_a_sending_whose_process_was_killed_can_be_checked_after_a_minute(
     clock.advance(seconds=61)
     page = desk.press(desk.open(url), "/reconcile/")
 
-    assert "We do not know whether it was deleted." in page.text
+    assert (
+        "Outcome unknown. The DELETE was sent and might have worked. Never resent automatically."
+        in page.text
+    )
     assert "No response was recorded within 60 s of starting the attempt." in page.text

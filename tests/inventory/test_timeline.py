@@ -141,7 +141,7 @@ def test_an_unknown_and_what_was_found_out_later_stand_in_it(
     page = desk.delete()
     desk.press(desk.open(page.outcome["data-record-url"]), "/close/", reason="Nobody knows.")
     told = life_in(open_life(desk.client, connection))
-    assert in_order(told, "Asked for", "Sending, attempt 1", "Outcome unknown", "Closed, unknown")
+    assert in_order(told, "Asked for", "Sending, attempt 1", "Outcome unknown", "Unresolved")
 
 
 def test_one_that_is_listed_again_under_the_same_id_is_said_to_be_back(

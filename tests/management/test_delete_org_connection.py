@@ -255,7 +255,9 @@ def test_without_json_the_headline_comes_first(credential: Credential, target: C
             stdout=output,
         )
 
-    assert output.getvalue().startswith("Deleted, and gone from Datadog’s list.\n")
+    assert output.getvalue().startswith(
+        "Deleted and verified: Datadog returned 200 and no longer lists the connection.\n"
+    )
 
 
 @pytest.mark.parametrize(

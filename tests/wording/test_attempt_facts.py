@@ -56,12 +56,15 @@ TELLING_CAUSES = [
     Cause.NOT_FOUND,
 ]
 CLAIMS_NOTHING_SENT = re.compile(
-    r"nothing (?:was|has been|is) sent|\bnot sent\b|never sent|no DELETE (?:was|has been) sent",
+    r"nothing (?:was|has been|is) sent|\bnot sent\b|never sent|no DELETE (?:was|has been) sent"
+    r"|hasn’t been sent",
     re.IGNORECASE,
 )
 CLAIMS_NOTHING_DELETED = re.compile(
     r"nothing was deleted|not deleted by|deleted nothing", re.IGNORECASE
 )
+# The name of an outcome: its explanation says what came of earlier attempts.
+LABEL_OF_NOT_SENT = "Not sent"
 CLAIMS_A_LOST_ANSWER = re.compile(r"(?:answer|response) was lost", re.IGNORECASE)
 
 
@@ -130,15 +133,14 @@ def texts_of(deletion: Deletion) -> list[str]:
     texts = []
     for is_being_rechecked in (False, True):
         words = wording.describe(deletion, is_being_rechecked=is_being_rechecked)
-        texts += [words.badge, words.headline, *words.lines, *words.alarms]
+        badge = wording.badge(deletion, is_being_rechecked=is_being_rechecked)
+        texts += [badge.explanation, words.badge, words.headline, *words.lines, *words.alarms]
     following = wording.next_text(deletion)
     texts += [following.title, following.detail] if following else []
     attempts = list(deletion.attempts.all())
     texts += [
         attempt_facts.in_full(attempts),
-        attempt_facts.nothing_new(attempts, so_far=True),
-        attempt_facts.at_the_end(attempts),
-        attempt_facts.nothing_deleted(attempts),
+        attempt_facts.nothing_new(attempts),
         verify.get_outcome_text(deletion_row(deletion)),
     ]
     if deletion.outcome:
@@ -156,10 +158,13 @@ def false_texts(history: History, texts: list[str]) -> list[str]:
     return [
         text
         for text in texts
-        if (sent > Sent.NOTHING and CLAIMS_NOTHING_SENT.search(text))
-        or (sent > Sent.REFUSED and CLAIMS_NOTHING_DELETED.search(text))
-        or (sent != Sent.UNCERTAIN and CLAIMS_A_LOST_ANSWER.search(text))
-        or (sent < Sent.UNCERTAIN and "might have worked" in text)
+        if text != LABEL_OF_NOT_SENT
+        and (
+            (sent > Sent.NOTHING and CLAIMS_NOTHING_SENT.search(text))
+            or (sent > Sent.REFUSED and CLAIMS_NOTHING_DELETED.search(text))
+            or (sent != Sent.UNCERTAIN and CLAIMS_A_LOST_ANSWER.search(text))
+            or (sent < Sent.UNCERTAIN and "might have worked" in text)
+        )
     ]
 
 
@@ -195,7 +200,7 @@ def test_a_late_200_is_named_on_the_page_and_in_the_bundle() -> None:
             assert "late" in " ".join(words.lines)
             assert "late" in verify.get_outcome_text(deletion_row(deletion))
         if deletion.outcome == Outcome.GONE_UNATTRIBUTED:
-            assert words.headline == "It is gone, and Datadog returned 200."
+            assert words.headline == "Gone, and Datadog returned 200."
 
 
 @pytest.mark.parametrize("code", sorted(wording.EVENT_TITLES))
@@ -242,3 +247,28 @@ def test_the_safety_clause_follows_the_attempts(history: History, sentence: str)
 def test_an_unknown_verdict_might_have_worked() -> None:
     made = Attempt(number=1, verdict="", claimed_at=datetime(2026, 3, 2, tzinfo=UTC))
     assert attempt_facts.sent_by([made]) == Sent.UNCERTAIN
+
+
+@pytest.mark.parametrize("sent", [*Sent, None])
+def test_an_explanation_claims_only_what_the_attempts_allow(sent: Sent | None) -> None:
+    text = (
+        "Nothing was sent. Nothing has been sent. Nothing was deleted. The response was lost. "
+        "The DELETE was sent and might have worked."
+    )
+    expected = {
+        Sent.NOTHING: "Nothing was sent. Nothing has been sent. Nothing was deleted.",
+        Sent.REFUSED: "No new DELETE was sent. No new DELETE has been sent. Nothing was deleted.",
+        Sent.UNCERTAIN: (
+            "No new DELETE was sent. No new DELETE has been sent. The response was lost. The "
+            "DELETE was sent and might have worked."
+        ),
+        Sent.DELETED: "No new DELETE was sent. No new DELETE has been sent.",
+        None: "No new DELETE was sent. No new DELETE has been sent.",
+    }
+    assert attempt_facts.with_true_claims(text, sent=sent) == expected[sent]
+
+
+def test_a_name_that_reads_like_a_claim_stays_a_name() -> None:
+    by = "Nothing was deleted."
+    declined = deletion_in(State.SETTLED, Outcome.DECLINED, settled_by_name=by, epoch=1)
+    assert wording.badge(declined).explanation == f"Declined by {by}."

@@ -23,7 +23,7 @@ from connections.models import (
     Outcome,
     State,
 )
-from connections.wording import NextStep
+from connections.wording import LEGENDS
 
 NOW = datetime(2026, 3, 2, 14, 3, 22, tzinfo=UTC)
 CAUSES = ["", *Cause]
@@ -125,7 +125,7 @@ def test_the_colour_of_the_unknown_is_used_for_nothing_else() -> None:
         if wording.badge(deletion).tone == "unknown"
     }
 
-    assert unknown == {("unknown", ""), ("settled", "unresolved")}
+    assert unknown == {("unknown", "")}
 
 
 def test_nobody_is_told_that_nothing_was_sent_when_something_may_have_been() -> None:
@@ -165,44 +165,143 @@ def test_every_outcome_has_a_label(outcome: str) -> None:
     assert wording.label_of_outcome(outcome)
 
 
-@pytest.mark.parametrize("step", list(NextStep))
-def test_every_step_has_a_label(step: NextStep) -> None:
-    assert step.label
+@pytest.mark.parametrize("subject", LEGENDS)
+def test_no_two_statuses_share_a_label_and_each_is_explained(subject: str) -> None:
+    badges = LEGENDS[subject]
+
+    assert len({badge.label for badge in badges}) == len(badges)
+    for badge in badges:
+        assert badge.tone in TONES
+        assert badge.icon in ICONS
+        assert badge.explanation.endswith(".")
+        assert "{" not in badge.label + badge.explanation
+
+
+def test_the_badge_of_every_deletion_is_in_the_legend() -> None:
+    legend = {re.sub(r" \(\d+\)$", "", badge.label) for badge in LEGENDS["deletion"]}
+    for deletion in every_deletion():
+        badge = wording.badge(deletion)
+        assert re.sub(r" \(\d+\)$", "", badge.label) in legend
+        assert badge.explanation
+        assert "{" not in badge.label + badge.explanation
+
+
+@pytest.mark.parametrize(
+    ("values", "label"),
+    [
+        ({"verified_at": NOW}, "Deleted"),
+        ({"due_at": NOW}, "Deleted, verifying"),
+        ({}, "Deleted, unverified"),
+        ({"contradicted_at": NOW}, "Still listed"),
+        ({"contradicted_at": NOW, "verified_at": NOW}, "Reappeared"),
+        ({"contradicted_at": NOW, "last_check_listed": False}, "Gone later"),
+        ({"outcome": "already_absent", "cause": "not_found"}, "Not found"),
+        (
+            {"outcome": "already_absent", "cause": "not_found", "contradicted_at": NOW},
+            "Still listed",
+        ),
+        ({"outcome": "already_absent", "cause": "absent_when_read"}, "Already gone"),
+        (
+            {"outcome": "already_absent", "cause": "absent_when_read", "is_reviewed": False},
+            "Not listed",
+        ),
+        (
+            {"outcome": "already_absent", "cause": "absent_when_read", "contradicted_at": NOW},
+            "Reappeared",
+        ),
+        ({"outcome": "gone_unattributed"}, "Gone, unproven"),
+        ({"outcome": "gone_unattributed", "contradicted_at": NOW}, "Reappeared"),
+        ({"outcome": "refused", "cause": "bad_request"}, "Failed (400)"),
+        ({"outcome": "refused", "cause": "unauthorized"}, "Failed (401)"),
+        ({"outcome": "refused", "cause": "forbidden"}, "Failed (403)"),
+        ({"outcome": "not_sent", "cause": "too_late", "epoch": 1}, "Not sent"),
+        ({"outcome": "stale"}, "Changed"),
+        ({"outcome": "declined"}, "Declined"),
+        ({"outcome": "withdrawn"}, "Withdrawn"),
+        ({"outcome": "expired"}, "Expired"),
+        ({"outcome": "unresolved"}, "Unresolved"),
+    ],
+)
+def test_a_closed_deletion_has_one_label(values: dict[str, object], label: str) -> None:
+    deletion = deletion_in(State.SETTLED, "deleted", settled_at=NOW)
+    for name, value in values.items():
+        setattr(deletion, name, value)
+
+    assert wording.badge(deletion).label == label
+
+
+@pytest.mark.parametrize(
+    ("state", "values", "label"),
+    [
+        (State.REQUESTED, {"policy": ApprovalPolicy.TWO}, "Needs approval"),
+        (State.REQUESTED, {}, "Needs confirmation"),
+        (State.REQUESTED, {"confirmed_at": NOW}, "Confirmed"),
+        (State.REQUESTED, {"confirmed_at": NOW, "cause": "listing_failed"}, "Check failed"),
+        (State.APPROVED, {}, "Approved"),
+        (State.APPROVED, {"confirmed_at": NOW}, "Confirmed"),
+        (State.SENDING, {"confirmed_at": NOW}, "Sending"),
+        (State.WAITING, {"confirmed_at": NOW, "cause": "rate_limited"}, "Rate limited"),
+        (State.WAITING, {"confirmed_at": NOW, "cause": "connection_refused"}, "Retrying"),
+        (State.WAITING, {"confirmed_at": NOW, "cause": "listing_failed"}, "Check failed"),
+        (State.UNKNOWN, {"confirmed_at": NOW, "cause": "answer_lost"}, "Unknown"),
+        (State.STILL_PRESENT, {"confirmed_at": NOW, "cause": "listings_agree"}, "No effect"),
+    ],
+)
+def test_an_open_deletion_has_one_label(
+    state: State, values: dict[str, object], label: str
+) -> None:
+    deletion = deletion_in(state)
+    for name, value in values.items():
+        setattr(deletion, name, value)
+
+    assert wording.badge(deletion).label == label
 
 
 @pytest.mark.parametrize(
     ("deletion", "headline"),
     [
-        (deletion_in(State.SENDING), "Sending to Datadog."),
         (
-            deletion_in(State.WAITING, cause="rate_limited"),
-            "Datadog asked us to wait (429). Nothing was deleted.",
+            deletion_in(State.SENDING),
+            "The DELETE is in progress. You can close this page; the result is recorded.",
         ),
         (
-            deletion_in(State.WAITING, cause="connection_refused"),
-            "Datadog could not be reached. Nothing was sent.",
+            deletion_in(State.WAITING, cause="rate_limited", due_at=NOW),
+            "Rate limited (429). Nothing was deleted. Retries at 2026-03-02 14:03:22 UTC, up to "
+            "15 min after confirmation.",
+        ),
+        (
+            deletion_in(State.WAITING, cause="connection_refused", due_at=NOW),
+            "The request could not leave this server. Nothing was deleted. Retries at "
+            "2026-03-02 14:03:22 UTC.",
         ),
         (
             deletion_in(State.SETTLED, "deleted", verified_at=NOW),
-            "Deleted, and gone from Datadog’s list.",
+            "Deleted and verified: Datadog returned 200 and no longer lists the connection.",
         ),
-        (deletion_in(State.SETTLED, "deleted"), "Datadog says it is deleted (200)."),
+        (
+            deletion_in(State.SETTLED, "deleted"),
+            "Datadog returned 200. No complete sync has confirmed it yet.",
+        ),
         (
             deletion_in(State.SETTLED, "deleted", contradicted_at=NOW),
-            "Datadog said deleted, but still lists it.",
+            "Datadog reported success but still lists the connection.",
         ),
         (
             deletion_in(State.SETTLED, "already_absent", cause="not_found"),
-            "Datadog found no such connection (404).",
+            "Not found (404). This request deleted nothing.",
         ),
         (
             deletion_in(State.SETTLED, "already_absent", cause="absent_when_read"),
-            "It was already gone. Nothing was sent.",
+            "The pre-send check no longer listed it. Nothing was sent.",
         ),
-        (deletion_in(State.UNKNOWN), "We do not know whether it was deleted."),
+        (
+            deletion_in(State.UNKNOWN, attempts=[attempt()]),
+            "Outcome unknown. The DELETE was sent and might have worked. Never resent "
+            "automatically.",
+        ),
         (
             deletion_in(State.SETTLED, "unresolved"),
-            "Closed by Ada without knowing.",
+            "Closed by Ada; the outcome was never determined.",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -215,8 +314,8 @@ def test_what_is_read_again_before_sending_is_followed_and_not_decided_on() -> N
     for state in (State.REQUESTED, State.APPROVED, State.STILL_PRESENT):
         words = wording.describe(deletion_in(state, confirmed_at=NOW), is_being_rechecked=True)
 
-        assert (words.badge, words.tone) == ("Reading again", "info")
-        assert words.headline == "It is read again before anything is sent."
+        assert (words.badge, words.tone) == ("Checking", "info")
+        assert words.headline == "Checking the connection before sending. Nothing has been sent."
         assert words.steps == ()
 
 
@@ -228,7 +327,8 @@ def test_an_approval_names_who_can_give_it() -> None:
     words = wording.describe(waiting, approvers=("Ada", "Linus"))
 
     assert words.lines == (
-        "Asked by Grace at 14:03:22 UTC on 2 Mar 2026; expires at 14:03:22 UTC on 3 Mar 2026.",
+        "0 of 1 approvals.",
+        "Expires at 2026-03-03 14:03:22 UTC.",
         "Ada and Linus can approve.",
     )
 
@@ -238,7 +338,7 @@ def test_an_approver_is_told_who_asks() -> None:
 
     words = wording.describe(waiting, approvers=("Ada",), may_approve=True)
 
-    assert words.headline == "Grace asks to delete an org connection."
+    assert words.headline == "Grace requests your approval."
     assert "Ada can approve." not in words.lines
 
 

@@ -196,7 +196,7 @@ class Command(OrgAdminCommand):
             return lifecycle.execute_deletion(
                 deletion=deletion,
                 actor=command_actor(),
-                confirmation=reviews.confirmation_text(deletion, actor=command_actor()),
+                confirmation=reviews.confirmation_text(deletion),
                 skip_recheck=True,
             )
         return lifecycle.withdraw_deletion(

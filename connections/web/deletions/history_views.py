@@ -55,8 +55,8 @@ def _choices(actor: Actor) -> dict[str, list[tuple[str, str]]]:
     statuses = [
         *((state.value, label_of_state(state)) for state in OPEN_STATES),
         *((outcome.value, label_of_outcome(outcome)) for outcome in Outcome),
-        (CONTRADICTED, "Gone, but still listed"),
-        (BREAK_GLASS, "Glass broken"),
+        (CONTRADICTED, "Still listed or reappeared"),
+        (BREAK_GLASS, "Break glass"),
     ]
     return {
         "periods": list(PERIODS.items()),

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.urls import reverse
-from django.utils.http import urlencode
 
 from connections import audit, wording
 from connections.access import permissions
@@ -17,7 +16,7 @@ from connections.models import Deletion, Outcome, Protection, State
 from connections.web.deletions.decision import ApprovalPreview, approval_preview
 from connections.web.deletions.review import review_url
 from connections.web.forms import ServiceForm
-from connections.wording import BreakGlassText, DeletionText, NextStep
+from connections.wording import BannerText, DeletionText, NextStep
 
 # The page polls for automatic changes only when one is due this soon.
 SOON = timedelta(minutes=2)
@@ -77,7 +76,6 @@ def state_version(deletion: Deletion, *, now: datetime) -> str:
 
 BLOCKED_BY_PROTECTION = {
     NextStep.CONFIRM,
-    NextStep.CONFIRM_WITHOUT_READING,
     NextStep.APPROVE,
     NextStep.BREAK_GLASS,
 }
@@ -100,10 +98,9 @@ class OutcomePage:
     version: str
     again_url: str
     connection_url: str
-    history_url: str
     # Whether it waits for approval by someone other than the viewer.
     is_own: bool
-    break_glass: BreakGlassText | None
+    break_glass: BannerText | None
     may_review_break_glass: bool
     # Set for people who can approve or decline it.
     preview: ApprovalPreview | None
@@ -147,9 +144,7 @@ def outcome_page(
             if _can_take(step, deletion=deletion, actor=actor, now=now)
             and not _is_blocked(step, preview=preview, protection=protection)
         },
-        confirm_text=""
-        if deletion.is_settled
-        else reviews.confirmation_text(deletion, actor=actor),
+        confirm_text=reviews.confirmation_text(deletion),
         form=form,
         notice=notice,
         poll_interval=poll_interval(deletion, now=now),
@@ -166,7 +161,6 @@ def outcome_page(
 
 
 def _links(deletion: Deletion) -> dict[str, str]:
-    connection = {"connection_id": str(deletion.connection_id)}
     return {
         "url": reverse("deletion-detail", args=[deletion.pk]),
         "again_url": review_url(
@@ -175,7 +169,6 @@ def _links(deletion: Deletion) -> dict[str, str]:
             again=str(deletion.pk),
         ),
         "connection_url": _connection_url(deletion),
-        "history_url": f"{reverse('deletion-list')}?{urlencode(connection)}",
     }
 
 
@@ -203,40 +196,34 @@ def _seen_by(deletion: Deletion, *, actor: Actor) -> str:
 
 def _can_take(step: NextStep, *, deletion: Deletion, actor: Actor, now: datetime) -> bool:
     may_use = permissions.can_use(actor, credential_id=deletion.credential_id)
+    is_awaiting_approval = states.is_awaiting_approval(deletion)
     match step:
-        case NextStep.CONFIRM | NextStep.CONFIRM_WITHOUT_READING:
-            return may_use and lifecycle.can_confirm(deletion=deletion, person=actor.person)
-        case NextStep.APPROVE | NextStep.DECLINE:
-            return permissions.can_approve(actor, deletion=deletion) and not deletion.is_decided_by(
-                actor.person
-            )
+        case NextStep.CONFIRM:
+            can_confirm = lifecycle.can_confirm(deletion=deletion, person=actor.person)
+            return may_use and can_confirm and not is_awaiting_approval
+        case NextStep.APPROVE:
+            return is_awaiting_approval and _can_decide(actor, deletion=deletion)
+        case NextStep.DECLINE:
+            # Approvals of another DELETE can still be declined after the last of them.
+            has_approvals = bool(deletion.current_approvals)
+            is_open = is_awaiting_approval or has_approvals
+            return is_open and _can_decide(actor, deletion=deletion)
         case NextStep.BREAK_GLASS:
-            return (
-                permissions.can_break_glass(actor, deletion=deletion)
-                and states.is_awaiting_approval(deletion)
-                # Once per deletion.
-                and deletion.break_glass_at is None
-            )
+            may = permissions.can_break_glass(actor, deletion=deletion)
+            # Once per deletion.
+            return may and is_awaiting_approval and deletion.break_glass_at is None
         case NextStep.WITHDRAW:
             # People who can still decide decline instead, with a reason.
-            is_to_decide = states.is_awaiting_approval(deletion) and _can_take(
-                NextStep.DECLINE, deletion=deletion, actor=actor, now=now
-            )
-            return (
-                not is_to_decide
-                and permissions.can_withdraw(actor, deletion=deletion)
-                and lifecycle.can_be_withdrawn(deletion)
-            )
+            is_to_decide = is_awaiting_approval and _can_decide(actor, deletion=deletion)
+            may = permissions.can_withdraw(actor, deletion=deletion)
+            return may and not is_to_decide and lifecycle.can_be_withdrawn(deletion)
         case NextStep.CHECK if deletion.state == State.SENDING:
             started = deletion.sending_at or now
             return may_use and clock.elapsed_since(started, now=now) >= time_limits.CLAIM_TIMEOUT
-        case (
-            NextStep.CHECK
-            | NextStep.CLOSE
-            | NextStep.REVIEW_AGAIN
-            | NextStep.ASK_AGAIN
-            | NextStep.TRY_AGAIN
-        ):
+        case NextStep.CHECK | NextStep.CLOSE | NextStep.REQUEST_AGAIN:
             return may_use
-        case NextStep.OPEN_CREDENTIAL | NextStep.SEE_CONNECTION | NextStep.SEE_HISTORY:
-            return permissions.can_see(actor)
+
+
+def _can_decide(actor: Actor, *, deletion: Deletion) -> bool:
+    may = permissions.can_approve(actor, deletion=deletion)
+    return may and not deletion.is_decided_by(actor.person)

@@ -36,7 +36,7 @@ def test_the_approver_sees_everything_at_a_glance(
     page = record(client_of(linus), deletion)
     outcome = page.html[page.html.index('id="outcome"') : page.html.index('id="record"')]
     for shown in (
-        "Ada asks to delete an org connection.",
+        "Ada requests your approval.",
         "nothing has changed since Ada asked.",
         "Payments US",
         "Group SOC",
@@ -113,8 +113,8 @@ def test_a_failed_check_is_shown_with_the_time_of_the_snapshot(
 ) -> None:
     sandbox.world.set_fault(fault=faults.RETURNS_403, operation="list")
     page = record(client_of(linus), asked)
-    assert "It could not be read again just now. Datadog forbids it" in page.text
-    assert "You see what was stored at 14:03:22 UTC on 2 Mar 2026" in page.text
+    assert "It could not be read again just now. Datadog denied permission" in page.text
+    assert "You see what was stored at 2026-03-02 14:03:22 UTC" in page.text
     assert page.has_form_to("/approve/")
 
 
@@ -128,7 +128,7 @@ def test_a_check_that_takes_too_long_is_given_up(
     monkeypatch.setattr(verification, "PAGE_SECONDS", 0.2)
     sandbox.world.set_fault(fault=faults.NO_RESPONSE, operation="list")
     page = record(client_of(linus), asked)
-    assert "It could not be read again just now. No answer came in time." in page.text
+    assert "It could not be read again just now. No response arrived in time." in page.text
 
 
 def test_viewing_the_page_writes_nothing(
@@ -153,7 +153,7 @@ def test_only_an_approvers_page_checks_with_datadog(
 
     monkeypatch.setattr(verification, "preview_recheck", fail)
     for person in (ada, victor):
-        assert "Waiting for a second person" in record(client_of(person), asked).text
+        assert "Waiting for approval" in record(client_of(person), asked).text
 
 
 def test_the_requesters_page_updates_when_it_is_approved(
@@ -166,7 +166,7 @@ def test_the_requesters_page_updates_when_it_is_approved(
     assert watched(client, page).status == 204
     approve(asked, linus)
     news = watched(client, page)
-    assert "Approved by Linus. Nothing has been sent." in news.text
+    assert "Approved by Linus." in news.text
     assert news.has_form_to("/execute/")
 
 
@@ -193,7 +193,7 @@ def test_a_settled_deletion_is_not_polled(
     page = record(client, asked)
     client_of(linus).post(f"/deletions/{asked.pk}/decline/", {"reason": "still in use"})
     news = watched(client, page)
-    assert "Declined by Linus. Nothing was sent." in news.text
+    assert "Declined by Linus. Nothing was deleted." in news.text
     assert "“still in use”" in news.text
     assert news.watch == {}
 

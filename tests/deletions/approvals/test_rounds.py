@@ -442,14 +442,14 @@ def test_the_page_asks_the_approvers_again_and_keeps_the_first_approval(
     present: Deletion, ada: Person, linus: Person, client_of: ClientOf
 ) -> None:
     page = record(client_of(linus), present)
-    assert "Another DELETE needs approval again" in page.text
+    assert "A new DELETE needs new approvals" in page.text
     assert "0 of 1" in page.text
     assert "Approved by (round 1)" in page.text
     form = page.form_to("/approve/")
     assert page.has_form_to("/decline/")
     assert client_of(linus).post(form.action, form.fields).status_code == 303
     page = record(client_of(ada), present)
-    assert "Linus approved another DELETE." in page.text
+    assert "A new DELETE is approved by Linus." in page.text
     assert page.has_form_to("/execute/")
     assert not record(client_of(linus), present).has_form_to("/approve/")
 

@@ -86,7 +86,7 @@ def test_the_history_draws_what_passes_the_filter_and_tells_the_same_in_a_table(
         "tone-danger",
         "tone-unknown",
     ]
-    assert "Day Deleted Refused Unknown All 1 Jan 2026 1 0 0 1" in page.text
+    assert "Day Deleted Failed Unknown All 1 Jan 2026 1 0 0 1" in page.text
     assert "3 Jan 2026 0 1 1 2" in page.text
     assert "style=" not in page.html
 

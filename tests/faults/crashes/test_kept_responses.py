@@ -176,7 +176,7 @@ def test_an_answer_that_no_file_takes_either_is_said_and_logged(
     deletion = Deletion.objects.get()
     assert deletion.state == State.SENDING
     assert f"{deletion.pk} could not be recorded anywhere" in caplog.text
-    assert "Datadog answered 200" in caplog.text
+    assert "Datadog returned 200" in caplog.text
 
 
 def test_a_database_that_fails_after_the_recording_is_not_called_nothing_sent(

@@ -107,7 +107,7 @@ def test_what_datadog_answers_while_the_database_is_away_is_recorded_when_it_is_
             row = stack.settled()[connection_id]
     assert page.status == 202
     assert WORDS in page.text
-    assert "Datadog answered 200" in page.text
+    assert "Datadog returned 200" in page.text
     assert page.outcome["data-record-url"] == f"/deletions/{row['id']}/"
     assert ("<!doctype" in page.html) != htmx
     is_wrong = (row["outcome"], row["answers_recorded"]) != ("deleted", 1)
@@ -195,7 +195,7 @@ def test_the_deleting_command_says_where_the_answer_is_and_that_it_is_not_known(
             done = deleting.result()
         assert done.returncode == 6
         assert WORDS in done.stderr
-        assert "Datadog answered 200" in done.stderr
+        assert "Datadog returned 200" in done.stderr
         # Replayed before its claim is given up, so the answer is not late for that reason.
         assert stack.run("reconcile_deletions").returncode == 0
         assert spool_of(stack) == []

@@ -26,13 +26,13 @@ def test_a_200_that_is_still_listed_is_contradicted_loudly(
     page = watch.page(deletion)
     assert page.outcome["data-outcome"] == "deleted"
     assert "data-contradicted" not in page.outcome
-    assert "Datadog says it is deleted (200)." in page.text
+    assert "Datadog returned 200." in page.text
     watch.work_after(deletion, seconds=61)
     watch.work_after(deletion, seconds=300)
     page = watch.page(deletion)
     assert page.outcome["data-outcome"] == "deleted"
     assert page.outcome["data-contradicted"]
-    assert "Datadog said deleted, but still lists it." in page.text
+    assert "Datadog reported success but still lists the connection." in page.text
     assert "Listed by Payments US" in page.text
     assert watch.is_on_overview(deletion)
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
@@ -48,17 +48,19 @@ class Gone:
 
 
 DELETED = Gone(
-    outcome=Outcome.DELETED, cause="", headline="Datadog said deleted, but still lists it."
+    outcome=Outcome.DELETED,
+    cause="",
+    headline="Datadog reported success but still lists the connection.",
 )
 NOT_FOUND = Gone(
     outcome=Outcome.ALREADY_ABSENT,
     cause="not_found",
-    headline="Datadog found no such connection, but still lists it.",
+    headline="Datadog reported it absent (404) but still lists the connection.",
 )
 ABSENT_WHEN_READ = Gone(
     outcome=Outcome.ALREADY_ABSENT,
     cause="absent_when_read",
-    headline="Datadog found no such connection, but still lists it.",
+    headline="Datadog reported it absent (404) but still lists the connection.",
 )
 UNATTRIBUTED = Gone(
     outcome=Outcome.GONE_UNATTRIBUTED,

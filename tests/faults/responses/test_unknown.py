@@ -55,7 +55,10 @@ def test_it_stays_unknown_while_the_listing_says_nothing(
         assert (deletion.state, deletion.outcome) == (State.UNKNOWN, "")
     assert codes_of(deletion).count(audit.EventCode.DELETION_CHECKED) >= 3
     assert watch.page(deletion).outcome["data-state"] == "unknown"
-    assert "We do not know whether it was deleted." in watch.page(deletion).text
+    assert (
+        "Outcome unknown. The DELETE was sent and might have worked. Never resent automatically."
+        in watch.page(deletion).text
+    )
     sandbox.world.clear_faults()
     assert look_twice(watch, deletion).outcome == Outcome.GONE_UNATTRIBUTED
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
@@ -162,8 +165,8 @@ def test_what_changed_after_a_lost_answer_is_stale_and_the_attempt_is_not_denied
     sandbox.world.change_connection(
         connection_id=str(deletion.connection_id), connection_types=("audit",)
     )
+    text = reviews.confirmation_text(deletion)
     actor = person_actor(person=ada)
-    text = reviews.confirmation_text(deletion, actor=actor)
     deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
     assert (deletion.outcome, deletion.cause) == (Outcome.STALE, "changed_when_read")
     assert sandbox.world.deletes_received(str(deletion.connection_id)) == 1
@@ -180,8 +183,7 @@ def test_what_may_have_been_carried_out_cannot_be_withdrawn(
     sandbox.world.clear_faults()
     assert look_twice(watch, deletion).state == State.STILL_PRESENT
     sandbox.world.set_fault(fault=faults.rate_limited(reset="7"), site=US)
-    actor = person_actor(person=ada)
-    text = reviews.confirmation_text(deletion, actor=actor)
+    text, actor = reviews.confirmation_text(deletion), person_actor(person=ada)
     deletion_lifecycle.execute_deletion(deletion=deletion, actor=actor, confirmation=text)
     assert deletion.state == State.WAITING
     with pytest.raises(ConflictError):

@@ -128,7 +128,7 @@ def test_verifying_now_is_recorded_with_who_did_it(reader: Client, edith: Person
     assert "The record is whole: 1 event verified." in page.text
     event = AuditEvent.objects.get(code=EventCode.AUDIT_LOG_VERIFIED)
     assert (event.actor_id, event.details["size"]) == (edith.pk, 1)
-    assert "Whole" in show(reader).text
+    assert "Intact" in show(reader).text
 
 
 def test_a_broken_record_is_named_and_the_finding_is_recorded(reader: Client) -> None:
@@ -137,7 +137,7 @@ def test_a_broken_record_is_named_and_the_finding_is_recorded(reader: Client) ->
     with triggers_off():
         AuditEvent.objects.filter(seq=1).update(hash="0" * 64)
     page = press_verify(reader)
-    assert "First event that cannot be relied on: 1." in page.text
+    assert "First event that can’t be trusted: #1." in page.text
     event = AuditEvent.objects.get(code=EventCode.AUDIT_LOG_VERIFICATION_FAILED)
     assert (event.details["fault"], event.details["first_bad_seq"]) == ("edited", 1)
 
@@ -148,7 +148,7 @@ def test_a_record_that_refuses_every_event_is_still_found_broken(reader: Client)
     with triggers_off():
         AuditEvent.objects.filter(seq=1).delete()
         AuditEvent.objects.filter(seq=2).update(seq=7)
-    assert "First event that cannot be relied on: 1." in press_verify(reader).text
+    assert "First event that can’t be trusted: #1." in press_verify(reader).text
     assert AuditVerification.objects.get().fault
 
 
@@ -181,10 +181,10 @@ def test_without_the_public_keys_it_says_that_it_could_not_be_verified(
 @pytest.mark.parametrize(
     ("age", "fault", "word"),
     [
-        (None, "", "Not verified yet"),
-        (3600, "", "Whole"),
-        (3600, "edited", "Broken"),
-        (72 * 3600, "", "Not verified since"),
+        (None, "", "Not verified"),
+        (3600, "", "Intact"),
+        (3600, "edited", "Verification failed"),
+        (72 * 3600, "", "Verification overdue"),
     ],
 )
 def test_the_overview_shows_the_state_of_the_audit_log(

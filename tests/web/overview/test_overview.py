@@ -102,8 +102,8 @@ def test_with_nothing_to_do_it_says_so(
     ("fields", "badge"),
     [
         ({"state": "unknown"}, "Unknown"),
-        ({"state": "still_present"}, "Still there"),
-        ({"outcome": "deleted"}, "Deleted, not checked"),
+        ({"state": "still_present"}, "No effect"),
+        ({"outcome": "deleted"}, "Deleted, unverified"),
     ],
 )
 def test_a_deletion_in_doubt_needs_who_may_check_it_and_is_shown_to_everybody(
@@ -163,7 +163,7 @@ def test_a_connection_with_a_newer_deletion_in_doubt_is_listed_once(
     add_deletion(labs, by=ada, connection_id=listed_id(), **before)
     add_deletion(labs, by=ada, connection_id=listed_id(), state="still_present")
     text = open_overview(client_of(ada)).text
-    assert "Still there · Payments EU" in text
+    assert "No effect · Payments EU" in text
     assert "Still listed ·" not in text
 
 
@@ -287,7 +287,7 @@ def test_the_latest_deletions_lead_to_their_records(
     deletion = add_deletion(labs, by=ada, outcome="refused", cause="forbidden")
     page = open_overview(client_of(victor))
     assert f'href="/deletions/{deletion.pk}/"' in page.html
-    assert "Refused (403)" in page.text
+    assert "Failed (403)" in page.text
 
 
 def test_with_no_credential_who_may_is_given_the_form_itself(

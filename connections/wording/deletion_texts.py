@@ -1,0 +1,358 @@
+"""What the page of one deletion says: headline, lines, quotes, next steps and banners."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from connections.core.causes import Cause
+from connections.core.errors import RecordedIn, ResponseNotRecordedError
+from connections.core.text import format_time
+from connections.datadog.responses import AttemptResult
+from connections.models import ApprovalPolicy, Attempt, BreakGlassReview, Deletion, State
+from connections.wording import attempt_facts
+from connections.wording.attempt_facts import Sent, attempt_text
+from connections.wording.causes import cause_text
+from connections.wording.connections import join_names
+from connections.wording.deletions import (
+    DeletionStatus,
+    NextStep,
+    badge,
+    explain,
+    status_of,
+    steps_of,
+)
+
+MOST_TRIES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletionText:
+    """What a page says about one deletion.
+
+    `quotes` are Datadog's own texts. `alarms` are warnings beside the status. `steps` are the
+    possible next steps; the page leaves out those that the person can't take.
+    """
+
+    badge: str
+    tone: str
+    icon: str
+    headline: str
+    lines: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+    steps: tuple[NextStep, ...] = ()
+
+
+def describe(
+    deletion: Deletion,
+    *,
+    approvers: tuple[str, ...] | None = None,
+    may_approve: bool = False,
+    seen_by: str = "",
+    is_being_rechecked: bool = False,
+) -> DeletionText:
+    """The text for one deletion.
+
+    `approvers`: names of the people who can approve it; None leaves the sentence out.
+    `may_approve`: whether the reader is one of them. `seen_by`: the credential that listed it after
+    it was settled as gone. `is_being_rechecked`: whether it is confirmed and being rechecked, which
+    depends on the database's clock. Reads the deletion's attempts, and its approvals where it
+    needs some; both may be prefetched.
+    """
+    status = DeletionStatus.CHECKING if is_being_rechecked else status_of(deletion)
+    short = badge(deletion, is_being_rechecked=is_being_rechecked)
+    attempts = list(deletion.attempts.all())
+    if may_approve and status == DeletionStatus.NEEDS_APPROVAL:
+        headline = f"{deletion.requested_by_name} requests your approval."
+    else:
+        headline = _headline(deletion, status=status, attempts=attempts)
+    if deletion.is_settled and not is_being_rechecked:
+        lines = _closed_lines(deletion, status=status, attempts=attempts, seen_by=seen_by)
+    else:
+        lines = _open_lines(deletion, status=status, attempts=attempts)
+    if status in {DeletionStatus.NEEDS_APPROVAL, DeletionStatus.NO_EFFECT}:
+        lines += _approval_lines(deletion, approvers=None if may_approve else approvers)
+    return DeletionText(
+        badge=short.label,
+        tone=short.tone,
+        icon=short.icon,
+        headline=headline,
+        lines=tuple(line for line in lines if line),
+        quotes=_quotes(deletion, status=status, attempts=attempts),
+        alarms=attempt_facts.late_response_texts(attempts),
+        steps=steps_of(status),
+    )
+
+
+def _headline(deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt]) -> str:
+    sent = attempt_facts.sent_by(attempts)
+    if sent == Sent.DELETED and status == DeletionStatus.UNKNOWN:
+        return "Datadog returned 200. A complete sync must confirm that the connection is gone."
+    if sent == Sent.DELETED and status == DeletionStatus.GONE_UNPROVEN:
+        return "Gone, and Datadog returned 200."
+    if sent == Sent.DELETED and status == DeletionStatus.NO_EFFECT:
+        return "Datadog returned 200, but two checks still list the connection."
+    return explain(deletion, status=status, sent=sent)
+
+
+def _open_lines(
+    deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt]
+) -> list[str]:
+    """What an open status needs in addition to its headline. Some of the lines can be empty."""
+    earlier = attempt_facts.earlier_attempts(attempts)
+    cause = cause_text(deletion.cause)
+    match status:
+        case DeletionStatus.APPROVED:
+            names = [one.approver_name for one in deletion.current_approvals]
+            return [f"Approved by {join_names(names) or 'another person'}.", earlier]
+        case DeletionStatus.SENDING:
+            return [f"Started at {format_time(deletion.sending_at)}."]
+        case DeletionStatus.CHECK_FAILED:
+            then = "Confirm to check again and send, or skip the check."
+            if deletion.state == State.WAITING:
+                then = f"Retries at {format_time(deletion.due_at)}."
+            why = cause_text(str(deletion.cause_details.get("cause") or ""))
+            return [why, earlier, then, f"Expires at {format_time(deletion.expires_at)}."]
+        case DeletionStatus.RATE_LIMITED:
+            return [_uncertain_attempts(attempts), _too_late_to_retry(deletion)]
+        case DeletionStatus.RETRYING:
+            return [cause, earlier, _too_late_to_retry(deletion) or _tries(attempts)]
+        case DeletionStatus.UNKNOWN:
+            has_status = attempts and attempts[-1].http_status is not None
+            answered = attempt_text(attempts[-1]) if has_status else ""
+            return [earlier, cause, answered, _next_check(deletion), _last_check(deletion)]
+        case DeletionStatus.NO_EFFECT:
+            return [
+                earlier,
+                f"Last check at {format_time(deletion.last_checked_at)}.",
+                "Confirm to send a new DELETE, or close.",
+                cause if deletion.cause != Cause.LISTINGS_AGREE else "",
+            ]
+        case _:
+            return [earlier]
+
+
+def _closed_lines(
+    deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt], seen_by: str
+) -> list[str]:
+    """What a closed status needs in addition to its headline. Some of the lines can be empty."""
+    earlier = attempt_facts.earlier_attempts(attempts)
+    cause = cause_text(deletion.cause)
+    last = attempts[-1] if attempts else None
+    # The attempt whose response decided it: one to which Datadog returned 200, or the last.
+    deciding = [one for one in attempts if one.verdict == AttemptResult.DELETED] or attempts
+    decided = attempt_text(deciding[-1]) if deciding else ""
+    match status:
+        case DeletionStatus.DELETED:
+            return [decided, f"Not in Datadog’s list at {format_time(deletion.verified_at)}."]
+        case DeletionStatus.DELETED_VERIFYING | DeletionStatus.DELETED_UNVERIFIED:
+            return [decided, _last_check(deletion)]
+        case DeletionStatus.STILL_LISTED | DeletionStatus.REAPPEARED | DeletionStatus.GONE_LATER:
+            return [_contradiction(deletion, seen_by=seen_by), decided, earlier]
+        case DeletionStatus.NOT_FOUND | DeletionStatus.NOT_LISTED:
+            other_org = (
+                "It was deleted earlier, or it isn’t a connection of "
+                f"{deletion.credential_name}’s org."
+            )
+            return [_uncertain_attempts(attempts), other_org, attempt_text(last)]
+        case DeletionStatus.FAILED:
+            what_to_check = _CHECKS.get(deletion.cause, "")
+            return [_uncertain_attempts(attempts), what_to_check, attempt_text(last)]
+        case DeletionStatus.NOT_SENT:
+            return [earlier, attempt_text(last)]
+        case DeletionStatus.ALREADY_GONE:
+            seen_at = deletion.snapshot_at
+            return [earlier, f"Last listed at {format_time(seen_at)}." if seen_at else ""]
+        case DeletionStatus.CHANGED:
+            return [*_before_and_after(deletion), earlier]
+        case _:
+            reason = f"“{deletion.settled_reason}”" if deletion.settled_reason else ""
+            return [reason, cause, earlier, f"Closed at {format_time(deletion.settled_at)}."]
+
+
+def _approval_lines(deletion: Deletion, *, approvers: tuple[str, ...] | None) -> list[str]:
+    policy = ApprovalPolicy(deletion.policy)
+    if policy == ApprovalPolicy.NONE:
+        return []
+    given = [one.approver_name for one in deletion.current_approvals]
+    deadline = f"Approvals expire at {format_time(deletion.expires_at)}." if given else ""
+    if deletion.state == State.STILL_PRESENT and not deletion.lacks_approvals:
+        by = join_names(given) or f"{deletion.break_glass_by_name} (break glass)"
+        return [f"A new DELETE is approved by {by}.", deadline if deletion.expires_at else ""]
+    names = [name for name in approvers or () if name not in given]
+    can_approve = f"{join_names(names)} can approve."
+    if not names:
+        can_approve = "No one else can approve this. Ask an administrator to add an Approver."
+    is_first = deletion.state == State.REQUESTED
+    return [
+        "" if is_first else "A new DELETE needs new approvals: each covers one attempt.",
+        f"{len(given)} of {policy.approvals_needed} approvals{': ' if given else ''}"
+        f"{join_names(given)}.",
+        f"Expires at {format_time(deletion.expires_at)}." if is_first else deadline,
+        "" if approvers is None else can_approve,
+    ]
+
+
+def _too_late_to_retry(deletion: Deletion) -> str:
+    if deletion.due_at != deletion.expires_at:
+        return ""
+    return (
+        "That is after the 15 minutes from confirmation, so the deletion ends then instead of "
+        "being sent again."
+    )
+
+
+def _tries(attempts: list[Attempt]) -> str:
+    failed = sum(1 for one in attempts if one.verdict == AttemptResult.NOT_SENT)
+    return f"Next: try {min(failed + 1, MOST_TRIES)} of {MOST_TRIES}."
+
+
+def _uncertain_attempts(attempts: list[Attempt]) -> str:
+    """What the attempts did, where one of them might have deleted the connection."""
+    if attempt_facts.sent_by(attempts) <= Sent.REFUSED:
+        return ""
+    return attempt_facts.earlier_attempts(attempts)
+
+
+def _next_check(deletion: Deletion) -> str:
+    due_at = deletion.due_at
+    return f"Next check of Datadog’s list: {format_time(due_at)}." if due_at else ""
+
+
+def _last_check(deletion: Deletion) -> str:
+    last = deletion.cause_details.get("last_look")
+    if not last:
+        return ""
+    if last["found"] == "cannot tell":
+        why = cause_text(last.get("cause") or "")
+        return f"The last check could not tell. {why}".strip()
+    if deletion.state != State.UNKNOWN:
+        return "The last check still listed it; Datadog’s list might be behind."
+    if deletion.last_checked_at is None:
+        return f"The last check found it {last['found']}, too early to count."
+    return (
+        f"Found {last['found']} at {format_time(deletion.last_checked_at)}. A second check a "
+        "minute later decides."
+    )
+
+
+def _contradiction(deletion: Deletion, *, seen_by: str) -> str:
+    by, at = seen_by or "another credential", format_time(deletion.contradicted_at)
+    if deletion.last_check_listed is False:
+        gone_at = format_time(deletion.last_checked_at)
+        return f"Listed by {by} at {at}; not in a complete sync at {gone_at}."
+    return f"Listed by {by} at {at}. The list might be behind, or someone recreated it."
+
+
+# What to look at after a refusal.
+_CHECKS: dict[str, str] = {
+    Cause.BAD_REQUEST: "Datadog’s own message says what is wrong.",
+    Cause.UNAUTHORIZED: "A key was mistyped or revoked, or its owner was disabled.",
+    Cause.FORBIDDEN: (
+        "Check that the role and the key’s scopes include org_connections_write. A restriction on "
+        "the connection, or a key of another site, has the same result."
+    ),
+}
+
+
+def _before_and_after(deletion: Deletion) -> list[str]:
+    before = _connection_text(
+        deletion.source_org_name, deletion.sink_org_name, deletion.connection_types
+    )
+    now: dict[str, Any] = deletion.cause_details.get("now_says") or {}
+    if not now:
+        return [f"Before: {before}."]
+    after = _connection_text(now["source_org_name"], now["sink_org_name"], now["connection_types"])
+    return [f"Before: {before}.", f"Now: {after}."]
+
+
+def _connection_text(source: str, sink: str, types: list[str]) -> str:
+    if not source and not sink:
+        return "unknown"
+    return f"{source or '?'} → {sink or '?'}: {join_names(types) or 'no data types'}"
+
+
+_WITH_QUOTES = {
+    DeletionStatus.RATE_LIMITED,
+    DeletionStatus.UNKNOWN,
+    DeletionStatus.STILL_LISTED,
+    DeletionStatus.REAPPEARED,
+    DeletionStatus.GONE_LATER,
+    DeletionStatus.NOT_FOUND,
+    DeletionStatus.FAILED,
+}
+
+
+def _quotes(
+    deletion: Deletion, *, status: DeletionStatus, attempts: list[Attempt]
+) -> tuple[str, ...]:
+    """Datadog's error texts of the last attempt, or of the failed check."""
+    errors: list[Any] = []
+    if status == DeletionStatus.CHECK_FAILED:
+        errors = deletion.cause_details.get("errors") or []
+    elif status in _WITH_QUOTES and attempts:
+        errors = attempts[-1].errors
+    return tuple(str(text) for text in errors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BannerText:
+    """A warning beside the status of a deletion."""
+
+    tone: str
+    icon: str
+    headline: str
+    lines: tuple[str, ...]
+
+
+def break_glass_text(deletion: Deletion) -> BannerText | None:
+    """The break-glass banner; None where break glass was not used.
+
+    A review makes it a warning; it never goes away. Reads the review, unless it was prefetched.
+    """
+    if deletion.break_glass_at is None:
+        return None
+    review: BreakGlassReview | None = getattr(deletion, "break_glass_review", None)
+    reviewed = "Not reviewed yet. Another approver or an administrator must review it."
+    if review:
+        at = format_time(review.reviewed_at)
+        reviewed = f"Reviewed by {review.reviewer_name} at {at}: “{review.note}”"
+    return BannerText(
+        tone="warn" if review else "danger",
+        icon="warning",
+        headline=f"{deletion.break_glass_by_name} used break glass.",
+        lines=(
+            f"Confirmed at {format_time(deletion.break_glass_at)} without the required approvals: "
+            f"“{deletion.break_glass_reason}”",
+            reviewed,
+        ),
+    )
+
+
+_NOT_RECORDED = {
+    RecordedIn.LOCALLY: (
+        "unknown",
+        "clock",
+        "Saved on this server, waiting for the database.",
+        "The response is safe in a file and is recorded when the database is back.",
+    ),
+    RecordedIn.IN_DATABASE: (
+        "warn",
+        "warning",
+        "Recorded, but the database failed afterwards.",
+        "You can open the deletion when the database is back.",
+    ),
+    RecordedIn.NOWHERE: (
+        "danger",
+        "warning",
+        "Sent, but the response couldn’t be saved.",
+        "Copy it now. The attempt is recorded, its response isn’t. Org Admin will check Datadog’s "
+        "list.",
+    ),
+}
+
+
+def unrecorded_response_text(error: ResponseNotRecordedError) -> BannerText:
+    """The banner for a response that was not recorded."""
+    tone, icon, headline, then = _NOT_RECORDED[error.kept]
+    lines = (f"{error.response_text}.", then, "Don’t delete again.")
+    return BannerText(tone=tone, icon=icon, headline=headline, lines=lines)
