@@ -4,29 +4,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from connections.access import permissions
+from connections.core.text import pluralize
 from connections.models import ApprovalPolicy, Credential, CredentialAccess, Person
 
 
 def missing_approvers_warning(
     *, credential: Credential, policy: ApprovalPolicy, requester: Person | None
-) -> str:
-    """A warning that too few others can approve this person's request; "" when enough can."""
+) -> str | None:
+    """A warning that too few others can approve this person's request; None when enough can."""
     needed = policy.approvals_needed
     if not needed:
-        return ""
+        return None
     excluded = requester.pk if requester else None
     others = permissions.people_who_approve(credential_id=credential.pk, excluded=excluded)
     available = others.count()
     if available >= needed:
-        return ""
-    subject = "Nobody else" if not available else "Only one other person"
+        return None
+    if available:
+        return (
+            "Only 1 other person can approve this request, and it needs 2 approvals. It would "
+            "expire after 24 hours. Ask an administrator to add an Approver."
+        )
     return (
-        f"{subject} can approve it, and it needs {needed}: it would expire after 24 hours. An "
-        "administrator must give more people the role Approver first."
+        "No one else can approve this request. It would expire after 24 hours. Ask an "
+        "administrator to add an Approver."
     )
 
 
-def approval_warnings(*, credential: Credential | None = None) -> dict[ApprovalPolicy, str]:
+def approval_warnings(*, credential: Credential | None = None) -> dict[ApprovalPolicy, str | None]:
     """`approval_warning` for each policy."""
     return {policy: approval_warning(policy, credential=credential) for policy in ApprovalPolicy}
 
@@ -59,31 +64,25 @@ def approval_gaps(*, credentials: Sequence[Credential]) -> ApprovalGaps:
     return ApprovalGaps(alone=alone, too_few=list(too_few.items()))
 
 
-def approval_warning(policy: ApprovalPolicy, *, credential: Credential | None = None) -> str:
-    """A warning that too few people can approve under this policy; "" when enough can.
+def approval_warning(policy: ApprovalPolicy, *, credential: Credential | None = None) -> str | None:
+    """A warning that too few people can approve under this policy; None when enough can.
 
     With `credential`, only people on its access list count.
     """
     needed = policy.approvals_needed
     if not needed:
-        return ""
+        return None
     credential_id = credential.pk if credential else None
     available = permissions.people_who_approve(credential_id=credential_id).count()
     if available > needed:
-        return ""
-    people = (
-        "Nobody"
-        if not available
-        else f"{available} active {'person' if available == 1 else 'people'}"
-    )
-    holds = "hold" if available > 1 else "holds"
-    may = "may approve with it" if credential else f"{holds} the role Approver"
+        return None
+    people = pluralize(available, "active approver")
     if available < needed:
         return (
-            f"{people} {may}, and {needed} must approve: nothing can be deleted with "
-            "this credential until an administrator gives it to more people."
+            f"{people}, but {pluralize(needed, 'approval')} needed. Nothing can be deleted until "
+            "an administrator adds an Approver."
         )
     return (
-        f"{people} {may}. Nobody approves their own, so what one of them asks for "
-        "cannot be approved."
+        f"{people}. People can't approve their own requests, so a request by an approver can't "
+        "be approved."
     )

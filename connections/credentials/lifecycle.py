@@ -53,7 +53,7 @@ def _strip(secret: Secret) -> Secret:
 
 
 # These two return the problem instead of raising it, so that no traceback holds the plain text.
-def _key_problem(secret: Secret) -> str:
+def _key_problem(secret: Secret) -> str | None:
     text = secret.reveal()
     if not text:
         return "Paste the key."
@@ -62,7 +62,7 @@ def _key_problem(secret: Secret) -> str:
     if text.startswith(_ACCESS_TOKEN_PREFIXES):
         return "This is an access token. Paste an API key and an application key instead."
     if _KEY.fullmatch(text):
-        return ""
+        return None
     if "\n" in text or "\r" in text:
         return "It holds a line end: perhaps two things were pasted at once. Paste one key."
     if "\0" in text:
@@ -72,10 +72,10 @@ def _key_problem(secret: Secret) -> str:
     return "It holds a character that is not plain ASCII, which no key does. Copy the key again."
 
 
-def _api_key_problem(secret: Secret) -> str:
+def _api_key_problem(secret: Secret) -> str | None:
     if secret.reveal().startswith(_APPLICATION_KEY_PREFIX):
         return "This is an application key. Are the two fields swapped?"
-    return ""
+    return None
 
 
 def require_unused_keys(
@@ -366,13 +366,13 @@ def rotate_credential(*, actor: Actor, credential: Credential, keys: KeyPair) ->
     return credential
 
 
-def _refusal_reason(*, credential: Credential, report: KeyReport) -> str:
+def _refusal_reason(*, credential: Credential, report: KeyReport) -> str | None:
     failure = report.failure
     if failure is None:
-        return ""
+        return None
     # The stored pair can't list either, so replacing it with this one loses nothing.
     if report.knows_org and not credential.is_verified:
-        return ""
+        return None
     return failure.text
 
 

@@ -25,13 +25,13 @@ def check_ticket_pattern(pattern: str) -> None:
         ) from None
 
 
-def find_ticket_problem(ticket: str) -> str:
-    """The problem of a ticket as a sentence; empty when there is none."""
+def find_ticket_problem(ticket: str) -> str | None:
+    """What is wrong with a ticket, as a sentence; None if nothing is."""
     if len(ticket) > LONGEST_TICKET:
         return f"A ticket has at most {LONGEST_TICKET} characters."
     if ticket and settings.TICKET_PATTERN and not re2.fullmatch(settings.TICKET_PATTERN, ticket):
         return f"A ticket must match {settings.TICKET_PATTERN}."
-    return ""
+    return None
 
 
 def ticket_url(ticket: str) -> str:

@@ -117,13 +117,13 @@ class HealthMiddleware(MiddlewareMixin):
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
         """Respond, or let the request through."""
         if request.path == "/healthz":
-            return _health_response(request, problem="")
+            return _health_response(request, problem=None)
         if request.path == "/readyz":
             return _health_response(request, problem=_readiness_problem())
         return None
 
 
-def _health_response(request: HttpRequest, *, problem: str) -> HttpResponse:
+def _health_response(request: HttpRequest, *, problem: str | None) -> HttpResponse:
     response = HttpResponse(
         f"{problem or 'ok'}\n", status=503 if problem else 200, content_type="text/plain"
     )
@@ -134,7 +134,7 @@ def _health_response(request: HttpRequest, *, problem: str) -> HttpResponse:
     return response
 
 
-def _readiness_problem() -> str:
+def _readiness_problem() -> str | None:
     try:
         applied = set(MigrationRecorder(connection).applied_migrations())
         if not _migrations_on_disk() <= applied:
@@ -150,7 +150,7 @@ def _readiness_problem() -> str:
     if problem:
         logger.warning("Not ready: %s", problem.detail)
         return problem.summary
-    return ""
+    return None
 
 
 _migrations_cache: set[tuple[str, str]] = set()

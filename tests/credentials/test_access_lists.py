@@ -306,7 +306,7 @@ def test_it_warns_when_nobody_could_use_it_or_approve(
     allow(credential, root, use=[person(victor)], approve=[person(victor)])
     page = read(client_of(root).get(f"/credentials/{credential.pk}/"))
     assert "Nobody can ask for a deletion with it" in page.text
-    assert "Nobody may approve with it, and 1 must approve" in page.text
+    assert "0 active approvers, but 1 approval needed." in page.text
 
 
 @pytest.mark.parametrize("filled", ["both", "neither"])

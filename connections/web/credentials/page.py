@@ -133,13 +133,13 @@ def lacks_write(credential: Credential) -> bool:
     )
 
 
-def failure_reason(credential: Credential) -> str:
-    """Why it is not verified, from its key checks; "" when it is verified or never was checked."""
+def failure_reason(credential: Credential) -> str | None:
+    """Why its last key check failed; None when it passed, or none was made."""
     if not credential.verification_cause:
-        return ""
+        return None
     failed = [rung for rung in credential.verification if rung["ok"] is False]
     decisive = [rung for rung in failed if rung["rung"] != KeyCheck.PERMISSIONS]
-    return str(decisive[0]["words"]) if decisive else ""
+    return str(decisive[0]["words"]) if decisive else None
 
 
 def checked_at(credential: Credential) -> datetime | None:

@@ -97,7 +97,7 @@ class ReviewPage:
     # What the newest sync says about an unreviewed connection.
     not_listed: str
     # Why the chosen credential cannot send, if it cannot.
-    problem: str
+    problem: str | None
     request_text: str
     curl: str
     # A new review with the same input.
@@ -182,7 +182,7 @@ def _senders(review: Review) -> list[OtherSender]:
     ]
 
 
-def _problem(credential: Credential) -> str:
+def _problem(credential: Credential) -> str | None:
     if credential.is_retired:
         return f"{credential.name} was retired. Choose another credential."
     if not credential.org_id:
@@ -190,7 +190,7 @@ def _problem(credential: Credential) -> str:
             f"{credential.name} was never verified, so nothing may be sent with it. "
             "Verify it first, or choose another credential."
         )
-    return ""
+    return None
 
 
 def _path(review: Review) -> str:

@@ -15,7 +15,7 @@ from tests.support.people import make_person
 pytestmark = pytest.mark.django_db
 
 ClientOf = Callable[[Person], Client]
-NOBODY = "Nobody holds the role Approver, and 1 must approve"
+NOBODY = "0 active approvers, but 1 approval needed."
 
 
 def test_before_a_policy_is_set_its_page_says_who_would_be_missing(
@@ -25,17 +25,16 @@ def test_before_a_policy_is_set_its_page_says_who_would_be_missing(
     page = read(client_of(root).get(f"/credentials/{guarded.pk}/"))
     # Root holds every role, and so is the one approver there is.
     assert (
-        "One other person approves: 1 active person may approve with it. Nobody approves "
-        "their own" in page.text
+        "One other person approves: 1 active approver. People can't approve their own" in page.text
     )
-    assert "Two other people approve: 1 active person may approve with it, and 2" in page.text
+    assert "Two other people approve: 1 active approver, but 2" in page.text
 
 
 def test_after_it_is_set_everybody_who_sees_the_credential_is_warned(
     guarded: Credential, victor: Person, client_of: ClientOf
 ) -> None:
     page = read(client_of(victor).get(f"/credentials/{guarded.pk}/"))
-    assert "Nobody may approve with it, and 1 must approve" in page.text
+    assert "0 active approvers, but 1 approval" in page.text
 
 
 def test_the_overview_says_which_need_nobody_and_which_lack_approvers(
@@ -55,7 +54,7 @@ def test_the_doctor_says_the_same(guarded: Credential, linus: Person, barbara: P
     Person.objects.filter(pk=barbara.pk).update(is_active=False)
     [warning, ok] = found()
     assert warning.level == WARNING
-    assert warning.msg.startswith("Payments US: 1 active person holds the role Approver.")
+    assert warning.msg.startswith("Payments US: 1 active approver.")
     assert ok.level == INFO
 
 
@@ -63,7 +62,7 @@ def test_before_asking_a_person_is_told_that_nobody_else_could_approve(
     guarded: Credential, root: Person, wanted: Connection, client_of: ClientOf
 ) -> None:
     desk = Desk(client=client_of(root), credential=guarded, connection=wanted)
-    said = "Nobody else can approve it, and it needs 1: it would expire after 24 hours."
+    said = "No one else can approve this request. It would expire after 24 hours."
     assert said in desk.review().text
     make_person("linus", Role.APPROVER)
     assert said not in desk.review().text
